@@ -1,0 +1,302 @@
+"""The data that crosses the scaler's walls: policies and readings in, decisions out.
+
+Every instant named `*_seconds` that carries no other word is on the monotonic clock of this
+process, so that a jump of the wall clock can never age or refresh anything. Metric values are
+integers in milli units of the metric's own unit, as in the HorizontalPodAutoscaler, so that its
+truncations are ours as well. Unknown is `None`, never 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Metric(StrEnum):
+    """What a target is about; the value is the name shown to people."""
+
+    DUTY_CYCLE = "duty_cycle"
+    MEMORY_USED_PERCENT = "memory_used_percent"
+    MEMORY_USED_BYTES = "memory_used_bytes"
+    POWER_USAGE_MILLIWATTS = "power_usage_milliwatts"
+    TEMPERATURE_CELSIUS = "temperature_celsius"
+    QUERY = "query"
+
+
+class PolicyType(StrEnum):
+    """`type` of one rate policy of an `autoscaling/v2` behavior."""
+
+    PODS = "Pods"
+    PERCENT = "Percent"
+
+
+class SelectPolicy(StrEnum):
+    """`selectPolicy` of an `autoscaling/v2` behavior: which of the rate policies applies."""
+
+    MAX = "Max"
+    MIN = "Min"
+    DISABLED = "Disabled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RatePolicy:
+    """At most `value` pods (or percent of the pods) may be added or removed in `period_seconds`."""
+
+    type: PolicyType
+    value: int
+    period_seconds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalingRules:
+    """One direction of a HorizontalPodAutoscalerBehavior; `tolerance` is a ratio, 0.1 = 10 %."""
+
+    stabilization_window_seconds: int
+    select_policy: SelectPolicy
+    policies: tuple[RatePolicy, ...]
+    tolerance: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behavior:
+    """Both directions of a HorizontalPodAutoscalerBehavior, defaults filled in."""
+
+    scale_up: ScalingRules
+    scale_down: ScalingRules
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricTarget:
+    """One target annotation: the average value per pod that the Deployment wants.
+
+    `average_value_milli` is in milli units of the metric (percent, bytes, milliwatts, celsius).
+    `query` is the PromQL expression where `metric` is `Metric.QUERY`, else None.
+    """
+
+    metric: Metric
+    average_value_milli: int
+    query: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalingPolicy:
+    """What a Deployment's annotations ask for (contract 2), defaults filled in."""
+
+    min_replicas: int
+    max_replicas: int
+    targets: tuple[MetricTarget, ...]
+    window_seconds: float
+    behavior: Behavior
+    ready_age_seconds: float
+    dry_run: bool
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnnotationProblem:
+    """One wrong annotation: which, its value (None if absent), and what is allowed."""
+
+    annotation: str
+    value: str | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class ObjectRef:
+    """A namespaced object's name; hashable, so that it keys maps of pods and Deployments."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+class PodPhase(StrEnum):
+    """`status.phase` of a pod."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    UNKNOWN = "Unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodState:
+    """What a decision needs to know of one pod.
+
+    `ready_since_seconds` is None unless the Ready condition is true now.
+    `unschedulable_since_seconds` is None unless the scheduler says `Unschedulable` now;
+    `unschedulable_message` is the scheduler's own text.
+    """
+
+    ref: ObjectRef
+    uid: str
+    phase: PodPhase
+    deleting: bool
+    ready_since_seconds: float | None
+    node_name: str | None = None
+    unschedulable_since_seconds: float | None = None
+    unschedulable_message: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentState:
+    """One opted-in Deployment with the pods of its own ReplicaSets, as the watch shows them.
+
+    `spec_replicas` is `spec.replicas` (the API server's default 1 filled in).
+    `owned_by` names the HPA or ScaledObject that targets the Deployment too, e.g.
+    `HorizontalPodAutoscaler default/web`, else None.
+    """
+
+    ref: ObjectRef
+    uid: str
+    resource_version: str
+    annotations: Mapping[str, str]
+    spec_replicas: int
+    pods: tuple[PodState, ...]
+    owned_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodValue:
+    """One pod's value of one metric: the mean over its GPUs (the maximum for temperature).
+
+    `sampled_seconds` is when the exporter took it; `device_count` how many GPUs it covers.
+    """
+
+    value_milli: int
+    sampled_seconds: float
+    device_count: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricReading:
+    """What a source answered for one metric of one Deployment.
+
+    `values` holds fresh finite values only; a pod without one is left out and named in `missing`
+    with the reason a person needs ("exporter on node gpu-7 did not answer: timeout after 2 s").
+    `problem` says why the reading as a whole may not be trusted (source warnings, API error);
+    then nothing scales on it in any direction.
+    """
+
+    metric: Metric
+    values: Mapping[ObjectRef, PodValue]
+    missing: Mapping[ObjectRef, str] = field(default_factory=dict)
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recommendation:
+    """A replica count recommended at some instant, before stabilization."""
+
+    replicas: int
+    at_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScaleEvent:
+    """A change that was made: `change` pods added (or removed), always positive."""
+
+    change: int
+    at_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """What stabilization and rate limits remember of one Deployment; replaced, never edited."""
+
+    recommendations: tuple[Recommendation, ...] = ()
+    scale_ups: tuple[ScaleEvent, ...] = ()
+    scale_downs: tuple[ScaleEvent, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOutPod:
+    """A pod that a proposal did not count as it is, and why."""
+
+    pod: ObjectRef
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricProposal:
+    """What one metric asks for, with everything that `explain` shows of it.
+
+    `replicas` is None where the metric could not be used; `problem` then says why.
+    `mean_milli` is the mean over the pods counted, before any padding.
+    `complete` is False where a serving pod had no fresh value: such a proposal never scales down.
+    `saturated` is True where growth past the HPA's arithmetic applied (contract 3, point 3).
+    """
+
+    metric: Metric
+    target_milli: int
+    replicas: int | None
+    mean_milli: int | None
+    values: Mapping[ObjectRef, PodValue]
+    left_out: tuple[LeftOutPod, ...] = ()
+    complete: bool = True
+    saturated: bool = False
+    problem: str | None = None
+
+
+class ConditionType(StrEnum):
+    """Condition types of the HPA's status."""
+
+    ABLE_TO_SCALE = "AbleToScale"
+    SCALING_ACTIVE = "ScalingActive"
+    SCALING_LIMITED = "ScalingLimited"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """A condition in the HPA's words: `ScalingLimited` True `TooManyReplicas`, with a sentence."""
+
+    type: ConditionType
+    status: bool
+    reason: str
+    message: str
+
+
+class Outcome(StrEnum):
+    """What became of one Deployment in one loop."""
+
+    SCALED = "scaled"
+    UNCHANGED = "unchanged"
+    HELD = "held"
+    DRY_RUN = "dry-run"
+    PAUSED = "paused"
+    DISABLED = "disabled"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """One Deployment's decision with its reasons; pure data, acting on it comes after.
+
+    `desired_replicas` equals `current_replicas` unless something is to be changed. `proposed` is
+    the highest proposal before stabilization and limits, None where nothing could be computed.
+    `outcome` is SCALED when the count is to change; the controller turns it into FAILED if the
+    API refuses. `reason` is one CamelCase word for tables and events, `message` the sentence.
+    `history` is the history to keep if the decision is carried out.
+    """
+
+    ref: ObjectRef
+    current_replicas: int
+    desired_replicas: int
+    outcome: Outcome
+    reason: str
+    message: str
+    at_seconds: float
+    policy: ScalingPolicy | None = None
+    problems: tuple[AnnotationProblem, ...] = ()
+    proposals: tuple[MetricProposal, ...] = ()
+    proposed: int | None = None
+    conditions: tuple[Condition, ...] = ()
+    history: History = field(default_factory=History)
