@@ -22,7 +22,7 @@ async def until(
         answer = condition()
         value = await answer if inspect.isawaitable(answer) else answer
         if value:
-            return value  # type: ignore[return-value]
+            return value
         if time.monotonic() > end:
             msg = f"not within {deadline_seconds:g} s: {what or condition}; last answer {value!r}"
             raise AssertionError(msg)
