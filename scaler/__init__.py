@@ -1,0 +1,1 @@
+"""gpu-scaler: GPU readings in, replica counts out."""

@@ -1,0 +1,1 @@
+"""Where metric values come from; each source answers the same `ReadingRequest`s."""

@@ -1,0 +1,72 @@
+# Everything a person or CI runs. `make help` lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python >= 3.11 is needed; this is $$($(PYTHON) --version). Set PYTHON=..."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+.PHONY: install
+install: $(STAMP) ## Set up .venv with the locked dependencies
+
+.PHONY: demo
+demo: $(STAMP) ## Watch a GPU Deployment scale out and in: no GPU, no cluster needed
+	@$(BIN)/gpu-demo $(DEMO_ARGS)
+
+.PHONY: test
+test: $(STAMP) ## Run every test that this machine can run
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: test-quick
+test-quick: $(STAMP) ## Run the tests that need only Python
+	@$(BIN)/python -m pytest -m "not kubectl" $(PYTEST_ARGS)
+
+.PHONY: lint
+lint: $(STAMP) ## Check format, lint, types, import rules and generated code
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@sh .ci/check-generated $(BIN)
+
+.PHONY: format
+format: $(STAMP) ## Mend format and what lint can mend
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+.PHONY: generate
+generate: $(STAMP) ## Write the gRPC messages from the proto file
+	@$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. \
+		exporter/podresources/podresources.proto
+
+.PHONY: lock
+lock: $(STAMP) ## Resolve requirements.lock anew (needs uv)
+	@uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+		--group dev pyproject.toml -o requirements.lock
+
+.PHONY: bench
+bench: bench-exporter bench-step ## Run all benchmarks; results go to build/bench/
+
+.PHONY: bench-exporter
+bench-exporter: $(STAMP) ## Exporter: latency under scrapes, CPU, RSS
+	@$(BIN)/python -m benchmarks.exporter
+
+.PHONY: bench-step
+bench-step: $(STAMP) ## Load step to patched replicas, at defaults and tuned for speed
+	@$(BIN)/python -m benchmarks.step
+
+.PHONY: clean
+clean: ## Remove what the other targets made
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

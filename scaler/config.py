@@ -1,0 +1,185 @@
+"""Pure: the command line of `gpu-scaler run` with its environment defaults -> one frozen Config."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping
+
+ENVIRONMENT_PREFIX = "GPU_SCALER_"
+_DURATION_UNITS_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything that `gpu-scaler run` can be told; durations in seconds.
+
+    `interval_seconds` is short because reading the exporters takes one hop. The lease durations
+    are those of the Kubernetes controllers.
+    """
+
+    source: str = "exporters"
+    interval_seconds: float = 2.0
+    scrape_timeout_seconds: float = 2.0
+    kubeconfig: str | None = None
+    context: str | None = None
+    listen_host: str = ""
+    listen_port: int = 9446
+    leader_elect: bool = True
+    lease_namespace: str = "gpu-scaler"
+    lease_name: str = "gpu-scaler"
+    lease_duration_seconds: float = 15.0
+    renew_deadline_seconds: float = 10.0
+    retry_period_seconds: float = 2.0
+    identity: str | None = None
+    once: bool = False
+    log_level: str = "info"
+    log_format: str = "logfmt"
+
+
+class ConfigError(ValueError):
+    """One or more values are wrong; the message names each flag, its value and what is allowed."""
+
+
+def add_run_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
+    """Add the flags of `gpu-scaler run`; each takes its default from `GPU_SCALER_<FLAG>`."""
+
+    def flag(name: str, default: object, text: str, **extra: object) -> None:
+        variable = environment_name(name)
+        value = environ.get(variable, default)
+        shown = "" if default in (None, "") else f"; default {default}"
+        parser.add_argument(
+            f"--{name}",
+            default=value,
+            help=f"{text}{shown} [{variable}]",
+            **extra,  # type: ignore[arg-type]
+        )
+
+    flag("source", "exporters", "where values come from: exporters")
+    flag("interval", "2s", "time between two loops")
+    flag("scrape-timeout", "2s", "how long one exporter may take to answer")
+    flag("web.listen-address", ":9446", "address of /metrics, /healthz, /readyz and the decisions")
+    flag("lease-namespace", "gpu-scaler", "namespace of the leader election's Lease")
+    flag("lease-name", "gpu-scaler", "name of the leader election's Lease")
+    flag("lease-duration", "15s", "how long a silent leader is still believed")
+    flag("renew-deadline", "10s", "how long a leader acts on its last renewal")
+    flag("retry-period", "2s", "time between two tries to get or renew the Lease")
+    flag("identity", None, "this replica's name in the Lease; default is the host name")
+    add_logging_arguments(parser, environ)
+    add_kubeconfig_arguments(parser, environ)
+    parser.add_argument(
+        "--no-leader-elect",
+        action="store_true",
+        default=environ.get(environment_name("no-leader-elect"), "") == "true",
+        help="act without a Lease: only where no second scaler can run"
+        f" [{environment_name('no-leader-elect')}=true]",
+    )
+    parser.add_argument("--once", action="store_true", help="do one loop and exit")
+
+
+def add_kubeconfig_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
+    """Add the flags that say which cluster is meant."""
+    parser.add_argument(
+        "--kubeconfig",
+        default=environ.get(environment_name("kubeconfig")),
+        help="kubeconfig file; default: the pod's service account, else KUBECONFIG, else"
+        f" ~/.kube/config [{environment_name('kubeconfig')}]",
+    )
+    parser.add_argument("--context", default=None, help="context of the kubeconfig")
+
+
+def add_logging_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
+    """Add the flags that shape the log."""
+    for name, default, choices in (
+        ("log.level", "info", "debug, info, warning, error"),
+        ("log.format", "logfmt", "logfmt, json"),
+    ):
+        variable = environment_name(name)
+        parser.add_argument(
+            f"--{name}",
+            default=environ.get(variable, default),
+            help=f"{choices}; default {default} [{variable}]",
+        )
+
+
+def environment_name(flag: str) -> str:
+    """Return the environment variable of a flag: `web.listen-address` -> `GPU_SCALER_WEB_...`."""
+    return ENVIRONMENT_PREFIX + re.sub(r"[.-]", "_", flag).upper()
+
+
+def parse_run_arguments(arguments: argparse.Namespace) -> Config:
+    """Return the Config of parsed arguments.
+
+    Raises:
+        ConfigError: with every wrong value, not only the first.
+    """
+    values = vars(arguments)
+    problems: list[str] = []
+
+    def duration(flag: str) -> float:
+        text = str(values[flag.replace("-", "_")])
+        seconds = parse_duration_seconds(text)
+        if seconds is None or seconds <= 0:
+            problems.append(f"--{flag}: {text!r} is not a positive duration like 500ms, 2s or 1m")
+            return 1.0
+        return seconds
+
+    def choice(flag: str, allowed: tuple[str, ...]) -> str:
+        value = str(values[flag.replace("-", "_")])
+        if value not in allowed:
+            problems.append(f"--{flag}: {value!r} is not one of {', '.join(allowed)}")
+        return value
+
+    host, port = _listen_address(str(values["web.listen_address"]), problems)
+    config = Config(
+        source=choice("source", ("exporters",)),
+        interval_seconds=duration("interval"),
+        scrape_timeout_seconds=duration("scrape-timeout"),
+        kubeconfig=values["kubeconfig"],
+        context=values["context"],
+        listen_host=host,
+        listen_port=port,
+        leader_elect=not values["no_leader_elect"],
+        lease_namespace=values["lease_namespace"],
+        lease_name=values["lease_name"],
+        lease_duration_seconds=duration("lease-duration"),
+        renew_deadline_seconds=duration("renew-deadline"),
+        retry_period_seconds=duration("retry-period"),
+        identity=values["identity"],
+        once=values["once"],
+        log_level=choice("log.level", ("debug", "info", "warning", "error")),
+        log_format=choice("log.format", ("logfmt", "json")),
+    )
+    if not (
+        config.retry_period_seconds < config.renew_deadline_seconds < config.lease_duration_seconds
+    ):
+        problems.append(
+            "--retry-period must be below --renew-deadline, and that below --lease-duration:"
+            f" got {config.retry_period_seconds:g} s, {config.renew_deadline_seconds:g} s,"
+            f" {config.lease_duration_seconds:g} s"
+        )
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return config
+
+
+def parse_duration_seconds(text: str) -> float | None:
+    """Return the seconds of a Go duration (`1m30s`, `500ms`), or None if it is not one."""
+    if not re.fullmatch(r"(\d+(\.\d+)?(ms|s|m|h))+", text):
+        return None
+    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h)", text)
+    return sum(float(number) * _DURATION_UNITS_SECONDS[unit] for number, unit in parts)
+
+
+def _listen_address(text: str, problems: list[str]) -> tuple[str, int]:
+    host, separator, port = text.rpartition(":")
+    if not separator or not port.isdecimal() or int(port) > 65535:
+        problems.append(
+            f"--web.listen-address: {text!r} is not HOST:PORT or :PORT with a port up to 65535"
+        )
+        return "", 0
+    return host.strip("[]"), int(port)

@@ -1,0 +1,346 @@
+"""The loop: watch -> read -> decide -> act. One Deployment's failure is its own.
+
+Only the holder of the lease decides and acts. A replica that waits keeps its watches warm and
+holds no history, so that a takeover begins with the replica counts that it finds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+from scaler.cluster.client import ApiError
+from scaler.cluster.scale import ReplicasChanged, scale_deployment
+from scaler.decision import decide
+from scaler.model import Decision, History, Outcome, ScalingPolicy
+from scaler.policy import parse_policy
+from scaler.sources.exporters import ReadingRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from scaler.cluster.client import KubeClient
+    from scaler.cluster.events import EventRecorder
+    from scaler.cluster.state import ClusterState
+    from scaler.metrics import ScalerMetrics
+    from scaler.model import (
+        AnnotationProblem,
+        DeploymentState,
+        Metric,
+        MetricReading,
+        ObjectRef,
+    )
+    from scaler.sources.exporters import ExporterSource
+
+log = logging.getLogger(__name__)
+
+MAX_DECISIONS_PER_LOOP = 3
+MAX_CONCURRENT_PATCHES = 32
+
+
+class Leadership(Protocol):
+    """Whether this process may act now: a lease, or the lone scaler that needs none."""
+
+    def is_leader(self, now_seconds: float) -> bool:
+        """Return True while this process may write to the cluster."""
+
+
+class AlwaysLeader:
+    """The leadership of a scaler that runs alone (`--no-leader-elect`)."""
+
+    def is_leader(self, now_seconds: float) -> bool:
+        """Return True."""
+        return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionRecord:
+    """A decision and when it was taken by the wall clock (Unix seconds), for people to read."""
+
+    decision: Decision
+    decided_unix_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """A Deployment with what its annotations ask for."""
+
+    deployment: DeploymentState
+    policy: ScalingPolicy | tuple[AnnotationProblem, ...]
+
+    def needs_readings(self) -> bool:
+        return (
+            isinstance(self.policy, ScalingPolicy)
+            and not self.policy.paused
+            and self.deployment.owned_by is None
+            and self.deployment.spec_replicas > 0
+        )
+
+
+class Controller:
+    """Decides for every opted-in Deployment once per interval, and acts where it leads."""
+
+    def __init__(
+        self,
+        *,
+        client: KubeClient,
+        state: ClusterState,
+        source: ExporterSource,
+        events: EventRecorder,
+        leadership: Leadership,
+        metrics: ScalerMetrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._state = state
+        self._source = source
+        self._events = events
+        self._leadership = leadership
+        self._metrics = metrics
+        self._clock = clock
+        self._histories: dict[str, History] = {}
+        self._announced: dict[str, tuple[str, str]] = {}
+        self._patches = asyncio.Semaphore(MAX_CONCURRENT_PATCHES)
+        self.records: Mapping[ObjectRef, DecisionRecord] = {}
+        self.holding: str | None = None
+        self.last_tick_seconds: float | None = None
+        self.last_loop_seconds: float | None = None
+
+    async def run(self, *, interval_seconds: float, stop: asyncio.Event) -> None:
+        """Loop every `interval_seconds` until `stop` is set; the loop under way is finished."""
+        while not stop.is_set():
+            started = self._clock()
+            try:
+                await self.cycle()
+            except Exception:  # the loop must outlive whatever one turn of it meets
+                self._metrics.loop_failures.inc()
+                log.exception("Loop failed; the next one begins anew")
+            pause = max(0.0, interval_seconds - (self._clock() - started))
+            try:
+                await asyncio.wait_for(stop.wait(), timeout=pause)
+            except TimeoutError:
+                continue
+
+    async def cycle(self) -> None:
+        """Decide and act once for every opted-in Deployment, if this replica leads."""
+        started = self._clock()
+        self.last_tick_seconds = started
+        leading = self._leadership.is_leader(started)
+        self._metrics.leader.set(leading)
+        if not leading:
+            self._forget()
+            return
+        self._watch_contact(fresh=self._state.is_fresh(started))
+        if self.holding is not None:
+            return
+        plans = [
+            _Plan(
+                deployment=deployment,
+                policy=parse_policy(deployment.annotations, query_supported=False),
+            )
+            for deployment in self._state.deployments()
+        ]
+        readings = await self._source.read(
+            [
+                ReadingRequest(
+                    deployment=plan.deployment.ref,
+                    metrics=tuple(target.metric for target in plan.policy.targets),
+                    pods=plan.deployment.pods,
+                    window_seconds=plan.policy.window_seconds,
+                )
+                for plan in plans
+                if plan.needs_readings() and isinstance(plan.policy, ScalingPolicy)
+            ],
+            self._state.exporter_endpoints(),
+        )
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self._settle(plan, readings.get(plan.deployment.ref, {})))
+                for plan in plans
+            ]
+        self._record([task.result() for task in tasks])
+        self._observe_source()
+        self._keep_only({plan.deployment.uid for plan in plans})
+        self.last_loop_seconds = self._clock()
+        self._metrics.last_loop.set_to_current_time()
+        self._metrics.loop_duration.observe(self.last_loop_seconds - started)
+
+    def _watch_contact(self, *, fresh: bool) -> None:
+        """Hold everything while replica counts and pods may be anything."""
+        if fresh == (self.holding is None):
+            return
+        if fresh:
+            self.holding = None
+            log.info("Watches are in contact with the Kubernetes API again")
+        else:
+            self.holding = "the watches are out of contact with the Kubernetes API"
+            log.warning("Holding all decisions", extra={"why": self.holding})
+
+    async def _settle(self, plan: _Plan, readings: Mapping[Metric, MetricReading]) -> Decision:
+        """Decide for one Deployment and carry it out; whatever goes wrong stays its own."""
+        deployment = plan.deployment
+        try:
+            decision = self._decide(deployment, plan, readings)
+            if decision.outcome is Outcome.SCALED:
+                async with self._patches:
+                    decision = await self._act(plan, readings, decision)
+            else:
+                self._histories[deployment.uid] = decision.history
+        except Exception as error:
+            log.exception("Decision failed", extra={"deployment": str(deployment.ref)})
+            decision = Decision(
+                ref=deployment.ref,
+                current_replicas=deployment.spec_replicas,
+                desired_replicas=deployment.spec_replicas,
+                outcome=Outcome.FAILED,
+                reason="InternalError",
+                message=f"the decision failed: {type(error).__name__}: {error}; nothing is changed",
+                at_seconds=self._clock(),
+            )
+        self._announce(deployment, decision)
+        return decision
+
+    def _decide(
+        self, deployment: DeploymentState, plan: _Plan, readings: Mapping[Metric, MetricReading]
+    ) -> Decision:
+        return decide(
+            deployment,
+            plan.policy,
+            readings,
+            self._histories.get(deployment.uid),
+            self._clock(),
+        )
+
+    async def _act(
+        self, plan: _Plan, readings: Mapping[Metric, MetricReading], decision: Decision
+    ) -> Decision:
+        """Patch the scale; where the count was not the one decided from, decide again from it."""
+        deployment = plan.deployment
+        for _ in range(MAX_DECISIONS_PER_LOOP):
+            if decision.outcome is not Outcome.SCALED:
+                self._histories[deployment.uid] = decision.history
+                return decision
+            if not self._leadership.is_leader(self._clock()):
+                return _not_done(decision, Outcome.HELD, "LeaseLost", "the lease was lost")
+            try:
+                await scale_deployment(
+                    self._client,
+                    deployment.ref,
+                    from_replicas=decision.current_replicas,
+                    to_replicas=decision.desired_replicas,
+                )
+            except ReplicasChanged as changed:
+                deployment = replace(deployment, spec_replicas=changed.found)
+                decision = self._decide(deployment, plan, readings)
+            except ApiError as error:
+                self._remember_undone(deployment, decision)
+                self._metrics.patch_failures.labels(error.reason or "Unknown").inc()
+                return _not_done(decision, Outcome.FAILED, "FailedUpdateScale", str(error))
+            else:
+                self._histories[deployment.uid] = decision.history
+                return decision
+        self._remember_undone(deployment, decision)
+        self._metrics.patch_failures.labels("Conflict").inc()
+        return _not_done(
+            decision, Outcome.FAILED, "FailedUpdateScale", "somebody else keeps writing replicas"
+        )
+
+    def _remember_undone(self, deployment: DeploymentState, decision: Decision) -> None:
+        """Keep the recommendation of a decision that was not carried out, without its change."""
+        before = self._histories.get(deployment.uid, History())
+        self._histories[deployment.uid] = replace(
+            before, recommendations=decision.history.recommendations
+        )
+
+    def _announce(self, deployment: DeploymentState, decision: Decision) -> None:
+        """Log and emit an event where the outcome is news; the same news is told once."""
+        self._metrics.decisions.labels(decision.outcome).inc()
+        if decision.outcome is Outcome.SCALED:
+            up = decision.desired_replicas > decision.current_replicas
+            self._metrics.rescales.labels("up" if up else "down").inc()
+            self._announced.pop(deployment.uid, None)
+            log.info("Replicas changed", extra=_log_fields(decision))
+            self._events.record(
+                deployment.ref,
+                deployment.uid,
+                type_="Normal",
+                reason=decision.reason,
+                message=decision.message,
+            )
+            return
+        if decision.outcome in (Outcome.UNCHANGED, Outcome.PAUSED):
+            self._announced.pop(deployment.uid, None)
+            return
+        # Messages of a hold carry ages that change each loop; those of a wrong annotation do not.
+        detail = decision.message if decision.outcome is Outcome.REFUSED else ""
+        if decision.outcome is Outcome.DRY_RUN:
+            detail = str(decision.desired_replicas)
+        news = (decision.reason, detail)
+        if self._announced.get(deployment.uid) == news:
+            return
+        self._announced[deployment.uid] = news
+        log.warning("Nothing was scaled", extra=_log_fields(decision))
+        self._events.record(
+            deployment.ref,
+            deployment.uid,
+            type_="Normal" if decision.outcome is Outcome.DRY_RUN else "Warning",
+            reason=decision.reason,
+            message=decision.message,
+        )
+
+    def _record(self, decisions: Sequence[Decision]) -> None:
+        now = time.time()
+        self.records = {
+            decision.ref: DecisionRecord(decision=decision, decided_unix_seconds=now)
+            for decision in decisions
+        }
+
+    def _observe_source(self) -> None:
+        ages = []
+        for scrape in self._source.last_scrapes.values():
+            self._metrics.scrapes.labels("error" if scrape.stale_problem() else "success").inc()
+            if scrape.readings is not None and scrape.readings.age_seconds is not None:
+                ages.append(scrape.readings.age_seconds)
+        self._metrics.source_age.set(max(ages, default=float("nan")))
+
+    def _keep_only(self, uids: set[str]) -> None:
+        for gone in self._histories.keys() - uids:
+            del self._histories[gone]
+        for gone in self._announced.keys() - uids:
+            del self._announced[gone]
+
+    def _forget(self) -> None:
+        self._histories.clear()
+        self._announced.clear()
+        self.records = {}
+
+
+def _not_done(decision: Decision, outcome: Outcome, reason: str, why: str) -> Decision:
+    return replace(
+        decision,
+        outcome=outcome,
+        desired_replicas=decision.current_replicas,
+        reason=reason,
+        message=f"wanted {decision.desired_replicas} replicas but did not change them: {why}",
+    )
+
+
+def _log_fields(decision: Decision) -> dict[str, object]:
+    """Return the inputs and the result of a decision as fields of one log line."""
+    fields: dict[str, object] = {
+        "deployment": str(decision.ref),
+        "outcome": decision.outcome.value,
+        "reason": decision.reason,
+        "detail": decision.message,
+        "current_replicas": decision.current_replicas,
+        "desired_replicas": decision.desired_replicas,
+        "proposed_replicas": decision.proposed,
+    }
+    for proposal in decision.proposals:
+        mean = proposal.mean_milli
+        fields[proposal.metric.value] = None if mean is None else mean / 1000
+        fields[f"target_{proposal.metric.value}"] = proposal.target_milli / 1000
+    return fields

@@ -1,0 +1,146 @@
+"""The scaler's own metrics (`gpu_scaler_*`), built anew from the last decisions at each scrape."""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from typing import TYPE_CHECKING
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
+from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+
+    from prometheus_client.metrics_core import Metric as Family
+
+    from scaler.model import Decision
+
+DEPLOYMENT_LABELS = ("namespace", "deployment")
+
+
+class ScalerMetrics:
+    """Counters and histograms of the loop, in a registry of their own."""
+
+    def __init__(self, version: str) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        Gauge(
+            "gpu_scaler_build_info", "Version of the scaler", ["version"], registry=self.registry
+        ).labels(version).set(1)
+        self.loop_duration = Histogram(
+            "gpu_scaler_loop_duration_seconds",
+            "Time from the start of a loop to its last action",
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+            registry=self.registry,
+        )
+        self.last_loop = Gauge(
+            "gpu_scaler_last_loop_timestamp_seconds",
+            "When the last loop that decided ended",
+            registry=self.registry,
+        )
+        self.loop_failures = Counter(
+            "gpu_scaler_loop_failures_total",
+            "Loops that ended in an unexpected error",
+            registry=self.registry,
+        )
+        self.leader = Gauge(
+            "gpu_scaler_leader",
+            "1 where this replica holds the lease and acts",
+            registry=self.registry,
+        )
+        self.decisions = Counter(
+            "gpu_scaler_decisions_total",
+            "Decisions by outcome",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.rescales = Counter(
+            "gpu_scaler_rescales_total",
+            "Replica counts patched, by direction",
+            ["direction"],
+            registry=self.registry,
+        )
+        self.patch_failures = Counter(
+            "gpu_scaler_patch_failures_total",
+            "Replica counts that could not be patched, by reason",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.scrapes = Counter(
+            "gpu_scaler_source_reads_total",
+            "Exporters read, by result",
+            ["result"],
+            registry=self.registry,
+        )
+        self.source_age = Gauge(
+            "gpu_scaler_source_max_age_seconds",
+            "Age of the oldest readings that the last loop decided on",
+            registry=self.registry,
+        )
+
+    def show_decisions(self, decisions: Callable[[], Collection[Decision]]) -> None:
+        """Publish `decisions()` as gauges per Deployment."""
+        self.registry.register(DecisionCollector(decisions))
+
+
+class DecisionCollector(Collector):
+    """Replica counts, bounds, values and targets of the last decisions."""
+
+    def __init__(self, decisions: Callable[[], Collection[Decision]]) -> None:
+        self._decisions = decisions
+
+    def collect(self) -> Iterable[Family]:
+        """Yield the families of the decisions as they are now."""
+        current = GaugeMetricFamily(
+            "gpu_scaler_current_replicas", "spec.replicas found", labels=DEPLOYMENT_LABELS
+        )
+        desired = GaugeMetricFamily(
+            "gpu_scaler_desired_replicas", "Replicas decided on", labels=DEPLOYMENT_LABELS
+        )
+        minimum = GaugeMetricFamily(
+            "gpu_scaler_min_replicas", "Floor by annotation", labels=DEPLOYMENT_LABELS
+        )
+        maximum = GaugeMetricFamily(
+            "gpu_scaler_max_replicas", "Ceiling by annotation", labels=DEPLOYMENT_LABELS
+        )
+        value = GaugeMetricFamily(
+            "gpu_scaler_metric_value",
+            "Mean value per pod that was decided on, in the metric's unit",
+            labels=(*DEPLOYMENT_LABELS, "metric"),
+        )
+        target = GaugeMetricFamily(
+            "gpu_scaler_metric_target",
+            "Target value per pod, in the metric's unit",
+            labels=(*DEPLOYMENT_LABELS, "metric"),
+        )
+        outcomes = Tally[str]()
+        for decision in self._decisions():
+            names = (decision.ref.namespace, decision.ref.name)
+            outcomes[decision.outcome] += 1
+            current.add_metric(names, decision.current_replicas)
+            desired.add_metric(names, decision.desired_replicas)
+            if decision.policy is not None:
+                minimum.add_metric(names, decision.policy.min_replicas)
+                maximum.add_metric(names, decision.policy.max_replicas)
+            for proposal in decision.proposals:
+                labels = (*names, proposal.metric.value)
+                target.add_metric(labels, proposal.target_milli / 1000)
+                if proposal.mean_milli is not None:
+                    value.add_metric(labels, proposal.mean_milli / 1000)
+        by_outcome = GaugeMetricFamily(
+            "gpu_scaler_deployments",
+            "Opted-in Deployments by the outcome of the last loop",
+            labels=("outcome",),
+        )
+        for outcome, count in sorted(outcomes.items()):
+            by_outcome.add_metric((outcome,), count)
+        return (current, desired, minimum, maximum, value, target, by_outcome)

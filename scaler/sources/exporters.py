@@ -1,0 +1,230 @@
+"""The source that reads the exporters directly: one hop from a GPU to a decision.
+
+Only nodes that run pods of the asking Deployments are scraped, and only for the families that
+those need (contract 4). A pod without a fresh value is named as missing with the reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from scaler.model import Metric, MetricReading, PodPhase, PodState, PodValue
+from scaler.sources.exposition import ExpositionError, NodeReadings, families_for, read_exposition
+from scaler.sources.window import PodWindow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+    from scaler.cluster.state import ExporterEndpoint
+    from scaler.model import ObjectRef
+
+MIN_STALE_AFTER_SECONDS = 15.0
+STALE_AFTER_INTERVALS = 3
+MAX_ANSWER_BYTES = 16 * 1024 * 1024
+MAX_CONCURRENT_SCRAPES = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadingRequest:
+    """What one Deployment needs: these metrics of these pods, averaged over `window_seconds`."""
+
+    deployment: ObjectRef
+    metrics: tuple[Metric, ...]
+    pods: tuple[PodState, ...]
+    window_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeScrape:
+    """What came of scraping one node: readings taken at `sampled_seconds`, or why there are none.
+
+    `asked_seconds` is when the request left, so that the readings are never taken for younger
+    than they are.
+    """
+
+    asked_seconds: float
+    duration_seconds: float
+    readings: NodeReadings | None
+    problem: str | None
+
+    def stale_problem(self) -> str | None:
+        """Return why these readings may not be used, or None if they are fresh."""
+        if self.readings is None:
+            return self.problem
+        age = self.readings.age_seconds
+        if age is None:
+            return "has no GPU readings"
+        limit = max(
+            MIN_STALE_AFTER_SECONDS,
+            STALE_AFTER_INTERVALS * (self.readings.interval_seconds or 0.0),
+        )
+        age += self.duration_seconds
+        return f"shows readings {age:.0f} s old, more than {limit:.0f} s" if age > limit else None
+
+
+class ExporterSource:
+    """Scrapes exporters over HTTP; use as an async context manager, which owns the connections."""
+
+    def __init__(
+        self,
+        *,
+        timeout_seconds: float = 2.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._clock = clock
+        self._session: aiohttp.ClientSession | None = None
+        self._windows: dict[tuple[ObjectRef, str, Metric], PodWindow] = {}
+        self._limit = asyncio.Semaphore(MAX_CONCURRENT_SCRAPES)
+        self.last_scrapes: Mapping[str, NodeScrape] = {}
+
+    async def __aenter__(self) -> ExporterSource:
+        """Open the connection pool."""
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=MAX_CONCURRENT_SCRAPES, keepalive_timeout=60),
+            timeout=aiohttp.ClientTimeout(total=self._timeout_seconds),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"Accept": "text/plain;version=0.0.4"},
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the connection pool."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def read(
+        self, requests: Sequence[ReadingRequest], endpoints: Mapping[str, ExporterEndpoint]
+    ) -> Mapping[ObjectRef, Mapping[Metric, MetricReading]]:
+        """Return each Deployment's reading of each metric that it asked for.
+
+        `endpoints` maps node names to exporters. Never raises for a failing exporter: its pods are
+        missing, with the reason.
+        """
+        wanted: dict[str, set[Metric]] = defaultdict(set)
+        for request in requests:
+            for pod in _readable(request.pods):
+                wanted[pod.node_name or ""].update(request.metrics)
+        scrapes = await self._scrape_all(wanted, endpoints)
+        self.last_scrapes = scrapes
+        readings = {
+            request.deployment: {
+                metric: self._reading(request, metric, scrapes) for metric in request.metrics
+            }
+            for request in requests
+        }
+        self._forget_windows(requests)
+        return readings
+
+    async def _scrape_all(
+        self, wanted: Mapping[str, set[Metric]], endpoints: Mapping[str, ExporterEndpoint]
+    ) -> Mapping[str, NodeScrape]:
+        async with asyncio.TaskGroup() as group:
+            tasks = {
+                node: group.create_task(self._scrape(endpoints.get(node), metrics))
+                for node, metrics in wanted.items()
+            }
+        return {node: task.result() for node, task in tasks.items()}
+
+    async def _scrape(
+        self, endpoint: ExporterEndpoint | None, metrics: Collection[Metric]
+    ) -> NodeScrape:
+        async with self._limit:
+            asked = self._clock()
+            readings, problem = None, None
+            if endpoint is None:
+                problem = "has no exporter pod"
+            else:
+                try:
+                    readings = read_exposition(await self._fetch(endpoint.url, metrics), metrics)
+                except TimeoutError:
+                    problem = f"gave no answer within {self._timeout_seconds:g} s ({endpoint.url})"
+                except (aiohttp.ClientError, OSError, ExpositionError) as error:
+                    problem = f"failed: {error} ({endpoint.url})"
+            return NodeScrape(
+                asked_seconds=asked,
+                duration_seconds=self._clock() - asked,
+                readings=readings,
+                problem=problem,
+            )
+
+    async def _fetch(self, url: str, metrics: Collection[Metric]) -> str:
+        if self._session is None:
+            msg = "ExporterSource is not open: use it as an async context manager"
+            raise RuntimeError(msg)
+        params = [("name[]", family) for family in families_for(metrics)]
+        async with self._session.get(url, params=params, allow_redirects=False) as response:
+            if response.status != 200:
+                msg = f"HTTP status {response.status}, expected 200"
+                raise aiohttp.ClientPayloadError(msg)
+            body = bytearray()
+            async for chunk in response.content.iter_chunked(65536):
+                body += chunk
+                if len(body) > MAX_ANSWER_BYTES:
+                    msg = f"the answer passes {MAX_ANSWER_BYTES} bytes"
+                    raise aiohttp.ClientPayloadError(msg)
+            return body.decode("utf-8", errors="replace")
+
+    def _reading(
+        self, request: ReadingRequest, metric: Metric, scrapes: Mapping[str, NodeScrape]
+    ) -> MetricReading:
+        values: dict[ObjectRef, PodValue] = {}
+        missing: dict[ObjectRef, str] = {}
+        for pod in _readable(request.pods):
+            answer = self._pod_value(pod, metric, scrapes[pod.node_name or ""])
+            if isinstance(answer, PodValue) and request.window_seconds > 0:
+                answer = self._window_mean(request, pod, metric, answer)
+            if isinstance(answer, PodValue):
+                values[pod.ref] = answer
+            else:
+                missing[pod.ref] = answer
+        return MetricReading(metric=metric, values=values, missing=missing)
+
+    def _pod_value(self, pod: PodState, metric: Metric, scrape: NodeScrape) -> PodValue | str:
+        problem = scrape.stale_problem()
+        if problem is not None or scrape.readings is None or scrape.readings.age_seconds is None:
+            return f"the exporter of node {pod.node_name} {problem}"
+        reading = scrape.readings.values[metric].get(pod.ref)
+        if reading is None:
+            return f"the exporter of node {pod.node_name} shows no {metric} for this pod"
+        return PodValue(
+            value_milli=reading.value_milli,
+            sampled_seconds=scrape.asked_seconds - scrape.readings.age_seconds,
+            device_count=reading.device_count,
+        )
+
+    def _window_mean(
+        self, request: ReadingRequest, pod: PodState, metric: Metric, value: PodValue
+    ) -> PodValue | str:
+        key = (request.deployment, pod.uid, metric)
+        before = self._windows.get(key, PodWindow(samples=()))
+        window = before.add(value, window_seconds=request.window_seconds)
+        self._windows[key] = window
+        if window.span_seconds() < request.window_seconds / 2:
+            return (
+                f"only {window.span_seconds():.0f} s of the {request.window_seconds:g} s window"
+                " have been seen so far; half of it is needed"
+            )
+        return window.mean()
+
+    def _forget_windows(self, requests: Iterable[ReadingRequest]) -> None:
+        living = {
+            (request.deployment, pod.uid, metric)
+            for request in requests
+            if request.window_seconds > 0
+            for pod in request.pods
+            for metric in request.metrics
+        }
+        for key in self._windows.keys() - living:
+            del self._windows[key]
+
+
+def _readable(pods: Iterable[PodState]) -> Iterable[PodState]:
+    """Pods that can have GPU readings at all: running ones on a node."""
+    return (p for p in pods if p.phase is PodPhase.RUNNING and p.node_name and not p.deleting)

@@ -1,0 +1,103 @@
+"""The scaler over HTTP: its metrics, its health, and its last decisions as JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import orjson
+from aiohttp import web
+from prometheus_client.aiohttp import make_aiohttp_handler
+
+from scaler.explanation import decision_to_dict
+from scaler.model import ObjectRef
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scaler.controller import Controller, DecisionRecord
+    from scaler.metrics import ScalerMetrics
+
+
+class StatusServer:
+    """The handlers over one controller; nothing here changes anything."""
+
+    def __init__(
+        self,
+        *,
+        controller: Controller,
+        metrics: ScalerMetrics,
+        leader: Callable[[], str | None],
+        identity: str,
+        not_ready_because: Callable[[], str | None],
+        not_alive_because: Callable[[], str | None],
+    ) -> None:
+        self._controller = controller
+        self._metrics = metrics
+        self._leader = leader
+        self._identity = identity
+        self._not_ready_because = not_ready_because
+        self._not_alive_because = not_alive_because
+
+    def application(self) -> web.Application:
+        """Return the aiohttp application with all routes."""
+        app = web.Application()
+        app.router.add_get("/", self._index)
+        app.router.add_get("/metrics", make_aiohttp_handler(self._metrics.registry))
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/api/v1/decisions", self._decisions)
+        app.router.add_get("/api/v1/decisions/{namespace}/{name}", self._decision)
+        return app
+
+    async def _index(self, _: web.Request) -> web.Response:
+        return web.Response(
+            text="gpu-scaler\n\n/metrics\n/healthz\n/readyz\n/api/v1/decisions\n"
+            "/api/v1/decisions/NAMESPACE/NAME\n"
+        )
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return _health(self._not_alive_because())
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        return _health(self._not_ready_because())
+
+    async def _decisions(self, _: web.Request) -> web.Response:
+        records = self._controller.records
+        return _json(
+            self._envelope()
+            | {"decisions": [_record_to_dict(records[ref]) for ref in sorted(records)]}
+        )
+
+    async def _decision(self, request: web.Request) -> web.Response:
+        ref = ObjectRef(namespace=request.match_info["namespace"], name=request.match_info["name"])
+        record = self._controller.records.get(ref)
+        if record is None:
+            message = (
+                f"no decision for Deployment {ref}: it does not exist, does not carry the annotation"
+                " gpu-scaler/enabled, or this replica does not lead"
+            )
+            return _json(self._envelope() | {"error": message}, status=404)
+        return _json(self._envelope() | {"decision": _record_to_dict(record)})
+
+    def _envelope(self) -> dict[str, object]:
+        leader = self._leader()
+        return {
+            "identity": self._identity,
+            "leader": leader,
+            "leading": leader == self._identity,
+            "holding": self._controller.holding,
+        }
+
+
+def _record_to_dict(record: DecisionRecord) -> dict[str, object]:
+    return decision_to_dict(record.decision, decided_unix_seconds=record.decided_unix_seconds)
+
+
+def _health(problem: str | None) -> web.Response:
+    if problem is None:
+        return web.Response(text="ok\n")
+    return web.Response(status=503, text=f"{problem}\n")
+
+
+def _json(document: dict[str, object], *, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=orjson.dumps(document), content_type="application/json")
