@@ -10,11 +10,11 @@ STAMP := $(VENV)/.installed
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python >= 3.11 is needed; this is $$($(PYTHON) --version). Set PYTHON=..."; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
 	@touch $@
 
@@ -52,9 +52,11 @@ generate: $(STAMP) ## Write the gRPC messages from the proto file
 		exporter/podresources/podresources.proto
 
 .PHONY: lock
-lock: $(STAMP) ## Resolve requirements.lock anew (needs uv)
+lock: $(STAMP) ## Resolve the lock files anew (needs uv)
 	@uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-		--group dev pyproject.toml -o requirements.lock
+		--group dev pyproject.toml -o requirements-dev.lock
+	@uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+		-c requirements-dev.lock pyproject.toml -o requirements.lock
 
 .PHONY: bench
 bench: bench-exporter bench-step ## Run all benchmarks; results go to build/bench/
