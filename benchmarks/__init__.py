@@ -1,0 +1,1 @@
+"""Figures for the bars of the design; each module is one `make bench-NAME`."""

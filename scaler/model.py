@@ -164,6 +164,15 @@ class DeploymentState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExporterEndpoint:
+    """Where a node's exporter serves its metrics, and the pod that does."""
+
+    url: str
+    pod: ObjectRef
+    ready: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PodValue:
     """One pod's value of one metric: the mean over its GPUs (the maximum for temperature).
 
@@ -179,6 +188,7 @@ class PodValue:
 class MetricReading:
     """What a source answered for one metric of one Deployment.
 
+    The one value of `Metric.QUERY` stands for the whole Deployment and is keyed by its name.
     `values` holds fresh finite values only; a pod without one is left out and named in `missing`
     with the reason a person needs ("exporter on node gpu-7 did not answer: timeout after 2 s").
     `problem` says why the reading as a whole may not be trusted (source warnings, API error);
@@ -209,11 +219,16 @@ class ScaleEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """What stabilization and rate limits remember of one Deployment; replaced, never edited."""
+    """What stabilization and rate limits remember of one Deployment; replaced, never edited.
+
+    `scaled_to_zero` is True while the count is 0 because the scaler set it, so that a 0 set by a
+    human is told apart.
+    """
 
     recommendations: tuple[Recommendation, ...] = ()
     scale_ups: tuple[ScaleEvent, ...] = ()
     scale_downs: tuple[ScaleEvent, ...] = ()
+    scaled_to_zero: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,6 +278,16 @@ class Condition:
     message: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppliedLimit:
+    """A step of stabilization or limits that changed the count, in the HPA's words."""
+
+    reason: str
+    message: str
+    replicas_before: int
+    replicas_after: int
+
+
 class Outcome(StrEnum):
     """What became of one Deployment in one loop."""
 
@@ -281,7 +306,8 @@ class Decision:
     """One Deployment's decision with its reasons; pure data, acting on it comes after.
 
     `desired_replicas` equals `current_replicas` unless something is to be changed. `proposed` is
-    the highest proposal before stabilization and limits, None where nothing could be computed.
+    the highest proposal before stabilization and limits, None where nothing could be computed;
+    `limits` are the steps that changed it on the way to `desired_replicas`.
     `outcome` is SCALED when the count is to change; the controller turns it into FAILED if the
     API refuses. `reason` is one CamelCase word for tables and events, `message` the sentence.
     `history` is the history to keep if the decision is carried out.
@@ -298,5 +324,6 @@ class Decision:
     problems: tuple[AnnotationProblem, ...] = ()
     proposals: tuple[MetricProposal, ...] = ()
     proposed: int | None = None
+    limits: tuple[AppliedLimit, ...] = ()
     conditions: tuple[Condition, ...] = ()
     history: History = field(default_factory=History)

@@ -21,8 +21,7 @@ from scaler.sources.window import PodWindow
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from scaler.cluster.state import ExporterEndpoint
-    from scaler.model import ObjectRef
+    from scaler.model import ExporterEndpoint, ObjectRef
 
 MIN_STALE_AFTER_SECONDS = 15.0
 STALE_AFTER_INTERVALS = 3

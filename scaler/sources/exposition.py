@@ -74,16 +74,15 @@ def read_exposition(text: str, metrics: Iterable[Metric]) -> NodeReadings:
     gauges: dict[str, float] = {}
     try:
         for family in text_string_to_metric_families(text):
-            by_pod: dict[ObjectRef, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+            # Without a TYPE line the parser gives each sample a family of its own.
+            by_pod = devices.setdefault(family.name, defaultdict(lambda: defaultdict(list)))
             for sample in family.samples:
                 if sample.name in (SNAPSHOT_AGE, INTERVAL):
                     gauges[sample.name] = sample.value
                 pod = sample.labels.get("pod_name")
-                usable = math.isfinite(sample.value) and sample.value >= 0
-                if pod and usable:
+                if pod and math.isfinite(sample.value) and sample.value >= 0:
                     ref = ObjectRef(namespace=sample.labels.get("namespace_name", ""), name=pod)
                     by_pod[ref][sample.labels.get("uuid", "")].append(sample.value)
-            devices[family.name] = by_pod
     except (ValueError, KeyError, IndexError) as error:
         msg = f"not a Prometheus text exposition: {error}"
         raise ExpositionError(msg) from error

@@ -1,0 +1,185 @@
+"""The exporters source over real HTTP: what it asks, what is fresh, and what each failure says."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+from scaler.model import ExporterEndpoint, Metric, ObjectRef, PodPhase, PodState
+from scaler.sources.exporters import ExporterSource, ReadingRequest
+
+WEB = ObjectRef(namespace="default", name="web")
+
+
+def pod(name: str, *, node: str = "n1", phase: PodPhase = PodPhase.RUNNING) -> PodState:
+    return PodState(
+        ref=ObjectRef(namespace="default", name=name),
+        uid=f"uid-{name}",
+        phase=phase,
+        deleting=False,
+        ready_since_seconds=0.0,
+        node_name=node,
+    )
+
+
+def exposition(duty: float, *, age: float = 0.5, interval: float = 2, name: str = "web-0") -> str:
+    return (
+        f'nvidia_gpu_duty_cycle{{uuid="GPU-a",namespace_name="default",pod_name="{name}"}} {duty}\n'
+        f"nvidia_gpu_exporter_snapshot_age_seconds {age}\n"
+        f"nvidia_gpu_exporter_interval_seconds {interval}\n"
+    )
+
+
+@asynccontextmanager
+async def exporter(answer):
+    """Serve `answer(request)` at /metrics and yield the endpoint."""
+    app = web.Application()
+    app.router.add_get("/metrics", answer)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    try:
+        yield ExporterEndpoint(
+            url=f"http://127.0.0.1:{port}/metrics",
+            pod=ObjectRef(namespace="gpu-exporter", name="gpu-exporter-n1"),
+            ready=True,
+        )
+    finally:
+        await runner.cleanup()
+
+
+def ask(*pods: PodState, window: float = 0) -> list[ReadingRequest]:
+    return [
+        ReadingRequest(
+            deployment=WEB, metrics=(Metric.DUTY_CYCLE,), pods=pods, window_seconds=window
+        )
+    ]
+
+
+async def test_reads_the_value_with_its_age():
+    asked = []
+
+    async def answer(request):
+        asked.append(request.query.getall("name[]"))
+        return web.Response(text=exposition(63))
+
+    clock = iter(float(n) for n in range(100, 200))
+    async with exporter(answer) as endpoint, ExporterSource(clock=lambda: next(clock)) as source:
+        readings = await source.read(ask(pod("web-0")), {"n1": endpoint})
+    value = readings[WEB][Metric.DUTY_CYCLE].values[pod("web-0").ref]
+    assert (value.value_milli, value.sampled_seconds) == (63_000, 99.5)
+    assert asked == [
+        [
+            "nvidia_gpu_duty_cycle",
+            "nvidia_gpu_exporter_snapshot_age_seconds",
+            "nvidia_gpu_exporter_interval_seconds",
+        ]
+    ]
+
+
+async def missing_reason(answer, *, timeout_seconds: float = 2.0) -> str:
+    async with exporter(answer) as endpoint, ExporterSource(timeout_seconds=timeout_seconds) as s:
+        readings = await s.read(ask(pod("web-0")), {"n1": endpoint})
+    reading = readings[WEB][Metric.DUTY_CYCLE]
+    assert reading.values == {}
+    return reading.missing[pod("web-0").ref]
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "reason"),
+    [
+        pytest.param(exposition(1, age=15.2), 200, "readings 15 s old, more than 15 s", id="stale"),
+        pytest.param(
+            exposition(1, age=31, interval=10), 200, "31 s old, more than 30 s", id="3 intervals"
+        ),
+        pytest.param("", 200, "has no GPU readings", id="no readings at all"),
+        pytest.param(
+            exposition(1, name="other"), 200, "shows no duty_cycle for this pod", id="no pod"
+        ),
+        pytest.param("gone", 503, "HTTP status 503", id="status"),
+        pytest.param("<html>", 200, "not a Prometheus text exposition", id="not metrics"),
+    ],
+)
+async def test_why_a_pod_has_no_value(text, status, reason):
+    async def answer(_):
+        return web.Response(text=text, status=status)
+
+    assert reason in await missing_reason(answer)
+
+
+async def test_readings_just_within_the_limit_are_fresh():
+    async def answer(_):
+        return web.Response(text=exposition(1, age=29, interval=10))
+
+    async with exporter(answer) as endpoint, ExporterSource() as source:
+        readings = await source.read(ask(pod("web-0")), {"n1": endpoint})
+    assert readings[WEB][Metric.DUTY_CYCLE].missing == {}
+
+
+async def test_a_hanging_exporter_costs_one_timeout_and_only_its_own_pods():
+    release = asyncio.Event()
+
+    async def hang(_):
+        await release.wait()
+        return web.Response(text="")
+
+    async def answer(_):
+        return web.Response(text=exposition(7, name="web-1"))
+
+    async with (
+        exporter(hang) as bad,
+        exporter(answer) as good,
+        ExporterSource(timeout_seconds=0.2) as source,
+    ):
+        readings = await source.read(
+            ask(pod("web-0"), pod("web-1", node="n2")), {"n1": bad, "n2": good}
+        )
+        release.set()
+    reading = readings[WEB][Metric.DUTY_CYCLE]
+    assert "no answer within 0.2 s" in reading.missing[pod("web-0").ref]
+    assert reading.values[pod("web-1").ref].value_milli == 7000
+
+
+async def test_node_without_exporter_and_refused_connection():
+    async def answer(_):
+        return web.Response()
+
+    async with exporter(answer) as gone:
+        pass
+    async with ExporterSource() as source:
+        readings = await source.read(ask(pod("web-0"), pod("web-1", node="n2")), {"n1": gone})
+    missing = readings[WEB][Metric.DUTY_CYCLE].missing
+    assert "failed: " in missing[pod("web-0").ref]
+    assert missing[pod("web-1").ref] == "the exporter of node n2 has no exporter pod"
+
+
+async def test_only_nodes_with_running_pods_are_asked():
+    async with ExporterSource() as source:
+        readings = await source.read(ask(pod("web-0", phase=PodPhase.PENDING)), {})
+        assert source.last_scrapes == {}
+    assert readings[WEB][Metric.DUTY_CYCLE].missing == {}
+
+
+async def test_the_window_average_waits_for_half_a_window():
+    duty = [10.0]
+    now = [1000.0]
+
+    async def answer(_):
+        return web.Response(text=exposition(duty[0], age=0))
+
+    async with exporter(answer) as endpoint, ExporterSource(clock=lambda: now[0]) as source:
+
+        async def read():
+            answer = await source.read(ask(pod("web-0"), window=20), {"n1": endpoint})
+            return answer[WEB][Metric.DUTY_CYCLE]
+
+        first = await read()
+        assert first.missing[pod("web-0").ref].startswith("only 0 s of the 20 s window")
+        now[0], duty[0] = 1010.0, 30.0
+        second = await read()
+        assert second.values[pod("web-0").ref].value_milli == 20_000

@@ -1,0 +1,135 @@
+"""An exporter's text -> pods' values: several GPUs, shared ones, what is left out or broken."""
+
+from __future__ import annotations
+
+import pytest
+
+from scaler.model import Metric, ObjectRef
+from scaler.sources.exposition import (
+    ExpositionError,
+    PodReading,
+    families_for,
+    read_exposition,
+)
+
+WEB_0 = ObjectRef(namespace="default", name="web-0")
+WEB_1 = ObjectRef(namespace="default", name="web-1")
+
+
+def series(family: str, value: str, *, pod: str = "web-0", uuid: str = "GPU-a", **more: str) -> str:
+    labels = {
+        "minor_number": "0",
+        "uuid": uuid,
+        "name": "NVIDIA H100",
+        "node_name": "n1",
+        "namespace_name": "default" if pod else "",
+        "pod_name": pod,
+        "container_name": "main" if pod else "",
+        "allocate_mode": "exclusive" if pod else "",
+    } | more
+    inner = ",".join(f'{key}="{text}"' for key, text in labels.items())
+    return f"{family}{{{inner}}} {value}\n"
+
+
+DUTY = "nvidia_gpu_duty_cycle"
+USED = "nvidia_gpu_memory_used_bytes"
+TOTAL = "nvidia_gpu_memory_total_bytes"
+HEAT = "nvidia_gpu_temperature_celsius"
+
+
+@pytest.mark.parametrize(
+    ("text", "metric", "expected"),
+    [
+        pytest.param(
+            series(DUTY, "63.5"),
+            Metric.DUTY_CYCLE,
+            {WEB_0: PodReading(value_milli=63500, device_count=1)},
+            id="one pod, one GPU",
+        ),
+        pytest.param(
+            series(DUTY, "90") + series(DUTY, "30", uuid="GPU-b"),
+            Metric.DUTY_CYCLE,
+            {WEB_0: PodReading(value_milli=60000, device_count=2)},
+            id="mean over the GPUs of a pod",
+        ),
+        pytest.param(
+            series(HEAT, "60") + series(HEAT, "81", uuid="GPU-b"),
+            Metric.TEMPERATURE_CELSIUS,
+            {WEB_0: PodReading(value_milli=81000, device_count=2)},
+            id="maximum of the temperatures",
+        ),
+        pytest.param(
+            series(DUTY, "50") + series(DUTY, "50", container_name="side"),
+            Metric.DUTY_CYCLE,
+            {WEB_0: PodReading(value_milli=50000, device_count=1)},
+            id="two containers of a pod on one GPU count it once",
+        ),
+        pytest.param(
+            series(USED, "1e9") + series(USED, "2e9", container_name="side"),
+            Metric.MEMORY_USED_BYTES,
+            {WEB_0: PodReading(value_milli=3_000_000_000_000, device_count=1)},
+            id="memory of two containers on one GPU adds up",
+        ),
+        pytest.param(
+            series(USED, "20") + series(TOTAL, "80"),
+            Metric.MEMORY_USED_PERCENT,
+            {WEB_0: PodReading(value_milli=25000, device_count=1)},
+            id="percent of the memory",
+        ),
+        pytest.param(
+            series(USED, "20"),
+            Metric.MEMORY_USED_PERCENT,
+            {},
+            id="no total, no percent",
+        ),
+        pytest.param(
+            series(DUTY, "NaN") + series(DUTY, "7", pod="web-1"),
+            Metric.DUTY_CYCLE,
+            {WEB_1: PodReading(value_milli=7000, device_count=1)},
+            id="NaN is no value",
+        ),
+        pytest.param(
+            series(DUTY, "+Inf") + series(DUTY, "-1", uuid="GPU-b"),
+            Metric.DUTY_CYCLE,
+            {},
+            id="neither infinite nor negative",
+        ),
+        pytest.param(
+            series(DUTY, "88", pod=""), Metric.DUTY_CYCLE, {}, id="a GPU that no pod holds"
+        ),
+    ],
+)
+def test_values(text, metric, expected):
+    assert read_exposition(text, [metric]).values == {metric: expected}
+
+
+def test_age_and_interval():
+    text = "nvidia_gpu_exporter_snapshot_age_seconds 0.25\nnvidia_gpu_exporter_interval_seconds 2\n"
+    readings = read_exposition(text, [Metric.DUTY_CYCLE])
+    assert (readings.age_seconds, readings.interval_seconds) == (0.25, 2.0)
+
+
+def test_no_age_without_readings():
+    assert read_exposition("", []).age_seconds is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("<html>not found</html>", id="html"),
+        pytest.param("nvidia_gpu_duty_cycle{pod_name=", id="cut off"),
+        pytest.param("nvidia_gpu_duty_cycle abc\n", id="no number"),
+    ],
+)
+def test_broken_text_is_an_error(text):
+    with pytest.raises(ExpositionError, match="not a Prometheus text exposition"):
+        read_exposition(text, [Metric.DUTY_CYCLE])
+
+
+def test_only_needed_families_are_asked_for():
+    assert families_for([Metric.MEMORY_USED_PERCENT, Metric.MEMORY_USED_BYTES]) == (
+        TOTAL,
+        USED,
+        "nvidia_gpu_exporter_snapshot_age_seconds",
+        "nvidia_gpu_exporter_interval_seconds",
+    )
