@@ -246,6 +246,7 @@ class MetricProposal:
     `replicas` is None where the metric could not be used; `problem` then says why.
     `mean_milli` is the mean over the pods counted, before any padding.
     `complete` is False where a serving pod had no fresh value: such a proposal never scales down.
+    `unheld_replicas` is the lower count that it would ask for otherwise, None where nothing holds.
     `saturated` is True where growth past the HPA's arithmetic applied (contract 3, point 3).
     """
 
@@ -256,6 +257,7 @@ class MetricProposal:
     values: Mapping[ObjectRef, PodValue]
     left_out: tuple[LeftOutPod, ...] = ()
     complete: bool = True
+    unheld_replicas: int | None = None
     saturated: bool = False
     problem: str | None = None
 

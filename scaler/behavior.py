@@ -1,0 +1,371 @@
+"""Pure: stabilization windows, rate policies and the history that they need.
+
+Source: kubernetes `pkg/controller/podautoscaler/horizontal.go`. Every instant is seconds on one
+monotonic clock; an entry belongs to a window while it is strictly younger than the window.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from scaler.model import (
+    AppliedLimit,
+    Behavior,
+    History,
+    PolicyType,
+    RatePolicy,
+    Recommendation,
+    ScaleEvent,
+    ScalingRules,
+    SelectPolicy,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+DEFAULT_TOLERANCE = 0.1
+DEFAULT_DOWN_WINDOW_SECONDS = 300
+DEFAULT_BEHAVIOR = Behavior(
+    scale_up=ScalingRules(
+        stabilization_window_seconds=0,
+        select_policy=SelectPolicy.MAX,
+        policies=(
+            RatePolicy(type=PolicyType.PERCENT, value=100, period_seconds=15),
+            RatePolicy(type=PolicyType.PODS, value=4, period_seconds=15),
+        ),
+        tolerance=DEFAULT_TOLERANCE,
+    ),
+    scale_down=ScalingRules(
+        stabilization_window_seconds=DEFAULT_DOWN_WINDOW_SECONDS,
+        select_policy=SelectPolicy.MAX,
+        policies=(RatePolicy(type=PolicyType.PERCENT, value=100, period_seconds=15),),
+        tolerance=DEFAULT_TOLERANCE,
+    ),
+)
+
+_UNLIMITED_UP_FACTOR = 2
+_UNLIMITED_UP_MINIMUM = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitedReplicas:
+    """The count after stabilization and limits, with the steps that changed it."""
+
+    replicas: int
+    limits: tuple[AppliedLimit, ...]
+
+
+def limit_with_behavior(
+    *,
+    current_replicas: int,
+    proposed_replicas: int,
+    min_replicas: int,
+    max_replicas: int,
+    behavior: Behavior,
+    history: History,
+    now_seconds: float,
+) -> LimitedReplicas:
+    """Stabilize, then limit the rate, then keep within min and max.
+
+    `history` is that of before this proposal. Source: normalizeDesiredReplicasWithBehaviors.
+    """
+    stabilized = stabilized_replicas(
+        current_replicas=current_replicas,
+        proposed_replicas=proposed_replicas,
+        behavior=behavior,
+        recommendations=history.recommendations,
+        now_seconds=now_seconds,
+    )
+    limits = []
+    if stabilized != proposed_replicas:
+        if proposed_replicas >= current_replicas:
+            window = behavior.scale_up.stabilization_window_seconds
+            reason, kind = "ScaleUpStabilized", "lower"
+        else:
+            window = behavior.scale_down.stabilization_window_seconds
+            reason, kind = "ScaleDownStabilized", "higher"
+        extreme = "lowest" if kind == "lower" else "highest"
+        limits.append(
+            AppliedLimit(
+                reason=reason,
+                message=(
+                    f"recent recommendations were {kind} than current one, applying the {extreme}"
+                    f" of the last {window} s: {stabilized} instead of {proposed_replicas}"
+                ),
+                replicas_before=proposed_replicas,
+                replicas_after=stabilized,
+            )
+        )
+    rate_limit = _rate_and_range_limit(
+        current_replicas=current_replicas,
+        desired_replicas=stabilized,
+        min_replicas=min_replicas,
+        max_replicas=max_replicas,
+        behavior=behavior,
+        history=history,
+        now_seconds=now_seconds,
+    )
+    if rate_limit is None:
+        return LimitedReplicas(replicas=stabilized, limits=tuple(limits))
+    return LimitedReplicas(replicas=rate_limit.replicas_after, limits=(*limits, rate_limit))
+
+
+def limit_without_behavior(
+    *,
+    current_replicas: int,
+    proposed_replicas: int,
+    min_replicas: int,
+    max_replicas: int,
+    recommendations: Sequence[Recommendation],
+    now_seconds: float,
+) -> LimitedReplicas:
+    """What an HPA without `spec.behavior` does: 300 s downscale stabilization, doubling upwards.
+
+    Source: normalizeDesiredReplicas and convertDesiredReplicasWithRules.
+    """
+    cutoff_seconds = now_seconds - DEFAULT_DOWN_WINDOW_SECONDS
+    recent = [item.replicas for item in recommendations if item.at_seconds > cutoff_seconds]
+    stabilized = max([proposed_replicas, *recent])
+    limits = []
+    if stabilized != proposed_replicas:
+        limits.append(
+            AppliedLimit(
+                reason="ScaleDownStabilized",
+                message="recent recommendations were higher than current one, applying the highest",
+                replicas_before=proposed_replicas,
+                replicas_after=stabilized,
+            )
+        )
+    up_limit = max(_UNLIMITED_UP_FACTOR * current_replicas, _UNLIMITED_UP_MINIMUM)
+    limit: AppliedLimit | None = None
+    if stabilized < min_replicas:
+        limit = _too_few(stabilized, min_replicas)
+    elif stabilized > min(up_limit, max_replicas):
+        if max_replicas > up_limit:
+            limit = _too_fast_up(stabilized, up_limit)
+        else:
+            limit = _too_many(stabilized, max_replicas)
+    if limit is None:
+        return LimitedReplicas(replicas=stabilized, limits=tuple(limits))
+    return LimitedReplicas(replicas=limit.replicas_after, limits=(*limits, limit))
+
+
+def stabilized_replicas(
+    *,
+    current_replicas: int,
+    proposed_replicas: int,
+    behavior: Behavior,
+    recommendations: Sequence[Recommendation],
+    now_seconds: float,
+) -> int:
+    """Up no further than the lowest, down no further than the highest recent recommendation."""
+    up_cutoff_seconds = now_seconds - behavior.scale_up.stabilization_window_seconds
+    down_cutoff_seconds = now_seconds - behavior.scale_down.stabilization_window_seconds
+    up_to = down_to = proposed_replicas
+    for item in recommendations:
+        if item.at_seconds > up_cutoff_seconds:
+            up_to = min(up_to, item.replicas)
+        if item.at_seconds > down_cutoff_seconds:
+            down_to = max(down_to, item.replicas)
+    return min(max(current_replicas, up_to), down_to)
+
+
+def _rate_and_range_limit(
+    *,
+    current_replicas: int,
+    desired_replicas: int,
+    min_replicas: int,
+    max_replicas: int,
+    behavior: Behavior,
+    history: History,
+    now_seconds: float,
+) -> AppliedLimit | None:
+    """What stands in the way of the desired count (convertDesiredReplicasWithBehaviorRate)."""
+    if desired_replicas > current_replicas:
+        up_limit = scale_up_limit(current_replicas, behavior.scale_up, history, now_seconds)
+        if desired_replicas <= min(up_limit, max_replicas):
+            return None
+        if max_replicas > up_limit:
+            return _too_fast_up(desired_replicas, up_limit)
+        return _too_many(desired_replicas, max_replicas)
+    if desired_replicas < current_replicas:
+        down_limit = scale_down_limit(current_replicas, behavior.scale_down, history, now_seconds)
+        if desired_replicas >= max(down_limit, min_replicas):
+            return None
+        if min_replicas < down_limit:
+            return AppliedLimit(
+                reason="ScaleDownLimit",
+                message=(
+                    "the desired replica count is decreasing faster than the maximum scale rate:"
+                    f" {desired_replicas} wanted, {down_limit} allowed now"
+                ),
+                replicas_before=desired_replicas,
+                replicas_after=down_limit,
+            )
+        return _too_few(desired_replicas, min_replicas)
+    return None
+
+
+def scale_up_limit(
+    current_replicas: int, rules: ScalingRules, history: History, now_seconds: float
+) -> int:
+    """The highest count that the scale-up policies allow now, never below the current one."""
+
+    def allowed(policy: RatePolicy, period_start: int) -> int:
+        if policy.type is PolicyType.PODS:
+            return period_start + policy.value
+        return math.ceil(period_start * (1 + policy.value / 100))
+
+    limits = _policy_limits(current_replicas, rules, history, now_seconds, allowed)
+    if not limits:
+        return current_replicas
+    chosen = min(limits) if rules.select_policy is SelectPolicy.MIN else max(limits)
+    return max(chosen, current_replicas)
+
+
+def scale_down_limit(
+    current_replicas: int, rules: ScalingRules, history: History, now_seconds: float
+) -> int:
+    """The lowest count that the scale-down policies allow now, never above the current one."""
+
+    def allowed(policy: RatePolicy, period_start: int) -> int:
+        if policy.type is PolicyType.PODS:
+            return period_start - policy.value
+        return int(period_start * (1 - policy.value / 100))
+
+    limits = _policy_limits(current_replicas, rules, history, now_seconds, allowed)
+    if not limits:
+        return current_replicas
+    chosen = max(limits) if rules.select_policy is SelectPolicy.MIN else min(limits)
+    return min(chosen, current_replicas)
+
+
+def _policy_limits(
+    current_replicas: int,
+    rules: ScalingRules,
+    history: History,
+    now_seconds: float,
+    allowed: Callable[[RatePolicy, int], int],
+) -> list[int]:
+    """What each policy allows; none where the direction is disabled or has no policy."""
+    if rules.select_policy is SelectPolicy.DISABLED:
+        return []
+    limits = []
+    for policy in rules.policies:
+        added = _changed(history.scale_ups, policy.period_seconds, now_seconds)
+        removed = _changed(history.scale_downs, policy.period_seconds, now_seconds)
+        limits.append(allowed(policy, current_replicas - added + removed))
+    return limits
+
+
+def _changed(events: Sequence[ScaleEvent], period_seconds: int, now_seconds: float) -> int:
+    cutoff_seconds = now_seconds - period_seconds
+    return sum(event.change for event in events if event.at_seconds > cutoff_seconds)
+
+
+def with_first_recommendation(
+    history: History, current_replicas: int, behavior: Behavior, now_seconds: float
+) -> History:
+    """The history, with the count found as first recommendation where it has no recent one.
+
+    So neither a restart nor a gap in the loop longer than the stabilization window lets one
+    single reading scale down at once. Source: recordInitialRecommendation.
+    """
+    window_seconds = (
+        behavior.scale_down.stabilization_window_seconds
+        or behavior.scale_up.stabilization_window_seconds
+    )
+    cutoff_seconds = now_seconds - window_seconds
+    if any(item.at_seconds > cutoff_seconds for item in history.recommendations):
+        return history
+    return with_recommendation(history, current_replicas, behavior, now_seconds)
+
+
+def with_recommendation(
+    history: History, replicas: int, behavior: Behavior, now_seconds: float
+) -> History:
+    """The history with one more recommendation and without those that no window reaches.
+
+    Only the lowest and the highest of the windows up to now matter, so of equal recommendations
+    the newest stands for all.
+    """
+    cutoff_seconds = now_seconds - max(
+        behavior.scale_up.stabilization_window_seconds,
+        behavior.scale_down.stabilization_window_seconds,
+    )
+    kept = tuple(
+        item
+        for item in history.recommendations
+        if item.at_seconds > cutoff_seconds and item.replicas != replicas
+    )
+    newest = Recommendation(replicas=replicas, at_seconds=now_seconds)
+    return replace(history, recommendations=(*kept, newest))
+
+
+def with_change(
+    history: History,
+    replicas_before: int,
+    replicas_after: int,
+    behavior: Behavior,
+    now_seconds: float,
+) -> History:
+    """The history with a change of the count, without changes that no policy's period reaches."""
+    periods = [
+        policy.period_seconds
+        for rules in (behavior.scale_up, behavior.scale_down)
+        for policy in rules.policies
+    ]
+    cutoff_seconds = now_seconds - max(periods, default=0)
+    ups = tuple(event for event in history.scale_ups if event.at_seconds > cutoff_seconds)
+    downs = tuple(event for event in history.scale_downs if event.at_seconds > cutoff_seconds)
+    change = replicas_after - replicas_before
+    if change > 0:
+        ups = (*ups, ScaleEvent(change=change, at_seconds=now_seconds))
+    elif change < 0:
+        downs = (*downs, ScaleEvent(change=-change, at_seconds=now_seconds))
+    return replace(history, scale_ups=ups, scale_downs=downs, scaled_to_zero=replicas_after == 0)
+
+
+def newest_seconds(history: History) -> float:
+    """The newest instant that the history knows, minus infinity where it knows none."""
+    instants = [item.at_seconds for item in history.recommendations]
+    instants += [item.at_seconds for item in (*history.scale_ups, *history.scale_downs)]
+    return max(instants, default=-math.inf)
+
+
+def _too_few(desired_replicas: int, min_replicas: int) -> AppliedLimit:
+    return AppliedLimit(
+        reason="TooFewReplicas",
+        message=(
+            f"the desired replica count {desired_replicas} is less than the minimum replica count"
+            f" {min_replicas}"
+        ),
+        replicas_before=desired_replicas,
+        replicas_after=min_replicas,
+    )
+
+
+def _too_many(desired_replicas: int, max_replicas: int) -> AppliedLimit:
+    return AppliedLimit(
+        reason="TooManyReplicas",
+        message=(
+            f"the desired replica count {desired_replicas} is more than the maximum replica count"
+            f" {max_replicas}"
+        ),
+        replicas_before=desired_replicas,
+        replicas_after=max_replicas,
+    )
+
+
+def _too_fast_up(desired_replicas: int, up_limit: int) -> AppliedLimit:
+    return AppliedLimit(
+        reason="ScaleUpLimit",
+        message=(
+            "the desired replica count is increasing faster than the maximum scale rate:"
+            f" {desired_replicas} wanted, {up_limit} allowed now"
+        ),
+        replicas_before=desired_replicas,
+        replicas_after=up_limit,
+    )

@@ -1,0 +1,109 @@
+"""Numbers as people write and read them: Kubernetes quantities, Go durations, metric values."""
+
+from __future__ import annotations
+
+import math
+import re
+from fractions import Fraction
+
+from scaler.model import Metric
+
+MAX_TEXT_LENGTH = 64
+
+# A parser of our own: importing the one of the kubernetes package loads its whole client (45 MB),
+# and it takes "NaN", "1_0" and "1K", which the API server refuses.
+_QUANTITY = re.compile(
+    r"([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))(?:([eE][+-]?[0-9]{1,3})|([numkMGTPE]|[KMGTPE]i))?"
+)
+_SUFFIXES: dict[str, Fraction] = {
+    "": Fraction(1),
+    "n": Fraction(1, 10**9),
+    "u": Fraction(1, 10**6),
+    "m": Fraction(1, 1000),
+    **{suffix: Fraction(1000**power) for power, suffix in enumerate("kMGTPE", start=1)},
+    **{f"{suffix}i": Fraction(1024**power) for power, suffix in enumerate("KMGTPE", start=1)},
+}
+
+_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
+_SECONDS_PER_UNIT: dict[str, Fraction] = {
+    "ns": Fraction(1, 10**9),
+    "us": Fraction(1, 10**6),
+    "µs": Fraction(1, 10**6),
+    "μs": Fraction(1, 10**6),
+    "ms": Fraction(1, 1000),
+    "s": Fraction(1),
+    "m": Fraction(60),
+    "h": Fraction(3600),
+}
+
+
+def parse_quantity(text: str) -> Fraction:
+    """The exact value of a Kubernetes quantity ("20Gi", "500M", "1e9", "1500m").
+
+    Raises ValueError for anything that the API server would refuse and for texts over 64
+    characters. Source: the grammar in apimachinery's `resource.Quantity`.
+    """
+    match = _QUANTITY.fullmatch(text) if len(text) <= MAX_TEXT_LENGTH else None
+    if match is None:
+        raise ValueError("not a quantity")
+    number, exponent, suffix = match.groups()
+    return Fraction(number + (exponent or "")) * _SUFFIXES[suffix or ""]
+
+
+def milli(value: Fraction) -> int:
+    """The value in milli units, rounded up as `Quantity.MilliValue` does."""
+    return math.ceil(value * 1000)
+
+
+def parse_duration_seconds(text: str) -> float:
+    """The seconds of a duration in Go's form ("30s", "1m30s", "0"), never negative.
+
+    Raises ValueError for any other form and for texts over 64 characters.
+    """
+    if text == "0":
+        return 0.0
+    if not text or len(text) > MAX_TEXT_LENGTH:
+        raise ValueError("not a duration")
+    total, position = Fraction(0), 0
+    while position < len(text):
+        part = _DURATION_PART.match(text, position)
+        if part is None:
+            raise ValueError("not a duration")
+        total += Fraction(part[1]) * _SECONDS_PER_UNIT[part[2]]
+        position = part.end()
+    return float(total)
+
+
+def format_duration(seconds: float) -> str:
+    """Whole seconds in the form of kubectl's ages: 45s, 1m30s, 2h5m, 3d."""
+    total = max(0, int(seconds))
+    minutes, hours, days = total // 60, total // 3600, total // 86400
+    if total < 120:
+        return f"{total}s" if total < 90 else f"{minutes}m{total % 60}s"
+    if minutes < 60:
+        return f"{minutes}m{total % 60}s" if total % 60 else f"{minutes}m"
+    if hours < 48:
+        return f"{hours}h{minutes % 60}m" if minutes % 60 else f"{hours}h"
+    return f"{days}d"
+
+
+def format_value(metric: Metric, value_milli: int) -> str:
+    """A metric's value with the unit that people read: 63, 12.5Gi, 250W."""
+    if metric is Metric.MEMORY_USED_BYTES:
+        return _with_prefix(value_milli / 1000, 1024, ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"))
+    if metric is Metric.POWER_USAGE_MILLIWATTS:
+        return _with_prefix(value_milli / 1_000_000, 1000, ("W", "kW", "MW"))
+    return _short(value_milli / 1000)
+
+
+def _with_prefix(value: float, base: int, units: tuple[str, ...]) -> str:
+    index = 0
+    while abs(value) >= base and index < len(units) - 1:
+        value /= base
+        index += 1
+    return f"{_short(value)}{units[index]}"
+
+
+def _short(value: float) -> str:
+    text = f"{value:.1f}"
+    return text.removesuffix(".0")
