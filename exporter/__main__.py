@@ -1,0 +1,89 @@
+"""gpu-exporter: configuration in, wiring, run."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING, Final
+
+from exporter import __version__, logs
+from exporter.app import NvmlRequiredError, once, running
+from exporter.config import ConfigError, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from exporter.config import Config
+
+log = logging.getLogger(__name__)
+
+EXIT_FAILURE: Final = 1
+EXIT_USAGE: Final = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit status."""
+    try:
+        config = parse(
+            sys.argv[1:] if arguments is None else arguments,
+            os.environ,
+            host_name=socket.gethostname(),
+            version=__version__,
+        )
+    except ConfigError as error:
+        for problem in error.problems:
+            sys.stderr.write(f"gpu-exporter: {problem}\n")
+        return EXIT_USAGE
+    logs.set_up(level=config.log_level, log_format=config.log_format)
+    return asyncio.run(_once(config) if config.once else _run(config))
+
+
+async def _run(config: Config) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    log.info(
+        "starting",
+        extra={
+            "version": __version__,
+            "node_name": config.node_name,
+            "interval_seconds": config.nvml_interval_seconds,
+        },
+    )
+    try:
+        async with running(config):
+            await stop.wait()
+            log.info("ending on a signal")
+    except NvmlRequiredError as error:
+        log.error("NVML is required and cannot be used", extra={"reason": str(error)})
+        return EXIT_FAILURE
+    except OSError as error:
+        log.error(
+            "the address cannot be bound",
+            extra={
+                "host": config.listen_host,
+                "port": config.listen_port,
+                "reason": str(error),
+            },
+        )
+        return EXIT_FAILURE
+    return 0
+
+
+async def _once(config: Config) -> int:
+    result = await once(config)
+    sys.stdout.write(result.exposition.decode())
+    sys.stdout.flush()
+    if result.problem is not None:
+        sys.stderr.write(f"gpu-exporter: NVML did not answer: {result.problem}\n")
+        return EXIT_FAILURE
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

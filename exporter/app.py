@@ -1,0 +1,211 @@
+"""The exporter put together: thread, tasks and HTTP server, for `__main__` and for embedding."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import pynvml
+from aiohttp import web
+from prometheus_client import ProcessCollector
+
+from exporter.exposition import Exposition
+from exporter.health import Counters, Health, Watchdog
+from exporter.nvml import Nvml
+from exporter.podresources.client import PodResources, PodResourcesClient
+from exporter.sampler import Sampler
+from exporter.server import application
+from exporter.snapshots import Snapshots
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from types import ModuleType
+
+    from exporter.config import Config
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_WATCHDOG_SECONDS: Final = 0.5
+# `--once`: the driver's buffer may be empty when NVML was opened a moment ago, so a second cycle
+# follows; NVML may need seconds to wake the GPUs up.
+_ONCE_INTERVAL_SECONDS: Final = 1.0
+_ONCE_TIMEOUT_SECONDS: Final = 30.0
+_ONCE_POLL_SECONDS: Final = 0.02
+_SHUTDOWN_SECONDS: Final = 1.0
+
+
+class NvmlRequiredError(Exception):
+    """NVML cannot be used although the configuration requires it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningExporter:
+    """A running exporter; `address` is the (host, port) that it is bound to."""
+
+    address: tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnceResult:
+    """The exposition of one cycle; `problem` says why NVML did not answer."""
+
+    exposition: bytes
+    problem: str | None
+
+
+class _Parts:
+    """The objects of one exporter, wired; made in the event loop that they will run in."""
+
+    def __init__(self, config: Config, binding: ModuleType) -> None:
+        loop = asyncio.get_running_loop()
+        counters = Counters()
+        self.failure: asyncio.Future[str] = loop.create_future()
+        self.snapshots = Snapshots()
+        self.nvml = Nvml(
+            binding,
+            window_seconds=config.nvml_window_seconds,
+            on_error=lambda error: counters.nvml_errors.labels(error.function, error.code).inc(),
+        )
+        self.sampler = Sampler(
+            self.nvml,
+            interval_seconds=config.nvml_interval_seconds,
+            publish=_on_loop(loop, self.snapshots.on_readings),
+            on_failure=_on_loop(loop, self._on_failure),
+            observe_cycle=counters.cycle_seconds.observe,
+        )
+        self.pod_resources: PodResources | None = None
+        if config.pod_resources_socket:
+            self.pod_resources = PodResources(
+                PodResourcesClient(config.pod_resources_socket, config.extra_resource_names),
+                interval_seconds=config.nvml_interval_seconds,
+                publish=self.snapshots.on_allocations,
+                on_expiry=self.snapshots.on_allocations_expired,
+                on_error=lambda code: counters.pod_resources_errors.labels(code).inc(),
+            )
+        self.health = Health(
+            config,
+            nvml=self.nvml,
+            sampler=self.sampler,
+            snapshots=self.snapshots,
+            pod_resources=self.pod_resources,
+        )
+        self.exposition = Exposition(
+            node_name=config.node_name,
+            self_metrics=(self.health, counters.registry, ProcessCollector(registry=None)),
+        )
+
+    def _on_failure(self, problem: str) -> None:
+        if not self.failure.done():
+            self.failure.set_result(problem)
+
+    @asynccontextmanager
+    async def sampling(self) -> AsyncIterator[None]:
+        """Keep the NVML thread running; at the end NVML is shut down, unless a call hangs."""
+        self.sampler.start()
+        try:
+            yield
+        finally:
+            self.sampler.request_stop()
+            await asyncio.to_thread(self.sampler.join)
+
+    async def watch(self) -> None:
+        """Log changes of readiness until cancelled."""
+        watchdog = Watchdog(self.health)
+        while True:
+            watchdog.check()
+            await asyncio.sleep(_WATCHDOG_SECONDS)
+
+    async def require_nvml(self) -> None:
+        """Raise NvmlRequiredError as soon as NVML cannot be used."""
+        raise NvmlRequiredError(await self.failure)
+
+
+@asynccontextmanager
+async def running(config: Config, binding: ModuleType = pynvml) -> AsyncIterator[RunningExporter]:
+    """Run an exporter while the context lasts.
+
+    Raises OSError if the address cannot be bound, NvmlRequiredError (also out of the body) if NVML
+    is required and cannot be used.
+    """
+    parts = _Parts(config, binding)
+    try:
+        async with parts.sampling(), asyncio.TaskGroup() as tasks:
+            background = [tasks.create_task(parts.watch())]
+            if parts.pod_resources is not None:
+                background.append(tasks.create_task(parts.pod_resources.run()))
+            if config.nvml_required:
+                background.append(tasks.create_task(parts.require_nvml()))
+            try:
+                async with _serving(config, parts) as address:
+                    log.info("listening", extra={"host": address[0], "port": address[1]})
+                    yield RunningExporter(address=address)
+            finally:
+                for task in background:
+                    task.cancel()
+    except BaseExceptionGroup as group:
+        # The caller gets what went wrong, not how the tasks are organised.
+        if len(group.exceptions) == 1:
+            raise group.exceptions[0] from None
+        raise
+
+
+@asynccontextmanager
+async def _serving(config: Config, parts: _Parts) -> AsyncIterator[tuple[str, int]]:
+    runner = web.AppRunner(
+        application(
+            exposition=parts.exposition,
+            health=parts.health,
+            telemetry_path=config.telemetry_path,
+            node_name=config.node_name,
+        ),
+        access_log=None,
+        shutdown_timeout=_SHUTDOWN_SECONDS,
+    )
+    await runner.setup()
+    try:
+        # Any free port must be one port, while all interfaces are two sockets (IPv4 and IPv6).
+        host = config.listen_host or (None if config.listen_port else "0.0.0.0")
+        await web.TCPSite(runner, host, config.listen_port).start()
+        bound_host, bound_port = runner.addresses[0][:2]
+        yield bound_host, bound_port
+    finally:
+        await runner.cleanup()
+
+
+async def once(config: Config, binding: ModuleType = pynvml) -> OnceResult:
+    """Read the GPUs and the pods once and render them; says why if NVML does not answer."""
+    parts = _Parts(replace(config, nvml_interval_seconds=_ONCE_INTERVAL_SECONDS), binding)
+    async with parts.sampling():
+        if parts.pod_resources is not None:
+            await parts.pod_resources.refresh()
+        problem = None
+        try:
+            async with asyncio.timeout(_ONCE_TIMEOUT_SECONDS):
+                while not parts.snapshots.complete():
+                    if parts.failure.done():
+                        problem = parts.failure.result()
+                        break
+                    await asyncio.sleep(_ONCE_POLL_SECONDS)
+        except TimeoutError:
+            problem = parts.health.unready_reason()
+        rendered = parts.exposition.render(parts.health.fresh_snapshot())
+        if parts.pod_resources is not None:
+            await parts.pod_resources.close()
+    return OnceResult(exposition=rendered.body, problem=problem)
+
+
+def _on_loop(loop: asyncio.AbstractEventLoop, function: Callable[[T], None]) -> Callable[[T], None]:
+    """Return a function that calls `function` on the loop; for use in the NVML thread."""
+
+    def call(argument: T) -> None:
+        # A thread that was left behind in a hanging call may come back after the loop's end.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(function, argument)
+
+    return call

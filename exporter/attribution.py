@@ -1,0 +1,140 @@
+"""Which container holds which device: readings x allocations -> rows; pure.
+
+A device ID belongs to one container at a time, yet kubelets before 1.34 go on listing a finished
+pod with its device after another pod got it. The rule: of the containers listed with one device ID,
+the one that appeared last holds it, because the kubelet would not have given the ID away before its
+former holder ended. Containers that appeared together (the exporter has just started) are told
+apart by namespace, pod and container name, the first one holding. The order within the kubelet's
+answer never counts, so nothing changes from scrape to scrape while the same pods are listed.
+
+Replica IDs (`GPU-...::0`, `GPU-...::1`) are IDs of their own, so the rule applies to each of them
+and all containers of a shared GPU have their row.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from exporter.model import AllocateMode, Allocation, Container, Device, Readings, Row, Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+# GKE's device plugin: nvidia0, nvidia0/vgpu1, nvidia0/gi1, nvidia0/gi1/vgpu0.
+_GKE_ID: Final = re.compile(r"nvidia(\d+)(?:/gi(\d+))?(/vgpu\d+)?")
+# Drivers before R470 had no UUIDs for MIG: MIG-GPU-<uuid>/<GPU instance>/<compute instance>.
+_LEGACY_MIG_ID: Final = re.compile(r"MIG-(GPU-[^/]+)/(\d+)/(\d+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holdings:
+    """The allocations listed last, each with the number of the List answer in which it appeared."""
+
+    list_number: int = 0
+    appeared: Mapping[Allocation, int] = field(default_factory=dict)
+
+
+def remember(previous: Holdings, allocations: Iterable[Allocation]) -> Holdings:
+    """Return the holdings after one more List answer; the same object if nothing changed."""
+    number = previous.list_number + 1
+    appeared = {one: previous.appeared.get(one, number) for one in allocations}
+    if appeared.keys() == previous.appeared.keys():
+        return previous
+    return Holdings(list_number=number, appeared=appeared)
+
+
+def attribute(readings: Readings, holdings: Holdings) -> Snapshot:
+    """Join one cycle's readings with the holdings; a device that nobody holds has one row too."""
+    finder = _DeviceFinder(reading.device for reading in readings.devices)
+    holders: defaultdict[str, set[Container]] = defaultdict(set)
+    shared: set[str] = set()
+    unmatched: set[str] = set()
+    for allocation in _current(holdings):
+        device = finder.find(allocation.device_id)
+        if device is None:
+            unmatched.add(allocation.device_id)
+            continue
+        holders[device.uuid].add(allocation.container)
+        if _is_replica(allocation):
+            shared.add(device.uuid)
+    rows: list[Row] = []
+    for reading in readings.devices:
+        containers = sorted(holders[reading.device.uuid])
+        mode = _mode(reading.device, len(containers), replicas=reading.device.uuid in shared)
+        rows.extend(
+            Row(
+                reading=reading,
+                container=container,
+                allocate_mode=mode,
+                holder_count=len(containers),
+            )
+            for container in containers or (None,)
+        )
+    return Snapshot(
+        readings=readings, rows=tuple(rows), unmatched_device_ids=tuple(sorted(unmatched))
+    )
+
+
+def _current(holdings: Holdings) -> Iterable[Allocation]:
+    winners: dict[str, Allocation] = {}
+    for allocation in sorted(holdings.appeared, key=lambda one: (-holdings.appeared[one], one)):
+        winners.setdefault(allocation.device_id, allocation)
+    return winners.values()
+
+
+def _mode(device: Device, container_count: int, *, replicas: bool) -> AllocateMode:
+    if not container_count:
+        return AllocateMode.FREE
+    if device.is_mig_instance:
+        return AllocateMode.MIG
+    return AllocateMode.SHARE if replicas or container_count > 1 else AllocateMode.EXCLUSIVE
+
+
+def _is_replica(allocation: Allocation) -> bool:
+    gke = _GKE_ID.fullmatch(allocation.device_id)
+    return (
+        "::" in allocation.device_id
+        or allocation.resource_name.endswith(".shared")
+        or (gke is not None and gke[3] is not None)
+    )
+
+
+class _DeviceFinder:
+    """Finds the device that an ID of the kubelet's list means."""
+
+    def __init__(self, devices: Iterable[Device]) -> None:
+        self._by_uuid: dict[str, Device] = {}
+        self._by_minor_number: dict[int | None, Device] = {}
+        self._instances: list[Device] = []
+        for device in devices:
+            self._by_uuid[device.uuid] = device
+            if device.is_mig_instance:
+                self._instances.append(device)
+            else:
+                self._by_minor_number[device.minor_number] = device
+
+    def find(self, device_id: str) -> Device | None:
+        plain_id = device_id.partition("::")[0]
+        if plain_id in self._by_uuid:
+            return self._by_uuid[plain_id]
+        if legacy := _LEGACY_MIG_ID.fullmatch(plain_id):
+            return self._instance(legacy[1], int(legacy[2]), int(legacy[3]))
+        if gke := _GKE_ID.fullmatch(plain_id):
+            gpu = self._by_minor_number.get(int(gke[1]))
+            if gpu is None or gke[2] is None:
+                return gpu
+            return self._instance(gpu.uuid, int(gke[2]), None)
+        return None
+
+    def _instance(
+        self, parent_uuid: str, gpu_instance_id: int, compute_instance_id: int | None
+    ) -> Device | None:
+        for device in self._instances:
+            if (device.parent_uuid, device.gpu_instance_id) == (parent_uuid, gpu_instance_id) and (
+                compute_instance_id in (None, device.compute_instance_id)
+            ):
+                return device
+        return None

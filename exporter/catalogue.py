@@ -1,0 +1,152 @@
+"""Every metric family about GPUs: name, help, where the value comes from; pure.
+
+All are gauges. A value of None yields no series, so nothing is ever published in place of an
+unknown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client.metrics_core import GaugeMetricFamily
+
+from exporter.model import AllocateMode, Row, Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class LabelName(str):
+    """A label name that sorts by its place in the contract.
+
+    prometheus-client sorts the labels of every series; with these names it keeps the order that
+    readers of `nvidia_gpu_*` are used to.
+    """
+
+    __slots__ = ("place",)
+
+    place: int
+
+    def __new__(cls, name: str, place: int) -> LabelName:
+        """Return the name with its place, counted from 0."""
+        label = super().__new__(cls, name)
+        label.place = place
+        return label
+
+    def __lt__(self, other: str) -> bool:
+        """Compare by place; with a plain string by text."""
+        return self.place < other.place if isinstance(other, LabelName) else str(self) < other
+
+
+LABELS: Final = tuple(
+    LabelName(name, place)
+    for place, name in enumerate(
+        (
+            "minor_number",
+            "uuid",
+            "name",
+            "node_name",
+            "namespace_name",
+            "pod_name",
+            "container_name",
+            "allocate_mode",
+        )
+    )
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """One family with a series for each row; `source` is the NVML function behind it."""
+
+    name: str
+    help: str
+    source: str
+    value: Callable[[Row], float | None]
+
+
+def _memory_used_bytes(row: Row) -> float | None:
+    # Readers of allocate_mode="share" take this value as the container's own and add the containers
+    # up. The device's value is a container's own only while that container is alone on the device;
+    # with several, repeating it would count the memory once for each of them.
+    if row.allocate_mode is AllocateMode.SHARE and row.holder_count > 1:
+        return None
+    return row.reading.memory_used_bytes
+
+
+FAMILIES: Final = (
+    Family(
+        name="nvidia_gpu_duty_cycle",
+        help="Percent of time over the averaging window during which a kernel was executing on "
+        "the GPU.",
+        source="nvmlDeviceGetSamples, nvmlDeviceGetUtilizationRates",
+        value=lambda row: row.reading.duty_cycle_percent,
+    ),
+    Family(
+        name="nvidia_gpu_memory_total_bytes",
+        help="Total memory of the GPU or MIG instance in bytes.",
+        source="nvmlDeviceGetMemoryInfo",
+        value=lambda row: row.reading.memory_total_bytes,
+    ),
+    Family(
+        name="nvidia_gpu_memory_used_bytes",
+        help="Memory in use on the GPU or MIG instance in bytes; on a shared GPU the container's "
+        "own, absent while several containers hold it.",
+        source="nvmlDeviceGetMemoryInfo",
+        value=_memory_used_bytes,
+    ),
+    Family(
+        name="nvidia_gpu_power_usage_milliwatts",
+        help="Power usage of the GPU's board in milliwatts.",
+        source="nvmlDeviceGetPowerUsage",
+        value=lambda row: row.reading.power_usage_milliwatts,
+    ),
+    Family(
+        name="nvidia_gpu_temperature_celsius",
+        help="Temperature of the GPU in degrees Celsius.",
+        source="nvmlDeviceGetTemperature",
+        value=lambda row: row.reading.temperature_celsius,
+    ),
+    Family(
+        name="nvidia_gpu_fanspeed_percent",
+        help="Fan speed as a percent of its maximum; absent on boards without a fan.",
+        source="nvmlDeviceGetFanSpeed",
+        value=lambda row: row.reading.fan_speed_percent,
+    ),
+)
+
+
+def families(snapshot: Snapshot, *, node_name: str) -> Iterator[GaugeMetricFamily]:
+    """Yield the families of one snapshot; those without any series are left out."""
+    count = GaugeMetricFamily(
+        "nvidia_gpu_num_devices",
+        "Number of GPUs that the driver shows.",
+        labels=["node_name"],
+    )
+    count.add_metric([node_name], snapshot.readings.device_count)
+    yield count
+    labelled = [(row, _labels(row, node_name)) for row in snapshot.rows]
+    for family in FAMILIES:
+        metric = GaugeMetricFamily(family.name, family.help)
+        for row, labels in labelled:
+            value = family.value(row)
+            if value is not None:
+                metric.add_sample(family.name, labels, value)
+        if metric.samples:
+            yield metric
+
+
+def _labels(row: Row, node_name: str) -> dict[str, str]:
+    device, container = row.reading.device, row.container
+    values = (
+        "" if device.minor_number is None else str(device.minor_number),
+        device.uuid,
+        device.name,
+        node_name,
+        container.namespace_name if container else "",
+        container.pod_name if container else "",
+        container.container_name if container else "",
+        row.allocate_mode.value,
+    )
+    return dict(zip(LABELS, values, strict=True))

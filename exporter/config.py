@@ -1,0 +1,234 @@
+"""The exporter's configuration: flags and their environment variables in, one frozen Config out."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+ENVIRONMENT_PREFIX: Final = "GPU_EXPORTER_"
+_DEFAULT_SOCKET: Final = "/var/lib/kubelet/pod-resources/kubelet.sock"
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+LOG_FORMATS: Final = ("logfmt", "json")
+
+# Below 100 ms one cycle over many GPUs takes longer than its interval; beyond a minute no reader
+# would call the values current.
+MIN_INTERVAL_SECONDS: Final = 0.1
+MAX_INTERVAL_SECONDS: Final = 60.0
+MAX_WINDOW_SECONDS: Final = 300.0
+
+
+class ConfigError(Exception):
+    """The command line or the environment is wrong; `problems` has one sentence for each error."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything that can be set. An empty `listen_host` means all interfaces, port 0 any free one.
+
+    An empty `pod_resources_socket` switches pod labels off.
+    """
+
+    listen_host: str = ""
+    listen_port: int = 9445
+    telemetry_path: str = "/metrics"
+    node_name: str = ""
+    pod_resources_socket: str = _DEFAULT_SOCKET
+    extra_resource_names: tuple[str, ...] = ()
+    nvml_interval_seconds: float = 2.0
+    nvml_window_seconds: float = 10.0
+    nvml_required: bool = False
+    log_level: str = "info"
+    log_format: str = "logfmt"
+    once: bool = False
+
+    @property
+    def max_age_seconds(self) -> float:
+        """The age in seconds past which readings are not published: 3 intervals, at least 10."""
+        return max(3 * self.nvml_interval_seconds, 10.0)
+
+
+_VALUE_FLAGS: Final = {
+    "web.listen-address": (":9445", "Address to serve on, HOST:PORT or :PORT."),
+    "web.telemetry-path": ("/metrics", "Path under which to expose metrics."),
+    "log.level": ("info", f"One of: {', '.join(LOG_LEVELS)}."),
+    "log.format": ("logfmt", f"One of: {', '.join(LOG_FORMATS)}."),
+    "node-name": (
+        "",
+        "Value of the label node_name. Default: environment NODE_NAME, else MY_NODE_NAME, else "
+        "the host's name.",
+    ),
+    "pod-resources.socket": (
+        _DEFAULT_SOCKET,
+        "The kubelet's pod-resources socket. Empty: no pod labels.",
+    ),
+    "pod-resources.extra-names": (
+        "",
+        "Further resource names, separated by commas, beside nvidia.com/gpu, "
+        "nvidia.com/gpu.shared and nvidia.com/mig-*.",
+    ),
+    "nvml.interval": ("2s", "Time between two readings of the GPUs, 100ms to 1m."),
+    "nvml.window": ("10s", "Time over which the duty cycle is averaged, up to 5m."),
+}
+_SWITCHES: Final = {
+    "nvml.required": "Exit with status 1, instead of retrying, when NVML cannot be used.",
+    "once": "Print one exposition to standard output and exit; status 0 only if NVML answered.",
+}
+
+
+def environment_name(flag: str) -> str:
+    """Return the environment variable of a flag: `nvml.interval` is GPU_EXPORTER_NVML_INTERVAL."""
+    return ENVIRONMENT_PREFIX + re.sub(r"[.-]", "_", flag).upper()
+
+
+def parse(
+    arguments: Sequence[str], environment: Mapping[str, str], *, host_name: str, version: str
+) -> Config:
+    """Return the configuration; a flag wins over its environment variable.
+
+    Raises ConfigError with every problem at once; `--help` and `--version` print and raise
+    SystemExit.
+    """
+    parser = _Parser(
+        prog="gpu-exporter",
+        description="Publishes NVIDIA GPU metrics, each labelled with the pod that holds the GPU.",
+        epilog="Every flag has an environment variable, for example GPU_EXPORTER_NVML_INTERVAL.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"gpu-exporter {version}")
+    for flag, (default, help_text) in _VALUE_FLAGS.items():
+        shown = f" Default: {default}" if default else ""
+        parser.add_argument(f"--{flag}", dest=flag, metavar="VALUE", help=help_text + shown)
+    for flag, help_text in _SWITCHES.items():
+        parser.add_argument(
+            f"--{flag}", dest=flag, action="store_const", const="true", help=help_text
+        )
+    try:
+        namespace, unknown = parser.parse_known_args(arguments)
+    except _UsageError as error:
+        raise ConfigError([f"{error}; see gpu-exporter --help"]) from error
+    problems = [f"unknown argument {word!r}; see gpu-exporter --help" for word in unknown]
+    given = {flag: value for flag, value in vars(namespace).items() if value is not None}
+    config = _Reader(given, environment, problems).config(host_name)
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds of a Go duration such as `10s`, `500ms`, `1m30s`; raise ValueError."""
+    pieces = re.findall(r"(\d+(?:\.\d*)?|\.\d+)(ms|us|µs|ns|h|m|s)", text)
+    if not pieces or "".join(number + unit for number, unit in pieces) != text:
+        msg = f"{text!r} is not a duration such as 10s, 500ms or 1m30s"
+        raise ValueError(msg)
+    units = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+    return float(sum(float(number) * units[unit] for number, unit in pieces))
+
+
+class _UsageError(Exception):
+    """What argparse would have printed before exiting."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise _UsageError(message)
+
+
+class _Reader:
+    """Reads one value after the other and notes each problem under the name that the user wrote."""
+
+    def __init__(
+        self, given: Mapping[str, str], environment: Mapping[str, str], problems: list[str]
+    ) -> None:
+        self._given = given
+        self._environment = environment
+        self._problems = problems
+
+    def config(self, host_name: str) -> Config:
+        host, port = self._listen_address()
+        node_name = (
+            self._text("node-name")
+            or self._environment.get("NODE_NAME")
+            or self._environment.get("MY_NODE_NAME")
+            or host_name
+        )
+        names = (name.strip() for name in self._text("pod-resources.extra-names").split(","))
+        return Config(
+            listen_host=host,
+            listen_port=port,
+            telemetry_path=self._telemetry_path(),
+            node_name=node_name,
+            pod_resources_socket=self._text("pod-resources.socket"),
+            extra_resource_names=tuple(name for name in names if name),
+            nvml_interval_seconds=self._seconds(
+                "nvml.interval", MIN_INTERVAL_SECONDS, MAX_INTERVAL_SECONDS
+            ),
+            nvml_window_seconds=self._seconds(
+                "nvml.window", MIN_INTERVAL_SECONDS, MAX_WINDOW_SECONDS
+            ),
+            nvml_required=self._switch("nvml.required"),
+            log_level=self._choice("log.level", LOG_LEVELS),
+            log_format=self._choice("log.format", LOG_FORMATS),
+            once=self._switch("once"),
+        )
+
+    def _text(self, flag: str) -> str:
+        default = _VALUE_FLAGS[flag][0] if flag in _VALUE_FLAGS else "false"
+        return self._given.get(flag, self._environment.get(environment_name(flag), default))
+
+    def _problem(self, flag: str, sentence: str) -> None:
+        where = f"--{flag}" if flag in self._given else environment_name(flag)
+        self._problems.append(f"{where}: {sentence}")
+
+    def _choice(self, flag: str, allowed: tuple[str, ...]) -> str:
+        value = self._text(flag)
+        if value not in allowed:
+            self._problem(flag, f"{value!r} is not one of {', '.join(allowed)}")
+        return value
+
+    def _switch(self, flag: str) -> bool:
+        value = self._text(flag).lower()
+        if value not in {"true", "false", "1", "0", ""}:
+            self._problem(flag, f"{value!r} is not one of true, false, 1, 0")
+        return value in {"true", "1"}
+
+    def _seconds(self, flag: str, lowest: float, highest: float) -> float:
+        try:
+            seconds = parse_duration(self._text(flag))
+        except ValueError as error:
+            self._problem(flag, str(error))
+            return lowest
+        if not lowest <= seconds <= highest:
+            self._problem(
+                flag, f"{self._text(flag)} is outside of {lowest * 1000:g}ms to {highest:g}s"
+            )
+        return seconds
+
+    def _telemetry_path(self) -> str:
+        path = self._text("web.telemetry-path")
+        if not re.fullmatch(r"/[\w./~-]*", path) or path in {"/healthz", "/readyz"}:
+            self._problem(
+                "web.telemetry-path",
+                f"{path!r} is not a path such as /metrics (/healthz and /readyz are taken)",
+            )
+        return path
+
+    def _listen_address(self) -> tuple[str, int]:
+        address = self._text("web.listen-address")
+        match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^:\[\]]*)):(\d{1,5})", address)
+        if match is None or int(match[3]) > 65535:
+            self._problem(
+                "web.listen-address",
+                f"{address!r} is not HOST:PORT or :PORT with a port up to 65535 "
+                "([HOST]:PORT for IPv6)",
+            )
+            return "", 0
+        return match[1] or match[2] or "", int(match[3])

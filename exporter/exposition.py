@@ -1,0 +1,111 @@
+"""Snapshot and self metrics -> exposition formats, rendered by prometheus-client."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client.exposition import (
+    CONTENT_TYPE_PLAIN_0_0_4,
+    choose_encoder,
+    generate_latest,
+)
+from prometheus_client.metrics_core import Metric
+
+from exporter import catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from prometheus_client.registry import Collector
+
+    from exporter.model import Snapshot
+
+_OPENMETRICS_END: Final = b"# EOF\n"
+# Renderings kept per snapshot: a few readers with a few formats and filters each.
+_MAX_KEPT_RENDERINGS: Final = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered:
+    """One answer to a scrape."""
+
+    body: bytes
+    content_type: str
+
+
+class Exposition:
+    """Renders the GPUs' families once per snapshot and format, the self metrics at every scrape."""
+
+    def __init__(self, *, node_name: str, self_metrics: Sequence[Collector]) -> None:
+        self._node_name = node_name
+        self._self_metrics = self_metrics
+        self._rendered_snapshot: Snapshot | None = None
+        self._renderings: dict[tuple[str, frozenset[str]], bytes] = {}
+
+    def render(
+        self, snapshot: Snapshot | None, *, accept: str = "", names: Iterable[str] = ()
+    ) -> Rendered:
+        """Render in the format that `accept` (the HTTP header) prefers.
+
+        `names` limits the answer to these families or series; none means all.
+        """
+        encoder, content_type = _encoder(accept)
+        wanted = frozenset(names)
+        gpus = self._gpus(snapshot, encoder, content_type, wanted)
+        own = encoder(
+            _Families((metric for one in self._self_metrics for metric in one.collect()), wanted)
+        )
+        return Rendered(body=gpus.removesuffix(_OPENMETRICS_END) + own, content_type=content_type)
+
+    def _gpus(
+        self,
+        snapshot: Snapshot | None,
+        encoder: Callable[[Collector], bytes],
+        content_type: str,
+        wanted: frozenset[str],
+    ) -> bytes:
+        if snapshot is None:
+            return b""
+        if snapshot is not self._rendered_snapshot:
+            self._rendered_snapshot = snapshot
+            self._renderings.clear()
+        key = (content_type, wanted)
+        body = self._renderings.get(key)
+        if body is None:
+            families = catalogue.families(snapshot, node_name=self._node_name)
+            body = encoder(_Families(families, wanted))
+            if len(self._renderings) < _MAX_KEPT_RENDERINGS:
+                self._renderings[key] = body
+        return body
+
+
+class _Families:
+    """A collector over given families, limited to the wanted names.
+
+    A name is a family's or a single series' (`..._count` of a histogram). prometheus-client's
+    restricted registry knows only the latter and changes the order of families from one scrape to
+    the next.
+    """
+
+    def __init__(self, families: Iterable[Metric], wanted: frozenset[str]) -> None:
+        self._families = families
+        self._wanted = wanted
+
+    def collect(self) -> Iterable[Metric]:
+        for family in self._families:
+            if not self._wanted or family.name in self._wanted:
+                yield family
+                continue
+            samples = [sample for sample in family.samples if sample.name in self._wanted]
+            if samples:
+                part = Metric(family.name, family.documentation, family.type)
+                part.samples = samples
+                yield part
+
+
+def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
+    try:
+        return choose_encoder(accept)
+    except ValueError:  # a version in the header that is not a number
+        return generate_latest, CONTENT_TYPE_PLAIN_0_0_4

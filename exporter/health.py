@@ -1,0 +1,207 @@
+"""The exporter's own state: readiness with its reason, and the `nvidia_gpu_exporter_*` metrics."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import time
+from typing import TYPE_CHECKING, Final
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily
+
+from exporter import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prometheus_client.metrics_core import Metric
+
+    from exporter.config import Config
+    from exporter.model import Snapshot
+    from exporter.nvml import Nvml, RunningCall
+    from exporter.podresources.client import PodResources
+    from exporter.sampler import Sampler
+    from exporter.snapshots import Snapshots
+
+log = logging.getLogger(__name__)
+
+CYCLE_SECONDS_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+# A healthy call takes microseconds, the slowest (a GPU waking up) a few seconds.
+HANGING_CALL_SECONDS: Final = 5.0
+
+
+class Counters:
+    """What is counted as it happens, in a registry of its own; safe in any thread."""
+
+    def __init__(self) -> None:
+        # The `_created` series would double the number of counters and nobody reads them.
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        self.nvml_errors = Counter(
+            "nvidia_gpu_exporter_errors",
+            "NVML calls that failed, by function and error code.",
+            ["function", "code"],
+            registry=self.registry,
+        )
+        self.pod_resources_errors = Counter(
+            "nvidia_gpu_exporter_pod_resources_errors",
+            "Calls to the kubelet's pod-resources API that failed, by gRPC code.",
+            ["code"],
+            registry=self.registry,
+        )
+        self.cycle_seconds = Histogram(
+            "nvidia_gpu_exporter_cycle_duration_seconds",
+            "Time that a finished NVML cycle took, failed ones included.",
+            buckets=CYCLE_SECONDS_BUCKETS,
+            registry=self.registry,
+        )
+
+
+class Health:
+    """Answers whether the process lives and whether its readings can be used, and if not why."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        nvml: Nvml,
+        sampler: Sampler,
+        snapshots: Snapshots,
+        pod_resources: PodResources | None,
+    ) -> None:
+        self._config = config
+        self._nvml = nvml
+        self._sampler = sampler
+        self._snapshots = snapshots
+        self._pod_resources = pod_resources
+        self._info = InfoMetricFamily(
+            "nvidia_gpu_exporter_build",
+            "Version of the exporter.",
+            value={"version": __version__, "python_version": platform.python_version()},
+        )
+
+    def fresh_snapshot(self) -> Snapshot | None:
+        """Return the newest snapshot unless its readings are too old to be published."""
+        snapshot = self._snapshots.newest
+        age = self._age_seconds()
+        return snapshot if age is not None and age <= self._config.max_age_seconds else None
+
+    def dead_reason(self) -> str | None:
+        """Return why the process cannot recover by itself, None while it lives."""
+        return None if self._sampler.is_alive() else "the NVML thread has ended"
+
+    def unready_reason(self) -> str | None:
+        """Return why there are no current readings, None when there are."""
+        if reason := self.dead_reason():
+            return reason
+        if call := self._hanging_call():
+            duration = time.monotonic() - call.started_seconds
+            return f"{call.function} has not returned for {duration:.0f} s"
+        state = self._sampler.state
+        if state.problem is not None:
+            return f"NVML cannot be used: {state.problem}"
+        age = self._age_seconds()
+        if age is None:
+            return "no reading yet"
+        if age > self._config.max_age_seconds:
+            return f"the last readings are {age:.0f} s old"
+        return None
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the state as metrics (prometheus-client's collector interface)."""
+        state = self._sampler.state
+        snapshot = self._snapshots.newest
+        yield self._info
+        yield _gauge("nvml_up", "1 while NVML answers, 0 while it cannot be used.", state.nvml_up)
+        yield _gauge(
+            "ready", "1 while current readings are published.", self.unready_reason() is None
+        )
+        yield _gauge(
+            "interval_seconds",
+            "Time between two readings of the GPUs.",
+            self._config.nvml_interval_seconds,
+        )
+        yield _gauge(
+            "window_seconds",
+            "Time over which the duty cycle is averaged.",
+            self._config.nvml_window_seconds,
+        )
+        if (age := self._age_seconds()) is not None:
+            yield _gauge("snapshot_age_seconds", "Age of the newest readings.", age)
+        if state.last_success_unix_seconds is not None:
+            yield _gauge(
+                "last_success_timestamp_seconds",
+                "When the last NVML cycle succeeded, in Unix time.",
+                state.last_success_unix_seconds,
+            )
+        if snapshot is not None:
+            yield _gauge(
+                "unreadable_devices",
+                "GPUs that the driver shows and that could not be read in the last cycle.",
+                snapshot.readings.unreadable_count,
+            )
+        if call := self._hanging_call():
+            hanging = GaugeMetricFamily(
+                "nvidia_gpu_exporter_hanging_call_seconds",
+                "How long an NVML call has not returned; absent while none hangs.",
+                labels=["function"],
+            )
+            hanging.add_metric([call.function], time.monotonic() - call.started_seconds)
+            yield hanging
+        yield from self._pod_resources_metrics(snapshot)
+
+    def _pod_resources_metrics(self, snapshot: Snapshot | None) -> Iterator[Metric]:
+        pod_resources = self._pod_resources
+        if pod_resources is None:
+            return
+        last_success = pod_resources.last_success_unix_seconds
+        yield _gauge(
+            "pod_resources_up",
+            "1 while the kubelet lists its pods' devices.",
+            last_success is not None and pod_resources.problem is None,
+        )
+        if last_success is not None:
+            yield _gauge(
+                "pod_resources_last_success_timestamp_seconds",
+                "When the kubelet last listed its pods' devices, in Unix time.",
+                last_success,
+            )
+        if snapshot is not None:
+            yield _gauge(
+                "pod_resources_unmatched_devices",
+                "Devices held by pods that NVML does not show.",
+                len(snapshot.unmatched_device_ids),
+            )
+
+    def _age_seconds(self) -> float | None:
+        snapshot = self._snapshots.newest
+        return None if snapshot is None else time.monotonic() - snapshot.readings.taken_at_seconds
+
+    def _hanging_call(self) -> RunningCall | None:
+        call = self._nvml.running_call
+        if call is None or time.monotonic() - call.started_seconds < HANGING_CALL_SECONDS:
+            return None
+        return call
+
+
+class Watchdog:
+    """Logs every change of readiness once, with its reason."""
+
+    def __init__(self, health: Health) -> None:
+        self._health = health
+        self._was_ready: bool | None = None
+
+    def check(self) -> None:
+        """Compare with the last check."""
+        reason = self._health.unready_reason()
+        if reason is None and self._was_ready is not True:
+            log.info("ready: current GPU readings are served")
+        elif reason is not None and self._was_ready:
+            log.warning("not ready: no current GPU readings", extra={"reason": reason})
+        self._was_ready = reason is None
+
+
+def _gauge(name: str, help_text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"nvidia_gpu_exporter_{name}", help_text, value=value)

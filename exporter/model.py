@@ -1,0 +1,101 @@
+"""The values that travel between the exporter's parts; unknown is None, never 0."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class AllocateMode(StrEnum):
+    """How a device is held, as the label `allocate_mode` spells it."""
+
+    FREE = ""
+    EXCLUSIVE = "exclusive"
+    SHARE = "share"
+    MIG = "mig"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A GPU, or one MIG instance of a GPU.
+
+    `minor_number` is the N of /dev/nvidiaN (an instance carries its parent's). `parent_uuid`,
+    `gpu_instance_id` and `compute_instance_id` are set for MIG instances only.
+    """
+
+    uuid: str
+    name: str
+    minor_number: int | None
+    parent_uuid: str | None = None
+    gpu_instance_id: int | None = None
+    compute_instance_id: int | None = None
+
+    @property
+    def is_mig_instance(self) -> bool:
+        """Whether this is a slice of a GPU and not a GPU."""
+        return self.parent_uuid is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceReading:
+    """What NVML said about one device in one cycle; a failed or missing reading is None."""
+
+    device: Device
+    duty_cycle_percent: float | None = None
+    memory_total_bytes: int | None = None
+    memory_used_bytes: int | None = None
+    power_usage_milliwatts: int | None = None
+    temperature_celsius: int | None = None
+    fan_speed_percent: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readings:
+    """One cycle's readings of all devices.
+
+    `taken_at_seconds` is the monotonic clock at the START of the cycle, so that the age never
+    flatters. `device_count` is the number of GPUs that the driver shows, lost ones included;
+    `unreadable_count` of them have no reading here.
+    """
+
+    taken_at_seconds: float
+    device_count: int
+    unreadable_count: int
+    devices: tuple[DeviceReading, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Container:
+    """A container of a pod, by its names (the pod-resources API knows no UIDs)."""
+
+    namespace_name: str
+    pod_name: str
+    container_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Allocation:
+    """One device ID that the kubelet says it gave to one container."""
+
+    container: Container
+    resource_name: str
+    device_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One device as one holder sees it; `container` is None when no pod holds the device."""
+
+    reading: DeviceReading
+    container: Container | None
+    allocate_mode: AllocateMode
+    holder_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Everything that one exposition of the GPUs needs; never changed after it was made."""
+
+    readings: Readings
+    rows: tuple[Row, ...]
+    unmatched_device_ids: tuple[str, ...]

@@ -1,0 +1,1 @@
+"""The kubelet's pod-resources API: the only place of the exporter that speaks gRPC."""

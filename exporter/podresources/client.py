@@ -1,0 +1,169 @@
+"""The kubelet's pod-resources API v1 over its unix socket.
+
+The last mapping outlives errors for `KEEP_SECONDS`: long enough for a restart of the kubelet or a
+refusal under its rate limit, short enough that no pod's name stays on a GPU that went to another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Final
+
+import grpc
+import grpc.aio
+
+from exporter.podresources.decode import decode
+from exporter.podresources.podresources_pb2 import ListPodResourcesRequest, ListPodResourcesResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from exporter.model import Allocation
+
+log = logging.getLogger(__name__)
+
+LIST_METHOD: Final = "/v1.PodResourcesLister/List"
+LIST_TIMEOUT_SECONDS: Final = 10.0
+# A List answer names every container of the node, with GPUs or without: beyond gRPC's 4 MiB on
+# large nodes.
+MAX_RECEIVE_BYTES: Final = 64 * 1024 * 1024
+KEEP_SECONDS: Final = 30.0
+# The kubelet's rate limit is shared by all of its clients, so no fast interval of ours may use it
+# up. Nor may a slow one outlast the mapping.
+MIN_INTERVAL_SECONDS: Final = 1.0
+MAX_INTERVAL_SECONDS: Final = 10.0
+
+
+class PodResourcesClient:
+    """Calls List; one connection is kept and made anew after every error.
+
+    A restarted kubelet makes a new socket, and gRPC's own reconnecting would back off for minutes.
+    """
+
+    def __init__(self, socket_path: str, extra_resource_names: Collection[str]) -> None:
+        self._socket_path = socket_path
+        self._extra_resource_names = frozenset(extra_resource_names)
+        self._channel: grpc.aio.Channel | None = None
+
+    async def list_allocations(self) -> frozenset[Allocation]:
+        """Return the node's GPU allocations; raises grpc.aio.AioRpcError."""
+        if self._channel is None:
+            self._channel = grpc.aio.insecure_channel(
+                f"unix://{self._socket_path}",
+                options=[
+                    ("grpc.max_receive_message_length", MAX_RECEIVE_BYTES),
+                    # Go servers refuse the percent-encoded socket path that gRPC would send.
+                    ("grpc.default_authority", "localhost"),
+                    # Otherwise channels of one process share their connection and its back-off.
+                    ("grpc.use_local_subchannel_pool", 1),
+                    ("grpc.enable_http_proxy", 0),
+                ],
+            )
+        call = self._channel.unary_unary(
+            LIST_METHOD,
+            request_serializer=ListPodResourcesRequest.SerializeToString,
+            response_deserializer=ListPodResourcesResponse.FromString,
+        )
+        try:
+            response = await call(ListPodResourcesRequest(), timeout=LIST_TIMEOUT_SECONDS)
+        except grpc.aio.AioRpcError:
+            await self.close()
+            raise
+        return decode(response, self._extra_resource_names)
+
+    async def close(self) -> None:
+        """Drop the connection."""
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.close()
+
+
+class PodResources:
+    """Keeps the newest mapping and hands on each one.
+
+    `publish` gets every listed set of allocations; `on_expiry` is called when the last one is too
+    old to be used; `on_error` gets the name of each failed call's gRPC code.
+    """
+
+    def __init__(
+        self,
+        client: PodResourcesClient,
+        *,
+        interval_seconds: float,
+        publish: Callable[[frozenset[Allocation]], None],
+        on_expiry: Callable[[], None],
+        on_error: Callable[[str], None],
+        keep_seconds: float = KEEP_SECONDS,
+    ) -> None:
+        self._client = client
+        self._interval_seconds = min(
+            max(interval_seconds, MIN_INTERVAL_SECONDS), MAX_INTERVAL_SECONDS
+        )
+        self._keep_seconds = keep_seconds
+        self._publish = publish
+        self._on_expiry = on_expiry
+        self._on_error = on_error
+        self._listed_seconds: float | None = None
+        self.problem: str | None = None
+        self.last_success_unix_seconds: float | None = None
+
+    async def run(self) -> None:
+        """List again and again until cancelled."""
+        try:
+            while True:
+                await self.refresh()
+                await asyncio.sleep(self._interval_seconds)
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Drop the connection to the kubelet."""
+        await self._client.close()
+
+    async def refresh(self) -> None:
+        """List once; an error is counted, logged when new, and leaves the last mapping a while."""
+        try:
+            async with asyncio.timeout(self._expires_in_seconds()):
+                allocations = await self._client.list_allocations()
+        except grpc.aio.AioRpcError as error:
+            self._failed(error.code().name, error.details() or "")
+        except TimeoutError:
+            await self._client.close()
+            self._failed("DEADLINE_EXCEEDED", "no answer before the last mapping became too old")
+        else:
+            self._succeeded(allocations)
+
+    def _expires_in_seconds(self) -> float | None:
+        if self._listed_seconds is None:
+            return None
+        return max(0.05, self._listed_seconds + self._keep_seconds - time.monotonic())
+
+    def _succeeded(self, allocations: frozenset[Allocation]) -> None:
+        if self.problem is not None or self._listed_seconds is None:
+            log.info("the kubelet lists pod resources", extra={"devices": len(allocations)})
+        self.problem = None
+        self._listed_seconds = time.monotonic()
+        self.last_success_unix_seconds = time.time()
+        self._publish(allocations)
+
+    def _failed(self, code: str, details: str) -> None:
+        if self.problem is None or not self.problem.startswith(code):
+            log.warning(
+                "pod resources cannot be listed; GPUs lose their pod labels until they can",
+                extra={
+                    "code": code,
+                    "details": details,
+                    "mapping_kept_seconds": self._keep_seconds,
+                },
+            )
+        self.problem = f"{code}: {details}"
+        self._on_error(code)
+        if (
+            self._listed_seconds is not None
+            and time.monotonic() - self._listed_seconds >= self._keep_seconds
+        ):
+            self._listed_seconds = None
+            log.warning("the last pod resources are too old; GPUs have no pod labels now")
+            self._on_expiry()

@@ -1,0 +1,162 @@
+"""The loop: one thread that owns NVML and hands on each cycle's readings.
+
+The thread is the only one that waits for the driver. A call that hangs in the driver cannot be
+cancelled, so the others only look on: `state` and `Nvml.running_call` tell them how long it takes.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from exporter.nvml import NvmlError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exporter.model import Readings
+    from exporter.nvml import Nvml
+
+log = logging.getLogger(__name__)
+
+FIRST_RETRY_SECONDS: Final = 1.0
+LAST_RETRY_SECONDS: Final = 30.0
+# How long the end of the process waits for a running cycle before it leaves the thread behind.
+STOP_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplerState:
+    """What the NVML thread last knew.
+
+    `problem` says why NVML cannot be used, None while it can or before it was tried.
+    `last_success_unix_seconds` is for people and alerting rules; ages are computed from the
+    monotonic clock elsewhere.
+    """
+
+    nvml_up: bool = False
+    problem: str | None = None
+    last_success_unix_seconds: float | None = None
+    unreadable_count: int = 0
+
+
+class Sampler:
+    """Runs NVML cycles at a fixed interval in a thread of its own.
+
+    `publish` gets each cycle's readings and `on_failure` each reason for which NVML cannot be used,
+    both in the NVML thread; `observe_cycle` gets the seconds that each finished cycle took.
+    """
+
+    def __init__(
+        self,
+        nvml: Nvml,
+        *,
+        interval_seconds: float,
+        publish: Callable[[Readings], None],
+        on_failure: Callable[[str], None],
+        observe_cycle: Callable[[float], None],
+    ) -> None:
+        self._nvml = nvml
+        self._interval_seconds = interval_seconds
+        self._publish = publish
+        self._on_failure = on_failure
+        self._observe_cycle = observe_cycle
+        self._stop = threading.Event()
+        # A daemon: a call that never returns must not keep the process from ending.
+        self._thread = threading.Thread(target=self._run, name="nvml", daemon=True)
+        self.state = SamplerState()
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def request_stop(self) -> None:
+        """Ask the thread to shut NVML down and end."""
+        self._stop.set()
+
+    def is_alive(self) -> bool:
+        """Whether the thread runs, be it in a call that hangs."""
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        retry_seconds = FIRST_RETRY_SECONDS
+        while not self._stop.is_set():
+            try:
+                self._nvml.open()
+                self._read_until_failure()
+                retry_seconds = FIRST_RETRY_SECONDS
+            except NvmlError as error:
+                if self.state.nvml_up:
+                    retry_seconds = FIRST_RETRY_SECONDS
+                self._failed(str(error), retry_seconds)
+            except Exception as error:
+                # Whatever the binding or a driver comes up with, the thread must outlive it.
+                if self.state.nvml_up:
+                    retry_seconds = FIRST_RETRY_SECONDS
+                log.exception("the NVML thread failed unexpectedly and goes on")
+                self._failed(f"{type(error).__name__}: {error}", retry_seconds)
+            self._nvml.close()
+            # The jitter keeps the nodes of a cluster apart after a common cause.
+            self._stop.wait(retry_seconds * random.uniform(0.8, 1.2))
+            retry_seconds = min(2 * retry_seconds, LAST_RETRY_SECONDS)
+
+    def _read_until_failure(self) -> None:
+        next_cycle = time.monotonic()
+        while not self._stop.is_set():
+            readings = self._read()
+            self._succeeded(readings)
+            self._publish(readings)
+            # A cycle longer than the interval skips beats instead of running without a pause.
+            now = time.monotonic()
+            next_cycle = max(next_cycle + self._interval_seconds, now)
+            self._stop.wait(next_cycle - now)
+
+    def _read(self) -> Readings:
+        started = time.monotonic()
+        try:
+            return self._nvml.read()
+        finally:
+            self._observe_cycle(time.monotonic() - started)
+
+    def _succeeded(self, readings: Readings) -> None:
+        if not self.state.nvml_up:
+            log.info(
+                "NVML answers",
+                extra={
+                    "driver_version": self._nvml.driver_version,
+                    "devices": readings.device_count,
+                },
+            )
+        if readings.unreadable_count != self.state.unreadable_count:
+            log.warning(
+                "the number of GPUs that cannot be read has changed",
+                extra={"unreadable": readings.unreadable_count, "devices": readings.device_count},
+            )
+        self.state = SamplerState(
+            nvml_up=True,
+            last_success_unix_seconds=time.time(),
+            unreadable_count=readings.unreadable_count,
+        )
+
+    def _failed(self, problem: str, retry_seconds: float) -> None:
+        if problem != self.state.problem:
+            log.warning(
+                "NVML cannot be used; trying again until it can",
+                extra={"reason": problem, "first_retry_seconds": retry_seconds},
+            )
+        self.state = replace(self.state, nvml_up=False, problem=problem)
+        self._on_failure(problem)
+
+    def join(self) -> None:
+        """Wait for the thread to end, but not for a call that hangs."""
+        self._thread.join(STOP_SECONDS)
+        call = self._nvml.running_call
+        if self._thread.is_alive():
+            log.warning(
+                "ending without nvmlShutdown: an NVML call does not return",
+                extra={"function": call.function if call else ""},
+            )

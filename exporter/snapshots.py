@@ -1,0 +1,91 @@
+"""The newest snapshot: each cycle's readings joined with the newest allocations."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from exporter.attribution import Holdings, attribute, remember
+from exporter.model import AllocateMode
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from exporter.model import Allocation, Readings, Snapshot
+
+log = logging.getLogger(__name__)
+
+
+class Snapshots:
+    """Replaces `newest` whenever readings or allocations change; used on the event loop only."""
+
+    def __init__(self) -> None:
+        self.newest: Snapshot | None = None
+        self._readings: Readings | None = None
+        self._readings_count = 0
+        self._holdings = Holdings()
+        self._holdings_valid = True
+        self._unmatched: tuple[str, ...] = ()
+        self._shared_by_several = 0
+
+    def on_readings(self, readings: Readings) -> None:
+        """Take over one cycle's readings."""
+        self._readings = readings
+        self._readings_count += 1
+        self._join()
+
+    def on_allocations(self, allocations: Collection[Allocation]) -> None:
+        """Take over one List answer."""
+        holdings = remember(self._holdings, allocations)
+        if holdings is self._holdings and self._holdings_valid:
+            return
+        self._holdings = holdings
+        self._holdings_valid = True
+        self._join()
+
+    def on_allocations_expired(self) -> None:
+        """Publish no pods until the next List answer.
+
+        Who appeared when stays remembered, so that the end of an outage moves no GPU to a finished
+        pod.
+        """
+        self._holdings_valid = False
+        self._join()
+
+    def complete(self) -> bool:
+        """Whether all devices have a duty cycle, or had two cycles' time to yield one."""
+        if self._readings is None:
+            return False
+        return self._readings_count > 1 or all(
+            reading.duty_cycle_percent is not None for reading in self._readings.devices
+        )
+
+    def _join(self) -> None:
+        if self._readings is None:
+            return
+        holdings = self._holdings if self._holdings_valid else Holdings()
+        self.newest = attribute(self._readings, holdings)
+        self._report_changes(self.newest)
+
+    def _report_changes(self, snapshot: Snapshot) -> None:
+        if snapshot.unmatched_device_ids != self._unmatched:
+            self._unmatched = snapshot.unmatched_device_ids
+            if self._unmatched:
+                log.warning(
+                    "pods hold devices that NVML does not show",
+                    extra={"device_ids": ",".join(self._unmatched)},
+                )
+        shared = len(
+            {
+                row.reading.device.uuid
+                for row in snapshot.rows
+                if row.allocate_mode is AllocateMode.SHARE and row.holder_count > 1
+            }
+        )
+        if shared and not self._shared_by_several:
+            log.info(
+                "several containers share a GPU; nvidia_gpu_memory_used_bytes is left out for "
+                "them, because their own parts of its memory are not known",
+                extra={"gpus": shared},
+            )
+        self._shared_by_several = shared
