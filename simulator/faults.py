@@ -1,0 +1,105 @@
+"""Faults of a simulated NVML library, set and taken back while it runs, from any thread."""
+
+from __future__ import annotations
+
+import threading
+
+NVML_ERROR_GPU_IS_LOST = 15
+
+
+class Faults:
+    """What goes wrong. Functions are named by their C symbol, devices by their UUID.
+
+    What befalls a GPU befalls its MIG instances too.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._hung: dict[str, threading.Event] = {}
+        self._codes: dict[tuple[str, str | None], int] = {}
+        self._answers: dict[tuple[str, str | None], int] = {}
+        self._lost: set[str] = set()
+        self._driver_loaded = True
+        self._driver_generation = 0
+        self.library_missing = False
+
+    def hang(self, function: str) -> None:
+        """Make every call of the function block until it is released."""
+        with self._lock:
+            self._hung.setdefault(function, threading.Event())
+
+    def release(self, function: str | None = None) -> None:
+        """Let the hung calls of the function (None: of all functions) go on."""
+        with self._lock:
+            names = list(self._hung) if function is None else [function]
+            for name in names:
+                event = self._hung.pop(name, None)
+                if event is not None:
+                    event.set()
+
+    def fail(self, function: str, code: int, *, uuid: str | None = None) -> None:
+        """Make the function return this NVML error code, for one device or for all."""
+        with self._lock:
+            self._codes[function, uuid] = code
+
+    def answer(self, function: str, value: int, *, uuid: str | None = None) -> None:
+        """Make the function return this number as its reading, such as NVML's "not available".
+
+        Works where a function yields one number, and on samples and utilization rates.
+        """
+        with self._lock:
+            self._answers[function, uuid] = value
+
+    def heal(self, function: str, *, uuid: str | None = None) -> None:
+        """Take back what `fail` and `answer` set for the same arguments."""
+        with self._lock:
+            self._codes.pop((function, uuid), None)
+            self._answers.pop((function, uuid), None)
+
+    def lose(self, uuid: str) -> None:
+        """Let the GPU fall off the bus: every call about it returns GPU_IS_LOST."""
+        with self._lock:
+            self._lost.add(uuid)
+
+    def find(self, uuid: str) -> None:
+        """Bring a lost GPU back."""
+        with self._lock:
+            self._lost.discard(uuid)
+
+    def unload_driver(self) -> None:
+        """Take the driver away: calls say UNINITIALIZED and a new init says DRIVER_NOT_LOADED."""
+        with self._lock:
+            self._driver_loaded = False
+            self._driver_generation += 1
+
+    def load_driver(self) -> None:
+        """Bring the driver back; the library works again after a new init."""
+        with self._lock:
+            self._driver_loaded = True
+
+    def driver_generation(self) -> int | None:
+        """Return which load of the driver this is, None while there is no driver."""
+        with self._lock:
+            return self._driver_generation if self._driver_loaded else None
+
+    def wait_while_hung(self, function: str) -> None:
+        """Block the calling thread for as long as the function hangs."""
+        with self._lock:
+            event = self._hung.get(function)
+        if event is not None:
+            event.wait()
+
+    def code(self, function: str, *uuids: str) -> int | None:
+        """Return the error code that the function must return for these devices, if any."""
+        with self._lock:
+            if not self._lost.isdisjoint(uuids):
+                return NVML_ERROR_GPU_IS_LOST
+            for uuid in (*uuids, None):
+                if (function, uuid) in self._codes:
+                    return self._codes[function, uuid]
+            return None
+
+    def answered(self, function: str, uuid: str, value: int) -> int:
+        """Return the number set for the function, or `value` where none is set."""
+        with self._lock:
+            return self._answers.get((function, uuid), self._answers.get((function, None), value))

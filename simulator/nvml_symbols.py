@@ -1,0 +1,385 @@
+"""The C functions of nvml.h over a `SimulatedDriver`, under the symbols that nvidia-ml-py asks for.
+
+Signatures follow https://docs.nvidia.com/deploy/nvml-api/. A function answers through the pointers
+of its caller and returns nothing, or raises `NvmlReturn`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import POINTER, c_char_p, c_uint, c_ulonglong, c_void_p
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from simulator.driver import (
+    MIB,
+    SAMPLE_BUFFER_LENGTH,
+    SimulatedDriver,
+    SimulatedGpu,
+    SimulatedMigDevice,
+)
+from simulator.nvml_types import (
+    ARGUMENT_VERSION_MISMATCH,
+    GPU_UTILIZATION_SAMPLES,
+    INSUFFICIENT_SIZE,
+    INVALID_ARGUMENT,
+    MEMORY_V2,
+    NO_INSTANCE,
+    NOT_AVAILABLE,
+    NOT_FOUND,
+    NOT_SUPPORTED,
+    TEMPERATURE_V1,
+    VALUE_TYPE_UNSIGNED_INT,
+    Attributes,
+    Memory,
+    MemoryV2,
+    NvmlReturn,
+    ProcessInfo,
+    ProcessUtilization,
+    Sample,
+    Temperature,
+    Utilization,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Device = SimulatedGpu | SimulatedMigDevice
+Implementation = Any  # each function has its own C arguments
+
+_RESERVED_BYTES: Final = 256 * MIB
+_MAX_MIG_DEVICES: Final = 7
+_HANDLE_STRIDE: Final = 0x100
+
+_uint_p = POINTER(c_uint)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Symbol:
+    """A C function; one of a device takes a handle first and is given the device in its place."""
+
+    implementation: Implementation
+    argtypes: tuple[Any, ...]
+    of_device: bool
+
+
+SYMBOLS: Final[dict[str, Symbol]] = {}
+
+
+def _symbol(
+    name: str, *argtypes: Any, of_device: bool = True
+) -> Callable[[Implementation], Implementation]:
+    def register(function: Implementation) -> Implementation:
+        types = (c_void_p, *argtypes) if of_device else argtypes
+        SYMBOLS[name] = Symbol(implementation=function, argtypes=types, of_device=of_device)
+        return function
+
+    return register
+
+
+def handle_of(device: Device) -> int:
+    """Return the opaque pointer that stands for the device."""
+    if isinstance(device, SimulatedMigDevice):
+        return handle_of(device.gpu) + device.slot + 1
+    return (device.index + 1) * _HANDLE_STRIDE
+
+
+def device_of(driver: SimulatedDriver, handle: int | None) -> Device:
+    """Return the device of a handle; raise NvmlReturn(INVALID_ARGUMENT) for any other pointer."""
+    index, slot = divmod(handle or 0, _HANDLE_STRIDE)
+    if not 0 < index <= len(driver.gpus):
+        raise NvmlReturn(INVALID_ARGUMENT)
+    gpu = driver.gpus[index - 1]
+    if not slot:
+        return gpu
+    device = gpu.mig_devices[slot - 1] if slot <= len(gpu.mig_devices) else None
+    if device is None:
+        raise NvmlReturn(INVALID_ARGUMENT)
+    return device
+
+
+def check_faults(driver: SimulatedDriver, function: str, device: Device | None) -> None:
+    """Leave with the error set for this function and device; a MIG device has its GPU's too."""
+    uuids: tuple[str, ...] = () if device is None else (device.uuid,)
+    if isinstance(device, SimulatedMigDevice):
+        uuids = (device.uuid, device.gpu.uuid)
+    code = driver.faults.code(function, *uuids)
+    if code is not None:
+        raise NvmlReturn(code)
+
+
+def _board(device: Device) -> SimulatedGpu:
+    """Refuse a MIG handle where NVML knows only the whole board's reading."""
+    if isinstance(device, SimulatedMigDevice):
+        raise NvmlReturn(NOT_SUPPORTED)
+    return device
+
+
+def _without_mig(device: Device) -> SimulatedGpu:
+    """Refuse where MIG is on: NVML has no utilization of such a GPU or of its instances."""
+    gpu = _board(device)
+    if gpu.mig_enabled:
+        raise NvmlReturn(NOT_SUPPORTED)
+    return gpu
+
+
+def _mig_device(device: Device) -> SimulatedMigDevice:
+    if isinstance(device, SimulatedGpu):
+        raise NvmlReturn(INVALID_ARGUMENT)
+    return device
+
+
+def _put_text(text: str, buffer: int, length: int) -> None:
+    data = text.encode() + b"\0"
+    if len(data) > length:
+        raise NvmlReturn(INSUFFICIENT_SIZE)
+    ctypes.memmove(buffer, data, len(data))
+
+
+def _put_handle(out: int, handle: int) -> None:
+    c_void_p.from_address(out).value = handle
+
+
+@_symbol("nvmlSystemGetDriverVersion", c_void_p, c_uint, of_device=False)
+def _driver_version(driver: SimulatedDriver, buffer: int, length: int) -> None:
+    _put_text(driver.driver_version, buffer, length)
+
+
+@_symbol("nvmlDeviceGetCount_v2", _uint_p, of_device=False)
+def _count(driver: SimulatedDriver, out: Any) -> None:
+    out[0] = len(driver.gpus)
+
+
+@_symbol("nvmlDeviceGetHandleByIndex_v2", c_uint, c_void_p, of_device=False)
+def _handle_by_index(driver: SimulatedDriver, index: int, out: int) -> None:
+    if index >= len(driver.gpus):
+        raise NvmlReturn(INVALID_ARGUMENT)
+    check_faults(driver, "nvmlDeviceGetHandleByIndex_v2", driver.gpus[index])
+    _put_handle(out, handle_of(driver.gpus[index]))
+
+
+@_symbol("nvmlDeviceGetHandleByUUID", c_char_p, c_void_p, of_device=False)
+def _handle_by_uuid(driver: SimulatedDriver, uuid: bytes, out: int) -> None:
+    try:
+        device = driver.device(uuid.decode())
+    except KeyError:
+        raise NvmlReturn(NOT_FOUND) from None
+    check_faults(driver, "nvmlDeviceGetHandleByUUID", device)
+    _put_handle(out, handle_of(device))
+
+
+@_symbol("nvmlDeviceGetUUID", c_void_p, c_uint)
+def _uuid(_driver: SimulatedDriver, device: Device, buffer: int, length: int) -> None:
+    _put_text(device.uuid, buffer, length)
+
+
+@_symbol("nvmlDeviceGetName", c_void_p, c_uint)
+def _name(_driver: SimulatedDriver, device: Device, buffer: int, length: int) -> None:
+    _put_text(device.name, buffer, length)
+
+
+def _number(name: str, *before: Any) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Register a function of a device that yields one unsigned int."""
+
+    def register(read: Callable[..., int]) -> Callable[..., int]:
+        @_symbol(name, *before, _uint_p)
+        def _answer(driver: SimulatedDriver, device: Device, *arguments: Any) -> None:
+            *given, out = arguments
+            value = read(driver, device, *given)
+            out[0] = driver.faults.answered(name, device.uuid, value)
+
+        return read
+
+    return register
+
+
+@_number("nvmlDeviceGetMinorNumber")
+def _minor_number(_driver: SimulatedDriver, device: Device) -> int:
+    return _board(device).minor_number
+
+
+@_number("nvmlDeviceGetIndex")
+def _index(_driver: SimulatedDriver, device: Device) -> int:
+    return device.slot if isinstance(device, SimulatedMigDevice) else device.index
+
+
+@_number("nvmlDeviceGetPowerUsage")
+def _power(driver: SimulatedDriver, device: Device) -> int:
+    return driver.power_milliwatts(_board(device))
+
+
+@_number("nvmlDeviceGetTemperature", c_uint)
+def _temperature(driver: SimulatedDriver, device: Device, sensor: int) -> int:
+    if sensor != 0:
+        raise NvmlReturn(INVALID_ARGUMENT)
+    return driver.temperature_celsius(_board(device))
+
+
+@_number("nvmlDeviceGetFanSpeed")
+def _fan_speed(driver: SimulatedDriver, device: Device) -> int:
+    percent = driver.fan_percent(_board(device))
+    if percent is None:
+        raise NvmlReturn(NOT_SUPPORTED)
+    return percent
+
+
+@_number("nvmlDeviceGetMaxMigDeviceCount")
+def _max_mig_device_count(_driver: SimulatedDriver, device: Device) -> int:
+    return _MAX_MIG_DEVICES if _board(device).model.has_mig else 0
+
+
+@_number("nvmlDeviceGetGpuInstanceId")
+def _gpu_instance_id(_driver: SimulatedDriver, device: Device) -> int:
+    return _mig_device(device).gpu_instance_id
+
+
+@_number("nvmlDeviceGetComputeInstanceId")
+def _compute_instance_id(_driver: SimulatedDriver, device: Device) -> int:
+    return _mig_device(device).compute_instance_id
+
+
+@_number("nvmlDeviceIsMigDeviceHandle")
+def _is_mig_device_handle(_driver: SimulatedDriver, device: Device) -> int:
+    return int(isinstance(device, SimulatedMigDevice))
+
+
+@_symbol("nvmlDeviceGetTemperatureV", c_void_p)
+def _temperature_v(driver: SimulatedDriver, device: Device, out: int) -> None:
+    answer = Temperature.from_address(out)
+    if answer.version != TEMPERATURE_V1:
+        raise NvmlReturn(ARGUMENT_VERSION_MISMATCH)
+    value = _temperature(driver, device, answer.sensor)
+    answer.temperature = driver.faults.answered("nvmlDeviceGetTemperatureV", device.uuid, value)
+
+
+@_symbol("nvmlDeviceGetMemoryInfo", c_void_p)
+def _memory(_driver: SimulatedDriver, device: Device, out: int) -> None:
+    used = device.memory_used_bytes()
+    answer = Memory.from_address(out)
+    answer.total = device.memory_total_bytes
+    # The first version counts the driver's own reserve as used.
+    answer.used = NOT_AVAILABLE if used is None else used + _RESERVED_BYTES
+    answer.free = NOT_AVAILABLE if used is None else max(answer.total - answer.used, 0)
+
+
+@_symbol("nvmlDeviceGetMemoryInfo_v2", c_void_p)
+def _memory_v2(_driver: SimulatedDriver, device: Device, out: int) -> None:
+    used = device.memory_used_bytes()
+    answer = MemoryV2.from_address(out)
+    if answer.version != MEMORY_V2:
+        raise NvmlReturn(ARGUMENT_VERSION_MISMATCH)
+    answer.total = device.memory_total_bytes
+    answer.reserved = _RESERVED_BYTES
+    answer.used = NOT_AVAILABLE if used is None else used
+    answer.free = NOT_AVAILABLE if used is None else max(answer.total - used - _RESERVED_BYTES, 0)
+
+
+@_symbol("nvmlDeviceGetUtilizationRates", c_void_p)
+def _utilization(driver: SimulatedDriver, device: Device, out: int) -> None:
+    percent = driver.utilization_percent(_without_mig(device).uuid)
+    percent = driver.faults.answered("nvmlDeviceGetUtilizationRates", device.uuid, percent)
+    answer = Utilization.from_address(out)
+    answer.gpu, answer.memory = percent, percent // 2
+
+
+@_symbol("nvmlDeviceGetSamples", c_uint, c_ulonglong, _uint_p, _uint_p, c_void_p)
+def _samples(
+    driver: SimulatedDriver,
+    device: Device,
+    kind: int,
+    last_seen_microseconds: int,
+    value_type: Any,
+    count: Any,
+    out: int | None,
+) -> None:
+    if kind != GPU_UTILIZATION_SAMPLES:
+        raise NvmlReturn(NOT_SUPPORTED)
+    gpu = _without_mig(device)
+    value_type[0] = VALUE_TYPE_UNSIGNED_INT
+    if out is None:
+        count[0] = SAMPLE_BUFFER_LENGTH
+        return
+    samples = driver.samples(gpu.uuid, last_seen_microseconds)[-count[0] :]
+    if not samples:
+        raise NvmlReturn(NOT_FOUND)
+    answers = (Sample * len(samples)).from_address(out)
+    for answer, (timestamp, percent) in zip(answers, samples, strict=True):
+        answer.timestamp = timestamp
+        answer.value = driver.faults.answered("nvmlDeviceGetSamples", gpu.uuid, percent)
+    count[0] = len(samples)
+
+
+@_symbol("nvmlDeviceGetMigMode", _uint_p, _uint_p)
+def _mig_mode(_driver: SimulatedDriver, device: Device, current: Any, pending: Any) -> None:
+    gpu = _board(device)
+    if not gpu.model.has_mig:
+        raise NvmlReturn(NOT_SUPPORTED)
+    current[0] = pending[0] = int(gpu.mig_enabled)
+
+
+@_symbol("nvmlDeviceGetMigDeviceHandleByIndex", c_uint, c_void_p)
+def _mig_handle_by_index(_driver: SimulatedDriver, device: Device, slot: int, out: int) -> None:
+    gpu = _board(device)
+    if not gpu.mig_enabled:
+        raise NvmlReturn(NOT_SUPPORTED)
+    if slot >= _MAX_MIG_DEVICES:
+        raise NvmlReturn(INVALID_ARGUMENT)
+    mig = gpu.mig_devices[slot] if slot < len(gpu.mig_devices) else None
+    if mig is None:
+        raise NvmlReturn(NOT_FOUND)
+    _put_handle(out, handle_of(mig))
+
+
+@_symbol("nvmlDeviceGetDeviceHandleFromMigDeviceHandle", c_void_p)
+def _handle_of_parent(_driver: SimulatedDriver, device: Device, out: int) -> None:
+    _put_handle(out, handle_of(_mig_device(device).gpu))
+
+
+@_symbol("nvmlDeviceGetAttributes_v2", c_void_p)
+def _attributes(_driver: SimulatedDriver, device: Device, out: int) -> None:
+    mig = device if isinstance(device, SimulatedMigDevice) else None
+    if mig is None:
+        raise NvmlReturn(NOT_SUPPORTED)
+    answer = Attributes.from_address(out)
+    answer.multiprocessors = mig.multiprocessors
+    answer.copy = mig.compute_slices
+    answer.gpu_instance_slices = answer.compute_instance_slices = mig.compute_slices
+    answer.memory_mb = mig.memory_total_bytes // MIB
+
+
+@_symbol("nvmlDeviceGetComputeRunningProcesses_v3", _uint_p, c_void_p)
+def _processes(_driver: SimulatedDriver, device: Device, count: Any, out: int | None) -> None:
+    processes = device.processes
+    room, count[0] = count[0], len(processes)
+    if len(processes) > room:
+        raise NvmlReturn(INSUFFICIENT_SIZE)
+    mig = device if isinstance(device, SimulatedMigDevice) else None
+    if out is None:
+        return
+    answers = (ProcessInfo * len(processes)).from_address(out)
+    for answer, process in zip(answers, processes, strict=True):
+        used = process.memory_used_bytes
+        answer.pid = process.pid
+        answer.used_memory = NOT_AVAILABLE if used is None else used
+        answer.gpu_instance = mig.gpu_instance_id if mig else NO_INSTANCE
+        answer.compute_instance = mig.compute_instance_id if mig else NO_INSTANCE
+
+
+@_symbol("nvmlDeviceGetProcessUtilization", c_void_p, _uint_p, c_ulonglong)
+def _process_utilization(
+    driver: SimulatedDriver, device: Device, out: int | None, count: Any, last_seen: int
+) -> None:
+    gpu = _without_mig(device)
+    newest = driver.samples(gpu.uuid)[-1][0]
+    busy = [process for process in gpu.processes if process.sm_percent and newest > last_seen]
+    if not busy:
+        raise NvmlReturn(NOT_FOUND)
+    room, count[0] = count[0], len(busy)
+    if out is None or len(busy) > room:
+        raise NvmlReturn(INSUFFICIENT_SIZE)
+    answers = (ProcessUtilization * len(busy)).from_address(out)
+    for answer, process in zip(answers, busy, strict=True):
+        answer.pid = process.pid
+        answer.timestamp = newest
+        answer.sm = process.sm_percent
+        answer.memory = process.sm_percent // 2

@@ -1,0 +1,102 @@
+"""Return codes, constants and structures of nvml.h, as far as they are simulated.
+
+They follow https://docs.nvidia.com/deploy/nvml-api/ and not the binding, so that a layout which
+differs between the two shows in a test.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import c_int, c_uint, c_ulonglong
+from typing import Final
+
+UNINITIALIZED: Final = 1
+INVALID_ARGUMENT: Final = 2
+NOT_SUPPORTED: Final = 3
+NOT_FOUND: Final = 6
+INSUFFICIENT_SIZE: Final = 7
+DRIVER_NOT_LOADED: Final = 9
+ARGUMENT_VERSION_MISMATCH: Final = 25
+UNKNOWN: Final = 999
+
+GPU_UTILIZATION_SAMPLES: Final = 1
+VALUE_TYPE_UNSIGNED_INT: Final = 1
+MEMORY_V2: Final = 0x02000028
+TEMPERATURE_V1: Final = 0x0100000C
+NOT_AVAILABLE: Final = 2**64 - 1
+NO_INSTANCE: Final = 2**32 - 1
+
+
+class NvmlReturn(Exception):  # noqa: N818 - a return code on its way out, not an error of ours
+    """Leaves a function with an NVML return code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class Memory(ctypes.Structure):
+    """nvmlMemory_t, in bytes."""
+
+    _fields_ = [(name, c_ulonglong) for name in ("total", "free", "used")]
+
+
+class MemoryV2(ctypes.Structure):
+    """nvmlMemory_v2_t, in bytes."""
+
+    _fields_ = [
+        ("version", c_uint),
+        *((name, c_ulonglong) for name in ("total", "reserved", "free", "used")),
+    ]
+
+
+class Sample(ctypes.Structure):
+    """nvmlSample_t."""
+
+    # The value is a union of 8 bytes; the unsigned int lies at its start.
+    _fields_ = [("timestamp", c_ulonglong), ("value", c_uint), ("padding", c_uint)]
+
+
+class Temperature(ctypes.Structure):
+    """nvmlTemperature_v1_t, in degrees Celsius."""
+
+    _fields_ = [("version", c_uint), ("sensor", c_uint), ("temperature", c_int)]
+
+
+class ProcessInfo(ctypes.Structure):
+    """nvmlProcessInfo_t of the third version, memory in bytes."""
+
+    _fields_ = [
+        ("pid", c_uint),
+        ("used_memory", c_ulonglong),
+        ("gpu_instance", c_uint),
+        ("compute_instance", c_uint),
+    ]
+
+
+class ProcessUtilization(ctypes.Structure):
+    """nvmlProcessUtilizationSample_t, in percent."""
+
+    _fields_ = [
+        ("pid", c_uint),
+        ("timestamp", c_ulonglong),
+        *((name, c_uint) for name in ("sm", "memory", "encoder", "decoder")),
+    ]
+
+
+class Attributes(ctypes.Structure):
+    """nvmlDeviceAttributes_t."""
+
+    _fields_ = [
+        ("multiprocessors", c_uint),
+        *((name, c_uint) for name in ("copy", "decoder", "encoder", "jpeg", "ofa")),
+        ("gpu_instance_slices", c_uint),
+        ("compute_instance_slices", c_uint),
+        ("memory_mb", c_ulonglong),
+    ]
+
+
+class Utilization(ctypes.Structure):
+    """nvmlUtilization_t, in percent."""
+
+    _fields_ = [("gpu", c_uint), ("memory", c_uint)]
