@@ -1,0 +1,211 @@
+"""Pure: the text of `gpu-scaler/behavior` to a Behavior, with the limits of `autoscaling/v2`."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from scaler.behavior import DEFAULT_BEHAVIOR
+from scaler.model import Behavior, PolicyType, RatePolicy, ScalingRules, SelectPolicy
+from scaler.quantities import parse_quantity
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+MAX_TEXT_LENGTH = 16_384
+MAX_TOLERANCE = 100.0
+_MAX_DEPTH = 10
+_MAX_INT32 = 2**31 - 1
+
+
+class _BehaviorLoader(yaml.SafeLoader):
+    """A safe loader for untrusted text: no aliases, no tags, no depth, JSON's scalars only."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+            raise yaml.MarkedYAMLError(None, None, "anchors are not allowed", event.start_mark)
+        if getattr(event, "tag", None) is not None:
+            raise yaml.MarkedYAMLError(None, None, "tags are not allowed", event.start_mark)
+        self._depth += 1
+        if self._depth > _MAX_DEPTH:
+            raise yaml.MarkedYAMLError(None, None, "nested too deeply", event.start_mark)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        mapping = super().construct_mapping(node, deep=deep)
+        if len(mapping) != len(node.value):
+            raise yaml.MarkedYAMLError(None, None, "a field is given twice", node.start_mark)
+        return mapping
+
+
+for _tag, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|false", list("tf")),
+    ("int", r"-?(?:0|[1-9][0-9]{0,17})", list("-0123456789")),
+    ("float", r"-?(?:0|[1-9][0-9]{0,17})\.[0-9]{1,18}", list("-0123456789")),
+):
+    _BehaviorLoader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})\\Z"), _first
+    )
+
+
+def _tolerance(value: object) -> float:
+    """A quantity as text or number; ValueError's text ends up in the message."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError('is not a quantity such as "0.1" or "100m"')
+    try:
+        quantity = parse_quantity(str(value))
+    except ValueError:
+        raise ValueError('is not a quantity such as "0.1" or "100m"') from None
+    if quantity < 0:
+        raise ValueError("is below 0")
+    if quantity > MAX_TOLERANCE:
+        raise ValueError(f"is above {MAX_TOLERANCE:g}")
+    return float(quantity)
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", strict=True, alias_generator=to_camel, hide_input_in_errors=True
+    )
+
+
+class _PolicyText(_Model):
+    type: Literal["Pods", "Percent"]
+    value: int = Field(ge=1, le=_MAX_INT32)
+    period_seconds: int = Field(ge=1, le=1800)
+
+
+class _RulesText(_Model):
+    stabilization_window_seconds: int | None = Field(default=None, ge=0, le=3600)
+    select_policy: Literal["Max", "Min", "Disabled"] | None = None
+    policies: list[_PolicyText] | None = Field(default=None, max_length=100)
+    tolerance: Annotated[float, BeforeValidator(_tolerance)] | None = None
+
+    def filled_in(self, default: ScalingRules) -> ScalingRules:
+        window_seconds = self.stabilization_window_seconds
+        policies = default.policies
+        if self.policies is not None:
+            policies = tuple(
+                RatePolicy(
+                    type=PolicyType(item.type),
+                    value=item.value,
+                    period_seconds=item.period_seconds,
+                )
+                for item in self.policies
+            )
+        return ScalingRules(
+            stabilization_window_seconds=(
+                default.stabilization_window_seconds if window_seconds is None else window_seconds
+            ),
+            select_policy=(
+                default.select_policy
+                if self.select_policy is None
+                else SelectPolicy(self.select_policy)
+            ),
+            policies=policies,
+            tolerance=default.tolerance if self.tolerance is None else self.tolerance,
+        )
+
+
+class _BehaviorText(_Model):
+    scale_up: _RulesText | None = None
+    scale_down: _RulesText | None = None
+
+
+# The same few texts come back for every Deployment in every loop, at a millisecond each.
+@lru_cache(maxsize=1024)
+def parse_behavior(text: str) -> Behavior | tuple[str, ...]:
+    """The behavior with the HPA's defaults filled in, or one sentence per mistake.
+
+    Never raises, whatever the text. Source: HorizontalPodAutoscalerBehavior of `autoscaling/v2`
+    with `tolerance` of KEP-4951.
+    """
+    if len(text) > MAX_TEXT_LENGTH:
+        return (f"is longer than the {MAX_TEXT_LENGTH} characters that are allowed",)
+    try:
+        document = yaml.load(text, Loader=_BehaviorLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1} of the text " if mark is not None else ""
+        return (f"{where}is not YAML or JSON as allowed: {error.problem or error.context}",)
+    except yaml.YAMLError:
+        return ("is not YAML or JSON as allowed: it holds a character that is not",)
+    try:
+        parsed = _BehaviorText.model_validate({} if document is None else document)
+    except ValidationError as error:
+        return tuple(_sentence(item) for item in error.errors(include_url=False))
+    problems = []
+    for name, rules in (("scaleUp", parsed.scale_up), ("scaleDown", parsed.scale_down)):
+        if rules is not None and rules.policies == [] and rules.select_policy != "Disabled":
+            problems.append(f"{name}.policies: must have at least one policy")
+    if problems:
+        return tuple(problems)
+    return Behavior(
+        scale_up=(parsed.scale_up or _RulesText()).filled_in(DEFAULT_BEHAVIOR.scale_up),
+        scale_down=(parsed.scale_down or _RulesText()).filled_in(DEFAULT_BEHAVIOR.scale_down),
+    )
+
+
+_FIELDS = {
+    0: ("scaleUp", "scaleDown"),
+    1: ("stabilizationWindowSeconds", "selectPolicy", "policies", "tolerance"),
+}
+_POLICY_FIELDS = ("type", "value", "periodSeconds")
+
+
+def _sentence(error: Any) -> str:
+    """One validation error as `path: value is wrong in this way`."""
+    location: tuple[int | str, ...] = error["loc"]
+    context, given = error.get("ctx", {}), _shown(error.get("input"))
+    match error["type"]:
+        case "greater_than_equal":
+            text = f"{given} is below {context['ge']}"
+        case "less_than_equal":
+            text = f"{given} is above {context['le']}"
+        case "literal_error":
+            text = f"{given} is not one of {context['expected']}"
+        case "missing":
+            text = "is required"
+        case "extra_forbidden":
+            known = _FIELDS.get(len(location) - 1, _POLICY_FIELDS)
+            text = f"is not a field; known are {', '.join(known)}"
+        case "int_type":
+            text = f"{given} is not a whole number"
+        case "list_type":
+            text = f"{given} is not a list"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            text = f"{given} is not a mapping"
+        case "value_error":
+            text = f"{given} {context['error']}"
+        case _:
+            text = f"{given}: {error['msg']}"
+    path = _path(location)
+    return f"{path}: {text}" if path else text
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    parts = [f"[{part}]" if isinstance(part, int) else f".{_short(part)}" for part in location]
+    return "".join(parts).removeprefix(".")
+
+
+def _shown(value: object) -> str:
+    """The value as it stands in JSON, where it is JSON's."""
+    return _short(json.dumps(value, ensure_ascii=False, default=repr))
+
+
+def _short(text: str) -> str:
+    text = "".join(char if char.isprintable() else "?" for char in text)
+    return text if len(text) <= 60 else f"{text[:60]}..."
