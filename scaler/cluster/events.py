@@ -1,0 +1,151 @@
+"""Events on Deployments, sent by one background task so that no decision ever waits for them.
+
+The same event again raises the count of the one that exists. A full queue or an API that refuses
+costs events, never a decision; the first failure of a row is logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal
+
+from scaler.cluster.errors import ApiError, NotFound
+
+if TYPE_CHECKING:
+    from scaler.cluster.client import JsonObject, KubeClient
+    from scaler.model import ObjectRef
+
+log = logging.getLogger(__name__)
+
+COMPONENT = "gpu-scaler"
+MAX_QUEUED = 1000
+MAX_REMEMBERED = 4096
+MAX_MESSAGE_LENGTH = 1024
+CALL_TIMEOUT_SECONDS = 5.0
+
+EventType = Literal["Normal", "Warning"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Event:
+    """One thing that happened; equal events are the same news."""
+
+    ref: ObjectRef
+    uid: str
+    type: EventType
+    reason: str
+    message: str
+
+
+@dataclass(slots=True)
+class _Sent:
+    """An event that the API has: its name, and how often it happened."""
+
+    name: str
+    count: int
+
+
+class EventRecorder:
+    """Queues events; `run` sends them until cancelled, `flush` waits until all are sent."""
+
+    def __init__(self, client: KubeClient, *, host: str) -> None:
+        self._client = client
+        self._host = host
+        self._queue: asyncio.Queue[_Event] = asyncio.Queue(MAX_QUEUED)
+        self._sent: OrderedDict[_Event, _Sent] = OrderedDict()
+        self._failing = False
+
+    def record(
+        self, ref: ObjectRef, uid: str, *, type_: EventType, reason: str, message: str
+    ) -> None:
+        """Queue an event about the Deployment `ref`; never waits, never raises."""
+        event = _Event(
+            ref=ref, uid=uid, type=type_, reason=reason, message=message[:MAX_MESSAGE_LENGTH]
+        )
+        try:
+            self._queue.put_nowait(event)
+        except asyncio.QueueFull:
+            self._note_failure(event, "the queue of events is full")
+
+    async def run(self) -> None:
+        """Send queued events until cancelled."""
+        while True:
+            event = await self._queue.get()
+            try:
+                await self._send(event)
+            except ApiError as error:
+                self._note_failure(event, str(error))
+            else:
+                self._failing = False
+            finally:
+                self._queue.task_done()
+
+    async def flush(self, *, timeout_seconds: float) -> None:
+        """Wait until everything queued is sent, at most `timeout_seconds`; needs `run`."""
+        try:
+            await asyncio.wait_for(self._queue.join(), timeout=timeout_seconds)
+        except TimeoutError:
+            log.warning("Events left unsent", extra={"count": self._queue.qsize()})
+
+    async def _send(self, event: _Event) -> None:
+        collection = f"/api/v1/namespaces/{event.ref.namespace}/events"
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        sent = self._sent.get(event)
+        if sent is not None:
+            try:
+                await self._client.patch(
+                    f"{collection}/{sent.name}",
+                    {"count": sent.count + 1, "lastTimestamp": now},
+                    timeout_seconds=CALL_TIMEOUT_SECONDS,
+                )
+            except NotFound:
+                # The API server forgets events after an hour: this one begins anew.
+                del self._sent[event]
+            else:
+                sent.count += 1
+                self._sent.move_to_end(event)
+                return
+        name = f"{event.ref.name}.{uuid.uuid4().hex[:16]}"
+        await self._client.post(
+            collection, self._body(event, name, now), timeout_seconds=CALL_TIMEOUT_SECONDS
+        )
+        self._sent[event] = _Sent(name, 1)
+        while len(self._sent) > MAX_REMEMBERED:
+            self._sent.popitem(last=False)
+
+    def _body(self, event: _Event, name: str, now: str) -> JsonObject:
+        return {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": name, "namespace": event.ref.namespace},
+            "involvedObject": {
+                "apiVersion": "apps/v1",
+                "kind": "Deployment",
+                "namespace": event.ref.namespace,
+                "name": event.ref.name,
+                "uid": event.uid,
+            },
+            "type": event.type,
+            "reason": event.reason,
+            "message": event.message,
+            "source": {"component": COMPONENT, "host": self._host},
+            "reportingComponent": COMPONENT,
+            "reportingInstance": self._host,
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": 1,
+        }
+
+    def _note_failure(self, event: _Event, why: str) -> None:
+        if self._failing:
+            return
+        self._failing = True
+        log.warning(
+            "Event not sent; further failures are not logged until one is sent",
+            extra={"deployment": str(event.ref), "event": event.reason, "error": why},
+        )

@@ -1,0 +1,54 @@
+"""The one write to a workload: its `scale` subresource, on the count that was decided from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scaler.cluster.errors import ClusterError, Conflict
+
+if TYPE_CHECKING:
+    from scaler.cluster.client import KubeClient
+    from scaler.model import ObjectRef
+
+
+CALL_TIMEOUT_SECONDS = 2.0
+"""Both calls together stay within the five seconds between a leader's renew deadline and the end
+of its Lease, so that no patch of a former leader arrives after another has begun to act."""
+
+
+class ReplicasChanged(ClusterError):  # noqa: N818  (what happened is no error of anybody's)
+    """Somebody else wrote the count since it was read: decide again from `found`."""
+
+    def __init__(self, ref: ObjectRef, *, expected: int, found: int) -> None:
+        super().__init__(f"Deployment {ref} has {found} replicas, not {expected} as decided from")
+        self.found = found
+
+
+async def scale_deployment(
+    client: KubeClient, ref: ObjectRef, *, from_replicas: int, to_replicas: int
+) -> None:
+    """Change `spec.replicas` by a merge patch of the scale subresource.
+
+    The scale is read first: the count must still be `from_replicas`, and the patch carries the
+    resourceVersion read, so that a write in between is a conflict and never overwritten.
+
+    Raises:
+        ReplicasChanged: the count is another one now, or somebody wrote in between.
+        ApiError: the API refused or did not answer; the count may then be either.
+    """
+    path = f"/apis/apps/v1/namespaces/{ref.namespace}/deployments/{ref.name}/scale"
+    scale = await client.get(path, timeout_seconds=CALL_TIMEOUT_SECONDS)
+    # The API server leaves out a count of zero.
+    found = scale["spec"].get("replicas", 0)
+    if found != from_replicas:
+        raise ReplicasChanged(ref, expected=from_replicas, found=found)
+    patch = {
+        "metadata": {"resourceVersion": scale["metadata"]["resourceVersion"]},
+        "spec": {"replicas": to_replicas},
+    }
+    try:
+        await client.patch(path, patch, timeout_seconds=CALL_TIMEOUT_SECONDS)
+    except Conflict as error:
+        scale = await client.get(path, timeout_seconds=CALL_TIMEOUT_SECONDS)
+        found = scale["spec"].get("replicas", 0)
+        raise ReplicasChanged(ref, expected=from_replicas, found=found) from error
