@@ -47,6 +47,8 @@ class _BehaviorLoader(yaml.SafeLoader):
         mapping = super().construct_mapping(node, deep=deep)
         if len(mapping) != len(node.value):
             raise yaml.MarkedYAMLError(None, None, "a field is given twice", node.start_mark)
+        if not all(isinstance(key, str) for key in mapping):
+            raise yaml.MarkedYAMLError(None, None, "a field's name is not text", node.start_mark)
         return mapping
 
 
