@@ -10,12 +10,15 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Final
 
+import pynvml
+
 from exporter import __version__, logs
 from exporter.app import NvmlRequiredError, once, running
 from exporter.config import ConfigError, parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import ModuleType
 
     from exporter.config import Config
 
@@ -25,8 +28,8 @@ EXIT_FAILURE: Final = 1
 EXIT_USAGE: Final = 2
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program and return its exit status."""
+def main(arguments: Sequence[str] | None = None, *, binding: ModuleType = pynvml) -> int:
+    """Run the program over `binding` (nvidia-ml-py) and return its exit status."""
     try:
         config = parse(
             sys.argv[1:] if arguments is None else arguments,
@@ -39,10 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stderr.write(f"gpu-exporter: {problem}\n")
         return EXIT_USAGE
     logs.set_up(level=config.log_level, log_format=config.log_format)
-    return asyncio.run(_once(config) if config.once else _run(config))
+    return asyncio.run(_once(config, binding) if config.once else _run(config, binding))
 
 
-async def _run(config: Config) -> int:
+async def _run(config: Config, binding: ModuleType) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -56,7 +59,7 @@ async def _run(config: Config) -> int:
         },
     )
     try:
-        async with running(config):
+        async with running(config, binding):
             await stop.wait()
             log.info("ending on a signal")
     except NvmlRequiredError as error:
@@ -75,8 +78,8 @@ async def _run(config: Config) -> int:
     return 0
 
 
-async def _once(config: Config) -> int:
-    result = await once(config)
+async def _once(config: Config, binding: ModuleType) -> int:
+    result = await once(config, binding)
     sys.stdout.write(result.exposition.decode())
     sys.stdout.flush()
     if result.problem is not None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scaler.controller import Controller, DecisionRecord
+    from scaler.explanation import DecisionDict
     from scaler.metrics import ScalerMetrics
 
 
@@ -73,8 +74,8 @@ class StatusServer:
         record = self._controller.records.get(ref)
         if record is None:
             message = (
-                f"no decision for Deployment {ref}: it does not exist, does not carry the annotation"
-                " gpu-scaler/enabled, or this replica does not lead"
+                f"no decision for Deployment {ref}: it does not exist, does not carry the"
+                " annotation gpu-scaler/enabled, or this replica does not lead"
             )
             return _json(self._envelope() | {"error": message}, status=404)
         return _json(self._envelope() | {"decision": _record_to_dict(record)})
@@ -89,7 +90,7 @@ class StatusServer:
         }
 
 
-def _record_to_dict(record: DecisionRecord) -> dict[str, object]:
+def _record_to_dict(record: DecisionRecord) -> DecisionDict:
     return decision_to_dict(record.decision, decided_unix_seconds=record.decided_unix_seconds)
 
 

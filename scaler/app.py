@@ -1,0 +1,222 @@
+"""The composition of `gpu-scaler run`: every part made once, tied together, and ended in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import time
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from scaler.cluster.client import KubeClient
+from scaler.cluster.events import EventRecorder
+from scaler.cluster.lease import LeaseElection
+from scaler.cluster.state import ClusterState
+from scaler.controller import AlwaysLeader, Controller
+from scaler.metrics import ScalerMetrics
+from scaler.model import Outcome
+from scaler.sources.exporters import ExporterSource
+from scaler.web.server import StatusServer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine
+
+    from scaler.config import Config
+
+log = logging.getLogger(__name__)
+
+SYNC_TIMEOUT_SECONDS = 30.0
+LAST_LOOP_GRACE_SECONDS = 3.0
+"""How long a loop under way may still take after SIGTERM before it is cancelled."""
+SILENT_LOOP_SECONDS = 60.0
+"""A loop that has not begun for so long is stuck: /healthz fails and the kubelet restarts us."""
+
+
+class StartError(RuntimeError):
+    """The scaler cannot begin; the message says what is in the way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What the running scaler is made of."""
+
+    state: ClusterState
+    events: EventRecorder
+    election: LeaseElection | None
+    controller: Controller
+    metrics: ScalerMetrics
+    identity: str
+
+
+async def run(config: Config) -> int:
+    """Run until SIGTERM or SIGINT (or for one loop with `once`) and return the exit status.
+
+    Raises:
+        ClusterError: no credentials for any cluster.
+        StartError: the watches did not synchronise (`once` only), or another scaler holds the
+            Lease (`once` only).
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop.set)
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(
+            await KubeClient.load(config.kubeconfig, config.context)
+        )
+        source = await stack.enter_async_context(
+            ExporterSource(timeout_seconds=config.scrape_timeout_seconds)
+        )
+        parts = _assemble(config, client, source)
+        if config.once:
+            return await _once(parts)
+        await stack.enter_async_context(_listening(config, parts))
+        log.info(
+            "Scaler started",
+            extra={"identity": parts.identity, "server": client.server, "source": config.source},
+        )
+        await _serve(config, parts, stop)
+        log.info("Scaler ended", extra={"identity": parts.identity})
+    return 0
+
+
+def _assemble(config: Config, client: KubeClient, source: ExporterSource) -> _Parts:
+    identity = config.identity or socket.gethostname()
+    metrics = ScalerMetrics(version("gpu-scaler"))
+    state = ClusterState(client)
+    events = EventRecorder(client, host=identity)
+    election = None
+    if config.leader_elect:
+        election = LeaseElection(
+            client,
+            namespace=config.lease_namespace,
+            name=config.lease_name,
+            identity=identity,
+            lease_duration_seconds=config.lease_duration_seconds,
+            renew_deadline_seconds=config.renew_deadline_seconds,
+            retry_period_seconds=config.retry_period_seconds,
+        )
+    controller = Controller(
+        client=client,
+        state=state,
+        source=source,
+        events=events,
+        leadership=election or AlwaysLeader(),
+        metrics=metrics,
+    )
+    metrics.show_decisions(lambda: [r.decision for r in controller.records.values()])
+    return _Parts(
+        state=state,
+        events=events,
+        election=election,
+        controller=controller,
+        metrics=metrics,
+        identity=identity,
+    )
+
+
+@asynccontextmanager
+async def _listening(config: Config, parts: _Parts) -> AsyncIterator[None]:
+    """Serve metrics, health and decisions while the context lasts."""
+    server = StatusServer(
+        controller=parts.controller,
+        metrics=parts.metrics,
+        leader=lambda: parts.election.leader() if parts.election else parts.identity,
+        identity=parts.identity,
+        not_ready_because=lambda: _not_ready_because(config, parts),
+        not_alive_because=lambda: _not_alive_because(parts),
+    )
+    runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=0.5)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, config.listen_host or None, config.listen_port).start()
+        log.info("Listening", extra={"addresses": [f"{a[0]}:{a[1]}" for a in runner.addresses]})
+        yield
+    finally:
+        await runner.cleanup()
+
+
+async def _serve(config: Config, parts: _Parts, stop: asyncio.Event) -> None:
+    """Own the background tasks until `stop`; end the loop first, then the Lease, then the rest."""
+    async with asyncio.TaskGroup() as group:
+        background = [group.create_task(parts.state.run()), group.create_task(parts.events.run())]
+        if parts.election is not None:
+            background.append(group.create_task(parts.election.run()))
+        await _first_of(parts.state.wait_synced(), stop.wait())
+        loop = group.create_task(
+            parts.controller.run(interval_seconds=config.interval_seconds, stop=stop)
+        )
+        await stop.wait()
+        log.info("Ending on a signal", extra={"identity": parts.identity})
+        await asyncio.wait([loop], timeout=LAST_LOOP_GRACE_SECONDS)
+        loop.cancel()
+        if parts.election is not None:
+            background.pop().cancel()
+            await parts.election.release()
+        await parts.events.flush(timeout_seconds=0.5)
+        for task in background:
+            task.cancel()
+
+
+async def _once(parts: _Parts) -> int:
+    """Do one loop as the leader; what it decided is returned by the exit status."""
+    async with asyncio.TaskGroup() as group:
+        background = [group.create_task(parts.state.run()), group.create_task(parts.events.run())]
+        try:
+            async with asyncio.timeout(SYNC_TIMEOUT_SECONDS):
+                await parts.state.wait_synced()
+            if parts.election is not None and not await parts.election.try_once():
+                msg = (
+                    f"the Lease is held by {parts.election.leader() or 'nobody we could read'}:"
+                    " two scalers must not act at once; nothing was changed"
+                )
+                raise StartError(msg)
+            await parts.controller.cycle()
+            await parts.events.flush(timeout_seconds=5)
+        except TimeoutError:
+            msg = f"the watches did not synchronise within {SYNC_TIMEOUT_SECONDS:g} s"
+            raise StartError(msg) from None
+        finally:
+            if parts.election is not None:
+                await parts.election.release()
+            for task in background:
+                task.cancel()
+    failed = any(
+        record.decision.outcome is Outcome.FAILED for record in parts.controller.records.values()
+    )
+    return 1 if failed else 0
+
+
+async def _first_of(*awaitables: Coroutine[object, object, object]) -> None:
+    tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def _not_ready_because(config: Config, parts: _Parts) -> str | None:
+    now = time.monotonic()
+    if not parts.state.is_fresh(now):
+        return "the watches have no contact with the Kubernetes API"
+    last = parts.controller.last_loop_seconds
+    leads = parts.election is None or parts.election.is_leader(now)
+    overdue = max(SILENT_LOOP_SECONDS, 3 * config.interval_seconds)
+    if leads and last is not None and now - last > overdue:
+        return f"the last complete loop ended {now - last:.0f} s ago"
+    return None
+
+
+def _not_alive_because(parts: _Parts) -> str | None:
+    last = parts.controller.last_tick_seconds
+    silent = 0.0 if last is None else time.monotonic() - last
+    if silent > SILENT_LOOP_SECONDS:
+        return f"the loop has not begun for {silent:.0f} s"
+    return None

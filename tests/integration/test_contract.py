@@ -1,0 +1,74 @@
+"""The contract between the two programs: what the exporter writes is what the scaler reads."""
+
+from __future__ import annotations
+
+import pytest
+from prometheus_client import CollectorRegistry, Gauge
+
+from exporter.attribution import Holdings, attribute, remember
+from exporter.exposition import Exposition
+from exporter.model import Allocation, Container, Device, DeviceReading, Readings
+from scaler.model import Metric, ObjectRef
+from scaler.sources.exposition import INTERVAL, SNAPSHOT_AGE, families_for, read_exposition
+
+POD = ObjectRef(namespace="default", name="web-0")
+ALL_METRICS = [metric for metric in Metric if metric is not Metric.QUERY]
+
+
+def exposition() -> Exposition:
+    own = CollectorRegistry()
+    Gauge(SNAPSHOT_AGE, "age", registry=own).set(0.5)
+    Gauge(INTERVAL, "interval", registry=own).set(2)
+    return Exposition(node_name="node-1", self_metrics=(own,))
+
+
+def snapshot():
+    def reading(index: int, duty: float) -> DeviceReading:
+        return DeviceReading(
+            device=Device(uuid=f"GPU-{index}", name="NVIDIA H100", minor_number=index),
+            duty_cycle_percent=duty,
+            memory_total_bytes=80 * 2**30,
+            memory_used_bytes=20 * 2**30,
+            power_usage_milliwatts=350_500,
+            temperature_celsius=60 + index,
+        )
+
+    readings = Readings(
+        taken_at_seconds=0.0,
+        device_count=3,
+        unreadable_count=0,
+        devices=(reading(0, 90.5), reading(1, 30.5), reading(2, 99)),
+    )
+    web = Container(namespace_name="default", pod_name="web-0", container_name="main")
+    held = [
+        Allocation(container=web, resource_name="nvidia.com/gpu", device_id=f"GPU-{index}")
+        for index in (0, 1)
+    ]
+    return attribute(readings, remember(Holdings(), held))
+
+
+@pytest.mark.parametrize(
+    ("metric", "value_milli"),
+    [
+        (Metric.DUTY_CYCLE, 60_500),
+        (Metric.MEMORY_USED_PERCENT, 25_000),
+        (Metric.MEMORY_USED_BYTES, 20 * 2**30 * 1000),
+        (Metric.POWER_USAGE_MILLIWATTS, 350_500_000),
+        (Metric.TEMPERATURE_CELSIUS, 61_000),
+    ],
+)
+def test_the_scaler_reads_what_the_exporter_writes(metric, value_milli):
+    answer = exposition().render(snapshot(), names=families_for([metric]))
+    readings = read_exposition(answer.body.decode(), [metric])
+    assert set(readings.values[metric]) == {POD}
+    assert readings.values[metric][POD].value_milli == value_milli
+    assert readings.values[metric][POD].device_count == 2
+    assert (readings.age_seconds, readings.interval_seconds) == (0.5, 2.0)
+
+
+def test_the_filter_leaves_nothing_out_that_is_read():
+    whole = read_exposition(exposition().render(snapshot()).body.decode(), ALL_METRICS)
+    asked = read_exposition(
+        exposition().render(snapshot(), names=families_for(ALL_METRICS)).body.decode(), ALL_METRICS
+    )
+    assert whole == asked
