@@ -16,7 +16,7 @@ PACKAGES = ("aiohttp", "grpcio", "kubernetes", "nvidia-ml-py", "prometheus-clien
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One measured figure beside the bar it is held against; `limit` is None where there is none."""
+    """One measured figure and the bar it is held against; `limit` is None where there is none."""
 
     bar: str
     value: float

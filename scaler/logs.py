@@ -12,7 +12,7 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 
 class StructuredFormatter(logging.Formatter):
-    """Formats a record as `time= level= msg= key=value...`, or as one JSON object."""
+    """Formats a record as `ts= level= logger= msg= key=value...`, or as one JSON object."""
 
     def __init__(self, *, json: bool) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class StructuredFormatter(logging.Formatter):
         """Return the record as one line, a traceback as its last field."""
         at = datetime.fromtimestamp(record.created, tz=UTC).isoformat(timespec="milliseconds")
         fields: dict[str, object] = {
-            "time": at.replace("+00:00", "Z"),
+            "ts": at.replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "msg": record.getMessage(),

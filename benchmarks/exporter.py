@@ -1,0 +1,159 @@
+"""The exporter's bars: scrape latency, CPU and RSS with 8 GPUs.
+
+The exporter runs as a process of its own over the simulated driver; the kubelet and the scrapers
+are in this process, so that RSS and CPU are the exporter's (and the simulated driver's).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from benchmarks.report import Figure, percentile, publish
+from simulator.exporter import busy_driver
+from simulator.kubelet import GPU_RESOURCE, SimulatedKubelet
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+GPUS = 8
+SCRAPES_PER_SECOND = 50
+SCRAPE_SECONDS = 20
+IDLE_SECONDS = 20
+START_DEADLINE_SECONDS = 20
+
+
+def main() -> None:
+    """Measure and publish."""
+    publish("exporter", asyncio.run(_measure()))
+
+
+async def _measure() -> list[Figure]:
+    figures = []
+    async with _exporter(gpus=GPUS) as (pid, url), aiohttp.ClientSession() as session:
+        await _until_ready(session, url)
+        figures += [
+            Figure(
+                bar=f"{GPUS} GPUs, 1 s sampling, no scrapes: CPU",
+                value=await _cpu_percent(pid, IDLE_SECONDS),
+                unit="% of a core",
+                limit=1,
+            )
+        ]
+        for name, headers in (
+            ("text", {"Accept": "text/plain;version=0.0.4"}),
+            ("OpenMetrics + gzip", {"Accept": "application/openmetrics-text;version=1.0.0"}),
+        ):
+            encoding = {"Accept-Encoding": "gzip" if "gzip" in name else "identity"}
+            before = _cpu_seconds(pid)
+            latencies = await _scrape(session, url, headers | encoding)
+            used = (_cpu_seconds(pid) - before) / len(latencies)
+            label = f"{GPUS} GPUs, {SCRAPES_PER_SECOND} scrapes/s, {name}"
+            figures += [
+                Figure(bar=f"{label}: p50", value=percentile(latencies, 50), unit="ms", limit=None),
+                Figure(bar=f"{label}: p99", value=percentile(latencies, 99), unit="ms", limit=2),
+                Figure(bar=f"{label}: max", value=max(latencies), unit="ms", limit=None),
+                Figure(bar=f"{label}: CPU per scrape", value=used * 1000, unit="ms", limit=None),
+            ]
+        figures.append(
+            Figure(bar=f"{GPUS} GPUs: RSS after that", value=_rss_mb(pid), unit="MB", limit=60)
+        )
+    return figures
+
+
+@asynccontextmanager
+async def _exporter(*, gpus: int) -> AsyncIterator[tuple[int, str]]:
+    with tempfile.TemporaryDirectory(prefix="gpu-") as folder:
+        path = str(Path(folder) / "kubelet.sock")
+        async with SimulatedKubelet(busy_driver("H100", gpus), path) as kubelet:
+            for index in range(gpus - 1):
+                kubelet.allocate("default", f"serving-{index}", "main", GPU_RESOURCE, 1)
+            address = f"127.0.0.1:{_free_port()}"
+            command = [
+                *(sys.executable, "-m", "simulator.exporter", f"--gpus={gpus}"),
+                *(f"--pod-resources.socket={path}", f"--web.listen-address={address}"),
+                *("--nvml.interval=1s", "--log.level=warning"),
+            ]
+            process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL)
+            try:
+                yield process.pid, f"http://{address}"
+            finally:
+                process.terminate()
+                await process.wait()
+
+
+async def _until_ready(session: aiohttp.ClientSession, url: str) -> None:
+    end = time.monotonic() + START_DEADLINE_SECONDS
+    while True:
+        try:
+            async with session.get(f"{url}/readyz") as response:
+                if response.status == 200:
+                    return
+        except aiohttp.ClientError:
+            pass
+        if time.monotonic() > end:
+            msg = f"the exporter was not ready within {START_DEADLINE_SECONDS} s"
+            raise RuntimeError(msg)
+        await asyncio.sleep(0.05)
+
+
+async def _scrape(session: aiohttp.ClientSession, url: str, headers: dict[str, str]) -> list[float]:
+    """Scrape at a fixed rate and return the latencies in milliseconds, waiting included."""
+    begin = time.perf_counter()
+    latencies = []
+
+    async def one(due: float) -> None:
+        async with session.get(f"{url}/metrics", headers=headers) as response:
+            body = await response.read()
+        latencies.append((time.perf_counter() - due) * 1000)
+        if response.status != 200 or not body:
+            msg = f"scrape answered {response.status}"
+            raise RuntimeError(msg)
+
+    async with asyncio.TaskGroup() as group:
+        for n in range(SCRAPES_PER_SECOND * SCRAPE_SECONDS):
+            due = begin + n / SCRAPES_PER_SECOND
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            group.create_task(one(time.perf_counter()))
+    return latencies
+
+
+async def _cpu_percent(pid: int, seconds: float) -> float:
+    before, begin = _cpu_seconds(pid), time.monotonic()
+    await asyncio.sleep(seconds)
+    return 100 * (_cpu_seconds(pid) - before) / (time.monotonic() - begin)
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _rss_mb(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    match = re.search(r"VmRSS:\s+(\d+) kB", status)
+    if match is None:
+        msg = f"/proc/{pid}/status has no VmRSS"
+        raise RuntimeError(msg)
+    return int(match.group(1)) * 1024 / 1e6
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+if __name__ == "__main__":
+    main()

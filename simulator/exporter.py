@@ -1,0 +1,88 @@
+"""The real exporter on simulated GPUs, as a process: for a look without a GPU and for measuring.
+
+`python -m simulator.exporter --once` shows one node's exposition: every GPU of the model busy at a
+different share, all but the last held by pods.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import threading
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from exporter import __main__ as exporter
+from simulator.driver import MODELS, SimulatedDriver
+from simulator.kubelet import GPU_RESOURCE, SimulatedKubelet
+from simulator.nvml import bind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+START_TIMEOUT_SECONDS = 10.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the exporter on simulated GPUs; unknown flags are the exporter's own."""
+    parser = argparse.ArgumentParser(
+        prog="python -m simulator.exporter",
+        description="The real exporter on simulated GPUs; all further flags are gpu-exporter's.",
+    )
+    parser.add_argument("--gpus", type=int, default=8, help="number of GPUs; default 8")
+    parser.add_argument("--model", choices=sorted(MODELS), default="H100", help="default H100")
+    parser.add_argument(
+        "--pod-resources.socket",
+        dest="socket",
+        help="socket of a kubelet; default: a simulated one, all GPUs but the last held by pods",
+    )
+    parsed, exporter_flags = parser.parse_known_args(arguments)
+    with ExitStack() as stack:
+        driver = stack.enter_context(busy_driver(parsed.model, parsed.gpus))
+        socket_path = parsed.socket or stack.enter_context(_kubelet(driver))
+        flags = [f"--pod-resources.socket={socket_path}", *exporter_flags]
+        return exporter.main(flags, binding=bind(driver))
+
+
+def busy_driver(model: str, gpus: int) -> SimulatedDriver:
+    """Return a node's GPUs that have been busy for a minute, each at a different share."""
+    driver = SimulatedDriver([model] * gpus, clock=lambda: time.time() - 60)
+    for index, gpu in enumerate(driver.gpus):
+        driver.set_load(index, 100 * index / gpus)
+        driver.set_memory_used(index, gpu.memory_total_bytes * index // gpus)
+    driver.clock = time.time
+    return driver
+
+
+@contextmanager
+def _kubelet(driver: SimulatedDriver) -> Iterator[Path]:
+    """Run a kubelet that gave all GPUs but the last to pods, on a loop of its own."""
+    with tempfile.TemporaryDirectory(prefix="gpu-") as folder:
+        path = Path(folder) / "kubelet.sock"
+        started, stop = threading.Event(), threading.Event()
+
+        async def serve() -> None:
+            async with SimulatedKubelet(driver, str(path)) as kubelet:
+                for index in range(len(driver.gpus) - 1):
+                    kubelet.allocate("default", f"serving-{index}", "main", GPU_RESOURCE, 1)
+                started.set()
+                await asyncio.to_thread(stop.wait)
+
+        thread = threading.Thread(target=lambda: asyncio.run(serve()), name="kubelet", daemon=True)
+        thread.start()
+        if not started.wait(START_TIMEOUT_SECONDS):
+            msg = f"the simulated kubelet did not start within {START_TIMEOUT_SECONDS:g} s"
+            raise RuntimeError(msg)
+        try:
+            yield path
+        finally:
+            stop.set()
+            thread.join(START_TIMEOUT_SECONDS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
