@@ -35,7 +35,7 @@ class _ManifestLoader(yaml.SafeLoader):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Entry:
-    """One `gpu-scaler/*` key of a manifest; `is_text` is False for unquoted numbers and the like."""
+    """One `gpu-scaler/*` key; `is_text` is False for unquoted numbers and the like."""
 
     line: int
     value: str

@@ -291,8 +291,9 @@ class _Parser:
             value_milli = self._target_milli(metric, name) if name in self._annotations else None
             if value_milli is None:
                 continue
-            if metric in _PERCENT_METRICS and behavior is not None:
-                self._below_saturation(name, value_milli, behavior)
+            if metric in _PERCENT_METRICS:
+                tolerance = 0.0 if behavior is None else behavior.scale_up.tolerance
+                self._below_saturation(name, value_milli, tolerance)
             targets.append(
                 MetricTarget(
                     metric=metric,
@@ -322,9 +323,8 @@ class _Parser:
             return milli(value)
         return None
 
-    def _below_saturation(self, name: str, target_milli: int, behavior: Behavior) -> None:
+    def _below_saturation(self, name: str, target_milli: int, tolerance: float) -> None:
         """The metric ends at 100, so a target near it can never be passed by the tolerance."""
-        tolerance = behavior.scale_up.tolerance
         factor = 1 + Fraction(str(tolerance))
         if target_milli * factor >= 100_000:
             self._problem(
