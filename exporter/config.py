@@ -20,6 +20,8 @@ LOG_FORMATS: Final = ("logfmt", "json")
 MIN_INTERVAL_SECONDS: Final = 0.1
 MAX_INTERVAL_SECONDS: Final = 60.0
 MAX_WINDOW_SECONDS: Final = 300.0
+# A short interval must not make a single slow cycle empty the exposition.
+MIN_MAX_AGE_SECONDS: Final = 10.0
 
 
 class ConfigError(Exception):
@@ -53,7 +55,7 @@ class Config:
     @property
     def max_age_seconds(self) -> float:
         """The age in seconds past which readings are not published: 3 intervals, at least 10."""
-        return max(3 * self.nvml_interval_seconds, 10.0)
+        return max(3 * self.nvml_interval_seconds, MIN_MAX_AGE_SECONDS)
 
 
 _VALUE_FLAGS: Final = {

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client.exposition import (
-    CONTENT_TYPE_PLAIN_0_0_4,
-    choose_encoder,
-    generate_latest,
-)
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 
 from exporter import catalogue
@@ -21,6 +18,8 @@ if TYPE_CHECKING:
 
     from exporter.model import Snapshot
 
+_VERSION: Final = re.compile(r";\s*version=([^;]*)")
+_VERSIONS: Final = frozenset({"0.0.1", "0.0.4", "1.0.0"})
 _OPENMETRICS_END: Final = b"# EOF\n"
 # Renderings kept per snapshot: a few readers with a few formats and filters each.
 _MAX_KEPT_RENDERINGS: Final = 16
@@ -105,7 +104,13 @@ class _Families:
 
 
 def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
-    try:
-        return choose_encoder(accept)
-    except ValueError:  # a version in the header that is not a number
-        return generate_latest, CONTENT_TYPE_PLAIN_0_0_4
+    """Let prometheus-client choose, from what it really can write.
+
+    It would claim any version from 1.0.0 on as its own and fails on one that is not a number.
+    """
+    known = [
+        part
+        for part in accept.split(",")
+        if (version := _VERSION.search(part)) is None or version[1] in _VERSIONS
+    ]
+    return choose_encoder(",".join(known))

@@ -56,7 +56,8 @@ class DutyCycleWindow:
                 weighted += span * percent
                 total += span
             previous = at_seconds
-        return weighted / total
+        # The driver counts in whole percents; digits beyond these are the noise of its clock.
+        return round(weighted / total, 3)
 
     def _trim(self) -> None:
         # One sample older than the window stays: it tells when the first one inside began.

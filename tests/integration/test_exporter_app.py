@@ -1,0 +1,508 @@
+"""A whole exporter over a simulated driver and kubelet, read through its real HTTP port."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import grpc
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter.app import NvmlRequiredError, once, running
+from exporter.config import Config
+from simulator.driver import GpuSpec, SimulatedDriver
+from simulator.kubelet import SimulatedKubelet
+from simulator.nvml import bind
+from tests.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+OPENMETRICS = "application/openmetrics-text;version=1.0.0"
+PREFIX = "nvidia_gpu_exporter_"
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch):
+    """Shorten what is meant for real drivers and kubelets."""
+    monkeypatch.setattr("exporter.sampler.FIRST_RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("exporter.sampler.LAST_RETRY_SECONDS", 0.1)
+    monkeypatch.setattr("exporter.sampler.STOP_SECONDS", 0.2)
+    monkeypatch.setattr("exporter.podresources.client.MIN_INTERVAL_SECONDS", 0.05)
+
+
+@pytest.fixture
+def socket_path():
+    # A short path: a socket address holds about a hundred bytes.
+    with tempfile.TemporaryDirectory(prefix="gpu-") as directory:
+        yield str(Path(directory) / "kubelet.sock")
+
+
+def configuration(**changes):
+    defaults: dict[str, Any] = {
+        "listen_host": "127.0.0.1",
+        "listen_port": 0,
+        "node_name": "node-1",
+        "pod_resources_socket": "",
+        "nvml_interval_seconds": 0.05,
+    }
+    return Config(**(defaults | changes))
+
+
+@dataclass
+class Reader:
+    """An HTTP client of one exporter."""
+
+    session: aiohttp.ClientSession
+    port: int
+
+    async def get(self, path="/metrics", **headers):
+        async with self.session.get(f"http://127.0.0.1:{self.port}{path}", headers=headers) as got:
+            return got.status, got.headers, await got.text()
+
+    async def samples(self, query=""):
+        _, _, text = await self.get(f"/metrics{query}")
+        return [
+            sample for family in text_string_to_metric_families(text) for sample in family.samples
+        ]
+
+    async def values(self, name, label="uuid", query=""):
+        """Return {value of the label: value} of one metric."""
+        return {
+            sample.labels.get(label): sample.value
+            for sample in await self.samples(query)
+            if sample.name == name
+        }
+
+    async def value(self, name):
+        values = [sample.value for sample in await self.samples() if sample.name == name]
+        return values[0] if values else None
+
+    async def pods(self):
+        """Return {uuid: [(pod, mode)...]} of all duty cycle series that have a pod."""
+        holders: dict[str, list[tuple[str, str]]] = {}
+        for sample in await self.samples():
+            if sample.name == "nvidia_gpu_memory_total_bytes" and sample.labels["pod_name"]:
+                labels = sample.labels
+                holders.setdefault(labels["uuid"], []).append(
+                    (labels["pod_name"], labels["allocate_mode"])
+                )
+        return holders
+
+    async def ready(self):
+        return (await self.get("/readyz"))[0] == 200
+
+    async def unready_reason(self):
+        status, _, text = await self.get("/readyz")
+        return None if status == 200 else text.strip()
+
+
+@asynccontextmanager
+async def exporter(driver, **changes) -> AsyncIterator[Reader]:
+    async with (
+        running(configuration(**changes), bind(driver)) as running_exporter,
+        aiohttp.ClientSession() as session,
+    ):
+        yield Reader(session, running_exporter.address[1])
+
+
+async def test_readings_reach_http():
+    with SimulatedDriver(["T4", "RTX-A6000"]) as driver:
+        async with exporter(driver) as reader:
+            await until(reader.ready, what="ready")
+            uuids = {gpu.uuid for gpu in driver.gpus}
+            for family in ("duty_cycle", "memory_total_bytes", "power_usage_milliwatts"):
+                assert set(await reader.values(f"nvidia_gpu_{family}")) == uuids
+            assert set(await reader.values("nvidia_gpu_fanspeed_percent")) == {driver.gpus[1].uuid}
+            assert await reader.values("nvidia_gpu_num_devices", "node_name") == {"node-1": 2.0}
+            driver.set_memory_used(0, 1 << 30)
+
+            async def follows():
+                used = await reader.values("nvidia_gpu_memory_used_bytes")
+                return used[driver.gpus[0].uuid] == 1 << 30
+
+            await until(follows, what="the new memory in use")
+
+
+async def test_the_age_of_the_readings_is_in_every_answer():
+    with SimulatedDriver(["T4"]) as driver:
+        async with exporter(driver) as reader:
+            await until(reader.ready)
+            names = f"?name[]={PREFIX}snapshot_age_seconds&name[]={PREFIX}interval_seconds"
+            first = {sample.name: sample for sample in await reader.samples(names)}
+            assert set(first) == {f"{PREFIX}snapshot_age_seconds", f"{PREFIX}interval_seconds"}
+            assert first[f"{PREFIX}snapshot_age_seconds"].labels == {}
+            assert first[f"{PREFIX}interval_seconds"].value == 0.05
+            assert 0 <= first[f"{PREFIX}snapshot_age_seconds"].value < 10
+
+
+async def test_formats_compression_and_filter():
+    with SimulatedDriver(["T4"]) as driver:
+        async with exporter(driver) as reader:
+            await until(reader.ready)
+            _, headers, text = await reader.get(**{"Accept-Encoding": "identity"})
+            assert headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+            assert "Content-Encoding" not in headers
+            _, headers, zipped = await reader.get(**{"Accept-Encoding": "gzip"})
+            assert headers["Content-Encoding"] == "gzip"
+            assert int(headers["Content-Length"]) < len(text) / 3
+            assert "nvidia_gpu_duty_cycle{" in zipped
+            _, headers, text = await reader.get(Accept=OPENMETRICS)
+            assert headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
+            assert text.endswith("\n# EOF\n")
+            assert text.count("# EOF") == 1
+            only = await reader.samples(
+                "?name[]=nvidia_gpu_duty_cycle&name[]=nvidia_gpu_num_devices"
+            )
+            assert {sample.name for sample in only} == {
+                "nvidia_gpu_duty_cycle",
+                "nvidia_gpu_num_devices",
+            }
+
+
+async def test_landing_page_health_and_telemetry_path():
+    with SimulatedDriver(["T4"]) as driver:
+        async with exporter(driver, telemetry_path="/gpus") as reader:
+            await until(reader.ready)
+            assert (await reader.get("/gpus"))[0] == 200
+            assert (await reader.get("/metrics"))[0] == 404
+            assert (await reader.get("/healthz"))[:3:2] == (200, "ok\n")
+            status, _, page = await reader.get("/")
+            assert status == 200
+            assert '<a href="/gpus">' in page
+
+
+async def test_metrics_at_the_root():
+    with SimulatedDriver(["T4"]) as driver:
+        async with exporter(driver, telemetry_path="/") as reader:
+            status, _, text = await reader.get("/")
+            assert (status, text.startswith("# HELP")) == (200, True)
+
+
+async def test_a_hanging_call(monkeypatch, caplog):
+    monkeypatch.setattr("exporter.health.HANGING_CALL_SECONDS", 0.1)
+    monkeypatch.setattr("exporter.config.MIN_MAX_AGE_SECONDS", 0.3)
+    monkeypatch.setattr("exporter.app._WATCHDOG_SECONDS", 0.02)
+    with SimulatedDriver(["T4"]) as driver:
+        async with exporter(driver) as reader:
+            await until(reader.ready)
+            driver.faults.hang("nvmlDeviceGetTemperature")
+
+            async def named():
+                reason = await reader.unready_reason() or ""
+                return reason.startswith("nvmlDeviceGetTemperature has not returned for")
+
+            await until(named, what="not ready, with the call that hangs")
+
+            async def gone():
+                return not await reader.values("nvidia_gpu_duty_cycle")
+
+            await until(gone, what="the GPU series are gone")
+            hanging = await reader.values(f"{PREFIX}hanging_call_seconds", "function")
+            assert set(hanging) == {"nvmlDeviceGetTemperature"}
+            assert await reader.value(f"{PREFIX}ready") == 0.0
+            assert await reader.value(f"{PREFIX}snapshot_age_seconds") > 0.1
+            assert await reader.values("nvidia_gpu_num_devices") == {}
+            assert (await reader.get("/healthz"))[0] == 200
+            driver.faults.release()
+            await until(reader.ready, what="ready again")
+            assert await reader.values("nvidia_gpu_duty_cycle")
+            assert await reader.values(f"{PREFIX}hanging_call_seconds", "function") == {}
+    reasons = [vars(record).get("reason", "") for record in caplog.records]
+    assert any(reason.startswith("nvmlDeviceGetTemperature has not") for reason in reasons)
+
+
+async def test_the_end_does_not_wait_for_a_hanging_call(monkeypatch, caplog):
+    monkeypatch.setattr("exporter.health.HANGING_CALL_SECONDS", 0.05)
+    with SimulatedDriver(["T4"]) as driver:
+        async with exporter(driver) as reader:
+            await until(reader.ready)
+            driver.faults.hang("nvmlDeviceGetPowerUsage")
+            await until(reader.unready_reason, what="the call hangs")
+        assert "ending without nvmlShutdown" in caplog.text
+
+
+async def test_a_lost_gpu_takes_only_its_own_series_along():
+    with SimulatedDriver(["T4", "T4"]) as driver:
+        async with exporter(driver) as reader:
+            await until(reader.ready)
+            lost, other = driver.gpus[0].uuid, driver.gpus[1].uuid
+            driver.faults.lose(lost)
+
+            async def only_the_other():
+                return set(await reader.values("nvidia_gpu_duty_cycle")) == {other}
+
+            await until(only_the_other)
+            assert await reader.value("nvidia_gpu_num_devices") == 2.0
+            assert await reader.value(f"{PREFIX}unreadable_devices") == 1.0
+            assert (await reader.values(f"{PREFIX}errors_total", "code"))["GPU_IS_LOST"] >= 1
+            assert await reader.ready()
+            driver.faults.find(lost)
+            await until(lambda: _shows(reader, lost), what="the GPU is back")
+
+
+async def _shows(reader, uuid):
+    return uuid in await reader.values("nvidia_gpu_duty_cycle")
+
+
+async def test_the_driver_goes_and_comes_back(caplog):
+    with SimulatedDriver(["T4"]) as driver:
+        async with exporter(driver) as reader:
+            await until(reader.ready)
+            driver.faults.unload_driver()
+
+            async def not_loaded():
+                return "DRIVER_NOT_LOADED" in (await reader.unready_reason() or "")
+
+            await until(not_loaded, what="the reason")
+            assert await reader.value(f"{PREFIX}nvml_up") == 0.0
+            codes = await reader.values(f"{PREFIX}errors_total", "code")
+            assert {"UNINITIALIZED", "DRIVER_NOT_LOADED"} <= set(codes)
+
+            async def retried():
+                codes = await reader.values(f"{PREFIX}errors_total", "code")
+                return codes["DRIVER_NOT_LOADED"] >= 3
+
+            await until(retried)
+            driver.faults.load_driver()
+            await until(reader.ready, what="ready again")
+            assert await reader.value(f"{PREFIX}nvml_up") == 1.0
+    said = [record for record in caplog.records if "NVML cannot be used" in record.getMessage()]
+    assert ["UNINITIALIZED" in vars(one)["reason"] for one in said] == [True, False]
+
+
+async def test_without_a_library_the_own_metrics_are_served(caplog):
+    with SimulatedDriver(["T4"]) as driver:
+        driver.faults.library_missing = True
+        async with exporter(driver) as reader:
+            await until(lambda: reader.value(f"{PREFIX}errors_total"))
+            reason = await reader.unready_reason()
+            assert reason.startswith("NVML cannot be used: nvmlInit: LIBRARY_NOT_FOUND")
+            assert (await reader.get("/healthz"))[0] == 200
+            assert await reader.value(f"{PREFIX}snapshot_age_seconds") is None
+            assert await reader.value(f"{PREFIX}interval_seconds") == 0.05
+            assert await reader.values("nvidia_gpu_num_devices") == {}
+            driver.faults.library_missing = False
+            await until(reader.ready, what="the library was mounted")
+    said = [record for record in caplog.records if "NVML cannot be used" in record.getMessage()]
+    assert len(said) == 1
+
+
+async def test_nvml_required_ends_the_exporter():
+    with SimulatedDriver(["T4"]) as driver:
+        driver.faults.library_missing = True
+        with pytest.raises(NvmlRequiredError, match="LIBRARY_NOT_FOUND"):
+            async with exporter(driver, nvml_required=True) as reader:
+                await until(lambda: reader.value("nvidia_gpu_num_devices"))
+
+
+async def test_nvml_required_and_there():
+    with SimulatedDriver(["T4"]) as driver:
+        async with exporter(driver, nvml_required=True) as reader:
+            await until(reader.ready)
+
+
+async def test_an_exception_of_the_embedding_program_comes_out_as_it_is():
+    with SimulatedDriver(["T4"]) as driver, pytest.raises(LookupError):
+        async with exporter(driver):
+            raise LookupError
+
+
+async def test_an_address_in_use():
+    with SimulatedDriver(["T4"]) as driver:
+        async with exporter(driver) as reader:
+            with pytest.raises(OSError, match="address already in use"):
+                async with exporter(driver, listen_port=reader.port):
+                    pass
+
+
+async def test_pods_come_and_go(socket_path):
+    with SimulatedDriver(["T4", "T4"]) as driver:
+        async with (
+            SimulatedKubelet(driver, socket_path) as kubelet,
+            exporter(driver, pod_resources_socket=socket_path) as reader,
+        ):
+            kubelet.allocate("ns", "serving", "main", "nvidia.com/gpu", 1)
+            (uuid,) = kubelet.uuids_of("ns", "serving")
+            await until(lambda: _holds(reader, {uuid: [("serving", "exclusive")]}))
+            assert await reader.value(f"{PREFIX}pod_resources_up") == 1.0
+            assert await reader.value(f"{PREFIX}pod_resources_unmatched_devices") == 0.0
+            kubelet.release("ns", "serving")
+            await until(lambda: _holds(reader, {}))
+
+
+async def _holds(reader, expected):
+    return await reader.pods() == expected
+
+
+@pytest.mark.parametrize(
+    "gke_names", [pytest.param(False, id="nvidia"), pytest.param(True, id="gke")]
+)
+async def test_shared_gpus(socket_path, gke_names):
+    with SimulatedDriver(["T4"]) as driver:
+        async with (
+            SimulatedKubelet(driver, socket_path, replicas=2, gke_names=gke_names) as kubelet,
+            exporter(driver, pod_resources_socket=socket_path) as reader,
+        ):
+            for pod in ("a", "b"):
+                kubelet.allocate("ns", pod, "main", "nvidia.com/gpu", 1)
+            uuid = driver.gpus[0].uuid
+            await until(lambda: _holds(reader, {uuid: [("a", "share"), ("b", "share")]}))
+            assert await reader.values("nvidia_gpu_memory_used_bytes") == {}
+
+
+@pytest.mark.parametrize(
+    "gke_names", [pytest.param(False, id="nvidia"), pytest.param(True, id="gke")]
+)
+async def test_mig_instances(socket_path, gke_names):
+    spec = GpuSpec(model="A100-80GB", mig_profiles=("1g.10gb", None, "1g.10gb"))
+    with SimulatedDriver([spec]) as driver:
+        async with (
+            SimulatedKubelet(driver, socket_path, gke_names=gke_names) as kubelet,
+            exporter(driver, pod_resources_socket=socket_path) as reader,
+        ):
+            (resource,) = kubelet.capacity()
+            kubelet.allocate("ns", "a", "main", resource, 1)
+            (uuid,) = kubelet.uuids_of("ns", "a")
+            await until(lambda: _holds(reader, {uuid: [("a", "mig")]}))
+            assert uuid.startswith("MIG-")
+            assert len(await reader.values("nvidia_gpu_memory_used_bytes")) == 2
+            assert set(await reader.values("nvidia_gpu_power_usage_milliwatts")) == {
+                driver.gpus[0].uuid
+            }
+            assert await reader.values("nvidia_gpu_duty_cycle") == {}
+
+
+async def test_the_kubelet_restarts(socket_path):
+    with SimulatedDriver(["T4"]) as driver:
+        async with (
+            SimulatedKubelet(driver, socket_path) as kubelet,
+            exporter(driver, pod_resources_socket=socket_path) as reader,
+        ):
+            kubelet.allocate("ns", "a", "main", "nvidia.com/gpu", 1)
+            uuid = driver.gpus[0].uuid
+            await until(lambda: _holds(reader, {uuid: [("a", "exclusive")]}))
+            await kubelet.stop()
+            await until(lambda: reader.value(f"{PREFIX}pod_resources_errors_total"))
+            assert await reader.pods() == {uuid: [("a", "exclusive")]}, "kept for a while"
+            assert await reader.value(f"{PREFIX}pod_resources_up") == 0.0
+            assert await reader.ready(), "readings do not depend on the kubelet"
+            await kubelet.start()
+            kubelet.release("ns", "a")
+            kubelet.allocate("ns", "b", "main", "nvidia.com/gpu", 1)
+            await until(lambda: _holds(reader, {uuid: [("b", "exclusive")]}))
+
+
+async def test_a_socket_that_appears_later(socket_path):
+    with SimulatedDriver(["T4"]) as driver:
+        async with exporter(driver, pod_resources_socket=socket_path) as reader:
+            await until(
+                lambda: reader.values(f"{PREFIX}pod_resources_errors_total", "code"),
+                what="an error",
+            )
+            async with SimulatedKubelet(driver, socket_path) as kubelet:
+                kubelet.allocate("ns", "a", "main", "nvidia.com/gpu", 1)
+                uuid = driver.gpus[0].uuid
+                await until(lambda: _holds(reader, {uuid: [("a", "exclusive")]}))
+
+
+async def test_errors_of_the_kubelet_are_counted_by_code(socket_path):
+    with SimulatedDriver(["T4"]) as driver:
+        async with (
+            SimulatedKubelet(driver, socket_path) as kubelet,
+            exporter(driver, pod_resources_socket=socket_path) as reader,
+        ):
+            kubelet.fail(grpc.StatusCode.RESOURCE_EXHAUSTED, "rejected by rate limit")
+
+            async def counted():
+                codes = await reader.values(f"{PREFIX}pod_resources_errors_total", "code")
+                return codes.get("RESOURCE_EXHAUSTED", 0) >= 2
+
+            await until(counted)
+            kubelet.recover()
+            await until(lambda: reader.value(f"{PREFIX}pod_resources_up"))
+
+
+async def test_once():
+    with SimulatedDriver(["T4"]) as driver:
+        result = await once(configuration(once=True), bind(driver))
+        assert result.problem is None
+        text = result.exposition.decode()
+        assert "\nnvidia_gpu_duty_cycle{" in text
+        assert f"\n{PREFIX}nvml_up 1.0\n" in text
+
+
+async def test_once_with_pods(socket_path):
+    with SimulatedDriver(["T4"]) as driver:
+        async with SimulatedKubelet(driver, socket_path) as kubelet:
+            kubelet.allocate("ns", "a", "main", "nvidia.com/gpu", 1)
+            config = configuration(once=True, pod_resources_socket=socket_path)
+            result = await once(config, bind(driver))
+            assert b'pod_name="a"' in result.exposition
+
+
+async def test_once_without_a_library():
+    with SimulatedDriver(["T4"]) as driver:
+        driver.faults.library_missing = True
+        result = await once(configuration(once=True), bind(driver))
+        assert "LIBRARY_NOT_FOUND" in (result.problem or "")
+        assert f"\n{PREFIX}nvml_up 0.0\n" in result.exposition.decode()
+
+
+async def test_once_with_a_hanging_driver(monkeypatch):
+    monkeypatch.setattr("exporter.app._ONCE_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr("exporter.health.HANGING_CALL_SECONDS", 0.1)
+    with SimulatedDriver(["T4"]) as driver:
+        driver.faults.hang("nvmlDeviceGetUUID")
+        result = await once(configuration(once=True), bind(driver))
+        assert result.problem is not None
+        assert "nvmlDeviceGetUUID has not returned" in result.problem
+
+
+async def test_a_dead_thread_is_told_by_healthz(monkeypatch):
+    monkeypatch.setattr("exporter.sampler.Sampler._run", lambda self: None)
+    with SimulatedDriver(["T4"]) as driver:
+        async with exporter(driver) as reader:
+            status, _, text = await reader.get("/healthz")
+            assert (status, text) == (503, "the NVML thread has ended\n")
+
+
+async def test_an_unexpected_exception_does_not_end_the_thread(caplog):
+    with SimulatedDriver(["T4"]) as driver:
+        binding: Any = bind(driver)
+        original = binding.nvmlDeviceGetCount
+
+        def broken():
+            raise AttributeError("no such field")
+
+        async with (
+            running(configuration(), binding) as running_exporter,
+            aiohttp.ClientSession() as session,
+        ):
+            reader = Reader(session, running_exporter.address[1])
+            await until(reader.ready)
+            binding.nvmlDeviceGetCount = broken
+            reason = await until(reader.unready_reason)
+            assert reason == "NVML cannot be used: AttributeError: no such field"
+            binding.nvmlDeviceGetCount = original
+            await until(reader.ready)
+    assert "the NVML thread failed unexpectedly" in caplog.text
+
+
+async def test_two_exporters_in_one_process_do_not_mix():
+    with SimulatedDriver(["T4"], seed="a") as one, SimulatedDriver(["L4"], seed="b") as other:
+        async with (
+            exporter(one, node_name="a") as first,
+            exporter(other, node_name="b") as second,
+        ):
+            await until(first.ready)
+            await until(second.ready)
+            assert set(await first.values("nvidia_gpu_duty_cycle", "name")) == {"Tesla T4"}
+            assert set(await second.values("nvidia_gpu_duty_cycle", "name")) == {"NVIDIA L4"}
+            assert set(await first.values("nvidia_gpu_num_devices", "node_name")) == {"a"}
+            assert set(await second.values("nvidia_gpu_num_devices", "node_name")) == {"b"}

@@ -1,0 +1,180 @@
+"""The pod-resources client against a real gRPC server on a unix socket."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+
+from exporter.attribution import Holdings, remember
+from exporter.podresources.client import PodResources, PodResourcesClient
+from simulator.driver import SimulatedDriver
+from simulator.kubelet import SimulatedKubelet
+from tests.waiting import until
+
+if TYPE_CHECKING:
+    from exporter.model import Allocation
+
+
+@pytest.fixture
+def socket_path():
+    # A short path: a socket address holds about a hundred bytes.
+    with tempfile.TemporaryDirectory(prefix="gpu-") as directory:
+        yield str(Path(directory) / "kubelet.sock")
+
+
+@pytest.fixture
+async def kubelet(socket_path):
+    with SimulatedDriver(["T4", "T4"]) as driver:
+        async with SimulatedKubelet(driver, socket_path) as serving:
+            yield serving
+
+
+class Recorder:
+    """A PodResources object and all that it said."""
+
+    def __init__(self, socket_path, **options):
+        self.published: list[frozenset[Allocation]] = []
+        self.errors: list[str] = []
+        self.expired = 0
+        self.pod_resources = PodResources(
+            PodResourcesClient(socket_path, ()),
+            interval_seconds=2.0,
+            publish=self.published.append,
+            on_expiry=self._expire,
+            on_error=self.errors.append,
+            **options,
+        )
+
+    def _expire(self):
+        self.expired += 1
+
+
+@pytest.fixture
+async def client(socket_path):
+    made = PodResourcesClient(socket_path, ())
+    yield made
+    await made.close()
+
+
+async def test_a_list_larger_than_grpcs_default_limit(kubelet, client):
+    kubelet.allocate("ns", "pod", "main", "nvidia.com/gpu", 1)
+    kubelet.padding_bytes = 5 * 1024 * 1024
+    (allocation,) = await client.list_allocations()
+    assert allocation.container.pod_name == "pod"
+    assert allocation.device_id.startswith("GPU-")
+
+
+async def test_one_connection_serves_many_calls_and_several_devices(kubelet, client):
+    kubelet.allocate("ns", "pod", "main", "nvidia.com/gpu", 2)
+    lists = [await client.list_allocations() for _ in range(5)]
+    assert len(lists[0]) == 2
+    assert len(set(lists)) == 1
+    assert kubelet.list_calls == 5
+
+
+async def test_no_socket(client):
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await client.list_allocations()
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert "No such file" in str(caught.value.details())
+
+
+async def test_a_restarted_kubelet_is_found_at_the_next_call(kubelet, client):
+    await client.list_allocations()
+    await kubelet.restart()
+    try:
+        await client.list_allocations()
+    except grpc.aio.AioRpcError:  # the call that notices may be the one that fails
+        await client.list_allocations()
+
+
+async def test_a_kubelet_that_was_away_is_found_at_once_when_it_is_back(kubelet, client):
+    await kubelet.stop()
+    for _ in range(3):
+        with pytest.raises(grpc.aio.AioRpcError):
+            await client.list_allocations()
+    await kubelet.start()
+    assert await client.list_allocations() == frozenset()
+
+
+async def test_a_call_without_an_answer_ends(kubelet, client, monkeypatch):
+    monkeypatch.setattr("exporter.podresources.client.LIST_TIMEOUT_SECONDS", 0.1)
+    kubelet.hang()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await client.list_allocations()
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    kubelet.recover()
+    assert await client.list_allocations() == frozenset()
+
+
+async def test_the_mapping_outlives_errors_for_a_while_and_is_then_dropped(
+    kubelet, socket_path, caplog
+):
+    recorder = Recorder(socket_path, keep_seconds=0.2)
+    pod_resources = recorder.pod_resources
+    try:
+        kubelet.allocate("ns", "pod", "main", "nvidia.com/gpu", 1)
+        await pod_resources.refresh()
+        assert pod_resources.problem is None
+        kubelet.fail(grpc.StatusCode.RESOURCE_EXHAUSTED, "rejected by rate limit")
+        await pod_resources.refresh()
+        assert (recorder.expired, recorder.errors) == (0, ["RESOURCE_EXHAUSTED"])
+        assert pod_resources.problem == "RESOURCE_EXHAUSTED: rejected by rate limit"
+
+        async def expired():
+            await pod_resources.refresh()
+            return recorder.expired
+
+        await until(expired)
+        await pod_resources.refresh()
+        assert recorder.expired == 1
+        assert len(recorder.published) == 1
+        kubelet.recover()
+        await pod_resources.refresh()
+        assert len(recorder.published) == 2
+        assert pod_resources.problem is None
+    finally:
+        await pod_resources.close()
+    said = [one for one in caplog.records if "cannot be listed" in one.getMessage()]
+    assert len(said) == 1, "one cause is one line"
+
+
+async def test_a_hanging_kubelet_does_not_keep_the_mapping_alive(kubelet, socket_path):
+    recorder = Recorder(socket_path, keep_seconds=0.2)
+    try:
+        await recorder.pod_resources.refresh()
+        kubelet.hang()
+        await recorder.pod_resources.refresh()
+        assert recorder.expired == 1
+        assert recorder.errors == ["DEADLINE_EXCEEDED"]
+    finally:
+        await recorder.pod_resources.close()
+
+
+async def test_the_loop_ends_when_cancelled_in_a_call(kubelet, socket_path):
+    kubelet.hang()
+    task = asyncio.create_task(Recorder(socket_path).pod_resources.run())
+    await until(lambda: kubelet.list_calls)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_finished_pod_that_is_still_listed_in_any_order(kubelet, client):
+    kubelet.lists_finished_pods = True
+    kubelet.shuffle = random.Random(7)
+    kubelet.allocate("ns", "a-old", "main", "nvidia.com/gpu", 2)
+    holdings = remember(Holdings(), await client.list_allocations())
+    kubelet.release("ns", "a-old")
+    kubelet.allocate("ns", "b-new", "main", "nvidia.com/gpu", 2)
+    holdings = remember(holdings, await client.list_allocations())
+    assert len(holdings.appeared) == 4, "both pods are listed with both devices"
+    for _ in range(10):
+        again = remember(holdings, await client.list_allocations())
+        assert again is holdings

@@ -1,0 +1,143 @@
+"""gpu-exporter as a process: exit statuses, signals, output."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+
+from tests.waiting import until
+
+# The program as it is, with a simulated library in the place of the real one.
+SIMULATED = """
+import sys
+from simulator.driver import SimulatedDriver
+from simulator.nvml import bind
+driver = SimulatedDriver(["T4"])
+sys.modules["pynvml"] = bind(driver)
+HANG = {hang!r}
+if HANG:
+    driver.faults.hang(HANG)
+from exporter.__main__ import main
+sys.exit(main())
+"""
+NO_LIBRARY = ("-m", "exporter")
+
+
+def simulated(hang=""):
+    return ("-c", SIMULATED.format(hang=hang))
+
+
+@asynccontextmanager
+async def process(program, *flags, **environment):
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("GPU_EXPORTER_")}
+    started = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *program,
+        *flags,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=inherited | {"GPU_EXPORTER_POD_RESOURCES_SOCKET": ""} | environment,
+    )
+    try:
+        yield started
+    finally:
+        if started.returncode is None:
+            started.kill()
+        await started.communicate()
+
+
+async def finished(program, *flags, **environment):
+    async with process(program, *flags, **environment) as started, asyncio.timeout(30):
+        out, err = await started.communicate()
+        return started.returncode, out.decode(), err.decode()
+
+
+async def listening_port(started):
+    async with asyncio.timeout(30):
+        async for line in started.stderr:
+            entry = json.loads(line)
+            if entry["msg"] == "listening":
+                return entry["port"]
+    raise AssertionError("the exporter ended before it listened")
+
+
+async def test_once_prints_one_exposition():
+    status, out, err = await finished(simulated(), "--once", "--node-name=node-1")
+    assert status == 0, err
+    assert 'nvidia_gpu_num_devices{node_name="node-1"} 1.0\n' in out
+    assert "\nnvidia_gpu_duty_cycle{" in out
+
+
+async def test_once_without_nvml_fails_with_the_reason():
+    status, out, err = await finished(NO_LIBRARY, "--once")
+    assert status == 1
+    assert "gpu-exporter: NVML did not answer: nvmlInit: LIBRARY_NOT_FOUND" in err
+    assert "nvidia_gpu_exporter_nvml_up 0.0\n" in out
+    assert "nvidia_gpu_duty_cycle" not in out
+
+
+async def test_nvml_required():
+    status, _, err = await finished(
+        NO_LIBRARY, "--nvml.required", "--web.listen-address=127.0.0.1:0"
+    )
+    assert status == 1
+    assert 'msg="NVML is required and cannot be used" reason="nvmlInit: LIBRARY_NOT_FOUND' in err
+
+
+async def test_every_mistake_is_named_at_once():
+    status, out, err = await finished(
+        NO_LIBRARY, "--nvml.window=long", GPU_EXPORTER_NVML_INTERVAL="0s"
+    )
+    assert (status, out) == (2, "")
+    assert err.splitlines() == [
+        "gpu-exporter: GPU_EXPORTER_NVML_INTERVAL: 0s is outside of 100ms to 60s",
+        "gpu-exporter: --nvml.window: 'long' is not a duration such as 10s, 500ms or 1m30s",
+    ]
+
+
+async def test_an_address_that_cannot_be_bound():
+    status, _, err = await finished(NO_LIBRARY, "--web.listen-address=192.0.2.1:9445")
+    assert status == 1
+    assert 'msg="the address cannot be bound" host=192.0.2.1 port=9445' in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_it_cleanly(number):
+    flags = ("--web.listen-address=127.0.0.1:0", "--log.format=json")
+    async with process(simulated(), *flags) as started:
+        port = await listening_port(started)
+        async with aiohttp.ClientSession() as session:
+
+            async def ready():
+                async with session.get(f"http://127.0.0.1:{port}/readyz") as answer:
+                    return answer.status == 200
+
+            await until(ready)
+            # The connection stays open: an idle scraper must not hold the end up.
+            started.send_signal(number)
+            async with asyncio.timeout(5):
+                _, err = await started.communicate()
+    assert started.returncode == 0
+    assert json.loads(err.splitlines()[-1])["msg"] == "ending on a signal"
+
+
+async def test_a_signal_ends_it_while_nvml_hangs():
+    flags = ("--web.listen-address=127.0.0.1:0", "--log.format=json")
+    async with process(simulated(hang="nvmlDeviceGetUUID"), *flags) as started:
+        await listening_port(started)
+        started.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(10):
+            _, err = await started.communicate()
+    assert started.returncode == 0
+    last = json.loads(err.splitlines()[-1])
+    assert (last["msg"], last["function"]) == (
+        "ending without nvmlShutdown: an NVML call does not return",
+        "nvmlDeviceGetUUID",
+    )

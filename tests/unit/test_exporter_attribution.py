@@ -1,0 +1,207 @@
+"""Which container holds which device: ID forms, sharing, and two pods listed with one GPU."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.attribution import Holdings, attribute, remember
+from exporter.model import Allocation, Container, Device, DeviceReading, Readings
+
+GPU_0 = "GPU-00000000-0000-0000-0000-000000000000"
+GPU_1 = "GPU-11111111-1111-1111-1111-111111111111"
+MIG_1 = "MIG-22222222-2222-2222-2222-222222222222"
+MIG_2 = "MIG-33333333-3333-3333-3333-333333333333"
+
+DEVICES = (
+    Device(uuid=GPU_0, name="T4", minor_number=0),
+    Device(uuid=GPU_1, name="A100", minor_number=1),
+    Device(
+        uuid=MIG_1,
+        name="A100 MIG 1g.10gb",
+        minor_number=1,
+        parent_uuid=GPU_1,
+        gpu_instance_id=7,
+        compute_instance_id=0,
+    ),
+    Device(
+        uuid=MIG_2,
+        name="A100 MIG 1g.10gb",
+        minor_number=1,
+        parent_uuid=GPU_1,
+        gpu_instance_id=9,
+        compute_instance_id=0,
+    ),
+)
+READINGS = Readings(
+    taken_at_seconds=0.0,
+    device_count=2,
+    unreadable_count=0,
+    devices=tuple(DeviceReading(device=device) for device in DEVICES),
+)
+
+
+def allocation(device_id, pod="pod", *, container="main", resource="nvidia.com/gpu"):
+    return Allocation(
+        container=Container(namespace_name="ns", pod_name=pod, container_name=container),
+        resource_name=resource,
+        device_id=device_id,
+    )
+
+
+def held(*lists):
+    """Return {uuid: (mode, [pod/container...])} after these List answers, held devices only."""
+    holdings = Holdings()
+    for allocations in lists:
+        holdings = remember(holdings, allocations)
+    result: dict[str, tuple[str, list[str]]] = {}
+    for row in attribute(READINGS, holdings).rows:
+        if row.container is not None:
+            name = f"{row.container.pod_name}/{row.container.container_name}"
+            result.setdefault(row.reading.device.uuid, (row.allocate_mode.value, []))[1].append(
+                name
+            )
+    return result
+
+
+@pytest.mark.parametrize(
+    ("device_id", "resource", "uuid", "mode"),
+    [
+        pytest.param(GPU_0, "nvidia.com/gpu", GPU_0, "exclusive", id="whole GPU"),
+        pytest.param(f"{GPU_0}::3", "nvidia.com/gpu", GPU_0, "share", id="replica"),
+        pytest.param(GPU_0, "nvidia.com/gpu.shared", GPU_0, "share", id="shared resource name"),
+        pytest.param(MIG_1, "nvidia.com/mig-1g.10gb", MIG_1, "mig", id="MIG"),
+        pytest.param(MIG_2, "nvidia.com/gpu", MIG_2, "mig", id="MIG, strategy single"),
+        pytest.param(
+            f"{MIG_1}::0", "nvidia.com/mig-1g.10gb.shared", MIG_1, "mig", id="MIG replica"
+        ),
+        pytest.param(f"MIG-{GPU_1}/9/0", "nvidia.com/gpu", MIG_2, "mig", id="legacy MIG"),
+        pytest.param("nvidia0", "nvidia.com/gpu", GPU_0, "exclusive", id="GKE"),
+        pytest.param("nvidia0/vgpu1", "nvidia.com/gpu", GPU_0, "share", id="GKE shared"),
+        pytest.param("nvidia1/gi9", "nvidia.com/gpu", MIG_2, "mig", id="GKE MIG"),
+        pytest.param("nvidia1/gi7/vgpu0", "nvidia.com/gpu", MIG_1, "mig", id="GKE MIG shared"),
+    ],
+)
+def test_device_ids(device_id, resource, uuid, mode):
+    assert held([allocation(device_id, resource=resource)]) == {uuid: (mode, ["pod/main"])}
+
+
+@pytest.mark.parametrize(
+    "device_id",
+    [
+        pytest.param("GPU-99999999-9999-9999-9999-999999999999", id="unknown UUID"),
+        pytest.param("nvidia7", id="unknown minor number"),
+        pytest.param("nvidia1/gi3", id="unknown GPU instance"),
+        pytest.param(f"MIG-{GPU_1}/9/4", id="unknown compute instance"),
+        pytest.param("nvidia", id="nonsense"),
+        pytest.param("", id="empty"),
+    ],
+)
+def test_an_id_without_a_device_is_reported_and_labels_nothing(device_id):
+    snapshot = attribute(READINGS, remember(Holdings(), [allocation(device_id)]))
+    assert [row.container for row in snapshot.rows] == [None] * len(DEVICES)
+    assert snapshot.unmatched_device_ids == (device_id,)
+
+
+def test_a_free_device_has_one_row_with_an_empty_mode():
+    rows = attribute(READINGS, Holdings()).rows
+    assert [row.reading.device.uuid for row in rows] == [device.uuid for device in DEVICES]
+    assert {row.allocate_mode.value for row in rows} == {""}
+
+
+def test_every_container_of_a_shared_gpu_has_a_row():
+    assert held(
+        [
+            allocation(f"{GPU_0}::0", "b"),
+            allocation(f"{GPU_0}::1", "a"),
+            allocation(f"{GPU_0}::2", "a", container="side"),
+        ]
+    ) == {GPU_0: ("share", ["a/main", "a/side", "b/main"])}
+
+
+def test_two_replicas_in_one_container_count_once():
+    assert held([allocation(f"{GPU_0}::0"), allocation(f"{GPU_0}::1")]) == {
+        GPU_0: ("share", ["pod/main"])
+    }
+
+
+def test_one_pod_may_hold_several_devices():
+    assert held([allocation(GPU_0), allocation(MIG_1)]) == {
+        GPU_0: ("exclusive", ["pod/main"]),
+        MIG_1: ("mig", ["pod/main"]),
+    }
+
+
+@pytest.mark.parametrize(
+    ("lists", "holder"),
+    [
+        pytest.param([["old"], ["old", "new"]], "new", id="the one that appeared last holds"),
+        pytest.param(
+            [["old"], ["old", "new"], ["new", "old"], ["old", "new"]], "new", id="and goes on to"
+        ),
+        pytest.param([["z"], ["z", "a"]], "a", id="whatever the names"),
+        pytest.param([["b", "a"]], "a", id="appeared together: the first by name"),
+        pytest.param([["a", "b"], ["b"]], "b", id="the other one once the first has gone"),
+        pytest.param([["a"], ["a", "b"], ["a"]], "a", id="back when the newer one has gone"),
+        pytest.param([["a", "b"], ["b"], ["b", "a"]], "a", id="a pod that comes back is new"),
+    ],
+)
+def test_two_pods_listed_with_one_exclusive_gpu(lists, holder):
+    assert held(*([allocation(GPU_0, pod) for pod in pods] for pods in lists)) == {
+        GPU_0: ("exclusive", [f"{holder}/main"])
+    }
+
+
+def test_a_finished_pod_does_not_make_a_replica_change_hands():
+    lists = [["old"], ["old", "new"], ["new", "old"]]
+    assert held(*([allocation(f"{GPU_0}::0", pod) for pod in pods] for pods in lists)) == {
+        GPU_0: ("share", ["new/main"])
+    }
+
+
+def test_an_unchanged_list_changes_nothing():
+    holdings = remember(Holdings(), [allocation(GPU_0), allocation(MIG_1)])
+    assert remember(holdings, [allocation(MIG_1), allocation(GPU_0)]) is holdings
+
+
+ALLOCATIONS = st.lists(
+    st.builds(
+        allocation,
+        st.sampled_from([GPU_0, f"{GPU_0}::0", f"{GPU_0}::1", MIG_1, "nvidia0", "gone"]),
+        st.sampled_from(["a", "b", "c"]),
+        container=st.sampled_from(["x", "y"]),
+        resource=st.sampled_from(["nvidia.com/gpu", "nvidia.com/gpu.shared"]),
+    ),
+    max_size=8,
+)
+
+
+@given(first=ALLOCATIONS, second=ALLOCATIONS, data=st.data())
+def test_the_order_of_the_list_never_counts(first, second, data):
+    shuffled = [data.draw(st.permutations(one)) for one in (first, second)]
+    straight = remember(remember(Holdings(), first), second)
+    other = remember(remember(Holdings(), shuffled[0]), shuffled[1])
+    assert attribute(READINGS, straight) == attribute(READINGS, other)
+
+
+@given(lists=st.lists(ALLOCATIONS, min_size=1, max_size=4))
+def test_every_device_has_rows_and_no_container_twice(lists):
+    holdings = Holdings()
+    for allocations in lists:
+        holdings = remember(holdings, allocations)
+    rows = attribute(READINGS, holdings).rows
+    assert {row.reading.device for row in rows} == set(DEVICES)
+    keys = [(row.reading.device.uuid, row.container) for row in rows]
+    assert len(keys) == len(set(keys))
+    for row in rows:
+        assert (row.container is None) == (row.allocate_mode.value == "") == (row.holder_count == 0)
+
+
+@given(lists=st.lists(ALLOCATIONS, min_size=1, max_size=4))
+def test_listing_the_same_again_moves_no_device(lists):
+    holdings = Holdings()
+    for allocations in lists:
+        holdings = remember(holdings, allocations)
+    again = remember(holdings, reversed(lists[-1]))
+    assert attribute(READINGS, holdings) == attribute(READINGS, again)

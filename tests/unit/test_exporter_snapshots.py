@@ -1,0 +1,107 @@
+"""Readings and allocations arriving in any order -> the newest snapshot."""
+
+from __future__ import annotations
+
+from exporter.model import Allocation, Container, Device, DeviceReading, Readings
+from exporter.snapshots import Snapshots
+
+
+def readings(duty_cycle_percent=1.0):
+    return Readings(
+        taken_at_seconds=0.0,
+        device_count=1,
+        unreadable_count=0,
+        devices=(
+            DeviceReading(
+                device=Device(uuid="GPU-0", name="T4", minor_number=0),
+                duty_cycle_percent=duty_cycle_percent,
+            ),
+        ),
+    )
+
+
+def allocations(*pods, device_id="GPU-0"):
+    return {
+        Allocation(
+            container=Container(namespace_name="ns", pod_name=pod, container_name="main"),
+            resource_name="nvidia.com/gpu",
+            device_id=device_id,
+        )
+        for pod in pods
+    }
+
+
+def pods(snapshots):
+    assert snapshots.newest is not None
+    return [row.container.pod_name if row.container else None for row in snapshots.newest.rows]
+
+
+def test_there_is_no_snapshot_before_the_first_readings():
+    snapshots = Snapshots()
+    snapshots.on_allocations(allocations("a"))
+    assert snapshots.newest is None
+    snapshots.on_readings(readings())
+    assert pods(snapshots) == ["a"]
+
+
+def test_new_allocations_show_without_waiting_for_the_next_cycle():
+    snapshots = Snapshots()
+    snapshots.on_readings(readings())
+    assert pods(snapshots) == [None]
+    snapshots.on_allocations(allocations("a"))
+    assert pods(snapshots) == ["a"]
+
+
+def test_an_unchanged_list_keeps_the_very_snapshot():
+    snapshots = Snapshots()
+    snapshots.on_readings(readings())
+    snapshots.on_allocations(allocations("a"))
+    first = snapshots.newest
+    snapshots.on_allocations(allocations("a"))
+    assert snapshots.newest is first
+
+
+def test_expired_allocations_vanish_and_come_back_with_who_was_first():
+    snapshots = Snapshots()
+    snapshots.on_readings(readings())
+    snapshots.on_allocations(allocations("z-finished"))
+    snapshots.on_allocations(allocations("z-finished", "y-running"))
+    snapshots.on_allocations_expired()
+    assert pods(snapshots) == [None]
+    snapshots.on_readings(readings())
+    assert pods(snapshots) == [None]
+    snapshots.on_allocations(allocations("y-running", "z-finished"))
+    assert pods(snapshots) == ["y-running"]
+
+
+def test_devices_that_nvml_does_not_show_are_warned_about_once(caplog):
+    snapshots = Snapshots()
+    snapshots.on_readings(readings())
+    for _ in range(3):
+        snapshots.on_allocations(allocations("a", device_id="GPU-lost"))
+        snapshots.on_readings(readings())
+    (record,) = caplog.records
+    assert vars(record)["device_ids"] == "GPU-lost"
+
+
+def test_left_out_memory_is_said_once(caplog):
+    caplog.set_level("INFO")
+    snapshots = Snapshots()
+    shared = allocations("a", device_id="GPU-0::0") | allocations("b", device_id="GPU-0::1")
+    for _ in range(3):
+        snapshots.on_allocations(shared)
+        snapshots.on_readings(readings())
+    (record,) = caplog.records
+    assert "nvidia_gpu_memory_used_bytes is left out" in record.getMessage()
+
+
+def test_complete_with_a_duty_cycle_or_after_two_cycles():
+    snapshots = Snapshots()
+    assert not snapshots.complete()
+    snapshots.on_readings(readings(duty_cycle_percent=None))
+    assert not snapshots.complete()
+    snapshots.on_readings(readings(duty_cycle_percent=None))
+    assert snapshots.complete()
+    at_once = Snapshots()
+    at_once.on_readings(readings())
+    assert at_once.complete()
