@@ -1,0 +1,77 @@
+"""The command line of `gpu-scaler run`: flags, environment, and every wrong value at once."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from scaler.config import (
+    Config,
+    ConfigError,
+    add_run_arguments,
+    parse_run_arguments,
+)
+
+
+def parse(*arguments: str, **environ: str) -> Config:
+    parser = argparse.ArgumentParser()
+    add_run_arguments(parser, environ)
+    return parse_run_arguments(parser.parse_args(arguments))
+
+
+def test_defaults_are_those_of_the_dataclass():
+    assert parse() == Config()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "expected"),
+    [
+        pytest.param(["--interval=500ms"], {}, {"interval_seconds": 0.5}, id="flag"),
+        pytest.param([], {"GPU_SCALER_INTERVAL": "1m30s"}, {"interval_seconds": 90}, id="env"),
+        pytest.param(
+            ["--interval=1s"],
+            {"GPU_SCALER_INTERVAL": "9s"},
+            {"interval_seconds": 1},
+            id="the flag wins over the environment",
+        ),
+        pytest.param(
+            ["--web.listen-address=[::1]:80"],
+            {},
+            {"listen_host": "::1", "listen_port": 80},
+            id="IPv6 address",
+        ),
+        pytest.param(["--no-leader-elect"], {}, {"leader_elect": False}, id="no election"),
+        pytest.param(
+            [], {"GPU_SCALER_LOG_FORMAT": "json"}, {"log_format": "json"}, id="log format"
+        ),
+    ],
+)
+def test_values(arguments, environ, expected):
+    config = parse(*arguments, **environ)
+    assert {name: getattr(config, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "messages"),
+    [
+        pytest.param(["--interval=2"], ["--interval: '2' is not a positive duration"], id="unit"),
+        pytest.param(["--interval=0s"], ["--interval: '0s' is not a positive duration"], id="zero"),
+        pytest.param(["--source=graphite"], ["'graphite' is not one of exporters"], id="source"),
+        pytest.param(
+            ["--web.listen-address=9446", "--log.level=loud"],
+            ["--web.listen-address: '9446' is not HOST:PORT", "'loud' is not one of debug"],
+            id="all problems at once",
+        ),
+        pytest.param(
+            ["--renew-deadline=20s"],
+            ["--renew-deadline, and that below --lease-duration: got 2 s, 20 s, 15 s"],
+            id="lease durations",
+        ),
+    ],
+)
+def test_wrong_values(arguments, messages):
+    with pytest.raises(ConfigError) as error:
+        parse(*arguments)
+    for message in messages:
+        assert message in str(error.value)
