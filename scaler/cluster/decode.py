@@ -1,0 +1,216 @@
+"""Raw API objects decoded to the little that the scaler keeps of each. Pure.
+
+Both clocks are passed in: an instant that the API gives by the wall clock is put on the monotonic
+clock once, when it is first seen, so that a later jump of the wall clock changes no age.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from sys import intern
+from typing import TYPE_CHECKING, Any
+
+from scaler.model import ExporterEndpoint, ObjectRef, PodPhase, PodState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    JsonObject = Mapping[str, Any]
+
+ENABLED_ANNOTATION = "gpu-scaler/enabled"
+EXPORTER_LABEL = "app.kubernetes.io/name"
+EXPORTER_NAME = "gpu-exporter"
+EXPORTER_PORT = "metrics"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instant:
+    """The two clocks at one moment: Unix seconds and monotonic seconds."""
+
+    wall_seconds: float
+    monotonic_seconds: float
+
+    def place(self, timestamp: str | None) -> float:
+        """Return an RFC 3339 instant on the monotonic clock; none, or one to come, is now."""
+        if timestamp is None:
+            return self.monotonic_seconds
+        age = self.wall_seconds - datetime.fromisoformat(timestamp).timestamp()
+        return self.monotonic_seconds - max(0.0, age)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """A Deployment that carries the annotation `gpu-scaler/enabled`, whatever its value."""
+
+    ref: ObjectRef
+    uid: str
+    resource_version: str
+    annotations: Mapping[str, str]
+    spec_replicas: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaSet:
+    """Which Deployment controls a ReplicaSet, by uids."""
+
+    uid: str
+    deployment_uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pod:
+    """A pod of some ReplicaSet, or an exporter's; with the transitions that its ages rest on."""
+
+    state: PodState
+    replica_set_uid: str | None
+    exporter: ExporterEndpoint | None
+    ready_transition: str | None
+    unschedulable_transition: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Autoscaler:
+    """An HPA or a ScaledObject: its name for people, and the Deployment that it targets."""
+
+    text: str
+    target: ObjectRef
+
+
+def decode_deployment(raw: JsonObject) -> Deployment | None:
+    """Return the Deployment if it carries the annotation, else None."""
+    metadata = raw["metadata"]
+    annotations = metadata.get("annotations") or {}
+    if ENABLED_ANNOTATION not in annotations:
+        return None
+    replicas = raw["spec"].get("replicas")
+    return Deployment(
+        ref=_ref(metadata),
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        # Others are of no concern here, and `last-applied-configuration` may be large.
+        annotations={k: v for k, v in annotations.items() if k.startswith("gpu-scaler/")},
+        spec_replicas=1 if replicas is None else replicas,
+    )
+
+
+def decode_replica_set(raw: JsonObject) -> ReplicaSet | None:
+    """Return the ReplicaSet if a Deployment controls it, else None."""
+    metadata = raw["metadata"]
+    owner = _controller_uid(metadata, "Deployment")
+    return None if owner is None else ReplicaSet(uid=metadata["uid"], deployment_uid=owner)
+
+
+def decode_pod(raw: JsonObject, previous: Pod | None, now: Instant) -> Pod | None:
+    """Return the pod if a ReplicaSet controls it or it is an exporter, else None."""
+    metadata, spec, status = raw["metadata"], raw["spec"], raw.get("status") or {}
+    owner = _controller_uid(metadata, "ReplicaSet")
+    is_exporter = (metadata.get("labels") or {}).get(EXPORTER_LABEL) == EXPORTER_NAME
+    if owner is None and not is_exporter:
+        return None
+    conditions = {c["type"]: c for c in status.get("conditions") or ()}
+    ready = _transition(conditions.get("Ready"), "True")
+    scheduled = conditions.get("PodScheduled")
+    unschedulable = None
+    if scheduled is not None and scheduled.get("reason") == "Unschedulable":
+        unschedulable = _transition(scheduled, "False")
+    deleting = metadata.get("deletionTimestamp") is not None
+    node = spec.get("nodeName")
+    ready_since = unschedulable_since = None
+    if ready is not None:
+        if previous is not None and previous.ready_transition == ready:
+            ready_since = previous.state.ready_since_seconds
+        else:
+            ready_since = now.place(ready or None)
+    if unschedulable is not None:
+        if previous is not None and previous.unschedulable_transition == unschedulable:
+            unschedulable_since = previous.state.unschedulable_since_seconds
+        else:
+            unschedulable_since = now.place(unschedulable or None)
+    return Pod(
+        state=PodState(
+            ref=_ref(metadata),
+            uid=metadata["uid"],
+            phase=_phase(status.get("phase")),
+            deleting=deleting,
+            ready_since_seconds=ready_since,
+            node_name=intern(node) if node else None,
+            unschedulable_since_seconds=unschedulable_since,
+            unschedulable_message=(
+                None if unschedulable is None or scheduled is None else scheduled.get("message")
+            ),
+        ),
+        replica_set_uid=None if owner is None else intern(owner),
+        exporter=_endpoint(raw, ready=ready is not None) if is_exporter and not deleting else None,
+        ready_transition=ready,
+        unschedulable_transition=unschedulable,
+    )
+
+
+def decode_hpa(raw: JsonObject) -> Autoscaler | None:
+    """Return the HorizontalPodAutoscaler if it targets a Deployment, else None."""
+    return _autoscaler(raw, "HorizontalPodAutoscaler", default_kind="", default_version="")
+
+
+def decode_scaled_object(raw: JsonObject) -> Autoscaler | None:
+    """Return the KEDA ScaledObject if it targets a Deployment (its default kind), else None."""
+    return _autoscaler(raw, "ScaledObject", default_kind="Deployment", default_version="apps/v1")
+
+
+def _autoscaler(
+    raw: JsonObject, kind: str, *, default_kind: str, default_version: str
+) -> Autoscaler | None:
+    ref = _ref(raw["metadata"])
+    target = raw["spec"].get("scaleTargetRef") or {}
+    group = (target.get("apiVersion") or default_version).rpartition("/")[0]
+    if (group, target.get("kind") or default_kind) != ("apps", "Deployment"):
+        return None
+    return Autoscaler(
+        text=f"{kind} {ref}", target=ObjectRef(namespace=ref.namespace, name=target["name"])
+    )
+
+
+def _ref(metadata: JsonObject) -> ObjectRef:
+    return ObjectRef(namespace=intern(metadata["namespace"]), name=metadata["name"])
+
+
+def _controller_uid(metadata: JsonObject, kind: str) -> str | None:
+    for owner in metadata.get("ownerReferences") or ():
+        if owner.get("controller") and owner.get("kind") == kind:
+            return str(owner["uid"])
+    return None
+
+
+def _transition(condition: JsonObject | None, status: str) -> str | None:
+    """Return when the condition took this status ("" if that is not said), None if it has not."""
+    if condition is None or condition.get("status") != status:
+        return None
+    return condition.get("lastTransitionTime") or ""
+
+
+def _phase(text: str | None) -> PodPhase:
+    try:
+        return PodPhase(text or "Pending")
+    except ValueError:
+        return PodPhase.UNKNOWN
+
+
+def _endpoint(raw: JsonObject, *, ready: bool) -> ExporterEndpoint | None:
+    """Return where the exporter's port named `metrics` is, None while it has no address."""
+    metadata, status = raw["metadata"], raw.get("status") or {}
+    address = status.get("podIP")
+    ports = [
+        port["containerPort"]
+        for container in raw["spec"].get("containers") or ()
+        for port in container.get("ports") or ()
+        if port.get("name") == EXPORTER_PORT
+    ]
+    if not address or not ports or not raw["spec"].get("nodeName"):
+        return None
+    annotations = metadata.get("annotations") or {}
+    scheme = annotations.get("prometheus.io/scheme") or "http"
+    path = annotations.get("prometheus.io/path") or "/metrics"
+    host = f"[{address}]" if ":" in address else address
+    return ExporterEndpoint(
+        url=f"{scheme}://{host}:{ports[0]}/{path.lstrip('/')}", pod=_ref(metadata), ready=ready
+    )
