@@ -10,13 +10,13 @@ import asyncio
 import logging
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from scaler.cluster.client import ApiError
 from scaler.cluster.scale import ReplicasChanged, scale_deployment
 from scaler.decision import decide
 from scaler.model import Decision, History, Outcome, ScalingPolicy
-from scaler.policy import parse_policy
+from scaler.policy import opted_in, parse_policy
 from scaler.sources.exporters import ReadingRequest
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
         ObjectRef,
     )
     from scaler.sources.exporters import ExporterSource
+
+_Policy: TypeAlias = "ScalingPolicy | tuple[AnnotationProblem, ...]"
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +71,7 @@ class _Plan:
     """A Deployment with what its annotations ask for."""
 
     deployment: DeploymentState
-    policy: ScalingPolicy | tuple[AnnotationProblem, ...]
+    policy: _Policy
 
     def needs_readings(self) -> bool:
         return (
@@ -103,6 +105,7 @@ class Controller:
         self._clock = clock
         self._histories: dict[str, History] = {}
         self._announced: dict[str, tuple[str, str]] = {}
+        self._policies: dict[str, tuple[Mapping[str, str], _Policy]] = {}
         self._patches = asyncio.Semaphore(MAX_CONCURRENT_PATCHES)
         self.records: Mapping[ObjectRef, DecisionRecord] = {}
         self.holding: str | None = None
@@ -137,11 +140,9 @@ class Controller:
         if self.holding is not None:
             return
         plans = [
-            _Plan(
-                deployment=deployment,
-                policy=parse_policy(deployment.annotations, query_supported=False),
-            )
+            _Plan(deployment=deployment, policy=self._policy_of(deployment))
             for deployment in self._state.deployments()
+            if opted_in(deployment.annotations)
         ]
         readings = await self._source.read(
             [
@@ -167,6 +168,14 @@ class Controller:
         self.last_loop_seconds = self._clock()
         self._metrics.last_loop.set_to_current_time()
         self._metrics.loop_duration.observe(self.last_loop_seconds - started)
+
+    def _policy_of(self, deployment: DeploymentState) -> _Policy:
+        """Return what the annotations ask for; they are parsed when they change."""
+        known = self._policies.get(deployment.uid)
+        if known is None or known[0] != deployment.annotations:
+            policy = parse_policy(deployment.annotations, query_supported=False)
+            known = self._policies[deployment.uid] = (deployment.annotations, policy)
+        return known[1]
 
     def _watch_contact(self, *, fresh: bool) -> None:
         """Hold everything while replica counts and pods may be anything."""
@@ -311,6 +320,8 @@ class Controller:
             del self._histories[gone]
         for gone in self._announced.keys() - uids:
             del self._announced[gone]
+        for gone in self._policies.keys() - uids:
+            del self._policies[gone]
 
     def _forget(self) -> None:
         self._histories.clear()

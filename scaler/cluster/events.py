@@ -110,7 +110,7 @@ class EventRecorder:
                 sent.count += 1
                 self._sent.move_to_end(event)
                 return
-        name = f"{event.ref.name}.{uuid.uuid4().hex[:16]}"
+        name = f"{event.ref.name[:200]}.{uuid.uuid4().hex[:16]}"
         await self._client.post(
             collection, self._body(event, name, now), timeout_seconds=CALL_TIMEOUT_SECONDS
         )

@@ -138,6 +138,9 @@ class Store:
                 if "status" in old:
                     new["status"] = old["status"]
         metadata = new["metadata"]
+        if resource.namespaced:
+            # A body may leave its namespace to the path.
+            metadata["namespace"] = namespace
         for field in (*_KEPT_BY_SERVER, "resourceVersion", "generation"):
             metadata.pop(field, None)
             if field in old["metadata"]:
