@@ -364,7 +364,8 @@ def test_dropping_equal_recommendations_changes_nothing(steps, current, windows)
         scale_up=replace(DEFAULT_UP, stabilization_window_seconds=windows[0]),
         scale_down=replace(DEFAULT_DOWN, stabilization_window_seconds=windows[1]),
     )
-    now, history, everything = 0.0, History(), []
+    now, history = 0.0, History()
+    everything: list[Recommendation] = []
     for wait, proposed in steps:
         now += wait
         outcomes = [
