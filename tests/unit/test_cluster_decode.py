@@ -1,0 +1,233 @@
+"""Raw objects to slim ones: who owns what, since when, and where exporters answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from scaler.cluster.decode import (
+    Instant,
+    decode_deployment,
+    decode_hpa,
+    decode_pod,
+    decode_replica_set,
+    decode_scaled_object,
+)
+from scaler.model import ObjectRef, PodPhase
+
+# 2026-11-23T21:00:00Z is 1795467600.
+NOW = Instant(wall_seconds=1795467600.0, monotonic_seconds=1000.0)
+
+
+def metadata(**more):
+    return {"namespace": "ns", "name": "thing", "uid": "u1", "resourceVersion": "7", **more}
+
+
+def owned_by(kind, uid="o1", *, controller=True):
+    return [{"kind": kind, "name": "owner", "uid": uid, "controller": controller}]
+
+
+def pod(*, conditions=(), labels=None, annotations=None, spec=None, **status):
+    return {
+        "metadata": metadata(
+            ownerReferences=owned_by("ReplicaSet"),
+            labels=labels or {},
+            annotations=annotations or {},
+        ),
+        "spec": {"nodeName": "node-1", "containers": [{"name": "c"}], **(spec or {})},
+        "status": {"phase": "Running", "conditions": list(conditions), **status},
+    }
+
+
+def ready(since="2026-11-23T20:59:00Z", status="True"):
+    return {"type": "Ready", "status": status, "lastTransitionTime": since}
+
+
+def test_a_deployment_keeps_its_own_annotations_only():
+    raw = {
+        "metadata": metadata(
+            annotations={"gpu-scaler/enabled": "false", "kubectl.kubernetes.io/x": "large"}
+        ),
+        "spec": {"replicas": 0},
+    }
+    deployment = decode_deployment(raw)
+    assert deployment is not None
+    assert deployment.annotations == {"gpu-scaler/enabled": "false"}
+    assert deployment.spec_replicas == 0
+    assert decode_deployment({**raw, "spec": {}}).spec_replicas == 1
+
+
+@pytest.mark.parametrize(
+    "annotations",
+    [
+        pytest.param(None, id="no annotations"),
+        pytest.param({"gpu-scaler/max-replicas": "3"}, id="other annotations only"),
+    ],
+)
+def test_a_deployment_without_the_annotation_is_of_no_interest(annotations):
+    assert decode_deployment({"metadata": metadata(annotations=annotations), "spec": {}}) is None
+
+
+@pytest.mark.parametrize(
+    ("owners", "expected"),
+    [
+        pytest.param(owned_by("Deployment", "d1"), "d1", id="controlled by a deployment"),
+        pytest.param(owned_by("Deployment", controller=False), None, id="owner, not controller"),
+        pytest.param(owned_by("Rollout"), None, id="another controller"),
+        pytest.param(None, None, id="no owner"),
+    ],
+)
+def test_replica_sets_belong_by_controller_uid(owners, expected):
+    replica_set = decode_replica_set({"metadata": metadata(ownerReferences=owners)})
+    assert (replica_set and replica_set.deployment_uid) == expected
+
+
+@pytest.mark.parametrize(
+    ("conditions", "expected"),
+    [
+        pytest.param([ready()], 940.0, id="a minute ago"),
+        pytest.param([ready("2026-11-23T20:59:00.500000Z")], 940.5, id="with microseconds"),
+        pytest.param([ready("2026-11-23T21:05:00Z")], 1000.0, id="in the future is now"),
+        pytest.param([ready(None)], 1000.0, id="never said is now"),
+        pytest.param([ready(status="False")], None, id="not ready"),
+        pytest.param([ready(status="Unknown")], None, id="unknown is not ready"),
+        pytest.param([], None, id="no condition"),
+    ],
+)
+def test_ready_since_is_put_on_the_monotonic_clock(conditions, expected):
+    decoded = decode_pod(pod(conditions=conditions), None, NOW)
+    assert decoded.state.ready_since_seconds == expected
+
+
+@pytest.mark.parametrize("jump", [-7200.0, 7200.0])
+def test_a_jump_of_the_wall_clock_ages_nothing(jump):
+    first = decode_pod(pod(conditions=[ready()]), None, NOW)
+    later = Instant(wall_seconds=NOW.wall_seconds + jump, monotonic_seconds=1010.0)
+    again = decode_pod(pod(conditions=[ready()], podIP="10.0.0.1"), first, later)
+    assert again.state.ready_since_seconds == 940.0
+
+
+def test_a_new_transition_counts_anew():
+    first = decode_pod(pod(conditions=[ready()]), None, NOW)
+    later = Instant(wall_seconds=NOW.wall_seconds + 60, monotonic_seconds=1060.0)
+    again = decode_pod(pod(conditions=[ready("2026-11-23T21:00:30Z")]), first, later)
+    assert again.state.ready_since_seconds == 1030.0
+
+
+@pytest.mark.parametrize(
+    ("condition", "since", "message"),
+    [
+        pytest.param(
+            {"status": "False", "reason": "Unschedulable", "message": "0/3 nodes"},
+            970.0,
+            "0/3 nodes",
+            id="no room",
+        ),
+        pytest.param(
+            {"status": "False", "reason": "SchedulingGated", "message": "x"}, None, None, id="gated"
+        ),
+        pytest.param({"status": "True"}, None, None, id="scheduled"),
+    ],
+)
+def test_unschedulable(condition, since, message):
+    condition = {
+        "type": "PodScheduled",
+        "lastTransitionTime": "2026-11-23T20:59:30Z",
+        **condition,
+    }
+    state = decode_pod(pod(conditions=[condition], phase="Pending"), None, NOW).state
+    assert (state.unschedulable_since_seconds, state.unschedulable_message) == (since, message)
+    assert state.phase is PodPhase.PENDING
+
+
+def test_a_pod_without_status_and_one_being_deleted():
+    raw = pod()
+    raw["status"] = {}
+    raw["metadata"]["deletionTimestamp"] = "2026-11-23T20:59:30Z"
+    state = decode_pod(raw, None, NOW).state
+    assert state.deleting
+    assert state.phase is PodPhase.PENDING
+    odd = decode_pod(pod(phase="Dreaming"), None, NOW)
+    assert odd.state.phase is PodPhase.UNKNOWN
+
+
+def test_a_pod_of_no_replica_set_is_of_no_interest():
+    raw = pod()
+    raw["metadata"]["ownerReferences"] = owned_by("StatefulSet")
+    assert decode_pod(raw, None, NOW) is None
+
+
+EXPORTER = {"app.kubernetes.io/name": "gpu-exporter"}
+
+
+def exporter(port=9445, **more):
+    spec = {"containers": [{}, {"ports": [{"name": "metrics", "containerPort": port}]}]}
+    return pod(labels=EXPORTER, spec=spec, **{"podIP": "10.1.2.3", **more})
+
+
+@pytest.mark.parametrize(
+    ("raw", "url"),
+    [
+        pytest.param(exporter(), "http://10.1.2.3:9445/metrics", id="defaults"),
+        pytest.param(exporter(podIP="fd00::7"), "http://[fd00::7]:9445/metrics", id="ipv6"),
+        pytest.param(
+            exporter(
+                annotations={"prometheus.io/scheme": "https", "prometheus.io/path": "gpu/metrics"}
+            ),
+            "https://10.1.2.3:9445/gpu/metrics",
+            id="annotations",
+        ),
+        pytest.param(exporter(podIP=None), None, id="no address yet"),
+        pytest.param(pod(labels=EXPORTER, podIP="10.1.2.3"), None, id="no port named metrics"),
+    ],
+)
+def test_exporter_endpoint(raw, url):
+    decoded = decode_pod(raw, None, NOW)
+    assert (decoded.exporter and decoded.exporter.url) == url
+
+
+def test_an_exporter_needs_no_replica_set_and_ends_with_its_deletion():
+    raw = exporter(conditions=[ready()])
+    raw["metadata"]["ownerReferences"] = owned_by("DaemonSet")
+    decoded = decode_pod(raw, None, NOW)
+    assert decoded.exporter.ready
+    assert decoded.replica_set_uid is None
+    raw["metadata"]["deletionTimestamp"] = "2026-11-23T20:59:30Z"
+    assert decode_pod(raw, None, NOW).exporter is None
+
+
+WEB = ObjectRef(namespace="ns", name="web")
+
+
+@pytest.mark.parametrize(
+    ("decode", "target", "expected"),
+    [
+        pytest.param(
+            decode_hpa,
+            {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+            "HorizontalPodAutoscaler ns/thing",
+            id="hpa of a deployment",
+        ),
+        pytest.param(
+            decode_hpa,
+            {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "web"},
+            None,
+            id="hpa of a stateful set",
+        ),
+        pytest.param(
+            decode_hpa,
+            {"apiVersion": "example.com/v1", "kind": "Deployment", "name": "web"},
+            None,
+            id="hpa of somebody's own Deployment kind",
+        ),
+        pytest.param(
+            decode_scaled_object, {"name": "web"}, "ScaledObject ns/thing", id="keda defaults"
+        ),
+        pytest.param(
+            decode_scaled_object, {"kind": "StatefulSet", "name": "web"}, None, id="keda other"
+        ),
+    ],
+)
+def test_autoscalers(decode, target, expected):
+    decoded = decode({"metadata": metadata(), "spec": {"scaleTargetRef": target}})
+    assert (decoded and decoded.text) == expected
+    assert decoded is None or decoded.target == WEB
