@@ -246,6 +246,11 @@ class SimulatedDriver:
         """Let every hung call return."""
         self.faults.release()
 
+    @property
+    def uuids(self) -> tuple[str, ...]:
+        """The UUIDs of all GPUs and MIG instances."""
+        return tuple(self._by_uuid)
+
     def device(self, key: int | str) -> SimulatedGpu | SimulatedMigDevice:
         """Return the device of this index or UUID; raise KeyError where there is none."""
         if isinstance(key, int):

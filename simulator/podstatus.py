@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     JsonObject = dict[str, Any]
 
+STARTUP_ANNOTATION: Final = "simulator/startup-seconds"
+GPU_MEMORY_ANNOTATION: Final = "simulator/gpu-memory-bytes"
+POD_IP_ANNOTATION: Final = "simulator/pod-ip"
+
 _TRUE: Final = "True"
 _FALSE: Final = "False"
 

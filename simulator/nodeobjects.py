@@ -1,0 +1,166 @@
+"""The Node, Lease and exporter Pod of a simulated node as the API wants them; pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from simulator.driver import MIB
+from simulator.kubelet import GPU_RESOURCE
+from simulator.podstatus import POD_IP_ANNOTATION, STARTUP_ANNOTATION, condition
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from simulator.driver import GpuSpec, SimulatedDriver
+
+    JsonObject = dict[str, Any]
+
+HOST_IP: Final = "127.0.0.1"
+LEASE_NAMESPACE: Final = "kube-node-lease"
+LEASE_SECONDS: Final = 40
+KUBELET_VERSION: Final = "v1.34.0"
+EXPORTER_LABELS: Final = {"app.kubernetes.io/name": "gpu-exporter"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSpec:
+    """A node to simulate.
+
+    `gpus` are keys of `simulator.driver.MODELS` or `GpuSpec`s. `replicas` above 1 shares each GPU;
+    `resource_name` is how whole or shared GPUs are offered. `gke_names` gives devices GKE's names.
+    """
+
+    name: str
+    gpus: tuple[str | GpuSpec, ...] = ("T4",)
+    replicas: int = 1
+    resource_name: str = GPU_RESOURCE
+    gke_names: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+def node(
+    spec: NodeSpec, driver: SimulatedDriver, capacity: Mapping[str, int], now: str
+) -> JsonObject:
+    """Return the Node, status included, with the labels of GPU feature discovery."""
+    resources = {
+        "cpu": "64",
+        "memory": "512Gi",
+        "ephemeral-storage": "1Ti",
+        "pods": "110",
+        **{name: str(count) for name, count in capacity.items()},
+    }
+    pressures = [
+        _node_condition(f"{kind}Pressure", "False", f"KubeletHasNo{kind}Pressure", now)
+        for kind in ("Memory", "Disk", "PID")
+    ]
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": spec.name,
+            "labels": {
+                "kubernetes.io/hostname": spec.name,
+                "kubernetes.io/os": "linux",
+                "kubernetes.io/arch": "amd64",
+                **_gpu_labels(spec, driver),
+                **spec.labels,
+            },
+        },
+        "spec": {"providerID": f"simulated://{spec.name}"},
+        "status": {
+            "capacity": resources,
+            "allocatable": resources,
+            "addresses": [
+                {"type": "InternalIP", "address": HOST_IP},
+                {"type": "Hostname", "address": spec.name},
+            ],
+            "conditions": [*pressures, _node_condition("Ready", "True", "KubeletReady", now)],
+            "nodeInfo": _node_info(spec.name),
+        },
+    }
+
+
+def lease(node_name: str, now: str) -> JsonObject:
+    """Return the Lease by which a kubelet says that it lives; `now` has microseconds."""
+    return {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": node_name, "namespace": LEASE_NAMESPACE},
+        "spec": {
+            "holderIdentity": node_name,
+            "leaseDurationSeconds": LEASE_SECONDS,
+            "renewTime": now,
+        },
+    }
+
+
+def exporter_pod(node_name: str, namespace: str, port: int) -> JsonObject:
+    """Return the Pod that stands for the node's exporter, reachable at HOST_IP and `port`."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": exporter_name(node_name),
+            "namespace": namespace,
+            "labels": EXPORTER_LABELS,
+            "annotations": {POD_IP_ANNOTATION: HOST_IP, STARTUP_ANNOTATION: "0"},
+        },
+        "spec": {
+            "nodeName": node_name,
+            "automountServiceAccountToken": False,
+            "terminationGracePeriodSeconds": 0,
+            "containers": [
+                {
+                    "name": "gpu-exporter",
+                    "image": "gpu-exporter:simulated",
+                    "ports": [{"name": "metrics", "containerPort": port, "protocol": "TCP"}],
+                }
+            ],
+        },
+    }
+
+
+def exporter_name(node_name: str) -> str:
+    """Return the name of the node's exporter Pod."""
+    return f"gpu-exporter-{node_name}"
+
+
+def _gpu_labels(spec: NodeSpec, driver: SimulatedDriver) -> dict[str, str]:
+    if not driver.gpus:
+        return {}
+    model, count = Counter(gpu.model for gpu in driver.gpus).most_common(1)[0]
+    product = model.name.replace(" ", "-") + ("-SHARED" if spec.replicas > 1 else "")
+    labels = {
+        "nvidia.com/gpu.present": "true",
+        "nvidia.com/gpu.count": str(count),
+        "nvidia.com/gpu.product": product,
+        "nvidia.com/gpu.memory": str(model.memory_total_bytes // MIB),
+        "nvidia.com/gpu.replicas": str(spec.replicas),
+        "nvidia.com/gpu.sharing-strategy": "time-slicing" if spec.replicas > 1 else "none",
+    }
+    if any(gpu.mig_enabled for gpu in driver.gpus):
+        labels["nvidia.com/mig.strategy"] = "mixed"
+    return labels
+
+
+def _node_condition(kind: str, status: str, reason: str, now: str) -> JsonObject:
+    entry = condition(kind, status, now, reason=reason, message=f"simulated: {reason}")
+    del entry["lastProbeTime"]
+    return entry | {"lastHeartbeatTime": now}
+
+
+def _node_info(name: str) -> dict[str, str]:
+    return {
+        "machineID": name,
+        "systemUUID": name,
+        "bootID": name,
+        "kernelVersion": "6.8.0-simulated",
+        "osImage": "Simulated",
+        "containerRuntimeVersion": "simulated://1.0.0",
+        "kubeletVersion": KUBELET_VERSION,
+        "kubeProxyVersion": KUBELET_VERSION,
+        "operatingSystem": "linux",
+        "architecture": "amd64",
+    }

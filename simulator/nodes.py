@@ -1,0 +1,324 @@
+"""Simulated GPU nodes that join any Kubernetes API: the embedded one or a real control plane.
+
+Each node is a Node object with a Lease, a kubelet with its pod-resources socket, and the real
+exporter over a simulated NVML, published as a Pod that the scaler discovers. Pods that are bound
+to a node run there; pending pods are bound by a scheduler of our own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import tempfile
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from exporter.app import running
+from exporter.config import Config
+from scaler.cluster.client import MERGE_PATCH, ApiError, NotFound
+from scaler.cluster.watch import Reflector
+from simulator import nodeobjects
+from simulator.driver import SimulatedDriver
+from simulator.kubelet import SimulatedKubelet
+from simulator.nodeobjects import LEASE_NAMESPACE, NodeSpec
+from simulator.nvml import bind
+from simulator.persist import persist
+from simulator.podrunner import PodRunner, Spawn, timestamp
+from simulator.scheduler import Scheduler
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
+
+    from scaler.cluster.client import KubeClient
+
+    JsonObject = dict[str, Any]
+
+__all__ = ["NodeSpec", "SimulatedNode", "SimulatedNodes", "running_nodes"]
+
+log = logging.getLogger(__name__)
+
+EXPORTER_NAMESPACE: Final = "gpu-scaler"
+HEARTBEAT_SECONDS: Final = 10.0
+REMOVAL_TIMEOUT_SECONDS: Final = 5.0
+# Nodes that join or leave at the same time: more would only queue up at the API server.
+CONCURRENT_NODES: Final = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatedNode:
+    """One node that has joined: its parts for tests and demos to reach into."""
+
+    spec: NodeSpec
+    driver: SimulatedDriver
+    kubelet: SimulatedKubelet
+    exporter_address: tuple[str, int]
+
+    @property
+    def name(self) -> str:
+        """The name of the Node object."""
+        return self.spec.name
+
+
+class SimulatedNodes:
+    """All nodes of one `running_nodes`; `nodes` by name."""
+
+    def __init__(
+        self,
+        client: KubeClient,
+        spawn: Spawn,
+        *,
+        namespace: str,
+        startup_seconds: float,
+        exporter_config: Config,
+        schedules: bool,
+    ) -> None:
+        self.nodes: dict[str, SimulatedNode] = {}
+        self._client = client
+        self._spawn = spawn
+        self._node_of_pod: dict[tuple[str, str], SimulatedNode] = {}
+        self._namespace = namespace
+        self._startup_seconds = startup_seconds
+        self._exporter_config = exporter_config
+        self._schedules = schedules
+        self._runners: dict[str, PodRunner] = {}
+        self._pod_ips = _pod_addresses()
+        self._joining = asyncio.Semaphore(CONCURRENT_NODES)
+        self._node_objects: Reflector[JsonObject] = Reflector(
+            client, "/api/v1/nodes", _as_it_is, changed=self._node_changed
+        )
+        self._pods: Reflector[JsonObject] = Reflector(
+            client, "/api/v1/pods", _as_it_is, changed=self._pod_changed
+        )
+        self._scheduler = Scheduler(
+            client, nodes=self._our_node_objects, pods=lambda: dict(self._pods.objects)
+        )
+
+    def pods(self) -> list[JsonObject]:
+        """Return all pods of the cluster as last seen."""
+        return list(self._pods.objects.values())
+
+    def devices_of(self, namespace: str, pod: str) -> frozenset[str]:
+        """Return the UUIDs of the GPUs and MIG instances that a pod holds."""
+        node = self._node_of_pod.get((namespace, pod))
+        return frozenset() if node is None else node.kubelet.uuids_of(namespace, pod)
+
+    def set_loads(self, percent: Mapping[str, float]) -> None:
+        """Set the load of these devices by UUID, and of all others to 0."""
+        for node in self.nodes.values():
+            for uuid in node.driver.uuids:
+                node.driver.set_load(uuid, percent.get(uuid, 0.0))
+
+    async def join(self, specs: Iterable[NodeSpec], socket_directory: Path) -> None:
+        """Start the nodes and return when all of them have joined."""
+        for namespace in (self._namespace, LEASE_NAMESPACE):
+            await _create(self._client, "/api/v1/namespaces", namespace)
+        # Pods are refused until their namespace has this one; nobody else may be there to make it.
+        accounts = f"/api/v1/namespaces/{self._namespace}/serviceaccounts"
+        await _create(self._client, accounts, "default")
+        background = [self._pods.run(), self._node_objects.run(), self._heartbeats()]
+        if self._schedules:
+            background.append(self._scheduler.run())
+        for work in background:
+            self._spawn(work)
+        joined = []
+        for number, spec in enumerate(specs):
+            event = asyncio.Event()
+            socket_path = str(socket_directory / f"{number}.sock")
+            self._spawn(self._run_node(spec, socket_path, event))
+            joined.append(event.wait())
+        await self._pods.synced.wait()
+        await asyncio.gather(*joined)
+
+    async def remove(self) -> None:
+        """Delete what the nodes put into the cluster; failures are logged and left behind."""
+        try:
+            async with asyncio.timeout(REMOVAL_TIMEOUT_SECONDS):
+                await asyncio.gather(*(self._remove_node(name) for name in self.nodes))
+        except TimeoutError:
+            log.warning(
+                "the nodes could not all be deleted from the cluster",
+                extra={"timeout_seconds": REMOVAL_TIMEOUT_SECONDS},
+            )
+
+    async def _run_node(self, spec: NodeSpec, socket_path: str, joined: asyncio.Event) -> None:
+        with SimulatedDriver(spec.gpus, seed=spec.name) as driver:
+            kubelet = SimulatedKubelet(
+                driver,
+                socket_path,
+                replicas=spec.replicas,
+                resource_name=spec.resource_name,
+                gke_names=spec.gke_names,
+            )
+            config = replace(
+                self._exporter_config,
+                listen_host=nodeobjects.HOST_IP,
+                listen_port=0,
+                node_name=spec.name,
+                pod_resources_socket=socket_path,
+            )
+            async with kubelet, running(config, bind(driver)) as exporter:
+                node = SimulatedNode(
+                    spec=spec,
+                    driver=driver,
+                    kubelet=kubelet,
+                    exporter_address=exporter.address,
+                )
+                async with self._joining:
+                    await self._register(node)
+                joined.set()
+                await asyncio.Event().wait()
+
+    async def _register(self, node: SimulatedNode) -> None:
+        """Create Node, Lease and exporter Pod, and run what is bound to the node already."""
+        name = node.name
+        self.nodes[name] = node
+        self._runners[name] = PodRunner(
+            self._client,
+            self._spawn,
+            driver=node.driver,
+            kubelet=node.kubelet,
+            pod_ips=self._pod_ips,
+            startup_seconds=self._startup_seconds,
+        )
+        thing = nodeobjects.node(node.spec, node.driver, node.kubelet.capacity(), timestamp())
+        await persist(lambda: self._client.post("/api/v1/nodes", thing))
+        # A node of that name may be left from an earlier run, with other GPUs and labels.
+        metadata = {"metadata": {"labels": thing["metadata"]["labels"]}}
+        await persist(lambda: self._client.patch(f"/api/v1/nodes/{name}", metadata))
+        status = {"status": thing["status"]}
+        await persist(lambda: self._client.patch(f"/api/v1/nodes/{name}/status", status))
+        await self._renew(name)
+        pods_path = f"/api/v1/namespaces/{self._namespace}/pods"
+        old_path = f"{pods_path}/{nodeobjects.exporter_name(name)}"
+        await persist(lambda: self._client.delete(old_path, body={"gracePeriodSeconds": 0}))
+        pod = nodeobjects.exporter_pod(name, self._namespace, node.exporter_address[1])
+        await persist(lambda: self._client.post(pods_path, pod))
+        for bound in self.pods():
+            if bound["spec"].get("nodeName") == name:
+                self._pod_changed(None, bound)
+
+    async def _remove_node(self, name: str) -> None:
+        exporter_name = nodeobjects.exporter_name(name)
+        for path in (
+            f"/api/v1/namespaces/{self._namespace}/pods/{exporter_name}",
+            f"/api/v1/nodes/{name}",
+            _lease_path(name),
+        ):
+            try:
+                async with self._joining:
+                    await self._client.delete(path, body={"gracePeriodSeconds": 0})
+            except NotFound:
+                continue
+            except ApiError as error:
+                log.warning("an object is left in the cluster", extra={"error": str(error)})
+
+    async def _heartbeats(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            for name in [*self.nodes]:
+                await self._renew(name)
+
+    async def _renew(self, name: str) -> None:
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        lease = nodeobjects.lease(name, now)
+        path = _lease_path(name)
+        renewal = {"spec": lease["spec"]}
+        renewed = await persist(lambda: self._client.patch(path, renewal, content_type=MERGE_PATCH))
+        if renewed is None:
+            await persist(lambda: self._client.post(path.rpartition("/")[0], lease))
+
+    def _our_node_objects(self) -> list[JsonObject]:
+        return [
+            thing
+            for thing in self._node_objects.objects.values()
+            if thing["metadata"]["name"] in self.nodes
+        ]
+
+    def _node_changed(self, _old: JsonObject | None, _new: JsonObject | None) -> None:
+        self._scheduler.wake()
+
+    def _pod_changed(self, old: JsonObject | None, new: JsonObject | None) -> None:
+        self._scheduler.wake()
+        pod = new or old or {}
+        name = pod["spec"].get("nodeName")
+        if name not in self.nodes:
+            return
+        key = (pod["metadata"]["namespace"], pod["metadata"]["name"])
+        if new is not None:
+            self._node_of_pod[key] = self.nodes[name]
+            self._runners[name].seen(new)
+        else:
+            self._node_of_pod.pop(key, None)
+            self._runners[name].gone(pod["metadata"]["uid"])
+
+
+def _as_it_is(thing: JsonObject, _previous: JsonObject | None) -> JsonObject:
+    return thing
+
+
+def _pod_addresses() -> Iterator[str]:
+    for numbers in itertools.product(range(64, 128), range(256), range(1, 255)):
+        yield "10." + ".".join(map(str, numbers))
+
+
+def _lease_path(node_name: str) -> str:
+    return f"/apis/coordination.k8s.io/v1/namespaces/{LEASE_NAMESPACE}/leases/{node_name}"
+
+
+async def _create(client: KubeClient, path: str, name: str) -> None:
+    """Create a bare object unless it exists; so no permission is needed where it does."""
+    if await persist(lambda: client.get(f"{path}/{name}")) is None:
+        await persist(lambda: client.post(path, {"metadata": {"name": name}}))
+
+
+@asynccontextmanager
+async def running_nodes(
+    client: KubeClient,
+    specs: Sequence[NodeSpec],
+    *,
+    namespace: str = EXPORTER_NAMESPACE,
+    startup_seconds: float = 2.0,
+    exporter_config: Config | None = None,
+    schedules: bool = True,
+) -> AsyncIterator[SimulatedNodes]:
+    """Run the nodes while the context lasts; the body begins when all have joined.
+
+    Pods without the annotation `simulator/startup-seconds` are Ready after `startup_seconds`. Of
+    `exporter_config` the address, the node name and the socket are each node's own. `schedules` is
+    False where the cluster has a scheduler. At the end Nodes, Leases and exporter Pods are deleted.
+    Raises ApiError for what no waiting mends, such as missing permissions.
+    """
+    with tempfile.TemporaryDirectory(prefix="gpus-") as directory:
+        try:
+            async with asyncio.TaskGroup() as group:
+                running_tasks: set[asyncio.Task[None]] = set()
+
+                def spawn(work: Coroutine[Any, Any, None]) -> None:
+                    task = group.create_task(work)
+                    running_tasks.add(task)
+                    task.add_done_callback(running_tasks.discard)
+
+                nodes = SimulatedNodes(
+                    client,
+                    spawn,
+                    namespace=namespace,
+                    startup_seconds=startup_seconds,
+                    exporter_config=exporter_config or Config(),
+                    schedules=schedules,
+                )
+                try:
+                    await nodes.join(specs, Path(directory))
+                    yield nodes
+                finally:
+                    await nodes.remove()
+                    for task in running_tasks:
+                        task.cancel()
+        except BaseExceptionGroup as failures:
+            # The caller gets what went wrong, not how the tasks are organised.
+            if len(failures.exceptions) == 1:
+                raise failures.exceptions[0] from None
+            raise
