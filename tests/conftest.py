@@ -23,7 +23,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if os.environ.get("CI") == "true":
         return
-    kept, left_out = [], []
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
     for item in items:
         needed = [mark.args[0] for mark in item.iter_markers("needs")]
         missing = [program for program in needed if shutil.which(program) is None]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from scaler.cluster.decode import (
@@ -16,6 +18,10 @@ from scaler.model import ObjectRef, PodPhase
 
 # 2026-11-23T21:00:00Z is 1795467600.
 NOW = Instant(wall_seconds=1795467600.0, monotonic_seconds=1000.0)
+
+
+def slim(raw, previous, now) -> Any:
+    return decode_pod(raw, previous, now)
 
 
 def metadata(**more):
@@ -49,11 +55,11 @@ def test_a_deployment_keeps_its_own_annotations_only():
         ),
         "spec": {"replicas": 0},
     }
-    deployment = decode_deployment(raw)
-    assert deployment is not None
+    deployment: Any = decode_deployment(raw)
     assert deployment.annotations == {"gpu-scaler/enabled": "false"}
     assert deployment.spec_replicas == 0
-    assert decode_deployment({**raw, "spec": {}}).spec_replicas == 1
+    defaulted: Any = decode_deployment({**raw, "spec": {}})
+    assert defaulted.spec_replicas == 1
 
 
 @pytest.mark.parametrize(
@@ -94,22 +100,22 @@ def test_replica_sets_belong_by_controller_uid(owners, expected):
     ],
 )
 def test_ready_since_is_put_on_the_monotonic_clock(conditions, expected):
-    decoded = decode_pod(pod(conditions=conditions), None, NOW)
+    decoded = slim(pod(conditions=conditions), None, NOW)
     assert decoded.state.ready_since_seconds == expected
 
 
 @pytest.mark.parametrize("jump", [-7200.0, 7200.0])
 def test_a_jump_of_the_wall_clock_ages_nothing(jump):
-    first = decode_pod(pod(conditions=[ready()]), None, NOW)
+    first = slim(pod(conditions=[ready()]), None, NOW)
     later = Instant(wall_seconds=NOW.wall_seconds + jump, monotonic_seconds=1010.0)
-    again = decode_pod(pod(conditions=[ready()], podIP="10.0.0.1"), first, later)
+    again = slim(pod(conditions=[ready()], podIP="10.0.0.1"), first, later)
     assert again.state.ready_since_seconds == 940.0
 
 
 def test_a_new_transition_counts_anew():
-    first = decode_pod(pod(conditions=[ready()]), None, NOW)
+    first = slim(pod(conditions=[ready()]), None, NOW)
     later = Instant(wall_seconds=NOW.wall_seconds + 60, monotonic_seconds=1060.0)
-    again = decode_pod(pod(conditions=[ready("2026-11-23T21:00:30Z")]), first, later)
+    again = slim(pod(conditions=[ready("2026-11-23T21:00:30Z")]), first, later)
     assert again.state.ready_since_seconds == 1030.0
 
 
@@ -134,7 +140,7 @@ def test_unschedulable(condition, since, message):
         "lastTransitionTime": "2026-11-23T20:59:30Z",
         **condition,
     }
-    state = decode_pod(pod(conditions=[condition], phase="Pending"), None, NOW).state
+    state = slim(pod(conditions=[condition], phase="Pending"), None, NOW).state
     assert (state.unschedulable_since_seconds, state.unschedulable_message) == (since, message)
     assert state.phase is PodPhase.PENDING
 
@@ -143,17 +149,17 @@ def test_a_pod_without_status_and_one_being_deleted():
     raw = pod()
     raw["status"] = {}
     raw["metadata"]["deletionTimestamp"] = "2026-11-23T20:59:30Z"
-    state = decode_pod(raw, None, NOW).state
+    state = slim(raw, None, NOW).state
     assert state.deleting
     assert state.phase is PodPhase.PENDING
-    odd = decode_pod(pod(phase="Dreaming"), None, NOW)
+    odd = slim(pod(phase="Dreaming"), None, NOW)
     assert odd.state.phase is PodPhase.UNKNOWN
 
 
 def test_a_pod_of_no_replica_set_is_of_no_interest():
     raw = pod()
     raw["metadata"]["ownerReferences"] = owned_by("StatefulSet")
-    assert decode_pod(raw, None, NOW) is None
+    assert slim(raw, None, NOW) is None
 
 
 EXPORTER = {"app.kubernetes.io/name": "gpu-exporter"}
@@ -181,18 +187,18 @@ def exporter(port=9445, **more):
     ],
 )
 def test_exporter_endpoint(raw, url):
-    decoded = decode_pod(raw, None, NOW)
+    decoded = slim(raw, None, NOW)
     assert (decoded.exporter and decoded.exporter.url) == url
 
 
 def test_an_exporter_needs_no_replica_set_and_ends_with_its_deletion():
     raw = exporter(conditions=[ready()])
     raw["metadata"]["ownerReferences"] = owned_by("DaemonSet")
-    decoded = decode_pod(raw, None, NOW)
+    decoded = slim(raw, None, NOW)
     assert decoded.exporter.ready
     assert decoded.replica_set_uid is None
     raw["metadata"]["deletionTimestamp"] = "2026-11-23T20:59:30Z"
-    assert decode_pod(raw, None, NOW).exporter is None
+    assert slim(raw, None, NOW).exporter is None
 
 
 WEB = ObjectRef(namespace="ns", name="web")
