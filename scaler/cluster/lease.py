@@ -125,11 +125,14 @@ class LeaseElection:
     async def release(self) -> None:
         """Give the Lease back so that another takes over at once; stop acting before this."""
         held, self._renewed_seconds = self._renewed_seconds, None
-        if held is None or self._seen is None:
+        if held is None:
             return
         try:
             async with asyncio.timeout(self._retry_period_seconds):
-                await self._put(self._seen, holder="", duration=RELEASED_DURATION_SECONDS)
+                # Read anew: a renewal that was cut off by the end may have arrived after all.
+                seen = self._observe(await self._client.get(self._path))
+                if seen.holder == self._identity:
+                    await self._put(seen, holder="", duration=RELEASED_DURATION_SECONDS)
         except (ApiError, TimeoutError) as error:
             log.warning(
                 "Lease not released; it ends by itself",
