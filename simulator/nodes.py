@@ -129,9 +129,10 @@ class SimulatedNodes:
             event = asyncio.Event()
             socket_path = str(socket_directory / f"{number}.sock")
             self._spawn(self._run_node(spec, socket_path, event))
-            joined.append(event.wait())
+            joined.append(event)
         await self._pods.synced.wait()
-        await asyncio.gather(*joined)
+        for event in joined:
+            await event.wait()
 
     async def remove(self) -> None:
         """Delete what the nodes put into the cluster; failures are logged and left behind."""
