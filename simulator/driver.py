@@ -7,6 +7,7 @@ as the driver's own sample buffer counts it.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 import uuid
@@ -147,15 +148,18 @@ class SimulatedMigDevice(SimulatedDevice):
     """One MIG instance of a GPU; `slot` is NVML's MIG device index."""
 
     def __init__(self, gpu: SimulatedGpu, slot: int, profile: str, device_uuid: str) -> None:
-        compute, memory = profile.split(".")[:2]
-        share = int(memory.removesuffix("gb")) / gpu.model.nominal_memory_gb
+        match = re.fullmatch(r"(\d)g\.(\d+)gb(\+\w+)?", profile)
+        if match is None:
+            msg = f"MIG profile {profile!r} is not of the form 1g.10gb or 1g.10gb+me"
+            raise ValueError(msg)
+        share = int(match[2]) / gpu.model.nominal_memory_gb
         # A profile yields a little less than its name says: 9728 MiB for 10gb of an A100.
         mib = int(gpu.model.memory_total_bytes * min(share, 1) * 0.95) // MIB
         super().__init__(device_uuid, mib * MIB)
         self.gpu = gpu
         self.slot = slot
         self.profile = profile
-        self.compute_slices = int(compute.removesuffix("g"))
+        self.compute_slices = int(match[1])
         self.gpu_instance_id = slot + 7
         self.compute_instance_id = 0
         self.multiprocessors = gpu.model.multiprocessors // 8 * self.compute_slices

@@ -81,10 +81,11 @@ def plugin_devices(
         for mig in gpu.mig_devices:
             if mig is None:
                 continue
+            profile = mig.profile.replace("+", ".")  # a resource name has no plus sign
             gke_id = f"nvidia{gpu.minor_number}/gi{mig.gpu_instance_id}"
             devices.append(
                 PluginDevice(
-                    resource_name=resource_name if gke_names else f"nvidia.com/mig-{mig.profile}",
+                    resource_name=resource_name if gke_names else f"nvidia.com/mig-{profile}",
                     device_id=gke_id if gke_names else mig.uuid,
                     uuid=mig.uuid,
                 )

@@ -56,6 +56,12 @@ def test_mig_instances_are_offered_by_profile(options, expected):
     assert kubelet.capacity() == expected
 
 
+def test_a_profile_with_a_plus_sign_becomes_a_resource_name():
+    gpu = GpuSpec(model="A100-80GB", mig_profiles=("1g.10gb+me",))
+    kubelet = SimulatedKubelet(SimulatedDriver([gpu]), "unused.sock")
+    assert kubelet.capacity() == {"nvidia.com/mig-1g.10gb.me": 1}
+
+
 @pytest.mark.parametrize(
     ("gpu", "replicas", "ids"),
     [

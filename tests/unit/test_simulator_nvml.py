@@ -339,10 +339,11 @@ def test_errors_have_texts(nvml):
     [
         pytest.param(GpuSpec(model="Z9"), id="unknown model"),
         pytest.param(GpuSpec(model="T4", mig_profiles=()), id="a board without MIG"),
+        pytest.param(GpuSpec(model="H100", mig_profiles=("10gb",)), id="no such profile"),
     ],
 )
 def test_a_wrong_spec_is_refused(spec):
-    with pytest.raises(ValueError, match="GPU model"):
+    with pytest.raises(ValueError, match=r"GPU model|MIG profile"):
         SimulatedDriver([spec])
 
 
