@@ -31,7 +31,7 @@ test: $(STAMP) ## Run every test that this machine can run
 
 .PHONY: test-quick
 test-quick: $(STAMP) ## Run the tests that need only Python
-	@$(BIN)/python -m pytest -m "not kubectl" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m "not needs" $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: $(STAMP) ## Check format, lint, types, import rules and generated code

@@ -41,7 +41,7 @@ __all__ = ["NodeSpec", "SimulatedNode", "SimulatedNodes", "running_nodes"]
 
 log = logging.getLogger(__name__)
 
-EXPORTER_NAMESPACE: Final = "gpu-scaler"
+EXPORTER_NAMESPACE: Final = "gpu-exporter"
 HEARTBEAT_SECONDS: Final = 10.0
 REMOVAL_TIMEOUT_SECONDS: Final = 5.0
 # Nodes that join or leave at the same time: more would only queue up at the API server.

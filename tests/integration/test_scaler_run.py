@@ -1,0 +1,372 @@
+"""The scaler as a process on the embedded API, with simulated nodes and the real exporter."""
+
+from __future__ import annotations
+
+import signal
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from exporter.config import Config
+from scaler.cluster.client import KubeClient
+from simulator.apiserver import running_apiserver
+from simulator.nodes import NodeSpec, running_nodes
+from simulator.scenario import serving_deployment
+from tests.running import run_program, running_scaler
+from tests.waiting import until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from simulator.apiserver import ApiServer
+    from simulator.nodes import SimulatedNodes
+
+NAME = "fast-style-transfer-serving"
+DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
+PATH = f"{DEPLOYMENTS}/{NAME}"
+LEASE = "/apis/coordination.k8s.io/v1/namespaces/gpu-scaler/leases/gpu-scaler"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """The embedded API with one node of 8 GPUs; `client` may do everything."""
+
+    api: ApiServer
+    client: KubeClient
+    nodes: SimulatedNodes
+    kubeconfig: Path
+
+    async def replicas(self) -> int:
+        deployment = await self.client.get(PATH)
+        replicas: int = deployment["spec"]["replicas"]
+        return replicas
+
+    async def ready(self, count: int) -> None:
+        async def enough() -> bool:
+            status = (await self.client.get(PATH)).get("status", {})
+            return bool(status.get("readyReplicas", 0) == count)
+
+        await until(enough, what=f"{count} ready replicas")
+
+    async def annotate(self, **annotations: str | None) -> None:
+        named = {f"gpu-scaler/{key.replace('_', '-')}": v for key, v in annotations.items()}
+        await self.client.patch(PATH, {"metadata": {"annotations": named}})
+
+    async def events(self) -> list[dict[str, Any]]:
+        found = await self.client.list_("/api/v1/namespaces/default/events")
+        return [
+            event for event in found["items"] if event["source"].get("component") == "gpu-scaler"
+        ]
+
+    def load(self, percent: float) -> None:
+        """Hold every GPU of every serving pod at `percent`."""
+        held = [
+            self.nodes.devices_of("default", pod["metadata"]["name"])
+            for pod in self.nodes.pods()
+            if pod["metadata"]["namespace"] == "default"
+        ]
+        self.nodes.set_loads({uuid: percent for uuids in held for uuid in uuids})
+
+
+@asynccontextmanager
+async def running_cluster(folder: Path):
+    async with running_apiserver() as api, KubeClient(api.url) as client:
+        config = Config(nvml_interval_seconds=0.2, nvml_window_seconds=0.5)
+        spec = NodeSpec(name="gpu-node-1", gpus=("H100",) * 8)
+        await client.post(
+            "/api/v1/namespaces",
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "gpu-scaler"}},
+        )
+        async with running_nodes(client, [spec], startup_seconds=0.1, exporter_config=config) as n:
+            yield Cluster(
+                api=api,
+                client=client,
+                nodes=n,
+                kubeconfig=api.write_kubeconfig(folder / "kubeconfig"),
+            )
+
+
+@pytest.fixture
+async def cluster(tmp_path):
+    async with running_cluster(tmp_path) as running:
+        yield running
+
+
+def deployment(*, replicas: int = 1, **annotations: str) -> dict[str, Any]:
+    body = serving_deployment()
+    body["spec"]["replicas"] = replicas
+    body["metadata"]["annotations"] |= {"gpu-scaler/ready-age": "0s"} | {
+        f"gpu-scaler/{key.replace('_', '-')}": value for key, value in annotations.items()
+    }
+    template = body["spec"]["template"]["metadata"]["annotations"]
+    template["simulator/startup-seconds"] = "0.1"
+    return body
+
+
+async def test_scales_out_on_load_and_says_so(cluster):
+    await cluster.client.post(DEPLOYMENTS, deployment())
+    await cluster.ready(1)
+    async with running_scaler(cluster.kubeconfig) as scaler:
+        cluster.load(80)
+        await cluster.ready(2)
+
+        async def rescales() -> list[dict[str, Any]]:
+            events = await cluster.events()
+            return [event for event in events if event["reason"] == "SuccessfulRescale"]
+
+        events = await until(rescales)
+        metrics = await scaler.text("/metrics")
+    assert events[0]["type"] == "Normal"
+    assert events[0]["message"] == "New size: 2; reason: duty_cycle above target"
+    assert events[0]["involvedObject"]["kind"] == "Deployment"
+    assert f'gpu_scaler_current_replicas{{deployment="{NAME}",namespace="default"}} ' in metrics
+    assert 'gpu_scaler_rescales_total{direction="up"} 1.0' in metrics
+    assert "gpu_scaler_leader 1.0" in metrics
+
+
+async def test_only_the_scale_is_ever_written(cluster):
+    await cluster.client.post(DEPLOYMENTS, deployment())
+    await cluster.ready(1)
+    before = await cluster.client.get(PATH)
+    async with running_scaler(cluster.kubeconfig):
+        cluster.load(80)
+        await cluster.ready(2)
+    after = await cluster.client.get(PATH)
+    after["spec"]["replicas"] = before["spec"]["replicas"]
+    assert after["spec"] == before["spec"]
+    ours = {key: v for key, v in before["metadata"]["annotations"].items() if "gpu-" in key}
+    assert {k: v for k, v in after["metadata"]["annotations"].items() if "gpu-" in k} == ours
+
+
+async def test_a_wrong_annotation_scales_nothing_and_is_one_event_until_it_is_corrected(cluster):
+    await cluster.client.post(DEPLOYMENTS, deployment(target_duty_cycle="95"))
+    await cluster.ready(1)
+    async with running_scaler(cluster.kubeconfig) as scaler:
+        cluster.load(100)
+
+        async def loops() -> float:
+            metrics = await scaler.text("/metrics")
+            line = next(x for x in metrics.splitlines() if "loop_duration_seconds_count" in x)
+            return float(line.split()[-1])
+
+        async def several_loops() -> bool:
+            return await loops() >= 5
+
+        await until(several_loops, what="five loops")
+        events = await cluster.events()
+        assert [(event["reason"], event.get("count")) for event in events] == [
+            ("InvalidAnnotation", 1)
+        ]
+        for part in ("gpu-scaler/target-duty-cycle", '"95"', "below 90.91"):
+            assert part in events[0]["message"]
+        assert await cluster.replicas() == 1
+        await cluster.annotate(target_duty_cycle="80")
+        await cluster.ready(2)
+
+
+async def test_pausing_and_dry_run_take_effect_while_it_runs(cluster):
+    await cluster.client.post(DEPLOYMENTS, deployment(paused="true"))
+    await cluster.ready(1)
+    async with running_scaler(cluster.kubeconfig) as scaler:
+        cluster.load(80)
+
+        async def outcome(wanted: str) -> None:
+            async def is_wanted() -> bool:
+                decision = await scaler.decision("default", NAME)
+                return decision.get("outcome") == wanted
+
+            await until(is_wanted, what=f"outcome {wanted}")
+
+        await outcome("paused")
+        await cluster.annotate(paused=None, dry_run="true")
+        await outcome("dry-run")
+        decision = await scaler.decision("default", NAME)
+        assert (decision["current_replicas"], decision["desired_replicas"]) == (1, 2)
+        assert await cluster.replicas() == 1
+        await cluster.annotate(dry_run=None)
+        await cluster.ready(2)
+
+
+async def test_an_autoscaler_of_somebody_else_is_not_fought(cluster):
+    await cluster.client.post(DEPLOYMENTS, deployment())
+    await cluster.client.post(
+        "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers",
+        {
+            "apiVersion": "autoscaling/v2",
+            "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": "web"},
+            "spec": {
+                "maxReplicas": 3,
+                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": NAME},
+            },
+        },
+    )
+    await cluster.ready(1)
+    async with running_scaler(cluster.kubeconfig) as scaler:
+        cluster.load(100)
+
+        async def refused() -> dict[str, Any]:
+            decision = await scaler.decision("default", NAME)
+            return decision if decision.get("outcome") == "refused" else {}
+
+        decision = await until(refused)
+    assert decision["reason"] == "TargetedByOtherController"
+    assert "HorizontalPodAutoscaler default/web" in decision["message"]
+    assert await cluster.replicas() == 1
+
+
+async def test_a_restart_never_scales_down_sooner_than_the_window(cluster):
+    behavior = '{"scaleDown": {"stabilizationWindowSeconds": 300}}'
+    await cluster.client.post(DEPLOYMENTS, deployment(replicas=3, behavior=behavior))
+    await cluster.ready(3)
+    async with running_scaler(cluster.kubeconfig) as scaler:
+
+        async def stabilized() -> dict[str, Any]:
+            decision = await scaler.decision("default", NAME)
+            return decision if decision.get("proposed_replicas") is not None else {}
+
+        decision = await until(stabilized)
+    assert decision["proposed_replicas"] < 3
+    assert decision["desired_replicas"] == 3
+    assert "ScaleDownStabilized" in [limit["reason"] for limit in decision["limits"]]
+
+
+async def test_an_exporter_that_hangs_holds_and_says_why(cluster):
+    await cluster.client.post(DEPLOYMENTS, deployment(replicas=2))
+    await cluster.ready(2)
+    node = cluster.nodes.nodes["gpu-node-1"]
+    async with running_scaler(cluster.kubeconfig, "--scrape-timeout=300ms") as scaler:
+        node.driver.faults.hang("nvmlDeviceGetMemoryInfo")
+
+        async def held() -> dict[str, Any]:
+            decision = await scaler.decision("default", NAME)
+            return decision if decision.get("outcome") == "held" else {}
+
+        decision = await until(held, deadline_seconds=30)
+        node.driver.faults.release()
+    assert decision["desired_replicas"] == 2
+    assert "gpu-node-1" in decision["message"]
+
+
+async def test_no_gpu_free_is_said_with_the_number_of_pods_that_wait(cluster):
+    await cluster.client.post(DEPLOYMENTS, deployment(replicas=8, max_replicas="20"))
+    await cluster.ready(8)
+    async with running_scaler(cluster.kubeconfig) as scaler:
+        cluster.load(100)
+
+        async def insufficient() -> str:
+            cluster.load(100)
+            decision = await scaler.decision("default", NAME)
+            reasons = {one["reason"]: one["message"] for one in decision.get("conditions", [])}
+            return reasons.get("InsufficientGPU", "")
+
+        message = await until(insufficient, deadline_seconds=20)
+        waiting = await cluster.replicas() - 8
+    assert waiting > 0
+    assert f"{waiting} pod" in message
+
+
+async def test_sigterm_ends_at_once_and_gives_the_lease_back(cluster):
+    async with running_scaler(cluster.kubeconfig) as scaler:
+
+        async def leads() -> bool:
+            return bool((await scaler.document("/api/v1/decisions")).get("leading"))
+
+        await until(leads)
+        begin = time.monotonic()
+        scaler.process.send_signal(signal.SIGTERM)
+        assert await scaler.process.wait() == 0
+        assert time.monotonic() - begin < 5
+    lease = await cluster.client.get(LEASE)
+    assert lease["spec"]["holderIdentity"] == ""
+
+
+LEASE_FLAGS = ("--lease-duration=3s", "--renew-deadline=2s", "--retry-period=300ms")
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        pytest.param(signal.SIGKILL, id="killed: taken over when the lease has run out"),
+        pytest.param(signal.SIGTERM, id="terminated: taken over at once"),
+    ],
+)
+async def test_of_two_one_acts_and_the_other_takes_over(cluster, ending):
+    await cluster.client.post(DEPLOYMENTS, deployment())
+    await cluster.ready(1)
+    async with (
+        running_scaler(cluster.kubeconfig, "--identity=one", *LEASE_FLAGS) as one,
+        running_scaler(cluster.kubeconfig, "--identity=two", *LEASE_FLAGS) as two,
+    ):
+
+        async def leaders() -> list[str]:
+            documents = [await s.document("/api/v1/decisions") for s in (one, two)]
+            return [doc["identity"] for doc in documents if doc.get("leading")]
+
+        first = await until(leaders)
+        assert len(first) == 1
+        leader, other = (one, two) if first == ["one"] else (two, one)
+        assert (await other.document("/api/v1/decisions"))["decisions"] == []
+        await until(lambda: leader.decision("default", NAME))
+        leader.process.send_signal(ending)
+        await leader.process.wait()
+        cluster.load(80)
+        await cluster.ready(2)
+        assert await leaders() == ["two" if leader is one else "one"]
+
+
+async def test_once_does_one_loop_and_exits(cluster):
+    await cluster.client.post(DEPLOYMENTS, deployment(min_replicas="3"))
+    await cluster.ready(1)
+    status, _, err = await run_program("run", f"--kubeconfig={cluster.kubeconfig}", "--once")
+    assert (status, await cluster.replicas()) == (0, 3), err
+    assert (await cluster.client.get(LEASE))["spec"]["holderIdentity"] == ""
+
+
+async def test_once_does_nothing_where_another_scaler_acts(cluster):
+    async with running_scaler(cluster.kubeconfig, "--identity=one") as scaler:
+        await until(lambda: any("Leading" in line for line in scaler.log))
+        await cluster.client.post(DEPLOYMENTS, deployment(paused="true"))
+        status, _, err = await run_program(
+            "run", f"--kubeconfig={cluster.kubeconfig}", "--once", "--identity=two"
+        )
+    assert status == 1
+    assert "the Lease is held by one" in err
+
+
+async def test_status_and_explain(cluster):
+    await cluster.client.post(DEPLOYMENTS, deployment())
+    await cluster.ready(1)
+    async with running_scaler(cluster.kubeconfig) as scaler:
+        cluster.load(30)
+
+        async def measured() -> bool:
+            decision = await scaler.decision("default", NAME)
+            metrics = decision.get("metrics") or [{}]
+            return metrics[0].get("mean_milli") == 30_000
+
+        await until(measured)
+        server = f"--server={scaler.url}"
+        status, table, _ = await run_program("status", server)
+        assert status == 0
+        head, line = table.splitlines()
+        assert " ".join(head.split()) == (
+            "NAMESPACE NAME TARGETS MIN MAX REPLICAS DESIRED REASON AGE"
+        )
+        assert line.split()[:5] == ["default", NAME, "30/40", "1", "10"]
+        status, text, _ = await run_program("explain", f"default/{NAME}", server)
+        assert status == 0
+        for part in ("target 40", "counted:", "= 30", "Limits applied:", "Conditions:"):
+            assert part in text
+        status, _, err = await run_program("explain", "default/nothing", server)
+        assert status == 1
+        assert "no decision for Deployment default/nothing" in err
+
+
+async def test_status_of_a_scaler_that_is_not_there():
+    status, _, err = await run_program("status", "--server=http://127.0.0.1:9")
+    assert status == 1
+    assert "http://127.0.0.1:9" in err

@@ -1,0 +1,103 @@
+"""The scaler as a process against some Kubernetes API, as its users run it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import sys
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+from tests.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+END_SECONDS = 10.0
+
+
+@dataclass(slots=True)
+class ScalerProcess:
+    """A running `gpu-scaler run`; `log` grows while it runs."""
+
+    process: asyncio.subprocess.Process
+    url: str
+    log: list[str] = field(default_factory=list)
+
+    async def decision(self, namespace: str, name: str) -> dict[str, Any]:
+        """Return the last decision on a Deployment, empty where there is none."""
+        document = await self.document(f"/api/v1/decisions/{namespace}/{name}")
+        decision: dict[str, Any] = document.get("decision", {})
+        return decision
+
+    async def document(self, path: str) -> dict[str, Any]:
+        """Return a JSON answer, empty where the process does not answer."""
+        answer = await self.text(path)
+        document: dict[str, Any] = json.loads(answer or "{}")
+        return document
+
+    async def text(self, path: str) -> str:
+        """Return an answer as text, empty where the process does not answer."""
+        try:
+            async with aiohttp.ClientSession() as session, session.get(self.url + path) as response:
+                return await response.text()
+        except aiohttp.ClientError:
+            return ""
+
+
+@asynccontextmanager
+async def running_scaler(kubeconfig: Path, *flags: str) -> AsyncIterator[ScalerProcess]:
+    """Run the scaler with `flags` while the context lasts; it must end by itself after SIGTERM."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    command = ["-m", "scaler", "run", f"--kubeconfig={kubeconfig}", "--interval=200ms"]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *command,
+        f"--web.listen-address={address}",
+        *flags,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    scaler = ScalerProcess(process, f"http://{address}")
+    reading = asyncio.create_task(_read_log(scaler))
+    try:
+        await until(
+            lambda: any("Scaler started" in line for line in scaler.log), what="the scaler starts"
+        )
+        yield scaler
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        async with asyncio.timeout(END_SECONDS):
+            await process.wait()
+        await reading
+
+
+async def _read_log(scaler: ScalerProcess) -> None:
+    assert scaler.process.stderr is not None
+    async for line in scaler.process.stderr:
+        scaler.log.append(line.decode())
+
+
+async def run_program(*arguments: str, stdin: str = "") -> tuple[int, str, str]:
+    """Run `gpu-scaler ARGUMENTS` to its end and return exit status, stdout and stderr."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "scaler"),
+        *arguments,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+    async with asyncio.timeout(60):
+        out, err = await process.communicate(stdin.encode())
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
