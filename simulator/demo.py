@@ -58,6 +58,11 @@ TICK_SECONDS: Final = 0.5
 SCALER_END_SECONDS: Final = 6
 
 
+SCALER_NAMESPACE: Final = {
+    "apiVersion": "v1",
+    "kind": "Namespace",
+    "metadata": {"name": "gpu-scaler"},
+}
 EXPORTER_CONFIG: Final = Config(nvml_interval_seconds=1.0, nvml_window_seconds=3.0)
 
 
@@ -105,10 +110,8 @@ async def _demo(*, keep: bool) -> None:
         nodes = await stack.enter_async_context(
             running_nodes(client, specs, exporter_config=EXPORTER_CONFIG)
         )
-        workload = Workload(nodes)
-        load = await stack.enter_async_context(asyncio.TaskGroup())
-        applying = load.create_task(workload.run())
-        stack.callback(applying.cancel)
+        workload = await stack.enter_async_context(_applied(Workload(nodes)))
+        await client.post("/api/v1/namespaces", SCALER_NAMESPACE)
         scaler_url = await stack.enter_async_context(_scaler(kubeconfig, folder / "scaler.log"))
         session = await stack.enter_async_context(
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5))
@@ -196,6 +199,18 @@ async def _rescales(client: KubeClient) -> int:
     return sum(
         event.get("count", 1) for event in events["items"] if event["reason"] == "SuccessfulRescale"
     )
+
+
+@asynccontextmanager
+async def _applied(workload: Workload) -> AsyncIterator[Workload]:
+    """Apply the load while the context lasts; a failure of it ends the demo."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(workload.run())
+            yield workload
+            task.cancel()
+    except* DemoError as group_of_one:
+        raise group_of_one.exceptions[0] from None
 
 
 @asynccontextmanager
