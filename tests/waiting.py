@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -13,9 +13,21 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+@overload
 async def until(
-    condition: Callable[[], T | Awaitable[T]], *, deadline_seconds: float = 10.0, what: str = ""
-) -> T:
+    condition: Callable[[], Awaitable[T]], *, deadline_seconds: float = ..., what: str = ...
+) -> T: ...
+
+
+@overload
+async def until(
+    condition: Callable[[], T], *, deadline_seconds: float = ..., what: str = ...
+) -> T: ...
+
+
+async def until(
+    condition: Callable[[], Any], *, deadline_seconds: float = 10.0, what: str = ""
+) -> Any:
     """Return the first truthy answer of `condition`; raise AssertionError after the deadline."""
     end = time.monotonic() + deadline_seconds
     while True:

@@ -260,7 +260,9 @@ async def test_no_gpu_free_is_said_with_the_number_of_pods_that_wait(cluster):
         async def insufficient() -> str:
             cluster.load(100)
             decision = await scaler.decision("default", NAME)
-            reasons = {one["reason"]: one["message"] for one in decision.get("conditions", [])}
+            reasons: dict[str, str] = {
+                one["reason"]: one["message"] for one in decision.get("conditions", [])
+            }
             return reasons.get("InsufficientGPU", "")
 
         message = await until(insufficient, deadline_seconds=20)
@@ -346,7 +348,7 @@ async def test_status_and_explain(cluster):
         async def measured() -> bool:
             decision = await scaler.decision("default", NAME)
             metrics = decision.get("metrics") or [{}]
-            return metrics[0].get("mean_milli") == 30_000
+            return bool(metrics[0].get("mean_milli") == 30_000)
 
         await until(measured)
         server = f"--server={scaler.url}"
