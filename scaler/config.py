@@ -6,12 +6,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from scaler.quantities import parse_duration_seconds
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
 
 ENVIRONMENT_PREFIX = "GPU_SCALER_"
-_DURATION_UNITS_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,8 +123,11 @@ def parse_run_arguments(arguments: argparse.Namespace) -> Config:
 
     def duration(flag: str) -> float:
         text = str(values[flag.replace("-", "_")])
-        seconds = parse_duration_seconds(text)
-        if seconds is None or seconds <= 0:
+        try:
+            seconds = parse_duration_seconds(text)
+        except ValueError:
+            seconds = 0.0
+        if seconds <= 0:
             problems.append(f"--{flag}: {text!r} is not a positive duration like 500ms, 2s or 1m")
             return 1.0
         return seconds
@@ -165,14 +169,6 @@ def parse_run_arguments(arguments: argparse.Namespace) -> Config:
     if problems:
         raise ConfigError("\n".join(problems))
     return config
-
-
-def parse_duration_seconds(text: str) -> float | None:
-    """Return the seconds of a Go duration (`1m30s`, `500ms`), or None if it is not one."""
-    if not re.fullmatch(r"(\d+(\.\d+)?(ms|s|m|h))+", text):
-        return None
-    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h)", text)
-    return sum(float(number) * _DURATION_UNITS_SECONDS[unit] for number, unit in parts)
 
 
 def _listen_address(text: str, problems: list[str]) -> tuple[str, int]:
