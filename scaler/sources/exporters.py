@@ -138,7 +138,9 @@ class ExporterSource:
             asked = self._clock()
             readings, problem = None, None
             if endpoint is None:
-                problem = "has no exporter pod"
+                problem = (
+                    "is missing: no pod labelled app.kubernetes.io/name=gpu-exporter runs there"
+                )
             else:
                 try:
                     readings = read_exposition(await self._fetch(endpoint.url, metrics), metrics)
