@@ -1,0 +1,267 @@
+"""The loop's own care: what it does when the lease, the watches, the API or one Deployment fail."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from scaler.cluster.errors import Conflict, Unreachable
+from scaler.controller import Controller
+from scaler.metrics import ScalerMetrics
+from scaler.model import (
+    DeploymentState,
+    Metric,
+    MetricReading,
+    ObjectRef,
+    Outcome,
+    PodPhase,
+    PodState,
+    PodValue,
+)
+
+NOW = 1000.0
+
+
+def ref(name: str) -> ObjectRef:
+    return ObjectRef(namespace="default", name=name)
+
+
+def deployment(name: str = "web", *, replicas: int = 1, **annotations: str) -> DeploymentState:
+    pods = tuple(
+        PodState(
+            ref=ref(f"{name}-{n}"),
+            uid=f"{name}-{n}",
+            phase=PodPhase.RUNNING,
+            deleting=False,
+            ready_since_seconds=0.0,
+            node_name="node-1",
+        )
+        for n in range(replicas)
+    )
+    return DeploymentState(
+        ref=ref(name),
+        uid=f"uid-{name}",
+        resource_version="1",
+        annotations={
+            "gpu-scaler/enabled": "true",
+            "gpu-scaler/max-replicas": "10",
+            "gpu-scaler/target-duty-cycle": "40",
+        }
+        | {f"gpu-scaler/{key.replace('_', '-')}": value for key, value in annotations.items()},
+        spec_replicas=replicas,
+        pods=pods,
+    )
+
+
+class World:
+    """Everything around the controller, with switches for what goes wrong."""
+
+    def __init__(self, *deployments: DeploymentState, duty_percent: int = 80) -> None:
+        self.states = deployments
+        self.duty_percent = duty_percent
+        self.fresh = True
+        self.leads = True
+        self.replicas = {state.ref.name: state.spec_replicas for state in deployments}
+        self.failure: Exception | None = None
+        self.before_patch: list[int] = []
+        self.patched: list[tuple[str, int]] = []
+        self.events: list[tuple[str, str, str]] = []
+        self.asked: list[str] = []
+        self.last_scrapes: dict[str, object] = {}
+        self.broken_reading: str | None = None
+        self.metrics = ScalerMetrics("test")
+        self.controller = Controller(
+            client=self,  # type: ignore[arg-type]
+            state=self,  # type: ignore[arg-type]
+            source=self,  # type: ignore[arg-type]
+            events=self,  # type: ignore[arg-type]
+            leadership=self,
+            metrics=self.metrics,
+            clock=lambda: NOW,
+        )
+
+    def is_leader(self, now_seconds: float) -> bool:
+        assert now_seconds == NOW
+        return self.leads
+
+    def is_fresh(self, _: float) -> bool:
+        return self.fresh
+
+    def deployments(self) -> tuple[DeploymentState, ...]:
+        return self.states
+
+    def exporter_endpoints(self) -> dict[str, object]:
+        return {}
+
+    async def read(self, requests: Any, _: object) -> dict[ObjectRef, Any]:
+        self.asked = [request.deployment.name for request in requests]
+        return {
+            request.deployment: "not a mapping"
+            if request.deployment.name == self.broken_reading
+            else {
+                Metric.DUTY_CYCLE: MetricReading(
+                    metric=Metric.DUTY_CYCLE,
+                    values={
+                        pod.ref: PodValue(value_milli=self.duty_percent * 1000, sampled_seconds=NOW)
+                        for pod in request.pods
+                    },
+                )
+            }
+            for request in requests
+        }
+
+    async def get(self, path: str, **_: object) -> dict[str, Any]:
+        name = path.split("/")[-2]
+        return {
+            "metadata": {"resourceVersion": "7"},
+            "spec": {"replicas": self.replicas[name]},
+        }
+
+    async def patch(self, path: str, body: dict[str, Any], **_: object) -> dict[str, Any]:
+        name = path.split("/")[-2]
+        assert body["metadata"] == {"resourceVersion": "7"}
+        if self.before_patch:
+            # Somebody else writes between the reading of the scale and the patch.
+            self.replicas[name] = self.before_patch.pop(0)
+            raise Conflict(request="PATCH", status=409, reason="Conflict", message="modified")
+        if self.failure is not None:
+            raise self.failure
+        self.replicas[name] = body["spec"]["replicas"]
+        self.patched.append((name, body["spec"]["replicas"]))
+        return {}
+
+    def record(self, about: ObjectRef, _: str, *, type_: str, reason: str, message: str) -> None:
+        assert message
+        self.events.append((about.name, type_, reason))
+
+    def outcome(self, name: str = "web") -> tuple[Outcome, str]:
+        decision = self.controller.records[ref(name)].decision
+        return decision.outcome, decision.reason
+
+
+async def test_scales_and_announces():
+    world = World(deployment())
+    await world.controller.cycle()
+    assert world.patched == [("web", 2)]
+    assert world.events == [("web", "Normal", "SuccessfulRescale")]
+
+
+async def test_without_the_lease_nothing_is_read_or_changed():
+    world = World(deployment())
+    world.leads = False
+    await world.controller.cycle()
+    assert (world.asked, world.patched, dict(world.controller.records)) == ([], [], {})
+
+
+async def test_a_lease_lost_while_reading_stops_the_patch():
+    world = World(deployment())
+    read = world.read
+
+    async def lose_lease(requests: Any, _: object) -> dict[ObjectRef, Any]:
+        world.leads = False
+        return await read(requests, _)
+
+    world.read = lose_lease  # type: ignore[method-assign]
+    await world.controller.cycle()
+    assert world.patched == []
+    assert world.outcome() == (Outcome.HELD, "LeaseLost")
+
+
+async def test_out_of_contact_everything_holds():
+    world = World(deployment())
+    world.fresh = False
+    await world.controller.cycle()
+    assert (world.asked, world.patched) == ([], [])
+    assert world.controller.holding == "the watches are out of contact with the Kubernetes API"
+    world.fresh = True
+    await world.controller.cycle()
+    assert world.controller.holding is None
+    assert world.patched == [("web", 2)]
+
+
+async def test_a_count_that_somebody_else_wrote_is_decided_on_anew():
+    world = World(deployment())
+    world.replicas["web"] = 9
+    await world.controller.cycle()
+    decision = world.controller.records[ref("web")].decision
+    assert decision.current_replicas == 9
+    assert world.replicas["web"] == 9
+    assert world.patched == []
+
+
+async def test_a_conflict_is_decided_on_anew():
+    world = World(deployment())
+    world.before_patch = [1]
+    await world.controller.cycle()
+    assert world.patched == [("web", 2)]
+
+
+async def test_somebody_who_keeps_writing_is_not_fought_for_ever():
+    world = World(deployment())
+    world.before_patch = [1] * 10
+    await world.controller.cycle()
+    assert world.patched == []
+    assert world.outcome() == (Outcome.FAILED, "FailedUpdateScale")
+    assert len(world.before_patch) == 7
+
+
+async def test_an_api_that_does_not_answer_is_a_failure_and_not_a_change():
+    world = World(deployment())
+    world.failure = Unreachable(request="PATCH", status=None, reason="Timeout", message="slow")
+    await world.controller.cycle()
+    await world.controller.cycle()
+    assert world.outcome() == (Outcome.FAILED, "FailedUpdateScale")
+    assert world.events == [("web", "Warning", "FailedUpdateScale")]
+    world.failure = None
+    await world.controller.cycle()
+    assert world.patched == [("web", 2)]
+
+
+async def test_one_deployments_failure_is_its_own():
+    world = World(deployment("bad"), deployment("web"))
+    world.broken_reading = "bad"
+    await world.controller.cycle()
+    assert world.outcome("bad") == (Outcome.FAILED, "InternalError")
+    assert world.patched == [("web", 2)]
+
+
+@pytest.mark.parametrize(
+    ("state", "asked"),
+    [
+        pytest.param(deployment(), ["web"], id="active"),
+        pytest.param(deployment(paused="true"), [], id="paused"),
+        pytest.param(deployment(target_duty_cycle="95"), [], id="wrong annotation"),
+        pytest.param(deployment(replicas=0), [], id="paused by a human"),
+        pytest.param(deployment(enabled="false"), [], id="opted out"),
+    ],
+)
+async def test_only_what_is_needed_is_read(state, asked):
+    world = World(state)
+    await world.controller.cycle()
+    assert world.asked == asked
+
+
+async def test_the_same_news_is_told_once_and_again_after_it_was_over():
+    world = World(deployment(target_duty_cycle="95"))
+    for _ in range(3):
+        await world.controller.cycle()
+    assert world.events == [("web", "Warning", "InvalidAnnotation")]
+    world.states = (deployment(target_duty_cycle="96"),)
+    await world.controller.cycle()
+    world.states = (deployment(target_duty_cycle="80"),)
+    await world.controller.cycle()
+    world.states = (deployment(target_duty_cycle="96"),)
+    await world.controller.cycle()
+    assert world.events == [("web", "Warning", "InvalidAnnotation")] * 3
+
+
+async def test_a_takeover_begins_with_the_count_that_it_finds():
+    world = World(deployment(replicas=5), duty_percent=0)
+    await world.controller.cycle()
+    world.leads = False
+    await world.controller.cycle()
+    world.leads = True
+    await world.controller.cycle()
+    assert world.patched == []
+    assert world.outcome()[1] == "ScaleDownStabilized"
