@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from exporter.config import Config
+    from exporter.model import Readings
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class _Parts:
         self.sampler = Sampler(
             self.nvml,
             interval_seconds=config.nvml_interval_seconds,
-            publish=_on_loop(loop, self.snapshots.on_readings),
+            publish=_on_loop(loop, self._on_readings),
             on_failure=_on_loop(loop, self._on_failure),
             observe_cycle=counters.cycle_seconds.observe,
         )
@@ -99,6 +100,11 @@ class _Parts:
             node_name=config.node_name,
             self_metrics=(self.health, counters.registry, ProcessCollector(registry=None)),
         )
+
+    def _on_readings(self, readings: Readings) -> None:
+        self.snapshots.on_readings(readings)
+        if self.snapshots.newest is not None:
+            self.exposition.prepare(self.snapshots.newest)
 
     def _on_failure(self, problem: str) -> None:
         if not self.failure.done():

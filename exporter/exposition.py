@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
     from exporter.model import Snapshot
 
+    _Encoder = Callable[[Collector], bytes]
+    # The content type and the wanted names.
+    _Format = tuple[str, frozenset[str]]
+
 _VERSION: Final = re.compile(r";\s*version=([^;]*)")
 _VERSIONS: Final = frozenset({"0.0.1", "0.0.4", "1.0.0"})
 _OPENMETRICS_END: Final = b"# EOF\n"
@@ -40,7 +44,8 @@ class Exposition:
         self._node_name = node_name
         self._self_metrics = self_metrics
         self._rendered_snapshot: Snapshot | None = None
-        self._renderings: dict[tuple[str, frozenset[str]], bytes] = {}
+        self._renderings: dict[_Format, bytes] = {}
+        self._asked: dict[_Format, _Encoder] = {}
 
     def render(
         self, snapshot: Snapshot | None, *, accept: str = "", names: Iterable[str] = ()
@@ -51,32 +56,41 @@ class Exposition:
         """
         encoder, content_type = _encoder(accept)
         wanted = frozenset(names)
-        gpus = self._gpus(snapshot, encoder, content_type, wanted)
+        gpus = self._gpus(snapshot, encoder, (content_type, wanted))
         own = encoder(
             _Families((metric for one in self._self_metrics for metric in one.collect()), wanted)
         )
         return Rendered(body=gpus.removesuffix(_OPENMETRICS_END) + own, content_type=content_type)
 
-    def _gpus(
-        self,
-        snapshot: Snapshot | None,
-        encoder: Callable[[Collector], bytes],
-        content_type: str,
-        wanted: frozenset[str],
-    ) -> bytes:
+    def prepare(self, snapshot: Snapshot) -> None:
+        """Render a new snapshot as the last one was asked for, so that no scrape waits for it."""
+        for key, encoder in self._start(snapshot).items():
+            self._renderings[key] = self._render(snapshot, encoder, key)
+
+    def _gpus(self, snapshot: Snapshot | None, encoder: _Encoder, key: _Format) -> bytes:
         if snapshot is None:
             return b""
         if snapshot is not self._rendered_snapshot:
-            self._rendered_snapshot = snapshot
-            self._renderings.clear()
-        key = (content_type, wanted)
+            self._start(snapshot)
         body = self._renderings.get(key)
         if body is None:
-            families = catalogue.families(snapshot, node_name=self._node_name)
-            body = encoder(_Families(families, wanted))
-            if len(self._renderings) < _MAX_KEPT_RENDERINGS:
-                self._renderings[key] = body
+            body = self._render(snapshot, encoder, key)
+        if key in self._asked or len(self._asked) < _MAX_KEPT_RENDERINGS:
+            self._asked[key] = encoder
+            self._renderings[key] = body
         return body
+
+    def _start(self, snapshot: Snapshot) -> dict[_Format, _Encoder]:
+        """Forget the last snapshot's renderings; returns how it was asked for."""
+        asked, self._asked = self._asked, {}
+        self._renderings.clear()
+        self._rendered_snapshot = snapshot
+        return asked
+
+    def _render(self, snapshot: Snapshot, encoder: _Encoder, key: _Format) -> bytes:
+        _, wanted = key
+        families = catalogue.families(snapshot, node_name=self._node_name)
+        return encoder(_Families(families, wanted))
 
 
 class _Families:
@@ -103,7 +117,7 @@ class _Families:
                 yield part
 
 
-def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
+def _encoder(accept: str) -> tuple[_Encoder, str]:
     """Let prometheus-client choose, from what it really can write.
 
     It would claim any version from 1.0.0 on as its own and fails on one that is not a number.

@@ -44,6 +44,11 @@ class SamplerState:
     unreadable_count: int = 0
 
 
+def retry_seconds(failures: int) -> float:
+    """Return how long to wait after this many failures in a row: doubling, up to a limit."""
+    return min(FIRST_RETRY_SECONDS * 2.0 ** min(failures - 1, 16), LAST_RETRY_SECONDS)
+
+
 class Sampler:
     """Runs NVML cycles at a fixed interval in a thread of its own.
 
@@ -83,26 +88,29 @@ class Sampler:
         return self._thread.is_alive()
 
     def _run(self) -> None:
-        retry_seconds = FIRST_RETRY_SECONDS
+        failures = 0
         while not self._stop.is_set():
-            try:
-                self._nvml.open()
-                self._read_until_failure()
-                retry_seconds = FIRST_RETRY_SECONDS
-            except NvmlError as error:
-                if self.state.nvml_up:
-                    retry_seconds = FIRST_RETRY_SECONDS
-                self._failed(str(error), retry_seconds)
-            except Exception as error:
-                # Whatever the binding or a driver comes up with, the thread must outlive it.
-                if self.state.nvml_up:
-                    retry_seconds = FIRST_RETRY_SECONDS
-                log.exception("the NVML thread failed unexpectedly and goes on")
-                self._failed(f"{type(error).__name__}: {error}", retry_seconds)
+            problem = self._session()
             self._nvml.close()
+            if problem is None:
+                return
+            failures = 1 if self.state.nvml_up else failures + 1
+            self._failed(problem)
             # The jitter keeps the nodes of a cluster apart after a common cause.
-            self._stop.wait(retry_seconds * random.uniform(0.8, 1.2))
-            retry_seconds = min(2 * retry_seconds, LAST_RETRY_SECONDS)
+            self._stop.wait(retry_seconds(failures) * random.uniform(0.8, 1.2))
+
+    def _session(self) -> str | None:
+        """Read until the end; returns why NVML cannot be used, None when the end was asked for."""
+        try:
+            self._nvml.open()
+            self._read_until_failure()
+        except NvmlError as error:
+            return str(error)
+        except Exception as error:
+            # Whatever the binding or a driver comes up with, the thread must outlive it.
+            log.exception("the NVML thread failed unexpectedly and goes on")
+            return f"{type(error).__name__}: {error}"
+        return None
 
     def _read_until_failure(self) -> None:
         next_cycle = time.monotonic()
@@ -142,11 +150,11 @@ class Sampler:
             unreadable_count=readings.unreadable_count,
         )
 
-    def _failed(self, problem: str, retry_seconds: float) -> None:
+    def _failed(self, problem: str) -> None:
         if problem != self.state.problem:
             log.warning(
                 "NVML cannot be used; trying again until it can",
-                extra={"reason": problem, "first_retry_seconds": retry_seconds},
+                extra={"reason": problem, "longest_retry_seconds": LAST_RETRY_SECONDS},
             )
         self.state = replace(self.state, nvml_up=False, problem=problem)
         self._on_failure(problem)

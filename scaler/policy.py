@@ -227,8 +227,13 @@ class _Parser:
         for name in sorted(self._annotations):
             if not name.startswith(PREFIX) or name in _BY_NAME:
                 continue
-            near = difflib.get_close_matches(name[:_MAX_SHOWN_LENGTH].lower(), _BY_NAME, n=1)
-            known = f"did you mean {near[0]}?" if near else f"known are {', '.join(_BY_NAME)}"
+            given = name.removeprefix(PREFIX)[:_MAX_SHOWN_LENGTH].lower()
+            near = difflib.get_close_matches(
+                given, [known.removeprefix(PREFIX) for known in _BY_NAME], n=1
+            )
+            known = f"known are {', '.join(_BY_NAME)}"
+            if near:
+                known = f"did you mean {PREFIX}{near[0]}?"
             self.problems.append(
                 AnnotationProblem(
                     annotation=name[:_MAX_SHOWN_LENGTH],

@@ -51,7 +51,7 @@ class PodResourcesClient:
         """Return the node's GPU allocations; raises grpc.aio.AioRpcError."""
         if self._channel is None:
             self._channel = grpc.aio.insecure_channel(
-                f"unix://{self._socket_path}",
+                f"unix:{self._socket_path}",
                 options=[
                     ("grpc.max_receive_message_length", MAX_RECEIVE_BYTES),
                     # Go servers refuse the percent-encoded socket path that gRPC would send.

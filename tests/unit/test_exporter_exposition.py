@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.parser import text_string_to_metric_families
@@ -210,6 +212,29 @@ def test_each_snapshot_is_rendered_anew():
     assert exposition.render(first).body == exposition.render(first).body
     assert b"} 7.25\n" in exposition.render(second).body
     assert exposition.render(None).body == b""
+
+
+def test_a_prepared_snapshot_is_answered_as_any_other():
+    prepared, plain = (Exposition(node_name="n", self_metrics=()) for _ in range(2))
+    asked: list[dict[str, Any]] = [
+        {"accept": ""},
+        {"accept": OPENMETRICS},
+        {"names": ["nvidia_gpu_num_devices"]},
+    ]
+    for number in range(3):
+        shot = snapshot(reading(duty_cycle_percent=float(number)))
+        prepared.prepare(shot)
+        for options in asked:
+            assert prepared.render(shot, **options) == plain.render(shot, **options)
+
+
+def test_a_scrape_does_not_render_what_was_prepared(monkeypatch):
+    exposition = Exposition(node_name="n", self_metrics=())
+    exposition.render(snapshot(reading()))
+    shot = snapshot(reading(duty_cycle_percent=5.0))
+    exposition.prepare(shot)
+    monkeypatch.setattr(catalogue, "families", None)
+    assert b"} 5.0\n" in exposition.render(shot).body
 
 
 def test_many_different_filters_still_get_the_right_answer():

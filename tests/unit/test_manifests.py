@@ -1,0 +1,178 @@
+"""`check`: annotations in manifests, with file and line."""
+
+from __future__ import annotations
+
+from textwrap import dedent
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scaler.manifests import check_manifest
+
+GOOD = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: web
+  namespace: prod
+  annotations:
+    gpu-scaler/enabled: "true"
+    gpu-scaler/max-replicas: "10"
+    gpu-scaler/target-duty-cycle: "40"
+    example.com/other: "1"
+spec:
+  template:
+    metadata:
+      annotations: {example.com/other: "2"}
+"""
+
+
+def check(text: str) -> list[str]:
+    return check_manifest(text, "web.yaml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(GOOD, id="good"),
+        pytest.param("", id="empty"),
+        pytest.param("---\n---\n", id="empty documents"),
+        pytest.param("kind: Deployment\nmetadata: {name: other}\n", id="not ours"),
+        pytest.param("just text", id="text"),
+        pytest.param("kind: Deployment\nmetadata: [1]\nspec: 3", id="other shapes"),
+        pytest.param("kind: Deployment\nmetadata: {annotations: null}", id="no annotations"),
+        pytest.param(GOOD.replace('"true"', '"false"'), id="opted out"),
+        pytest.param(GOOD.replace("    example", "    ? [a]\n    : b\n    example"), id="odd key"),
+    ],
+)
+def test_nothing_to_say(text):
+    assert check(text) == []
+
+
+def test_a_problem_has_the_line_of_its_annotation():
+    text = GOOD.replace('"40"', '"95"').replace('"10"', '"ten"')
+    first, second = check(text)
+    assert first == (
+        'web.yaml:8: [Deployment prod/web] gpu-scaler/max-replicas: "ten" is not a whole number;'
+        " allowed is a whole number from 1 to 2147483647"
+    )
+    assert second.startswith(
+        'web.yaml:9: [Deployment prod/web] gpu-scaler/target-duty-cycle: "95" can never scale up'
+    )
+
+
+def test_what_is_absent_has_the_line_of_the_opting_in():
+    (found,) = check(GOOD.replace("gpu-scaler/max-replicas", "example.com/x"))
+    assert found.startswith(
+        "web.yaml:7: [Deployment prod/web] gpu-scaler/max-replicas: is required"
+    )
+
+
+def test_a_behavior_has_the_line_of_its_annotation_and_its_own_path():
+    text = GOOD.replace(
+        '    gpu-scaler/max-replicas: "10"\n',
+        dedent("""\
+            |    gpu-scaler/behavior: |
+            |      scaleUp:
+            |        policies: [{type: Pods, value: 4, periodSeconds: 4000}]
+            |    gpu-scaler/max-replicas: "10"
+            """).replace("|    g", "    g").replace("|      ", "      "),
+    )  # fmt: skip
+    assert check(text) == [
+        "web.yaml:8: [Deployment prod/web] gpu-scaler/behavior:"
+        " scaleUp.policies[0].periodSeconds: 4000 is above 1800"
+    ]
+
+
+@pytest.mark.parametrize("value", ["10", "true", "1.5", "~", "{scaleUp: {}}", "[1]"])
+def test_values_that_the_api_server_refuses(value):
+    found = check(GOOD.replace('"10"', value))
+    assert found[0].startswith("web.yaml:8: [Deployment prod/web] gpu-scaler/max-replicas:")
+    assert any("must be text: put its value in quotes" in text for text in found)
+
+
+def test_annotations_without_opting_in_have_no_effect():
+    (found,) = check(GOOD.replace("gpu-scaler/enabled", "example.com/enabled"))
+    assert found.startswith("web.yaml:8: [Deployment prod/web] gpu-scaler/enabled: is absent, so")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param(
+            GOOD.replace("{example.com/other", "{gpu-scaler/enabled"),
+            "web.yaml:14: [Deployment prod/web] gpu-scaler/enabled: has no effect on the pod"
+            " template; it belongs in metadata.annotations of the Deployment",
+            id="pod template",
+        ),
+        pytest.param(
+            "kind: Deployment\nmetadata:\n  name: web\n  labels:\n    gpu-scaler/enabled: x\n",
+            "web.yaml:5: [Deployment web] gpu-scaler/enabled: has no effect as a label; it belongs"
+            " in metadata.annotations of the Deployment",
+            id="label",
+        ),
+        pytest.param(
+            "kind: StatefulSet\nmetadata:\n  annotations:\n    gpu-scaler/enabled: x\n",
+            "web.yaml:4: [StatefulSet (no name)] gpu-scaler/enabled: has no effect on a"
+            " StatefulSet; it belongs in metadata.annotations of the Deployment",
+            id="another kind",
+        ),
+    ],
+)
+def test_annotations_in_the_wrong_place(text, expected):
+    assert check(text) == [expected]
+
+
+def test_several_documents_and_lists():
+    bad = GOOD.replace('"40"', '"x"')
+    indented = "".join(f"    {line}\n" for line in bad.splitlines())
+    listed = f"kind: List\nitems:\n  - {indented.lstrip()}"
+    found = check(f"{bad}---\n{listed}")
+    assert [text.split(": ")[0] for text in found] == ["web.yaml:9", "web.yaml:26"]
+
+
+def test_shared_parts_may_be_anchored():
+    text = GOOD.replace("annotations:\n", "annotations: &ours\n", 1).replace('"40"', '"x"')
+    text += "---\nkind: Deployment\nmetadata: {name: b, annotations: {}}\n"
+    assert len(check(text)) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param(
+            f"{GOOD}---\na: [}}\n", "16: is not valid YAML: expected the node", id="syntax"
+        ),
+        pytest.param("a:\n\t- b\n", "2: is not valid YAML: found character", id="tab"),
+        pytest.param("a: *b\n", "1: is not valid YAML: found undefined alias", id="alias"),
+        pytest.param("x: 1\ny: \x00\n", "2: is not valid YAML: special characters", id="NUL"),
+        pytest.param("[" * 100_000, "1: is not valid YAML: nested too deeply", id="depth"),
+        pytest.param('a: "{{ .x }}\n', "2: is not valid YAML: found unexpected end", id="quote"),
+    ],
+)
+def test_syntax_errors_have_a_line(text, expected):
+    (found,) = check(text)
+    assert found.startswith(f"web.yaml:{expected}")
+
+
+def test_what_comes_before_a_syntax_error_is_still_checked():
+    found = check(GOOD.replace('"40"', '"x"') + "---\na: [}\n")
+    assert [text.split(":")[1] for text in found] == ["9", "16"]
+
+
+def test_a_list_that_holds_itself_ends():
+    assert check("&a {kind: List, items: [*a, *a, *a]}") == []
+
+
+@given(
+    st.text(max_size=80)
+    | st.text(alphabet="{}[]:,-?&*!|>'\"% \n#@akindmetLs", max_size=80).map(
+        "kind: Deployment\n".__add__
+    )
+)
+def test_no_text_raises(text):
+    for found in check_manifest(text, "f"):
+        file_name, line, _ = found.split(":", 2)
+        assert file_name == "f"
+        assert 1 <= int(line) <= len(text) + 1

@@ -1,0 +1,440 @@
+"""Every annotation, every wrong value, and no bytes that break the parser."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scaler.behavior import DEFAULT_BEHAVIOR
+from scaler.model import (
+    AnnotationProblem,
+    Behavior,
+    Metric,
+    MetricTarget,
+    PolicyType,
+    RatePolicy,
+    ScalingPolicy,
+    ScalingRules,
+    SelectPolicy,
+)
+from scaler.policy import ANNOTATIONS, BEHAVIOR, opted_in, parse_policy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+GOOD = {
+    "gpu-scaler/enabled": "true",
+    "gpu-scaler/max-replicas": "10",
+    "gpu-scaler/target-duty-cycle": "40",
+}
+
+
+def problems(
+    changes: Mapping[str, str | None], *, query_supported: bool = True
+) -> tuple[AnnotationProblem, ...]:
+    """The problems of the good annotations with some changed (None: removed)."""
+    changed = {f"gpu-scaler/{key}": value for key, value in changes.items()}
+    annotations = {key: value for key, value in (GOOD | changed).items() if value is not None}
+    parsed = parse_policy(annotations, query_supported=query_supported)
+    return () if isinstance(parsed, ScalingPolicy) else parsed
+
+
+def texts(changes: Mapping[str, str | None], *, query_supported: bool = True) -> list[str]:
+    return [
+        f"{item.annotation.removeprefix('gpu-scaler/')}: {item.message}"
+        for item in problems(changes, query_supported=query_supported)
+    ]
+
+
+def parsed(**changes: str) -> ScalingPolicy:
+    renamed = {f"gpu-scaler/{key.replace('_', '-')}": value for key, value in changes.items()}
+    result = parse_policy(GOOD | renamed, query_supported=True)
+    assert isinstance(result, ScalingPolicy), result
+    return result
+
+
+def test_defaults():
+    assert parsed() == ScalingPolicy(
+        min_replicas=1,
+        max_replicas=10,
+        targets=(MetricTarget(metric=Metric.DUTY_CYCLE, average_value_milli=40_000),),
+        window_seconds=0.0,
+        behavior=DEFAULT_BEHAVIOR,
+        ready_age_seconds=30.0,
+        dry_run=False,
+        paused=False,
+    )
+
+
+def test_everything_given():
+    everything = parsed(
+        min_replicas="0",
+        target_memory_used_percent="80.5",
+        target_memory_used_bytes="20Gi",
+        target_power_usage_milliwatts="250k",
+        target_temperature_celsius="70",
+        query="sum(queue_length)",
+        target_query="500m",
+        window="1m30s",
+        ready_age="0s",
+        dry_run="true",
+        paused="true",
+    )
+    assert [(item.metric, item.average_value_milli, item.query) for item in everything.targets] == [
+        (Metric.DUTY_CYCLE, 40_000, None),
+        (Metric.MEMORY_USED_PERCENT, 80_500, None),
+        (Metric.MEMORY_USED_BYTES, 20 * 1024**3 * 1000, None),
+        (Metric.POWER_USAGE_MILLIWATTS, 250_000_000, None),
+        (Metric.TEMPERATURE_CELSIUS, 70_000, None),
+        (Metric.QUERY, 500, "sum(queue_length)"),
+    ]
+    assert (everything.window_seconds, everything.ready_age_seconds) == (90.0, 0.0)
+    assert (everything.min_replicas, everything.dry_run, everything.paused) == (0, True, True)
+
+
+@pytest.mark.parametrize(
+    ("annotations", "expected"),
+    [
+        pytest.param({}, False, id="absent"),
+        pytest.param({"gpu-scaler/max-replicas": "3"}, False, id="others alone"),
+        pytest.param({"gpu-scaler/enabled": "false"}, False, id="false is quiet"),
+        pytest.param({"gpu-scaler/enabled": "true"}, True, id="true"),
+        pytest.param({"gpu-scaler/enabled": "True"}, True, id="wrong: ours, to say so"),
+    ],
+)
+def test_opting_in(annotations, expected):
+    assert opted_in(annotations) is expected
+
+
+WHOLE_MAX = "allowed is a whole number from 1 to 2147483647"
+WHOLE_MIN = "allowed is a whole number from 0 to 2147483647"
+PERCENT = "allowed is a number above 0 and below 100 / (1 + the scale-up tolerance)"
+NUMBER = "is not a number or quantity"
+TRUTH = 'is not a truth value; allowed is "true" or "false"'
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"enabled": "yes"}, f'enabled: "yes" {TRUTH}'),
+        ({"dry-run": ""}, f'dry-run: "" {TRUTH}'),
+        ({"paused": "1"}, f'paused: "1" {TRUTH}'),
+        ({"max-replicas": None}, f"max-replicas: is required; {WHOLE_MAX}"),
+        ({"max-replicas": "0"}, f'max-replicas: "0" is too low; {WHOLE_MAX}'),
+        ({"max-replicas": "ten"}, f'max-replicas: "ten" is not a whole number; {WHOLE_MAX}'),
+        ({"max-replicas": "-3"}, f'max-replicas: "-3" is not a whole number; {WHOLE_MAX}'),
+        ({"max-replicas": "2.5"}, f'max-replicas: "2.5" is not a whole number; {WHOLE_MAX}'),
+        ({"max-replicas": "٣"}, f'max-replicas: "٣" is not a whole number; {WHOLE_MAX}'),
+        ({"max-replicas": "1" + "0" * 30}, f'max-replicas: "1{"0" * 30}" is too high; {WHOLE_MAX}'),
+        ({"min-replicas": "x"}, f'min-replicas: "x" is not a whole number; {WHOLE_MIN}'),
+        (
+            {"min-replicas": "0"},
+            'min-replicas: "0" needs gpu-scaler/query: without pods no GPU metric could ever scale'
+            " up again; allowed is 1 or more",
+        ),
+        (
+            {"min-replicas": "11"},
+            'max-replicas: "10" is below gpu-scaler/min-replicas, which is 11; allowed is that or'
+            " more",
+        ),
+        ({"target-duty-cycle": "x"}, f'target-duty-cycle: "x" {NUMBER}; {PERCENT}'),
+        ({"target-duty-cycle": "NaN"}, f'target-duty-cycle: "NaN" {NUMBER}; {PERCENT}'),
+        ({"target-duty-cycle": "0"}, f'target-duty-cycle: "0" is not above 0; {PERCENT}'),
+        ({"target-duty-cycle": "-1"}, f'target-duty-cycle: "-1" is not above 0; {PERCENT}'),
+        ({"target-duty-cycle": "101"}, f'target-duty-cycle: "101" is too high; {PERCENT}'),
+        (
+            {"target-duty-cycle": "91"},
+            'target-duty-cycle: "91" can never scale up: the metric ends at 100, and with the'
+            " scale-up tolerance 0.1 it would have to pass 100.1; allowed is a number above 0 and"
+            " below 90.91",
+        ),
+        (
+            {"target-memory-used-percent": "100"},
+            'target-memory-used-percent: "100" can never scale up: the metric ends at 100, and with'
+            " the scale-up tolerance 0.1 it would have to pass 110; allowed is a number above 0 and"
+            " below 90.91",
+        ),
+        (
+            {"target-memory-used-bytes": "1e400"},
+            'target-memory-used-bytes: "1e400" is too high; allowed is a quantity above 0 and up to'
+            ' 1Pi, such as "20Gi"',
+        ),
+        (
+            {"target-power-usage-milliwatts": "2G"},
+            'target-power-usage-milliwatts: "2G" is too high; allowed is a number above 0 and up to'
+            ' 1G, such as "250000" for 250 W',
+        ),
+        (
+            {"target-temperature-celsius": "300"},
+            'target-temperature-celsius: "300" is too high; allowed is a number above 0 and up to'
+            " 200",
+        ),
+        ({"query": "up"}, 'query: "up" needs gpu-scaler/target-query, which is absent'),
+        ({"target-query": "1"}, 'target-query: "1" needs gpu-scaler/query, which is absent'),
+        (
+            {"query": " ", "target-query": "1"},
+            'query: " " is empty; allowed is up to 8192 characters, together with'
+            " gpu-scaler/target-query",
+        ),
+        (
+            {"query": "x" * 8193, "target-query": "1"},
+            f'query: "{"x" * 80}..." is too long; allowed is up to 8192 characters, together with'
+            " gpu-scaler/target-query",
+        ),
+        (
+            {"window": "5"},
+            'window: "5" is not a duration; allowed is a duration from 0s to 1h, such as "1m30s"',
+        ),
+        (
+            {"ready-age": "2h"},
+            'ready-age: "2h" is too long; allowed is a duration from 0s to 1h, such as "30s"',
+        ),
+        (
+            {"Min-Replica": "1"},
+            "Min-Replica: is not an annotation of gpu-scaler:"
+            " did you mean gpu-scaler/min-replicas?",
+        ),
+    ],
+)  # fmt: skip
+def test_each_wrong_value_has_its_text(changes, expected):
+    assert texts(changes) == [expected]
+
+
+def test_an_unknown_annotation_unlike_any_lists_the_known():
+    (text,) = texts({"zzz": "1"})
+    assert "known are gpu-scaler/enabled, gpu-scaler/min-replicas" in text
+
+
+def test_a_query_needs_the_prometheus_source():
+    query = {"query": "up", "target-query": "1"}
+    assert texts(query) == []
+    assert texts(query, query_supported=False) == [
+        'query: "up" needs the Prometheus source: start gpu-scaler with --source prometheus'
+    ]
+
+
+def test_at_least_one_target():
+    (text,) = texts({"target-duty-cycle": None})
+    assert text.startswith("target-duty-cycle: is absent and so is every other target")
+
+
+def test_all_problems_at_once():
+    wrong = ("max-replicas", "min-replicas", "window", "target-duty-cycle", "oops")
+    assert len(texts(dict.fromkeys(wrong, "x"))) == 5
+
+
+def test_control_characters_do_not_reach_the_text():
+    (text,) = texts({"window": "\x1b[31m\n"})
+    assert text.startswith('window: "\\u001b[31m\\n" is not a duration')
+
+
+def test_foreign_annotations_are_none_of_ours():
+    foreign = {"kubectl.kubernetes.io/last-applied-configuration": "{", "gpu-scaler": "x"}
+    assert isinstance(parse_policy(GOOD | foreign, query_supported=False), ScalingPolicy)
+
+
+@pytest.mark.parametrize(
+    ("target", "tolerance", "allowed"),
+    [("90.9", "0.1", True), ("91", "0.1", False), ("91", "0.09", True), ("99", "0", True),
+     ("100", "0", False), ("50", "1", False), ("49.9", "1", True)],
+)  # fmt: skip
+def test_saturation_counts_the_tolerance_of_the_behavior(target, tolerance, allowed):
+    behavior = json.dumps({"scaleUp": {"tolerance": tolerance}})
+    found = problems({"target-duty-cycle": target, "behavior": behavior})
+    assert (found == ()) is allowed
+
+
+BEHAVIOR_TEXT = """
+scaleUp:
+  stabilizationWindowSeconds: 10
+  selectPolicy: Min
+  tolerance: 50m
+  policies:
+  - {type: Pods, value: 4, periodSeconds: 60}
+  - type: Percent
+    value: 10
+    periodSeconds: 1800
+scaleDown:
+  selectPolicy: Disabled
+"""
+
+
+def test_a_behavior_as_yaml_and_as_json():
+    expected = Behavior(
+        scale_up=ScalingRules(
+            stabilization_window_seconds=10,
+            select_policy=SelectPolicy.MIN,
+            policies=(
+                RatePolicy(type=PolicyType.PODS, value=4, period_seconds=60),
+                RatePolicy(type=PolicyType.PERCENT, value=10, period_seconds=1800),
+            ),
+            tolerance=0.05,
+        ),
+        scale_down=ScalingRules(
+            stabilization_window_seconds=300,
+            select_policy=SelectPolicy.DISABLED,
+            policies=DEFAULT_BEHAVIOR.scale_down.policies,
+            tolerance=0.1,
+        ),
+    )
+    as_json = json.dumps(
+        {
+            "scaleUp": {
+                "stabilizationWindowSeconds": 10,
+                "selectPolicy": "Min",
+                "tolerance": 0.05,
+                "policies": [
+                    {"type": "Pods", "value": 4, "periodSeconds": 60},
+                    {"type": "Percent", "value": 10, "periodSeconds": 1800},
+                ],
+            },
+            "scaleDown": {"selectPolicy": "Disabled", "policies": None},
+        }
+    )
+    assert parsed(behavior=BEHAVIOR_TEXT).behavior == expected
+    assert parsed(behavior=as_json).behavior == expected
+
+
+@pytest.mark.parametrize("text", ["", "{}", "null", "# nothing", "scaleUp: {}\nscaleDown:"])
+def test_an_empty_behavior_is_the_default(text):
+    assert parsed(behavior=text).behavior == DEFAULT_BEHAVIOR
+
+
+ONE_POLICY = "{type: Pods, value: 1, periodSeconds: 1}"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("scaleUp: {policies: [{type: Pods, value: 1, periodSeconds: 4000}]}",
+         "scaleUp.policies[0].periodSeconds: 4000 is above 1800"),
+        ("scaleUp: {policies: [{type: Pods, value: 1, periodSeconds: 0}]}",
+         "scaleUp.policies[0].periodSeconds: 0 is below 1"),
+        (f"scaleUp: {{policies: [{ONE_POLICY}, {{type: Pods, value: 0, periodSeconds: 1}}]}}",
+         "scaleUp.policies[1].value: 0 is below 1"),
+        ("scaleUp: {policies: [{type: Pods, value: 3000000000, periodSeconds: 1}]}",
+         "scaleUp.policies[0].value: 3000000000 is above 2147483647"),
+        ("scaleUp: {policies: [{type: pods, value: 1, periodSeconds: 1}]}",
+         "scaleUp.policies[0].type: \"pods\" is not one of 'Pods' or 'Percent'"),
+        ("scaleUp: {policies: [{type: Pods, value: 1}]}",
+         "scaleUp.policies[0].periodSeconds: is required"),
+        ("scaleUp: {policies: [{type: Pods, value: 1, periodSeconds: 1, x: 1}]}",
+         "scaleUp.policies[0].x: is not a field; known are type, value, periodSeconds"),
+        ("scaleDown: {policies: []}", "scaleDown.policies: must have at least one policy"),
+        ("scaleDown: {policies: 3}", "scaleDown.policies: 3 is not a list"),
+        ("scaleDown: {stabilizationWindowSeconds: 3601}",
+         "scaleDown.stabilizationWindowSeconds: 3601 is above 3600"),
+        ("scaleDown: {stabilizationWindowSeconds: -1}",
+         "scaleDown.stabilizationWindowSeconds: -1 is below 0"),
+        ('scaleDown: {stabilizationWindowSeconds: "60"}',
+         'scaleDown.stabilizationWindowSeconds: "60" is not a whole number'),
+        ("scaleDown: {stabilizationWindowSeconds: true}",
+         "scaleDown.stabilizationWindowSeconds: true is not a whole number"),
+        ("scaleDown: {selectPolicy: max}",
+         "scaleDown.selectPolicy: \"max\" is not one of 'Max', 'Min' or 'Disabled'"),
+        ("scaleDown: {tolerance: -0.1}", "scaleDown.tolerance: -0.1 is below 0"),
+        ("scaleDown: {tolerance: 1e400}", 'scaleDown.tolerance: "1e400" is above 100'),
+        ("scaleDown: {tolerance: .nan}",
+         'scaleDown.tolerance: ".nan" is not a quantity such as "0.1" or "100m"'),
+        ("scaleDown: {tolerance: true}",
+         'scaleDown.tolerance: true is not a quantity such as "0.1" or "100m"'),
+        ("scaledown: {}", "scaledown: is not a field; known are scaleUp, scaleDown"),
+        ("scaleUp: {window: 3}",
+         "scaleUp.window: is not a field; known are stabilizationWindowSeconds, selectPolicy,"
+         " policies, tolerance"),
+        ("scaleUp: 3", "scaleUp: 3 is not a mapping"),
+        ("3", "3 is not a mapping"),
+        ("[]", "[] is not a mapping"),
+        ("2001-99-99", '"2001-99-99" is not a mapping'),
+        ("scaleUp: [}", "line 1 of the text is not YAML or JSON as allowed:"
+         " expected the node content, but found '}'"),
+        ("a: {}\n---\nb: {}", "line 2 of the text is not YAML or JSON as allowed:"
+         " but found another document"),
+        ("{1: 2}", "line 1 of the text is not YAML or JSON as allowed: a field's name is not text"),
+        ("scaleUp: {}\nscaleUp: {}",
+         "line 1 of the text is not YAML or JSON as allowed: a field is given twice"),
+        ("a: &a []\nb: *a",
+         "line 1 of the text is not YAML or JSON as allowed: anchors are not allowed"),
+        ("!!python/object:os.system {}",
+         "line 1 of the text is not YAML or JSON as allowed: tags are not allowed"),
+        ("!!int foo", "line 1 of the text is not YAML or JSON as allowed: tags are not allowed"),
+        ("[" * 5000, "line 1 of the text is not YAML or JSON as allowed: nested too deeply"),
+        ("a\x00", "is not YAML or JSON as allowed: it holds a character that is not"),
+        ("#" * 20_000, "is longer than the 16384 characters that are allowed"),
+    ],
+)  # fmt: skip
+def test_each_mistake_in_a_behavior_has_its_text(text, expected):
+    assert [item.message for item in problems({"behavior": text})] == [expected]
+
+
+def test_all_mistakes_of_a_behavior_at_once():
+    text = "{scaleUp: {tolerance: -1, selectPolicy: x}, scaleDown: {policies: [{}]}}"
+    assert len(problems({"behavior": text, "window": "x"})) == 6
+
+
+def test_no_policies_are_allowed_where_the_direction_is_disabled():
+    text = "scaleDown: {selectPolicy: Disabled, policies: []}"
+    assert parsed(behavior=text).behavior.scale_down.policies == ()
+
+
+def test_zero_needs_a_way_back_up():
+    text = "scaleUp: {policies: [{type: Percent, value: 100, periodSeconds: 15}]}"
+    query = {"query": "up", "target-query": "1", "min-replicas": "0"}
+    assert texts(query) == []
+    (found,) = texts(query | {"behavior": text})
+    assert "needs a policy of type Pods in scaleUp" in found
+
+
+NAMES = st.sampled_from([item.name for item in ANNOTATIONS])
+TEXTS = st.text(max_size=40) | st.from_regex(r"[0-9.eEkMGi+-]{0,8}", fullmatch=True)
+YAML_LIKE = st.text(alphabet="{}[]:,-?&*!|>'\"% \n#@`abcscaleUp123.~<\t\x00\x85\ud800", max_size=60)
+
+
+@given(st.dictionaries(NAMES | TEXTS.map("gpu-scaler/".__add__) | TEXTS, TEXTS, max_size=8))
+def test_no_text_in_any_annotation_raises(annotations):
+    result = parse_policy(annotations, query_supported=False)
+    opted_in(annotations)
+    if isinstance(result, ScalingPolicy):
+        assert result.targets
+        assert 0 <= result.min_replicas <= result.max_replicas
+    else:
+        assert result
+        assert all(item.annotation.startswith("gpu-scaler/") for item in result)
+
+
+@given(YAML_LIKE | st.text(max_size=60))
+def test_no_text_in_the_behavior_raises(text):
+    result = parse_policy(GOOD | {BEHAVIOR: text}, query_supported=False)
+    assert isinstance(result, ScalingPolicy) or result
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(
+            ["scaleUp", "scaleDown", "policies", "type", "value", "periodSeconds", "tolerance",
+             "selectPolicy", "stabilizationWindowSeconds", "x"]
+        ),
+        inner,
+        max_size=4,
+    ),
+    max_leaves=10,
+)  # fmt: skip
+
+
+@given(JSON)
+def test_no_document_in_the_behavior_raises(document):
+    result = parse_policy(GOOD | {BEHAVIOR: json.dumps(document)}, query_supported=False)
+    assert isinstance(result, ScalingPolicy) or all(item.message for item in result)
+
+
+def test_the_table_names_every_annotation_once():
+    names = [item.name for item in ANNOTATIONS]
+    assert len(set(names)) == len(names)
+    defaults = {item.name: item.default for item in ANNOTATIONS if item.default is not None}
+    assert parse_policy(GOOD | defaults, query_supported=False) == parsed()
