@@ -8,14 +8,14 @@ import orjson
 from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
 
-from scaler.explanation import decision_to_dict
+from scaler.decisiondata import decision_to_dict
 from scaler.model import ObjectRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scaler.controller import Controller, DecisionRecord
-    from scaler.explanation import DecisionDict
+    from scaler.decisiondata import DecisionDict
     from scaler.metrics import ScalerMetrics
 
 

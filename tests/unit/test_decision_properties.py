@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from scaler.behavior import scale_down_limit, scale_up_limit
 from scaler.decision import decide
-from scaler.explanation import decision_to_dict, explain_text, status_table
+from scaler.decisiondata import decision_to_dict
+from scaler.explanation import explain_text, status_table
 from scaler.model import (
     Behavior,
     DeploymentState,
