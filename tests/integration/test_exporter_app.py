@@ -281,8 +281,12 @@ async def test_without_a_library_the_own_metrics_are_served(caplog):
         driver.faults.library_missing = True
         async with exporter(driver) as reader:
             await until(lambda: reader.value(f"{PREFIX}errors_total"))
-            reason = await reader.unready_reason()
-            assert reason.startswith("NVML cannot be used: nvmlInit: LIBRARY_NOT_FOUND")
+
+            async def says_why() -> bool:
+                reason = await reader.unready_reason()
+                return reason.startswith("NVML cannot be used: nvmlInit: LIBRARY_NOT_FOUND")
+
+            await until(says_why)
             assert (await reader.get("/healthz"))[0] == 200
             assert await reader.value(f"{PREFIX}snapshot_age_seconds") is None
             assert await reader.value(f"{PREFIX}interval_seconds") == 0.05

@@ -127,7 +127,7 @@ async def test_a_node_joins_with_its_gpus_and_leaves_nothing_behind(client):
 
 async def test_the_exporter_is_published_as_a_pod_and_answers(client):
     async with joined(client, NodeSpec(name="n1", gpus=("T4",))) as nodes:
-        path = "/api/v1/namespaces/gpu-scaler/pods/gpu-exporter-n1"
+        path = "/api/v1/namespaces/gpu-exporter/pods/gpu-exporter-n1"
         pod = await client.get(path)
         await eventually(lambda: _has_ip(client, path), what="an IP of the exporter pod")
         pod = await client.get(path)
