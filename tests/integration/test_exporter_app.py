@@ -284,7 +284,7 @@ async def test_without_a_library_the_own_metrics_are_served(caplog):
 
             async def says_why() -> bool:
                 reason = await reader.unready_reason()
-                return reason.startswith("NVML cannot be used: nvmlInit: LIBRARY_NOT_FOUND")
+                return bool(reason.startswith("NVML cannot be used: nvmlInit: LIBRARY_NOT_FOUND"))
 
             await until(says_why)
             assert (await reader.get("/healthz"))[0] == 200
