@@ -21,7 +21,7 @@ class Faults:
         self._lost: set[str] = set()
         self._driver_loaded = True
         self._driver_generation = 0
-        self.library_missing = False
+        self.lacks_library = False
 
     def hang(self, function: str) -> None:
         """Make every call of the function block until it is released."""

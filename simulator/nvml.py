@@ -33,7 +33,7 @@ def bind(driver: SimulatedDriver) -> ModuleType:
     """Return a fresh private instance of nvidia-ml-py that loads the simulated library.
 
     Use it in place of the module `pynvml`. Two instances share no state, so a hundred nodes live
-    in one process. With `driver.faults.library_missing` its first init says LIBRARY_NOT_FOUND.
+    in one process. With `driver.faults.lacks_library` its first init says LIBRARY_NOT_FOUND.
     """
     spec = importlib.util.find_spec("pynvml")
     if spec is None:
@@ -51,7 +51,7 @@ def bind(driver: SimulatedDriver) -> ModuleType:
             del sys.modules[name]
 
     def load(_path: str) -> _Library:
-        if driver.faults.library_missing:
+        if driver.faults.lacks_library:
             msg = "libnvidia-ml.so.1: cannot open shared object file: No such file or directory"
             raise OSError(msg)
         return _Library(driver, module.NVMLError._errcode_to_string)

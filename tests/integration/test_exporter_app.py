@@ -278,7 +278,7 @@ async def test_the_driver_goes_and_comes_back(caplog):
 
 async def test_without_a_library_the_own_metrics_are_served(caplog):
     with SimulatedDriver(["T4"]) as driver:
-        driver.faults.library_missing = True
+        driver.faults.lacks_library = True
         async with exporter(driver) as reader:
             await until(lambda: reader.value(f"{PREFIX}errors_total"))
 
@@ -291,7 +291,7 @@ async def test_without_a_library_the_own_metrics_are_served(caplog):
             assert await reader.value(f"{PREFIX}snapshot_age_seconds") is None
             assert await reader.value(f"{PREFIX}interval_seconds") == 0.05
             assert await reader.values("nvidia_gpu_num_devices") == {}
-            driver.faults.library_missing = False
+            driver.faults.lacks_library = False
             await until(reader.ready, what="the library was mounted")
     said = [record for record in caplog.records if "NVML cannot be used" in record.getMessage()]
     assert len(said) == 1
@@ -299,7 +299,7 @@ async def test_without_a_library_the_own_metrics_are_served(caplog):
 
 async def test_nvml_required_ends_the_exporter():
     with SimulatedDriver(["T4"]) as driver:
-        driver.faults.library_missing = True
+        driver.faults.lacks_library = True
         with pytest.raises(NvmlRequiredError, match="LIBRARY_NOT_FOUND"):
             async with exporter(driver, nvml_required=True) as reader:
                 await until(lambda: reader.value("nvidia_gpu_num_devices"))
@@ -452,7 +452,7 @@ async def test_once_with_pods(socket_path):
 
 async def test_once_without_a_library():
     with SimulatedDriver(["T4"]) as driver:
-        driver.faults.library_missing = True
+        driver.faults.lacks_library = True
         result = await once(configuration(once=True), bind(driver))
         assert "LIBRARY_NOT_FOUND" in (result.problem or "")
         assert f"\n{PREFIX}nvml_up 0.0\n" in result.exposition.decode()

@@ -232,7 +232,7 @@ def test_a_driver_that_goes_away_ends_the_session():
 
 def test_no_library():
     node = Node("T4")
-    node.driver.faults.library_missing = True
+    node.driver.faults.lacks_library = True
     with pytest.raises(NvmlError, match="nvmlInit: LIBRARY_NOT_FOUND") as caught:
         node.nvml.open()
     assert (caught.value.function, caught.value.code) == ("nvmlInit", "LIBRARY_NOT_FOUND")

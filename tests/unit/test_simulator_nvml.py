@@ -306,11 +306,11 @@ def test_without_a_driver_init_fails_until_it_is_back(nvml, driver):
 
 
 def test_without_a_library_the_binding_says_so(driver):
-    driver.faults.library_missing = True
+    driver.faults.lacks_library = True
     nvml = bind(driver)
     with pytest.raises(nvml.NVMLError_LibraryNotFound):
         nvml.nvmlInit()
-    driver.faults.library_missing = False
+    driver.faults.lacks_library = False
     nvml.nvmlInit()
     assert nvml.nvmlDeviceGetCount() == 3
 
