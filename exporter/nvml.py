@@ -253,6 +253,8 @@ class Nvml:
             if error.code != "NOT_FOUND":
                 return None
             value_type, samples = 0, []
+        if value_type >= len(_VALUE_FIELDS):
+            samples = []  # a type that this binding cannot decode
         now = time.monotonic()
         newest = max((sample.timeStamp for sample in samples), default=0)
         if newest and newest != history.newest_microseconds:

@@ -123,6 +123,17 @@ def test_without_a_sample_buffer_the_instants_are_averaged():
     assert node.errors == []
 
 
+def test_samples_of_an_unknown_type_are_no_samples():
+    node = Node("RTX-A6000").open()
+    binding: Any = node.nvml._binding
+    original = binding.nvmlDeviceGetSamples
+    binding.nvmlDeviceGetSamples = lambda *arguments: (99, original(*arguments)[1])
+    node.driver.set_load(0, 40)
+    reading = node.after(30)
+    assert reading.duty_cycle_percent == 40.0, "from the instantaneous rates"
+    assert reading.power_usage_milliwatts is not None
+
+
 def test_a_board_with_neither_has_no_duty_cycle():
     node = Node("T4").open()
     node.driver.faults.fail("nvmlDeviceGetSamples", NOT_SUPPORTED)
