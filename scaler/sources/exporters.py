@@ -193,7 +193,11 @@ class ExporterSource:
             return f"the exporter of node {pod.node_name} {problem}"
         reading = scrape.readings.values[metric].get(pod.ref)
         if reading is None:
-            return f"the exporter of node {pod.node_name} shows no {metric} for this pod"
+            age = scrape.readings.age_seconds
+            return (
+                f"the exporter of node {pod.node_name} shows no {metric} for this pod;"
+                f" its last readings are {age:.0f} s old"
+            )
         return PodValue(
             value_milli=reading.value_milli,
             sampled_seconds=scrape.asked_seconds - scrape.readings.age_seconds,

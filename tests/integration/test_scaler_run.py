@@ -234,21 +234,29 @@ async def test_a_restart_never_scales_down_sooner_than_the_window(cluster):
     assert "ScaleDownStabilized" in [limit["reason"] for limit in decision["limits"]]
 
 
-async def test_an_exporter_that_hangs_holds_and_says_why(cluster):
-    await cluster.client.post(DEPLOYMENTS, deployment(replicas=2))
+async def test_an_exporter_whose_nvml_hangs_holds_and_says_why(cluster):
+    behavior = '{"scaleDown": {"stabilizationWindowSeconds": 300}}'
+    await cluster.client.post(DEPLOYMENTS, deployment(replicas=2, behavior=behavior))
     await cluster.ready(2)
     node = cluster.nodes.nodes["gpu-node-1"]
-    async with running_scaler(cluster.kubeconfig, "--scrape-timeout=300ms") as scaler:
-        node.driver.faults.hang("nvmlDeviceGetMemoryInfo")
+    async with running_scaler(cluster.kubeconfig) as scaler:
+
+        async def measured() -> bool:
+            decision = await scaler.decision("default", NAME)
+            return bool(decision.get("proposed_replicas") is not None)
 
         async def held() -> dict[str, Any]:
             decision = await scaler.decision("default", NAME)
             return decision if decision.get("outcome") == "held" else {}
 
+        await until(measured)
+        node.driver.faults.hang("nvmlDeviceGetPowerUsage")
         decision = await until(held, deadline_seconds=30)
         node.driver.faults.release()
+        await until(measured)
     assert decision["desired_replicas"] == 2
-    assert "gpu-node-1" in decision["message"]
+    assert "the exporter of node gpu-node-1 shows no duty_cycle for this pod" in decision["message"]
+    assert "its last readings are 10 s old" in decision["message"]
 
 
 async def test_no_gpu_free_is_said_with_the_number_of_pods_that_wait(cluster):
