@@ -26,12 +26,16 @@ demo: $(STAMP) ## Watch a GPU Deployment scale out and in: no GPU, no cluster ne
 	@$(BIN)/gpu-demo $(DEMO_ARGS)
 
 .PHONY: test
-test: $(STAMP) ## Run every test that this machine can run
+test: $(STAMP) ## Run every test that this machine can run, and name what it lacks
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 .PHONY: test-quick
 test-quick: $(STAMP) ## Run the tests that need only Python
 	@$(BIN)/python -m pytest -m "not needs" $(PYTEST_ARGS)
+
+.PHONY: cluster-tools
+cluster-tools: $(STAMP) ## Build the pinned control plane for `make test` (needs Go; once, ~10 min)
+	@$(BIN)/python -m tests.cluster.tools $(TOOLS)
 
 .PHONY: lint
 lint: $(STAMP) ## Check format, lint, types, import rules and generated code

@@ -1,38 +1,45 @@
-"""Tests that need a program which this machine may lack: `@pytest.mark.needs("kubectl")`.
+"""Tests that need more than Python: `@pytest.mark.needs("kubectl")`, or `"root"`.
 
-Where it is absent they are deselected and named in one closing line. With CI=true nothing is
-deselected: a missing component then fails the run.
+Where it is absent they are deselected, and one closing line names it with the command that would
+bring it. With CI=true nothing is deselected: what is missing then fails each test that needs it.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 from collections import Counter
 
 import pytest
+
+from tests import needs
 
 _LACKING = pytest.StashKey[Counter[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "needs(program): the test runs this program")
+    config.addinivalue_line("markers", "needs(thing): the test needs this program, or root")
     config.stash[_LACKING] = Counter()
 
 
+# Last, when `-m "not needs"` has left out what was not asked for.
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if os.environ.get("CI") == "true":
-        return
     kept: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
     for item in items:
-        needed = [mark.args[0] for mark in item.iter_markers("needs")]
-        missing = [program for program in needed if shutil.which(program) is None]
+        missing = _missing(item)
         config.stash[_LACKING].update(missing)
-        (left_out if missing else kept).append(item)
+        (left_out if missing and not _is_ci() else kept).append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = kept
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    missing = _missing(item)
+    if missing:
+        pytest.fail("; ".join(f"needs {need}: {needs.remedy(need)}" for need in missing))
 
 
 def pytest_terminal_summary(
@@ -40,5 +47,15 @@ def pytest_terminal_summary(
 ) -> None:
     lacking = config.stash[_LACKING]
     if lacking:
-        parts = ", ".join(f"{program} ({count} tests)" for program, count in lacking.items())
-        terminalreporter.write_line(f"Not run, because this machine lacks: {parts}")
+        parts = [f"{need} ({count} tests; {needs.remedy(need)})" for need, count in lacking.items()]
+        what = "Failed" if _is_ci() else "Not run"
+        terminalreporter.write_line(f"{what}, because this machine lacks: {', '.join(parts)}")
+
+
+def _is_ci() -> bool:
+    return os.environ.get("CI") == "true"
+
+
+def _missing(item: pytest.Item) -> list[str]:
+    named = [mark.args[0] for mark in item.iter_markers("needs")]
+    return [need for need in dict.fromkeys(named) if not needs.is_there(need)]

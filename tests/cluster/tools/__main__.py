@@ -1,0 +1,77 @@
+"""Build the programs of the test bed that are missing: `make cluster-tools [TOOLS="NAME ..."]`."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tests.cluster.tools import BY_NAME, TOOLS, Tool, cache_folder, find
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+def main(names: Sequence[str]) -> int:
+    """Build `names`, or everything; what is there already is left alone."""
+    unknown = [name for name in names if name not in BY_NAME]
+    if unknown:
+        _say(f"unknown: {', '.join(unknown)}; there are {', '.join(BY_NAME)}")
+        return 2
+    wanted = [BY_NAME[name] for name in names] or list(TOOLS)
+    if all(find(tool.name) for tool in wanted):
+        return 0
+    if shutil.which("go") is None:
+        _say("Go >= 1.24 is needed to build the test bed's programs, and there is no `go`")
+        return 1
+    began = time.monotonic()
+    with _alone():
+        for tool in wanted:
+            if find(tool.name) is None and not _build(tool):
+                return 1
+    _say(f"Everything is in {cache_folder()} ({time.monotonic() - began:.0f} s)")
+    return 0
+
+
+def _build(tool: Tool) -> bool:
+    _say(f"Building {tool.name} {tool.version}")
+    began = time.monotonic()
+    path = tool.built_path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    command = [
+        *("go", "build", "-mod=readonly", "-trimpath", "-buildvcs=false"),
+        *("-tags", tool.tags, "-ldflags", tool.linker_flags),
+        *("-o", str(unfinished), tool.package),
+    ]
+    # Static programs: they run in containers that hold nothing else.
+    environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": ""}
+    if subprocess.run(command, cwd=tool.module, env=environment, check=False).returncode != 0:
+        _say(f"{tool.name} could not be built; go's own words are above")
+        return False
+    unfinished.rename(path)
+    _say(f"  {path} ({time.monotonic() - began:.0f} s)")
+    return True
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Let a second build wait for the first one."""
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with (cache_folder() / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
