@@ -51,9 +51,9 @@ format: $(STAMP) ## Mend format and what lint can mend
 	@$(BIN)/ruff format .
 
 .PHONY: generate
-generate: $(STAMP) ## Write the gRPC messages from the proto file
+generate: $(STAMP) ## Write the gRPC messages from the proto files
 	@$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. \
-		exporter/podresources/podresources.proto
+		exporter/podresources/podresources.proto tests/cluster/node/deviceplugin.proto
 
 .PHONY: lock
 lock: $(STAMP) ## Resolve the lock files anew (needs uv)

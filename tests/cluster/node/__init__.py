@@ -1,0 +1,1 @@
+"""One real node for the real control plane: containerd, kubelet, device plugin, images."""

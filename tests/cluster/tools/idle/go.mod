@@ -1,0 +1,3 @@
+module gpu-scaler.test/idle
+
+go 1.24
