@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from functools import cache
+from pathlib import Path
 from typing import Final
 
 from tests.cluster import tools
 
+CNI_PLUGINS: Final = Path("/usr/lib/cni")
 INSTALLED: Final = {
+    "cni-plugins": "apt-get install containernetworking-plugins",
     "containerd": "apt-get install containerd",
     "runc": "apt-get install runc",
     "prometheus": "apt-get install prometheus",
@@ -20,9 +23,11 @@ INSTALLED: Final = {
 
 @cache
 def is_there(need: str) -> bool:
-    """Whether this machine has a program, or the rights of `root`."""
+    """Whether this machine has a program, CNI's plugins, or the rights of `root`."""
     if need == "root":
         return os.geteuid() == 0
+    if need == "cni-plugins":
+        return (CNI_PLUGINS / "ptp").is_file()
     if need in tools.BY_NAME and tools.find(need) is not None:
         return True
     # The test bed runs pinned versions only; where any kubectl will do, the system's does.

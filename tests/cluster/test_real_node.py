@@ -1,0 +1,237 @@
+"""The exporter on a real kubelet, run as its DaemonSet runs it, with a simulated NVML.
+
+"Within one interval" is held so: when the kubelet itself lists a pod's devices, or lists them no
+more, the first answer of the exporter that rests on a later List has it too, and the exporter lists
+again within one interval.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import signal
+
+import pytest
+
+from tests.cluster.node.inspection import Process
+from tests.cluster.node.joined import PODS, daemonset, joined_node, wait_for_devices
+from tests.cluster.node.pods import Exporter, Pods, container_id, held
+from tests.waiting import until
+
+pytestmark = [
+    pytest.mark.needs(thing)
+    for thing in ("root", "kubelet", "idle", "containerd", "runc", "cni-plugins")
+]
+
+
+@pytest.fixture(scope="module")
+def node(installed, tmp_path_factory):
+    with joined_node(installed, tmp_path_factory.mktemp("node")) as node:
+        yield node
+
+
+@pytest.fixture
+def kubelet(node):
+    """Asks the kubelet itself: pod -> UUIDs."""
+    return lambda: held(node.machine.pod_resources_socket)
+
+
+@pytest.fixture
+async def exporter(node, namespace, kubelet):
+    """The exporter, when no pod of an earlier test holds a GPU."""
+
+    async def free():
+        return not await kubelet()
+
+    await until(free, deadline_seconds=60, what="all GPUs are free")
+    exporter = Exporter(node.metrics_url, namespace)
+    assert (await exporter.next_answer()).pods == {}
+    return exporter
+
+
+@pytest.fixture
+def pods(admin, namespace, node, exporter):
+    return Pods(admin, namespace, node.name)
+
+
+@pytest.fixture
+def process(node):
+    (pid,) = node.machine.processes_of(container_id(node.exporter_pod))
+    return Process(pid=pid)
+
+
+def end(node, pod):
+    """Let a pod's program end by itself, as far as the kubelet can see."""
+    (pid,) = node.machine.processes_of(container_id(pod))
+    os.kill(pid, signal.SIGTERM)
+
+
+async def lists(kubelet, *names):
+    """Wait until the kubelet lists devices for exactly these pods; return pod -> UUIDs."""
+
+    async def listed():
+        found = await kubelet()
+        return {"found": found} if found.keys() == {*names} else None
+
+    return (await until(listed, deadline_seconds=60, what=f"{names} hold GPUs"))["found"]
+
+
+def mode(uuids, name):
+    return dict.fromkeys(uuids, name)
+
+
+async def test_every_gpu_is_labelled_with_the_pods_that_hold_it(node, kubelet, exporter, pods):
+    asked = {"one": {"gpu": 1}, "two": {"gpu": 2}, "left": {"shared": 1}, "right": {"shared": 1}}
+    for count, (name, devices) in enumerate(asked.items(), start=1):
+        await pods.create(name, **devices)
+        listed = await lists(kubelet, *list(asked)[:count])
+        answer = await exporter.next_answer()
+        assert answer.of(name).keys() == listed[name], name
+    await pods.start("none")
+
+    for name in asked:
+        await pods.reached(name, "Running")
+    answer = await exporter.next_answer()
+    assert answer.holders.keys() == {*node.whole_uuids, node.shared_uuid}
+    assert answer.of("one") == mode(listed["one"], "exclusive")
+    assert answer.of("two") == mode(node.whole_uuids - listed["one"], "exclusive")
+    assert answer.pods[node.shared_uuid] == {"left", "right"}
+    assert answer.of("left") == answer.of("right") == {node.shared_uuid: "share"}
+    assert answer.of("none") == {}
+
+
+async def test_one_replica_of_a_shared_gpu_is_a_share(node, exporter, pods):
+    await pods.start("alone", shared=1)
+    assert (await exporter.next_answer()).holders[node.shared_uuid] == {("alone", "share")}
+
+
+async def test_a_deleted_pod_lets_go(node, kubelet, exporter, pods):
+    await pods.start("stays", gpu=1)
+    await pods.start("goes", gpu=2)
+    assert len((await exporter.next_answer()).of("goes")) == 2
+    await pods.delete("goes")
+    listed = await lists(kubelet, "stays")
+    answer = await exporter.next_answer()
+    assert answer.pods == {uuid: {"stays"} for uuid in listed["stays"]}
+
+
+async def test_a_finished_pod_holds_nothing(node, kubelet, exporter, pods):
+    finishes = await pods.start("finishes", gpu=3)
+    assert (await exporter.next_answer()).of("finishes").keys() == node.whole_uuids
+    end(node, finishes)
+    await lists(kubelet)
+    assert (await exporter.next_answer()).pods == {}
+    # Its object stays, and what it had goes to another pod.
+    await pods.start("follows", gpu=3)
+    assert (await exporter.next_answer()).pods == {uuid: {"follows"} for uuid in node.whole_uuids}
+    assert (await pods.reached("finishes", "Succeeded"))["spec"]["nodeName"] == node.name
+
+
+async def test_a_pod_that_the_kubelet_refuses_holds_nothing(node, exporter, pods):
+    await pods.start("holds", gpu=3)
+    await pods.create("refused", gpu=1)
+    refused = await pods.reached("refused", "Failed")
+    assert refused["status"]["reason"] == "UnexpectedAdmissionError" or "OutOf" in str(refused)
+    answer = await exporter.next_answer()
+    assert answer.pods == {uuid: {"holds"} for uuid in node.whole_uuids}
+
+
+@contextlib.asynccontextmanager
+async def watched(exporter):
+    """Collect the pods of every answer, scraped without a break while the context lasts."""
+    seen = []
+
+    async def watch():
+        while True:
+            seen.append((await exporter.answer()).pods)
+            await asyncio.sleep(0.05)
+
+    task = asyncio.create_task(watch())
+    try:
+        yield seen
+        assert not task.done(), "a scrape failed"
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_a_restart_of_the_kubelet_changes_no_label(node, installed, kubelet, exporter, pods):
+    await pods.start("whole", gpu=1)
+    await pods.start("shared", shared=1)
+    listed = await lists(kubelet, "whole", "shared")
+    right = {uuid: {pod} for pod, uuids in listed.items() for uuid in uuids}
+    assert (await exporter.next_answer()).pods == right
+    async with watched(exporter) as seen:
+        await asyncio.to_thread(node.machine.stop_kubelet)
+        await asyncio.to_thread(node.machine.start_kubelet)
+        assert (await exporter.next_answer()).pods == right
+        await asyncio.to_thread(wait_for_devices, installed)
+        assert await kubelet() == listed
+        assert (await exporter.next_answer()).pods == right
+    assert [one for one in seen if one != right] == []
+    # The device plugin has registered again, so the kubelet can go on giving GPUs away.
+    await pods.start("later", gpu=2)
+    answer = await exporter.next_answer()
+    assert answer.of("later").keys() == node.whole_uuids - listed["whole"]
+
+
+async def test_a_pod_that_ends_while_the_kubelet_is_away_lets_go(node, kubelet, exporter, pods):
+    await pods.start("stays", shared=1)
+    ends = await pods.start("ends", gpu=1)
+    await asyncio.to_thread(node.machine.stop_kubelet)
+    end(node, ends)
+    await asyncio.to_thread(node.machine.start_kubelet)
+    await lists(kubelet, "stays")
+    assert (await exporter.next_answer()).pods == {node.shared_uuid: {"stays"}}
+    await pods.reached("ends", "Succeeded")
+
+
+def test_the_exporter_runs_with_the_rights_of_the_manifest(process):
+    pod = daemonset()["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert process.status("Uid") == " ".join([str(pod["securityContext"]["runAsUser"])] * 4)
+    assert process.status("Gid") == " ".join([str(pod["securityContext"]["runAsGroup"])] * 4)
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        assert int(process.status(kind), 16) == 0, kind
+    assert container["securityContext"]["allowPrivilegeEscalation"] is False
+    assert process.status("NoNewPrivs") == "1"
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert process.status("Seccomp") == "2"  # by a filter
+
+
+def test_the_exporter_has_the_mounts_of_the_manifest_and_no_other(process):
+    (container,) = daemonset()["spec"]["template"]["spec"]["containers"]
+    assert process.added_mounts() == {
+        mount["mountPath"]: "ro" if mount.get("readOnly") else "rw"
+        for mount in container["volumeMounts"]
+    }
+
+
+def test_the_exporter_can_write_nowhere(process):
+    (container,) = daemonset()["spec"]["template"]["spec"]["containers"]
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    folders = ["", "tmp", *(mount["mountPath"].lstrip("/") for mount in container["volumeMounts"])]
+    for folder in folders:
+        with pytest.raises(OSError, match=r".") as refused:
+            (process.root / folder / "written").touch()
+        assert refused.value.errno in {errno.EROFS, errno.ENOENT}, folder
+
+
+def test_the_exporter_is_started_as_the_manifest_says(node, process):
+    (container,) = daemonset()["spec"]["template"]["spec"]["containers"]
+    named = {one["name"]: one.get("value", node.name) for one in container["env"]}
+    environment = process.environment()
+    assert {name: environment[name] for name in named} == named
+    _interpreter, program, *arguments = process.command()
+    assert [program.rpartition("/")[2], *arguments] == container["command"]
+
+
+async def test_the_probes_of_the_manifest_hold(node, admin):
+    pod = await admin.get(f"{PODS}/{node.exporter_pod['metadata']['name']}")
+    (status,) = pod["status"]["containerStatuses"]
+    assert status["ready"] is True
+    assert status["restartCount"] == 0
