@@ -29,8 +29,9 @@ _KUBERNETES_LDFLAGS: Final = " ".join(
 class Tool:
     """A program of the test bed.
 
-    `pin` is the Go module whose version is the program's; `ldflags` may name {version}, {major} and
-    {minor} of it. `in_assets` says that KUBEBUILDER_ASSETS may hold it, in the developer's version.
+    `pin` is the Go module whose version is the program's, empty for a program of our own; `ldflags`
+    may name {version}, {major} and {minor} of it. `in_assets` says that KUBEBUILDER_ASSETS may hold
+    it, in the developer's version.
     """
 
     name: str
@@ -49,6 +50,8 @@ class Tool:
     @property
     def version(self) -> str:
         """The pinned version without its `v`."""
+        if not self.pin:
+            return "0.0"
         found = re.search(rf"^(?:require)?\s*{re.escape(self.pin)} v(\S+)", self._go_mod(), re.M)
         if found is None:
             msg = f"{self.module / 'go.mod'} does not require {self.pin}"
@@ -66,8 +69,11 @@ class Tool:
     def built_path(self) -> Path:
         """Where the build puts it, whether it is there or not."""
         rows = repr([tool for tool in TOOLS if tool.folder == self.folder])
-        sums = (self.module / "go.sum").read_text()
-        made_of = "\0".join((self._go_mod(), sums, rows, platform.system(), platform.machine()))
+        sums = (self.module / "go.sum").read_text() if self.pin else ""
+        own = [source.read_text() for source in sorted(self.module.glob("*.go"))]
+        made_of = "\0".join(
+            (self._go_mod(), sums, rows, platform.system(), platform.machine(), *own)
+        )
         key = hashlib.sha256(made_of.encode()).hexdigest()[:12]
         return cache_folder() / f"{self.folder}-{key}" / "bin" / self.name
 
@@ -83,6 +89,19 @@ def _kubernetes(name: str, *, in_assets: bool = False) -> Tool:
         pin="k8s.io/kubernetes",
         ldflags=_KUBERNETES_LDFLAGS,
         in_assets=in_assets,
+    )
+
+
+def _prometheus(name: str) -> Tool:
+    # Debian's Prometheus cannot discover pods. This one can discover nothing else, which leaves out
+    # the libraries of all clouds. Prometheus 3.11.0 is the module's v0.311.0.
+    return Tool(
+        name=name,
+        folder="prometheus",
+        package=f"github.com/prometheus/prometheus/cmd/{name}",
+        pin="github.com/prometheus/prometheus",
+        ldflags="-X github.com/prometheus/common/version.Version={version}",
+        tags="remove_all_sd,enable_kubernetes_sd",
     )
 
 
@@ -105,6 +124,15 @@ TOOLS: Final = (
         pin="helm.sh/helm/v3",
         ldflags="-X helm.sh/helm/v3/internal/version.version=v{version}",
     ),
+    _prometheus("prometheus"),
+    _prometheus("promtool"),
+    Tool(
+        name="prometheus-adapter",
+        folder="adapter",
+        package="sigs.k8s.io/prometheus-adapter/cmd/adapter",
+        pin="sigs.k8s.io/prometheus-adapter",
+    ),
+    Tool(name="idle", folder="idle", package=".", pin=""),
 )
 BY_NAME: Final = {tool.name: tool for tool in TOOLS}
 

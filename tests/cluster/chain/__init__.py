@@ -1,0 +1,1 @@
+"""The chain that users have today, on our exporter: Prometheus, Prometheus Adapter, a stock HPA."""

@@ -1,0 +1,22 @@
+"""What the programs of the chain may do on the cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from tests.cluster.controlplane import ControlPlane
+
+FILE: Final = Path(__file__).with_name("access.yaml")
+
+
+def allow(plane: ControlPlane) -> None:
+    """Make the accounts; the namespace of the exporters is there."""
+    plane.apply(FILE)
+
+
+def disallow(plane: ControlPlane) -> None:
+    """Take the accounts away again; raises AssertionError if that is refused."""
+    done = plane.kubectl("delete", "--ignore-not-found", "--wait=false", "-f", FILE)
+    assert done.returncode == 0, done.stderr

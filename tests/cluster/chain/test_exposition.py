@@ -1,0 +1,68 @@
+"""What promtool and Prometheus say about the exporters' answers."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+
+import pytest
+
+from tests.cluster.chain.running import NODES
+from tests.waiting import until
+
+pytestmark = pytest.mark.asyncio(loop_scope="package")
+
+
+async def test_promtool_has_no_complaint(busy):
+    for text in await busy.texts():
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [busy.plane.tool("promtool"), "check", "metrics"],
+            input=text,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+async def test_text_and_openmetrics_are_ingested_alike(busy):
+    async def names(job: str) -> set[frozenset[tuple[str, str]]]:
+        found = await busy.prometheus.query(f'{{job="{job}"}}')
+        return {frozenset((found["metric"] | {"job": ""}).items()) for found in found}
+
+    targets = await busy.prometheus.targets()
+    assert {target["lastError"] for target in targets} == {""}
+    assert sorted(target["labels"]["job"] for target in targets) == sorted(
+        ["gpu-exporter", "openmetrics", "text"] * len(NODES)
+    )
+
+    async def are_alike() -> bool:
+        return await names("text") == await names("openmetrics") == await names("gpu-exporter")
+
+    # A new pod's series come with each job's own next scrape.
+    await until(are_alike, what="the same series from all jobs")
+    totals = "nvidia_gpu_memory_total_bytes"
+    differing = await busy.prometheus.query(
+        f'{totals}{{job="text"}} != ignoring(job) {totals}{{job="openmetrics"}}'
+    )
+    assert differing == []
+
+
+async def test_labels_survive_the_scrape(busy):
+    stored = await busy.prometheus.query('{__name__=~"nvidia_gpu_.+",job="gpu-exporter"}')
+    scraped = {
+        frozenset((found["metric"] | {"job": "", "instance": ""}).items()) for found in stored
+    }
+    shown = {
+        frozenset((labels | {"__name__": name, "job": "", "instance": ""}).items())
+        for name, found in (await busy.series()).items()
+        for labels, _ in found
+        if name.startswith("nvidia_gpu_")
+    }
+    assert scraped == shown
+    assert [label for label in await busy.prometheus.get("labels") if "exported" in label] == []
+    # The node, so that a new exporter pod goes on with the same series.
+    gpus = [found["metric"] for found in stored if "uuid" in found["metric"]]
+    assert gpus
+    assert all(labels["instance"] == labels["node_name"] for labels in gpus)
