@@ -13,6 +13,7 @@ import errno
 import os
 import signal
 
+import grpc.aio
 import pytest
 
 from tests.cluster.node.inspection import Process
@@ -72,8 +73,9 @@ async def lists(kubelet, *names):
     """Wait until the kubelet lists devices for exactly these pods; return pod -> UUIDs."""
 
     async def listed():
-        found = await kubelet()
-        return {"found": found} if found.keys() == {*names} else None
+        with contextlib.suppress(grpc.aio.AioRpcError):  # it is just starting
+            found = await kubelet()
+            return {"found": found} if found.keys() == {*names} else None
 
     return (await until(listed, deadline_seconds=60, what=f"{names} hold GPUs"))["found"]
 
@@ -133,7 +135,7 @@ async def test_a_pod_that_the_kubelet_refuses_holds_nothing(node, exporter, pods
     await pods.start("holds", gpu=3)
     await pods.create("refused", gpu=1)
     refused = await pods.reached("refused", "Failed")
-    assert refused["status"]["reason"] == "UnexpectedAdmissionError" or "OutOf" in str(refused)
+    assert refused["status"]["reason"] == "UnexpectedAdmissionError"
     answer = await exporter.next_answer()
     assert answer.pods == {uuid: {"holds"} for uuid in node.whole_uuids}
 
@@ -158,7 +160,9 @@ async def watched(exporter):
             await task
 
 
-async def test_a_restart_of_the_kubelet_changes_no_label(node, installed, kubelet, exporter, pods):
+async def test_a_restart_of_the_kubelet_gives_no_gpu_to_a_wrong_pod(
+    node, installed, kubelet, exporter, pods
+):
     await pods.start("whole", gpu=1)
     await pods.start("shared", shared=1)
     listed = await lists(kubelet, "whole", "shared")
@@ -167,12 +171,12 @@ async def test_a_restart_of_the_kubelet_changes_no_label(node, installed, kubele
     async with watched(exporter) as seen:
         await asyncio.to_thread(node.machine.stop_kubelet)
         await asyncio.to_thread(node.machine.start_kubelet)
+        assert await lists(kubelet, "whole", "shared") == listed
         assert (await exporter.next_answer()).pods == right
-        await asyncio.to_thread(wait_for_devices, installed)
-        assert await kubelet() == listed
-        assert (await exporter.next_answer()).pods == right
-    assert [one for one in seen if one != right] == []
-    # The device plugin has registered again, so the kubelet can go on giving GPUs away.
+    # A kubelet that has just started lists no pods, for about a second: labels may be missing.
+    assert [one for one in seen if not one.items() <= right.items()] == []
+    # The device plugin registers again, so the kubelet can go on giving GPUs away.
+    await asyncio.to_thread(wait_for_devices, installed)
     await pods.start("later", gpu=2)
     answer = await exporter.next_answer()
     assert answer.of("later").keys() == node.whole_uuids - listed["whole"]
@@ -184,9 +188,9 @@ async def test_a_pod_that_ends_while_the_kubelet_is_away_lets_go(node, kubelet, 
     await asyncio.to_thread(node.machine.stop_kubelet)
     end(node, ends)
     await asyncio.to_thread(node.machine.start_kubelet)
+    await pods.reached("ends", "Succeeded")
     await lists(kubelet, "stays")
     assert (await exporter.next_answer()).pods == {node.shared_uuid: {"stays"}}
-    await pods.reached("ends", "Succeeded")
 
 
 def test_the_exporter_runs_with_the_rights_of_the_manifest(process):
@@ -211,14 +215,13 @@ def test_the_exporter_has_the_mounts_of_the_manifest_and_no_other(process):
     }
 
 
-def test_the_exporter_can_write_nowhere(process):
+def test_the_exporter_can_write_neither_to_its_image_nor_beside_the_kubelets_socket(process):
     (container,) = daemonset()["spec"]["template"]["spec"]["containers"]
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
-    folders = ["", "tmp", *(mount["mountPath"].lstrip("/") for mount in container["volumeMounts"])]
-    for folder in folders:
-        with pytest.raises(OSError, match=r".") as refused:
-            (process.root / folder / "written").touch()
-        assert refused.value.errno in {errno.EROFS, errno.ENOENT}, folder
+    for folder in ("/", "/app", *(mount["mountPath"] for mount in container["volumeMounts"])):
+        with pytest.raises(OSError, match="Read-only") as refused:
+            (process.root / folder.lstrip("/") / "written").touch()
+        assert refused.value.errno == errno.EROFS
 
 
 def test_the_exporter_is_started_as_the_manifest_says(node, process):
