@@ -17,7 +17,7 @@ import grpc.aio
 import pytest
 
 from tests.cluster.node.inspection import Process
-from tests.cluster.node.joined import PODS, daemonset, joined_node, wait_for_devices
+from tests.cluster.node.joined import daemonset, joined_node, wait_for_devices
 from tests.cluster.node.pods import Exporter, Pods, container_id, held
 from tests.waiting import until
 
@@ -58,8 +58,9 @@ def pods(admin, namespace, node, exporter):
 
 
 @pytest.fixture
-def process(node):
-    (pid,) = node.machine.processes_of(container_id(node.exporter_pod))
+def process(node, installed):
+    pod = installed.request("GET", node.exporter_path)
+    (pid,) = node.machine.processes_of(container_id(pod))
     return Process(pid=pid)
 
 
@@ -233,8 +234,19 @@ def test_the_exporter_is_started_as_the_manifest_says(node, process):
     assert [program.rpartition("/")[2], *arguments] == container["command"]
 
 
-async def test_the_probes_of_the_manifest_hold(node, admin):
-    pod = await admin.get(f"{PODS}/{node.exporter_pod['metadata']['name']}")
-    (status,) = pod["status"]["containerStatuses"]
-    assert status["ready"] is True
-    assert status["restartCount"] == 0
+async def test_the_exporter_ends_well_when_told_to_and_begins_again(
+    node, admin, kubelet, exporter, pods, process
+):
+    (status,) = (await admin.get(node.exporter_path))["status"]["containerStatuses"]
+    assert (status["ready"], status["restartCount"]) == (True, 0), "the probes hold"
+    await pods.start("holds", gpu=1)
+    listed = await lists(kubelet, "holds")
+    os.kill(process.pid, signal.SIGTERM)
+
+    async def ready_again():
+        (status,) = (await admin.get(node.exporter_path))["status"]["containerStatuses"]
+        return status if status["restartCount"] and status["ready"] else None
+
+    again = await until(ready_again, deadline_seconds=60, what="the exporter is ready again")
+    assert again["lastState"]["terminated"]["exitCode"] == 0
+    assert (await exporter.next_answer()).of("holds").keys() == listed["holds"]

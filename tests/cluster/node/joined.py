@@ -51,6 +51,11 @@ class JoinedNode:
         return deviceplugin.gpu_uuids(GPUS)[-1]
 
     @property
+    def exporter_path(self) -> str:
+        """Where the API has the exporter's pod."""
+        return f"{PODS}/{self.exporter_pod['metadata']['name']}"
+
+    @property
     def metrics_url(self) -> str:
         """Where Prometheus would scrape the exporter."""
         (container,) = self.exporter_pod["spec"]["containers"]
@@ -159,5 +164,5 @@ def _exporter_pod(plane: ControlPlane) -> JsonObject:
 
 
 def _is_for_this_node(pod: JsonObject) -> bool:
-    owners = pod["metadata"].get("ownerReferences", ())
-    return any(one["kind"] == "DaemonSet" for one in owners) and NAME in str(pod["spec"])
+    # The DaemonSet controller names the node in the pod's affinity, for the scheduler to read.
+    return f"'values': ['{NAME}']" in str(pod["spec"].get("affinity"))
