@@ -21,13 +21,14 @@ NOT_BUILT: Final = "(b)  our scaler from Prometheus: not built yet, there is no 
 NOTES: Final = """
 defaults  our exporter samples every 2 s and averages 10 s, our scaler loops every 2 s;
           Prometheus scrapes every 1m (its configuration reference, scrape_interval);
-          the adapter looks for series every 10m (its --help, --metrics-relist-interval);
+          the adapter looks for series every 10m (its README, --metrics-relist-interval);
           the HPA controller syncs every 15s (kube-controller-manager's reference,
           --horizontal-pod-autoscaler-sync-period).
 tuned     our exporter samples every 1 s and averages 1 s (both for ours and for the chain), our
-          scaler loops every 1 s; Prometheus scrapes every 1s; the adapter looks every 1s, which its
-          README wants not to be shorter than the scrape interval, over 1m; HPA sync 1s. Prometheus
-          and kube-controller-manager document no shortest value: 1 s is what all of them can have.
+          scaler loops every 1 s; Prometheus scrapes every 1s; the adapter looks every 1s, for what
+          was there in the last 1m (its README: --metrics-max-age not below the scrape interval);
+          the HPA controller syncs every 1s. Prometheus and kube-controller-manager document no
+          shortest value; 1 s is what all of them are run with here.
           Where the control plane is managed, nobody can set the HPA controller's period.
 The adapter knew the names before the steps: it is started after Prometheus has scraped them, and
 each HPA has read its metric once. So no figure holds the up to 10 minutes that it needs to learn

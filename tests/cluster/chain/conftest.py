@@ -16,7 +16,7 @@ from simulator.nodes import running_nodes
 from tests.cluster.chain.access import allow, disallow
 from tests.cluster.chain.adapter import running_adapter
 from tests.cluster.chain.prometheus import Prometheus, running_prometheus, shipped_jobs
-from tests.cluster.chain.running import LOADS, NAMESPACE, NODES, PODS, Chain, pod, remove_pods
+from tests.cluster.chain.running import LOADS, NAMESPACE, NODES, PODS, Chain, pods, remove_pods
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 async def chain(
     installed: ControlPlane, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Chain]:
-    """The chain at short intervals, and three GPUs that two pods hold."""
+    """The chain at short intervals, and five GPUs that three pods hold."""
     plane = installed
     folder = tmp_path_factory.mktemp("prometheus")
     async with AsyncExitStack() as stack:
@@ -55,8 +55,8 @@ async def chain(
             running_nodes(client, NODES, startup_seconds=0.1, exporter_config=config)
         )
         stack.push_async_callback(remove_pods, client, NAMESPACE)
-        for name, loads in LOADS.items():
-            await client.post(PODS, pod(name, gpus=len(loads)))
+        for pod in pods():
+            await client.post(PODS, pod)
         prometheus = await stack.enter_async_context(
             running_prometheus(plane, folder, jobs=_jobs(), scrape_interval="1s")
         )
@@ -100,7 +100,6 @@ def _jobs() -> list[dict[str, Any]]:
 
 
 async def _has_pods(prometheus: Prometheus) -> bool:
-    found = await prometheus.query(
-        'nvidia_gpu_temperature_celsius{pod_name!="",job="gpu-exporter"}'
-    )
+    series = 'nvidia_gpu_temperature_celsius{pod_name!="",job="gpu-exporter"}'
+    found = await prometheus.query(f"max({series}) by (pod_name, uuid)")
     return len(found) == sum(len(loads) for loads in LOADS.values())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from prometheus_client.parser import text_string_to_metric_families
 
 from scaler.quantities import parse_quantity
+from simulator.kubelet import SHARED_GPU_RESOURCE
 from simulator.nodes import NodeSpec
 from simulator.podstatus import GPU_MEMORY_ANNOTATION, STARTUP_ANNOTATION
 from tests.waiting import until
@@ -29,8 +30,9 @@ PODS: Final = f"/api/v1/namespaces/{NAMESPACE}/pods"
 NODES: Final = (
     NodeSpec(name="chain-1", gpus=("H100",) * 8),
     NodeSpec(name="chain-2", gpus=("T4",) * 6),
+    NodeSpec(name="chain-3", gpus=("T4",) * 2, replicas=2, resource_name=SHARED_GPU_RESOURCE),
 )
-LOADS: Final = {"one-gpu": (40.0,), "two-gpus": (30.0, 61.0)}
+LOADS: Final = {"one-gpu": (40.0,), "two-gpus": (30.0, 61.0), "shared": (20.0, 50.0)}
 """The duty cycles of the GPUs of each pod, in percent."""
 
 
@@ -73,16 +75,30 @@ class Chain:
             return await response.text()
 
 
-def pod(name: str, *, gpus: int) -> JsonObject:
-    """Return a pod with one container that holds whole GPUs and 3 GiB of their memory."""
-    limits = {"nvidia.com/gpu": str(gpus)}
-    container = {"name": "main", "image": "example.com/x", "resources": {"limits": limits}}
+def pods() -> list[JsonObject]:
+    """Return the pods of `LOADS`, each with 3 GiB on every GPU of its own.
+
+    The last one holds both GPUs of the third node, one of them with both of its containers.
+    """
+    return [
+        _pod("one-gpu", {"nvidia.com/gpu": "1"}),
+        _pod("two-gpus", {"nvidia.com/gpu": "2"}),
+        _pod("shared", {SHARED_GPU_RESOURCE: "1"}, {SHARED_GPU_RESOURCE: "2"}),
+    ]
+
+
+def _pod(name: str, *limits: dict[str, str]) -> JsonObject:
     return {
         "metadata": {
             "name": name,
             "annotations": {GPU_MEMORY_ANNOTATION: str(3 * 2**30), STARTUP_ANNOTATION: "0.1"},
         },
-        "spec": {"containers": [container]},
+        "spec": {
+            "containers": [
+                {"name": f"main-{n}", "image": "example.com/x", "resources": {"limits": one}}
+                for n, one in enumerate(limits)
+            ]
+        },
     }
 
 

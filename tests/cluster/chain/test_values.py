@@ -58,9 +58,9 @@ async def test_the_value_over_time_is_the_mean_of_three_minutes_rounded_up(
     await _until_equal(scraped, lambda: busy.values(resource, f"{prefix}{family}_over_time"))
 
 
-async def test_a_pods_value_is_the_average_over_its_gpus(busy):
+async def test_a_pods_value_is_the_average_over_its_gpus_each_counted_once(busy):
     async def known() -> dict[str, int]:
-        return {"one-gpu": 40_000, "two-gpus": 45_500}
+        return {"one-gpu": 40_000, "two-gpus": 45_500, "shared": 35_000}
 
     await _until_equal(known, lambda: busy.values("pods", "duty_cycle_current"))
 
@@ -105,7 +105,7 @@ async def _history(chain: Chain, family: str, label: str) -> dict[tuple[str, str
             "step": "5",
         },
     )
-    # No GPU here is held by two containers: at any one time it has one series in each job.
+    # Each job has a series of its own, and so has each container on a shared GPU, of equal values.
     stored: dict[tuple[str, str], dict[float, Fraction]] = {}
     for series in found["result"]:
         labels = series["metric"]
