@@ -76,13 +76,23 @@ async def chain(
 
 @pytest_asyncio.fixture(loop_scope="package")
 async def busy(chain: Chain) -> Chain:
-    """The chain with the pods' GPUs at their loads, whatever ran before."""
+    """The chain with the pods' GPUs at their loads, and shown so, whatever ran before."""
+
+    async def are_shown() -> bool:
+        shown = {
+            labels["uuid"]: value
+            for labels, value in (await chain.series())["nvidia_gpu_duty_cycle"]
+            if labels.get("namespace_name") == NAMESPACE
+        }
+        return shown == percent
+
     percent = {
         uuid: load
         for name, loads in LOADS.items()
         for uuid, load in zip(sorted(chain.nodes.devices_of(NAMESPACE, name)), loads, strict=True)
     }
     chain.nodes.set_loads(percent)
+    await until(are_shown, what="the exporters show the loads")
     return chain
 
 
