@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Stage:
+class Stage:
     """What runs while the story is told."""
 
     client: KubeClient
@@ -116,7 +116,7 @@ async def _demo(*, keep: bool) -> None:
         session = await stack.enter_async_context(
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5))
         )
-        stage = _Stage(
+        stage = Stage(
             client=client,
             session=session,
             workload=workload,
@@ -128,7 +128,7 @@ async def _demo(*, keep: bool) -> None:
         _say(f"2 simulated nodes with 8 H100 each; {NAME_SERVING}: 1 GPU per pod, 1 replica,")
         _say(f"target duty cycle {TARGET_PERCENT}, at most {MAX_REPLICAS} replicas\n")
         _say(header())
-        peak = await _tell(stage)
+        peak = await tell(stage)
         _say("\nHAPPENED, all of it:")
         for chapter in CHAPTERS:
             _say(f"  ok  {chapter.title}: {chapter.expectation}")
@@ -138,7 +138,7 @@ async def _demo(*, keep: bool) -> None:
             await _keep(kubeconfig, scaler_url, nodes)
 
 
-async def _tell(stage: _Stage) -> int:
+async def tell(stage: Stage) -> int:
     """Play all chapters and return the highest number of replicas that were ready."""
     peak, last = 0, None
     for chapter in CHAPTERS:
@@ -151,7 +151,7 @@ async def _tell(stage: _Stage) -> int:
     return peak
 
 
-async def _play(stage: _Stage, chapter: Chapter, last: Sight | None) -> tuple[Sight, int]:
+async def _play(stage: Stage, chapter: Chapter, last: Sight | None) -> tuple[Sight, int]:
     end = min(
         time.monotonic() + chapter.deadline_seconds, stage.began_seconds + STORY_DEADLINE_SECONDS
     )
@@ -170,7 +170,7 @@ async def _play(stage: _Stage, chapter: Chapter, last: Sight | None) -> tuple[Si
         await asyncio.sleep(TICK_SECONDS)
 
 
-async def _look(stage: _Stage) -> Sight:
+async def _look(stage: Stage) -> Sight:
     deployment = await stage.client.get(f"{DEPLOYMENTS}/{NAME_SERVING}")
     decision: dict[str, Any] = {}
     try:

@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import yaml
@@ -26,7 +27,6 @@ from tests.cluster.processes import Processes, free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     JsonObject = dict[str, Any]
 
@@ -170,11 +170,11 @@ class ControlPlane:
             check=False,
         )
 
-    def apply(self, *manifests: Path) -> None:
-        """Apply manifests as the admin and wait until they are accepted."""
-        for manifest in manifests:
-            done = self.kubectl("apply", "-f", manifest)
-            assert done.returncode == 0, f"{manifest}: {done.stderr}"
+    def apply(self, manifest: Path | str) -> None:
+        """Apply a file, or the text of one, as the admin; raises AssertionError if refused."""
+        file, stdin = (manifest, None) if isinstance(manifest, Path) else ("-", manifest)
+        done = self.kubectl("apply", "--server-side", "-f", file, stdin=stdin)
+        assert done.returncode == 0, f"{manifest}: {done.stderr}"
 
     def start_etcd(self) -> None:
         """Start the store, without the care for power failures that takes its time."""

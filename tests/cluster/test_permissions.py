@@ -1,0 +1,147 @@
+"""What the scaler's and the exporter's service accounts may do, asked of the real authorizer.
+
+A row is what follows `kubectl auth can-i`.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+SCALER = "gpu-scaler/gpu-scaler"
+EXPORTER = "gpu-exporter/gpu-exporter"
+
+SCALER_MAY = (
+    "list deployments.apps --all-namespaces",
+    "watch deployments.apps --all-namespaces",
+    "list replicasets.apps --all-namespaces",
+    "watch replicasets.apps --all-namespaces",
+    "get deployments.apps --subresource=scale --namespace=default",
+    "patch deployments.apps --subresource=scale --namespace=default",
+    "list pods --all-namespaces",
+    "watch pods --all-namespaces",
+    "create events --namespace=default",
+    "patch events --namespace=default",
+    "list horizontalpodautoscalers.autoscaling --all-namespaces",
+    "watch horizontalpodautoscalers.autoscaling --all-namespaces",
+    "create leases.coordination.k8s.io --namespace=gpu-scaler",
+    "get leases.coordination.k8s.io/gpu-scaler --namespace=gpu-scaler",
+    "update leases.coordination.k8s.io/gpu-scaler --namespace=gpu-scaler",
+)
+NOBODY_OF_OURS_MAY = (
+    "create deployments.apps --namespace=default",
+    "update deployments.apps --namespace=default",
+    "patch deployments.apps --namespace=default",
+    "delete deployments.apps --namespace=default",
+    "update deployments.apps --subresource=scale --namespace=default",
+    "patch statefulsets.apps --subresource=scale --namespace=default",
+    "patch replicasets.apps --subresource=scale --namespace=default",
+    "create pods --namespace=default",
+    "delete pods --namespace=default",
+    "create pods --subresource=exec --namespace=default",
+    "create pods --subresource=eviction --namespace=default",
+    "get pods --subresource=log --namespace=default",
+    "get pods --subresource=proxy --namespace=gpu-scaler",
+    "list nodes",
+    "get nodes --subresource=proxy",
+    "list secrets --all-namespaces",
+    "get secrets --namespace=gpu-scaler",
+    "list configmaps --namespace=gpu-scaler",
+    "create serviceaccounts --subresource=token --namespace=gpu-scaler",
+    "patch horizontalpodautoscalers.autoscaling --namespace=default",
+    "delete leases.coordination.k8s.io/gpu-scaler --namespace=gpu-scaler",
+    "update leases.coordination.k8s.io/another --namespace=gpu-scaler",
+    "get leases.coordination.k8s.io/gpu-scaler --namespace=default",
+    "create clusterrolebindings.rbac.authorization.k8s.io",
+    "escalate clusterroles.rbac.authorization.k8s.io",
+    "impersonate users",
+)
+
+
+@pytest.fixture(scope="module")
+def kubeconfigs(installed):
+    accounts = (SCALER, EXPORTER, "default/default")
+    return {account: installed.kubeconfig_for(account) for account in accounts}
+
+
+def can_i(control_plane, kubeconfig, question):
+    answer = control_plane.kubectl("auth", "can-i", *question.split(), kubeconfig=kubeconfig)
+    return answer.stdout.strip(), answer.stderr
+
+
+@pytest.mark.parametrize("question", SCALER_MAY)
+def test_the_scaler_may(installed, kubeconfigs, question):
+    said, problem = can_i(installed, kubeconfigs[SCALER], question)
+    assert said == "yes", problem
+
+
+@pytest.mark.parametrize("verb", ["list", "watch"])
+def test_the_scaler_may_see_what_keda_scales(installed, kubeconfigs, verb):
+    # `kubectl auth can-i` drops the group of a resource that the server does not know.
+    wanted = {"group": "keda.sh", "resource": "scaledobjects", "verb": verb}
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": wanted},
+    }
+    answer = installed.kubectl(
+        *("create", "--validate=false", "-f", "-", "-o", "jsonpath={.status.allowed}"),
+        kubeconfig=kubeconfigs[SCALER],
+        stdin=json.dumps(review),
+    )
+    assert answer.stdout == "true", answer.stderr
+
+
+@pytest.mark.parametrize("question", NOBODY_OF_OURS_MAY)
+def test_the_scaler_may_not(installed, kubeconfigs, question):
+    said, problem = can_i(installed, kubeconfigs[SCALER], question)
+    assert said == "no", problem
+
+
+@pytest.mark.parametrize("question", [*SCALER_MAY, *NOBODY_OF_OURS_MAY])
+def test_the_exporter_may_not(installed, kubeconfigs, question):
+    said, problem = can_i(installed, kubeconfigs[EXPORTER], question)
+    assert said == "no", problem
+
+
+def rules(control_plane, kubeconfig, namespace):
+    listed = control_plane.kubectl(
+        *("auth", "can-i", "--list", "--no-headers", f"--namespace={namespace}"),
+        kubeconfig=kubeconfig,
+    )
+    assert listed.returncode == 0, listed.stderr
+    return {" ".join(line.split()) for line in listed.stdout.splitlines()}
+
+
+@pytest.mark.parametrize("namespace", ["default", "gpu-exporter", "gpu-scaler", "kube-system"])
+def test_the_exporter_has_no_right_that_not_every_account_has(installed, kubeconfigs, namespace):
+    everyone = rules(installed, kubeconfigs["default/default"], namespace)
+    assert rules(installed, kubeconfigs[EXPORTER], namespace) == everyone
+
+
+@pytest.mark.parametrize(
+    ("namespace", "more"),
+    [
+        pytest.param("default", set(), id="in any namespace"),
+        pytest.param(
+            "gpu-scaler",
+            {
+                "leases.coordination.k8s.io [] [] [create]",
+                "leases.coordination.k8s.io [] [gpu-scaler] [get update]",
+            },
+            id="in its own namespace",
+        ),
+    ],
+)
+def test_the_scaler_has_these_rights_and_no_others(installed, kubeconfigs, namespace, more):
+    everyone = rules(installed, kubeconfigs["default/default"], namespace)
+    assert rules(installed, kubeconfigs[SCALER], namespace) - everyone == more | {
+        "deployments.apps [] [] [list watch]",
+        "replicasets.apps [] [] [list watch]",
+        "deployments.apps/scale [] [] [get patch]",
+        "pods [] [] [list watch]",
+        "events [] [] [create patch]",
+        "horizontalpodautoscalers.autoscaling [] [] [list watch]",
+        "scaledobjects.keda.sh [] [] [list watch]",
+    }
