@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from scaler.cluster.client import ApiError
-from scaler.cluster.scale import ReplicasChanged, scale_deployment
+from scaler.cluster.scale import Replaced, ReplicasChanged, scale_deployment
 from scaler.decision import decide
 from scaler.model import Decision, History, Outcome, ScalingPolicy
 from scaler.policy import opted_in, parse_policy
@@ -238,12 +238,16 @@ class Controller:
                 await scale_deployment(
                     self._client,
                     deployment.ref,
+                    uid=deployment.uid,
                     from_replicas=decision.current_replicas,
                     to_replicas=decision.desired_replicas,
                 )
             except ReplicasChanged as changed:
                 deployment = replace(deployment, spec_replicas=changed.found)
                 decision = self._decide(deployment, plan, readings)
+            except Replaced as replaced:
+                self._metrics.patch_failures.labels("Replaced").inc()
+                return _not_done(decision, Outcome.FAILED, "FailedUpdateScale", str(replaced))
             except ApiError as error:
                 self._remember_undone(deployment, decision)
                 self._metrics.patch_failures.labels(error.reason or "Unknown").inc()

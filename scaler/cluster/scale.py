@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from scaler.cluster.errors import ClusterError, Conflict
 
 if TYPE_CHECKING:
-    from scaler.cluster.client import KubeClient
+    from scaler.cluster.client import JsonObject, KubeClient
     from scaler.model import ObjectRef
 
 
@@ -24,22 +24,30 @@ class ReplicasChanged(ClusterError):  # noqa: N818  (what happened is no error o
         self.found = found
 
 
+class Replaced(ClusterError):  # noqa: N818
+    """The Deployment was deleted, and another one has its name; what was decided is void."""
+
+    def __init__(self, ref: ObjectRef) -> None:
+        super().__init__(f"Deployment {ref} was deleted and another one made under its name")
+
+
 async def scale_deployment(
-    client: KubeClient, ref: ObjectRef, *, from_replicas: int, to_replicas: int
+    client: KubeClient, ref: ObjectRef, *, uid: str, from_replicas: int, to_replicas: int
 ) -> None:
     """Change `spec.replicas` by a merge patch of the scale subresource.
 
-    The scale is read first: the count must still be `from_replicas`, and the patch carries the
-    resourceVersion read, so that a write in between is a conflict and never overwritten.
+    The scale is read first: it must be of the same Deployment with the same count, and the patch
+    carries the resourceVersion read, so that a write in between is a conflict and never
+    overwritten.
 
     Raises:
         ReplicasChanged: the count is another one now, or somebody wrote in between.
+        Replaced: the name belongs to another Deployment than `uid` now.
         ApiError: the API refused or did not answer; the count may then be either.
     """
     path = f"/apis/apps/v1/namespaces/{ref.namespace}/deployments/{ref.name}/scale"
-    scale = await client.get(path, timeout_seconds=CALL_TIMEOUT_SECONDS)
-    # The API server leaves out a count of zero.
-    found = scale["spec"].get("replicas", 0)
+    scale = await _read(client, path, ref, uid)
+    found = _replicas(scale)
     if found != from_replicas:
         raise ReplicasChanged(ref, expected=from_replicas, found=found)
     patch = {
@@ -49,6 +57,18 @@ async def scale_deployment(
     try:
         await client.patch(path, patch, timeout_seconds=CALL_TIMEOUT_SECONDS)
     except Conflict as error:
-        scale = await client.get(path, timeout_seconds=CALL_TIMEOUT_SECONDS)
-        found = scale["spec"].get("replicas", 0)
+        found = _replicas(await _read(client, path, ref, uid))
         raise ReplicasChanged(ref, expected=from_replicas, found=found) from error
+
+
+async def _read(client: KubeClient, path: str, ref: ObjectRef, uid: str) -> JsonObject:
+    scale = await client.get(path, timeout_seconds=CALL_TIMEOUT_SECONDS)
+    if scale["metadata"]["uid"] != uid:
+        raise Replaced(ref)
+    return scale
+
+
+def _replicas(scale: JsonObject) -> int:
+    # The API server leaves out a count of zero.
+    replicas: int = scale["spec"].get("replicas", 0)
+    return replicas

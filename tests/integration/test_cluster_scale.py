@@ -8,7 +8,7 @@ from typing import ClassVar
 import pytest
 
 from scaler.cluster.client import KubeClient, NotFound, ServerError
-from scaler.cluster.scale import ReplicasChanged, scale_deployment
+from scaler.cluster.scale import Replaced, ReplicasChanged, scale_deployment
 from scaler.model import ObjectRef
 from simulator.apiserver import running_apiserver
 
@@ -37,6 +37,10 @@ async def web(replicas=2):
         yield api, client
 
 
+async def uid(client):
+    return (await client.get(f"{DEPLOYMENTS}/web"))["metadata"]["uid"]
+
+
 async def replicas(client):
     return (await client.get(f"{DEPLOYMENTS}/web"))["spec"]["replicas"]
 
@@ -45,7 +49,9 @@ async def replicas(client):
 async def test_the_count_is_changed_and_nothing_else(before, after):
     async with web(before) as (_, client):
         old = await client.get(f"{DEPLOYMENTS}/web")
-        await scale_deployment(client, WEB, from_replicas=before, to_replicas=after)
+        await scale_deployment(
+            client, WEB, uid=await uid(client), from_replicas=before, to_replicas=after
+        )
         new = await client.get(f"{DEPLOYMENTS}/web")
         assert new["spec"] == {**old["spec"], "replicas": after}
         assert new["metadata"]["labels"] == old["metadata"]["labels"]
@@ -54,7 +60,9 @@ async def test_the_count_is_changed_and_nothing_else(before, after):
 async def test_another_count_than_decided_from():
     async with web(2) as (_, client):
         with pytest.raises(ReplicasChanged) as caught:
-            await scale_deployment(client, WEB, from_replicas=3, to_replicas=4)
+            await scale_deployment(
+                client, WEB, uid=await uid(client), from_replicas=3, to_replicas=4
+            )
         assert caught.value.found == 2
         assert await replicas(client) == 2
 
@@ -73,7 +81,9 @@ class Meddling(KubeClient):
 async def test_a_write_in_between_is_never_overwritten():
     async with web(2) as (api, client), Meddling(api.url) as meddling:
         with pytest.raises(ReplicasChanged) as caught:
-            await scale_deployment(meddling, WEB, from_replicas=2, to_replicas=4)
+            await scale_deployment(
+                meddling, WEB, uid=await uid(client), from_replicas=2, to_replicas=4
+            )
         assert caught.value.found == 7
         assert await replicas(client) == 7
 
@@ -82,8 +92,20 @@ async def test_an_unrelated_write_in_between_means_read_again(monkeypatch):
     monkeypatch.setattr(Meddling, "meddle", {"metadata": {"labels": {"x": "y"}}})
     async with web(2) as (api, client), Meddling(api.url) as meddling:
         with pytest.raises(ReplicasChanged) as caught:
-            await scale_deployment(meddling, WEB, from_replicas=2, to_replicas=4)
+            await scale_deployment(
+                meddling, WEB, uid=await uid(client), from_replicas=2, to_replicas=4
+            )
         assert caught.value.found == 2
+        assert await replicas(client) == 2
+
+
+async def test_another_deployment_of_that_name_is_left_alone():
+    async with web(2) as (_, client):
+        before = await uid(client)
+        await client.delete(f"{DEPLOYMENTS}/web")
+        await client.post(DEPLOYMENTS, deployment(2))
+        with pytest.raises(Replaced, match="default/web"):
+            await scale_deployment(client, WEB, uid=before, from_replicas=2, to_replicas=4)
         assert await replicas(client) == 2
 
 
@@ -91,9 +113,10 @@ async def test_an_api_that_refuses():
     async with web(2) as (api, client):
         missing = ObjectRef(namespace="default", name="gone")
         with pytest.raises(NotFound, match="gone"):
-            await scale_deployment(client, missing, from_replicas=2, to_replicas=4)
+            await scale_deployment(client, missing, uid="any", from_replicas=2, to_replicas=4)
+        known = await uid(client)
         api.faults.error_status = 503
         with pytest.raises(ServerError):
-            await scale_deployment(client, WEB, from_replicas=2, to_replicas=4)
+            await scale_deployment(client, WEB, uid=known, from_replicas=2, to_replicas=4)
         api.faults.clear()
         assert await replicas(client) == 2

@@ -63,6 +63,7 @@ class World:
         self.fresh = True
         self.leads = True
         self.replicas = {state.ref.name: state.spec_replicas for state in deployments}
+        self.uids: dict[str, str] = {}
         self.failure: Exception | None = None
         self.before_patch: list[int] = []
         self.patched: list[tuple[str, int]] = []
@@ -114,7 +115,7 @@ class World:
     async def get(self, path: str, **_: object) -> dict[str, Any]:
         name = path.split("/")[-2]
         return {
-            "metadata": {"resourceVersion": "7"},
+            "metadata": {"resourceVersion": "7", "uid": self.uids.get(name, f"uid-{name}")},
             "spec": {"replicas": self.replicas[name]},
         }
 
@@ -216,6 +217,14 @@ async def test_an_api_that_does_not_answer_is_a_failure_and_not_a_change():
     world.failure = None
     await world.controller.cycle()
     assert world.patched == [("web", 2)]
+
+
+async def test_a_deployment_made_anew_under_the_same_name_is_not_scaled_for_the_old_one():
+    world = World(deployment())
+    world.uids["web"] = "another"
+    await world.controller.cycle()
+    assert world.patched == []
+    assert world.outcome() == (Outcome.FAILED, "FailedUpdateScale")
 
 
 async def test_one_deployments_failure_is_its_own():
