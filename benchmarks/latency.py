@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
-import yaml
 
 from benchmarks.latencytable import report
 from benchmarks.timeline import FAMILY, Bench, Patches, Timeline
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
 
     JsonObject = dict[str, Any]
 
-MANIFESTS: Final = Path(__file__).parents[1] / "daemonset"
 DEPLOYMENTS: Final = "/apis/apps/v1/namespaces/default/deployments"
 HPAS: Final = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers"
 TARGET_PERCENT: Final = 40
@@ -110,18 +108,10 @@ def main() -> None:
 
 
 async def _run(plane: ControlPlane, minutes: float) -> list[Timeline]:
-    await asyncio.to_thread(_install, plane)
+    await asyncio.to_thread(plane.install)
+    await asyncio.to_thread(allow, plane)
     slow = await _measure(plane, defaults(minutes))
     return slow + await _measure(plane, TUNED)
-
-
-def _install(plane: ControlPlane) -> None:
-    """Apply what we ship, except the workloads: the scaler and the exporters run from here."""
-    for name in ("exporter.yaml", "scaler.yaml"):
-        documents = yaml.safe_load_all((MANIFESTS / name).read_text())
-        kept = [one for one in documents if one["kind"] not in ("DaemonSet", "Deployment")]
-        plane.apply(yaml.safe_dump_all(kept))
-    allow(plane)
 
 
 async def _measure(plane: ControlPlane, setting: Setting) -> list[Timeline]:

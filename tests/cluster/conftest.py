@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import yaml
 
 from scaler.cluster.client import KubeClient
 from tests.cluster.controlplane import ControlPlane, running_control_plane
@@ -47,15 +46,8 @@ def control_plane(
 
 @pytest.fixture(scope="session")
 def installed(control_plane: ControlPlane) -> ControlPlane:
-    """The control plane with our namespaces, accounts and rights, as shipped.
-
-    The workloads are left out: the scaler runs as a process of the test, the exporters as parts of
-    the simulated nodes.
-    """
-    for manifest in ("exporter.yaml", "scaler.yaml"):
-        documents = yaml.safe_load_all((ROOT / "daemonset" / manifest).read_text())
-        kept = [one for one in documents if one["kind"] not in ("DaemonSet", "Deployment")]
-        control_plane.apply(yaml.safe_dump_all(kept))
+    """The control plane with our namespaces, accounts and rights, without our workloads."""
+    control_plane.install()
     return control_plane
 
 

@@ -6,7 +6,6 @@ kube-controller-manager. There is no scheduler and no kubelet: `simulator.nodes`
 
 from __future__ import annotations
 
-import base64
 import json
 import ssl
 import subprocess
@@ -23,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.cluster import tools
 from tests.cluster.certificates import Authority, Certificate, write_key
+from tests.cluster.kubeconfig import client_certificate, write_kubeconfig
 from tests.cluster.processes import Processes, free_ports
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     JsonObject = dict[str, Any]
 
+SHIPPED: Final = Path(__file__).parents[2] / "daemonset"
 CALL_TIMEOUT_SECONDS: Final = 10.0
 APISERVER_GRACE_SECONDS: Final = 1.0
 """It waits for open watches to end by themselves, for longer than any test would."""
@@ -95,7 +96,7 @@ class ControlPlane:
         self.url = f"https://127.0.0.1:{self._port}"
         self._tls = ssl.create_default_context(cafile=self.files.ca)
         self._tls.load_cert_chain(self.files.admin.certificate, self.files.admin.key)
-        self.admin = self._write_kubeconfig("admin", _client_certificate(self.files.admin))
+        self.admin = self._write_kubeconfig("admin", client_certificate(self.files.admin))
         self._server = self._authority.issue("apiserver", hosts=("127.0.0.1", "localhost"))
         self._kubelet_client = self._authority.issue(
             "apiserver-kubelet-client", organizations=["system:masters"]
@@ -131,7 +132,7 @@ class ControlPlane:
         """Return a kubeconfig with a client certificate: users and groups, nodes included."""
         file_name = name.replace(":", "-")
         issued = self._authority.issue(file_name, common_name=name, organizations=groups)
-        return self._write_kubeconfig(file_name, _client_certificate(issued))
+        return self._write_kubeconfig(file_name, client_certificate(issued))
 
     def issue(self, name: str, hosts: Sequence[str]) -> Certificate:
         """Sign a server's certificate with the cluster's CA."""
@@ -175,6 +176,17 @@ class ControlPlane:
         file, stdin = (manifest, None) if isinstance(manifest, Path) else ("-", manifest)
         done = self.kubectl("apply", "--server-side", "-f", file, stdin=stdin)
         assert done.returncode == 0, f"{manifest}: {done.stderr}"
+
+    def install(self) -> None:
+        """Apply our namespaces, accounts and rights, as shipped.
+
+        The workloads are left out: the scaler runs as a process of its own, the exporters as parts
+        of the simulated nodes.
+        """
+        for name in ("exporter.yaml", "scaler.yaml"):
+            documents = yaml.safe_load_all((SHIPPED / name).read_text())
+            kept = [one for one in documents if one["kind"] not in ("DaemonSet", "Deployment")]
+            self.apply(yaml.safe_dump_all(kept))
 
     def start_etcd(self) -> None:
         """Start the store, without the care for power failures that takes its time."""
@@ -309,18 +321,8 @@ class ControlPlane:
         return document
 
     def _write_kubeconfig(self, name: str, user: JsonObject, server: str | None = None) -> Path:
-        cluster = {"server": server or self.url, "certificate-authority": str(self.files.ca)}
-        document = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "test", "cluster": cluster}],
-            "users": [{"name": name, "user": user}],
-            "contexts": [{"name": name, "context": {"cluster": "test", "user": name}}],
-            "current-context": name,
-        }
         path = self.files.folder / f"{name}.kubeconfig"
-        path.touch(mode=0o600)
-        path.write_text(yaml.safe_dump(document))
+        write_kubeconfig(path, server=server or self.url, ca=self.files.ca, user=user)
         return path
 
 
@@ -354,15 +356,3 @@ def _write_files(folder: Path, logs: Path) -> tuple[Authority, Files]:
         service_account_key=service_account_key,
         admin=authority.issue("admin", organizations=["system:masters"]),
     )
-
-
-def _client_certificate(certificate: Certificate) -> JsonObject:
-    # In the file itself, so that a kubeconfig can be moved to where the certificates are not.
-    return {
-        "client-certificate-data": _base64(certificate.certificate),
-        "client-key-data": _base64(certificate.key),
-    }
-
-
-def _base64(path: Path) -> str:
-    return base64.b64encode(path.read_bytes()).decode()
