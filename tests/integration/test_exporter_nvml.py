@@ -125,7 +125,7 @@ def test_without_a_sample_buffer_the_instants_are_averaged():
 
 def test_samples_of_an_unknown_type_are_no_samples():
     node = Node("RTX-A6000").open()
-    binding: Any = node.nvml._binding
+    binding: Any = node.nvml._calls.binding
     original = binding.nvmlDeviceGetSamples
     binding.nvmlDeviceGetSamples = lambda *arguments: (99, original(*arguments)[1])
     node.driver.set_load(0, 40)
@@ -143,7 +143,7 @@ def test_a_board_with_neither_has_no_duty_cycle():
 
 
 def test_a_clock_that_was_set_back_does_not_freeze_the_duty_cycle(monkeypatch):
-    monkeypatch.setattr("exporter.nvml._BUFFER_STALLED_SECONDS", 0.0)
+    monkeypatch.setattr("exporter.nvml.dutycycle._BUFFER_STALLED_SECONDS", 0.0)
     node = Node("T4", window_seconds=0.1).open()
     node.driver.set_load(0, 100)
     assert node.after(30).duty_cycle_percent == 100.0
@@ -285,7 +285,7 @@ def test_the_running_call_is_known_by_name():
     node = Node("T4").open()
     assert node.nvml.running_call is None
     seen = []
-    binding: Any = node.nvml._binding
+    binding: Any = node.nvml._calls.binding
     original = binding.nvmlDeviceGetPowerUsage
 
     def spy(handle):

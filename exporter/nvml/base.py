@@ -1,0 +1,132 @@
+"""The base set's readings of a GPU and of its MIG instances."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from exporter.model import Device, DeviceReading
+from exporter.nvml.calls import ABSENT, NvmlError, raise_if_gone, within
+from exporter.nvml.dutycycle import KERNELS, DutyCycles
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from exporter.nvml.calls import Calls
+    from exporter.nvml.gpu import Gpu
+
+# An older driver or an unusual memory controller knows only the first memory structure.
+_NO_MEMORY_V2: Final = ABSENT | {"ARGUMENT_VERSION_MISMATCH", "INVALID_ARGUMENT"}
+
+# Nothing real comes near these bounds.
+_MEMORY_BYTES: Final = range(1 << 60)
+_POWER_MILLIWATTS: Final = range(10_000_000)
+_TEMPERATURE_CELSIUS: Final = range(-273, 1000)
+_FAN_PERCENT: Final = range(1000)
+
+
+class BaseReadings:
+    """Reads the base set; the duty cycle is averaged over a window in seconds."""
+
+    def __init__(self, calls: Calls, window_seconds: float) -> None:
+        self._calls = calls
+        self._duty_cycles = DutyCycles(calls, KERNELS, window_seconds)
+        self._memory_v2 = True
+
+    def begin_session(self) -> None:
+        """Ask a newly opened NVML anew for what the last one did not have."""
+        self._memory_v2 = True
+
+    def keep(self, uuids: Collection[str]) -> None:
+        """Forget the history of all other devices."""
+        self._duty_cycles.keep(uuids)
+
+    def read(self, gpu: Gpu) -> list[DeviceReading]:
+        """Return the GPU's reading and those of its MIG instances.
+
+        One failing reading is None; raises NvmlError if the device or the session is gone.
+        """
+        calls, handle = self._calls, gpu.handle
+        board = DeviceReading(
+            device=gpu.device,
+            power_usage_milliwatts=within(
+                _POWER_MILLIWATTS, calls.optional("nvmlDeviceGetPowerUsage", handle)
+            ),
+            temperature_celsius=within(
+                _TEMPERATURE_CELSIUS,
+                calls.optional(
+                    "nvmlDeviceGetTemperature", handle, calls.binding.NVML_TEMPERATURE_GPU
+                ),
+            ),
+            fan_speed_percent=within(_FAN_PERCENT, calls.optional("nvmlDeviceGetFanSpeed", handle)),
+        )
+        mig_mode = calls.optional("nvmlDeviceGetMigMode", handle)
+        gpu.observe_mig_mode(None if mig_mode is None else mig_mode[0])
+        if gpu.mig_enabled:
+            # Memory is that of the instances and so that sums by uuid stay true it is not repeated
+            # on the board; utilization of the board does not exist under MIG.
+            return [board, *self._read_instances(gpu)]
+        total, used = self._memory(handle)
+        return [
+            replace(
+                board,
+                duty_cycle_percent=self._duty_cycles.percent(gpu.device.uuid, handle),
+                memory_total_bytes=total,
+                memory_used_bytes=used,
+            )
+        ]
+
+    def _read_instances(self, gpu: Gpu) -> list[DeviceReading]:
+        calls = self._calls
+        readings = []
+        for index in range(calls.optional("nvmlDeviceGetMaxMigDeviceCount", gpu.handle) or 0):
+            # Instances come and go while we run, and the places between them stay empty.
+            handle = calls.optional(
+                "nvmlDeviceGetMigDeviceHandleByIndex",
+                gpu.handle,
+                index,
+                expected=frozenset({"NOT_FOUND", "INVALID_ARGUMENT"}),
+            )
+            uuid = None if handle is None else calls.optional("nvmlDeviceGetUUID", handle)
+            if uuid is None:
+                continue
+            total, used = self._memory(handle)
+            device = Device(
+                uuid=uuid,
+                name=calls.optional("nvmlDeviceGetName", handle) or gpu.device.name,
+                minor_number=gpu.device.minor_number,
+                parent_uuid=gpu.device.uuid,
+                gpu_instance_id=calls.optional("nvmlDeviceGetGpuInstanceId", handle),
+                compute_instance_id=calls.optional("nvmlDeviceGetComputeInstanceId", handle),
+            )
+            readings.append(
+                DeviceReading(device=device, memory_total_bytes=total, memory_used_bytes=used)
+            )
+        return readings
+
+    def _memory(self, handle: Any) -> tuple[int | None, int | None]:
+        # The second version leaves what the driver reserves for itself out of `used`, as nvidia-smi
+        # does.
+        calls = self._calls
+        memory = None
+        if self._memory_v2:
+            try:
+                memory = calls.call(
+                    "nvmlDeviceGetMemoryInfo",
+                    handle,
+                    calls.binding.nvmlMemory_v2,
+                    expected=_NO_MEMORY_V2,
+                )
+            except NvmlError as error:
+                raise_if_gone(error)
+                if error.code not in _NO_MEMORY_V2:
+                    return None, None
+                self._memory_v2 = error.code not in {
+                    "FUNCTION_NOT_FOUND",
+                    "ARGUMENT_VERSION_MISMATCH",
+                }
+        if memory is None:
+            memory = calls.optional("nvmlDeviceGetMemoryInfo", handle)
+        if memory is None:
+            return None, None
+        return within(_MEMORY_BYTES, memory.total), within(_MEMORY_BYTES, memory.used)

@@ -1,0 +1,95 @@
+"""One NVML call: its errors by name, and which call has not returned yet."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+# "This board or driver has no such thing": an answer, not a failure.
+ABSENT: Final = frozenset({"NOT_SUPPORTED", "FUNCTION_NOT_FOUND"})
+# The device cannot be read at all; the others can.
+DEVICE_GONE: Final = frozenset({"GPU_IS_LOST", "GPU_NOT_FOUND"})
+# Nothing can be read until NVML is initialised anew.
+SESSION_GONE: Final = frozenset({"UNINITIALIZED", "DRIVER_NOT_LOADED", "LIB_RM_VERSION_MISMATCH"})
+
+
+class NvmlError(Exception):
+    """An NVML function answered with an error; `code` is its name, such as GPU_IS_LOST."""
+
+    def __init__(self, function: str, code: str, text: str) -> None:
+        super().__init__(f"{function}: {code} ({text})")
+        self.function = function
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningCall:
+    """The NVML call that has not returned yet."""
+
+    function: str
+    started_seconds: float
+
+
+class Calls:
+    """Calls the functions of one binding in one thread; `running` is read by other threads too.
+
+    `on_error` gets every error that is neither an absence nor expected by the caller.
+    """
+
+    def __init__(self, binding: ModuleType, on_error: Callable[[NvmlError], None]) -> None:
+        self.binding = binding
+        self.running: RunningCall | None = None
+        self._on_error = on_error
+        self._code_names = {
+            value: name.removeprefix("NVML_ERROR_")
+            for name, value in vars(binding).items()
+            if name.startswith("NVML_ERROR_")
+        }
+
+    def call(self, function: str, *arguments: Any, expected: frozenset[str] = frozenset()) -> Any:
+        """Call one function; raises NvmlError."""
+        self.running = RunningCall(function=function, started_seconds=time.monotonic())
+        try:
+            return getattr(self.binding, function)(*arguments)
+        except self.binding.NVMLError as nvml_error:
+            code = self.code_name(nvml_error.value)
+            error = NvmlError(function, code, str(nvml_error))
+            if code not in ABSENT | expected:
+                self._on_error(error)
+            raise error from nvml_error
+        finally:
+            self.running = None
+
+    def optional(
+        self, function: str, *arguments: Any, expected: frozenset[str] = frozenset()
+    ) -> Any:
+        """Call and return None on an error that concerns this reading only."""
+        try:
+            return self.call(function, *arguments, expected=expected)
+        except NvmlError as error:
+            raise_if_gone(error)
+            return None
+
+    def code_name(self, code: int) -> str:
+        """Return the name of an error code: GPU_IS_LOST for 15."""
+        return self._code_names.get(code, str(code))
+
+
+def raise_if_gone(error: NvmlError) -> None:
+    """Raise the error if it means the whole device or session."""
+    if error.code in DEVICE_GONE | SESSION_GONE:
+        raise error
+
+
+def within(bounds: range, value: int | None) -> int | None:
+    """Return the value, None where it cannot be real.
+
+    Drivers fill what they do not know with the highest values of the type (and DCGM-minded ones
+    with values just below the signed maximum).
+    """
+    return value if value is not None and value in bounds else None
