@@ -14,61 +14,22 @@ from exporter.config import Config
 from scaler.cluster.client import KubeClient
 from simulator.apiserver import running_apiserver
 from simulator.nodes import NodeSpec, running_nodes
-from simulator.scenario import serving_deployment
 from tests.running import run_program, running_scaler
+from tests.scaled import DEPLOYMENTS, LEASE, NAME, PATH, Scaled, deployment
 from tests.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from simulator.apiserver import ApiServer
-    from simulator.nodes import SimulatedNodes
-
-NAME = "fast-style-transfer-serving"
-DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
-PATH = f"{DEPLOYMENTS}/{NAME}"
-LEASE = "/apis/coordination.k8s.io/v1/namespaces/gpu-scaler/leases/gpu-scaler"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cluster:
-    """The embedded API with one node of 8 GPUs; `client` may do everything."""
+class Cluster(Scaled):
+    """The same on the embedded API, with one node of 8 GPUs."""
 
     api: ApiServer
-    client: KubeClient
-    nodes: SimulatedNodes
     kubeconfig: Path
-
-    async def replicas(self) -> int:
-        deployment = await self.client.get(PATH)
-        replicas: int = deployment["spec"]["replicas"]
-        return replicas
-
-    async def ready(self, count: int) -> None:
-        async def enough() -> bool:
-            status = (await self.client.get(PATH)).get("status", {})
-            return bool(status.get("readyReplicas", 0) == count)
-
-        await until(enough, what=f"{count} ready replicas")
-
-    async def annotate(self, **annotations: str | None) -> None:
-        named = {f"gpu-scaler/{key.replace('_', '-')}": v for key, v in annotations.items()}
-        await self.client.patch(PATH, {"metadata": {"annotations": named}})
-
-    async def events(self) -> list[dict[str, Any]]:
-        found = await self.client.list_("/api/v1/namespaces/default/events")
-        return [
-            event for event in found["items"] if event["source"].get("component") == "gpu-scaler"
-        ]
-
-    def load(self, percent: float) -> None:
-        """Hold every GPU of every serving pod at `percent`."""
-        held = [
-            self.nodes.devices_of("default", pod["metadata"]["name"])
-            for pod in self.nodes.pods()
-            if pod["metadata"]["namespace"] == "default"
-        ]
-        self.nodes.set_loads({uuid: percent for uuids in held for uuid in uuids})
 
 
 @asynccontextmanager
@@ -93,17 +54,6 @@ async def running_cluster(folder: Path):
 async def cluster(tmp_path):
     async with running_cluster(tmp_path) as running:
         yield running
-
-
-def deployment(*, replicas: int = 1, **annotations: str) -> dict[str, Any]:
-    body = serving_deployment()
-    body["spec"]["replicas"] = replicas
-    body["metadata"]["annotations"] |= {"gpu-scaler/ready-age": "0s"} | {
-        f"gpu-scaler/{key.replace('_', '-')}": value for key, value in annotations.items()
-    }
-    template = body["spec"]["template"]["metadata"]["annotations"]
-    template["simulator/startup-seconds"] = "0.1"
-    return body
 
 
 async def test_scales_out_on_load_and_says_so(cluster):

@@ -1,0 +1,80 @@
+"""A proxy between one scaler and the API server, to be there at a moment that no test could hit."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+from aiohttp import web
+
+from tests.serving import serving
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from tests.cluster.controlplane import ControlPlane
+
+PASSED_ON: Final = ("Authorization", "Accept", "Content-Type")
+
+
+class Between:
+    """Passes every request on to the API server and its answer back, as they come."""
+
+    def __init__(self, server: str, http: aiohttp.ClientSession) -> None:
+        self._server = server
+        self._http = http
+        self._before_scale: Callable[[], Awaitable[object]] | None = None
+        self._open: set[asyncio.Task[object]] = set()
+
+    def before_next_scale(self, act: Callable[[], Awaitable[object]]) -> None:
+        """Have `act` done when the next PATCH of a scale is here, before it is passed on."""
+        self._before_scale = act
+
+    def cut(self) -> None:
+        """Break off every answer under way, as a load balancer does that is restarted."""
+        for task in self._open:
+            task.cancel()
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Pass one request on."""
+        if self._before_scale and request.method == "PATCH" and request.path.endswith("/scale"):
+            act, self._before_scale = self._before_scale, None
+            await act()
+        task = asyncio.current_task()
+        assert task is not None
+        self._open.add(task)
+        try:
+            return await self._pass_on(request)
+        finally:
+            self._open.discard(task)
+
+    async def _pass_on(self, request: web.Request) -> web.StreamResponse:
+        async with self._http.request(
+            request.method,
+            self._server + request.raw_path,
+            data=await request.read(),
+            headers={name: request.headers[name] for name in PASSED_ON if name in request.headers},
+        ) as answer:
+            passed = web.StreamResponse(status=answer.status)
+            passed.content_type = answer.content_type
+            await passed.prepare(request)
+            async for chunk in answer.content.iter_any():
+                await passed.write(chunk)
+            return passed
+
+
+@asynccontextmanager
+async def running_between(plane: ControlPlane) -> AsyncIterator[tuple[Between, str]]:
+    """Run the proxy while the context lasts; yields it with the URL that leads through it."""
+    tls = ssl.create_default_context(cafile=plane.files.ca)
+    async with (
+        aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=tls, limit=0),
+            timeout=aiohttp.ClientTimeout(total=None),
+        ) as http,
+        serving((between := Between(plane.url, http)).handle) as url,
+    ):
+        yield between, url
