@@ -16,6 +16,7 @@ from scaler.cluster.client import ApiError
 from scaler.cluster.scale import Replaced, ReplicasChanged, scale_deployment
 from scaler.decision import decide
 from scaler.model import Decision, History, Outcome, ScalingPolicy
+from scaler.news import News, follow
 from scaler.policy import opted_in, parse_policy
 from scaler.sources.exporters import ReadingRequest
 
@@ -104,7 +105,7 @@ class Controller:
         self._metrics = metrics
         self._clock = clock
         self._histories: dict[str, History] = {}
-        self._announced: dict[str, tuple[str, str]] = {}
+        self._news: dict[str, News] = {}
         self._policies: dict[str, tuple[Mapping[str, str], _Policy]] = {}
         self._patches = asyncio.Semaphore(MAX_CONCURRENT_PATCHES)
         self.records: Mapping[ObjectRef, DecisionRecord] = {}
@@ -269,37 +270,24 @@ class Controller:
         )
 
     def _announce(self, deployment: DeploymentState, decision: Decision) -> None:
-        """Log and emit an event where the outcome is news; the same news is told once."""
+        """Log and emit an event where the decision is news."""
         self._metrics.decisions.labels(decision.outcome).inc()
-        if decision.outcome is Outcome.SCALED:
+        news, is_told = follow(self._news.pop(deployment.uid, None), decision)
+        if news is not None:
+            self._news[deployment.uid] = news
+        if not is_told:
+            return
+        scaled = decision.outcome is Outcome.SCALED
+        if scaled:
             up = decision.desired_replicas > decision.current_replicas
             self._metrics.rescales.labels("up" if up else "down").inc()
-            self._announced.pop(deployment.uid, None)
             log.info("Replicas changed", extra=_log_fields(decision))
-            self._events.record(
-                deployment.ref,
-                deployment.uid,
-                type_="Normal",
-                reason=decision.reason,
-                message=decision.message,
-            )
-            return
-        if decision.outcome in (Outcome.UNCHANGED, Outcome.PAUSED):
-            self._announced.pop(deployment.uid, None)
-            return
-        # Messages of a hold carry ages that change each loop; those of a wrong annotation do not.
-        detail = decision.message if decision.outcome is Outcome.REFUSED else ""
-        if decision.outcome is Outcome.DRY_RUN:
-            detail = str(decision.desired_replicas)
-        news = (decision.reason, detail)
-        if self._announced.get(deployment.uid) == news:
-            return
-        self._announced[deployment.uid] = news
-        log.warning("Nothing was scaled", extra=_log_fields(decision))
+        else:
+            log.warning("Nothing was scaled", extra=_log_fields(decision))
         self._events.record(
             deployment.ref,
             deployment.uid,
-            type_="Normal" if decision.outcome is Outcome.DRY_RUN else "Warning",
+            type_="Normal" if scaled or decision.outcome is Outcome.DRY_RUN else "Warning",
             reason=decision.reason,
             message=decision.message,
         )
@@ -322,14 +310,14 @@ class Controller:
     def _keep_only(self, uids: set[str]) -> None:
         for gone in self._histories.keys() - uids:
             del self._histories[gone]
-        for gone in self._announced.keys() - uids:
-            del self._announced[gone]
+        for gone in self._news.keys() - uids:
+            del self._news[gone]
         for gone in self._policies.keys() - uids:
             del self._policies[gone]
 
     def _forget(self) -> None:
         self._histories.clear()
-        self._announced.clear()
+        self._news.clear()
         self.records = {}
 
 
