@@ -145,6 +145,7 @@ class Controller:
             for deployment in self._state.deployments()
             if opted_in(deployment.annotations)
         ]
+        planned = self._stage("plan", started)
         readings = await self._source.read(
             [
                 ReadingRequest(
@@ -158,17 +159,25 @@ class Controller:
             ],
             self._state.exporter_endpoints(),
         )
+        read = self._stage("read", planned)
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._settle(plan, readings.get(plan.deployment.ref, {})))
                 for plan in plans
             ]
+        self._stage("settle", read)
         self._record([task.result() for task in tasks])
         self._observe_source()
         self._keep_only({plan.deployment.uid for plan in plans})
         self.last_loop_seconds = self._clock()
         self._metrics.last_loop.set_to_current_time()
         self._metrics.loop_duration.observe(self.last_loop_seconds - started)
+
+    def _stage(self, name: str, begun_seconds: float) -> float:
+        """Note how long a part of the loop took; return its end."""
+        now = self._clock()
+        self._metrics.stage_duration.labels(name).observe(now - begun_seconds)
+        return now
 
     def _policy_of(self, deployment: DeploymentState) -> _Policy:
         """Return what the annotations ask for; they are parsed when they change."""

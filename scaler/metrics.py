@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from scaler.model import Decision
 
+LOOP_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 DEPLOYMENT_LABELS = ("namespace", "deployment")
 
 
@@ -39,7 +40,15 @@ class ScalerMetrics:
         self.loop_duration = Histogram(
             "gpu_scaler_loop_duration_seconds",
             "Time from the start of a loop to its last action",
-            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+            buckets=LOOP_BUCKETS_SECONDS,
+            registry=self.registry,
+        )
+        self.stage_duration = Histogram(
+            "gpu_scaler_loop_stage_duration_seconds",
+            "Time that a part of the loop took: plan (annotations), read (values), settle (decide"
+            " and act)",
+            ["stage"],
+            buckets=LOOP_BUCKETS_SECONDS,
             registry=self.registry,
         )
         self.last_loop = Gauge(
