@@ -71,6 +71,7 @@ class _Parts:
         self.nvml = Nvml(
             binding,
             window_seconds=config.nvml_window_seconds,
+            collectors=config.collectors,
             on_error=lambda error: counters.nvml_errors.labels(error.function, error.code).inc(),
         )
         self.sampler = Sampler(

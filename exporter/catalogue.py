@@ -1,7 +1,7 @@
-"""Every metric family about GPUs: name, help, where the value comes from; pure.
+"""The base set's families, and how readings become families of any kind; pure.
 
-All are gauges. A value of None yields no series, so nothing is ever published in place of an
-unknown.
+The base set is all gauges; `exporter.families` has the extended ones. A value of None yields no
+series, so nothing is ever published in place of an unknown.
 """
 
 from __future__ import annotations
@@ -9,12 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
-from exporter.model import AllocateMode, Row, Snapshot
+from exporter.families import EXTENDED_FAMILIES
+from exporter.model import AllocateMode, MetricType, Row, Scope, Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
+
+    from exporter.model import Device, ExtendedFamily, Sample
 
 
 class LabelName(str):
@@ -117,7 +120,19 @@ FAMILIES: Final = (
 )
 
 
-def families(snapshot: Snapshot, *, node_name: str) -> Iterator[GaugeMetricFamily]:
+# The labels that stay with a device whoever holds it.
+_DEVICE_LABELS: Final = LABELS[:4]
+_NODE_LABEL: Final = LABELS[3]
+_OWN_LABELS: Final = {
+    family.name: tuple(
+        LabelName(name, place) for place, name in enumerate(family.labels, len(LABELS))
+    )
+    for family in EXTENDED_FAMILIES
+}
+_SUFFIXES: Final = {MetricType.GAUGE: "", MetricType.COUNTER: "_total", MetricType.INFO: "_info"}
+
+
+def families(snapshot: Snapshot, *, node_name: str) -> Iterator[Metric]:
     """Yield the families of one snapshot; those without any series are left out."""
     count = GaugeMetricFamily(
         "nvidia_gpu_num_devices",
@@ -135,15 +150,47 @@ def families(snapshot: Snapshot, *, node_name: str) -> Iterator[GaugeMetricFamil
                 metric.add_sample(family.name, labels, value)
         if metric.samples:
             yield metric
+    yield from _extended(snapshot, labelled, node_name)
+
+
+def _extended(
+    snapshot: Snapshot, labelled: list[tuple[Row, dict[str, str]]], node_name: str
+) -> Iterator[Metric]:
+    metrics = {family.name: _empty(family) for family in EXTENDED_FAMILIES}
+
+    def add(sample: Sample, labels: Mapping[str, str]) -> None:
+        name = sample.family.name
+        own = zip(_OWN_LABELS[name], sample.labels, strict=True)
+        metrics[name].add_sample(name, {**labels, **dict(own)}, sample.value)
+
+    for sample in snapshot.readings.node:
+        add(sample, {_NODE_LABEL: node_name})
+    for reading in snapshot.readings.devices:
+        for sample in reading.extended:
+            if sample.family.scope is Scope.DEVICE:
+                labels = _device_values(reading.device, node_name)
+                add(sample, dict(zip(_DEVICE_LABELS, labels, strict=True)))
+    for row, row_labels in labelled:
+        for sample in row.reading.extended:
+            if sample.family.scope is Scope.HOLDER:
+                add(sample, row_labels)
+    yield from (metric for metric in metrics.values() if metric.samples)
+
+
+def _empty(family: ExtendedFamily) -> Metric:
+    name = family.name.removesuffix(_SUFFIXES[family.type])
+    return Metric(name, family.help, family.type.value)
+
+
+def _device_values(device: Device, node_name: str) -> tuple[str, str, str, str]:
+    minor_number = "" if device.minor_number is None else str(device.minor_number)
+    return minor_number, device.uuid, device.name, node_name
 
 
 def _labels(row: Row, node_name: str) -> dict[str, str]:
-    device, container = row.reading.device, row.container
+    container = row.container
     values = (
-        "" if device.minor_number is None else str(device.minor_number),
-        device.uuid,
-        device.name,
-        node_name,
+        *_device_values(row.reading.device, node_name),
         container.namespace_name if container else "",
         container.pod_name if container else "",
         container.container_name if container else "",

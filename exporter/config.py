@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from exporter.model import Collector
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -22,6 +24,7 @@ MAX_INTERVAL_SECONDS: Final = 60.0
 MAX_WINDOW_SECONDS: Final = 300.0
 # A short interval must not make a single slow cycle empty the exposition.
 MIN_MAX_AGE_SECONDS: Final = 10.0
+ALL_COLLECTORS: Final = "all"
 
 
 class ConfigError(Exception):
@@ -36,7 +39,8 @@ class ConfigError(Exception):
 class Config:
     """Everything that can be set. An empty `listen_host` means all interfaces, port 0 any free one.
 
-    An empty `pod_resources_socket` switches pod labels off.
+    An empty `pod_resources_socket` switches pod labels off. `collectors` are the extended families
+    beside the base set.
     """
 
     listen_host: str = ""
@@ -48,6 +52,7 @@ class Config:
     nvml_interval_seconds: float = 2.0
     nvml_window_seconds: float = 10.0
     nvml_required: bool = False
+    collectors: frozenset[Collector] = frozenset()
     log_level: str = "info"
     log_format: str = "logfmt"
     once: bool = False
@@ -79,6 +84,12 @@ _VALUE_FLAGS: Final = {
     ),
     "nvml.interval": ("2s", "Time between two readings of the GPUs, 100ms to 1m."),
     "nvml.window": ("10s", "Time over which the duty cycle is averaged, up to 5m."),
+    "collectors": (
+        "",
+        "Groups of further families, separated by commas, beside the base set, which is always on: "
+        f"{ALL_COLLECTORS}, or some of {', '.join(Collector)}. Default: none.",
+    ),
+    "no-collectors": ("", "Groups to leave out of those, separated by commas."),
 }
 _SWITCHES: Final = {
     "nvml.required": "Exit with status 1, instead of retrying, when NVML cannot be used.",
@@ -177,6 +188,7 @@ class _Reader:
                 "nvml.window", MIN_INTERVAL_SECONDS, MAX_WINDOW_SECONDS
             ),
             nvml_required=self._switch("nvml.required"),
+            collectors=self._collectors("collectors") - self._collectors("no-collectors"),
             log_level=self._choice("log.level", LOG_LEVELS),
             log_format=self._choice("log.format", LOG_FORMATS),
             once=self._switch("once"),
@@ -195,6 +207,12 @@ class _Reader:
         if value not in allowed:
             self._problem(flag, f"{value!r} is not one of {', '.join(allowed)}")
         return value
+
+    def _collectors(self, flag: str) -> frozenset[Collector]:
+        names = {name.strip() for name in self._text(flag).split(",")} - {""}
+        for name in sorted(names - {*Collector, ALL_COLLECTORS}):
+            self._problem(flag, f"{name!r} is not one of {ALL_COLLECTORS}, {', '.join(Collector)}")
+        return frozenset(one for one in Collector if one in names or ALL_COLLECTORS in names)
 
     def _switch(self, flag: str) -> bool:
         value = self._text(flag).lower()

@@ -6,6 +6,70 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
+class Collector(StrEnum):
+    """A group of extended families, as `--collectors` spells it."""
+
+    INFO = "info"
+    HEALTH = "health"
+    CLOCKS = "clocks"
+    THROTTLE = "throttle"
+    POWER = "power"
+    PERFORMANCE_STATE = "performance-state"
+    MEMORY_BANDWIDTH = "memory-bandwidth"
+    VIDEO = "video"
+    PCIE = "pcie"
+    NVLINK = "nvlink"
+    ECC = "ecc"
+    XID = "xid"
+
+
+class MetricType(StrEnum):
+    """The type of a family, as the exposition formats spell it."""
+
+    GAUGE = "gauge"
+    COUNTER = "counter"
+    INFO = "info"
+
+
+class Scope(StrEnum):
+    """What one series stands for: a device as one holder sees it, a device, or the node."""
+
+    HOLDER = "holder"
+    DEVICE = "device"
+    NODE = "node"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtendedFamily:
+    """One extended family; `source` is the NVML function behind it.
+
+    `name` is what a series is called, with the `_total` of a counter and the `_info` of an info
+    family; `labels` are those beside the ones that `scope` gives.
+    """
+
+    name: str
+    type: MetricType
+    unit: str
+    help: str
+    collector: Collector
+    source: str
+    labels: tuple[str, ...] = ()
+    scope: Scope = Scope.HOLDER
+
+    def sample(self, value: float, *labels: str) -> Sample:
+        """Return one value of this family, with the values of its own labels."""
+        return Sample(family=self, value=value, labels=labels)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One value of an extended family; what is not known has no sample."""
+
+    family: ExtendedFamily
+    value: float
+    labels: tuple[str, ...]
+
+
 class AllocateMode(StrEnum):
     """How a device is held, as the label `allocate_mode` spells it."""
 
@@ -47,6 +111,7 @@ class DeviceReading:
     power_usage_milliwatts: int | None = None
     temperature_celsius: int | None = None
     fan_speed_percent: int | None = None
+    extended: tuple[Sample, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,13 +120,15 @@ class Readings:
 
     `taken_at_seconds` is the monotonic clock at the START of the cycle, so that the age never
     flatters. `device_count` is the number of GPUs that the driver shows, lost ones included;
-    `unreadable_count` of them have no reading here.
+    `unreadable_count` of them cannot be read and have at most extended samples here. `node` are the
+    samples that belong to no device.
     """
 
     taken_at_seconds: float
     device_count: int
     unreadable_count: int
     devices: tuple[DeviceReading, ...]
+    node: tuple[Sample, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)

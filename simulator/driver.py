@@ -15,6 +15,8 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from simulator.boards import BOARDS, Board
+from simulator.events import Events
 from simulator.faults import Faults
 
 if TYPE_CHECKING:
@@ -187,6 +189,7 @@ class SimulatedGpu(SimulatedDevice):
             self.model.memory_total_bytes,
         )
         self.index = index
+        self.board = Board(BOARDS[spec.model])
         self.minor_number = index if spec.minor_number is None else spec.minor_number
         self.mig_enabled = spec.mig_profiles is not None
         self.mig_devices = tuple(
@@ -232,6 +235,7 @@ class SimulatedDriver:
         self.driver_version = driver_version
         self.clock = clock
         self.faults = Faults()
+        self.events = Events()
         specs = [GpuSpec(model=gpu) if isinstance(gpu, str) else gpu for gpu in gpus]
         self.gpus = tuple(SimulatedGpu(spec, index, seed) for index, spec in enumerate(specs))
         self._by_uuid: dict[str, SimulatedGpu | SimulatedMigDevice] = {}
@@ -311,6 +315,22 @@ class SimulatedDriver:
         if not gpu.model.has_fan:
             return None
         return round(30 + 0.5 * self._busy(gpu, _TEMPERATURE_SECONDS))
+
+    def is_busy(self, gpu: SimulatedGpu) -> bool:
+        """Whether the GPU has worked at all in the last second."""
+        return self._busy(gpu, _POWER_SECONDS) > 0
+
+    def busy_seconds(self, gpu: SimulatedGpu) -> tuple[float, float]:
+        """Return for how long the GPU has been there, and how much of that at full load."""
+        now = self.clock()
+        with self._lock:
+            return gpu.board.busy.until(now, gpu.busy_percent)
+
+    def report_xid(self, key: int | str, xid: int, *, times: int = 1) -> None:
+        """Report an Xid error of this GPU to those who registered for its events."""
+        uuid_of_gpu = self.device(key).uuid
+        for _ in range(times):
+            self.events.report(uuid_of_gpu, xid)
 
     def _busy(self, gpu: SimulatedGpu, seconds: float) -> float:
         now = self.clock()

@@ -6,23 +6,34 @@ of its caller and returns nothing, or raises `NvmlReturn`.
 
 from __future__ import annotations
 
-import ctypes
-from ctypes import POINTER, c_char_p, c_uint, c_ulonglong, c_void_p
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from ctypes import c_char_p, c_uint, c_ulonglong, c_void_p
+from typing import Any, Final
 
 from simulator.driver import (
     MIB,
     SAMPLE_BUFFER_LENGTH,
     SimulatedDriver,
-    SimulatedGpu,
     SimulatedMigDevice,
+)
+from simulator.nvml_registry import (
+    UINT_P,
+    Device,
+    board,
+    check_faults,
+    handle_of,
+    mig_device,
+    number,
+    put_handle,
+    put_text,
+    symbol,
+    without_mig,
 )
 from simulator.nvml_types import (
     ARGUMENT_VERSION_MISMATCH,
     GPU_UTILIZATION_SAMPLES,
     INSUFFICIENT_SIZE,
     INVALID_ARGUMENT,
+    MEMORY_UTILIZATION_SAMPLES,
     MEMORY_V2,
     NO_INSTANCE,
     NOT_AVAILABLE,
@@ -41,209 +52,99 @@ from simulator.nvml_types import (
     Utilization,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-Device = SimulatedGpu | SimulatedMigDevice
-Implementation = Any  # each function has its own C arguments
-
 _RESERVED_BYTES: Final = 256 * MIB
 _MAX_MIG_DEVICES: Final = 7
-_HANDLE_STRIDE: Final = 0x100
-
-_uint_p = POINTER(c_uint)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Symbol:
-    """A C function; one of a device takes a handle first and is given the device in its place."""
-
-    implementation: Implementation
-    argtypes: tuple[Any, ...]
-    of_device: bool
-
-
-SYMBOLS: Final[dict[str, Symbol]] = {}
-
-
-def _symbol(
-    name: str, *argtypes: Any, of_device: bool = True
-) -> Callable[[Implementation], Implementation]:
-    def register(function: Implementation) -> Implementation:
-        types = (c_void_p, *argtypes) if of_device else argtypes
-        SYMBOLS[name] = Symbol(implementation=function, argtypes=types, of_device=of_device)
-        return function
-
-    return register
-
-
-def handle_of(device: Device) -> int:
-    """Return the opaque pointer that stands for the device."""
-    if isinstance(device, SimulatedMigDevice):
-        return handle_of(device.gpu) + device.slot + 1
-    return (device.index + 1) * _HANDLE_STRIDE
-
-
-def device_of(driver: SimulatedDriver, handle: int | None) -> Device:
-    """Return the device of a handle; raise NvmlReturn(INVALID_ARGUMENT) for any other pointer."""
-    index, slot = divmod(handle or 0, _HANDLE_STRIDE)
-    if not 0 < index <= len(driver.gpus):
-        raise NvmlReturn(INVALID_ARGUMENT)
-    gpu = driver.gpus[index - 1]
-    if not slot:
-        return gpu
-    device = gpu.mig_devices[slot - 1] if slot <= len(gpu.mig_devices) else None
-    if device is None:
-        raise NvmlReturn(INVALID_ARGUMENT)
-    return device
-
-
-def check_faults(driver: SimulatedDriver, function: str, device: Device | None) -> None:
-    """Leave with the error set for this function and device; a MIG device has its GPU's too."""
-    uuids: tuple[str, ...] = () if device is None else (device.uuid,)
-    if isinstance(device, SimulatedMigDevice):
-        uuids = (device.uuid, device.gpu.uuid)
-    code = driver.faults.code(function, *uuids)
-    if code is not None:
-        raise NvmlReturn(code)
-
-
-def _board(device: Device) -> SimulatedGpu:
-    """Refuse a MIG handle where NVML knows only the whole board's reading."""
-    if isinstance(device, SimulatedMigDevice):
-        raise NvmlReturn(NOT_SUPPORTED)
-    return device
-
-
-def _without_mig(device: Device) -> SimulatedGpu:
-    """Refuse where MIG is on: NVML has no utilization of such a GPU or of its instances."""
-    gpu = _board(device)
-    if gpu.mig_enabled:
-        raise NvmlReturn(NOT_SUPPORTED)
-    return gpu
-
-
-def _mig_device(device: Device) -> SimulatedMigDevice:
-    if isinstance(device, SimulatedGpu):
-        raise NvmlReturn(INVALID_ARGUMENT)
-    return device
-
-
-def _put_text(text: str, buffer: int, length: int) -> None:
-    data = text.encode() + b"\0"
-    if len(data) > length:
-        raise NvmlReturn(INSUFFICIENT_SIZE)
-    ctypes.memmove(buffer, data, len(data))
-
-
-def _put_handle(out: int, handle: int) -> None:
-    c_void_p.from_address(out).value = handle
-
-
-@_symbol("nvmlSystemGetDriverVersion", c_void_p, c_uint, of_device=False)
+@symbol("nvmlSystemGetDriverVersion", c_void_p, c_uint, of_device=False)
 def _driver_version(driver: SimulatedDriver, buffer: int, length: int) -> None:
-    _put_text(driver.driver_version, buffer, length)
+    put_text(driver.driver_version, buffer, length)
 
 
-@_symbol("nvmlDeviceGetCount_v2", _uint_p, of_device=False)
+@symbol("nvmlDeviceGetCount_v2", UINT_P, of_device=False)
 def _count(driver: SimulatedDriver, out: Any) -> None:
     out[0] = len(driver.gpus)
 
 
-@_symbol("nvmlDeviceGetHandleByIndex_v2", c_uint, c_void_p, of_device=False)
+@symbol("nvmlDeviceGetHandleByIndex_v2", c_uint, c_void_p, of_device=False)
 def _handle_by_index(driver: SimulatedDriver, index: int, out: int) -> None:
     if index >= len(driver.gpus):
         raise NvmlReturn(INVALID_ARGUMENT)
     check_faults(driver, "nvmlDeviceGetHandleByIndex_v2", driver.gpus[index])
-    _put_handle(out, handle_of(driver.gpus[index]))
+    put_handle(out, handle_of(driver.gpus[index]))
 
 
-@_symbol("nvmlDeviceGetHandleByUUID", c_char_p, c_void_p, of_device=False)
+@symbol("nvmlDeviceGetHandleByUUID", c_char_p, c_void_p, of_device=False)
 def _handle_by_uuid(driver: SimulatedDriver, uuid: bytes, out: int) -> None:
     try:
         device = driver.device(uuid.decode())
     except KeyError:
         raise NvmlReturn(NOT_FOUND) from None
     check_faults(driver, "nvmlDeviceGetHandleByUUID", device)
-    _put_handle(out, handle_of(device))
+    put_handle(out, handle_of(device))
 
 
-@_symbol("nvmlDeviceGetUUID", c_void_p, c_uint)
+@symbol("nvmlDeviceGetUUID", c_void_p, c_uint)
 def _uuid(_driver: SimulatedDriver, device: Device, buffer: int, length: int) -> None:
-    _put_text(device.uuid, buffer, length)
+    put_text(device.uuid, buffer, length)
 
 
-@_symbol("nvmlDeviceGetName", c_void_p, c_uint)
+@symbol("nvmlDeviceGetName", c_void_p, c_uint)
 def _name(_driver: SimulatedDriver, device: Device, buffer: int, length: int) -> None:
-    _put_text(device.name, buffer, length)
+    put_text(device.name, buffer, length)
 
 
-def _number(name: str, *before: Any) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """Register a function of a device that yields one unsigned int."""
-
-    def register(read: Callable[..., int]) -> Callable[..., int]:
-        @_symbol(name, *before, _uint_p)
-        def _answer(driver: SimulatedDriver, device: Device, *arguments: Any) -> None:
-            *given, out = arguments
-            value = read(driver, device, *given)
-            out[0] = driver.faults.answered(name, device.uuid, value)
-
-        return read
-
-    return register
-
-
-@_number("nvmlDeviceGetMinorNumber")
+@number("nvmlDeviceGetMinorNumber")
 def _minor_number(_driver: SimulatedDriver, device: Device) -> int:
-    return _board(device).minor_number
+    return board(device).minor_number
 
 
-@_number("nvmlDeviceGetIndex")
+@number("nvmlDeviceGetIndex")
 def _index(_driver: SimulatedDriver, device: Device) -> int:
     return device.slot if isinstance(device, SimulatedMigDevice) else device.index
 
 
-@_number("nvmlDeviceGetPowerUsage")
+@number("nvmlDeviceGetPowerUsage")
 def _power(driver: SimulatedDriver, device: Device) -> int:
-    return driver.power_milliwatts(_board(device))
+    return driver.power_milliwatts(board(device))
 
 
-@_number("nvmlDeviceGetTemperature", c_uint)
+@number("nvmlDeviceGetTemperature", c_uint)
 def _temperature(driver: SimulatedDriver, device: Device, sensor: int) -> int:
     if sensor != 0:
         raise NvmlReturn(INVALID_ARGUMENT)
-    return driver.temperature_celsius(_board(device))
+    return driver.temperature_celsius(board(device))
 
 
-@_number("nvmlDeviceGetFanSpeed")
+@number("nvmlDeviceGetFanSpeed")
 def _fan_speed(driver: SimulatedDriver, device: Device) -> int:
-    percent = driver.fan_percent(_board(device))
+    percent = driver.fan_percent(board(device))
     if percent is None:
         raise NvmlReturn(NOT_SUPPORTED)
     return percent
 
 
-@_number("nvmlDeviceGetMaxMigDeviceCount")
+@number("nvmlDeviceGetMaxMigDeviceCount")
 def _max_mig_device_count(_driver: SimulatedDriver, device: Device) -> int:
-    return _MAX_MIG_DEVICES if _board(device).model.has_mig else 0
+    return _MAX_MIG_DEVICES if board(device).model.has_mig else 0
 
 
-@_number("nvmlDeviceGetGpuInstanceId")
+@number("nvmlDeviceGetGpuInstanceId")
 def _gpu_instance_id(_driver: SimulatedDriver, device: Device) -> int:
-    return _mig_device(device).gpu_instance_id
+    return mig_device(device).gpu_instance_id
 
 
-@_number("nvmlDeviceGetComputeInstanceId")
+@number("nvmlDeviceGetComputeInstanceId")
 def _compute_instance_id(_driver: SimulatedDriver, device: Device) -> int:
-    return _mig_device(device).compute_instance_id
+    return mig_device(device).compute_instance_id
 
 
-@_number("nvmlDeviceIsMigDeviceHandle")
+@number("nvmlDeviceIsMigDeviceHandle")
 def _is_mig_device_handle(_driver: SimulatedDriver, device: Device) -> int:
     return int(isinstance(device, SimulatedMigDevice))
 
 
-@_symbol("nvmlDeviceGetTemperatureV", c_void_p)
+@symbol("nvmlDeviceGetTemperatureV", c_void_p)
 def _temperature_v(driver: SimulatedDriver, device: Device, out: int) -> None:
     answer = Temperature.from_address(out)
     if answer.version != TEMPERATURE_V1:
@@ -252,7 +153,7 @@ def _temperature_v(driver: SimulatedDriver, device: Device, out: int) -> None:
     answer.temperature = driver.faults.answered("nvmlDeviceGetTemperatureV", device.uuid, value)
 
 
-@_symbol("nvmlDeviceGetMemoryInfo", c_void_p)
+@symbol("nvmlDeviceGetMemoryInfo", c_void_p)
 def _memory(_driver: SimulatedDriver, device: Device, out: int) -> None:
     used = device.memory_used_bytes()
     answer = Memory.from_address(out)
@@ -262,7 +163,7 @@ def _memory(_driver: SimulatedDriver, device: Device, out: int) -> None:
     answer.free = NOT_AVAILABLE if used is None else max(answer.total - answer.used, 0)
 
 
-@_symbol("nvmlDeviceGetMemoryInfo_v2", c_void_p)
+@symbol("nvmlDeviceGetMemoryInfo_v2", c_void_p)
 def _memory_v2(_driver: SimulatedDriver, device: Device, out: int) -> None:
     used = device.memory_used_bytes()
     answer = MemoryV2.from_address(out)
@@ -274,15 +175,15 @@ def _memory_v2(_driver: SimulatedDriver, device: Device, out: int) -> None:
     answer.free = NOT_AVAILABLE if used is None else max(answer.total - used - _RESERVED_BYTES, 0)
 
 
-@_symbol("nvmlDeviceGetUtilizationRates", c_void_p)
+@symbol("nvmlDeviceGetUtilizationRates", c_void_p)
 def _utilization(driver: SimulatedDriver, device: Device, out: int) -> None:
-    percent = driver.utilization_percent(_without_mig(device).uuid)
+    percent = driver.utilization_percent(without_mig(device).uuid)
     percent = driver.faults.answered("nvmlDeviceGetUtilizationRates", device.uuid, percent)
     answer = Utilization.from_address(out)
     answer.gpu, answer.memory = percent, percent // 2
 
 
-@_symbol("nvmlDeviceGetSamples", c_uint, c_ulonglong, _uint_p, _uint_p, c_void_p)
+@symbol("nvmlDeviceGetSamples", c_uint, c_ulonglong, UINT_P, UINT_P, c_void_p)
 def _samples(
     driver: SimulatedDriver,
     device: Device,
@@ -292,9 +193,9 @@ def _samples(
     count: Any,
     out: int | None,
 ) -> None:
-    if kind != GPU_UTILIZATION_SAMPLES:
+    if kind not in {GPU_UTILIZATION_SAMPLES, MEMORY_UTILIZATION_SAMPLES}:
         raise NvmlReturn(NOT_SUPPORTED)
-    gpu = _without_mig(device)
+    gpu = without_mig(device)
     value_type[0] = VALUE_TYPE_UNSIGNED_INT
     if out is None:
         count[0] = SAMPLE_BUFFER_LENGTH
@@ -305,21 +206,22 @@ def _samples(
     answers = (Sample * len(samples)).from_address(out)
     for answer, (timestamp, percent) in zip(answers, samples, strict=True):
         answer.timestamp = timestamp
-        answer.value = driver.faults.answered("nvmlDeviceGetSamples", gpu.uuid, percent)
+        value = percent // 2 if kind == MEMORY_UTILIZATION_SAMPLES else percent
+        answer.value = driver.faults.answered("nvmlDeviceGetSamples", gpu.uuid, value)
     count[0] = len(samples)
 
 
-@_symbol("nvmlDeviceGetMigMode", _uint_p, _uint_p)
+@symbol("nvmlDeviceGetMigMode", UINT_P, UINT_P)
 def _mig_mode(_driver: SimulatedDriver, device: Device, current: Any, pending: Any) -> None:
-    gpu = _board(device)
+    gpu = board(device)
     if not gpu.model.has_mig:
         raise NvmlReturn(NOT_SUPPORTED)
     current[0] = pending[0] = int(gpu.mig_enabled)
 
 
-@_symbol("nvmlDeviceGetMigDeviceHandleByIndex", c_uint, c_void_p)
+@symbol("nvmlDeviceGetMigDeviceHandleByIndex", c_uint, c_void_p)
 def _mig_handle_by_index(_driver: SimulatedDriver, device: Device, slot: int, out: int) -> None:
-    gpu = _board(device)
+    gpu = board(device)
     if not gpu.mig_enabled:
         raise NvmlReturn(NOT_SUPPORTED)
     if slot >= _MAX_MIG_DEVICES:
@@ -327,15 +229,15 @@ def _mig_handle_by_index(_driver: SimulatedDriver, device: Device, slot: int, ou
     mig = gpu.mig_devices[slot] if slot < len(gpu.mig_devices) else None
     if mig is None:
         raise NvmlReturn(NOT_FOUND)
-    _put_handle(out, handle_of(mig))
+    put_handle(out, handle_of(mig))
 
 
-@_symbol("nvmlDeviceGetDeviceHandleFromMigDeviceHandle", c_void_p)
+@symbol("nvmlDeviceGetDeviceHandleFromMigDeviceHandle", c_void_p)
 def _handle_of_parent(_driver: SimulatedDriver, device: Device, out: int) -> None:
-    _put_handle(out, handle_of(_mig_device(device).gpu))
+    put_handle(out, handle_of(mig_device(device).gpu))
 
 
-@_symbol("nvmlDeviceGetAttributes_v2", c_void_p)
+@symbol("nvmlDeviceGetAttributes_v2", c_void_p)
 def _attributes(_driver: SimulatedDriver, device: Device, out: int) -> None:
     mig = device if isinstance(device, SimulatedMigDevice) else None
     if mig is None:
@@ -347,7 +249,7 @@ def _attributes(_driver: SimulatedDriver, device: Device, out: int) -> None:
     answer.memory_mb = mig.memory_total_bytes // MIB
 
 
-@_symbol("nvmlDeviceGetComputeRunningProcesses_v3", _uint_p, c_void_p)
+@symbol("nvmlDeviceGetComputeRunningProcesses_v3", UINT_P, c_void_p)
 def _processes(_driver: SimulatedDriver, device: Device, count: Any, out: int | None) -> None:
     processes = device.processes
     room, count[0] = count[0], len(processes)
@@ -365,11 +267,11 @@ def _processes(_driver: SimulatedDriver, device: Device, count: Any, out: int | 
         answer.compute_instance = mig.compute_instance_id if mig else NO_INSTANCE
 
 
-@_symbol("nvmlDeviceGetProcessUtilization", c_void_p, _uint_p, c_ulonglong)
+@symbol("nvmlDeviceGetProcessUtilization", c_void_p, UINT_P, c_ulonglong)
 def _process_utilization(
     driver: SimulatedDriver, device: Device, out: int | None, count: Any, last_seen: int
 ) -> None:
-    gpu = _without_mig(device)
+    gpu = without_mig(device)
     newest = driver.samples(gpu.uuid)[-1][0]
     busy = [process for process in gpu.processes if process.sm_percent and newest > last_seen]
     if not busy:

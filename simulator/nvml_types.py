@@ -16,11 +16,16 @@ NOT_SUPPORTED: Final = 3
 NOT_FOUND: Final = 6
 INSUFFICIENT_SIZE: Final = 7
 DRIVER_NOT_LOADED: Final = 9
+TIMEOUT: Final = 10
+GPU_IS_LOST: Final = 15
 ARGUMENT_VERSION_MISMATCH: Final = 25
 UNKNOWN: Final = 999
 
 GPU_UTILIZATION_SAMPLES: Final = 1
+MEMORY_UTILIZATION_SAMPLES: Final = 2
 VALUE_TYPE_UNSIGNED_INT: Final = 1
+VALUE_TYPE_UNSIGNED_LONG_LONG: Final = 3
+EVENT_XID_CRITICAL_ERROR: Final = 8
 MEMORY_V2: Final = 0x02000028
 TEMPERATURE_V1: Final = 0x0100000C
 NOT_AVAILABLE: Final = 2**64 - 1
@@ -100,3 +105,41 @@ class Utilization(ctypes.Structure):
     """nvmlUtilization_t, in percent."""
 
     _fields_ = [("gpu", c_uint), ("memory", c_uint)]
+
+
+class PciInfo(ctypes.Structure):
+    """nvmlPciInfo_t of the third version."""
+
+    _fields_ = [
+        ("bus_id_legacy", ctypes.c_char * 16),
+        *((name, c_uint) for name in ("domain", "bus", "device")),
+        *((name, c_uint) for name in ("device_id", "subsystem_id")),
+        ("bus_id", ctypes.c_char * 32),
+    ]
+
+
+class FieldValue(ctypes.Structure):
+    """nvmlFieldValue_t."""
+
+    # The value is a union of 8 bytes; smaller members lie at its start.
+    _fields_ = [
+        ("field", c_uint),
+        ("scope", c_uint),
+        ("timestamp", ctypes.c_longlong),
+        ("latency", ctypes.c_longlong),
+        ("value_type", c_int),
+        ("result", c_int),
+        ("value", c_ulonglong),
+    ]
+
+
+class EventData(ctypes.Structure):
+    """nvmlEventData_t."""
+
+    _fields_ = [
+        ("device", ctypes.c_void_p),
+        ("type", c_ulonglong),
+        ("data", c_ulonglong),
+        ("gpu_instance", c_uint),
+        ("compute_instance", c_uint),
+    ]

@@ -1,7 +1,8 @@
 """The only package that calls nvidia-ml-py: devices in, readings out.
 
-`session` opens NVML and finds the devices, `base` reads the base set, `dutycycle` averages shares
-of time; `calls` is what all of them call NVML through.
+`session` opens NVML and finds the devices, `base` reads the base set, `extended` the collectors
+that are on (`board`, `links` and `ecc` ask, `xid` waits for events). `dutycycle` averages shares of
+time, `gpu` remembers what need not be asked again, and all call NVML through `calls`.
 """
 
 from exporter.nvml.calls import NvmlError, RunningCall

@@ -36,6 +36,7 @@ class BaseReadings:
     def begin_session(self) -> None:
         """Ask a newly opened NVML anew for what the last one did not have."""
         self._memory_v2 = True
+        self._duty_cycles.begin_session()
 
     def keep(self, uuids: Collection[str]) -> None:
         """Forget the history of all other devices."""

@@ -17,6 +17,9 @@ DEVICE_GONE: Final = frozenset({"GPU_IS_LOST", "GPU_NOT_FOUND"})
 # Nothing can be read until NVML is initialised anew.
 SESSION_GONE: Final = frozenset({"UNINITIALIZED", "DRIVER_NOT_LOADED", "LIB_RM_VERSION_MISMATCH"})
 
+# The members of the union nvmlValue_t, by nvmlValueType_t.
+_VALUE_FIELDS: Final = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
+
 
 class NvmlError(Exception):
     """An NVML function answered with an error; `code` is its name, such as GPU_IS_LOST."""
@@ -49,7 +52,7 @@ class Calls:
             value: name.removeprefix("NVML_ERROR_")
             for name, value in vars(binding).items()
             if name.startswith("NVML_ERROR_")
-        }
+        } | {binding.NVML_SUCCESS: "SUCCESS"}
 
     def call(self, function: str, *arguments: Any, expected: frozenset[str] = frozenset()) -> Any:
         """Call one function; raises NvmlError."""
@@ -93,3 +96,11 @@ def within(bounds: range, value: int | None) -> int | None:
     with values just below the signed maximum).
     """
     return value if value is not None and value in bounds else None
+
+
+def number_in(union: Any, value_type: int) -> float | None:
+    """Return the number in an nvmlValue_t, None for a type that this binding cannot decode."""
+    if not 0 <= value_type < len(_VALUE_FIELDS):
+        return None
+    number: float = getattr(union, _VALUE_FIELDS[value_type])
+    return number

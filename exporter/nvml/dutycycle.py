@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from exporter.nvml.calls import ABSENT, NvmlError, raise_if_gone
+from exporter.nvml.calls import ABSENT, NvmlError, number_in, raise_if_gone
 from exporter.window import DutyCycleWindow
 
 if TYPE_CHECKING:
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from exporter.nvml.calls import Calls
 
-_VALUE_FIELDS: Final = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
 # A buffer without a new sample for this long (or the window, if longer) is not trusted any more.
 _BUFFER_STALLED_SECONDS: Final = 5.0
 
@@ -50,6 +49,14 @@ class DutyCycles:
         self._meter = meter
         self._window_seconds = window_seconds
         self._histories: dict[str, _History] = {}
+        # The devices that have no such samples, and no such rates.
+        self._without_samples: set[str] = set()
+        self._without_rates: set[str] = set()
+
+    def begin_session(self) -> None:
+        """Ask a newly opened NVML anew for what the last one did not have."""
+        self._without_samples.clear()
+        self._without_rates.clear()
 
     def keep(self, uuids: Collection[str]) -> None:
         """Forget all other devices."""
@@ -59,6 +66,8 @@ class DutyCycles:
         """Return the mean over the window, 0 to 100; raises NvmlError if the device is gone."""
         calls = self._calls
         history = self._histories.setdefault(uuid, _History(self._window_seconds))
+        if uuid in self._without_samples:
+            return self._instantaneous(uuid, handle, history)
         try:
             value_type, samples = calls.call(
                 "nvmlDeviceGetSamples",
@@ -70,21 +79,22 @@ class DutyCycles:
         except NvmlError as error:
             raise_if_gone(error)
             if error.code in ABSENT:
-                return self._instantaneous(handle, history)
+                self._without_samples.add(uuid)
+                return self._instantaneous(uuid, handle, history)
             if error.code != "NOT_FOUND":
                 return None
             value_type, samples = 0, []
-        if value_type >= len(_VALUE_FIELDS):
-            samples = []  # a type that this binding cannot decode
+        percents = [
+            (sample.timeStamp, percent)
+            for sample in samples
+            if (percent := number_in(sample.sampleValue, value_type)) is not None
+        ]
         now = time.monotonic()
-        newest = max((sample.timeStamp for sample in samples), default=0)
+        newest = max((stamp for stamp, _ in percents), default=0)
         if newest and newest != history.newest_microseconds:
             if newest < history.newest_microseconds:
                 history.samples.clear()  # the host's clock was set back
-            field = _VALUE_FIELDS[value_type]
-            history.samples.add(
-                (sample.timeStamp / 1e6, getattr(sample.sampleValue, field)) for sample in samples
-            )
+            history.samples.add((stamp / 1e6, percent) for stamp, percent in percents)
             history.cursor_microseconds = history.newest_microseconds = newest
             history.progress_seconds = now
             history.instants.clear()
@@ -94,12 +104,20 @@ class DutyCycles:
             history.cursor_microseconds = 0
             history.samples.clear()
         mean = history.samples.mean_percent()
-        return self._instantaneous(handle, history) if mean is None else mean
+        return self._instantaneous(uuid, handle, history) if mean is None else mean
 
-    def _instantaneous(self, handle: Any, history: _History) -> float | None:
-        rates = self._calls.optional("nvmlDeviceGetUtilizationRates", handle)
-        rate = None if rates is None else getattr(rates, self._meter.rate)
-        if rate is None or not 0 <= rate <= 100:
+    def _instantaneous(self, uuid: str, handle: Any, history: _History) -> float | None:
+        if uuid in self._without_rates:
+            return None
+        try:
+            rates = self._calls.call("nvmlDeviceGetUtilizationRates", handle)
+        except NvmlError as error:
+            raise_if_gone(error)
+            if error.code in ABSENT:
+                self._without_rates.add(uuid)
+            return None
+        rate = getattr(rates, self._meter.rate)
+        if not 0 <= rate <= 100:
             return None
         history.instants.add([(time.monotonic(), float(rate))])
         return history.instants.mean_percent()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import random
+import time
 from typing import TYPE_CHECKING, Any
 
 from exporter.model import Device
-from exporter.nvml.calls import ABSENT, NvmlError, raise_if_gone
+from exporter.nvml.calls import ABSENT, NvmlError, number_in, raise_if_gone
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import ModuleType
+
     from exporter.nvml.calls import Calls
 
 
@@ -18,6 +23,7 @@ class Gpu:
         self._calls = calls
         self._absent: set[tuple[Any, ...]] = set()
         self._constants: dict[tuple[Any, ...], Any] = {}
+        self._seldom: dict[tuple[Any, ...], tuple[float, Any]] = {}
         self.handle = handle
         self.device = device
         self.mig_mode: int | None = None
@@ -34,9 +40,14 @@ class Gpu:
         return cls(calls, handle, device)
 
     @property
+    def binding(self) -> ModuleType:
+        """The module whose constants the functions take."""
+        return self._calls.binding
+
+    @property
     def mig_enabled(self) -> bool:
         """Whether the GPU is divided into MIG instances."""
-        return bool(self.mig_mode == self._calls.binding.NVML_DEVICE_MIG_ENABLE)
+        return bool(self.mig_mode == self.binding.NVML_DEVICE_MIG_ENABLE)
 
     def observe_mig_mode(self, mode: int | None) -> None:
         """Note the MIG mode; what a board has differs with it, so a change asks anew."""
@@ -50,10 +61,11 @@ class Gpu:
         What the board or the driver does not have is not asked again.
         """
         key = (function, *arguments)
-        if key in self._absent:
-            return None
+        return None if key in self._absent else self._ask(key, *arguments)
+
+    def _ask(self, key: tuple[Any, ...], *arguments: Any) -> Any:
         try:
-            return self._calls.call(function, self.handle, *arguments)
+            return self._calls.call(key[0], self.handle, *arguments)
         except NvmlError as error:
             raise_if_gone(error)
             if error.code in ABSENT:
@@ -69,3 +81,37 @@ class Gpu:
                 return None
             self._constants[key] = answer
         return self._constants[key]
+
+    def ask_seldom(self, seconds: float, function: str, *arguments: Any) -> Any:
+        """Like `ask`, for slow functions: every `seconds`, or up to half as early.
+
+        Between, the last answer is returned. The earliness is random, so that the GPUs' turns
+        spread over the cycles.
+        """
+        key = (function, *arguments)
+        due, answer = self._seldom.get(key, (0.0, None))
+        now = time.monotonic()
+        if now >= due:
+            answer = self.ask(function, *arguments)
+            self._seldom[key] = now + seconds * random.uniform(0.5, 1.0), answer
+        return answer
+
+    def ask_fields(self, fields: Iterable[tuple[int, int]]) -> dict[tuple[int, int], float]:
+        """Return the values of these (field, scope) pairs in one call; unknown ones are left out.
+
+        Raises NvmlError if the device or the session is gone.
+        """
+        function = "nvmlDeviceGetFieldValues"
+        asked = [field for field in fields if (function, field) not in self._absent]
+        values: dict[tuple[int, int], float] = {}
+        if not asked or (function,) in self._absent:
+            return values
+        for field, answer in zip(asked, self._ask((function,), asked) or (), strict=False):
+            code = self._calls.code_name(answer.nvmlReturn)
+            if code in ABSENT | {"INVALID_ARGUMENT"}:  # older drivers do not know newer fields
+                self._absent.add((function, field))
+            elif code == "SUCCESS":
+                number = number_in(answer.value, answer.valueType)
+                if number is not None:
+                    values[field] = number
+        return values

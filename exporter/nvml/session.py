@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from exporter.model import DeviceReading, Readings
+from exporter import families
+from exporter.model import Collector, DeviceReading, Readings
 from exporter.nvml.base import BaseReadings
 from exporter.nvml.calls import SESSION_GONE, Calls, NvmlError
+from exporter.nvml.extended import ExtendedReadings
 from exporter.nvml.gpu import Gpu
+from exporter.nvml.xid import XidErrors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Iterator
     from types import ModuleType
 
+    from exporter.model import Device, Sample
     from exporter.nvml.calls import RunningCall
 
 
@@ -28,12 +33,18 @@ class Nvml:
         binding: ModuleType,
         *,
         window_seconds: float,
+        collectors: Collection[Collector] = (),
         on_error: Callable[[NvmlError], None],
     ) -> None:
         self._calls = Calls(binding, on_error)
         self._base = BaseReadings(self._calls, window_seconds)
+        self._extended = ExtendedReadings(self._calls, collectors, window_seconds)
+        self._xid = XidErrors(binding, on_error) if Collector.XID in collectors else None
+        self._with_health = Collector.HEALTH in collectors
         self._device_count = 0
         self._gpus: dict[int, Gpu] = {}
+        # The GPUs that were read in this session, be they lost since.
+        self._seen: dict[str, Device] = {}
         self.driver_version: str | None = None
 
     @property
@@ -44,13 +55,17 @@ class Nvml:
     def open(self) -> None:
         """Initialise NVML; raises NvmlError (LIBRARY_NOT_FOUND, DRIVER_NOT_LOADED, ...)."""
         self._gpus.clear()
+        self._seen.clear()
         self._base.begin_session()
+        self._extended.begin_session()
         self._calls.call("nvmlInit")
         self.driver_version = self._calls.optional("nvmlSystemGetDriverVersion")
 
     def close(self) -> None:
         """Let NVML go; an error says only that there was nothing left to let go."""
         self._gpus.clear()
+        if self._xid is not None and not self._xid.close():
+            return  # the library must not be taken from under a call that hangs in it
         try:
             self._calls.call("nvmlShutdown", expected=SESSION_GONE)
         except NvmlError:
@@ -77,15 +92,46 @@ class Nvml:
                     raise
                 self._gpus.pop(index, None)
                 unreadable += 1
-        self._base.keep({reading.device.uuid for reading in readings})
+        uuids = {reading.device.uuid for reading in readings}
+        self._base.keep(uuids)
+        self._extended.keep(uuids)
+        readings.extend(self._read_lost(readings))
+        if self._xid is not None:
+            self._xid.watch({gpu.device.uuid: gpu for gpu in self._gpus.values()})
         return Readings(
             taken_at_seconds=started,
             device_count=count,
             unreadable_count=unreadable,
             devices=tuple(readings),
+            node=self._extended.node(),
         )
 
     def _read_gpu(self, index: int) -> list[DeviceReading]:
         gpu = self._gpus.get(index) or Gpu.open(self._calls, index)
         self._gpus[index] = gpu
-        return self._base.read(gpu)
+        board, *instances = self._base.read(gpu)
+        device = board.device
+        self._seen[device.uuid] = device
+        extended = (*self._extended.read(gpu), *self._xid_samples(device))
+        return [replace(board, extended=extended) if extended else board, *instances]
+
+    def _read_lost(self, readings: Collection[DeviceReading]) -> Iterator[DeviceReading]:
+        """Yield what is known of GPUs that cannot be read any more: their last Xid errors say why.
+
+        Not of one whose place another GPU has taken.
+        """
+        present = {
+            key
+            for reading in readings
+            for key in (reading.device.uuid, reading.device.minor_number)
+        }
+        for uuid, device in self._seen.items():
+            if uuid in present or device.minor_number in present:
+                continue
+            health = (families.READABLE.sample(0),) if self._with_health else ()
+            if extended := (*health, *self._xid_samples(device)):
+                yield DeviceReading(device=device, extended=extended)
+
+    def _xid_samples(self, device: Device) -> Iterator[Sample]:
+        if self._xid is not None:
+            yield from self._xid.samples(device.uuid)

@@ -42,23 +42,7 @@ class ApiServer:
     @property
     def kubeconfig_text(self) -> str:
         """A kubeconfig whose current context is this server."""
-        name = "gpu-demo"
-        return yaml.safe_dump(
-            {
-                "apiVersion": "v1",
-                "kind": "Config",
-                "current-context": name,
-                "clusters": [{"name": name, "cluster": {"server": self.url}}],
-                "contexts": [
-                    {
-                        "name": name,
-                        "context": {"cluster": name, "user": name, "namespace": "default"},
-                    }
-                ],
-                "users": [{"name": name, "user": {}}],
-            },
-            sort_keys=False,
-        )
+        return kubeconfig_text(self.url)
 
     def write_kubeconfig(self, path: str | Path) -> Path:
         """Write the kubeconfig to `path` and return it."""
@@ -71,6 +55,27 @@ class ApiServer:
         self.store.compact()
 
 
+def kubeconfig_text(url: str) -> str:
+    """Return a kubeconfig whose current context is the embedded API at `url`."""
+    name = "gpu-demo"
+    return yaml.safe_dump(
+        {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": name,
+            "clusters": [{"name": name, "cluster": {"server": url}}],
+            "contexts": [
+                {
+                    "name": name,
+                    "context": {"cluster": name, "user": name, "namespace": "default"},
+                }
+            ],
+            "users": [{"name": name, "user": {}}],
+        },
+        sort_keys=False,
+    )
+
+
 @asynccontextmanager
 async def running_apiserver(
     port: int = 0,
@@ -79,8 +84,12 @@ async def running_apiserver(
     extra_resources: Sequence[Resource] = (),
     history_limit: int = HISTORY_LIMIT,
     bookmark_interval_seconds: float = 10.0,
+    controls: bool = True,
 ) -> AsyncIterator[ApiServer]:
-    """Run the embedded API on `host`; port 0 takes any free one."""
+    """Run the embedded API on `host`; port 0 takes any free one.
+
+    Without `controls` objects stay as they are written: no controller follows them.
+    """
     store = Store(extra_resources=extra_resources, history_limit=history_limit)
     faults = Faults()
     routes = Routes(store, faults, bookmark_interval_seconds=bookmark_interval_seconds)
@@ -93,12 +102,13 @@ async def running_apiserver(
     listener = socket.create_server((host, port), family=family, backlog=512)
     try:
         await web.SockSite(runner, listener).start()
-        controllers = asyncio.create_task(Controllers(store).run(), name="controllers")
+        controllers = [asyncio.create_task(Controllers(store).run())] if controls else []
         try:
             yield ApiServer(store, faults, host, listener.getsockname()[1])
         finally:
-            controllers.cancel()
-            await asyncio.wait([controllers])
+            for task in controllers:
+                task.cancel()
+            await asyncio.gather(*controllers, return_exceptions=True)
     finally:
         faults.clear()
         faults.drop_watches()

@@ -1,0 +1,352 @@
+"""The table of extended families: what each collector publishes and which NVML function says so.
+
+Base units and `_total` on counters, as Prometheus asks for. docs/exporter.md shows this table.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from exporter.model import Collector, ExtendedFamily, MetricType, Scope
+
+
+def _gauge(
+    name: str, unit: str, text: str, *, of: Collector, source: str, labels: tuple[str, ...] = ()
+) -> ExtendedFamily:
+    return ExtendedFamily(
+        name=f"nvidia_gpu_{name}",
+        type=MetricType.GAUGE,
+        unit=unit,
+        help=text,
+        collector=of,
+        source=source,
+        labels=labels,
+    )
+
+
+def _counter(
+    name: str, unit: str, text: str, *, of: Collector, source: str, labels: tuple[str, ...] = ()
+) -> ExtendedFamily:
+    return ExtendedFamily(
+        name=f"nvidia_gpu_{name}_total",
+        type=MetricType.COUNTER,
+        unit=unit,
+        help=text,
+        collector=of,
+        source=source,
+        labels=labels,
+    )
+
+
+GPU_INFO: Final = ExtendedFamily(
+    name="nvidia_gpu_info",
+    type=MetricType.INFO,
+    unit="",
+    help="The board behind a GPU; join by uuid. mig_mode is enabled, disabled, or empty without "
+    "MIG.",
+    collector=Collector.INFO,
+    source="nvmlDeviceGetPciInfo, nvmlDeviceGetSerial, nvmlDeviceGetBoardPartNumber, "
+    "nvmlDeviceGetVbiosVersion, nvmlDeviceGetMigMode",
+    labels=("pci_bus_id", "serial", "board_part_number", "vbios_version", "mig_mode"),
+    scope=Scope.DEVICE,
+)
+DRIVER_INFO: Final = ExtendedFamily(
+    name="nvidia_gpu_driver_info",
+    type=MetricType.INFO,
+    unit="",
+    help="Versions of the node's driver, of the CUDA that it supports and of its NVML library.",
+    collector=Collector.INFO,
+    source="nvmlSystemGetDriverVersion, nvmlSystemGetCudaDriverVersion_v2, "
+    "nvmlSystemGetNVMLVersion",
+    labels=("driver_version", "cuda_version", "nvml_version"),
+    scope=Scope.NODE,
+)
+
+READABLE: Final = _gauge(
+    "readable",
+    "0 or 1",
+    "1 while the GPU can be read, 0 for one that could be read before and is lost.",
+    of=Collector.HEALTH,
+    source="nvmlDeviceGetHandleByIndex and all that follows",
+)
+RECOVERY_ACTION: Final = _gauge(
+    "recovery_action",
+    "0 or 1",
+    "1 for the action that the driver asks for so that the GPU becomes usable again, 0 for the "
+    "others.",
+    of=Collector.HEALTH,
+    source="nvmlDeviceGetFieldValues(NVML_FI_DEV_GET_GPU_RECOVERY_ACTION)",
+    labels=("action",),
+)
+
+CLOCK: Final = _gauge(
+    "clock_hertz",
+    "hertz",
+    "Current clock by domain: graphics, sm, memory, video.",
+    of=Collector.CLOCKS,
+    source="nvmlDeviceGetClockInfo",
+    labels=("clock",),
+)
+CLOCK_MAX: Final = _gauge(
+    "clock_max_hertz",
+    "hertz",
+    "Highest clock of the board by domain: graphics, sm, memory, video.",
+    of=Collector.CLOCKS,
+    source="nvmlDeviceGetMaxClockInfo",
+    labels=("clock",),
+)
+
+THROTTLE_ACTIVE: Final = _gauge(
+    "clocks_event_reason_active",
+    "0 or 1",
+    "1 while this reason holds the clocks down; reasons that the board does not know are absent.",
+    of=Collector.THROTTLE,
+    source="nvmlDeviceGetCurrentClocksEventReasons, nvmlDeviceGetSupportedClocksEventReasons",
+    labels=("reason",),
+)
+THROTTLE_SECONDS: Final = _counter(
+    "clocks_event_seconds",
+    "seconds",
+    "Time for which this reason held the clocks down, so that nothing between two scrapes is lost.",
+    of=Collector.THROTTLE,
+    source="nvmlDeviceGetFieldValues(NVML_FI_DEV_CLOCKS_EVENT_REASON_*)",
+    labels=("reason",),
+)
+
+POWER_LIMIT: Final = _gauge(
+    "power_limit_watts",
+    "watts",
+    "Power limit that the driver enforces, the lowest of all that apply.",
+    of=Collector.POWER,
+    source="nvmlDeviceGetEnforcedPowerLimit",
+)
+POWER_MANAGEMENT_LIMIT: Final = _gauge(
+    "power_management_limit_watts",
+    "watts",
+    "Power limit that was set on the board.",
+    of=Collector.POWER,
+    source="nvmlDeviceGetPowerManagementLimit",
+)
+POWER_DEFAULT_LIMIT: Final = _gauge(
+    "power_default_limit_watts",
+    "watts",
+    "Power limit with which the board starts.",
+    of=Collector.POWER,
+    source="nvmlDeviceGetPowerManagementDefaultLimit",
+)
+POWER_LOWEST_LIMIT: Final = _gauge(
+    "power_limit_lowest_watts",
+    "watts",
+    "Lowest power limit that can be set.",
+    of=Collector.POWER,
+    source="nvmlDeviceGetPowerManagementLimitConstraints",
+)
+POWER_HIGHEST_LIMIT: Final = _gauge(
+    "power_limit_highest_watts",
+    "watts",
+    "Highest power limit that can be set.",
+    of=Collector.POWER,
+    source="nvmlDeviceGetPowerManagementLimitConstraints",
+)
+ENERGY: Final = _counter(
+    "energy_joules",
+    "joules",
+    "Energy that the board has used since the driver was loaded.",
+    of=Collector.POWER,
+    source="nvmlDeviceGetTotalEnergyConsumption",
+)
+
+PERFORMANCE_STATE: Final = _gauge(
+    "performance_state",
+    "0 to 15",
+    "Performance state, from 0 (fastest) to 15 (slowest).",
+    of=Collector.PERFORMANCE_STATE,
+    source="nvmlDeviceGetPerformanceState",
+)
+
+MEMORY_BANDWIDTH: Final = _gauge(
+    "memory_bandwidth_duty_cycle_ratio",
+    "ratio 0-1",
+    "Share of the averaging window in which device memory was being read or written.",
+    of=Collector.MEMORY_BANDWIDTH,
+    source="nvmlDeviceGetSamples, nvmlDeviceGetUtilizationRates",
+)
+
+ENCODER: Final = _gauge(
+    "encoder_utilization_ratio",
+    "ratio 0-1",
+    "Share of NVML's own sampling period in which the video encoder was busy.",
+    of=Collector.VIDEO,
+    source="nvmlDeviceGetEncoderUtilization",
+)
+DECODER: Final = _gauge(
+    "decoder_utilization_ratio",
+    "ratio 0-1",
+    "Share of NVML's own sampling period in which the video decoder was busy.",
+    of=Collector.VIDEO,
+    source="nvmlDeviceGetDecoderUtilization",
+)
+
+PCIE_TRANSMIT: Final = _gauge(
+    "pcie_transmit_bytes_per_second",
+    "bytes per second",
+    "PCIe traffic from the GPU over 20 ms, measured every 5 to 10 s.",
+    of=Collector.PCIE,
+    source="nvmlDeviceGetPcieThroughput",
+)
+PCIE_RECEIVE: Final = _gauge(
+    "pcie_receive_bytes_per_second",
+    "bytes per second",
+    "PCIe traffic to the GPU over 20 ms, measured every 5 to 10 s.",
+    of=Collector.PCIE,
+    source="nvmlDeviceGetPcieThroughput",
+)
+PCIE_REPLAYS: Final = _counter(
+    "pcie_replays",
+    "replays",
+    "PCIe packets that were sent again.",
+    of=Collector.PCIE,
+    source="nvmlDeviceGetPcieReplayCounter",
+)
+PCIE_GENERATION: Final = _gauge(
+    "pcie_link_generation",
+    "generation",
+    "Generation at which the PCIe link runs now; idle GPUs lower it.",
+    of=Collector.PCIE,
+    source="nvmlDeviceGetCurrPcieLinkGeneration",
+)
+PCIE_MAX_GENERATION: Final = _gauge(
+    "pcie_link_max_generation",
+    "generation",
+    "Highest PCIe generation of this GPU in this slot.",
+    of=Collector.PCIE,
+    source="nvmlDeviceGetMaxPcieLinkGeneration",
+)
+PCIE_WIDTH: Final = _gauge(
+    "pcie_link_width",
+    "lanes",
+    "Lanes on which the PCIe link runs now.",
+    of=Collector.PCIE,
+    source="nvmlDeviceGetCurrPcieLinkWidth",
+)
+PCIE_MAX_WIDTH: Final = _gauge(
+    "pcie_link_max_width",
+    "lanes",
+    "Most PCIe lanes of this GPU in this slot.",
+    of=Collector.PCIE,
+    source="nvmlDeviceGetMaxPcieLinkWidth",
+)
+
+NVLINK_UP: Final = _gauge(
+    "nvlink_up",
+    "0 or 1",
+    "1 while the link is active.",
+    of=Collector.NVLINK,
+    source="nvmlDeviceGetNvLinkState",
+    labels=("link",),
+)
+NVLINK_TRANSMIT: Final = _counter(
+    "nvlink_transmit_bytes",
+    "bytes",
+    "Data sent over all links, without the protocol's own.",
+    of=Collector.NVLINK,
+    source="nvmlDeviceGetFieldValues(NVML_FI_DEV_NVLINK_THROUGHPUT_DATA_TX)",
+)
+NVLINK_RECEIVE: Final = _counter(
+    "nvlink_receive_bytes",
+    "bytes",
+    "Data received over all links, without the protocol's own.",
+    of=Collector.NVLINK,
+    source="nvmlDeviceGetFieldValues(NVML_FI_DEV_NVLINK_THROUGHPUT_DATA_RX)",
+)
+NVLINK_ERRORS: Final = _counter(
+    "nvlink_errors",
+    "errors",
+    "Errors of a link: replay, recovery, crc_flit, crc_data, ecc_data.",
+    of=Collector.NVLINK,
+    source="nvmlDeviceGetNvLinkErrorCounter",
+    labels=("link", "error"),
+)
+
+ECC_ENABLED: Final = _gauge(
+    "ecc_enabled",
+    "0 or 1",
+    "1 where the memory is protected by ECC.",
+    of=Collector.ECC,
+    source="nvmlDeviceGetEccMode",
+)
+ECC_VOLATILE: Final = _counter(
+    "ecc_volatile_errors",
+    "errors",
+    "Memory errors since the driver was loaded: corrected or uncorrected, by where they were.",
+    of=Collector.ECC,
+    source="nvmlDeviceGetMemoryErrorCounter",
+    labels=("error", "location"),
+)
+ECC_AGGREGATE: Final = _counter(
+    "ecc_aggregate_errors",
+    "errors",
+    "Memory errors in the board's life: corrected or uncorrected, by where they were.",
+    of=Collector.ECC,
+    source="nvmlDeviceGetMemoryErrorCounter",
+    labels=("error", "location"),
+)
+RETIRED_PAGES: Final = _counter(
+    "retired_pages",
+    "pages",
+    "Memory pages that the board no longer uses: after single_bit or double_bit errors.",
+    of=Collector.ECC,
+    source="nvmlDeviceGetFieldValues(NVML_FI_DEV_RETIRED_SBE, NVML_FI_DEV_RETIRED_DBE)",
+    labels=("cause",),
+)
+RETIREMENT_PENDING: Final = _gauge(
+    "page_retirement_pending",
+    "0 or 1",
+    "1 while pages wait for the next reset to be retired.",
+    of=Collector.ECC,
+    source="nvmlDeviceGetFieldValues(NVML_FI_DEV_RETIRED_PENDING)",
+)
+REMAPPED_ROWS: Final = _counter(
+    "remapped_rows",
+    "rows",
+    "Memory rows that were replaced, after corrected or uncorrected errors.",
+    of=Collector.ECC,
+    source="nvmlDeviceGetRemappedRows",
+    labels=("error",),
+)
+REMAPPING_PENDING: Final = _gauge(
+    "row_remapping_pending",
+    "0 or 1",
+    "1 while rows wait for the next reset to be replaced.",
+    of=Collector.ECC,
+    source="nvmlDeviceGetRemappedRows",
+)
+REMAPPING_FAILED: Final = _gauge(
+    "row_remapping_failed",
+    "0 or 1",
+    "1 after a row could not be replaced: the board should be.",
+    of=Collector.ECC,
+    source="nvmlDeviceGetRemappedRows",
+)
+
+XID_ERRORS: Final = _counter(
+    "xid_errors",
+    "errors",
+    "Xid errors since the exporter started. The Xids that call for action are there from 0 on, "
+    "others from their first time; beyond 32 kinds on a GPU the rest is xid=other.",
+    of=Collector.XID,
+    source="nvmlEventSetWait_v2",
+    labels=("xid",),
+)
+XID_LAST: Final = _gauge(
+    "xid_last_timestamp_seconds",
+    "seconds",
+    "When the newest Xid error was reported, in Unix time; absent before the first.",
+    of=Collector.XID,
+    source="nvmlEventSetWait_v2",
+)
+
+# All of the above, in the order of this file.
+EXTENDED_FAMILIES: Final = tuple(
+    value for value in tuple(globals().values()) if isinstance(value, ExtendedFamily)
+)

@@ -1,0 +1,82 @@
+"""Memory errors: ECC counters, retired pages, remapped rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from exporter import families
+from exporter.nvml.calls import within
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from exporter.model import Sample
+    from exporter.nvml.gpu import Gpu
+
+# Nothing real comes near these bounds.
+_ERRORS: Final = range(1 << 60)
+_ROWS: Final = range(0x7FFF_FFF0)
+
+_ERROR_TYPES: Final = {
+    "corrected": "NVML_MEMORY_ERROR_TYPE_CORRECTED",
+    "uncorrected": "NVML_MEMORY_ERROR_TYPE_UNCORRECTED",
+}
+_LOCATIONS: Final = {
+    "l1_cache": "NVML_MEMORY_LOCATION_L1_CACHE",
+    "l2_cache": "NVML_MEMORY_LOCATION_L2_CACHE",
+    "dram": "NVML_MEMORY_LOCATION_DRAM",
+    "register_file": "NVML_MEMORY_LOCATION_REGISTER_FILE",
+    "texture_memory": "NVML_MEMORY_LOCATION_TEXTURE_MEMORY",
+    "texture_shm": "NVML_MEMORY_LOCATION_TEXTURE_SHM",
+    "cbu": "NVML_MEMORY_LOCATION_CBU",
+    "sram": "NVML_MEMORY_LOCATION_SRAM",
+}
+_PERIODS: Final = (
+    (families.ECC_VOLATILE, "NVML_VOLATILE_ECC"),
+    (families.ECC_AGGREGATE, "NVML_AGGREGATE_ECC"),
+)
+
+
+def ecc(gpu: Gpu) -> Iterator[Sample]:
+    """Yield the counters of those places that the board counts, and what became of bad memory."""
+    mode = gpu.ask("nvmlDeviceGetEccMode")
+    if mode is not None:
+        enabled = mode[0] == gpu.binding.NVML_FEATURE_ENABLED
+        yield families.ECC_ENABLED.sample(int(enabled))
+        if enabled:
+            yield from _counters(gpu)
+    yield from _retired_pages(gpu)
+    remapped = gpu.ask("nvmlDeviceGetRemappedRows")
+    if remapped is not None:
+        corrected, uncorrected, pending, failed = remapped
+        for error, rows in (("corrected", corrected), ("uncorrected", uncorrected)):
+            if within(_ROWS, rows) is not None:
+                yield families.REMAPPED_ROWS.sample(rows, error)
+        yield families.REMAPPING_PENDING.sample(int(bool(pending)))
+        yield families.REMAPPING_FAILED.sample(int(bool(failed)))
+
+
+def _counters(gpu: Gpu) -> Iterator[Sample]:
+    for family, period in _PERIODS:
+        for error, error_type in _ERROR_TYPES.items():
+            for location, place in _LOCATIONS.items():
+                count = gpu.ask(
+                    "nvmlDeviceGetMemoryErrorCounter",
+                    getattr(gpu.binding, error_type),
+                    getattr(gpu.binding, period),
+                    getattr(gpu.binding, place),
+                )
+                if within(_ERRORS, count) is not None:
+                    yield family.sample(count, error, location)
+
+
+def _retired_pages(gpu: Gpu) -> Iterator[Sample]:
+    single = (gpu.binding.NVML_FI_DEV_RETIRED_SBE, 0)
+    double = (gpu.binding.NVML_FI_DEV_RETIRED_DBE, 0)
+    pending = (gpu.binding.NVML_FI_DEV_RETIRED_PENDING, 0)
+    values = gpu.ask_fields((single, double, pending))
+    for cause, field in (("single_bit", single), ("double_bit", double)):
+        if field in values:
+            yield families.RETIRED_PAGES.sample(values[field], cause)
+    if pending in values:
+        yield families.RETIREMENT_PENDING.sample(int(bool(values[pending])))

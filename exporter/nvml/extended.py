@@ -1,0 +1,109 @@
+"""The extended families' readings: which collectors are on, and what befalls one stays with it."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from exporter import families
+from exporter.model import Collector
+from exporter.nvml.board import clocks, health, info, performance_state, power, throttle, video
+from exporter.nvml.calls import NvmlError
+from exporter.nvml.dutycycle import MEMORY, DutyCycles
+from exporter.nvml.ecc import ecc
+from exporter.nvml.links import nvlink, pcie
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator
+
+    from exporter.model import Sample
+    from exporter.nvml.calls import Calls
+    from exporter.nvml.gpu import Gpu
+
+    Reader = Callable[[Gpu], Iterable[Sample]]
+
+log = logging.getLogger(__name__)
+
+_READERS: Final[dict[Collector, Reader]] = {
+    Collector.INFO: info,
+    Collector.HEALTH: health,
+    Collector.CLOCKS: clocks,
+    Collector.THROTTLE: throttle,
+    Collector.POWER: power,
+    Collector.PERFORMANCE_STATE: performance_state,
+    Collector.VIDEO: video,
+    Collector.PCIE: pcie,
+    Collector.NVLINK: nvlink,
+    Collector.ECC: ecc,
+}
+
+
+class ExtendedReadings:
+    """Reads the collectors that are on; shares of time are averaged over a window in seconds.
+
+    Xid errors come from `exporter.nvml.xid`, because they are reported and not read.
+    """
+
+    def __init__(
+        self, calls: Calls, collectors: Collection[Collector], window_seconds: float
+    ) -> None:
+        self._calls = calls
+        self._memory_bandwidth = DutyCycles(calls, MEMORY, window_seconds)
+        readers = _READERS | {Collector.MEMORY_BANDWIDTH: self._read_memory_bandwidth}
+        self._readers = {one: read for one, read in readers.items() if one in collectors}
+        self._broken: set[tuple[str, Collector]] = set()
+        self._with_info = Collector.INFO in collectors
+        self._node: tuple[Sample, ...] | None = None
+
+    def begin_session(self) -> None:
+        """Ask a newly opened NVML anew."""
+        self._broken.clear()
+        self._memory_bandwidth.begin_session()
+        self._node = None
+
+    def keep(self, uuids: Collection[str]) -> None:
+        """Forget the history of all other devices."""
+        self._memory_bandwidth.keep(uuids)
+
+    def node(self) -> tuple[Sample, ...]:
+        """Return what belongs to no device; asked once per session."""
+        if self._node is None:
+            self._node = tuple(self._read_versions()) if self._with_info else ()
+        return self._node
+
+    def read(self, gpu: Gpu) -> tuple[Sample, ...]:
+        """Return the GPU's samples; a collector that fails has none and harms no other."""
+        samples: list[Sample] = []
+        for collector, reader in self._readers.items():
+            if (gpu.device.uuid, collector) in self._broken:
+                continue
+            try:
+                samples += reader(gpu)
+            except NvmlError:
+                # The GPU or the session went away a moment ago; the next cycle's base readings
+                # find it out, this cycle's are good.
+                break
+            except Exception:
+                self._broken.add((gpu.device.uuid, collector))
+                log.exception(
+                    "a collector failed unexpectedly and is off for this GPU",
+                    extra={"collector": collector.value, "uuid": gpu.device.uuid},
+                )
+        return tuple(samples)
+
+    def _read_memory_bandwidth(self, gpu: Gpu) -> Iterator[Sample]:
+        # Under MIG neither the buffer nor the rates exist; asking each cycle would cost two calls.
+        if gpu.mig_enabled:
+            return
+        percent = self._memory_bandwidth.percent(gpu.device.uuid, gpu.handle)
+        if percent is not None:
+            yield families.MEMORY_BANDWIDTH.sample(percent / 100)
+
+    def _read_versions(self) -> Iterator[Sample]:
+        cuda = self._calls.optional("nvmlSystemGetCudaDriverVersion_v2")
+        yield families.DRIVER_INFO.sample(
+            1,
+            self._calls.optional("nvmlSystemGetDriverVersion") or "",
+            "" if cuda is None else f"{cuda // 1000}.{cuda % 1000 // 10}",
+            self._calls.optional("nvmlSystemGetNVMLVersion") or "",
+        )

@@ -1,0 +1,84 @@
+"""PCIe and NVLink."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from exporter import families
+from exporter.nvml.calls import within
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from exporter.model import Sample
+    from exporter.nvml.gpu import Gpu
+
+# The driver measures for 20 ms per direction while the call waits.
+_PCIE_THROUGHPUT_SECONDS: Final = 10.0
+# Nothing real comes near these bounds.
+_KILOBYTES_PER_SECOND: Final = range(1 << 31)
+_REPLAYS: Final = range(0xFFFF_FFF0)
+_LINK: Final = range(256)
+_ERRORS: Final = range(1 << 60)
+
+_ALL_LINKS: Final = 2**32 - 1
+_LINK_ERRORS: Final = {
+    "replay": "NVML_NVLINK_ERROR_DL_REPLAY",
+    "recovery": "NVML_NVLINK_ERROR_DL_RECOVERY",
+    "crc_flit": "NVML_NVLINK_ERROR_DL_CRC_FLIT",
+    "crc_data": "NVML_NVLINK_ERROR_DL_CRC_DATA",
+    "ecc_data": "NVML_NVLINK_ERROR_DL_ECC_DATA",
+}
+
+
+def pcie(gpu: Gpu) -> Iterator[Sample]:
+    """Yield the PCIe traffic, the replays and what the link runs at."""
+    for family, constant in (
+        (families.PCIE_TRANSMIT, "NVML_PCIE_UTIL_TX_BYTES"),
+        (families.PCIE_RECEIVE, "NVML_PCIE_UTIL_RX_BYTES"),
+    ):
+        direction = getattr(gpu.binding, constant)
+        kilobytes = gpu.ask_seldom(
+            _PCIE_THROUGHPUT_SECONDS, "nvmlDeviceGetPcieThroughput", direction
+        )
+        if within(_KILOBYTES_PER_SECOND, kilobytes) is not None:
+            yield family.sample(kilobytes * 1000)
+    replays = within(_REPLAYS, gpu.ask("nvmlDeviceGetPcieReplayCounter"))
+    if replays is not None:
+        yield families.PCIE_REPLAYS.sample(replays)
+    for family, value in (
+        (families.PCIE_GENERATION, gpu.ask("nvmlDeviceGetCurrPcieLinkGeneration")),
+        (families.PCIE_MAX_GENERATION, gpu.ask_once("nvmlDeviceGetMaxPcieLinkGeneration")),
+        (families.PCIE_WIDTH, gpu.ask("nvmlDeviceGetCurrPcieLinkWidth")),
+        (families.PCIE_MAX_WIDTH, gpu.ask_once("nvmlDeviceGetMaxPcieLinkWidth")),
+    ):
+        if within(_LINK, value) is not None:
+            yield family.sample(value)
+
+
+def nvlink(gpu: Gpu) -> Iterator[Sample]:
+    """Yield each link's state and errors, and the traffic of all links together."""
+    binding = gpu.binding
+    count_field = (binding.NVML_FI_DEV_NVLINK_LINK_COUNT, 0)
+    transmit = (binding.NVML_FI_DEV_NVLINK_THROUGHPUT_DATA_TX, _ALL_LINKS)
+    receive = (binding.NVML_FI_DEV_NVLINK_THROUGHPUT_DATA_RX, _ALL_LINKS)
+    values = gpu.ask_fields((count_field, transmit, receive))
+    links = min(int(values.get(count_field, 0)), binding.NVML_NVLINK_MAX_LINKS)
+    if not links:
+        return
+    for family, field in (
+        (families.NVLINK_TRANSMIT, transmit),
+        (families.NVLINK_RECEIVE, receive),
+    ):
+        if field in values:
+            yield family.sample(values[field] * 1024)
+    for link in range(links):
+        state = gpu.ask("nvmlDeviceGetNvLinkState", link)
+        if state is None:
+            continue
+        yield families.NVLINK_UP.sample(int(state == binding.NVML_FEATURE_ENABLED), str(link))
+        for error, constant in _LINK_ERRORS.items():
+            counter = getattr(binding, constant)
+            count = within(_ERRORS, gpu.ask("nvmlDeviceGetNvLinkErrorCounter", link, counter))
+            if count is not None:
+                yield families.NVLINK_ERRORS.sample(count, str(link), error)
