@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from scaler.model import ExporterEndpoint, ObjectRef
+    from scaler.sources.series import Series
 
 MIN_STALE_AFTER_SECONDS = 15.0
 STALE_AFTER_INTERVALS = 3
@@ -82,6 +83,7 @@ class ExporterSource:
         self._windows: dict[tuple[ObjectRef, str, Metric], PodWindow] = {}
         self._limit = asyncio.Semaphore(MAX_CONCURRENT_SCRAPES)
         self.last_scrapes: Mapping[str, NodeScrape] = {}
+        self._series: Mapping[str, Mapping[str, Series]] = {}
 
     async def __aenter__(self) -> ExporterSource:
         """Open the connection pool."""
@@ -112,6 +114,11 @@ class ExporterSource:
                 wanted[pod.node_name or ""].update(request.metrics)
         scrapes = await self._scrape_all(wanted, endpoints)
         self.last_scrapes = scrapes
+        self._series = {
+            node: scrape.readings.series
+            for node, scrape in scrapes.items()
+            if scrape.readings is not None
+        }
         readings = {
             request.deployment: {
                 metric: self._reading(request, metric, scrapes) for metric in request.metrics
@@ -126,13 +133,13 @@ class ExporterSource:
     ) -> Mapping[str, NodeScrape]:
         async with asyncio.TaskGroup() as group:
             tasks = {
-                node: group.create_task(self._scrape(endpoints.get(node), metrics))
+                node: group.create_task(self._scrape(node, endpoints.get(node), metrics))
                 for node, metrics in wanted.items()
             }
         return {node: task.result() for node, task in tasks.items()}
 
     async def _scrape(
-        self, endpoint: ExporterEndpoint | None, metrics: Collection[Metric]
+        self, node: str, endpoint: ExporterEndpoint | None, metrics: Collection[Metric]
     ) -> NodeScrape:
         async with self._limit:
             asked = self._clock()
@@ -143,7 +150,8 @@ class ExporterSource:
                 )
             else:
                 try:
-                    readings = read_exposition(await self._fetch(endpoint.url, metrics), metrics)
+                    text = await self._fetch(endpoint.url, metrics)
+                    readings = read_exposition(text, metrics, self._series.get(node))
                 except TimeoutError:
                     problem = f"gave no answer within {self._timeout_seconds:g} s ({endpoint.url})"
                 except (aiohttp.ClientError, OSError, ExpositionError) as error:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from prometheus_client.parser import text_string_to_metric_families
-
-from scaler.model import Metric, ObjectRef
+from scaler.model import Metric
+from scaler.sources.series import read_samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from scaler.model import ObjectRef
+    from scaler.sources.series import Series
 
 SNAPSHOT_AGE = "nvidia_gpu_exporter_snapshot_age_seconds"
 INTERVAL = "nvidia_gpu_exporter_interval_seconds"
@@ -48,12 +50,14 @@ class PodReading:
 class NodeReadings:
     """What one exporter said: the age of its readings and its interval, and values per pod.
 
-    `age_seconds` is None when the exporter has no readings to show.
+    `age_seconds` is None when the exporter has no readings to show. `series` is what makes
+    reading its next answer quick.
     """
 
     age_seconds: float | None
     interval_seconds: float | None
     values: Mapping[Metric, Mapping[ObjectRef, PodReading]]
+    series: Mapping[str, Series] = field(compare=False)
 
 
 def families_for(metrics: Iterable[Metric]) -> tuple[str, ...]:
@@ -62,34 +66,36 @@ def families_for(metrics: Iterable[Metric]) -> tuple[str, ...]:
     return (*sorted(wanted), SNAPSHOT_AGE, INTERVAL)
 
 
-def read_exposition(text: str, metrics: Iterable[Metric]) -> NodeReadings:
+def read_exposition(
+    text: str, metrics: Iterable[Metric], known: Mapping[str, Series] | None = None
+) -> NodeReadings:
     """Return the pods' values of `metrics` in an exporter's text exposition (format 0.0.4).
 
-    Non-finite and negative samples are left out: the pod then has no value.
+    Non-finite and negative samples are left out: the pod then has no value. `known` is `series`
+    of an earlier answer, of whatever exporter.
 
     Raises:
         ExpositionError: the text does not parse.
     """
-    devices: dict[str, dict[ObjectRef, dict[str, list[float]]]] = {}
-    gauges: dict[str, float] = {}
     try:
-        for family in text_string_to_metric_families(text):
-            # Without a TYPE line the parser gives each sample a family of its own.
-            by_pod = devices.setdefault(family.name, defaultdict(lambda: defaultdict(list)))
-            for sample in family.samples:
-                if sample.name in (SNAPSHOT_AGE, INTERVAL):
-                    gauges[sample.name] = sample.value
-                pod = sample.labels.get("pod_name")
-                if pod and math.isfinite(sample.value) and sample.value >= 0:
-                    ref = ObjectRef(namespace=sample.labels.get("namespace_name", ""), name=pod)
-                    by_pod[ref][sample.labels.get("uuid", "")].append(sample.value)
+        samples, series = read_samples(text, known or {})
     except (ValueError, KeyError, IndexError) as error:
         msg = f"not a Prometheus text exposition: {error}"
         raise ExpositionError(msg) from error
+    devices: dict[str, dict[ObjectRef, dict[str, list[float]]]] = defaultdict(
+        lambda: defaultdict(lambda: defaultdict(list))
+    )
+    gauges: dict[str, float] = {}
+    for one, value in samples:
+        if one.name in (SNAPSHOT_AGE, INTERVAL):
+            gauges[one.name] = value
+        elif one.pod is not None and math.isfinite(value) and value >= 0:
+            devices[one.name][one.pod][one.uuid].append(value)
     return NodeReadings(
         age_seconds=gauges.get(SNAPSHOT_AGE),
         interval_seconds=gauges.get(INTERVAL),
         values={metric: dict(_pod_values(metric, devices)) for metric in metrics},
+        series=series,
     )
 
 

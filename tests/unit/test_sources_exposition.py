@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.parser import text_string_to_metric_families
 
 from scaler.model import Metric, ObjectRef
 from scaler.sources.exposition import (
@@ -11,6 +16,7 @@ from scaler.sources.exposition import (
     families_for,
     read_exposition,
 )
+from scaler.sources.series import Series, read_samples
 
 WEB_0 = ObjectRef(namespace="default", name="web-0")
 WEB_1 = ObjectRef(namespace="default", name="web-1")
@@ -103,6 +109,54 @@ def test_values(text, metric, expected):
     assert read_exposition(text, [metric]).values == {metric: expected}
 
 
+labels = st.dictionaries(
+    st.sampled_from(["pod_name", "namespace_name", "uuid", "name", "node_name"]),
+    st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]) | st.just("\n")),
+)
+
+
+@given(st.lists(st.tuples(labels, st.floats(allow_nan=False)), max_size=5))
+def test_samples_are_those_of_the_reference_parser(rows):
+    registry = CollectorRegistry()
+
+    class Rows:
+        def collect(self):
+            names = sorted({name for row, _ in rows for name in row})
+            family = GaugeMetricFamily(DUTY, "help", labels=names)
+            for row, value in rows:
+                family.add_metric([row.get(name, "") for name in names], value)
+            yield family
+
+    registry.register(Rows())
+    text = generate_latest(registry).decode()
+    expected = [
+        (
+            sample.name,
+            sample.labels.get("pod_name", ""),
+            sample.labels.get("uuid", ""),
+            sample.value,
+        )
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    ]
+    known: dict[str, Series] = {}
+    for _ in range(2):
+        samples, known = read_samples(text, known)
+        assert [
+            (one.name, one.pod.name if one.pod else "", one.uuid, value) for one, value in samples
+        ] == expected
+
+
+def test_a_series_that_is_known_is_not_parsed_anew():
+    first = read_exposition(series(DUTY, "1") + series(DUTY, "2", pod="web-1"), [Metric.DUTY_CYCLE])
+    second = read_exposition(series(DUTY, "3"), [Metric.DUTY_CYCLE], first.series)
+    assert second.values == {
+        Metric.DUTY_CYCLE: {WEB_0: PodReading(value_milli=3000, device_count=1)}
+    }
+    ((text, one),) = second.series.items()
+    assert one is first.series[text]
+
+
 def test_age_and_interval():
     text = "nvidia_gpu_exporter_snapshot_age_seconds 0.25\nnvidia_gpu_exporter_interval_seconds 2\n"
     readings = read_exposition(text, [Metric.DUTY_CYCLE])
@@ -119,6 +173,9 @@ def test_no_age_without_readings():
         pytest.param("<html>not found</html>", id="html"),
         pytest.param("nvidia_gpu_duty_cycle{pod_name=", id="cut off"),
         pytest.param("nvidia_gpu_duty_cycle abc\n", id="no number"),
+        pytest.param("nvidia_gpu_duty_cycle 1_0\n", id="a number of Python's"),
+        pytest.param("nvidia_gpu_duty_cycle 1 2 3\n", id="too many numbers"),
+        pytest.param('nvidia_gpu_duty_cycle{pod_name="a"}\n', id="no value"),
     ],
 )
 def test_broken_text_is_an_error(text):
