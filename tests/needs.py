@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Final
 
 from tests.cluster import tools
+from tests.cluster.tools import golang
 
 CNI_PLUGINS: Final = Path("/usr/lib/cni")
 INSTALLED: Final = {
     "cni-plugins": "apt-get install containernetworking-plugins",
     "containerd": "apt-get install containerd",
     "runc": "apt-get install runc",
-    "prometheus": "apt-get install prometheus",
-    "promtool": "apt-get install prometheus",
 }
 """Programs that come from the system's packages, and the command for it."""
 
@@ -28,10 +27,10 @@ def is_there(need: str) -> bool:
         return os.geteuid() == 0
     if need == "cni-plugins":
         return (CNI_PLUGINS / "ptp").is_file()
-    if need in tools.BY_NAME and tools.find(need) is not None:
-        return True
-    # The test bed runs pinned versions only; where any kubectl will do, the system's does.
-    return (need not in tools.BY_NAME or need == "kubectl") and shutil.which(need) is not None
+    if need in tools.BY_NAME:
+        # The test bed runs pinned versions only.
+        return tools.find(need) is not None
+    return shutil.which(need) is not None
 
 
 def remedy(need: str) -> str:
@@ -39,9 +38,8 @@ def remedy(need: str) -> str:
     if need == "root":
         return "sudo make test"
     if need in tools.BY_NAME:
-        return (
-            "make cluster-tools"
-            if shutil.which("go")
-            else "install Go >= 1.24, then make cluster-tools"
-        )
+        build = "make cluster-tools"
+        if golang.problem(golang.installed()) is None:
+            return build
+        return f"install Go >= {golang.needed()}, then {build}"
     return INSTALLED[need]

@@ -10,6 +10,7 @@ import pytest
 
 from scaler.cluster.client import KubeClient
 from simulator.apiserver import running_apiserver
+from tests.cluster import tools
 from tests.waiting import until
 
 pytestmark = pytest.mark.needs("kubectl")
@@ -47,7 +48,7 @@ class Kubectl:
 
     async def start(self, *arguments):
         return await asyncio.create_subprocess_exec(
-            "kubectl",
+            tools.path_of("kubectl"),
             *self._options,
             *arguments,
             stdout=asyncio.subprocess.PIPE,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import subprocess
 import sys
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tests.cluster.tools import BY_NAME, TOOLS, Tool, cache_folder, find
+from tests.cluster.tools import BY_NAME, TOOLS, Tool, cache_folder, find, golang
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,8 +25,9 @@ def main(names: Sequence[str]) -> int:
     wanted = [BY_NAME[name] for name in names] or list(TOOLS)
     if all(find(tool.name) for tool in wanted):
         return 0
-    if shutil.which("go") is None:
-        _say("Go >= 1.24 is needed to build the test bed's programs, and there is no `go`")
+    problem = golang.problem(golang.installed())
+    if problem is not None:
+        _say(f"The test bed's programs cannot be built: {problem}")
         return 1
     began = time.monotonic()
     with _alone():
@@ -50,7 +50,7 @@ def _build(tool: Tool) -> bool:
         *("-o", str(unfinished), tool.package),
     ]
     # Static programs: they run in containers that hold nothing else.
-    environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": ""}
+    environment = {**os.environ, **golang.LOCAL, "CGO_ENABLED": "0", "GOFLAGS": ""}
     if subprocess.run(command, cwd=tool.module, env=environment, check=False).returncode != 0:
         _say(f"{tool.name} could not be built; go's own words are above")
         return False
