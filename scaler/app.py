@@ -110,6 +110,7 @@ def _assemble(config: Config, client: KubeClient, source: ExporterSource) -> _Pa
         leadership=election or AlwaysLeader(),
         metrics=metrics,
     )
+    metrics.show_answers(client.answers)
     metrics.show_decisions(lambda: [r.decision for r in controller.records.values()])
     return _Parts(
         state=state,

@@ -13,11 +13,11 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
 )
-from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from prometheus_client.metrics_core import Metric as Family
 
@@ -96,9 +96,31 @@ class ScalerMetrics:
             registry=self.registry,
         )
 
+    def show_answers(self, answers: Mapping[tuple[str, int], int]) -> None:
+        """Publish the Kubernetes API's `answers` by method and status, as they are now."""
+        self.registry.register(AnswerCollector(answers))
+
     def show_decisions(self, decisions: Callable[[], Collection[Decision]]) -> None:
         """Publish `decisions()` as gauges per Deployment."""
         self.registry.register(DecisionCollector(decisions))
+
+
+class AnswerCollector(Collector):
+    """How often the Kubernetes API was asked for something."""
+
+    def __init__(self, answers: Mapping[tuple[str, int], int]) -> None:
+        self._answers = answers
+
+    def collect(self) -> Iterable[Family]:
+        """Yield the counter as it is now."""
+        family = CounterMetricFamily(
+            "gpu_scaler_api_requests",
+            "Requests that the Kubernetes API answered; a watch counts when it begins",
+            labels=("method", "code"),
+        )
+        for (method, status), count in sorted(self._answers.items()):
+            family.add_metric((method, str(status)), count)
+        return (family,)
 
 
 class DecisionCollector(Collector):

@@ -8,6 +8,7 @@ Errors are those of `scaler.cluster.errors`; `except ApiError` catches them all.
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Self
@@ -86,6 +87,8 @@ class KubeClient:
         self._credentials = credentials
         self._timeout_seconds = timeout_seconds
         self._session: aiohttp.ClientSession | None = None
+        self.answers: Counter[tuple[str, int]] = Counter()
+        """How many requests were answered so far, by method and HTTP status."""
 
     @classmethod
     async def in_cluster(cls) -> Self:
@@ -295,6 +298,7 @@ class KubeClient:
                 proxy=access.proxy,
                 allow_redirects=False,
             )
+            self.answers[method, response.status] += 1
             if response.status != 401 or refresh:
                 break
             response.release()
