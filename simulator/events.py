@@ -26,6 +26,14 @@ class Events:
         self._changed = threading.Condition()
         self._numbers = itertools.count(0x5E7_0001)
         self._sets: dict[int, EventSet] = {}
+        self._driver_generation: int | None = None
+
+    def begin(self, driver_generation: int) -> None:
+        """Forget the sets of another load of the driver: they went with it."""
+        with self._changed:
+            if driver_generation != self._driver_generation:
+                self._driver_generation = driver_generation
+                self._sets.clear()
 
     def create(self) -> int:
         """Return a new, empty set."""

@@ -139,6 +139,7 @@ class _Library:
         loaded = self._loaded()
         if loaded is None:
             raise NvmlReturn(DRIVER_NOT_LOADED)
+        self._driver.events.begin(loaded)
         with self._lock:
             self._references = self._references + 1 if self._generation == loaded else 1
             self._generation = loaded

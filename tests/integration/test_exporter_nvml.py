@@ -3,58 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from exporter.nvml import Nvml, NvmlError
-from simulator.driver import GpuSpec, LoadHistory, SimulatedDriver
-from simulator.nvml import bind
-
-if TYPE_CHECKING:
-    from exporter.model import DeviceReading
+from exporter.nvml import NvmlError
+from simulator.driver import GpuSpec, LoadHistory
+from tests.nvmlnode import Node
 
 MIB = 1024 * 1024
 NOT_SUPPORTED, NO_PERMISSION, UNKNOWN = 3, 4, 999
 NOT_AVAILABLE = 2**32 - 1
-
-
-class Clock:
-    """The driver's clock, set by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Node:
-    """A simulated driver under an open NVML session."""
-
-    def __init__(self, *gpus: str | GpuSpec, window_seconds: float = 10.0) -> None:
-        self.clock = Clock()
-        self.driver = SimulatedDriver(gpus, clock=self.clock)
-        self.errors: list[tuple[str, str]] = []
-        self.nvml = Nvml(
-            bind(self.driver),
-            window_seconds=window_seconds,
-            on_error=lambda error: self.errors.append((error.function, error.code)),
-        )
-
-    def open(self) -> Node:
-        self.nvml.open()
-        return self
-
-    def read(self) -> dict[str, DeviceReading]:
-        return {reading.device.uuid: reading for reading in self.nvml.read().devices}
-
-    def read_first(self) -> DeviceReading:
-        return self.read()[self.driver.gpus[0].uuid]
-
-    def after(self, seconds: float) -> DeviceReading:
-        self.clock.now += seconds
-        return self.read_first()
 
 
 def test_the_base_readings():
