@@ -63,7 +63,7 @@ lock: $(STAMP) ## Resolve the lock files anew (needs uv)
 		-c requirements-dev.lock pyproject.toml -o requirements.lock
 
 .PHONY: bench
-bench: bench-exporter bench-step bench-latency ## Run all benchmarks; results go to build/bench/
+bench: bench-exporter bench-step bench-scaler bench-latency ## Run all benchmarks; results go to build/bench/
 
 .PHONY: bench-exporter
 bench-exporter: $(STAMP) ## Exporter: latency under scrapes, CPU, RSS
@@ -72,6 +72,10 @@ bench-exporter: $(STAMP) ## Exporter: latency under scrapes, CPU, RSS
 .PHONY: bench-step
 bench-step: $(STAMP) ## Load step to patched replicas, at defaults and tuned for speed
 	@$(BIN)/python -m benchmarks.step
+
+.PHONY: bench-scaler
+bench-scaler: $(STAMP) ## The scaler on up to 5,000 nodes: time per loop by stage, memory
+	@$(BIN)/python -m benchmarks.scaler
 
 .PHONY: bench-latency
 bench-latency: $(STAMP) ## The same beside Prometheus + adapter + HPA, 20 min (needs make cluster-tools)

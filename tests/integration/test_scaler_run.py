@@ -75,6 +75,11 @@ async def test_scales_out_on_load_and_says_so(cluster):
     assert f'gpu_scaler_current_replicas{{deployment="{NAME}",namespace="default"}} ' in metrics
     assert 'gpu_scaler_rescales_total{direction="up"} 1.0' in metrics
     assert "gpu_scaler_leader 1.0" in metrics
+    for shown in (
+        'gpu_scaler_api_requests_total{code="200",method="PATCH"} 1.0',
+        'gpu_scaler_loop_stage_duration_seconds_count{stage="read"}',
+    ):
+        assert shown in metrics
 
 
 async def test_only_the_scale_is_ever_written(cluster):

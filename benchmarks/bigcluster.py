@@ -1,0 +1,238 @@
+"""A large cluster that stands still, as a process: its Kubernetes API and all its exporters.
+
+`python -m benchmarks.bigcluster --nodes 5000` prints one line of JSON when it answers: the API's
+URL. Each node has 8 GPUs, all held by one-GPU pods of Deployments with 20 replicas. The exporters
+are one listener on every loopback address, so that each node has an address and connections of its
+own; the answer of each is made once and only its families are chosen by the request.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import resource
+from typing import TYPE_CHECKING, Any, Final
+
+from simulator.apiserver import running_apiserver
+from simulator.apiserver.resources import DEPLOYMENTS, NAMESPACES, PODS, REPLICA_SETS
+from simulator.apiserver.store import timestamp
+from simulator.podstatus import ready, started
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from simulator.apiserver.store import Store
+
+    JsonObject = dict[str, Any]
+
+GPUS_PER_NODE: Final = 8
+PODS_PER_DEPLOYMENT: Final = 20
+NAMESPACES_COUNT: Final = 50
+TARGET_PERCENT: Final = 40
+DUTY_CYCLE: Final = "nvidia_gpu_duty_cycle"
+OWN: Final = (
+    "# HELP nvidia_gpu_exporter_snapshot_age_seconds Age of the readings in this answer\n"
+    "# TYPE nvidia_gpu_exporter_snapshot_age_seconds gauge\n"
+    "nvidia_gpu_exporter_snapshot_age_seconds 0.5\n"
+    "# HELP nvidia_gpu_exporter_interval_seconds Time between two samples\n"
+    "# TYPE nvidia_gpu_exporter_interval_seconds gauge\n"
+    "nvidia_gpu_exporter_interval_seconds 1\n"
+)
+
+
+def main() -> None:
+    """Serve until the process is ended."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--nodes", type=int, required=True)
+    nodes = parser.parse_args().nodes
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    asyncio.run(_serve(nodes))
+
+
+async def _serve(nodes: int) -> None:
+    answers: dict[str, bytes] = {}
+    exporters = await asyncio.get_running_loop().create_server(
+        lambda: _Exporter(answers), host="0.0.0.0", port=0, backlog=4096
+    )
+    port = exporters.sockets[0].getsockname()[1]
+    async with running_apiserver(controls=False) as api, exporters:
+        for node, held in enumerate(_fill(api.store, nodes, port)):
+            answers[_address(node)] = _answer(node, held)
+        print(json.dumps({"url": api.url}), flush=True)
+        await asyncio.Event().wait()
+
+
+class _Exporter(asyncio.Protocol):
+    """Answers every request on a connection with the node's exposition."""
+
+    def __init__(self, answers: dict[str, bytes]) -> None:
+        self._answers = answers
+        self._received = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._answer = self._answers[transport.get_extra_info("sockname")[0]]
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        while (end := self._received.find(b"\r\n\r\n")) >= 0:
+            self._received = self._received[end + 4 :]
+            self._transport.write(self._answer)
+
+
+def _fill(store: Store, nodes: int, port: int) -> Iterator[list[JsonObject]]:
+    """Create everything; yield the pods of each node."""
+    now = timestamp()
+    for name in ("gpu-scaler", "gpu-exporter", *map(_namespace, range(NAMESPACES_COUNT))):
+        store.create(NAMESPACES, "", {"metadata": {"name": name}})
+    held: list[JsonObject] = []
+    for number in range(nodes * GPUS_PER_NODE // PODS_PER_DEPLOYMENT):
+        replica_set = _deployment(store, number)
+        for replica in range(PODS_PER_DEPLOYMENT):
+            node = (number * PODS_PER_DEPLOYMENT + replica) // GPUS_PER_NODE
+            held.append(_pod(store, replica_set, replica, node, now))
+    for node in range(nodes):
+        _exporter_pod(store, node, port, now)
+        yield held[node * GPUS_PER_NODE : (node + 1) * GPUS_PER_NODE]
+
+
+def _deployment(store: Store, number: int) -> JsonObject:
+    name, labels = f"serving-{number}", {"app": f"serving-{number}"}
+    annotations = {
+        "gpu-scaler/enabled": "true",
+        "gpu-scaler/max-replicas": "40",
+        "gpu-scaler/target-duty-cycle": str(TARGET_PERCENT),
+    }
+    deployment = store.create(
+        DEPLOYMENTS,
+        _namespace(number),
+        {
+            "metadata": {"name": name, "annotations": annotations},
+            "spec": {
+                "replicas": PODS_PER_DEPLOYMENT,
+                "selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}, "spec": _pod_spec()},
+            },
+        },
+    )
+    return store.create(
+        REPLICA_SETS,
+        _namespace(number),
+        {
+            "metadata": {
+                "name": f"{name}-5d8f6c7b9d",
+                "labels": labels,
+                "ownerReferences": [_owner("Deployment", deployment)],
+            },
+            "spec": deployment["spec"],
+        },
+    )
+
+
+def _pod(store: Store, replica_set: JsonObject, replica: int, node: int, now: str) -> JsonObject:
+    metadata = replica_set["metadata"]
+    pod = {
+        "metadata": {
+            "name": f"{metadata['name']}-{replica:05d}",
+            "labels": metadata["labels"],
+            "ownerReferences": [_owner("ReplicaSet", replica_set)],
+        },
+        "spec": {**_pod_spec(), "nodeName": _node(node)},
+    }
+    created = store.create(PODS, metadata["namespace"], pod)
+    pod_ip = f"10.{replica}.{node // 250}.{node % 250 + 1}"
+    return _run(store, created, pod_ip, now)
+
+
+def _exporter_pod(store: Store, node: int, port: int, now: str) -> None:
+    pod = {
+        "metadata": {
+            "name": f"gpu-exporter-{node:05d}",
+            "labels": {"app.kubernetes.io/name": "gpu-exporter"},
+        },
+        "spec": {
+            "nodeName": _node(node),
+            "containers": [
+                {
+                    "name": "gpu-exporter",
+                    "image": "example.com/gpu-exporter:1",
+                    "ports": [{"name": "metrics", "containerPort": port, "protocol": "TCP"}],
+                }
+            ],
+        },
+    }
+    _run(store, store.create(PODS, "gpu-exporter", pod), _address(node), now)
+
+
+def _run(store: Store, pod: JsonObject, pod_ip: str, now: str) -> JsonObject:
+    begun = started(pod, pod_ip=pod_ip, host_ip="10.0.0.1", now=now)
+    serving = ready(pod, started_at=now, now=now)
+    conditions = {one["type"]: one for one in (*begun["conditions"], *serving["conditions"])}
+    running = {**pod, "status": begun | serving | {"conditions": [*conditions.values()]}}
+    return store.replace(PODS, pod["metadata"]["namespace"], running, subresource="status")
+
+
+def _answer(node: int, held: list[JsonObject]) -> bytes:
+    lines = [
+        f"# HELP {DUTY_CYCLE} Percent of the averaging window in which a kernel ran",
+        f"# TYPE {DUTY_CYCLE} gauge",
+    ]
+    for gpu, pod in enumerate(held):
+        labels = {
+            "minor_number": gpu,
+            "uuid": f"GPU-{node:08x}-0000-0000-0000-{gpu:012x}",
+            "name": "NVIDIA H100 80GB HBM3",
+            "node_name": _node(node),
+            "namespace_name": pod["metadata"]["namespace"],
+            "pod_name": pod["metadata"]["name"],
+            "container_name": "main",
+            "allocate_mode": "exclusive",
+        }
+        text = ",".join(f'{name}="{value}"' for name, value in labels.items())
+        lines.append(f"{DUTY_CYCLE}{{{text}}} {TARGET_PERCENT}")
+    body = ("\n".join(lines) + "\n" + OWN).encode()
+    head = (
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def _pod_spec() -> JsonObject:
+    container = {
+        "name": "main",
+        "image": "example.com/serving:1",
+        "env": [{"name": f"SETTING_{n}", "value": "x" * 40} for n in range(10)],
+        "resources": {"limits": {"nvidia.com/gpu": "1"}},
+    }
+    return {"containers": [container]}
+
+
+def _owner(kind: str, owner: JsonObject) -> JsonObject:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": kind,
+        "name": owner["metadata"]["name"],
+        "uid": owner["metadata"]["uid"],
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def _namespace(number: int) -> str:
+    return f"team-{number % NAMESPACES_COUNT}"
+
+
+def _node(number: int) -> str:
+    return f"gpu-node-{number:05d}"
+
+
+def _address(node: int) -> str:
+    return f"127.1.{node // 250}.{node % 250 + 1}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,241 @@
+"""The scaler on large clusters: time per loop by stage, memory, and what it asks the API for.
+
+A cluster of each size runs as a process of its own (`benchmarks.bigcluster`), and so does the
+scaler, on one core. Nothing changes in the cluster, so that every loop does the same: read each
+node's exporter and decide for each Deployment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import sys
+import tempfile
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+
+from benchmarks.bigcluster import GPUS_PER_NODE, PODS_PER_DEPLOYMENT
+from benchmarks.report import Figure, percentile, publish
+from simulator.apiserver.server import kubeconfig_text
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+SIZES: Final = (500, 1000, 2500, 5000)
+LOOPS: Final = 10
+STAGES: Final = ("plan", "read", "settle")
+START_SECONDS: Final = 300
+LOOP: Final = "gpu_scaler_loop_duration_seconds"
+STAGE: Final = "gpu_scaler_loop_stage_duration_seconds"
+BARS: Final = {5000: (5.0, 500.0)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """Of one cluster size; durations in seconds, `stages` by name in the order of `loops`."""
+
+    nodes: int
+    started_seconds: float
+    loops: list[float]
+    stages: dict[str, list[float]]
+    cpu_seconds_per_loop: float
+    rss_megabytes: float
+    requests_per_loop: float
+
+    @property
+    def pods(self) -> int:
+        return self.nodes * GPUS_PER_NODE
+
+    @property
+    def deployments(self) -> int:
+        return self.pods // PODS_PER_DEPLOYMENT
+
+
+def main() -> None:
+    """Measure each size, print the curve and publish."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--nodes", type=int, nargs="*", default=SIZES)
+    measured = [asyncio.run(_measure(nodes)) for nodes in parser.parse_args().nodes]
+    _print_curve(measured)
+    publish("scaler", [figure for one in measured for figure in _figures(one)])
+
+
+async def _measure(nodes: int) -> Measured:
+    print(f"{nodes} nodes ...", flush=True)
+    async with _cluster(nodes) as url, _scaler(url) as (process, port):
+        return await _watch_loops(nodes, process.pid, f"http://127.0.0.1:{port}/metrics")
+
+
+async def _watch_loops(nodes: int, pid: int, metrics_url: str) -> Measured:
+    begun = time.monotonic()
+    async with aiohttp.ClientSession() as session:
+        await _next_loop(session, metrics_url, 0)
+        started = time.monotonic() - begun
+        # The second loop has its connections; the first one made them.
+        before = await _next_loop(session, metrics_url, 1)
+        cpu = _cpu_seconds(pid)
+        first = before
+        loops: list[float] = []
+        stages: dict[str, list[float]] = {stage: [] for stage in STAGES}
+        while len(loops) < LOOPS:
+            now = await _next_loop(session, metrics_url, before[f"{LOOP}_count"])
+            count = now[f"{LOOP}_count"] - before[f"{LOOP}_count"]
+            loops.append((now[f"{LOOP}_sum"] - before[f"{LOOP}_sum"]) / count)
+            for stage, values in stages.items():
+                name = f"{STAGE}_sum/{stage}"
+                values.append((now[name] - before[name]) / count)
+            before = now
+        done = before[f"{LOOP}_count"] - first[f"{LOOP}_count"]
+        return Measured(
+            nodes=nodes,
+            started_seconds=started,
+            loops=loops,
+            stages=stages,
+            cpu_seconds_per_loop=(_cpu_seconds(pid) - cpu) / done,
+            rss_megabytes=_rss_megabytes(pid),
+            requests_per_loop=(before["requests"] - first["requests"]) / done,
+        )
+
+
+async def _next_loop(session: aiohttp.ClientSession, url: str, after: float) -> dict[str, float]:
+    """Return the scaler's own metrics once more than `after` loops have ended."""
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end:
+        try:
+            async with session.get(url) as answer:
+                samples = _samples(await answer.text())
+        except aiohttp.ClientError:
+            samples = {}
+        if samples.get(f"{LOOP}_count", 0) > after:
+            return samples
+        await asyncio.sleep(0.05)
+    msg = f"no loop ended within {START_SECONDS} s"
+    raise RuntimeError(msg)
+
+
+def _samples(text: str) -> dict[str, float]:
+    """The loop's sums and counts by name, and all requests to the API together."""
+    found: dict[str, float] = {"requests": 0.0}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name in (f"{LOOP}_count", f"{LOOP}_sum"):
+                found[sample.name] = sample.value
+            elif sample.name == f"{STAGE}_sum":
+                found[f"{sample.name}/{sample.labels['stage']}"] = sample.value
+            elif sample.name == "gpu_scaler_api_requests_total":
+                found["requests"] += sample.value
+    return found
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _rss_megabytes(pid: int) -> float:
+    match = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert match is not None
+    return int(match[1]) * 1024 / 1e6
+
+
+@asynccontextmanager
+async def _cluster(nodes: int) -> AsyncIterator[str]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.bigcluster", f"--nodes={nodes}"),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(START_SECONDS):
+            line = await process.stdout.readline()
+        yield json.loads(line)["url"]
+    finally:
+        process.kill()
+        await process.wait()
+
+
+@asynccontextmanager
+async def _scaler(url: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
+    with tempfile.TemporaryDirectory(prefix="gpu-") as folder:
+        kubeconfig = Path(folder) / "kubeconfig"
+        kubeconfig.write_text(kubeconfig_text(url))
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "scaler", "run", f"--kubeconfig={kubeconfig}"),
+            *("--web.listen-address=127.0.0.1:0", "--interval=1s", "--log.format=json"),
+            stderr=asyncio.subprocess.PIPE,
+        )
+        os.sched_setaffinity(process.pid, {min(os.sched_getaffinity(0))})
+        assert process.stderr is not None
+        port = await _port(process.stderr)
+        reading = asyncio.create_task(_show_problems(process.stderr))
+        try:
+            yield process, port
+        finally:
+            process.terminate()
+            await process.wait()
+            await reading
+
+
+async def _port(log: asyncio.StreamReader) -> int:
+    async for line in log:
+        entry = json.loads(line)
+        if entry["msg"] == "Listening":
+            return int(entry["addresses"][0].rpartition(":")[2])
+    msg = "the scaler ended before it listened"
+    raise RuntimeError(msg)
+
+
+async def _show_problems(log: asyncio.StreamReader) -> None:
+    async for line in log:
+        if json.loads(line)["level"] not in ("debug", "info"):
+            print(f"  {line.decode().strip()[:300]}", flush=True)
+
+
+def _print_curve(measured: list[Measured]) -> None:
+    print(
+        f"\n{'nodes':>6} {'pods':>7} {'deployments':>11} {'first loop s':>12} {'loop s':>8}"
+        + "".join(f" {stage + ' s':>9}" for stage in STAGES)
+        + f" {'CPU s':>7} {'ms/node':>8} {'RSS MB':>7} {'API req':>8}"
+    )
+    for one in measured:
+        loop = percentile(one.loops, 50)
+        print(
+            f"{one.nodes:>6} {one.pods:>7} {one.deployments:>11} {one.started_seconds:>12.1f}"
+            f" {loop:>8.2f}"
+            + "".join(f" {percentile(one.stages[stage], 50):>9.3f}" for stage in STAGES)
+            + f" {one.cpu_seconds_per_loop:>7.2f} {1000 * loop / one.nodes:>8.3f}"
+            f" {one.rss_megabytes:>7.0f} {one.requests_per_loop:>8.2f}"
+        )
+
+
+def _figures(one: Measured) -> list[Figure]:
+    most_seconds, most_megabytes = BARS.get(one.nodes, (None, None))
+    what = f"{one.nodes} nodes, {one.deployments} Deployments"
+    return [
+        Figure(
+            bar=f"{what}: read + decide, median of {LOOPS} loops",
+            value=percentile(one.loops, 50),
+            unit="s",
+            limit=most_seconds,
+        ),
+        Figure(
+            bar=f"{what}: read + decide, longest",
+            value=max(one.loops),
+            unit="s",
+            limit=None,
+        ),
+        Figure(bar=f"{what}: RSS", value=one.rss_megabytes, unit="MB", limit=most_megabytes),
+    ]
+
+
+if __name__ == "__main__":
+    main()
