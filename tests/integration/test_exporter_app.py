@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import grpc
 import pytest
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as parse_openmetrics,
+)
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.app import NvmlRequiredError, once, running
 from exporter.config import Config
+from exporter.model import Collector
 from simulator.driver import GpuSpec, SimulatedDriver
 from simulator.kubelet import SimulatedKubelet
 from simulator.nvml import bind
@@ -163,6 +167,37 @@ async def test_formats_compression_and_filter():
                 "nvidia_gpu_duty_cycle",
                 "nvidia_gpu_num_devices",
             }
+
+
+async def test_all_collectors():
+    with SimulatedDriver(["H100", GpuSpec(model="A100-80GB", mig_profiles=("1g.10gb",))]) as driver:
+        async with exporter(driver, collectors=frozenset(Collector)) as reader:
+            await until(lambda: reader.values("nvidia_gpu_xid_errors_total"), what="all of them")
+            driver.report_xid(0, 79)
+            uuids = {gpu.uuid for gpu in driver.gpus}
+            energy = "nvidia_gpu_energy_joules_total"
+            assert set(await reader.values(energy)) == uuids
+            assert set(await reader.values(energy, query=f"?name[]={energy}")) == uuids
+            assert set(await reader.values("nvidia_gpu_driver_info", "cuda_version")) == {"13.0"}
+
+            async def told():
+                return await reader.values("nvidia_gpu_xid_last_timestamp_seconds")
+
+            assert set(await until(told, what="the Xid")) == {driver.gpus[0].uuid}
+            _, _, text = await reader.get(Accept=OPENMETRICS)
+            types = {metric.name: metric.type for metric in parse_openmetrics(text)}
+            assert types["nvidia_gpu"] == "info"
+            assert types["nvidia_gpu_energy_joules"] == "counter"
+            assert types["nvidia_gpu_clock_hertz"] == "gauge"
+
+
+async def test_an_event_wait_that_hangs_does_not_hold_up_the_end(caplog):
+    with SimulatedDriver(["T4"]) as driver:
+        driver.faults.hang("nvmlEventSetWait_v2")
+        async with exporter(driver, collectors=frozenset({Collector.XID})) as reader:
+            await until(reader.ready)
+            await until(driver.events.registered, what="the event thread")
+    assert "ending without nvmlShutdown" in caplog.text
 
 
 async def test_landing_page_health_and_telemetry_path():

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import exporter
 from exporter.config import Config, ConfigError, environment_name, parse, parse_duration
+from exporter.model import Collector
 
 
 def configured(*arguments, **environment):
@@ -33,6 +34,7 @@ def test_the_defaults_are_those_of_the_contract():
         nvml_interval_seconds=2.0,
         nvml_window_seconds=10.0,
         nvml_required=False,
+        collectors=frozenset(),
         log_level="info",
         log_format="logfmt",
         once=False,
@@ -54,6 +56,8 @@ def test_every_flag():
         "--nvml.interval=500ms",
         "--nvml.window=1m30s",
         "--nvml.required",
+        "--collectors=power, xid",
+        "--no-collectors=xid",
         "--log.level=debug",
         "--log.format=json",
         "--once",
@@ -67,6 +71,7 @@ def test_every_flag():
         nvml_interval_seconds=0.5,
         nvml_window_seconds=90.0,
         nvml_required=True,
+        collectors=frozenset({Collector.POWER}),
         log_level="debug",
         log_format="json",
         once=True,
@@ -87,6 +92,9 @@ def test_every_flag():
         pytest.param("nvml.window", "1s", "nvml_window_seconds", 1.0, id="window"),
         pytest.param("nvml.required", "true", "nvml_required", True, id="required"),
         pytest.param("nvml.required", "0", "nvml_required", False, id="not required"),
+        pytest.param(
+            "collectors", "ecc", "collectors", frozenset({Collector.ECC}), id="collectors"
+        ),
         pytest.param("log.level", "error", "log_level", "error", id="level"),
         pytest.param("log.format", "json", "log_format", "json", id="format"),
         pytest.param("once", "1", "once", True, id="once"),
@@ -100,6 +108,37 @@ def test_a_flag_wins_over_its_environment_variable():
     assert configured("--nvml.interval=3s", GPU_EXPORTER_NVML_INTERVAL="4s") == configured(
         "--nvml.interval=3s"
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "expected"),
+    [
+        pytest.param([], {}, set(), id="none by default"),
+        pytest.param(["--collectors="], {}, set(), id="empty"),
+        pytest.param(["--collectors=all"], {}, set(Collector), id="all"),
+        pytest.param(
+            ["--collectors=all", "--no-collectors=pcie,nvlink"],
+            {},
+            set(Collector) - {Collector.PCIE, Collector.NVLINK},
+            id="all but some",
+        ),
+        pytest.param(
+            ["--no-collectors=ecc"],
+            {"GPU_EXPORTER_COLLECTORS": "ecc,xid"},
+            {Collector.XID},
+            id="flag and environment",
+        ),
+        pytest.param(
+            ["--collectors=ecc"],
+            {"GPU_EXPORTER_NO_COLLECTORS": "all"},
+            set(),
+            id="nothing left",
+        ),
+        pytest.param(["--no-collectors=ecc"], {}, set(), id="none of none"),
+    ],
+)
+def test_the_collectors_are(arguments, environment, expected):
+    assert configured(*arguments, **environment).collectors == expected
 
 
 @pytest.mark.parametrize(
@@ -130,6 +169,8 @@ def test_the_node_name_comes_from(environment, expected):
         pytest.param(["--nvml.interval=1ms"], "1ms is outside of 100ms to 60s", id="too fast"),
         pytest.param(["--nvml.window=6m"], "6m is outside of 100ms to 300s", id="too wide"),
         pytest.param(["--log.level=loud"], "not one of debug, info, warning, error", id="level"),
+        pytest.param(["--collectors=gpm,ecc"], "'gpm' is not one of all, info", id="collector"),
+        pytest.param(["--no-collectors=x"], "--no-collectors: 'x' is not one of", id="without"),
         pytest.param(["--log.format=xml"], "not one of logfmt, json", id="format"),
         pytest.param(["--nvml.inter=5s"], "unknown argument '--nvml.inter=5s'", id="abbreviated"),
         pytest.param(["extra"], "unknown argument 'extra'", id="positional"),

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from exporter.config import Config
+from exporter.model import Collector
 from scaler.cluster.client import KubeClient
 from simulator.nodes import running_nodes
 from tests.cluster.chain.access import allow, disallow
@@ -50,7 +51,9 @@ async def chain(
         )
         stack.push_async_callback(asyncio.to_thread, plane.restart_controller_manager)
         client = await stack.enter_async_context(await KubeClient.from_kubeconfig(str(plane.admin)))
-        config = Config(nvml_interval_seconds=0.5, nvml_window_seconds=2)
+        config = Config(
+            nvml_interval_seconds=0.5, nvml_window_seconds=2, collectors=frozenset(Collector)
+        )
         nodes = await stack.enter_async_context(
             running_nodes(client, NODES, startup_seconds=0.1, exporter_config=config)
         )
