@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 SIZES: Final = (500, 1000, 2500, 5000)
 LOOPS: Final = 10
-STAGES: Final = ("plan", "read", "settle")
+STAGES: Final = ("plan", "read", "decide", "act")
 START_SECONDS: Final = 300
 LOOP: Final = "gpu_scaler_loop_duration_seconds"
 STAGE: Final = "gpu_scaler_loop_stage_duration_seconds"

@@ -110,6 +110,8 @@ def _status(parsed: argparse.Namespace) -> int:
         return 0
     if document.get("holding"):
         _complain(f"holding all decisions: {document['holding']}")
+    if document.get("stopped"):
+        _complain(document["stopped"])
     if not document["leading"]:
         leader = document["leader"] or "nobody"
         _complain(f"{document['identity']} does not act: the Lease is held by {leader}")

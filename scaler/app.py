@@ -109,6 +109,7 @@ def _assemble(config: Config, client: KubeClient, source: ExporterSource) -> _Pa
         events=events,
         leadership=election or AlwaysLeader(),
         metrics=metrics,
+        dry_run=config.dry_run,
     )
     metrics.show_answers(client.answers)
     metrics.show_decisions(lambda: [r.decision for r in controller.records.values()])

@@ -38,6 +38,7 @@ class Config:
     retry_period_seconds: float = 2.0
     identity: str | None = None
     once: bool = False
+    dry_run: bool = False
     log_level: str = "info"
     log_format: str = "logfmt"
 
@@ -78,6 +79,13 @@ def add_run_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str
         default=environ.get(environment_name("no-leader-elect"), "") == "true",
         help="act without a Lease: only where no second scaler can run"
         f" [{environment_name('no-leader-elect')}=true]",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        default=environ.get(environment_name("dry-run"), "") == "true",
+        help="decide and report for every Deployment, change nothing"
+        f" [{environment_name('dry-run')}=true]",
     )
     parser.add_argument("--once", action="store_true", help="do one loop and exit")
 
@@ -155,6 +163,7 @@ def parse_run_arguments(arguments: argparse.Namespace) -> Config:
         retry_period_seconds=duration("retry-period"),
         identity=values["identity"],
         once=values["once"],
+        dry_run=values["dry_run"],
         log_level=choice("log.level", ("debug", "info", "warning", "error")),
         log_format=choice("log.format", ("logfmt", "json")),
     )

@@ -12,11 +12,11 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from scaler.announcer import Announcer
 from scaler.cluster.client import ApiError
 from scaler.cluster.scale import Replaced, ReplicasChanged, scale_deployment
 from scaler.decision import decide
 from scaler.model import Decision, History, Outcome, ScalingPolicy
-from scaler.news import News, follow
 from scaler.policy import opted_in, parse_policy
 from scaler.sources.exporters import ReadingRequest
 
@@ -50,6 +50,12 @@ class Leadership(Protocol):
     def is_leader(self, now_seconds: float) -> bool:
         """Return True while this process may write to the cluster."""
 
+    def stopped_because(self) -> str | None:
+        """Return why a person wants nothing scaled at all, as last seen."""
+
+    async def look(self) -> str | None:
+        """Look anew just before acting; return what is in the way, None if nothing is."""
+
 
 class AlwaysLeader:
     """The leadership of a scaler that runs alone (`--no-leader-elect`)."""
@@ -57,6 +63,14 @@ class AlwaysLeader:
     def is_leader(self, now_seconds: float) -> bool:
         """Return True."""
         return True
+
+    def stopped_because(self) -> str | None:
+        """Return None: there is no Lease to annotate."""
+        return None
+
+    async def look(self) -> str | None:
+        """Return None."""
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,21 +109,23 @@ class Controller:
         events: EventRecorder,
         leadership: Leadership,
         metrics: ScalerMetrics,
+        dry_run: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._state = state
         self._source = source
-        self._events = events
+        self._announcer = Announcer(events, metrics)
         self._leadership = leadership
         self._metrics = metrics
+        self._dry_run = dry_run
         self._clock = clock
         self._histories: dict[str, History] = {}
-        self._news: dict[str, News] = {}
         self._policies: dict[str, tuple[Mapping[str, str], _Policy]] = {}
         self._patches = asyncio.Semaphore(MAX_CONCURRENT_PATCHES)
         self.records: Mapping[ObjectRef, DecisionRecord] = {}
         self.holding: str | None = None
+        self.stopped: str | None = None
         self.last_tick_seconds: float | None = None
         self.last_loop_seconds: float | None = None
 
@@ -135,6 +151,7 @@ class Controller:
         leading = self._leadership.is_leader(started)
         self._metrics.leader.set(leading)
         if not leading:
+            self._watch_stop()
             self._forget()
             return
         self._watch_contact(fresh=self._state.is_fresh(started))
@@ -160,12 +177,22 @@ class Controller:
             self._state.exporter_endpoints(),
         )
         read = self._stage("read", planned)
+        decisions = [
+            self._decide_alone(plan, readings.get(plan.deployment.ref, {})) for plan in plans
+        ]
+        decided = self._stage("decide", read)
+        in_the_way = None
+        if any(decision.outcome is Outcome.SCALED for decision in decisions):
+            in_the_way = await self._leadership.look()
+        self._watch_stop()
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(self._settle(plan, readings.get(plan.deployment.ref, {})))
-                for plan in plans
+                group.create_task(
+                    self._settle(plan, readings.get(plan.deployment.ref, {}), decision, in_the_way)
+                )
+                for plan, decision in zip(plans, decisions, strict=True)
             ]
-        self._stage("settle", read)
+        self._stage("act", decided)
         self._record([task.result() for task in tasks])
         self._observe_source()
         self._keep_only({plan.deployment.uid for plan in plans})
@@ -184,6 +211,8 @@ class Controller:
         known = self._policies.get(deployment.uid)
         if known is None or known[0] != deployment.annotations:
             policy = parse_policy(deployment.annotations, query_supported=False)
+            if self._dry_run and isinstance(policy, ScalingPolicy):
+                policy = replace(policy, dry_run=True)
             known = self._policies[deployment.uid] = (deployment.annotations, policy)
         return known[1]
 
@@ -198,29 +227,63 @@ class Controller:
             self.holding = "the watches are out of contact with the Kubernetes API"
             log.warning("Holding all decisions", extra={"why": self.holding})
 
-    async def _settle(self, plan: _Plan, readings: Mapping[Metric, MetricReading]) -> Decision:
-        """Decide for one Deployment and carry it out; whatever goes wrong stays its own."""
-        deployment = plan.deployment
+    def _watch_stop(self) -> None:
+        """Say once when a person stops all scaling, and when it goes on."""
+        stopped = self._leadership.stopped_because()
+        if stopped == self.stopped:
+            return
+        self.stopped = stopped
+        self._metrics.stopped.set(stopped is not None)
+        if stopped is None:
+            log.info("Scaling goes on")
+        else:
+            log.warning("Scaling is stopped", extra={"why": stopped})
+
+    def _decide_alone(self, plan: _Plan, readings: Mapping[Metric, MetricReading]) -> Decision:
+        """Decide for one Deployment; whatever goes wrong stays its own."""
         try:
-            decision = self._decide(deployment, plan, readings)
-            if decision.outcome is Outcome.SCALED:
+            return self._decide(plan.deployment, plan, readings)
+        except Exception as error:  # noqa: BLE001  (logged with its traceback)
+            return self._failed(plan.deployment, error)
+
+    async def _settle(
+        self,
+        plan: _Plan,
+        readings: Mapping[Metric, MetricReading],
+        decision: Decision,
+        in_the_way: str | None,
+    ) -> Decision:
+        """Carry one Deployment's decision out; whatever goes wrong stays its own."""
+        deployment = plan.deployment
+        if decision.outcome is not Outcome.SCALED:
+            self._histories[deployment.uid] = decision.history
+        elif in_the_way is not None:
+            self._remember_undone(deployment, decision)
+            if self.stopped is not None:
+                decision = _not_done(decision, Outcome.PAUSED, "ScalingStopped", self.stopped)
+            else:
+                decision = _not_done(decision, Outcome.HELD, "LeaseLost", in_the_way)
+        else:
+            try:
                 async with self._patches:
                     decision = await self._act(plan, readings, decision)
-            else:
-                self._histories[deployment.uid] = decision.history
-        except Exception as error:
-            log.exception("Decision failed", extra={"deployment": str(deployment.ref)})
-            decision = Decision(
-                ref=deployment.ref,
-                current_replicas=deployment.spec_replicas,
-                desired_replicas=deployment.spec_replicas,
-                outcome=Outcome.FAILED,
-                reason="InternalError",
-                message=f"the decision failed: {type(error).__name__}: {error}; nothing is changed",
-                at_seconds=self._clock(),
-            )
-        self._announce(deployment, decision)
+            except Exception as error:  # noqa: BLE001
+                decision = self._failed(deployment, error)
+        self._announcer.announce(deployment, decision)
         return decision
+
+    def _failed(self, deployment: DeploymentState, error: Exception) -> Decision:
+        log.error("Decision failed", extra={"deployment": str(deployment.ref)}, exc_info=error)
+        return Decision(
+            ref=deployment.ref,
+            current_replicas=deployment.spec_replicas,
+            desired_replicas=deployment.spec_replicas,
+            outcome=Outcome.FAILED,
+            reason="InternalError",
+            message=f"the decision failed: {type(error).__name__}: {error}; nothing is changed",
+            at_seconds=self._clock(),
+            history=self._histories.get(deployment.uid, History()),
+        )
 
     def _decide(
         self, deployment: DeploymentState, plan: _Plan, readings: Mapping[Metric, MetricReading]
@@ -278,29 +341,6 @@ class Controller:
             before, recommendations=decision.history.recommendations
         )
 
-    def _announce(self, deployment: DeploymentState, decision: Decision) -> None:
-        """Log and emit an event where the decision is news."""
-        self._metrics.decisions.labels(decision.outcome).inc()
-        news, is_told = follow(self._news.pop(deployment.uid, None), decision)
-        if news is not None:
-            self._news[deployment.uid] = news
-        if not is_told:
-            return
-        scaled = decision.outcome is Outcome.SCALED
-        if scaled:
-            up = decision.desired_replicas > decision.current_replicas
-            self._metrics.rescales.labels("up" if up else "down").inc()
-            log.info("Replicas changed", extra=_log_fields(decision))
-        else:
-            log.warning("Nothing was scaled", extra=_log_fields(decision))
-        self._events.record(
-            deployment.ref,
-            deployment.uid,
-            type_="Normal" if scaled or decision.outcome is Outcome.DRY_RUN else "Warning",
-            reason=decision.reason,
-            message=decision.message,
-        )
-
     def _record(self, decisions: Sequence[Decision]) -> None:
         now = time.time()
         self.records = {
@@ -319,14 +359,13 @@ class Controller:
     def _keep_only(self, uids: set[str]) -> None:
         for gone in self._histories.keys() - uids:
             del self._histories[gone]
-        for gone in self._news.keys() - uids:
-            del self._news[gone]
+        self._announcer.keep_only(uids)
         for gone in self._policies.keys() - uids:
             del self._policies[gone]
 
     def _forget(self) -> None:
         self._histories.clear()
-        self._news.clear()
+        self._announcer.keep_only(set())
         self.records = {}
 
 
@@ -338,21 +377,3 @@ def _not_done(decision: Decision, outcome: Outcome, reason: str, why: str) -> De
         reason=reason,
         message=f"wanted {decision.desired_replicas} replicas but did not change them: {why}",
     )
-
-
-def _log_fields(decision: Decision) -> dict[str, object]:
-    """Return the inputs and the result of a decision as fields of one log line."""
-    fields: dict[str, object] = {
-        "deployment": str(decision.ref),
-        "outcome": decision.outcome.value,
-        "reason": decision.reason,
-        "detail": decision.message,
-        "current_replicas": decision.current_replicas,
-        "desired_replicas": decision.desired_replicas,
-        "proposed_replicas": decision.proposed,
-    }
-    for proposal in decision.proposals:
-        mean = proposal.mean_milli
-        fields[proposal.metric.value] = None if mean is None else mean / 1000
-        fields[f"target_{proposal.metric.value}"] = proposal.target_milli / 1000
-    return fields

@@ -45,8 +45,7 @@ class ScalerMetrics:
         )
         self.stage_duration = Histogram(
             "gpu_scaler_loop_stage_duration_seconds",
-            "Time that a part of the loop took: plan (annotations), read (values), settle (decide"
-            " and act)",
+            "Time that a part of the loop took: plan (annotations), read (values), decide, act",
             ["stage"],
             buckets=LOOP_BUCKETS_SECONDS,
             registry=self.registry,
@@ -64,6 +63,11 @@ class ScalerMetrics:
         self.leader = Gauge(
             "gpu_scaler_leader",
             "1 where this replica holds the lease and acts",
+            registry=self.registry,
+        )
+        self.stopped = Gauge(
+            "gpu_scaler_stopped",
+            "1 while the Lease's annotation gpu-scaler/paused stops all scaling",
             registry=self.registry,
         )
         self.decisions = Counter(

@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING
 from scaler.cluster.errors import ApiError, Conflict, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from scaler.cluster.client import JsonObject, KubeClient
 
 log = logging.getLogger(__name__)
 
+STOP_ANNOTATION = "gpu-scaler/paused"
 JITTER = 0.2
 RELEASED_DURATION_SECONDS = 1
 
@@ -40,6 +41,8 @@ class _Seen:
     renewed: str | None
     transitions: int
     duration_seconds: float
+    annotations: Mapping[str, str]
+    labels: Mapping[str, str]
     seen_seconds: float
 
 
@@ -87,6 +90,29 @@ class LeaseElection:
     def leader(self) -> str | None:
         """Return the holder's identity as last seen, None where there is none."""
         return self._seen.holder or None if self._seen is not None else None
+
+    def stopped_because(self) -> str | None:
+        """Return why nothing may be scaled at all, as last seen; None where it may.
+
+        Whatever the Lease's annotation `gpu-scaler/paused` says but "false" stops everything.
+        """
+        value = "" if self._seen is None else self._seen.annotations.get(STOP_ANNOTATION, "")
+        if value in ("", "false"):
+            return None
+        return (
+            f"all scaling is stopped: Lease {self._name} carries {STOP_ANNOTATION}={value[:80]!r}"
+        )
+
+    async def look(self) -> str | None:
+        """Read the Lease anew just before acting; return what is in the way, None if nothing is."""
+        try:
+            async with asyncio.timeout(self._retry_period_seconds):
+                seen = self._observe(await self._client.get(self._path))
+        except (ApiError, TimeoutError) as error:
+            return f"the Lease could not be read before acting: {str(error) or 'no answer in time'}"
+        if seen.holder != self._identity:
+            return f"the Lease is held by {seen.holder or 'nobody'}"
+        return self.stopped_because()
 
     async def run(self) -> None:
         """Try to get and keep the Lease until cancelled; release it with `release` after that."""
@@ -170,6 +196,8 @@ class LeaseElection:
             renewed=renewed,
             transitions=spec.get("leaseTransitions") or 0,
             duration_seconds=float(spec.get("leaseDurationSeconds") or 0),
+            annotations=lease["metadata"].get("annotations") or {},
+            labels=lease["metadata"].get("labels") or {},
             seen_seconds=before.seen_seconds if before and unchanged else self._clock(),
         )
         return self._seen
@@ -179,10 +207,12 @@ class LeaseElection:
 
     def _body(self, seen: _Seen | None, holder: str, duration: int | None = None) -> JsonObject:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        metadata = {"name": self._name}
+        metadata: JsonObject = {"name": self._name}
         acquired, transitions = now, 0
         if seen is not None:
             metadata["resourceVersion"] = seen.resource_version
+            # A PUT replaces what people wrote there too.
+            metadata |= {"annotations": seen.annotations, "labels": seen.labels}
             transitions = seen.transitions
             if holder == seen.holder:
                 acquired = seen.acquired or now

@@ -87,6 +87,7 @@ class StatusServer:
             "leader": leader,
             "leading": leader == self._identity,
             "holding": self._controller.holding,
+            "stopped": self._controller.stopped,
         }
 
 

@@ -31,6 +31,10 @@ class Cluster(Scaled):
     api: ApiServer
     kubeconfig: Path
 
+    async def annotate_lease(self, paused: str | None) -> None:
+        annotations = {"gpu-scaler/paused": paused}
+        await self.client.patch(LEASE, {"metadata": {"annotations": annotations}})
+
 
 @asynccontextmanager
 async def running_cluster(folder: Path):
@@ -143,6 +147,53 @@ async def test_pausing_and_dry_run_take_effect_while_it_runs(cluster):
         assert await cluster.replicas() == 1
         await cluster.annotate(dry_run=None)
         await cluster.ready(2)
+
+
+async def test_one_annotation_on_the_lease_stops_all_scaling_at_once(cluster):
+    await cluster.client.post(DEPLOYMENTS, deployment())
+    await cluster.ready(1)
+    async with running_scaler(cluster.kubeconfig, *LEASE_FLAGS) as scaler:
+
+        async def decided(reason: str) -> bool:
+            decision = await scaler.decision("default", NAME)
+            return bool(decision.get("reason") == reason)
+
+        await until(lambda: decided("TooFewReplicas"))
+        await cluster.annotate_lease("true")
+        cluster.load(80)
+        await until(lambda: decided("ScalingStopped"))
+        decision = await scaler.decision("default", NAME)
+        assert (decision["outcome"], decision["desired_replicas"]) == ("paused", 1)
+        assert "wanted 2 replicas" in decision["message"]
+        # Renewals leave what a person wrote.
+        renewed = (await cluster.client.get(LEASE))["spec"]["renewTime"]
+
+        async def is_renewed() -> bool:
+            return bool((await cluster.client.get(LEASE))["spec"]["renewTime"] != renewed)
+
+        await until(is_renewed)
+        _, _, said = await run_program("status", f"--server={scaler.url}")
+        assert "all scaling is stopped: Lease gpu-scaler carries gpu-scaler/paused='true'" in said
+        assert "gpu_scaler_stopped 1.0" in await scaler.text("/metrics")
+        assert await cluster.replicas() == 1
+        await cluster.annotate_lease(None)
+        await cluster.ready(2)
+        assert "gpu_scaler_stopped 0.0" in await scaler.text("/metrics")
+    assert sum("Scaling is stopped" in line for line in scaler.log) == 1
+
+
+async def test_a_dry_run_of_the_whole_scaler_changes_nothing(cluster):
+    await cluster.client.post(DEPLOYMENTS, deployment())
+    await cluster.ready(1)
+    async with running_scaler(cluster.kubeconfig, "--dry-run") as scaler:
+        cluster.load(80)
+
+        async def would_scale() -> bool:
+            decision = await scaler.decision("default", NAME)
+            return bool(decision.get("reason") == "DryRun")
+
+        await until(would_scale)
+        assert await cluster.replicas() == 1
 
 
 async def test_an_autoscaler_of_somebody_else_is_not_fought(cluster):

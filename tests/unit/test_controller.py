@@ -63,6 +63,8 @@ class World:
         self.fresh = True
         self.leads = True
         self.replicas = {state.ref.name: state.spec_replicas for state in deployments}
+        self.stopped: str | None = None
+        self.in_the_way: str | None = None
         self.uids: dict[str, str] = {}
         self.failure: Exception | None = None
         self.before_patch: list[int] = []
@@ -81,6 +83,12 @@ class World:
             metrics=self.metrics,
             clock=lambda: NOW,
         )
+
+    def stopped_because(self) -> str | None:
+        return self.stopped
+
+    async def look(self) -> str | None:
+        return self.stopped or self.in_the_way
 
     def is_leader(self, now_seconds: float) -> bool:
         assert now_seconds == NOW
@@ -225,6 +233,26 @@ async def test_a_deployment_made_anew_under_the_same_name_is_not_scaled_for_the_
     await world.controller.cycle()
     assert world.patched == []
     assert world.outcome() == (Outcome.FAILED, "FailedUpdateScale")
+
+
+async def test_nothing_is_scaled_while_all_scaling_is_stopped():
+    world = World(deployment())
+    world.stopped = "somebody says so"
+    await world.controller.cycle()
+    assert (world.patched, world.events) == ([], [])
+    assert world.outcome() == (Outcome.PAUSED, "ScalingStopped")
+    assert "wanted 2 replicas" in world.controller.records[ref("web")].decision.message
+    world.stopped = None
+    await world.controller.cycle()
+    assert world.patched == [("web", 2)]
+
+
+async def test_nothing_is_scaled_when_the_lease_cannot_be_read_before_acting():
+    world = World(deployment())
+    world.in_the_way = "no answer"
+    await world.controller.cycle()
+    assert world.patched == []
+    assert world.outcome() == (Outcome.HELD, "LeaseLost")
 
 
 async def test_one_deployments_failure_is_its_own():

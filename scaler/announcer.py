@@ -1,0 +1,71 @@
+"""Decisions that are news become a log line, an event on the Deployment and counts."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from scaler.model import Outcome
+from scaler.news import News, follow
+
+if TYPE_CHECKING:
+    from scaler.cluster.events import EventRecorder
+    from scaler.metrics import ScalerMetrics
+    from scaler.model import Decision, DeploymentState
+
+log = logging.getLogger(__name__)
+
+
+class Announcer:
+    """Remembers what has been told of each Deployment."""
+
+    def __init__(self, events: EventRecorder, metrics: ScalerMetrics) -> None:
+        self._events = events
+        self._metrics = metrics
+        self._news: dict[str, News] = {}
+
+    def announce(self, deployment: DeploymentState, decision: Decision) -> None:
+        """Count the decision; log it and emit an event where it is news."""
+        self._metrics.decisions.labels(decision.outcome).inc()
+        news, is_told = follow(self._news.pop(deployment.uid, None), decision)
+        if news is not None:
+            self._news[deployment.uid] = news
+        if not is_told:
+            return
+        scaled = decision.outcome is Outcome.SCALED
+        if scaled:
+            up = decision.desired_replicas > decision.current_replicas
+            self._metrics.rescales.labels("up" if up else "down").inc()
+            log.info("Replicas changed", extra=_log_fields(decision))
+        else:
+            log.warning("Nothing was scaled", extra=_log_fields(decision))
+        self._events.record(
+            deployment.ref,
+            deployment.uid,
+            type_="Normal" if scaled or decision.outcome is Outcome.DRY_RUN else "Warning",
+            reason=decision.reason,
+            message=decision.message,
+        )
+
+    def keep_only(self, uids: set[str]) -> None:
+        """Forget all other Deployments."""
+        for gone in self._news.keys() - uids:
+            del self._news[gone]
+
+
+def _log_fields(decision: Decision) -> dict[str, object]:
+    """Return the inputs and the result of a decision as fields of one log line."""
+    fields: dict[str, object] = {
+        "deployment": str(decision.ref),
+        "outcome": decision.outcome.value,
+        "reason": decision.reason,
+        "detail": decision.message,
+        "current_replicas": decision.current_replicas,
+        "desired_replicas": decision.desired_replicas,
+        "proposed_replicas": decision.proposed,
+    }
+    for proposal in decision.proposals:
+        mean = proposal.mean_milli
+        fields[proposal.metric.value] = None if mean is None else mean / 1000
+        fields[f"target_{proposal.metric.value}"] = proposal.target_milli / 1000
+    return fields
