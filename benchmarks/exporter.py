@@ -40,15 +40,27 @@ def main() -> None:
 
 
 async def _measure() -> list[Figure]:
-    figures = []
-    async with _exporter(gpus=GPUS) as (pid, url), aiohttp.ClientSession() as session:
+    # The bars are for the defaults; what all collectors add is shown beside them, in the same run.
+    return [
+        *await _measure_one("", with_bars=True),
+        *await _measure_one(", all collectors", "--collectors=all", with_bars=False),
+    ]
+
+
+async def _measure_one(setting: str, *flags: str, with_bars: bool) -> list[Figure]:
+    def bar(limit: float) -> float | None:
+        return limit if with_bars else None
+
+    gpus = f"{GPUS} GPUs{setting}"
+    async with _exporter(*flags, gpus=GPUS) as (pid, url), aiohttp.ClientSession() as session:
         await _until_ready(session, url)
-        figures += [
+        cpu_percent = await _cpu_percent(pid, IDLE_SECONDS)
+        figures = [
             Figure(
-                bar=f"{GPUS} GPUs, 1 s sampling, no scrapes: CPU",
-                value=await _cpu_percent(pid, IDLE_SECONDS),
+                bar=f"{gpus}, 1 s sampling, no scrapes: CPU",
+                value=cpu_percent,
                 unit="% of a core",
-                limit=1,
+                limit=bar(1),
             )
         ]
         for name, headers in (
@@ -57,23 +69,24 @@ async def _measure() -> list[Figure]:
         ):
             encoding = {"Accept-Encoding": "gzip" if "gzip" in name else "identity"}
             before = _cpu_seconds(pid)
-            latencies = await _scrape(session, url, headers | encoding)
+            latencies, size = await _scrape(session, url, headers | encoding)
             used = (_cpu_seconds(pid) - before) / len(latencies)
-            label = f"{GPUS} GPUs, {SCRAPES_PER_SECOND} scrapes/s, {name}"
+            label = f"{gpus}, {SCRAPES_PER_SECOND} scrapes/s, {name}"
+            p50, p99 = percentile(latencies, 50), percentile(latencies, 99)
             figures += [
-                Figure(bar=f"{label}: p50", value=percentile(latencies, 50), unit="ms", limit=None),
-                Figure(bar=f"{label}: p99", value=percentile(latencies, 99), unit="ms", limit=2),
+                Figure(bar=f"{label}: p50", value=p50, unit="ms", limit=None),
+                Figure(bar=f"{label}: p99", value=p99, unit="ms", limit=bar(2)),
                 Figure(bar=f"{label}: max", value=max(latencies), unit="ms", limit=None),
                 Figure(bar=f"{label}: CPU per scrape", value=used * 1000, unit="ms", limit=None),
+                Figure(bar=f"{label}: size", value=size / 1000, unit="kB", limit=None),
             ]
-        figures.append(
-            Figure(bar=f"{GPUS} GPUs: RSS after that", value=_rss_mb(pid), unit="MB", limit=60)
-        )
+        rss = _rss_mb(pid)
+    figures.append(Figure(bar=f"{gpus}: RSS after that", value=rss, unit="MB", limit=bar(60)))
     return figures
 
 
 @asynccontextmanager
-async def _exporter(*, gpus: int) -> AsyncIterator[tuple[int, str]]:
+async def _exporter(*flags: str, gpus: int) -> AsyncIterator[tuple[int, str]]:
     with tempfile.TemporaryDirectory(prefix="gpu-") as folder:
         path = str(Path(folder) / "kubelet.sock")
         async with SimulatedKubelet(busy_driver("H100", gpus), path) as kubelet:
@@ -83,7 +96,7 @@ async def _exporter(*, gpus: int) -> AsyncIterator[tuple[int, str]]:
             command = [
                 *(sys.executable, "-m", "simulator.exporter", f"--gpus={gpus}"),
                 *(f"--pod-resources.socket={path}", f"--web.listen-address={address}"),
-                *("--nvml.interval=1s", "--log.level=warning"),
+                *("--nvml.interval=1s", "--log.level=warning", *flags),
             ]
             process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL)
             try:
@@ -108,15 +121,22 @@ async def _until_ready(session: aiohttp.ClientSession, url: str) -> None:
         await asyncio.sleep(0.05)
 
 
-async def _scrape(session: aiohttp.ClientSession, url: str, headers: dict[str, str]) -> list[float]:
-    """Scrape at a fixed rate and return the latencies in milliseconds, waiting included."""
+async def _scrape(
+    session: aiohttp.ClientSession, url: str, headers: dict[str, str]
+) -> tuple[list[float], int]:
+    """Scrape at a fixed rate; return the latencies in milliseconds, waiting included, and a size.
+
+    The size is the uncompressed answer's in bytes.
+    """
     begin = time.perf_counter()
-    latencies = []
+    latencies: list[float] = []
+    sizes: list[int] = []
 
     async def one(due: float) -> None:
         async with session.get(f"{url}/metrics", headers=headers) as response:
             body = await response.read()
         latencies.append((time.perf_counter() - due) * 1000)
+        sizes.append(len(body))
         if response.status != 200 or not body:
             msg = f"scrape answered {response.status}"
             raise RuntimeError(msg)
@@ -126,7 +146,7 @@ async def _scrape(session: aiohttp.ClientSession, url: str, headers: dict[str, s
             due = begin + n / SCRAPES_PER_SECOND
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
             group.create_task(one(time.perf_counter()))
-    return latencies
+    return latencies, max(sizes)
 
 
 async def _cpu_percent(pid: int, seconds: float) -> float:

@@ -1,0 +1,94 @@
+"""What each of the exporter's collectors costs on 8 GPUs: NVML calls, series, CPU.
+
+CPU includes the simulated driver's Python, so it is an upper bound; the numbers of calls and series
+are those of a real board of the same kind.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections import Counter
+from typing import Any
+
+from benchmarks.report import Figure, publish
+from exporter.attribution import Holdings, attribute
+from exporter.exposition import Exposition
+from exporter.model import Collector
+from exporter.nvml import Nvml
+from simulator import nvml_extended
+from simulator.exporter import busy_driver
+from simulator.nvml import bind
+
+GPUS = 8
+CYCLES = 100
+MODEL = "H100"
+REGISTRATION_SECONDS = 1.0
+
+
+def main() -> None:
+    """Measure and publish."""
+    base = _measure(frozenset())
+    figures = list(_figures("base set", base))
+    for collector in Collector:
+        costs = _measure(frozenset({collector}))
+        figures += _figures(collector.value, {key: costs[key] - base[key] for key in costs})
+    figures += _figures("all together", _measure(frozenset(Collector)))
+    publish("collectors", figures)
+
+
+def _figures(name: str, costs: dict[str, float]) -> list[Figure]:
+    return [
+        Figure(bar=f"{name}: {what}", value=value, unit=what.partition(", ")[2], limit=None)
+        for what, value in costs.items()
+    ]
+
+
+def _measure(collectors: frozenset[Collector]) -> dict[str, float]:
+    # Waiting costs no CPU and would only make this run long.
+    nvml_extended.PCIE_THROUGHPUT_SECONDS = 0.0
+    with busy_driver(MODEL, GPUS) as driver:
+        binding: Any = bind(driver)
+        calls: Counter[str] = Counter()
+        _count_calls(binding, calls)
+        nvml = Nvml(binding, window_seconds=10, collectors=collectors, on_error=lambda _error: None)
+        nvml.open()
+        nvml.read()
+        if Collector.XID in collectors:
+            time.sleep(REGISTRATION_SECONDS)
+        calls.clear()
+        begin = time.thread_time()
+        for _ in range(CYCLES):
+            readings = nvml.read()
+        read_seconds = time.thread_time() - begin
+        asked = sum(count for name, count in calls.items() if name != "nvmlEventSetWait_v2")
+        exposition = Exposition(node_name="node", self_metrics=())
+        snapshot = attribute(readings, Holdings())
+        begin = time.thread_time()
+        body = exposition.render(snapshot).body
+        render_seconds = time.thread_time() - begin
+        nvml.close()
+    series = sum(not line.startswith(b"#") for line in body.splitlines())
+    return {
+        "NVML calls per GPU and cycle, calls": asked / CYCLES / GPUS,
+        "series per GPU, series": series / GPUS,
+        f"reading {GPUS} GPUs, ms of CPU per cycle": read_seconds / CYCLES * 1000,
+        f"rendering {GPUS} GPUs, ms of CPU per cycle": render_seconds * 1000,
+    }
+
+
+def _count_calls(binding: Any, calls: Counter[str]) -> None:
+    def counted(name: str, function: Any) -> Any:
+        def call(*arguments: Any) -> Any:
+            calls[name] += 1
+            return function(*arguments)
+
+        return call
+
+    for name, function in list(vars(binding).items()):
+        if name.startswith("nvml") and inspect.isfunction(function):
+            setattr(binding, name, counted(name, function))
+
+
+if __name__ == "__main__":
+    main()
