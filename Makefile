@@ -66,8 +66,9 @@ lock: $(STAMP) ## Resolve the lock files anew (needs uv)
 bench: bench-exporter bench-step bench-scaler bench-latency ## Run all benchmarks; results go to build/bench/
 
 .PHONY: bench-exporter
-bench-exporter: $(STAMP) ## Exporter: latency under scrapes, CPU, RSS
+bench-exporter: $(STAMP) ## Exporter: latency under scrapes, CPU, RSS, cost of each collector
 	@$(BIN)/python -m benchmarks.exporter
+	@$(BIN)/python -m benchmarks.collectors
 
 .PHONY: bench-step
 bench-step: $(STAMP) ## Load step to patched replicas, at defaults and tuned for speed
