@@ -1,0 +1,40 @@
+"""docs/exporter.md and the README say what the tables of families and collectors say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from exporter.families import EXTENDED_FAMILIES
+from exporter.model import Collector
+from exporter.nvml.xid import MAX_KINDS, ZERO_XIDS
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = (ROOT / "docs" / "exporter.md").read_text(encoding="utf-8")
+FAMILY_ROWS = [
+    line
+    for line in DOCS.partition("### The families\n")[2].partition("\n#")[0].splitlines()
+    if line.startswith("| `")
+]
+
+
+def test_the_families_table_is_the_catalogue():
+    assert FAMILY_ROWS == [
+        f"| `{family.name}` | {family.type.value} | {family.unit} | {family.collector.value} | "
+        f"{family.source} |"
+        for family in EXTENDED_FAMILIES
+    ]
+
+
+@pytest.mark.parametrize("collector", Collector)
+def test_every_collector_is_listed_with_its_cost(collector):
+    assert f"\n| `{collector.value}` | " in DOCS
+    assert f"`{collector.value}`" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_xids_that_begin_at_zero_are_named():
+    *most, last = (str(xid) for xid in ZERO_XIDS)
+    text = " ".join(DOCS.split())
+    assert f"The counters of Xids {', '.join(most)} and {last} are there from 0 on" in text
+    assert f"at most {MAX_KINDS + 1} counters" in text
