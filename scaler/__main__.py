@@ -51,6 +51,9 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
 
     explain = commands.add_parser("explain", help="why the last decision on a Deployment was taken")
     explain.add_argument("deployment", metavar="NAMESPACE/NAME")
+    explain.add_argument(
+        "--history", action="store_true", help="what was decided in the last hour instead"
+    )
     _add_remote_arguments(explain, environ)
     explain.set_defaults(command=_explain)
 
@@ -70,7 +73,7 @@ def _add_remote_arguments(parser: argparse.ArgumentParser, environ: Mapping[str,
     parser.add_argument("--lease-namespace", default="gpu-scaler", help="default gpu-scaler")
     parser.add_argument("--lease-name", default="gpu-scaler", help="default gpu-scaler")
     parser.add_argument("--port", type=int, default=9446, help="the scaler's port; default 9446")
-    parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
+    parser.add_argument("-o", "--output", choices=("text", "json", "yaml"), default="text")
     add_kubeconfig_arguments(parser, environ)
 
 
@@ -105,8 +108,8 @@ def _status(parsed: argparse.Namespace) -> int:
         for decision in document["decisions"]
         if parsed.namespace in (None, decision["namespace"])
     ]
-    if parsed.output == "json":
-        _print_json(document | {"decisions": decisions})
+    if parsed.output != "text":
+        _print_data(document | {"decisions": decisions}, parsed.output)
         return 0
     if document.get("holding"):
         _complain(f"holding all decisions: {document['holding']}")
@@ -124,20 +127,23 @@ def _status(parsed: argparse.Namespace) -> int:
 
 
 def _explain(parsed: argparse.Namespace) -> int:
-    from scaler.explanation import explain_text  # noqa: PLC0415
+    from scaler.explanation import explain_text, history_table  # noqa: PLC0415
 
     namespace, separator, name = parsed.deployment.partition("/")
     if not (namespace and separator and name) or "/" in name:
         _complain(f"{parsed.deployment!r} is not NAMESPACE/NAME of a Deployment")
         return EXIT_USAGE
-    document = _ask(parsed, f"/api/v1/decisions/{namespace}/{name}")
+    path = f"/api/v1/decisions/{namespace}/{name}"
+    document = _ask(parsed, f"{path}/history" if parsed.history else path)
     if document is None:
         return EXIT_FAILURE
-    if parsed.output == "json":
-        _print_json(document)
+    if parsed.output != "text":
+        _print_data(document, parsed.output)
+    elif "history" in document:
+        sys.stdout.write(history_table(document["history"], now_unix_seconds=time.time()))
     elif "decision" in document:
         sys.stdout.write(explain_text(document["decision"], now_unix_seconds=time.time()))
-    if "decision" not in document:
+    if not document.keys() & {"decision", "history"}:
         _complain(str(document.get("error", "the scaler gave no decision")))
         return EXIT_FAILURE
     return 0
@@ -178,7 +184,12 @@ def _ask(parsed: argparse.Namespace, path: str) -> dict[str, Any] | None:
         return None
 
 
-def _print_json(document: dict[str, Any]) -> None:
+def _print_data(document: dict[str, Any], form: str) -> None:
+    if form == "yaml":
+        import yaml  # noqa: PLC0415
+
+        sys.stdout.write(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+        return
     import orjson  # noqa: PLC0415
 
     sys.stdout.buffer.write(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")

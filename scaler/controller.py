@@ -16,6 +16,7 @@ from scaler.announcer import Announcer
 from scaler.cluster.client import ApiError
 from scaler.cluster.scale import Replaced, ReplicasChanged, scale_deployment
 from scaler.decision import decide
+from scaler.episodes import Episode, add_decision
 from scaler.model import Decision, History, Outcome, ScalingPolicy
 from scaler.policy import opted_in, parse_policy
 from scaler.sources.exporters import ReadingRequest
@@ -124,6 +125,7 @@ class Controller:
         self._policies: dict[str, tuple[Mapping[str, str], _Policy]] = {}
         self._patches = asyncio.Semaphore(MAX_CONCURRENT_PATCHES)
         self.records: Mapping[ObjectRef, DecisionRecord] = {}
+        self.episodes: Mapping[ObjectRef, tuple[Episode, ...]] = {}
         self.holding: str | None = None
         self.stopped: str | None = None
         self.last_tick_seconds: float | None = None
@@ -347,6 +349,10 @@ class Controller:
             decision.ref: DecisionRecord(decision=decision, decided_unix_seconds=now)
             for decision in decisions
         }
+        self.episodes = {
+            decision.ref: add_decision(self.episodes.get(decision.ref, ()), decision, now)
+            for decision in decisions
+        }
 
     def _observe_source(self) -> None:
         ages = []
@@ -367,6 +373,7 @@ class Controller:
         self._histories.clear()
         self._announcer.keep_only(set())
         self.records = {}
+        self.episodes = {}
 
 
 def _not_done(decision: Decision, outcome: Outcome, reason: str, why: str) -> Decision:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
+    from scaler.episodes import Episode
     from scaler.model import Behavior, Decision, MetricProposal, ScalingPolicy, ScalingRules
 
 
@@ -124,6 +125,50 @@ class DecisionDict(TypedDict):
     metrics: list[ProposalDict]
     limits: list[LimitDict]
     conditions: list[ConditionDict]
+
+
+class MeanDict(TypedDict):
+    """A metric's mean and target; `mean_milli` is None where there was no value."""
+
+    metric: str
+    mean_milli: int | None
+    target_milli: int
+
+
+class EpisodeDict(TypedDict):
+    """Decisions in a row that say the same."""
+
+    begun_unix_seconds: float
+    last_unix_seconds: float
+    decisions: int
+    outcome: str
+    reason: str
+    message: str
+    current_replicas: int
+    desired_replicas: int
+    means: list[MeanDict]
+
+
+def episode_to_dict(episode: Episode) -> EpisodeDict:
+    """The episode as plain data."""
+    return {
+        "begun_unix_seconds": episode.begun_unix_seconds,
+        "last_unix_seconds": episode.last_unix_seconds,
+        "decisions": episode.decisions,
+        "outcome": episode.outcome.value,
+        "reason": episode.reason,
+        "message": episode.message,
+        "current_replicas": episode.current_replicas,
+        "desired_replicas": episode.desired_replicas,
+        "means": [
+            {
+                "metric": item.metric.value,
+                "mean_milli": item.mean_milli,
+                "target_milli": item.target_milli,
+            }
+            for item in episode.means
+        ],
+    }
 
 
 def decision_to_dict(decision: Decision, *, decided_unix_seconds: float) -> DecisionDict:

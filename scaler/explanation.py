@@ -13,7 +13,7 @@ from scaler.quantities import format_duration, format_value
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from scaler.decisiondata import DecisionDict, PolicyDict, ProposalDict, RulesDict
+    from scaler.decisiondata import DecisionDict, EpisodeDict, PolicyDict, ProposalDict, RulesDict
 
 STATUS_COLUMNS = (
     "NAMESPACE",
@@ -26,6 +26,7 @@ STATUS_COLUMNS = (
     "REASON",
     "AGE",
 )
+HISTORY_COLUMNS = ("BEGAN", "LASTED", "VALUES", "REPLICAS", "OUTCOME", "REASON", "MESSAGE")
 UNKNOWN = "<unknown>"
 _COLUMN_GAP = "   "
 
@@ -146,7 +147,34 @@ def status_table(documents: Iterable[DecisionDict], *, now_unix_seconds: float) 
 
     AGE is that of the decision: it grows where the scaler has stopped deciding.
     """
-    rows = [STATUS_COLUMNS, *(status_row(item, now_unix_seconds) for item in documents)]
+    return _table([STATUS_COLUMNS, *(status_row(item, now_unix_seconds) for item in documents)])
+
+
+def history_table(episodes: Iterable[EpisodeDict], *, now_unix_seconds: float) -> str:
+    """The table of `gpu-scaler explain --history`: one line for as long as nothing changed."""
+    return _table([HISTORY_COLUMNS, *(_history_row(one, now_unix_seconds) for one in episodes)])
+
+
+def _history_row(episode: EpisodeDict, now_unix_seconds: float) -> tuple[str, ...]:
+    replicas = str(episode["current_replicas"])
+    if episode["desired_replicas"] != episode["current_replicas"]:
+        replicas += f" -> {episode['desired_replicas']}"
+    values = [
+        _target_text(Metric(item["metric"]), item["mean_milli"], item["target_milli"])
+        for item in episode["means"]
+    ]
+    return (
+        f"{format_duration(now_unix_seconds - episode['begun_unix_seconds'])} ago",
+        format_duration(episode["last_unix_seconds"] - episode["begun_unix_seconds"]),
+        ", ".join(values) or "-",
+        replicas,
+        episode["outcome"],
+        episode["reason"],
+        episode["message"],
+    )
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         _COLUMN_GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))

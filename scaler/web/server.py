@@ -8,7 +8,7 @@ import orjson
 from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
 
-from scaler.decisiondata import decision_to_dict
+from scaler.decisiondata import decision_to_dict, episode_to_dict
 from scaler.model import ObjectRef
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class StatusServer:
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/api/v1/decisions", self._decisions)
         app.router.add_get("/api/v1/decisions/{namespace}/{name}", self._decision)
+        app.router.add_get("/api/v1/decisions/{namespace}/{name}/history", self._history)
         return app
 
     async def _index(self, _: web.Request) -> web.Response:
@@ -70,15 +71,25 @@ class StatusServer:
         )
 
     async def _decision(self, request: web.Request) -> web.Response:
-        ref = ObjectRef(namespace=request.match_info["namespace"], name=request.match_info["name"])
+        ref = _ref(request)
         record = self._controller.records.get(ref)
         if record is None:
-            message = (
-                f"no decision for Deployment {ref}: it does not exist, does not carry the"
-                " annotation gpu-scaler/enabled, or this replica does not lead"
-            )
-            return _json(self._envelope() | {"error": message}, status=404)
+            return self._unknown(ref)
         return _json(self._envelope() | {"decision": _record_to_dict(record)})
+
+    async def _history(self, request: web.Request) -> web.Response:
+        ref = _ref(request)
+        episodes = self._controller.episodes.get(ref)
+        if episodes is None:
+            return self._unknown(ref)
+        return _json(self._envelope() | {"history": [episode_to_dict(one) for one in episodes]})
+
+    def _unknown(self, ref: ObjectRef) -> web.Response:
+        message = (
+            f"no decision for Deployment {ref}: it does not exist, does not carry the"
+            " annotation gpu-scaler/enabled, or this replica does not lead"
+        )
+        return _json(self._envelope() | {"error": message}, status=404)
 
     def _envelope(self) -> dict[str, object]:
         leader = self._leader()
@@ -89,6 +100,10 @@ class StatusServer:
             "holding": self._controller.holding,
             "stopped": self._controller.stopped,
         }
+
+
+def _ref(request: web.Request) -> ObjectRef:
+    return ObjectRef(namespace=request.match_info["namespace"], name=request.match_info["name"])
 
 
 def _record_to_dict(record: DecisionRecord) -> DecisionDict:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
 from exporter.config import Config
 from scaler.cluster.client import KubeClient
@@ -376,6 +377,15 @@ async def test_status_and_explain(cluster):
         assert status == 0
         for part in ("target 40", "counted:", "= 30", "Limits applied:", "Conditions:"):
             assert part in text
+        status, text, _ = await run_program("explain", f"default/{NAME}", "--history", server)
+        assert (status, text.split()[:3]) == (0, ["BEGAN", "LASTED", "VALUES"])
+        assert " 30/40 " in text.splitlines()[-1]
+        status, text, _ = await run_program("explain", f"default/{NAME}", "-o", "yaml", server)
+        assert status == 0
+        assert yaml.safe_load(text)["decision"]["current_replicas"] == 1
+        status, _, err = await run_program("explain", "default/nothing", "--history", server)
+        assert status == 1
+        assert "no decision for Deployment default/nothing" in err
         status, _, err = await run_program("explain", "default/nothing", server)
         assert status == 1
         assert "no decision for Deployment default/nothing" in err
