@@ -7,15 +7,17 @@ series, so nothing is ever published in place of an unknown.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from exporter.families import EXTENDED_FAMILIES
 from exporter.model import AllocateMode, MetricType, Row, Scope, Snapshot
+from exporter.rendering import Labels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from exporter.model import Device, ExtendedFamily, Sample
 
@@ -154,27 +156,32 @@ def families(snapshot: Snapshot, *, node_name: str) -> Iterator[Metric]:
 
 
 def _extended(
-    snapshot: Snapshot, labelled: list[tuple[Row, dict[str, str]]], node_name: str
+    snapshot: Snapshot, labelled: list[tuple[Row, Labels]], node_name: str
 ) -> Iterator[Metric]:
     metrics = {family.name: _empty(family) for family in EXTENDED_FAMILIES}
 
-    def add(sample: Sample, labels: Mapping[str, str]) -> None:
+    def add(sample: Sample, labels: Labels) -> None:
         name = sample.family.name
-        own = zip(_OWN_LABELS[name], sample.labels, strict=True)
-        metrics[name].add_sample(name, {**labels, **dict(own)}, sample.value)
+        own = _own_labels(name, sample.labels)
+        metrics[name].add_sample(name, labels.followed_by(own), sample.value)
 
     for sample in snapshot.readings.node:
-        add(sample, {_NODE_LABEL: node_name})
+        add(sample, Labels({_NODE_LABEL: node_name}))
     for reading in snapshot.readings.devices:
         for sample in reading.extended:
             if sample.family.scope is Scope.DEVICE:
-                labels = _device_values(reading.device, node_name)
-                add(sample, dict(zip(_DEVICE_LABELS, labels, strict=True)))
-    for row, row_labels in labelled:
+                values = _device_values(reading.device, node_name)
+                add(sample, Labels(dict(zip(_DEVICE_LABELS, values, strict=True))))
+    for row, labels in labelled:
         for sample in row.reading.extended:
             if sample.family.scope is Scope.HOLDER:
-                add(sample, row_labels)
+                add(sample, labels)
     yield from (metric for metric in metrics.values() if metric.samples)
+
+
+@lru_cache(maxsize=4096)
+def _own_labels(family_name: str, values: tuple[str, ...]) -> Labels:
+    return Labels(dict(zip(_OWN_LABELS[family_name], values, strict=True)))
 
 
 def _empty(family: ExtendedFamily) -> Metric:
@@ -187,7 +194,7 @@ def _device_values(device: Device, node_name: str) -> tuple[str, str, str, str]:
     return minor_number, device.uuid, device.name, node_name
 
 
-def _labels(row: Row, node_name: str) -> dict[str, str]:
+def _labels(row: Row, node_name: str) -> Labels:
     container = row.container
     values = (
         *_device_values(row.reading.device, node_name),
@@ -196,4 +203,4 @@ def _labels(row: Row, node_name: str) -> dict[str, str]:
         container.container_name if container else "",
         row.allocate_mode.value,
     )
-    return dict(zip(LABELS, values, strict=True))
+    return Labels(dict(zip(LABELS, values, strict=True)))

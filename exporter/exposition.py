@@ -1,4 +1,8 @@
-"""Snapshot and self metrics -> exposition formats, rendered by prometheus-client."""
+"""Snapshot and self metrics -> exposition formats.
+
+prometheus-client chooses the format and renders the self metrics; the GPUs' families are many and
+are rendered by `exporter.rendering`, as prometheus-client would.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 
 from exporter import catalogue
+from exporter.rendering import render
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -24,7 +29,7 @@ if TYPE_CHECKING:
 
 _VERSION: Final = re.compile(r";\s*version=([^;]*)")
 _VERSIONS: Final = frozenset({"0.0.1", "0.0.4", "1.0.0"})
-_OPENMETRICS_END: Final = b"# EOF\n"
+_OPENMETRICS: Final = "application/openmetrics-text"
 # Renderings kept per snapshot: a few readers with a few formats and filters each.
 _MAX_KEPT_RENDERINGS: Final = 16
 
@@ -45,7 +50,7 @@ class Exposition:
         self._self_metrics = self_metrics
         self._rendered_snapshot: Snapshot | None = None
         self._renderings: dict[_Format, bytes] = {}
-        self._asked: dict[_Format, _Encoder] = {}
+        self._asked: set[_Format] = set()
 
     def render(
         self, snapshot: Snapshot | None, *, accept: str = "", names: Iterable[str] = ()
@@ -56,41 +61,44 @@ class Exposition:
         """
         encoder, content_type = _encoder(accept)
         wanted = frozenset(names)
-        gpus = self._gpus(snapshot, encoder, (content_type, wanted))
+        gpus = self._gpus(snapshot, (content_type, wanted))
         own = encoder(
             _Families((metric for one in self._self_metrics for metric in one.collect()), wanted)
         )
-        return Rendered(body=gpus.removesuffix(_OPENMETRICS_END) + own, content_type=content_type)
+        return Rendered(body=gpus + own, content_type=content_type)
 
     def prepare(self, snapshot: Snapshot) -> None:
         """Render a new snapshot as the last one was asked for, so that no scrape waits for it."""
-        for key, encoder in self._start(snapshot).items():
-            self._renderings[key] = self._render(snapshot, encoder, key)
+        for key in self._start(snapshot):
+            self._renderings[key] = self._render(snapshot, key)
 
-    def _gpus(self, snapshot: Snapshot | None, encoder: _Encoder, key: _Format) -> bytes:
+    def _gpus(self, snapshot: Snapshot | None, key: _Format) -> bytes:
         if snapshot is None:
             return b""
         if snapshot is not self._rendered_snapshot:
             self._start(snapshot)
         body = self._renderings.get(key)
         if body is None:
-            body = self._render(snapshot, encoder, key)
+            body = self._render(snapshot, key)
         if key in self._asked or len(self._asked) < _MAX_KEPT_RENDERINGS:
-            self._asked[key] = encoder
+            self._asked.add(key)
             self._renderings[key] = body
         return body
 
-    def _start(self, snapshot: Snapshot) -> dict[_Format, _Encoder]:
+    def _start(self, snapshot: Snapshot) -> set[_Format]:
         """Forget the last snapshot's renderings; returns how it was asked for."""
-        asked, self._asked = self._asked, {}
+        asked, self._asked = self._asked, set()
         self._renderings.clear()
         self._rendered_snapshot = snapshot
         return asked
 
-    def _render(self, snapshot: Snapshot, encoder: _Encoder, key: _Format) -> bytes:
-        _, wanted = key
+    def _render(self, snapshot: Snapshot, key: _Format) -> bytes:
+        content_type, wanted = key
         families = catalogue.families(snapshot, node_name=self._node_name)
-        return encoder(_Families(families, wanted))
+        return render(
+            _Families(families, wanted).collect(),
+            openmetrics=content_type.startswith(_OPENMETRICS),
+        )
 
 
 class _Families:

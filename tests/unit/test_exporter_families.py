@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as parse_openmetrics,
 )
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter import families
+from exporter import catalogue, families
 from exporter.attribution import Holdings, attribute, remember
 from exporter.catalogue import FAMILIES, LABELS
 from exporter.exposition import Exposition
@@ -167,3 +170,45 @@ def test_the_filter_knows_the_name_of_every_series(family):
         names=[family.name],
     )
     assert [line.partition("{")[0] for line in text.splitlines() if line[0] != "#"] == [family.name]
+
+
+# What a driver or a cluster might come up with, and what Go and Python write differently.
+NASTY = 'a"b\\c\nd\u00e9'
+VALUES = st.one_of(st.floats(), st.integers(min_value=0, max_value=2**63))
+
+
+@given(
+    values=st.lists(VALUES, min_size=1, max_size=4),
+    label=st.one_of(st.just(NASTY), st.text(max_size=6)),
+    accept=st.sampled_from(["", OPENMETRICS]),
+    names=st.sets(
+        st.sampled_from(["nvidia_gpu_num_devices", "nvidia_gpu_energy_joules_total", "nvidia_gpu"])
+    ),
+)
+def test_the_text_is_byte_for_byte_that_of_prometheus_client(values, label, accept, names):
+    device = Device(uuid="GPU-0", name=label, minor_number=0)
+    samples = [
+        family.sample(value, *(label for _ in family.labels))
+        for family in EXTENDED_FAMILIES
+        for value in values
+        if family.scope is not Scope.NODE
+    ]
+    reading = DeviceReading(
+        device=device, extended=tuple(samples), duty_cycle_percent=values[0], memory_used_bytes=7
+    )
+    node = (families.DRIVER_INFO.sample(1, label, "13.0", ""),)
+    taken = Readings(
+        taken_at_seconds=0.0, device_count=1, unreadable_count=0, devices=(reading,), node=node
+    )
+    snapshot = attribute(taken, Holdings())
+    exposition = Exposition(node_name=label, self_metrics=())
+    ours = exposition.render(snapshot, accept=accept, names=names).body
+
+    class Wanted:
+        def collect(self):
+            for metric in catalogue.families(snapshot, node_name=label):
+                if not names or names & {metric.name, *(one.name for one in metric.samples)}:
+                    yield metric
+
+    encoder, _ = choose_encoder(accept)
+    assert ours == encoder(Wanted())

@@ -1,0 +1,70 @@
+"""The GPUs' families as text, byte for byte as prometheus-client writes them, but faster; pure.
+
+prometheus-client checks, sorts and escapes every label of every series. Here the labels of a device
+become text once and serve all of its series.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client.utils import floatToGoString
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from prometheus_client.metrics_core import Metric
+
+# What the text format 0.0.4 makes of types that only OpenMetrics has names for.
+_SUFFIXES: Final = {"counter": "_total", "info": "_info"}
+_TEXT_TYPES: Final = {"info": "gauge"}
+# As Go writes numbers, and so Prometheus.
+_number_text: Final[Callable[[float], str]] = floatToGoString
+
+
+class Labels(dict[str, str]):
+    """Labels in their final order, and the same as text."""
+
+    __slots__ = ("text",)
+
+    text: str
+
+    def __init__(self, labels: Mapping[str, str], text: str | None = None) -> None:
+        super().__init__(labels)
+        self.text = _text_of(labels) if text is None else text
+
+    def followed_by(self, more: Labels) -> Labels:
+        """Return these labels with more at their end."""
+        if not more:
+            return self
+        return Labels({**self, **more}, f"{self.text},{more.text}")
+
+
+def render(metrics: Iterable[Metric], *, openmetrics: bool) -> bytes:
+    """Render gauges, counters and info families with labels, without timestamps and exemplars.
+
+    OpenMetrics' closing line is left to whoever renders the last family.
+    """
+    parts: list[str] = []
+    for metric in metrics:
+        name, kind = metric.name, metric.type
+        text = metric.documentation.replace("\\", r"\\").replace("\n", r"\n")
+        if openmetrics:
+            text = text.replace('"', r"\"")
+        else:
+            name += _SUFFIXES.get(kind, "")
+            kind = _TEXT_TYPES.get(kind, kind)
+        parts.append(f"# HELP {name} {text}\n# TYPE {name} {kind}\n")
+        for sample in metric.samples:
+            labels = sample.labels
+            text = labels.text if isinstance(labels, Labels) else _text_of(labels)
+            parts.append(f"{sample.name}{{{text}}} {_number_text(sample.value)}\n")
+    return "".join(parts).encode()
+
+
+def _text_of(labels: Mapping[str, str]) -> str:
+    return ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
