@@ -1,4 +1,4 @@
-"""The exporter's bars: scrape latency, CPU and RSS with 8 GPUs.
+"""The exporter's bars: scrape latency, CPU and RSS with 8 GPUs, and with 16 under MIG.
 
 The exporter runs as a process of its own over the simulated driver; the kubelet and the scrapers
 are in this process, so that RSS and CPU are the exporter's (and the simulated driver's).
@@ -15,23 +15,49 @@ import sys
 import tempfile
 import time
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiohttp
 
 from benchmarks.report import Figure, percentile, publish
-from simulator.exporter import busy_driver
-from simulator.kubelet import GPU_RESOURCE, SimulatedKubelet
+from simulator.exporter import busy_driver, hold_all_but_one
+from simulator.kubelet import SimulatedKubelet
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 GPUS = 8
+MIG_GPUS, MIG_INSTANCES = 16, 7
 SCRAPES_PER_SECOND = 50
 SCRAPE_SECONDS = 20
 IDLE_SECONDS = 20
 START_DEADLINE_SECONDS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """What is measured: the GPUs of a node and the exporter's flags."""
+
+    gpus: int
+    mig_instances: int = 0
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bars:
+    """What it is held against."""
+
+    cpu_percent: float | None = None
+    p99_milliseconds: float | None = None
+    rss_megabytes: float | None = None
+
+
+ALL = ("--collectors=all",)
+BARS = Bars(cpu_percent=1, p99_milliseconds=2, rss_megabytes=60)
+MIG_BARS = Bars(p99_milliseconds=10)
+NO_BARS = Bars()
 
 
 def main() -> None:
@@ -42,17 +68,18 @@ def main() -> None:
 async def _measure() -> list[Figure]:
     # The bars are for the defaults; what all collectors add is shown beside them, in the same run.
     return [
-        *await _measure_one("", with_bars=True),
-        *await _measure_one(", all collectors", "--collectors=all", with_bars=False),
+        *await _measure_one(f"{GPUS} GPUs", Node(gpus=GPUS), BARS),
+        *await _measure_one(f"{GPUS} GPUs, all collectors", Node(gpus=GPUS, flags=ALL), NO_BARS),
+        *await _measure_one(
+            f"{MIG_GPUS} GPUs x {MIG_INSTANCES} MIG instances, all collectors",
+            Node(gpus=MIG_GPUS, mig_instances=MIG_INSTANCES, flags=ALL),
+            MIG_BARS,
+        ),
     ]
 
 
-async def _measure_one(setting: str, *flags: str, with_bars: bool) -> list[Figure]:
-    def bar(limit: float) -> float | None:
-        return limit if with_bars else None
-
-    gpus = f"{GPUS} GPUs{setting}"
-    async with _exporter(*flags, gpus=GPUS) as (pid, url), aiohttp.ClientSession() as session:
+async def _measure_one(gpus: str, node: Node, bars: Bars) -> list[Figure]:
+    async with _exporter(node) as (pid, url), aiohttp.ClientSession() as session:
         await _until_ready(session, url)
         cpu_percent = await _cpu_percent(pid, IDLE_SECONDS)
         figures = [
@@ -60,7 +87,7 @@ async def _measure_one(setting: str, *flags: str, with_bars: bool) -> list[Figur
                 bar=f"{gpus}, 1 s sampling, no scrapes: CPU",
                 value=cpu_percent,
                 unit="% of a core",
-                limit=bar(1),
+                limit=bars.cpu_percent,
             )
         ]
         for name, headers in (
@@ -75,28 +102,31 @@ async def _measure_one(setting: str, *flags: str, with_bars: bool) -> list[Figur
             p50, p99 = percentile(latencies, 50), percentile(latencies, 99)
             figures += [
                 Figure(bar=f"{label}: p50", value=p50, unit="ms", limit=None),
-                Figure(bar=f"{label}: p99", value=p99, unit="ms", limit=bar(2)),
+                Figure(bar=f"{label}: p99", value=p99, unit="ms", limit=bars.p99_milliseconds),
                 Figure(bar=f"{label}: max", value=max(latencies), unit="ms", limit=None),
                 Figure(bar=f"{label}: CPU per scrape", value=used * 1000, unit="ms", limit=None),
                 Figure(bar=f"{label}: size", value=size / 1000, unit="kB", limit=None),
             ]
         rss = _rss_mb(pid)
-    figures.append(Figure(bar=f"{gpus}: RSS after that", value=rss, unit="MB", limit=bar(60)))
+    figures.append(
+        Figure(bar=f"{gpus}: RSS after that", value=rss, unit="MB", limit=bars.rss_megabytes)
+    )
     return figures
 
 
 @asynccontextmanager
-async def _exporter(*flags: str, gpus: int) -> AsyncIterator[tuple[int, str]]:
+async def _exporter(node: Node) -> AsyncIterator[tuple[int, str]]:
     with tempfile.TemporaryDirectory(prefix="gpu-") as folder:
         path = str(Path(folder) / "kubelet.sock")
-        async with SimulatedKubelet(busy_driver("H100", gpus), path) as kubelet:
-            for index in range(gpus - 1):
-                kubelet.allocate("default", f"serving-{index}", "main", GPU_RESOURCE, 1)
+        driver = busy_driver("H100", node.gpus, node.mig_instances)
+        async with SimulatedKubelet(driver, path) as kubelet:
+            hold_all_but_one(driver, kubelet)
             address = f"127.0.0.1:{_free_port()}"
             command = [
-                *(sys.executable, "-m", "simulator.exporter", f"--gpus={gpus}"),
+                *(sys.executable, "-m", "simulator.exporter", f"--gpus={node.gpus}"),
+                f"--mig-instances={node.mig_instances}",
                 *(f"--pod-resources.socket={path}", f"--web.listen-address={address}"),
-                *("--nvml.interval=1s", "--log.level=warning", *flags),
+                *("--nvml.interval=1s", "--log.level=warning", *node.flags),
             ]
             process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL)
             try:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter import __main__ as exporter
-from simulator.driver import MODELS, SimulatedDriver
+from simulator.driver import MODELS, GpuSpec, SimulatedDriver
 from simulator.kubelet import GPU_RESOURCE, SimulatedKubelet
 from simulator.nvml import bind
 
@@ -34,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="The real exporter on simulated GPUs; all further flags are gpu-exporter's.",
     )
     parser.add_argument("--gpus", type=int, default=8, help="number of GPUs; default 8")
+    parser.add_argument(
+        "--mig-instances", type=int, default=0, help="MIG instances per GPU; default none"
+    )
     parser.add_argument("--model", choices=sorted(MODELS), default="H100", help="default H100")
     parser.add_argument(
         "--pod-resources.socket",
@@ -42,20 +45,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parsed, exporter_flags = parser.parse_known_args(arguments)
     with ExitStack() as stack:
-        driver = stack.enter_context(busy_driver(parsed.model, parsed.gpus))
+        driver = stack.enter_context(busy_driver(parsed.model, parsed.gpus, parsed.mig_instances))
         socket_path = parsed.socket or stack.enter_context(_kubelet(driver))
         flags = [f"--pod-resources.socket={socket_path}", *exporter_flags]
         return exporter.main(flags, binding=bind(driver))
 
 
-def busy_driver(model: str, gpus: int) -> SimulatedDriver:
-    """Return a node's GPUs that have been busy for a minute, each at a different share."""
-    driver = SimulatedDriver([model] * gpus, clock=lambda: time.time() - 60)
+def busy_driver(model: str, gpus: int, mig_instances: int = 0) -> SimulatedDriver:
+    """Return a node's GPUs that have been busy for a minute, each at a different share.
+
+    With `mig_instances` each is divided into so many of the smallest profile.
+    """
+    profiles = None
+    if mig_instances:
+        profiles = (f"1g.{MODELS[model].nominal_memory_gb // 8}gb",) * mig_instances
+    spec = GpuSpec(model=model, mig_profiles=profiles)
+    driver = SimulatedDriver([spec] * gpus, clock=lambda: time.time() - 60)
     for index, gpu in enumerate(driver.gpus):
-        driver.set_load(index, 100 * index / gpus)
-        driver.set_memory_used(index, gpu.memory_total_bytes * index // gpus)
+        for uuid in [mig.uuid for mig in gpu.mig_devices if mig is not None] or [gpu.uuid]:
+            driver.set_load(uuid, 100 * index / gpus)
+            total = driver.device(uuid).memory_total_bytes
+            driver.set_memory_used(uuid, total * index // gpus)
     driver.clock = time.time
     return driver
+
+
+def hold_all_but_one(driver: SimulatedDriver, kubelet: SimulatedKubelet) -> None:
+    """Give every GPU or MIG instance but the last to a pod of its own."""
+    profiles = [mig.profile for gpu in driver.gpus for mig in gpu.mig_devices if mig is not None]
+    resources = [f"nvidia.com/mig-{profile}" for profile in profiles] or [GPU_RESOURCE] * len(
+        driver.gpus
+    )
+    for index, resource in enumerate(resources[:-1]):
+        kubelet.allocate("default", f"serving-{index}", "main", resource, 1)
 
 
 @contextmanager
@@ -67,8 +89,7 @@ def _kubelet(driver: SimulatedDriver) -> Iterator[Path]:
 
         async def serve() -> None:
             async with SimulatedKubelet(driver, str(path)) as kubelet:
-                for index in range(len(driver.gpus) - 1):
-                    kubelet.allocate("default", f"serving-{index}", "main", GPU_RESOURCE, 1)
+                hold_all_but_one(driver, kubelet)
                 started.set()
                 await asyncio.to_thread(stop.wait)
 
