@@ -240,7 +240,7 @@ PCIE_MAX_WIDTH: Final = _gauge(
 NVLINK_UP: Final = _gauge(
     "nvlink_up",
     "0 or 1",
-    "1 while the link is active.",
+    "1 while the link is active; looked at every 5 to 10 s.",
     of=Collector.NVLINK,
     source="nvmlDeviceGetNvLinkState",
     labels=("link",),

@@ -271,6 +271,18 @@ def test_nvlink():
     assert samples["nvlink_receive_bytes_total",] == pytest.approx(2 * 17 * 2e6 * 1024)
 
 
+def test_each_links_state_and_errors_are_read_seldom_but_traffic_in_every_cycle():
+    node = Node("H100", collectors=[Collector.NVLINK]).open()
+    first = node.samples()
+    node.count_calls()
+    node.driver.set_load(0, 100)
+    node.clock.now += 1
+    assert node.samples().keys() == first.keys()
+    assert not {name for name in node.calls if "NvLink" in name}
+    node.clock.now += 1
+    assert node.samples()["nvlink_receive_bytes_total",] > first["nvlink_receive_bytes_total",]
+
+
 def test_a_board_without_nvlink_has_no_series_and_is_not_asked_again():
     node = Node("T4", collectors=[Collector.NVLINK]).open()
     assert node.samples() == {}
