@@ -84,7 +84,11 @@ class _Parts:
         self.pod_resources: PodResources | None = None
         if config.pod_resources_socket:
             self.pod_resources = PodResources(
-                PodResourcesClient(config.pod_resources_socket, config.extra_resource_names),
+                PodResourcesClient(
+                    config.pod_resources_socket,
+                    config.extra_resource_names,
+                    node_name=config.node_name,
+                ),
                 interval_seconds=config.nvml_interval_seconds,
                 publish=self.snapshots.on_allocations,
                 on_expiry=self.snapshots.on_allocations_expired,

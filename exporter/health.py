@@ -47,7 +47,8 @@ class Counters:
         )
         self.pod_resources_errors = Counter(
             "nvidia_gpu_exporter_pod_resources_errors",
-            "Calls to the kubelet's pod-resources API that failed, by gRPC code.",
+            "Calls to the kubelet's pod-resources API that failed, by gRPC code; NO_PODS: "
+            "the kubelet did not know its pods yet.",
             ["code"],
             registry=self.registry,
         )

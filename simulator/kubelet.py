@@ -26,12 +26,14 @@ from exporter.podresources.podresources_pb2 import (
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from simulator.driver import SimulatedDriver
 
 GPU_RESOURCE: Final = "nvidia.com/gpu"
 SHARED_GPU_RESOURCE: Final = "nvidia.com/gpu.shared"
+# A node has pods of DaemonSets; the names of these end in five random characters.
+DAEMON_POD: Final = ("kube-system", "network-4xk7q")
 # sockaddr_un holds 108 bytes, and gRPC needs a few of them.
 MAX_SOCKET_PATH_BYTES: Final = 99
 
@@ -96,9 +98,14 @@ def plugin_devices(
 class SimulatedKubelet:
     """Hands devices to containers and lists them; an async context manager that serves.
 
+    As a real one it lists pods without devices too, one of a DaemonSet from the beginning; and once
+    it was stopped, its first answer names only pods of `static_pods`.
+
     What a test may change while it serves: `lists_finished_pods` (as kubelets before 1.34 do),
     `shuffle` (the order of a List answer is not promised), `padding_bytes` (pods without devices
-    that make the answer large), and the faults `fail`, `hang` and `restart`.
+    that make the answer large), `static_pods` (namespace, name with the node's behind it),
+    `unknowing_answers` (how many answers to come name only those), and the faults `fail`, `hang`
+    and `restart`.
     """
 
     def __init__(
@@ -124,7 +131,11 @@ class SimulatedKubelet:
         self.lists_finished_pods = lists_finished_pods
         self.shuffle: random.Random | None = None
         self.padding_bytes = 0
+        self.static_pods: set[tuple[str, str]] = set()
+        self.unknowing_answers = 0
         self.list_calls = 0
+        # (namespace, pod) -> names of its containers
+        self._admitted: dict[tuple[str, str], tuple[str, ...]] = {DAEMON_POD: ("main",)}
         self._held: list[_Holding] = []
         self._finished: list[_Holding] = []
         self._failure: tuple[grpc.StatusCode, str] | None = None
@@ -141,6 +152,10 @@ class SimulatedKubelet:
     def capacity(self) -> dict[str, int]:
         """Return how many devices there are of each resource."""
         return dict(Counter(device.resource_name for device in self.devices))
+
+    def admit(self, namespace: str, pod: str, containers: Iterable[str]) -> None:
+        """List a pod, whether its containers get devices or not, until it is released."""
+        self._admitted[namespace, pod] = tuple(containers)
 
     def allocate(
         self, namespace: str, pod: str, container: str, resource_name: str, count: int
@@ -172,6 +187,7 @@ class SimulatedKubelet:
 
     def release(self, namespace: str, pod: str) -> None:
         """Take the devices of a pod back; old kubelets go on listing it until `forget_finished`."""
+        self._admitted.pop((namespace, pod), None)
         gone = [one for one in self._held if (one.namespace, one.pod) == (namespace, pod)]
         self._held = [one for one in self._held if one not in gone]
         if self.lists_finished_pods:
@@ -220,6 +236,7 @@ class SimulatedKubelet:
 
     async def stop(self) -> None:
         """Break all calls off and remove the socket; allocations stay, as in a checkpoint."""
+        self.unknowing_answers = max(self.unknowing_answers, 1)
         server, self._server = self._server, None
         if server is not None:
             await server.stop(grace=None)
@@ -244,7 +261,12 @@ class SimulatedKubelet:
         return self._answer()
 
     def _answer(self) -> ListPodResourcesResponse:
-        grouped: dict[tuple[str, str], dict[str, dict[str, list[str]]]] = {}
+        unknowing = self.unknowing_answers > 0
+        self.unknowing_answers -= unknowing
+        grouped: dict[tuple[str, str], dict[str, dict[str, list[str]]]] = {
+            pod: {name: {} for name in containers} for pod, containers in self._admitted.items()
+        }
+        grouped.update({pod: {"main": {}} for pod in self.static_pods - grouped.keys()})
         for holding in (*self._finished, *self._held):
             containers = grouped.setdefault((holding.namespace, holding.pod), {})
             resources = containers.setdefault(holding.container, {})
@@ -255,7 +277,10 @@ class SimulatedKubelet:
                 namespace=namespace, name=pod, containers=[*_container_messages(containers)]
             )
             for (namespace, pod), containers in grouped.items()
+            if not unknowing or (namespace, pod) in self.static_pods
         ]
+        if unknowing:
+            return ListPodResourcesResponse(pod_resources=pods)
         pods += _padding(self.padding_bytes)
         if self.shuffle is not None:
             self.shuffle.shuffle(pods)

@@ -96,7 +96,11 @@ class PodRunner:
     async def _admit(self, pod: JsonObject) -> bool:
         """Allocate devices for all containers, or fail the pod as the kubelet does."""
         metadata = pod["metadata"]
-        for container in pod["spec"]["containers"]:
+        containers = pod["spec"]["containers"]
+        self._kubelet.admit(
+            metadata["namespace"], metadata["name"], [one["name"] for one in containers]
+        )
+        for container in containers:
             for resource_name, count in container_requests(container).items():
                 if not self._kubelet.allocate(
                     metadata["namespace"], metadata["name"], container["name"], resource_name, count

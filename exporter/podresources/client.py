@@ -2,6 +2,12 @@
 
 The last mapping outlives errors for `KEEP_SECONDS`: long enough for a restart of the kubelet or a
 refusal under its rate limit, short enough that no pod's name stays on a GPU that went to another.
+
+A kubelet that has just started answers before it has heard of its pods from the API server (it
+polls once a second whether it has its own Node object, and only then asks for pods). Where the
+exporter is a pod, its own pod is always in a true answer. So an answer without pods of the API
+server that lacks a device held before is an error too. Outside of Kubernetes it may be true, and
+the devices are then free `KEEP_SECONDS` later.
 """
 
 from __future__ import annotations
@@ -14,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 import grpc
 import grpc.aio
 
-from exporter.podresources.decode import decode
+from exporter.podresources.decode import Listing, decode, has_api_pods
 from exporter.podresources.podresources_pb2 import ListPodResourcesRequest, ListPodResourcesResponse
 
 if TYPE_CHECKING:
@@ -34,6 +40,8 @@ KEEP_SECONDS: Final = 30.0
 # up. Nor may a slow one outlast the mapping.
 MIN_INTERVAL_SECONDS: Final = 1.0
 MAX_INTERVAL_SECONDS: Final = 10.0
+# Stands among gRPC's codes for an answer of a kubelet that does not know its pods yet.
+NO_PODS: Final = "NO_PODS"
 
 
 class PodResourcesClient:
@@ -42,13 +50,16 @@ class PodResourcesClient:
     A restarted kubelet makes a new socket, and gRPC's own reconnecting would back off for minutes.
     """
 
-    def __init__(self, socket_path: str, extra_resource_names: Collection[str]) -> None:
+    def __init__(
+        self, socket_path: str, extra_resource_names: Collection[str], *, node_name: str
+    ) -> None:
         self._socket_path = socket_path
         self._extra_resource_names = frozenset(extra_resource_names)
+        self._node_name = node_name
         self._channel: grpc.aio.Channel | None = None
 
-    async def list_allocations(self) -> frozenset[Allocation]:
-        """Return the node's GPU allocations; raises grpc.aio.AioRpcError."""
+    async def list_pods(self) -> Listing:
+        """Return what the node's pods hold; raises grpc.aio.AioRpcError."""
         if self._channel is None:
             self._channel = grpc.aio.insecure_channel(
                 f"unix:{self._socket_path}",
@@ -71,7 +82,10 @@ class PodResourcesClient:
         except grpc.aio.AioRpcError:
             await self.close()
             raise
-        return decode(response, self._extra_resource_names)
+        return Listing(
+            allocations=decode(response, self._extra_resource_names),
+            has_api_pods=has_api_pods(response, self._node_name),
+        )
 
     async def close(self) -> None:
         """Drop the connection."""
@@ -84,7 +98,7 @@ class PodResources:
     """Keeps the newest mapping and hands on each one.
 
     `publish` gets every listed set of allocations; `on_expiry` is called when the last one is too
-    old to be used; `on_error` gets the name of each failed call's gRPC code.
+    old to be used; `on_error` gets the name of each failed call's gRPC code, or NO_PODS.
     """
 
     def __init__(
@@ -106,6 +120,7 @@ class PodResources:
         self._on_expiry = on_expiry
         self._on_error = on_error
         self._listed_seconds: float | None = None
+        self._held: frozenset[Allocation] = frozenset()
         self.problem: str | None = None
         self.last_success_unix_seconds: float | None = None
 
@@ -126,27 +141,36 @@ class PodResources:
         """List once; an error is counted, logged when new, and leaves the last mapping a while."""
         try:
             async with asyncio.timeout(self._expires_in_seconds()):
-                allocations = await self._client.list_allocations()
+                listing = await self._client.list_pods()
         except grpc.aio.AioRpcError as error:
             self._failed(error.code().name, error.details() or "")
         except TimeoutError:
             await self._client.close()
             self._failed("DEADLINE_EXCEEDED", "no answer before the last mapping became too old")
         else:
-            self._succeeded(allocations)
+            if listing.has_api_pods or self._held <= listing.allocations:
+                self._succeeded(listing)
+            else:
+                self._failed(
+                    NO_PODS, "the kubelet lists no pods of the API server; has it started?"
+                )
 
     def _expires_in_seconds(self) -> float | None:
         if self._listed_seconds is None:
             return None
         return max(0.05, self._listed_seconds + self._keep_seconds - time.monotonic())
 
-    def _succeeded(self, allocations: frozenset[Allocation]) -> None:
+    def _succeeded(self, listing: Listing) -> None:
         if self.problem is not None or self._listed_seconds is None:
-            log.info("the kubelet lists pod resources", extra={"devices": len(allocations)})
+            log.info("the kubelet lists pod resources", extra={"devices": len(listing.allocations)})
         self.problem = None
         self._listed_seconds = time.monotonic()
         self.last_success_unix_seconds = time.time()
-        self._publish(allocations)
+        self._held = listing.allocations
+        # Without pods nothing is held or shown here; publishing that would forget, for the answers
+        # to come, who held a device before the kubelet was away.
+        if listing.has_api_pods or listing.allocations:
+            self._publish(listing.allocations)
 
     def _failed(self, code: str, details: str) -> None:
         if self.problem is None or not self.problem.startswith(code):
@@ -165,5 +189,6 @@ class PodResources:
             and time.monotonic() - self._listed_seconds >= self._keep_seconds
         ):
             self._listed_seconds = None
+            self._held = frozenset()
             log.warning("the last pod resources are too old; GPUs have no pod labels now")
             self._on_expiry()

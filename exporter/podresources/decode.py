@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from exporter.model import Allocation, Container
@@ -13,6 +14,19 @@ if TYPE_CHECKING:
 
 RESOURCE_NAMES: Final = frozenset({"nvidia.com/gpu", "nvidia.com/gpu.shared"})
 MIG_RESOURCE_PREFIX: Final = "nvidia.com/mig-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """One List answer.
+
+    `has_api_pods` tells whether it names any pod that the kubelet has from the API server: a real
+    kubelet lists every pod of its node, with devices or without, but for about a second after its
+    start it knows its static pods only, or none.
+    """
+
+    allocations: frozenset[Allocation]
+    has_api_pods: bool
 
 
 def decode(
@@ -37,6 +51,16 @@ def decode(
         if _is_gpu(devices.resource_name, extra_resource_names)
         for device_id in devices.device_ids
     )
+
+
+def has_api_pods(response: ListPodResourcesResponse, node_name: str) -> bool:
+    """Return whether any pod of the answer is not a static one.
+
+    The API does not mark static pods, but the kubelet puts the node's name, in lower case, behind
+    theirs (kubernetes, pkg/kubelet/config/common.go, generatePodName).
+    """
+    suffix = f"-{node_name.lower()}"
+    return any(not pod.name.endswith(suffix) for pod in response.pod_resources)
 
 
 def _is_gpu(resource_name: str, extra_resource_names: Collection[str]) -> bool:

@@ -437,6 +437,33 @@ async def test_the_kubelet_restarts(socket_path):
             await until(lambda: _holds(reader, {uuid: [("b", "exclusive")]}))
 
 
+async def test_a_kubelet_that_does_not_know_its_pods_yet(socket_path):
+    with SimulatedDriver(["T4"]) as driver:
+        async with (
+            SimulatedKubelet(driver, socket_path) as kubelet,
+            exporter(driver, pod_resources_socket=socket_path) as reader,
+        ):
+            kubelet.allocate("ns", "a", "main", "nvidia.com/gpu", 1)
+            kubelet.static_pods = {("kube-system", "proxy-node-1")}
+            held = {driver.gpus[0].uuid: [("a", "exclusive")]}
+            await until(lambda: _holds(reader, held))
+            kubelet.unknowing_answers = 1_000_000
+            await kubelet.restart()
+
+            async def said():
+                assert await reader.pods() == held
+                codes = await reader.values(f"{PREFIX}pod_resources_errors_total", "code")
+                return codes.get("NO_PODS", 0) >= 2
+
+            await until(said, what="two answers without pods are counted")
+            assert await reader.value(f"{PREFIX}pod_resources_up") == 0.0
+            kubelet.unknowing_answers = 0
+            await until(lambda: reader.value(f"{PREFIX}pod_resources_up"))
+            assert await reader.pods() == held
+            kubelet.release("ns", "a")
+            await until(lambda: _holds(reader, {}))
+
+
 async def test_a_socket_that_appears_later(socket_path):
     with SimulatedDriver(["T4"]) as driver:
         async with exporter(driver, pod_resources_socket=socket_path) as reader:

@@ -43,7 +43,7 @@ class Recorder:
         self.errors: list[str] = []
         self.expired = 0
         self.pod_resources = PodResources(
-            PodResourcesClient(socket_path, ()),
+            PodResourcesClient(socket_path, (), node_name="node-1"),
             interval_seconds=2.0,
             publish=self.published.append,
             on_expiry=self._expire,
@@ -57,7 +57,7 @@ class Recorder:
 
 @pytest.fixture
 async def client(socket_path):
-    made = PodResourcesClient(socket_path, ())
+    made = PodResourcesClient(socket_path, (), node_name="node-1")
     yield made
     await made.close()
 
@@ -65,14 +65,14 @@ async def client(socket_path):
 async def test_a_list_larger_than_grpcs_default_limit(kubelet, client):
     kubelet.allocate("ns", "pod", "main", "nvidia.com/gpu", 1)
     kubelet.padding_bytes = 5 * 1024 * 1024
-    (allocation,) = await client.list_allocations()
+    (allocation,) = (await client.list_pods()).allocations
     assert allocation.container.pod_name == "pod"
     assert allocation.device_id.startswith("GPU-")
 
 
 async def test_one_connection_serves_many_calls_and_several_devices(kubelet, client):
     kubelet.allocate("ns", "pod", "main", "nvidia.com/gpu", 2)
-    lists = [await client.list_allocations() for _ in range(5)]
+    lists = [(await client.list_pods()).allocations for _ in range(5)]
     assert len(lists[0]) == 2
     assert len(set(lists)) == 1
     assert kubelet.list_calls == 5
@@ -80,37 +80,37 @@ async def test_one_connection_serves_many_calls_and_several_devices(kubelet, cli
 
 async def test_no_socket(client):
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await client.list_allocations()
+        await client.list_pods()
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     assert "No such file" in str(caught.value.details())
 
 
 async def test_a_restarted_kubelet_is_found_at_the_next_call(kubelet, client):
-    await client.list_allocations()
+    await client.list_pods()
     await kubelet.restart()
     try:
-        await client.list_allocations()
+        await client.list_pods()
     except grpc.aio.AioRpcError:  # the call that notices may be the one that fails
-        await client.list_allocations()
+        await client.list_pods()
 
 
 async def test_a_kubelet_that_was_away_is_found_at_once_when_it_is_back(kubelet, client):
     await kubelet.stop()
     for _ in range(3):
         with pytest.raises(grpc.aio.AioRpcError):
-            await client.list_allocations()
+            await client.list_pods()
     await kubelet.start()
-    assert await client.list_allocations() == frozenset()
+    assert (await client.list_pods()).allocations == frozenset()
 
 
 async def test_a_call_without_an_answer_ends(kubelet, client, monkeypatch):
     monkeypatch.setattr("exporter.podresources.client.LIST_TIMEOUT_SECONDS", 0.1)
     kubelet.hang()
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await client.list_allocations()
+        await client.list_pods()
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     kubelet.recover()
-    assert await client.list_allocations() == frozenset()
+    assert (await client.list_pods()).allocations == frozenset()
 
 
 async def test_the_mapping_outlives_errors_for_a_while_and_is_then_dropped(
@@ -157,6 +157,85 @@ async def test_a_hanging_kubelet_does_not_keep_the_mapping_alive(kubelet, socket
         await recorder.pod_resources.close()
 
 
+@pytest.fixture
+async def recorder(socket_path):
+    made = Recorder(socket_path)
+    yield made
+    await made.pod_resources.close()
+
+
+async def refreshed(recorder, times=1):
+    """List so often; return what is published now: device ID -> pod."""
+    for _ in range(times):
+        await recorder.pod_resources.refresh()
+    return {one.device_id: one.container.pod_name for one in recorder.published[-1]}
+
+
+@pytest.mark.parametrize(
+    "static_pods",
+    [
+        pytest.param(set(), id="none"),
+        pytest.param({("kube-system", "proxy-node-1")}, id="static pods"),
+    ],
+)
+async def test_a_kubelet_that_does_not_know_its_pods_yet_frees_nothing(
+    kubelet, recorder, static_pods, caplog
+):
+    kubelet.static_pods = static_pods
+    (device,) = kubelet.allocate("ns", "pod", "main", "nvidia.com/gpu", 1)
+    assert await refreshed(recorder) == {device: "pod"}
+    kubelet.unknowing_answers = 3
+    assert await refreshed(recorder, times=3) == {device: "pod"}
+    assert recorder.errors == ["NO_PODS"] * 3
+    assert recorder.pod_resources.problem.startswith("NO_PODS: ")
+    said = [vars(one)["code"] for one in caplog.records if "cannot be listed" in one.getMessage()]
+    assert said == ["NO_PODS"], "one cause is one line"
+
+    kubelet.release("ns", "pod")
+    assert await refreshed(recorder) == {}, "pods without devices are listed: the pod has ended"
+    assert recorder.pod_resources.problem is None
+
+
+async def test_a_node_without_any_pod_any_more_is_free_after_a_while(kubelet, socket_path):
+    recorder = Recorder(socket_path, keep_seconds=0.2)
+    pod_resources = recorder.pod_resources
+    try:
+        kubelet.allocate("ns", "pod", "main", "nvidia.com/gpu", 1)
+        await pod_resources.refresh()
+        kubelet.unknowing_answers = 1_000_000
+
+        async def expired():
+            await pod_resources.refresh()
+            return recorder.expired
+
+        await until(expired)
+        await pod_resources.refresh()
+        assert pod_resources.problem is None, "nothing is kept, so the answer may be true"
+        assert (recorder.expired, len(recorder.published)) == (1, 1)
+    finally:
+        await pod_resources.close()
+
+
+async def test_a_node_where_no_pod_was_listed_is_no_error(kubelet, recorder):
+    kubelet.unknowing_answers = 2
+    for _ in range(2):
+        await recorder.pod_resources.refresh()
+    assert recorder.errors == []
+    assert recorder.pod_resources.problem is None
+    assert await refreshed(recorder) == {}
+    kubelet.unknowing_answers = 1
+    assert await refreshed(recorder) == {}
+    assert recorder.errors == [], "no device was held"
+
+
+async def test_static_pods_alone_may_hold_devices(kubelet, recorder):
+    kubelet.static_pods = {("ns", "camera-node-1")}
+    (device,) = kubelet.allocate("ns", "camera-node-1", "main", "nvidia.com/gpu", 1)
+    kubelet.unknowing_answers = 1_000_000
+    assert await refreshed(recorder, times=3) == {device: "camera-node-1"}
+    assert recorder.errors == []
+
+
 async def test_the_loop_ends_when_cancelled_in_a_call(kubelet, socket_path):
     kubelet.hang()
     task = asyncio.create_task(Recorder(socket_path).pod_resources.run())
@@ -170,11 +249,11 @@ async def test_a_finished_pod_that_is_still_listed_in_any_order(kubelet, client)
     kubelet.lists_finished_pods = True
     kubelet.shuffle = random.Random(7)
     kubelet.allocate("ns", "a-old", "main", "nvidia.com/gpu", 2)
-    holdings = remember(Holdings(), await client.list_allocations())
+    holdings = remember(Holdings(), (await client.list_pods()).allocations)
     kubelet.release("ns", "a-old")
     kubelet.allocate("ns", "b-new", "main", "nvidia.com/gpu", 2)
-    holdings = remember(holdings, await client.list_allocations())
+    holdings = remember(holdings, (await client.list_pods()).allocations)
     assert len(holdings.appeared) == 4, "both pods are listed with both devices"
     for _ in range(10):
-        again = remember(holdings, await client.list_allocations())
+        again = remember(holdings, (await client.list_pods()).allocations)
         assert again is holdings

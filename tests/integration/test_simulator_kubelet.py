@@ -13,7 +13,7 @@ import pytest
 from exporter.podresources.client import PodResourcesClient
 from exporter.podresources.podresources_pb2 import ListPodResourcesRequest, ListPodResourcesResponse
 from simulator.driver import GpuSpec, SimulatedDriver
-from simulator.kubelet import SimulatedKubelet
+from simulator.kubelet import DAEMON_POD, SimulatedKubelet
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -73,9 +73,9 @@ async def test_list_names_pods_containers_and_devices(kubelet):
 
 async def test_the_exporters_client_reads_it(kubelet):
     (device_id,) = kubelet.allocate("a", "one", "main", "nvidia.com/gpu", 1)
-    client = PodResourcesClient(kubelet.socket_path, ())
+    client = PodResourcesClient(kubelet.socket_path, (), node_name="")
     try:
-        (allocation,) = await client.list_allocations()
+        (allocation,) = (await client.list_pods()).allocations
     finally:
         await client.close()
     assert allocation.device_id == device_id
@@ -125,7 +125,40 @@ async def test_a_restart_makes_a_new_socket_and_keeps_allocations(kubelet):
     assert gone.value.code() is grpc.StatusCode.UNAVAILABLE
     await kubelet.start()
     await kubelet.restart()
+    await listed(kubelet)
     assert [row[1] for row in rows(await listed(kubelet))] == ["one"]
+
+
+def pods(response: ListPodResourcesResponse) -> dict[str, list[str]]:
+    return {pod.name: [one.name for one in pod.containers] for pod in response.pod_resources}
+
+
+async def test_pods_without_devices_are_listed(kubelet):
+    (_, daemon) = DAEMON_POD
+    assert pods(await listed(kubelet)) == {daemon: ["main"]}
+    kubelet.admit("a", "one", ["main", "side"])
+    kubelet.allocate("a", "one", "side", "nvidia.com/gpu", 1)
+    kubelet.admit("a", "none", ["main"])
+    assert pods(await listed(kubelet)) == {
+        daemon: ["main"],
+        "one": ["main", "side"],
+        "none": ["main"],
+    }
+    kubelet.release("a", "one")
+    kubelet.release("a", "none")
+    assert pods(await listed(kubelet)) == {daemon: ["main"]}
+
+
+async def test_after_a_restart_it_knows_its_static_pods_first(kubelet):
+    kubelet.allocate("a", "one", "main", "nvidia.com/gpu", 1)
+    await kubelet.restart()
+    assert pods(await listed(kubelet)) == {}
+    assert rows(await listed(kubelet)) != []
+    kubelet.static_pods = {("kube-system", "proxy-node-1")}
+    kubelet.unknowing_answers = 2
+    for _ in range(2):
+        assert pods(await listed(kubelet)) == {"proxy-node-1": ["main"]}
+    assert pods(await listed(kubelet)).keys() == {DAEMON_POD[1], "one", "proxy-node-1"}
 
 
 async def test_a_padded_answer_is_beyond_grpcs_own_limit(kubelet):

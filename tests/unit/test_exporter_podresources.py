@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from exporter.model import Allocation, Container
-from exporter.podresources.decode import decode
+from exporter.podresources.decode import decode, has_api_pods
 from exporter.podresources.podresources_pb2 import (
     DESCRIPTOR,
     ContainerDevices,
@@ -76,6 +76,23 @@ def test_entries_split_by_numa_node_and_repeated_ids():
 def test_pods_without_devices_and_an_empty_answer():
     assert decode(answer()) == frozenset()
     assert decode(ListPodResourcesResponse()) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("pods", "node", "expected"),
+    [
+        pytest.param((), "node-1", False, id="no pod"),
+        pytest.param(("proxy-node-1",), "node-1", False, id="a static pod"),
+        pytest.param(("proxy-node-1", "web-5d8f-x2x4z"), "node-1", True, id="both"),
+        pytest.param(("proxy-node-1",), "Node-1", False, id="the node's name in lower case"),
+        pytest.param(("proxy-node-1",), "node-2", True, id="another node's name"),
+        pytest.param(("proxynode-1",), "node-1", True, id="no part of the name"),
+        pytest.param(("proxy-node-1",), "", True, id="no name of the node"),
+    ],
+)
+def test_pods_of_the_api_server(pods, node, expected):
+    response = ListPodResourcesResponse(pod_resources=[PodResources(name=pod) for pod in pods])
+    assert has_api_pods(response, node) is expected
 
 
 def test_the_wire_format_is_the_published_one():
