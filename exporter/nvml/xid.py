@@ -114,6 +114,7 @@ class _Watcher:
         # A daemon: a call that never returns must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name="xid", daemon=True)
         self._unsupported: set[str] = set()
+        self._told: set[tuple[str, str]] = set()
         self._gpus: dict[str, Any] = {}
         self.registered: frozenset[str] = frozenset()
 
@@ -186,6 +187,12 @@ class _Watcher:
         except NvmlError as error:
             if error.code in ABSENT:
                 self._unsupported.add(uuid)
+            elif (uuid, error.code) not in self._told:
+                self._told.add((uuid, error.code))
+                log.warning(
+                    "the Xid errors of a GPU cannot be watched",
+                    extra={"uuid": uuid, "reason": str(error)},
+                )
             return False
         return True
 

@@ -16,7 +16,7 @@ from tests.waiting import until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NOT_SUPPORTED, UNKNOWN = 3, 999
+NOT_SUPPORTED, NO_PERMISSION, UNKNOWN = 3, 4, 999
 
 
 @pytest.fixture(autouse=True)
@@ -135,6 +135,19 @@ async def test_gpus_without_events_have_no_counters(function):
         for _ in range(5):
             assert counts(node) == {}
         assert node.errors == []
+
+
+async def test_a_gpu_that_must_not_be_watched_is_told_once_and_the_other_is_counted(node, caplog):
+    first, second = (gpu.uuid for gpu in node.driver.gpus)
+    node.driver.faults.fail("nvmlDeviceRegisterEvents", NO_PERMISSION, uuid=first)
+    node.read()
+    await until(lambda: node.driver.events.registered() == {second}, what="the other GPU")
+    node.driver.report_xid(1, 48)
+    await until(lambda: counts(node, 1).get("48") == 1, what="its error")
+    assert counts(node) == {}
+    told = [record for record in caplog.records if "cannot be watched" in record.message]
+    assert [record.__dict__["uuid"] for record in told] == [first]
+    assert "NO_PERMISSION" in told[0].__dict__["reason"]
 
 
 async def test_a_failing_wait_is_tried_again(node):
