@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
 
     from scaler.config import Config
+    from scaler.sources.source import Source
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ async def run(config: Config) -> int:
     return 0
 
 
-def _assemble(config: Config, client: KubeClient, source: ExporterSource) -> _Parts:
+def _assemble(config: Config, client: KubeClient, source: Source) -> _Parts:
     identity = config.identity or socket.gethostname()
     metrics = ScalerMetrics(version("gpu-scaler"))
     state = ClusterState(client)

@@ -19,7 +19,7 @@ from scaler.decision import decide
 from scaler.episodes import Episode, add_decision
 from scaler.model import Decision, History, Outcome, ScalingPolicy
 from scaler.policy import opted_in, parse_policy
-from scaler.sources.exporters import ReadingRequest
+from scaler.sources.source import ReadingRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         MetricReading,
         ObjectRef,
     )
-    from scaler.sources.exporters import ExporterSource
+    from scaler.sources.source import Source, SourceAnswer
 
 _Policy: TypeAlias = "ScalingPolicy | tuple[AnnotationProblem, ...]"
 
@@ -106,7 +106,7 @@ class Controller:
         *,
         client: KubeClient,
         state: ClusterState,
-        source: ExporterSource,
+        source: Source,
         events: EventRecorder,
         leadership: Leadership,
         metrics: ScalerMetrics,
@@ -165,19 +165,21 @@ class Controller:
             if opted_in(deployment.annotations)
         ]
         planned = self._stage("plan", started)
-        readings = await self._source.read(
+        answer = await self._source.read(
             [
                 ReadingRequest(
                     deployment=plan.deployment.ref,
                     metrics=tuple(target.metric for target in plan.policy.targets),
                     pods=plan.deployment.pods,
                     window_seconds=plan.policy.window_seconds,
+                    query=next((one.query for one in plan.policy.targets if one.query), None),
                 )
                 for plan in plans
                 if plan.needs_readings() and isinstance(plan.policy, ScalingPolicy)
             ],
             self._state.exporter_endpoints(),
         )
+        readings = answer.readings
         read = self._stage("read", planned)
         decisions = [
             self._decide_alone(plan, readings.get(plan.deployment.ref, {})) for plan in plans
@@ -196,7 +198,7 @@ class Controller:
             ]
         self._stage("act", decided)
         self._record([task.result() for task in tasks])
-        self._observe_source()
+        self._observe_source(answer)
         self._keep_only({plan.deployment.uid for plan in plans})
         self.last_loop_seconds = self._clock()
         self._metrics.last_loop.set_to_current_time()
@@ -212,7 +214,9 @@ class Controller:
         """Return what the annotations ask for; they are parsed when they change."""
         known = self._policies.get(deployment.uid)
         if known is None or known[0] != deployment.annotations:
-            policy = parse_policy(deployment.annotations, query_supported=False)
+            policy = parse_policy(
+                deployment.annotations, query_supported=self._source.answers_queries
+            )
             if self._dry_run and isinstance(policy, ScalingPolicy):
                 policy = replace(policy, dry_run=True)
             known = self._policies[deployment.uid] = (deployment.annotations, policy)
@@ -354,13 +358,11 @@ class Controller:
             for decision in decisions
         }
 
-    def _observe_source(self) -> None:
-        ages = []
-        for scrape in self._source.last_scrapes.values():
-            self._metrics.scrapes.labels("error" if scrape.stale_problem() else "success").inc()
-            if scrape.readings is not None and scrape.readings.age_seconds is not None:
-                ages.append(scrape.readings.age_seconds)
-        self._metrics.source_age.set(max(ages, default=float("nan")))
+    def _observe_source(self, answer: SourceAnswer) -> None:
+        self._metrics.reads.labels("success").inc(answer.succeeded)
+        self._metrics.reads.labels("error").inc(answer.failed)
+        age = answer.max_age_seconds
+        self._metrics.source_age.set(float("nan") if age is None else age)
 
     def _keep_only(self, uids: set[str]) -> None:
         for gone in self._histories.keys() - uids:

@@ -88,9 +88,9 @@ class ScalerMetrics:
             ["reason"],
             registry=self.registry,
         )
-        self.scrapes = Counter(
+        self.reads = Counter(
             "gpu_scaler_source_reads_total",
-            "Exporters read, by result",
+            "Exporters read, or queries sent to Prometheus, by result",
             ["result"],
             registry=self.registry,
         )

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from scaler.model import Metric, MetricReading, PodPhase, PodState, PodValue
+from scaler.model import Metric, MetricReading, PodState, PodValue
 from scaler.sources.exposition import ExpositionError, NodeReadings, families_for, read_exposition
+from scaler.sources.source import ReadingRequest, SourceAnswer, readable
 from scaler.sources.window import PodWindow
 
 if TYPE_CHECKING:
@@ -28,16 +29,6 @@ MIN_STALE_AFTER_SECONDS = 15.0
 STALE_AFTER_INTERVALS = 3
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 MAX_CONCURRENT_SCRAPES = 256
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadingRequest:
-    """What one Deployment needs: these metrics of these pods, averaged over `window_seconds`."""
-
-    deployment: ObjectRef
-    metrics: tuple[Metric, ...]
-    pods: tuple[PodState, ...]
-    window_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +73,12 @@ class ExporterSource:
         self._session: aiohttp.ClientSession | None = None
         self._windows: dict[tuple[ObjectRef, str, Metric], PodWindow] = {}
         self._limit = asyncio.Semaphore(MAX_CONCURRENT_SCRAPES)
-        self.last_scrapes: Mapping[str, NodeScrape] = {}
         self._series: Mapping[str, Mapping[str, Series]] = {}
+
+    @property
+    def answers_queries(self) -> bool:
+        """False: exporters know nothing of PromQL."""
+        return False
 
     async def __aenter__(self) -> ExporterSource:
         """Open the connection pool."""
@@ -102,7 +97,7 @@ class ExporterSource:
 
     async def read(
         self, requests: Sequence[ReadingRequest], endpoints: Mapping[str, ExporterEndpoint]
-    ) -> Mapping[ObjectRef, Mapping[Metric, MetricReading]]:
+    ) -> SourceAnswer:
         """Return each Deployment's reading of each metric that it asked for.
 
         `endpoints` maps node names to exporters. Never raises for a failing exporter: its pods are
@@ -110,10 +105,9 @@ class ExporterSource:
         """
         wanted: dict[str, set[Metric]] = defaultdict(set)
         for request in requests:
-            for pod in _readable(request.pods):
+            for pod in readable(request.pods):
                 wanted[pod.node_name or ""].update(request.metrics)
         scrapes = await self._scrape_all(wanted, endpoints)
-        self.last_scrapes = scrapes
         self._series = {
             node: scrape.readings.series
             for node, scrape in scrapes.items()
@@ -126,7 +120,18 @@ class ExporterSource:
             for request in requests
         }
         self._forget_windows(requests)
-        return readings
+        failed = sum(scrape.stale_problem() is not None for scrape in scrapes.values())
+        ages = [
+            scrape.readings.age_seconds
+            for scrape in scrapes.values()
+            if scrape.readings is not None and scrape.readings.age_seconds is not None
+        ]
+        return SourceAnswer(
+            readings=readings,
+            succeeded=len(scrapes) - failed,
+            failed=failed,
+            max_age_seconds=max(ages, default=None),
+        )
 
     async def _scrape_all(
         self, wanted: Mapping[str, set[Metric]], endpoints: Mapping[str, ExporterEndpoint]
@@ -185,7 +190,7 @@ class ExporterSource:
     ) -> MetricReading:
         values: dict[ObjectRef, PodValue] = {}
         missing: dict[ObjectRef, str] = {}
-        for pod in _readable(request.pods):
+        for pod in readable(request.pods):
             answer = self._pod_value(pod, metric, scrapes[pod.node_name or ""])
             if isinstance(answer, PodValue) and request.window_seconds > 0:
                 answer = self._window_mean(request, pod, metric, answer)
@@ -236,8 +241,3 @@ class ExporterSource:
         }
         for key in self._windows.keys() - living:
             del self._windows[key]
-
-
-def _readable(pods: Iterable[PodState]) -> Iterable[PodState]:
-    """Pods that can have GPU readings at all: running ones on a node."""
-    return (p for p in pods if p.phase is PodPhase.RUNNING and p.node_name and not p.deleting)

@@ -9,7 +9,8 @@ import pytest
 from aiohttp import web
 
 from scaler.model import ExporterEndpoint, Metric, ObjectRef, PodPhase, PodState
-from scaler.sources.exporters import ExporterSource, ReadingRequest
+from scaler.sources.exporters import ExporterSource
+from scaler.sources.source import ReadingRequest
 
 WEB = ObjectRef(namespace="default", name="web")
 
@@ -61,6 +62,10 @@ def ask(*pods: PodState, window: float = 0) -> list[ReadingRequest]:
     ]
 
 
+async def read(source: ExporterSource, requests, endpoints):
+    return (await source.read(requests, endpoints)).readings
+
+
 async def test_reads_the_value_with_its_age():
     asked = []
 
@@ -70,7 +75,7 @@ async def test_reads_the_value_with_its_age():
 
     clock = iter(float(n) for n in range(100, 200))
     async with exporter(answer) as endpoint, ExporterSource(clock=lambda: next(clock)) as source:
-        readings = await source.read(ask(pod("web-0")), {"n1": endpoint})
+        readings = await read(source, ask(pod("web-0")), {"n1": endpoint})
     value = readings[WEB][Metric.DUTY_CYCLE].values[pod("web-0").ref]
     assert (value.value_milli, value.sampled_seconds) == (63_000, 99.5)
     assert asked == [
@@ -84,7 +89,7 @@ async def test_reads_the_value_with_its_age():
 
 async def missing_reason(answer, *, timeout_seconds: float = 2.0) -> str:
     async with exporter(answer) as endpoint, ExporterSource(timeout_seconds=timeout_seconds) as s:
-        readings = await s.read(ask(pod("web-0")), {"n1": endpoint})
+        readings = await read(s, ask(pod("web-0")), {"n1": endpoint})
     reading = readings[WEB][Metric.DUTY_CYCLE]
     assert reading.values == {}
     return reading.missing[pod("web-0").ref]
@@ -117,7 +122,7 @@ async def test_readings_just_within_the_limit_are_fresh():
         return web.Response(text=exposition(1, age=29, interval=10))
 
     async with exporter(answer) as endpoint, ExporterSource() as source:
-        readings = await source.read(ask(pod("web-0")), {"n1": endpoint})
+        readings = await read(source, ask(pod("web-0")), {"n1": endpoint})
     assert readings[WEB][Metric.DUTY_CYCLE].missing == {}
 
 
@@ -136,8 +141,8 @@ async def test_a_hanging_exporter_costs_one_timeout_and_only_its_own_pods():
         exporter(answer) as good,
         ExporterSource(timeout_seconds=0.2) as source,
     ):
-        readings = await source.read(
-            ask(pod("web-0"), pod("web-1", node="n2")), {"n1": bad, "n2": good}
+        readings = await read(
+            source, ask(pod("web-0"), pod("web-1", node="n2")), {"n1": bad, "n2": good}
         )
         release.set()
     reading = readings[WEB][Metric.DUTY_CYCLE]
@@ -152,7 +157,7 @@ async def test_node_without_exporter_and_refused_connection():
     async with exporter(answer) as gone:
         pass
     async with ExporterSource() as source:
-        readings = await source.read(ask(pod("web-0"), pod("web-1", node="n2")), {"n1": gone})
+        readings = await read(source, ask(pod("web-0"), pod("web-1", node="n2")), {"n1": gone})
     missing = readings[WEB][Metric.DUTY_CYCLE].missing
     assert "failed: " in missing[pod("web-0").ref]
     assert missing[pod("web-1").ref].startswith("the exporter of node n2 is missing: no pod label")
@@ -160,9 +165,9 @@ async def test_node_without_exporter_and_refused_connection():
 
 async def test_only_nodes_with_running_pods_are_asked():
     async with ExporterSource() as source:
-        readings = await source.read(ask(pod("web-0", phase=PodPhase.PENDING)), {})
-        assert source.last_scrapes == {}
-    assert readings[WEB][Metric.DUTY_CYCLE].missing == {}
+        answer = await source.read(ask(pod("web-0", phase=PodPhase.PENDING)), {})
+    assert (answer.succeeded, answer.failed, answer.max_age_seconds) == (0, 0, None)
+    assert answer.readings[WEB][Metric.DUTY_CYCLE].missing == {}
 
 
 async def test_the_window_average_waits_for_half_a_window():
@@ -174,12 +179,12 @@ async def test_the_window_average_waits_for_half_a_window():
 
     async with exporter(answer) as endpoint, ExporterSource(clock=lambda: now[0]) as source:
 
-        async def read():
-            answer = await source.read(ask(pod("web-0"), window=20), {"n1": endpoint})
-            return answer[WEB][Metric.DUTY_CYCLE]
+        async def measure():
+            readings = await read(source, ask(pod("web-0"), window=20), {"n1": endpoint})
+            return readings[WEB][Metric.DUTY_CYCLE]
 
-        first = await read()
+        first = await measure()
         assert first.missing[pod("web-0").ref].startswith("only 0 s of the 20 s window")
         now[0], duty[0] = 1010.0, 30.0
-        second = await read()
+        second = await measure()
         assert second.values[pod("web-0").ref].value_milli == 20_000

@@ -19,6 +19,7 @@ from scaler.model import (
     PodState,
     PodValue,
 )
+from scaler.sources.source import SourceAnswer
 
 NOW = 1000.0
 
@@ -71,7 +72,8 @@ class World:
         self.patched: list[tuple[str, int]] = []
         self.events: list[tuple[str, str, str]] = []
         self.asked: list[str] = []
-        self.last_scrapes: dict[str, object] = {}
+        self.queries: list[str | None] = []
+        self.answers_queries = False
         self.broken_reading: str | None = None
         self.metrics = ScalerMetrics("test")
         self.controller = Controller(
@@ -103,9 +105,10 @@ class World:
     def exporter_endpoints(self) -> dict[str, object]:
         return {}
 
-    async def read(self, requests: Any, _: object) -> dict[ObjectRef, Any]:
+    async def read(self, requests: Any, _: object) -> SourceAnswer:
         self.asked = [request.deployment.name for request in requests]
-        return {
+        self.queries = [request.query for request in requests]
+        readings: Any = {
             request.deployment: "not a mapping"
             if request.deployment.name == self.broken_reading
             else {
@@ -119,6 +122,7 @@ class World:
             }
             for request in requests
         }
+        return SourceAnswer(readings=readings, succeeded=3, failed=1, max_age_seconds=4.0)
 
     async def get(self, path: str, **_: object) -> dict[str, Any]:
         name = path.split("/")[-2]
@@ -167,7 +171,7 @@ async def test_a_lease_lost_while_reading_stops_the_patch():
     world = World(deployment())
     read = world.read
 
-    async def lose_lease(requests: Any, _: object) -> dict[ObjectRef, Any]:
+    async def lose_lease(requests: Any, _: object) -> SourceAnswer:
         world.leads = False
         return await read(requests, _)
 
@@ -277,6 +281,26 @@ async def test_only_what_is_needed_is_read(state, asked):
     world = World(state)
     await world.controller.cycle()
     assert world.asked == asked
+
+
+async def test_a_query_needs_a_source_that_answers_it():
+    world = World(deployment(query="sum(rate(requests[1m]))", target_query="5"))
+    await world.controller.cycle()
+    assert (world.outcome()[1], world.queries) == ("InvalidAnnotation", [])
+    world = World(deployment(query="sum(rate(requests[1m]))", target_query="5"))
+    world.answers_queries = True
+    await world.controller.cycle()
+    assert world.queries == ["sum(rate(requests[1m]))"]
+
+
+async def test_how_reading_went_is_counted():
+    world = World(deployment())
+    await world.controller.cycle()
+    await world.controller.cycle()
+    value = world.metrics.registry.get_sample_value
+    assert value("gpu_scaler_source_reads_total", {"result": "success"}) == 6
+    assert value("gpu_scaler_source_reads_total", {"result": "error"}) == 2
+    assert value("gpu_scaler_source_max_age_seconds") == 4
 
 
 async def test_the_same_news_is_told_once_and_again_after_it_was_over():

@@ -10,12 +10,8 @@ from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 
 from scaler.model import Metric, ObjectRef
-from scaler.sources.exposition import (
-    ExpositionError,
-    PodReading,
-    families_for,
-    read_exposition,
-)
+from scaler.sources.devices import PodReading
+from scaler.sources.exposition import ExpositionError, families_for, read_exposition
 from scaler.sources.series import Series, read_samples
 
 WEB_0 = ObjectRef(namespace="default", name="web-0")

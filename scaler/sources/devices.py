@@ -1,0 +1,68 @@
+"""Pure: the values of single GPUs -> each pod's value of each metric.
+
+Families go by the exporter's names here, whatever a source calls them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scaler.model import Metric
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from scaler.model import ObjectRef
+
+    DeviceValues = Mapping[ObjectRef, Mapping[str, Sequence[float]]]
+    """By pod and GPU; several where several containers of the pod hold the GPU."""
+
+DUTY_CYCLE = "nvidia_gpu_duty_cycle"
+MEMORY_USED = "nvidia_gpu_memory_used_bytes"
+MEMORY_TOTAL = "nvidia_gpu_memory_total_bytes"
+POWER_USAGE = "nvidia_gpu_power_usage_milliwatts"
+TEMPERATURE = "nvidia_gpu_temperature_celsius"
+
+FAMILIES: Mapping[Metric, tuple[str, ...]] = {
+    Metric.DUTY_CYCLE: (DUTY_CYCLE,),
+    Metric.MEMORY_USED_PERCENT: (MEMORY_USED, MEMORY_TOTAL),
+    Metric.MEMORY_USED_BYTES: (MEMORY_USED,),
+    Metric.POWER_USAGE_MILLIWATTS: (POWER_USAGE,),
+    Metric.TEMPERATURE_CELSIUS: (TEMPERATURE,),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodReading:
+    """One pod's value of one metric over all GPUs that showed it."""
+
+    value_milli: int
+    device_count: int
+
+
+def pod_values(
+    metric: Metric, devices: Mapping[str, DeviceValues]
+) -> Iterable[tuple[ObjectRef, PodReading]]:
+    """Yield the pods' values of `metric` from `devices`, which is by family.
+
+    A pod's value is the mean over its GPUs, the maximum for temperature.
+    """
+    for pod, by_uuid in devices.get(FAMILIES[metric][0], {}).items():
+        if metric in (Metric.MEMORY_USED_BYTES, Metric.MEMORY_USED_PERCENT):
+            # Containers of one pod that share a GPU each show their own memory.
+            per_device = {uuid: sum(values) for uuid, values in by_uuid.items()}
+        else:
+            per_device = {uuid: max(values) for uuid, values in by_uuid.items()}
+        if metric is Metric.MEMORY_USED_PERCENT:
+            totals = devices.get(MEMORY_TOTAL, {}).get(pod, {})
+            per_device = {
+                uuid: 100 * used / max(totals[uuid])
+                for uuid, used in per_device.items()
+                if totals.get(uuid) and max(totals[uuid]) > 0
+            }
+        if not per_device:
+            continue
+        values = per_device.values()
+        value = max(values) if metric is Metric.TEMPERATURE_CELSIUS else sum(values) / len(values)
+        yield pod, PodReading(value_milli=int(value * 1000), device_count=len(per_device))

@@ -1,0 +1,63 @@
+"""Pure: what a source of metric values is asked and what it answers, wherever they come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from scaler.model import PodPhase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from scaler.model import ExporterEndpoint, Metric, MetricReading, ObjectRef, PodState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadingRequest:
+    """What one Deployment needs: these metrics of these pods, averaged over `window_seconds`.
+
+    `query` is its PromQL expression where `Metric.QUERY` is among the metrics.
+    """
+
+    deployment: ObjectRef
+    metrics: tuple[Metric, ...]
+    pods: tuple[PodState, ...]
+    window_seconds: float
+    query: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceAnswer:
+    """The readings, and how getting them went: for decisions, and for the source's own metrics.
+
+    `succeeded` and `failed` count what was asked for them (exporters, queries). `max_age_seconds`
+    is the age of the oldest sample among the answers, None where there was no sample.
+    """
+
+    readings: Mapping[ObjectRef, Mapping[Metric, MetricReading]]
+    succeeded: int = 0
+    failed: int = 0
+    max_age_seconds: float | None = None
+
+
+class Source(Protocol):
+    """Where metric values come from."""
+
+    @property
+    def answers_queries(self) -> bool:
+        """Whether `gpu-scaler/query` can be answered."""
+
+    async def read(
+        self, requests: Sequence[ReadingRequest], endpoints: Mapping[str, ExporterEndpoint]
+    ) -> SourceAnswer:
+        """Return each Deployment's reading of each metric that it asked for.
+
+        `endpoints` maps node names to exporters. Never raises for what fails outside: the values
+        are missing then, with the reason.
+        """
+
+
+def readable(pods: Iterable[PodState]) -> Iterable[PodState]:
+    """Pods that can have GPU readings at all: running ones on a node."""
+    return (p for p in pods if p.phase is PodPhase.RUNNING and p.node_name and not p.deleting)
