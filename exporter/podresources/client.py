@@ -152,7 +152,7 @@ class PodResources:
                 self._succeeded(listing)
             else:
                 self._failed(
-                    NO_PODS, "the kubelet lists no pods of the API server; has it started?"
+                    NO_PODS, "the kubelet lists no pods of the API server, as after its start"
                 )
 
     def _expires_in_seconds(self) -> float | None:

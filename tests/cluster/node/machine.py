@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 KUBELET_FOLDER: Final = Path("/var/lib/kubelet")
 # Reserved for benchmarks (RFC 2544), so no network that this machine talks to.
 POD_NETWORK: Final = "198.18.77.0/24"
+STATIC_POD: Final = "static"
+"""The kubelet puts the node's name behind this one, and knows the pod before all others."""
 COMMAND_TIMEOUT_SECONDS: Final = 120.0
 CLEANUP_SECONDS: Final = 20.0
 
@@ -71,7 +73,8 @@ class Machine:
         self._port, self._healthz_port = free_ports(2)
         self._first_process = 0
         self._started: list[str] = []
-        for part in ("kubelet", "containerd", "cni", "sysctl", "pods", "volume-plugins"):
+        parts = ("kubelet", "containerd", "cni", "sysctl", "pods", "static-pods", "volume-plugins")
+        for part in parts:
             (folder / part).mkdir()
         (folder / "resolv.conf").touch()
 
@@ -110,6 +113,8 @@ class Machine:
         """Start the kubelet, a first or a next time, and wait until it says that it is healthy."""
         configuration = self._folder / "kubelet.yaml"
         configuration.write_text(yaml.safe_dump(self._kubelet_configuration()))
+        static_pod = self._folder / "static-pods" / f"{STATIC_POD}.yaml"
+        static_pod.write_text(yaml.safe_dump(_static_pod()))
         user = f"system:node:{self.name}"
         kubeconfig = self._plane.kubeconfig_for_user(user, groups=["system:nodes"])
         self._start(
@@ -249,6 +254,7 @@ state = "/run/containerd"
             "nodeStatusUpdateFrequency": "1s",
             "podLogsDir": str(self._folder / "pods"),
             "resolvConf": str(self._folder / "resolv.conf"),
+            "staticPodPath": str(self._folder / "static-pods"),
             "volumePluginDir": str(self._folder / "volume-plugins"),
             # A full disk of the developer's is no reason to evict.
             "evictionHard": dict.fromkeys(
@@ -276,6 +282,18 @@ def running_machine(plane: ControlPlane, name: str) -> Iterator[Machine]:
         shutil.rmtree(folder)
         if made:
             KUBELET_FOLDER.rmdir()
+
+
+def _static_pod() -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": STATIC_POD, "namespace": "kube-system"},
+        "spec": {
+            "hostNetwork": True,
+            "containers": [{"name": "main", "image": images.WORKLOAD}],
+        },
+    }
 
 
 def _hierarchies() -> list[Path]:

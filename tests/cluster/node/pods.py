@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.podresources.client import PodResourcesClient
+from exporter.podresources.client import NO_PODS, PodResourcesClient
 from tests.cluster.node import images
 from tests.waiting import until
 
@@ -30,6 +30,7 @@ IN_FLIGHT_SECONDS: Final = 0.1
 POD_DEADLINE_SECONDS: Final = 60.0
 DEVICE_FAMILY: Final = "nvidia_gpu_duty_cycle"
 LISTED_AT: Final = "nvidia_gpu_exporter_pod_resources_last_success_timestamp_seconds"
+LIST_ERRORS: Final = "nvidia_gpu_exporter_pod_resources_errors_total"
 
 Holder = tuple[str, str]
 """The pod's name (all labels where namespace or container are none of the test's) and the mode."""
@@ -37,10 +38,14 @@ Holder = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """One scrape: UUID -> its holders, and when the exporter had heard from the kubelet last."""
+    """One scrape: UUID -> its holders, and when the exporter had heard from the kubelet last.
+
+    `unknowing_count` is how often it had asked a kubelet that did not know its pods yet.
+    """
 
     holders: dict[str, set[Holder]]
     listed_at_unix_seconds: float
+    unknowing_count: int
 
     @property
     def pods(self) -> dict[str, set[str]]:
@@ -74,16 +79,21 @@ class Exporter:
             text = await got.text()
         holders: dict[str, set[Holder]] = {}
         listed_at = 0.0
+        unknowing_count = 0
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
                 if sample.name == LISTED_AT:
                     listed_at = sample.value
+                if (sample.name, sample.labels.get("code")) == (LIST_ERRORS, NO_PODS):
+                    unknowing_count = int(sample.value)
                 if sample.name == DEVICE_FAMILY:
                     labels = sample.labels
                     held = holders.setdefault(labels["uuid"], set())
                     if labels["pod_name"]:
                         held.add((self._name(labels), labels["allocate_mode"]))
-        return Answer(holders=holders, listed_at_unix_seconds=listed_at)
+        return Answer(
+            holders=holders, listed_at_unix_seconds=listed_at, unknowing_count=unknowing_count
+        )
 
     def _name(self, labels: dict[str, str]) -> str:
         place = (labels["namespace_name"], labels["container_name"])
