@@ -101,7 +101,8 @@ async def test_a_deployment_that_is_deleted_at_the_same_moment(
         return not await scaler.decision("default", NAME)
 
     await until(is_forgotten, what="no decision on the deleted Deployment")
-    assert [request.what for request in audit.rescales()] == ["deployments/scale default/other"]
+    # How often, is up to the load: its pods are all above the target until there are four.
+    assert {request.what for request in audit.rescales()} == {"deployments/scale default/other"}
 
 
 async def test_a_deployment_that_is_made_anew_at_the_same_moment_is_not_scaled_for_the_old_one(
