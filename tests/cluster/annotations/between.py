@@ -26,12 +26,12 @@ class Between:
     def __init__(self, server: str, http: aiohttp.ClientSession) -> None:
         self._server = server
         self._http = http
-        self._before_scale: Callable[[], Awaitable[object]] | None = None
+        self._before_scale: dict[str, Callable[[], Awaitable[object]]] = {}
         self._open: set[asyncio.Task[object]] = set()
 
-    def before_next_scale(self, act: Callable[[], Awaitable[object]]) -> None:
-        """Have `act` done when the next PATCH of a scale is here, before it is passed on."""
-        self._before_scale = act
+    def before_next_scale(self, path: str, act: Callable[[], Awaitable[object]]) -> None:
+        """Have `act` done when the next PATCH of the scale of `path` is here, not yet passed on."""
+        self._before_scale[f"{path}/scale"] = act
 
     def cut(self) -> None:
         """Break off every answer under way, as a load balancer does that is restarted."""
@@ -40,9 +40,8 @@ class Between:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Pass one request on."""
-        if self._before_scale and request.method == "PATCH" and request.path.endswith("/scale"):
-            act, self._before_scale = self._before_scale, None
-            await act()
+        if request.method == "PATCH" and request.path in self._before_scale:
+            await self._before_scale.pop(request.path)()
         task = asyncio.current_task()
         assert task is not None
         self._open.add(task)

@@ -75,7 +75,7 @@ async def test_a_count_that_somebody_writes_at_the_same_moment_stands(
     await scaled.ready(1)
     await _measured(scaler)
     written = {"spec": {"replicas": 4}}
-    between.before_next_scale(lambda: scaled.client.patch(f"{PATH}/scale", written))
+    between.before_next_scale(PATH, lambda: scaled.client.patch(f"{PATH}/scale", written))
     scaled.load(80)
     await scaled.ready(4)
     await _decided_again(scaler, 5)
@@ -93,7 +93,7 @@ async def test_a_deployment_that_is_deleted_at_the_same_moment(
     await scaled.ready(1, path=other)
     await _measured(scaler)
     await _measured(scaler, "other")
-    between.before_next_scale(lambda: scaled.client.delete(PATH))
+    between.before_next_scale(PATH, lambda: scaled.client.delete(PATH))
     scaled.load(80)
     await scaled.ready(2, path=other)
 
@@ -117,7 +117,7 @@ async def test_a_deployment_that_is_made_anew_at_the_same_moment_is_not_scaled_f
     await scaled.client.post(DEPLOYMENTS, deployment())
     await scaled.ready(1)
     await _measured(scaler)
-    between.before_next_scale(make_anew)
+    between.before_next_scale(PATH, make_anew)
     scaled.load(80)
     await until(lambda: any("made under its name" in line for line in scaler.log))
     # Its own pod is idle.
