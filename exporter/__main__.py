@@ -16,6 +16,7 @@ import pynvml
 from exporter import __version__, logs
 from exporter.app import NvmlRequiredError, once, running
 from exporter.config import ConfigError, parse
+from exporter.webconfig import WebConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,6 +71,10 @@ async def _run(config: Config, binding: ModuleType) -> int:
     except NvmlRequiredError as error:
         log.error("NVML is required and cannot be used", extra={"reason": str(error)})
         return EXIT_FAILURE
+    except WebConfigError as error:
+        for problem in error.problems:
+            log.error("the web configuration cannot be used", extra={"problem": problem})
+        return EXIT_USAGE
     except OSError as error:
         log.error(
             "the address cannot be bound",

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import pynvml
-from aiohttp import web
 from prometheus_client import ProcessCollector
 
+from exporter.endpoint import Endpoint
 from exporter.exposition import Exposition
 from exporter.health import Counters, Health, Watchdog
 from exporter.nvml import Nvml
@@ -38,7 +38,6 @@ _WATCHDOG_SECONDS: Final = 0.5
 _ONCE_INTERVAL_SECONDS: Final = 1.0
 _ONCE_TIMEOUT_SECONDS: Final = 30.0
 _ONCE_POLL_SECONDS: Final = 0.02
-_SHUTDOWN_SECONDS: Final = 1.0
 
 
 class NvmlRequiredError(Exception):
@@ -94,12 +93,19 @@ class _Parts:
                 on_expiry=self.snapshots.on_allocations_expired,
                 on_error=lambda code: counters.pod_resources_errors.labels(code).inc(),
             )
+        self.endpoint = Endpoint(
+            host=config.listen_host,
+            port=config.listen_port,
+            web_config_file=config.web_config_file,
+            max_requests=config.max_requests,
+        )
         self.health = Health(
             config,
             nvml=self.nvml,
             sampler=self.sampler,
             snapshots=self.snapshots,
             pod_resources=self.pod_resources,
+            endpoint=self.endpoint,
         )
         self.exposition = Exposition(
             node_name=config.node_name,
@@ -141,8 +147,8 @@ class _Parts:
 async def running(config: Config, binding: ModuleType = pynvml) -> AsyncIterator[RunningExporter]:
     """Run an exporter while the context lasts.
 
-    Raises OSError if the address cannot be bound, NvmlRequiredError (also out of the body) if NVML
-    is required and cannot be used.
+    Raises OSError if the address cannot be bound, WebConfigError if the web configuration file
+    cannot be used, NvmlRequiredError (also out of the body) if NVML is required and cannot be used.
     """
     parts = _Parts(config, binding)
     try:
@@ -153,40 +159,26 @@ async def running(config: Config, binding: ModuleType = pynvml) -> AsyncIterator
             if config.nvml_required:
                 background.append(tasks.create_task(parts.require_nvml()))
             try:
-                async with _serving(config, parts) as address:
-                    log.info("listening", extra={"host": address[0], "port": address[1]})
-                    yield RunningExporter(address=address)
+                address = await parts.endpoint.start(
+                    application(
+                        exposition=parts.exposition,
+                        health=parts.health,
+                        telemetry_path=config.telemetry_path,
+                        node_name=config.node_name,
+                    )
+                )
+                background.append(tasks.create_task(parts.endpoint.follow()))
+                log.info("listening", extra={"host": address[0], "port": address[1]})
+                yield RunningExporter(address=address)
             finally:
                 for task in background:
                     task.cancel()
+                await parts.endpoint.stop()
     except BaseExceptionGroup as group:
         # The caller gets what went wrong, not how the tasks are organised.
         if len(group.exceptions) == 1:
             raise group.exceptions[0] from None
         raise
-
-
-@asynccontextmanager
-async def _serving(config: Config, parts: _Parts) -> AsyncIterator[tuple[str, int]]:
-    runner = web.AppRunner(
-        application(
-            exposition=parts.exposition,
-            health=parts.health,
-            telemetry_path=config.telemetry_path,
-            node_name=config.node_name,
-        ),
-        access_log=None,
-        shutdown_timeout=_SHUTDOWN_SECONDS,
-    )
-    await runner.setup()
-    try:
-        # Any free port must be one port, while all interfaces are two sockets (IPv4 and IPv6).
-        host = config.listen_host or (None if config.listen_port else "0.0.0.0")
-        await web.TCPSite(runner, host, config.listen_port).start()
-        bound_host, bound_port = runner.addresses[0][:2]
-        yield bound_host, bound_port
-    finally:
-        await runner.cleanup()
 
 
 async def once(config: Config, binding: ModuleType = pynvml) -> OnceResult:

@@ -40,12 +40,14 @@ class Config:
     """Everything that can be set. An empty `listen_host` means all interfaces, port 0 any free one.
 
     An empty `pod_resources_socket` switches pod labels off. `collectors` are the extended families
-    beside the base set.
+    beside the base set. `max_requests` are answered at once, 0 means any number.
     """
 
     listen_host: str = ""
     listen_port: int = 9445
     telemetry_path: str = "/metrics"
+    web_config_file: str = ""
+    max_requests: int = 40
     node_name: str = ""
     pod_resources_socket: str = _DEFAULT_SOCKET
     extra_resource_names: tuple[str, ...] = ()
@@ -66,6 +68,12 @@ class Config:
 _VALUE_FLAGS: Final = {
     "web.listen-address": (":9445", "Address to serve on, HOST:PORT or :PORT."),
     "web.telemetry-path": ("/metrics", "Path under which to expose metrics."),
+    "web.config.file": (
+        "",
+        "File with TLS certificates and users, in the format of Prometheus' exporter-toolkit. "
+        "Default: plain HTTP for everybody.",
+    ),
+    "web.max-requests": ("40", "Requests answered at once; 0: any number."),
     "log.level": ("info", f"One of: {', '.join(LOG_LEVELS)}."),
     "log.format": ("logfmt", f"One of: {', '.join(LOG_FORMATS)}."),
     "node-name": (
@@ -178,6 +186,8 @@ class _Reader:
             listen_host=host,
             listen_port=port,
             telemetry_path=self._telemetry_path(),
+            web_config_file=self._text("web.config.file"),
+            max_requests=self._count("web.max-requests"),
             node_name=node_name,
             pod_resources_socket=self._text("pod-resources.socket"),
             extra_resource_names=tuple(name for name in names if name),
@@ -219,6 +229,13 @@ class _Reader:
         if value not in {"true", "false", "1", "0", ""}:
             self._problem(flag, f"{value!r} is not one of true, false, 1, 0")
         return value in {"true", "1"}
+
+    def _count(self, flag: str) -> int:
+        text = self._text(flag)
+        if not re.fullmatch(r"\d{1,6}", text, re.ASCII):
+            self._problem(flag, f"{text!r} is not a whole number from 0 to 999999")
+            return 0
+        return int(text)
 
     def _seconds(self, flag: str, lowest: float, highest: float) -> float:
         try:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
     from exporter.config import Config
+    from exporter.endpoint import Endpoint
     from exporter.model import Snapshot
     from exporter.nvml import Nvml, RunningCall
     from exporter.podresources.client import PodResources
@@ -71,12 +72,14 @@ class Health:
         sampler: Sampler,
         snapshots: Snapshots,
         pod_resources: PodResources | None,
+        endpoint: Endpoint,
     ) -> None:
         self._config = config
         self._nvml = nvml
         self._sampler = sampler
         self._snapshots = snapshots
         self._pod_resources = pod_resources
+        self._endpoint = endpoint
         self._info = InfoMetricFamily(
             "nvidia_gpu_exporter_build",
             "Version of the exporter.",
@@ -152,6 +155,12 @@ class Health:
             hanging.add_metric([call.function], time.monotonic() - call.started_seconds)
             yield hanging
         yield from self._pod_resources_metrics(snapshot)
+        if (is_good := self._endpoint.web_config_is_good) is not None:
+            yield _gauge(
+                "web_config_last_reload_successful",
+                "1 if the web configuration file could be used when it was read last.",
+                is_good,
+            )
 
     def _pod_resources_metrics(self, snapshot: Snapshot | None) -> Iterator[Metric]:
         pod_resources = self._pod_resources

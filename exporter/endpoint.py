@@ -1,0 +1,163 @@
+"""The listening end: sockets, TLS that follows its files, and clients that are not waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from exporter import webaccess
+from exporter.webconfig import WebConfigError
+
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler
+
+    from exporter.webaccess import Loaded
+
+log = logging.getLogger(__name__)
+
+IDLE_SECONDS: Final = 60.0
+"""How long a connection lives on which no request begins: longer than any scrape interval that
+Prometheus users choose, and what a client has that sends its headers, or reads, byte by byte."""
+MAX_LINE_BYTES: Final = 8190
+MAX_HEADER_BYTES: Final = 8190
+PROBE_PATHS: Final = ("/healthz", "/readyz")
+_SHUTDOWN_SECONDS: Final = 1.0
+REAP_SECONDS: Final = 1.0
+
+
+class Endpoint:
+    """Serves an application at one address; `web_config_file` may be empty."""
+
+    def __init__(
+        self,
+        *,
+        host: str,
+        port: int,
+        web_config_file: str = "",
+        max_requests: int = 0,
+    ) -> None:
+        """`max_requests` at once, 0 for any number; the next one is answered 503."""
+        # Any free port must be one port, while all interfaces are two sockets (IPv4 and IPv6).
+        self._host = host or (None if port else "0.0.0.0")
+        self._port = port
+        self._file = web_config_file
+        self._max_requests = max_requests
+        self._runner: web.AppRunner | None = None
+        self._site: web.TCPSite | None = None
+        self._loaded: Loaded | None = None
+        self._access: webaccess.Access | None = None
+        self._requests = 0
+        self._seen: dict[object, float] = {}
+        self.web_config_is_good: bool | None = None
+        """Whether the file could be used when it was read last; None without one."""
+
+    async def start(self, app: web.Application) -> tuple[str, int]:
+        """Listen and return the address.
+
+        Raises:
+            OSError: the address cannot be bound.
+            WebConfigError: the file cannot be used.
+        """
+        if self._file:
+            self._loaded = await asyncio.to_thread(webaccess.load, self._file)
+            self._access = webaccess.Access(self._loaded.config, open_paths=PROBE_PATHS)
+            self.web_config_is_good = True
+            app.middlewares.append(self._access.handle)
+        app.middlewares.insert(0, self._limited)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            shutdown_timeout=_SHUTDOWN_SECONDS,
+            max_line_size=MAX_LINE_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+        )
+        await self._runner.setup()
+        await self._listen()
+        bound_host, self._port = self._runner.addresses[0][:2]
+        return bound_host, self._port
+
+    async def stop(self) -> None:
+        """Close everything; requests under way get a second."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def follow(self) -> None:
+        """Follow the file's changes and end idle connections, until cancelled."""
+        next_look = 0.0
+        while True:
+            await asyncio.sleep(REAP_SECONDS)
+            self._end_idle()
+            if self._file and time.monotonic() >= next_look:
+                next_look = time.monotonic() + webaccess.POLL_SECONDS
+                await self._reload()
+
+    async def _reload(self) -> None:
+        before, access = self._loaded, self._access
+        assert before is not None
+        assert access is not None
+        if self.web_config_is_good and not await asyncio.to_thread(
+            webaccess.has_changed, self._file, before
+        ):
+            return
+        try:
+            self._loaded = await asyncio.to_thread(webaccess.load, self._file)
+        except WebConfigError as error:
+            if self.web_config_is_good:
+                log.error(
+                    "web configuration not reloaded; the one before stays in use",
+                    extra={"problem": str(error)},
+                )
+            self.web_config_is_good = False
+            return
+        if self.web_config_is_good and self._loaded.stamp == before.stamp:
+            return
+        self.web_config_is_good = True
+        access.config = self._loaded.config
+        await self._listen()
+        log.info("web configuration reloaded", extra={"file": self._file})
+
+    async def _listen(self) -> None:
+        """Take new connections by the newest TLS context; those that exist go on."""
+        assert self._runner is not None
+        before = self._site
+        self._site = web.TCPSite(
+            self._runner,
+            self._host,
+            self._port,
+            ssl_context=self._loaded.tls if self._loaded else None,
+            # Both generations listen for a moment, so that nobody is refused.
+            reuse_port=bool(self._file) or None,
+        )
+        await self._site.start()
+        if before is not None:
+            await before.stop()
+
+    @web.middleware
+    async def _limited(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        self._seen[request.protocol] = time.monotonic()
+        if self._max_requests and self._requests >= self._max_requests:
+            return web.Response(
+                status=503,
+                text=f"{self._max_requests} requests are answered already; try again later\n",
+            )
+        self._requests += 1
+        try:
+            return await handler(request)
+        finally:
+            self._requests -= 1
+
+    def _end_idle(self) -> None:
+        assert self._runner is not None
+        server = self._runner.server
+        now = time.monotonic()
+        connections = set(server.connections) if server is not None else set()
+        self._seen = {one: self._seen.get(one, now) for one in connections}
+        for connection in connections:
+            transport = connection.transport
+            if now - self._seen[connection] > IDLE_SECONDS and transport is not None:
+                # Not close(), which would wait for a client that does not read.
+                transport.abort()

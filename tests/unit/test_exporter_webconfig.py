@@ -1,0 +1,208 @@
+"""What a web configuration file may say, key by key, and what is said of wrong ones."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import PurePosixPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.webconfig import (
+    ClientAuth,
+    Tls,
+    TlsVersion,
+    WebConfig,
+    WebConfigError,
+    parse_web_config,
+)
+
+FOLDER = PurePosixPath("/etc/exporter")
+HASH = "$2y$10$" + "a" * 53
+FILES = {"cert_file": "tls.crt", "key_file": "/keys/tls.key"}
+MUTUAL = {"client_auth_type": "RequireAndVerifyClientCert", "client_ca_file": "ca.crt"}
+
+
+def tls(**keys):
+    return {"tls_server_config": FILES | keys}
+
+
+def plain_tls(**fields):
+    return WebConfig(tls=Tls(cert_file="/etc/exporter/tls.crt", key_file="/keys/tls.key", **fields))
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        pytest.param(None, WebConfig(), id="an empty file asks for nothing"),
+        pytest.param({"tls_server_config": None}, WebConfig(), id="an empty section"),
+        pytest.param(tls(), plain_tls(), id="paths are relative to the file"),
+        pytest.param(
+            tls(**MUTUAL),
+            plain_tls(client_auth=ClientAuth.REQUIRED, client_ca_file="/etc/exporter/ca.crt"),
+            id="client certificates",
+        ),
+        pytest.param(
+            tls(**MUTUAL, client_allowed_sans=["prometheus"]),
+            plain_tls(
+                client_auth=ClientAuth.REQUIRED,
+                client_ca_file="/etc/exporter/ca.crt",
+                client_allowed_sans=("prometheus",),
+            ),
+            id="some clients only",
+        ),
+        pytest.param(
+            tls(min_version="TLS13", max_version="TLS13"),
+            plain_tls(min_version=TlsVersion.TLS_1_3, max_version=TlsVersion.TLS_1_3),
+            id="versions",
+        ),
+        pytest.param(
+            tls(
+                cipher_suites=[
+                    "TLS_AES_128_GCM_SHA256",
+                    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+                ],
+                prefer_server_cipher_suites=True,
+            ),
+            plain_tls(ciphers=("ECDHE-RSA-AES128-GCM-SHA256",)),
+            id="ciphers, where those of TLS 1.3 are always on",
+        ),
+        pytest.param(
+            {"basic_auth_users": {"prometheus": HASH}},
+            WebConfig(users={"prometheus": HASH}),
+            id="users",
+        ),
+        pytest.param(
+            {"http_server_config": {"http2": True, "headers": {"X-Frame-Options": "deny"}}},
+            WebConfig(headers={"X-Frame-Options": "deny"}),
+            id="headers",
+        ),
+    ],
+)
+def test_what_a_file_asks_for(document, expected):
+    assert parse_web_config(document, FOLDER) == expected
+
+
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [
+        pytest.param([], "the file: [] is not a mapping of keys", id="a list"),
+        pytest.param(
+            {"tls_config": {}},
+            "tls_config: unknown; allowed are basic_auth_users, http_server_config,"
+            " tls_server_config",
+            id="an unknown key",
+        ),
+        pytest.param(
+            {"tls_server_config": {"cert_file": "tls.crt"}},
+            "tls_server_config.key_file: missing; TLS needs a file of PEM",
+            id="no private key",
+        ),
+        pytest.param(
+            tls(client_auth_type="RequireAndVerifyClientCert"),
+            "tls_server_config.client_ca_file: missing; client_auth_type"
+            " RequireAndVerifyClientCert checks against it",
+            id="clients checked against nothing",
+        ),
+        pytest.param(
+            tls(client_ca_file="ca.crt"),
+            "tls_server_config.client_auth_type: NoClientCert asks for no certificate, which makes"
+            " client_ca_file meaningless; allowed with it are VerifyClientCertIfGiven,"
+            " RequireAndVerifyClientCert",
+            id="a CA that nobody is checked against",
+        ),
+        pytest.param(
+            tls(client_auth_type="RequireAnyClientCert"),
+            "tls_server_config.client_auth_type: RequireAnyClientCert takes any certificate"
+            " unchecked, which protects nothing and is not offered; use"
+            " RequireAndVerifyClientCert",
+            id="unchecked clients",
+        ),
+        pytest.param(
+            tls(client_allowed_sans=["prometheus"]),
+            "tls_server_config.client_allowed_sans: needs client_auth_type"
+            " RequireAndVerifyClientCert",
+            id="names of clients without certificates",
+        ),
+        pytest.param(
+            tls(min_version="TLS1.2"),
+            "tls_server_config.min_version: 'TLS1.2' is not one of TLS12, TLS13",
+            id="version",
+        ),
+        pytest.param(
+            tls(cert_file=1), "tls_server_config.cert_file: 1 is not a path", id="no path"
+        ),
+        pytest.param(
+            {"basic_auth_users": ["prometheus"]},
+            "basic_auth_users: list is not a mapping of names",
+            id="users in a list",
+        ),
+        pytest.param(
+            {"basic_auth_users": {"a:b": HASH}},
+            "basic_auth_users: 'a:b' is not a name (text without a colon)",
+            id="a name with a colon",
+        ),
+        pytest.param(
+            {"http_server_config": {"http2": "yes"}},
+            "http_server_config.http2: 'yes' is not true or false",
+            id="http2",
+        ),
+        pytest.param(
+            {"http_server_config": {"headers": {"X-Frame-Options": "allow"}}},
+            "http_server_config.headers.X-Frame-Options: 'allow' is not one of deny, sameorigin",
+            id="a header's value",
+        ),
+        pytest.param(
+            {"http_server_config": {"headers": {"X-XSS-Protection": "0\r\nSet-Cookie: a"}}},
+            "http_server_config.headers.X-XSS-Protection: '0\\r\\nSet-Cookie: a' is not a line of"
+            " text",
+            id="a header in a header",
+        ),
+    ],
+)
+def test_what_is_said_of_a_wrong_file(document, problem):
+    with pytest.raises(WebConfigError) as raised:
+        parse_web_config(document, FOLDER)
+    assert raised.value.problems == (problem,)
+
+
+def test_an_unknown_cipher_is_named_with_those_that_are_known():
+    with pytest.raises(WebConfigError, match="cipher_suites: TLS_RSA_WITH_RC4 is not one of TLS_E"):
+        parse_web_config(tls(cipher_suites=["TLS_RSA_WITH_RC4"]), FOLDER)
+
+
+def test_all_problems_are_told_at_once_and_no_password_is():
+    document = {"basic_auth_users": {"ann": "secret", "bob": "hunter2"}, "other": 1}
+    with pytest.raises(WebConfigError) as raised:
+        parse_web_config(document, FOLDER)
+    assert len(raised.value.problems) == 3
+    assert "basic_auth_users.ann: the value is not a bcrypt hash ($2y$...)" in str(raised.value)
+    assert "secret" not in str(raised.value)
+    assert "hunter2" not in str(raised.value)
+
+
+def test_a_configuration_does_not_show_its_hashes():
+    assert HASH not in repr(WebConfig(users={"prometheus": HASH}))
+
+
+_KEYS = st.sampled_from(
+    [
+        *("tls_server_config", "http_server_config", "basic_auth_users", "headers", "http2"),
+        *("cert_file", "key_file", "client_auth_type", "client_ca_file", "client_allowed_sans"),
+        *("min_version", "cipher_suites", "X-Frame-Options", "other"),
+    ]
+)
+_DOCUMENTS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.just("TLS12"),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(_KEYS | st.integers(), inner, max_size=5)
+    ),
+    max_leaves=15,
+)
+
+
+@given(_DOCUMENTS)
+def test_any_document_is_a_configuration_or_an_error(document):
+    with contextlib.suppress(WebConfigError):
+        assert isinstance(parse_web_config(document, FOLDER), WebConfig)
