@@ -22,6 +22,7 @@ from scaler.controller import AlwaysLeader, Controller
 from scaler.metrics import ScalerMetrics
 from scaler.model import Outcome
 from scaler.sources.exporters import ExporterSource
+from scaler.sources.prometheus import PrometheusSource
 from scaler.web.server import StatusServer
 
 if TYPE_CHECKING:
@@ -71,9 +72,7 @@ async def run(config: Config) -> int:
         client = await stack.enter_async_context(
             await KubeClient.load(config.kubeconfig, config.context)
         )
-        source = await stack.enter_async_context(
-            ExporterSource(timeout_seconds=config.scrape_timeout_seconds)
-        )
+        source = await _source(config, stack)
         parts = _assemble(config, client, source)
         if config.once:
             return await _once(parts)
@@ -85,6 +84,14 @@ async def run(config: Config) -> int:
         await _serve(config, parts, stop)
         log.info("Scaler ended", extra={"identity": parts.identity})
     return 0
+
+
+async def _source(config: Config, stack: AsyncExitStack) -> Source:
+    if config.prometheus is not None:
+        return await stack.enter_async_context(PrometheusSource(config.prometheus))
+    return await stack.enter_async_context(
+        ExporterSource(settings=config.exporters, timeout_seconds=config.scrape_timeout_seconds)
+    )
 
 
 def _assemble(config: Config, client: KubeClient, source: Source) -> _Parts:

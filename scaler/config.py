@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from scaler.flags import Flags, environment_name
 from scaler.quantities import parse_duration_seconds
+from scaler.sourceflags import add_source_arguments, parse_exporters, parse_prometheus
+from scaler.sources.settings import ExportersSettings, PrometheusSettings
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
-
-ENVIRONMENT_PREFIX = "GPU_SCALER_"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,10 +20,12 @@ class Config:
     """Everything that `gpu-scaler run` can be told; durations in seconds.
 
     `interval_seconds` is short because reading the exporters takes one hop. The lease durations
-    are those of the Kubernetes controllers.
+    are those of the Kubernetes controllers. `prometheus` is None unless it is the source.
     """
 
     source: str = "exporters"
+    exporters: ExportersSettings = field(default_factory=ExportersSettings)
+    prometheus: PrometheusSettings | None = None
     interval_seconds: float = 2.0
     scrape_timeout_seconds: float = 2.0
     kubeconfig: str | None = None
@@ -50,43 +52,24 @@ class ConfigError(ValueError):
 def add_run_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
     """Add the flags of `gpu-scaler run`; each takes its default from `GPU_SCALER_<FLAG>`."""
 
-    def flag(name: str, default: object, text: str, **extra: object) -> None:
-        variable = environment_name(name)
-        value = environ.get(variable, default)
-        shown = "" if default in (None, "") else f"; default {default}"
-        parser.add_argument(
-            f"--{name}",
-            default=value,
-            help=f"{text}{shown} [{variable}]",
-            **extra,  # type: ignore[arg-type]
-        )
-
-    flag("source", "exporters", "where values come from: exporters")
-    flag("interval", "2s", "time between two loops")
-    flag("scrape-timeout", "2s", "how long one exporter may take to answer")
-    flag("web.listen-address", ":9446", "address of /metrics, /healthz, /readyz and the decisions")
-    flag("lease-namespace", "gpu-scaler", "namespace of the leader election's Lease")
-    flag("lease-name", "gpu-scaler", "name of the leader election's Lease")
-    flag("lease-duration", "15s", "how long a silent leader is still believed")
-    flag("renew-deadline", "10s", "how long a leader acts on its last renewal")
-    flag("retry-period", "2s", "time between two tries to get or renew the Lease")
-    flag("identity", None, "this replica's name in the Lease; default is the host name")
+    flags = Flags(parser, environ)
+    flags.text("source", "exporters", "where values come from: exporters or prometheus")
+    flags.text("interval", "2s", "time between two loops")
+    flags.text("scrape-timeout", "2s", "how long one exporter may take to answer")
+    flags.text(
+        "web.listen-address", ":9446", "address of /metrics, /healthz, /readyz and the decisions"
+    )
+    flags.text("lease-namespace", "gpu-scaler", "namespace of the leader election's Lease")
+    flags.text("lease-name", "gpu-scaler", "name of the leader election's Lease")
+    flags.text("lease-duration", "15s", "how long a silent leader is still believed")
+    flags.text("renew-deadline", "10s", "how long a leader acts on its last renewal")
+    flags.text("retry-period", "2s", "time between two tries to get or renew the Lease")
+    flags.text("identity", None, "this replica's name in the Lease; default is the host name")
+    add_source_arguments(flags)
     add_logging_arguments(parser, environ)
     add_kubeconfig_arguments(parser, environ)
-    parser.add_argument(
-        "--no-leader-elect",
-        action="store_true",
-        default=environ.get(environment_name("no-leader-elect"), "") == "true",
-        help="act without a Lease: only where no second scaler can run"
-        f" [{environment_name('no-leader-elect')}=true]",
-    )
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        default=environ.get(environment_name("dry-run"), "") == "true",
-        help="decide and report for every Deployment, change nothing"
-        f" [{environment_name('dry-run')}=true]",
-    )
+    flags.switch("no-leader-elect", "act without a Lease: only where no second scaler can run")
+    flags.switch("dry-run", "decide and report for every Deployment, change nothing")
     parser.add_argument("--once", action="store_true", help="do one loop and exit")
 
 
@@ -113,11 +96,6 @@ def add_logging_arguments(parser: argparse.ArgumentParser, environ: Mapping[str,
             default=environ.get(variable, default),
             help=f"{choices}; default {default} [{variable}]",
         )
-
-
-def environment_name(flag: str) -> str:
-    """Return the environment variable of a flag: `web.listen-address` -> `GPU_SCALER_WEB_...`."""
-    return ENVIRONMENT_PREFIX + re.sub(r"[.-]", "_", flag).upper()
 
 
 def parse_run_arguments(arguments: argparse.Namespace) -> Config:
@@ -147,8 +125,11 @@ def parse_run_arguments(arguments: argparse.Namespace) -> Config:
         return value
 
     host, port = _listen_address(str(values["web.listen_address"]), problems)
+    source = choice("source", ("exporters", "prometheus"))
     config = Config(
-        source=choice("source", ("exporters",)),
+        source=source,
+        exporters=parse_exporters(values, problems),
+        prometheus=parse_prometheus(values, problems, is_source=source == "prometheus"),
         interval_seconds=duration("interval"),
         scrape_timeout_seconds=duration("scrape-timeout"),
         kubeconfig=values["kubeconfig"],

@@ -16,6 +16,14 @@ import aiohttp
 
 from scaler.model import Metric, MetricReading, PodState, PodValue
 from scaler.sources.exposition import ExpositionError, NodeReadings, families_for, read_exposition
+from scaler.sources.http import (
+    AccessError,
+    AnswerTooLargeError,
+    Credentials,
+    new_session,
+    read_body,
+)
+from scaler.sources.settings import ExportersSettings
 from scaler.sources.source import ReadingRequest, SourceAnswer, readable
 from scaler.sources.window import PodWindow
 
@@ -29,6 +37,7 @@ MIN_STALE_AFTER_SECONDS = 15.0
 STALE_AFTER_INTERVALS = 3
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 MAX_CONCURRENT_SCRAPES = 256
+FAILURES = (AccessError, AnswerTooLargeError, ExpositionError, aiohttp.ClientError, OSError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +74,12 @@ class ExporterSource:
     def __init__(
         self,
         *,
+        settings: ExportersSettings | None = None,
         timeout_seconds: float = 2.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._settings = settings or ExportersSettings()
+        self._credentials = Credentials(self._settings.access)
         self._timeout_seconds = timeout_seconds
         self._clock = clock
         self._session: aiohttp.ClientSession | None = None
@@ -82,11 +94,8 @@ class ExporterSource:
 
     async def __aenter__(self) -> ExporterSource:
         """Open the connection pool."""
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=MAX_CONCURRENT_SCRAPES, keepalive_timeout=60),
-            timeout=aiohttp.ClientTimeout(total=self._timeout_seconds),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"Accept": "text/plain;version=0.0.4"},
+        self._session = new_session(
+            connections=MAX_CONCURRENT_SCRAPES, headers={"Accept": "text/plain;version=0.0.4"}
         )
         return self
 
@@ -154,13 +163,14 @@ class ExporterSource:
                     "is missing: no pod labelled app.kubernetes.io/name=gpu-exporter runs there"
                 )
             else:
+                url = endpoint.url.replace("http://", f"{self._settings.scheme}://", 1)
                 try:
-                    text = await self._fetch(endpoint.url, metrics)
+                    text = await self._fetch(url, metrics)
                     readings = read_exposition(text, metrics, self._series.get(node))
                 except TimeoutError:
-                    problem = f"gave no answer within {self._timeout_seconds:g} s ({endpoint.url})"
-                except (aiohttp.ClientError, OSError, ExpositionError) as error:
-                    problem = f"failed: {error} ({endpoint.url})"
+                    problem = f"gave no answer within {self._timeout_seconds:g} s ({url})"
+                except FAILURES as error:
+                    problem = f"failed: {error} ({url})"
             return NodeScrape(
                 asked_seconds=asked,
                 duration_seconds=self._clock() - asked,
@@ -173,17 +183,21 @@ class ExporterSource:
             msg = "ExporterSource is not open: use it as an async context manager"
             raise RuntimeError(msg)
         params = [("name[]", family) for family in families_for(metrics)]
-        async with self._session.get(url, params=params, allow_redirects=False) as response:
-            if response.status != 200:
-                msg = f"HTTP status {response.status}, expected 200"
-                raise aiohttp.ClientPayloadError(msg)
-            body = bytearray()
-            async for chunk in response.content.iter_chunked(65536):
-                body += chunk
-                if len(body) > MAX_ANSWER_BYTES:
-                    msg = f"the answer passes {MAX_ANSWER_BYTES} bytes"
+        async with asyncio.timeout(self._timeout_seconds):
+            granted = await self._credentials.current()
+            async with self._session.get(
+                url,
+                params=params,
+                headers=granted.headers,
+                ssl=granted.tls,
+                server_hostname=granted.server_name,
+                allow_redirects=False,
+            ) as response:
+                if response.status != 200:
+                    msg = f"HTTP status {response.status}, expected 200"
                     raise aiohttp.ClientPayloadError(msg)
-            return body.decode("utf-8", errors="replace")
+                body = await read_body(response, max_bytes=MAX_ANSWER_BYTES)
+                return body.decode("utf-8", errors="replace")
 
     def _reading(
         self, request: ReadingRequest, metric: Metric, scrapes: Mapping[str, NodeScrape]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
@@ -11,6 +12,11 @@ from aiohttp import web
 from scaler.model import ExporterEndpoint, Metric, ObjectRef, PodPhase, PodState
 from scaler.sources.exporters import ExporterSource
 from scaler.sources.source import ReadingRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from scaler.model import MetricReading
 
 WEB = ObjectRef(namespace="default", name="web")
 
@@ -62,7 +68,9 @@ def ask(*pods: PodState, window: float = 0) -> list[ReadingRequest]:
     ]
 
 
-async def read(source: ExporterSource, requests, endpoints):
+async def read(
+    source: ExporterSource, requests, endpoints
+) -> Mapping[ObjectRef, Mapping[Metric, MetricReading]]:
     return (await source.read(requests, endpoints)).readings
 
 

@@ -79,7 +79,7 @@ class World:
         self.controller = Controller(
             client=self,  # type: ignore[arg-type]
             state=self,  # type: ignore[arg-type]
-            source=self,  # type: ignore[arg-type]
+            source=self,
             events=self,  # type: ignore[arg-type]
             leadership=self,
             metrics=self.metrics,

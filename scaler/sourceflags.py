@@ -1,0 +1,247 @@
+"""Pure: the flags that say where metric values come from -> the settings of the sources."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from scaler.flags import repeated_of, value_of
+from scaler.quantities import parse_duration_seconds, parse_quantity
+from scaler.sources.names import PRESETS, MetricNames
+from scaler.sources.settings import ExportersSettings, HttpAccess, PrometheusSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from scaler.flags import Flags
+
+    Values = Mapping[str, object]
+
+MAX_TIMEOUT_SECONDS = 30.0
+MAX_ANSWER_BYTES = 2**30
+MAX_SERIES = 10_000_000
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_MATCHER = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*(=|!=|=~|!~)\"([^\"\\\n]|\\.)*\"")
+_HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n]*)")
+
+
+def add_source_arguments(flags: Flags) -> None:
+    """Add the flags of both sources."""
+    flags.text("exporters.scheme", "http", "http or https, the same for all exporters")
+    _add_access(flags, "exporters", "the exporters")
+    flags.text("prometheus.url", "", "address that /api/v1/query is under")
+    flags.text(
+        "prometheus.metrics",
+        "gpu-exporter",
+        "whose metrics Prometheus has: gpu-exporter, dcgm (dcgm-exporter, labels pod and namespace)"
+        " or dcgm-exported (labels exported_pod and exported_namespace)",
+    )
+    flags.text("prometheus.namespace-label", None, "label with the pod's namespace, if another one")
+    flags.text("prometheus.pod-label", None, "label with the pod's name, if another one")
+    flags.text("prometheus.container-label", None, "label with the container, if another one")
+    flags.text(
+        "prometheus.device-labels", None, "labels that tell GPUs apart, by comma, if other ones"
+    )
+    flags.repeated(
+        "prometheus.matcher", "MATCHER", 'only series that this matches, such as cluster="eu-1"'
+    )
+    flags.repeated("prometheus.param", "NAME=VALUE", "parameter sent with every query")
+    flags.repeated("prometheus.header", "'NAME: VALUE'", "header sent with every query")
+    flags.repeated(
+        "prometheus.header-file", "'NAME: FILE'", "header whose value is in a file, read again"
+    )
+    flags.text("prometheus.timeout", "5s", "how long all queries of a loop may take, up to 30s")
+    flags.text("prometheus.max-answer-size", "64Mi", "bytes that one answer may have")
+    flags.text("prometheus.max-series", "250000", "series that one answer may have")
+    _add_access(flags, "prometheus", "Prometheus")
+
+
+def _add_access(flags: Flags, prefix: str, what: str) -> None:
+    flags.text(f"{prefix}.tls-ca-file", None, f"PEM file of the CAs that {what} are verified by")
+    flags.text(
+        f"{prefix}.tls-server-name", None, f"name that the certificate of {what} has to be for"
+    )
+    flags.switch(
+        f"{prefix}.tls-insecure-skip-verify", f"believe any certificate of {what}: insecure"
+    )
+    flags.text(f"{prefix}.tls-cert-file", None, f"PEM file of the certificate shown to {what}")
+    flags.text(f"{prefix}.tls-key-file", None, "PEM file of its private key")
+    flags.text(f"{prefix}.username", None, f"user of {what} (basic auth)")
+    flags.text(f"{prefix}.password-file", None, "file with the password, read again")
+    flags.text(f"{prefix}.bearer-token-file", None, "file with a bearer token, read again")
+
+
+def parse_exporters(values: Values, problems: list[str]) -> ExportersSettings:
+    """Return the settings of the exporters source; what is wrong is added to `problems`."""
+    scheme = str(value_of(values, "exporters.scheme"))
+    if scheme not in ("http", "https"):
+        problems.append(f"--exporters.scheme: {scheme!r} is not one of http, https")
+    return ExportersSettings(scheme=scheme, access=_access(values, "exporters", problems))
+
+
+def parse_prometheus(
+    values: Values, problems: list[str], *, is_source: bool
+) -> PrometheusSettings | None:
+    """Return the settings of the Prometheus source, None where that is not the source.
+
+    What is wrong is added to `problems`.
+    """
+    url = str(value_of(values, "prometheus.url"))
+    if not is_source:
+        if url:
+            problems.append("--prometheus.url: needs --source prometheus")
+        return None
+    pairs = _pairs(values, "prometheus.param", problems)
+    matchers = repeated_of(values, "prometheus.matcher")
+    problems.extend(
+        f'--prometheus.matcher: {text!r} is not a matcher like cluster="eu-1"'
+        for text in matchers
+        if not _MATCHER.fullmatch(text)
+    )
+    return PrometheusSettings(
+        url=_url(url, problems),
+        names=_names(values, problems),
+        matchers=matchers,
+        params=pairs,
+        timeout_seconds=_timeout(values, problems),
+        max_answer_bytes=_whole(values, "prometheus.max-answer-size", MAX_ANSWER_BYTES, problems),
+        max_series=_whole(values, "prometheus.max-series", MAX_SERIES, problems),
+        access=replace(
+            _access(values, "prometheus", problems),
+            headers=_headers(values, "prometheus.header", problems),
+            header_files=_headers(values, "prometheus.header-file", problems),
+        ),
+    )
+
+
+def _url(url: str, problems: list[str]) -> str:
+    """The address without a trailing slash; a password in it would end up in logs and events."""
+    try:
+        parts = urlsplit(url)
+        port_is_right = parts.port is None or parts.port > 0
+    except ValueError:
+        parts, port_is_right = urlsplit(""), False
+    if parts.username is not None or parts.password is not None:
+        problems.append(
+            "--prometheus.url: holds a user; use --prometheus.username and"
+            " --prometheus.password-file"
+        )
+    elif parts.scheme not in ("http", "https") or not parts.hostname or not port_is_right:
+        problems.append(
+            f"--prometheus.url: {url!r} is not http://HOST[:PORT][/PATH] or https://..."
+        )
+    elif parts.query or parts.fragment:
+        problems.append(
+            f"--prometheus.url: {url!r} has a part behind the path; use --prometheus.param"
+        )
+    elif re.search(r"/api/v1(/query)?/?$", parts.path):
+        problems.append(f"--prometheus.url: {url!r} is to end before /api/v1")
+    return url.rstrip("/")
+
+
+def _names(values: Values, problems: list[str]) -> MetricNames:
+    preset = str(value_of(values, "prometheus.metrics"))
+    if preset not in PRESETS:
+        problems.append(f"--prometheus.metrics: {preset!r} is not one of {', '.join(PRESETS)}")
+    names = PRESETS.get(preset, PRESETS["gpu-exporter"])
+
+    def label(flag: str) -> str | None:
+        given = value_of(values, flag)
+        if given is not None and not _LABEL.fullmatch(str(given)):
+            problems.append(f"--{flag}: {given!r} is not the name of a label")
+        return None if given is None else str(given)
+
+    devices = value_of(values, "prometheus.device-labels")
+    device_labels = names.device_labels if devices is None else tuple(str(devices).split(","))
+    problems.extend(
+        f"--prometheus.device-labels: {one!r} is not the name of a label"
+        for one in device_labels
+        if not _LABEL.fullmatch(one)
+    )
+    return replace(
+        names,
+        namespace_label=label("prometheus.namespace-label") or names.namespace_label,
+        pod_label=label("prometheus.pod-label") or names.pod_label,
+        container_label=label("prometheus.container-label") or names.container_label,
+        device_labels=device_labels,
+    )
+
+
+def _access(values: Values, prefix: str, problems: list[str]) -> HttpAccess:
+    def text(name: str) -> str | None:
+        value = value_of(values, f"{prefix}.{name}")
+        return None if value in (None, "") else str(value)
+
+    def together(one: str, other: str) -> None:
+        if (text(one) is None) != (text(other) is None):
+            problems.append(f"--{prefix}.{one} and --{prefix}.{other} go together")
+
+    together("username", "password-file")
+    together("tls-cert-file", "tls-key-file")
+    if text("password-file") and text("bearer-token-file"):
+        problems.append(
+            f"--{prefix}.password-file and --{prefix}.bearer-token-file exclude another"
+        )
+    return HttpAccess(
+        ca_file=text("tls-ca-file"),
+        server_name=text("tls-server-name"),
+        insecure_skip_verify=bool(value_of(values, f"{prefix}.tls-insecure-skip-verify")),
+        cert_file=text("tls-cert-file"),
+        key_file=text("tls-key-file"),
+        username=text("username"),
+        password_file=text("password-file"),
+        bearer_token_file=text("bearer-token-file"),
+    )
+
+
+def _pairs(values: Values, flag: str, problems: list[str]) -> tuple[tuple[str, str], ...]:
+    pairs = [text.partition("=") for text in repeated_of(values, flag)]
+    problems.extend(
+        f"--{flag}: {name!r} is not NAME=VALUE with a name of its own"
+        for name, equals, _ in pairs
+        if not name or not equals or name in ("query", "time", "timeout")
+    )
+    return tuple((name, value) for name, _, value in pairs)
+
+
+def _headers(values: Values, flag: str, problems: list[str]) -> tuple[tuple[str, str], ...]:
+    found = []
+    for text in repeated_of(values, flag):
+        match = _HEADER.fullmatch(text)
+        if match is None or not match[2]:
+            # Not the text: there may be a secret in it.
+            problems.append(f"--{flag}: one value is not like 'X-Scope-OrgID: team-a'")
+        elif match[1].lower() == "authorization" and flag.endswith("header"):
+            problems.append(
+                f"--{flag}: Authorization is a secret; name its file with --{flag}-file"
+            )
+        else:
+            found.append((match[1], match[2].strip()))
+    return tuple(found)
+
+
+def _timeout(values: Values, problems: list[str]) -> float:
+    text = str(value_of(values, "prometheus.timeout"))
+    try:
+        seconds = parse_duration_seconds(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= MAX_TIMEOUT_SECONDS:
+        problems.append(
+            f"--prometheus.timeout: {text!r} is not a duration above 0s and up to"
+            f" {MAX_TIMEOUT_SECONDS:g}s"
+        )
+    return seconds
+
+
+def _whole(values: Values, flag: str, highest: int, problems: list[str]) -> int:
+    text = str(value_of(values, flag))
+    try:
+        number = int(parse_quantity(text))
+    except ValueError:
+        number = 0
+    if not 0 < number <= highest:
+        problems.append(f"--{flag}: {text!r} is not a number above 0 and up to {highest}")
+    return number

@@ -1,0 +1,138 @@
+"""Pure: Prometheus's series of all pods -> the readings of each Deployment's living pods."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scaler.model import Metric, MetricReading, ObjectRef, PodValue
+from scaler.sources.devices import FAMILIES, pod_values
+from scaler.sources.source import readable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from scaler.model import PodState
+    from scaler.sources.devices import DeviceValues
+    from scaler.sources.names import MetricNames
+    from scaler.sources.promql import SeriesValues
+
+STALE_AFTER_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesAnswer:
+    """What came of one query: values, or why there are none.
+
+    `asked_seconds` is when the request left, so that no sample is taken for younger than it is.
+    """
+
+    asked_seconds: float
+    duration_seconds: float
+    values: SeriesValues | None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricAnswer:
+    """One metric of all asked pods over one window; `problem` where none may be used."""
+
+    values: Mapping[ObjectRef, PodValue]
+    missing: Mapping[ObjectRef, str]
+    problem: str | None
+
+
+def series_of(metric: Metric, names: MetricNames) -> tuple[str, ...]:
+    """Return the series that a metric is computed from, each once."""
+    named = (names.families[family] for family in FAMILIES[metric])
+    return tuple(dict.fromkeys(series for one in named for series in one.series))
+
+
+def metric_answer(
+    metric: Metric, names: MetricNames, answers: Mapping[str, SeriesAnswer]
+) -> MetricAnswer:
+    """Return the values of a metric for all pods in the `answers`, which are by series."""
+    series = series_of(metric, names)
+    for one in series:
+        if answers[one].values is None:
+            return MetricAnswer(values={}, missing={}, problem=answers[one].problem)
+    known = {one: values for one in series if (values := answers[one].values) is not None}
+    devices = {family: _family(names, family, known) for family in FAMILIES[metric]}
+    computed = dict(pod_values(metric, devices))
+    found: dict[ObjectRef, PodValue] = {}
+    missing: dict[ObjectRef, str] = {}
+    for pod in {pod for values in known.values() for pod in values.ages_seconds}:
+        problem = _problem(pod, series, known, answers)
+        count = len(known[series[0]].values.get(pod, ()))
+        reading = computed.get(pod)
+        if problem is None and (reading is None or reading.device_count < count):
+            shown = 0 if reading is None else reading.device_count
+            problem = f"{metric} is known for only {shown} of the {count} GPUs of this pod"
+        if problem is not None or reading is None:
+            missing[pod] = f"Prometheus: {problem}"
+            continue
+        found[pod] = PodValue(
+            value_milli=reading.value_milli,
+            sampled_seconds=min(
+                answers[one].asked_seconds - values.ages_seconds[pod]
+                for one, values in known.items()
+            ),
+            device_count=reading.device_count,
+        )
+    return MetricAnswer(values=found, missing=missing, problem=None)
+
+
+def reading_of(
+    metric: Metric, names: MetricNames, pods: Iterable[PodState], answer: MetricAnswer
+) -> MetricReading:
+    """Return one Deployment's part of the answer: its pods that can have readings at all."""
+    if answer.problem is not None:
+        return MetricReading(metric=metric, values={}, problem=answer.problem)
+    values: dict[ObjectRef, PodValue] = {}
+    missing: dict[ObjectRef, str] = {}
+    for pod in readable(pods):
+        if pod.ref in answer.values:
+            values[pod.ref] = answer.values[pod.ref]
+        else:
+            missing[pod.ref] = answer.missing.get(pod.ref) or (
+                f"Prometheus has no {' or '.join(series_of(metric, names))} whose labels"
+                f" {names.namespace_label} and {names.pod_label} name this pod"
+            )
+    return MetricReading(metric=metric, values=values, missing=missing)
+
+
+def _problem(
+    pod: ObjectRef,
+    series: Sequence[str],
+    known: Mapping[str, SeriesValues],
+    answers: Mapping[str, SeriesAnswer],
+) -> str | None:
+    for one in series:
+        values = known[one]
+        if pod not in values.ages_seconds:
+            return f"there is no {one} for this pod"
+        age = values.ages_seconds[pod] + answers[one].duration_seconds
+        if age > STALE_AFTER_SECONDS:
+            return (
+                f"the last {one} of this pod is {age:.0f} s old,"
+                f" more than {STALE_AFTER_SECONDS:.0f} s"
+            )
+        if pod in values.problems:
+            return f"{one}: {values.problems[pod]}"
+    return None
+
+
+def _family(names: MetricNames, family: str, known: Mapping[str, SeriesValues]) -> DeviceValues:
+    """The values of a family by pod and GPU; of a sum, where all of its series are there."""
+    series = names.families[family].series
+    if len(series) == 1:
+        return known[series[0]].values
+    summed: dict[ObjectRef, dict[str, list[float]]] = {}
+    for pod, by_device in known[series[0]].values.items():
+        others = [known[one].values.get(pod, {}) for one in series[1:]]
+        summed[pod] = {
+            device: [max(values) + sum(max(other[device]) for other in others)]
+            for device, values in by_device.items()
+            if all(device in other for other in others)
+        }
+    return summed

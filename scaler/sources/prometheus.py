@@ -1,0 +1,301 @@
+"""The source that reads Prometheus, or what speaks its HTTP API: Thanos, Mimir, VictoriaMetrics.
+
+One query per series, window and loop serves all Deployments; those of `gpu-scaler/query` are each
+their own. All are to be answered within one timeout, so that no crowd of queries holds up a loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, NamedTuple
+
+import aiohttp
+
+from scaler.model import Metric, MetricReading, ObjectRef, PodValue
+from scaler.sources.devices import MEMORY_USED
+from scaler.sources.http import (
+    AccessError,
+    AnswerTooLargeError,
+    Credentials,
+    new_session,
+    read_body,
+)
+from scaler.sources.joining import (
+    MetricAnswer,
+    SeriesAnswer,
+    metric_answer,
+    reading_of,
+    series_of,
+)
+from scaler.sources.promql import (
+    PromqlError,
+    Result,
+    read_error,
+    read_result,
+    read_series,
+    read_total,
+    series_query,
+)
+from scaler.sources.source import ReadingRequest, SourceAnswer, readable
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from scaler.model import ExporterEndpoint
+    from scaler.sources.settings import PrometheusSettings
+
+log = logging.getLogger(__name__)
+
+PATH = "/api/v1/query"
+MAX_CONCURRENT_SERIES = 8
+MAX_CONCURRENT_QUERIES = 16
+NO_SUCH_METHOD = (405, 501)
+# Thanos: an error rather than what some stores know, and one of several replicas.
+# VictoriaMetrics: the newest samples, which its cache leaves out, at their own times.
+PARAMS = {"partial_response": "false", "dedup": "true", "nocache": "1"}
+
+
+class _Wanted(NamedTuple):
+    """What one query is to bring for all Deployments."""
+
+    series: str
+    window_seconds: float
+
+
+class PrometheusSource:
+    """Sends queries; use as an async context manager, which owns the connections."""
+
+    def __init__(self, settings: PrometheusSettings) -> None:
+        self._settings = settings
+        self._url = settings.url.rstrip("/") + PATH
+        self._names = settings.names
+        params = PARAMS | {"timeout": f"{settings.timeout_seconds:g}"} | dict(settings.params)
+        self._params = {key: value for key, value in params.items() if value}
+        self._credentials = Credentials(settings.access)
+        self._session: aiohttp.ClientSession | None = None
+        self._posts = True
+        self._series_limit = asyncio.Semaphore(MAX_CONCURRENT_SERIES)
+        self._query_limit = asyncio.Semaphore(MAX_CONCURRENT_QUERIES)
+        self._begun_seconds: dict[str, float] = {}
+        self._failing = False
+
+    @property
+    def answers_queries(self) -> bool:
+        """True: it is Prometheus that speaks PromQL."""
+        return True
+
+    async def __aenter__(self) -> PrometheusSource:
+        """Open the connection pool."""
+        self._session = new_session(
+            connections=MAX_CONCURRENT_SERIES + MAX_CONCURRENT_QUERIES,
+            headers={"Accept": "application/json"},
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the connection pool."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def read(
+        self, requests: Sequence[ReadingRequest], _: Mapping[str, ExporterEndpoint]
+    ) -> SourceAnswer:
+        """Return each Deployment's reading of each metric that it asked for; never raises.
+
+        What fails is the `problem` of the readings that it was for.
+        """
+        deadline = asyncio.get_running_loop().time() + self._settings.timeout_seconds
+        wanted = self._wanted(requests)
+        pods = {pod.ref for request in requests for pod in readable(request.pods)}
+        queries = {request.query for request in requests if request.query is not None}
+        async with asyncio.TaskGroup() as group:
+            series_tasks = {
+                one: group.create_task(self._series(one, pods, deadline)) for one in wanted
+            }
+            query_tasks = {
+                query: group.create_task(self._total(query, deadline))
+                # Where there is not time for all, each comes first in its turn.
+                for query in sorted(queries, key=lambda one: self._begun_seconds.get(one, 0.0))
+            }
+        answers = {one: task.result() for one, task in series_tasks.items()}
+        totals = {query: task.result() for query, task in query_tasks.items()}
+        self._begun_seconds = {
+            query: at for query, at in self._begun_seconds.items() if query in queries
+        }
+        self._log(answers)
+        return SourceAnswer(
+            readings=self._readings(requests, answers, totals),
+            succeeded=sum(answer.problem is None for answer in answers.values())
+            + sum(isinstance(total, PodValue) for total in totals.values()),
+            failed=sum(answer.problem is not None for answer in answers.values())
+            + sum(isinstance(total, str) for total in totals.values()),
+            max_age_seconds=max(
+                (
+                    age
+                    for answer in answers.values()
+                    if answer.values is not None
+                    for age in answer.values.ages_seconds.values()
+                ),
+                default=None,
+            ),
+        )
+
+    def _wanted(self, requests: Sequence[ReadingRequest]) -> Sequence[_Wanted]:
+        """The queries that are needed, the one for most Deployments first."""
+        counts = Counter(
+            _Wanted(series, request.window_seconds)
+            for request in requests
+            for metric in request.metrics
+            if metric is not Metric.QUERY
+            for series in series_of(metric, self._names)
+        )
+        return [wanted for wanted, _ in counts.most_common()]
+
+    def _readings(
+        self,
+        requests: Sequence[ReadingRequest],
+        answers: Mapping[_Wanted, SeriesAnswer],
+        totals: Mapping[str, PodValue | str],
+    ) -> dict[ObjectRef, dict[Metric, MetricReading]]:
+        computed: dict[tuple[Metric, float], MetricAnswer] = {}
+        readings: defaultdict[ObjectRef, dict[Metric, MetricReading]] = defaultdict(dict)
+        for request in requests:
+            for metric in request.metrics:
+                if metric is Metric.QUERY:
+                    reading = _total_reading(request.deployment, totals[request.query or ""])
+                else:
+                    window = request.window_seconds
+                    if (metric, window) not in computed:
+                        computed[metric, window] = metric_answer(
+                            metric,
+                            self._names,
+                            {
+                                series: answers[_Wanted(series, window)]
+                                for series in series_of(metric, self._names)
+                            },
+                        )
+                    reading = reading_of(
+                        metric, self._names, request.pods, computed[metric, window]
+                    )
+                readings[request.deployment][metric] = reading
+        return readings
+
+    async def _series(
+        self, wanted: _Wanted, pods: Collection[ObjectRef], deadline: float
+    ) -> SeriesAnswer:
+        used = self._names.families[MEMORY_USED].series
+        query = series_query(
+            wanted.series,
+            self._names,
+            per_container=wanted.series in used,
+            matchers=self._settings.matchers,
+            window_seconds=wanted.window_seconds,
+        )
+        factor = next(
+            named.factor for named in self._names.families.values() if wanted.series in named.series
+        )
+        asked = time.monotonic()
+        answer = await self._within(deadline, self._series_limit, query)
+        values, problem = None, None
+        if isinstance(answer, Result):
+            try:
+                values = read_series(answer, self._names, factor=factor, pods=pods)
+            except PromqlError as error:
+                problem = self._problem(str(error))
+        else:
+            problem = answer
+        return SeriesAnswer(
+            asked_seconds=asked,
+            duration_seconds=time.monotonic() - asked,
+            values=values,
+            problem=problem,
+        )
+
+    async def _total(self, query: str, deadline: float) -> PodValue | str:
+        asked = time.monotonic()
+        answer = await self._within(deadline, self._query_limit, query)
+        if not isinstance(answer, Result):
+            return answer
+        try:
+            return PodValue(value_milli=read_total(answer), sampled_seconds=asked)
+        except PromqlError as error:
+            return self._problem(str(error))
+
+    async def _within(self, deadline: float, limit: asyncio.Semaphore, query: str) -> Result | str:
+        """The answer, or why there is none."""
+        try:
+            async with asyncio.timeout_at(deadline), limit:
+                self._begun_seconds[query] = time.monotonic()
+                return await self._ask(query)
+        except TimeoutError:
+            return self._problem(
+                f"no answer within {self._settings.timeout_seconds:g} s (--prometheus.timeout)"
+            )
+        except AnswerTooLargeError as error:
+            return self._problem(f"{error} (--prometheus.max-answer-size)")
+        except (PromqlError, AccessError, aiohttp.ClientError, OSError, ValueError) as error:
+            return self._problem(str(error) or type(error).__name__)
+
+    async def _ask(self, query: str) -> Result:
+        params = {"query": query, **self._params}
+        posts = self._posts
+        status, location, body = await self._send(params, posts=posts)
+        if posts and status in NO_SUCH_METHOD:
+            if self._posts:
+                log.info("Prometheus takes no POST, asking by GET", extra={"status": status})
+            self._posts = False
+            status, location, body = await self._send(params, posts=False)
+        if status == 200:
+            return read_result(body, max_series=self._settings.max_series)
+        if location is not None:
+            raise PromqlError(
+                f"HTTP status {status} leads to {location[:200]!r}: give the address itself in"
+                " --prometheus.url"
+            )
+        said = read_error(body)
+        raise PromqlError(f"HTTP status {status}" + (f": {said}" if said else ""))
+
+    async def _send(
+        self, params: Mapping[str, str], *, posts: bool
+    ) -> tuple[int, str | None, bytes]:
+        if self._session is None:
+            msg = "PrometheusSource is not open: use it as an async context manager"
+            raise RuntimeError(msg)
+        granted = await self._credentials.current()
+        async with self._session.request(
+            "POST" if posts else "GET",
+            self._url,
+            data=params if posts else None,
+            params=None if posts else params,
+            headers=granted.headers,
+            ssl=granted.tls,
+            server_hostname=granted.server_name,
+            allow_redirects=False,
+        ) as response:
+            body = await read_body(response, max_bytes=self._settings.max_answer_bytes)
+            redirects = 300 <= response.status < 400
+            location = response.headers.get("Location") if redirects else None
+            return response.status, location, body
+
+    def _problem(self, what: str) -> str:
+        return f"Prometheus at {self._settings.url}: {what}"
+
+    def _log(self, answers: Mapping[_Wanted, SeriesAnswer]) -> None:
+        """Say once when Prometheus cannot be read, and once when it can again."""
+        problem = next((one.problem for one in answers.values() if one.problem is not None), None)
+        if not answers or (problem is not None) == self._failing:
+            return
+        self._failing = problem is not None
+        if problem is not None:
+            log.warning("Prometheus cannot be read", extra={"why": problem})
+        else:
+            log.info("Prometheus can be read again")
+
+
+def _total_reading(deployment: ObjectRef, total: PodValue | str) -> MetricReading:
+    if isinstance(total, str):
+        return MetricReading(metric=Metric.QUERY, values={}, problem=total)
+    return MetricReading(metric=Metric.QUERY, values={deployment: total})
