@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ import pytest
 import yaml
 
 from exporter import endpoint, webaccess
-from exporter.__main__ import EXIT_USAGE, main
+from exporter.__main__ import EXIT_USAGE
 from exporter.app import running
 from exporter.config import Config
 from exporter.webconfig import WebConfigError
@@ -331,13 +332,17 @@ async def test_a_file_that_cannot_be_used_ends_the_start(file):
                 pass
 
 
-def test_the_program_says_what_is_wrong_with_a_file(file, capfd):
+async def test_the_program_says_what_is_wrong_with_a_file(file):
     file.path.write_text("{")
-    flags = ["--pod-resources.socket=", "--web.listen-address=127.0.0.1:0"]
-    assert main([*flags, f"--web.config.file={file.path}"], binding=_binding()) == EXIT_USAGE
-    said = capfd.readouterr().err
-    assert "the web configuration cannot be used" in said
-    assert f"{file.path}: cannot be read" in said
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "exporter", "--pod-resources.socket="),
+        *("--web.listen-address=127.0.0.1:0", f"--web.config.file={file.path}"),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, said = await asyncio.wait_for(process.communicate(), 20)
+    assert process.returncode == EXIT_USAGE
+    assert b"the web configuration cannot be used" in said
+    assert f"{file.path}: cannot be read".encode() in said
 
 
 async def test_more_requests_at_once_than_allowed_are_refused_at_once(file, monkeypatch):
