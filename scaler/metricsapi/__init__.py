@@ -1,0 +1,1 @@
+"""The aggregated API custom.metrics.k8s.io: the GPUs' values for stock HorizontalPodAutoscalers."""

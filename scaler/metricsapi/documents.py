@@ -1,0 +1,223 @@
+"""Pure: what the API answers, as the JSON that clients know.
+
+Source: `k8s.io/metrics/pkg/apis/custom_metrics`, `k8s.io/api/apidiscovery/v2`, `metav1.Status`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from scaler.metricsapi.names import GROUP, METRICS, VERSIONS, Resource
+from scaler.metricsapi.selectors import EVERYTHING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from scaler.metricsapi.paths import Attributes, ValuesAsked
+    from scaler.metricsapi.selectors import Selector
+
+    JsonObject = dict[str, Any]
+
+KINDS = {Resource.PODS: "Pod", Resource.NODES: "Node", Resource.NAMESPACES: "Namespace"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One object's value, sampled by the wall clock; `window_seconds` where it is an average."""
+
+    name: str
+    value_milli: int
+    sampled_unix_seconds: float
+    window_seconds: int | None = None
+
+
+def quantity(value_milli: int) -> str:
+    """Return a Quantity: a whole number, or one of milli-units ("85500m")."""
+    whole, rest = divmod(value_milli, 1000)
+    return f"{value_milli}m" if rest else str(whole)
+
+
+def value_list(
+    asked: ValuesAsked, items: Iterable[Item], metric_selector: Selector = EVERYTHING
+) -> JsonObject:
+    """Return a MetricValueList in the version that was asked for."""
+    return {
+        "kind": "MetricValueList",
+        "apiVersion": f"{GROUP}/{asked.version}",
+        "metadata": {},
+        "items": [_item(asked, item, metric_selector) for item in items],
+    }
+
+
+def _item(asked: ValuesAsked, item: Item, metric_selector: Selector) -> JsonObject:
+    described = {"kind": KINDS[asked.resource], "name": item.name, "apiVersion": "/v1"}
+    if asked.resource is Resource.PODS:
+        described["namespace"] = asked.namespace
+    sampled = datetime.fromtimestamp(item.sampled_unix_seconds, UTC)
+    timestamp = sampled.strftime("%Y-%m-%dT%H:%M:%SZ")
+    selector = metric_selector.document()
+    window = item.window_seconds
+    if asked.version == "v1beta1":
+        return {
+            "describedObject": described,
+            "metricName": asked.metric,
+            "timestamp": timestamp,
+            **({} if window is None else {"window": window}),
+            "value": quantity(item.value_milli),
+            "selector": selector,
+        }
+    return {
+        "describedObject": described,
+        "metric": {"name": asked.metric, "selector": selector},
+        "timestamp": timestamp,
+        **({} if window is None else {"windowSeconds": window}),
+        "value": quantity(item.value_milli),
+    }
+
+
+def groups() -> JsonObject:
+    """Return the APIGroupList of `/apis`."""
+    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group()]}
+
+
+def group() -> JsonObject:
+    """Return the APIGroup of `/apis/custom.metrics.k8s.io`."""
+    return {"kind": "APIGroup", "apiVersion": "v1"} | _group()
+
+
+def _group() -> JsonObject:
+    versions = [{"groupVersion": f"{GROUP}/{one}", "version": one} for one in VERSIONS]
+    return {"name": GROUP, "versions": versions, "preferredVersion": versions[0]}
+
+
+def resources(version: str) -> JsonObject:
+    """Return the APIResourceList of a version: every metric of every resource."""
+    return {
+        "kind": "APIResourceList",
+        "apiVersion": "v1",
+        "groupVersion": f"{GROUP}/{version}",
+        "resources": [
+            {
+                "name": f"{resource}/{name}",
+                "singularName": "",
+                "namespaced": resource is Resource.PODS,
+                "kind": "MetricValueList",
+                "verbs": ["get"],
+            }
+            for name in METRICS
+            for resource in Resource
+        ],
+    }
+
+
+def aggregated_discovery(api_version: str) -> JsonObject:
+    """Return the APIGroupDiscoveryList of `/apis`; `api_version` is `v2` or `v2beta1`."""
+    return {
+        "kind": "APIGroupDiscoveryList",
+        "apiVersion": f"apidiscovery.k8s.io/{api_version}",
+        "metadata": {},
+        "items": [
+            {
+                "metadata": {"name": GROUP, "creationTimestamp": None},
+                "versions": [
+                    {
+                        "version": version,
+                        "freshness": "Current",
+                        "resources": [_discovered(version, resource) for resource in Resource],
+                    }
+                    for version in VERSIONS
+                ],
+            }
+        ],
+    }
+
+
+def _discovered(version: str, resource: Resource) -> JsonObject:
+    kind = {"group": GROUP, "version": version, "kind": "MetricValueList"}
+    return {
+        "resource": str(resource),
+        # Nothing answers to the resource itself, but clients of v0.26 need a kind to be there.
+        "responseKind": {"group": "", "version": "", "kind": ""},
+        "scope": "Namespaced" if resource is Resource.PODS else "Cluster",
+        "singularResource": "",
+        "verbs": [],
+        "subresources": [
+            {"subresource": name, "responseKind": kind, "verbs": ["get"]} for name in METRICS
+        ],
+    }
+
+
+def status(code: int, reason: str, message: str) -> JsonObject:
+    """Return a failure as metav1.Status."""
+    return {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": message,
+        "reason": reason,
+        "code": code,
+    }
+
+
+def no_such_metric(resource: str, metric: str, name: str = "", selector: str = "") -> JsonObject:
+    """Return the 404 for a metric that is not served, or an object that has no value of it."""
+    message = f"the server could not find the metric {metric} for {resource}"
+    if name:
+        message += f" {name}"
+    if selector:
+        message += f" with selector {selector}"
+    return status(404, "NotFound", message)
+
+
+def no_such_path() -> JsonObject:
+    """Return the 404 of a path that leads nowhere."""
+    return status(404, "NotFound", "the server could not find the requested resource")
+
+
+def bad_request(message: str) -> JsonObject:
+    """Return the 400 of a request that cannot be read."""
+    return status(400, "BadRequest", message)
+
+
+def method_not_allowed() -> JsonObject:
+    """Return the 405 of everything but GET."""
+    return status(
+        405,
+        "MethodNotAllowed",
+        "the server does not allow this method on the requested resource",
+    )
+
+
+def unauthorized() -> JsonObject:
+    """Return the 401 of a caller whom nobody vouches for."""
+    return status(401, "Unauthorized", "Unauthorized")
+
+
+def forbidden(user: str, attributes: Attributes, reason: str = "") -> JsonObject:
+    """Return the 403 in an API server's words."""
+    if not attributes.resource:
+        message = f'forbidden: User "{user}" cannot get path "{attributes.path}"'
+        return status(403, "Forbidden", message + (f": {reason}" if reason else ""))
+    resource = attributes.resource
+    if attributes.subresource:
+        resource += f"/{attributes.subresource}"
+    message = f'{resource}.{GROUP} "{attributes.name}" is forbidden: User "{user}" cannot get'
+    message += f' resource "{resource}" in API group "{GROUP}"'
+    if attributes.namespace:
+        message += f' in the namespace "{attributes.namespace}"'
+    else:
+        message += " at the cluster scope"
+    return status(403, "Forbidden", message + (f": {reason}" if reason else ""))
+
+
+def unable_to_fetch() -> JsonObject:
+    """Return the 500 of a source that cannot be read; why is in the log, not for callers."""
+    return status(500, "InternalError", "Internal error occurred: unable to fetch metrics")
+
+
+def unable_to_review() -> JsonObject:
+    """Return the 500 where the Kubernetes API did not say who may do what."""
+    return status(500, "InternalError", "Internal error occurred: unable to review the request")

@@ -1,0 +1,200 @@
+"""Pure: the last three minutes of what was asked for, in memory that has a bound.
+
+Of one GPU of one pod and one family there is at most one sample per 5 s, 16 bytes each: about 1 KiB
+with everything around them. Nothing is kept of what nobody asks for.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from scaler.metricsapi.names import WINDOW_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from scaler.metricsapi.names import Resource
+
+SLOT_SECONDS = 5.0
+MAX_SAMPLES = int(WINDOW_SECONDS / SLOT_SECONDS) + 1
+KEPT_SECONDS = 300.0
+"""How long what nobody asks for any more is still read."""
+
+
+class Target(NamedTuple):
+    """A family of one pod, node or namespace; `namespace` is "" for nodes."""
+
+    resource: Resource
+    namespace: str
+    name: str
+    family: str
+
+
+class Sample(NamedTuple):
+    """One GPU's value and when it was taken (monotonic)."""
+
+    value: float
+    sampled_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Value:
+    """A target's value: the mean over its GPUs; the oldest of them says when it was sampled.
+
+    `window_seconds` is None for the newest value.
+    """
+
+    value_milli: int
+    sampled_seconds: float
+    window_seconds: int | None
+
+
+class History:
+    """The samples of one target by GPU."""
+
+    __slots__ = ("_fresh_for_seconds", "_shown", "_tracks", "complete")
+
+    def __init__(self) -> None:
+        self._tracks: dict[str, _Track] = {}
+        self._shown: tuple[str, ...] = ()
+        self._fresh_for_seconds = 0.0
+        self.complete = False
+        """Whether what was sampled before it was first asked for has been looked for."""
+
+    def record(self, samples: Mapping[str, Sample], *, fresh_for_seconds: float) -> None:
+        """Add what the source shows now, by GPU; a GPU that it does not show is not counted."""
+        newest = -math.inf
+        for uuid, sample in samples.items():
+            track = self._tracks.get(uuid)
+            if track is None:
+                track = self._tracks[uuid] = _Track()
+            track.add(sample)
+            newest = max(newest, sample.sampled_seconds)
+        self._shown = tuple(samples)
+        self._fresh_for_seconds = fresh_for_seconds
+        for uuid in self._tracks.keys() - samples.keys():
+            if self._tracks[uuid].latest().sampled_seconds < newest - WINDOW_SECONDS:
+                del self._tracks[uuid]
+
+    def fill(self, uuid: str, samples: Iterable[Sample]) -> None:
+        """Put older samples of a GPU that is shown, oldest first, before those that are there."""
+        track = self._tracks.get(uuid)
+        if track is not None:
+            track.fill(samples)
+
+    def value(
+        self,
+        *,
+        over_time: bool,
+        now_seconds: float,
+        since_seconds: float = -math.inf,
+        selects: Callable[[str], bool] = lambda _: True,
+    ) -> Value | None:
+        """Return the value over the GPUs that `selects` picks, None where any sample is stale.
+
+        Samples from before `since_seconds` belong to an earlier object of the same name.
+        """
+        tracks = [self._tracks[uuid] for uuid in self._shown if selects(uuid)]
+        if not tracks:
+            return None
+        sampled = min(track.latest().sampled_seconds for track in tracks)
+        if sampled < since_seconds or now_seconds - sampled > self._fresh_for_seconds:
+            return None
+        if not over_time:
+            mean = math.fsum(track.latest().value for track in tracks) / len(tracks)
+            return Value(value_milli=int(mean * 1000), sampled_seconds=sampled, window_seconds=None)
+        after = max(now_seconds - WINDOW_SECONDS, math.nextafter(since_seconds, -math.inf))
+        averages = [track.average(after) for track in tracks]
+        mean = math.fsum(value for value, _ in averages) / len(averages)
+        span = min(span for _, span in averages)
+        window = WINDOW_SECONDS if span >= WINDOW_SECONDS / 2 else span
+        return Value(
+            # Rounded up to a whole number, as the rules for Prometheus Adapter have it.
+            value_milli=math.ceil(mean) * 1000,
+            sampled_seconds=sampled,
+            window_seconds=round(window),
+        )
+
+
+class _Track:
+    """The samples of one GPU, oldest first, as times and values in turn."""
+
+    __slots__ = ("_samples",)
+
+    def __init__(self) -> None:
+        self._samples = array("d")
+
+    def latest(self) -> Sample:
+        samples = self._samples
+        return Sample(samples[-1], samples[-2])
+
+    def add(self, sample: Sample) -> None:
+        samples = self._samples
+        if samples:
+            last = samples[-2]
+            if sample.sampled_seconds <= last:
+                return
+            if _slot(sample.sampled_seconds) == _slot(last):
+                del samples[-2:]
+        samples.extend((sample.sampled_seconds, sample.value))
+        if len(samples) > 2 * MAX_SAMPLES:
+            del samples[: len(samples) - 2 * MAX_SAMPLES]
+
+    def fill(self, older: Iterable[Sample]) -> None:
+        newer, self._samples = self._samples, array("d")
+        for sample in older:
+            if not newer or _slot(sample.sampled_seconds) < _slot(newer[0]):
+                self.add(sample)
+        self._samples.extend(newer)
+        del self._samples[: max(0, len(self._samples) - 2 * MAX_SAMPLES)]
+
+    def average(self, after_seconds: float) -> tuple[float, float]:
+        """The mean of the samples after that, of the newest at least, and the time they span."""
+        times, values = self._samples[::2], self._samples[1::2]
+        newer = (n for n, time in enumerate(times) if time > after_seconds)
+        first = next(newer, len(times) - 1)
+        kept = values[first:]
+        return math.fsum(kept) / len(kept), times[-1] - times[first]
+
+
+def _slot(seconds: float) -> int:
+    return math.floor(seconds / SLOT_SECONDS)
+
+
+class Histories:
+    """What is asked for, since when not any more, and what is known of it."""
+
+    def __init__(self) -> None:
+        self._asked_seconds: dict[Target, float] = {}
+        self._histories: dict[Target, History] = {}
+
+    def __len__(self) -> int:
+        return len(self._asked_seconds)
+
+    def __getitem__(self, target: Target) -> History:
+        return self._histories[target]
+
+    def ask(self, targets: Iterable[Target], now_seconds: float) -> frozenset[Target]:
+        """Note that these were asked for just now; return those that were not before."""
+        new = set()
+        for target in targets:
+            if target not in self._asked_seconds:
+                self._histories[target] = History()
+                new.add(target)
+            self._asked_seconds[target] = now_seconds
+        return frozenset(new)
+
+    def wanted(self, now_seconds: float) -> frozenset[Target]:
+        """Return what was asked for of late; forget the rest."""
+        for target, asked in list(self._asked_seconds.items()):
+            if now_seconds - asked > KEPT_SECONDS:
+                del self._asked_seconds[target]
+                del self._histories[target]
+        return frozenset(self._asked_seconds)
+
+    def get(self, target: Target) -> History | None:
+        """Return what is known of a target that is asked for, None of any other."""
+        return self._histories.get(target)

@@ -1,0 +1,127 @@
+"""Pure: the path of a request -> what is asked for, and what the caller must be allowed to do.
+
+Attributes are taken from the path as an API server takes them, so that a RoleBinding means the same
+here as anywhere. Source: apiserver `pkg/endpoints/request/requestinfo.go`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+from urllib.parse import unquote
+
+from scaler.metricsapi.names import GROUP, VERSIONS, Resource
+
+HEALTH_PATHS = frozenset({"/healthz", "/livez", "/readyz"})
+ROOT = "/apis"
+ANY = "*"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupsAsked:
+    """`/apis`: all groups, which is one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupAsked:
+    """`/apis/custom.metrics.k8s.io`: the versions of the group."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourcesAsked:
+    """`/apis/custom.metrics.k8s.io/{version}`: the names of the metrics."""
+
+    version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValuesAsked:
+    """A metric of one object, or of all (`*`) that a selector picks; `namespace` "" for nodes."""
+
+    version: str
+    resource: Resource
+    namespace: str
+    name: str
+    metric: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NothingThere:
+    """A path that leads nowhere."""
+
+
+Asked: TypeAlias = GroupsAsked | GroupAsked | ResourcesAsked | ValuesAsked | NothingThere
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attributes:
+    """What a SubjectAccessReview is about: a resource, or a `path` where `resource` is empty."""
+
+    path: str
+    version: str = ""
+    namespace: str = ""
+    resource: str = ""
+    subresource: str = ""
+    name: str = ""
+
+
+def read_path(raw_path: str) -> tuple[Asked, Attributes]:
+    """Return what the path (still percent-encoded, without a query) asks for, and its attributes.
+
+    `*` may be written `%2A`, as the HPA controller does.
+    """
+    parts = [unquote(part) for part in raw_path.strip("/").split("/")]
+    path = "/" + "/".join(parts)
+    if parts == ["apis"]:
+        return GroupsAsked(), Attributes(path=path)
+    if parts[:2] != ["apis", GROUP]:
+        return NothingThere(), Attributes(path=path)
+    match parts[2:]:
+        case []:
+            return GroupAsked(), Attributes(path=path)
+        case [version]:
+            asked = ResourcesAsked(version=version) if version in VERSIONS else NothingThere()
+            return asked, Attributes(path=path)
+        case [version, *rest]:
+            return _read_resource(path, version, rest)
+    raise AssertionError(parts)
+
+
+def _read_resource(path: str, version: str, parts: list[str]) -> tuple[Asked, Attributes]:
+    namespace = ""
+    if parts[0] == "namespaces" and len(parts) > 1:
+        namespace = parts[1]
+        if len(parts) > 2:
+            parts = parts[2:]
+    resource, name, subresource, *more = *parts, *[""] * (3 - len(parts))
+    attributes = Attributes(
+        path=path,
+        version=version,
+        namespace=namespace,
+        resource=resource,
+        subresource=subresource,
+        name=name,
+    )
+    return (
+        NothingThere() if any(more) else _values(version, namespace, resource, name, subresource)
+    ), attributes
+
+
+def _values(version: str, namespace: str, resource: str, name: str, subresource: str) -> Asked:
+    if version not in VERSIONS or not name:
+        return NothingThere()
+    if namespace and resource == "metrics" and not subresource:
+        # A namespace is asked for as the object that it is, its metric in the place of a name.
+        return ValuesAsked(
+            version=version,
+            resource=Resource.NAMESPACES,
+            namespace=namespace,
+            name=namespace,
+            metric=name,
+        )
+    wanted = Resource.PODS if namespace else Resource.NODES
+    if resource != wanted or not subresource:
+        return NothingThere()
+    return ValuesAsked(
+        version=version, resource=wanted, namespace=namespace, name=name, metric=subresource
+    )
