@@ -97,7 +97,11 @@ async def _source(config: Config, stack: AsyncExitStack) -> Source:
 def _assemble(config: Config, client: KubeClient, source: Source) -> _Parts:
     identity = config.identity or socket.gethostname()
     metrics = ScalerMetrics(version("gpu-scaler"))
-    state = ClusterState(client)
+    state = ClusterState(
+        client,
+        namespaces=config.namespaces,
+        exporters_namespace=config.exporters_namespace,
+    )
     events = EventRecorder(client, host=identity)
     election = None
     if config.leader_elect:

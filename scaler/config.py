@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,17 +16,24 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+# A DNS label (RFC 1123).
+_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Everything that `gpu-scaler run` can be told; durations in seconds.
 
     `interval_seconds` is short because reading the exporters takes one hop. The lease durations
     are those of the Kubernetes controllers. `prometheus` is None unless it is the source.
+    No `namespaces` means all.
     """
 
     source: str = "exporters"
     exporters: ExportersSettings = field(default_factory=ExportersSettings)
     prometheus: PrometheusSettings | None = None
+    namespaces: tuple[str, ...] = ()
+    exporters_namespace: str = "gpu-exporter"
     interval_seconds: float = 2.0
     scrape_timeout_seconds: float = 2.0
     kubeconfig: str | None = None
@@ -55,6 +63,12 @@ def add_run_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str
     flags = Flags(parser, environ)
     flags.text("source", "exporters", "where values come from: exporters or prometheus")
     flags.text("interval", "2s", "time between two loops")
+    flags.text(
+        "namespaces", "", "scale in these only, by comma, with Roles there; without it in all"
+    )
+    flags.text(
+        "exporters.namespace", "gpu-exporter", "where exporters run; matters with --namespaces"
+    )
     flags.text("scrape-timeout", "2s", "how long one exporter may take to answer")
     flags.text(
         "web.listen-address", ":9446", "address of /metrics, /healthz, /readyz and the decisions"
@@ -124,12 +138,27 @@ def parse_run_arguments(arguments: argparse.Namespace) -> Config:
             problems.append(f"--{flag}: {value!r} is not one of {', '.join(allowed)}")
         return value
 
+    def names(flag: str) -> tuple[str, ...]:
+        given = str(values[flag.replace("-", "_")])
+        found = tuple(dict.fromkeys(name.strip() for name in given.split(",") if name.strip()))
+        problems.extend(
+            f"--{flag}: {name!r} is not the name of a namespace"
+            for name in found
+            if not _NAMESPACE.fullmatch(name)
+        )
+        return found
+
+    exporters_namespace = names("exporters.namespace")
+    if len(exporters_namespace) != 1:
+        problems.append("--exporters.namespace: exactly one namespace is needed")
     host, port = _listen_address(str(values["web.listen_address"]), problems)
     source = choice("source", ("exporters", "prometheus"))
     config = Config(
         source=source,
         exporters=parse_exporters(values, problems),
         prometheus=parse_prometheus(values, problems, is_source=source == "prometheus"),
+        namespaces=names("namespaces"),
+        exporters_namespace=next(iter(exporters_namespace), ""),
         interval_seconds=duration("interval"),
         scrape_timeout_seconds=duration("scrape-timeout"),
         kubeconfig=values["kubeconfig"],

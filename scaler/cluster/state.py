@@ -1,8 +1,9 @@
 """The cluster as the scaler sees it: opted-in Deployments with their own pods, and exporters.
 
-Five reflectors feed indexes by owner, so that a loop costs what changed since the last one and
-not pods times Deployments. Ownership is by uid along `ownerReferences`, never by label: pods that
-another workload's overlapping labels would catch are not ours.
+Reflectors, one for each kind (and namespace, where only some are ours), feed indexes by owner, so
+that a loop costs what changed since the last one and not pods times Deployments. Ownership is by
+uid along `ownerReferences`, never by label: pods that another workload's overlapping labels would
+catch are not ours.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from scaler.cluster import decode
 from scaler.cluster.decode import Instant
@@ -18,16 +19,18 @@ from scaler.cluster.watch import Reflector
 from scaler.model import DeploymentState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from scaler.cluster.client import JsonObject, KubeClient
     from scaler.model import ExporterEndpoint, ObjectRef, PodState
 
-PODS = "/api/v1/pods"
-DEPLOYMENTS = "/apis/apps/v1/deployments"
-REPLICA_SETS = "/apis/apps/v1/replicasets"
-AUTOSCALERS = "/apis/autoscaling/v2/horizontalpodautoscalers"
-SCALED_OBJECTS = "/apis/keda.sh/v1alpha1/scaledobjects"
+CORE = "/api/v1"
+APPS = "/apis/apps/v1"
+AUTOSCALING = "/apis/autoscaling/v2"
+KEDA = "/apis/keda.sh/v1alpha1"
+EXPORTERS_NAMESPACE = "gpu-exporter"
+
+T = TypeVar("T")
 
 
 class ClusterState:
@@ -37,9 +40,13 @@ class ClusterState:
         self,
         client: KubeClient,
         *,
+        namespaces: Collection[str] = (),
+        exporters_namespace: str = EXPORTERS_NAMESPACE,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        """No `namespaces` are all of them; else exporters are looked for in theirs beside those."""
+        self._client = client
         self._clock = clock
         self._wall_clock = wall_clock
         self._pods: defaultdict[str, dict[str, PodState]] = defaultdict(dict)
@@ -49,35 +56,65 @@ class ClusterState:
         self._exporters: dict[str, decode.Pod] = {}
         self._built: dict[str, DeploymentState] = {}
         self._endpoints: Mapping[str, ExporterEndpoint] | None = None
-        self._deployments: Reflector[decode.Deployment] = Reflector(
-            client,
-            DEPLOYMENTS,
+        scopes = tuple(namespaces) or (None,)
+        pod_scopes = dict.fromkeys((*namespaces, exporters_namespace)) if namespaces else scopes
+        self._deployments = self._watched(
+            APPS,
+            "deployments",
+            scopes,
             lambda raw, _: decode.decode_deployment(raw),
-            changed=self._deployment_changed,
+            self._deployment_changed,
         )
         self._reflectors: tuple[Reflector[Any], ...] = (
-            self._deployments,
-            Reflector(
-                client,
-                REPLICA_SETS,
+            *self._deployments,
+            *self._watched(
+                APPS,
+                "replicasets",
+                scopes,
                 lambda raw, _: decode.decode_replica_set(raw),
-                changed=self._replica_set_changed,
+                self._replica_set_changed,
             ),
-            Reflector(client, PODS, self._decode_pod, changed=self._pod_changed),
-            Reflector(
-                client,
-                AUTOSCALERS,
+            *self._watched(CORE, "pods", pod_scopes, self._decode_pod, self._pod_changed),
+            *self._watched(
+                AUTOSCALING,
+                "horizontalpodautoscalers",
+                scopes,
                 lambda raw, _: decode.decode_hpa(raw),
-                changed=self._owner_changed,
+                self._owner_changed,
                 optional=True,
             ),
-            Reflector(
-                client,
-                SCALED_OBJECTS,
+            *self._watched(
+                KEDA,
+                "scaledobjects",
+                scopes,
                 lambda raw, _: decode.decode_scaled_object(raw),
-                changed=self._owner_changed,
+                self._owner_changed,
                 optional=True,
             ),
+        )
+
+    def _watched(
+        self,
+        group: str,
+        resource: str,
+        scopes: Iterable[str | None],
+        decoded: Callable[[JsonObject, T | None], T | None],
+        changed: Callable[[T | None, T | None], None],
+        *,
+        optional: bool = False,
+    ) -> tuple[Reflector[T], ...]:
+        """One reflector for each namespace, or one for all of them where the scope is None."""
+        return tuple(
+            Reflector(
+                self._client,
+                f"{group}/{resource}"
+                if scope is None
+                else f"{group}/namespaces/{scope}/{resource}",
+                decoded,
+                changed=changed,
+                optional=optional,
+            )
+            for scope in scopes
         )
 
     async def run(self) -> None:
@@ -101,7 +138,9 @@ class ClusterState:
 
     def deployments(self) -> tuple[DeploymentState, ...]:
         """Return the Deployments that carry `gpu-scaler/enabled`, in order of their names."""
-        states = [self._state_of(item) for item in self._deployments.objects.values()]
+        states = [
+            self._state_of(item) for one in self._deployments for item in one.objects.values()
+        ]
         return tuple(sorted(states, key=lambda state: (state.ref.namespace, state.ref.name)))
 
     def exporter_endpoints(self) -> Mapping[str, ExporterEndpoint]:

@@ -41,6 +41,12 @@ def test_defaults_are_those_of_the_dataclass():
             {"listen_host": "::1", "listen_port": 80},
             id="IPv6 address",
         ),
+        pytest.param(
+            ["--namespaces=team-a, team-b,team-a"],
+            {},
+            {"namespaces": ("team-a", "team-b")},
+            id="some namespaces",
+        ),
         pytest.param(["--no-leader-elect"], {}, {"leader_elect": False}, id="no election"),
         pytest.param(
             [], {"GPU_SCALER_LOG_FORMAT": "json"}, {"log_format": "json"}, id="log format"
@@ -62,6 +68,14 @@ def test_values(arguments, environ, expected):
             ["--web.listen-address=9446", "--log.level=loud"],
             ["--web.listen-address: '9446' is not HOST:PORT", "'loud' is not one of debug"],
             id="all problems at once",
+        ),
+        pytest.param(
+            ["--namespaces=a/b,ok", "--exporters.namespace="],
+            [
+                "--namespaces: 'a/b' is not the name of a namespace",
+                "--exporters.namespace: exactly one namespace is needed",
+            ],
+            id="namespaces",
         ),
         pytest.param(
             ["--renew-deadline=20s"],
