@@ -12,18 +12,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import aiohttp
-
 from scaler.model import Metric, MetricReading, PodState, PodValue
 from scaler.sources.exposition import ExpositionError, NodeReadings, families_for, read_exposition
-from scaler.sources.http import (
-    AccessError,
-    AnswerTooLargeError,
-    Credentials,
-    new_session,
-    read_body,
-)
-from scaler.sources.settings import ExportersSettings
+from scaler.sources.scraping import Scraper, stale_after_seconds
 from scaler.sources.source import ReadingRequest, SourceAnswer, readable
 from scaler.sources.window import PodWindow
 
@@ -32,12 +23,7 @@ if TYPE_CHECKING:
 
     from scaler.model import ExporterEndpoint, ObjectRef
     from scaler.sources.series import Series
-
-MIN_STALE_AFTER_SECONDS = 15.0
-STALE_AFTER_INTERVALS = 3
-MAX_ANSWER_BYTES = 16 * 1024 * 1024
-MAX_CONCURRENT_SCRAPES = 256
-FAILURES = (AccessError, AnswerTooLargeError, ExpositionError, aiohttp.ClientError, OSError)
+    from scaler.sources.settings import ExportersSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +46,7 @@ class NodeScrape:
         age = self.readings.age_seconds
         if age is None:
             return "has no GPU readings"
-        limit = max(
-            MIN_STALE_AFTER_SECONDS,
-            STALE_AFTER_INTERVALS * (self.readings.interval_seconds or 0.0),
-        )
+        limit = stale_after_seconds(self.readings.interval_seconds)
         age += self.duration_seconds
         return f"shows readings {age:.0f} s old, more than {limit:.0f} s" if age > limit else None
 
@@ -78,13 +61,8 @@ class ExporterSource:
         timeout_seconds: float = 2.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._settings = settings or ExportersSettings()
-        self._credentials = Credentials(self._settings.access)
-        self._timeout_seconds = timeout_seconds
-        self._clock = clock
-        self._session: aiohttp.ClientSession | None = None
+        self._scraper = Scraper(settings=settings, timeout_seconds=timeout_seconds, clock=clock)
         self._windows: dict[tuple[ObjectRef, str, Metric], PodWindow] = {}
-        self._limit = asyncio.Semaphore(MAX_CONCURRENT_SCRAPES)
         self._series: Mapping[str, Mapping[str, Series]] = {}
 
     @property
@@ -94,15 +72,12 @@ class ExporterSource:
 
     async def __aenter__(self) -> ExporterSource:
         """Open the connection pool."""
-        self._session = new_session(
-            connections=MAX_CONCURRENT_SCRAPES, headers={"Accept": "text/plain;version=0.0.4"}
-        )
+        await self._scraper.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Close the connection pool."""
-        if self._session is not None:
-            await self._session.close()
+        await self._scraper.__aexit__()
 
     async def read(
         self, requests: Sequence[ReadingRequest], endpoints: Mapping[str, ExporterEndpoint]
@@ -155,49 +130,19 @@ class ExporterSource:
     async def _scrape(
         self, node: str, endpoint: ExporterEndpoint | None, metrics: Collection[Metric]
     ) -> NodeScrape:
-        async with self._limit:
-            asked = self._clock()
-            readings, problem = None, None
-            if endpoint is None:
-                problem = (
-                    "is missing: no pod labelled app.kubernetes.io/name=gpu-exporter runs there"
-                )
-            else:
-                url = endpoint.url.replace("http://", f"{self._settings.scheme}://", 1)
-                try:
-                    text = await self._fetch(url, metrics)
-                    readings = read_exposition(text, metrics, self._series.get(node))
-                except TimeoutError:
-                    problem = f"gave no answer within {self._timeout_seconds:g} s ({url})"
-                except FAILURES as error:
-                    problem = f"failed: {error} ({url})"
-            return NodeScrape(
-                asked_seconds=asked,
-                duration_seconds=self._clock() - asked,
-                readings=readings,
-                problem=problem,
-            )
-
-    async def _fetch(self, url: str, metrics: Collection[Metric]) -> str:
-        if self._session is None:
-            msg = "ExporterSource is not open: use it as an async context manager"
-            raise RuntimeError(msg)
-        params = [("name[]", family) for family in families_for(metrics)]
-        async with asyncio.timeout(self._timeout_seconds):
-            granted = await self._credentials.current()
-            async with self._session.get(
-                url,
-                params=params,
-                headers=granted.headers,
-                ssl=granted.tls,
-                server_hostname=granted.server_name,
-                allow_redirects=False,
-            ) as response:
-                if response.status != 200:
-                    msg = f"HTTP status {response.status}, expected 200"
-                    raise aiohttp.ClientPayloadError(msg)
-                body = await read_body(response, max_bytes=MAX_ANSWER_BYTES)
-                return body.decode("utf-8", errors="replace")
+        scraped = await self._scraper.scrape(endpoint, families_for(metrics))
+        readings, problem = None, scraped.problem
+        if problem is None:
+            try:
+                readings = read_exposition(scraped.text, metrics, self._series.get(node))
+            except ExpositionError as error:
+                problem = f"failed: {error} ({endpoint.url if endpoint else node})"
+        return NodeScrape(
+            asked_seconds=scraped.asked_seconds,
+            duration_seconds=scraped.duration_seconds,
+            readings=readings,
+            problem=problem,
+        )
 
     def _reading(
         self, request: ReadingRequest, metric: Metric, scrapes: Mapping[str, NodeScrape]

@@ -1,0 +1,124 @@
+"""One exporter's text answer over HTTP, or why there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+import aiohttp
+
+from scaler.sources.http import (
+    AccessError,
+    AnswerTooLargeError,
+    Credentials,
+    new_session,
+    read_body,
+)
+from scaler.sources.settings import ExportersSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from scaler.model import ExporterEndpoint
+
+MIN_STALE_AFTER_SECONDS = 15.0
+STALE_AFTER_INTERVALS = 3
+MAX_ANSWER_BYTES = 16 * 1024 * 1024
+MAX_CONCURRENT_SCRAPES = 256
+FAILURES = (AccessError, AnswerTooLargeError, aiohttp.ClientError, OSError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scraped:
+    """What came of asking one exporter; `problem` completes "the exporter of node X ...".
+
+    `asked_seconds` is when the request left, so that readings are never taken for younger than
+    they are.
+    """
+
+    asked_seconds: float
+    duration_seconds: float
+    text: str = ""
+    problem: str | None = None
+
+
+def stale_after_seconds(interval_seconds: float | None) -> float:
+    """Return how old readings may be that an exporter takes every `interval_seconds`."""
+    return max(MIN_STALE_AFTER_SECONDS, STALE_AFTER_INTERVALS * (interval_seconds or 0.0))
+
+
+class Scraper:
+    """Asks exporters; use as an async context manager, which owns the connections."""
+
+    def __init__(
+        self,
+        *,
+        settings: ExportersSettings | None = None,
+        timeout_seconds: float = 2.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings or ExportersSettings()
+        self._credentials = Credentials(self._settings.access)
+        self._timeout_seconds = timeout_seconds
+        self._clock = clock
+        self._session: aiohttp.ClientSession | None = None
+        self._limit = asyncio.Semaphore(MAX_CONCURRENT_SCRAPES)
+
+    async def __aenter__(self) -> Self:
+        """Open the connection pool."""
+        self._session = new_session(
+            connections=MAX_CONCURRENT_SCRAPES, headers={"Accept": "text/plain;version=0.0.4"}
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the connection pool."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def scrape(self, endpoint: ExporterEndpoint | None, families: Iterable[str]) -> Scraped:
+        """Return the answer with these families; what fails outside is its problem."""
+        async with self._limit:
+            asked = self._clock()
+            text, problem = "", None
+            if endpoint is None:
+                problem = (
+                    "is missing: no pod labelled app.kubernetes.io/name=gpu-exporter runs there"
+                )
+            else:
+                url = endpoint.url.replace("http://", f"{self._settings.scheme}://", 1)
+                try:
+                    text = await self._fetch(url, families)
+                except TimeoutError:
+                    problem = f"gave no answer within {self._timeout_seconds:g} s ({url})"
+                except FAILURES as error:
+                    problem = f"failed: {error} ({url})"
+            return Scraped(
+                asked_seconds=asked,
+                duration_seconds=self._clock() - asked,
+                text=text,
+                problem=problem,
+            )
+
+    async def _fetch(self, url: str, families: Iterable[str]) -> str:
+        if self._session is None:
+            msg = "Scraper is not open: use it as an async context manager"
+            raise RuntimeError(msg)
+        params = [("name[]", family) for family in families]
+        async with asyncio.timeout(self._timeout_seconds):
+            granted = await self._credentials.current()
+            async with self._session.get(
+                url,
+                params=params,
+                headers=granted.headers,
+                ssl=granted.tls,
+                server_hostname=granted.server_name,
+                allow_redirects=False,
+            ) as response:
+                if response.status != 200:
+                    msg = f"HTTP status {response.status}, expected 200"
+                    raise aiohttp.ClientPayloadError(msg)
+                body = await read_body(response, max_bytes=MAX_ANSWER_BYTES)
+                return body.decode("utf-8", errors="replace")
