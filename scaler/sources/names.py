@@ -36,6 +36,7 @@ class MetricNames:
     families: Mapping[str, Named]
     namespace_label: str
     pod_label: str
+    node_label: str
     device_labels: tuple[str, ...]
     container_label: str | None
 
@@ -61,6 +62,7 @@ PRESETS: Mapping[str, MetricNames] = {
         },
         namespace_label="namespace_name",
         pod_label="pod_name",
+        node_label="node_name",
         device_labels=("uuid",),
         container_label="container_name",
     ),
@@ -68,6 +70,7 @@ PRESETS: Mapping[str, MetricNames] = {
         families=_DCGM,
         namespace_label="namespace",
         pod_label="pod",
+        node_label="Hostname",
         device_labels=_DCGM_DEVICE_LABELS,
         container_label=None,
     ),
@@ -76,6 +79,7 @@ PRESETS: Mapping[str, MetricNames] = {
         families=_DCGM,
         namespace_label="exported_namespace",
         pod_label="exported_pod",
+        node_label="Hostname",
         device_labels=_DCGM_DEVICE_LABELS,
         container_label=None,
     ),

@@ -143,6 +143,11 @@ class PrometheusSource:
             ),
         )
 
+    async def result(self, query: str) -> Result | str:
+        """Return the data of the answer to one query, or why there is none."""
+        deadline = asyncio.get_running_loop().time() + self._settings.timeout_seconds
+        return await self._within(deadline, self._series_limit, query)
+
     def _wanted(self, requests: Sequence[ReadingRequest]) -> Sequence[_Wanted]:
         """The queries that are needed, the one for most Deployments first."""
         counts = Counter(
@@ -228,7 +233,8 @@ class PrometheusSource:
         """The answer, or why there is none."""
         try:
             async with asyncio.timeout_at(deadline), limit:
-                self._begun_seconds[query] = time.monotonic()
+                if limit is self._query_limit:
+                    self._begun_seconds[query] = time.monotonic()
                 return await self._ask(query)
         except TimeoutError:
             return self._problem(

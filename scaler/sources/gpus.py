@@ -1,0 +1,100 @@
+"""Pure: the values of single GPUs, whoever holds them; what the metrics API is fed with."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from scaler.sources.exposition import INTERVAL, SNAPSHOT_AGE, ExpositionError
+from scaler.sources.series import read_samples
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from scaler.model import ExporterEndpoint, ObjectRef
+    from scaler.sources.series import Series
+
+
+class GpuSample(NamedTuple):
+    """A family's value of one GPU on behalf of one container; `pod` is None of a free GPU.
+
+    Families go by the exporter's names. `sampled_seconds` is on the monotonic clock.
+    """
+
+    node: str
+    pod: ObjectRef | None
+    uuid: str
+    value: float
+    sampled_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuReadings:
+    """Samples by family, and for how long they may be used."""
+
+    samples: Mapping[str, Sequence[GpuSample]]
+    fresh_for_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuAnswer:
+    """What was read, and which nodes and families could not be, each with the reason."""
+
+    readings: Sequence[GpuReadings]
+    failed_nodes: Mapping[str, str] = field(default_factory=dict)
+    failed_families: Mapping[str, str] = field(default_factory=dict)
+
+
+class GpuSource(Protocol):
+    """Where the values of single GPUs come from."""
+
+    async def read_gpus(
+        self,
+        wanted: Mapping[str, Collection[str]],
+        endpoints: Mapping[str, ExporterEndpoint],
+    ) -> GpuAnswer:
+        """Return at least the GPUs of these nodes with these families.
+
+        `endpoints` maps node names to exporters. Never raises for what fails outside.
+        """
+
+    async def read_past(
+        self, family: str, namespaces: Collection[str], *, seconds: float, step_seconds: float
+    ) -> Sequence[GpuSample]:
+        """Return older samples of a family, oldest first; none where nothing is stored.
+
+        Those of free GPUs are there as well, those of other namespaces need not be. Never raises
+        for what fails outside.
+        """
+
+
+def read_gpus(
+    text: str,
+    node: str,
+    *,
+    asked_seconds: float,
+    known: Mapping[str, Series],
+) -> tuple[dict[str, list[GpuSample]], float | None, float | None, dict[str, Series]]:
+    """Return an exporter's samples by family, their age, its interval, and `known` for next time.
+
+    Non-finite and negative samples are left out. The age is None where there are no readings.
+
+    Raises:
+        ExpositionError: the text does not parse.
+    """
+    try:
+        samples, series = read_samples(text, known)
+    except (ValueError, KeyError, IndexError) as error:
+        msg = f"not a Prometheus text exposition: {error}"
+        raise ExpositionError(msg) from error
+    gauges = {one.name: value for one, value in samples if one.name in (SNAPSHOT_AGE, INTERVAL)}
+    age = gauges.get(SNAPSHOT_AGE)
+    found: defaultdict[str, list[GpuSample]] = defaultdict(list)
+    if age is not None:
+        sampled = asked_seconds - age
+        for one, value in samples:
+            if one.uuid and math.isfinite(value) and value >= 0:
+                found[one.name].append(GpuSample(node, one.pod, one.uuid, value, sampled))
+    return dict(found), age, gauges.get(INTERVAL), series

@@ -1,0 +1,103 @@
+"""The values of single GPUs, from Prometheus: one query per series for the whole cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Self
+
+from scaler.sources.gpuqueries import (
+    gpu_query,
+    gpu_samples,
+    past_query,
+    past_samples,
+    read_gpu_series,
+)
+from scaler.sources.gpus import GpuAnswer, GpuReadings, GpuSample
+from scaler.sources.joining import STALE_AFTER_SECONDS
+from scaler.sources.promql import PromqlError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from scaler.model import ExporterEndpoint
+    from scaler.sources.prometheus import PrometheusSource
+    from scaler.sources.settings import PrometheusSettings
+
+
+class PrometheusGpus:
+    """Asks Prometheus through a source of its own; use as an async context manager."""
+
+    def __init__(self, source: PrometheusSource, settings: PrometheusSettings) -> None:
+        self._source = source
+        self._names = settings.names
+        self._matchers = settings.matchers
+
+    async def __aenter__(self) -> Self:
+        """Open the connection pool."""
+        await self._source.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the connection pool."""
+        await self._source.__aexit__()
+
+    async def read_gpus(
+        self, wanted: Mapping[str, Collection[str]], endpoints: Mapping[str, ExporterEndpoint]
+    ) -> GpuAnswer:
+        """Return all GPUs with these families."""
+        families = {family for some in wanted.values() for family in some}
+        async with asyncio.TaskGroup() as group:
+            tasks = {family: group.create_task(self._read(family)) for family in sorted(families)}
+        results = {family: task.result() for family, task in tasks.items()}
+        samples = {family: one for family, one in results.items() if not isinstance(one, str)}
+        return GpuAnswer(
+            readings=[GpuReadings(samples=samples, fresh_for_seconds=STALE_AFTER_SECONDS)],
+            failed_families={
+                family: one for family, one in results.items() if isinstance(one, str)
+            },
+        )
+
+    async def read_past(
+        self, family: str, namespaces: Collection[str], *, seconds: float, step_seconds: float
+    ) -> Sequence[GpuSample]:
+        """Return what is stored of a family for these namespaces; nothing if that fails."""
+        named = self._names.families[family]
+        asked = time.monotonic()
+        queries = [
+            past_query(
+                series,
+                self._names,
+                family,
+                namespaces=namespaces,
+                seconds=seconds,
+                step_seconds=step_seconds,
+                matchers=self._matchers,
+            )
+            for series in named.series
+        ]
+        results = await asyncio.gather(*(self._source.result(query) for query in queries))
+        found = [result for result in results if not isinstance(result, str)]
+        if len(found) < len(results):
+            return ()
+        try:
+            return past_samples(found, self._names, factor=named.factor, asked_seconds=asked)
+        except PromqlError:
+            return ()
+
+    async def _read(self, family: str) -> Sequence[GpuSample] | str:
+        named = self._names.families[family]
+        asked = time.monotonic()
+        queries = [
+            gpu_query(series, self._names, family, matchers=self._matchers)
+            for series in named.series
+        ]
+        parts = []
+        for result in await asyncio.gather(*(self._source.result(query) for query in queries)):
+            if isinstance(result, str):
+                return result
+            try:
+                parts.append(read_gpu_series(result, self._names))
+            except PromqlError as error:
+                return f"Prometheus: {error}"
+        return gpu_samples(parts, factor=named.factor, asked_seconds=asked)
