@@ -115,7 +115,9 @@ class PodRunner:
 
     async def _serve(self, pod: JsonObject, ending: asyncio.Event) -> None:
         annotations = pod["metadata"].get("annotations") or {}
-        pod_ip = annotations.get(POD_IP_ANNOTATION) or next(self._pod_ips)
+        # A pod that ran before the simulator was started again keeps its address.
+        had = (pod.get("status") or {}).get("podIP")
+        pod_ip = had or annotations.get(POD_IP_ANNOTATION) or next(self._pod_ips)
         started_at = timestamp()
         self._set_memory(pod["metadata"]["uid"], pod)
         await self._patch(

@@ -277,6 +277,21 @@ async def test_nodes_that_come_back_take_their_pods_up_again(client):
         await eventually(lambda: is_gone(client, f"{PODS}/p1"), what="the pod's end")
 
 
+async def test_a_pod_keeps_its_address_when_its_node_comes_back(client):
+    async with joined(client, NodeSpec(name="a", gpus=("H100",))):
+        for name in ("first", "second"):
+            await client.post(PODS, manifest(name, gpus=0))
+            await eventually(lambda name=name: is_ready(client, name), what=name)
+        await client.delete(f"{PODS}/first")
+        await eventually(lambda: is_gone(client, f"{PODS}/first"), what="the first one is gone")
+        address = (await client.get(f"{PODS}/second"))["status"]["podIP"]
+    async with joined(client, NodeSpec(name="a", gpus=("H100",))):
+        await client.post(PODS, manifest("third", gpus=0))
+        await eventually(lambda: is_ready(client, "third"), what="the third one")
+        await eventually(lambda: is_ready(client, "second"), what="the second one again")
+        assert (await client.get(f"{PODS}/second"))["status"]["podIP"] == address
+
+
 async def test_a_hundred_nodes_join_one_process(client):
     specs = [NodeSpec(name=f"n{number}") for number in range(100)]
     async with running_nodes(client, specs, startup_seconds=0.05) as nodes:
