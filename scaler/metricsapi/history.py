@@ -34,10 +34,11 @@ class Target(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """One GPU's value and when it was taken (monotonic)."""
+    """One GPU's value, when it was taken (monotonic), and for how long it may be used."""
 
     value: float
     sampled_seconds: float
+    fresh_for_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +56,7 @@ class Value:
 class History:
     """The samples of one target by GPU."""
 
-    __slots__ = ("_fresh_for_seconds", "_shown", "_tracks", "complete")
+    __slots__ = ("_fresh_for_seconds", "_shown", "_tracks", "complete", "problem")
 
     def __init__(self) -> None:
         self._tracks: dict[str, _Track] = {}
@@ -63,8 +64,10 @@ class History:
         self._fresh_for_seconds = 0.0
         self.complete = False
         """Whether what was sampled before it was first asked for has been looked for."""
+        self.problem: str | None = None
+        """Why the last read brought nothing, None where it did."""
 
-    def record(self, samples: Mapping[str, Sample], *, fresh_for_seconds: float) -> None:
+    def record(self, samples: Mapping[str, Sample]) -> None:
         """Add what the source shows now, by GPU; a GPU that it does not show is not counted."""
         newest = -math.inf
         for uuid, sample in samples.items():
@@ -74,9 +77,11 @@ class History:
             track.add(sample)
             newest = max(newest, sample.sampled_seconds)
         self._shown = tuple(samples)
-        self._fresh_for_seconds = fresh_for_seconds
+        self._fresh_for_seconds = min(
+            (one.fresh_for_seconds for one in samples.values()), default=0.0
+        )
         for uuid in self._tracks.keys() - samples.keys():
-            if self._tracks[uuid].latest().sampled_seconds < newest - WINDOW_SECONDS:
+            if self._tracks[uuid].sampled_seconds() < newest - WINDOW_SECONDS:
                 del self._tracks[uuid]
 
     def fill(self, uuid: str, samples: Iterable[Sample]) -> None:
@@ -100,11 +105,11 @@ class History:
         tracks = [self._tracks[uuid] for uuid in self._shown if selects(uuid)]
         if not tracks:
             return None
-        sampled = min(track.latest().sampled_seconds for track in tracks)
+        sampled = min(track.sampled_seconds() for track in tracks)
         if sampled < since_seconds or now_seconds - sampled > self._fresh_for_seconds:
             return None
         if not over_time:
-            mean = math.fsum(track.latest().value for track in tracks) / len(tracks)
+            mean = math.fsum(track.value() for track in tracks) / len(tracks)
             return Value(value_milli=int(mean * 1000), sampled_seconds=sampled, window_seconds=None)
         after = max(now_seconds - WINDOW_SECONDS, math.nextafter(since_seconds, -math.inf))
         averages = [track.average(after) for track in tracks]
@@ -127,9 +132,11 @@ class _Track:
     def __init__(self) -> None:
         self._samples = array("d")
 
-    def latest(self) -> Sample:
-        samples = self._samples
-        return Sample(samples[-1], samples[-2])
+    def sampled_seconds(self) -> float:
+        return self._samples[-2]
+
+    def value(self) -> float:
+        return self._samples[-1]
 
     def add(self, sample: Sample) -> None:
         samples = self._samples

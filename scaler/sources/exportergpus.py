@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from typing import TYPE_CHECKING, Self
 
 from scaler.sources.exposition import INTERVAL, SNAPSHOT_AGE, ExpositionError
-from scaler.sources.gpus import GpuAnswer, GpuReadings, GpuSample, read_gpus
-from scaler.sources.scraping import Scraper, stale_after_seconds
+from scaler.sources.gpus import GpuAnswer, GpuSample, NodeGpus, read_node
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from scaler.model import ExporterEndpoint
+    from scaler.sources.scraping import Scraper
     from scaler.sources.series import Series
 
 
@@ -43,11 +44,16 @@ class ExporterGpus:
             }
         for gone in self._series.keys() - endpoints.keys():
             del self._series[gone]
-        results = {node: task.result() for node, task in tasks.items()}
-        return GpuAnswer(
-            readings=[one for one in results.values() if isinstance(one, GpuReadings)],
-            failed_nodes={node: one for node, one in results.items() if isinstance(one, str)},
-        )
+        samples: defaultdict[str, list[GpuSample]] = defaultdict(list)
+        failed: dict[str, str] = {}
+        for node, task in tasks.items():
+            found = task.result()
+            if isinstance(found, str):
+                failed[node] = f"the exporter of node {node} {found}"
+                continue
+            for family, some in found.samples.items():
+                samples[family].extend(some)
+        return GpuAnswer(samples=samples, failed_nodes=failed)
 
     async def read_past(
         self, family: str, namespaces: Collection[str], *, seconds: float, step_seconds: float
@@ -57,23 +63,23 @@ class ExporterGpus:
 
     async def _read(
         self, node: str, endpoint: ExporterEndpoint | None, families: Collection[str]
-    ) -> GpuReadings | str:
+    ) -> NodeGpus | str:
         names = (*sorted(families), SNAPSHOT_AGE, INTERVAL)
         scraped = await self._scraper.scrape(endpoint, names)
         if scraped.problem is not None:
-            return f"the exporter of node {node} {scraped.problem}"
+            return scraped.problem
         try:
-            samples, age, interval, self._series[node] = read_gpus(
+            found = read_node(
                 scraped.text,
                 node,
                 asked_seconds=scraped.asked_seconds,
                 known=self._series.get(node, {}),
             )
         except ExpositionError as error:
-            return f"the exporter of node {node} failed: {error}"
-        limit = stale_after_seconds(interval)
-        if age is None:
-            return f"the exporter of node {node} has no GPU readings"
-        if age + scraped.duration_seconds > limit:
-            return f"the exporter of node {node} shows readings {age:.0f} s old"
-        return GpuReadings(samples=samples, fresh_for_seconds=limit)
+            return f"failed: {error}"
+        self._series[node] = found.series
+        if found.age_seconds is None:
+            return "has no GPU readings"
+        if found.age_seconds + scraped.duration_seconds > found.fresh_for_seconds:
+            return f"shows readings {found.age_seconds:.0f} s old"
+        return found

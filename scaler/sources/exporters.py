@@ -13,8 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scaler.model import Metric, MetricReading, PodState, PodValue
-from scaler.sources.exposition import ExpositionError, NodeReadings, families_for, read_exposition
-from scaler.sources.scraping import Scraper, stale_after_seconds
+from scaler.sources.exposition import (
+    ExpositionError,
+    NodeReadings,
+    families_for,
+    read_exposition,
+    stale_after_seconds,
+)
+from scaler.sources.scraping import Scraper
 from scaler.sources.source import ReadingRequest, SourceAnswer, readable
 from scaler.sources.window import PodWindow
 

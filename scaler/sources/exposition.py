@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SNAPSHOT_AGE = "nvidia_gpu_exporter_snapshot_age_seconds"
 INTERVAL = "nvidia_gpu_exporter_interval_seconds"
+MIN_STALE_AFTER_SECONDS = 15.0
+STALE_AFTER_INTERVALS = 3
 
 
 class ExpositionError(ValueError):
@@ -41,6 +43,11 @@ class NodeReadings:
     interval_seconds: float | None
     values: Mapping[Metric, Mapping[ObjectRef, PodReading]]
     series: Mapping[str, Series] = field(compare=False)
+
+
+def stale_after_seconds(interval_seconds: float | None) -> float:
+    """Return how old readings may be that an exporter takes every `interval_seconds`."""
+    return max(MIN_STALE_AFTER_SECONDS, STALE_AFTER_INTERVALS * (interval_seconds or 0.0))
 
 
 def families_for(metrics: Iterable[Metric]) -> tuple[str, ...]:

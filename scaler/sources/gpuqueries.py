@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from scaler.model import ObjectRef
 from scaler.sources.devices import MEMORY_USED
 from scaler.sources.gpus import GpuSample
+from scaler.sources.joining import STALE_AFTER_SECONDS
 from scaler.sources.promql import PART, PromqlError
 
 if TYPE_CHECKING:
@@ -59,9 +60,10 @@ def past_query(
     step_seconds: float,
     matchers: Sequence[str] = (),
 ) -> str:
-    """Return the query for a series over the last `seconds`; names of namespaces are DNS labels."""
-    within = f'{names.namespace_label}=~"{"|".join(sorted(namespaces))}"'
-    selector = f"{series}{{{', '.join((within, *matchers))}}}"
+    """Return the query for a series over the last `seconds`; no namespaces stand for all."""
+    # Their names are DNS labels: nothing in them means anything to a regular expression.
+    within = [f'{names.namespace_label}=~"{"|".join(sorted(namespaces))}"'] if namespaces else []
+    selector = f"{series}{{{', '.join((*within, *matchers))}}}"
     return f"max {_by(names, family)} ({selector})[{seconds:g}s:{step_seconds:g}s]"
 
 
@@ -112,6 +114,7 @@ def gpu_samples(
             holder.uuid,
             float(sum((one.values[holder] for one in others), value) * factor),
             asked_seconds - max(one.ages_seconds.get(holder, math.inf) for one in parts),
+            STALE_AFTER_SECONDS,
         )
         for holder, value in first.values.items()
         if all(holder in one.values for one in others)
@@ -137,6 +140,7 @@ def past_samples(
             holder.uuid,
             float(sum((one[holder, time] for one in others), value) * factor),
             asked_seconds - (newest - time),
+            STALE_AFTER_SECONDS,
         )
         for (holder, time), value in first.items()
         if all((holder, time) in one for one in others)

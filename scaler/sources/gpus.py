@@ -7,7 +7,12 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from scaler.sources.exposition import INTERVAL, SNAPSHOT_AGE, ExpositionError
+from scaler.sources.exposition import (
+    INTERVAL,
+    SNAPSHOT_AGE,
+    ExpositionError,
+    stale_after_seconds,
+)
 from scaler.sources.series import read_samples
 
 if TYPE_CHECKING:
@@ -21,6 +26,7 @@ class GpuSample(NamedTuple):
     """A family's value of one GPU on behalf of one container; `pod` is None of a free GPU.
 
     Families go by the exporter's names. `sampled_seconds` is on the monotonic clock.
+    `fresh_for_seconds` is for how long after that it may be used.
     """
 
     node: str
@@ -28,21 +34,14 @@ class GpuSample(NamedTuple):
     uuid: str
     value: float
     sampled_seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GpuReadings:
-    """Samples by family, and for how long they may be used."""
-
-    samples: Mapping[str, Sequence[GpuSample]]
     fresh_for_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuAnswer:
-    """What was read, and which nodes and families could not be, each with the reason."""
+    """Samples by family, and which nodes and families could not be read, each with the reason."""
 
-    readings: Sequence[GpuReadings]
+    samples: Mapping[str, Sequence[GpuSample]]
     failed_nodes: Mapping[str, str] = field(default_factory=dict)
     failed_families: Mapping[str, str] = field(default_factory=dict)
 
@@ -65,21 +64,29 @@ class GpuSource(Protocol):
     ) -> Sequence[GpuSample]:
         """Return older samples of a family, oldest first; none where nothing is stored.
 
-        Those of free GPUs are there as well, those of other namespaces need not be. Never raises
-        for what fails outside.
+        No namespaces stand for all, and free GPUs. Never raises for what fails outside.
         """
 
 
-def read_gpus(
-    text: str,
-    node: str,
-    *,
-    asked_seconds: float,
-    known: Mapping[str, Series],
-) -> tuple[dict[str, list[GpuSample]], float | None, float | None, dict[str, Series]]:
-    """Return an exporter's samples by family, their age, its interval, and `known` for next time.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeGpus:
+    """One exporter's samples by family; `series` is what makes reading its next answer quick.
 
-    Non-finite and negative samples are left out. The age is None where there are no readings.
+    `age_seconds` is None where there are no readings.
+    """
+
+    samples: Mapping[str, Sequence[GpuSample]]
+    age_seconds: float | None
+    fresh_for_seconds: float
+    series: Mapping[str, Series] = field(compare=False)
+
+
+def read_node(
+    text: str, node: str, *, asked_seconds: float, known: Mapping[str, Series]
+) -> NodeGpus:
+    """Return the GPUs in an exporter's text exposition (format 0.0.4).
+
+    Non-finite and negative samples are left out. `known` is `series` of an earlier answer.
 
     Raises:
         ExpositionError: the text does not parse.
@@ -90,11 +97,15 @@ def read_gpus(
         msg = f"not a Prometheus text exposition: {error}"
         raise ExpositionError(msg) from error
     gauges = {one.name: value for one, value in samples if one.name in (SNAPSHOT_AGE, INTERVAL)}
-    age = gauges.get(SNAPSHOT_AGE)
+    age, fresh_for = gauges.get(SNAPSHOT_AGE), stale_after_seconds(gauges.get(INTERVAL))
     found: defaultdict[str, list[GpuSample]] = defaultdict(list)
     if age is not None:
         sampled = asked_seconds - age
         for one, value in samples:
             if one.uuid and math.isfinite(value) and value >= 0:
-                found[one.name].append(GpuSample(node, one.pod, one.uuid, value, sampled))
-    return dict(found), age, gauges.get(INTERVAL), series
+                found[one.name].append(
+                    GpuSample(node, one.pod, one.uuid, value, sampled, fresh_for)
+                )
+    return NodeGpus(
+        samples=dict(found), age_seconds=age, fresh_for_seconds=fresh_for, series=series
+    )

@@ -48,6 +48,11 @@ def series_of(metric: Metric, names: MetricNames) -> tuple[str, ...]:
     return tuple(dict.fromkeys(series for one in named for series in one.series))
 
 
+def _needed_series(metric: Metric, names: MetricNames) -> tuple[str, ...]:
+    optional = {one for family in FAMILIES[metric] for one in names.families[family].optional}
+    return tuple(series for series in series_of(metric, names) if series not in optional)
+
+
 def metric_answer(
     metric: Metric, names: MetricNames, answers: Mapping[str, SeriesAnswer]
 ) -> MetricAnswer:
@@ -61,8 +66,9 @@ def metric_answer(
     computed = dict(pod_values(metric, devices))
     found: dict[ObjectRef, PodValue] = {}
     missing: dict[ObjectRef, str] = {}
+    needed = _needed_series(metric, names)
     for pod in {pod for values in known.values() for pod in values.ages_seconds}:
-        problem = _problem(pod, series, known, answers)
+        problem = _problem(pod, needed, known, answers)
         count = len(known[series[0]].values.get(pod, ()))
         reading = computed.get(pod)
         if problem is None and (reading is None or reading.device_count < count):
@@ -76,6 +82,7 @@ def metric_answer(
             sampled_seconds=min(
                 answers[one].asked_seconds - values.ages_seconds[pod]
                 for one, values in known.items()
+                if pod in values.ages_seconds
             ),
             device_count=reading.device_count,
         )
@@ -95,7 +102,7 @@ def reading_of(
             values[pod.ref] = answer.values[pod.ref]
         else:
             missing[pod.ref] = answer.missing.get(pod.ref) or (
-                f"Prometheus has no {' or '.join(series_of(metric, names))} whose labels"
+                f"Prometheus has no {' or '.join(_needed_series(metric, names))} whose labels"
                 f" {names.namespace_label} and {names.pod_label} name this pod"
             )
     return MetricReading(metric=metric, values=values, missing=missing)
@@ -103,14 +110,15 @@ def reading_of(
 
 def _problem(
     pod: ObjectRef,
-    series: Sequence[str],
+    needed: Sequence[str],
     known: Mapping[str, SeriesValues],
     answers: Mapping[str, SeriesAnswer],
 ) -> str | None:
-    for one in series:
-        values = known[one]
+    for one, values in known.items():
         if pod not in values.ages_seconds:
-            return f"there is no {one} for this pod"
+            if one in needed:
+                return f"there is no {one} for this pod"
+            continue
         age = values.ages_seconds[pod] + answers[one].duration_seconds
         if age > STALE_AFTER_SECONDS:
             return (
@@ -124,12 +132,17 @@ def _problem(
 
 def _family(names: MetricNames, family: str, known: Mapping[str, SeriesValues]) -> DeviceValues:
     """The values of a family by pod and GPU; of a sum, where all of its series are there."""
-    series = names.families[family].series
+    named = names.families[family]
+    series = named.series
     if len(series) == 1:
         return known[series[0]].values
     summed: dict[ObjectRef, dict[str, list[float]]] = {}
     for pod, by_device in known[series[0]].values.items():
-        others = [known[one].values.get(pod, {}) for one in series[1:]]
+        others = [
+            known[one].values.get(pod, {})
+            for one in series[1:]
+            if pod in known[one].values or one not in named.optional
+        ]
         summed[pod] = {
             device: [max(values) + sum(max(other[device]) for other in others)]
             for device, values in by_device.items()

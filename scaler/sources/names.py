@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Named:
-    """A family as the sum of series, and the factor that turns their unit into the family's."""
+    """A family as the sum of series, and the factor that turns their unit into the family's.
+
+    A pod may have none of the `optional` ones of the series.
+    """
 
     series: tuple[str, ...]
     factor: int = 1
+    optional: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,10 +48,12 @@ class MetricNames:
 _DCGM: Mapping[str, Named] = {
     DUTY_CYCLE: Named(series=("DCGM_FI_DEV_GPU_UTIL",)),
     MEMORY_USED: Named(series=("DCGM_FI_DEV_FB_USED",), factor=2**20),
-    # There is no such field; what is reserved is neither used nor free.
+    # It is not among the exporter's default counters. What is reserved is neither used nor free,
+    # and shown by newer versions only: the older ones count it as used.
     MEMORY_TOTAL: Named(
         series=("DCGM_FI_DEV_FB_USED", "DCGM_FI_DEV_FB_FREE", "DCGM_FI_DEV_FB_RESERVED"),
         factor=2**20,
+        optional=frozenset({"DCGM_FI_DEV_FB_RESERVED"}),
     ),
     POWER_USAGE: Named(series=("DCGM_FI_DEV_POWER_USAGE",), factor=1000),
     TEMPERATURE: Named(series=("DCGM_FI_DEV_GPU_TEMP",)),

@@ -52,7 +52,8 @@ log = logging.getLogger(__name__)
 PATH = "/api/v1/query"
 MAX_CONCURRENT_SERIES = 8
 MAX_CONCURRENT_QUERIES = 16
-NO_SUCH_METHOD = (405, 501)
+GET_INSTEAD_STATUSES = (403, 404, 405, 501)
+"""What proxies that let only GET through answer to a POST."""
 # Thanos: an error rather than what some stores know, and one of several replicas.
 # VictoriaMetrics: the newest samples, which its cache leaves out, at their own times.
 PARAMS = {"partial_response": "false", "dedup": "true", "nocache": "1"}
@@ -72,8 +73,11 @@ class PrometheusSource:
         self._settings = settings
         self._url = settings.url.rstrip("/") + PATH
         self._names = settings.names
-        params = PARAMS | {"timeout": f"{settings.timeout_seconds:g}"} | dict(settings.params)
-        self._params = {key: value for key, value in params.items() if value}
+        ours = PARAMS | {"timeout": f"{settings.timeout_seconds:g}"}
+        given = {name for name, _ in settings.params}
+        # A parameter may be given several times: VictoriaMetrics' extra_label, Thanos' storeMatch[].
+        self._params = [(name, value) for name, value in ours.items() if name not in given]
+        self._params += [(name, value) for name, value in settings.params if value]
         self._credentials = Credentials(settings.access)
         self._session: aiohttp.ClientSession | None = None
         self._posts = True
@@ -231,29 +235,33 @@ class PrometheusSource:
 
     async def _within(self, deadline: float, limit: asyncio.Semaphore, query: str) -> Result | str:
         """The answer, or why there is none."""
+        begun = False
         try:
             async with asyncio.timeout_at(deadline), limit:
+                begun = True
                 if limit is self._query_limit:
                     self._begun_seconds[query] = time.monotonic()
                 return await self._ask(query)
         except TimeoutError:
-            return self._problem(
-                f"no answer within {self._settings.timeout_seconds:g} s (--prometheus.timeout)"
-            )
+            seconds = f"{self._settings.timeout_seconds:g} s (--prometheus.timeout)"
+            if not begun:
+                return self._problem(f"not asked: other queries took all of the {seconds}")
+            return self._problem(f"no answer within {seconds}")
         except AnswerTooLargeError as error:
             return self._problem(f"{error} (--prometheus.max-answer-size)")
         except (PromqlError, AccessError, aiohttp.ClientError, OSError, ValueError) as error:
             return self._problem(str(error) or type(error).__name__)
 
     async def _ask(self, query: str) -> Result:
-        params = {"query": query, **self._params}
+        params = [("query", query), *self._params]
         posts = self._posts
         status, location, body = await self._send(params, posts=posts)
-        if posts and status in NO_SUCH_METHOD:
-            if self._posts:
-                log.info("Prometheus takes no POST, asking by GET", extra={"status": status})
-            self._posts = False
+        if posts and status in GET_INSTEAD_STATUSES:
+            refused = status
             status, location, body = await self._send(params, posts=False)
+            if self._posts and status not in GET_INSTEAD_STATUSES:
+                self._posts = False
+                log.info("Prometheus takes no POST, asking by GET", extra={"status": refused})
         if status == 200:
             return read_result(body, max_series=self._settings.max_series)
         if location is not None:
@@ -265,7 +273,7 @@ class PrometheusSource:
         raise PromqlError(f"HTTP status {status}" + (f": {said}" if said else ""))
 
     async def _send(
-        self, params: Mapping[str, str], *, posts: bool
+        self, params: Sequence[tuple[str, str]], *, posts: bool
     ) -> tuple[int, str | None, bytes]:
         if self._session is None:
             msg = "PrometheusSource is not open: use it as an async context manager"
@@ -274,7 +282,7 @@ class PrometheusSource:
         async with self._session.request(
             "POST" if posts else "GET",
             self._url,
-            data=params if posts else None,
+            data=aiohttp.FormData(params) if posts else None,
             params=None if posts else params,
             headers=granted.headers,
             ssl=granted.tls,

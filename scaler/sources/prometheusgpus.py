@@ -13,8 +13,7 @@ from scaler.sources.gpuqueries import (
     past_samples,
     read_gpu_series,
 )
-from scaler.sources.gpus import GpuAnswer, GpuReadings, GpuSample
-from scaler.sources.joining import STALE_AFTER_SECONDS
+from scaler.sources.gpus import GpuAnswer, GpuSample
 from scaler.sources.promql import PromqlError
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ class PrometheusGpus:
         results = {family: task.result() for family, task in tasks.items()}
         samples = {family: one for family, one in results.items() if not isinstance(one, str)}
         return GpuAnswer(
-            readings=[GpuReadings(samples=samples, fresh_for_seconds=STALE_AFTER_SECONDS)],
+            samples=samples,
             failed_families={
                 family: one for family, one in results.items() if isinstance(one, str)
             },

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from scaler.model import ExporterEndpoint
 
-MIN_STALE_AFTER_SECONDS = 15.0
-STALE_AFTER_INTERVALS = 3
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 MAX_CONCURRENT_SCRAPES = 256
 FAILURES = (AccessError, AnswerTooLargeError, aiohttp.ClientError, OSError)
@@ -42,11 +40,6 @@ class Scraped:
     duration_seconds: float
     text: str = ""
     problem: str | None = None
-
-
-def stale_after_seconds(interval_seconds: float | None) -> float:
-    """Return how old readings may be that an exporter takes every `interval_seconds`."""
-    return max(MIN_STALE_AFTER_SECONDS, STALE_AFTER_INTERVALS * (interval_seconds or 0.0))
 
 
 class Scraper:

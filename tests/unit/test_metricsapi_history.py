@@ -28,7 +28,7 @@ def recorded(*rounds: dict[str, float], every: float = 5.0, until: float = NOW) 
     history = History()
     for n, shown in enumerate(rounds):
         at = until - every * (len(rounds) - 1 - n)
-        history.record({u: Sample(v, at) for u, v in shown.items()}, fresh_for_seconds=15)
+        history.record({u: Sample(v, at, 15) for u, v in shown.items()})
     return history
 
 
@@ -48,8 +48,8 @@ def test_the_newest_value_is_the_mean_over_the_gpus():
 
 def test_it_is_as_old_as_the_oldest_of_its_gpus():
     history = History()
-    samples = {"a": Sample(1, NOW - 9), "b": Sample(3, NOW - 2)}
-    history.record(samples, fresh_for_seconds=15)
+    samples = {"a": Sample(1, NOW - 9, 15), "b": Sample(3, NOW - 2, 20)}
+    history.record(samples)
     assert current(history).sampled_seconds == NOW - 9
 
 
@@ -114,15 +114,15 @@ def test_of_five_seconds_the_last_sample_counts():
 
 def test_the_same_sample_read_twice_counts_once():
     history = recorded({"a": 10}, {"a": 20})
-    history.record({"a": Sample(99, NOW)}, fresh_for_seconds=15)
-    history.record({"a": Sample(99, NOW - 1)}, fresh_for_seconds=15)
+    history.record({"a": Sample(99, NOW, 15)})
+    history.record({"a": Sample(99, NOW - 1, 15)})
     assert current(history).value_milli == 20_000
     assert over_time(history).value_milli == 15_000
 
 
 def test_older_samples_are_put_before_those_that_are_there():
     history = recorded({"a": 100}, {"a": 100})
-    older = [Sample(0, NOW - 100 + 5 * n) for n in range(21)]
+    older = [Sample(0, NOW - 100 + 5 * n, 15) for n in range(21)]
     history.fill("a", older)
     history.fill("of no pod", older)
     found = over_time(history)
@@ -141,11 +141,12 @@ def test_a_mean_is_never_beyond_what_was_sampled(steps):
     for value, pause, both in steps:
         at += pause
         seen.append((at, value))
-        shown = {"a": Sample(value, at)} | ({"b": Sample(value, at)} if both else {})
-        history.record(shown, fresh_for_seconds=15)
+        shown = {"a": Sample(value, at, 15)} | ({"b": Sample(value, at, 15)} if both else {})
+        history.record(shown)
         found = history.value(over_time=True, now_seconds=at)
         values = [value for when, value in seen if when >= at - 180]
         assert found is not None
+        assert found.window_seconds is not None
         assert math.floor(min(values)) <= found.value_milli / 1000 <= math.ceil(max(values) + 1e-9)
         assert 0 <= found.window_seconds <= 180
 
@@ -154,7 +155,7 @@ def test_memory_has_a_bound():
     def fill(histories: list[History], seconds: int) -> None:
         for at in range(seconds):
             for history in histories:
-                history.record({"GPU-1": Sample(at * 0.5, float(at))}, fresh_for_seconds=15)
+                history.record({"GPU-1": Sample(at * 0.5, float(at), 15)})
 
     histories = [History() for _ in range(100)]
     tracemalloc.start()

@@ -16,7 +16,7 @@ from scaler.sources.gpuqueries import (
     past_samples,
     read_gpu_series,
 )
-from scaler.sources.gpus import GpuSample, read_gpus
+from scaler.sources.gpus import GpuSample, read_node
 from scaler.sources.names import PRESETS
 from scaler.sources.promql import PART, PromqlError, Result
 
@@ -27,7 +27,7 @@ LABELS = {"node_name": "n1", "namespace_name": "default", "pod_name": "web-1", "
 
 
 def read(text, known=None):
-    return read_gpus(text, "n1", asked_seconds=100, known=known or {})
+    return read_node(text, "n1", asked_seconds=100, known=known or {})
 
 
 def test_an_exporters_gpus_held_and_free():
@@ -36,27 +36,28 @@ def test_an_exporters_gpus_held_and_free():
         'nvidia_gpu_duty_cycle{uuid="GPU-b",namespace_name="",pod_name=""} 0\n'
         'nvidia_gpu_num_devices{node_name="n1"} 2\n'
         "nvidia_gpu_exporter_snapshot_age_seconds 1.5\n"
-        "nvidia_gpu_exporter_interval_seconds 2\n"
+        "nvidia_gpu_exporter_interval_seconds 10\n"
     )
-    samples, age, interval, series = read(text)
+    found = read(text)
     expected = {
         DUTY_CYCLE: [
-            GpuSample("n1", POD, "GPU-a", 63, 98.5),
-            GpuSample("n1", None, "GPU-b", 0, 98.5),
+            GpuSample("n1", POD, "GPU-a", 63, 98.5, 30),
+            GpuSample("n1", None, "GPU-b", 0, 98.5, 30),
         ]
     }
-    assert (samples, age, interval) == (expected, 1.5, 2)
-    assert read(text, series)[0] == expected
+    assert (found.samples, found.age_seconds, found.fresh_for_seconds) == (expected, 1.5, 30)
+    assert read(text, found.series) == found
 
 
 @pytest.mark.parametrize("value", ["NaN", "+Inf", "-1"])
 def test_what_is_no_value_is_left_out(value):
     text = f'nvidia_gpu_duty_cycle{{uuid="GPU-a"}} {value}\n'
-    assert read(text + "nvidia_gpu_exporter_snapshot_age_seconds 1\n")[0] == {}
+    assert read(text + "nvidia_gpu_exporter_snapshot_age_seconds 1\n").samples == {}
 
 
 def test_without_readings_there_is_no_age():
-    assert read('nvidia_gpu_duty_cycle{uuid="GPU-a"} 1\n')[:2] == ({}, None)
+    found = read('nvidia_gpu_duty_cycle{uuid="GPU-a"} 1\n')
+    assert (found.samples, found.age_seconds) == ({}, None)
 
 
 def test_what_is_no_exposition():
@@ -103,8 +104,8 @@ def test_gpus_from_prometheus():
         OURS,
     )
     assert gpu_samples([series], factor=1, asked_seconds=50) == [
-        GpuSample("n1", POD, "GPU-a", 63, 40),
-        GpuSample("n1", None, "GPU-b", 0.5, 50),
+        GpuSample("n1", POD, "GPU-a", 63, 40, 60),
+        GpuSample("n1", None, "GPU-b", 0.5, 50, 60),
     ]
 
 
@@ -122,7 +123,7 @@ def test_a_family_that_is_a_sum_is_there_where_all_its_parts_are():
         for at, value, time in ((labels, "100", "8"), (labels, "60.5", "5"))
     )
     (found,) = gpu_samples([used, free], factor=2**20, asked_seconds=50)
-    assert found == GpuSample("n1", POD, "GPU-a", 160.5 * 2**20, 46)
+    assert found == GpuSample("n1", POD, "GPU-a", 160.5 * 2**20, 46, 60)
     other = read_gpu_series(vector((mig, "value", [9, "1"]), (mig, "time", [9, "9"])), DCGM)
     assert gpu_samples([used, other], factor=1, asked_seconds=50) == []
     (instance,) = gpu_samples([other], factor=1, asked_seconds=50)
@@ -138,9 +139,9 @@ def test_the_past_ends_now():
         ],
     )
     assert past_samples([result], OURS, factor=1, asked_seconds=50) == [
-        GpuSample("n1", POD, "GPU-a", 1, 40),
-        GpuSample("", None, "GPU-b", 2, 45),
-        GpuSample("n1", POD, "GPU-a", 3, 50),
+        GpuSample("n1", POD, "GPU-a", 1, 40, 60),
+        GpuSample("", None, "GPU-b", 2, 45, 60),
+        GpuSample("n1", POD, "GPU-a", 3, 50, 60),
     ]
 
 

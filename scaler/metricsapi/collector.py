@@ -1,0 +1,173 @@
+"""Reads what is asked for, again and again for as long as it is asked for.
+
+Every replica does so for the requests that come to it, whether it leads or not. A target asked for
+the first time is read at once; from then on the answers come from memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from scaler.metricsapi.grouping import by_target, past_by_target
+from scaler.metricsapi.history import SLOT_SECONDS, Histories, Sample, Target
+from scaler.metricsapi.names import WINDOW_SECONDS, Resource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from scaler.cluster.labelled import LabelledObjects
+    from scaler.metricsapi.history import History
+    from scaler.metricsapi.telemetry import Telemetry
+    from scaler.model import ExporterEndpoint
+    from scaler.sources.gpus import GpuAnswer, GpuSource
+
+log = logging.getLogger(__name__)
+
+
+class Collector:
+    """Keeps the histories of what is asked for."""
+
+    def __init__(
+        self,
+        *,
+        source: GpuSource,
+        objects: LabelledObjects,
+        endpoints: Callable[[], Mapping[str, ExporterEndpoint]],
+        telemetry: Telemetry,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._source = source
+        self._objects = objects
+        self._endpoints = endpoints
+        self._telemetry = telemetry
+        self._clock = clock
+        self._histories = Histories()
+        self._reading: dict[Target, asyncio.Task[None]] = {}
+        self._failing = False
+
+    async def run(self, *, interval_seconds: float) -> None:
+        """Read all that was asked for of late every `interval_seconds`, until cancelled."""
+        try:
+            while True:
+                started = self._clock()
+                wanted = self._histories.wanted(started)
+                self._telemetry.targets.set(len(wanted))
+                await self._read_safely(wanted)
+                await asyncio.sleep(max(0.0, interval_seconds - (self._clock() - started)))
+        finally:
+            for task in set(self._reading.values()):
+                task.cancel()
+
+    async def histories(
+        self, targets: Collection[Target], *, over_time: bool
+    ) -> Mapping[Target, History]:
+        """Return what is known of these targets, after a first read of those that are new.
+
+        `over_time` has the past of each looked for as well, once.
+        """
+        new = self._histories.ask(targets, self._clock())
+        unfilled = [t for t in targets if over_time and not self._histories[t].complete]
+        for target in unfilled:
+            self._histories[target].complete = True
+        if new or unfilled:
+            task = asyncio.create_task(self._read_first(new, unfilled))
+            mine = {*new, *unfilled}
+            self._reading.update(dict.fromkeys(mine, task))
+            task.add_done_callback(lambda done: self._forget(done, mine))
+        waited = {self._reading[target] for target in targets if target in self._reading}
+        if waited:
+            # Does not cancel them with us: others may wait for the same.
+            await asyncio.wait(waited)
+        found = ((target, self._histories.get(target)) for target in targets)
+        return {target: history for target, history in found if history is not None}
+
+    def _forget(self, task: asyncio.Task[None], targets: Iterable[Target]) -> None:
+        for target in targets:
+            if self._reading.get(target) is task:
+                del self._reading[target]
+
+    async def _read_first(self, new: Collection[Target], unfilled: Collection[Target]) -> None:
+        await self._read_safely(new)
+        by_family: defaultdict[str, set[Target]] = defaultdict(set)
+        for target in unfilled:
+            by_family[target.family].add(target)
+        async with asyncio.TaskGroup() as group:
+            for family, targets in by_family.items():
+                group.create_task(self._fill(family, targets))
+
+    async def _fill(self, family: str, targets: Collection[Target]) -> None:
+        nodes = any(target.resource is Resource.NODES for target in targets)
+        past = await self._source.read_past(
+            family,
+            () if nodes else {target.namespace for target in targets},
+            seconds=WINDOW_SECONDS,
+            step_seconds=SLOT_SECONDS,
+        )
+        for target, by_gpu in past_by_target(family, past, targets).items():
+            history = self._histories.get(target)
+            for uuid, samples in by_gpu.items():
+                if history is not None:
+                    history.fill(uuid, samples)
+
+    async def _read_safely(self, targets: Collection[Target]) -> None:
+        try:
+            await self._read(targets)
+        except Exception:  # what is read must go on
+            log.exception("Reading for the metrics API failed; it is tried again")
+
+    async def _read(self, targets: Collection[Target]) -> None:
+        nodes_of = {target: self._nodes_of(target) for target in targets}
+        wanted: defaultdict[str, set[str]] = defaultdict(set)
+        by_family: defaultdict[str, set[Target]] = defaultdict(set)
+        for target, nodes in nodes_of.items():
+            by_family[target.family].add(target)
+            for node in nodes:
+                wanted[node].add(target.family)
+        if not wanted:
+            return
+        answer = await self._source.read_gpus(wanted, self._endpoints())
+        found: dict[Target, Mapping[str, Sample]] = {}
+        for family, some in by_family.items():
+            found |= by_target(family, answer.samples.get(family, ()), some)
+        for target, nodes in nodes_of.items():
+            history = self._histories.get(target)
+            if history is None or not nodes:
+                continue
+            history.problem = _problem(target, nodes, answer)
+            # Of half a namespace there is no mean.
+            if history.problem is None:
+                history.record(found.get(target, {}))
+        self._observe(wanted, answer)
+
+    def _observe(self, wanted: Mapping[str, Collection[str]], answer: GpuAnswer) -> None:
+        """Count, and say once when nothing at all can be read, and once when it can again."""
+        asked = len({family for some in wanted.values() for family in some})
+        failed = max(len(answer.failed_nodes) / len(wanted), len(answer.failed_families) / asked)
+        self._telemetry.reads.labels("error" if failed else "success").inc()
+        if (failed >= 1) == self._failing:
+            return
+        self._failing = failed >= 1
+        if self._failing:
+            why = next(iter((answer.failed_families or answer.failed_nodes).values()))
+            log.warning("No values for the metrics API can be read", extra={"why": why})
+        else:
+            log.info("Values for the metrics API can be read again")
+
+    def _nodes_of(self, target: Target) -> Collection[str]:
+        """The nodes that have to be read for a target."""
+        if target.resource is Resource.NODES:
+            return (target.name,)
+        if target.resource is Resource.NAMESPACES:
+            return {pod.node_name for pod in self._objects.pods(target.namespace)}
+        pod = self._objects.pod(target.namespace, target.name)
+        return () if pod is None else (pod.node_name,)
+
+
+def _problem(target: Target, nodes: Iterable[str], answer: GpuAnswer) -> str | None:
+    if target.family in answer.failed_families:
+        return answer.failed_families[target.family]
+    return next((answer.failed_nodes[node] for node in nodes if node in answer.failed_nodes), None)

@@ -1,0 +1,65 @@
+"""Pure: which nodes a target's GPUs are on, and the samples of a target by GPU."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from scaler.metricsapi.history import Sample, Target
+from scaler.metricsapi.names import Resource
+from scaler.sources.devices import MEMORY_USED
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from scaler.sources.gpus import GpuSample
+
+
+def by_target(
+    family: str, samples: Iterable[GpuSample], targets: Collection[Target]
+) -> Mapping[Target, Mapping[str, Sample]]:
+    """Return the samples of each target by GPU, of those that have any; all are of `family`.
+
+    Of a GPU that several containers hold the greatest value counts, their sum of memory in use,
+    which each shows of its own.
+    """
+    found: defaultdict[Target, dict[str, Sample]] = defaultdict(dict)
+    add = family == MEMORY_USED
+    for gpu in samples:
+        for target in _owners(gpu, family):
+            if target not in targets:
+                continue
+            by_gpu = found[target]
+            before = by_gpu.get(gpu.uuid)
+            if before is None:
+                by_gpu[gpu.uuid] = Sample(gpu.value, gpu.sampled_seconds, gpu.fresh_for_seconds)
+            else:
+                value = before.value + gpu.value if add else max(before.value, gpu.value)
+                sampled = min(before.sampled_seconds, gpu.sampled_seconds)
+                by_gpu[gpu.uuid] = Sample(value, sampled, gpu.fresh_for_seconds)
+    return found
+
+
+def past_by_target(
+    family: str, samples: Iterable[GpuSample], targets: Collection[Target]
+) -> Mapping[Target, Mapping[str, list[Sample]]]:
+    """Return the same for samples of several instants, oldest first."""
+    at: defaultdict[float, list[GpuSample]] = defaultdict(list)
+    for sample in samples:
+        at[sample.sampled_seconds].append(sample)
+    found: defaultdict[Target, defaultdict[str, list[Sample]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
+    for instant in sorted(at):
+        for target, by_gpu in by_target(family, at[instant], targets).items():
+            for uuid, one in by_gpu.items():
+                found[target][uuid].append(one)
+    return found
+
+
+def _owners(gpu: GpuSample, family: str) -> Iterable[Target]:
+    if gpu.pod is not None:
+        yield Target(Resource.PODS, gpu.pod.namespace, gpu.pod.name, family)
+        yield Target(Resource.NAMESPACES, gpu.pod.namespace, gpu.pod.namespace, family)
+    if gpu.node:
+        yield Target(Resource.NODES, "", gpu.node, family)

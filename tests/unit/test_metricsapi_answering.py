@@ -1,0 +1,341 @@
+"""What is answered from what was read: items, no items, and failures."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from scaler.cluster.labelled import LabelledNode, LabelledObjects, LabelledPod
+from scaler.metricsapi.answering import Answers
+from scaler.metricsapi.collector import Collector
+from scaler.metricsapi.paths import read_path
+from scaler.metricsapi.telemetry import Telemetry
+from scaler.model import ObjectRef
+from scaler.sources.devices import DUTY_CYCLE, MEMORY_USED
+from scaler.sources.gpus import GpuAnswer, GpuSample
+from tests.waiting import until
+
+API = "/apis/custom.metrics.k8s.io/v1beta1"
+PODS = f"{API}/namespaces/default/pods"
+
+
+def gpu(value, *, pod="web-1", node="n1", uuid="a", namespace="default", at=99.0):
+    ref = ObjectRef(namespace=namespace, name=pod) if pod else None
+    return GpuSample(node, ref, f"GPU-{uuid}", value, at, 15)
+
+
+class Source:
+    """Shows `samples` by family; counts what it was asked."""
+
+    def __init__(self):
+        self.samples: Any = {DUTY_CYCLE: [], MEMORY_USED: []}
+        self.past = []
+        self.failed_nodes = {}
+        self.failed_families = {}
+        self.asked = []
+        self.asked_past = []
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+
+    async def read_gpus(self, wanted, endpoints):
+        self.asked.append({node: set(families) for node, families in wanted.items()})
+        await self.go_on.wait()
+        return GpuAnswer(
+            samples={
+                family: [one for one in some if one.node not in self.failed_nodes]
+                for family, some in self.samples.items()
+                if family not in self.failed_families
+            },
+            failed_nodes=self.failed_nodes,
+            failed_families=self.failed_families,
+        )
+
+    async def read_past(self, family, namespaces, *, seconds, step_seconds):
+        self.asked_past.append((family, set(namespaces)))
+        return self.past
+
+
+class Objects(LabelledObjects):
+    """Pods web-1 and web-2 on n1 and n2 with the label app=web, other-1 on n2."""
+
+    def __init__(self):
+        self._pods = {
+            name: LabelledPod(
+                namespace="default",
+                name=name,
+                labels={"app": name.partition("-")[0]},
+                node_name=node,
+                created_seconds=0.0,
+            )
+            for name, node in (("web-1", "n1"), ("web-2", "n2"), ("other-1", "n2"))
+        }
+
+    def pods(self, namespace):
+        return self._pods.values() if namespace == "default" else ()
+
+    def pod(self, namespace, name):
+        return self._pods.get(name) if namespace == "default" else None
+
+    def nodes(self):
+        return [LabelledNode(name=name, labels={"zone": name}) for name in ("n1", "n2")]
+
+
+@asynccontextmanager
+async def running(interval=3600.0):
+    now = SimpleNamespace(seconds=100.0)
+    source = Source()
+    objects = Objects()
+    collector = Collector(
+        source=source,
+        objects=objects,
+        endpoints=dict,
+        telemetry=Telemetry(CollectorRegistry()),
+        clock=lambda: now.seconds,
+    )
+    answers = Answers(
+        collector=collector,
+        objects=objects,
+        clock=lambda: now.seconds,
+        wall_clock=lambda: now.seconds + 1_764_000_000,
+    )
+    task = asyncio.create_task(collector.run(interval_seconds=interval))
+
+    async def ask(path, **query):
+        return await answers.answer(read_path(path)[0], query)
+
+    try:
+        yield SimpleNamespace(ask=ask, source=source, now=now, answers=answers)
+    finally:
+        task.cancel()
+
+
+@pytest.fixture
+async def api():
+    async with running() as parts:
+        yield parts
+
+
+def values(answer) -> dict[str, str]:
+    return {one["describedObject"]["name"]: one["value"] for one in answer["items"]}
+
+
+async def test_pods_by_label(api):
+    api.source.samples[DUTY_CYCLE] = [
+        gpu(63),
+        gpu(20, uuid="b"),
+        gpu(10, pod="web-2", node="n2", uuid="c"),
+        gpu(99, pod="other-1", node="n2", uuid="d"),
+    ]
+    answer = await api.ask(f"{PODS}/%2A/duty_cycle_current", labelSelector="app=web")
+    assert values(answer) == {"web-1": "41500m", "web-2": "10"}
+    # The readings' own time, not that of the answer.
+    assert {one["timestamp"] for one in answer["items"]} == {"2025-11-24T16:01:39Z"}
+    assert api.source.asked == [{"n1": {DUTY_CYCLE}, "n2": {DUTY_CYCLE}}]
+
+
+async def test_only_the_nodes_and_families_that_are_asked_for_are_read(api):
+    api.source.samples[DUTY_CYCLE] = [gpu(63)]
+    await api.ask(f"{PODS}/web-1/nvidia_gpu_duty_cycle_current")
+    assert api.source.asked == [{"n1": {DUTY_CYCLE}}]
+    await api.ask(f"{PODS}/web-1/duty_cycle_over_time")
+    assert len(api.source.asked) == 1
+
+
+async def test_a_pods_containers_on_one_gpu(api):
+    api.source.samples[DUTY_CYCLE] = [gpu(20), gpu(30)]
+    api.source.samples[MEMORY_USED] = [gpu(2**30), gpu(2**31)]
+    assert values(await api.ask(f"{PODS}/web-1/duty_cycle_current")) == {"web-1": "30"}
+    answer = await api.ask(f"{PODS}/web-1/memory_used_bytes_current")
+    assert values(answer) == {"web-1": str(3 * 2**30)}
+
+
+async def test_metrics_by_uuid(api):
+    api.source.samples[DUTY_CYCLE] = [gpu(30), gpu(61, uuid="b")]
+    path = f"{PODS}/web-1/duty_cycle_current"
+    answer = await api.ask(path, metricLabelSelector="uuid=GPU-b")
+    assert values(answer) == {"web-1": "61"}
+    assert answer["items"][0]["selector"] == {"matchLabels": {"uuid": "GPU-b"}}
+    answer = await api.ask(path, metricLabelSelector="uuid=GPU-c")
+    assert (answer["code"], answer["message"]) == (
+        404,
+        "the server could not find the metric duty_cycle_current for pods web-1"
+        " with selector uuid=GPU-c",
+    )
+
+
+async def test_nodes_with_their_free_gpus(api):
+    api.source.samples[DUTY_CYCLE] = [
+        gpu(60),
+        gpu(0, pod=None, uuid="b"),
+        gpu(10, pod="web-2", node="n2", uuid="c"),
+    ]
+    assert values(await api.ask(f"{API}/nodes/*/duty_cycle_current")) == {"n1": "30", "n2": "10"}
+    assert values(await api.ask(f"{API}/nodes/n1/duty_cycle_current")) == {"n1": "30"}
+    answer = await api.ask(f"{API}/nodes/*/duty_cycle_current", labelSelector="zone=n2")
+    assert values(answer) == {"n2": "10"}
+
+
+async def test_a_namespace(api):
+    api.source.samples[DUTY_CYCLE] = [gpu(60), gpu(10, pod="web-2", node="n2", uuid="c")]
+    path = f"{API}/namespaces/default/metrics/duty_cycle_current"
+    (item,) = (await api.ask(path))["items"]
+    assert item["describedObject"] == {"kind": "Namespace", "name": "default", "apiVersion": "/v1"}
+    assert item["value"] == "35"
+    answer = await api.ask(f"{API}/namespaces/none/metrics/duty_cycle_current")
+    assert answer["message"] == (
+        "the server could not find the metric duty_cycle_current for namespaces none"
+    )
+
+
+async def test_of_half_a_namespace_there_is_no_value(api):
+    api.source.samples[DUTY_CYCLE] = [gpu(60), gpu(10, pod="web-2", node="n2", uuid="c")]
+    api.source.failed_nodes = {"n2": "the exporter of node n2 is missing"}
+    answer = await api.ask(f"{API}/namespaces/default/metrics/duty_cycle_current")
+    assert answer["code"] == 500
+    # The same of one of two pods is a value of the other.
+    answer = await api.ask(f"{PODS}/*/duty_cycle_current")
+    assert values(answer) == {"web-1": "60"}
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "message"),
+    [
+        pytest.param(
+            f"{PODS}/*/gpu_temperature",
+            404,
+            "the server could not find the metric gpu_temperature for pods",
+            id="another metric",
+        ),
+        pytest.param(
+            f"{PODS}/gone/duty_cycle_current",
+            404,
+            "the server could not find the metric duty_cycle_current for pods gone",
+            id="no such pod",
+        ),
+        pytest.param(
+            f"{PODS}/web-1/duty_cycle_current",
+            404,
+            "the server could not find the metric duty_cycle_current for pods web-1",
+            id="a pod without a GPU",
+        ),
+        pytest.param(
+            f"{API}/nodes/gone/duty_cycle_current",
+            404,
+            "the server could not find the metric duty_cycle_current for nodes gone",
+            id="no such node",
+        ),
+        pytest.param(
+            f"{PODS}/web-1", 404, "the server could not find the requested resource", id="no path"
+        ),
+    ],
+)
+async def test_what_is_not_there(api, path, code, message):
+    answer = await api.ask(path)
+    assert (answer["kind"], answer["code"], answer["message"]) == ("Status", code, message)
+
+
+async def test_no_pod_with_a_value_is_an_empty_list(api):
+    assert (await api.ask(f"{PODS}/*/duty_cycle_current", labelSelector="app=x"))["items"] == []
+    assert (await api.ask(f"{PODS}/*/duty_cycle_current"))["items"] == []
+
+
+async def test_stale_samples_are_no_items(api):
+    api.source.samples[DUTY_CYCLE] = [gpu(63)]
+    assert values(await api.ask(f"{PODS}/*/duty_cycle_current")) == {"web-1": "63"}
+    api.now.seconds += 20
+    assert (await api.ask(f"{PODS}/*/duty_cycle_current"))["items"] == []
+
+
+async def test_a_source_that_fails_is_a_500_without_details(api):
+    api.source.failed_families = {DUTY_CYCLE: "Prometheus at http://secret: refused"}
+    answer = await api.ask(f"{PODS}/*/duty_cycle_current")
+    assert (answer["code"], answer["reason"], answer["message"]) == (
+        500,
+        "InternalError",
+        "Internal error occurred: unable to fetch metrics",
+    )
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"labelSelector": "app in web"},
+        {"metricLabelSelector": "uuid=*"},
+        {"metricLabelSelector": "pod_name=web-1"},
+        {"fieldSelector": "metadata.name=web-2"},
+        {"fieldSelector": "spec.nodeName=n1"},
+    ],
+)
+async def test_a_query_that_cannot_be_read(api, query):
+    answer = await api.ask(f"{PODS}/web-1/duty_cycle_current", **query)
+    assert (answer["code"], answer["reason"]) == (400, "BadRequest")
+
+
+async def test_a_field_selector_may_repeat_the_name(api):
+    api.source.samples[DUTY_CYCLE] = [gpu(63)]
+    path = f"{PODS}/web-1/duty_cycle_current"
+    answer = await api.ask(path, fieldSelector="metadata.name=web-1", labelSelector="app=x")
+    assert values(answer) == {"web-1": "63"}
+
+
+async def test_the_past_is_looked_for_once(api):
+    api.source.samples[DUTY_CYCLE] = [gpu(100)]
+    api.source.past = [gpu(0, at=99 - 5 * n) for n in range(36, 0, -1)]
+    await api.ask(f"{PODS}/web-1/duty_cycle_current")
+    assert api.source.asked_past == []
+    for _ in range(2):
+        (item,) = (await api.ask(f"{PODS}/web-1/duty_cycle_over_time"))["items"]
+        assert (item["value"], item["window"]) == ("5", 180)
+    assert api.source.asked_past == [(DUTY_CYCLE, {"default"})]
+
+
+async def test_without_a_past_the_window_is_what_it_is(api):
+    api.source.samples[DUTY_CYCLE] = [gpu(62.1)]
+    (item,) = (await api.ask(f"{PODS}/web-1/duty_cycle_over_time"))["items"]
+    assert (item["value"], item["window"]) == ("63", 0)
+
+
+async def test_callers_at_the_same_time_wait_for_one_read(api):
+    api.source.samples[DUTY_CYCLE] = [gpu(63)]
+    api.source.go_on.clear()
+    path = f"{PODS}/web-1/duty_cycle_current"
+    asking = [asyncio.create_task(api.ask(path)) for _ in range(3)]
+    await until(lambda: api.source.asked)
+    asking[0].cancel()
+    api.source.go_on.set()
+    for answer in await asyncio.gather(*asking[1:]):
+        assert values(answer) == {"web-1": "63"}
+    assert len(api.source.asked) == 1
+    with pytest.raises(asyncio.CancelledError):
+        await asking[0]
+
+
+async def test_what_was_asked_for_is_read_again_and_again():
+    async with running(interval=0.01) as api:
+        api.source.samples[DUTY_CYCLE] = [gpu(63)]
+        await api.ask(f"{PODS}/*/duty_cycle_current")
+        api.source.samples[DUTY_CYCLE] = [gpu(70, at=99.5)]
+
+        async def is_newer() -> bool:
+            answer = await api.ask(f"{PODS}/*/duty_cycle_current")
+            return values(answer) == {"web-1": "70"}
+
+        await until(is_newer)
+
+
+async def test_a_read_that_breaks_is_not_the_last():
+    async with running(interval=0.01) as api:
+        api.source.samples[DUTY_CYCLE] = None
+        await api.ask(f"{PODS}/*/duty_cycle_current")
+        api.source.samples[DUTY_CYCLE] = [gpu(70)]
+
+        async def is_there() -> bool:
+            answer = await api.ask(f"{PODS}/*/duty_cycle_current")
+            return values(answer) == {"web-1": "70"}
+
+        await until(is_there)
