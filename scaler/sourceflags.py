@@ -47,7 +47,9 @@ def add_source_arguments(flags: Flags) -> None:
     flags.repeated(
         "prometheus.matcher", "MATCHER", 'only series that this matches, such as cluster="eu-1"'
     )
-    flags.repeated("prometheus.param", "NAME=VALUE", "parameter sent with every query")
+    flags.repeated(
+        "prometheus.param", "NAME=VALUE", "parameter of every query; NAME= leaves out one of ours"
+    )
     flags.repeated("prometheus.header", "'NAME: VALUE'", "header sent with every query")
     flags.repeated(
         "prometheus.header-file", "'NAME: FILE'", "header whose value is in a file, read again"

@@ -75,7 +75,7 @@ class PrometheusSource:
         self._names = settings.names
         ours = PARAMS | {"timeout": f"{settings.timeout_seconds:g}"}
         given = {name for name, _ in settings.params}
-        # A parameter may be given several times: VictoriaMetrics' extra_label, Thanos' storeMatch[].
+        # One may be given several times: VictoriaMetrics' extra_label, Thanos' storeMatch[].
         self._params = [(name, value) for name, value in ours.items() if name not in given]
         self._params += [(name, value) for name, value in settings.params if value]
         self._credentials = Credentials(settings.access)
