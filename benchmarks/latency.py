@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 
 from benchmarks.latencytable import report
-from benchmarks.timeline import FAMILY, Bench, Patches, Timeline
+from benchmarks.timeline import FAMILY, Bench, Patches, Timeline, Way
 from exporter.config import Config
 from scaler.cluster.client import KubeClient
 from simulator.nodes import NodeSpec, running_nodes
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 
     JsonObject = dict[str, Any]
 
-DEPLOYMENTS: Final = "/apis/apps/v1/namespaces/default/deployments"
+BY_PROMETHEUS: Final = "by-prometheus"
+"""The namespace of those that the scaler with --source prometheus scales."""
 HPAS: Final = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers"
 TARGET_PERCENT: Final = 40
 TOLERANCE: Final = 0.1
@@ -61,6 +62,7 @@ class Setting:
     adapter_flags: tuple[str, ...]
     controller_flags: tuple[str, ...]
     ours: int
+    by_prometheus: int
     chains: int
     last_step_seconds: float
 
@@ -75,6 +77,7 @@ def defaults(minutes: float) -> Setting:
         adapter_flags=(),
         controller_flags=(),
         ours=max(5, round(minutes)),
+        by_prometheus=max(5, round(minutes)),
         chains=max(5, round(3 * minutes)),
         # The chain needs up to 100 s for the last one.
         last_step_seconds=max(20.0, minutes * 60 - 100),
@@ -89,6 +92,7 @@ TUNED: Final = Setting(
     adapter_flags=("--metrics-relist-interval=1s", "--metrics-max-age=1m"),
     controller_flags=("--horizontal-pod-autoscaler-sync-period=1s",),
     ours=10,
+    by_prometheus=10,
     chains=15,
     last_step_seconds=TUNED_MINUTES * 60 - 20,
 )
@@ -110,13 +114,19 @@ def main() -> None:
 async def _run(plane: ControlPlane, minutes: float) -> list[Timeline]:
     await asyncio.to_thread(plane.install)
     await asyncio.to_thread(allow, plane)
+    await asyncio.to_thread(plane.kubectl, "create", "namespace", BY_PROMETHEUS)
     slow = await _measure(plane, defaults(minutes))
     return slow + await _measure(plane, TUNED)
 
 
 async def _measure(plane: ControlPlane, setting: Setting) -> list[Timeline]:
-    kinds = [("ours", False)] * setting.ours + [("chain", True)] * setting.chains
-    steps = [(f"{setting.name}-{kind}-{n}", kind, by) for n, (kind, by) in enumerate(kinds)]
+    counts = {
+        Way.EXPORTERS: setting.ours,
+        Way.PROMETHEUS: setting.by_prometheus,
+        Way.CHAIN: setting.chains,
+    }
+    ways = [way for way, count in counts.items() for _ in range(count)]
+    steps = [(f"{setting.name}-{way.name.lower()}-{n}", way) for n, way in enumerate(ways)]
     specs = [
         NodeSpec(name=f"{setting.name}-{n}", gpus=("H100",) * GPUS_PER_NODE)
         for n in range(-(-len(steps) // GPUS_PER_NODE))
@@ -129,9 +139,11 @@ async def _measure(plane: ControlPlane, setting: Setting) -> list[Timeline]:
         nodes = await stack.enter_async_context(
             running_nodes(client, specs, startup_seconds=0.1, exporter_config=setting.exporter)
         )
-        await stack.enter_async_context(_scaler(plane, setting.scaler_flags))
-        for name, _, by_chain in steps:
-            await client.post(DEPLOYMENTS, _deployment(name, annotated=not by_chain))
+        await stack.enter_async_context(
+            _scaler(plane, ("--namespaces=default", *setting.scaler_flags))
+        )
+        for name, way in steps:
+            await client.post(_deployments(way), _deployment(name, annotated=way is not Way.CHAIN))
         await until(
             lambda: _are_ready(client), deadline_seconds=SETTLE_SECONDS, what="every pod is Ready"
         )
@@ -155,8 +167,19 @@ async def _measure(plane: ControlPlane, setting: Setting) -> list[Timeline]:
                 flags=setting.adapter_flags,
             )
         )
-        for name, _, by_chain in steps:
-            if by_chain:
+        await stack.enter_async_context(
+            _scaler(
+                plane,
+                (
+                    *("--source=prometheus", f"--prometheus.url={prometheus.url}"),
+                    # The account may hold one Lease, which is the other's.
+                    *(f"--namespaces={BY_PROMETHEUS}", "--no-leader-elect"),
+                    *setting.scaler_flags,
+                ),
+            )
+        )
+        for name, way in steps:
+            if way is Way.CHAIN:
                 await client.post(HPAS, _hpa(name))
         await until(
             lambda: _have_values(client),
@@ -172,7 +195,7 @@ async def _measure(plane: ControlPlane, setting: Setting) -> list[Timeline]:
             patches=Patches(plane.files.audit_log),
             threshold_percent=TARGET_PERCENT * (1 + TOLERANCE),
         )
-        print(f"{setting.name}: {setting.ours} + {setting.chains} steps begin", flush=True)
+        print(f"{setting.name}: {len(steps)} steps begin", flush=True)
         moments = random.Random()
         async with asyncio.TaskGroup() as group:
             tasks = [
@@ -190,21 +213,21 @@ async def _measure(plane: ControlPlane, setting: Setting) -> list[Timeline]:
 
 
 async def _step(
-    bench: Bench, step: tuple[str, str, bool], setting: str, *, after_seconds: float
+    bench: Bench, step: tuple[str, Way], setting: str, *, after_seconds: float
 ) -> Timeline:
-    name, kind, by_chain = step
+    name, way = step
     await asyncio.sleep(after_seconds)
-    timeline = await bench.step(name, f"{kind}, {setting}", by_chain=by_chain)
-    if by_chain:
+    timeline = await bench.step(name, f"{way}, {setting}", way=way)
+    if way is Way.CHAIN:
         await bench.client.delete(f"{HPAS}/{name}")
-    await bench.client.delete(f"{DEPLOYMENTS}/{name}")
+    await bench.client.delete(f"{_deployments(way)}/{name}")
     taken = timeline.seconds["patched"]
-    print(f"  {timeline.kind:<16} {taken:6.1f} s", flush=True)
+    print(f"  {timeline.kind:<28} {taken:6.1f} s", flush=True)
     return timeline
 
 
 async def _are_ready(client: KubeClient) -> bool:
-    found = (await client.list_(DEPLOYMENTS))["items"]
+    found = [item for way in Way for item in (await client.list_(_deployments(way)))["items"]]
     return all(item.get("status", {}).get("readyReplicas") == 1 for item in found)
 
 
@@ -230,6 +253,11 @@ async def _scaler(plane: ControlPlane, flags: tuple[str, ...]) -> AsyncIterator[
     finally:
         process.terminate()
         await process.wait()
+
+
+def _deployments(way: Way) -> str:
+    namespace = BY_PROMETHEUS if way is Way.PROMETHEUS else "default"
+    return f"/apis/apps/v1/namespaces/{namespace}/deployments"
 
 
 def _deployment(name: str, *, annotated: bool) -> JsonObject:

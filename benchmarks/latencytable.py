@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 
 ROWS: Final = (
     ("(a)", "ours, defaults", "our scaler from exporters, defaults"),
+    ("(b)", "ours by Prometheus, defaults", "our scaler from Prometheus, defaults"),
     ("(c)", "chain, defaults", "Prometheus + adapter + HPA, defaults"),
     ("(a2)", "ours, tuned", "our scaler from exporters, tuned"),
+    ("(b2)", "ours by Prometheus, tuned", "our scaler from Prometheus, tuned"),
     ("(d)", "chain, tuned", "Prometheus + adapter + HPA, tuned"),
 )
-NOT_BUILT: Final = "(b)  our scaler from Prometheus: not built yet, there is no --source prometheus"
 NOTES: Final = """
 defaults  our exporter samples every 2 s and averages 10 s, our scaler loops every 2 s;
           Prometheus scrapes every 1m (its configuration reference, scrape_interval);
@@ -51,8 +52,6 @@ def _print_ratios(taken: dict[str, list[float]]) -> None:
     columns = ("steps", "median", "p90", "least", "most", "x (a)", "x (a2)")
     print(f"{'load step to patched replicas, s':<44}" + "".join(f"{c:>8}" for c in columns))
     for letter, kind, text in ROWS:
-        if letter == "(c)":
-            print(NOT_BUILT)
         found = taken[kind]
         median = statistics.median(found)
         bases = (statistics.median(taken[f"ours, {setting}"]) for setting in ("defaults", "tuned"))

@@ -7,6 +7,7 @@ import json
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -78,6 +79,14 @@ class Patches:
             self._found.setdefault(what["name"], (received, answered))
 
 
+class Way(StrEnum):
+    """Which way values go from the exporter to who decides."""
+
+    EXPORTERS = "ours"
+    PROMETHEUS = "ours by Prometheus"
+    CHAIN = "chain"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
     """What runs while steps are made; `chain` is the Prometheus that the metrics API asks.
@@ -93,7 +102,7 @@ class Bench:
     threshold_percent: float
     loads: dict[str, float] = field(default_factory=dict)
 
-    async def step(self, deployment: str, kind: str, *, by_chain: bool) -> Timeline:
+    async def step(self, deployment: str, kind: str, *, way: Way) -> Timeline:
         """Load the only GPU of `deployment`, and idle it again when the replicas are patched.
 
         Raises NotScaledError when they are not within `DEADLINE_SECONDS`.
@@ -106,7 +115,7 @@ class Bench:
             if time.time() - begin > DEADLINE_SECONDS:
                 msg = f"{deployment} was not scaled within {DEADLINE_SECONDS:g} s: {timeline}"
                 raise NotScaledError(msg)
-            await self._look(timeline, begin, pod, device, by_chain=by_chain)
+            await self._look(timeline, begin, pod, device, way=way)
             await asyncio.sleep(POLL_SECONDS)
         for stage, moment in zip(("decided", "patched"), patch, strict=True):
             timeline.seconds[stage] = moment - begin
@@ -114,19 +123,19 @@ class Bench:
         return timeline
 
     async def _look(
-        self, timeline: Timeline, begin: float, pod: str, device: str, *, by_chain: bool
+        self, timeline: Timeline, begin: float, pod: str, device: str, *, way: Way
     ) -> None:
         seen = timeline.seconds
         if "shown" not in seen:
             if await self._exporter_shows(pod, device):
                 seen["shown"] = time.time() - begin
-        elif not by_chain:
+        elif way is Way.EXPORTERS:
             return
         elif "scraped" not in seen:
             expression = f'timestamp({FAMILY}{{pod_name="{pod}"}} > {self.threshold_percent})'
             for found in await self.prometheus.query(expression):
                 seen["scraped"] = float(found["value"][1]) - begin
-        elif "answered" not in seen:
+        elif way is Way.CHAIN and "answered" not in seen:
             answer = await self.client.get(f"{METRICS_API}/{pod}/{METRIC}")
             if any(milli_units(item) > self.threshold_percent * 1000 for item in answer["items"]):
                 seen["answered"] = time.time() - begin
@@ -147,12 +156,12 @@ class Bench:
 
     def _holder(self, deployment: str) -> tuple[str, str]:
         (pod,) = (
-            found["metadata"]["name"]
+            found["metadata"]
             for found in self.nodes.pods()
             if found["metadata"].get("labels", {}).get("app") == deployment
         )
-        (device,) = self.nodes.devices_of("default", pod)
-        return pod, device
+        (device,) = self.nodes.devices_of(pod["namespace"], pod["name"])
+        return pod["name"], device
 
     def _load(self, device: str, percent: float) -> None:
         self.loads[device] = percent

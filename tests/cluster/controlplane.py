@@ -54,11 +54,13 @@ AUDIT_POLICY: Final = {
         {
             "level": "Request",
             "verbs": ["create", "update", "patch"],
-            "resources": [
-                {"group": "apps", "resources": ["deployments", "deployments/scale"]},
-                {"group": "coordination.k8s.io", "resources": ["leases"]},
-            ],
-            "namespaces": ["default", "gpu-scaler"],
+            "resources": [{"group": "apps", "resources": ["deployments", "deployments/scale"]}],
+        },
+        {
+            "level": "Request",
+            "verbs": ["create", "update", "patch"],
+            "resources": [{"group": "coordination.k8s.io", "resources": ["leases"]}],
+            "namespaces": ["gpu-scaler"],
         },
         {"level": "Metadata", "users": [SCALER_USER]},
         {"level": "None"},
