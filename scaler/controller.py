@@ -89,12 +89,14 @@ class _Plan:
     deployment: DeploymentState
     policy: _Policy
 
-    def needs_readings(self) -> bool:
+    def needs_readings(self, history: History | None) -> bool:
+        """Whether values matter; at 0 replicas where the scaler set them, so that it wakes."""
+        own_zero = history is not None and history.scaled_to_zero
         return (
             isinstance(self.policy, ScalingPolicy)
             and not self.policy.paused
             and self.deployment.owned_by is None
-            and self.deployment.spec_replicas > 0
+            and (self.deployment.spec_replicas > 0 or own_zero)
         )
 
 
@@ -175,7 +177,8 @@ class Controller:
                     query=next((one.query for one in plan.policy.targets if one.query), None),
                 )
                 for plan in plans
-                if plan.needs_readings() and isinstance(plan.policy, ScalingPolicy)
+                if plan.needs_readings(self._histories.get(plan.deployment.uid))
+                and isinstance(plan.policy, ScalingPolicy)
             ],
             self._state.exporter_endpoints(),
         )

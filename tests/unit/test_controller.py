@@ -74,6 +74,7 @@ class World:
         self.asked: list[str] = []
         self.queries: list[str | None] = []
         self.answers_queries = False
+        self.query_total = 0
         self.broken_reading: str | None = None
         self.metrics = ScalerMetrics("test")
         self.controller = Controller(
@@ -118,7 +119,15 @@ class World:
                         pod.ref: PodValue(value_milli=self.duty_percent * 1000, sampled_seconds=NOW)
                         for pod in request.pods
                     },
-                )
+                ),
+                Metric.QUERY: MetricReading(
+                    metric=Metric.QUERY,
+                    values={
+                        request.deployment: PodValue(
+                            value_milli=self.query_total * 1000, sampled_seconds=NOW
+                        )
+                    },
+                ),
             }
             for request in requests
         }
@@ -291,6 +300,28 @@ async def test_a_query_needs_a_source_that_answers_it():
     world.answers_queries = True
     await world.controller.cycle()
     assert world.queries == ["sum(rate(requests[1m]))"]
+
+
+async def test_its_own_zero_is_asked_about_until_it_wakes():
+    def queried(replicas: int) -> DeploymentState:
+        return deployment(
+            replicas=replicas,
+            query="sum(queue)",
+            target_query="5",
+            min_replicas="0",
+            behavior='{"scaleDown": {"stabilizationWindowSeconds": 0}}',
+        )
+
+    world = World(queried(1), duty_percent=0)
+    world.answers_queries = True
+    await world.controller.cycle()
+    assert world.patched == [("web", 0)]
+    world.states = (queried(0),)
+    await world.controller.cycle()
+    assert (world.queries, world.outcome()[0]) == (["sum(queue)"], Outcome.UNCHANGED)
+    world.query_total = 11
+    await world.controller.cycle()
+    assert world.patched == [("web", 0), ("web", 3)]
 
 
 async def test_how_reading_went_is_counted():

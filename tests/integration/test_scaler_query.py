@@ -1,0 +1,147 @@
+"""`gpu-scaler/query` from the annotation to the replicas: the scaler as a process."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import web
+
+from scaler.cluster.client import KubeClient
+from simulator.apiserver import running_apiserver
+from tests.running import run_program, running_scaler
+from tests.scaled import DEPLOYMENTS
+from tests.serving import serving
+from tests.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+IMMEDIATE = '{"scaleDown": {"stabilizationWindowSeconds": 0}}'
+
+
+class Answers:
+    """A Prometheus that knows the value of some expressions, and an error for all others."""
+
+    def __init__(self) -> None:
+        self.totals: dict[str, float] = {}
+        self.asked: Counter[str] = Counter()
+
+    async def answer(self, request: web.Request) -> web.Response:
+        query = str((await request.post())["query"])
+        self.asked[query] += 1
+        if query not in self.totals:
+            return web.json_response(
+                {"status": "error", "errorType": "bad_data", "error": f"cannot parse {query}"},
+                status=400,
+            )
+        sample = [1_800_000_000, str(self.totals[query])]
+        data = {"resultType": "vector", "result": [{"metric": {}, "value": sample}]}
+        return web.json_response({"status": "success", "data": data})
+
+
+class Bed:
+    """An embedded API without nodes, and a Prometheus: the query is about no pod."""
+
+    def __init__(self, client: KubeClient, kubeconfig: Path, url: str, answers: Answers) -> None:
+        self.client = client
+        self.kubeconfig = kubeconfig
+        self.answers = answers
+        self.flags = ("--source=prometheus", f"--prometheus.url={url}")
+
+    async def add(self, name: str, query: str, **annotations: str) -> None:
+        labels = {"app": name}
+        named = {"enabled": "true", "max-replicas": "10", "target-query": "10", "query": query}
+        named |= {key.replace("_", "-"): value for key, value in annotations.items()}
+        await self.client.post(
+            DEPLOYMENTS,
+            {
+                "metadata": {
+                    "name": name,
+                    "annotations": {f"gpu-scaler/{key}": value for key, value in named.items()},
+                },
+                "spec": {
+                    "replicas": 1,
+                    "selector": {"matchLabels": labels},
+                    "template": {
+                        "metadata": {"labels": labels},
+                        "spec": {"containers": [{"name": "main", "image": "example.com/x:1"}]},
+                    },
+                },
+            },
+        )
+
+    async def replicas_become(self, name: str, count: int) -> None:
+        async def are() -> bool:
+            found = await self.client.get(f"{DEPLOYMENTS}/{name}")
+            return bool(found["spec"]["replicas"] == count)
+
+        await until(are, what=f"{name} has {count} replicas")
+
+
+@pytest.fixture
+async def bed(tmp_path: Path) -> AsyncIterator[Bed]:
+    async with _bed(tmp_path) as made:
+        yield made
+
+
+@asynccontextmanager
+async def _bed(folder: Path) -> AsyncIterator[Bed]:
+    answers = Answers()
+    async with (
+        running_apiserver() as api,
+        KubeClient(api.url) as client,
+        serving(answers.answer) as url,
+    ):
+        await client.post("/api/v1/namespaces", {"metadata": {"name": "gpu-scaler"}})
+        yield Bed(client, api.write_kubeconfig(folder / "kubeconfig"), url, answers)
+
+
+async def test_the_value_is_shared_out_among_pods_down_to_none_and_back(bed):
+    bed.answers.totals["sum(queue)"] = 35
+    await bed.add("web", "sum(queue)", min_replicas="0", behavior=IMMEDIATE)
+    async with running_scaler(bed.kubeconfig, *bed.flags) as scaler:
+        await bed.replicas_become("web", 4)
+        _, said, _ = await run_program("explain", "default/web", f"--server={scaler.url}")
+        assert "query:     sum(queue)" in said
+        bed.answers.totals["sum(queue)"] = 0
+        await bed.replicas_become("web", 0)
+        bed.answers.totals["sum(queue)"] = 12
+        await bed.replicas_become("web", 2)
+
+
+async def test_what_prometheus_says_of_a_wrong_query_holds_its_deployment_alone(bed):
+    bed.answers.totals["good"] = 20
+    await bed.add("bad", "sum(")
+    await bed.add("web", "good")
+    async with running_scaler(bed.kubeconfig, *bed.flags) as scaler:
+        await bed.replicas_become("web", 2)
+
+        async def held() -> dict[str, Any]:
+            decision = await scaler.decision("default", "bad")
+            return decision if decision.get("outcome") == "held" else {}
+
+        decision = await until(held)
+    assert (decision["reason"], decision["desired_replicas"]) == ("FailedGetExternalMetric", 1)
+    assert "HTTP status 400: bad_data: cannot parse sum(" in decision["message"]
+
+
+async def test_with_the_exporters_as_the_source_it_is_a_wrong_annotation(bed):
+    bed.answers.totals["good"] = 20
+    await bed.add("web", "good")
+    async with running_scaler(bed.kubeconfig) as scaler:
+
+        async def refused() -> dict[str, Any]:
+            decision = await scaler.decision("default", "web")
+            return decision if decision.get("outcome") == "refused" else {}
+
+        decision = await until(refused)
+    assert decision["reason"] == "InvalidAnnotation"
+    assert (
+        'gpu-scaler/query: "good" needs the Prometheus source: start gpu-scaler with'
+        " --source prometheus" in decision["message"]
+    )
+    assert not bed.answers.asked
