@@ -116,6 +116,16 @@ class ObjectRef:
         return f"{self.namespace}/{self.name}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """Somebody as the Kubernetes API names them."""
+
+    name: str
+    groups: tuple[str, ...] = ()
+    uid: str = ""
+    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
 class PodPhase(StrEnum):
     """`status.phase` of a pod."""
 

@@ -61,8 +61,11 @@ class Authority:
         common_name: str | None = None,
         organizations: Sequence[str] = (),
         hosts: Sequence[str] = (),
+        lifetime: timedelta = _LIFETIME,
     ) -> Certificate:
         """Sign a certificate for clients, and for servers where `hosts` are named.
+
+        One with a negative lifetime has ended; more than 5 minutes ago it had not begun.
 
         Kubernetes reads the user from `common_name` (default: `name`) and the groups from
         `organizations`.
@@ -70,7 +73,7 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         purposes = [ExtendedKeyUsageOID.CLIENT_AUTH]
         unsigned = _unsigned(
-            self._subject, _subject(common_name or name, organizations), key.public_key()
+            self._subject, _subject(common_name or name, organizations), key.public_key(), lifetime
         )
         if hosts:
             purposes.append(ExtendedKeyUsageOID.SERVER_AUTH)
@@ -100,7 +103,10 @@ def write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
 
 
 def _unsigned(
-    issuer: x509.Name, subject: x509.Name, public_key: ec.EllipticCurvePublicKey
+    issuer: x509.Name,
+    subject: x509.Name,
+    public_key: ec.EllipticCurvePublicKey,
+    lifetime: timedelta = _LIFETIME,
 ) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
@@ -110,7 +116,7 @@ def _unsigned(
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _BACKDATED)
-        .not_valid_after(now + _LIFETIME)
+        .not_valid_after(now + lifetime)
     )
 
 

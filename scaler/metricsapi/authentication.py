@@ -1,0 +1,113 @@
+"""Who calls: by a certificate that the front proxy's or the clients' authority signed, or a token.
+
+Headers that name a user count only beside the front proxy's own certificate.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+
+from scaler.metricsapi.identity import Peer, Trust, bearer_token, caller_of, peer_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scaler.cluster.frontproxy import FrontProxy
+    from scaler.cluster.reviews import Reviews
+    from scaler.metricsapi.identity import Headers
+    from scaler.metricsapi.tls import ServerTls
+    from scaler.model import User
+
+log = logging.getLogger(__name__)
+
+MAX_PEERS = 256
+
+
+class Authentication:
+    """Answers who a caller is; `follow` is told when the API server publishes something else."""
+
+    def __init__(
+        self,
+        tls: ServerTls,
+        reviews: Reviews,
+        *,
+        wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._tls = tls
+        self._reviews = reviews
+        self._wall_clock = wall_clock
+        self._trust = Trust()
+        self._peers: dict[bytes, Peer | None] = {}
+
+    @property
+    def knows_front_proxy(self) -> bool:
+        """Whether the API server can be told from others."""
+        return bool(self._trust.front_proxy_authorities)
+
+    def follow(self, published: FrontProxy) -> None:
+        """Believe these from now on; what cannot be read changes nothing."""
+        try:
+            trust = _trust(published)
+            self._tls.trust(f"{published.client_ca_pem}\n{published.front_proxy_ca_pem}".strip())
+        except (ValueError, ssl.SSLError) as error:
+            log.error(
+                "Published authorities cannot be read; the earlier ones stay",
+                extra={"error": str(error)},
+            )
+            return
+        self._trust = trust
+        self._peers.clear()
+        log.info(
+            "Authorities of callers taken up",
+            extra={
+                "front_proxy": len(trust.front_proxy_authorities),
+                "clients": len(trust.client_authorities),
+                "allowed_names": ",".join(sorted(trust.allowed_names)) or "any",
+            },
+        )
+
+    async def user_of(self, certificate_der: bytes | None, headers: Headers) -> User | None:
+        """Return who calls, None if nobody vouches; raises ApiError where a token is not reviewed.
+
+        The certificate is one that the handshake has verified.
+        """
+        if certificate_der is not None:
+            peer = self._peer(certificate_der)
+            if peer is not None:
+                user = caller_of(peer, headers, self._trust, self._wall_clock())
+                if user is not None:
+                    return user
+        token = bearer_token(headers)
+        return None if token is None else await self._reviews.user_of(token)
+
+    def _peer(self, der: bytes) -> Peer | None:
+        if der not in self._peers:
+            if len(self._peers) >= MAX_PEERS:
+                self._peers.clear()
+            self._peers[der] = peer_of(der, self._trust)
+        return self._peers[der]
+
+
+def _trust(published: FrontProxy) -> Trust:
+    return Trust(
+        front_proxy_authorities=_certificates(published.front_proxy_ca_pem),
+        client_authorities=_certificates(published.client_ca_pem),
+        allowed_names=frozenset(published.allowed_names),
+        user_headers=_lower(published.user_headers),
+        uid_headers=_lower(published.uid_headers),
+        group_headers=_lower(published.group_headers),
+        extra_prefixes=_lower(published.extra_prefixes),
+    )
+
+
+def _certificates(pem: str) -> tuple[x509.Certificate, ...]:
+    return tuple(x509.load_pem_x509_certificates(pem.encode())) if pem.strip() else ()
+
+
+def _lower(texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(text.lower() for text in texts)

@@ -1,0 +1,137 @@
+"""Pure: who a caller is, from the certificate that the handshake verified and the headers.
+
+The front proxy (the API server's aggregation layer) vouches for others by headers; everybody else's
+headers mean nothing. Source: apiserver `pkg/authentication/request/{headerrequest,x509}`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from scaler.metricsapi.certificates import is_issued_by
+from scaler.model import User
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    Headers = Sequence[tuple[str, str]]
+
+AUTHENTICATED = "system:authenticated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """Whose certificates are believed, and in what; header names are in lower case.
+
+    No `allowed_names` stand for any name that the front proxy's authority signed.
+    """
+
+    front_proxy_authorities: tuple[x509.Certificate, ...] = ()
+    client_authorities: tuple[x509.Certificate, ...] = ()
+    allowed_names: frozenset[str] = frozenset()
+    user_headers: tuple[str, ...] = ()
+    uid_headers: tuple[str, ...] = ()
+    group_headers: tuple[str, ...] = ()
+    extra_prefixes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """A client's certificate with the authorities that signed it, found out once."""
+
+    certificate: x509.Certificate
+    front_proxy: tuple[x509.Certificate, ...] = field(repr=False)
+    client: tuple[x509.Certificate, ...] = field(repr=False)
+
+
+def peer_of(der: bytes, trust: Trust) -> Peer | None:
+    """Return who signed a certificate, None if it cannot be read."""
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+    except ValueError:
+        return None
+    return Peer(
+        certificate=certificate,
+        front_proxy=_issuers(certificate, trust.front_proxy_authorities),
+        client=_issuers(certificate, trust.client_authorities),
+    )
+
+
+def caller_of(peer: Peer, headers: Headers, trust: Trust, now: datetime) -> User | None:
+    """Return who calls at `now` (UTC), None if the certificate says nothing.
+
+    It may have ended since the handshake, hence the look at its dates.
+    """
+    if not _is_valid(peer.certificate, now):
+        return None
+    name = _attribute(peer.certificate, NameOID.COMMON_NAME)
+    may_vouch = not trust.allowed_names or name in trust.allowed_names
+    if may_vouch and any(_is_valid(one, now) for one in peer.front_proxy):
+        vouched = _vouched_for(headers, trust)
+        if vouched is not None:
+            return vouched
+    if name and any(_is_valid(one, now) for one in peer.client):
+        groups = peer.certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+        return User(name=name, groups=_with_authenticated([str(one.value) for one in groups]))
+    return None
+
+
+def bearer_token(headers: Headers) -> str | None:
+    """Return the token of the Authorization header."""
+    for name, value in headers:
+        scheme, _, token = value.strip().partition(" ")
+        if name.lower() == "authorization" and scheme.lower() == "bearer" and token.strip():
+            return token.strip()
+    return None
+
+
+def _vouched_for(headers: Headers, trust: Trust) -> User | None:
+    by_name: dict[str, list[str]] = {}
+    for header, value in headers:
+        by_name.setdefault(header.lower(), []).append(value)
+    name = _first(by_name, trust.user_headers)
+    if not name:
+        return None
+    groups = [value for header in trust.group_headers for value in by_name.get(header, ()) if value]
+    extra = {
+        # A header's name cannot have what a key may: it is percent-encoded.
+        unquote(header.removeprefix(prefix)): tuple(values)
+        for prefix in trust.extra_prefixes
+        for header, values in by_name.items()
+        if header.startswith(prefix) and header != prefix
+    }
+    return User(
+        name=name,
+        groups=tuple(groups),
+        uid=_first(by_name, trust.uid_headers),
+        extra=tuple(sorted(extra.items())),
+    )
+
+
+def _first(by_name: Mapping[str, Sequence[str]], headers: Sequence[str]) -> str:
+    return next((value for header in headers for value in by_name.get(header, ()) if value), "")
+
+
+def _with_authenticated(groups: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*groups, AUTHENTICATED)))
+
+
+def _issuers(
+    certificate: x509.Certificate, authorities: Sequence[x509.Certificate]
+) -> tuple[x509.Certificate, ...]:
+    return tuple(one for one in authorities if is_issued_by(certificate, one))
+
+
+def _is_valid(certificate: x509.Certificate, now: datetime) -> bool:
+    return certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc
+
+
+def _attribute(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> str:
+    found = certificate.subject.get_attributes_for_oid(oid)
+    return str(found[-1].value) if found else ""

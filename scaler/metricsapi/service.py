@@ -1,0 +1,169 @@
+"""The whole metrics API: its parts made once, its loops run, its APIServices kept."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from scaler.cluster.apiservices import ApiServices, OwnedByAnother, Registration
+from scaler.cluster.errors import ApiError
+from scaler.cluster.frontproxy import front_proxy_watch
+from scaler.cluster.labelled import LabelledObjects
+from scaler.cluster.reviews import Reviews
+from scaler.cluster.secret import SharedSecret
+from scaler.metricsapi.answering import Answers
+from scaler.metricsapi.authentication import Authentication
+from scaler.metricsapi.collector import Collector
+from scaler.metricsapi.names import GROUP
+from scaler.metricsapi.server import Server
+from scaler.metricsapi.serving import CertificateError, FileCertificate, SecretCertificate
+from scaler.metricsapi.telemetry import Telemetry
+from scaler.metricsapi.tls import ServerTls
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    from prometheus_client import CollectorRegistry
+
+    from scaler.cluster.client import KubeClient
+    from scaler.metricsapi.serving import ServingCertificate
+    from scaler.metricsapi.settings import MetricsApiSettings
+    from scaler.model import ExporterEndpoint
+    from scaler.sources.gpus import GpuSource
+
+log = logging.getLogger(__name__)
+
+PRIORITIES = {"v1beta1": 100, "v1beta2": 200}
+KEEP_SECONDS = 30.0
+RETRY_SECONDS = 5.0
+
+
+class MetricsApi:
+    """Serves while `serving` lasts; `run` is what has to run meanwhile."""
+
+    def __init__(
+        self,
+        client: KubeClient,
+        source: GpuSource,
+        settings: MetricsApiSettings,
+        *,
+        endpoints: Callable[[], Mapping[str, ExporterEndpoint]],
+        registry: CollectorRegistry,
+    ) -> None:
+        self._settings = settings
+        telemetry = Telemetry(registry)
+        reviews = Reviews(client)
+        self._tls = ServerTls()
+        self._authentication = Authentication(self._tls, reviews)
+        self._front_proxy = front_proxy_watch(client, self._authentication.follow)
+        self._objects = LabelledObjects(client)
+        self._collector = Collector(
+            source=source, objects=self._objects, endpoints=endpoints, telemetry=telemetry
+        )
+        self._server = Server(
+            answers=Answers(collector=self._collector, objects=self._objects),
+            authentication=self._authentication,
+            reviews=reviews,
+            telemetry=telemetry,
+            not_ready_because=self.not_ready_because,
+        )
+        self._certificate = _certificate(client, settings, self._tls, telemetry)
+        self._api_services = ApiServices(
+            client,
+            Registration(
+                group=GROUP,
+                priorities=PRIORITIES,
+                service_namespace=settings.service_namespace,
+                service_name=settings.service_name,
+                service_port=settings.service_port,
+                owner_role=settings.service_name,
+            ),
+        )
+        self._trouble: str | None = None
+
+    def not_ready_because(self) -> str | None:
+        """Return why requests cannot be answered yet, None once they can."""
+        if not self._tls.has_certificate:
+            return f"the metrics API has no certificate: {self._trouble or 'none was made yet'}"
+        if not self._front_proxy.synced.is_set():
+            why = self._front_proxy.problem or "they were not read yet"
+            return f"the metrics API does not know the API server's authorities: {why}"
+        if not self._authentication.knows_front_proxy:
+            return "the metrics API finds no front proxy: is the API server's aggregation layer on?"
+        if not self._objects.synced:
+            return "the metrics API has not seen the pods and nodes yet"
+        return None
+
+    async def run(self) -> None:
+        """Watch, read and keep the certificate and the APIServices until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._front_proxy.run())
+            group.create_task(self._objects.run())
+            group.create_task(self._collector.run(interval_seconds=self._settings.interval_seconds))
+            group.create_task(self._keep())
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[int]:
+        """Listen while the context lasts; yields the port."""
+        runner = self._server.runner()
+        await runner.setup()
+        try:
+            site = web.TCPSite(
+                runner,
+                self._settings.listen_host or None,
+                self._settings.listen_port,
+                ssl_context=self._tls.context,
+            )
+            await site.start()
+            log.info("Metrics API listening", extra={"address": site.name})
+            yield runner.addresses[0][1]
+        finally:
+            await runner.cleanup()
+
+    async def _keep(self) -> None:
+        while True:
+            trouble = await self._kept()
+            if trouble != self._trouble:
+                if trouble is not None:
+                    log.warning("Metrics API is not in order", extra={"why": trouble})
+                else:
+                    log.info("Metrics API is in order")
+                self._trouble = trouble
+            await asyncio.sleep(KEEP_SECONDS if trouble is None else RETRY_SECONDS)
+
+    async def _kept(self) -> str | None:
+        """See to the certificate, then to the APIServices; return what is in the way."""
+        try:
+            bundle = await self._certificate.refresh()
+            not_ready = self.not_ready_because()
+            if not_ready is not None or not self._settings.register:
+                return not_ready
+            if await self._api_services.ensure(bundle):
+                log.info("APIServices lead to us", extra={"service": self._settings.service_name})
+        except OwnedByAnother as other:
+            return (
+                f"{other}; it is left alone, and HPAs go on asking there: delete it for this"
+                " program to take its place"
+            )
+        except (ApiError, CertificateError) as error:
+            return str(error)
+        return None
+
+
+def _certificate(
+    client: KubeClient, settings: MetricsApiSettings, tls: ServerTls, telemetry: Telemetry
+) -> ServingCertificate:
+    if settings.cert_file is not None and settings.key_file is not None:
+        return FileCertificate(
+            tls,
+            telemetry,
+            cert_file=settings.cert_file,
+            key_file=settings.key_file,
+            ca_file=settings.ca_file,
+        )
+    secret = SharedSecret(client, namespace=settings.service_namespace, name=settings.secret_name)
+    return SecretCertificate(secret, tls, telemetry, hosts=settings.hosts())

@@ -1,0 +1,31 @@
+"""Pure: what the metrics API can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsApiSettings:
+    """How it is served and who leads to it; durations in seconds.
+
+    With `cert_file` and `key_file` the certificate is theirs, else one is made and kept in the
+    Secret. `ca_file` holds what verifies it, for the APIServices; without it theirs stays as it is.
+    """
+
+    listen_host: str = ""
+    listen_port: int = 6443
+    service_namespace: str = "gpu-scaler"
+    service_name: str = "gpu-scaler-metrics-api"
+    service_port: int = 443
+    secret_name: str = "gpu-scaler-metrics-api"
+    cert_file: str | None = None
+    key_file: str | None = None
+    ca_file: str | None = None
+    register: bool = True
+    interval_seconds: float = 5.0
+
+    def hosts(self) -> tuple[str, ...]:
+        """Return the names that the serving certificate is for."""
+        host = f"{self.service_name}.{self.service_namespace}.svc"
+        return host, f"{host}.cluster.local"
