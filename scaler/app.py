@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -21,19 +21,25 @@ from scaler.cluster.state import ClusterState
 from scaler.controller import AlwaysLeader, Controller
 from scaler.metrics import ScalerMetrics
 from scaler.model import Outcome
+from scaler.sources.exportergpus import ExporterGpus
 from scaler.sources.exporters import ExporterSource
 from scaler.sources.prometheus import PrometheusSource
+from scaler.sources.prometheusgpus import PrometheusGpus
+from scaler.sources.scraping import Scraper
 from scaler.web.server import StatusServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
 
     from scaler.config import Config
+    from scaler.metricsapi.service import MetricsApi
     from scaler.sources.source import Source
 
 log = logging.getLogger(__name__)
 
 SYNC_TIMEOUT_SECONDS = 30.0
+DRAIN_SECONDS = 3.0
+"""How long the metrics API goes on after SIGTERM, until nobody is led to this replica any more."""
 LAST_LOOP_GRACE_SECONDS = 3.0
 """How long a loop under way may still take after SIGTERM before it is cancelled."""
 SILENT_LOOP_SECONDS = 60.0
@@ -54,6 +60,7 @@ class _Parts:
     controller: Controller
     metrics: ScalerMetrics
     identity: str
+    metrics_api: MetricsApi | None = None
 
 
 async def run(config: Config) -> int:
@@ -76,6 +83,9 @@ async def run(config: Config) -> int:
         parts = _assemble(config, client, source)
         if config.once:
             return await _once(parts)
+        if config.metrics_api is not None:
+            api = await _metrics_api(config, client, parts, stack)
+            parts = replace(parts, metrics_api=api)
         await stack.enter_async_context(_listening(config, parts))
         log.info(
             "Scaler started",
@@ -92,6 +102,32 @@ async def _source(config: Config, stack: AsyncExitStack) -> Source:
     return await stack.enter_async_context(
         ExporterSource(settings=config.exporters, timeout_seconds=config.scrape_timeout_seconds)
     )
+
+
+async def _metrics_api(
+    config: Config, client: KubeClient, parts: _Parts, stack: AsyncExitStack
+) -> MetricsApi:
+    """Return the metrics API, which listens and reads from sources of its own."""
+    # Those who do without it do without its certificates' library as well (10 MB).
+    from scaler.metricsapi.service import MetricsApi  # noqa: PLC0415
+
+    assert config.metrics_api is not None
+    source: PrometheusGpus | ExporterGpus
+    if config.prometheus is not None:
+        source = PrometheusGpus(PrometheusSource(config.prometheus), config.prometheus)
+    else:
+        source = ExporterGpus(
+            Scraper(settings=config.exporters, timeout_seconds=config.scrape_timeout_seconds)
+        )
+    api = MetricsApi(
+        client,
+        await stack.enter_async_context(source),
+        config.metrics_api,
+        endpoints=parts.state.exporter_endpoints,
+        registry=parts.metrics.registry,
+    )
+    await stack.enter_async_context(api.serving())
+    return api
 
 
 def _assemble(config: Config, client: KubeClient, source: Source) -> _Parts:
@@ -160,6 +196,8 @@ async def _serve(config: Config, parts: _Parts, stop: asyncio.Event) -> None:
     """Own the background tasks until `stop`; end the loop first, then the Lease, then the rest."""
     async with asyncio.TaskGroup() as group:
         background = [group.create_task(parts.state.run()), group.create_task(parts.events.run())]
+        if parts.metrics_api is not None:
+            background.append(group.create_task(parts.metrics_api.run()))
         if parts.election is not None:
             background.append(group.create_task(parts.election.run()))
         await _first_of(parts.state.wait_synced(), stop.wait())
@@ -174,6 +212,8 @@ async def _serve(config: Config, parts: _Parts, stop: asyncio.Event) -> None:
             background.pop().cancel()
             await parts.election.release()
         await parts.events.flush(timeout_seconds=0.5)
+        if parts.metrics_api is not None:
+            await asyncio.sleep(DRAIN_SECONDS)
         for task in background:
             task.cancel()
 
@@ -220,6 +260,10 @@ def _not_ready_because(config: Config, parts: _Parts) -> str | None:
     now = time.monotonic()
     if not parts.state.is_fresh(now):
         return "the watches have no contact with the Kubernetes API"
+    if parts.metrics_api is not None:
+        problem = parts.metrics_api.not_ready_because()
+        if problem is not None:
+            return problem
     last = parts.controller.last_loop_seconds
     leads = parts.election is None or parts.election.is_leader(now)
     overdue = max(SILENT_LOOP_SECONDS, 3 * config.interval_seconds)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from scaler.flags import Flags, environment_name
+from scaler.metricsapiflags import add_metrics_api_arguments, parse_metrics_api
 from scaler.quantities import parse_duration_seconds
 from scaler.sourceflags import add_source_arguments, parse_exporters, parse_prometheus
 from scaler.sources.settings import ExportersSettings, PrometheusSettings
@@ -14,6 +15,8 @@ from scaler.sources.settings import ExportersSettings, PrometheusSettings
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
+
+    from scaler.metricsapi.settings import MetricsApiSettings
 
 
 # A DNS label (RFC 1123).
@@ -25,13 +28,15 @@ class Config:
     """Everything that `gpu-scaler run` can be told; durations in seconds.
 
     `interval_seconds` is short because reading the exporters takes one hop. The lease durations
-    are those of the Kubernetes controllers. `prometheus` is None unless it is the source.
+    are those of the Kubernetes controllers. `prometheus` is None unless it is the source,
+    `metrics_api` unless it is served.
     No `namespaces` means all.
     """
 
     source: str = "exporters"
     exporters: ExportersSettings = field(default_factory=ExportersSettings)
     prometheus: PrometheusSettings | None = None
+    metrics_api: MetricsApiSettings | None = None
     namespaces: tuple[str, ...] = ()
     exporters_namespace: str = "gpu-exporter"
     interval_seconds: float = 2.0
@@ -80,6 +85,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str
     flags.text("retry-period", "2s", "time between two tries to get or renew the Lease")
     flags.text("identity", None, "this replica's name in the Lease; default is the host name")
     add_source_arguments(flags)
+    add_metrics_api_arguments(flags)
     add_logging_arguments(parser, environ)
     add_kubeconfig_arguments(parser, environ)
     flags.switch("no-leader-elect", "act without a Lease: only where no second scaler can run")
@@ -157,6 +163,7 @@ def parse_run_arguments(arguments: argparse.Namespace) -> Config:
         source=source,
         exporters=parse_exporters(values, problems),
         prometheus=parse_prometheus(values, problems, is_source=source == "prometheus"),
+        metrics_api=parse_metrics_api(values, problems),
         namespaces=names("namespaces"),
         exporters_namespace=next(iter(exporters_namespace), ""),
         interval_seconds=duration("interval"),

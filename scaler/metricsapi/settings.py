@@ -16,9 +16,9 @@ class MetricsApiSettings:
     listen_host: str = ""
     listen_port: int = 6443
     service_namespace: str = "gpu-scaler"
-    service_name: str = "gpu-scaler-metrics-api"
+    service_name: str = "gpu-metrics-api"
     service_port: int = 443
-    secret_name: str = "gpu-scaler-metrics-api"
+    secret_name: str = "gpu-metrics-api"
     cert_file: str | None = None
     key_file: str | None = None
     ca_file: str | None = None

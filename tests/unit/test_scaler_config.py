@@ -12,6 +12,7 @@ from scaler.config import (
     add_run_arguments,
     parse_run_arguments,
 )
+from scaler.metricsapi.settings import MetricsApiSettings
 
 
 def parse(*arguments: str, **environ: str) -> Config:
@@ -89,3 +90,60 @@ def test_wrong_values(arguments, messages):
         parse(*arguments)
     for message in messages:
         assert message in str(error.value)
+
+
+def test_the_metrics_api_is_off_unless_asked_for():
+    assert parse().metrics_api is None
+    assert parse("--metrics-api").metrics_api == MetricsApiSettings()
+
+
+def test_the_services_name_gives_no_variables_that_flags_are_read_from():
+    # The kubelet makes them of the names of Services.
+    name = MetricsApiSettings().service_name.replace("-", "_").upper()
+    assert not name.startswith("GPU_SCALER_")
+
+
+def test_the_flags_of_the_metrics_api():
+    found = parse(
+        "--metrics-api",
+        "--metrics-api.listen-address=127.0.0.1:7443",
+        "--metrics-api.service=ns/name",
+        "--metrics-api.service-port=8443",
+        "--metrics-api.secret=kept",
+        "--metrics-api.tls-cert-file=a",
+        "--metrics-api.tls-key-file=b",
+        "--metrics-api.tls-ca-file=c",
+        "--metrics-api.no-register",
+        "--metrics-api.interval=1s",
+    ).metrics_api
+    assert found == MetricsApiSettings(
+        listen_host="127.0.0.1",
+        listen_port=7443,
+        service_namespace="ns",
+        service_name="name",
+        service_port=8443,
+        secret_name="kept",
+        cert_file="a",
+        key_file="b",
+        ca_file="c",
+        register=False,
+        interval_seconds=1.0,
+    )
+    assert found.hosts() == ("name.ns.svc", "name.ns.svc.cluster.local")
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--metrics-api.service=name", "'name' is not NAMESPACE/NAME"),
+        ("--metrics-api.service-port=0", "'0' is not a port from 1 to 65535"),
+        ("--metrics-api.listen-address=7443", "'7443' is not HOST:PORT"),
+        ("--metrics-api.tls-cert-file=a", "--metrics-api.tls-key-file go together"),
+        ("--metrics-api.tls-ca-file=a", "is for --metrics-api.tls-cert-file"),
+        ("--metrics-api.interval=2m", "'2m' is not a duration above 0s and up to 60s"),
+    ],
+)
+def test_wrong_flags_of_the_metrics_api(flag, said):
+    with pytest.raises(ConfigError) as wrong:
+        parse("--metrics-api", flag)
+    assert said in str(wrong.value)
