@@ -72,6 +72,7 @@ async def running_prometheus(
     *,
     jobs: list[JsonObject],
     scrape_interval: str | None,
+    port: int | None = None,
 ) -> AsyncIterator[Prometheus]:
     """Run Prometheus with an empty database in `folder`, which is there.
 
@@ -81,7 +82,7 @@ async def running_prometheus(
     kubeconfig = await asyncio.to_thread(plane.kubeconfig_for, ACCOUNT)
     file = folder / "prometheus.yml"
     file.write_text(yaml.safe_dump(_configuration(jobs, kubeconfig, scrape_interval)))
-    (port,) = free_ports(1)
+    port = port or free_ports(1)[0]
     name = folder.name
     plane.processes.start(
         name,
@@ -110,7 +111,7 @@ def _configuration(
 ) -> JsonObject:
     jobs = deepcopy(jobs)
     for job in jobs:
-        for discovery in job["kubernetes_sd_configs"]:
+        for discovery in job.get("kubernetes_sd_configs", ()):
             discovery["kubeconfig_file"] = str(kubeconfig)
     interval = {"scrape_interval": scrape_interval, "scrape_timeout": scrape_interval}
     return {"global": interval if scrape_interval else {}, "scrape_configs": jobs}
