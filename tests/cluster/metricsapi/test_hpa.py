@@ -1,0 +1,149 @@
+"""HPAs, `kubectl` and the API server on the scaler's own metrics API."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytest_asyncio
+
+from simulator.scenario import NAME_SERVING
+from tests.cluster.hpa import ServingUnderHpa, namespace_is_gone, serving_under_hpa
+from tests.cluster.metricsapi import installing
+from tests.cluster.metricsapi.installing import API, direct
+from tests.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.cluster.metricsapi.conftest import Served
+
+pytestmark = pytest.mark.asyncio(loop_scope="package")
+NAMESPACE = "api-serving"
+
+
+@pytest_asyncio.fixture(loop_scope="package")
+async def serving(served: Served) -> AsyncIterator[ServingUnderHpa]:
+    async with serving_under_hpa(served.client, served.nodes, NAMESPACE) as serving:
+        yield serving
+
+
+async def test_the_same_hpa_scales_out_and_in_without_prometheus(served, serving):
+    targets: list[str] = []
+    watching = asyncio.create_task(_watch_targets(served, targets))
+    await until(lambda: "0/40" in targets, deadline_seconds=60, what="0/40 is shown")
+    await serving.scales_out_and_in()
+    watching.cancel()
+    shown = [match for text in targets if (match := re.fullmatch(r"(\d+)(m?)/40", text))]
+    percent = [int(match[1]) / (1000 if match[2] else 1) for match in shown]
+    assert max(percent) > 40
+    assert percent[-1] < 40
+    # The one that answers is not the one that would act.
+    assert (await served.follower.document("/api/v1/decisions"))["leading"] is False
+    assert 'code="200"' in await served.follower.text("/metrics")
+
+
+async def test_kubectl_reads_what_the_tutorial_asks_for(served, serving):
+    async def raw(path: str) -> Any:
+        done = await asyncio.to_thread(served.plane.kubectl, "get", "--raw", path)
+        return json.loads(done.stdout) if done.returncode == 0 else {"items": done.stderr}
+
+    async def is_there() -> bool:
+        path = f"{API}/v1beta1/namespaces/{NAMESPACE}/pods/*/duty_cycle_current"
+        return len((await raw(path)).get("items", ())) == 1
+
+    await until(is_there, deadline_seconds=30, what="the serving pod has a value")
+    for version, name in (("v1beta1", "metricName"), ("v1beta2", "metric")):
+        path = f"{API}/{version}/namespaces/{NAMESPACE}/pods/%2A/temperature_celsius_current"
+        answer = await raw(path)
+        (item,) = answer["items"]
+        assert answer["apiVersion"] == f"custom.metrics.k8s.io/{version}"
+        assert item["describedObject"]["name"].startswith(NAME_SERVING)
+        assert name in item
+        assert 33 <= int(item["value"].removesuffix("m")) <= 75_000
+    done = await asyncio.to_thread(
+        served.plane.kubectl, "get", "--raw", f"{API}/v1beta1/namespaces/x/pods/*/nonsense"
+    )
+    assert "the server could not find the metric nonsense for pods" in done.stderr
+
+
+async def test_the_api_server_discovers_it_both_ways(served):
+    group = await served.client.get(API)
+    assert group["preferredVersion"]["version"] == "v1beta2"
+    listed = await served.client.get(f"{API}/v1beta1")
+    assert {"name": "pods/duty_cycle_current", "namespaced": True} in [
+        {"name": one["name"], "namespaced": one["namespaced"]} for one in listed["resources"]
+    ]
+    done = await asyncio.to_thread(
+        served.plane.kubectl, "api-resources", "--api-group=custom.metrics.k8s.io", "--cached=false"
+    )
+    assert done.returncode == 0, done.stderr
+    requests = await served.follower.text("/metrics")
+    assert re.search(r'metrics_api_request_duration_seconds_count\{code="(200|304)"\}', requests)
+
+
+async def test_who_may_not_is_told_so(served):
+    kubeconfig = await asyncio.to_thread(served.plane.kubeconfig_for, "default/default")
+    path = f"{API}/v1beta1/namespaces/default/pods/*/duty_cycle_current"
+    done = await asyncio.to_thread(
+        served.plane.kubectl, "get", "--raw", path, kubeconfig=kubeconfig
+    )
+    assert done.returncode != 0
+    assert "forbidden" in done.stderr.lower()
+
+
+async def test_both_replicas_answer_with_one_certificate(served):
+    path = f"{API}/v1beta2/nodes/*/memory_total_bytes_current"
+
+    async def answer(port: int) -> Any:
+        async with direct(served.plane, port) as replica:
+            status, document = await replica.get(path)
+            items: Any = document.get("items", ())
+            return status, {one["describedObject"]["name"]: one["value"] for one in items}
+
+    first = await answer(served.leader_port)
+    assert first == await answer(served.follower_port)
+    assert first[0] == 200
+    assert first[1].keys() == {"api-1", "api-2"}
+    secret = await served.client.get(f"/api/v1/namespaces/gpu-scaler/secrets/{installing.SERVICE}")
+    assert {"tls.crt", "tls.key", "ca.crt", "ca.key"} == secret["data"].keys()
+    for version in ("v1beta1", "v1beta2"):
+        found = await served.client.get(f"{installing.API_SERVICES}/{version}.{installing.GROUP}")
+        assert found["spec"]["caBundle"] == secret["data"]["ca.crt"]
+
+
+async def test_a_namespace_can_be_deleted_while_it_is_served(served):
+    await served.client.post("/api/v1/namespaces", {"metadata": {"name": "to-go"}})
+    await served.client.delete("/api/v1/namespaces/to-go")
+    await until(
+        lambda: namespace_is_gone(served.client, "to-go"),
+        deadline_seconds=30,
+        what="the namespace has gone",
+    )
+
+
+async def test_the_scaler_has_the_rights_that_it_uses_and_no_others_refused(served):
+    refused = [
+        event
+        for event in await asyncio.to_thread(
+            served.plane.audit, user="system:serviceaccount:gpu-scaler:gpu-scaler"
+        )
+        if event["responseStatus"]["code"] == 403
+    ]
+    assert [event["requestURI"] for event in refused] == []
+
+
+async def _watch_targets(served: Served, targets: list[str]) -> None:
+    """Note what `kubectl get hpa` shows under TARGETS, each change once."""
+    while True:
+        done = await asyncio.to_thread(
+            served.plane.kubectl, "get", "hpa", "--no-headers", f"--namespace={NAMESPACE}"
+        )
+        words = done.stdout.split()
+        shown = next((word for word in words if word.endswith("/40")), "")
+        if shown and (not targets or targets[-1] != shown):
+            targets.append(shown)
+        await asyncio.sleep(0.3)
