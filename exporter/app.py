@@ -7,6 +7,7 @@ import contextlib
 import logging
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import pynvml
@@ -17,6 +18,7 @@ from exporter.exposition import Exposition
 from exporter.health import Counters, Health, Watchdog
 from exporter.nvml import Nvml
 from exporter.podresources.client import PodResources, PodResourcesClient
+from exporter.processes.owners import ProcessOwners
 from exporter.sampler import Sampler
 from exporter.server import application
 from exporter.snapshots import Snapshots
@@ -71,6 +73,7 @@ class _Parts:
             binding,
             window_seconds=config.nvml_window_seconds,
             collectors=config.collectors,
+            owners=ProcessOwners(proc=Path(config.proc_folder), logs=Path(config.logs_folder)),
             on_error=lambda error: counters.nvml_errors.labels(error.function, error.code).inc(),
         )
         self.sampler = Sampler(

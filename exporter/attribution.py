@@ -18,10 +18,15 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from exporter import families
 from exporter.model import AllocateMode, Allocation, Container, Device, Readings, Row, Snapshot
+from exporter.shares import shares
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from exporter.model import DeviceReading
+    from exporter.shares import Share
 
 # GKE's device plugin: nvidia0, nvidia0/vgpu1, nvidia0/gi1, nvidia0/gi1/vgpu0.
 _GKE_ID: Final = re.compile(r"nvidia(\d+)(?:/gi(\d+))?(/vgpu\d+)?")
@@ -64,15 +69,15 @@ def attribute(readings: Readings, holdings: Holdings) -> Snapshot:
     for reading in readings.devices:
         containers = sorted(holders[reading.device.uuid])
         mode = _mode(reading.device, len(containers), replicas=reading.device.uuid in shared)
-        rows.extend(
-            Row(
-                reading=reading,
-                container=container,
-                allocate_mode=mode,
-                holder_count=len(containers),
-            )
-            for container in containers or (None,)
+        own = shares(
+            reading.uses, containers, has_duty_cycle=reading.duty_cycle_percent is not None
         )
+        rows.extend(
+            _row(reading, container, mode, len(containers), own.get(container))
+            for container in containers
+        )
+        if not containers:
+            rows.append(_row(reading, None, mode, 0, None))
     return Snapshot(
         readings=readings, rows=tuple(rows), unmatched_device_ids=tuple(sorted(unmatched))
     )
@@ -83,6 +88,30 @@ def _current(holdings: Holdings) -> Iterable[Allocation]:
     for allocation in sorted(holdings.appeared, key=lambda one: (-holdings.appeared[one], one)):
         winners.setdefault(allocation.device_id, allocation)
     return winners.values()
+
+
+def _row(
+    reading: DeviceReading,
+    container: Container | None,
+    mode: AllocateMode,
+    holder_count: int,
+    share: Share | None,
+) -> Row:
+    memory = None if share is None else share.memory_used_bytes
+    percent = None if share is None else share.duty_cycle_percent
+    samples = []
+    if percent is not None:
+        samples.append(families.CONTAINER_DUTY_CYCLE.sample(percent))
+    if memory is not None:
+        samples.append(families.CONTAINER_MEMORY_USED.sample(memory))
+    return Row(
+        reading=reading,
+        container=container,
+        allocate_mode=mode,
+        holder_count=holder_count,
+        own_memory_used_bytes=memory,
+        extended=tuple(samples),
+    )
 
 
 def _mode(device: Device, container_count: int, *, replicas: bool) -> AllocateMode:

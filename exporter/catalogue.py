@@ -76,7 +76,7 @@ def _memory_used_bytes(row: Row) -> float | None:
     # up. The device's value is a container's own only while that container is alone on the device;
     # with several, repeating it would count the memory once for each of them.
     if row.allocate_mode is AllocateMode.SHARE and row.holder_count > 1:
-        return None
+        return row.own_memory_used_bytes
     return row.reading.memory_used_bytes
 
 
@@ -97,7 +97,7 @@ FAMILIES: Final = (
     Family(
         name="nvidia_gpu_memory_used_bytes",
         help="Memory in use on the GPU or MIG instance in bytes; on a shared GPU the container's "
-        "own, absent while several containers hold it.",
+        "own, absent while several containers hold it and it cannot be told apart.",
         source="nvmlDeviceGetMemoryInfo",
         value=_memory_used_bytes,
     ),
@@ -173,7 +173,7 @@ def _extended(
                 values = _device_values(reading.device, node_name)
                 add(sample, Labels(dict(zip(_DEVICE_LABELS, values, strict=True))))
     for row, labels in labelled:
-        for sample in row.reading.extended:
+        for sample in (*row.reading.extended, *row.extended):
             if sample.family.scope is Scope.HOLDER:
                 add(sample, labels)
     yield from (metric for metric in metrics.values() if metric.samples)

@@ -55,6 +55,8 @@ class Config:
     nvml_window_seconds: float = 10.0
     nvml_required: bool = False
     collectors: frozenset[Collector] = frozenset()
+    proc_folder: str = "/proc"
+    logs_folder: str = "/var/log"
     log_level: str = "info"
     log_format: str = "logfmt"
     once: bool = False
@@ -96,6 +98,11 @@ _VALUE_FLAGS: Final = {
         "",
         "Groups of further families, separated by commas, beside the base set, which is always on: "
         f"{ALL_COLLECTORS}, or some of {', '.join(Collector)}. Default: none.",
+    ),
+    "path.procfs": ("/proc", "Where /proc is; for the collector containers."),
+    "path.logs": (
+        "/var/log",
+        "Where the node's /var/log/pods and /var/log/containers are; for the collector containers.",
     ),
     "no-collectors": ("", "Groups to leave out of those, separated by commas."),
 }
@@ -199,6 +206,8 @@ class _Reader:
             ),
             nvml_required=self._switch("nvml.required"),
             collectors=self._collectors("collectors") - self._collectors("no-collectors"),
+            proc_folder=self._text("path.procfs"),
+            logs_folder=self._text("path.logs"),
             log_level=self._choice("log.level", LOG_LEVELS),
             log_format=self._choice("log.format", LOG_FORMATS),
             once=self._switch("once"),

@@ -347,6 +347,22 @@ XID_LAST: Final = _gauge(
 )
 
 # All of the above, in the order of this file.
+CONTAINER_DUTY_CYCLE: Final = _gauge(
+    "container_duty_cycle",
+    "percent",
+    "The container's own part of the GPU's time: the sum over its processes, averaged over the "
+    "window.",
+    of=Collector.CONTAINERS,
+    source="nvmlDeviceGetProcessUtilization",
+)
+CONTAINER_MEMORY_USED: Final = _gauge(
+    "container_memory_used_bytes",
+    "bytes",
+    "The container's own part of the memory in use: the sum over its processes.",
+    of=Collector.CONTAINERS,
+    source="nvmlDeviceGetComputeRunningProcesses_v3, nvmlDeviceGetGraphicsRunningProcesses_v3",
+)
+
 EXTENDED_FAMILIES: Final = tuple(
     value for value in tuple(globals().values()) if isinstance(value, ExtendedFamily)
 )

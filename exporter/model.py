@@ -21,6 +21,7 @@ class Collector(StrEnum):
     NVLINK = "nvlink"
     ECC = "ecc"
     XID = "xid"
+    CONTAINERS = "containers"
 
 
 class MetricType(StrEnum):
@@ -101,8 +102,29 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessOwner:
+    """The pod that a process belongs to; `container_name` is None where it cannot be told."""
+
+    namespace_name: str
+    pod_name: str
+    container_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessUse:
+    """What one process of a pod has of one device; what NVML does not tell is None."""
+
+    owner: ProcessOwner
+    memory_used_bytes: int | None
+    duty_cycle_percent: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceReading:
-    """What NVML said about one device in one cycle; a failed or missing reading is None."""
+    """What NVML said about one device in one cycle; a failed or missing reading is None.
+
+    `uses` are those of all processes of pods, None where not all of them are known.
+    """
 
     device: Device
     duty_cycle_percent: float | None = None
@@ -112,6 +134,7 @@ class DeviceReading:
     temperature_celsius: int | None = None
     fan_speed_percent: int | None = None
     extended: tuple[Sample, ...] = ()
+    uses: tuple[ProcessUse, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,12 +174,18 @@ class Allocation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One device as one holder sees it; `container` is None when no pod holds the device."""
+    """One device as one holder sees it; `container` is None when no pod holds the device.
+
+    `own_memory_used_bytes` is the container's part of the device's, None where it is not known;
+    `extended` are samples of this holder alone.
+    """
 
     reading: DeviceReading
     container: Container | None
     allocate_mode: AllocateMode
     holder_count: int
+    own_memory_used_bytes: int | None = None
+    extended: tuple[Sample, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,7 +79,9 @@ class Snapshots:
             {
                 row.reading.device.uuid
                 for row in snapshot.rows
-                if row.allocate_mode is AllocateMode.SHARE and row.holder_count > 1
+                if row.allocate_mode is AllocateMode.SHARE
+                and row.holder_count > 1
+                and row.own_memory_used_bytes is None
             }
         )
         if shared and not self._shared_by_several:

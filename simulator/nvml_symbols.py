@@ -267,6 +267,13 @@ def _processes(_driver: SimulatedDriver, device: Device, count: Any, out: int | 
         answer.compute_instance = mig.compute_instance_id if mig else NO_INSTANCE
 
 
+@symbol("nvmlDeviceGetGraphicsRunningProcesses_v3", UINT_P, c_void_p)
+def _graphics_processes(
+    _driver: SimulatedDriver, _device: Device, count: Any, _out: int | None
+) -> None:
+    count[0] = 0
+
+
 @symbol("nvmlDeviceGetProcessUtilization", c_void_p, UINT_P, c_ulonglong)
 def _process_utilization(
     driver: SimulatedDriver, device: Device, out: int | None, count: Any, last_seen: int

@@ -12,8 +12,10 @@ from exporter.nvml.dutycycle import KERNELS, DutyCycles
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from exporter.model import ProcessUse
     from exporter.nvml.calls import Calls
     from exporter.nvml.gpu import Gpu
+    from exporter.nvml.processes import ProcessUses
 
 # An older driver or an unusual memory controller knows only the first memory structure.
 _NO_MEMORY_V2: Final = ABSENT | {"ARGUMENT_VERSION_MISMATCH", "INVALID_ARGUMENT"}
@@ -28,8 +30,12 @@ _FAN_PERCENT: Final = range(1000)
 class BaseReadings:
     """Reads the base set; the duty cycle is averaged over a window in seconds."""
 
-    def __init__(self, calls: Calls, window_seconds: float) -> None:
+    def __init__(
+        self, calls: Calls, window_seconds: float, uses: ProcessUses | None = None
+    ) -> None:
+        """Without `uses` nothing is read of processes."""
         self._calls = calls
+        self._uses = uses
         self._duty_cycles = DutyCycles(calls, KERNELS, window_seconds)
         self._memory_v2 = True
 
@@ -37,10 +43,14 @@ class BaseReadings:
         """Ask a newly opened NVML anew for what the last one did not have."""
         self._memory_v2 = True
         self._duty_cycles.begin_session()
+        if self._uses is not None:
+            self._uses.begin_session()
 
     def keep(self, uuids: Collection[str]) -> None:
         """Forget the history of all other devices."""
         self._duty_cycles.keep(uuids)
+        if self._uses is not None:
+            self._uses.keep(uuids)
 
     def read(self, gpu: Gpu) -> list[DeviceReading]:
         """Return the GPU's reading and those of its MIG instances.
@@ -74,8 +84,14 @@ class BaseReadings:
                 duty_cycle_percent=self._duty_cycles.percent(gpu.device.uuid, handle),
                 memory_total_bytes=total,
                 memory_used_bytes=used,
+                uses=self._read_uses(gpu.device, handle),
             )
         ]
+
+    def _read_uses(self, device: Device, handle: Any) -> tuple[ProcessUse, ...] | None:
+        if self._uses is None:
+            return None
+        return self._uses.read(device.uuid, handle, is_mig_instance=device.is_mig_instance)
 
     def _read_instances(self, gpu: Gpu) -> list[DeviceReading]:
         calls = self._calls
@@ -101,7 +117,12 @@ class BaseReadings:
                 compute_instance_id=calls.optional("nvmlDeviceGetComputeInstanceId", handle),
             )
             readings.append(
-                DeviceReading(device=device, memory_total_bytes=total, memory_used_bytes=used)
+                DeviceReading(
+                    device=device,
+                    memory_total_bytes=total,
+                    memory_used_bytes=used,
+                    uses=self._read_uses(device, handle),
+                )
             )
         return readings
 

@@ -12,7 +12,9 @@ from exporter.nvml.base import BaseReadings
 from exporter.nvml.calls import SESSION_GONE, Calls, NvmlError
 from exporter.nvml.extended import ExtendedReadings
 from exporter.nvml.gpu import Gpu
+from exporter.nvml.processes import ProcessUses
 from exporter.nvml.xid import XidErrors
+from exporter.processes.owners import ProcessOwners
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -34,10 +36,14 @@ class Nvml:
         *,
         window_seconds: float,
         collectors: Collection[Collector] = (),
+        owners: ProcessOwners | None = None,
         on_error: Callable[[NvmlError], None],
     ) -> None:
         self._calls = Calls(binding, on_error)
-        self._base = BaseReadings(self._calls, window_seconds)
+        uses = None
+        if Collector.CONTAINERS in collectors:
+            uses = ProcessUses(self._calls, owners or ProcessOwners(), window_seconds)
+        self._base = BaseReadings(self._calls, window_seconds, uses)
         self._extended = ExtendedReadings(self._calls, collectors, window_seconds)
         self._xid = XidErrors(binding, on_error) if Collector.XID in collectors else None
         self._with_health = Collector.HEALTH in collectors

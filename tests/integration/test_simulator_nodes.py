@@ -281,7 +281,7 @@ async def test_a_pod_keeps_its_address_when_its_node_comes_back(client):
     async with joined(client, NodeSpec(name="a", gpus=("H100",))):
         for name in ("first", "second"):
             await client.post(PODS, manifest(name, gpus=0))
-            await eventually(lambda name=name: is_ready(client, name), what=name)
+            await eventually(partial(is_ready, client, name), what=name)
         await client.delete(f"{PODS}/first")
         await eventually(lambda: is_gone(client, f"{PODS}/first"), what="the first one is gone")
         address = (await client.get(f"{PODS}/second"))["status"]["podIP"]

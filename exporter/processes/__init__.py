@@ -1,0 +1,1 @@
+"""Whose a process is, from what the node itself knows: no API token, no runtime's socket."""

@@ -1,0 +1,95 @@
+"""From a PID to the pod: /proc, and the kubelet's folders of logs.
+
+The kubelet names the folder of a pod's logs after its namespace, name and UID, and the runtime the
+links in /var/log/containers after the container's ID.
+https://github.com/kubernetes/design-proposals-archive/blob/main/node/kubelet-cri-logging.md
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from exporter.model import ProcessOwner
+from exporter.processes.cgroups import container_of_log, place_of, pod_of_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+T = TypeVar("T")
+
+# PROC_PID_INIT_INO: the namespace that NVML counts processes in, on every Linux.
+INITIAL_PID_NAMESPACE: Final = "pid:[4026531836]"
+
+
+class OwnerUnknownError(LookupError):
+    """Whose a process is cannot be told; the message says why."""
+
+
+class ProcessOwners:
+    """Answers in the thread that asks; reads files, each answer anew, since PIDs are used again."""
+
+    def __init__(self, *, proc: Path = Path("/proc"), logs: Path = Path("/var/log")) -> None:
+        self._proc = proc
+        self._pod_logs = logs / "pods"
+        self._container_logs = logs / "containers"
+        self._pods: dict[str, tuple[str, str]] = {}
+        self._containers: dict[str, str] = {}
+
+    def problem(self) -> str | None:
+        """Return why no process can be told at all, None if they can."""
+        try:
+            namespace = os.readlink(self._proc / "self" / "ns" / "pid")
+        except OSError as error:
+            return f"{error.filename} cannot be read: {error.strerror}"
+        if namespace != INITIAL_PID_NAMESPACE:
+            return "the exporter does not see the node's processes: its pod needs hostPID: true"
+        if not (self._proc / "1" / "cgroup").exists():
+            return f"{self._proc} hides the processes of others (mount option hidepid)"
+        if not self._pod_logs.is_dir():
+            return f"{self._pod_logs} is not mounted"
+        return None
+
+    def owner_of(self, pid: int) -> ProcessOwner | None:
+        """Return the pod of a process, None for one of no pod and for one that has ended.
+
+        Raises:
+            OwnerUnknownError: it belongs to a pod that is not known.
+        """
+        try:
+            cgroups = (self._proc / str(pid) / "cgroup").read_text("utf-8", "replace")
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        except OSError as error:
+            msg = f"{error.filename} cannot be read: {error.strerror}"
+            raise OwnerUnknownError(msg) from error
+        place = place_of(cgroups)
+        if place is None:
+            return None
+        pod = self._pod(place.pod_uid)
+        if pod is None:
+            msg = f"{self._pod_logs} has no pod with UID {place.pod_uid}"
+            raise OwnerUnknownError(msg)
+        name = None if place.container_id is None else self._container(place.container_id)
+        return ProcessOwner(namespace_name=pod[0], pod_name=pod[1], container_name=name)
+
+    def _pod(self, uid: str) -> tuple[str, str] | None:
+        if uid not in self._pods:
+            found = _read(self._pod_logs, pod_of_folder)
+            self._pods = {uid: (namespace, name) for uid, namespace, name in found}
+        return self._pods.get(uid)
+
+    def _container(self, container_id: str) -> str | None:
+        if container_id not in self._containers:
+            self._containers = dict(_read(self._container_logs, container_of_log))
+        return self._containers.get(container_id)
+
+
+def _read(folder: Path, read: Callable[[str], T | None]) -> Iterable[T]:
+    """What the names of a folder's entries say; nothing where there is no such folder."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return []
+    return [one for name in names if (one := read(name)) is not None]

@@ -1,0 +1,247 @@
+"""Containers' own parts of shared GPUs: from NVML's processes by /proc to the series."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter.app import running
+from exporter.config import Config
+from exporter.model import Collector
+from exporter.processes import owners
+from exporter.processes.owners import OwnerUnknownError, ProcessOwners
+from simulator.driver import GpuSpec, SimulatedDriver, SimulatedProcess
+from simulator.kubelet import SimulatedKubelet
+from simulator.nvml import bind
+from tests.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+GIB = 2**30
+MEMORY = "nvidia_gpu_container_memory_used_bytes"
+DUTY_CYCLE = "nvidia_gpu_container_duty_cycle"
+DEVICE_MEMORY = "nvidia_gpu_memory_used_bytes"
+UIDS = {pod: f"0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f{n}" for n, pod in enumerate(("web", "batch"))}
+IDS = {("web", "main"): "1" * 64, ("web", "side"): "2" * 64, ("batch", "main"): "3" * 64}
+
+
+class FakeNode:
+    """The node's /proc and /var/log, as far as they are read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.proc = folder / "proc"
+        self.logs = folder / "log"
+        (self.proc / "self" / "ns").mkdir(parents=True)
+        (self.proc / "self" / "ns" / "pid").symlink_to(owners.INITIAL_PID_NAMESPACE)
+        self.process(1, "0::/init.scope")
+        for pod, uid in UIDS.items():
+            (self.logs / "pods" / f"default_{pod}_{uid}").mkdir(parents=True)
+        (self.logs / "containers").mkdir()
+        for (pod, container), id_ in IDS.items():
+            (self.logs / "containers" / f"{pod}_default_{container}-{id_}.log").touch()
+
+    def process(self, pid: int, cgroups: str) -> None:
+        (self.proc / str(pid)).mkdir()
+        (self.proc / str(pid) / "cgroup").write_text(cgroups + "\n")
+
+    def process_of(self, pid: int, pod: str, container: str = "main") -> None:
+        self.process(pid, f"0::/kubepods/burstable/pod{UIDS[pod]}/{IDS[pod, container]}")
+
+
+@pytest.fixture
+def node(tmp_path):
+    return FakeNode(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch):
+    monkeypatch.setattr("exporter.podresources.client.MIN_INTERVAL_SECONDS", 0.05)
+
+
+@asynccontextmanager
+async def exporter(node: FakeNode, driver: SimulatedDriver, *holders: str) -> AsyncIterator[str]:
+    """Run an exporter on a node whose GPU is given away in replicas; yields its URL.
+
+    `holders` are POD/CONTAINER.
+    """
+    with TemporaryDirectory(prefix="gpu-") as folder:
+        socket_path = str(Path(folder) / "kubelet.sock")
+        config = Config(
+            listen_host="127.0.0.1",
+            listen_port=0,
+            node_name="node-1",
+            pod_resources_socket=socket_path,
+            nvml_interval_seconds=0.1,
+            nvml_window_seconds=0.5,
+            collectors=frozenset({Collector.CONTAINERS}),
+            proc_folder=str(node.proc),
+            logs_folder=str(node.logs),
+        )
+        replicas = max(2, len(holders))
+        async with SimulatedKubelet(driver, socket_path, replicas=replicas) as kubelet:
+            for holder in holders:
+                pod, _, container = holder.partition("/")
+                resource = kubelet.devices[0].resource_name
+                assert kubelet.allocate("default", pod, container, resource, 1)
+            async with running(config, bind(driver)) as started:
+                yield "http://{}:{}/metrics".format(*started.address)
+
+
+async def values(url: str, name: str) -> dict[str, float]:
+    """Return a family's values by POD/CONTAINER."""
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        text = await response.text()
+    return {
+        f"{sample.labels['pod_name']}/{sample.labels['container_name']}": sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == name
+    }
+
+
+async def becomes(url: str, name: str, expected: Mapping[str, float]) -> None:
+    async def is_so() -> bool:
+        return await values(url, name) == expected
+
+    await until(is_so, what=f"{name} {expected}")
+
+
+def one_gpu(*processes: SimulatedProcess, **spec) -> SimulatedDriver:
+    driver = SimulatedDriver([GpuSpec(**spec)])
+    driver.set_processes(0, processes)
+    return driver
+
+
+def process(pid: int, gib: int | None, sm_percent: int = 0) -> SimulatedProcess:
+    used = None if gib is None else gib * GIB
+    return SimulatedProcess(pid=pid, memory_used_bytes=used, sm_percent=sm_percent)
+
+
+async def test_each_container_of_a_shared_gpu_has_its_own_part(node):
+    node.process_of(10, "web")
+    node.process_of(11, "web", "side")
+    node.process_of(12, "batch")
+    node.process(13, "0::/system.slice/monitor.service")
+    driver = one_gpu(process(10, 2, 30), process(11, 1), process(12, 4, 50), process(13, 1, 5))
+    async with exporter(node, driver, "web/main", "web/side", "batch/main") as url:
+        parts = {"web/main": 2 * GIB, "web/side": 1 * GIB, "batch/main": 4 * GIB}
+        await becomes(url, MEMORY, parts)
+        # What readers of allocate_mode="share" add up.
+        assert await values(url, DEVICE_MEMORY) == parts
+        await becomes(url, DUTY_CYCLE, {"web/main": 30, "web/side": 0, "batch/main": 50})
+        driver.set_processes(0, [process(12, 4, 50)])
+        await becomes(url, MEMORY, {"web/main": 0, "web/side": 0, "batch/main": 4 * GIB})
+
+
+async def test_a_process_whose_pod_is_not_known_leaves_the_parts_out_until_it_is(node, caplog):
+    caplog.set_level(logging.INFO)
+    node.process_of(10, "web")
+    folder = node.logs / "pods" / f"default_batch_{UIDS['batch']}"
+    folder.rmdir()
+    node.process_of(12, "batch")
+    driver = one_gpu(process(10, 2), process(12, 4))
+    async with exporter(node, driver, "web/main", "batch/main") as url:
+        await becomes(url, "nvidia_gpu_duty_cycle", {"web/main": 0, "batch/main": 0})
+        assert await values(url, MEMORY) == {}
+        assert await values(url, DEVICE_MEMORY) == {}
+        folder.mkdir()
+        await becomes(url, MEMORY, {"web/main": 2 * GIB, "batch/main": 4 * GIB})
+    told = [one.message for one in caplog.records if "own parts of the GPUs" in one.message]
+    assert told == [
+        "containers' own parts of the GPUs are unknown",
+        "containers' own parts of the GPUs are known again",
+    ]
+
+
+async def test_without_the_runtimes_links_a_pods_only_holder_is_known_and_one_of_two_is_not(node):
+    for link in (node.logs / "containers").iterdir():
+        link.unlink()
+    node.process_of(10, "web")
+    node.process_of(12, "batch")
+    driver = one_gpu(process(10, 2), process(12, 4))
+    async with exporter(node, driver, "web/main", "web/side", "batch/main") as url:
+        await becomes(url, MEMORY, {"batch/main": 4 * GIB})
+
+
+async def test_memory_that_nvml_does_not_tell_is_absent(node):
+    node.process_of(10, "web")
+    node.process_of(12, "batch")
+    driver = one_gpu(process(10, None, 20), process(12, 4))
+    async with exporter(node, driver, "web/main", "batch/main") as url:
+        await becomes(url, MEMORY, {"batch/main": 4 * GIB})
+        await becomes(url, DUTY_CYCLE, {"web/main": 20, "batch/main": 0})
+
+
+async def test_instances_of_mig_have_memory_and_no_duty_cycle(node):
+    node.process_of(10, "web")
+    driver = SimulatedDriver([GpuSpec(model="H100", mig_profiles=("1g.10gb",))])
+    (instance,) = (one for one in driver.gpus[0].mig_devices if one is not None)
+    driver.set_processes(instance.uuid, [process(10, 3)])
+    async with exporter(node, driver, "web/main") as url:
+        await becomes(url, MEMORY, {"web/main": 3 * GIB})
+        assert await values(url, DUTY_CYCLE) == {}
+
+
+@pytest.mark.parametrize(
+    ("break_node", "why"),
+    [
+        pytest.param(
+            lambda node: _point(node.proc / "self" / "ns" / "pid", "pid:[4026532001]"),
+            "its pod needs hostPID: true",
+            id="a PID namespace of its own",
+        ),
+        pytest.param(
+            lambda node: (node.proc / "1" / "cgroup").unlink(), "hidepid", id="hidden processes"
+        ),
+        pytest.param(
+            lambda node: (node.proc / "self" / "ns" / "pid").unlink(),
+            "cannot be read",
+            id="no /proc",
+        ),
+        pytest.param(
+            lambda node: (node.logs / "pods").rename(node.logs / "other"),
+            "pods is not mounted",
+            id="no logs",
+        ),
+    ],
+)
+async def test_where_processes_cannot_be_told_there_are_no_parts_and_that_is_said_once(
+    node, caplog, break_node, why
+):
+    node.process_of(10, "web")
+    break_node(node)
+    driver = one_gpu(process(10, 2))
+    async with exporter(node, driver, "web/main", "batch/main") as url:
+        await becomes(url, "nvidia_gpu_duty_cycle", {"web/main": 0, "batch/main": 0})
+        assert await values(url, MEMORY) == {}
+        assert await values(url, DUTY_CYCLE) == {}
+        cycles = len(caplog.records)
+        await becomes(url, DEVICE_MEMORY, {})
+        assert len(caplog.records) == cycles
+    told = [one for one in caplog.records if "own parts of the GPUs" in one.message]
+    assert len(told) == 1
+    assert why in told[0].why
+
+
+def _point(link: Path, target: str) -> None:
+    link.unlink()
+    link.symlink_to(target)
+
+
+def test_a_process_that_may_not_be_looked_at_is_not_taken_for_an_ended_one(node):
+    (node.proc / "20").mkdir()
+    (node.proc / "20" / "cgroup").mkdir()
+    with pytest.raises(OwnerUnknownError, match="cgroup cannot be read"):
+        ProcessOwners(proc=node.proc, logs=node.logs).owner_of(20)
+
+
+def test_a_process_that_has_ended_belongs_to_nobody(node):
+    assert ProcessOwners(proc=node.proc, logs=node.logs).owner_of(21) is None
