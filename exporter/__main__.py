@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import pynvml
 
 from exporter import __version__, logs
-from exporter.app import NvmlRequiredError, once, running
+from exporter.app import NvmlRequiredError, RestartNeededError, once, running
 from exporter.config import ConfigError, parse
 from exporter.webconfig import WebConfigError
 
@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 EXIT_FAILURE: Final = 1
 EXIT_USAGE: Final = 2
+EXIT_RESTART: Final = 3
+"""The kubelet has to start the container anew: see `exporter.sampler.restart_reason`."""
 
 
 def main(arguments: Sequence[str] | None = None, *, binding: ModuleType = pynvml) -> int:
@@ -71,6 +73,12 @@ async def _run(config: Config, binding: ModuleType) -> int:
     except NvmlRequiredError as error:
         log.error("NVML is required and cannot be used", extra={"reason": str(error)})
         return EXIT_FAILURE
+    except RestartNeededError as error:
+        log.error(
+            "ending to be started anew, because this process cannot use NVML any more",
+            extra={"reason": str(error), "status": EXIT_RESTART},
+        )
+        return EXIT_RESTART
     except WebConfigError as error:
         for problem in error.problems:
             log.error("the web configuration cannot be used", extra={"problem": problem})

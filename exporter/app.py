@@ -46,6 +46,10 @@ class NvmlRequiredError(Exception):
     """NVML cannot be used although the configuration requires it."""
 
 
+class RestartNeededError(Exception):
+    """NVML cannot be used any more by this process, but by a new one."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningExporter:
     """A running exporter; `address` is the (host, port) that it is bound to."""
@@ -68,6 +72,8 @@ class _Parts:
         loop = asyncio.get_running_loop()
         counters = Counters()
         self.failure: asyncio.Future[str] = loop.create_future()
+        self._fatal: asyncio.Future[Exception] = loop.create_future()
+        self._nvml_required = config.nvml_required
         self.snapshots = Snapshots()
         self.nvml = Nvml(
             binding,
@@ -81,6 +87,7 @@ class _Parts:
             interval_seconds=config.nvml_interval_seconds,
             publish=_on_loop(loop, self._on_readings),
             on_failure=_on_loop(loop, self._on_failure),
+            on_restart_needed=_on_loop(loop, self._on_restart_needed),
             observe_cycle=counters.cycle_seconds.observe,
         )
         self.pod_resources: PodResources | None = None
@@ -123,6 +130,15 @@ class _Parts:
     def _on_failure(self, problem: str) -> None:
         if not self.failure.done():
             self.failure.set_result(problem)
+        if self._nvml_required:
+            self._end(NvmlRequiredError(problem))
+
+    def _on_restart_needed(self, reason: str) -> None:
+        self._end(RestartNeededError(reason))
+
+    def _end(self, error: Exception) -> None:
+        if not self._fatal.done():
+            self._fatal.set_result(error)
 
     @asynccontextmanager
     async def sampling(self) -> AsyncIterator[None]:
@@ -141,9 +157,9 @@ class _Parts:
             watchdog.check()
             await asyncio.sleep(_WATCHDOG_SECONDS)
 
-    async def require_nvml(self) -> None:
-        """Raise NvmlRequiredError as soon as NVML cannot be used."""
-        raise NvmlRequiredError(await self.failure)
+    async def end_without_nvml(self) -> None:
+        """Raise NvmlRequiredError or RestartNeededError as soon as there is a reason."""
+        raise await self._fatal
 
 
 @asynccontextmanager
@@ -151,16 +167,18 @@ async def running(config: Config, binding: ModuleType = pynvml) -> AsyncIterator
     """Run an exporter while the context lasts.
 
     Raises OSError if the address cannot be bound, WebConfigError if the web configuration file
-    cannot be used, NvmlRequiredError (also out of the body) if NVML is required and cannot be used.
+    cannot be used, NvmlRequiredError (also out of the body) if NVML is required and cannot be used,
+    RestartNeededError (likewise) if only a new process can use NVML.
     """
     parts = _Parts(config, binding)
     try:
         async with parts.sampling(), asyncio.TaskGroup() as tasks:
-            background = [tasks.create_task(parts.watch())]
+            background = [
+                tasks.create_task(parts.watch()),
+                tasks.create_task(parts.end_without_nvml()),
+            ]
             if parts.pod_resources is not None:
                 background.append(tasks.create_task(parts.pod_resources.run()))
-            if config.nvml_required:
-                background.append(tasks.create_task(parts.require_nvml()))
             try:
                 address = await parts.endpoint.start(
                     application(

@@ -25,6 +25,10 @@ log = logging.getLogger(__name__)
 
 FIRST_RETRY_SECONDS: Final = 1.0
 LAST_RETRY_SECONDS: Final = 30.0
+# A driver that is loaded again is back within seconds. What lasts longer, after NVML has answered,
+# is what this process cannot mend: its library or its devices are not those of the node any more.
+RESTART_AFTER_SECONDS: Final = 60.0
+_MISMATCH: Final = "LIB_RM_VERSION_MISMATCH"
 # How long the end of the process waits for a running cycle before it leaves the thread behind.
 STOP_SECONDS: Final = 2.0
 
@@ -49,11 +53,27 @@ def retry_seconds(failures: int) -> float:
     return min(FIRST_RETRY_SECONDS * 2.0 ** min(failures - 1, 16), LAST_RETRY_SECONDS)
 
 
+def restart_reason(error: Exception, lost_for_seconds: float | None) -> str | None:
+    """Return why only a new process can use NVML, None while waiting may help.
+
+    `lost_for_seconds` is for how long NVML has not answered, None if it never has in this process:
+    a node without a driver must not make the container start again and again.
+    """
+    if isinstance(error, NvmlError) and error.code == _MISMATCH:
+        return (
+            f"{error}: the driver was replaced, and its new library is loaded by a new process only"
+        )
+    if lost_for_seconds is not None and lost_for_seconds >= RESTART_AFTER_SECONDS:
+        return f"{error}: NVML answered before and has not for {lost_for_seconds:.0f} s"
+    return None
+
+
 class Sampler:
     """Runs NVML cycles at a fixed interval in a thread of its own.
 
-    `publish` gets each cycle's readings and `on_failure` each reason for which NVML cannot be used,
-    both in the NVML thread; `observe_cycle` gets the seconds that each finished cycle took.
+    `publish` gets each cycle's readings, `on_failure` each reason for which NVML cannot be used and
+    `on_restart_needed` each for which only a new process can use it, all in the NVML thread;
+    `observe_cycle` gets the seconds that each finished cycle took.
     """
 
     def __init__(
@@ -63,14 +83,18 @@ class Sampler:
         interval_seconds: float,
         publish: Callable[[Readings], None],
         on_failure: Callable[[str], None],
+        on_restart_needed: Callable[[str], None],
         observe_cycle: Callable[[float], None],
     ) -> None:
         self._nvml = nvml
         self._interval_seconds = interval_seconds
         self._publish = publish
         self._on_failure = on_failure
+        self._on_restart_needed = on_restart_needed
         self._observe_cycle = observe_cycle
         self._stop = threading.Event()
+        # Since when NVML has not answered, None while it does and before it first did.
+        self._lost_seconds: float | None = None
         # A daemon: a call that never returns must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name="nvml", daemon=True)
         self.state = SamplerState()
@@ -90,26 +114,26 @@ class Sampler:
     def _run(self) -> None:
         failures = 0
         while not self._stop.is_set():
-            problem = self._session()
+            error = self._session()
             self._nvml.close()
-            if problem is None:
+            if error is None:
                 return
             failures = 1 if self.state.nvml_up else failures + 1
-            self._failed(problem)
+            self._failed(error)
             # The jitter keeps the nodes of a cluster apart after a common cause.
             self._stop.wait(retry_seconds(failures) * random.uniform(0.8, 1.2))
 
-    def _session(self) -> str | None:
+    def _session(self) -> Exception | None:
         """Read until the end; returns why NVML cannot be used, None when the end was asked for."""
         try:
             self._nvml.open()
             self._read_until_failure()
         except NvmlError as error:
-            return str(error)
+            return error
         except Exception as error:
             # Whatever the binding or a driver comes up with, the thread must outlive it.
             log.exception("the NVML thread failed unexpectedly and goes on")
-            return f"{type(error).__name__}: {error}"
+            return error
         return None
 
     def _read_until_failure(self) -> None:
@@ -150,7 +174,14 @@ class Sampler:
             unreadable_count=readings.unreadable_count,
         )
 
-    def _failed(self, problem: str) -> None:
+    def _failed(self, error: Exception) -> None:
+        problem = str(error) if isinstance(error, NvmlError) else f"{type(error).__name__}: {error}"
+        if self.state.nvml_up:
+            self._lost_seconds = time.monotonic()
+        lost = self._lost_seconds
+        lost_for_seconds = None if lost is None else time.monotonic() - lost
+        if reason := restart_reason(error, lost_for_seconds):
+            self._on_restart_needed(reason)
         if problem != self.state.problem:
             log.warning(
                 "NVML cannot be used; trying again until it can",

@@ -267,6 +267,15 @@ class SimulatedDriver:
             return self.gpus[key]
         return self._by_uuid[key]
 
+    def replace_driver(self, version: str) -> None:
+        """Load another driver in place of this one, as an upgrade does.
+
+        A library that was loaded before does not fit it: its init says LIB_RM_VERSION_MISMATCH.
+        """
+        self.faults.unload_driver()
+        self.driver_version = version
+        self.faults.load_driver()
+
     def set_load(self, key: int | str, percent: float) -> None:
         """Hold the device at this percentage from now on."""
         if not 0 <= percent <= 100:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 NVML_ERROR_GPU_IS_LOST = 15
+NVML_ERROR_RESET_REQUIRED = 16
 
 
 class Faults:
@@ -18,7 +19,7 @@ class Faults:
         self._hung: dict[str, threading.Event] = {}
         self._codes: dict[tuple[str, str | None], int] = {}
         self._answers: dict[tuple[str, str | None], int] = {}
-        self._lost: set[str] = set()
+        self._lost: dict[str, int] = {}
         self._driver_loaded = True
         self._driver_generation = 0
         self.lacks_library = False
@@ -56,15 +57,18 @@ class Faults:
             self._codes.pop((function, uuid), None)
             self._answers.pop((function, uuid), None)
 
-    def lose(self, uuid: str) -> None:
-        """Let the GPU fall off the bus: every call about it returns GPU_IS_LOST."""
+    def lose(self, uuid: str, *, code: int = NVML_ERROR_GPU_IS_LOST) -> None:
+        """Let every call about the GPU return `code`.
+
+        A GPU that fell off the bus is lost or unknown, after an ECC error it needs a reset.
+        """
         with self._lock:
-            self._lost.add(uuid)
+            self._lost[uuid] = code
 
     def find(self, uuid: str) -> None:
         """Bring a lost GPU back."""
         with self._lock:
-            self._lost.discard(uuid)
+            self._lost.pop(uuid, None)
 
     def unload_driver(self) -> None:
         """Take the driver away: calls say UNINITIALIZED and a new init says DRIVER_NOT_LOADED."""
@@ -92,11 +96,12 @@ class Faults:
     def code(self, function: str, *uuids: str) -> int | None:
         """Return the error code that the function must return for these devices, if any."""
         with self._lock:
-            if not self._lost.isdisjoint(uuids):
-                return NVML_ERROR_GPU_IS_LOST
-            for uuid in (*uuids, None):
-                if (function, uuid) in self._codes:
-                    return self._codes[function, uuid]
+            for uuid in uuids:
+                if uuid in self._lost:
+                    return self._lost[uuid]
+            for key in ((function, uuid) for uuid in (*uuids, None)):
+                if key in self._codes:
+                    return self._codes[key]
             return None
 
     def answered(self, function: str, uuid: str, value: int) -> int:

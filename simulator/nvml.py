@@ -21,7 +21,13 @@ from typing import Any, Final
 from simulator import nvml_events, nvml_extended, nvml_symbols
 from simulator.driver import MODELS, GpuSpec, SimulatedDriver, SimulatedProcess
 from simulator.nvml_registry import SYMBOLS, Symbol, check_faults, device_of
-from simulator.nvml_types import DRIVER_NOT_LOADED, UNINITIALIZED, UNKNOWN, NvmlReturn
+from simulator.nvml_types import (
+    DRIVER_NOT_LOADED,
+    LIB_RM_VERSION_MISMATCH,
+    UNINITIALIZED,
+    UNKNOWN,
+    NvmlReturn,
+)
 
 __all__ = ["MODELS", "GpuSpec", "SimulatedDriver", "SimulatedProcess", "bind"]
 
@@ -79,6 +85,7 @@ class _Library:
 
     def __init__(self, driver: SimulatedDriver, error_texts: dict[int, str]) -> None:
         self._driver = driver
+        self._version = driver.driver_version
         self._error_texts = error_texts
         self._lock = threading.Lock()
         self._references = 0
@@ -139,6 +146,8 @@ class _Library:
         loaded = self._loaded()
         if loaded is None:
             raise NvmlReturn(DRIVER_NOT_LOADED)
+        if self._driver.driver_version != self._version:
+            raise NvmlReturn(LIB_RM_VERSION_MISMATCH)
         self._driver.events.begin(loaded)
         with self._lock:
             self._references = self._references + 1 if self._generation == loaded else 1

@@ -79,9 +79,9 @@ class Reader:
 
 
 @asynccontextmanager
-async def exporter(driver, **changes) -> AsyncIterator[Reader]:
+async def exporter(driver, *, binding=None, **changes) -> AsyncIterator[Reader]:
     async with (
-        running(configuration(**changes), bind(driver)) as running_exporter,
+        running(configuration(**changes), binding or bind(driver)) as running_exporter,
         aiohttp.ClientSession() as session,
     ):
         yield Reader(session, running_exporter.address[1])

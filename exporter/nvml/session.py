@@ -92,12 +92,15 @@ class Nvml:
         unreadable = 0
         for index in range(count):
             try:
-                readings.extend(self._read_gpu(index))
+                found = self._read_gpu(index)
             except NvmlError as error:
                 if error.code in SESSION_GONE:
                     raise
+                found = []
+            if not found:
                 self._gpus.pop(index, None)
                 unreadable += 1
+            readings.extend(found)
         uuids = {reading.device.uuid for reading in readings}
         self._base.keep(uuids)
         self._extended.keep(uuids)
@@ -113,11 +116,16 @@ class Nvml:
         )
 
     def _read_gpu(self, index: int) -> list[DeviceReading]:
+        """Return the readings of a GPU and its instances, none if nothing at all can be read."""
         gpu = self._gpus.get(index) or Gpu.open(self._calls, index)
         self._gpus[index] = gpu
         board, *instances = self._base.read(gpu)
         device = board.device
         self._seen[device.uuid] = device
+        if all(_is_empty(reading) for reading in (board, *instances)):
+            # After an uncorrectable ECC error, or off the bus, some drivers say "reset required" or
+            # "unknown error" to everything and never that the GPU is lost.
+            return []
         extended = (*self._extended.read(gpu), *self._xid_samples(device))
         return [replace(board, extended=extended) if extended else board, *instances]
 
@@ -141,3 +149,13 @@ class Nvml:
     def _xid_samples(self, device: Device) -> Iterator[Sample]:
         if self._xid is not None:
             yield from self._xid.samples(device.uuid)
+
+
+def _is_empty(reading: DeviceReading) -> bool:
+    return (
+        reading.duty_cycle_percent is None
+        and reading.memory_total_bytes is None
+        and reading.power_usage_milliwatts is None
+        and reading.temperature_celsius is None
+        and reading.fan_speed_percent is None
+    )

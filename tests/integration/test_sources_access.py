@@ -27,7 +27,6 @@ from tests.cluster.certificates import Authority
 from tests.serving import serving
 
 if TYPE_CHECKING:
-
     from scaler.model import MetricReading
     from scaler.sources.source import Source
 
