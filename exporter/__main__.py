@@ -67,7 +67,9 @@ async def _run(config: Config, binding: ModuleType) -> int:
         },
     )
     try:
-        async with running(config, binding):
+        async with running(config, binding) as exporter:
+            loop.add_signal_handler(signal.SIGUSR1, exporter.release)
+            loop.add_signal_handler(signal.SIGUSR2, exporter.resume)
             await stop.wait()
             log.info("ending on a signal")
     except NvmlRequiredError as error:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -52,9 +53,14 @@ class RestartNeededError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningExporter:
-    """A running exporter; `address` is the (host, port) that it is bound to."""
+    """A running exporter; `address` is the (host, port) that it is bound to.
+
+    `release` lets NVML go for the configured time, `resume` takes it back before.
+    """
 
     address: tuple[str, int]
+    release: Callable[[], None]
+    resume: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,10 +179,7 @@ async def running(config: Config, binding: ModuleType = pynvml) -> AsyncIterator
     parts = _Parts(config, binding)
     try:
         async with parts.sampling(), asyncio.TaskGroup() as tasks:
-            background = [
-                tasks.create_task(parts.watch()),
-                tasks.create_task(parts.end_without_nvml()),
-            ]
+            background = [tasks.create_task(parts.watch())]
             if parts.pod_resources is not None:
                 background.append(tasks.create_task(parts.pod_resources.run()))
             try:
@@ -189,8 +192,14 @@ async def running(config: Config, binding: ModuleType = pynvml) -> AsyncIterator
                     )
                 )
                 background.append(tasks.create_task(parts.endpoint.follow()))
+                # Not before: a server that is cancelled while it begins to listen leaks its socket.
+                background.append(tasks.create_task(parts.end_without_nvml()))
                 log.info("listening", extra={"host": address[0], "port": address[1]})
-                yield RunningExporter(address=address)
+                yield RunningExporter(
+                    address=address,
+                    release=partial(parts.sampler.release, config.nvml_release_seconds),
+                    resume=parts.sampler.resume,
+                )
             finally:
                 for task in background:
                     task.cancel()

@@ -22,6 +22,8 @@ LOG_FORMATS: Final = ("logfmt", "json")
 MIN_INTERVAL_SECONDS: Final = 0.1
 MAX_INTERVAL_SECONDS: Final = 60.0
 MAX_WINDOW_SECONDS: Final = 300.0
+MIN_RELEASE_SECONDS: Final = 1.0
+MAX_RELEASE_SECONDS: Final = 86400.0
 # A short interval must not make a single slow cycle empty the exposition.
 MIN_MAX_AGE_SECONDS: Final = 10.0
 ALL_COLLECTORS: Final = "all"
@@ -53,6 +55,7 @@ class Config:
     extra_resource_names: tuple[str, ...] = ()
     nvml_interval_seconds: float = 2.0
     nvml_window_seconds: float = 10.0
+    nvml_release_seconds: float = 600.0
     nvml_required: bool = False
     collectors: frozenset[Collector] = frozenset()
     proc_folder: str = "/proc"
@@ -94,6 +97,11 @@ _VALUE_FLAGS: Final = {
     ),
     "nvml.interval": ("2s", "Time between two readings of the GPUs, 100ms to 1m."),
     "nvml.window": ("10s", "Time over which the duty cycle is averaged, up to 5m."),
+    "nvml.release-for": (
+        "10m",
+        "Time for which SIGUSR1 releases NVML, so that a GPU can be reset or its MIG mode changed, "
+        "1s to 24h; SIGUSR2 takes it back before.",
+    ),
     "collectors": (
         "",
         "Groups of further families, separated by commas, beside the base set, which is always on: "
@@ -203,6 +211,9 @@ class _Reader:
             ),
             nvml_window_seconds=self._seconds(
                 "nvml.window", MIN_INTERVAL_SECONDS, MAX_WINDOW_SECONDS
+            ),
+            nvml_release_seconds=self._seconds(
+                "nvml.release-for", MIN_RELEASE_SECONDS, MAX_RELEASE_SECONDS
             ),
             nvml_required=self._switch("nvml.required"),
             collectors=self._collectors("collectors") - self._collectors("no-collectors"),

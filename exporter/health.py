@@ -87,7 +87,12 @@ class Health:
         )
 
     def fresh_snapshot(self) -> Snapshot | None:
-        """Return the newest snapshot unless its readings are too old to be published."""
+        """Return the newest snapshot unless its readings are too old to be published.
+
+        While NVML is released the GPUs may be changed under it, so no reading counts as fresh.
+        """
+        if self._sampler.state.released_until_seconds is not None:
+            return None
         snapshot = self._snapshots.newest
         age = self._age_seconds()
         return snapshot if age is not None and age <= self._config.max_age_seconds else None
@@ -104,6 +109,9 @@ class Health:
             duration = time.monotonic() - call.started_seconds
             return f"{call.function} has not returned for {duration:.0f} s"
         state = self._sampler.state
+        if (until := state.released_until_seconds) is not None:
+            remaining = max(until - time.monotonic(), 0.0)
+            return f"NVML is released for {remaining:.0f} s more; SIGUSR2 takes it back"
         if state.problem is not None:
             return f"NVML cannot be used: {state.problem}"
         age = self._age_seconds()
@@ -119,6 +127,11 @@ class Health:
         snapshot = self._snapshots.newest
         yield self._info
         yield _gauge("nvml_up", "1 while NVML answers, 0 while it cannot be used.", state.nvml_up)
+        yield _gauge(
+            "nvml_released",
+            "1 while NVML is released on demand, so that a GPU can be reset.",
+            state.released_until_seconds is not None,
+        )
         yield _gauge(
             "ready", "1 while current readings are published.", self.unready_reason() is None
         )

@@ -38,12 +38,15 @@ class SamplerState:
     """What the NVML thread last knew.
 
     `problem` says why NVML cannot be used, None while it can or before it was tried.
+    `released_until_seconds` (monotonic clock) is when NVML is opened anew after `Sampler.release`,
+    None while it is not released.
     `last_success_unix_seconds` is for people and alerting rules; ages are computed from the
     monotonic clock elsewhere.
     """
 
     nvml_up: bool = False
     problem: str | None = None
+    released_until_seconds: float | None = None
     last_success_unix_seconds: float | None = None
     unreadable_count: int = 0
 
@@ -92,7 +95,10 @@ class Sampler:
         self._on_failure = on_failure
         self._on_restart_needed = on_restart_needed
         self._observe_cycle = observe_cycle
-        self._stop = threading.Event()
+        self._stopping = False
+        self._release_until_seconds: float | None = None
+        # Set for the thread to look at the two above at once.
+        self._wake = threading.Event()
         # Since when NVML has not answered, None while it does and before it first did.
         self._lost_seconds: float | None = None
         # A daemon: a call that never returns must not keep the process from ending.
@@ -105,7 +111,21 @@ class Sampler:
 
     def request_stop(self) -> None:
         """Ask the thread to shut NVML down and end."""
-        self._stop.set()
+        self._stopping = True
+        self._wake.set()
+
+    def release(self, seconds: float) -> None:
+        """Ask the thread to shut NVML down and to stay away from the GPUs for this long.
+
+        An open session keeps a GPU from being reset, and from a change of its MIG mode.
+        """
+        self._release_until_seconds = time.monotonic() + seconds
+        self._wake.set()
+
+    def resume(self) -> None:
+        """Ask the thread to open NVML anew if it was released."""
+        self._release_until_seconds = None
+        self._wake.set()
 
     def is_alive(self) -> bool:
         """Whether the thread runs, be it in a call that hangs."""
@@ -113,18 +133,43 @@ class Sampler:
 
     def _run(self) -> None:
         failures = 0
-        while not self._stop.is_set():
+        while not self._stopping:
+            if self._released():
+                self._stay_away()
+                continue
             error = self._session()
             self._nvml.close()
             if error is None:
-                return
+                continue
             failures = 1 if self.state.nvml_up else failures + 1
             self._failed(error)
             # The jitter keeps the nodes of a cluster apart after a common cause.
-            self._stop.wait(retry_seconds(failures) * random.uniform(0.8, 1.2))
+            self._sleep(retry_seconds(failures) * random.uniform(0.8, 1.2))
+
+    def _sleep(self, seconds: float) -> None:
+        """Wait, but not longer than until something is asked for."""
+        self._wake.wait(seconds)
+        self._wake.clear()
+
+    def _released(self) -> bool:
+        until = self._release_until_seconds
+        return until is not None and time.monotonic() < until
+
+    def _stay_away(self) -> None:
+        log.warning("NVML is released: no GPU is read until it is taken back")
+        while not self._stopping and self._released():
+            until = self._release_until_seconds
+            if until is not None:
+                self.state = SamplerState(released_until_seconds=until)
+                self._sleep(max(until - time.monotonic(), 0.0))
+        # What was changed meanwhile may be beyond this process: then it must not wait for ever.
+        self._lost_seconds = time.monotonic()
+        self.state = SamplerState()
+        if not self._stopping:
+            log.info("NVML is taken back")
 
     def _session(self) -> Exception | None:
-        """Read until the end; returns why NVML cannot be used, None when the end was asked for."""
+        """Read until asked to stop; returns why NVML cannot be used, None if that is not why."""
         try:
             self._nvml.open()
             self._read_until_failure()
@@ -138,14 +183,14 @@ class Sampler:
 
     def _read_until_failure(self) -> None:
         next_cycle = time.monotonic()
-        while not self._stop.is_set():
+        while not (self._stopping or self._released()):
             readings = self._read()
             self._succeeded(readings)
             self._publish(readings)
             # A cycle longer than the interval skips beats instead of running without a pause.
             now = time.monotonic()
             next_cycle = max(next_cycle + self._interval_seconds, now)
-            self._stop.wait(next_cycle - now)
+            self._sleep(next_cycle - now)
 
     def _read(self) -> Readings:
         started = time.monotonic()

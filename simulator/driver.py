@@ -242,6 +242,8 @@ class SimulatedDriver:
         for gpu in self.gpus:
             self._by_uuid[gpu.uuid] = gpu
             self._by_uuid.update({mig.uuid: mig for mig in gpu.mig_devices if mig is not None})
+        # The libraries that have a session open: any of them keeps a GPU from being reset.
+        self.sessions: set[int] = set()
         self._lock = threading.Lock()
 
     def __enter__(self) -> SimulatedDriver:

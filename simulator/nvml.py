@@ -152,6 +152,7 @@ class _Library:
         with self._lock:
             self._references = self._references + 1 if self._generation == loaded else 1
             self._generation = loaded
+            self._driver.sessions.add(id(self))
 
     def _shutdown(self) -> None:
         check_faults(self._driver, "nvmlShutdown", None)
@@ -161,6 +162,7 @@ class _Library:
             self._references -= 1
             if self._references == 0:
                 self._generation = None
+                self._driver.sessions.discard(id(self))
 
     def _error_string(self, code: int) -> int:
         if code not in self._error_strings:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.app import running
+from exporter.app import RunningExporter, running
 from exporter.config import Config
 from simulator.nvml import bind
 
@@ -32,10 +32,14 @@ def configuration(**changes):
 
 @dataclass
 class Reader:
-    """An HTTP client of one exporter."""
+    """An HTTP client of one exporter, which runs in this process."""
 
     session: aiohttp.ClientSession
-    port: int
+    exporter: RunningExporter
+
+    @property
+    def port(self):
+        return self.exporter.address[1]
 
     async def get(self, path="/metrics", **headers):
         async with self.session.get(f"http://127.0.0.1:{self.port}{path}", headers=headers) as got:
@@ -84,4 +88,4 @@ async def exporter(driver, *, binding=None, **changes) -> AsyncIterator[Reader]:
         running(configuration(**changes), binding or bind(driver)) as running_exporter,
         aiohttp.ClientSession() as session,
     ):
-        yield Reader(session, running_exporter.address[1])
+        yield Reader(session, running_exporter)

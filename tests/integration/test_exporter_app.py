@@ -6,19 +6,18 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import grpc
 import pytest
 from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as parse_openmetrics,
 )
 
-from exporter.app import NvmlRequiredError, once, running
+from exporter.app import NvmlRequiredError, once
 from exporter.model import Collector
 from simulator.driver import GpuSpec, SimulatedDriver
 from simulator.kubelet import SimulatedKubelet
 from simulator.nvml import bind
-from tests.exporting import PREFIX, Reader, configuration, exporter
+from tests.exporting import PREFIX, configuration, exporter
 from tests.waiting import until
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"
@@ -471,11 +470,7 @@ async def test_an_unexpected_exception_does_not_end_the_thread(caplog):
         def broken():
             raise AttributeError("no such field")
 
-        async with (
-            running(configuration(), binding) as running_exporter,
-            aiohttp.ClientSession() as session,
-        ):
-            reader = Reader(session, running_exporter.address[1])
+        async with exporter(driver, binding=binding) as reader:
             await until(reader.ready)
             binding.nvmlDeviceGetCount = broken
             reason = await until(reader.unready_reason)
