@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 import grpc
 import grpc.aio
 
-from exporter.podresources.decode import Listing, decode, has_api_pods
+from exporter.podresources.decode import Listing, decode, has_api_pods, other_resource_names
 from exporter.podresources.podresources_pb2 import ListPodResourcesRequest, ListPodResourcesResponse
 
 if TYPE_CHECKING:
@@ -44,6 +44,15 @@ MAX_INTERVAL_SECONDS: Final = 10.0
 NO_PODS: Final = "NO_PODS"
 
 
+class PodResourcesError(Exception):
+    """The kubelet did not list; `code` is the name of the gRPC code, such as UNAVAILABLE."""
+
+    def __init__(self, code: str, details: str) -> None:
+        super().__init__(f"{code}: {details}")
+        self.code = code
+        self.details = details
+
+
 class PodResourcesClient:
     """Calls List; one connection is kept and made anew after every error.
 
@@ -59,7 +68,7 @@ class PodResourcesClient:
         self._channel: grpc.aio.Channel | None = None
 
     async def list_pods(self) -> Listing:
-        """Return what the node's pods hold; raises grpc.aio.AioRpcError."""
+        """Return what the node's pods hold; raises PodResourcesError."""
         if self._channel is None:
             self._channel = grpc.aio.insecure_channel(
                 f"unix:{self._socket_path}",
@@ -79,12 +88,13 @@ class PodResourcesClient:
         )
         try:
             response = await call(ListPodResourcesRequest(), timeout=LIST_TIMEOUT_SECONDS)
-        except grpc.aio.AioRpcError:
+        except grpc.aio.AioRpcError as error:
             await self.close()
-            raise
+            raise PodResourcesError(error.code().name, error.details() or "") from error
         return Listing(
             allocations=decode(response, self._extra_resource_names),
             has_api_pods=has_api_pods(response, self._node_name),
+            other_resource_names=other_resource_names(response, self._extra_resource_names),
         )
 
     async def close(self) -> None:
@@ -142,8 +152,8 @@ class PodResources:
         try:
             async with asyncio.timeout(self._expires_in_seconds()):
                 listing = await self._client.list_pods()
-        except grpc.aio.AioRpcError as error:
-            self._failed(error.code().name, error.details() or "")
+        except PodResourcesError as error:
+            self._failed(error.code, error.details)
         except TimeoutError:
             await self._client.close()
             self._failed("DEADLINE_EXCEEDED", "no answer before the last mapping became too old")

@@ -22,11 +22,13 @@ class Listing:
 
     `has_api_pods` tells whether it names any pod that the kubelet has from the API server: a real
     kubelet lists every pod of its node, with devices or without, but for about a second after its
-    start it knows its static pods only, or none.
+    start it knows its static pods only, or none. `other_resource_names` are those of the devices
+    that were not taken for GPUs.
     """
 
     allocations: frozenset[Allocation]
     has_api_pods: bool
+    other_resource_names: frozenset[str] = frozenset()
 
 
 def decode(
@@ -61,6 +63,19 @@ def has_api_pods(response: ListPodResourcesResponse, node_name: str) -> bool:
     """
     suffix = f"-{node_name.lower()}"
     return any(not pod.name.endswith(suffix) for pod in response.pod_resources)
+
+
+def other_resource_names(
+    response: ListPodResourcesResponse, extra_resource_names: Collection[str] = ()
+) -> frozenset[str]:
+    """Return the resources with devices that `decode` passes over."""
+    return frozenset(
+        devices.resource_name
+        for pod in response.pod_resources
+        for container in pod.containers
+        for devices in container.devices
+        if not _is_gpu(devices.resource_name, extra_resource_names)
+    )
 
 
 def _is_gpu(resource_name: str, extra_resource_names: Collection[str]) -> bool:

@@ -249,7 +249,8 @@ class ControlPlane:
 
     def audit(self, *, user: str = "") -> list[JsonObject]:
         """Return the audit log's events, of one user if one is named, in order of their end."""
-        lines = self.files.audit_log.read_text().splitlines()
+        written, _, _half_a_line = self.files.audit_log.read_text().rpartition("\n")
+        lines = written.splitlines()
         events: list[JsonObject] = [json.loads(line) for line in lines]
         return [event for event in events if user in ("", event["user"]["username"])]
 

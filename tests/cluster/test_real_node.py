@@ -14,9 +14,9 @@ import os
 import signal
 import time
 
-import grpc.aio
 import pytest
 
+from exporter.podresources.client import PodResourcesError
 from tests.cluster.node.inspection import Process
 from tests.cluster.node.joined import daemonset, joined_node, wait_for_devices
 from tests.cluster.node.pods import INTERVAL_SECONDS, Exporter, Pods, container_id, held
@@ -75,7 +75,7 @@ async def lists(kubelet, *names):
     """Wait until the kubelet lists devices for exactly these pods; return pod -> UUIDs."""
 
     async def listed():
-        with contextlib.suppress(grpc.aio.AioRpcError):  # it is just starting
+        with contextlib.suppress(PodResourcesError):  # it is just starting
             found = await kubelet()
             return {"found": found} if found.keys() == {*names} else None
 

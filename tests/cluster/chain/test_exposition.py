@@ -15,8 +15,13 @@ from tests.waiting import until
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 
-# The chain's boards have no fans and no Xid errors.
-ABSENT = {"nvidia_gpu_fanspeed_percent", "nvidia_gpu_xid_last_timestamp_seconds"}
+# The chain's boards have no fans and no Xid errors, its nodes no processes.
+ABSENT = {
+    "nvidia_gpu_fanspeed_percent",
+    "nvidia_gpu_xid_last_timestamp_seconds",
+    "nvidia_gpu_container_duty_cycle",
+    "nvidia_gpu_container_memory_used_bytes",
+}
 
 
 async def test_promtool_has_no_complaint(busy):
