@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+DOCTOR: Final = "doctor"
 EXIT_FAILURE: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_RESTART: Final = 3
@@ -34,9 +35,11 @@ EXIT_RESTART: Final = 3
 
 def main(arguments: Sequence[str] | None = None, *, binding: ModuleType = pynvml) -> int:
     """Run the program over `binding` (nvidia-ml-py) and return its exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    doctor = list(arguments[:1]) == [DOCTOR]
     try:
         config = parse(
-            sys.argv[1:] if arguments is None else arguments,
+            arguments[1:] if doctor else arguments,
             os.environ,
             host_name=socket.gethostname(),
             version=__version__,
@@ -49,7 +52,12 @@ def main(arguments: Sequence[str] | None = None, *, binding: ModuleType = pynvml
     # instead of twenty, in which no scrape could be answered.
     gc.collect()
     gc.freeze()
-    logs.set_up(level=config.log_level, log_format=config.log_format)
+    logs.set_up(
+        level="error" if doctor else config.log_level,
+        log_format=config.log_format,
+    )
+    if doctor:
+        return asyncio.run(_doctor(config, binding))
     return asyncio.run(_once(config, binding) if config.once else _run(config, binding))
 
 
@@ -96,6 +104,23 @@ async def _run(config: Config, binding: ModuleType) -> int:
         )
         return EXIT_FAILURE
     return 0
+
+
+async def _doctor(config: Config, binding: ModuleType) -> int:
+    # Those who do not ask for it do not pay for its imports.
+    from exporter.doctor.examination import examine  # noqa: PLC0415
+    from exporter.doctor.finding import Level, render  # noqa: PLC0415
+    from exporter.doctor.host import Host  # noqa: PLC0415
+
+    findings = await examine(
+        config,
+        binding=binding,
+        host=Host(),
+        environment=os.environ,
+        host_name=socket.gethostname(),
+    )
+    sys.stdout.write(render(findings))
+    return EXIT_FAILURE if any(one.level is Level.FAILURE for one in findings) else 0
 
 
 async def _once(config: Config, binding: ModuleType) -> int:

@@ -136,7 +136,9 @@ def parse(
     parser = _Parser(
         prog="gpu-exporter",
         description="Publishes NVIDIA GPU metrics, each labelled with the pod that holds the GPU.",
-        epilog="Every flag has an environment variable, for example GPU_EXPORTER_NVML_INTERVAL.",
+        epilog="Every flag has an environment variable, for example GPU_EXPORTER_NVML_INTERVAL. "
+        "`gpu-exporter doctor`, with the same flags, checks this node step by step instead and "
+        "says what to fix; status 1 if GPUs or pods cannot be seen.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"gpu-exporter {version}")

@@ -1,0 +1,1 @@
+"""`gpu-exporter doctor`: checks a node step by step and says what to fix."""

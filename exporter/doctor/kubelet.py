@@ -1,0 +1,115 @@
+"""The way to the pods: the kubelet's pod-resources socket and what it lists."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import socket
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from exporter.attribution import Holdings, attribute, remember
+from exporter.doctor.finding import failure, note, ok, warning
+from exporter.podresources.client import PodResourcesClient, PodResourcesError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from exporter.config import Config
+    from exporter.doctor.finding import Finding
+    from exporter.model import Readings
+    from exporter.podresources.decode import Listing
+
+_STEP: Final = "kubelet"
+_CONNECT_SECONDS: Final = 5.0
+_MAYBE_GPU: Final = re.compile("gpu|nvidia|vcuda", re.IGNORECASE)
+_MOUNT: Final = (
+    "mount the node's /var/lib/kubelet/pod-resources (the folder, not the socket) read-only at the "
+    "same path; where the kubelet has another --root-dir, name the socket by "
+    "--pod-resources.socket"
+)
+
+
+async def check_kubelet(config: Config, readings: Readings | None) -> list[Finding]:
+    """Return what stands between the exporter and the pods that hold the devices.
+
+    `readings` are those of NVML, None where it does not answer.
+    """
+    if not config.pod_resources_socket:
+        return [note(_STEP, "pod labels are switched off", "give --pod-resources.socket a path")]
+    if problem := await asyncio.to_thread(_socket_problem, Path(config.pod_resources_socket)):
+        return [problem]
+    client = PodResourcesClient(
+        config.pod_resources_socket, config.extra_resource_names, node_name=config.node_name
+    )
+    try:
+        return list(_listed(await client.list_pods(), readings))
+    except PodResourcesError as error:
+        return [_refused(error)]
+    finally:
+        await client.close()
+
+
+def _socket_problem(path: Path) -> Finding | None:
+    """Return why the socket cannot be reached; connecting blocks for a moment at most."""
+    if not path.parent.is_dir():
+        return failure(_STEP, f"{path.parent} is not there", _MOUNT)
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        return failure(_STEP, f"{path}: {error.strerror}; the kubelet makes it", _MOUNT)
+    if not stat.S_ISSOCK(mode):
+        return failure(_STEP, f"{path} is not a socket", _MOUNT)
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(_CONNECT_SECONDS)
+        try:
+            probe.connect(str(path))
+        except PermissionError:
+            return failure(
+                _STEP,
+                f"{path} refuses user {os.geteuid()}",
+                "the socket belongs to root: runAsUser: 0 (without any capability)",
+            )
+        except OSError as error:
+            return failure(
+                _STEP,
+                f"{path} does not answer: {error.strerror or error}",
+                "a socket that a former kubelet left behind: mount the folder and not the socket",
+            )
+    return None
+
+
+def _refused(error: PodResourcesError) -> Finding:
+    if error.code == "RESOURCE_EXHAUSTED":
+        return warning(
+            _STEP,
+            f"the kubelet answers too many others already: {error}",
+            "find what else asks for pod resources on this node; the exporter goes on trying",
+        )
+    return failure(_STEP, f"the kubelet does not list its pods' devices: {error}", "see its log")
+
+
+def _listed(listing: Listing, readings: Readings | None) -> Iterator[Finding]:
+    containers = {allocation.container for allocation in listing.allocations}
+    devices = {allocation.device_id for allocation in listing.allocations}
+    yield ok(_STEP, f"lists {len(devices)} GPU devices held by {len(containers)} containers")
+    if not listing.has_api_pods:
+        yield note(_STEP, "it does not know its pods yet, or this node has none")
+    others = sorted(name for name in listing.other_resource_names if _MAYBE_GPU.search(name))
+    if others:
+        yield warning(
+            _STEP,
+            f"devices of {', '.join(others)} are not taken for GPUs",
+            f"if they are: --pod-resources.extra-names={','.join(others)}",
+        )
+    if readings is not None:
+        snapshot = attribute(readings, remember(Holdings(), listing.allocations))
+        if snapshot.unmatched_device_ids:
+            yield warning(
+                _STEP,
+                f"NVML does not show {', '.join(snapshot.unmatched_device_ids)}, which pods hold",
+                "see the findings on devices above; MIG instances need "
+                "NVIDIA_MIG_MONITOR_DEVICES=all under the NVIDIA runtime",
+            )

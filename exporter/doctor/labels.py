@@ -1,0 +1,50 @@
+"""What else the labels and the containers' own parts need: the node's name and its processes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from exporter.doctor.finding import failure, note, ok, warning
+from exporter.model import Collector
+from exporter.processes.owners import OwnerUnknownError, ProcessOwners
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from exporter.config import Config
+    from exporter.doctor.finding import Finding
+
+
+def check_node_name(config: Config, environment: Mapping[str, str], host_name: str) -> Finding:
+    """Return whether the label node_name is the node's name: a pod's own name is its host's."""
+    if config.node_name == host_name and "KUBERNETES_SERVICE_HOST" in environment:
+        return warning(
+            "node name",
+            f"{config.node_name!r} is the host's name, which in a pod is the pod's own",
+            "set the environment variable NODE_NAME from the field spec.nodeName",
+        )
+    return ok("node name", config.node_name)
+
+
+def check_processes(config: Config) -> Finding:
+    """Return whether the processes on a GPU can be told apart by container."""
+    owners = ProcessOwners(proc=Path(config.proc_folder), logs=Path(config.logs_folder))
+    version = "v2" if Path("/sys/fs/cgroup/cgroup.controllers").exists() else "v1"
+    problem = owners.problem()
+    if problem is None:
+        try:
+            owners.owner_of(os.getpid())
+        except OwnerUnknownError as error:
+            problem = str(error)
+    if problem is None:
+        return ok("processes", f"the node's processes can be told apart (cgroup {version})")
+    if Collector.CONTAINERS not in config.collectors:
+        return note("processes", f"{problem} (only the collector `containers` would need it)")
+    return failure(
+        "processes",
+        problem,
+        "see docs/exporter.md for hostPID and the two folders of /var/log, or leave the collector "
+        "`containers` out",
+    )

@@ -1,0 +1,81 @@
+"""Whether it can be read: the web configuration file and the address."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import ssl
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+
+from exporter import webaccess
+from exporter.doctor.finding import failure, note, ok, warning
+from exporter.webconfig import WebConfigError
+
+if TYPE_CHECKING:
+    from exporter.config import Config
+    from exporter.doctor.finding import Finding
+
+_TIMEOUT: Final = aiohttp.ClientTimeout(5)
+
+
+async def check_serving(config: Config) -> list[Finding]:
+    """Return what stands between the exporter's readers and its answers."""
+    tls = False
+    if config.web_config_file:
+        try:
+            loaded = await asyncio.to_thread(webaccess.load, config.web_config_file)
+        except WebConfigError as error:
+            return [
+                failure("web config", problem, "mend the file; see docs/exporter.md")
+                for problem in error.problems
+            ]
+        tls = loaded.tls is not None
+    address = f"{config.listen_host}:{config.listen_port}"
+    try:
+        _bind(config)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            return [failure("address", f"{address}: {error.strerror}", "see --web.listen-address")]
+        return [await _in_use(config, address, tls=tls)]
+    return [ok("address", f"{address} is free")]
+
+
+def _bind(config: Config) -> None:
+    family = socket.AF_INET6 if ":" in config.listen_host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((config.listen_host, config.listen_port))
+
+
+async def _in_use(config: Config, address: str, *, tls: bool) -> Finding:
+    """Ask whoever has the port whether it is an exporter, and whether it is ready."""
+    scheme = "https" if tls else "http"
+    host = config.listen_host or "127.0.0.1"
+    url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{config.listen_port}/readyz"
+    # Its certificate is for others; here only the answer matters, and it stays on this machine.
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=_TIMEOUT) as session,
+            session.get(url, ssl=_unchecked()) as answer,
+        ):
+            text = (await answer.text()).strip()
+            status = answer.status
+    except (aiohttp.ClientError, TimeoutError, UnicodeDecodeError) as error:
+        return warning(
+            "address",
+            f"{address} is in use, and {url} does not answer: {type(error).__name__}: {error}",
+            "choose another --web.listen-address unless it is the exporter's own",
+        )
+    if status == 200:
+        return ok("address", f"{address} is in use, by an exporter that is ready")
+    return note("address", f"{address} is in use; /readyz answers {status}: {text}")
+
+
+def _unchecked() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,456 @@
+"""gpu-exporter doctor: for each thing that can be wrong with a node, what it finds and advises."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+
+from exporter.config import Config
+from exporter.doctor.examination import examine
+from exporter.doctor.finding import Level, failure, note, ok, render, warning
+from exporter.doctor.host import Host
+from exporter.model import Collector
+from exporter.processes.owners import ProcessOwners
+from simulator.driver import GpuSpec, SimulatedDriver
+from simulator.kubelet import SimulatedKubelet
+from simulator.nvml import bind
+from tests.exporting import exporter
+from tests.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exporter.doctor.finding import Finding
+
+# Any shared object that this machine can load.
+A_LIBRARY = Path(sys.modules["_ctypes"].__file__ or "")
+VERSION = "580.65.06"
+NO_PERMISSION, OPERATING_SYSTEM, UNKNOWN = 4, 17, 999
+MODULE = (
+    "NVRM version: NVIDIA UNIX {kind}  {version}  Release Build  (dvs-builder@U22)  \n"
+    "GCC version:  gcc version 12.3.0\n"
+)
+
+
+class Node:
+    """Files of a node as the exporter's container shows them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def write(self, path: str, text: str = "") -> None:
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+    def module(self, version: str = VERSION, kind: str = "Open Kernel Module for x86_64") -> None:
+        self.write("proc/driver/nvidia/version", MODULE.format(kind=kind, version=version))
+
+    def pci(self, address: str, *, driver: str | None = "nvidia", vendor: str = "0x10de") -> None:
+        folder = f"sys/bus/pci/devices/{address}"
+        self.write(f"{folder}/vendor", f"{vendor}\n")
+        self.write(f"{folder}/class", "0x030200\n")
+        if driver:
+            (self.root / folder / "driver").symlink_to(f"../../drivers/{driver}")
+
+    def devices(self) -> None:
+        for name in ("nvidiactl", "nvidia0"):
+            self.write(f"dev/{name}")
+
+
+@pytest.fixture
+def node(tmp_path):
+    return Node(tmp_path / "root")
+
+
+@pytest.fixture
+def socket_path():
+    # A short path: a socket address holds about a hundred bytes.
+    with tempfile.TemporaryDirectory(prefix="gpu-") as directory:
+        yield str(Path(directory) / "kubelet.sock")
+
+
+async def findings(driver, node, *, environment=None, host_name="pod-x7k", **changes):
+    settings: dict[str, Any] = {
+        "listen_host": "127.0.0.1",
+        "listen_port": 0,
+        "node_name": "node-1",
+    }
+    return await examine(
+        Config(**(settings | {"pod_resources_socket": ""} | changes)),
+        binding=bind(driver),
+        host=Host(node.root),
+        environment=environment or {},
+        host_name=host_name,
+    )
+
+
+def of(step: str, found: list[Finding]) -> list[Finding]:
+    return [one for one in found if one.step == step]
+
+
+async def test_a_node_where_all_is_well(node):
+    node.module()
+    node.pci("0000:01:00.0")
+    with SimulatedDriver(["H100"]) as driver:
+        found = await findings(driver, node)
+        uuid = driver.gpus[0].uuid
+        assert not driver.sessions
+    assert {one.level for one in found} <= {Level.OK, Level.NOTE}
+    assert [one.text for one in found[:3]] == [
+        "libnvidia-ml.so.1 is loaded",
+        f"{VERSION} answers",
+        f"NVIDIA H100 80GB HBM3 {uuid}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("prepare", "text", "fix"),
+    [
+        pytest.param(
+            lambda _: None, "neither an NVIDIA GPU nor its driver", "nodeAffinity", id="no GPU"
+        ),
+        pytest.param(
+            Node.module, "is not in this container", "runtimeClassName: nvidia", id="no runtime"
+        ),
+        pytest.param(
+            lambda node: node.write("usr/lib64/libnvidia-ml.so.1", "not a library"),
+            "is there and cannot be loaded",
+            "another system",
+            id="a library for another system",
+        ),
+        pytest.param(
+            lambda node: (
+                (node.root / "usr/local/nvidia/lib64").mkdir(parents=True),
+                (node.root / "usr/local/nvidia/lib64/libnvidia-ml.so.1").symlink_to(A_LIBRARY),
+            ),
+            "usr/local/nvidia/lib64, where the loader does not look",
+            "usr/local/nvidia/lib64",
+            id="GKE's folder mounted, LD_LIBRARY_PATH not set",
+        ),
+    ],
+)
+async def test_no_library(node, prepare: Callable[[Node], object], text, fix):
+    prepare(node)
+    with SimulatedDriver(["T4"]) as driver:
+        driver.faults.lacks_library = True
+        found = await findings(driver, node)
+    assert [one.step for one in found if one.level is Level.FAILURE] == ["library"]
+    assert text in found[0].text
+    assert fix in found[0].fix
+
+
+@pytest.mark.parametrize(
+    ("prepare", "break_driver", "text", "fix"),
+    [
+        pytest.param(
+            lambda _: None,
+            lambda driver: driver.faults.unload_driver(),
+            "DRIVER_NOT_LOADED (Driver Not Loaded): no NVIDIA GPU is on the PCI bus",
+            "nodeAffinity",
+            id="no GPU",
+        ),
+        pytest.param(
+            lambda node: (
+                node.pci("0000:01:00.0", driver="vfio-pci"),
+                node.pci("0000:02:00.0", driver=None),
+                node.pci("0000:03:00.0", vendor="0x1002"),
+            ),
+            lambda driver: driver.faults.unload_driver(),
+            "not loaded (0000:01:00.0: vfio-pci, 0000:02:00.0: no driver)",
+            "install the driver",
+            id="no driver",
+        ),
+        pytest.param(
+            Node.module,
+            lambda driver: driver.faults.unload_driver(),
+            "nvidiactl cannot be opened: No such file or directory",
+            "NVIDIA_VISIBLE_DEVICES=all",
+            id="no devices",
+        ),
+        pytest.param(
+            lambda node: (node.module(), node.devices()),
+            lambda driver: driver.faults.fail("nvmlInitWithFlags", UNKNOWN),
+            "although the kernel module 580.65.06 is loaded and its devices can be opened",
+            "dmesg",
+            id="unknown error",
+        ),
+        pytest.param(
+            lambda node: node.module("590.10.01"),
+            lambda driver: driver.replace_driver("590.10.01"),
+            "LIB_RM_VERSION_MISMATCH",
+            "delete the exporter's pod",
+            id="driver replaced",
+        ),
+    ],
+)
+async def test_no_driver(node, prepare, break_driver, text, fix):
+    prepare(node)
+    with SimulatedDriver(["T4"]) as driver:
+        binding = bind(driver)
+        binding.nvmlInit()
+        binding.nvmlShutdown()
+        break_driver(driver)
+        found = await examine(
+            Config(listen_host="127.0.0.1", listen_port=0, pod_resources_socket=""),
+            binding=binding,
+            host=Host(node.root),
+            environment={},
+            host_name="x",
+        )
+    library, problem, *rest = found
+    assert library.level is Level.OK
+    assert problem.level is Level.FAILURE
+    assert text in problem.text
+    assert fix in problem.fix
+    assert Level.FAILURE not in {one.level for one in rest}
+
+
+@pytest.mark.parametrize(
+    ("kind", "version"),
+    [
+        ("Open Kernel Module for x86_64", "580.65.06"),
+        ("x86_64 Kernel Module", "535.183.01"),
+        ("Kernel Module", "440.33"),
+    ],
+)
+def test_the_kernel_modules_version(node, kind, version):
+    node.module(version, kind)
+    assert Host(node.root).kernel_module_version() == version
+
+
+async def test_a_driver_that_is_being_replaced(node):
+    node.module("590.10.01")
+    with SimulatedDriver(["T4"]) as driver:
+        (found,) = of("driver", await findings(driver, node))
+    assert found.level is Level.WARNING
+    assert found.text == "580.65.06 answers, the kernel module is 590.10.01"
+
+
+async def test_gpus_that_are_missing_lost_or_poor(node):
+    for number in range(4):
+        node.pci(f"0000:0{number}:00.0")
+    mig = GpuSpec(model="H100", mig_profiles=("1g.10gb",))
+    with SimulatedDriver(["T4", "L4", mig]) as driver:
+        driver.faults.lose(driver.gpus[0].uuid)
+        driver.faults.fail("nvmlDeviceGetPowerUsage", UNKNOWN, uuid=driver.gpus[1].uuid)
+        found = of("devices", await findings(driver, node))
+        (instance,) = (mig.uuid for mig in driver.gpus[2].mig_devices if mig)
+    assert [(one.level, one.text) for one in found] == [
+        (Level.WARNING, "NVML shows 3 of the 4 NVIDIA GPUs on the PCI bus"),
+        (Level.OK, f"NVIDIA L4 {driver.gpus[1].uuid}, without power"),
+        (Level.OK, f"NVIDIA H100 80GB HBM3 {driver.gpus[2].uuid}"),
+        (Level.OK, f"NVIDIA H100 80GB HBM3 MIG 1g.10gb {instance}"),
+        (Level.FAILURE, "1 of 3 GPUs cannot be read"),
+    ]
+
+
+async def test_a_container_without_gpus(node):
+    with SimulatedDriver([]) as driver:
+        (found,) = of("devices", await findings(driver, node))
+    assert found.level is Level.FAILURE
+    assert "NVIDIA_VISIBLE_DEVICES=all" in found.fix
+
+
+async def test_a_call_that_hangs_is_named(node, monkeypatch):
+    monkeypatch.setattr("exporter.doctor.examination.GPUS_TIMEOUT_SECONDS", 0.2)
+    with SimulatedDriver(["T4"]) as driver:
+        driver.faults.hang("nvmlDeviceGetFanSpeed")
+        found = await findings(driver, node)
+    assert found[0].text == "nvmlDeviceGetFanSpeed has not returned for 0.2 s"
+    assert len(found) > 1, "the other steps are checked all the same"
+
+
+def left_behind(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+
+
+async def kubelet_findings(driver, node, socket_path, **changes):
+    found = await findings(driver, node, pod_resources_socket=socket_path, **changes)
+    return [(one.level, one.text, one.fix) for one in of("kubelet", found)]
+
+
+async def test_what_the_kubelet_lists(node, socket_path):
+    with SimulatedDriver(["T4", "T4"]) as driver:
+        async with SimulatedKubelet(driver, socket_path) as kubelet:
+            kubelet.allocate("ns", "pod", "main", "nvidia.com/gpu", 2)
+            ((level, text, _),) = await kubelet_findings(driver, node, socket_path)
+            assert (level, text) == (Level.OK, "lists 2 GPU devices held by 1 containers")
+            driver.faults.lose(driver.gpus[1].uuid)
+            _, (level, text, _) = await kubelet_findings(driver, node, socket_path)
+            assert level is Level.WARNING
+            assert text == f"NVML does not show {driver.gpus[1].uuid}, which pods hold"
+
+
+async def test_a_renamed_resource_is_found_out(node, socket_path):
+    with SimulatedDriver(["T4"]) as driver:
+        async with SimulatedKubelet(driver, socket_path, resource_name="corp.io/gpu-a") as kubelet:
+            kubelet.allocate("ns", "pod", "main", "corp.io/gpu-a", 1)
+            _, (level, text, fix) = await kubelet_findings(driver, node, socket_path)
+            assert level is Level.WARNING
+            assert "devices of corp.io/gpu-a are not taken for GPUs" in text
+            flag, _, value = fix.rpartition(" ")[2].partition("=")
+            assert flag == "--pod-resources.extra-names"
+            mended = await kubelet_findings(
+                driver, node, socket_path, extra_resource_names=(value,)
+            )
+            assert [level for level, _, _ in mended] == [Level.OK]
+
+
+@pytest.mark.parametrize(
+    ("code", "level", "text"),
+    [
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, Level.WARNING, "answers too many others already"),
+        (grpc.StatusCode.UNIMPLEMENTED, Level.FAILURE, "UNIMPLEMENTED: why"),
+    ],
+)
+async def test_a_kubelet_that_refuses(node, socket_path, code, level, text):
+    with SimulatedDriver(["T4"]) as driver:
+        async with SimulatedKubelet(driver, socket_path) as kubelet:
+            kubelet.fail(code, "why")
+            ((found, said, _),) = await kubelet_findings(driver, node, socket_path)
+    assert found is level
+    assert text in said
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        pytest.param(lambda path: path.parent.rmdir(), "is not there", id="not mounted"),
+        pytest.param(lambda _: None, "No such file or directory", id="no socket"),
+        pytest.param(lambda path: path.write_text(""), "is not a socket", id="a file"),
+        pytest.param(left_behind, "Connection refused", id="left behind"),
+    ],
+)
+async def test_no_kubelet(node, tmp_path, make, text):
+    path = tmp_path / "pr" / "kubelet.sock"
+    path.parent.mkdir()
+    make(path)
+    with SimulatedDriver(["T4"]) as driver:
+        ((level, said, fix),) = await kubelet_findings(driver, node, str(path))
+    assert level is Level.FAILURE
+    assert text in said
+    assert "mount" in fix
+
+
+@pytest.mark.parametrize(
+    ("environment", "host_name", "level"),
+    [
+        ({}, "node-1", Level.OK),
+        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "node-1", Level.WARNING),
+        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "gpu-exporter-x7k2p", Level.OK),
+    ],
+)
+async def test_the_nodes_name(node, environment, host_name, level):
+    with SimulatedDriver(["T4"]) as driver:
+        found = await findings(driver, node, environment=environment, host_name=host_name)
+    (name,) = of("node name", found)
+    assert name.level is level
+
+
+@pytest.mark.parametrize(
+    ("problem", "collectors", "level"),
+    [
+        pytest.param("it needs hostPID", frozenset(), Level.NOTE, id="not asked for"),
+        pytest.param(
+            "it needs hostPID", frozenset({Collector.CONTAINERS}), Level.FAILURE, id="asked for"
+        ),
+        pytest.param(None, frozenset({Collector.CONTAINERS}), Level.OK, id="given"),
+    ],
+)
+async def test_the_nodes_processes(node, monkeypatch, problem, collectors, level):
+    monkeypatch.setattr(ProcessOwners, "problem", lambda _: problem)
+    with SimulatedDriver(["T4"]) as driver:
+        (found,) = of("processes", await findings(driver, node, collectors=collectors))
+    assert found.level is level
+    assert (problem or "can be told apart") in found.text
+
+
+async def test_the_address(node):
+    with SimulatedDriver(["T4"]) as driver:
+        async with exporter(driver) as reader:
+
+            async def address():
+                (found,) = of(
+                    "address", await findings(driver, node, listen_port=reader.exporter.address[1])
+                )
+                return found
+
+            await until(reader.ready)
+            assert (await address()).text.endswith("is in use, by an exporter that is ready")
+            reader.exporter.release()
+            await until(reader.unready_reason)
+            assert "/readyz answers 503: NVML is released" in (await address()).text
+        (free,) = of("address", await findings(driver, node))
+        assert free.level is Level.OK
+        with socket.socket() as other:
+            other.bind(("127.0.0.1", 0))
+            other.listen()
+            other.settimeout(0)
+            port = other.getsockname()[1]
+            monkey = await findings(driver, node, listen_port=port, listen_host="192.0.2.1")
+            assert of("address", monkey)[0].level is Level.FAILURE
+
+
+async def test_a_web_configuration_that_cannot_be_used(node, tmp_path):
+    file = tmp_path / "web.yaml"
+    file.write_text("tls_server_config: {cert_file: absent.crt}\n")
+    with SimulatedDriver(["T4"]) as driver:
+        found = of("web config", await findings(driver, node, web_config_file=str(file)))
+    assert found
+    assert {one.level for one in found} == {Level.FAILURE}
+
+
+def test_the_report():
+    report = render(
+        [ok("a", "fine"), note("b", "so"), warning("c", "hm", "do"), failure("d", "no", "must")]
+    )
+    assert report == (
+        "ok       a          fine\n"
+        "note     b          so\n"
+        "warning  c          hm\n"
+        "                    -> do\n"
+        "FAILURE  d          no\n"
+        "                    -> must\n"
+        "\n"
+        "1 failure, 1 warning\n"
+    )
+
+
+# The program as it is, over a simulated library.
+PROGRAM = """
+import sys
+from simulator.driver import SimulatedDriver
+from simulator.nvml import bind
+driver = SimulatedDriver(["T4"])
+driver.faults.lacks_library = {lacks_library}
+sys.modules["pynvml"] = bind(driver)
+from exporter.__main__ import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(("lacks_library", "status"), [(False, 0), (True, 1)])
+async def test_the_program(lacks_library, status):
+    program = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-c", PROGRAM.format(lacks_library=lacks_library)),
+        *("doctor", "--pod-resources.socket=", "--web.listen-address=127.0.0.1:0"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={k: v for k, v in os.environ.items() if not k.startswith("GPU_EXPORTER_")},
+    )
+    async with asyncio.timeout(30):
+        out, err = await program.communicate()
+    assert (program.returncode, err.decode()) == (status, "")
+    assert ("FAILURE  library" in out.decode()) == lacks_library, json.dumps(out.decode())
