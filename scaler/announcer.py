@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING
 
+from scaler.board import Told
 from scaler.model import Outcome
 from scaler.news import News, follow
 
 if TYPE_CHECKING:
+    from scaler.board import Board
     from scaler.cluster.events import EventRecorder
     from scaler.metrics import ScalerMetrics
     from scaler.model import Decision, DeploymentState
@@ -19,9 +22,10 @@ log = logging.getLogger(__name__)
 class Announcer:
     """Remembers what has been told of each Deployment."""
 
-    def __init__(self, events: EventRecorder, metrics: ScalerMetrics) -> None:
+    def __init__(self, events: EventRecorder, metrics: ScalerMetrics, board: Board) -> None:
         self._events = events
         self._metrics = metrics
+        self._board = board
         self._news: dict[str, News] = {}
 
     def announce(self, deployment: DeploymentState, decision: Decision) -> None:
@@ -39,12 +43,24 @@ class Announcer:
             log.info("Replicas changed", extra=_log_fields(decision))
         else:
             log.warning("Nothing was scaled", extra=_log_fields(decision))
+        warning = not scaled and decision.outcome is not Outcome.DRY_RUN
         self._events.record(
             deployment.ref,
             deployment.uid,
-            type_="Normal" if scaled or decision.outcome is Outcome.DRY_RUN else "Warning",
+            type_="Warning" if warning else "Normal",
             reason=decision.reason,
             message=decision.message,
+        )
+        now = time.time()
+        self._board.tell(
+            Told(
+                ref=deployment.ref,
+                warning=warning,
+                reason=decision.reason,
+                message=decision.message,
+                first_unix_seconds=now,
+                last_unix_seconds=now,
+            )
         )
 
     def keep_only(self, uids: set[str]) -> None:

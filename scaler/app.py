@@ -160,7 +160,7 @@ def _assemble(config: Config, client: KubeClient, source: Source) -> _Parts:
         dry_run=config.dry_run,
     )
     metrics.show_answers(client.answers)
-    metrics.show_decisions(lambda: [r.decision for r in controller.records.values()])
+    metrics.show_decisions(lambda: [r.decision for r in controller.board.records.values()])
     return _Parts(
         state=state,
         events=events,
@@ -242,7 +242,8 @@ async def _once(parts: _Parts) -> int:
             for task in background:
                 task.cancel()
     failed = any(
-        record.decision.outcome is Outcome.FAILED for record in parts.controller.records.values()
+        record.decision.outcome is Outcome.FAILED
+        for record in parts.controller.board.records.values()
     )
     return 1 if failed else 0
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from scaler.announcer import Announcer
+from scaler.board import Board, LoopReport
 from scaler.cluster.client import ApiError
 from scaler.cluster.scale import Replaced, ReplicasChanged, scale_deployment
 from scaler.decision import decide
-from scaler.episodes import Episode, add_decision
 from scaler.model import Decision, History, Outcome, ScalingPolicy
 from scaler.policy import opted_in, parse_policy
 from scaler.sources.source import ReadingRequest
@@ -75,14 +75,6 @@ class AlwaysLeader:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DecisionRecord:
-    """A decision and when it was taken by the wall clock (Unix seconds), for people to read."""
-
-    decision: Decision
-    decided_unix_seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Plan:
     """A Deployment with what its annotations ask for."""
 
@@ -118,7 +110,8 @@ class Controller:
         self._client = client
         self._state = state
         self._source = source
-        self._announcer = Announcer(events, metrics)
+        self.board = Board()
+        self._announcer = Announcer(events, metrics, self.board)
         self._leadership = leadership
         self._metrics = metrics
         self._dry_run = dry_run
@@ -126,8 +119,6 @@ class Controller:
         self._histories: dict[str, History] = {}
         self._policies: dict[str, tuple[Mapping[str, str], _Policy]] = {}
         self._patches = asyncio.Semaphore(MAX_CONCURRENT_PATCHES)
-        self.records: Mapping[ObjectRef, DecisionRecord] = {}
-        self.episodes: Mapping[ObjectRef, tuple[Episode, ...]] = {}
         self.holding: str | None = None
         self.stopped: str | None = None
         self.last_tick_seconds: float | None = None
@@ -200,8 +191,7 @@ class Controller:
                 for plan, decision in zip(plans, decisions, strict=True)
             ]
         self._stage("act", decided)
-        self._record([task.result() for task in tasks])
-        self._observe_source(answer)
+        self.board.record([task.result() for task in tasks], self._observe_source(answer))
         self._keep_only({plan.deployment.uid for plan in plans})
         self.last_loop_seconds = self._clock()
         self._metrics.last_loop.set_to_current_time()
@@ -350,22 +340,17 @@ class Controller:
             before, recommendations=decision.history.recommendations
         )
 
-    def _record(self, decisions: Sequence[Decision]) -> None:
-        now = time.time()
-        self.records = {
-            decision.ref: DecisionRecord(decision=decision, decided_unix_seconds=now)
-            for decision in decisions
-        }
-        self.episodes = {
-            decision.ref: add_decision(self.episodes.get(decision.ref, ()), decision, now)
-            for decision in decisions
-        }
-
-    def _observe_source(self, answer: SourceAnswer) -> None:
+    def _observe_source(self, answer: SourceAnswer) -> LoopReport:
         self._metrics.reads.labels("success").inc(answer.succeeded)
         self._metrics.reads.labels("error").inc(answer.failed)
         age = answer.max_age_seconds
         self._metrics.source_age.set(float("nan") if age is None else age)
+        return LoopReport(
+            ended_unix_seconds=time.time(),
+            succeeded=answer.succeeded,
+            failed=answer.failed,
+            max_age_seconds=age,
+        )
 
     def _keep_only(self, uids: set[str]) -> None:
         for gone in self._histories.keys() - uids:
@@ -377,8 +362,7 @@ class Controller:
     def _forget(self) -> None:
         self._histories.clear()
         self._announcer.keep_only(set())
-        self.records = {}
-        self.episodes = {}
+        self.board.forget()
 
 
 def _not_done(decision: Decision, outcome: Outcome, reason: str, why: str) -> Decision:

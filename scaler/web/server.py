@@ -14,7 +14,8 @@ from scaler.model import ObjectRef
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scaler.controller import Controller, DecisionRecord
+    from scaler.board import DecisionRecord
+    from scaler.controller import Controller
     from scaler.decisiondata import DecisionDict
     from scaler.metrics import ScalerMetrics
 
@@ -64,7 +65,7 @@ class StatusServer:
         return _health(self._not_ready_because())
 
     async def _decisions(self, _: web.Request) -> web.Response:
-        records = self._controller.records
+        records = self._controller.board.records
         return _json(
             self._envelope()
             | {"decisions": [_record_to_dict(records[ref]) for ref in sorted(records)]}
@@ -72,14 +73,14 @@ class StatusServer:
 
     async def _decision(self, request: web.Request) -> web.Response:
         ref = _ref(request)
-        record = self._controller.records.get(ref)
+        record = self._controller.board.records.get(ref)
         if record is None:
             return self._unknown(ref)
         return _json(self._envelope() | {"decision": _record_to_dict(record)})
 
     async def _history(self, request: web.Request) -> web.Response:
         ref = _ref(request)
-        episodes = self._controller.episodes.get(ref)
+        episodes = self._controller.board.episodes.get(ref)
         if episodes is None:
             return self._unknown(ref)
         return _json(self._envelope() | {"history": [episode_to_dict(one) for one in episodes]})

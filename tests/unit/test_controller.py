@@ -158,7 +158,7 @@ class World:
         self.events.append((about.name, type_, reason))
 
     def outcome(self, name: str = "web") -> tuple[Outcome, str]:
-        decision = self.controller.records[ref(name)].decision
+        decision = self.controller.board.records[ref(name)].decision
         return decision.outcome, decision.reason
 
 
@@ -173,7 +173,7 @@ async def test_without_the_lease_nothing_is_read_or_changed():
     world = World(deployment())
     world.leads = False
     await world.controller.cycle()
-    assert (world.asked, world.patched, dict(world.controller.records)) == ([], [], {})
+    assert (world.asked, world.patched, dict(world.controller.board.records)) == ([], [], {})
 
 
 async def test_a_lease_lost_while_reading_stops_the_patch():
@@ -206,7 +206,7 @@ async def test_a_count_that_somebody_else_wrote_is_decided_on_anew():
     world = World(deployment())
     world.replicas["web"] = 9
     await world.controller.cycle()
-    decision = world.controller.records[ref("web")].decision
+    decision = world.controller.board.records[ref("web")].decision
     assert decision.current_replicas == 9
     assert world.replicas["web"] == 9
     assert world.patched == []
@@ -254,7 +254,7 @@ async def test_nothing_is_scaled_while_all_scaling_is_stopped():
     await world.controller.cycle()
     assert (world.patched, world.events) == ([], [])
     assert world.outcome() == (Outcome.PAUSED, "ScalingStopped")
-    assert "wanted 2 replicas" in world.controller.records[ref("web")].decision.message
+    assert "wanted 2 replicas" in world.controller.board.records[ref("web")].decision.message
     world.stopped = None
     await world.controller.cycle()
     assert world.patched == [("web", 2)]
