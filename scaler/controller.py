@@ -22,7 +22,7 @@ from scaler.policy import opted_in, parse_policy
 from scaler.sources.source import ReadingRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from scaler.cluster.client import KubeClient
     from scaler.cluster.events import EventRecorder
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
         DeploymentState,
         Metric,
         MetricReading,
-        ObjectRef,
     )
     from scaler.sources.source import Source, SourceAnswer
 
