@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from aiohttp import web
-
 from scaler.cluster.client import KubeClient
 from scaler.cluster.events import EventRecorder
 from scaler.cluster.lease import LeaseElection
@@ -26,6 +24,9 @@ from scaler.sources.exporters import ExporterSource
 from scaler.sources.prometheus import PrometheusSource
 from scaler.sources.prometheusgpus import PrometheusGpus
 from scaler.sources.scraping import Scraper
+from scaler.web.gpureader import GpuReader
+from scaler.web.listening import listening
+from scaler.web.page import About, StatusPage
 from scaler.web.server import StatusServer
 
 if TYPE_CHECKING:
@@ -86,12 +87,17 @@ async def run(config: Config) -> int:
         if config.metrics_api is not None:
             api = await _metrics_api(config, client, parts, stack)
             parts = replace(parts, metrics_api=api)
-        await stack.enter_async_context(_listening(config, parts))
+        gpus = GpuReader(
+            await stack.enter_async_context(_gpu_source(config)),
+            parts.state.exporter_endpoints,
+            by_node=config.prometheus is None,
+        )
+        await stack.enter_async_context(_listening(config, parts, gpus))
         log.info(
             "Scaler started",
             extra={"identity": parts.identity, "server": client.server, "source": config.source},
         )
-        await _serve(config, parts, stop)
+        await _serve(config, parts, gpus, stop)
         log.info("Scaler ended", extra={"identity": parts.identity})
     return 0
 
@@ -104,6 +110,15 @@ async def _source(config: Config, stack: AsyncExitStack) -> Source:
     )
 
 
+def _gpu_source(config: Config) -> PrometheusGpus | ExporterGpus:
+    """Return where the values of single GPUs come from, with connections of its own."""
+    if config.prometheus is not None:
+        return PrometheusGpus(PrometheusSource(config.prometheus), config.prometheus)
+    return ExporterGpus(
+        Scraper(settings=config.exporters, timeout_seconds=config.scrape_timeout_seconds)
+    )
+
+
 async def _metrics_api(
     config: Config, client: KubeClient, parts: _Parts, stack: AsyncExitStack
 ) -> MetricsApi:
@@ -112,16 +127,9 @@ async def _metrics_api(
     from scaler.metricsapi.service import MetricsApi  # noqa: PLC0415
 
     assert config.metrics_api is not None
-    source: PrometheusGpus | ExporterGpus
-    if config.prometheus is not None:
-        source = PrometheusGpus(PrometheusSource(config.prometheus), config.prometheus)
-    else:
-        source = ExporterGpus(
-            Scraper(settings=config.exporters, timeout_seconds=config.scrape_timeout_seconds)
-        )
     api = MetricsApi(
         client,
-        await stack.enter_async_context(source),
+        await stack.enter_async_context(_gpu_source(config)),
         config.metrics_api,
         endpoints=parts.state.exporter_endpoints,
         registry=parts.metrics.registry,
@@ -172,30 +180,45 @@ def _assemble(config: Config, client: KubeClient, source: Source) -> _Parts:
 
 
 @asynccontextmanager
-async def _listening(config: Config, parts: _Parts) -> AsyncIterator[None]:
-    """Serve metrics, health and decisions while the context lasts."""
+async def _listening(config: Config, parts: _Parts, gpus: GpuReader) -> AsyncIterator[None]:
+    """Serve the page, metrics, health and decisions while the context lasts."""
+
+    def leader() -> str | None:
+        return parts.election.leader() if parts.election else parts.identity
+
+    page = StatusPage(
+        controller=parts.controller,
+        about=About(
+            version=version("gpu-scaler"),
+            source=config.source,
+            interval_seconds=config.interval_seconds,
+        ),
+        identity=parts.identity,
+        leader=leader,
+        not_ready_because=lambda: _not_ready_because(config, parts),
+        deployments=parts.state.deployments,
+        gpus=gpus,
+    )
     server = StatusServer(
         controller=parts.controller,
         metrics=parts.metrics,
-        leader=lambda: parts.election.leader() if parts.election else parts.identity,
+        leader=leader,
         identity=parts.identity,
         not_ready_because=lambda: _not_ready_because(config, parts),
         not_alive_because=lambda: _not_alive_because(parts),
+        page=page,
     )
-    runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=0.5)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, config.listen_host or None, config.listen_port).start()
-        log.info("Listening", extra={"addresses": [f"{a[0]}:{a[1]}" for a in runner.addresses]})
+    app = server.application()
+    async with listening(app, config.listen_host, config.listen_port) as addresses:
+        log.info("Listening", extra={"addresses": [f"{host}:{port}" for host, port in addresses]})
         yield
-    finally:
-        await runner.cleanup()
 
 
-async def _serve(config: Config, parts: _Parts, stop: asyncio.Event) -> None:
+async def _serve(config: Config, parts: _Parts, gpus: GpuReader, stop: asyncio.Event) -> None:
     """Own the background tasks until `stop`; end the loop first, then the Lease, then the rest."""
     async with asyncio.TaskGroup() as group:
         background = [group.create_task(parts.state.run()), group.create_task(parts.events.run())]
+        background.append(group.create_task(gpus.run()))
         if parts.metrics_api is not None:
             background.append(group.create_task(parts.metrics_api.run()))
         if parts.election is not None:

@@ -70,25 +70,32 @@ def _asked(document: DecisionDict) -> str:
 
 
 def _policy_lines(policy: PolicyDict) -> list[str]:
+    return [f"  {name + ':':<10} {text}" for name, text in policy_facts(policy)]
+
+
+def policy_facts(policy: PolicyDict) -> list[tuple[str, str]]:
+    """What the annotations ask for, as names and texts."""
     states = (("dry run", policy["dry_run"]), ("paused", policy["paused"]))
     flags = [name for name, is_on in states if is_on]
     window = "the latest value"
     if policy["window_seconds"] > 0:
         window = f"the average over {format_duration(policy['window_seconds'])}"
-    lines = [
-        f"  range:     {policy['min_replicas']} to {policy['max_replicas']}"
-        + (f" ({', '.join(flags)})" if flags else ""),
-        f"  values:    {window} of pods Ready for"
-        f" {format_duration(policy['ready_age_seconds'])} or more",
-        f"  up:        {_rules_text(policy['scale_up'])}",
-        f"  down:      {_rules_text(policy['scale_down'])}",
+    age = format_duration(policy["ready_age_seconds"])
+    return [
+        (
+            "range",
+            f"{policy['min_replicas']} to {policy['max_replicas']}"
+            + (f" ({', '.join(flags)})" if flags else ""),
+        ),
+        ("values", f"{window} of pods Ready for {age} or more"),
+        ("up", _rules_text(policy["scale_up"])),
+        ("down", _rules_text(policy["scale_down"])),
+        *(
+            ("query", " ".join(target["query"].split()))
+            for target in policy["targets"]
+            if target["query"] is not None
+        ),
     ]
-    lines += [
-        f"  query:     {' '.join(target['query'].split())}"
-        for target in policy["targets"]
-        if target["query"] is not None
-    ]
-    return lines
 
 
 def _rules_text(rules: RulesDict) -> str:
@@ -129,17 +136,23 @@ def _proposal_lines(proposal: ProposalDict) -> list[str]:
 
 
 def _remarks(proposal: ProposalDict) -> str:
-    remarks = []
+    found = remarks(proposal)
+    return f" ({'; '.join(found)})" if found else ""
+
+
+def remarks(proposal: ProposalDict) -> list[str]:
+    """What is to be known of a proposal beside its number."""
+    found = []
     if proposal["saturated"]:
-        remarks.append("every pod is saturated, so the value is only a floor of the demand")
+        found.append("every pod is saturated, so the value is only a floor of the demand")
     if proposal["unheld_replicas"] is not None:
-        remarks.append(
+        found.append(
             f"held: {proposal['unheld_replicas']} by the values there are, but not every serving"
             " pod has one"
         )
     elif not proposal["complete"]:
-        remarks.append("not every serving pod has a value, which would hold a scale-down")
-    return f" ({'; '.join(remarks)})" if remarks else ""
+        found.append("not every serving pod has a value, which would hold a scale-down")
+    return found
 
 
 def status_table(documents: Iterable[DecisionDict], *, now_unix_seconds: float) -> str:

@@ -264,6 +264,7 @@ async def _keep(kubeconfig: Path, scaler_url: str, nodes: SimulatedNodes) -> Non
     _say(f"  kubectl scale deployment {NAME_PRESS} --replicas=2")
     _say(f"  {_program('gpu-scaler')} status --server {scaler_url}")
     _say(f"  {_program('gpu-scaler')} explain {NAMESPACE}/{NAME_SERVING} --server {scaler_url}\n")
+    _say(f"  status page  {scaler_url}/\n")
     _say(f"  scaler    {scaler_url}/metrics")
     for node in nodes.nodes.values():
         host, port = node.exporter_address

@@ -13,6 +13,7 @@ from tests.cluster.tools import golang
 
 CNI_PLUGINS: Final = Path("/usr/lib/cni")
 INSTALLED: Final = {
+    "chromium": "apt-get install chromium",
     "cni-plugins": "apt-get install containernetworking-plugins",
     "containerd": "apt-get install containerd",
     "runc": "apt-get install runc",

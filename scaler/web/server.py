@@ -1,4 +1,4 @@
-"""The scaler over HTTP: its metrics, its health, and its last decisions as JSON."""
+"""The scaler over HTTP: its metrics, its health, its last decisions as JSON, and its page."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 
 from scaler.decisiondata import decision_to_dict, episode_to_dict
 from scaler.model import ObjectRef
+from scaler.web.answers import add_security_headers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from scaler.controller import Controller
     from scaler.decisiondata import DecisionDict
     from scaler.metrics import ScalerMetrics
+    from scaler.web.page import StatusPage
 
 
 class StatusServer:
@@ -32,6 +34,7 @@ class StatusServer:
         identity: str,
         not_ready_because: Callable[[], str | None],
         not_alive_because: Callable[[], str | None],
+        page: StatusPage,
     ) -> None:
         self._controller = controller
         self._metrics = metrics
@@ -39,11 +42,13 @@ class StatusServer:
         self._identity = identity
         self._not_ready_because = not_ready_because
         self._not_alive_because = not_alive_because
+        self._page = page
 
     def application(self) -> web.Application:
         """Return the aiohttp application with all routes."""
         app = web.Application()
-        app.router.add_get("/", self._index)
+        app.on_response_prepare.append(add_security_headers)
+        self._page.add_routes(app)
         app.router.add_get("/metrics", make_aiohttp_handler(self._metrics.registry))
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
@@ -51,12 +56,6 @@ class StatusServer:
         app.router.add_get("/api/v1/decisions/{namespace}/{name}", self._decision)
         app.router.add_get("/api/v1/decisions/{namespace}/{name}/history", self._history)
         return app
-
-    async def _index(self, _: web.Request) -> web.Response:
-        return web.Response(
-            text="gpu-scaler\n\n/metrics\n/healthz\n/readyz\n/api/v1/decisions\n"
-            "/api/v1/decisions/NAMESPACE/NAME\n"
-        )
 
     async def _healthz(self, _: web.Request) -> web.Response:
         return _health(self._not_alive_because())

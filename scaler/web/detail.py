@@ -1,0 +1,205 @@
+"""Pure: what the status page shows of one Deployment, as data that JSON can hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypedDict
+
+from scaler.decisiondata import decision_to_dict
+from scaler.explanation import policy_facts, remarks
+from scaler.model import Metric
+from scaler.web.views import (
+    MAX_MESSAGE_LENGTH,
+    EventDict,
+    ReplicasDict,
+    RowDict,
+    ValueDict,
+    event_dict,
+    row,
+    value_dict,
+)
+from scaler.web.wording import number_and_unit, state_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from scaler.board import Board, DecisionRecord
+    from scaler.decisiondata import ConditionDict, LimitDict, ProblemDict, ProposalDict
+    from scaler.episodes import Episode
+    from scaler.model import MetricProposal, ObjectRef
+
+MAX_PODS = 100
+MAX_EPISODES = 50
+"""The newest; `explain --history` has all of them."""
+
+
+class PodDict(TypedDict):
+    """A pod's value of one metric, or why it has none; `sampled` is an instant in Unix seconds."""
+
+    pod: str
+    node: str | None
+    value: str | None
+    unit: str
+    ratio: float | None
+    devices: int | None
+    sampled: float | None
+    left_out: str | None
+
+
+class MetricDict(TypedDict):
+    """One metric with its pods; `pods` is one page of `pod_count`."""
+
+    mean: ValueDict
+    replicas: int | None
+    problem: str | None
+    remarks: list[str]
+    counted: int
+    query: str | None
+    pods: list[PodDict]
+    pod_count: int
+
+
+class EpisodeView(TypedDict):
+    """Decisions in a row that say the same."""
+
+    begun: float
+    last: float
+    decisions: int
+    group: str
+    state: str
+    reason: str
+    message: str
+    current: int
+    desired: int
+    values: list[ValueDict]
+
+
+class DetailDict(TypedDict):
+    """Everything about one Deployment."""
+
+    row: RowDict
+    decided: float
+    proposed: int | None
+    facts: list[tuple[str, str]]
+    problems: list[ProblemDict]
+    metrics: list[MetricDict]
+    limits: list[LimitDict]
+    conditions: list[ConditionDict]
+    history: ReplicasDict
+    episodes: list[EpisodeView]
+    events: list[EventDict]
+    pod_offset: int
+    pod_limit: int
+
+
+def detail(
+    board: Board, ref: ObjectRef, *, nodes: Mapping[ObjectRef, str], pod_offset: int = 0
+) -> DetailDict:
+    """Return everything about one Deployment; `nodes` says where its pods run.
+
+    Raises:
+        KeyError: nothing was decided for it.
+    """
+    record = board.records[ref]
+    decision = record.decision
+    document = decision_to_dict(decision, decided_unix_seconds=record.decided_unix_seconds)
+    history, told = board.replicas[ref], board.told.get(ref, ())
+    targets = () if decision.policy is None else decision.policy.targets
+    queries = {target.metric: target.query for target in targets}
+    return {
+        "row": row(record, state_of(decision), history, told),
+        "decided": record.decided_unix_seconds,
+        "proposed": decision.proposed,
+        "facts": [] if document["policy"] is None else policy_facts(document["policy"]),
+        "problems": document["problems"],
+        "metrics": [
+            _metric(record, proposal, shown, queries.get(proposal.metric), nodes, pod_offset)
+            for proposal, shown in zip(decision.proposals, document["metrics"], strict=True)
+        ],
+        "limits": document["limits"],
+        "conditions": document["conditions"],
+        "history": {
+            "changes": [(*one,) for one in history.changes],
+            "until": history.until_unix_seconds,
+        },
+        "episodes": [_episode(one) for one in reversed(board.episodes[ref][-MAX_EPISODES:])],
+        "events": [event_dict(one) for one in reversed(told)],
+        "pod_offset": pod_offset,
+        "pod_limit": MAX_PODS,
+    }
+
+
+def _metric(
+    record: DecisionRecord,
+    proposal: MetricProposal,
+    shown: ProposalDict,
+    query: str | None,
+    nodes: Mapping[ObjectRef, str],
+    pod_offset: int,
+) -> MetricDict:
+    is_query = proposal.metric is Metric.QUERY
+    # The one value of a query stands for the whole Deployment.
+    pods = [] if is_query else _pods(record, proposal, nodes)
+    return {
+        "mean": value_dict(proposal.metric, proposal.mean_milli, proposal.target_milli),
+        "replicas": proposal.replicas,
+        "problem": proposal.problem,
+        "remarks": remarks(shown),
+        "counted": len(proposal.values),
+        "query": query,
+        "pods": pods[pod_offset : pod_offset + MAX_PODS],
+        "pod_count": len(pods),
+    }
+
+
+def _pods(
+    record: DecisionRecord, proposal: MetricProposal, nodes: Mapping[ObjectRef, str]
+) -> list[PodDict]:
+    """Those that are left out first: they are what a person looks for."""
+    decided = record.decision.at_seconds
+    pods: list[PodDict] = [
+        {
+            "pod": item.pod.name,
+            "node": nodes.get(item.pod),
+            "value": None,
+            "unit": "",
+            "ratio": None,
+            "devices": None,
+            "sampled": None,
+            "left_out": item.reason,
+        }
+        for item in sorted(proposal.left_out, key=lambda item: item.pod)
+    ]
+    for ref, value in sorted(proposal.values.items()):
+        number, unit = number_and_unit(proposal.metric, value.value_milli)
+        age = max(0.0, decided - value.sampled_seconds)
+        pods.append(
+            {
+                "pod": ref.name,
+                "node": nodes.get(ref),
+                "value": number,
+                "unit": unit,
+                "ratio": round(value.value_milli / proposal.target_milli, 3),
+                "devices": value.device_count,
+                "sampled": round(record.decided_unix_seconds - age, 1),
+                "left_out": None,
+            }
+        )
+    return pods
+
+
+def _episode(episode: Episode) -> EpisodeView:
+    state = state_of(episode)
+    return {
+        "begun": episode.begun_unix_seconds,
+        "last": episode.last_unix_seconds,
+        "decisions": episode.decisions,
+        "group": state.group,
+        "state": state.label,
+        "reason": episode.reason,
+        "message": episode.message[:MAX_MESSAGE_LENGTH],
+        "current": episode.current_replicas,
+        "desired": episode.desired_replicas,
+        "values": [
+            value_dict(item.metric, item.mean_milli, item.target_milli) for item in episode.means
+        ],
+    }

@@ -1,0 +1,203 @@
+"""The status page over HTTP: its files, and what it asks for every two seconds.
+
+The page polls with the ETag of what it has. No connection is kept for a viewer and nothing is
+remembered of him; an answer is one page of rows, whatever the size of the cluster.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypedDict
+
+from aiohttp import web
+
+from scaler.model import ObjectRef
+from scaler.web.answers import file_answer, json_answer, load_files
+from scaler.web.detail import detail
+from scaler.web.gpumap import gpu_map, parse_map_query
+from scaler.web.views import (
+    MAX_PODS_OFFSET,
+    QueryError,
+    all_states,
+    overview,
+    parse_query,
+    whole_number,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from scaler.board import Board, DecisionRecord
+    from scaler.controller import Controller
+    from scaler.model import DeploymentState
+    from scaler.web.gpureader import GpuReader
+    from scaler.web.wording import State
+
+POD_INDEX_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What the page says of the scaler itself."""
+
+    version: str
+    source: str
+    interval_seconds: float
+
+
+class ScalerDict(TypedDict):
+    """The replica that answers, who leads, and what is in the way."""
+
+    identity: str
+    leader: str | None
+    leading: bool
+    holding: str | None
+    stopped: str | None
+    unready: str | None
+    version: str
+    source: str
+    interval_seconds: float
+    decided: float | None
+    reads_succeeded: int
+    reads_failed: int
+    max_age_seconds: float | None
+
+
+@dataclass(slots=True)
+class _PodIndex:
+    """Which opted-in Deployment a pod is of; made anew now and then, and only when asked for."""
+
+    made_seconds: float = float("-inf")
+    deployments: dict[ObjectRef, ObjectRef] = field(default_factory=dict)
+
+
+class StatusPage:
+    """The handlers of the page; nothing here changes anything."""
+
+    def __init__(
+        self,
+        *,
+        controller: Controller,
+        about: About,
+        identity: str,
+        leader: Callable[[], str | None],
+        not_ready_because: Callable[[], str | None],
+        deployments: Callable[[], Iterable[DeploymentState]],
+        gpus: GpuReader,
+    ) -> None:
+        self._controller = controller
+        self._about = about
+        self._identity = identity
+        self._leader = leader
+        self._not_ready_because = not_ready_because
+        self._deployments = deployments
+        self._gpus = gpus
+        self._files = load_files()
+        self._states: tuple[Mapping[ObjectRef, DecisionRecord], Mapping[ObjectRef, State]] | None
+        self._states = None
+        self._pods = _PodIndex()
+
+    def add_routes(self, app: web.Application) -> None:
+        """Add the page and its data to `app`."""
+        app.router.add_get("/", self._index)
+        app.router.add_get("/static/{name}", self._static)
+        app.router.add_get("/api/v1/overview", self._overview)
+        app.router.add_get("/api/v1/deployments/{namespace}/{name}", self._detail)
+        app.router.add_get("/api/v1/gpus", self._gpu_map)
+
+    async def _index(self, request: web.Request) -> web.Response:
+        return file_answer(request, self._files["index.html"])
+
+    async def _static(self, request: web.Request) -> web.Response:
+        file = self._files.get(request.match_info["name"])
+        if file is None:
+            return web.Response(status=404, text="there is no such file\n")
+        return file_answer(request, file)
+
+    async def _overview(self, request: web.Request) -> web.Response:
+        try:
+            query = parse_query(request.query)
+        except QueryError as error:
+            return self._wrong(request, error)
+        board = self._board
+        document = overview(board, self._all_states(board), query)
+        return json_answer(request, {"scaler": self.scaler()} | document)
+
+    async def _detail(self, request: web.Request) -> web.Response:
+        ref = ObjectRef(namespace=request.match_info["namespace"], name=request.match_info["name"])
+        if ref not in self._board.records:
+            message = (
+                f"Deployment {ref} is not known here: it does not exist, or does not carry the"
+                " annotation gpu-scaler/enabled"
+            )
+            return json_answer(request, {"scaler": self.scaler(), "error": message}, status=404)
+        try:
+            offset = whole_number(request.query, "pods", 0, most=MAX_PODS_OFFSET)
+        except QueryError as error:
+            return self._wrong(request, error)
+        document = detail(self._board, ref, nodes=self._nodes_of(ref), pod_offset=offset)
+        return json_answer(request, {"scaler": self.scaler()} | document)
+
+    async def _gpu_map(self, request: web.Request) -> web.Response:
+        try:
+            query = parse_map_query(request.query)
+        except QueryError as error:
+            return self._wrong(request, error)
+        self._gpus.ask()
+        document = gpu_map(
+            self._gpus.nodes,
+            query,
+            deployment_of=self._deployment_of,
+            problem=self._gpus.problem,
+        )
+        return json_answer(request, {"scaler": self.scaler()} | document)
+
+    @property
+    def _board(self) -> Board:
+        return self._controller.board
+
+    def _wrong(self, request: web.Request, error: QueryError) -> web.Response:
+        return json_answer(request, {"scaler": self.scaler(), "error": str(error)}, status=400)
+
+    def scaler(self) -> ScalerDict:
+        """Return what is to be known before anything else is believed."""
+        leader = self._leader()
+        report = self._board.report
+        return {
+            "identity": self._identity,
+            "leader": leader,
+            "leading": leader == self._identity,
+            "holding": self._controller.holding,
+            "stopped": self._controller.stopped,
+            "unready": self._not_ready_because(),
+            "version": self._about.version,
+            "source": self._about.source,
+            "interval_seconds": self._about.interval_seconds,
+            "decided": None if report is None else report.ended_unix_seconds,
+            "reads_succeeded": 0 if report is None else report.succeeded,
+            "reads_failed": 0 if report is None else report.failed,
+            "max_age_seconds": None if report is None else report.max_age_seconds,
+        }
+
+    def _all_states(self, board: Board) -> Mapping[ObjectRef, State]:
+        """Return the states, worked out once after each loop."""
+        if self._states is None or self._states[0] is not board.records:
+            self._states = (board.records, all_states(board.records))
+        return self._states[1]
+
+    def _nodes_of(self, ref: ObjectRef) -> Mapping[ObjectRef, str]:
+        for deployment in self._deployments():
+            if deployment.ref == ref:
+                return {pod.ref: pod.node_name for pod in deployment.pods if pod.node_name}
+        return {}
+
+    def _deployment_of(self, pod: ObjectRef) -> ObjectRef | None:
+        """Return the pod's Deployment if this replica can show a page of it."""
+        now = time.monotonic()
+        if now - self._pods.made_seconds > POD_INDEX_SECONDS:
+            self._pods = _PodIndex(
+                now, {pod.ref: one.ref for one in self._deployments() for pod in one.pods}
+            )
+        ref = self._pods.deployments.get(pod)
+        return ref if ref in self._board.records else None

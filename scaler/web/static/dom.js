@@ -1,0 +1,60 @@
+// Elements and what is in them. Text is only ever set as text: nothing here parses HTML.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+export function h(tag, attributes = {}, ...children) {
+  return fill(document.createElement(tag), attributes, children);
+}
+
+export function svg(tag, attributes = {}, ...children) {
+  return fill(document.createElementNS(SVG, tag), attributes, children);
+}
+
+function fill(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (value !== null && value !== undefined && value !== false) {
+      node.setAttribute(name, value === true ? "" : value);
+    }
+  }
+  node.append(...children.filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+// Nothing is written that is there already: selections stay, and screen readers stay quiet.
+export function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+export function setAttribute(node, name, value) {
+  if (value === null) node.removeAttribute(name);
+  else if (node.getAttribute(name) !== value) node.setAttribute(name, value);
+}
+
+export function show(node, visible) {
+  node.hidden = !visible;
+}
+
+// Replaces what is in `node` where `key` says that it would be something else.
+export function redraw(node, key, make) {
+  if (node.dataset.key === key) return;
+  node.dataset.key = key;
+  node.replaceChildren(...make());
+}
+
+// Has one child of `parent` for each item, in their order; children stay with their key.
+export function rows(parent, items, keyOf, make, update) {
+  const known = parent.rowsByKey ?? new Map();
+  const next = new Map();
+  let before = parent.firstChild;
+  for (const item of items) {
+    const key = keyOf(item);
+    const row = known.get(key) ?? make(item);
+    next.set(key, row);
+    update(row, item);
+    if (row === before) before = before.nextSibling;
+    else parent.insertBefore(row, before);
+  }
+  for (const [key, row] of known) if (next.get(key) !== row) row.remove();
+  parent.rowsByKey = next;
+}

@@ -1,0 +1,113 @@
+// All nodes with their GPUs, a page of them at a time, and what all GPUs together do.
+
+import { setAgo } from "./ages.js";
+import { h, redraw, rows, setAttribute, setText, show } from "./dom.js";
+import { pager, rowHeader, table, tools } from "./parts.js";
+import { count } from "./words.js";
+
+// A pod's name is told apart by its end.
+const TAIL = 6;
+
+export function gpus({ params, go }) {
+  const summary = h("ul", { class: "shades", "aria-label": "GPUs by duty cycle" });
+  const state = h("p", { class: "quiet" }, "Reading…");
+  const problem = h("p", { class: "trouble", hidden: true });
+  const full = h("button", { type: "button", "aria-pressed": "false" }, "Full names");
+  const { node: map, body } = table("GPUs by node", [["Node"], ["GPUs: duty cycle, and the pod that holds it"]], {
+    className: "map",
+  });
+  full.addEventListener("click", () => {
+    setAttribute(full, "aria-pressed", map.classList.toggle("full") ? "true" : "false");
+  });
+  const pages = pager({ what: "node", go });
+  const bar = tools({
+    what: "Find node or pod",
+    params,
+    sorts: [["", "Name"], ["busiest", "Duty cycle, busiest first"], ["free", "Free GPUs, most first"]],
+    go,
+  });
+  const node = [
+    h("h1", { tabindex: "-1" }, "GPU map"),
+    summary,
+    h("div", { class: "bar" }, bar, full),
+    problem,
+    state,
+    map,
+    pages.node,
+  ];
+
+  function update(data) {
+    setText(problem, data.problem ?? "");
+    show(problem, data.problem !== null);
+    setText(state, progress(data));
+    rows(summary, data.counts.map((one, index) => ({ ...one, index })), (one) => one.label, makeShade, (item, one) => {
+      setText(item.querySelector("b"), one.count.toLocaleString("en"));
+    });
+    rows(body, data.rows, (row) => row.node, makeRow, setRow);
+    pages.set(data);
+    for (const part of [map, pages.node]) show(part, data.rows.length > 0);
+  }
+
+  return { title: "GPU map", node, url: () => `api/v1/gpus?${params}`, update };
+}
+
+function progress({ nodes, read, failed, found, problem, scaler }) {
+  if (nodes === 0 && scaler.source === "prometheus") {
+    return problem === null ? "Asking Prometheus…" : "";
+  }
+  if (nodes === 0) return "No exporter runs in this cluster.";
+  const parts = [read < nodes ? `${count(read, "node")} of ${nodes.toLocaleString("en")} read so far` : `${count(nodes, "node")} read`];
+  if (failed > 0) parts.push(`${failed} of them could not be read`);
+  if (found === 0) parts.push("none is like that");
+  return `${parts.join(", ")}.`;
+}
+
+function makeShade(one) {
+  const kind = one.index < 5 ? `d${one.index}` : one.index === 5 ? "free" : "unknown";
+  return h("li", {}, h("span", { class: `swatch ${kind}`, "aria-hidden": "true" }), `${one.label} `, h("b", {}));
+}
+
+function makeRow(row) {
+  return h(
+    "tr",
+    { role: "row" },
+    rowHeader("Node", h("span", { class: "name" }, row.node), h("time", { class: "ago", hidden: true })),
+    h("td", { role: "cell" }, h("p", { class: "trouble", hidden: true }), h("ul", { class: "gpus" })),
+  );
+}
+
+function setRow(row, data) {
+  const when = row.querySelector("time");
+  show(when, data.read !== null);
+  if (data.read !== null) setAgo(when, data.read);
+  const trouble = row.querySelector(".trouble");
+  const why = data.problem ?? (data.read === null ? "not read yet" : "");
+  setText(trouble, why);
+  show(trouble, why !== "");
+  show(row.querySelector(".gpus"), data.gpus.length > 0);
+  rows(row.querySelector(".gpus"), data.gpus, (gpu) => gpu.uuid, makeGpu, setGpu);
+}
+
+function makeGpu(gpu) {
+  return h("li", { title: gpu.uuid }, h("b", {}), h("span", { class: "holders" }), h("span", { class: "uuid" }, gpu.uuid));
+}
+
+function setGpu(item, gpu) {
+  setAttribute(item, "class", gpu.duty === null ? "unknown" : gpu.bin === null ? "free" : `d${gpu.bin}`);
+  setText(item.querySelector("b"), gpu.duty === null ? "no reading" : `${Math.round(gpu.duty)}\u00a0%`);
+  redraw(item.querySelector(".holders"), JSON.stringify(gpu.pods), () =>
+    gpu.pods.length === 0 ? ["free"] : gpu.pods.map(holder),
+  );
+}
+
+function holder({ pod, deployment }) {
+  const name = pod.slice(pod.indexOf("/") + 1);
+  const parts = [
+    h("span", { class: "unseen" }, pod.slice(0, pod.indexOf("/") + 1)),
+    h("span", { class: "head" }, name.slice(0, -TAIL)),
+    h("span", { class: "tail" }, name.slice(-TAIL)),
+  ];
+  if (deployment === null) return h("span", { class: "pod", title: pod }, ...parts);
+  const [namespace, of] = deployment.split("/").map(encodeURIComponent);
+  return h("a", { class: "pod", title: pod, href: `#/deployment/${namespace}/${of}` }, ...parts);
+}

@@ -1,0 +1,186 @@
+// The address says which page is shown; the page says what is asked for, every two seconds.
+
+import { setAgo, tickAll } from "./ages.js";
+import { deployment } from "./deployment.js";
+import { h, redraw, rows, setAttribute, setText } from "./dom.js";
+import { gpus } from "./gpus.js";
+import { notices } from "./notices.js";
+import { overview } from "./overview.js";
+import { clock, followServerClock, nowSeconds } from "./words.js";
+
+const POLL_SECONDS = 2;
+const MOST_SECONDS = 15;
+const TIMEOUT_SECONDS = 10;
+
+const main = document.getElementById("main");
+const pulse = document.getElementById("pulse");
+let view = null;
+let wake = () => {};
+let last = null;
+let failure = null;
+let refusal = null;
+
+function route() {
+  const [path, query = ""] = location.hash.replace(/^#/, "").split("?");
+  const params = new URLSearchParams(query);
+  const names = path.split("/").slice(1).map(decode);
+  if (names[0] === "gpus") return { page: "gpus", make: gpus, params, path };
+  if (names[0] === "deployment" && names.length === 3) {
+    return { page: "overview", make: deployment, params, path, names: names.slice(1) };
+  }
+  return { page: "overview", make: overview, params, path: "/" };
+}
+
+function decode(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+function tell(text) {
+  setText(document.getElementById("told"), text);
+}
+
+function open() {
+  const { page, make, params, path, names } = route();
+  if (view !== null && view.path === path && view.asked === `${params}`) return;
+  const before = view;
+  view?.close?.();
+  const go = (changes) => {
+    for (const [name, value] of Object.entries(changes)) {
+      if (value) params.set(name, value);
+      else params.delete(name);
+    }
+    view.asked = `${params}`;
+    history.replaceState(null, "", `#${path}${view.asked ? `?${view.asked}` : ""}`);
+    view.etag = null;
+    wake();
+  };
+  view = make({ names, params, go, tell });
+  Object.assign(view, { path, asked: `${params}`, etag: null });
+  for (const link of document.querySelectorAll("header nav a")) {
+    setAttribute(link, "aria-current", link.dataset.page === page ? "page" : null);
+  }
+  document.title = `${view.title} · gpu-scaler`;
+  main.replaceChildren(...view.node);
+  main.setAttribute("aria-busy", "true");
+  // A reader begins where the new page begins; the first page is where it begins anyway.
+  if (before !== null) {
+    main.querySelector("h1").focus({ preventScroll: true });
+    scrollTo(0, 0);
+  }
+  wake();
+}
+
+async function ask(asked) {
+  const response = await fetch(asked.url(), {
+    cache: "no-cache",
+    credentials: "same-origin",
+    signal: AbortSignal.timeout(TIMEOUT_SECONDS * 1000),
+  });
+  if (![200, 400, 404].includes(response.status)) throw new Error(`status ${response.status}`);
+  const data = await response.json();
+  if (data.scaler === undefined) throw new Error(data.error ?? `status ${response.status}`);
+  followServerClock(response.headers.get("Date"));
+  return { data, etag: response.headers.get("ETag") };
+}
+
+async function follow() {
+  let failures = 0;
+  for (;;) {
+    const asked = view;
+    const url = asked.url();
+    try {
+      const { data, etag } = await ask(asked);
+      failures = 0;
+      failure = null;
+      if (asked !== view || url !== view.url()) continue;
+      last = { scaler: data.scaler, at: nowSeconds() };
+      if (etag === null || etag !== view.etag) {
+        view.etag = etag;
+        refusal = data.error !== undefined && !view.explains ? data.error : null;
+        if (refusal === null) view.update(data);
+      }
+      main.setAttribute("aria-busy", "false");
+    } catch (error) {
+      failures += 1;
+      failure = failure ?? { since: nowSeconds(), why: error.name === "TimeoutError" ? "no answer" : error.message };
+      if (asked !== view) continue;
+    }
+    standing();
+    await pause(Math.min(MOST_SECONDS, POLL_SECONDS * 2 ** Math.max(0, failures - 1)));
+  }
+}
+
+// Until it is time, the address changes, or somebody looks again.
+function pause(seconds) {
+  return new Promise((resolve) => {
+    const timer = document.hidden ? null : setTimeout(resolve, seconds * 1000);
+    wake = () => {
+      clearTimeout(timer);
+      resolve();
+    };
+  });
+}
+
+// What is said above the page, once a second, since silence is said as well.
+function standing() {
+  const now = nowSeconds();
+  const found = [];
+  if (failure !== null) {
+    const seen = last === null ? "Nothing can be shown yet." : `What is shown is from ${clock(last.at)}.`;
+    found.push(["error", `No contact with the scaler since ${clock(failure.since)} (${failure.why}). ${seen}`]);
+  }
+  if (refusal !== null) found.push(["error", `The address is wrong: ${refusal}.`]);
+  if (last !== null) found.push(...notices(last.scaler, now));
+  const box = document.getElementById("notices");
+  const make = () => h("p", {});
+  rows(box, found, ([, text]) => text.replaceAll(/\d+/g, "0"), make, (node, [level, text]) => {
+    setAttribute(node, "class", `notice ${level}`);
+    setText(node, text);
+  });
+  document.body.classList.toggle("stale", found.some(([level]) => level === "error" && last !== null));
+  if (last !== null) setPulse(last.scaler);
+}
+
+function setPulse(scaler) {
+  const { identity, leader, leading, version, source, decided } = scaler;
+  const lost = failure !== null;
+  redraw(pulse, JSON.stringify([lost, leading, decided === null]), () =>
+    lost
+      ? ["No contact"]
+      : !leading
+        ? ["Does not lead"]
+        : decided === null
+          ? ["Leads, no decision yet"]
+          : ["Decided ", h("time", { class: "ago" })],
+  );
+  const time = pulse.querySelector("time");
+  if (time !== null) setAgo(time, decided);
+  const readings =
+    scaler.max_age_seconds === null ? "" : `, readings up to ${scaler.max_age_seconds.toFixed(1)} s old`;
+  const asked = scaler.reads_succeeded + scaler.reads_failed;
+  const answers = source === "prometheus" ? "queries" : "exporters";
+  const parts = [
+    `gpu-scaler ${version}`,
+    `replica ${identity}${leading ? ", leads" : leader === null ? "" : `; ${leader} leads`}`,
+    leading ? `loop every ${scaler.interval_seconds} s` : "",
+    leading ? `${scaler.reads_succeeded} of ${asked} ${answers} gave values${readings}` : "",
+  ];
+  setText(document.getElementById("about"), parts.filter(Boolean).join(" · "));
+}
+
+document.getElementById("skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  main.focus();
+});
+addEventListener("hashchange", open);
+document.addEventListener("visibilitychange", () => document.hidden || wake());
+setInterval(() => {
+  tickAll();
+  standing();
+}, 1000);
+open();
+follow();

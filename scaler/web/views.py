@@ -1,0 +1,293 @@
+"""Pure: what the status page shows of the Deployments, as data that JSON can hold.
+
+Instants are Unix seconds; the browser makes ages of them, so that an answer in which nothing
+changed stays the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NotRequired, TypedDict
+
+from scaler.web.wording import (
+    GROUP_LABELS,
+    METRIC_LABELS,
+    Group,
+    State,
+    number_and_unit,
+    state_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from scaler.board import Board, DecisionRecord, Told
+    from scaler.model import Decision, Metric, ObjectRef
+    from scaler.replicahistory import ReplicaChange, ReplicaHistory
+
+MAX_ROWS = 200
+MAX_PODS_OFFSET = 1_000_000
+DEFAULT_ROWS = 50
+SPARK_POINTS = 60
+SPARK_SECONDS = 60.0
+MAX_MESSAGE_LENGTH = 2000
+SORTS = ("name", "state", "replicas")
+
+
+class ValueDict(TypedDict):
+    """One metric against its target; `value` is None where it is unknown, `ratio` likewise."""
+
+    metric: str
+    label: str
+    value: str | None
+    value_unit: str
+    target: str
+    target_unit: str
+    ratio: float | None
+
+
+class EventDict(TypedDict):
+    """An event that the scaler recorded."""
+
+    namespace: str
+    name: str
+    warning: bool
+    reason: str
+    message: str
+    first: float
+    last: float
+    count: int
+
+
+class ReplicasDict(TypedDict):
+    """Replica counts of the last hour: pairs of instant and count, None where nobody looked."""
+
+    changes: list[tuple[float, int | None]]
+    until: float
+
+
+class RowDict(TypedDict):
+    """One Deployment in the overview."""
+
+    namespace: str
+    name: str
+    group: str
+    state: str
+    reason: str
+    message: str
+    current: int
+    desired: int
+    min: int | None
+    max: int | None
+    values: list[ValueDict]
+    history: ReplicasDict
+    event: EventDict | None
+
+
+class GroupDict(TypedDict):
+    """How many Deployments are in states of one kind."""
+
+    group: str
+    label: str
+    count: int
+
+
+class OverviewDict(TypedDict):
+    """A page of Deployments; `counts` are of all that the search found, whatever their state."""
+
+    total: int
+    found: int
+    offset: int
+    limit: int
+    counts: list[GroupDict]
+    deployments: list[RowDict]
+    events: list[EventDict]
+    problem: NotRequired[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverviewQuery:
+    """Which Deployments to show; every word of `search` must be in NAMESPACE/NAME."""
+
+    search: str = ""
+    group: Group | None = None
+    sort: str = "name"
+    offset: int = 0
+    limit: int = DEFAULT_ROWS
+
+
+class QueryError(ValueError):
+    """A parameter of the URL is wrong; the message says what is allowed."""
+
+
+def parse_query(params: Mapping[str, str]) -> OverviewQuery:
+    """Return what the URL asks for.
+
+    Raises:
+        QueryError: a value that is not allowed.
+    """
+    group = params.get("group", "")
+    if group and group not in set(Group):
+        raise QueryError(f"group: {group!r} is not one of {', '.join(Group)}")
+    sort = params.get("sort") or "name"
+    if sort not in SORTS:
+        raise QueryError(f"sort: {sort!r} is not one of {', '.join(SORTS)}")
+    return OverviewQuery(
+        search=params.get("search", "")[:200],
+        group=Group(group) if group else None,
+        sort=sort,
+        offset=whole_number(params, "offset", 0, most=10_000_000),
+        limit=whole_number(params, "limit", DEFAULT_ROWS, least=1, most=MAX_ROWS),
+    )
+
+
+def whole_number(
+    params: Mapping[str, str], name: str, default: int, *, least: int = 0, most: int
+) -> int:
+    """Return the parameter as a number.
+
+    Raises:
+        QueryError: it is none, or not within `least` and `most`.
+    """
+    text = params.get(name) or str(default)
+    if not text.isascii() or not text.isdigit() or not least <= int(text[:20]) <= most:
+        raise QueryError(f"{name}: {text[:40]!r} is not a whole number from {least} to {most}")
+    return int(text)
+
+
+def overview(board: Board, states: Mapping[ObjectRef, State], query: OverviewQuery) -> OverviewDict:
+    """Return the page that `query` asks for; `states` are those of the board's decisions."""
+    words = query.search.lower().split()
+    # Names are lower case by the rules of Kubernetes.
+    found = [ref for ref in states if _matches(f"{ref}", words)]
+    counts = dict.fromkeys(Group, 0)
+    for ref in found:
+        counts[states[ref].group] += 1
+    if query.group is not None:
+        found = [ref for ref in found if states[ref].group is query.group]
+    offset = min(query.offset, max(0, (len(found) - 1) // query.limit * query.limit))
+    page = _sorted(found, query.sort, board, states)[offset : offset + query.limit]
+    return {
+        "total": len(states),
+        "found": len(found),
+        "offset": offset,
+        "limit": query.limit,
+        "counts": [
+            {"group": group, "label": GROUP_LABELS[group], "count": count}
+            for group, count in counts.items()
+        ],
+        "deployments": [
+            row(
+                board.records[ref],
+                states[ref],
+                board.replicas[ref],
+                board.told.get(ref, ()),
+            )
+            for ref in page
+        ],
+        "events": [event_dict(one) for one in reversed(board.latest)],
+    }
+
+
+def all_states(records: Mapping[ObjectRef, DecisionRecord]) -> Mapping[ObjectRef, State]:
+    """Return the state of every decision."""
+    return {ref: state_of(record.decision) for ref, record in records.items()}
+
+
+def row(
+    record: DecisionRecord, state: State, history: ReplicaHistory, told: Sequence[Told]
+) -> RowDict:
+    """Return one Deployment's row."""
+    decision = record.decision
+    policy = decision.policy
+    return {
+        "namespace": decision.ref.namespace,
+        "name": decision.ref.name,
+        "group": state.group,
+        "state": state.label,
+        "reason": decision.reason,
+        "message": decision.message[:MAX_MESSAGE_LENGTH],
+        "current": decision.current_replicas,
+        "desired": decision.desired_replicas,
+        "min": None if policy is None else policy.min_replicas,
+        "max": None if policy is None else policy.max_replicas,
+        "values": values(decision),
+        "history": {"changes": thinned(history.changes), "until": history.until_unix_seconds},
+        "event": event_dict(told[-1]) if told else None,
+    }
+
+
+def values(decision: Decision) -> list[ValueDict]:
+    """Return each target with the value that there is."""
+    if decision.policy is None:
+        return []
+    means = {proposal.metric: proposal.mean_milli for proposal in decision.proposals}
+    return [
+        value_dict(target.metric, means.get(target.metric), target.average_value_milli)
+        for target in decision.policy.targets
+    ]
+
+
+def value_dict(metric: Metric, value_milli: int | None, target_milli: int) -> ValueDict:
+    """Return a value against its target."""
+    value, value_unit = None, ""
+    if value_milli is not None:
+        value, value_unit = number_and_unit(metric, value_milli)
+    target, target_unit = number_and_unit(metric, target_milli)
+    return {
+        "metric": metric.value,
+        "label": METRIC_LABELS[metric],
+        "value": value,
+        "value_unit": value_unit,
+        "target": target,
+        "target_unit": target_unit,
+        "ratio": None if value_milli is None else round(value_milli / target_milli, 3),
+    }
+
+
+def thinned(changes: Sequence[ReplicaChange]) -> list[tuple[float, int | None]]:
+    """Return at most one point per minute, the highest, where there are too many to draw small."""
+    if len(changes) <= SPARK_POINTS:
+        return [(change.unix_seconds, change.replicas) for change in changes]
+    kept: list[tuple[float, int | None]] = []
+    for change in changes:
+        minute = change.unix_seconds // SPARK_SECONDS
+        if kept and kept[-1][0] // SPARK_SECONDS == minute:
+            at, before = kept[-1]
+            known = [count for count in (before, change.replicas) if count is not None]
+            kept[-1] = (at, max(known, default=None))
+        else:
+            kept.append((change.unix_seconds, change.replicas))
+    # What there is now is not to be hidden by what there was within its minute.
+    kept.append((changes[-1].unix_seconds, changes[-1].replicas))
+    return kept
+
+
+def event_dict(told: Told) -> EventDict:
+    """Return an event as data."""
+    return {
+        "namespace": told.ref.namespace,
+        "name": told.ref.name,
+        "warning": told.warning,
+        "reason": told.reason,
+        "message": told.message[:MAX_MESSAGE_LENGTH],
+        "first": told.first_unix_seconds,
+        "last": told.last_unix_seconds,
+        "count": told.count,
+    }
+
+
+def _matches(text: str, words: Iterable[str]) -> bool:
+    return all(word in text for word in words)
+
+
+def _sorted(
+    refs: list[ObjectRef], sort: str, board: Board, states: Mapping[ObjectRef, State]
+) -> list[ObjectRef]:
+    refs = sorted(refs)
+    if sort == "state":
+        order = list(Group)
+        refs.sort(key=lambda ref: (order.index(states[ref].group), states[ref].label))
+    elif sort == "replicas":
+        refs.sort(key=lambda ref: -board.records[ref].decision.current_replicas)
+    return refs
