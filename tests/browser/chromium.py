@@ -233,9 +233,10 @@ async def running_browser() -> AsyncIterator[Browser]:
             stderr=asyncio.subprocess.DEVNULL,
         )
         try:
-            address = await until(
+            await until(
                 lambda: _address(Path(folder)), deadline_seconds=START_SECONDS, what="Chromium"
             )
+            address = _address(Path(folder))
             async with (
                 aiohttp.ClientSession() as session,
                 session.ws_connect(address, max_msg_size=0) as socket,
@@ -252,7 +253,7 @@ async def running_browser() -> AsyncIterator[Browser]:
             await process.wait()
 
 
-def _address(folder: Path) -> str | None:
+def _address(folder: Path) -> str:
     port = folder / "DevToolsActivePort"
     lines = port.read_text().split("\n") if port.is_file() else []
-    return f"ws://127.0.0.1:{lines[0]}{lines[1]}" if len(lines) == 2 else None
+    return f"ws://127.0.0.1:{lines[0]}{lines[1]}" if len(lines) == 2 else ""

@@ -1,0 +1,224 @@
+"""The scaler's status server over a board that a test fills, on a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from scaler.board import Board, LoopReport, Told
+from scaler.metrics import ScalerMetrics
+from scaler.model import (
+    Decision,
+    ExporterEndpoint,
+    LeftOutPod,
+    Metric,
+    MetricProposal,
+    MetricTarget,
+    ObjectRef,
+    Outcome,
+    PodValue,
+    ScalingPolicy,
+)
+from scaler.policy import parse_policy
+from scaler.sources.gpus import GpuAnswer, GpuSample
+from scaler.web.gpureader import GpuReader
+from scaler.web.listening import Gate, listening
+from scaler.web.page import About, StatusPage
+from scaler.web.server import StatusServer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+
+    from scaler.model import DeploymentState
+
+LOOP_SECONDS = 2.0
+IDENTITY = "gpu-scaler-7d9c-a"
+
+
+def ref(name: str, namespace: str = "default") -> ObjectRef:
+    return ObjectRef(namespace=namespace, name=name)
+
+
+def policy(**annotations: str) -> ScalingPolicy:
+    given = {"enabled": "true", "max_replicas": "10", "target_duty_cycle": "40"} | annotations
+    parsed = parse_policy(
+        {f"gpu-scaler/{name.replace('_', '-')}": value for name, value in given.items()},
+        query_supported=True,
+    )
+    assert isinstance(parsed, ScalingPolicy), parsed
+    return parsed
+
+
+def decision(
+    name: str = "web",
+    *,
+    namespace: str = "default",
+    replicas: int = 2,
+    desired: int | None = None,
+    outcome: Outcome = Outcome.UNCHANGED,
+    reason: str = "DesiredWithinRange",
+    message: str = "the desired count is within the acceptable range",
+    duty_percent: float | None = 36.0,
+    left_out: Mapping[str, str] | None = None,
+    scaling: ScalingPolicy | None = None,
+    **others: Any,
+) -> Decision:
+    """Return a decision with a value for each pod, all of them alike."""
+    scaling = scaling or policy()
+    target: MetricTarget = scaling.targets[0]
+    values = {}
+    if duty_percent is not None:
+        values = {
+            ref(f"{name}-5d8f6c7b9d-{n:05d}", namespace): PodValue(
+                value_milli=int(duty_percent * 1000), sampled_seconds=99.0
+            )
+            for n in range(replicas)
+        }
+    proposal = MetricProposal(
+        metric=Metric.DUTY_CYCLE,
+        target_milli=target.average_value_milli,
+        replicas=None if duty_percent is None else replicas if desired is None else desired,
+        mean_milli=None if duty_percent is None else int(duty_percent * 1000),
+        values=values,
+        left_out=tuple(
+            LeftOutPod(pod=ref(pod, namespace), reason=why) for pod, why in (left_out or {}).items()
+        ),
+        problem="no exporter answered" if duty_percent is None else None,
+    )
+    return Decision(
+        ref=ref(name, namespace),
+        current_replicas=replicas,
+        desired_replicas=replicas if desired is None else desired,
+        outcome=outcome,
+        reason=reason,
+        message=message,
+        at_seconds=100.0,
+        **{
+            "policy": scaling,
+            "proposals": (proposal,),
+            "proposed": proposal.replicas,
+        }
+        | others,
+    )
+
+
+def refused(name: str, message: str = "not scaled until the annotations are corrected") -> Decision:
+    return Decision(
+        ref=ref(name),
+        current_replicas=1,
+        desired_replicas=1,
+        outcome=Outcome.REFUSED,
+        reason="InvalidAnnotation",
+        message=message,
+        at_seconds=100.0,
+    )
+
+
+def told(name: str, message: str, at: float, *, warning: bool = False, count: int = 1) -> Told:
+    return Told(
+        ref=ref(name),
+        warning=warning,
+        reason="InvalidAnnotation" if warning else "SuccessfulRescale",
+        message=message,
+        first_unix_seconds=at,
+        last_unix_seconds=at,
+        count=count,
+    )
+
+
+@dataclass(slots=True)
+class Scene:
+    """What there is to see; it also stands for the controller and for the source of GPUs."""
+
+    board: Board = field(default_factory=Board)
+    holding: str | None = None
+    stopped: str | None = None
+    leader: str | None = IDENTITY
+    unready: str | None = None
+    source: str = "exporters"
+    deployments: Sequence[DeploymentState] = ()
+    samples: Mapping[str, Sequence[GpuSample]] = field(default_factory=dict)
+    """By node."""
+    failed_nodes: Mapping[str, str] = field(default_factory=dict)
+    failed_families: Mapping[str, str] = field(default_factory=dict)
+    asked: list[Collection[str]] = field(default_factory=list)
+
+    def decide(self, *decisions: Decision, at: float | None = None, failed: int = 0) -> None:
+        """Put one loop's decisions on the board, those of now unless said otherwise."""
+        self.board.record(
+            decisions,
+            LoopReport(
+                ended_unix_seconds=time.time() if at is None else at,
+                succeeded=5 - failed,
+                failed=failed,
+                max_age_seconds=0.8,
+            ),
+        )
+
+    async def read_gpus(
+        self, wanted: Mapping[str, Collection[str]], _: Mapping[str, ExporterEndpoint]
+    ) -> GpuAnswer:
+        self.asked.append(wanted)
+        nodes = self.samples if self.source == "prometheus" else wanted
+        samples = [one for node in nodes for one in self.samples.get(node, ())]
+        return GpuAnswer(
+            samples={"nvidia_gpu_duty_cycle": samples},
+            failed_nodes={n: why for n, why in self.failed_nodes.items() if n in wanted},
+            failed_families=self.failed_families,
+        )
+
+    async def read_past(self, *_: object, **__: object) -> Sequence[GpuSample]:
+        return ()
+
+    def endpoints(self) -> Mapping[str, ExporterEndpoint]:
+        names = {*self.samples, *self.failed_nodes}
+        return {
+            name: ExporterEndpoint(url="http://127.0.0.1:1/metrics", pod=ref("e"), ready=True)
+            for name in names
+        }
+
+    def reader(self) -> GpuReader:
+        return GpuReader(self, self.endpoints, by_node=self.source == "exporters")
+
+
+def gpu(node: str, number: int, duty: float, pod: ObjectRef | None = None) -> GpuSample:
+    uuid = f"GPU-{node}-{number}"
+    return GpuSample(node, pod, uuid, duty, time.monotonic(), 3600.0)
+
+
+def application(scene: Scene, reader: GpuReader):
+    page = StatusPage(
+        controller=scene,  # type: ignore[arg-type]
+        about=About(version="0.1.0", source=scene.source, interval_seconds=LOOP_SECONDS),
+        identity=IDENTITY,
+        leader=lambda: scene.leader,
+        not_ready_because=lambda: scene.unready,
+        deployments=lambda: scene.deployments,
+        gpus=reader,
+    )
+    return StatusServer(
+        controller=scene,  # type: ignore[arg-type]
+        metrics=ScalerMetrics("test"),
+        leader=lambda: scene.leader,
+        identity=IDENTITY,
+        not_ready_because=lambda: scene.unready,
+        not_alive_because=lambda: None,
+        page=page,
+    ).application()
+
+
+@asynccontextmanager
+async def status_page(
+    scene: Scene, *, port: int = 0, gate: Gate | None = None
+) -> AsyncIterator[str]:
+    """Serve the scene while the context lasts and yield its URL."""
+
+    reader = scene.reader()
+    app = application(scene, reader)
+    async with asyncio.TaskGroup() as group, listening(app, "127.0.0.1", port, gate) as addresses:
+        reading = group.create_task(reader.run())
+        yield f"http://127.0.0.1:{addresses[0][1]}"
+        reading.cancel()
