@@ -226,7 +226,8 @@ async def once(config: Config, binding: ModuleType = pynvml) -> OnceResult:
                         break
                     await asyncio.sleep(_ONCE_POLL_SECONDS)
         except TimeoutError:
-            problem = parts.health.unready_reason()
+            pass
+        problem = problem or parts.health.unready_reason()
         rendered = parts.exposition.render(parts.health.fresh_snapshot())
         if parts.pod_resources is not None:
             await parts.pod_resources.close()

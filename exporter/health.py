@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily
 
 from exporter import __version__
+from exporter.nvml import patience
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CYCLE_SECONDS_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
-# A healthy call takes microseconds, the slowest (a GPU waking up) a few seconds.
-HANGING_CALL_SECONDS: Final = 5.0
 
 
 class Counters:
@@ -105,7 +104,7 @@ class Health:
         """Return why there are no current readings, None when there are."""
         if reason := self.dead_reason():
             return reason
-        if call := self._hanging_call():
+        if (call := self._hanging_call()) and not self._reads_any_gpu():
             duration = time.monotonic() - call.started_seconds
             return f"{call.function} has not returned for {duration:.0f} s"
         state = self._sampler.state
@@ -198,13 +197,20 @@ class Health:
                 len(snapshot.unmatched_device_ids),
             )
 
+    def _reads_any_gpu(self) -> bool:
+        """Whether there are fresh readings of a GPU: one that hangs leaves the others be."""
+        snapshot = self.fresh_snapshot()
+        if snapshot is None:
+            return False
+        return snapshot.readings.device_count > snapshot.readings.unreadable_count
+
     def _age_seconds(self) -> float | None:
         snapshot = self._snapshots.newest
         return None if snapshot is None else time.monotonic() - snapshot.readings.taken_at_seconds
 
     def _hanging_call(self) -> RunningCall | None:
         call = self._nvml.running_call
-        if call is None or time.monotonic() - call.started_seconds < HANGING_CALL_SECONDS:
+        if call is None or time.monotonic() - call.started_seconds < patience.HANGING_CALL_SECONDS:
             return None
         return call
 

@@ -239,7 +239,7 @@ class Sampler:
         """Wait for the thread to end, but not for a call that hangs."""
         self._thread.join(STOP_SECONDS)
         call = self._nvml.running_call
-        if self._thread.is_alive():
+        if self._thread.is_alive() or call is not None:
             log.warning(
                 "ending without nvmlShutdown: an NVML call does not return",
                 extra={"function": call.function if call else ""},

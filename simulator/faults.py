@@ -16,7 +16,7 @@ class Faults:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._hung: dict[str, threading.Event] = {}
+        self._hung: dict[tuple[str, str | None], threading.Event] = {}
         self._codes: dict[tuple[str, str | None], int] = {}
         self._answers: dict[tuple[str, str | None], int] = {}
         self._lost: dict[str, int] = {}
@@ -24,19 +24,16 @@ class Faults:
         self._driver_generation = 0
         self.lacks_library = False
 
-    def hang(self, function: str) -> None:
-        """Make every call of the function block until it is released."""
+    def hang(self, function: str, *, uuid: str | None = None) -> None:
+        """Make calls of the function, for one device or for all, block until they are released."""
         with self._lock:
-            self._hung.setdefault(function, threading.Event())
+            self._hung.setdefault((function, uuid), threading.Event())
 
     def release(self, function: str | None = None) -> None:
         """Let the hung calls of the function (None: of all functions) go on."""
         with self._lock:
-            names = list(self._hung) if function is None else [function]
-            for name in names:
-                event = self._hung.pop(name, None)
-                if event is not None:
-                    event.set()
+            for key in [one for one in self._hung if function in (None, one[0])]:
+                self._hung.pop(key).set()
 
     def fail(self, function: str, code: int, *, uuid: str | None = None) -> None:
         """Make the function return this NVML error code, for one device or for all."""
@@ -86,10 +83,10 @@ class Faults:
         with self._lock:
             return self._driver_generation if self._driver_loaded else None
 
-    def wait_while_hung(self, function: str) -> None:
-        """Block the calling thread for as long as the function hangs."""
+    def wait_while_hung(self, function: str, uuid: str | None = None) -> None:
+        """Block the calling thread for as long as the function hangs for all or for this device."""
         with self._lock:
-            event = self._hung.get(function)
+            event = self._hung.get((function, uuid))
         if event is not None:
             event.wait()
 

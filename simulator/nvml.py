@@ -135,6 +135,7 @@ class _Library:
             symbol.implementation(self._driver, *arguments)
             return
         device = device_of(self._driver, arguments[0])
+        self._driver.faults.wait_while_hung(name, device.uuid)
         check_faults(self._driver, name, device)
         symbol.implementation(self._driver, device, *arguments[1:])
 

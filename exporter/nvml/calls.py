@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -30,6 +31,13 @@ class NvmlError(Exception):
         self.code = code
 
 
+class LeftBehind(BaseException):
+    """The thread was left behind in a call that has returned after all: it has to end.
+
+    Not an Exception, so that nobody on the way takes it for a failure of the driver.
+    """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningCall:
     """The NVML call that has not returned yet."""
@@ -39,14 +47,16 @@ class RunningCall:
 
 
 class Calls:
-    """Calls the functions of one binding in one thread; `running` is read by other threads too.
+    """Calls the functions of one binding, in one thread at a time and in those left behind.
 
     `on_error` gets every error that is neither an absence nor expected by the caller.
     """
 
     def __init__(self, binding: ModuleType, on_error: Callable[[NvmlError], None]) -> None:
         self.binding = binding
-        self.running: RunningCall | None = None
+        # By thread, which only a thread that was left behind shares with another one.
+        self._running: dict[int, RunningCall] = {}
+        self._left: set[int] = set()
         self._on_error = on_error
         self._code_names = {
             value: name.removeprefix("NVML_ERROR_")
@@ -54,9 +64,21 @@ class Calls:
             if name.startswith("NVML_ERROR_")
         } | {binding.NVML_SUCCESS: "SUCCESS"}
 
+    @property
+    def running(self) -> RunningCall | None:
+        """The call that has not returned for longest, None if there is none; for any thread."""
+        calls = tuple(self._running.values())
+        return min(calls, key=lambda call: call.started_seconds, default=None)
+
+    def leave(self, thread: int | None) -> None:
+        """Let a thread (by `ident`) end as soon as its call returns."""
+        if thread is not None:
+            self._left.add(thread)
+
     def call(self, function: str, *arguments: Any, expected: frozenset[str] = frozenset()) -> Any:
         """Call one function; raises NvmlError."""
-        self.running = RunningCall(function=function, started_seconds=time.monotonic())
+        thread = threading.get_ident()
+        self._running[thread] = RunningCall(function=function, started_seconds=time.monotonic())
         try:
             return getattr(self.binding, function)(*arguments)
         except self.binding.NVMLError as nvml_error:
@@ -66,7 +88,10 @@ class Calls:
                 self._on_error(error)
             raise error from nvml_error
         finally:
-            self.running = None
+            del self._running[thread]
+            if thread in self._left:
+                self._left.remove(thread)
+                raise LeftBehind
 
     def optional(
         self, function: str, *arguments: Any, expected: frozenset[str] = frozenset()

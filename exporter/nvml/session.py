@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from exporter import families
@@ -12,6 +14,7 @@ from exporter.nvml.base import BaseReadings
 from exporter.nvml.calls import SESSION_GONE, Calls, NvmlError
 from exporter.nvml.extended import ExtendedReadings
 from exporter.nvml.gpu import Gpu
+from exporter.nvml.patience import HangsError, Patience
 from exporter.nvml.processes import ProcessUses
 from exporter.nvml.xid import XidErrors
 from exporter.processes.owners import ProcessOwners
@@ -24,10 +27,14 @@ if TYPE_CHECKING:
     from exporter.nvml.calls import RunningCall
 
 
+log = logging.getLogger(__name__)
+
+
 class Nvml:
     """An NVML session over the pynvml module (or a private instance of it).
 
-    One thread owns it; only `running_call` and `driver_version` are read by others.
+    One thread owns it, and makes others for the GPUs; only `running_call` and `driver_version` are
+    read by others.
     """
 
     def __init__(
@@ -40,6 +47,7 @@ class Nvml:
         on_error: Callable[[NvmlError], None],
     ) -> None:
         self._calls = Calls(binding, on_error)
+        self._patience = Patience(self._calls)
         uses = None
         if Collector.CONTAINERS in collectors:
             uses = ProcessUses(self._calls, owners or ProcessOwners(), window_seconds)
@@ -70,7 +78,9 @@ class Nvml:
     def close(self) -> None:
         """Let NVML go; an error says only that there was nothing left to let go."""
         self._gpus.clear()
-        if self._xid is not None and not self._xid.close():
+        self._patience.close()
+        xid_hangs = self._xid is not None and not self._xid.close()
+        if xid_hangs or self._patience.hangs:
             return  # the library must not be taken from under a call that hangs in it
         try:
             self._calls.call("nvmlShutdown", expected=SESSION_GONE)
@@ -92,7 +102,11 @@ class Nvml:
         unreadable = 0
         for index in range(count):
             try:
-                found = self._read_gpu(index)
+                found = self._patience.read(index, partial(self._read_gpu, index))
+            except HangsError as error:
+                if error.is_new:
+                    self._tell_that_it_hangs(index)
+                found = []
             except NvmlError as error:
                 if error.code in SESSION_GONE:
                     raise
@@ -113,6 +127,17 @@ class Nvml:
             unreadable_count=unreadable,
             devices=tuple(readings),
             node=self._extended.node(),
+        )
+
+    def _tell_that_it_hangs(self, index: int) -> None:
+        gpu, call = self._gpus.get(index), self._calls.running
+        log.warning(
+            "a GPU is left out while a call about it does not return; the others are read",
+            extra={
+                "index": index,
+                "uuid": gpu.device.uuid if gpu else "",
+                "function": call.function if call else "",
+            },
         )
 
     def _read_gpu(self, index: int) -> list[DeviceReading]:

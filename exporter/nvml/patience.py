@@ -1,0 +1,96 @@
+"""Reading one GPU after the other without waiting for ever for one of them.
+
+A call that hangs in the driver cannot be cancelled. So GPUs are read in a thread that can be left
+behind in its call: the next GPU is read in another one.
+"""
+
+from __future__ import annotations
+
+import threading
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from exporter.nvml.calls import LeftBehind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exporter.nvml.calls import Calls
+
+T = TypeVar("T")
+
+HANGING_CALL_SECONDS: Final = 5.0
+"""A healthy call takes microseconds, the slowest (a GPU waking up) a few seconds."""
+
+
+class HangsError(Exception):
+    """A GPU was not read, because a call about it does not return; `is_new` says it just began."""
+
+    def __init__(self, *, is_new: bool) -> None:
+        super().__init__("a call does not return")
+        self.is_new = is_new
+
+
+class Patience:
+    """Belongs to the thread that owns the NVML session."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._reader: _Reader | None = None
+        self._left: dict[int, _Reader] = {}
+
+    @property
+    def hangs(self) -> bool:
+        """Whether any thread is still in a call that does not return."""
+        return any(reader.is_alive() for reader in self._left.values())
+
+    def read(self, index: int, work: Callable[[], T]) -> T:
+        """Return what `work` returns about the GPU at this index, which is read elsewhere.
+
+        Raises HangsError while a call about it hangs, and whatever `work` raises.
+        """
+        left = self._left.get(index)
+        if left is not None:
+            if left.is_alive():
+                raise HangsError(is_new=False)
+            del self._left[index]
+        if self._reader is None:
+            self._reader = _Reader()
+        reader = self._reader
+        reader.jobs.put(work)
+        try:
+            value, error = reader.answers.get(timeout=HANGING_CALL_SECONDS)
+        except Empty:
+            self._calls.leave(reader.ident)
+            self._left[index] = reader
+            self._reader = None
+            raise HangsError(is_new=True) from None
+        if error is not None:
+            raise error
+        return value  # type: ignore[no-any-return]  # of this very work
+
+    def close(self) -> None:
+        """End the thread, unless it hangs."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.jobs.put(None)
+            reader.join()
+
+
+class _Reader(threading.Thread):
+    def __init__(self) -> None:
+        # A daemon: a call that never returns must not keep the process from ending.
+        super().__init__(name="nvml-gpus", daemon=True)
+        self.jobs: SimpleQueue[Callable[[], Any] | None] = SimpleQueue()
+        self.answers: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
+        self.start()
+
+    def run(self) -> None:
+        while (work := self.jobs.get()) is not None:
+            try:
+                answer: tuple[Any, BaseException | None] = (work(), None)
+            except LeftBehind:
+                return
+            except BaseException as error:  # noqa: BLE001  the one who waits raises it
+                answer = (None, error)
+            self.answers.put(answer)

@@ -1,0 +1,146 @@
+"""One GPU whose calls hang in the driver: the others stay fresh, whatever the call is."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+
+import pytest
+
+from exporter.model import Collector
+from exporter.nvml import Nvml
+from simulator.driver import SimulatedDriver
+from simulator.nvml import bind
+from tests.exporting import PREFIX, exporter
+from tests.waiting import until
+
+TEMPERATURE = "nvidia_gpu_temperature_celsius"
+SIZES = itertools.count(1 << 20, 1 << 20)
+HEALTH = frozenset({Collector.HEALTH})
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch):
+    monkeypatch.setattr("exporter.nvml.patience.HANGING_CALL_SECONDS", 0.2)
+
+
+async def fresh(reader, driver, uuid):
+    """Wait until a change on this GPU is published."""
+    used = next(SIZES)
+    driver.set_memory_used(uuid, used)
+
+    async def follows():
+        return (await reader.values("nvidia_gpu_memory_used_bytes")).get(uuid) == used
+
+    await until(follows, what=f"{uuid} is read")
+
+
+async def shown(reader, uuids):
+    async def are():
+        return (await reader.values(TEMPERATURE)).keys() == set(uuids)
+
+    await until(are, what=f"exactly {uuids} are shown")
+
+
+@pytest.mark.parametrize(
+    "function",
+    ["nvmlDeviceGetTemperature", "nvmlDeviceGetMemoryInfo_v2", "nvmlDeviceGetMaxClockInfo"],
+)
+@pytest.mark.parametrize("place", [0, 1, 2], ids=["first", "middle", "last"])
+async def test_the_others_stay_fresh_and_it_comes_back(caplog, function, place):
+    with SimulatedDriver(["T4"] * 3) as driver:
+        uuids = [gpu.uuid for gpu in driver.gpus]
+        stuck = uuids[place]
+        others = [uuid for uuid in uuids if uuid != stuck]
+        async with exporter(driver, collectors=frozenset(Collector)) as reader:
+            await until(reader.ready)
+            if function == "nvmlDeviceGetMaxClockInfo":  # asked once per session
+                reader.exporter.release()
+                await until(reader.unready_reason)
+            driver.faults.hang(function, uuid=stuck)
+            reader.exporter.resume()
+            await shown(reader, others)
+            for uuid in others:
+                await fresh(reader, driver, uuid)
+            assert await reader.ready()
+            assert await reader.value(f"{PREFIX}unreadable_devices") == 1.0
+            hanging = await reader.values(f"{PREFIX}hanging_call_seconds", "function")
+            assert set(hanging) == {function.removesuffix("_v2")}
+            (told,) = [one for one in caplog.records if "left out" in one.msg]
+            assert vars(told)["index"] == place
+            assert vars(told)["function"] == function.removesuffix("_v2")
+            driver.faults.release()
+            await shown(reader, uuids)
+            await fresh(reader, driver, stuck)
+            assert await reader.values(f"{PREFIX}hanging_call_seconds", "function") == {}
+            assert await reader.value(f"{PREFIX}unreadable_devices") == 0.0
+
+
+async def test_a_gpu_that_hangs_is_told_unreadable_by_the_health_collector():
+    with SimulatedDriver(["T4", "T4"]) as driver:
+        stuck, other = (gpu.uuid for gpu in driver.gpus)
+        async with exporter(driver, collectors=HEALTH) as reader:
+            await until(reader.ready)
+            driver.faults.hang("nvmlDeviceGetPowerUsage", uuid=stuck)
+
+            async def told():
+                return await reader.values("nvidia_gpu_readable") == {stuck: 0.0, other: 1.0}
+
+            await until(told)
+
+
+async def test_when_every_gpu_hangs_it_is_not_ready_and_names_the_call():
+    with SimulatedDriver(["T4", "T4"]) as driver:
+        async with exporter(driver) as reader:
+            await until(reader.ready)
+            driver.faults.hang("nvmlDeviceGetPowerUsage")
+            reason = await until(reader.unready_reason)
+            assert reason.startswith("nvmlDeviceGetPowerUsage has not returned for")
+            assert (await reader.get("/healthz"))[0] == 200
+            driver.faults.release()
+            await until(reader.ready)
+
+
+async def test_nvml_is_not_shut_down_under_a_call_that_hangs():
+    with SimulatedDriver(["T4", "T4"]) as driver:
+        async with exporter(driver) as reader:
+            await until(reader.ready)
+            driver.faults.hang("nvmlDeviceGetPowerUsage", uuid=driver.gpus[0].uuid)
+            await shown(reader, [driver.gpus[1].uuid])
+        assert driver.sessions, "still open"
+
+
+async def test_no_thread_is_left_when_all_calls_return():
+    with SimulatedDriver(["T4", "T4"]) as driver:
+        before = set(threading.enumerate())
+        async with exporter(driver) as reader:
+            await until(reader.ready)
+            driver.faults.hang("nvmlDeviceGetPowerUsage", uuid=driver.gpus[0].uuid)
+            await shown(reader, [driver.gpus[1].uuid])
+            driver.faults.release()
+            await shown(reader, [gpu.uuid for gpu in driver.gpus])
+
+        def ended():
+            return not [one for one in set(threading.enumerate()) - before if "nvml" in one.name]
+
+        await until(ended)
+
+
+def test_what_a_thread_that_was_left_behind_read_counts_for_nothing():
+    with SimulatedDriver(["T4"]) as driver:
+        errors: list[Exception] = []
+        nvml = Nvml(bind(driver), window_seconds=10.0, on_error=errors.append)
+        nvml.open()
+        before = set(threading.enumerate())
+        (gpu,) = driver.gpus
+        driver.faults.hang("nvmlDeviceGetPowerUsage", uuid=gpu.uuid)
+        assert nvml.read().unreadable_count == 1
+        assert nvml.read().unreadable_count == 1, "it is not even asked while the call hangs"
+        (left_behind,) = set(threading.enumerate()) - before
+        driver.faults.release()
+        left_behind.join(10)
+        (reading,) = nvml.read().devices
+        assert reading.device.uuid == gpu.uuid
+        assert not errors
+        nvml.close()
+        assert not driver.sessions
