@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from scaler.model import DeploymentState
 
-LOOP_SECONDS = 2.0
+LOOP_SECONDS = 1.0
 IDENTITY = "gpu-scaler-7d9c-a"
 
 
@@ -88,6 +88,11 @@ def decision(
         ),
         problem="no exporter answered" if duty_percent is None else None,
     )
+    parts: dict[str, Any] = {
+        "policy": scaling,
+        "proposals": (proposal,),
+        "proposed": proposal.replicas,
+    }
     return Decision(
         ref=ref(name, namespace),
         current_replicas=replicas,
@@ -96,12 +101,7 @@ def decision(
         reason=reason,
         message=message,
         at_seconds=100.0,
-        **{
-            "policy": scaling,
-            "proposals": (proposal,),
-            "proposed": proposal.replicas,
-        }
-        | others,
+        **(parts | others),
     )
 
 

@@ -1,7 +1,8 @@
-"""The status page over HTTP: its files, and what it asks for every two seconds.
+"""The status page over HTTP: its files, and what it asks for again and again.
 
-The page polls with the ETag of what it has. No connection is kept for a viewer and nothing is
-remembered of him; an answer is one page of rows, whatever the size of the cluster.
+The page polls as often as the loop decides, with the ETag of what it has. No connection is kept
+for a viewer and nothing is remembered of him; an answer is one page of rows, whatever the size of
+the cluster.
 """
 
 from __future__ import annotations

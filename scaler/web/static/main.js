@@ -1,4 +1,4 @@
-// The address says which page is shown; the page says what is asked for, every two seconds.
+// The address says which page is shown; the page says what is asked for, again and again.
 
 import { setAgo, tickAll } from "./ages.js";
 import { deployment } from "./deployment.js";
@@ -8,8 +8,9 @@ import { notices } from "./notices.js";
 import { overview } from "./overview.js";
 import { clock, followServerClock, nowSeconds } from "./words.js";
 
-const POLL_SECONDS = 2;
-const MOST_SECONDS = 15;
+// As often as something is decided, within these.
+const [LEAST_SECONDS, MOST_SECONDS] = [1, 5];
+const RETRY_SECONDS = 15;
 const TIMEOUT_SECONDS = 10;
 
 const main = document.getElementById("main");
@@ -110,7 +111,9 @@ async function follow() {
       if (asked !== view) continue;
     }
     standing();
-    await pause(Math.min(MOST_SECONDS, POLL_SECONDS * 2 ** Math.max(0, failures - 1)));
+    const interval = last?.scaler.interval_seconds ?? LEAST_SECONDS;
+    const seconds = Math.min(MOST_SECONDS, Math.max(LEAST_SECONDS, interval));
+    await pause(failures === 0 ? seconds : Math.min(RETRY_SECONDS, seconds * 2 ** (failures - 1)));
   }
 }
 

@@ -1,0 +1,85 @@
+"""What holds for every page, in a real browser: contrast, phones, and what others wrote."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.browser.scenes import opened, some_nodes, usual
+from tests.statuspage import Scene, decision, policy, refused, status_page, told
+
+pytestmark = [pytest.mark.needs("chromium"), pytest.mark.asyncio(loop_scope="module")]
+
+PHONE_WIDTH = 360
+HOSTILE = "<img src=x onerror=\"document.title='owned'\"></script><b>\"'&amp;\u202e"
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("address", ["#/", "#/deployment/default/images", "#/gpus"])
+async def test_text_has_enough_contrast(browser, address, dark):
+    scene = usual()
+    scene.samples = some_nodes(3)
+    scene.failed_nodes = {"gpu-node-9": "the exporter of node gpu-node-9 gave no answer"}
+    shot = f"{'dark' if dark else 'light'}-{address.split('/')[1] or 'overview'}"
+    async with opened(browser, scene, address, shot=shot, dark=dark) as page:
+        if "gpus" in address:
+            await page.see("document.querySelectorAll('.gpus li').length === 24")
+        assert await page.low_contrast() == []
+        back = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (back == "rgb(18, 21, 26)") == dark
+
+
+@pytest.mark.parametrize("address", ["#/", "#/deployment/default/images", "#/gpus"])
+async def test_nothing_is_cut_off_on_a_phone(browser, address):
+    scene = usual()
+    scene.samples = some_nodes(3)
+    shot = f"phone-{address.split('/')[1] or 'overview'}"
+    async with opened(
+        browser, scene, address, shot=shot, width=PHONE_WIDTH, height=740, phone=True
+    ) as page:
+        if "gpus" in address:
+            await page.see("document.querySelectorAll('.gpus li').length === 24")
+        assert await page.evaluate("document.documentElement.scrollWidth") == PHONE_WIDTH
+        # What is laid out as cards is still a table to those who hear it.
+        roles = {role for role, _ in await page.accessible()}
+        assert {"table", "row", "rowheader", "cell"} <= roles
+
+
+async def test_what_others_wrote_is_text_and_nothing_else(browser):
+    scene = Scene()
+    scaling = policy(query=f'sum(up{{a="{HOSTILE}"}})', target_query="5")
+    scene.decide(
+        decision("web", message=HOSTILE, left_out={"web-1": HOSTILE}),
+        decision("other", scaling=scaling),
+        refused("vision", HOSTILE),
+    )
+    scene.board.tell(told("web", HOSTILE, time.time(), warning=True))
+    async with opened(browser, scene, "#/", shot="hostile") as page:
+        assert HOSTILE in await page.texts(".message")
+        assert HOSTILE in await page.text(".events")
+        await page.evaluate("location.hash = '#/deployment/default/web'")
+        await page.see("document.querySelector('.counted') !== null")
+        assert f"no: {HOSTILE}" in await page.texts(".counted")
+        await page.evaluate(
+            f"location.hash = '#/deployment/' + encodeURIComponent({HOSTILE!r}) + '/x'"
+        )
+        await page.see("document.querySelector('.nothing:not([hidden])') !== null")
+        assert HOSTILE.split("\u202e", maxsplit=1)[0] in await page.text("h1")
+        assert await page.evaluate("document.querySelectorAll('main img').length") == 0
+        assert "owned" not in (await page.evaluate("document.title")).split("·")[1]
+        page.complaints = [one for one in page.complaints if "status of 404" not in one]
+
+
+async def test_the_policy_of_the_page_stops_what_is_foreign(browser):
+    async with status_page(usual()) as url, browser.page() as page:
+        await page.open(f"{url}/")
+        refused_by = await page.evaluate(
+            "new Promise((seen) => {"
+            " document.addEventListener("
+            "'securitypolicyviolation', (event) => seen(event.violatedDirective));"
+            " const image = new Image(); image.src = 'https://example.com/x.png'; })"
+        )
+        assert refused_by == "img-src"
+        with pytest.raises(AssertionError, match="TrustedHTML"):
+            await page.evaluate("document.body.innerHTML = '<b>x</b>'")

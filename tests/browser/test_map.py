@@ -1,0 +1,63 @@
+"""The map of GPUs in a real browser."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.browser.scenes import opened, some_nodes, usual
+from tests.statuspage import Scene
+from tests.waiting import until
+
+pytestmark = [pytest.mark.needs("chromium"), pytest.mark.asyncio(loop_scope="module")]
+
+
+async def test_the_map_shows_each_gpu_with_its_pod(browser):
+    scene = usual()
+    scene.samples = some_nodes(2)
+    scene.failed_nodes = {"gpu-node-9": "the exporter of node gpu-node-9 gave no answer"}
+    async with opened(browser, scene, "#/gpus", shot="map") as page:
+        await page.see("document.querySelectorAll('.gpus li').length === 16")
+        cells = [" ".join(text.split()) for text in await page.texts(".gpus li")]
+        assert cells[1].startswith("13 %")
+        assert cells[7] == "0 % free"
+        assert await page.text(".map tbody tr:nth-child(3) .trouble") == (
+            "the exporter of node gpu-node-9 gave no answer"
+        )
+        shades = [" ".join(text.split()) for text in await page.texts(".shades li")]
+        counts = {label: int(number) for label, _, number in (t.rpartition(" ") for t in shades)}
+        assert sum(counts.values()) == 16
+        assert counts["Free"] == 4
+        assert "1 of them could not be read" in await page.text("main .quiet")
+        listed = [name for role, name in await page.accessible() if role == "StaticText"]
+        assert "web-5d8f6c7b" not in "".join(listed) or "default/" in listed
+        await page.evaluate("document.querySelector('.bar > button').click()")
+        assert "GPU-gpu-node-0000-0" in (await page.texts(".gpus li"))[0]
+
+
+async def test_five_thousand_nodes_are_read_bit_by_bit_and_shown_by_pages(browser):
+    scene = Scene()
+    scene.decide()
+    scene.samples = some_nodes(5000)
+    async with opened(browser, scene, "#/gpus", shot="5000-nodes") as page:
+        await page.see("document.querySelectorAll('.map tbody tr').length === 50")
+        assert await page.text(".pager span") == "1 to 50 of 5,000 nodes"
+        assert "of 5,000 read so far" in await page.text("main .quiet")
+        assert max(len(wanted) for wanted in scene.asked) == 100
+        assert await page.evaluate("document.querySelectorAll('*').length") < 5000
+        before = page.received_bytes
+        asked = sum("/gpus" in request for request in page.requests)
+        await until(lambda: sum("/gpus" in r for r in page.requests) >= asked + 2)
+        assert page.received_bytes - before < 60_000
+        await page.evaluate("location.hash = '#/gpus?search=gpu-node-0042'")
+        await page.see("document.querySelectorAll('.map tbody tr').length === 1")
+
+
+async def test_the_map_from_prometheus_says_what_is_missing(browser):
+    scene = Scene(source="prometheus")
+    scene.samples = some_nodes(2)
+    async with opened(browser, scene, "#/gpus") as page:
+        await page.see("document.querySelectorAll('.gpus li').length === 16")
+        scene.failed_families = {"nvidia_gpu_duty_cycle": "Prometheus gave no answer within 5 s"}
+        await page.see("document.querySelector('.trouble').innerText.includes('within 5 s')")
+        # What was read last stays, with its age.
+        assert len(await page.texts(".gpus li")) == 16
