@@ -63,12 +63,16 @@ lock: $(STAMP) ## Resolve the lock files anew (needs uv)
 		-c requirements-dev.lock pyproject.toml -o requirements.lock
 
 .PHONY: bench
-bench: bench-exporter bench-step bench-scaler bench-latency ## Run all benchmarks; results go to build/bench/
+bench: bench-exporter bench-endurance bench-step bench-scaler bench-latency ## Run all benchmarks; results go to build/bench/
 
 .PHONY: bench-exporter
 bench-exporter: $(STAMP) ## Exporter: latency under scrapes, CPU, RSS, cost of each collector
 	@$(BIN)/python -m benchmarks.exporter
 	@$(BIN)/python -m benchmarks.collectors
+
+.PHONY: bench-endurance
+bench-endurance: $(STAMP) ## Exporter: a day's readings, scrapes and pod changes in 12 min; memory and files
+	@$(BIN)/python -m benchmarks.endurance
 
 .PHONY: bench-step
 bench-step: $(STAMP) ## Load step to patched replicas, at defaults and tuned for speed

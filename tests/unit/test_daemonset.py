@@ -1,0 +1,32 @@
+"""What daemonset/ must never ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+FOLDER = Path(__file__).resolve().parents[2] / "daemonset"
+FILES = sorted(FOLDER.glob("*.yaml"))
+
+
+def containers(document):
+    pod = document.get("spec", {}).get("template", {}).get("spec", {})
+    return [*pod.get("containers", ()), *pod.get("initContainers", ())]
+
+
+@pytest.mark.parametrize("file", FILES, ids=[file.name for file in FILES])
+def test_nothing_of_ours_takes_a_gpu(file):
+    for document in yaml.safe_load_all(file.read_text()):
+        if not document or file.name == "example.yaml":
+            continue
+        for container in containers(document):
+            resources = container.get("resources", {})
+            asked = {**resources.get("requests", {}), **resources.get("limits", {})}
+            assert asked.keys() <= {"cpu", "memory"}, container["name"]
+
+
+def test_the_exporter_is_among_them():
+    documents = list(yaml.safe_load_all((FOLDER / "exporter.yaml").read_text()))
+    assert [one["name"] for document in documents for one in containers(document)] == ["exporter"]
