@@ -68,7 +68,9 @@ class GpuReader:
         """Read while somebody asks; until cancelled."""
         while True:
             try:
-                await asyncio.wait_for(self._asked.wait(), timeout=KEPT_SECONDS)
+                # Not wait_for, which loses a cancellation that comes together with the event.
+                async with asyncio.timeout(KEPT_SECONDS):
+                    await self._asked.wait()
             except TimeoutError:
                 self.nodes = {}
                 self.problem = None

@@ -1,0 +1,295 @@
+"""The status server over real sockets: safe and small answers, and clients that do not go on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+
+import aiohttp
+import pytest
+
+from scaler.web import gpureader
+from scaler.web.answers import STATIC
+from scaler.web.listening import MAX_CONNECTIONS, MAX_LARGE, Gate
+from tests.statuspage import IDENTITY, Scene, decision, gpu, ref, status_page
+from tests.waiting import until
+
+PATHS = (
+    *("/", "/static/main.js", "/api/v1/overview", "/api/v1/gpus", "/api/v1/decisions"),
+    *("/api/v1/deployments/default/web", "/metrics", "/healthz", "/readyz"),
+)
+
+
+@pytest.fixture
+def scene():
+    scene = Scene()
+    scene.decide(*(decision(f"web-{n}") for n in range(60)), decision("web"))
+    scene.samples = {"node-1": [gpu("node-1", n, 50, ref("web-1")) for n in range(8)]}
+    return scene
+
+
+@pytest.fixture
+async def client():
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        *((path, 200) for path in PATHS),
+        ("/nothing", 404),
+        ("/static/nothing.js", 404),
+        ("/static/..%2fserver.py", 404),
+        ("/api/v1/deployments/default/nobody", 404),
+        ("/api/v1/overview?limit=0", 400),
+        ("/api/v1/gpus?sort=x", 400),
+        ("/api/v1/deployments/default/web?pods=x", 400),
+    ],
+)
+async def test_every_answer_says_what_a_browser_may_do(scene, client, path, status):
+    async with status_page(scene) as url, client.get(f"{url}{path}") as answer:
+        assert answer.status == status
+        policy = dict(
+            part.split(" ", 1) for part in answer.headers["Content-Security-Policy"].split("; ")
+        )
+        assert policy.pop("default-src") == "'none'"
+        assert policy.pop("base-uri") == policy.pop("form-action") == "'none'"
+        assert policy.pop("frame-ancestors") == policy.pop("trusted-types") == "'none'"
+        assert policy.pop("require-trusted-types-for") == "'script'"
+        assert set(policy) == {"script-src", "style-src", "img-src", "connect-src"}
+        assert set(policy.values()) == {"'self'"}
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Referrer-Policy"] == "no-referrer"
+
+
+async def test_nothing_can_be_written(scene, client):
+    async with status_page(scene) as url:
+        for path in PATHS:
+            for method in ("POST", "PUT", "PATCH", "DELETE"):
+                async with client.request(method, f"{url}{path}") as answer:
+                    assert answer.status == 405
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/static/page.css", "/api/v1/overview", "/api/v1/deployments/default/web"]
+)
+async def test_what_a_browser_has_is_not_sent_again(scene, client, path):
+    async with status_page(scene) as url:
+        async with client.get(f"{url}{path}", headers={"Accept-Encoding": "identity"}) as answer:
+            etag, body = answer.headers["ETag"], await answer.read()
+            assert "Content-Encoding" not in answer.headers
+        async with client.get(f"{url}{path}", headers={"Accept-Encoding": "gzip"}) as answer:
+            assert answer.headers.get("Content-Encoding") == ("gzip" if len(body) > 1400 else None)
+            assert (answer.headers["ETag"], await answer.read()) == (etag, body)
+        async with client.get(f"{url}{path}", headers={"If-None-Match": etag}) as answer:
+            assert (answer.status, await answer.read()) == (304, b"")
+            assert answer.headers["ETag"] == etag
+        async with client.get(f"{url}{path}", headers={"If-None-Match": '"other"'}) as answer:
+            assert (answer.status, await answer.read()) == (200, body)
+
+
+async def test_another_decision_is_another_answer(scene, client):
+    async with status_page(scene) as url:
+        async with client.get(f"{url}/api/v1/overview") as answer:
+            etag = answer.headers["ETag"]
+        scene.decide(decision("web", duty_percent=41))
+        async with client.get(f"{url}/api/v1/overview", headers={"If-None-Match": etag}) as answer:
+            assert answer.status == 200
+            document = json.loads(await answer.read())
+    assert document["deployments"][0]["values"][0]["value"] == "41"
+    assert document["scaler"]["identity"] == document["scaler"]["leader"] == IDENTITY
+
+
+def test_the_page_is_whole_and_asks_nobody_else():
+    names = {path.name for path in STATIC.iterdir()}
+    for path in STATIC.iterdir():
+        text = path.read_text(encoding="utf-8")
+        for imported in re.findall(r'from "\./([^"]+)"|(?:src|href)="static/([^"]+)"', text):
+            assert "".join(imported) in names, (path.name, imported)
+        # The namespaces of HTML's kin are names and not addresses.
+        hosts = set(re.findall(r"https?://([^/\"' ]+)", text)) - {"www.w3.org"}
+        assert hosts == set(), path.name
+        for forbidden in (
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+        ):
+            assert forbidden not in text, (path.name, forbidden)
+        assert " style=" not in text, path.name
+
+
+async def test_it_works_behind_the_proxy_of_the_api_server(scene, client):
+    """`/api/v1/namespaces/.../pods/.../proxy/` goes before every path: none may be absolute."""
+    for path in STATIC.iterdir():
+        text = path.read_text(encoding="utf-8")
+        assert not re.findall(r'(?:src|href|from|fetch\()\s*=?\s*["\'`]/', text), path.name
+
+
+async def held_open(url: str, sent: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, port = url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
+    writer.write(sent)
+    await writer.drain()
+    return reader, writer
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(b"", id="says nothing"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost: x\r\nX-", id="stops within its headers"),
+        pytest.param(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", id="asks for nothing more"),
+    ],
+)
+async def test_a_client_that_does_not_go_on_is_disconnected(scene, sent):
+    async with status_page(scene, gate=Gate(idle_seconds=0.2)) as url:
+        reader, writer = await held_open(url, sent)
+
+        async def ended() -> bool:
+            try:
+                return not await reader.read(1000)
+            except ConnectionError:
+                return True
+
+        await until(ended, what="the end of the connection")
+        writer.close()
+
+
+async def test_a_client_that_does_not_read_is_disconnected(scene):
+    scene.decide(*(decision(f"web-{n}", replicas=300) for n in range(300)))
+    ask = b"GET /api/v1/decisions HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with status_page(scene, gate=Gate(read_seconds=0.2)) as url:
+        reader, writer = await held_open(url, ask)
+
+        async def gone() -> bool:
+            writer.write(ask)
+            try:
+                await writer.drain()
+            except ConnectionError:
+                return True
+            return writer.transport.is_closing()
+
+        await until(gone, what="the end of the connection")
+        del reader
+        # Nobody else waits for it.
+        async with aiohttp.ClientSession() as session, session.get(f"{url}/healthz") as answer:
+            assert answer.status == 200
+
+
+async def test_only_some_large_answers_are_under_way_at_once(scene, client):
+    scene.decide(*(decision(f"web-{n}", replicas=300) for n in range(300)))
+    ask = b"GET /api/v1/decisions HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with status_page(scene) as url:
+        slow = [await held_open(url, ask) for _ in range(MAX_LARGE)]
+
+        async def full() -> bool:
+            async with client.get(f"{url}/api/v1/decisions") as answer:
+                if answer.status == 503:
+                    assert answer.headers["Retry-After"] == "1"
+                return bool(answer.status == 503)
+
+        await until(full, what="a refusal")
+        async with client.get(f"{url}/api/v1/overview") as answer:
+            assert answer.status == 200
+        for _, writer in slow:
+            writer.transport.abort()
+
+        async def open_again() -> bool:
+            return not await full()
+
+        await until(open_again, what="an answer again")
+
+
+async def test_of_too_many_connections_the_longest_silent_go(scene, client):
+    async with status_page(scene) as url:
+        silent = [await held_open(url, b"") for _ in range(MAX_CONNECTIONS + 20)]
+        ends = [asyncio.create_task(reader.read(1)) for reader, _ in silent]
+        async with client.get(f"{url}/healthz") as answer:
+            assert answer.status == 200
+        await until(lambda: sum(end.done() for end in ends) >= 20, what="20 ends")
+        async with client.get(f"{url}/healthz") as answer:
+            assert answer.status == 200
+        assert sum(end.done() for end in ends) < MAX_CONNECTIONS / 2
+        for end in ends:
+            end.cancel()
+        await asyncio.gather(*ends, return_exceptions=True)
+        for _, writer in silent:
+            writer.transport.abort()
+
+
+async def asked_for_gpus(client: aiohttp.ClientSession, url: str, query: str = ""):
+    async with client.get(f"{url}/api/v1/gpus{query}") as answer:
+        return json.loads(await answer.read())
+
+
+async def test_gpus_are_read_only_while_somebody_looks(scene, client, monkeypatch):
+    monkeypatch.setattr(gpureader, "WATCHED_SECONDS", 0.3)
+    monkeypatch.setattr(gpureader, "KEPT_SECONDS", 0.5)
+    monkeypatch.setattr(gpureader, "ROUND_SECONDS", 0.05)
+    monkeypatch.setattr(gpureader, "SLICE_SECONDS", 0.05)
+    reader = scene.reader()
+    task = asyncio.create_task(reader.run())
+    try:
+        await asyncio.sleep(0)
+        assert scene.asked == []
+        reader.ask()
+        assert reader.nodes == {"node-1": None}
+        await until(lambda: reader.nodes.get("node-1") is not None)
+        assert [list(wanted) for wanted in scene.asked[:1]] == [["node-1"]]
+        # Nobody asks any more: first reading ends, then what was read is forgotten.
+        await until(lambda: reader.nodes == {})
+        rounds = len(scene.asked)
+        reader.ask()
+        await until(lambda: len(scene.asked) > rounds)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_nodes_that_went_are_gone_and_those_that_fail_say_why(scene, client):
+    scene.samples["node-2"] = []
+    scene.failed_nodes = {"node-3": "the exporter of node node-3 gave no answer within 2 s"}
+    async with status_page(scene) as url:
+
+        async def read() -> bool:
+            return bool((await asked_for_gpus(client, url))["read"] == 3)
+
+        await until(read)
+        rows = {row["node"]: row for row in (await asked_for_gpus(client, url))["rows"]}
+        assert len(rows["node-1"]["gpus"]) == 8
+        assert rows["node-2"]["problem"] == "the exporter of node node-2 shows no GPU"
+        assert rows["node-3"]["problem"] == scene.failed_nodes["node-3"]
+        del scene.samples["node-2"]
+
+        async def gone() -> bool:
+            return bool((await asked_for_gpus(client, url))["nodes"] == 2)
+
+        await until(gone)
+
+
+async def test_a_reader_that_fails_says_so_and_goes_on(scene, client, caplog, monkeypatch):
+    async def broken(*_: object):
+        raise RuntimeError("broken")
+
+    async def problem(url: str) -> object:
+        return (await asked_for_gpus(client, url))["problem"]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Scene, "read_gpus", broken)
+        async with status_page(scene) as url:
+
+            async def said() -> bool:
+                return await problem(url) == "reading failed: RuntimeError: broken"
+
+            await until(said)
+            patched.undo()
+
+            async def works() -> bool:
+                return await problem(url) is None
+
+            await until(works)
+    assert any("Reading the GPUs for the map failed" in record.message for record in caplog.records)
