@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -71,6 +72,58 @@ class OnceResult:
     problem: str | None
 
 
+class _Lookups:
+    """What is asked of the Kubernetes API, and the metrics of it."""
+
+    def __init__(self, config: Config, snapshots: Snapshots, counters: Counters) -> None:
+        # Those who do without it do without its imports as well.
+        from exporter.kubeapi.client import ApiClient  # noqa: PLC0415
+        from exporter.kubeapi.devices import ClaimedDevices  # noqa: PLC0415
+        from exporter.kubeapi.podlabels import PodLabels  # noqa: PLC0415
+
+        self._client = ApiClient(config.api_url, Path(config.service_account_folder))
+        self.parts: list[ClaimedDevices | PodLabels] = []
+        self.collectors: list[PodLabels] = []
+
+        def on_error(resource: str) -> None:
+            counters.api_errors.labels(resource).inc()
+
+        if config.dra:
+            devices = ClaimedDevices(
+                self._client,
+                node_name=config.node_name,
+                unmatched=snapshots.unmatched_device_ids,
+                publish=snapshots.on_claimed_uuids,
+                on_error=on_error,
+            )
+            self.parts.append(devices)
+        if config.pod_labels:
+            labels = PodLabels(
+                self._client,
+                allowed=re.compile(config.pod_labels),
+                node_name=config.node_name,
+                holders=snapshots.holders,
+                on_error=on_error,
+            )
+            self.parts.append(labels)
+            self.collectors.append(labels)
+
+    async def run(self) -> None:
+        """Ask until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for part in self.parts:
+                    tasks.create_task(part.run())
+        finally:
+            await self._client.close()
+
+    async def refresh(self) -> None:
+        """Ask once."""
+        for part in self.parts:
+            await part.refresh()
+        await self._client.close()
+
+
 class _Parts:
     """The objects of one exporter, wired; made in the event loop that they will run in."""
 
@@ -123,9 +176,17 @@ class _Parts:
             pod_resources=self.pod_resources,
             endpoint=self.endpoint,
         )
+        self.lookups = None
+        if config.dra or config.pod_labels:
+            self.lookups = _Lookups(config, self.snapshots, counters)
         self.exposition = Exposition(
             node_name=config.node_name,
-            self_metrics=(self.health, counters.registry, ProcessCollector(registry=None)),
+            self_metrics=(
+                self.health,
+                counters.registry,
+                ProcessCollector(registry=None),
+                *(self.lookups.collectors if self.lookups else ()),
+            ),
         )
 
     def _on_readings(self, readings: Readings) -> None:
@@ -182,6 +243,8 @@ async def running(config: Config, binding: ModuleType = pynvml) -> AsyncIterator
             background = [tasks.create_task(parts.watch())]
             if parts.pod_resources is not None:
                 background.append(tasks.create_task(parts.pod_resources.run()))
+            if parts.lookups is not None:
+                background.append(tasks.create_task(parts.lookups.run()))
             try:
                 address = await parts.endpoint.start(
                     application(
@@ -228,6 +291,8 @@ async def once(config: Config, binding: ModuleType = pynvml) -> OnceResult:
         except TimeoutError:
             pass
         problem = problem or parts.health.unready_reason()
+        if parts.lookups is not None:
+            await parts.lookups.refresh()
         rendered = parts.exposition.render(parts.health.fresh_snapshot())
         if parts.pod_resources is not None:
             await parts.pod_resources.close()

@@ -7,6 +7,9 @@ former holder ended. Containers that appeared together (the exporter has just st
 apart by namespace, pod and container name, the first one holding. The order within the kubelet's
 answer never counts, so nothing changes from scrape to scrape while the same pods are listed.
 
+Claimed devices (DRA) may have several holders at a time by design, so that rule is not for them: each
+container listed with one holds it.
+
 Replica IDs (`GPU-...::0`, `GPU-...::1`) are IDs of their own, so the rule applies to each of them
 and all containers of a shared GPU have their row.
 """
@@ -19,7 +22,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from exporter import families
-from exporter.model import AllocateMode, Allocation, Container, Device, Readings, Row, Snapshot
+from exporter.model import (
+    DRA_DRIVER,
+    AllocateMode,
+    Allocation,
+    Container,
+    Device,
+    Readings,
+    Row,
+    Snapshot,
+)
 from exporter.shares import shares
 
 if TYPE_CHECKING:
@@ -51,9 +63,14 @@ def remember(previous: Holdings, allocations: Iterable[Allocation]) -> Holdings:
     return Holdings(list_number=number, appeared=appeared)
 
 
-def attribute(readings: Readings, holdings: Holdings) -> Snapshot:
-    """Join one cycle's readings with the holdings; a device that nobody holds has one row too."""
-    finder = _DeviceFinder(reading.device for reading in readings.devices)
+def attribute(
+    readings: Readings, holdings: Holdings, claimed_uuids: Mapping[str, str] | None = None
+) -> Snapshot:
+    """Join one cycle's readings with the holdings; a device that nobody holds has one row too.
+
+    `claimed_uuids` are the UUIDs of claimed devices by device ID.
+    """
+    finder = _DeviceFinder((one.device for one in readings.devices), claimed_uuids or {})
     holders: defaultdict[str, set[Container]] = defaultdict(set)
     shared: set[str] = set()
     unmatched: set[str] = set()
@@ -84,9 +101,10 @@ def attribute(readings: Readings, holdings: Holdings) -> Snapshot:
 
 
 def _current(holdings: Holdings) -> Iterable[Allocation]:
-    winners: dict[str, Allocation] = {}
+    winners: dict[object, Allocation] = {}
     for allocation in sorted(holdings.appeared, key=lambda one: (-holdings.appeared[one], one)):
-        winners.setdefault(allocation.device_id, allocation)
+        is_claimed = allocation.resource_name == DRA_DRIVER
+        winners.setdefault(allocation if is_claimed else allocation.device_id, allocation)
     return winners.values()
 
 
@@ -134,7 +152,8 @@ def _is_replica(allocation: Allocation) -> bool:
 class _DeviceFinder:
     """Finds the device that an ID of the kubelet's list means."""
 
-    def __init__(self, devices: Iterable[Device]) -> None:
+    def __init__(self, devices: Iterable[Device], claimed_uuids: Mapping[str, str]) -> None:
+        self._claimed_uuids = claimed_uuids
         self._by_uuid: dict[str, Device] = {}
         self._by_minor_number: dict[int | None, Device] = {}
         self._instances: list[Device] = []
@@ -146,6 +165,8 @@ class _DeviceFinder:
                 self._by_minor_number[device.minor_number] = device
 
     def find(self, device_id: str) -> Device | None:
+        if device_id in self._claimed_uuids:
+            return self._by_uuid.get(self._claimed_uuids[device_id])
         plain_id = device_id.partition("::")[0]
         if plain_id in self._by_uuid:
             return self._by_uuid[plain_id]

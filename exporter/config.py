@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 ENVIRONMENT_PREFIX: Final = "GPU_EXPORTER_"
 _DEFAULT_SOCKET: Final = "/var/lib/kubelet/pod-resources/kubelet.sock"
+SERVICE_ACCOUNT_FOLDER: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 LOG_FORMATS: Final = ("logfmt", "json")
 
@@ -42,7 +43,9 @@ class Config:
     """Everything that can be set. An empty `listen_host` means all interfaces, port 0 any free one.
 
     An empty `pod_resources_socket` switches pod labels off. `collectors` are the extended families
-    beside the base set. `max_requests` are answered at once, 0 means any number.
+    beside the base set. `dra` and `pod_labels` (a regular expression) ask the Kubernetes API at
+    `api_url` with the service account in that folder. `max_requests` are answered at once, 0 means
+    any number.
     """
 
     listen_host: str = ""
@@ -58,6 +61,10 @@ class Config:
     nvml_release_seconds: float = 600.0
     nvml_required: bool = False
     collectors: frozenset[Collector] = frozenset()
+    dra: bool = False
+    pod_labels: str = ""
+    api_url: str = ""
+    service_account_folder: str = SERVICE_ACCOUNT_FOLDER
     proc_folder: str = "/proc"
     logs_folder: str = "/var/log"
     log_level: str = "info"
@@ -95,6 +102,11 @@ _VALUE_FLAGS: Final = {
         "Further resource names, separated by commas, beside nvidia.com/gpu, "
         "nvidia.com/gpu.shared and nvidia.com/mig-*.",
     ),
+    "pod-labels": (
+        "",
+        "Regular expression for names of pod labels to publish as nvidia_gpu_pod_labels, matched "
+        "as a whole; asks the Kubernetes API. Default: none.",
+    ),
     "nvml.interval": ("2s", "Time between two readings of the GPUs, 100ms to 1m."),
     "nvml.window": ("10s", "Time over which the duty cycle is averaged, up to 5m."),
     "nvml.release-for": (
@@ -115,6 +127,8 @@ _VALUE_FLAGS: Final = {
     "no-collectors": ("", "Groups to leave out of those, separated by commas."),
 }
 _SWITCHES: Final = {
+    "dra": "Ask the Kubernetes API (ResourceSlices) which GPUs pods hold by dynamic resource "
+    "allocation.",
     "nvml.required": "Exit with status 1, instead of retrying, when NVML cannot be used.",
     "once": "Print one exposition to standard output and exit; status 0 only if NVML answered.",
 }
@@ -218,6 +232,9 @@ class _Reader:
                 "nvml.release-for", MIN_RELEASE_SECONDS, MAX_RELEASE_SECONDS
             ),
             nvml_required=self._switch("nvml.required"),
+            dra=self._switch("dra"),
+            pod_labels=self._pattern("pod-labels"),
+            api_url=self._api_url(),
             collectors=self._collectors("collectors") - self._collectors("no-collectors"),
             proc_folder=self._text("path.procfs"),
             logs_folder=self._text("path.logs"),
@@ -251,6 +268,25 @@ class _Reader:
         if value not in {"true", "false", "1", "0", ""}:
             self._problem(flag, f"{value!r} is not one of true, false, 1, 0")
         return value in {"true", "1"}
+
+    def _pattern(self, flag: str) -> str:
+        text = self._text(flag)
+        try:
+            re.compile(text)
+        except re.error as error:
+            self._problem(flag, f"{text!r} is not a regular expression: {error}")
+        return text
+
+    def _api_url(self) -> str:
+        """Where every pod finds the API server."""
+        host = self._environment.get("KUBERNETES_SERVICE_HOST", "")
+        for flag in ("dra", "pod-labels"):
+            if not host and self._text(flag).lower() not in {"", "false", "0"}:
+                self._problem(flag, "needs the Kubernetes API, which only a pod of it can ask here")
+        if not host:
+            return ""
+        port = self._environment.get("KUBERNETES_SERVICE_PORT", "443")
+        return f"https://{f'[{host}]' if ':' in host else host}:{port}"
 
     def _count(self, flag: str) -> int:
         text = self._text(flag)

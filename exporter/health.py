@@ -52,6 +52,12 @@ class Counters:
             ["code"],
             registry=self.registry,
         )
+        self.api_errors = Counter(
+            "nvidia_gpu_exporter_api_errors",
+            "Requests to the Kubernetes API that failed, by resource (--dra, --pod-labels).",
+            ["resource"],
+            registry=self.registry,
+        )
         self.cycle_seconds = Histogram(
             "nvidia_gpu_exporter_cycle_duration_seconds",
             "Time that a finished NVML cycle took, failed ones included.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 
 class Collector(StrEnum):
@@ -170,6 +171,15 @@ class Allocation:
     container: Container
     resource_name: str
     device_id: str
+
+
+DRA_DRIVER: Final = "gpu.nvidia.com"
+"""The driver of NVIDIA's GPUs under dynamic resource allocation, and so their resource's name."""
+
+
+def claimed_device_id(pool: str, device: str) -> str:
+    """Return the device ID of a claim's device; only a ResourceSlice tells which GPU it is."""
+    return f"{DRA_DRIVER}/{pool}/{device}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

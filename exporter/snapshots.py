@@ -6,10 +6,10 @@ import logging
 from typing import TYPE_CHECKING
 
 from exporter.attribution import Holdings, attribute, remember
-from exporter.model import AllocateMode
+from exporter.model import DRA_DRIVER, AllocateMode
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from exporter.model import Allocation, Readings, Snapshot
 
@@ -25,6 +25,7 @@ class Snapshots:
         self._readings_count = 0
         self._holdings = Holdings()
         self._holdings_valid = True
+        self._claimed_uuids: Mapping[str, str] = {}
         self._unmatched: tuple[str, ...] = ()
         self._shared_by_several = 0
 
@@ -52,6 +53,26 @@ class Snapshots:
         self._holdings_valid = False
         self._join()
 
+    def on_claimed_uuids(self, uuids: Mapping[str, str]) -> None:
+        """Take over the UUIDs of claimed devices by device ID."""
+        if uuids != self._claimed_uuids:
+            self._claimed_uuids = uuids
+            self._join()
+
+    def unmatched_device_ids(self) -> Collection[str]:
+        """Return the device IDs of pods for which there is no GPU."""
+        return self._unmatched
+
+    def holders(self) -> Collection[tuple[str, str]]:
+        """Return the (namespace, pod) that hold GPUs."""
+        if self.newest is None:
+            return ()
+        return {
+            (row.container.namespace_name, row.container.pod_name)
+            for row in self.newest.rows
+            if row.container is not None
+        }
+
     def complete(self) -> bool:
         """Whether all devices have a duty cycle, or had two cycles' time to yield one."""
         if self._readings is None:
@@ -64,15 +85,18 @@ class Snapshots:
         if self._readings is None:
             return
         holdings = self._holdings if self._holdings_valid else Holdings()
-        self.newest = attribute(self._readings, holdings)
+        self.newest = attribute(self._readings, holdings, self._claimed_uuids)
         self._report_changes(self.newest)
 
     def _report_changes(self, snapshot: Snapshot) -> None:
         if snapshot.unmatched_device_ids != self._unmatched:
             self._unmatched = snapshot.unmatched_device_ids
             if self._unmatched:
+                claimed = any(one.startswith(f"{DRA_DRIVER}/") for one in self._unmatched)
                 log.warning(
-                    "pods hold devices that NVML does not show",
+                    "pods hold claimed devices (DRA) whose GPUs are not known; --dra looks them up"
+                    if claimed
+                    else "pods hold devices that NVML does not show",
                     extra={"device_ids": ",".join(self._unmatched)},
                 )
         shared = len(

@@ -17,8 +17,10 @@ import grpc
 import grpc.aio
 
 from exporter.podresources.podresources_pb2 import (
+    ClaimResource,
     ContainerDevices,
     ContainerResources,
+    DynamicResource,
     ListPodResourcesRequest,
     ListPodResourcesResponse,
     PodResources,
@@ -137,6 +139,8 @@ class SimulatedKubelet:
         # (namespace, pod) -> names of its containers
         self._admitted: dict[tuple[str, str], tuple[str, ...]] = {DAEMON_POD: ("main",)}
         self._held: list[_Holding] = []
+        # (namespace, pod, container) -> its claimed devices, as (driver, pool, device)
+        self._claimed: dict[tuple[str, str, str], list[tuple[str, str, str]]] = {}
         self._finished: list[_Holding] = []
         self._failure: tuple[grpc.StatusCode, str] | None = None
         self._hung = False
@@ -185,9 +189,18 @@ class SimulatedKubelet:
         ]
         return tuple(device.device_id for device in chosen)
 
+    def claim(
+        self, namespace: str, pod: str, container: str, devices: Iterable[tuple[str, str, str]]
+    ) -> None:
+        """Give the container these (driver, pool, device), as a claim's DRA driver does."""
+        self._claimed[namespace, pod, container] = list(devices)
+
     def release(self, namespace: str, pod: str) -> None:
         """Take the devices of a pod back; old kubelets go on listing it until `forget_finished`."""
         self._admitted.pop((namespace, pod), None)
+        self._claimed = {
+            key: devices for key, devices in self._claimed.items() if key[:2] != (namespace, pod)
+        }
         gone = [one for one in self._held if (one.namespace, one.pod) == (namespace, pod)]
         self._held = [one for one in self._held if one not in gone]
         if self.lists_finished_pods:
@@ -272,9 +285,22 @@ class SimulatedKubelet:
             resources = containers.setdefault(holding.container, {})
             device = holding.device
             resources.setdefault(device.resource_name, []).append(device.device_id)
+        for namespace, pod, container in self._claimed:
+            grouped.setdefault((namespace, pod), {}).setdefault(container, {})
         pods = [
             PodResources(
-                namespace=namespace, name=pod, containers=[*_container_messages(containers)]
+                namespace=namespace,
+                name=pod,
+                containers=[
+                    ContainerResources(
+                        name=name,
+                        devices=_device_messages(resources),
+                        dynamic_resources=_claim_messages(
+                            self._claimed.get((namespace, pod, name), ())
+                        ),
+                    )
+                    for name, resources in containers.items()
+                ],
             )
             for (namespace, pod), containers in grouped.items()
             if not unknowing or (namespace, pod) in self.static_pods
@@ -287,15 +313,19 @@ class SimulatedKubelet:
         return ListPodResourcesResponse(pod_resources=pods)
 
 
-def _container_messages(
-    containers: Mapping[str, Mapping[str, list[str]]],
-) -> Iterator[ContainerResources]:
-    for name, resources in containers.items():
-        devices = [
-            ContainerDevices(resource_name=resource_name, device_ids=ids)
-            for resource_name, ids in resources.items()
-        ]
-        yield ContainerResources(name=name, devices=devices)
+def _device_messages(resources: Mapping[str, list[str]]) -> list[ContainerDevices]:
+    return [
+        ContainerDevices(resource_name=resource_name, device_ids=ids)
+        for resource_name, ids in resources.items()
+    ]
+
+
+def _claim_messages(devices: Iterable[tuple[str, str, str]]) -> list[DynamicResource]:
+    claimed = [
+        ClaimResource(driver_name=driver, pool_name=pool, device_name=device)
+        for driver, pool, device in devices
+    ]
+    return [DynamicResource(claim_name="claim", claim_resources=claimed)] if claimed else []
 
 
 def _padding(size_bytes: int) -> Iterator[PodResources]:

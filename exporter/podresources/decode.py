@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from exporter.model import Allocation, Container
+from exporter.model import DRA_DRIVER, Allocation, Container, claimed_device_id
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
-    from exporter.podresources.podresources_pb2 import ListPodResourcesResponse
+    from exporter.podresources.podresources_pb2 import ContainerResources, ListPodResourcesResponse
 
 RESOURCE_NAMES: Final = frozenset({"nvidia.com/gpu", "nvidia.com/gpu.shared"})
 MIG_RESOURCE_PREFIX: Final = "nvidia.com/mig-"
@@ -44,15 +44,27 @@ def decode(
             container=Container(
                 namespace_name=pod.namespace, pod_name=pod.name, container_name=container.name
             ),
-            resource_name=devices.resource_name,
+            resource_name=resource_name,
             device_id=device_id,
         )
         for pod in response.pod_resources
         for container in pod.containers
-        for devices in container.devices
-        if _is_gpu(devices.resource_name, extra_resource_names)
-        for device_id in devices.device_ids
+        for resource_name, device_id in _device_ids(container, extra_resource_names)
     )
+
+
+def _device_ids(
+    container: ContainerResources, extra_resource_names: Collection[str]
+) -> Iterator[tuple[str, str]]:
+    """Yield (resource name, device ID) of the device plugins' devices and of the claimed ones."""
+    for devices in container.devices:
+        if _is_gpu(devices.resource_name, extra_resource_names):
+            for device_id in devices.device_ids:
+                yield devices.resource_name, device_id
+    for resource in container.dynamic_resources:
+        for claimed in resource.claim_resources:
+            if claimed.driver_name == DRA_DRIVER:
+                yield DRA_DRIVER, claimed_device_id(claimed.pool_name, claimed.device_name)
 
 
 def has_api_pods(response: ListPodResourcesResponse, node_name: str) -> bool:

@@ -1,0 +1,96 @@
+"""GET with the pod's own service account.
+
+https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+import orjson
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TIMEOUT: Final = aiohttp.ClientTimeout(total=10)
+MAX_ANSWER_BYTES: Final = 16 << 20
+METADATA_ONLY: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+
+
+class ApiError(Exception):
+    """The API server did not answer as asked; `status` is its HTTP status, None without one."""
+
+    def __init__(self, status: int | None, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class ApiClient:
+    """Asks the API server at `url`; `folder` has the service account's `token` and `ca.crt`.
+
+    Both are read anew when needed: the kubelet renews the token every hour.
+    """
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self._url = url
+        self._folder = folder
+        self._session: aiohttp.ClientSession | None = None
+
+    async def get(self, path: str, *, accept: str = "application/json", **query: str) -> Any:
+        """Return the decoded answer.
+
+        Raises:
+            ApiError: no connection, no permission, nothing there, or no JSON.
+        """
+        try:
+            token = await asyncio.to_thread((self._folder / "token").read_text)
+            if self._session is None:
+                context = await asyncio.to_thread(
+                    ssl.create_default_context, cafile=str(self._folder / "ca.crt")
+                )
+                self._session = aiohttp.ClientSession(
+                    connector=aiohttp.TCPConnector(ssl=context), timeout=TIMEOUT
+                )
+            headers = {"Accept": accept, "Authorization": f"Bearer {token.strip()}"}
+            async with self._session.get(
+                self._url + path, headers=headers, params=query, allow_redirects=False
+            ) as answer:
+                body = await _read(answer)
+        except (OSError, aiohttp.ClientError, TimeoutError) as error:
+            # The next one begins anew, by the authority of that time.
+            await self.close()
+            text = f"GET {path}: {type(error).__name__}: {error}"
+            raise ApiError(None, text) from error
+        if answer.status != 200:
+            raise ApiError(answer.status, f"GET {path}: {answer.status} {_message(body)}")
+        try:
+            return orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise ApiError(answer.status, f"GET {path}: no JSON: {error}") from error
+
+    async def close(self) -> None:
+        """Drop the connections."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+
+async def _read(answer: aiohttp.ClientResponse) -> bytes:
+    body = b""
+    async for chunk in answer.content.iter_chunked(1 << 16):
+        body += chunk
+        if len(body) > MAX_ANSWER_BYTES:
+            msg = f"the answer is larger than {MAX_ANSWER_BYTES} bytes"
+            raise aiohttp.ClientPayloadError(msg)
+    return body
+
+
+def _message(body: bytes) -> str:
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return ""
+    return str(document.get("message", "")) if isinstance(document, dict) else ""

@@ -1,0 +1,403 @@
+"""--dra and --pod-labels: what the exporter asks the Kubernetes API, and what it does without it."""
+
+from __future__ import annotations
+
+import re
+import ssl
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.kubeapi.client import ApiClient, ApiError
+from exporter.kubeapi.devices import device_uuids
+from exporter.kubeapi.podlabels import MAX_LABELS, published_labels
+from simulator.driver import GpuSpec, SimulatedDriver
+from simulator.kubelet import SimulatedKubelet
+from tests.cluster.certificates import Authority
+from tests.exporting import PREFIX, exporter
+from tests.serving import serving
+from tests.waiting import until
+
+NODE = "node-1"
+SLICES = "/apis/resource.k8s.io/{}/resourceslices"
+DRIVER = "gpu.nvidia.com"
+
+
+def resource_slice(devices: dict[str, str], *, generation=1, pool=NODE, beta=False, driver=DRIVER):
+    """A ResourceSlice whose devices (by name) have these UUIDs."""
+    listed = []
+    for name, uuid in devices.items():
+        attributes = {"attributes": {"uuid": {"string": uuid}, "type": {"string": "gpu"}}}
+        listed.append({"name": name, **({"basic": attributes} if beta else attributes)})
+    return {
+        "spec": {
+            "driver": driver,
+            "nodeName": NODE,
+            "pool": {"name": pool, "generation": generation, "resourceSliceCount": 1},
+            "devices": listed,
+        }
+    }
+
+
+class Api:
+    """Answers what it has, as the API server does, and notes what it was asked."""
+
+    def __init__(self) -> None:
+        self.documents: dict[str, Any] = {}
+        self.status: int | None = None
+        self.requests: list[web.Request] = []
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        self.requests.append(request)
+        if self.status is not None:
+            return web.json_response({"kind": "Status", "message": "no"}, status=self.status)
+        if request.path not in self.documents:
+            return web.json_response({"message": "not found"}, status=404)
+        return web.json_response(self.documents[request.path])
+
+
+@pytest.fixture(autouse=True)
+def _often(monkeypatch):
+    for name in (
+        "podresources.client.MIN_INTERVAL_SECONDS",
+        "kubeapi.devices.LOOK_SECONDS",
+        "kubeapi.devices.AGAIN_SECONDS",
+        "kubeapi.podlabels.LOOK_SECONDS",
+        "kubeapi.podlabels._FIRST_RETRY_SECONDS",
+    ):
+        monkeypatch.setattr(f"exporter.{name}", 0.02)
+
+
+@pytest.fixture
+def account(tmp_path):
+    """The folder of a service account, and a certificate for the API server by its CA."""
+    authority = Authority(tmp_path, "ca")
+    (tmp_path / "token").write_text("secret-1\n")
+    issued = authority.issue("server", hosts=["127.0.0.1"])
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(issued.certificate, issued.key)
+    return tmp_path, context
+
+
+@pytest.fixture
+async def api(account):
+    folder, context = account
+    api = Api()
+    async with serving(api.handle, tls=context) as url:
+        yield api, {"api_url": url, "service_account_folder": str(folder), "node_name": NODE}
+
+
+@pytest.fixture
+async def node():
+    # A short path: a socket address holds about a hundred bytes.
+    mig = GpuSpec(model="H100", mig_profiles=("1g.10gb",))
+    with tempfile.TemporaryDirectory(prefix="gpu-") as folder, SimulatedDriver(["T4", mig]) as gpus:
+        async with SimulatedKubelet(gpus, str(Path(folder) / "kubelet.sock")) as kubelet:
+            yield gpus, kubelet
+
+
+async def held_as(reader, expected):
+    async def is_so():
+        return await reader.pods() == expected
+
+    await until(is_so, what=f"{expected} are shown")
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta2", "v1beta1"])
+async def test_claimed_gpus_and_instances_are_labelled_like_the_rest(node, api, version):
+    driver, kubelet = node
+    server, settings = api
+    (instance,) = (mig.uuid for mig in driver.gpus[1].mig_devices if mig)
+    uuids = {"gpu-0": driver.gpus[0].uuid, "gpu-1-mig-19-0": instance}
+    slices = [resource_slice(uuids, beta=version == "v1beta1")]
+    server.documents[SLICES.format(version)] = {"items": slices}
+    kubelet.claim("ns", "one", "main", [(DRIVER, NODE, "gpu-0")])
+    kubelet.claim("ns", "two", "main", [(DRIVER, NODE, "gpu-1-mig-19-0"), ("other", NODE, "x")])
+    async with exporter(
+        driver, pod_resources_socket=kubelet.socket_path, dra=True, **settings
+    ) as reader:
+        await held_as(
+            reader, {driver.gpus[0].uuid: [("one", "exclusive")], instance: [("two", "mig")]}
+        )
+        assert await reader.value(f"{PREFIX}pod_resources_unmatched_devices") == 0
+        kubelet.release("ns", "one")
+        await held_as(reader, {instance: [("two", "mig")]})
+    asked = server.requests[0]
+    assert asked.headers["Authorization"] == "Bearer secret-1"
+    assert asked.query["fieldSelector"] == f"spec.driver={DRIVER},spec.nodeName={NODE}"
+
+
+async def test_a_claim_that_several_pods_share(node, api):
+    driver, kubelet = node
+    server, settings = api
+    uuid = driver.gpus[0].uuid
+    server.documents[SLICES.format("v1")] = {"items": [resource_slice({"gpu-0": uuid})]}
+    for pod in ("one", "two"):
+        kubelet.claim("ns", pod, "main", [(DRIVER, NODE, "gpu-0")])
+    async with exporter(
+        driver, pod_resources_socket=kubelet.socket_path, dra=True, **settings
+    ) as reader:
+        await held_as(reader, {uuid: [("one", "share"), ("two", "share")]})
+
+
+async def test_without_the_lookup_claims_are_unknown_and_the_log_says_how_to_know_them(
+    node, caplog
+):
+    driver, kubelet = node
+    kubelet.claim("ns", "one", "main", [(DRIVER, NODE, "gpu-0")])
+    async with exporter(driver, pod_resources_socket=kubelet.socket_path) as reader:
+
+        async def unmatched():
+            return await reader.value(f"{PREFIX}pod_resources_unmatched_devices") == 1
+
+        await until(unmatched)
+        assert await reader.pods() == {}
+    assert "--dra looks them up" in caplog.text
+
+
+async def test_an_api_server_that_refuses_leaves_the_other_pods_and_is_tried_again(node, api):
+    driver, kubelet = node
+    server, settings = api
+    server.status = 403
+    uuid = driver.gpus[0].uuid
+    server.documents[SLICES.format("v1")] = {"items": [resource_slice({"gpu-0": uuid})]}
+    kubelet.claim("ns", "one", "main", [(DRIVER, NODE, "gpu-0")])
+    async with exporter(
+        driver, pod_resources_socket=kubelet.socket_path, dra=True, **settings
+    ) as reader:
+
+        async def counted():
+            errors = await reader.values(f"{PREFIX}api_errors_total", "resource")
+            return errors.get("resourceslices", 0) >= 2
+
+        await until(counted)
+        assert await reader.ready()
+        server.status = None
+        await held_as(reader, {uuid: [("one", "exclusive")]})
+        server.status = 500
+        kubelet.claim("ns", "two", "main", [(DRIVER, NODE, "gpu-9")])
+        await until(lambda: server.requests[-1].query and server.status == 500)
+        await held_as(reader, {uuid: [("one", "exclusive")]})
+
+
+@pytest.mark.parametrize(
+    ("items", "expected"),
+    [
+        pytest.param([resource_slice({"gpu-0": "GPU-a"})], {"gpu-0": "GPU-a"}, id="plain"),
+        pytest.param(
+            [
+                resource_slice({"gpu-0": "GPU-old", "gpu-1": "GPU-gone"}),
+                resource_slice({"gpu-0": "GPU-new"}, generation=2),
+            ],
+            {"gpu-0": "GPU-new"},
+            id="an older generation of the pool",
+        ),
+        pytest.param(
+            [resource_slice({"gpu-0": "GPU-a"}), resource_slice({"gpu-1": "GPU-b"})],
+            {"gpu-0": "GPU-a", "gpu-1": "GPU-b"},
+            id="a pool of two slices",
+        ),
+        pytest.param([resource_slice({"gpu-0": "x"}, driver="compute-domain")], {}, id="another"),
+        pytest.param(
+            [{"spec": {"driver": DRIVER, "devices": [{"name": "gpu-0-mig-1g.5gb-0"}]}}],
+            {},
+            id="an instance that is not made yet has no UUID",
+        ),
+    ],
+)
+def test_which_devices_slices_tell(items, expected):
+    assert device_uuids({"items": items}) == {
+        f"{DRIVER}/{NODE}/{name}": uuid for name, uuid in expected.items()
+    }
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "items",
+                    "spec",
+                    "driver",
+                    "pool",
+                    "devices",
+                    "attributes",
+                    "uuid",
+                    "string",
+                    "basic",
+                ]
+                + ["generation", "name", "metadata", "labels", DRIVER]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=30,
+)
+
+
+@given(anything)
+def test_any_answer_is_devices_and_labels_or_none(document):
+    assert isinstance(device_uuids(document), dict)
+    assert isinstance(published_labels(document, re.compile(".*")), dict)
+
+
+def pod_metadata(**labels: str):
+    return {"metadata": {"labels": labels}}
+
+
+async def test_pod_labels_of_holders_by_the_allow_list(node, api):
+    driver, kubelet = node
+    server, settings = api
+    path = "/api/v1/namespaces/ns/pods/{}"
+    labels = {"app.kubernetes.io/name": "llm", "team": 'a"b', "pod-template-hash": "x"}
+    server.documents[path.format("one")] = pod_metadata(**labels)
+    server.documents[path.format("idle")] = pod_metadata(team="c")
+    kubelet.allocate("ns", "one", "main", "nvidia.com/gpu", 1)
+    kubelet.admit("ns", "idle", ["main"])
+    async with exporter(
+        driver,
+        pod_resources_socket=kubelet.socket_path,
+        pod_labels=r"team|app\.kubernetes\.io/.*",
+        **settings,
+    ) as reader:
+
+        async def series():
+            return [
+                sample.labels
+                for sample in await reader.samples()
+                if sample.name == "nvidia_gpu_pod_labels"
+            ]
+
+        assert await until(series) == [
+            {
+                "node_name": NODE,
+                "pod_name": "one",
+                "namespace_name": "ns",
+                "label_app_kubernetes_io_name": "llm",
+                "label_team": 'a"b',
+            }
+        ]
+        assert {request.path for request in server.requests} == {path.format("one")}
+        assert "PartialObjectMetadata" in server.requests[0].headers["Accept"]
+        asked = len(server.requests)
+        before = await reader.value(f"{PREFIX}cycle_duration_seconds_count")
+
+        async def some_cycles_later():
+            return await reader.value(f"{PREFIX}cycle_duration_seconds_count") > before + 5
+
+        await until(some_cycles_later)
+        assert len(server.requests) == asked, "what is known is not asked again"
+        kubelet.release("ns", "one")
+
+        async def gone():
+            return not await series()
+
+        await until(gone)
+
+
+async def test_labels_that_cannot_be_read_are_tried_again(node, api, caplog):
+    driver, kubelet = node
+    server, settings = api
+    server.status = 403
+    server.documents["/api/v1/namespaces/ns/pods/one"] = pod_metadata(team="a")
+    kubelet.allocate("ns", "one", "main", "nvidia.com/gpu", 1)
+    async with exporter(
+        driver, pod_resources_socket=kubelet.socket_path, pod_labels="team", **settings
+    ) as reader:
+
+        async def refused():
+            errors = await reader.values(f"{PREFIX}api_errors_total", "resource")
+            return errors.get("pods", 0) >= 2
+
+        await until(refused)
+        assert caplog.text.count("labels of pods cannot be read") == 1
+        server.status = None
+
+        async def read():
+            return await reader.values("nvidia_gpu_pod_labels", "label_team") == {"a": 1.0}
+
+        await until(read)
+        server.status = 403
+        await until(read)
+
+
+@pytest.mark.parametrize(
+    ("labels", "pattern", "expected"),
+    [
+        pytest.param({"a": "1", "ab": "2"}, "a", {"label_a": "1"}, id="matched as a whole"),
+        pytest.param({"a/b": "1", "a.b": "2"}, ".*", {"label_a_b": "2"}, id="the first by name"),
+        pytest.param({}, ".*", {}, id="none"),
+        pytest.param(
+            {f"l{number:02}": "" for number in range(50)},
+            ".*",
+            {f"label_l{number:02}": "" for number in range(MAX_LABELS)},
+            id="bounded",
+        ),
+    ],
+)
+def test_which_labels_are_published(labels, pattern, expected):
+    assert published_labels(pod_metadata(**labels), re.compile(pattern)) == expected
+
+
+async def test_a_renewed_token_is_used(account, api):
+    folder, _ = account
+    server, settings = api
+    client = ApiClient(settings["api_url"], folder)
+    server.documents["/x"] = {}
+    await client.get("/x")
+    (folder / "token").write_text("secret-2")
+    await client.get("/x")
+    await client.close()
+    assert [one.headers["Authorization"] for one in server.requests] == [
+        "Bearer secret-1",
+        "Bearer secret-2",
+    ]
+
+
+async def test_another_ca_is_not_believed(account, api, tmp_path):
+    _, settings = api
+    (tmp_path / "other").mkdir()
+    other = Authority(tmp_path / "other", "ca")
+    (other.file.parent / "token").write_text("secret")
+    client = ApiClient(settings["api_url"], other.file.parent)
+    with pytest.raises(ApiError, match="certificate verify failed"):
+        await client.get("/x")
+    await client.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        pytest.param(web.Response(text="<html>"), "no JSON", id="no JSON"),
+        pytest.param(web.Response(status=302, headers={"Location": "/"}), "302", id="redirect"),
+        pytest.param(web.Response(status=500, body=b"\xff"), "500", id="no text"),
+        pytest.param(web.Response(body=b" " * (17 << 20)), "larger than", id="too large"),
+    ],
+)
+async def test_bad_answers(account, answer, text):
+    folder, context = account
+
+    async def handle(_request):
+        return answer
+
+    async with serving(handle, tls=context) as url:
+        client = ApiClient(url, folder)
+        with pytest.raises(ApiError, match=text):
+            await client.get("/x")
+        await client.close()
+
+
+async def test_no_token(account, api):
+    folder, _ = account
+    _, settings = api
+    (folder / "token").unlink()
+    with pytest.raises(ApiError, match="No such file"):
+        await ApiClient(settings["api_url"], folder).get("/x")
