@@ -7,8 +7,8 @@ former holder ended. Containers that appeared together (the exporter has just st
 apart by namespace, pod and container name, the first one holding. The order within the kubelet's
 answer never counts, so nothing changes from scrape to scrape while the same pods are listed.
 
-Claimed devices (DRA) may have several holders at a time by design, so that rule is not for them: each
-container listed with one holds it.
+Claimed devices (DRA) may have several holders at a time by design, so that rule is not for them:
+each container listed with one holds it.
 
 Replica IDs (`GPU-...::0`, `GPU-...::1`) are IDs of their own, so the rule applies to each of them
 and all containers of a shared GPU have their row.

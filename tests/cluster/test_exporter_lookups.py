@@ -6,6 +6,7 @@ import contextlib
 import re
 import ssl
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
@@ -13,6 +14,9 @@ import yaml
 from exporter.kubeapi.client import METADATA_ONLY, ApiClient, ApiError
 from exporter.kubeapi.devices import ClaimedDevices
 from exporter.kubeapi.podlabels import published_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 UUID = "GPU-8f3cdef0-5d2b-4c5a-9d43-3f1f6c6d2a10"
 ROLES = ("exporter-dra-role.yaml", "exporter-pod-labels-role.yaml")
@@ -73,7 +77,7 @@ def resource_slice(name, node, uuid, *, driver="gpu.nvidia.com"):
 @pytest.mark.usefixtures("roles")
 async def test_the_slices_of_the_node_tell_the_uuids(installed, client):
     path = "/apis/resource.k8s.io/v1/resourceslices"
-    found: list[dict[str, str]] = []
+    found: list[Mapping[str, str]] = []
     errors: list[str] = []
     devices = ClaimedDevices(
         client, node_name="here", unmatched=tuple, publish=found.append, on_error=errors.append

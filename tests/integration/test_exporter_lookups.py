@@ -1,4 +1,4 @@
-"""--dra and --pod-labels: what the exporter asks the Kubernetes API, and what it does without it."""
+"""--dra and --pod-labels: what is asked of the Kubernetes API, and what happens without it."""
 
 from __future__ import annotations
 
@@ -216,25 +216,16 @@ def test_which_devices_slices_tell(items, expected):
     }
 
 
+KEYS = (
+    *("items", "spec", "driver", "pool", "devices", "attributes", "uuid", "string", "basic"),
+    *("generation", "name", "metadata", "labels", DRIVER),
+)
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(
-                [
-                    "items",
-                    "spec",
-                    "driver",
-                    "pool",
-                    "devices",
-                    "attributes",
-                    "uuid",
-                    "string",
-                    "basic",
-                ]
-                + ["generation", "name", "metadata", "labels", DRIVER]
-            ),
+            st.sampled_from(KEYS),
             inner,
             max_size=4,
         )
