@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+START_SECONDS = 30.0
 END_SECONDS = 10.0
 
 
@@ -69,8 +70,11 @@ async def running_scaler(kubeconfig: Path, *flags: str) -> AsyncIterator[ScalerP
     reading = asyncio.create_task(_read_log(scaler))
     try:
         await until(
-            lambda: any("Scaler started" in line for line in scaler.log), what="the scaler starts"
+            lambda: process.returncode is not None or _has_started(scaler),
+            deadline_seconds=START_SECONDS,
+            what="the scaler starts",
         )
+        assert _has_started(scaler), "".join(scaler.log)
         yield scaler
     finally:
         if process.returncode is None:
@@ -78,6 +82,10 @@ async def running_scaler(kubeconfig: Path, *flags: str) -> AsyncIterator[ScalerP
         async with asyncio.timeout(END_SECONDS):
             await process.wait()
         await reading
+
+
+def _has_started(scaler: ScalerProcess) -> bool:
+    return any("Scaler started" in line for line in scaler.log)
 
 
 async def _read_log(scaler: ScalerProcess) -> None:

@@ -71,7 +71,7 @@ async def served(installed: ControlPlane) -> AsyncIterator[Served]:
                 )
             )
             replicas.append(process)
-            await until(lambda process=process: _is_ready(process), deadline_seconds=30)  # type: ignore[misc]
+            await until(lambda process=process: installing.is_ready(process), deadline_seconds=30)  # type: ignore[misc]
         for version in ("v1beta1", "v1beta2"):
             await until(
                 lambda version=version: installing.is_available(client, version),  # type: ignore[misc]
@@ -96,7 +96,3 @@ async def _uninstalled(plane: ControlPlane, client: KubeClient) -> None:
         deadline_seconds=60,
         what="the APIServices have gone with their owner",
     )
-
-
-async def _is_ready(process: ScalerProcess) -> bool:
-    return await process.text("/readyz") == "ok\n"

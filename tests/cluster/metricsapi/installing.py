@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from scaler.cluster.client import KubeClient
     from tests.cluster.controlplane import ControlPlane
+    from tests.running import ScalerProcess
 
 FILE: Final = Path(__file__).parents[3] / "daemonset" / "custom-metrics.yaml"
 ACCOUNT: Final = "gpu-scaler/gpu-scaler"
@@ -54,6 +55,11 @@ def flags(port: int, *, service_port: int | None = None) -> tuple[str, ...]:
         f"--metrics-api.service-port={service_port or port}",
         "--metrics-api.interval=500ms",
     )
+
+
+async def is_ready(process: ScalerProcess) -> bool:
+    """Whether a replica says so itself."""
+    return await process.text("/readyz") == "ok\n"
 
 
 async def is_available(client: KubeClient, version: str) -> bool:
