@@ -27,8 +27,8 @@ async def opened(
     """Show the scene; when all is seen, the page must have been quiet and kept to its host."""
     async with status_page(scene) as url, browser.page(**looks) as page:  # type: ignore[arg-type]
         await page.open(f"{url}/{address}")
-        yield page
         await keep(page, shot)
+        yield page
         assert page.complaints == []
         assert {request for request in page.requests if not request.startswith(f"{url}/")} == set()
 

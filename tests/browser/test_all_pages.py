@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.browser.scenes import opened, some_nodes, usual
+from tests.browser.scenes import keep, opened, some_nodes, usual
 from tests.statuspage import Scene, decision, policy, refused, status_page, told
 
 pytestmark = [pytest.mark.needs("chromium"), pytest.mark.asyncio(loop_scope="module")]
@@ -25,6 +25,7 @@ async def test_text_has_enough_contrast(browser, address, dark):
     async with opened(browser, scene, address, shot=shot, dark=dark) as page:
         if "gpus" in address:
             await page.see("document.querySelectorAll('.gpus li').length === 24")
+            await keep(page, shot)
         assert await page.low_contrast() == []
         back = await page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (back == "rgb(18, 21, 26)") == dark
@@ -40,6 +41,7 @@ async def test_nothing_is_cut_off_on_a_phone(browser, address):
     ) as page:
         if "gpus" in address:
             await page.see("document.querySelectorAll('.gpus li').length === 24")
+            await keep(page, shot)
         assert await page.evaluate("document.documentElement.scrollWidth") == PHONE_WIDTH
         # What is laid out as cards is still a table to those who hear it.
         roles = {role for role, _ in await page.accessible()}

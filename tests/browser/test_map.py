@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.browser.scenes import opened, some_nodes, usual
+from tests.browser.scenes import keep, opened, some_nodes, usual
 from tests.statuspage import Scene
 from tests.waiting import until
 
@@ -15,8 +15,9 @@ async def test_the_map_shows_each_gpu_with_its_pod(browser):
     scene = usual()
     scene.samples = some_nodes(2)
     scene.failed_nodes = {"gpu-node-9": "the exporter of node gpu-node-9 gave no answer"}
-    async with opened(browser, scene, "#/gpus", shot="map") as page:
+    async with opened(browser, scene, "#/gpus") as page:
         await page.see("document.querySelectorAll('.gpus li').length === 16")
+        await keep(page, "map")
         cells = [" ".join(text.split()) for text in await page.texts(".gpus li")]
         assert cells[1].startswith("13 %")
         assert cells[7] == "0 % free"
@@ -27,7 +28,7 @@ async def test_the_map_shows_each_gpu_with_its_pod(browser):
         counts = {label: int(number) for label, _, number in (t.rpartition(" ") for t in shades)}
         assert sum(counts.values()) == 16
         assert counts["Free"] == 4
-        assert "1 of them could not be read" in await page.text("main .quiet")
+        assert "2 of 3 nodes read, 1 could not be read." in await page.text("main .quiet")
         listed = [name for role, name in await page.accessible() if role == "StaticText"]
         assert "web-5d8f6c7b" not in "".join(listed) or "default/" in listed
         await page.evaluate("document.querySelector('.bar > button').click()")
@@ -38,10 +39,11 @@ async def test_five_thousand_nodes_are_read_bit_by_bit_and_shown_by_pages(browse
     scene = Scene()
     scene.decide()
     scene.samples = some_nodes(5000)
-    async with opened(browser, scene, "#/gpus", shot="5000-nodes") as page:
+    async with opened(browser, scene, "#/gpus") as page:
         await page.see("document.querySelectorAll('.map tbody tr').length === 50")
+        await keep(page, "5000-nodes")
         assert await page.text(".pager span") == "1 to 50 of 5,000 nodes"
-        assert "of 5,000 read so far" in await page.text("main .quiet")
+        assert "of 5,000 asked so far" in await page.text("main .quiet")
         assert max(len(wanted) for wanted in scene.asked) == 100
         assert await page.evaluate("document.querySelectorAll('*').length") < 5000
         before = page.received_bytes

@@ -112,7 +112,9 @@ async def test_hundreds_are_shown_by_pages_found_by_name_and_chosen_by_state(bro
         await page.see(f"document.querySelectorAll('{rows}').length === 50")
         await page.see("document.querySelector('.deployments .count').innerText === '9'")
         await page.evaluate("location.hash = '#/?search=nobody'")
-        await page.see("document.querySelector('.nothing').innerText.includes('No Deployment is')")
+        await page.see(
+            "document.querySelector('.nothing').innerText.includes('No Deployment matches')"
+        )
 
 
 async def test_two_thousand_cost_no_more_than_their_page(browser):

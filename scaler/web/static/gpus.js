@@ -56,9 +56,12 @@ function progress({ nodes, read, failed, found, problem, scaler }) {
     return problem === null ? "Asking Prometheus…" : "";
   }
   if (nodes === 0) return "No exporter runs in this cluster.";
-  const parts = [read < nodes ? `${count(read, "node")} of ${nodes.toLocaleString("en")} read so far` : `${count(nodes, "node")} read`];
-  if (failed > 0) parts.push(`${failed} of them could not be read`);
-  if (found === 0) parts.push("none is like that");
+  const all = nodes.toLocaleString("en");
+  const parts = [];
+  if (read < nodes) parts.push(`${count(read, "node")} of ${all} asked so far`);
+  else parts.push(failed > 0 ? `${(nodes - failed).toLocaleString("en")} of ${count(nodes, "node")} read` : `${count(nodes, "node")} read`);
+  if (failed > 0) parts.push(`${failed.toLocaleString("en")} could not be read`);
+  if (found === 0) parts.push("none matches");
   return `${parts.join(", ")}.`;
 }
 

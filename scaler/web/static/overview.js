@@ -91,7 +91,7 @@ function emptyWords(data) {
     case "nobody":
       return [h("p", {}, "Decisions are shown by the replica that leads. The GPU map is shown here as well.")];
     case "search":
-      return [h("p", {}, "No Deployment is like that.")];
+      return [h("p", {}, "No Deployment matches.")];
     case "begin":
       return [h("p", {}, "No loop has ended yet.")];
     case "none":
