@@ -236,7 +236,7 @@ async def _serve(config: Config, parts: _Parts, gpus: GpuReader, stop: asyncio.E
             await parts.election.release()
         await parts.events.flush(timeout_seconds=0.5)
         if parts.metrics_api is not None:
-            await asyncio.sleep(DRAIN_SECONDS)
+            await parts.metrics_api.leave(after_seconds=DRAIN_SECONDS)
         for task in background:
             task.cancel()
 

@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from scaler.cluster.errors import AlreadyExists, Forbidden, NotFound
+from scaler.cluster.errors import AlreadyExists, Conflict, Forbidden, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 PATH = "/apis/apiregistration.k8s.io/v1/apiservices"
 CLUSTER_ROLES = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGED_BY = "gpu-scaler"
 
 
@@ -71,6 +72,28 @@ class ApiServices:
                 changed |= await self._mend(version, raw, ca_bundle_pem)
         return changed
 
+    async def remove(self) -> bool:
+        """Take away those that were made here and lead to us; return whether there were any.
+
+        Raises:
+            ApiError: the API server refused, or did not answer.
+        """
+        removed = False
+        for version in self._registration.priorities:
+            raw = await self._read(version)
+            if raw is None or not self._is_ours(raw) or _managed_by(raw) != MANAGED_BY:
+                continue
+            found = {key: raw["metadata"][key] for key in ("uid", "resourceVersion")}
+            try:
+                await self._client.delete(
+                    f"{PATH}/{self._name(version)}", body={"preconditions": found}
+                )
+            except (NotFound, Conflict):
+                # The other replica was quicker, or somebody has plans for it.
+                continue
+            removed = True
+        return removed
+
     async def _read(self, version: str) -> JsonObject | None:
         try:
             return await self._client.get(f"{PATH}/{self._name(version)}")
@@ -78,26 +101,27 @@ class ApiServices:
             return None
 
     def _refuse_another(self, version: str, raw: JsonObject) -> None:
-        wanted = self._registration
         service = raw["spec"].get("service")
         if service is None:
             raise OwnedByAnother(f"{self._name(version)} is served by the API server itself")
-        if (service.get("namespace"), service.get("name")) != (
-            wanted.service_namespace,
-            wanted.service_name,
-        ):
-            managed = (raw["metadata"].get("labels") or {}).get("app.kubernetes.io/managed-by")
+        if not self._is_ours(raw):
+            managed = _managed_by(raw)
             raise OwnedByAnother(
                 f"{self._name(version)} belongs to the Service"
                 f" {service.get('namespace')}/{service.get('name')}"
                 + (f", managed by {managed}" if managed else "")
             )
 
+    def _is_ours(self, raw: JsonObject) -> bool:
+        service, wanted = raw["spec"].get("service") or {}, self._registration
+        found = service.get("namespace"), service.get("name")
+        return found == (wanted.service_namespace, wanted.service_name)
+
     async def _create(self, version: str, ca_bundle_pem: bytes | None) -> bool:
         wanted = self._registration
         metadata: dict[str, Any] = {
             "name": self._name(version),
-            "labels": {"app.kubernetes.io/managed-by": MANAGED_BY},
+            "labels": {MANAGED_BY_LABEL: MANAGED_BY},
         }
         owner = await self._owner()
         if owner is not None:
@@ -160,3 +184,9 @@ class ApiServices:
 
     def _name(self, version: str) -> str:
         return f"{version}.{self._registration.group}"
+
+
+def _managed_by(raw: JsonObject) -> str | None:
+    labels = raw["metadata"].get("labels") or {}
+    found: str | None = labels.get(MANAGED_BY_LABEL)
+    return found

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from scaler.cluster.apiservices import ApiServices, OwnedByAnother, Registration
+from scaler.cluster.endpointslices import anybody_is_ready
 from scaler.cluster.errors import ApiError
 from scaler.cluster.frontproxy import front_proxy_watch
 from scaler.cluster.labelled import LabelledObjects
@@ -40,6 +41,7 @@ log = logging.getLogger(__name__)
 PRIORITIES = {"v1beta1": 100, "v1beta2": 200}
 KEEP_SECONDS = 30.0
 RETRY_SECONDS = 5.0
+LEAVE_SECONDS = 2.0
 
 
 class MetricsApi:
@@ -54,6 +56,7 @@ class MetricsApi:
         endpoints: Callable[[], Mapping[str, ExporterEndpoint]],
         registry: CollectorRegistry,
     ) -> None:
+        self._client = client
         self._settings = settings
         telemetry = Telemetry(registry)
         reviews = Reviews(client)
@@ -84,6 +87,7 @@ class MetricsApi:
             ),
         )
         self._trouble: str | None = None
+        self._leaving = False
 
     def not_ready_because(self) -> str | None:
         """Return why requests cannot be answered yet, None once they can."""
@@ -124,6 +128,29 @@ class MetricsApi:
         finally:
             await runner.cleanup()
 
+    async def leave(self, *, after_seconds: float) -> None:
+        """Go on until nobody is led here any more; the last replica takes the APIServices along.
+
+        While they lead to nobody, no namespace can be deleted. A replica that comes later makes
+        them again. Never raises for what fails outside.
+        """
+        self._leaving = True
+        await asyncio.sleep(after_seconds)
+        if not self._settings.register:
+            return
+        try:
+            async with asyncio.timeout(LEAVE_SECONDS):
+                if await anybody_is_ready(
+                    self._client,
+                    namespace=self._settings.service_namespace,
+                    service=self._settings.service_name,
+                ):
+                    return
+                if await self._api_services.remove():
+                    log.info("APIServices taken away: no other replica is ready")
+        except (ApiError, TimeoutError) as error:
+            log.warning("APIServices stay, whoever they lead to", extra={"error": str(error)})
+
     async def _keep(self) -> None:
         while True:
             trouble = await self._kept()
@@ -140,7 +167,7 @@ class MetricsApi:
         try:
             bundle = await self._certificate.refresh()
             not_ready = self.not_ready_because()
-            if not_ready is not None or not self._settings.register:
+            if not_ready is not None or not self._settings.register or self._leaving:
                 return not_ready
             if await self._api_services.ensure(bundle):
                 log.info("APIServices lead to us", extra={"service": self._settings.service_name})

@@ -41,7 +41,9 @@ class Store:
 
     def put(self, path: str, body: dict[str, Any]) -> None:
         self._version += 1
-        body.setdefault("metadata", {})["resourceVersion"] = str(self._version)
+        metadata = body.setdefault("metadata", {})
+        metadata.setdefault("uid", f"uid-{self._version}")
+        metadata["resourceVersion"] = str(self._version)
         self.objects[path] = body
 
     async def handle(self, request: web.Request) -> web.Response:
@@ -50,6 +52,14 @@ class Store:
             return web.json_response(old) if old else web.Response(status=404)
         self.written.append(f"{request.method} {path}")
         body = orjson.loads(await request.read())
+        if request.method == "DELETE":
+            if old is None:
+                return web.Response(status=404)
+            wanted = body["preconditions"]
+            if any(wanted[key] != old["metadata"][key] for key in ("uid", "resourceVersion")):
+                return web.json_response({"reason": "Conflict"}, status=409)
+            del self.objects[path]
+            return web.json_response({"kind": "Status"})
         if request.method == "POST":
             path = f"{path}/{body['metadata']['name']}"
             if path in self.objects:
@@ -242,3 +252,26 @@ async def test_what_belongs_to_another_is_left_alone(server, theirs, spec, label
         await services.ensure(b"bundle")
     assert str(refused.value) == f"{theirs.rpartition('/')[2]} {said}"
     assert server.store.written == []
+
+
+async def test_only_what_was_made_here_is_taken_away(server):
+    services = ApiServices(server.client, registration())
+    assert await services.remove() is False
+    await services.ensure(b"bundle")
+    # By another's manifest, with what cert-manager is to put in: nobody would make it again so.
+    server.store.objects[V1]["metadata"]["labels"] = {"app.kubernetes.io/managed-by": "Helm"}
+    assert await services.remove() is True
+    assert V1 in server.store.objects
+    assert V2 not in server.store.objects
+    server.store.objects[V1]["metadata"]["labels"] = {"app.kubernetes.io/managed-by": "gpu-scaler"}
+    server.store.objects[V1]["spec"]["service"]["namespace"] = "other"
+    assert await services.remove() is False
+    assert V1 in server.store.objects
+
+
+async def test_both_replicas_may_take_them_away(server):
+    services = ApiServices(server.client, registration())
+    await services.ensure(b"bundle")
+    removed = await asyncio.gather(services.remove(), services.remove())
+    assert any(removed)
+    assert not {V1, V2} & server.store.objects.keys()

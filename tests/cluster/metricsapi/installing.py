@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from scaler.cluster.client import KubeClient
     from tests.cluster.controlplane import ControlPlane
     from tests.running import ScalerProcess
+
+    JsonObject = dict[str, Any]
 
 FILE: Final = Path(__file__).parents[3] / "daemonset" / "custom-metrics.yaml"
 ACCOUNT: Final = "gpu-scaler/gpu-scaler"
@@ -100,11 +102,11 @@ class Direct:
         self._session = session
         self._url = url
 
-    async def get(self, path: str) -> tuple[int, dict[str, object]]:
+    async def get(self, path: str) -> tuple[int, JsonObject]:
         """Return status and document; 0 and nothing while it does not answer."""
         try:
             async with self._session.get(self._url + path) as answer:
-                document: dict[str, object] = await answer.json(content_type=None)
+                document: JsonObject = await answer.json(content_type=None)
                 return answer.status, document
         except (aiohttp.ClientError, ValueError):
             return 0, {}
