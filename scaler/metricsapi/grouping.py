@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from scaler.metricsapi.history import Sample, Target
 from scaler.metricsapi.names import Resource
-from scaler.sources.devices import MEMORY_USED
+from scaler.sources.devices import CONTAINERS_OWN
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -20,11 +20,11 @@ def by_target(
 ) -> Mapping[Target, Mapping[str, Sample]]:
     """Return the samples of each target by GPU, of those that have any; all are of `family`.
 
-    Of a GPU that several containers hold the greatest value counts, their sum of memory in use,
-    which each shows of its own.
+    Of a GPU that several containers hold the greatest value counts; of what each shows of its own,
+    such as memory in use, the sum.
     """
     found: defaultdict[Target, dict[str, Sample]] = defaultdict(dict)
-    add = family == MEMORY_USED
+    add = family in CONTAINERS_OWN
     for gpu in samples:
         for target in _owners(gpu, family):
             if target not in targets:

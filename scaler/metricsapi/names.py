@@ -7,6 +7,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from scaler.sources.devices import (
+    CONTAINER_DUTY_CYCLE,
+    CONTAINER_MEMORY_USED,
     DUTY_CYCLE,
     MEMORY_TOTAL,
     MEMORY_USED,
@@ -23,6 +25,16 @@ VERSIONS = ("v1beta2", "v1beta1")
 PREFIX = "nvidia_gpu_"
 WINDOW_SECONDS = 180.0
 """What `_over_time` is averaged over."""
+FAMILIES = (
+    DUTY_CYCLE,
+    MEMORY_TOTAL,
+    MEMORY_USED,
+    POWER_USAGE,
+    TEMPERATURE,
+    # These have values only where exporters run with `--collectors containers`.
+    CONTAINER_DUTY_CYCLE,
+    CONTAINER_MEMORY_USED,
+)
 
 
 class Resource(StrEnum):
@@ -49,7 +61,7 @@ def _served() -> Mapping[str, ServedMetric]:
             family=family,
             over_time=suffix == "over_time",
         )
-        for family in (DUTY_CYCLE, MEMORY_TOTAL, MEMORY_USED, POWER_USAGE, TEMPERATURE)
+        for family in FAMILIES
         for prefix in ("", PREFIX)
         for suffix in ("current", "over_time")
     )

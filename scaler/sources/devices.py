@@ -23,6 +23,10 @@ MEMORY_USED = "nvidia_gpu_memory_used_bytes"
 MEMORY_TOTAL = "nvidia_gpu_memory_total_bytes"
 POWER_USAGE = "nvidia_gpu_power_usage_milliwatts"
 TEMPERATURE = "nvidia_gpu_temperature_celsius"
+CONTAINER_DUTY_CYCLE = "nvidia_gpu_container_duty_cycle"
+CONTAINER_MEMORY_USED = "nvidia_gpu_container_memory_used_bytes"
+CONTAINERS_OWN = frozenset({MEMORY_USED, CONTAINER_DUTY_CYCLE, CONTAINER_MEMORY_USED})
+"""The families whose series each show a container's own part of a GPU: parts add up."""
 
 FAMILIES: Mapping[Metric, tuple[str, ...]] = {
     Metric.DUTY_CYCLE: (DUTY_CYCLE,),

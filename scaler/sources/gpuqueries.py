@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scaler.model import ObjectRef
-from scaler.sources.devices import MEMORY_USED
+from scaler.sources.devices import CONTAINERS_OWN
 from scaler.sources.gpus import GpuSample
 from scaler.sources.joining import STALE_AFTER_SECONDS
 from scaler.sources.promql import PART, PromqlError
@@ -69,8 +69,8 @@ def past_query(
 
 def _by(names: MetricNames, family: str) -> str:
     labels = [names.node_label, names.namespace_label, names.pod_label, *names.device_labels]
-    # Values repeat for each container, memory in use is the container's own.
-    if family == MEMORY_USED and names.container_label is not None:
+    # The device's values repeat for each container.
+    if family in CONTAINERS_OWN and names.container_label is not None:
         labels.append(names.container_label)
     return f"by ({', '.join(labels)})"
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scaler.sources.devices import (
+    CONTAINER_DUTY_CYCLE,
+    CONTAINER_MEMORY_USED,
     DUTY_CYCLE,
     MEMORY_TOTAL,
     MEMORY_USED,
@@ -32,6 +34,8 @@ class Named:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricNames:
     """The series of each family (by the exporter's names), and the labels that say whose they are.
+
+    A family that is not there has no series.
 
     A GPU (or MIG instance) is told apart by all of `device_labels`. `container_label` is None
     where memory in use is the pod's: several containers on one GPU then show the same memory.
@@ -64,7 +68,15 @@ PRESETS: Mapping[str, MetricNames] = {
     "gpu-exporter": MetricNames(
         families={
             family: Named(series=(family,))
-            for family in (DUTY_CYCLE, MEMORY_USED, MEMORY_TOTAL, POWER_USAGE, TEMPERATURE)
+            for family in (
+                DUTY_CYCLE,
+                MEMORY_USED,
+                MEMORY_TOTAL,
+                POWER_USAGE,
+                TEMPERATURE,
+                CONTAINER_DUTY_CYCLE,
+                CONTAINER_MEMORY_USED,
+            )
         },
         namespace_label="namespace_name",
         pod_label="pod_name",

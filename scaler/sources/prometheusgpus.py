@@ -61,7 +61,9 @@ class PrometheusGpus:
         self, family: str, namespaces: Collection[str], *, seconds: float, step_seconds: float
     ) -> Sequence[GpuSample]:
         """Return what is stored of a family for these namespaces; nothing if that fails."""
-        named = self._names.families[family]
+        named = self._names.families.get(family)
+        if named is None:
+            return ()
         asked = time.monotonic()
         queries = [
             past_query(
@@ -85,7 +87,10 @@ class PrometheusGpus:
             return ()
 
     async def _read(self, family: str) -> Sequence[GpuSample] | str:
-        named = self._names.families[family]
+        named = self._names.families.get(family)
+        if named is None:
+            # Not a failure: as with an exporter that does not show it, nothing has a value.
+            return ()
         asked = time.monotonic()
         queries = [
             gpu_query(series, self._names, family, matchers=self._matchers)

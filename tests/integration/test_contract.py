@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
+from exporter import catalogue
 from exporter.attribution import Holdings, attribute, remember
 from exporter.exposition import Exposition
-from exporter.model import Allocation, Container, Device, DeviceReading, Readings
+from exporter.families import EXTENDED_FAMILIES
+from exporter.model import Allocation, Collector, Container, Device, DeviceReading, Readings
+from scaler.metricsapi.names import FAMILIES
 from scaler.model import Metric, ObjectRef
 from scaler.sources.exposition import INTERVAL, SNAPSHOT_AGE, families_for, read_exposition
 
@@ -72,3 +75,11 @@ def test_the_filter_leaves_nothing_out_that_is_read():
         exposition().render(snapshot(), names=families_for(ALL_METRICS)).body.decode(), ALL_METRICS
     )
     assert whole == asked
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_metrics_api_goes_by_the_exporters_names(family):
+    shown = {one.name: one for one in (*catalogue.FAMILIES, *EXTENDED_FAMILIES)}
+    assert family in shown
+    if "container" in family:
+        assert shown[family].collector is Collector.CONTAINERS

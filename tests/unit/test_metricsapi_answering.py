@@ -16,7 +16,12 @@ from scaler.metricsapi.collector import Collector
 from scaler.metricsapi.paths import read_path
 from scaler.metricsapi.telemetry import Telemetry
 from scaler.model import ObjectRef
-from scaler.sources.devices import DUTY_CYCLE, MEMORY_USED
+from scaler.sources.devices import (
+    CONTAINER_DUTY_CYCLE,
+    CONTAINER_MEMORY_USED,
+    DUTY_CYCLE,
+    MEMORY_USED,
+)
 from scaler.sources.gpus import GpuAnswer, GpuSample
 from tests.waiting import until
 
@@ -152,6 +157,20 @@ async def test_a_pods_containers_on_one_gpu(api):
     assert values(await api.ask(f"{PODS}/web-1/duty_cycle_current")) == {"web-1": "30"}
     answer = await api.ask(f"{PODS}/web-1/memory_used_bytes_current")
     assert values(answer) == {"web-1": str(3 * 2**30)}
+
+
+async def test_the_containers_own_parts_of_a_shared_gpu_add_up(api):
+    api.source.samples[CONTAINER_DUTY_CYCLE] = [gpu(20), gpu(30), gpu(7, uuid="b")]
+    api.source.samples[CONTAINER_MEMORY_USED] = [gpu(2**30), gpu(2**31), gpu(5, pod="web-2")]
+    answer = await api.ask(f"{PODS}/web-1/container_duty_cycle_current")
+    assert values(answer) == {"web-1": "28500m"}
+    answer = await api.ask(f"{PODS}/web-1/nvidia_gpu_container_memory_used_bytes_over_time")
+    assert values(answer) == {"web-1": str(3 * 2**30)}
+
+
+async def test_without_the_exporters_collector_the_containers_parts_are_no_items(api):
+    answer = await api.ask(f"{PODS}/*/container_duty_cycle_current")
+    assert answer["items"] == []
 
 
 async def test_metrics_by_uuid(api):

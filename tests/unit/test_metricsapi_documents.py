@@ -88,6 +88,8 @@ def test_all_names_of_the_contract_are_discovered():
         "memory_used_bytes",
         "power_usage_milliwatts",
         "temperature_celsius",
+        "container_duty_cycle",
+        "container_memory_used_bytes",
     )
     names = {
         f"{prefix}{family}_{suffix}"
