@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 # GKE's device plugin: nvidia0, nvidia0/vgpu1, nvidia0/gi1, nvidia0/gi1/vgpu0.
 _GKE_ID: Final = re.compile(r"nvidia(\d+)(?:/gi(\d+))?(/vgpu\d+)?")
+# Plugins that share by fractions: HAMi and Volcano GPU-<uuid>-3, Aliyun GPU-<uuid>-_-3.
+_FRACTION_ID: Final = re.compile(r"(GPU(?:-[0-9a-fA-F]+){5})-(?:_-)?\d+")
 # Drivers before R470 had no UUIDs for MIG: MIG-GPU-<uuid>/<GPU instance>/<compute instance>.
 _LEGACY_MIG_ID: Final = re.compile(r"MIG-(GPU-[^/]+)/(\d+)/(\d+)")
 
@@ -144,6 +146,7 @@ def _is_replica(allocation: Allocation) -> bool:
     gke = _GKE_ID.fullmatch(allocation.device_id)
     return (
         "::" in allocation.device_id
+        or _FRACTION_ID.fullmatch(allocation.device_id) is not None
         or allocation.resource_name.endswith(".shared")
         or (gke is not None and gke[3] is not None)
     )
@@ -170,6 +173,8 @@ class _DeviceFinder:
         plain_id = device_id.partition("::")[0]
         if plain_id in self._by_uuid:
             return self._by_uuid[plain_id]
+        if fraction := _FRACTION_ID.fullmatch(plain_id):
+            return self._by_uuid.get(fraction[1])
         if legacy := _LEGACY_MIG_ID.fullmatch(plain_id):
             return self._instance(legacy[1], int(legacy[2]), int(legacy[3]))
         if gke := _GKE_ID.fullmatch(plain_id):

@@ -50,6 +50,16 @@ GPU_INFO: Final = ExtendedFamily(
     labels=("pci_bus_id", "serial", "board_part_number", "vbios_version", "mig_mode"),
     scope=Scope.DEVICE,
 )
+MIG_INFO: Final = ExtendedFamily(
+    name="nvidia_gpu_mig_info",
+    type=MetricType.INFO,
+    unit="",
+    help="The MIG instance behind a uuid, and the GPU that it is a part of; join by uuid.",
+    collector=Collector.INFO,
+    source="nvmlDeviceGetName, nvmlDeviceGetGpuInstanceId, nvmlDeviceGetComputeInstanceId",
+    labels=("parent_uuid", "mig_profile", "gpu_instance_id", "compute_instance_id"),
+    scope=Scope.DEVICE,
+)
 DRIVER_INFO: Final = ExtendedFamily(
     name="nvidia_gpu_driver_info",
     type=MetricType.INFO,
@@ -170,6 +180,42 @@ MEMORY_BANDWIDTH: Final = _gauge(
     "Share of the averaging window in which device memory was being read or written.",
     of=Collector.MEMORY_BANDWIDTH,
     source="nvmlDeviceGetSamples, nvmlDeviceGetUtilizationRates",
+)
+
+GRAPHICS_ACTIVE: Final = _gauge(
+    "graphics_engine_active_ratio",
+    "ratio 0-1",
+    "Share of the averaging window in which any compute or graphics engine was active.",
+    of=Collector.GPM,
+    source="nvmlGpmMetricsGet",
+)
+SM_ACTIVE: Final = _gauge(
+    "sm_active_ratio",
+    "ratio 0-1",
+    "Share of the multiprocessors that were busy, over the averaging window.",
+    of=Collector.GPM,
+    source="nvmlGpmMetricsGet",
+)
+SM_OCCUPANCY: Final = _gauge(
+    "sm_occupancy_ratio",
+    "ratio 0-1",
+    "Warps that were active, as a share of the highest possible number.",
+    of=Collector.GPM,
+    source="nvmlGpmMetricsGet",
+)
+TENSOR_ACTIVE: Final = _gauge(
+    "tensor_active_ratio",
+    "ratio 0-1",
+    "Share of the averaging window in which the tensor cores were busy.",
+    of=Collector.GPM,
+    source="nvmlGpmMetricsGet",
+)
+DRAM_ACTIVE: Final = _gauge(
+    "dram_bandwidth_ratio",
+    "ratio 0-1",
+    "Bandwidth of device memory that was used, as a share of the highest possible.",
+    of=Collector.GPM,
+    source="nvmlGpmMetricsGet",
 )
 
 ENCODER: Final = _gauge(

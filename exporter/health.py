@@ -124,6 +124,8 @@ class Health:
             return "no reading yet"
         if age > self._config.max_age_seconds:
             return f"the last readings are {age:.0f} s old"
+        if not self._reads_any_gpu() and (count := self._device_count()):
+            return f"no GPU can be read, of {count} that the driver shows"
         return None
 
     def collect(self) -> Iterator[Metric]:
@@ -209,6 +211,10 @@ class Health:
         if snapshot is None:
             return False
         return snapshot.readings.device_count > snapshot.readings.unreadable_count
+
+    def _device_count(self) -> int:
+        snapshot = self._snapshots.newest
+        return 0 if snapshot is None else snapshot.readings.device_count
 
     def _age_seconds(self) -> float | None:
         snapshot = self._snapshots.newest

@@ -22,6 +22,7 @@ class Collector(StrEnum):
     NVLINK = "nvlink"
     ECC = "ecc"
     XID = "xid"
+    GPM = "gpm"
     CONTAINERS = "containers"
 
 

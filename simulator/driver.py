@@ -43,6 +43,7 @@ class GpuModel:
     multiprocessors: int
     has_fan: bool = False
     has_mig: bool = False
+    has_gpm: bool = False
 
 
 def _model(
@@ -64,8 +65,8 @@ MODELS: Final[dict[str, GpuModel]] = {
     "A10": _model("NVIDIA A10", 23028, 24, 150, 20, 72),
     "A100-80GB": _model("NVIDIA A100-SXM4-80GB", 81920, 80, 400, 55, 108, has_mig=True),
     "L4": _model("NVIDIA L4", 23034, 24, 72, 12, 58),
-    "H100": _model("NVIDIA H100 80GB HBM3", 81559, 80, 700, 70, 132, has_mig=True),
-    "H200": _model("NVIDIA H200", 143771, 141, 700, 75, 132, has_mig=True),
+    "H100": _model("NVIDIA H100 80GB HBM3", 81559, 80, 700, 70, 132, has_mig=True, has_gpm=True),
+    "H200": _model("NVIDIA H200", 143771, 141, 700, 75, 132, has_mig=True, has_gpm=True),
     "RTX-A6000": _model("NVIDIA RTX A6000", 49140, 48, 300, 22, 84, has_fan=True),
 }
 
@@ -191,13 +192,23 @@ class SimulatedGpu(SimulatedDevice):
         self.index = index
         self.board = Board(BOARDS[spec.model])
         self.minor_number = index if spec.minor_number is None else spec.minor_number
-        self.mig_enabled = spec.mig_profiles is not None
-        self.mig_devices = tuple(
+        self._seed = seed
+        self._generation = 0
+        self.divide(spec.mig_profiles)
+
+    def divide(self, mig_profiles: tuple[str | None, ...] | None) -> None:
+        """Make these MIG instances in place of all there are; None switches MIG off."""
+        parts: tuple[object, ...] = (self._seed, self.index)
+        if self._generation:
+            parts = (*parts, "generation", self._generation)
+        self._generation += 1
+        devices = tuple(
             None
             if profile is None
-            else SimulatedMigDevice(self, slot, profile, f"MIG-{_uuid(seed, index, slot)}")
-            for slot, profile in enumerate(spec.mig_profiles or ())
+            else SimulatedMigDevice(self, slot, profile, f"MIG-{_uuid(*parts, slot)}")
+            for slot, profile in enumerate(mig_profiles or ())
         )
+        self.mig_devices, self.mig_enabled = devices, mig_profiles is not None
 
     @property
     def name(self) -> str:
@@ -239,11 +250,11 @@ class SimulatedDriver:
         specs = [GpuSpec(model=gpu) if isinstance(gpu, str) else gpu for gpu in gpus]
         self.gpus = tuple(SimulatedGpu(spec, index, seed) for index, spec in enumerate(specs))
         self._by_uuid: dict[str, SimulatedGpu | SimulatedMigDevice] = {}
-        for gpu in self.gpus:
-            self._by_uuid[gpu.uuid] = gpu
-            self._by_uuid.update({mig.uuid: mig for mig in gpu.mig_devices if mig is not None})
+        self._index_devices()
         # The libraries that have a session open: any of them keeps a GPU from being reset.
         self.sessions: set[int] = set()
+        # The samples that are allocated: of which device and when, None while not taken.
+        self.gpm_samples: dict[int, tuple[SimulatedGpu | SimulatedMigDevice, float] | None] = {}
         self._lock = threading.Lock()
 
     def __enter__(self) -> SimulatedDriver:
@@ -268,6 +279,18 @@ class SimulatedDriver:
                 raise KeyError(key)
             return self.gpus[key]
         return self._by_uuid[key]
+
+    def _index_devices(self) -> None:
+        devices: dict[str, SimulatedGpu | SimulatedMigDevice] = {}
+        for gpu in self.gpus:
+            devices[gpu.uuid] = gpu
+            devices.update({mig.uuid: mig for mig in gpu.mig_devices if mig is not None})
+        self._by_uuid = devices
+
+    def divide(self, index: int, mig_profiles: tuple[str | None, ...] | None) -> None:
+        """Make new MIG instances on a GPU while it runs; None switches MIG off."""
+        self.gpus[index].divide(mig_profiles)
+        self._index_devices()
 
     def replace_driver(self, version: str) -> None:
         """Load another driver in place of this one, as an upgrade does.

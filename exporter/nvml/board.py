@@ -10,7 +10,7 @@ from exporter.nvml.calls import within
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from exporter.model import ExtendedFamily, Sample
+    from exporter.model import Device, ExtendedFamily, Sample
     from exporter.nvml.gpu import Gpu
 
 # Nothing real comes near these bounds.
@@ -72,6 +72,17 @@ def health(gpu: Gpu) -> Iterator[Sample]:
     if wanted is not None:
         for value, action in enumerate(_RECOVERY_ACTIONS):
             yield families.RECOVERY_ACTION.sample(int(value == wanted), action)
+
+
+def mig_info(device: Device) -> Sample:
+    """Return who an instance is; NVML's name of it is "NVIDIA A100-SXM4-80GB MIG 1g.10gb"."""
+    ids = (device.gpu_instance_id, device.compute_instance_id)
+    return families.MIG_INFO.sample(
+        1,
+        device.parent_uuid or "",
+        device.name.partition(" MIG ")[2],
+        *("" if one is None else str(one) for one in ids),
+    )
 
 
 def clocks(gpu: Gpu) -> Iterator[Sample]:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 from exporter import families
 from exporter.model import Collector, DeviceReading, Readings
 from exporter.nvml.base import BaseReadings
+from exporter.nvml.board import mig_info
 from exporter.nvml.calls import SESSION_GONE, Calls, NvmlError
 from exporter.nvml.extended import ExtendedReadings
+from exporter.nvml.gpm import GRAPHICS_UTIL, Gpm
 from exporter.nvml.gpu import Gpu
 from exporter.nvml.patience import HangsError, Patience
 from exporter.nvml.processes import ProcessUses
@@ -20,7 +22,7 @@ from exporter.nvml.xid import XidErrors
 from exporter.processes.owners import ProcessOwners
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from types import ModuleType
 
     from exporter.model import Device, Sample
@@ -53,6 +55,8 @@ class Nvml:
             uses = ProcessUses(self._calls, owners or ProcessOwners(), window_seconds)
         self._base = BaseReadings(self._calls, window_seconds, uses)
         self._extended = ExtendedReadings(self._calls, collectors, window_seconds)
+        self._gpm = Gpm(self._calls, window_seconds, with_profile=Collector.GPM in collectors)
+        self._with_info = Collector.INFO in collectors
         self._xid = XidErrors(binding, on_error) if Collector.XID in collectors else None
         self._with_health = Collector.HEALTH in collectors
         self._device_count = 0
@@ -82,6 +86,7 @@ class Nvml:
         xid_hangs = self._xid is not None and not self._xid.close()
         if xid_hangs or self._patience.hangs:
             return  # the library must not be taken from under a call that hangs in it
+        self._gpm.close()
         try:
             self._calls.call("nvmlShutdown", expected=SESSION_GONE)
         except NvmlError:
@@ -118,6 +123,7 @@ class Nvml:
         uuids = {reading.device.uuid for reading in readings}
         self._base.keep(uuids)
         self._extended.keep(uuids)
+        self._gpm.keep(uuids)
         readings.extend(self._read_lost(readings))
         if self._xid is not None:
             self._xid.watch({gpu.device.uuid: gpu for gpu in self._gpus.values()})
@@ -152,7 +158,24 @@ class Nvml:
             # "unknown error" to everything and never that the GPU is lost.
             return []
         extended = (*self._extended.read(gpu), *self._xid_samples(device))
-        return [replace(board, extended=extended) if extended else board, *instances]
+        shares = self._gpm.read(gpu, [one.device for one in instances])
+        return [
+            self._completed(board, shares.get(device.uuid, {}), extended),
+            *(self._completed(one, shares.get(one.device.uuid, {}), ()) for one in instances),
+        ]
+
+    def _completed(
+        self, reading: DeviceReading, shares: Mapping[int, float], extended: tuple[Sample, ...]
+    ) -> DeviceReading:
+        """Return the reading with what is measured by GPM and with its extended samples."""
+        device = reading.device
+        if device.is_mig_instance:
+            # Of a whole GPU the driver's own samples are finer.
+            reading = replace(reading, duty_cycle_percent=shares.get(GRAPHICS_UTIL))
+            if self._with_info:
+                extended = (*extended, mig_info(device))
+        extended = (*extended, *self._gpm.samples(shares))
+        return replace(reading, extended=extended) if extended else reading
 
     def _read_lost(self, readings: Collection[DeviceReading]) -> Iterator[DeviceReading]:
         """Yield what is known of GPUs that cannot be read any more: their last Xid errors say why.

@@ -156,14 +156,15 @@ def test_a_lost_gpu_is_told_as_such():
     assert node.samples(of="readable") == {("readable",): 1}
 
 
-def test_a_mig_board_has_the_boards_families_and_its_instances_have_none():
+def test_a_mig_board_has_the_boards_families_and_its_instances_their_own():
     spec = GpuSpec(model="H100", mig_profiles=("1g.10gb", "3g.40gb"))
     node = Node(spec, collectors=ASKED).open()
     board, *instances = node.read().values()
     names = {sample.family.name for sample in board.extended}
     assert {"nvidia_gpu_energy_joules_total", "nvidia_gpu_ecc_enabled"} <= names
     assert not {name for name in names if "coder" in name or "bandwidth" in name}
-    assert [instance.extended for instance in instances] == [(), ()]
+    for instance in instances:
+        assert {sample.family.name for sample in instance.extended} == {"nvidia_gpu_mig_info"}
     assert node.errors == []
 
 

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from exporter.families import EXTENDED_FAMILIES
+from exporter.families import EXTENDED_FAMILIES, MIG_INFO
 from exporter.model import Collector, MetricType, Scope
 from simulator.driver import MODELS, GpuSpec
 from tests.nvmlnode import Node
@@ -48,8 +48,9 @@ def test_between_them_the_models_have_every_family():
     assert found == {
         family.name
         for family in EXTENDED_FAMILIES
-        # Those come from events, and from processes and pods.
-        if family.collector not in (Collector.XID, Collector.CONTAINERS)
+        # The others come from events, from processes and pods, from two readings, and from MIG.
+        if family.collector not in (Collector.XID, Collector.CONTAINERS, Collector.GPM)
+        and family is not MIG_INFO
     }
 
 

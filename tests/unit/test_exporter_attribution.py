@@ -78,6 +78,8 @@ def held(*lists):
         ),
         pytest.param(f"MIG-{GPU_1}/9/0", "nvidia.com/gpu", MIG_2, "mig", id="legacy MIG"),
         pytest.param("nvidia0", "nvidia.com/gpu", GPU_0, "exclusive", id="GKE"),
+        pytest.param(f"{GPU_0}-7", "nvidia.com/gpu", GPU_0, "share", id="HAMi"),
+        pytest.param(f"{GPU_0}-_-11", "aliyun.com/gpu-mem", GPU_0, "share", id="Aliyun"),
         pytest.param("nvidia0/vgpu1", "nvidia.com/gpu", GPU_0, "share", id="GKE shared"),
         pytest.param("nvidia1/gi9", "nvidia.com/gpu", MIG_2, "mig", id="GKE MIG"),
         pytest.param("nvidia1/gi7/vgpu0", "nvidia.com/gpu", MIG_1, "mig", id="GKE MIG shared"),
@@ -95,6 +97,8 @@ def test_device_ids(device_id, resource, uuid, mode):
         pytest.param("nvidia1/gi3", id="unknown GPU instance"),
         pytest.param(f"MIG-{GPU_1}/9/4", id="unknown compute instance"),
         pytest.param("nvidia", id="nonsense"),
+        pytest.param(f"{GPU_0}-x", id="a UUID with something behind"),
+        pytest.param("gpu.nvidia.com/node/gpu-0", id="a claim that is not looked up"),
         pytest.param("", id="empty"),
     ],
 )

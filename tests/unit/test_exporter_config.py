@@ -178,7 +178,7 @@ def test_the_node_name_comes_from(environment, expected):
         pytest.param(["--nvml.interval=1ms"], "1ms is outside of 100ms to 60s", id="too fast"),
         pytest.param(["--nvml.window=6m"], "6m is outside of 100ms to 300s", id="too wide"),
         pytest.param(["--log.level=loud"], "not one of debug, info, warning, error", id="level"),
-        pytest.param(["--collectors=gpm,ecc"], "'gpm' is not one of all, info", id="collector"),
+        pytest.param(["--collectors=gpu,ecc"], "'gpu' is not one of all, info", id="collector"),
         pytest.param(["--no-collectors=x"], "--no-collectors: 'x' is not one of", id="without"),
         pytest.param(["--log.format=xml"], "not one of logfmt, json", id="format"),
         pytest.param(["--nvml.inter=5s"], "unknown argument '--nvml.inter=5s'", id="abbreviated"),

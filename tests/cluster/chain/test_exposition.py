@@ -9,14 +9,17 @@ import pytest
 
 from exporter.catalogue import FAMILIES
 from exporter.families import EXTENDED_FAMILIES
+from exporter.model import Collector
 from tests.cluster.chain.running import NODES
 from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 
-# The chain's boards have no fans and no Xid errors, its nodes no processes.
+# The chain's boards have no fans, no Xid errors, no MIG and no GPM, its nodes no processes.
 ABSENT = {
+    "nvidia_gpu_mig_info",
+    *(family.name for family in EXTENDED_FAMILIES if family.collector is Collector.GPM),
     "nvidia_gpu_fanspeed_percent",
     "nvidia_gpu_xid_last_timestamp_seconds",
     "nvidia_gpu_container_duty_cycle",
