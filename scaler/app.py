@@ -16,7 +16,8 @@ from scaler.cluster.client import KubeClient
 from scaler.cluster.events import EventRecorder
 from scaler.cluster.lease import LeaseElection
 from scaler.cluster.state import ClusterState
-from scaler.controller import AlwaysLeader, Controller
+from scaler.controller import Controller
+from scaler.leadership import AlwaysLeader
 from scaler.metrics import ScalerMetrics
 from scaler.model import Outcome
 from scaler.sources.exportergpus import ExporterGpus

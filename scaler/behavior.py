@@ -328,6 +328,22 @@ def with_change(
     return replace(history, scale_ups=ups, scale_downs=downs, scaled_to_zero=replicas_after == 0)
 
 
+def shifted(history: History, by_seconds: float) -> History:
+    """The history as if everything had happened `by_seconds` later."""
+
+    def later(events: Sequence[ScaleEvent]) -> tuple[ScaleEvent, ...]:
+        return tuple(replace(one, at_seconds=one.at_seconds + by_seconds) for one in events)
+
+    return replace(
+        history,
+        recommendations=tuple(
+            replace(one, at_seconds=one.at_seconds + by_seconds) for one in history.recommendations
+        ),
+        scale_ups=later(history.scale_ups),
+        scale_downs=later(history.scale_downs),
+    )
+
+
 def newest_seconds(history: History) -> float:
     """The newest instant that the history knows, minus infinity where it knows none."""
     instants = [item.at_seconds for item in history.recommendations]

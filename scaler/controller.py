@@ -10,13 +10,14 @@ import asyncio
 import logging
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from scaler.announcer import Announcer
 from scaler.board import Board, LoopReport
 from scaler.cluster.client import ApiError
-from scaler.cluster.scale import Replaced, ReplicasChanged, scale_deployment
+from scaler.cluster.scale import LeaseLost, Replaced, ReplicasChanged, scale_deployment
 from scaler.decision import decide
+from scaler.histories import Histories
 from scaler.model import Decision, History, Outcome, ScalingPolicy
 from scaler.policy import opted_in, parse_policy
 from scaler.sources.source import ReadingRequest
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from scaler.cluster.client import KubeClient
     from scaler.cluster.events import EventRecorder
     from scaler.cluster.state import ClusterState
+    from scaler.leadership import Leadership
     from scaler.metrics import ScalerMetrics
     from scaler.model import (
         AnnotationProblem,
@@ -42,35 +44,6 @@ log = logging.getLogger(__name__)
 
 MAX_DECISIONS_PER_LOOP = 3
 MAX_CONCURRENT_PATCHES = 32
-
-
-class Leadership(Protocol):
-    """Whether this process may act now: a lease, or the lone scaler that needs none."""
-
-    def is_leader(self, now_seconds: float) -> bool:
-        """Return True while this process may write to the cluster."""
-
-    def stopped_because(self) -> str | None:
-        """Return why a person wants nothing scaled at all, as last seen."""
-
-    async def look(self) -> str | None:
-        """Look anew just before acting; return what is in the way, None if nothing is."""
-
-
-class AlwaysLeader:
-    """The leadership of a scaler that runs alone (`--no-leader-elect`)."""
-
-    def is_leader(self, now_seconds: float) -> bool:
-        """Return True."""
-        return True
-
-    def stopped_because(self) -> str | None:
-        """Return None: there is no Lease to annotate."""
-        return None
-
-    async def look(self) -> str | None:
-        """Return None."""
-        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +88,8 @@ class Controller:
         self._metrics = metrics
         self._dry_run = dry_run
         self._clock = clock
-        self._histories: dict[str, History] = {}
+        self._histories = Histories()
+        self._interval_seconds = 0.0
         self._policies: dict[str, tuple[Mapping[str, str], _Policy]] = {}
         self._patches = asyncio.Semaphore(MAX_CONCURRENT_PATCHES)
         self.holding: str | None = None
@@ -125,6 +99,7 @@ class Controller:
 
     async def run(self, *, interval_seconds: float, stop: asyncio.Event) -> None:
         """Loop every `interval_seconds` until `stop` is set; the loop under way is finished."""
+        self._interval_seconds = interval_seconds
         while not stop.is_set():
             started = self._clock()
             try:
@@ -140,8 +115,7 @@ class Controller:
 
     async def cycle(self) -> None:
         """Decide and act once for every opted-in Deployment, if this replica leads."""
-        started = self._clock()
-        self.last_tick_seconds = started
+        started = self.last_tick_seconds = self._now()
         leading = self._leadership.is_leader(started)
         self._metrics.leader.set(leading)
         if not leading:
@@ -167,7 +141,7 @@ class Controller:
                     query=next((one.query for one in plan.policy.targets if one.query), None),
                 )
                 for plan in plans
-                if plan.needs_readings(self._histories.get(plan.deployment.uid))
+                if plan.needs_readings(self._histories.of(plan.deployment))
                 and isinstance(plan.policy, ScalingPolicy)
             ],
             self._state.exporter_endpoints(),
@@ -254,9 +228,9 @@ class Controller:
         """Carry one Deployment's decision out; whatever goes wrong stays its own."""
         deployment = plan.deployment
         if decision.outcome is not Outcome.SCALED:
-            self._histories[deployment.uid] = decision.history
+            self._histories.keep(deployment.uid, decision)
         elif in_the_way is not None:
-            self._remember_undone(deployment, decision)
+            self._histories.keep_undone(deployment.uid, decision)
             if self.stopped is not None:
                 decision = _not_done(decision, Outcome.PAUSED, "ScalingStopped", self.stopped)
             else:
@@ -280,63 +254,65 @@ class Controller:
             reason="InternalError",
             message=f"the decision failed: {type(error).__name__}: {error}; nothing is changed",
             at_seconds=self._clock(),
-            history=self._histories.get(deployment.uid, History()),
+            history=self._histories.of(deployment) or History(),
         )
 
     def _decide(
         self, deployment: DeploymentState, plan: _Plan, readings: Mapping[Metric, MetricReading]
     ) -> Decision:
-        return decide(
-            deployment,
-            plan.policy,
-            readings,
-            self._histories.get(deployment.uid),
-            self._clock(),
-        )
+        now = self._now()
+        return decide(deployment, plan.policy, readings, self._histories.of(deployment), now)
+
+    def _now(self) -> float:
+        """Read the clock; the histories stand a jump of it."""
+        now = self._clock()
+        self._histories.look(now, interval_seconds=self._interval_seconds)
+        return now
 
     async def _act(
         self, plan: _Plan, readings: Mapping[Metric, MetricReading], decision: Decision
     ) -> Decision:
         """Patch the scale; where the count was not the one decided from, decide again from it."""
-        deployment = plan.deployment
+        deployment, uid = plan.deployment, plan.deployment.uid
         for _ in range(MAX_DECISIONS_PER_LOOP):
             if decision.outcome is not Outcome.SCALED:
-                self._histories[deployment.uid] = decision.history
+                self._histories.keep(uid, decision)
                 return decision
-            if not self._leadership.is_leader(self._clock()):
-                return _not_done(decision, Outcome.HELD, "LeaseLost", "the lease was lost")
             try:
                 await scale_deployment(
                     self._client,
                     deployment.ref,
-                    uid=deployment.uid,
+                    uid=uid,
                     from_replicas=decision.current_replicas,
                     to_replicas=decision.desired_replicas,
+                    leads=lambda: self._leadership.is_leader(self._clock()),
                 )
             except ReplicasChanged as changed:
                 deployment = replace(deployment, spec_replicas=changed.found)
                 decision = self._decide(deployment, plan, readings)
+            except LeaseLost as lost:
+                self._histories.keep_undone(uid, decision)
+                return _not_done(decision, Outcome.HELD, "LeaseLost", str(lost))
             except Replaced as replaced:
                 self._metrics.patch_failures.labels("Replaced").inc()
                 return _not_done(decision, Outcome.FAILED, "FailedUpdateScale", str(replaced))
             except ApiError as error:
-                self._remember_undone(deployment, decision)
+                if error.is_refusal():
+                    self._histories.keep_undone(uid, decision)
+                else:
+                    self._histories.keep_unsure(uid, decision)
                 self._metrics.patch_failures.labels(error.reason or "Unknown").inc()
                 return _not_done(decision, Outcome.FAILED, "FailedUpdateScale", str(error))
+            except Exception:
+                self._histories.keep_unsure(uid, decision)
+                raise
             else:
-                self._histories[deployment.uid] = decision.history
+                self._histories.keep(uid, decision)
                 return decision
-        self._remember_undone(deployment, decision)
+        self._histories.keep_undone(uid, decision)
         self._metrics.patch_failures.labels("Conflict").inc()
         return _not_done(
             decision, Outcome.FAILED, "FailedUpdateScale", "somebody else keeps writing replicas"
-        )
-
-    def _remember_undone(self, deployment: DeploymentState, decision: Decision) -> None:
-        """Keep the recommendation of a decision that was not carried out, without its change."""
-        before = self._histories.get(deployment.uid, History())
-        self._histories[deployment.uid] = replace(
-            before, recommendations=decision.history.recommendations
         )
 
     def _observe_source(self, answer: SourceAnswer) -> LoopReport:
@@ -352,14 +328,13 @@ class Controller:
         )
 
     def _keep_only(self, uids: set[str]) -> None:
-        for gone in self._histories.keys() - uids:
-            del self._histories[gone]
+        self._histories.keep_only(uids)
         self._announcer.keep_only(uids)
         for gone in self._policies.keys() - uids:
             del self._policies[gone]
 
     def _forget(self) -> None:
-        self._histories.clear()
+        self._histories = Histories()
         self._announcer.keep_only(set())
         self.board.forget()
 

@@ -120,6 +120,9 @@ def decode_pod(raw: JsonObject, previous: Pod | None, now: Instant) -> Pod | Non
     if ready is not None:
         if previous is not None and previous.ready_transition == ready:
             ready_since = previous.state.ready_since_seconds
+        elif previous is not None and previous.ready_transition is None:
+            # Seen before it was Ready: no other clock needs to be believed.
+            ready_since = now.monotonic_seconds
         else:
             ready_since = now.place(ready or None)
     if unschedulable is not None:

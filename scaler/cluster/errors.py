@@ -62,6 +62,10 @@ class ApiError(ClusterError):
         self.body: Mapping[str, Any] = body or {}
         self.retry_after_seconds = retry_after_seconds
 
+    def is_refusal(self) -> bool:
+        """Return whether nothing was done; otherwise what was asked may have been done or not."""
+        return self.status is not None and self.status < 500
+
 
 class Unauthorized(ApiError):
     """401: the token or certificate is not accepted."""

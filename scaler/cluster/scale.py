@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from scaler.cluster.errors import ClusterError, Conflict
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scaler.cluster.client import JsonObject, KubeClient
     from scaler.model import ObjectRef
 
@@ -31,16 +33,30 @@ class Replaced(ClusterError):  # noqa: N818
         super().__init__(f"Deployment {ref} was deleted and another one made under its name")
 
 
+class LeaseLost(ClusterError):  # noqa: N818
+    """This process may not write any more; nothing was written."""
+
+    def __init__(self) -> None:
+        super().__init__("the lease was lost")
+
+
 async def scale_deployment(
-    client: KubeClient, ref: ObjectRef, *, uid: str, from_replicas: int, to_replicas: int
+    client: KubeClient,
+    ref: ObjectRef,
+    *,
+    uid: str,
+    from_replicas: int,
+    to_replicas: int,
+    leads: Callable[[], bool] = lambda: True,
 ) -> None:
     """Change `spec.replicas` by a merge patch of the scale subresource.
 
     The scale is read first: it must be of the same Deployment with the same count, and the patch
     carries the resourceVersion read, so that a write in between is a conflict and never
-    overwritten.
+    overwritten. `leads` is asked in the last moment before the write.
 
     Raises:
+        LeaseLost: `leads` said no.
         ReplicasChanged: the count is another one now, or somebody wrote in between.
         Replaced: the name belongs to another Deployment than `uid` now.
         ApiError: the API refused or did not answer; the count may then be either.
@@ -54,6 +70,8 @@ async def scale_deployment(
         "metadata": {"resourceVersion": scale["metadata"]["resourceVersion"]},
         "spec": {"replicas": to_replicas},
     }
+    if not leads():
+        raise LeaseLost
     try:
         await client.patch(path, patch, timeout_seconds=CALL_TIMEOUT_SECONDS)
     except Conflict as error:

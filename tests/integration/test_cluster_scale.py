@@ -8,7 +8,7 @@ from typing import ClassVar
 import pytest
 
 from scaler.cluster.client import KubeClient, NotFound, ServerError
-from scaler.cluster.scale import Replaced, ReplicasChanged, scale_deployment
+from scaler.cluster.scale import LeaseLost, Replaced, ReplicasChanged, scale_deployment
 from scaler.model import ObjectRef
 from simulator.apiserver import running_apiserver
 
@@ -55,6 +55,20 @@ async def test_the_count_is_changed_and_nothing_else(before, after):
         new = await client.get(f"{DEPLOYMENTS}/web")
         assert new["spec"] == {**old["spec"], "replicas": after}
         assert new["metadata"]["labels"] == old["metadata"]["labels"]
+
+
+async def test_who_does_not_lead_any_more_when_the_scale_was_read_writes_nothing():
+    async with web() as (_, client):
+        with pytest.raises(LeaseLost):
+            await scale_deployment(
+                client,
+                WEB,
+                uid=await uid(client),
+                from_replicas=2,
+                to_replicas=5,
+                leads=lambda: False,
+            )
+        assert await replicas(client) == 2
 
 
 async def test_another_count_than_decided_from():

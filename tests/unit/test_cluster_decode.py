@@ -112,6 +112,15 @@ def test_a_jump_of_the_wall_clock_ages_nothing(jump):
     assert again.state.ready_since_seconds == 940.0
 
 
+@pytest.mark.parametrize("wrong_by", [-7200.0, 7200.0])
+def test_a_pod_seen_to_become_ready_is_as_young_as_that(wrong_by):
+    """A wall clock that is wrong must not make a pod that has just begun count as serving."""
+    first = slim(pod(conditions=[ready(status="False")]), None, NOW)
+    later = Instant(wall_seconds=NOW.wall_seconds + wrong_by, monotonic_seconds=1010.0)
+    again = slim(pod(conditions=[ready("2026-11-23T21:00:10Z")]), first, later)
+    assert again.state.ready_since_seconds == 1010.0
+
+
 def test_a_new_transition_counts_anew():
     first = slim(pod(conditions=[ready()]), None, NOW)
     later = Instant(wall_seconds=NOW.wall_seconds + 60, monotonic_seconds=1060.0)

@@ -1,0 +1,95 @@
+"""Pure: what is remembered of each Deployment between two loops.
+
+A history must neither forget a change that was made after all, nor grow old by time in which
+nobody looked: both would let the next change come sooner than the behavior allows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from scaler.behavior import newest_seconds, shifted
+from scaler.model import History
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
+    from scaler.model import Decision, DeploymentState
+
+LEAST_GAP_SECONDS = 15.0
+"""How long nobody may have looked before that time stops counting; the HPA's own period."""
+GAP_LOOPS = 3
+UNSURE_SECONDS = 60.0
+"""How long a write of unknown outcome may still show: longer than a silent watch is believed."""
+
+
+class Histories:
+    """Histories by uid of the Deployment, on a clock that may jump."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, History] = {}
+        self._unsure: dict[str, Decision] = {}
+        self._looked_seconds: float | None = None
+
+    def look(self, now_seconds: float, *, interval_seconds: float) -> None:
+        """Note that the clock shows `now_seconds`; call this before every use of it.
+
+        A clock that went backwards, or further forwards than a few loops take, tells nothing of
+        what was going on meanwhile: a suspended process, a machine that was moved. All histories
+        move along with it, as if no time had passed.
+        """
+        looked, self._looked_seconds = self._looked_seconds, now_seconds
+        if looked is None:
+            return
+        gap = now_seconds - looked
+        if not 0 <= gap <= max(LEAST_GAP_SECONDS, GAP_LOOPS * interval_seconds):
+            self._known = {uid: shifted(one, gap) for uid, one in self._known.items()}
+            self._unsure = {
+                uid: replace(one, history=shifted(one.history, gap))
+                for uid, one in self._unsure.items()
+            }
+
+    def of(self, deployment: DeploymentState) -> History | None:
+        """Return what is known of a Deployment; None where it is seen for the first time.
+
+        A count that only a write of unknown outcome explains is that write's.
+        """
+        uid, unsure = deployment.uid, self._unsure.get(deployment.uid)
+        if unsure is not None:
+            now = self._looked_seconds
+            if deployment.spec_replicas == unsure.desired_replicas:
+                del self._unsure[uid]
+                done = unsure.history
+                self._known[uid] = replace(
+                    self._known[uid],
+                    scale_ups=done.scale_ups,
+                    scale_downs=done.scale_downs,
+                    scaled_to_zero=done.scaled_to_zero,
+                )
+            elif now is not None and now - newest_seconds(unsure.history) > UNSURE_SECONDS:
+                del self._unsure[uid]
+        return self._known.get(uid)
+
+    def keep(self, uid: str, decision: Decision) -> None:
+        """Remember a decision that was carried out, or that changed nothing."""
+        self._known[uid] = decision.history
+        if decision.desired_replicas != decision.current_replicas:
+            self._unsure.pop(uid, None)
+
+    def keep_undone(self, uid: str, decision: Decision) -> None:
+        """Remember what was recommended by a decision that was not carried out."""
+        before = self._known.get(uid, History())
+        self._known[uid] = replace(before, recommendations=decision.history.recommendations)
+
+    def keep_unsure(self, uid: str, decision: Decision) -> None:
+        """Remember a decision whose write may or may not have been carried out."""
+        self.keep_undone(uid, decision)
+        self._unsure[uid] = decision
+
+    def keep_only(self, uids: AbstractSet[str]) -> None:
+        """Forget all other Deployments."""
+        for gone in self._known.keys() - uids:
+            del self._known[gone]
+        for gone in self._unsure.keys() - uids:
+            del self._unsure[gone]

@@ -1,0 +1,396 @@
+"""A cluster around the real controller, with every fault that the safety properties are about.
+
+Real are the controller, the decisions, the exporters' source with its parser, the decoding of pods
+and the election. Made up are the API server, the watch, the exporters' HTTP and the time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from scaler.cluster.decode import Instant, Pod, decode_pod
+from scaler.cluster.errors import Conflict, Unreachable, from_status
+from scaler.model import DeploymentState, ExporterEndpoint, MetricReading, ObjectRef
+from scaler.sources.exporters import ExporterSource
+from scaler.sources.scraping import Scraped
+from scaler.sources.source import SourceAnswer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from scaler.sources.source import ReadingRequest
+    from tests.virtualtime import VirtualLoop
+
+    JsonObject = dict[str, Any]
+
+NAMESPACE = "prod"
+NODES = ("node-0", "node-1", "node-2")
+EPOCH_SECONDS = 1_750_000_000.0
+BOOT_SECONDS = 10_000.0
+PLACING_SECONDS, LOADING_SECONDS = 3.0, 20.0
+READY_AGE_SECONDS = 30.0
+
+NodeFault = Literal["none", "down", "silent", "stale", "garbage", "partial", "nan", "empty"]
+PatchFault = Literal["none", "refused", "slow", "lost", "answer lost", "conflict", "broken"]
+WatchFault = Literal["none", "lagging", "lost"]
+
+
+@dataclass(slots=True)
+class GpuPod:
+    """A pod with one GPU; `placed_seconds` is None while no GPU is free for it."""
+
+    name: str
+    node: str
+    placed_seconds: float | None
+
+    def is_ready(self, now_seconds: float, for_seconds: float = 0.0) -> bool:
+        placed = self.placed_seconds
+        return placed is not None and now_seconds >= placed + LOADING_SECONDS + for_seconds
+
+
+@dataclass(slots=True)
+class Workload:
+    """A Deployment as the API server has it, its load in percent of one GPU, and its faults."""
+
+    name: str
+    annotations: dict[str, str]
+    replicas: int
+    uid: str
+    load_percent: float = 0.0
+    version: int = 1
+    made: int = 0
+    owned_by: str | None = None
+    warned: bool = False
+    patch_fault: PatchFault = "none"
+    pods: list[GpuPod] = field(default_factory=list)
+
+    @property
+    def ref(self) -> ObjectRef:
+        return ObjectRef(namespace=NAMESPACE, name=self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patch:
+    """A write of a replica count that the API server took from the scaler."""
+
+    workload: str
+    before: int
+    after: int
+    loop: int
+    at_seconds: float
+
+
+class World:
+    """The cluster; `patched` is called for every count that the scaler wrote."""
+
+    def __init__(self, loop: VirtualLoop, patched: Callable[[Patch], None]) -> None:
+        self.loop = loop
+        self.patched = patched
+        self.monotonic_offset = BOOT_SECONDS
+        self.wall_offset = EPOCH_SECONDS
+        self.workloads: dict[str, Workload] = {}
+        self.node_faults: dict[str, NodeFault] = dict.fromkeys(NODES, "none")
+        self.watch_fault: WatchFault = "none"
+        self.gpus_are_free = True
+        self.lease: JsonObject | None = None
+        self.lease_fault: PatchFault = "none"
+        self.loops = 0
+        self.loop_began_seconds = 0.0
+        self.view: tuple[DeploymentState, ...] = ()
+        self.served: dict[str, NodeFault] = {}
+        self.decoded: dict[str, Pod] = {}
+
+    def monotonic(self) -> float:
+        return self.loop.time() + self.monotonic_offset
+
+    def wall(self) -> float:
+        return self.loop.time() + self.wall_offset
+
+    def add(self, name: str, replicas: int, annotations: dict[str, str]) -> None:
+        self.workloads[name] = workload = Workload(name, annotations, 0, f"{name}-1")
+        self.set_replicas(workload, replicas)
+
+    def set_replicas(self, workload: Workload, replicas: int) -> None:
+        """Do what the Deployment's and the scheduler's controllers do, at once."""
+        workload.replicas = replicas
+        workload.version += 1
+        placed = self.loop.time() + PLACING_SECONDS if self.gpus_are_free else None
+        while len(workload.pods) < replicas:
+            node = NODES[workload.made % len(NODES)]
+            workload.pods.append(GpuPod(f"{workload.uid}-{workload.made}", node, placed))
+            workload.made += 1
+        del workload.pods[replicas:]
+
+    def free_gpus(self, are_free: bool) -> None:
+        self.gpus_are_free = are_free
+        for workload in self.workloads.values() if are_free else ():
+            for pod in workload.pods:
+                if pod.placed_seconds is None:
+                    pod.placed_seconds = self.loop.time() + PLACING_SECONDS
+
+    def make_anew(self, workload: Workload) -> None:
+        """Delete the Deployment and make another one of the same name."""
+        replicas, generation = workload.replicas, int(workload.uid.rpartition("-")[2])
+        workload.uid = f"{workload.name}-{generation + 1}"
+        workload.pods.clear()
+        self.set_replicas(workload, replicas)
+
+    # What the controller sees of the cluster (scaler.cluster.state).
+
+    def is_fresh(self, _: float) -> bool:
+        return self.watch_fault != "lost"
+
+    def deployments(self) -> tuple[DeploymentState, ...]:
+        self.loops += 1
+        self.loop_began_seconds = self.loop.time()
+        if self.watch_fault != "lagging" or not self.view:
+            self.view = tuple(self._state(one) for one in self.workloads.values())
+        return self.view
+
+    def exporter_endpoints(self) -> Mapping[str, ExporterEndpoint]:
+        return {
+            node: ExporterEndpoint(
+                url=node, pod=ObjectRef(namespace="gpu-exporter", name=node), ready=True
+            )
+            for node in NODES
+        }
+
+    def _state(self, workload: Workload) -> DeploymentState:
+        now = Instant(wall_seconds=self.wall(), monotonic_seconds=self.monotonic())
+        pods = []
+        for one in workload.pods:
+            pod = decode_pod(self._raw_pod(workload, one), self.decoded.get(one.name), now)
+            assert pod is not None
+            self.decoded[one.name] = pod
+            pods.append(pod.state)
+        return DeploymentState(
+            ref=workload.ref,
+            uid=workload.uid,
+            resource_version=str(workload.version),
+            annotations=dict(workload.annotations),
+            spec_replicas=workload.replicas,
+            pods=tuple(pods),
+            owned_by=workload.owned_by,
+        )
+
+    def _raw_pod(self, workload: Workload, pod: GpuPod) -> JsonObject:
+        now, placed = self.loop.time(), pod.placed_seconds
+        conditions: list[JsonObject] = []
+        phase = "Pending"
+        if placed is None:
+            conditions.append(
+                {
+                    "type": "PodScheduled",
+                    "status": "False",
+                    "reason": "Unschedulable",
+                    "message": "0/3 nodes are available: 3 Insufficient nvidia.com/gpu.",
+                    "lastTransitionTime": _timestamp(0),
+                }
+            )
+        elif now >= placed:
+            phase, ready = "Running", pod.is_ready(now)
+            since = placed + LOADING_SECONDS if ready else placed
+            conditions.append(
+                {"type": "Ready", "status": str(ready), "lastTransitionTime": _timestamp(since)}
+            )
+        return {
+            "metadata": {
+                "name": pod.name,
+                "namespace": NAMESPACE,
+                "uid": pod.name,
+                "ownerReferences": [{"kind": "ReplicaSet", "uid": workload.uid, "controller": 1}],
+            },
+            "spec": {"nodeName": pod.node if phase == "Running" else None},
+            "status": {"phase": phase, "conditions": conditions},
+        }
+
+    # What the exporters answer (scaler.sources.scraping).
+
+    async def scrape(self, endpoint: ExporterEndpoint | None, _: object) -> Scraped:
+        assert endpoint is not None
+        node, asked = endpoint.url, self.monotonic()
+        fault = self.served[node] = self.node_faults[node]
+        if fault == "silent":
+            await asyncio.sleep(2)
+        problem = f"gave no answer ({node})" if fault in ("down", "silent") else None
+        return Scraped(
+            asked_seconds=asked,
+            duration_seconds=self.monotonic() - asked,
+            text="" if problem else self._exposition(node, fault),
+            problem=problem,
+        )
+
+    def _exposition(self, node: str, fault: NodeFault) -> str:
+        if fault == "garbage":
+            return "<html>\x00 502 Bad Gateway{{{"
+        age = 100 if fault == "stale" else 0.5
+        lines = [
+            f"nvidia_gpu_exporter_snapshot_age_seconds {age}",
+            "nvidia_gpu_exporter_interval_seconds 1",
+        ]
+        for workload in self.workloads.values():
+            held = [pod for pod in workload.pods if pod.node == node]
+            if fault == "empty" or (fault == "partial" and held):
+                held = held[1:] if fault == "partial" else []
+            for pod in held:
+                duty = "NaN" if fault == "nan" else str(self.duty_percent(workload, pod))
+                labels = (
+                    f'minor_number="0",uuid="GPU-{pod.name}",name="H100",node_name="{node}",'
+                    f'namespace_name="{NAMESPACE}",pod_name="{pod.name}",container_name="main",'
+                    'allocate_mode="exclusive"'
+                )
+                lines += [
+                    f"nvidia_gpu_duty_cycle{{{labels}}} {duty}",
+                    f"nvidia_gpu_memory_used_bytes{{{labels}}} 24e9",
+                    f"nvidia_gpu_memory_total_bytes{{{labels}}} 80e9",
+                ]
+        return "\n".join(lines) + "\n"
+
+    def duty_percent(self, workload: Workload, pod: GpuPod) -> int:
+        """The load spreads over the pods that are ready; a pod that loads is idle."""
+        now = self.loop.time()
+        ready = sum(other.is_ready(now) for other in workload.pods)
+        return min(100, int(workload.load_percent / ready)) if pod.is_ready(now) else 0
+
+    def is_known(self, workload: Workload) -> bool:
+        """Whether the last reading says everything about the pods that serve for long enough."""
+        now = self.loop_began_seconds
+        living = {pod.name: pod for pod in workload.pods}
+        [seen] = [state for state in self.view if state.ref == workload.ref]
+        for state in seen.pods:
+            pod = living.get(state.ref.name)
+            if pod is None:
+                if state.ready_since_seconds is not None:
+                    return False
+            elif pod.is_ready(now, READY_AGE_SECONDS) and self.served.get(pod.node) != "none":
+                return False
+        return not workload.warned
+
+    # What the API server answers (scaler.cluster.client).
+
+    async def get(self, path: str, *, timeout_seconds: float = 10.0, **_: object) -> JsonObject:
+        if "/leases/" in path:
+            return await self._answer(self.lease_fault, timeout_seconds, self._read_lease)
+        workload = self._scaled(path)
+        fault = workload.patch_fault if workload.patch_fault == "slow" else "none"
+        return await self._answer(
+            fault,
+            timeout_seconds,
+            lambda: {
+                "metadata": {"resourceVersion": str(workload.version), "uid": workload.uid},
+                "spec": {"replicas": workload.replicas} if workload.replicas else {},
+            },
+        )
+
+    async def patch(
+        self, path: str, body: JsonObject, *, timeout_seconds: float = 10.0, **_: object
+    ) -> JsonObject:
+        workload = self._scaled(path)
+
+        def write() -> JsonObject:
+            if body["metadata"]["resourceVersion"] != str(workload.version):
+                raise from_status(request="PATCH", status=409, body={"reason": "Conflict"})
+            change = Patch(
+                workload=workload.name,
+                before=workload.replicas,
+                after=body["spec"]["replicas"],
+                loop=self.loops,
+                at_seconds=self.loop.time(),
+            )
+            self.patched(change)
+            self.set_replicas(workload, change.after)
+            return {}
+
+        if workload.patch_fault == "conflict":
+            workload.version += 1
+        return await self._answer(workload.patch_fault, timeout_seconds, write)
+
+    async def post(self, _: str, body: JsonObject, **__: object) -> JsonObject:
+        return await self._answer(self.lease_fault, 10.0, lambda: self._write_lease(body))
+
+    async def put(self, _: str, body: JsonObject, **__: object) -> JsonObject:
+        return await self._answer(self.lease_fault, 10.0, lambda: self._write_lease(body))
+
+    async def _answer(
+        self, fault: PatchFault, timeout_seconds: float, answer: Callable[[], JsonObject]
+    ) -> JsonObject:
+        await asyncio.sleep(1.5 if fault == "slow" else 0.01)
+        if fault == "broken":
+            msg = "not what the API promises"
+            raise KeyError(msg)
+        if fault == "refused":
+            raise from_status(request="PATCH", status=403, body={"reason": "Forbidden"})
+        if fault in ("lost", "answer lost"):
+            if fault == "answer lost":
+                answer()
+            await asyncio.sleep(timeout_seconds)
+            raise Unreachable(request="-", status=None, reason="Timeout", message="no answer")
+        return answer()
+
+    def _scaled(self, path: str) -> Workload:
+        return self.workloads[path.split("/")[-2]]
+
+    def _read_lease(self) -> JsonObject:
+        if self.lease is None:
+            raise from_status(request="GET", status=404, body={"reason": "NotFound"})
+        return self.lease
+
+    def _write_lease(self, body: JsonObject) -> JsonObject:
+        version = None if self.lease is None else self.lease["metadata"]["resourceVersion"]
+        if body["metadata"].get("resourceVersion") != version:
+            raise Conflict(request="PUT", status=409, reason="Conflict", message="modified")
+        written = {"resourceVersion": str(int(version or 0) + 1)}
+        self.lease = {**body, "metadata": body["metadata"] | written}
+        return self.lease
+
+    def edit_lease(self, annotations: dict[str, str] | None = None, **spec: str) -> None:
+        """Write the Lease from outside."""
+        assert self.lease is not None
+        version = str(int(self.lease["metadata"]["resourceVersion"]) + 1)
+        metadata = self.lease["metadata"] | {"resourceVersion": version}
+        if annotations is not None:
+            metadata |= {"annotations": annotations}
+        self.lease = {**self.lease, "metadata": metadata, "spec": self.lease["spec"] | spec}
+
+    def holder(self) -> str:
+        """Who holds the Lease, as the API server knows it."""
+        return "" if self.lease is None else self.lease["spec"]["holderIdentity"]
+
+
+class WarnedSource:
+    """The exporters' source over the world's exporters; a warned Deployment's readings say so."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._source = ExporterSource(clock=world.monotonic)
+        self._source._scraper = world  # type: ignore[assignment]
+
+    @property
+    def answers_queries(self) -> bool:
+        return False
+
+    async def read(
+        self, requests: Sequence[ReadingRequest], endpoints: Mapping[str, ExporterEndpoint]
+    ) -> SourceAnswer:
+        self._world.served = {}
+        answer = await self._source.read(requests, endpoints)
+        warned = {one.ref for one in self._world.workloads.values() if one.warned}
+        readings = {
+            ref: {
+                metric: MetricReading(
+                    metric=metric, values=one.values, missing=one.missing, problem="warned"
+                )
+                if ref in warned
+                else one
+                for metric, one in by_metric.items()
+            }
+            for ref, by_metric in answer.readings.items()
+        }
+        return SourceAnswer(readings=readings)
+
+
+def _timestamp(true_seconds: float) -> str:
+    return datetime.fromtimestamp(EPOCH_SECONDS + true_seconds, UTC).isoformat()
