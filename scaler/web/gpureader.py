@@ -92,8 +92,8 @@ class GpuReader:
             self._take(await self._source.read_gpus({"": {DUTY_CYCLE}}, {}), ())
             return
         names = sorted(self._endpoints())
-        # Nodes that nobody could read yet come first: a new viewer waits least.
-        names.sort(key=lambda name: self.nodes.get(name) is not None)
+        # What nobody could read yet comes first: a new viewer waits least.
+        names.sort(key=self._is_known)
         for gone in self.nodes.keys() - names:
             del self.nodes[gone]
         for first in range(0, len(names), NODES_AT_ONCE):
@@ -103,6 +103,10 @@ class GpuReader:
             self._take(await self._source.read_gpus(wanted, self._endpoints()), some)
             if first + NODES_AT_ONCE < len(names):
                 await asyncio.sleep(max(0.0, SLICE_SECONDS - (self._clock() - started)))
+
+    def _is_known(self, name: str) -> bool:
+        node = self.nodes.get(name)
+        return node is not None and node.problem is None
 
     def _take(self, answer: GpuAnswer, asked: Sequence[str]) -> None:
         now, now_unix = self._clock(), time.time()

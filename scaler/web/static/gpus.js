@@ -86,6 +86,7 @@ function setRow(row, data) {
   const trouble = row.querySelector(".trouble");
   const why = data.problem ?? (data.read === null ? "not read yet" : "");
   setText(trouble, why);
+  setAttribute(trouble, "class", data.problem === null ? "trouble quiet" : "trouble");
   show(trouble, why !== "");
   show(row.querySelector(".gpus"), data.gpus.length > 0);
   rows(row.querySelector(".gpus"), data.gpus, (gpu) => gpu.uuid, makeGpu, setGpu);

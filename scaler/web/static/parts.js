@@ -135,10 +135,8 @@ export function tools({ what, params, sorts, go }) {
   return h(
     "div",
     { class: "tools", role: "search" },
-    h("label", { for: "search" }, what),
-    search,
-    h("label", { for: "sort" }, "Sort by"),
-    sort,
+    h("span", { class: "field" }, h("label", { for: "search" }, what), search),
+    h("span", { class: "field" }, h("label", { for: "sort" }, "Sort by"), sort),
   );
 }
 
