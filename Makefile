@@ -86,6 +86,10 @@ bench-scaler: $(STAMP) ## The scaler on up to 5,000 nodes: time per loop by stag
 bench-latency: $(STAMP) ## The same beside Prometheus + adapter + HPA, 20 min (needs make cluster-tools)
 	@$(BIN)/python -m benchmarks.latency $(BENCH_ARGS)
 
+.PHONY: bench-metrics-api
+bench-metrics-api: $(STAMP) ## 500 HPAs on the scaler's metrics API, 8 min (needs make cluster-tools)
+	@$(BIN)/python -m benchmarks.metricsapi $(BENCH_ARGS)
+
 .PHONY: clean
 clean: ## Remove what the other targets made
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -63,6 +63,8 @@ AUDIT_POLICY: Final = {
             "namespaces": ["gpu-scaler"],
         },
         {"level": "Metadata", "users": [SCALER_USER]},
+        # Who asks for metrics, and how long the answers take.
+        {"level": "Metadata", "resources": [{"group": "custom.metrics.k8s.io"}]},
         {"level": "None"},
     ],
 }
