@@ -63,7 +63,7 @@ lock: $(STAMP) ## Resolve the lock files anew (needs uv)
 		-c requirements-dev.lock pyproject.toml -o requirements.lock
 
 .PHONY: bench
-bench: bench-exporter bench-endurance bench-step bench-scaler bench-latency ## Run all benchmarks; results go to build/bench/
+bench: bench-exporter bench-endurance bench-step bench-scaler bench-latency bench-metrics-api ## Run all benchmarks; results go to build/bench/
 
 .PHONY: bench-exporter
 bench-exporter: $(STAMP) ## Exporter: latency under scrapes, CPU, RSS, cost of each collector

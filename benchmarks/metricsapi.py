@@ -209,7 +209,7 @@ async def _create(client: KubeClient, path: str, bodies: list[JsonObject]) -> No
 async def _are_ready(client: KubeClient, count: int) -> bool:
     await asyncio.sleep(1)
     found = (await client.list_(DEPLOYMENTS))["items"]
-    return sum(one.get("status", {}).get("readyReplicas") == 1 for one in found) == count
+    return sum(bool(one.get("status", {}).get("readyReplicas") == 1) for one in found) == count
 
 
 async def _all_synced(client: KubeClient, count: int) -> bool:

@@ -113,6 +113,20 @@ async def test_killed_replicas_hold_namespaces_up_no_longer_than_metrics_server(
         await _until_gone(admin, name)
 
 
+async def test_what_killed_replicas_left_goes_with_the_manifest(replicas, installed, admin):
+    async with replicas.running(in_front=True) as one:
+        await until(lambda: installing.is_ready(one), deadline_seconds=30)
+        await _until_available(admin)
+        one.process.kill()
+    assert not await installing.are_gone(admin)
+    await asyncio.to_thread(installing.uninstall, installed)
+    await until(
+        lambda: installing.are_gone(admin),
+        deadline_seconds=60,
+        what="the APIServices have gone with their owner",
+    )
+
+
 async def _until_available(admin: KubeClient) -> None:
     for version in ("v1beta1", "v1beta2"):
         await until(

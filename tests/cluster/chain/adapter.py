@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
+from scaler.cluster.errors import NotFound
 from tests.cluster.processes import free_ports
 from tests.waiting import until
 
@@ -83,7 +84,8 @@ async def running_adapter(
             yield
         finally:
             for version in PRIORITIES:
-                await client.delete(f"{API_SERVICES}/{version}.{GROUP}")
+                with suppress(NotFound):
+                    await client.delete(f"{API_SERVICES}/{version}.{GROUP}")
     finally:
         await asyncio.to_thread(plane.processes.stop, name)
 

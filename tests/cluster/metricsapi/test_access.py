@@ -1,0 +1,96 @@
+"""What the manifest lets the scaler do, and whom a replica lets in past the API server."""
+
+from __future__ import annotations
+
+import asyncio
+
+import aiohttp
+import pytest
+
+from tests.cluster.metricsapi import installing
+from tests.cluster.metricsapi.installing import API
+
+pytestmark = pytest.mark.asyncio(loop_scope="package")
+
+MAY = (
+    "list pods --all-namespaces",
+    "watch nodes",
+    "get secrets/gpu-metrics-api --namespace=gpu-scaler",
+    "patch secrets/gpu-metrics-api --namespace=gpu-scaler",
+    "list endpointslices.discovery.k8s.io --namespace=gpu-scaler",
+    "get apiservices.apiregistration.k8s.io/v1beta1.custom.metrics.k8s.io",
+    "patch apiservices.apiregistration.k8s.io/v1beta2.custom.metrics.k8s.io",
+    "delete apiservices.apiregistration.k8s.io/v1beta2.custom.metrics.k8s.io",
+    "create apiservices.apiregistration.k8s.io",
+    "create tokenreviews.authentication.k8s.io",
+    "create subjectaccessreviews.authorization.k8s.io",
+    "get configmaps/extension-apiserver-authentication --namespace=kube-system",
+)
+MAY_NOT = (
+    "get secrets/another --namespace=gpu-scaler",
+    "list secrets --namespace=gpu-scaler",
+    "get secrets/gpu-metrics-api --namespace=default",
+    "create secrets --namespace=gpu-scaler",
+    "delete secrets/gpu-metrics-api --namespace=gpu-scaler",
+    "list endpointslices.discovery.k8s.io --namespace=default",
+    "get apiservices.apiregistration.k8s.io/v1beta1.metrics.k8s.io",
+    "patch apiservices.apiregistration.k8s.io/v1beta1.metrics.k8s.io",
+    "delete apiservices.apiregistration.k8s.io/v1beta1.metrics.k8s.io",
+    "list apiservices.apiregistration.k8s.io",
+    "get configmaps/another --namespace=kube-system",
+    "patch clusterroles.rbac.authorization.k8s.io/gpu-metrics-api",
+    "patch nodes",
+    "impersonate users",
+)
+PATH = f"{API}/v1beta1/nodes/*/duty_cycle_current"
+ADMIN = {"X-Remote-User": "admin", "X-Remote-Group": "system:masters"}
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"), [(q, "yes") for q in MAY] + [(q, "no") for q in MAY_NOT]
+)
+async def test_the_manifest_gives_these_rights(served, question, answer):
+    kubeconfig = await asyncio.to_thread(served.plane.kubeconfig_for, installing.ACCOUNT)
+    done = await asyncio.to_thread(
+        served.plane.kubectl, "auth", "can-i", *question.split(), kubeconfig=kubeconfig
+    )
+    assert done.stdout.strip() == answer, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        pytest.param(PATH, {}, 401, id="nobody"),
+        pytest.param(PATH, ADMIN, 401, id="headers of the front proxy without its certificate"),
+        pytest.param(PATH, {"Authorization": "Bearer made-up"}, 401, id="a token that is none"),
+        pytest.param("/apis", {}, 401, id="discovery"),
+        pytest.param("/healthz", {}, 200, id="health"),
+        pytest.param("/readyz", {}, 200, id="readiness"),
+    ],
+)
+async def test_a_replica_asked_directly(served, path, headers, status):
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(
+            f"https://127.0.0.1:{served.follower_port}{path}", headers=headers, ssl=False
+        ) as answer,
+    ):
+        assert answer.status == status
+
+
+async def test_a_token_goes_as_far_as_its_rights(served):
+    async def ask(account: str) -> int:
+        answer = await served.client.post(
+            "/api/v1/namespaces/{}/serviceaccounts/{}/token".format(*account.split("/")),
+            {"spec": {"expirationSeconds": 600}},
+        )
+        headers = {"Authorization": f"Bearer {answer['status']['token']}"}
+        url = f"https://127.0.0.1:{served.follower_port}{PATH}"
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(url, headers=headers, ssl=False) as found,
+        ):
+            return found.status
+
+    assert await ask("default/default") == 403
+    assert await ask("kube-system/horizontal-pod-autoscaler") == 200

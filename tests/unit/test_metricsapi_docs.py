@@ -1,0 +1,55 @@
+"""docs/metrics-api.md says what the code says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from scaler.metricsapi import certificates
+from scaler.metricsapi.history import KEPT_SECONDS, MAX_SAMPLES, SLOT_SECONDS
+from scaler.metricsapi.names import FAMILIES, PREFIX, WINDOW_SECONDS
+from scaler.metricsapiflags import add_metrics_api_arguments
+
+DOCS = (Path(__file__).resolve().parents[2] / "docs" / "metrics-api.md").read_text(encoding="utf-8")
+
+
+class Rows:
+    """Takes flags as `Flags` does, and makes rows of them."""
+
+    def __init__(self):
+        self.rows = []
+
+    def text(self, name, default, text):
+        shown = f"`{default}`" if default else ""
+        self.rows.append(f"| `--{name}` | {shown} | {text} |")
+
+    def switch(self, name, text):
+        self.rows.append(f"| `--{name}` | off | {text} |")
+
+
+def test_the_flags_are_those_of_the_program():
+    expected = Rows()
+    add_metrics_api_arguments(expected)
+    assert [line for line in DOCS.splitlines() if line.startswith("| `--")] == expected.rows
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_metric_is_listed(family):
+    assert re.search(rf"^\| .*`{family.removeprefix(PREFIX)}`", DOCS, re.M)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        f"at most one sample per {SLOT_SECONDS:g} s for {WINDOW_SECONDS / 60:g} minutes",
+        f"nobody has asked for {KEPT_SECONDS / 60:g} minutes",
+        f"an authority ({certificates.AUTHORITY_LIFETIME.days // 365} years)",
+        f"({certificates.SERVING_LIFETIME.days} days)",
+        f"renewed {certificates.SERVING_RENEWED_BEFORE.days} days before its end",
+    ],
+)
+def test_the_numbers_are_those_of_the_code(said):
+    assert said in " ".join(DOCS.split())
+    assert MAX_SAMPLES == WINDOW_SECONDS / SLOT_SECONDS + 1
