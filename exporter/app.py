@@ -20,6 +20,7 @@ from exporter.exposition import Exposition
 from exporter.health import Counters, Health, Watchdog
 from exporter.nvml import Nvml
 from exporter.podresources.client import PodResources, PodResourcesClient
+from exporter.processes.finished import FinishedPods
 from exporter.processes.owners import ProcessOwners
 from exporter.sampler import Sampler
 from exporter.server import application
@@ -161,6 +162,9 @@ class _Parts:
                 publish=self.snapshots.on_allocations,
                 on_expiry=self.snapshots.on_allocations_expired,
                 on_error=lambda code: counters.pod_resources_errors.labels(code).inc(),
+                finished=FinishedPods(
+                    cgroups=Path(config.cgroup_folder), logs=Path(config.logs_folder)
+                ).among,
             )
         self.endpoint = Endpoint(
             host=config.listen_host,

@@ -67,6 +67,7 @@ class Config:
     service_account_folder: str = SERVICE_ACCOUNT_FOLDER
     proc_folder: str = "/proc"
     logs_folder: str = "/var/log"
+    cgroup_folder: str = "/sys/fs/cgroup"
     log_level: str = "info"
     log_format: str = "logfmt"
     once: bool = False
@@ -122,8 +123,10 @@ _VALUE_FLAGS: Final = {
     "path.procfs": ("/proc", "Where /proc is; for the collector containers."),
     "path.logs": (
         "/var/log",
-        "Where the node's /var/log/pods and /var/log/containers are; for the collector containers.",
+        "Where the node's /var/log/pods and /var/log/containers are; for the collector containers "
+        "and to tell finished pods.",
     ),
+    "path.cgroup": ("/sys/fs/cgroup", "Where the node's /sys/fs/cgroup is; to tell finished pods."),
     "no-collectors": ("", "Groups to leave out of those, separated by commas."),
 }
 _SWITCHES: Final = {
@@ -238,6 +241,7 @@ class _Reader:
             collectors=self._collectors("collectors") - self._collectors("no-collectors"),
             proc_folder=self._text("path.procfs"),
             logs_folder=self._text("path.logs"),
+            cgroup_folder=self._text("path.cgroup"),
             log_level=self._choice("log.level", LOG_LEVELS),
             log_format=self._choice("log.format", LOG_FORMATS),
             once=self._switch("once"),

@@ -198,6 +198,11 @@ class Health:
                 "When the kubelet last listed its pods' devices, in Unix time.",
                 last_success,
             )
+        yield _gauge(
+            "pod_resources_finished_pods",
+            "Pods that the kubelet lists with devices although they have finished.",
+            pod_resources.finished_count,
+        )
         if snapshot is not None:
             yield _gauge(
                 "pod_resources_unmatched_devices",

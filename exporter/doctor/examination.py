@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from exporter.doctor.finding import failure
 from exporter.doctor.gpus import check_gpus
 from exporter.doctor.kubelet import check_kubelet
-from exporter.doctor.labels import check_node_name, check_processes
+from exporter.doctor.labels import check_finished_pods, check_node_name, check_processes
 from exporter.doctor.serving import check_serving
 from exporter.nvml import Nvml
 
@@ -42,6 +42,7 @@ async def examine(
         *found,
         *await check_kubelet(config, readings),
         check_node_name(config, environment, host_name),
+        check_finished_pods(config),
         check_processes(config),
         *await check_serving(config),
     ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from exporter.doctor.finding import failure, note, ok, warning
 from exporter.model import Collector
+from exporter.processes.finished import FinishedPods
 from exporter.processes.owners import OwnerUnknownError, ProcessOwners
 
 if TYPE_CHECKING:
@@ -26,6 +27,19 @@ def check_node_name(config: Config, environment: Mapping[str, str], host_name: s
             "set the environment variable NODE_NAME from the field spec.nodeName",
         )
     return ok("node name", config.node_name)
+
+
+def check_finished_pods(config: Config) -> Finding:
+    """Return whether pods that have finished can be told where an old kubelet lists them."""
+    pods = FinishedPods(cgroups=Path(config.cgroup_folder), logs=Path(config.logs_folder))
+    problem = pods.problem()
+    if problem is None:
+        return ok("finished", "pods that have finished can be told")
+    return note(
+        "finished",
+        f"{problem} (only kubelets before 1.34 list pods that have finished)",
+        "on such nodes mount what docs/exporter.md says under Finished pods",
+    )
 
 
 def check_processes(config: Config) -> Finding:

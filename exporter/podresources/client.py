@@ -108,7 +108,8 @@ class PodResources:
     """Keeps the newest mapping and hands on each one.
 
     `publish` gets every listed set of allocations; `on_expiry` is called when the last one is too
-    old to be used; `on_error` gets the name of each failed call's gRPC code, or NO_PODS.
+    old to be used; `on_error` gets the name of each failed call's gRPC code, or NO_PODS. `finished`
+    returns those of (namespace, name) that have finished, and blocks.
     """
 
     def __init__(
@@ -119,6 +120,8 @@ class PodResources:
         publish: Callable[[frozenset[Allocation]], None],
         on_expiry: Callable[[], None],
         on_error: Callable[[str], None],
+        finished: Callable[[Collection[tuple[str, str]]], Collection[tuple[str, str]]]
+        | None = None,
         keep_seconds: float = KEEP_SECONDS,
     ) -> None:
         self._client = client
@@ -129,6 +132,8 @@ class PodResources:
         self._publish = publish
         self._on_expiry = on_expiry
         self._on_error = on_error
+        self._finished = finished
+        self.finished_count = 0
         self._listed_seconds: float | None = None
         self._held: frozenset[Allocation] = frozenset()
         self.problem: str | None = None
@@ -159,7 +164,7 @@ class PodResources:
             self._failed("DEADLINE_EXCEEDED", "no answer before the last mapping became too old")
         else:
             if listing.has_api_pods or self._held <= listing.allocations:
-                self._succeeded(listing)
+                self._succeeded(listing, await self._running(listing.allocations))
             else:
                 self._failed(
                     NO_PODS, "the kubelet lists no pods of the API server, as after its start"
@@ -170,7 +175,20 @@ class PodResources:
             return None
         return max(0.05, self._listed_seconds + self._keep_seconds - time.monotonic())
 
-    def _succeeded(self, listing: Listing) -> None:
+    async def _running(self, allocations: frozenset[Allocation]) -> frozenset[Allocation]:
+        """Return the allocations of pods that have not finished."""
+        if self._finished is None:
+            return allocations
+        pods = {(one.container.namespace_name, one.container.pod_name) for one in allocations}
+        finished = await asyncio.to_thread(self._finished, pods)
+        self.finished_count = len(finished)
+        return frozenset(
+            one
+            for one in allocations
+            if (one.container.namespace_name, one.container.pod_name) not in finished
+        )
+
+    def _succeeded(self, listing: Listing, running: frozenset[Allocation]) -> None:
         if self.problem is not None or self._listed_seconds is None:
             log.info("the kubelet lists pod resources", extra={"devices": len(listing.allocations)})
         self.problem = None
@@ -180,7 +198,7 @@ class PodResources:
         # Without pods nothing is held or shown here; publishing that would forget, for the answers
         # to come, who held a device before the kubelet was away.
         if listing.has_api_pods or listing.allocations:
-            self._publish(listing.allocations)
+            self._publish(running)
 
     def _failed(self, code: str, details: str) -> None:
         if self.problem is None or not self.problem.startswith(code):

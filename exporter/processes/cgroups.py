@@ -52,6 +52,12 @@ def place_of(cgroups: str) -> Place | None:
     return None
 
 
+def pod_uid_of_cgroup(name: str) -> str | None:
+    """Return the UID of the pod that a cgroup's own name is of, None for any other."""
+    match = _POD.search(f"/{name}")
+    return None if match is None else match[1].replace("_", "-")
+
+
 def pod_of_folder(name: str) -> tuple[str, str, str] | None:
     """Return UID, namespace and name of the pod that a folder of /var/log/pods is of."""
     match = _POD_FOLDER.fullmatch(name)

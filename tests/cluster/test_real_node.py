@@ -13,10 +13,12 @@ import errno
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
 from exporter.podresources.client import PodResourcesError
+from exporter.processes.finished import FinishedPods
 from tests.cluster.node.inspection import Process
 from tests.cluster.node.joined import daemonset, joined_node, wait_for_devices
 from tests.cluster.node.pods import INTERVAL_SECONDS, Exporter, Pods, container_id, held
@@ -131,6 +133,25 @@ async def test_a_finished_pod_holds_nothing(node, kubelet, exporter, pods):
     await pods.start("follows", gpu=3)
     assert (await exporter.next_answer()).pods == {uuid: {"follows"} for uuid in node.whole_uuids}
     assert (await pods.reached("finishes", "Succeeded"))["spec"]["nodeName"] == node.name
+
+
+async def test_the_nodes_files_tell_which_pods_have_finished(node, namespace, exporter, pods):
+    """What the exporter goes by where an old kubelet lists finished pods."""
+    assert (await exporter.answer()).holders
+    finished_pods = FinishedPods(cgroups=Path("/sys/fs/cgroup"), logs=node.machine.logs)
+    names = {(namespace, name) for name in ("job", "serving")}
+    job = await pods.start("job", gpu=1)
+    await pods.start("serving", gpu=1)
+    assert finished_pods.problem() is None
+    for _ in range(3):
+        assert finished_pods.among(names) == frozenset()
+    end(node, job)
+    await pods.reached("job", "Succeeded")
+    await until(
+        lambda: finished_pods.among(names) == {(namespace, "job")},
+        deadline_seconds=60,
+        what="the finished pod is told from the one that runs",
+    )
 
 
 async def test_a_pod_that_the_kubelet_refuses_holds_nothing(node, exporter, pods):

@@ -256,3 +256,17 @@ async def test_a_finished_pod_that_is_still_listed_in_any_order(kubelet, client)
     for _ in range(10):
         again = remember(holdings, (await client.list_pods()).allocations)
         assert again is holdings
+
+
+async def test_finished_pods_that_an_old_kubelet_lists_hold_nothing(kubelet, socket_path):
+    finished = {("ns", "job")}
+    recorder = Recorder(socket_path, finished=lambda pods: finished & set(pods))
+    kubelet.allocate("ns", "job", "main", "nvidia.com/gpu", 1)
+    kubelet.allocate("ns", "serving", "main", "nvidia.com/gpu", 1)
+    shown = await refreshed(recorder)
+    assert [pod for pod in shown.values() if pod] == ["serving"]
+    assert recorder.pod_resources.finished_count == 1
+    finished.clear()
+    shown = await refreshed(recorder)
+    assert sorted(shown.values()) == ["job", "serving"]
+    await recorder.pod_resources.close()

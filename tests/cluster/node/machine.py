@@ -50,6 +50,7 @@ mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /var/log
 mount -t tmpfs tmpfs "$folder/containerd"
 mount --bind "$folder/kubelet" /var/lib/kubelet
+mkdir /var/log/pods
 for setting in vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/panic_on_oops \\
     kernel/keys/root_maxkeys kernel/keys/root_maxbytes net/ipv4/ip_forward; do
     mkdir -p "$folder/sysctl/${setting%/*}"
@@ -69,11 +70,11 @@ class Machine:
         self.name = name
         self._plane = plane
         self._folder = folder
-        self._cgroup = f"/gpu-scaler-{uuid.uuid4().hex[:8]}"
+        self._cgroup = f"/kubelet-{uuid.uuid4().hex[:8]}"
         self._port, self._healthz_port = free_ports(2)
         self._first_process = 0
         self._started: list[str] = []
-        parts = ("kubelet", "containerd", "cni", "sysctl", "pods", "static-pods", "volume-plugins")
+        parts = ("kubelet", "containerd", "cni", "sysctl", "static-pods", "volume-plugins")
         for part in parts:
             (folder / part).mkdir()
         (folder / "resolv.conf").touch()
@@ -87,6 +88,11 @@ class Machine:
     def device_plugins(self) -> Path:
         """The folder of the device plugins' sockets as seen from here."""
         return self._folder / "kubelet" / "device-plugins"
+
+    @property
+    def logs(self) -> Path:
+        """The node's /var/log as seen from here."""
+        return Path(f"/proc/{self._first_process}/root/var/log")
 
     def start_containerd(self) -> None:
         """Start the container runtime and wait until it answers."""
@@ -252,7 +258,6 @@ state = "/run/containerd"
             "failSwapOn": False,
             "makeIPTablesUtilChains": False,
             "nodeStatusUpdateFrequency": "1s",
-            "podLogsDir": str(self._folder / "pods"),
             "resolvConf": str(self._folder / "resolv.conf"),
             "staticPodPath": str(self._folder / "static-pods"),
             "volumePluginDir": str(self._folder / "volume-plugins"),

@@ -1,0 +1,107 @@
+"""Pods that have finished, told from the node's files."""
+
+from __future__ import annotations
+
+import pytest
+
+from exporter.processes.finished import FinishedPods
+
+UIDS = [f"0a1b2c3d-0000-4000-8000-00000000000{n}" for n in range(4)]
+V2_SYSTEMD = "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{}.slice"
+LAYOUTS = {
+    "v2, systemd": ("", V2_SYSTEMD, True),
+    "v2, systemd, guaranteed": ("", "kubepods.slice/kubepods-pod{}.slice", True),
+    "v2, cgroupfs": ("", "kubepods/besteffort/pod{}", False),
+    "v2, kind": (
+        "",
+        "kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/"
+        "kubelet-kubepods-burstable-pod{}.slice",
+        True,
+    ),
+    "v1, cgroupfs": ("memory/", "kubepods/burstable/pod{}", False),
+    "v1, only pids": ("pids/", "kubepods/pod{}", False),
+}
+
+
+class Node:
+    def __init__(self, root, layout):
+        self.root = root
+        controller, self.path, self.underscores = LAYOUTS[layout]
+        self.controller = controller
+        (root / "cgroup" / controller).mkdir(parents=True)
+        (root / "log" / "pods").mkdir(parents=True)
+        if not controller:
+            (root / "cgroup" / "cgroup.controllers").write_text("cpu memory")
+        self.pods = FinishedPods(cgroups=root / "cgroup", logs=root / "log")
+
+    def cgroup(self, uid):
+        name = self.path.format(uid.replace("-", "_") if self.underscores else uid)
+        return self.root / "cgroup" / (self.controller + name)
+
+    def start(self, name, uid, namespace="ns"):
+        self.cgroup(uid).mkdir(parents=True)
+        (self.root / "log" / "pods" / f"{namespace}_{name}_{uid}").mkdir()
+
+    def finish(self, uid):
+        self.cgroup(uid).rmdir()
+
+    def finished(self, *names):
+        asked = {("ns", name) for name in names}
+        return {name for _, name in self.pods.among(asked)}
+
+
+@pytest.fixture(params=LAYOUTS)
+def node(request, tmp_path):
+    return Node(tmp_path, request.param)
+
+
+def test_a_pod_whose_cgroup_is_gone_has_finished_when_it_is_seen_so_twice(node):
+    node.start("job", UIDS[0])
+    node.start("serving", UIDS[1])
+    assert node.pods.problem() is None
+    assert node.finished("job", "serving") == set()
+    node.finish(UIDS[0])
+    assert node.finished("job", "serving") == set()
+    assert node.finished("job", "serving") == {"job"}
+    assert node.finished("job", "serving") == {"job"}
+
+
+def test_a_pod_that_is_listed_before_it_begins_is_none(node):
+    node.start("serving", UIDS[0])
+    for _ in range(3):
+        assert node.finished("starting") == set()
+
+
+def test_a_pod_of_the_same_name_as_a_finished_one(node):
+    node.start("other", UIDS[3])
+    node.start("web-0", UIDS[0])
+    node.finish(UIDS[0])
+    assert node.finished("web-0") == set()
+    node.start("web-0", UIDS[1])
+    assert node.finished("web-0") == set()
+    assert node.finished("web-0") == set()
+
+
+def test_a_node_whose_cgroups_cannot_be_seen_has_no_finished_pods(node):
+    node.start("job", UIDS[0])
+    node.finish(UIDS[0])
+    assert "shows no cgroup of a pod" in node.pods.problem()
+    for _ in range(3):
+        assert node.finished("job") == set()
+
+
+def test_without_the_folder_of_logs(node):
+    node.start("job", UIDS[0])
+    (node.root / "log" / "pods").rename(node.root / "elsewhere")
+    assert "is not mounted" in node.pods.problem()
+    node.finish(UIDS[0])
+    for _ in range(3):
+        assert node.finished("job") == set()
+
+
+def test_other_namespaces_are_others(node):
+    node.start("job", UIDS[0], namespace="elsewhere")
+    node.start("serving", UIDS[1])
+    node.finish(UIDS[0])
+    for _ in range(3):
+        assert node.finished("job") == set()
