@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from pathlib import Path
 
 import pytest
 
+from scaler.flags import Flags
 from scaler.metricsapi import certificates
 from scaler.metricsapi.history import KEPT_SECONDS, MAX_SAMPLES, SLOT_SECONDS
 from scaler.metricsapi.names import FAMILIES, PREFIX, WINDOW_SECONDS
@@ -15,10 +17,11 @@ from scaler.metricsapiflags import add_metrics_api_arguments
 DOCS = (Path(__file__).resolve().parents[2] / "docs" / "metrics-api.md").read_text(encoding="utf-8")
 
 
-class Rows:
-    """Takes flags as `Flags` does, and makes rows of them."""
+class Rows(Flags):
+    """Takes flags, and makes rows of them."""
 
     def __init__(self):
+        super().__init__(argparse.ArgumentParser(), {})
         self.rows = []
 
     def text(self, name, default, text):

@@ -195,7 +195,28 @@ async def test_what_is_not_there_is_refused_alike(both, path):
     status, theirs = await both.adapter(path)
     assert status == 404, theirs
     for ours in (both.by_exporters, both.by_prometheus):
-        assert (await ours.get(f"{API}/{path}"))[0] == 404
+        status, document = await ours.get(f"{API}/{path}")
+        assert (status, document["kind"], document["reason"]) == (404, "Status", "NotFound")
+        # To a version that nobody registered the API server itself gives its answer.
+        assert document["message"] == theirs["message"] or path.startswith("v1beta3/")
+
+
+async def test_a_restarted_scaler_knows_the_last_minutes_from_prometheus(both):
+    """What it has read itself spans no time yet at its first answer."""
+    plane = both.chain.plane
+    kubeconfig = await asyncio.to_thread(plane.kubeconfig_for, installing.ACCOUNT)
+    source = ("--source=prometheus", f"--prometheus.url={both.chain.prometheus.url}")
+    (port,) = free_ports(1)
+    path = f"{API}/v1beta2/namespaces/{NAMESPACE}/pods/one-gpu/memory_total_bytes_over_time"
+    flags = ("--no-leader-elect", *source, *installing.flags(port))
+    async with running_scaler(kubeconfig, *flags) as process, direct(plane, port) as replica:
+        await until(lambda: installing.is_ready(process), deadline_seconds=30)
+        status, document = await replica.get(path)
+    assert status == 200, document
+    (item,) = document["items"]
+    assert 5 <= item["windowSeconds"] <= 180
+    adapters = await both.chain.values("pods", "memory_total_bytes_over_time")
+    assert int(item["value"]) * 1000 == adapters["one-gpu"]
 
 
 async def test_no_pod_that_is_meant_is_no_value_in_both(both):
