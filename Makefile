@@ -63,7 +63,7 @@ lock: $(STAMP) ## Resolve the lock files anew (needs uv)
 		-c requirements-dev.lock pyproject.toml -o requirements.lock
 
 .PHONY: bench
-bench: bench-exporter bench-endurance bench-step bench-scaler bench-latency bench-metrics-api ## Run all benchmarks; results go to build/bench/
+bench: bench-exporter bench-endurance bench-step bench-policy bench-scaler bench-latency bench-metrics-api ## Run all benchmarks; results go to build/bench/
 
 .PHONY: bench-exporter
 bench-exporter: $(STAMP) ## Exporter: latency under scrapes, CPU, RSS, cost of each collector
@@ -81,6 +81,10 @@ bench-step: $(STAMP) ## Load step to patched replicas, at defaults and tuned for
 .PHONY: bench-scaler
 bench-scaler: $(STAMP) ## The scaler on up to 5,000 nodes: time per loop by stage, memory
 	@$(BIN)/python -m benchmarks.scaler
+
+.PHONY: bench-policy
+bench-policy: $(STAMP) ## The scaler's decisions beside the HPA's arithmetic, in simulation (curves drawn)
+	@$(BIN)/python -m benchmarks.policy
 
 .PHONY: bench-latency
 bench-latency: $(STAMP) ## The same beside Prometheus + adapter + HPA, 20 min (needs make cluster-tools)

@@ -27,6 +27,7 @@ from scaler.replicas import (
     Tolerance,
     average_value_replicas,
     clamp_int64,
+    mean_milli,
     pods_metric_replicas,
 )
 
@@ -38,18 +39,26 @@ if TYPE_CHECKING:
 SATURATED_MILLI = 99_000
 SATURATING_METRICS = frozenset({Metric.DUTY_CYCLE, Metric.MEMORY_USED_PERCENT})
 SATURATION_GROWTH_FACTOR = 2
+SETTLING_SECONDS = 10.0
+"""Until then a value still tells of what was before Ready: the exporter's window by default."""
+SETTLING_SHARE = 1 / 3
+"""Of the ready age, which is set longer where pods warm up for longer after they are Ready."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodGroups:
     """A Deployment's own pods by how they count, whatever the metric.
 
-    `serving` have been Ready for the ready age; `unready` are Pending, not Ready or Ready for less
-    (capacity asked for that does not serve yet); `ignored` are ending or have ended.
+    `serving` have been Ready for the ready age; `young` for less, yet long enough for their values
+    to be about serving; `unready` are Pending, not Ready or Ready for a moment (capacity asked for
+    that does not serve yet), `pending` how many of them have no running container;
+    `ignored` are ending or have ended.
     """
 
     serving: tuple[PodState, ...]
+    young: tuple[LeftOutPod, ...]
     unready: tuple[LeftOutPod, ...]
+    pending: int
     ignored: tuple[LeftOutPod, ...]
 
 
@@ -62,36 +71,60 @@ def group_pods(
     and that a Succeeded pod is ignored as a Failed one is.
     """
     serving: list[PodState] = []
+    young: list[LeftOutPod] = []
     unready: list[LeftOutPod] = []
     ignored: list[LeftOutPod] = []
+    pending = 0
+    settled_seconds = max(SETTLING_SECONDS, SETTLING_SHARE * ready_age_seconds)
     for pod in pods:
+        age_seconds = _ready_age_seconds(pod, now_seconds)
         if pod.deleting:
             ignored.append(LeftOutPod(pod=pod.ref, reason="is being deleted"))
         elif pod.phase in (PodPhase.FAILED, PodPhase.SUCCEEDED):
             ignored.append(LeftOutPod(pod=pod.ref, reason=f"has ended ({pod.phase})"))
-        elif reason := _unready_reason(pod, ready_age_seconds, now_seconds):
+        elif age_seconds is None:
+            pending += pod.phase is PodPhase.PENDING
+            reason = f"{_unready_reason(pod, now_seconds)}: counts as 0 on the way up"
             unready.append(LeftOutPod(pod=pod.ref, reason=reason))
-        else:
+        elif age_seconds >= ready_age_seconds:
             serving.append(pod)
-    return PodGroups(serving=tuple(serving), unready=tuple(unready), ignored=tuple(ignored))
+        elif age_seconds >= settled_seconds:
+            reason = f"{_young_reason(age_seconds, ready_age_seconds)}: counts on the way up only"
+            young.append(LeftOutPod(pod=pod.ref, reason=reason))
+        else:
+            reason = f"{_young_reason(age_seconds, ready_age_seconds)}: counts as 0 on the way up"
+            unready.append(LeftOutPod(pod=pod.ref, reason=reason))
+    return PodGroups(
+        serving=tuple(serving),
+        young=tuple(young),
+        unready=tuple(unready),
+        pending=pending,
+        ignored=tuple(ignored),
+    )
 
 
-def _unready_reason(pod: PodState, ready_age_seconds: float, now_seconds: float) -> str | None:
-    if pod.phase is PodPhase.PENDING:
-        if pod.unschedulable_since_seconds is None:
-            return "Pending: counts as 0 on the way up"
-        age = format_duration(now_seconds - pod.unschedulable_since_seconds)
-        return f"Pending, unschedulable for {age}: counts as 0 on the way up"
-    if pod.ready_since_seconds is None:
-        return "not Ready: counts as 0 on the way up"
+def _ready_age_seconds(pod: PodState, now_seconds: float) -> float | None:
+    """How long a pod has been Ready, None where it is not."""
+    if pod.phase is PodPhase.PENDING or pod.ready_since_seconds is None:
+        return None
     # The instant comes from another machine's clock: one in the future is an age of 0.
-    age_seconds = max(0.0, now_seconds - pod.ready_since_seconds)
-    if age_seconds < ready_age_seconds:
-        return (
-            f"Ready for {format_duration(age_seconds)}, less than the ready age of"
-            f" {format_duration(ready_age_seconds)}: counts as 0 on the way up"
-        )
-    return None
+    return max(0.0, now_seconds - pod.ready_since_seconds)
+
+
+def _unready_reason(pod: PodState, now_seconds: float) -> str:
+    if pod.phase is not PodPhase.PENDING:
+        return "not Ready"
+    if pod.unschedulable_since_seconds is None:
+        return "Pending"
+    age = format_duration(now_seconds - pod.unschedulable_since_seconds)
+    return f"Pending, unschedulable for {age}"
+
+
+def _young_reason(age_seconds: float, ready_age_seconds: float) -> str:
+    return (
+        f"Ready for {format_duration(age_seconds)}, less than the ready age of"
+        f" {format_duration(ready_age_seconds)}"
+    )
 
 
 def propose(
@@ -158,18 +191,25 @@ def _propose_per_pod(
         return _unusable(target, groups, _no_values_problem(groups, missing), missing)
 
     values_milli = [clamp_int64(value.value_milli) for value in values.values()]
+    mean = mean_milli(values_milli)
+    ratio = mean / target_milli
+    young_milli = _young_values(reading, groups) if ratio > 1.0 else []
+    # One that still tells of its warm-up asks for no more than those that serve for longer.
+    counted_milli = [*values_milli, *(min(value, mean) for value in young_milli)]
     asked = pods_metric_replicas(
         current_replicas=current_replicas,
         target_milli=target_milli,
-        values_milli=values_milli,
-        ready_count=len(values),
-        unready_count=len(groups.unready),
+        values_milli=counted_milli,
+        ready_count=len(counted_milli),
+        unready_count=len(groups.unready) + len(groups.young) - len(young_milli),
         missing_count=len(missing),
         tolerance=tolerance,
     )
-    ratio = asked.usage_milli / target_milli
-    replicas = _without_surge(asked.replicas, ratio, current_replicas, len(groups.serving))
-    growth = _saturation_growth(target.metric, values_milli, current_replicas, groups, missing)
+    serving_count = len(groups.serving) + len(young_milli)
+    replicas = _without_surge(asked.replicas, ratio, current_replicas, serving_count)
+    growth = _saturation_growth(
+        target.metric, [*values_milli, *young_milli], current_replicas, groups, missing
+    )
     saturated = growth > replicas
     replicas = max(replicas, growth)
     held = bool(missing) and replicas < current_replicas
@@ -177,9 +217,9 @@ def _propose_per_pod(
         metric=target.metric,
         target_milli=target_milli,
         replicas=current_replicas if held else replicas,
-        mean_milli=asked.usage_milli,
+        mean_milli=mean,
         values=values,
-        left_out=(*missing, *groups.unready, *groups.ignored),
+        left_out=(*missing, *groups.young, *groups.unready, *groups.ignored),
         complete=not missing,
         unheld_replicas=replicas if held else None,
         saturated=saturated,
@@ -201,6 +241,11 @@ def _without_surge(replicas: int, ratio: float, current_replicas: int, serving_c
     return max(replicas, current_replicas)
 
 
+def _young_values(reading: MetricReading, groups: PodGroups) -> list[int]:
+    found = (reading.values.get(pod.pod) for pod in groups.young)
+    return [clamp_int64(value.value_milli) for value in found if value is not None]
+
+
 def _saturation_growth(
     metric: Metric,
     values_milli: list[int],
@@ -208,26 +253,27 @@ def _saturation_growth(
     groups: PodGroups,
     missing: list[LeftOutPod],
 ) -> int:
-    """Twice the pods where every pod is saturated, else 0.
+    """Twice the pods that serve where every one is saturated, else 0.
 
     A saturated value is only a floor of the demand: target 80 would grow 1, 2, 3, 4, 5, 7, 9. The
     factor is the HPA's scaleUpLimitFactor; the behavior's policies still limit what comes of it.
-    Capacity that was asked for and does not serve yet stops it, or it would run to the maximum
-    while models load or while no GPU is free.
+    Pods that load are among the twice, so that it cannot run to the maximum meanwhile; Pending
+    ones stop it, since there may be no GPU for them.
     """
-    if metric not in SATURATING_METRICS or groups.unready or missing:
+    if metric not in SATURATING_METRICS or groups.pending or missing:
         return 0
-    if len(groups.serving) < current_replicas or min(values_milli) < SATURATED_MILLI:
+    if min(values_milli) < SATURATED_MILLI:
         return 0
-    return SATURATION_GROWTH_FACTOR * current_replicas
+    # Pods above the current count are a rollout's surge.
+    return SATURATION_GROWTH_FACTOR * min(len(values_milli), current_replicas)
 
 
 def _no_values_problem(groups: PodGroups, missing: list[LeftOutPod]) -> str:
     if missing:
         first = missing[0]
         return f"no serving pod has a fresh value ({first.pod.name}: {first.reason})"
-    if groups.unready:
-        return f"no pod serves yet ({len(groups.unready)} Pending or not Ready for long enough)"
+    if waiting := len(groups.young) + len(groups.unready):
+        return f"no pod serves yet ({waiting} Pending or not Ready for long enough)"
     return "the Deployment has no serving pods"
 
 
@@ -237,7 +283,7 @@ def _unusable(
     problem: str,
     missing: Iterable[LeftOutPod] = (),
 ) -> MetricProposal:
-    left_out = (*groups.unready, *groups.ignored) if groups is not None else ()
+    left_out = (*groups.young, *groups.unready, *groups.ignored) if groups is not None else ()
     return MetricProposal(
         metric=target.metric,
         target_milli=target.average_value_milli,

@@ -56,6 +56,33 @@ class TestUnreadyPods:
         decision = decided((*ready_pods(2), *loading), [100, 100, 0, 0], target=80)
         assert (decision.outcome, decision.desired_replicas) == (Outcome.UNCHANGED, 4)
 
+    @pytest.mark.parametrize(
+        ("age_seconds", "ready_age_seconds", "value", "expected"),
+        [
+            pytest.param(9.9, 30, 60, 4, id="tells of its loading still"),
+            pytest.param(10, 30, 60, 6, id="as much as the others"),
+            pytest.param(10, 30, 20, 4, id="what it shows"),
+            pytest.param(10, 30, 100, 6, id="no more than the others, though it warms up"),
+            pytest.param(10, 30, None, 4, id="nothing without a value"),
+            pytest.param(99, 300, 60, 4, id="later where the ready age is longer"),
+            pytest.param(100, 300, 60, 6, id="a third of the ready age"),
+            pytest.param(5, 0, 60, 6, id="at once without a ready age"),
+        ],
+    )
+    def test_a_young_pod_counts_on_the_way_up(
+        self, age_seconds, ready_age_seconds, value, expected
+    ):
+        pods = (*ready_pods(2), *(ready_pod(n, age_seconds=age_seconds) for n in (2, 3)))
+        rules = replace(policy(behavior=immediate()), ready_age_seconds=float(ready_age_seconds))
+        decision = decide(deployment(pods), rules, reading([60, 60, value, value]), None, NOW)
+        assert decision.desired_replicas == expected
+
+    def test_a_young_pod_does_not_count_on_the_way_down(self):
+        pods = (*ready_pods(2), ready_pod(2, age_seconds=15))
+        decision = decided(pods, [30, 30, 0])
+        assert (decision.proposed, decision.proposals[0].mean_milli) == (2, 30_000)
+        assert "counts on the way up only" in decision.proposals[0].left_out[0].reason
+
     def test_a_pod_counts_once_it_was_ready_for_the_ready_age(self):
         pods = (*ready_pods(2), ready_pod(2, age_seconds=30), ready_pod(3, age_seconds=30))
         assert decided(pods, [100, 100, 0, 0], target=80).proposed == 3
@@ -133,17 +160,42 @@ class TestSaturation:
             pytest.param(
                 (*ready_pods(4), *pending_pods(1, first=4)), [100] * 4, 5, 5, id="one is Pending"
             ),
-            pytest.param((*ready_pods(4), other_pod(4)), [100] * 4, 5, 5, id="one is not Ready"),
             pytest.param(ready_pods(5), [100] * 4, 5, 5, id="one has no value"),
             pytest.param(ready_pods(4), [100] * 4, 8, 8, id="not all that were asked for exist"),
+            pytest.param(
+                (*ready_pods(4), ready_pod(4, age_seconds=15)),
+                [100] * 4 + [90],
+                5,
+                7,
+                id="relief is there",
+            ),
         ],
     )
-    def test_growth_needs_every_pod_saturated_and_none_on_its_way(
+    def test_growth_needs_every_pod_saturated_and_none_pending(
         self, pods, values, replicas, expected
     ):
         decision = decided(pods, values, target=80, replicas=replicas)
         assert decision.desired_replicas == expected
         assert not decision.proposals[0].saturated
+
+    @pytest.mark.parametrize(
+        ("loading", "expected"),
+        [
+            pytest.param(1, 8, id="to twice those that serve"),
+            pytest.param(4, 8, id="and no further while they load"),
+            pytest.param(5, 9, id="never back"),
+        ],
+    )
+    def test_pods_that_load_are_among_the_twice(self, loading, expected):
+        pods = (*ready_pods(4), *(other_pod(4 + n) for n in range(loading)))
+        assert decided(pods, [100] * 4, target=80).desired_replicas == expected
+
+    def test_a_young_pod_that_is_saturated_serves(self):
+        pods = (*ready_pods(2), ready_pod(2, age_seconds=15), ready_pod(3, age_seconds=15))
+        assert decided(pods, [100] * 4, target=80).desired_replicas == 8
+
+    def test_a_rollouts_surge_is_not_doubled(self):
+        assert decided(ready_pods(5), [100] * 5, target=80, replicas=4).desired_replicas == 8
 
     def test_other_metrics_have_no_saturation(self):
         decision = decided(ready_pods(4), [100] * 4, target=80, metric=Metric.TEMPERATURE_CELSIUS)

@@ -332,7 +332,7 @@ class Hour(RuleBasedStateMachine):
         self.world.free_gpus(are_free)
         self._pass_time(STEP_SECONDS)
 
-    @rule(name=st.sampled_from([*WORKLOADS]), replicas=st.integers(0, 40))
+    @rule(name=st.sampled_from([*WORKLOADS]), replicas=st.just(0) | st.integers(0, 40))
     def a_human_scales(self, name: str, replicas: int) -> None:
         self.world.set_replicas(self.world.workloads[name], replicas)
         self._pass_time(STEP_SECONDS)
@@ -342,7 +342,9 @@ class Hour(RuleBasedStateMachine):
         key=st.sampled_from(KEYS),
         value=st.text(max_size=30)
         | st.binary(max_size=30).map(lambda some: some.decode("latin-1"))
-        | st.sampled_from(["0", "-1", "1e99", "NaN", "\u0663", "9" * 5000, "[[[[", "&a [*a]"]),
+        | st.sampled_from(
+            ["true", "0", "-1", "1e99", "NaN", "\u0663", "9" * 5000, "[[[[", "&a [*a]"]
+        ),
     )
     def somebody_writes_anything_into_an_annotation(self, name: str, key: str, value: str) -> None:
         self.world.workloads[name].annotations[f"gpu-scaler/{key}"] = value
