@@ -150,16 +150,18 @@ def _explain(parsed: argparse.Namespace) -> int:
 
 
 def _check(parsed: argparse.Namespace) -> int:
-    from scaler.manifests import check_manifest  # noqa: PLC0415
+    from scaler.manifests import check_manifests  # noqa: PLC0415
 
     problems: list[str] = []
+    files: list[tuple[str, str]] = []
     for name in parsed.files:
         try:
             text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             problems.append(f"{name}: cannot be read: {error}")
             continue
-        problems.extend(check_manifest(text, "<stdin>" if name == "-" else name))
+        files.append(("<stdin>" if name == "-" else name, text))
+    problems.extend(check_manifests(files))
     for problem in problems:
         sys.stdout.write(f"{problem}\n")
     return EXIT_FAILURE if problems else 0

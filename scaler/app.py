@@ -147,6 +147,8 @@ def _assemble(config: Config, client: KubeClient, source: Source) -> _Parts:
         namespaces=config.namespaces,
         exporters_namespace=config.exporters_namespace,
     )
+    if config.namespaces:
+        log.info("Defaults of Namespaces are not read: --namespaces is given")
     events = EventRecorder(client, host=identity)
     election = None
     if config.leader_elect:

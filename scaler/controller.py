@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from scaler.sources.source import Source, SourceAnswer
 
 _Policy: TypeAlias = "ScalingPolicy | tuple[AnnotationProblem, ...]"
+_Texts: TypeAlias = "tuple[Mapping[str, str], Mapping[str, str] | None]"
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ class Controller:
         self._clock = clock
         self._histories = Histories()
         self._interval_seconds = 0.0
-        self._policies: dict[str, tuple[Mapping[str, str], _Policy]] = {}
+        self._policies: dict[str, tuple[_Texts, _Policy]] = {}
         self._patches = asyncio.Semaphore(MAX_CONCURRENT_PATCHES)
         self.holding: str | None = None
         self.stopped: str | None = None
@@ -177,15 +178,19 @@ class Controller:
         return now
 
     def _policy_of(self, deployment: DeploymentState) -> _Policy:
-        """Return what the annotations ask for; they are parsed when they change."""
+        """Return what the annotations and their defaults ask for, parsed when they change."""
+        texts = (deployment.annotations, deployment.defaults)
         known = self._policies.get(deployment.uid)
-        if known is None or known[0] != deployment.annotations:
+        if known is None or known[0] != texts:
             policy = parse_policy(
-                deployment.annotations, query_supported=self._source.answers_queries
+                deployment.annotations,
+                query_supported=self._source.answers_queries,
+                defaults=deployment.defaults,
+                namespace=deployment.ref.namespace,
             )
             if self._dry_run and isinstance(policy, ScalingPolicy):
                 policy = replace(policy, dry_run=True)
-            known = self._policies[deployment.uid] = (deployment.annotations, policy)
+            known = self._policies[deployment.uid] = (texts, policy)
         return known[1]
 
     def _watch_contact(self, *, fresh: bool) -> None:

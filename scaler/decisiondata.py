@@ -68,6 +68,14 @@ class TargetDict(TypedDict):
     query: str | None
 
 
+class SettingDict(TypedDict):
+    """An annotation's value as it counts; `origin` is own, namespace or built-in."""
+
+    annotation: str
+    value: str
+    origin: str
+
+
 class PolicyDict(TypedDict):
     """What the annotations ask for, defaults filled in."""
 
@@ -80,14 +88,16 @@ class PolicyDict(TypedDict):
     targets: list[TargetDict]
     scale_up: RulesDict
     scale_down: RulesDict
+    settings: list[SettingDict]
 
 
 class ProblemDict(TypedDict):
-    """One wrong annotation."""
+    """One wrong annotation; `namespace` is the Namespace that has it as a default, else None."""
 
     annotation: str
     value: str | None
     message: str
+    namespace: str | None
 
 
 class LimitDict(TypedDict):
@@ -185,7 +195,12 @@ def decision_to_dict(decision: Decision, *, decided_unix_seconds: float) -> Deci
         "message": decision.message,
         "policy": None if decision.policy is None else _policy_to_dict(decision.policy),
         "problems": [
-            {"annotation": item.annotation, "value": item.value, "message": item.message}
+            {
+                "annotation": item.annotation,
+                "value": item.value,
+                "message": item.message,
+                "namespace": item.namespace,
+            }
             for item in decision.problems
         ],
         "metrics": [_proposal_to_dict(item, decision.at_seconds) for item in decision.proposals],
@@ -252,6 +267,10 @@ def _policy_to_dict(policy: ScalingPolicy) -> PolicyDict:
         ],
         "scale_up": _rules_to_dict(behavior.scale_up),
         "scale_down": _rules_to_dict(behavior.scale_down),
+        "settings": [
+            {"annotation": item.annotation, "value": item.value, "origin": item.origin.value}
+            for item in policy.settings
+        ],
     }
 
 

@@ -29,6 +29,7 @@ STATUS_COLUMNS = (
 HISTORY_COLUMNS = ("BEGAN", "LASTED", "VALUES", "REPLICAS", "OUTCOME", "REASON", "MESSAGE")
 UNKNOWN = "<unknown>"
 _COLUMN_GAP = "   "
+_MAX_VALUE_LENGTH = 60
 
 
 def explain_text(document: DecisionDict, *, now_unix_seconds: float) -> str:
@@ -43,6 +44,7 @@ def explain_text(document: DecisionDict, *, now_unix_seconds: float) -> str:
     ]
     if (policy := document["policy"]) is not None:
         lines += _policy_lines(policy)
+        lines += _setting_lines(policy, document["namespace"])
     if document["problems"]:
         lines.append("Wrong annotations:")
         lines += [f"  {item['annotation']}: {item['message']}" for item in document["problems"]]
@@ -96,6 +98,22 @@ def policy_facts(policy: PolicyDict) -> list[tuple[str, str]]:
             if target["query"] is not None
         ),
     ]
+
+
+def _setting_lines(policy: PolicyDict, namespace: str) -> list[str]:
+    """Where each value comes from; those that nobody gave are the documented defaults."""
+    given = [item for item in policy["settings"] if item["origin"] != "built-in"]
+    width = max((len(item["annotation"]) for item in given), default=0)
+    return ["Annotations:"] * bool(given) + [
+        f"  {item['annotation']:<{width}} = {_one_line(item['value'])}"
+        + (f"  (Namespace {namespace})" if item["origin"] == "namespace" else "")
+        for item in given
+    ]
+
+
+def _one_line(text: str) -> str:
+    short = " ".join(text.split())
+    return short if len(short) <= _MAX_VALUE_LENGTH else f"{short[:_MAX_VALUE_LENGTH]}..."
 
 
 def _rules_text(rules: RulesDict) -> str:

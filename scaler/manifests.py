@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from scaler.annotations import ENABLED, PREFIX
 from scaler.model import ScalingPolicy
-from scaler.policy import ENABLED, PREFIX, parse_policy
+from scaler.policy import default_problems, parse_policy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 _MAX_DEPTH = 100
 _MAX_LIST_DEPTH = 5
@@ -42,26 +43,104 @@ class _Entry:
     is_text: bool
 
 
-def check_manifest(text: str, file_name: str) -> list[str]:
-    """What is wrong with the gpu-scaler annotations of a file, as `file:line: [object] text`.
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class _Finding:
+    """One message about a line of one of the files."""
 
-    Reads multi-document YAML, JSON and Lists; a file that is no YAML is one message. Every
-    `gpu-scaler/*` annotation of a Deployment is checked as the scaler would (a query is taken to
-    have its source), and those in places where the scaler never looks are named. Never raises.
+    file_name: str
+    line: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Object:
+    """One object of a file."""
+
+    file_name: str
+    node: yaml.MappingNode
+
+    @property
+    def kind(self) -> str:
+        return _text(self.node, "kind")
+
+    @property
+    def metadata(self) -> yaml.Node | None:
+        return _child(self.node, "metadata")
+
+    @property
+    def name(self) -> str:
+        return _text(self.metadata, "name")
+
+    @property
+    def namespace(self) -> str:
+        return _text(self.metadata, "namespace")
+
+    def finding(self, line: int, text: str) -> _Finding:
+        place = f"{self.namespace}/" if self.namespace else ""
+        where = f"[{self.kind or 'object'} {place}{self.name or '(no name)'}]"
+        return _Finding(file_name=self.file_name, line=line, message=f"{where} {text}")
+
+    def entries(self, parent: yaml.Node | None, field: str) -> dict[str, _Entry]:
+        """The `gpu-scaler/*` keys of a mapping such as metadata.annotations; the last of equals."""
+        mapping = _child(parent, field)
+        if not isinstance(mapping, yaml.MappingNode):
+            return {}
+        return {
+            key.value: _Entry(
+                line=key.start_mark.line + 1,
+                value=value.value if isinstance(value, yaml.ScalarNode) else "",
+                is_text=value.tag == _TEXT_TAG,
+            )
+            for key, value in mapping.value
+            if isinstance(key, yaml.ScalarNode) and key.value.startswith(PREFIX)
+        }
+
+
+def check_manifests(files: Iterable[tuple[str, str]]) -> list[str]:
+    """What is wrong with the gpu-scaler annotations of files, as `file:line: [object] text`.
+
+    `files` are names and texts. Reads multi-document YAML, JSON and Lists; a file that is no YAML
+    is one message. Every `gpu-scaler/*` annotation of a Deployment is checked as the scaler would
+    (a query is taken to have its source) with the defaults of its Namespace where that is in one
+    of the files, and those in places where the scaler never looks are named. Never raises.
     """
-    findings: list[tuple[int, str]] = []
+    objects: list[_Object] = []
+    findings: list[_Finding] = []
+    order: dict[str, int] = {}
+    for file_name, text in files:
+        order.setdefault(file_name, len(order))
+        found, problem = _read(file_name, text)
+        objects += found
+        findings += problem
+    defaults = {
+        item.name: item.entries(item.metadata, "annotations")
+        for item in objects
+        if item.kind == "Namespace" and item.name
+    }
+    for item in objects:
+        findings += _check_object(item, defaults)
+    unique = sorted(set(findings), key=lambda one: (order[one.file_name], one))
+    return [f"{one.file_name}:{one.line}: {one.message}" for one in unique]
+
+
+def _read(file_name: str, text: str) -> tuple[list[_Object], list[_Finding]]:
+    """The objects of a file as far as it can be read, and where and why no further."""
+    objects: list[_Object] = []
+    findings: list[_Finding] = []
+
+    def refuse(line: int, why: str | None) -> None:
+        message = f"is not valid YAML: {why}"
+        findings.append(_Finding(file_name=file_name, line=line, message=message))
+
     try:
         for document in yaml.compose_all(text, Loader=_ManifestLoader):
-            for manifest in _objects(document, 0):
-                findings += _check_object(manifest)
+            objects += (_Object(file_name=file_name, node=node) for node in _objects(document, 0))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark is not None else 1
-        findings.append((line, f"is not valid YAML: {error.problem or error.context}"))
+        refuse(mark.line + 1 if mark is not None else 1, error.problem or error.context)
     except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        findings.append((line, f"is not valid YAML: {error.reason}"))
-    return [f"{file_name}:{line}: {message}" for line, message in sorted(findings)]
+        refuse(text.count("\n", 0, error.position) + 1, error.reason)
+    return objects, findings
 
 
 def _objects(node: yaml.Node | None, depth: int) -> Iterator[yaml.MappingNode]:
@@ -76,71 +155,78 @@ def _objects(node: yaml.Node | None, depth: int) -> Iterator[yaml.MappingNode]:
         yield node
 
 
-def _check_object(manifest: yaml.MappingNode) -> list[tuple[int, str]]:
-    kind, metadata = _text(manifest, "kind"), _child(manifest, "metadata")
-    name, namespace = _text(metadata, "name") or "(no name)", _text(metadata, "namespace")
-    where = f"[{kind or 'object'} {f'{namespace}/' if namespace else ''}{name}]"
-    findings: list[tuple[int, str]] = []
-
-    def misplaced(parent: yaml.Node | None, field: str, place: str) -> None:
-        for key, entry in _entries(parent, field).items():
-            findings.append(
-                (
-                    entry.line,
-                    f"{where} {key}: has no effect {place}; it belongs in metadata.annotations of"
-                    " the Deployment",
-                )
+def _check_object(
+    item: _Object, defaults: Mapping[str, Mapping[str, _Entry]]
+) -> Iterator[_Finding]:
+    def misplaced(parent: yaml.Node | None, field: str, place: str) -> Iterator[_Finding]:
+        for key, entry in item.entries(parent, field).items():
+            yield item.finding(
+                entry.line,
+                f"{key}: has no effect {place}; it belongs in metadata.annotations of the"
+                " Deployment",
             )
 
-    misplaced(metadata, "labels", "as a label")
-    template = _child(_child(_child(manifest, "spec"), "template"), "metadata")
-    misplaced(template, "annotations", "on the pod template")
-    misplaced(template, "labels", "as a label of the pod template")
-    if kind != "Deployment":
-        misplaced(metadata, "annotations", f"on a {kind or 'object without a kind'}")
-        return findings
-    entries = _entries(metadata, "annotations")
-    if entries:
-        findings += [(line, f"{where} {text}") for line, text in _check_annotations(entries)]
-    return findings
+    template = _child(_child(_child(item.node, "spec"), "template"), "metadata")
+    yield from misplaced(item.metadata, "labels", "as a label")
+    yield from misplaced(template, "annotations", "on the pod template")
+    yield from misplaced(template, "labels", "as a label of the pod template")
+    entries = item.entries(item.metadata, "annotations")
+    if item.kind == "Deployment":
+        if entries:
+            yield from _check_deployment(item, entries, defaults.get(item.namespace))
+    elif item.kind == "Namespace":
+        yield from _check_namespace(item, entries)
+    else:
+        place = f"on a {item.kind or 'object without a kind'}"
+        yield from misplaced(item.metadata, "annotations", place)
 
 
-def _check_annotations(entries: dict[str, _Entry]) -> Iterator[tuple[int, str]]:
-    for name, entry in entries.items():
-        if not entry.is_text:
-            yield entry.line, f"{name}: must be text: put its value in quotes"
+def _check_namespace(item: _Object, entries: Mapping[str, _Entry]) -> Iterator[_Finding]:
+    yield from _unquoted(item, entries)
+    first_line = min((entry.line for entry in entries.values()), default=1)
+    for problem in default_problems(_values(entries), item.name):
+        entry = entries.get(problem.annotation)
+        line = first_line if entry is None else entry.line
+        yield item.finding(line, f"{problem.annotation}: {problem.message}")
+
+
+def _check_deployment(
+    item: _Object, entries: Mapping[str, _Entry], defaults: Mapping[str, _Entry] | None
+) -> Iterator[_Finding]:
+    yield from _unquoted(item, entries)
     first_line = min(entry.line for entry in entries.values())
     if ENABLED not in entries:
-        yield (
+        yield item.finding(
             first_line,
             f'{ENABLED}: is absent, so the other annotations have no effect; set it to "true"'
             ' or "false"',
         )
     policy = parse_policy(
-        {name: entry.value for name, entry in entries.items()}, query_supported=True
+        _values(entries),
+        query_supported=True,
+        defaults=None if defaults is None else _values(defaults),
+        namespace=item.namespace,
     )
     if isinstance(policy, ScalingPolicy):
         return
     for problem in policy:
+        # What is wrong by itself is said once, where it stands: in the Namespace.
+        if problem.namespace is not None and problem.is_form:
+            continue
         owner = entries.get(problem.annotation, entries.get(ENABLED))
-        line = first_line if owner is None else owner.line
-        yield line, f"{problem.annotation}: {problem.message}"
-
-
-def _entries(parent: yaml.Node | None, field: str) -> dict[str, _Entry]:
-    """The `gpu-scaler/*` keys of a mapping such as metadata.annotations; the last of equals."""
-    mapping = _child(parent, field)
-    if not isinstance(mapping, yaml.MappingNode):
-        return {}
-    return {
-        key.value: _Entry(
-            line=key.start_mark.line + 1,
-            value=value.value if isinstance(value, yaml.ScalarNode) else "",
-            is_text=value.tag == _TEXT_TAG,
+        yield item.finding(
+            first_line if owner is None else owner.line, f"{problem.annotation}: {problem.message}"
         )
-        for key, value in mapping.value
-        if isinstance(key, yaml.ScalarNode) and key.value.startswith(PREFIX)
-    }
+
+
+def _unquoted(item: _Object, entries: Mapping[str, _Entry]) -> Iterator[_Finding]:
+    for name, entry in entries.items():
+        if not entry.is_text:
+            yield item.finding(entry.line, f"{name}: must be text: put its value in quotes")
+
+
+def _values(entries: Mapping[str, _Entry]) -> dict[str, str]:
+    return {name: entry.value for name, entry in entries.items()}
 
 
 def _child(node: yaml.Node | None, field: str) -> yaml.Node | None:

@@ -82,9 +82,30 @@ class MetricTarget:
     query: str | None = None
 
 
+class SettingOrigin(StrEnum):
+    """Where the value of an annotation comes from; the first of these that has one wins."""
+
+    OWN = "own"
+    NAMESPACE = "namespace"
+    BUILT_IN = "built-in"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """An annotation's value as it counts, and where it comes from."""
+
+    annotation: str
+    value: str
+    origin: SettingOrigin
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingPolicy:
-    """What a Deployment's annotations ask for (contract 2), defaults filled in."""
+    """What a Deployment's annotations ask for (contract 2), defaults filled in.
+
+    `settings` are the texts behind it; two policies that ask for the same are equal whatever they
+    are.
+    """
 
     min_replicas: int
     max_replicas: int
@@ -94,15 +115,22 @@ class ScalingPolicy:
     ready_age_seconds: float
     dry_run: bool
     paused: bool
+    settings: tuple[Setting, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnnotationProblem:
-    """One wrong annotation: which, its value (None if absent), and what is allowed."""
+    """One wrong annotation: which, its value (None if absent), and what is allowed.
+
+    `namespace` is the Namespace that has it as a default, None where it is the Deployment's own.
+    `is_form` is True where the text itself is wrong, whatever the other annotations are.
+    """
 
     annotation: str
     value: str | None
     message: str
+    namespace: str | None = None
+    is_form: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -162,6 +190,7 @@ class DeploymentState:
     `spec_replicas` is `spec.replicas` (the API server's default 1 filled in).
     `owned_by` names the HPA or ScaledObject that targets the Deployment too, e.g.
     `HorizontalPodAutoscaler default/web`, else None.
+    `defaults` are the annotations of its Namespace, None where Namespaces are not watched.
     """
 
     ref: ObjectRef
@@ -171,6 +200,7 @@ class DeploymentState:
     spec_replicas: int
     pods: tuple[PodState, ...]
     owned_by: str | None = None
+    defaults: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,14 +1,32 @@
-"""Pure: a Deployment's annotations to its ScalingPolicy, or to texts that say what is wrong."""
+"""Pure: a Deployment's annotations to its ScalingPolicy, or to texts that say what is wrong.
+
+Those of its Namespace are defaults for all but `gpu-scaler/enabled`, each annotation by itself.
+"""
 
 from __future__ import annotations
 
 import difflib
 import json
 import re
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from scaler.annotations import (
+    ANNOTATIONS,
+    BEHAVIOR,
+    DRY_RUN,
+    ENABLED,
+    MAX_REPLICAS,
+    MIN_REPLICAS,
+    PAUSED,
+    PREFIX,
+    QUERY,
+    READY_AGE,
+    TARGET_ANNOTATIONS,
+    TARGET_QUERY,
+    WINDOW,
+    Annotation,
+)
 from scaler.behavior import DEFAULT_BEHAVIOR
 from scaler.behaviortext import parse_behavior
 from scaler.model import (
@@ -18,136 +36,13 @@ from scaler.model import (
     MetricTarget,
     PolicyType,
     ScalingPolicy,
+    Setting,
+    SettingOrigin,
 )
 from scaler.quantities import milli, parse_duration_seconds, parse_quantity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-PREFIX = "gpu-scaler/"
-ENABLED = f"{PREFIX}enabled"
-MIN_REPLICAS = f"{PREFIX}min-replicas"
-MAX_REPLICAS = f"{PREFIX}max-replicas"
-QUERY = f"{PREFIX}query"
-TARGET_QUERY = f"{PREFIX}target-query"
-WINDOW = f"{PREFIX}window"
-BEHAVIOR = f"{PREFIX}behavior"
-READY_AGE = f"{PREFIX}ready-age"
-DRY_RUN = f"{PREFIX}dry-run"
-PAUSED = f"{PREFIX}paused"
-
-TARGET_ANNOTATIONS: Mapping[Metric, str] = {
-    Metric.DUTY_CYCLE: f"{PREFIX}target-duty-cycle",
-    Metric.MEMORY_USED_PERCENT: f"{PREFIX}target-memory-used-percent",
-    Metric.MEMORY_USED_BYTES: f"{PREFIX}target-memory-used-bytes",
-    Metric.POWER_USAGE_MILLIWATTS: f"{PREFIX}target-power-usage-milliwatts",
-    Metric.TEMPERATURE_CELSIUS: f"{PREFIX}target-temperature-celsius",
-    Metric.QUERY: TARGET_QUERY,
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Annotation:
-    """One row of the annotations table; `default` is None where absence has no value."""
-
-    name: str
-    default: str | None
-    meaning: str
-    allowed: str
-
-
-ANNOTATIONS: tuple[Annotation, ...] = (
-    Annotation(
-        name=ENABLED,
-        default=None,
-        meaning="opts the Deployment in; without it the scaler leaves the Deployment alone",
-        allowed='"true" or "false"',
-    ),
-    Annotation(
-        name=MIN_REPLICAS,
-        default="1",
-        meaning="floor of the replica count; 0 needs gpu-scaler/query",
-        allowed="a whole number from 0 to 2147483647",
-    ),
-    Annotation(
-        name=MAX_REPLICAS,
-        default=None,
-        meaning="ceiling of the replica count; required",
-        allowed="a whole number from 1 to 2147483647",
-    ),
-    Annotation(
-        name=TARGET_ANNOTATIONS[Metric.DUTY_CYCLE],
-        default=None,
-        meaning="average duty cycle per pod in percent",
-        allowed="a number above 0 and below 100 / (1 + the scale-up tolerance)",
-    ),
-    Annotation(
-        name=TARGET_ANNOTATIONS[Metric.MEMORY_USED_PERCENT],
-        default=None,
-        meaning="average GPU memory in use per pod in percent of the total",
-        allowed="a number above 0 and below 100 / (1 + the scale-up tolerance)",
-    ),
-    Annotation(
-        name=TARGET_ANNOTATIONS[Metric.MEMORY_USED_BYTES],
-        default=None,
-        meaning="average GPU memory in use per pod and GPU in bytes",
-        allowed='a quantity above 0 and up to 1Pi, such as "20Gi"',
-    ),
-    Annotation(
-        name=TARGET_ANNOTATIONS[Metric.POWER_USAGE_MILLIWATTS],
-        default=None,
-        meaning="average board power per pod and GPU in milliwatts",
-        allowed='a number above 0 and up to 1G, such as "250000" for 250 W',
-    ),
-    Annotation(
-        name=TARGET_ANNOTATIONS[Metric.TEMPERATURE_CELSIUS],
-        default=None,
-        meaning="average over the pods of each pod's hottest GPU in degrees Celsius",
-        allowed="a number above 0 and up to 200",
-    ),
-    Annotation(
-        name=QUERY,
-        default=None,
-        meaning="a PromQL expression for the whole Deployment; Prometheus source only",
-        allowed="up to 8192 characters, together with gpu-scaler/target-query",
-    ),
-    Annotation(
-        name=TARGET_QUERY,
-        default=None,
-        meaning="the query's value that one pod is to serve",
-        allowed="a quantity above 0 and up to 1P, together with gpu-scaler/query",
-    ),
-    Annotation(
-        name=WINDOW,
-        default="0s",
-        meaning="values are averaged over this; 0s takes the latest",
-        allowed='a duration from 0s to 1h, such as "1m30s"',
-    ),
-    Annotation(
-        name=BEHAVIOR,
-        default=None,
-        meaning="an autoscaling/v2 HorizontalPodAutoscalerBehavior; the HPA's defaults without it",
-        allowed="YAML or JSON of up to 16384 characters without anchors and tags",
-    ),
-    Annotation(
-        name=READY_AGE,
-        default="30s",
-        meaning="a pod counts as ready only after being Ready for this long",
-        allowed='a duration from 0s to 1h, such as "30s"',
-    ),
-    Annotation(
-        name=DRY_RUN,
-        default="false",
-        meaning="decide and report, change nothing",
-        allowed='"true" or "false"',
-    ),
-    Annotation(
-        name=PAUSED,
-        default="false",
-        meaning="read and change nothing",
-        allowed='"true" or "false"',
-    ),
-)
 
 _BY_NAME: Mapping[str, Annotation] = {annotation.name: annotation for annotation in ANNOTATIONS}
 _MAX_TARGETS: Mapping[Metric, Fraction] = {
@@ -175,14 +70,20 @@ def opted_in(annotations: Mapping[str, str]) -> bool:
 
 
 def parse_policy(
-    annotations: Mapping[str, str], *, query_supported: bool
+    annotations: Mapping[str, str],
+    *,
+    query_supported: bool,
+    defaults: Mapping[str, str] | None = None,
+    namespace: str = "",
 ) -> ScalingPolicy | tuple[AnnotationProblem, ...]:
     """The policy that the annotations ask for, or everything that is wrong with them at once.
 
+    `defaults` are the annotations of the `namespace`, None where they are not known.
     `query_supported` is whether the metric source can answer `gpu-scaler/query`. Never raises.
     """
-    parser = _Parser(annotations)
+    parser = _Parser(annotations, defaults, namespace)
     parser.known_names()
+    parser.no_opt_in_of_namespace()
     if ENABLED in annotations:
         parser.boolean(ENABLED)
     min_replicas = parser.whole_number(MIN_REPLICAS, lowest=0)
@@ -205,23 +106,81 @@ def parse_policy(
         ready_age_seconds=ready_age_seconds,
         dry_run=dry_run,
         paused=paused,
+        settings=parser.settings(),
     )
+
+
+def default_problems(defaults: Mapping[str, str], namespace: str) -> tuple[AnnotationProblem, ...]:
+    """What is wrong with a Namespace's annotations whatever its Deployments say themselves."""
+    parsed = parse_policy({}, query_supported=True, defaults=defaults, namespace=namespace)
+    if isinstance(parsed, ScalingPolicy):
+        return ()
+    return tuple(problem for problem in parsed if problem.value is not None and problem.is_form)
 
 
 class _Parser:
     """Collects the problems of one Deployment's annotations while its values are read."""
 
-    def __init__(self, annotations: Mapping[str, str]) -> None:
+    def __init__(
+        self, own: Mapping[str, str], defaults: Mapping[str, str] | None, namespace: str
+    ) -> None:
         self.problems: list[AnnotationProblem] = []
-        self._annotations = annotations
+        self._own = own
+        self._defaults = {
+            name: value for name, value in (defaults or {}).items() if name != ENABLED
+        }
+        self._annotations = {**self._defaults, **own}
+        self._opts_in_namespace = (defaults or {}).get(ENABLED)
+        self._namespace = namespace
+        self._elsewhere = "" if defaults is None else f", here or on the Namespace {namespace}"
 
-    def _problem(self, name: str, text: str) -> None:
+    def _add(self, name: str, message: str, *, is_form: bool) -> None:
+        is_default = name in self._defaults and name not in self._own
+        if is_default:
+            message = f"{message} (default of the Namespace {self._namespace})"
+        self.problems.append(
+            AnnotationProblem(
+                annotation=name[:_MAX_SHOWN_LENGTH],
+                value=self._annotations.get(name),
+                message=message,
+                namespace=self._namespace if is_default else None,
+                is_form=is_form,
+            )
+        )
+
+    def _problem(self, name: str, text: str, *, is_form: bool = False) -> None:
         value = self._annotations.get(name)
-        shown = "" if value is None else f"{_shown(value)} "
-        self.problems.append(AnnotationProblem(annotation=name, value=value, message=shown + text))
+        self._add(name, text if value is None else f"{_shown(value)} {text}", is_form=is_form)
 
     def _refuse(self, name: str, why: str) -> None:
-        self._problem(name, f"{why}; allowed is {_BY_NAME[name].allowed}")
+        self._problem(name, f"{why}; allowed is {_BY_NAME[name].allowed}", is_form=True)
+
+    def settings(self) -> tuple[Setting, ...]:
+        """Every annotation that has a value, and where it comes from."""
+        return tuple(
+            Setting(annotation=row.name, value=value, origin=self._origin(row.name))
+            for row in ANNOTATIONS
+            if (value := self._annotations.get(row.name, row.default)) is not None
+        )
+
+    def _origin(self, name: str) -> SettingOrigin:
+        if name in self._own:
+            return SettingOrigin.OWN
+        return SettingOrigin.NAMESPACE if name in self._defaults else SettingOrigin.BUILT_IN
+
+    def no_opt_in_of_namespace(self) -> None:
+        if self._opts_in_namespace is None:
+            return
+        self.problems.append(
+            AnnotationProblem(
+                annotation=ENABLED,
+                value=self._opts_in_namespace,
+                message=f"has no effect on a Namespace, and {self._namespace} has it: each"
+                f" Deployment opts in itself; {PAUSED} there stops those that did",
+                namespace=self._namespace,
+                is_form=True,
+            )
+        )
 
     def known_names(self) -> None:
         for name in sorted(self._annotations):
@@ -234,13 +193,7 @@ class _Parser:
             known = f"known are {', '.join(_BY_NAME)}"
             if near:
                 known = f"did you mean {PREFIX}{near[0]}?"
-            self.problems.append(
-                AnnotationProblem(
-                    annotation=name[:_MAX_SHOWN_LENGTH],
-                    value=self._annotations[name],
-                    message=f"is not an annotation of gpu-scaler: {known}",
-                )
-            )
+            self._add(name, f"is not an annotation of gpu-scaler: {known}", is_form=True)
 
     def boolean(self, name: str) -> bool:
         value = self._annotations.get(name, _BY_NAME[name].default)
@@ -251,7 +204,7 @@ class _Parser:
     def whole_number(self, name: str, *, lowest: int) -> int | None:
         value = self._annotations.get(name, _BY_NAME[name].default)
         if value is None:
-            self._refuse(name, "is required")
+            self._refuse(name, f"is required{self._elsewhere}")
         elif not _WHOLE_NUMBER.fullmatch(value):
             self._refuse(name, "is not a whole number")
         elif int(value) < lowest:
@@ -282,9 +235,7 @@ class _Parser:
         if isinstance(parsed, Behavior):
             return parsed
         for message in parsed:
-            self.problems.append(
-                AnnotationProblem(annotation=BEHAVIOR, value=text, message=message)
-            )
+            self._add(BEHAVIOR, message, is_form=True)
         return None
 
     def targets(
@@ -309,8 +260,8 @@ class _Parser:
         if not any(name in self._annotations for name in (QUERY, *TARGET_ANNOTATIONS.values())):
             self._problem(
                 TARGET_ANNOTATIONS[Metric.DUTY_CYCLE],
-                "is absent and so is every other target; at least one is needed of"
-                f" {', '.join(TARGET_ANNOTATIONS.values())}",
+                f"is absent and so is every other target; at least one is needed{self._elsewhere}"
+                f" of {', '.join(TARGET_ANNOTATIONS.values())}",
             )
         return tuple(targets)
 

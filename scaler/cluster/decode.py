@@ -40,6 +40,14 @@ class Instant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Namespace:
+    """A Namespace with defaults for its Deployments."""
+
+    name: str
+    annotations: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """A Deployment that carries the annotation `gpu-scaler/enabled`, whatever its value."""
 
@@ -77,10 +85,19 @@ class Autoscaler:
     target: ObjectRef
 
 
+def decode_namespace(raw: JsonObject) -> Namespace | None:
+    """Return the Namespace if it has annotations of ours, else None."""
+    metadata = raw["metadata"]
+    annotations = _ours(metadata)
+    if not annotations:
+        return None
+    return Namespace(name=intern(metadata["name"]), annotations=annotations)
+
+
 def decode_deployment(raw: JsonObject) -> Deployment | None:
     """Return the Deployment if it carries the annotation, else None."""
     metadata = raw["metadata"]
-    annotations = metadata.get("annotations") or {}
+    annotations = _ours(metadata)
     if ENABLED_ANNOTATION not in annotations:
         return None
     replicas = raw["spec"].get("replicas")
@@ -88,8 +105,7 @@ def decode_deployment(raw: JsonObject) -> Deployment | None:
         ref=_ref(metadata),
         uid=metadata["uid"],
         resource_version=metadata["resourceVersion"],
-        # Others are of no concern here, and `last-applied-configuration` may be large.
-        annotations={k: v for k, v in annotations.items() if k.startswith("gpu-scaler/")},
+        annotations=annotations,
         spec_replicas=1 if replicas is None else replicas,
     )
 
@@ -171,6 +187,12 @@ def _autoscaler(
     return Autoscaler(
         text=f"{kind} {ref}", target=ObjectRef(namespace=ref.namespace, name=target["name"])
     )
+
+
+def _ours(metadata: JsonObject) -> Mapping[str, str]:
+    # Others are of no concern here, and `last-applied-configuration` may be large.
+    annotations = metadata.get("annotations") or {}
+    return {key: value for key, value in annotations.items() if key.startswith("gpu-scaler/")}
 
 
 def _ref(metadata: JsonObject) -> ObjectRef:

@@ -29,12 +29,16 @@ APPS = "/apis/apps/v1"
 AUTOSCALING = "/apis/autoscaling/v2"
 KEDA = "/apis/keda.sh/v1alpha1"
 EXPORTERS_NAMESPACE = "gpu-exporter"
+NO_DEFAULTS: Mapping[str, str] = {}
 
 T = TypeVar("T")
 
 
 class ClusterState:
-    """Watches the cluster while `run` runs; the other methods answer from memory."""
+    """Watches the cluster while `run` runs; the other methods answer from memory.
+
+    Namespaces are watched where all of them are ours: no Role can grant to see some.
+    """
 
     def __init__(
         self,
@@ -54,6 +58,7 @@ class ClusterState:
         self._deployment_of: dict[str, str] = {}
         self._owners: defaultdict[ObjectRef, list[str]] = defaultdict(list)
         self._exporters: dict[str, decode.Pod] = {}
+        self._defaults: dict[str, Mapping[str, str]] | None = None if namespaces else {}
         self._built: dict[str, DeploymentState] = {}
         self._endpoints: Mapping[str, ExporterEndpoint] | None = None
         scopes = tuple(namespaces) or (None,)
@@ -67,6 +72,13 @@ class ClusterState:
         )
         self._reflectors: tuple[Reflector[Any], ...] = (
             *self._deployments,
+            *self._watched(
+                CORE,
+                "namespaces",
+                () if namespaces else (None,),
+                lambda raw, _: decode.decode_namespace(raw),
+                self._namespace_changed,
+            ),
             *self._watched(
                 APPS,
                 "replicasets",
@@ -175,9 +187,23 @@ class ClusterState:
                 pods=tuple(sorted(pods, key=lambda pod: pod.ref.name)),
                 # KEDA makes an HPA of its own: the ScaledObject is what people know.
                 owned_by=max(owners) if owners else None,
+                defaults=self._defaults_of(item.ref.namespace),
             )
             self._built[item.uid] = state
         return state
+
+    def _defaults_of(self, namespace: str) -> Mapping[str, str] | None:
+        return None if self._defaults is None else self._defaults.get(namespace, NO_DEFAULTS)
+
+    def _namespace_changed(
+        self, old: decode.Namespace | None, new: decode.Namespace | None
+    ) -> None:
+        assert self._defaults is not None
+        if old is not None:
+            self._defaults.pop(old.name, None)
+        if new is not None:
+            self._defaults[new.name] = new.annotations
+        self._built.clear()
 
     def _deployment_changed(
         self, old: decode.Deployment | None, new: decode.Deployment | None

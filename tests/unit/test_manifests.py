@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.manifests import check_manifest
+from scaler.manifests import check_manifests
 
 GOOD = """\
 apiVersion: apps/v1
@@ -29,7 +29,7 @@ spec:
 
 
 def check(text: str) -> list[str]:
-    return check_manifest(text, "web.yaml")
+    return check_manifests([("web.yaml", text)])
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,77 @@ def test_a_list_that_holds_itself_ends():
     )
 )
 def test_no_text_raises(text):
-    for found in check_manifest(text, "f"):
+    for found in check_manifests([("f", text)]):
         file_name, line, _ = found.split(":", 2)
         assert file_name == "f"
         assert 1 <= int(line) <= len(text) + 1
+
+
+NAMESPACE = """\
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: prod
+  annotations:
+    gpu-scaler/max-replicas: "{maximum}"
+    gpu-scaler/target-duty-cycle: "40"
+"""
+SHORT = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: web
+  namespace: {namespace}
+  annotations:
+    gpu-scaler/enabled: "true"
+    gpu-scaler/min-replicas: "{minimum}"
+"""
+
+
+def check_both(*, maximum="8", minimum="2", namespace="prod"):
+    return check_manifests(
+        [
+            ("web.yaml", SHORT.format(minimum=minimum, namespace=namespace)),
+            ("ns.yaml", NAMESPACE.format(maximum=maximum)),
+        ]
+    )
+
+
+def test_a_namespace_in_another_file_gives_its_deployments_their_defaults():
+    assert check_both() == []
+
+
+def test_a_namespace_gives_nothing_to_the_deployments_of_another():
+    first, second = check_both(namespace="test")
+    assert first.startswith(
+        "web.yaml:7: [Deployment test/web] gpu-scaler/max-replicas: is required"
+    )
+    assert second.startswith("web.yaml:7: [Deployment test/web] gpu-scaler/target-duty-cycle: is")
+
+
+def test_a_wrong_default_is_said_once_where_it_stands():
+    assert check_both(maximum="many") == [
+        'ns.yaml:6: [Namespace prod] gpu-scaler/max-replicas: "many" is not a whole number;'
+        " allowed is a whole number from 1 to 2147483647 (default of the Namespace prod)"
+    ]
+
+
+def test_a_default_that_does_not_fit_names_its_namespace_at_the_deployment():
+    assert check_both(minimum="9") == [
+        'web.yaml:7: [Deployment prod/web] gpu-scaler/max-replicas: "8" is below'
+        " gpu-scaler/min-replicas, which is 9; allowed is that or more"
+        " (default of the Namespace prod)"
+    ]
+
+
+def test_a_namespace_opts_nobody_in():
+    (found,) = check(
+        'kind: Namespace\nmetadata:\n  name: prod\n  annotations: {gpu-scaler/enabled: "true"}\n'
+    )
+    assert found.startswith("web.yaml:4: [Namespace prod] gpu-scaler/enabled: has no effect on a")
+
+
+def test_a_wrong_name_of_any_length_on_a_namespace():
+    name = "gpu-scaler/" + "x" * 200
+    (found,) = check(f'kind: Namespace\nmetadata:\n  annotations:\n    {name}: "1"\n')
+    assert found.startswith("web.yaml:4: [Namespace (no name)] gpu-scaler/xxx")
