@@ -1,9 +1,9 @@
-"""A large cluster that stands still, as a process: its Kubernetes API and all its exporters.
+"""A large cluster that stands still, as a process: its API, all its exporters, and a Prometheus.
 
-`python -m benchmarks.bigcluster --nodes 5000` prints one line of JSON when it answers: the API's
-URL. Each node has 8 GPUs, all held by one-GPU pods of Deployments with 20 replicas. The exporters
-are one listener on every loopback address, so that each node has an address and connections of its
-own; the answer of each is made once and only its families are chosen by the request.
+`python -m benchmarks.bigcluster --nodes 5000` prints one line of JSON when it answers: the URLs of
+the API, of the Prometheus and of the counts of requests to the API. Each node has 8 GPUs, all held
+by one-GPU pods of Deployments with 20 replicas. The exporters are one listener on every loopback
+address, so that each node has an address and connections of its own; every answer is made once.
 """
 
 from __future__ import annotations
@@ -12,16 +12,22 @@ import argparse
 import asyncio
 import json
 import resource
+from collections import Counter
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from aiohttp import web
+
+from benchmarks.bigprometheus import answer_to_query, running_prometheus
 from simulator.apiserver import running_apiserver
 from simulator.apiserver.resources import DEPLOYMENTS, NAMESPACES, PODS, REPLICA_SETS
 from simulator.apiserver.store import timestamp
 from simulator.podstatus import ready, started
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
+    from simulator.apiserver.faults import Faults
     from simulator.apiserver.store import Store
 
     JsonObject = dict[str, Any]
@@ -53,15 +59,53 @@ def main() -> None:
 
 async def _serve(nodes: int) -> None:
     answers: dict[str, bytes] = {}
+    series: list[JsonObject] = []
     exporters = await asyncio.get_running_loop().create_server(
         lambda: _Exporter(answers), host="0.0.0.0", port=0, backlog=4096
     )
     port = exporters.sockets[0].getsockname()[1]
     async with running_apiserver(controls=False) as api, exporters:
+        counts = _counted(api.faults)
         for node, held in enumerate(_fill(api.store, nodes, port)):
-            answers[_address(node)] = _answer(node, held)
-        print(json.dumps({"url": api.url}), flush=True)
-        await asyncio.Event().wait()
+            labels = [_labels(node, gpu, pod) for gpu, pod in enumerate(held)]
+            answers[_address(node)] = _answer(labels)
+            series += labels
+        answer = answer_to_query(series, TARGET_PERCENT)
+        series.clear()
+        async with running_prometheus(answer) as prometheus, _showing(counts) as counts_url:
+            urls = {"url": api.url, "prometheus": prometheus, "counts": counts_url}
+            print(json.dumps(urls), flush=True)
+            await asyncio.Event().wait()
+
+
+def _counted(faults: Faults) -> Counter[str]:
+    """Count requests to the API by what they are for, from now on."""
+    counts: Counter[str] = Counter()
+
+    def count(request: web.Request) -> bool:
+        is_watch = request.query.get("watch") in ("1", "true")
+        kind = "lease" if "/leases" in request.path else "watch" if is_watch else "other"
+        counts[kind] += 1
+        return False
+
+    faults.applies_to = count
+    return counts
+
+
+@asynccontextmanager
+async def _showing(counts: Counter[str]) -> AsyncIterator[str]:
+    async def handle(_: web.Request) -> web.Response:
+        return web.json_response(counts)
+
+    app = web.Application()
+    app.router.add_get("/", handle)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/"
+    finally:
+        await runner.cleanup()
 
 
 class _Exporter(asyncio.Protocol):
@@ -175,22 +219,25 @@ def _run(store: Store, pod: JsonObject, pod_ip: str, now: str) -> JsonObject:
     return store.replace(PODS, pod["metadata"]["namespace"], running, subresource="status")
 
 
-def _answer(node: int, held: list[JsonObject]) -> bytes:
+def _labels(node: int, gpu: int, pod: JsonObject) -> JsonObject:
+    return {
+        "minor_number": str(gpu),
+        "uuid": f"GPU-{node:08x}-0000-0000-0000-{gpu:012x}",
+        "name": "NVIDIA H100 80GB HBM3",
+        "node_name": _node(node),
+        "namespace_name": pod["metadata"]["namespace"],
+        "pod_name": pod["metadata"]["name"],
+        "container_name": "main",
+        "allocate_mode": "exclusive",
+    }
+
+
+def _answer(held: list[JsonObject]) -> bytes:
     lines = [
         f"# HELP {DUTY_CYCLE} Percent of the averaging window in which a kernel ran",
         f"# TYPE {DUTY_CYCLE} gauge",
     ]
-    for gpu, pod in enumerate(held):
-        labels = {
-            "minor_number": gpu,
-            "uuid": f"GPU-{node:08x}-0000-0000-0000-{gpu:012x}",
-            "name": "NVIDIA H100 80GB HBM3",
-            "node_name": _node(node),
-            "namespace_name": pod["metadata"]["namespace"],
-            "pod_name": pod["metadata"]["name"],
-            "container_name": "main",
-            "allocate_mode": "exclusive",
-        }
+    for labels in held:
         text = ",".join(f'{name}="{value}"' for name, value in labels.items())
         lines.append(f"{DUTY_CYCLE}{{{text}}} {TARGET_PERCENT}")
     body = ("\n".join(lines) + "\n" + OWN).encode()

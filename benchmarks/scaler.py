@@ -1,8 +1,9 @@
 """The scaler on large clusters: time per loop by stage, memory, and what it asks the API for.
 
 A cluster of each size runs as a process of its own (`benchmarks.bigcluster`), and so does the
-scaler, on one core. Nothing changes in the cluster, so that every loop does the same: read each
-node's exporter and decide for each Deployment.
+scaler, on one core, once for each source. Nothing changes in the cluster, so that every loop does
+the same: read each node's exporter, or Prometheus' one large answer, and decide for each
+Deployment.
 """
 
 from __future__ import annotations
@@ -32,24 +33,34 @@ if TYPE_CHECKING:
 
 SIZES: Final = (500, 1000, 2500, 5000)
 LOOPS: Final = 10
+REQUESTS: Final = ("watch", "lease", "other")
 STAGES: Final = ("plan", "read", "decide", "act")
 START_SECONDS: Final = 300
 LOOP: Final = "gpu_scaler_loop_duration_seconds"
 STAGE: Final = "gpu_scaler_loop_stage_duration_seconds"
 BARS: Final = {5000: (5.0, 500.0)}
+SOURCES: Final = ("exporters", "prometheus")
+MOST_GROWTH: Final = 1.1
+"""Time per node on the largest cluster by that on the smallest; more than linear is above 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """Of one cluster size; durations in seconds, `stages` by name in the order of `loops`."""
 
+    source: str
     nodes: int
     started_seconds: float
     loops: list[float]
     stages: dict[str, list[float]]
     cpu_seconds_per_loop: float
     rss_megabytes: float
-    requests_per_loop: float
+    requests_per_loop: dict[str, float]
+
+    @property
+    def loop_seconds(self) -> float:
+        """The median of the loops."""
+        return percentile(self.loops, 50)
 
     @property
     def pods(self) -> int:
@@ -61,28 +72,38 @@ class Measured:
 
 
 def main() -> None:
-    """Measure each size, print the curve and publish."""
+    """Measure each size with each source, print the curve and publish."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nodes", type=int, nargs="*", default=SIZES)
-    measured = [asyncio.run(_measure(nodes)) for nodes in parser.parse_args().nodes]
+    parser.add_argument("--sources", nargs="*", choices=SOURCES, default=SOURCES)
+    arguments = parser.parse_args()
+    measured = [
+        asyncio.run(_measure(nodes, source))
+        for source in arguments.sources
+        for nodes in arguments.nodes
+    ]
     _print_curve(measured)
-    publish("scaler", [figure for one in measured for figure in _figures(one)])
+    figures = [figure for one in measured for figure in _figures(one)]
+    for source in arguments.sources:
+        figures += _growth([one for one in measured if one.source == source])
+    publish("scaler", figures)
 
 
-async def _measure(nodes: int) -> Measured:
-    print(f"{nodes} nodes ...", flush=True)
-    async with _cluster(nodes) as url, _scaler(url) as (process, port):
-        return await _watch_loops(nodes, process.pid, f"http://127.0.0.1:{port}/metrics")
+async def _measure(nodes: int, source: str) -> Measured:
+    print(f"{nodes} nodes, {source} ...", flush=True)
+    async with _cluster(nodes) as urls, _scaler(urls, source) as (process, port):
+        return await _watch_loops(nodes, source, process.pid, port, urls["counts"])
 
 
-async def _watch_loops(nodes: int, pid: int, metrics_url: str) -> Measured:
+async def _watch_loops(nodes: int, source: str, pid: int, port: int, counts_url: str) -> Measured:
+    metrics_url = f"http://127.0.0.1:{port}/metrics"
     begun = time.monotonic()
     async with aiohttp.ClientSession() as session:
         await _next_loop(session, metrics_url, 0)
         started = time.monotonic() - begun
         # The second loop has its connections; the first one made them.
         before = await _next_loop(session, metrics_url, 1)
-        cpu = _cpu_seconds(pid)
+        cpu, asked = _cpu_seconds(pid), await _counts(session, counts_url)
         first = before
         loops: list[float] = []
         stages: dict[str, list[float]] = {stage: [] for stage in STAGES}
@@ -95,15 +116,24 @@ async def _watch_loops(nodes: int, pid: int, metrics_url: str) -> Measured:
                 values.append((now[name] - before[name]) / count)
             before = now
         done = before[f"{LOOP}_count"] - first[f"{LOOP}_count"]
+        asked_since = await _counts(session, counts_url)
         return Measured(
+            source=source,
             nodes=nodes,
             started_seconds=started,
             loops=loops,
             stages=stages,
             cpu_seconds_per_loop=(_cpu_seconds(pid) - cpu) / done,
             rss_megabytes=_rss_megabytes(pid),
-            requests_per_loop=(before["requests"] - first["requests"]) / done,
+            requests_per_loop={
+                kind: (asked_since.get(kind, 0) - asked.get(kind, 0)) / done for kind in REQUESTS
+            },
         )
+
+
+async def _counts(session: aiohttp.ClientSession, url: str) -> dict[str, int]:
+    async with session.get(url) as answer:
+        return dict(await answer.json())
 
 
 async def _next_loop(session: aiohttp.ClientSession, url: str, after: float) -> dict[str, float]:
@@ -123,16 +153,14 @@ async def _next_loop(session: aiohttp.ClientSession, url: str, after: float) -> 
 
 
 def _samples(text: str) -> dict[str, float]:
-    """The loop's sums and counts by name, and all requests to the API together."""
-    found: dict[str, float] = {"requests": 0.0}
+    """The loop's sums and counts by name."""
+    found: dict[str, float] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             if sample.name in (f"{LOOP}_count", f"{LOOP}_sum"):
                 found[sample.name] = sample.value
             elif sample.name == f"{STAGE}_sum":
                 found[f"{sample.name}/{sample.labels['stage']}"] = sample.value
-            elif sample.name == "gpu_scaler_api_requests_total":
-                found["requests"] += sample.value
     return found
 
 
@@ -148,7 +176,7 @@ def _rss_megabytes(pid: int) -> float:
 
 
 @asynccontextmanager
-async def _cluster(nodes: int) -> AsyncIterator[str]:
+async def _cluster(nodes: int) -> AsyncIterator[dict[str, str]]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "benchmarks.bigcluster", f"--nodes={nodes}"),
         stdout=asyncio.subprocess.PIPE,
@@ -157,20 +185,26 @@ async def _cluster(nodes: int) -> AsyncIterator[str]:
         assert process.stdout is not None
         async with asyncio.timeout(START_SECONDS):
             line = await process.stdout.readline()
-        yield json.loads(line)["url"]
+        yield json.loads(line)
     finally:
         process.kill()
         await process.wait()
 
 
 @asynccontextmanager
-async def _scaler(url: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
+async def _scaler(
+    urls: dict[str, str], source: str
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
+    flags = [f"--source={source}"]
+    if source == "prometheus":
+        flags.append(f"--prometheus.url={urls['prometheus']}")
     with tempfile.TemporaryDirectory(prefix="gpu-") as folder:
         kubeconfig = Path(folder) / "kubeconfig"
-        kubeconfig.write_text(kubeconfig_text(url))
+        kubeconfig.write_text(kubeconfig_text(urls["url"]))
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "scaler", "run", f"--kubeconfig={kubeconfig}"),
             *("--web.listen-address=127.0.0.1:0", "--interval=1s", "--log.format=json"),
+            *flags,
             stderr=asyncio.subprocess.PIPE,
         )
         os.sched_setaffinity(process.pid, {min(os.sched_getaffinity(0))})
@@ -202,28 +236,35 @@ async def _show_problems(log: asyncio.StreamReader) -> None:
 
 def _print_curve(measured: list[Measured]) -> None:
     print(
-        f"\n{'nodes':>6} {'pods':>7} {'deployments':>11} {'first loop s':>12} {'loop s':>8}"
+        f"\n{'source':<10} {'nodes':>6} {'pods':>7} {'deployments':>11} {'first loop s':>12}"
+        f" {'loop s':>8}"
         + "".join(f" {stage + ' s':>9}" for stage in STAGES)
-        + f" {'CPU s':>7} {'ms/node':>8} {'RSS MB':>7} {'API req':>8}"
+        + f" {'CPU s':>7} {'ms/node':>8} {'RSS MB':>7}"
+        + "".join(f" {kind:>6}" for kind in REQUESTS)
     )
     for one in measured:
-        loop = percentile(one.loops, 50)
         print(
-            f"{one.nodes:>6} {one.pods:>7} {one.deployments:>11} {one.started_seconds:>12.1f}"
-            f" {loop:>8.2f}"
+            f"{one.source:<10} {one.nodes:>6} {one.pods:>7} {one.deployments:>11}"
+            f" {one.started_seconds:>12.1f} {one.loop_seconds:>8.2f}"
             + "".join(f" {percentile(one.stages[stage], 50):>9.3f}" for stage in STAGES)
-            + f" {one.cpu_seconds_per_loop:>7.2f} {1000 * loop / one.nodes:>8.3f}"
-            f" {one.rss_megabytes:>7.0f} {one.requests_per_loop:>8.2f}"
+            + f" {one.cpu_seconds_per_loop:>7.2f} {1000 * one.loop_seconds / one.nodes:>8.3f}"
+            f" {one.rss_megabytes:>7.0f}"
+            + "".join(f" {one.requests_per_loop[kind]:>6.2f}" for kind in REQUESTS)
         )
+    longest = max(one.loop_seconds for one in measured)
+    print("\nseconds per loop over nodes (watch, lease, other above: API requests per loop)")
+    for one in measured:
+        bar = "#" * max(1, round(60 * one.loop_seconds / longest))
+        print(f"{one.source:<10} {one.nodes:>6} {bar} {one.loop_seconds:.2f}")
 
 
 def _figures(one: Measured) -> list[Figure]:
     most_seconds, most_megabytes = BARS.get(one.nodes, (None, None))
-    what = f"{one.nodes} nodes, {one.deployments} Deployments"
+    what = f"{one.source}, {one.nodes} nodes, {one.deployments} Deployments"
     return [
         Figure(
             bar=f"{what}: read + decide, median of {LOOPS} loops",
-            value=percentile(one.loops, 50),
+            value=one.loop_seconds,
             unit="s",
             limit=most_seconds,
         ),
@@ -234,6 +275,28 @@ def _figures(one: Measured) -> list[Figure]:
             limit=None,
         ),
         Figure(bar=f"{what}: RSS", value=one.rss_megabytes, unit="MB", limit=most_megabytes),
+        Figure(
+            bar=f"{what}: API requests per loop beside watches and Lease",
+            value=one.requests_per_loop["other"],
+            unit="",
+            limit=0,
+        ),
+    ]
+
+
+def _growth(measured: list[Measured]) -> list[Figure]:
+    """How much longer a node takes on the largest cluster than on the smallest."""
+    if len(measured) < 2:
+        return []
+    smallest, *_, largest = sorted(measured, key=lambda one: one.nodes)
+    per_node = largest.loop_seconds / largest.nodes
+    return [
+        Figure(
+            bar=f"{largest.source}: time per node at {largest.nodes} by that at {smallest.nodes}",
+            value=per_node / (smallest.loop_seconds / smallest.nodes),
+            unit="",
+            limit=MOST_GROWTH,
+        )
     ]
 
 

@@ -350,6 +350,11 @@ class Hour(RuleBasedStateMachine):
         self.world.workloads[name].annotations[f"gpu-scaler/{key}"] = value
         self._pass_time(STEP_SECONDS)
 
+    @rule(name=st.sampled_from([*WORKLOADS]), key=st.sampled_from(["paused", "dry-run"]))
+    def a_human_pauses(self, name: str, key: str) -> None:
+        self.world.workloads[name].annotations[f"gpu-scaler/{key}"] = "true"
+        self._pass_time(STEP_SECONDS)
+
     @rule(name=st.sampled_from([*WORKLOADS]))
     def annotations_are_mended(self, name: str) -> None:
         self.world.workloads[name].annotations = _annotations(WORKLOADS[name])
