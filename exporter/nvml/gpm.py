@@ -7,12 +7,13 @@ https://docs.nvidia.com/deploy/nvml-api/group__nvmlGpmFunctions.html
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter, deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from exporter import families
-from exporter.nvml.calls import NvmlError, raise_if_gone
+from exporter.nvml.calls import DEVICE_GONE, SESSION_GONE, NvmlError, raise_if_gone
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -128,8 +129,10 @@ class Gpm:
         }
 
     def _free(self, samples: Iterable[Any]) -> None:
+        """Give samples back; what went away with its GPU or driver needs no more of that."""
         for sample in samples:
-            self._calls.optional("nvmlGpmSampleFree", sample)
+            with contextlib.suppress(NvmlError):
+                self._calls.call("nvmlGpmSampleFree", sample, expected=DEVICE_GONE | SESSION_GONE)
 
 
 def sole_instances(instances: Sequence[Device]) -> list[Device]:

@@ -13,11 +13,11 @@ from exporter.nvml.gpm import PROFILE, sole_instances
 from simulator.driver import GpuSpec, SimulatedDriver
 from simulator.kubelet import SimulatedKubelet
 from simulator.nvml_gpm import SHARES
-from tests.exporting import exporter
+from tests.exporting import PREFIX, exporter
 from tests.nvmlnode import Node
 from tests.waiting import until
 
-UNKNOWN = 999
+GPU_IS_LOST, UNKNOWN = 15, 999
 HOPPER = GpuSpec(model="H100", mig_profiles=("1g.10gb", None, "3g.40gb"))
 AMPERE = GpuSpec(model="A100-80GB", mig_profiles=("1g.10gb", "3g.40gb"))
 DUTY_CYCLE = "nvidia_gpu_duty_cycle"
@@ -150,6 +150,45 @@ def test_samples_are_freed(on_the_drivers_clock):
     node.nvml.close()
     gc.collect()
     assert node.driver.gpm_samples == {}
+
+
+async def test_a_driver_that_goes_away_takes_its_samples_along_and_the_exporter_goes_on(
+    monkeypatch,
+):
+    monkeypatch.setattr("exporter.sampler.FIRST_RETRY_SECONDS", 0.05)
+    with SimulatedDriver([HOPPER]) as driver:
+        async with exporter(driver, collectors=frozenset({Collector.GPM})) as reader:
+
+            async def measured():
+                return len(await reader.values(DUTY_CYCLE)) == 2
+
+            await until(measured)
+            driver.faults.unload_driver()
+
+            async def released():
+                return "DRIVER_NOT_LOADED" in (await reader.unready_reason() or "")
+
+            await until(released)
+            assert (await reader.get("/healthz"))[0] == 200
+            driver.faults.load_driver()
+            await until(reader.ready)
+            await until(measured)
+            errors = await reader.values(f"{PREFIX}errors_total", "function")
+            assert "nvmlGpmSampleFree" not in errors
+
+
+@pytest.mark.parametrize("code", [GPU_IS_LOST, UNKNOWN])
+def test_samples_of_a_lost_gpu_harm_no_other(on_the_drivers_clock, code):
+    node = on_the_drivers_clock(HOPPER, HOPPER).open()
+    node.readings()
+    lost = node.driver.gpus[0]
+    node.driver.faults.lose(lost.uuid)
+    node.driver.faults.fail("nvmlGpmSampleFree", code)
+    node.clock.now += 5
+    found = duty_cycles(node)
+    assert found.keys() == {mig.uuid for mig in instances(node, 1)}
+    assert None not in found.values()
+    node.nvml.close()
 
 
 def device(uuid, gpu_instance_id):
