@@ -1,7 +1,6 @@
 """Snapshot and self metrics -> exposition formats.
 
-prometheus-client chooses the format and renders the self metrics; the GPUs' families are many and
-are rendered by `exporter.rendering`, as prometheus-client would.
+prometheus-client chooses the format; `exporter.rendering` writes as prometheus-client would.
 """
 
 from __future__ import annotations
@@ -17,13 +16,12 @@ from exporter import catalogue
 from exporter.rendering import render
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from prometheus_client.registry import Collector
 
     from exporter.model import Snapshot
 
-    _Encoder = Callable[[Collector], bytes]
     # The content type and the wanted names.
     _Format = tuple[str, frozenset[str]]
 
@@ -59,13 +57,14 @@ class Exposition:
 
         `names` limits the answer to these families or series; none means all.
         """
-        encoder, content_type = _encoder(accept)
+        content_type = _content_type(accept)
         wanted = frozenset(names)
+        is_openmetrics = content_type.startswith(_OPENMETRICS)
         gpus = self._gpus(snapshot, (content_type, wanted))
-        own = encoder(
-            _Families((metric for one in self._self_metrics for metric in one.collect()), wanted)
-        )
-        return Rendered(body=gpus + own, content_type=content_type)
+        metrics = (metric for one in self._self_metrics for metric in one.collect())
+        own = render(_Families(metrics, wanted).collect(), openmetrics=is_openmetrics)
+        end = b"# EOF\n" if is_openmetrics else b""
+        return Rendered(body=gpus + own + end, content_type=content_type)
 
     def prepare(self, snapshot: Snapshot) -> None:
         """Render a new snapshot as the last one was asked for, so that no scrape waits for it."""
@@ -125,7 +124,7 @@ class _Families:
                 yield part
 
 
-def _encoder(accept: str) -> tuple[_Encoder, str]:
+def _content_type(accept: str) -> str:
     """Let prometheus-client choose, from what it really can write.
 
     It would claim any version from 1.0.0 on as its own and fails on one that is not a number.
@@ -135,4 +134,4 @@ def _encoder(accept: str) -> tuple[_Encoder, str]:
         for part in accept.split(",")
         if (version := _VERSION.search(part)) is None or version[1] in _VERSIONS
     ]
-    return choose_encoder(",".join(known))
+    return choose_encoder(",".join(known))[1]

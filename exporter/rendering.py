@@ -1,4 +1,4 @@
-"""The GPUs' families as text, byte for byte as prometheus-client writes them, but faster; pure.
+"""Families as text, byte for byte as prometheus-client writes them, but faster; pure.
 
 prometheus-client checks, sorts and escapes every label of every series. Here the labels of a device
 become text once and serve all of its series.
@@ -41,7 +41,7 @@ class Labels(dict[str, str]):
 
 
 def render(metrics: Iterable[Metric], *, openmetrics: bool) -> bytes:
-    """Render gauges, counters and info families with labels, without timestamps and exemplars.
+    """Render gauges, counters, histograms and info families, without timestamps, exemplars and `_created`.
 
     OpenMetrics' closing line is left to whoever renders the last family.
     """
@@ -58,7 +58,8 @@ def render(metrics: Iterable[Metric], *, openmetrics: bool) -> bytes:
         for sample in metric.samples:
             labels = sample.labels
             text = labels.text if isinstance(labels, Labels) else _text_of(labels)
-            parts.append(f"{sample.name}{{{text}}} {_number_text(sample.value)}\n")
+            braced = f"{{{text}}}" if text else ""
+            parts.append(f"{sample.name}{braced} {_number_text(sample.value)}\n")
     return "".join(parts).encode()
 
 

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import re
 
+import prometheus_client
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+)
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as parse_openmetrics,
@@ -212,3 +221,24 @@ def test_the_text_is_byte_for_byte_that_of_prometheus_client(values, label, acce
 
     encoder, _ = choose_encoder(accept)
     assert ours == encoder(Wanted())
+
+
+@pytest.mark.parametrize("accept", ["", OPENMETRICS])
+def test_every_type_of_metric_is_written_as_by_prometheus_client(accept):
+    prometheus_client.disable_created_metrics()  # as `Counters` does
+    registry = CollectorRegistry()
+    Counter("calls", "With a \\ and a\nnew line.", ["code"], registry=registry).labels('a"b').inc()
+    Counter("plain", "Without labels.", registry=registry).inc(2.5)
+    Histogram("took_seconds", "Time.", buckets=(0.1, 1), registry=registry).observe(0.5)
+    Gauge("up", 'It "is".', registry=registry).set(float("inf"))
+    Info("build", "Version.", registry=registry).info({"version": "1"})
+    metrics = [*registry.collect(), *ProcessCollector(registry=None).collect()]
+
+    class Fixed:
+        def collect(self):
+            return metrics
+
+    encoder, content_type = choose_encoder(accept)
+    answer = Exposition(node_name="", self_metrics=(Fixed(),)).render(None, accept=accept)
+    assert answer.body == encoder(Fixed())
+    assert answer.content_type == content_type
