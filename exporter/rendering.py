@@ -41,7 +41,9 @@ class Labels(dict[str, str]):
 
 
 def render(metrics: Iterable[Metric], *, openmetrics: bool) -> bytes:
-    """Render gauges, counters, histograms and info families, without timestamps, exemplars and `_created`.
+    """Render gauges, counters, histograms and info families.
+
+    Timestamps, exemplars and `_created` are not written.
 
     OpenMetrics' closing line is left to whoever renders the last family.
     """
