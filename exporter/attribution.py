@@ -12,6 +12,10 @@ each container listed with one holds it.
 
 Replica IDs (`GPU-...::0`, `GPU-...::1`) are IDs of their own, so the rule applies to each of them
 and all containers of a shared GPU have their row.
+
+Plugins that share by fractions (HAMi, Volcano, Aliyun) count by their IDs and choose the GPU
+themselves, after the kubelet chose the IDs. So of several GPUs such an ID tells nothing: there the
+containers' processes do.
 """
 
 from __future__ import annotations
@@ -32,10 +36,10 @@ from exporter.model import (
     Row,
     Snapshot,
 )
-from exporter.shares import shares
+from exporter.shares import shares, users
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from exporter.model import DeviceReading
     from exporter.shares import Share
@@ -65,6 +69,16 @@ def remember(previous: Holdings, allocations: Iterable[Allocation]) -> Holdings:
     return Holdings(list_number=number, appeared=appeared)
 
 
+def is_claimed(device_id: str) -> bool:
+    """Return whether an ID is that of a claimed device (DRA)."""
+    return device_id.startswith(f"{DRA_DRIVER}/")
+
+
+def is_fraction(device_id: str) -> bool:
+    """Return whether an ID is that of a fraction, whose GPU the plugin chooses regardless of it."""
+    return _FRACTION_ID.fullmatch(device_id) is not None
+
+
 def attribute(
     readings: Readings, holdings: Holdings, claimed_uuids: Mapping[str, str] | None = None
 ) -> Snapshot:
@@ -76,7 +90,11 @@ def attribute(
     holders: defaultdict[str, set[Container]] = defaultdict(set)
     shared: set[str] = set()
     unmatched: set[str] = set()
+    fractions: defaultdict[Container, set[str]] = defaultdict(set)
     for allocation in _current(holdings):
+        if readings.device_count > 1 and is_fraction(allocation.device_id):
+            fractions[allocation.container].add(allocation.device_id)
+            continue
         device = finder.find(allocation.device_id)
         if device is None:
             unmatched.add(allocation.device_id)
@@ -84,12 +102,22 @@ def attribute(
         holders[device.uuid].add(allocation.container)
         if _is_replica(allocation):
             shared.add(device.uuid)
+    for uuid, found in _users(readings, fractions).items():
+        holders[uuid] |= found
+        shared.add(uuid)
+    if fractions and not _all_uses_known(readings):
+        for container in fractions.keys() - set().union(*holders.values()):
+            unmatched |= fractions[container]
     rows: list[Row] = []
     for reading in readings.devices:
         containers = sorted(holders[reading.device.uuid])
         mode = _mode(reading.device, len(containers), replicas=reading.device.uuid in shared)
         own = shares(
-            reading.uses, containers, has_duty_cycle=reading.duty_cycle_percent is not None
+            reading.uses,
+            containers,
+            # Of an instance the driver tells no times by process.
+            has_duty_cycle=reading.duty_cycle_percent is not None
+            and not reading.device.is_mig_instance,
         )
         rows.extend(
             _row(reading, container, mode, len(containers), own.get(container))
@@ -99,6 +127,21 @@ def attribute(
             rows.append(_row(reading, None, mode, 0, None))
     return Snapshot(
         readings=readings, rows=tuple(rows), unmatched_device_ids=tuple(sorted(unmatched))
+    )
+
+
+def _users(readings: Readings, candidates: Collection[Container]) -> Mapping[str, set[Container]]:
+    """Return those of the candidates that have a process on a device, by its UUID."""
+    if not candidates:
+        return {}
+    found = {one.device.uuid: users(one.uses or (), candidates) for one in readings.devices}
+    return {uuid: containers for uuid, containers in found.items() if containers}
+
+
+def _all_uses_known(readings: Readings) -> bool:
+    parents = {one.device.parent_uuid for one in readings.devices}
+    return not readings.unreadable_count and all(
+        one.uses is not None for one in readings.devices if one.device.uuid not in parents
     )
 
 
@@ -146,7 +189,7 @@ def _is_replica(allocation: Allocation) -> bool:
     gke = _GKE_ID.fullmatch(allocation.device_id)
     return (
         "::" in allocation.device_id
-        or _FRACTION_ID.fullmatch(allocation.device_id) is not None
+        or is_fraction(allocation.device_id)
         or allocation.resource_name.endswith(".shared")
         or (gke is not None and gke[3] is not None)
     )

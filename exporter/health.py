@@ -206,7 +206,7 @@ class Health:
         if snapshot is not None:
             yield _gauge(
                 "pod_resources_unmatched_devices",
-                "Devices held by pods that NVML does not show.",
+                "Devices held by pods of which it is not known which GPU they are.",
                 len(snapshot.unmatched_device_ids),
             )
 

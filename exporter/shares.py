@@ -46,6 +46,16 @@ def shares(
     }
 
 
+def users(uses: Iterable[ProcessUse], candidates: Collection[Container]) -> set[Container]:
+    """Return the candidates that have a process here; not where it could be of another one too."""
+    found: set[Container] = set()
+    for use in uses:
+        possible = [one for one in candidates if _is_of(use.owner, one)]
+        if len(possible) == 1:
+            found.update(possible)
+    return found
+
+
 def _is_of(owner: ProcessOwner, container: Container) -> bool:
     return (owner.namespace_name, owner.pod_name) == (
         container.namespace_name,

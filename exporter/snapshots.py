@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from exporter.attribution import Holdings, attribute, remember
-from exporter.model import DRA_DRIVER, AllocateMode
+from exporter.attribution import Holdings, attribute, is_claimed, is_fraction, remember
+from exporter.model import AllocateMode
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from exporter.model import Allocation, Readings, Snapshot
 
 log = logging.getLogger(__name__)
+
+# A plugin that shares by memory has an ID for each GiB or MiB.
+MAX_LOGGED_IDS: Final = 10
 
 
 class Snapshots:
@@ -92,12 +95,12 @@ class Snapshots:
         if snapshot.unmatched_device_ids != self._unmatched:
             self._unmatched = snapshot.unmatched_device_ids
             if self._unmatched:
-                claimed = any(one.startswith(f"{DRA_DRIVER}/") for one in self._unmatched)
                 log.warning(
-                    "pods hold claimed devices (DRA) whose GPUs are not known; --dra looks them up"
-                    if claimed
-                    else "pods hold devices that NVML does not show",
-                    extra={"device_ids": ",".join(self._unmatched)},
+                    _why_unmatched(self._unmatched),
+                    extra={
+                        "device_ids": ",".join(self._unmatched[:MAX_LOGGED_IDS]),
+                        "devices": len(self._unmatched),
+                    },
                 )
         shared = len(
             {
@@ -115,3 +118,14 @@ class Snapshots:
                 extra={"gpus": shared},
             )
         self._shared_by_several = shared
+
+
+def _why_unmatched(device_ids: Collection[str]) -> str:
+    if any(is_claimed(one) for one in device_ids):
+        return "pods hold claimed devices (DRA) whose GPUs are not known; --dra looks them up"
+    if any(is_fraction(one) for one in device_ids):
+        return (
+            "pods hold fractions of GPUs, and of which is known by their processes only: "
+            "--collectors containers, with hostPID"
+        )
+    return "pods hold devices that NVML does not show"

@@ -10,12 +10,13 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from exporter.attribution import Holdings, attribute, remember
+from exporter.attribution import Holdings, attribute, is_claimed, is_fraction, remember
 from exporter.doctor.finding import failure, note, ok, warning
+from exporter.model import Collector
 from exporter.podresources.client import PodResourcesClient, PodResourcesError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     from exporter.config import Config
     from exporter.doctor.finding import Finding
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _STEP: Final = "kubelet"
 _CONNECT_SECONDS: Final = 5.0
+_SHOWN_IDS: Final = 5
 _MAYBE_GPU: Final = re.compile("gpu|nvidia|vcuda", re.IGNORECASE)
 _MOUNT: Final = (
     "mount the node's /var/lib/kubelet/pod-resources (the folder, not the socket) read-only at the "
@@ -45,7 +47,7 @@ async def check_kubelet(config: Config, readings: Readings | None) -> list[Findi
         config.pod_resources_socket, config.extra_resource_names, node_name=config.node_name
     )
     try:
-        return list(_listed(await client.list_pods(), readings))
+        return list(_listed(await client.list_pods(), readings, config))
     except PodResourcesError as error:
         return [_refused(error)]
     finally:
@@ -91,7 +93,7 @@ def _refused(error: PodResourcesError) -> Finding:
     return failure(_STEP, f"the kubelet does not list its pods' devices: {error}", "see its log")
 
 
-def _listed(listing: Listing, readings: Readings | None) -> Iterator[Finding]:
+def _listed(listing: Listing, readings: Readings | None, config: Config) -> Iterator[Finding]:
     containers = {allocation.container for allocation in listing.allocations}
     devices = {allocation.device_id for allocation in listing.allocations}
     yield ok(_STEP, f"lists {len(devices)} GPU devices held by {len(containers)} containers")
@@ -106,10 +108,34 @@ def _listed(listing: Listing, readings: Readings | None) -> Iterator[Finding]:
         )
     if readings is not None:
         snapshot = attribute(readings, remember(Holdings(), listing.allocations))
-        if snapshot.unmatched_device_ids:
-            yield warning(
-                _STEP,
-                f"NVML does not show {', '.join(snapshot.unmatched_device_ids)}, which pods hold",
-                "see the findings on devices above; MIG instances need "
-                "NVIDIA_MIG_MONITOR_DEVICES=all under the NVIDIA runtime",
-            )
+        yield from _unmatched(snapshot.unmatched_device_ids, config)
+
+
+def _unmatched(device_ids: Collection[str], config: Config) -> Iterator[Finding]:
+    claimed = [one for one in device_ids if is_claimed(one)]
+    fractions = [one for one in device_ids if is_fraction(one)]
+    others = [one for one in device_ids if one not in {*claimed, *fractions}]
+    if claimed and not config.dra:
+        yield warning(
+            _STEP,
+            f"claimed devices (DRA) do not say which GPUs they are: {_some(claimed)}",
+            "--dra looks that up, with daemonset/exporter-dra-role.yaml",
+        )
+    if fractions and Collector.CONTAINERS not in config.collectors:
+        yield warning(
+            _STEP,
+            f"fractions of GPUs do not say of which they are: {_some(fractions)}",
+            "the containers' processes do: --collectors=containers, with hostPID: true",
+        )
+    if others:
+        yield warning(
+            _STEP,
+            f"NVML does not show {_some(others)}, which pods hold",
+            "see the findings on devices above; MIG instances need "
+            "NVIDIA_MIG_MONITOR_DEVICES=all under the NVIDIA runtime",
+        )
+
+
+def _some(device_ids: Sequence[str]) -> str:
+    shown = ", ".join(device_ids[:_SHOWN_IDS])
+    return shown if len(device_ids) <= _SHOWN_IDS else f"{shown}, ... ({len(device_ids)} in all)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -66,6 +67,20 @@ def _impatient(monkeypatch):
     monkeypatch.setattr("exporter.podresources.client.MIN_INTERVAL_SECONDS", 0.05)
 
 
+def configured(node: FakeNode, socket_path: str) -> Config:
+    return Config(
+        listen_host="127.0.0.1",
+        listen_port=0,
+        node_name="node-1",
+        pod_resources_socket=socket_path,
+        nvml_interval_seconds=0.1,
+        nvml_window_seconds=0.5,
+        collectors=frozenset({Collector.CONTAINERS}),
+        proc_folder=str(node.proc),
+        logs_folder=str(node.logs),
+    )
+
+
 @asynccontextmanager
 async def exporter(node: FakeNode, driver: SimulatedDriver, *holders: str) -> AsyncIterator[str]:
     """Run an exporter on a node whose GPU is given away in replicas; yields its URL.
@@ -74,17 +89,7 @@ async def exporter(node: FakeNode, driver: SimulatedDriver, *holders: str) -> As
     """
     with TemporaryDirectory(prefix="gpu-") as folder:
         socket_path = str(Path(folder) / "kubelet.sock")
-        config = Config(
-            listen_host="127.0.0.1",
-            listen_port=0,
-            node_name="node-1",
-            pod_resources_socket=socket_path,
-            nvml_interval_seconds=0.1,
-            nvml_window_seconds=0.5,
-            collectors=frozenset({Collector.CONTAINERS}),
-            proc_folder=str(node.proc),
-            logs_folder=str(node.logs),
-        )
+        config = configured(node, socket_path)
         replicas = max(2, len(holders))
         async with SimulatedKubelet(driver, socket_path, replicas=replicas) as kubelet:
             for holder in holders:
@@ -95,12 +100,16 @@ async def exporter(node: FakeNode, driver: SimulatedDriver, *holders: str) -> As
                 yield "http://{}:{}/metrics".format(*started.address)
 
 
-async def values(url: str, name: str) -> dict[str, float]:
-    """Return a family's values by POD/CONTAINER."""
+async def values(url: str, name: str, *, by: str = "") -> dict[str, float]:
+    """Return a family's values by POD/CONTAINER, or by a label."""
     async with aiohttp.ClientSession() as session, session.get(url) as response:
         text = await response.text()
     return {
-        f"{sample.labels['pod_name']}/{sample.labels['container_name']}": sample.value
+        (
+            sample.labels[by]
+            if by
+            else f"{sample.labels['pod_name']}/{sample.labels['container_name']}"
+        ): sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
         if sample.name == name
@@ -180,6 +189,31 @@ async def test_memory_that_nvml_does_not_tell_is_absent(node):
         await becomes(url, DUTY_CYCLE, {"web/main": 20, "batch/main": 0})
 
 
+async def test_a_plugin_that_chooses_the_gpu_whatever_the_ids_say(node):
+    node.process_of(10, "web")
+    driver = SimulatedDriver(["T4", "T4"])
+    first, second = (gpu.uuid for gpu in driver.gpus)
+    with TemporaryDirectory(prefix="gpu-") as folder:
+        socket_path = str(Path(folder) / "kubelet.sock")
+        config = configured(node, socket_path)
+        async with SimulatedKubelet(driver, socket_path) as kubelet:
+            kubelet.devices[:] = [
+                replace(one, device_id=f"{one.uuid}-0") for one in kubelet.devices
+            ]
+            assert kubelet.allocate("default", "web", "main", "nvidia.com/gpu", 1) == (
+                f"{first}-0",
+            )
+            driver.set_processes(second, [process(10, 3)])
+            async with running(config, bind(driver)) as started:
+                url = "http://{}:{}/metrics".format(*started.address)
+                await becomes(url, MEMORY, {"web/main": 3 * GIB})
+                assert await values(url, DEVICE_MEMORY, by="uuid") == {first: 0, second: 3 * GIB}
+                assert await values(url, DEVICE_MEMORY) == {"/": 0, "web/main": 3 * GIB}
+                driver.set_processes(second, [])
+                driver.set_processes(first, [process(10, 2)])
+                await becomes(url, DEVICE_MEMORY, {"/": 0, "web/main": 2 * GIB})
+
+
 async def test_instances_of_mig_have_memory_and_no_duty_cycle(node):
     node.process_of(10, "web")
     driver = SimulatedDriver([GpuSpec(model="H100", mig_profiles=("1g.10gb",))])
@@ -187,6 +221,10 @@ async def test_instances_of_mig_have_memory_and_no_duty_cycle(node):
     driver.set_processes(instance.uuid, [process(10, 3)])
     async with exporter(node, driver, "web/main") as url:
         await becomes(url, MEMORY, {"web/main": 3 * GIB})
+        assert await values(url, DUTY_CYCLE) == {}
+        driver.set_processes(instance.uuid, [])
+        await becomes(url, MEMORY, {"web/main": 0})
+        await becomes(url, "nvidia_gpu_duty_cycle", {"web/main": 0})
         assert await values(url, DUTY_CYCLE) == {}
 
 

@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -290,6 +291,28 @@ async def test_what_the_kubelet_lists(node, socket_path):
             _, (level, text, _) = await kubelet_findings(driver, node, socket_path)
             assert level is Level.WARNING
             assert text == f"NVML does not show {driver.gpus[1].uuid}, which pods hold"
+
+
+async def test_devices_whose_ids_do_not_say_which_gpus_they_are(node, socket_path):
+    with SimulatedDriver(["T4", "T4"]) as driver:
+        async with SimulatedKubelet(driver, socket_path) as kubelet:
+            kubelet.devices[:] = [
+                replace(one, device_id=f"{one.uuid}-{number}")
+                for one in kubelet.devices
+                for number in range(10)
+            ]
+            kubelet.allocate("ns", "pod", "main", "nvidia.com/gpu", 7)
+            kubelet.claim("ns", "claims", "main", [("gpu.nvidia.com", "node", "gpu-0")])
+            _, claimed, fractions = await kubelet_findings(driver, node, socket_path)
+            assert claimed[0] is fractions[0] is Level.WARNING
+            assert claimed[1].endswith("gpu.nvidia.com/node/gpu-0")
+            assert "--dra" in claimed[2]
+            assert fractions[1].endswith("(7 in all)")
+            assert "--collectors=containers" in fractions[2]
+            mended = await kubelet_findings(
+                driver, node, socket_path, dra=True, collectors=frozenset({Collector.CONTAINERS})
+            )
+            assert [level for level, _, _ in mended] == [Level.OK]
 
 
 async def test_a_renamed_resource_is_found_out(node, socket_path):

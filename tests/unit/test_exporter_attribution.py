@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.attribution import Holdings, attribute, remember
-from exporter.model import Allocation, Container, Device, DeviceReading, Readings
+from exporter.model import (
+    Allocation,
+    Container,
+    Device,
+    DeviceReading,
+    ProcessOwner,
+    ProcessUse,
+    Readings,
+)
 
 GPU_0 = "GPU-00000000-0000-0000-0000-000000000000"
 GPU_1 = "GPU-11111111-1111-1111-1111-111111111111"
@@ -78,8 +86,6 @@ def held(*lists):
         ),
         pytest.param(f"MIG-{GPU_1}/9/0", "nvidia.com/gpu", MIG_2, "mig", id="legacy MIG"),
         pytest.param("nvidia0", "nvidia.com/gpu", GPU_0, "exclusive", id="GKE"),
-        pytest.param(f"{GPU_0}-7", "nvidia.com/gpu", GPU_0, "share", id="HAMi"),
-        pytest.param(f"{GPU_0}-_-11", "aliyun.com/gpu-mem", GPU_0, "share", id="Aliyun"),
         pytest.param("nvidia0/vgpu1", "nvidia.com/gpu", GPU_0, "share", id="GKE shared"),
         pytest.param("nvidia1/gi9", "nvidia.com/gpu", MIG_2, "mig", id="GKE MIG"),
         pytest.param("nvidia1/gi7/vgpu0", "nvidia.com/gpu", MIG_1, "mig", id="GKE MIG shared"),
@@ -106,6 +112,79 @@ def test_an_id_without_a_device_is_reported_and_labels_nothing(device_id):
     snapshot = attribute(READINGS, remember(Holdings(), [allocation(device_id)]))
     assert [row.container for row in snapshot.rows] == [None] * len(DEVICES)
     assert snapshot.unmatched_device_ids == (device_id,)
+
+
+def use(pod, container="main"):
+    owner = ProcessOwner(namespace_name="ns", pod_name=pod, container_name=container)
+    return ProcessUse(owner=owner, memory_used_bytes=1, duty_cycle_percent=1.0)
+
+
+def fractions_held(allocations, *uses, unreadable=0):
+    """Return {uuid: [(pod/container, mode)...]} and the unmatched IDs.
+
+    `uses` are those of one GPU after the other, None where the processes are not known.
+    """
+    gpus = [Device(uuid=one, name="T4", minor_number=n) for n, one in enumerate((GPU_0, GPU_1))]
+    readings = Readings(
+        taken_at_seconds=0.0,
+        device_count=len(uses) + unreadable,
+        unreadable_count=unreadable,
+        devices=tuple(
+            DeviceReading(device=gpu, uses=one) for gpu, one in zip(gpus, uses, strict=False)
+        ),
+    )
+    snapshot = attribute(readings, remember(Holdings(), allocations))
+    found: dict[str, list[tuple[str, str]]] = {}
+    for row in snapshot.rows:
+        if row.container:
+            name = f"{row.container.pod_name}/{row.container.container_name}"
+            found.setdefault(row.reading.device.uuid, []).append((name, row.allocate_mode.value))
+    return found, set(snapshot.unmatched_device_ids)
+
+
+ON_0 = {GPU_0: [("pod/main", "share")]}
+ON_1 = {GPU_1: [("pod/main", "share")]}
+
+
+@pytest.mark.parametrize("form", ["{}-{}", "{}-_-{}"], ids=["HAMi and Volcano", "Aliyun"])
+@pytest.mark.parametrize(
+    ("uses", "expected", "unmatched"),
+    [
+        pytest.param([None], ON_0, False, id="the only GPU of a node"),
+        pytest.param([None, None], {}, True, id="one of two, and no processes are known"),
+        pytest.param([(), (use("pod"),)], ON_1, False, id="the one with its process"),
+        pytest.param([None, (use("pod"),)], ON_1, False, id="and if others are not known"),
+        pytest.param([(use("pod"),), ()], ON_0, False, id="even that of the ID"),
+        pytest.param([(use("pod"),)] * 2, ON_0 | ON_1, False, id="both"),
+        pytest.param([(), ()], {}, False, id="without a process yet: none"),
+        pytest.param([(), (use("another"),)], {}, False, id="another pod's process"),
+        pytest.param([(), (use("pod", "side"),)], {}, False, id="another container's process"),
+        pytest.param([(), (use("pod", None),)], ON_1, False, id="the pod's only holder"),
+    ],
+)
+def test_a_fraction_of_one_of_several_gpus_is_known_by_its_processes_only(
+    form, uses, expected, unmatched
+):
+    ids = {form.format(GPU_0, number) for number in (3, 11)}
+    found = fractions_held([allocation(one) for one in ids], *uses)
+    assert found == (expected, ids if unmatched else set())
+
+
+def test_a_process_of_either_of_two_holders_with_fractions_is_nobodys():
+    both = [allocation(f"{GPU_0}-{n}", container=name) for n, name in enumerate(("a", "b"))]
+    assert fractions_held(both, (), (use("pod", None),)) == ({}, set())
+
+
+def test_a_gpu_that_cannot_be_read_may_have_the_process():
+    fraction = allocation(f"{GPU_0}-0")
+    assert fractions_held([fraction], (), unreadable=1) == ({}, {fraction.device_id})
+
+
+def test_a_fraction_and_a_replica_of_one_gpu_both_hold_it():
+    found, _ = fractions_held(
+        [allocation(f"{GPU_0}-_-0"), allocation(f"{GPU_1}::0", "b")], (), (use("pod"), use("b"))
+    )
+    assert found == {GPU_1: [("b/main", "share"), ("pod/main", "share")]}
 
 
 def test_a_free_device_has_one_row_with_an_empty_mode():
@@ -172,7 +251,9 @@ def test_an_unchanged_list_changes_nothing():
 ALLOCATIONS = st.lists(
     st.builds(
         allocation,
-        st.sampled_from([GPU_0, f"{GPU_0}::0", f"{GPU_0}::1", MIG_1, "nvidia0", "gone"]),
+        st.sampled_from(
+            [GPU_0, f"{GPU_0}::0", f"{GPU_0}::1", MIG_1, "nvidia0", f"{GPU_0}-1", "gone"]
+        ),
         st.sampled_from(["a", "b", "c"]),
         container=st.sampled_from(["x", "y"]),
         resource=st.sampled_from(["nvidia.com/gpu", "nvidia.com/gpu.shared"]),

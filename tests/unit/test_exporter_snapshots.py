@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+
 from exporter.model import Allocation, Container, Device, DeviceReading, Readings
-from exporter.snapshots import Snapshots
+from exporter.snapshots import MAX_LOGGED_IDS, Snapshots
 
 
 def readings(duty_cycle_percent=1.0):
@@ -82,6 +87,32 @@ def test_devices_that_nvml_does_not_show_are_warned_about_once(caplog):
         snapshots.on_readings(readings())
     (record,) = caplog.records
     assert vars(record)["device_ids"] == "GPU-lost"
+
+
+@pytest.mark.parametrize(
+    ("device_id", "says"),
+    [
+        pytest.param("GPU-lost", "NVML does not show", id="unknown"),
+        pytest.param("gpu.nvidia.com/node/gpu-0", "--dra", id="claimed"),
+        pytest.param(f"GPU-{UUID(int=1)}-0", "--collectors containers", id="a fraction"),
+    ],
+)
+def test_why_a_device_is_not_matched(caplog, device_id, says):
+    snapshots = Snapshots()
+    snapshots.on_readings(replace(readings(), device_count=2))
+    snapshots.on_allocations(allocations("a", device_id=device_id))
+    (record,) = caplog.records
+    assert says in record.getMessage()
+
+
+def test_a_log_line_has_few_ids(caplog):
+    snapshots = Snapshots()
+    snapshots.on_readings(readings())
+    ids = [f"GPU-lost-{number:03}" for number in range(500)]
+    snapshots.on_allocations(frozenset().union(*(allocations("a", device_id=one) for one in ids)))
+    (record,) = caplog.records
+    assert vars(record)["device_ids"].split(",") == ids[:MAX_LOGGED_IDS]
+    assert vars(record)["devices"] == 500
 
 
 def test_left_out_memory_is_said_once(caplog):
