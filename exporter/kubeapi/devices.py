@@ -52,7 +52,9 @@ class ClaimedDevices:
         self._publish = publish
         self._on_error = on_error
         self._problem: str | None = None
-        self._version: str | None = None
+        self._listed = False
+        # The one that was served last comes first.
+        self._versions: tuple[str, ...] = VERSIONS
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -79,22 +81,29 @@ class ClaimedDevices:
             self._on_error("resourceslices")
             return
         uuids = device_uuids(slices)
-        if self._problem is not None or self._version is None:
+        if self._problem is not None or not self._listed:
             log.info("ResourceSlices are listed", extra={"devices": len(uuids)})
         self._problem = None
+        self._listed = True
         self._publish(uuids)
 
     async def _list(self) -> Any:
-        for version in VERSIONS:
+        *others, last = self._versions
+        for version in others:
             try:
-                return await self._client.get(
-                    f"/apis/resource.k8s.io/{version}/resourceslices",
-                    fieldSelector=f"spec.driver={DRA_DRIVER},spec.nodeName={self._node_name}",
-                )
+                return await self._list_by(version)
             except ApiError as error:
-                if error.status != 404 or version == VERSIONS[-1]:
+                if error.status != 404:
                     raise
-        return {}
+        return await self._list_by(last)
+
+    async def _list_by(self, version: str) -> Any:
+        slices = await self._client.get(
+            f"/apis/resource.k8s.io/{version}/resourceslices",
+            fieldSelector=f"spec.driver={DRA_DRIVER},spec.nodeName={self._node_name}",
+        )
+        self._versions = (version, *(one for one in VERSIONS if one != version))
+        return slices
 
 
 def device_uuids(slices: Any) -> dict[str, str]:

@@ -119,8 +119,10 @@ class PodLabels:
         family = GaugeMetricFamily(
             FAMILY, "Labels of a pod that holds a GPU, those that --pod-labels allows; always 1."
         )
+        # An API server that does not answer must not keep those that are gone.
+        holders = frozenset(self._holders())
         for (namespace, name), known in sorted(self._known.items()):
-            if known.labels:
+            if known.labels and (namespace, name) in holders:
                 identity = {
                     "node_name": self._node_name,
                     "pod_name": name,

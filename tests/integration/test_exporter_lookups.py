@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import ssl
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.kubeapi.client import ApiClient, ApiError
-from exporter.kubeapi.devices import device_uuids
+from exporter.kubeapi.devices import ClaimedDevices, device_uuids
 from exporter.kubeapi.podlabels import MAX_LABELS, published_labels
 from simulator.driver import GpuSpec, SimulatedDriver
 from simulator.kubelet import SimulatedKubelet
@@ -51,9 +53,14 @@ class Api:
         self.documents: dict[str, Any] = {}
         self.status: int | None = None
         self.requests: list[web.Request] = []
+        self.hangs = False
+        self.hung = 0
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(request)
+        if self.hangs:
+            self.hung += 1
+            await asyncio.Event().wait()
         if self.status is not None:
             return web.json_response({"kind": "Status", "message": "no"}, status=self.status)
         if request.path not in self.documents:
@@ -183,6 +190,74 @@ async def test_an_api_server_that_refuses_leaves_the_other_pods_and_is_tried_aga
         kubelet.claim("ns", "two", "main", [(DRIVER, NODE, "gpu-9")])
         await until(lambda: server.requests[-1].query and server.status == 500)
         await held_as(reader, {uuid: [("one", "exclusive")]})
+
+
+async def test_an_api_server_that_hangs_keeps_nothing_else_from_going_on(node, api, monkeypatch):
+    monkeypatch.setattr("exporter.kubeapi.client.TIMEOUT", aiohttp.ClientTimeout(total=3600))
+    driver, kubelet = node
+    server, settings = api
+    uuid = driver.gpus[0].uuid
+    server.documents[SLICES.format("v1")] = {"items": [resource_slice({"gpu-0": uuid})]}
+    server.documents["/api/v1/namespaces/ns/pods/one"] = pod_metadata(team="a")
+    kubelet.claim("ns", "one", "main", [(DRIVER, NODE, "gpu-0")])
+    async with exporter(
+        driver,
+        pod_resources_socket=kubelet.socket_path,
+        dra=True,
+        pod_labels="team",
+        **settings,
+    ) as reader:
+
+        async def labels():
+            return await reader.values("nvidia_gpu_pod_labels", "label_team")
+
+        await until(labels)
+        server.hangs = True
+        kubelet.claim("ns", "two", "main", [(DRIVER, NODE, "gpu-9")])
+        kubelet.allocate("ns", "three", "main", "nvidia.com/mig-1g.10gb", 1)
+        await until(lambda: server.hung >= 1)
+        kubelet.release("ns", "one")
+
+        async def gone():
+            return await labels() == {}
+
+        await until(gone)
+        assert await reader.ready()
+
+
+async def test_a_request_that_is_not_answered_ends_in_time(account, monkeypatch):
+    monkeypatch.setattr("exporter.kubeapi.client.TIMEOUT", aiohttp.ClientTimeout(total=0.05))
+    folder, context = account
+
+    async def handle(_request):
+        await asyncio.Event().wait()
+
+    async with serving(handle, tls=context) as url:
+        with pytest.raises(ApiError, match="TimeoutError"):
+            await ApiClient(url, folder).get("/x")
+
+
+async def test_the_version_that_was_served_is_asked_first_and_told_once(api, account, caplog):
+    caplog.set_level("INFO")
+    server, settings = api
+    client = ApiClient(settings["api_url"], account[0])
+    found: list[Any] = []
+    devices = ClaimedDevices(
+        client, node_name=NODE, unmatched=tuple, publish=found.append, on_error=found.append
+    )
+    old, new = SLICES.format("v1beta1"), SLICES.format("v1")
+    slices = {"items": [resource_slice({"gpu-0": "GPU-a"}, beta=True)]}
+    server.documents[old] = slices
+    for _ in range(2):
+        await devices.refresh()
+    del server.documents[old]
+    server.documents[new] = slices
+    await devices.refresh()
+    await client.close()
+    beta2 = SLICES.format("v1beta2")
+    assert [one.path for one in server.requests] == [new, beta2, old, old, old, new]
+    assert found == [{f"{DRIVER}/{NODE}/gpu-0": "GPU-a"}] * 3
+    assert caplog.text.count("ResourceSlices are listed") == 1
 
 
 @pytest.mark.parametrize(
