@@ -63,7 +63,7 @@ lock: $(STAMP) ## Resolve the lock files anew (needs uv)
 		-c requirements-dev.lock pyproject.toml -o requirements.lock
 
 .PHONY: bench
-bench: bench-exporter bench-endurance bench-step bench-policy bench-scaler bench-latency bench-metrics-api ## Run all benchmarks; results go to build/bench/
+bench: bench-exporter bench-endurance bench-step bench-policy bench-scaler bench-latency bench-metrics-api bench-namespaces ## Run all benchmarks; results go to build/bench/
 
 .PHONY: bench-exporter
 bench-exporter: $(STAMP) ## Exporter: latency under scrapes, CPU, RSS, cost of each collector
@@ -93,6 +93,10 @@ bench-latency: $(STAMP) ## The same beside Prometheus + adapter + HPA, 20 min (n
 .PHONY: bench-metrics-api
 bench-metrics-api: $(STAMP) ## 500 HPAs on the scaler's metrics API, 8 min (needs make cluster-tools)
 	@$(BIN)/python -m benchmarks.metricsapi $(BENCH_ARGS)
+
+.PHONY: bench-namespaces
+bench-namespaces: $(STAMP) ## Deleting a namespace while nobody serves the metrics API, 8 min (needs make cluster-tools)
+	@$(BIN)/python -m benchmarks.namespaces
 
 .PHONY: clean
 clean: ## Remove what the other targets made

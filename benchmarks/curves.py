@@ -20,7 +20,7 @@ TICKS: Final = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One value per second, drawn in `color`."""
+    """One value per second (or whatever the panel is over), drawn in `color`."""
 
     name: str
     color: str

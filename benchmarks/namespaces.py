@@ -1,0 +1,202 @@
+"""How long a deleted namespace stays while nobody serves the metrics API, beside metrics-server.
+
+On the test bed's real control plane an empty namespace is deleted once the API server has seen that
+nobody answers; whoever served answers again 24 s after that. The scaler is the real one, killed or
+told to end. In the place of metrics-server there is a server that answers its discovery, registered
+as its manifest has it: what holds a namespace is the APIService, whoever is behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import tempfile
+import time
+import uuid
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import web
+
+from benchmarks.report import Figure, publish
+from scaler.cluster.client import KubeClient
+from tests.cluster.controlplane import ControlPlane, running_control_plane
+from tests.cluster.hpa import namespace_is_gone
+from tests.cluster.metricsapi import installing
+from tests.cluster.processes import free_ports
+from tests.running import running_scaler
+from tests.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
+
+    from tests.running import ScalerProcess
+
+NAMESPACES: Final = "/api/v1/namespaces"
+RESOURCE_METRICS: Final = "v1beta1.metrics.k8s.io"
+OURS: Final = tuple(f"{version}.{installing.GROUP}" for version in ("v1beta1", "v1beta2"))
+AWAY_SECONDS: Final = 24.0
+START_SECONDS: Final = 3.5
+"""What the scaler needs from its start to its first answer."""
+GONE_SECONDS: Final = 150.0
+REPETITIONS: Final = 3
+
+
+def main() -> None:
+    """Measure all and publish."""
+    with (
+        tempfile.TemporaryDirectory(prefix="namespaces-") as folder,
+        running_control_plane(Path(folder)) as plane,
+    ):
+        taken = asyncio.run(_run(plane))
+    publish(
+        "namespaces",
+        [
+            Figure(bar=f"{what}: {which}", value=value, unit="s", limit=None)
+            for what, found in taken.items()
+            for which, value in (("least", min(found)), ("most", max(found)))
+        ],
+    )
+
+
+async def _run(plane: ControlPlane) -> dict[str, list[float]]:
+    await asyncio.to_thread(plane.install)
+    await asyncio.to_thread(installing.install, plane)
+    async with await KubeClient.from_kubeconfig(str(plane.admin)) as client:
+        bench = _Bench(plane, client)
+        rows = {
+            "no such API": bench.without,
+            "the scaler serves": bench.served,
+            "the scaler's last replica was told to end": bench.ended,
+            f"the scaler was killed, answers again after {AWAY_SECONDS:g} s": bench.killed,
+            f"metrics-server's stand-in, answers again after {AWAY_SECONDS:g} s": bench.stand_in,
+        }
+        return {
+            what: [await measure() for _ in range(REPETITIONS)] for what, measure in rows.items()
+        }
+
+
+class _Bench:
+    def __init__(self, plane: ControlPlane, client: KubeClient) -> None:
+        self._plane = plane
+        self._client = client
+        (self._port,) = free_ports(1)
+
+    async def without(self) -> float:
+        return await self._until_gone(await self._deleted())
+
+    async def served(self) -> float:
+        async with self._scaler() as scaler:
+            await self._serves(scaler)
+            return await self._until_gone(await self._deleted())
+
+    async def ended(self) -> float:
+        async with self._scaler() as scaler:
+            await self._serves(scaler)
+        return await self._until_gone(await self._deleted())
+
+    async def killed(self) -> float:
+        async with self._scaler() as scaler:
+            await self._serves(scaler)
+            scaler.process.kill()
+        await self._until_available(*OURS, available=False)
+        deleted = await self._deleted()
+        await asyncio.sleep(AWAY_SECONDS - START_SECONDS)
+        async with self._scaler():
+            return await self._until_gone(deleted)
+
+    async def stand_in(self) -> float:
+        (port,) = free_ports(1)
+        await self._client.post(installing.API_SERVICES, _resource_metrics(port))
+        try:
+            async with self._resource_metrics_server(port):
+                await self._until_available(RESOURCE_METRICS)
+            await self._until_available(RESOURCE_METRICS, available=False)
+            deleted = await self._deleted()
+            await asyncio.sleep(AWAY_SECONDS)
+            async with self._resource_metrics_server(port):
+                return await self._until_gone(deleted)
+        finally:
+            await self._client.delete(f"{installing.API_SERVICES}/{RESOURCE_METRICS}")
+
+    def _scaler(self) -> AbstractAsyncContextManager[ScalerProcess]:
+        kubeconfig = self._plane.kubeconfig_for(installing.ACCOUNT)
+        return running_scaler(kubeconfig, "--no-leader-elect", *installing.flags(self._port))
+
+    async def _serves(self, scaler: ScalerProcess) -> None:
+        await until(lambda: installing.is_ready(scaler), deadline_seconds=30)
+        await self._until_available(*OURS)
+
+    async def _until_available(self, *names: str, available: bool = True) -> None:
+        async def are_so() -> bool:
+            listed = await self._client.list_(installing.API_SERVICES)
+            found = {
+                one["metadata"]["name"]: condition["status"] == "True"
+                for one in listed["items"]
+                for condition in one.get("status", {}).get("conditions", ())
+                if condition["type"] == "Available"
+            }
+            return all(found.get(name) is available for name in names)
+
+        await until(are_so, deadline_seconds=60, what=f"{names} available: {available}")
+
+    async def _deleted(self) -> tuple[str, float]:
+        name = f"to-go-{uuid.uuid4().hex[:8]}"
+        await self._client.post(NAMESPACES, {"metadata": {"name": name}})
+        await self._client.delete(f"{NAMESPACES}/{name}")
+        return name, time.monotonic()
+
+    async def _until_gone(self, deleted: tuple[str, float]) -> float:
+        name, at = deleted
+        await until(
+            lambda: namespace_is_gone(self._client, name),
+            deadline_seconds=GONE_SECONDS,
+            what="the namespace has gone",
+        )
+        return time.monotonic() - at
+
+    @asynccontextmanager
+    async def _resource_metrics_server(self, port: int) -> AsyncIterator[None]:
+        issued = self._plane.issue("stand-in", hosts=[installing.HOST])
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(issued.certificate, issued.key)
+        async with AsyncExitStack() as stack:
+            runner = web.ServerRunner(web.Server(_discover))
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            await web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls).start()
+            yield
+
+
+async def _discover(request: web.BaseRequest) -> web.Response:
+    if request.path != "/apis/metrics.k8s.io/v1beta1":
+        return web.json_response({"kind": "Status", "status": "Failure", "code": 404}, status=404)
+    pods = {"name": "pods", "namespaced": True, "kind": "PodMetrics", "verbs": ["get", "list"]}
+    return web.json_response(
+        {
+            "kind": "APIResourceList",
+            "apiVersion": "v1",
+            "groupVersion": "metrics.k8s.io/v1beta1",
+            "resources": [{**pods, "singularName": ""}],
+        }
+    )
+
+
+def _resource_metrics(port: int) -> dict[str, Any]:
+    return {
+        "metadata": {"name": RESOURCE_METRICS},
+        "spec": {
+            "group": "metrics.k8s.io",
+            "version": "v1beta1",
+            "groupPriorityMinimum": 100,
+            "versionPriority": 100,
+            "insecureSkipTLSVerify": True,
+            "service": {"namespace": "gpu-scaler", "name": installing.SERVICE, "port": port},
+        },
+    }
+
+
+if __name__ == "__main__":
+    main()
