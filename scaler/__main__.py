@@ -50,7 +50,9 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     status.set_defaults(command=_status)
 
     explain = commands.add_parser("explain", help="why the last decision on a Deployment was taken")
-    explain.add_argument("deployment", metavar="NAMESPACE/NAME")
+    explain.add_argument(
+        "deployment", metavar="NAMESPACE/NAME", help="other kinds: NAMESPACE/statefulsets.apps:NAME"
+    )
     explain.add_argument(
         "--history", action="store_true", help="what was decided in the last hour instead"
     )

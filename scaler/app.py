@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from scaler.cluster.client import KubeClient
 from scaler.cluster.events import EventRecorder
+from scaler.cluster.kinds import find_kinds
 from scaler.cluster.lease import LeaseElection
 from scaler.cluster.state import ClusterState
 from scaler.controller import Controller
@@ -33,6 +34,7 @@ from scaler.web.server import StatusServer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
 
+    from scaler.cluster.kinds import Kinds
     from scaler.config import Config
     from scaler.metricsapi.service import MetricsApi
     from scaler.sources.source import Source
@@ -70,6 +72,7 @@ async def run(config: Config) -> int:
 
     Raises:
         ClusterError: no credentials for any cluster.
+        UnknownKind: `--kinds` names one that the API server does not have, or cannot scale.
         StartError: the watches did not synchronise (`once` only), or another scaler holds the
             Lease (`once` only).
     """
@@ -82,7 +85,7 @@ async def run(config: Config) -> int:
             await KubeClient.load(config.kubeconfig, config.context)
         )
         source = await _source(config, stack)
-        parts = _assemble(config, client, source)
+        parts = _assemble(config, client, source, await find_kinds(client, config.kinds))
         if config.once:
             return await _once(parts)
         if config.metrics_api is not None:
@@ -139,17 +142,18 @@ async def _metrics_api(
     return api
 
 
-def _assemble(config: Config, client: KubeClient, source: Source) -> _Parts:
+def _assemble(config: Config, client: KubeClient, source: Source, kinds: Kinds) -> _Parts:
     identity = config.identity or socket.gethostname()
     metrics = ScalerMetrics(version("gpu-scaler"))
     state = ClusterState(
         client,
+        kinds=kinds,
         namespaces=config.namespaces,
         exporters_namespace=config.exporters_namespace,
     )
     if config.namespaces:
         log.info("Defaults of Namespaces are not read: --namespaces is given")
-    events = EventRecorder(client, host=identity)
+    events = EventRecorder(client, host=identity, kinds=kinds)
     election = None
     if config.leader_elect:
         election = LeaseElection(
@@ -163,6 +167,7 @@ def _assemble(config: Config, client: KubeClient, source: Source) -> _Parts:
         )
     controller = Controller(
         client=client,
+        kinds=kinds,
         state=state,
         source=source,
         events=events,

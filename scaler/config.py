@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # A DNS label (RFC 1123).
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_KIND = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,7 @@ class Config:
     exporters: ExportersSettings = field(default_factory=ExportersSettings)
     prometheus: PrometheusSettings | None = None
     metrics_api: MetricsApiSettings | None = None
+    kinds: tuple[str, ...] = ("deployments.apps",)
     namespaces: tuple[str, ...] = ()
     exporters_namespace: str = "gpu-exporter"
     interval_seconds: float = 2.0
@@ -73,6 +75,11 @@ def add_run_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str
     )
     flags.text(
         "exporters.namespace", "gpu-exporter", "where exporters run; matters with --namespaces"
+    )
+    flags.text(
+        "kinds",
+        "deployments.apps",
+        "what is scaled where it is annotated, by comma: statefulsets.apps, rollouts.argoproj.io",
     )
     flags.text("scrape-timeout", "2s", "how long one exporter may take to answer")
     flags.text(
@@ -144,15 +151,20 @@ def parse_run_arguments(arguments: argparse.Namespace) -> Config:
             problems.append(f"--{flag}: {value!r} is not one of {', '.join(allowed)}")
         return value
 
-    def names(flag: str) -> tuple[str, ...]:
+    def listed(flag: str, pattern: re.Pattern[str], what: str) -> tuple[str, ...]:
         given = str(values[flag.replace("-", "_")])
         found = tuple(dict.fromkeys(name.strip() for name in given.split(",") if name.strip()))
         problems.extend(
-            f"--{flag}: {name!r} is not the name of a namespace"
-            for name in found
-            if not _NAMESPACE.fullmatch(name)
+            f"--{flag}: {name!r} is not {what}" for name in found if not pattern.fullmatch(name)
         )
         return found
+
+    def names(flag: str) -> tuple[str, ...]:
+        return listed(flag, _NAMESPACE, "the name of a namespace")
+
+    kinds = listed("kinds", _KIND, "a plural and its group like statefulsets.apps")
+    if not kinds:
+        problems.append("--kinds: at least one is needed, such as deployments.apps")
 
     exporters_namespace = names("exporters.namespace")
     if len(exporters_namespace) != 1:
@@ -164,6 +176,7 @@ def parse_run_arguments(arguments: argparse.Namespace) -> Config:
         exporters=parse_exporters(values, problems),
         prometheus=parse_prometheus(values, problems, is_source=source == "prometheus"),
         metrics_api=parse_metrics_api(values, problems),
+        kinds=kinds,
         namespaces=names("namespaces"),
         exporters_namespace=next(iter(exporters_namespace), ""),
         interval_seconds=duration("interval"),

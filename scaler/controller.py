@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, TypeAlias
 from scaler.announcer import Announcer
 from scaler.board import Board, LoopReport
 from scaler.cluster.client import ApiError
-from scaler.cluster.scale import LeaseLost, Replaced, ReplicasChanged, scale_deployment
+from scaler.cluster.kinds import Kinds
+from scaler.cluster.scale import LeaseLost, Replaced, ReplicasChanged, scale_workload
 from scaler.decision import decide
 from scaler.histories import Histories
 from scaler.model import Decision, History, Outcome, ScalingPolicy
 from scaler.policy import opted_in, parse_policy
 from scaler.sources.source import ReadingRequest
+from scaler.turns import ACT_SECONDS, Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -68,7 +70,7 @@ class _Plan:
 class Controller:
     """Decides for every opted-in Deployment once per interval, and acts where it leads."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (the parts that the loop ties together)
         self,
         *,
         client: KubeClient,
@@ -77,10 +79,12 @@ class Controller:
         events: EventRecorder,
         leadership: Leadership,
         metrics: ScalerMetrics,
+        kinds: Kinds | None = None,
         dry_run: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
+        self._kinds = kinds or Kinds()
         self._state = state
         self._source = source
         self.board = Board()
@@ -91,6 +95,8 @@ class Controller:
         self._clock = clock
         self._histories = Histories()
         self._interval_seconds = 0.0
+        self._turns = Turns()
+        self._act_until_seconds = 0.0
         self._policies: dict[str, tuple[_Texts, _Policy]] = {}
         self._patches = asyncio.Semaphore(MAX_CONCURRENT_PATCHES)
         self.holding: str | None = None
@@ -157,15 +163,21 @@ class Controller:
         if any(decision.outcome is Outcome.SCALED for decision in decisions):
             in_the_way = await self._leadership.look()
         self._watch_stop()
+        in_turn = sorted(
+            zip(plans, decisions, strict=True),
+            key=lambda pair: self._turns.rank(pair[0].deployment.uid),
+        )
+        self._act_until_seconds = self._clock() + ACT_SECONDS
         async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(
+            tasks = {
+                plan.deployment.uid: group.create_task(
                     self._settle(plan, readings.get(plan.deployment.ref, {}), decision, in_the_way)
                 )
-                for plan, decision in zip(plans, decisions, strict=True)
-            ]
+                for plan, decision in in_turn
+            }
         self._stage("act", decided)
-        self.board.record([task.result() for task in tasks], self._observe_source(answer))
+        settled = [tasks[plan.deployment.uid].result() for plan in plans]
+        self.board.record(settled, self._observe_source(answer))
         self._keep_only({plan.deployment.uid for plan in plans})
         self.last_loop_seconds = self._clock()
         self._metrics.last_loop.set_to_current_time()
@@ -241,12 +253,27 @@ class Controller:
             else:
                 decision = _not_done(decision, Outcome.HELD, "LeaseLost", in_the_way)
         else:
-            try:
-                async with self._patches:
-                    decision = await self._act(plan, readings, decision)
-            except Exception as error:  # noqa: BLE001
-                decision = self._failed(deployment, error)
+            async with self._patches:
+                decision = await self._act_alone(plan, readings, decision)
         self._announcer.announce(deployment, decision)
+        return decision
+
+    async def _act_alone(
+        self, plan: _Plan, readings: Mapping[Metric, MetricReading], decision: Decision
+    ) -> Decision:
+        """Act unless it is too late in this loop; whatever goes wrong stays its own."""
+        deployment = plan.deployment
+        if self._clock() > self._act_until_seconds:
+            self._histories.keep_undone(deployment.uid, decision)
+            why = "the writes for other Deployments took too long; its turn is in the next loop"
+            return _not_done(decision, Outcome.HELD, "WaitingForItsTurn", why)
+        try:
+            decision = await self._act(plan, readings, decision)
+        except Exception as error:  # noqa: BLE001
+            decision = self._failed(deployment, error)
+        self._turns.note(
+            deployment.uid, failed=decision.outcome is Outcome.FAILED, now_seconds=self._clock()
+        )
         return decision
 
     def _failed(self, deployment: DeploymentState, error: Exception) -> Decision:
@@ -284,9 +311,10 @@ class Controller:
                 self._histories.keep(uid, decision)
                 return decision
             try:
-                await scale_deployment(
+                await scale_workload(
                     self._client,
                     deployment.ref,
+                    kind=self._kinds.of(deployment.ref),
                     uid=uid,
                     from_replicas=decision.current_replicas,
                     to_replicas=decision.desired_replicas,
@@ -334,6 +362,7 @@ class Controller:
 
     def _keep_only(self, uids: set[str]) -> None:
         self._histories.keep_only(uids)
+        self._turns.keep_only(uids)
         self._announcer.keep_only(uids)
         for gone in self._policies.keys() - uids:
             del self._policies[gone]

@@ -119,8 +119,9 @@ class ConditionDict(TypedDict):
 
 
 class DecisionDict(TypedDict):
-    """A whole decision; what JSON can hold and nothing else."""
+    """A whole decision; what JSON can hold and nothing else. `kind` is like `deployments.apps`."""
 
+    kind: str
     namespace: str
     name: str
     decided_unix_seconds: float
@@ -184,6 +185,7 @@ def episode_to_dict(episode: Episode) -> EpisodeDict:
 def decision_to_dict(decision: Decision, *, decided_unix_seconds: float) -> DecisionDict:
     """The decision as plain data; `decided_unix_seconds` is its instant on the wall clock."""
     return {
+        "kind": decision.ref.kind or "deployments.apps",
         "namespace": decision.ref.namespace,
         "name": decision.ref.name,
         "decided_unix_seconds": decided_unix_seconds,

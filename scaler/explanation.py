@@ -36,7 +36,7 @@ def explain_text(document: DecisionDict, *, now_unix_seconds: float) -> str:
     """The text of `gpu-scaler explain`: everything that went into one decision, in its order."""
     age = format_duration(now_unix_seconds - document["decided_unix_seconds"])
     lines = [
-        f"Deployment {document['namespace']}/{document['name']}, decided {age} ago",
+        f"{_title(document)}, decided {age} ago",
         f"  outcome:   {document['outcome']}: {document['reason']}",
         f"             {document['message']}",
         f"  replicas:  {document['current_replicas']} now,"
@@ -64,6 +64,18 @@ def explain_text(document: DecisionDict, *, now_unix_seconds: float) -> str:
             for item in document["conditions"]
         ]
     return "\n".join(lines) + "\n"
+
+
+def _title(document: DecisionDict) -> str:
+    kind = document["kind"]
+    title = "Deployment" if kind == "deployments.apps" else kind
+    return f"{title} {document['namespace']}/{document['name']}"
+
+
+def _qualified_name(document: DecisionDict) -> str:
+    """The name as `explain` takes it."""
+    kind, name = document["kind"], document["name"]
+    return name if kind == "deployments.apps" else f"{kind}:{name}"
 
 
 def _asked(document: DecisionDict) -> str:
@@ -219,7 +231,7 @@ def status_row(document: DecisionDict, now_unix_seconds: float) -> tuple[str, ..
     policy = document["policy"]
     return (
         document["namespace"],
-        document["name"],
+        _qualified_name(document),
         targets_text(document),
         UNKNOWN if policy is None else str(policy["min_replicas"]),
         UNKNOWN if policy is None else str(policy["max_replicas"]),

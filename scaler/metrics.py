@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from scaler.model import Decision
 
 LOOP_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-DEPLOYMENT_LABELS = ("namespace", "deployment")
+DEPLOYMENT_LABELS = ("namespace", "deployment", "kind")
 
 
 class ScalerMetrics:
@@ -159,7 +159,11 @@ class DecisionCollector(Collector):
         )
         outcomes = Tally[str]()
         for decision in self._decisions():
-            names = (decision.ref.namespace, decision.ref.name)
+            names = (
+                decision.ref.namespace,
+                decision.ref.name,
+                decision.ref.kind or "deployments.apps",
+            )
             outcomes[decision.outcome] += 1
             current.add_metric(names, decision.current_replicas)
             desired.add_metric(names, decision.desired_replicas)

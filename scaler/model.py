@@ -135,13 +135,35 @@ class AnnotationProblem:
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class ObjectRef:
-    """A namespaced object's name; hashable, so that it keys maps of pods and Deployments."""
+    """A namespaced object's name; hashable, so that it keys maps of pods and workloads.
+
+    `kind` is the resource of a workload that is no Deployment, such as `statefulsets.apps`.
+    """
 
     namespace: str
     name: str
+    kind: str = ""
+
+    @property
+    def qualified_name(self) -> str:
+        """`web`, or `statefulsets.apps:web`: unique among the workloads of a namespace."""
+        return f"{self.kind}:{self.name}" if self.kind else self.name
+
+    @property
+    def title(self) -> str:
+        """`Deployment prod/web` for people, or `statefulsets.apps prod/web`, of a workload."""
+        return f"{self.kind or 'Deployment'} {self.namespace}/{self.name}"
 
     def __str__(self) -> str:
-        return f"{self.namespace}/{self.name}"
+        return f"{self.namespace}/{self.qualified_name}"
+
+
+def workload_ref(namespace: str, qualified_name: str) -> ObjectRef:
+    """Return the workload that a person means by `web` or `statefulsets.apps:web`."""
+    kind, _, name = qualified_name.rpartition(":")
+    return ObjectRef(
+        namespace=namespace, name=name, kind="" if kind == "deployments.apps" else kind
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,9 +12,12 @@ from sys import intern
 from typing import TYPE_CHECKING, Any
 
 from scaler.model import ExporterEndpoint, ObjectRef, PodPhase, PodState
+from scaler.selectors import Operator, Requirement, Selector
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
+
+    from scaler.cluster.kinds import Kinds
 
     JsonObject = Mapping[str, Any]
 
@@ -48,19 +51,23 @@ class Namespace:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deployment:
-    """A Deployment that carries the annotation `gpu-scaler/enabled`, whatever its value."""
+class Workload:
+    """A workload that carries the annotation `gpu-scaler/enabled`, whatever its value.
+
+    `selector` is its `spec.selector`, None where there is none or it is no selector.
+    """
 
     ref: ObjectRef
     uid: str
     resource_version: str
     annotations: Mapping[str, str]
     spec_replicas: int
+    selector: Selector | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaSet:
-    """Which Deployment controls a ReplicaSet, by uids."""
+    """Which workload controls a ReplicaSet, by uids."""
 
     uid: str
     deployment_uid: str
@@ -68,10 +75,14 @@ class ReplicaSet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pod:
-    """A pod of some ReplicaSet, or an exporter's; with the transitions that its ages rest on."""
+    """A pod of some workload, or an exporter's; with the transitions that its ages rest on.
+
+    `labels` are kept only where workloads find their pods by them.
+    """
 
     state: PodState
-    replica_set_uid: str | None
+    controller_uid: str | None
+    labels: Mapping[str, str]
     exporter: ExporterEndpoint | None
     ready_transition: str | None
     unschedulable_transition: str | None
@@ -79,7 +90,7 @@ class Pod:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Autoscaler:
-    """An HPA or a ScaledObject: its name for people, and the Deployment that it targets."""
+    """An HPA or a ScaledObject: its name for people, and the workload that it targets."""
 
     text: str
     target: ObjectRef
@@ -94,19 +105,21 @@ def decode_namespace(raw: JsonObject) -> Namespace | None:
     return Namespace(name=intern(metadata["name"]), annotations=annotations)
 
 
-def decode_deployment(raw: JsonObject) -> Deployment | None:
-    """Return the Deployment if it carries the annotation, else None."""
+def decode_workload(raw: JsonObject, kind: str = "") -> Workload | None:
+    """Return the workload if it carries the annotation, else None; `kind` is for its ref."""
     metadata = raw["metadata"]
     annotations = _ours(metadata)
     if ENABLED_ANNOTATION not in annotations:
         return None
-    replicas = raw["spec"].get("replicas")
-    return Deployment(
-        ref=_ref(metadata),
+    spec = raw.get("spec") or {}
+    replicas = spec.get("replicas")
+    return Workload(
+        ref=_ref(metadata, kind),
         uid=metadata["uid"],
         resource_version=metadata["resourceVersion"],
         annotations=annotations,
         spec_replicas=1 if replicas is None else replicas,
+        selector=_selector(spec.get("selector")) if kind else None,
     )
 
 
@@ -117,12 +130,24 @@ def decode_replica_set(raw: JsonObject) -> ReplicaSet | None:
     return None if owner is None else ReplicaSet(uid=metadata["uid"], deployment_uid=owner)
 
 
-def decode_pod(raw: JsonObject, previous: Pod | None, now: Instant) -> Pod | None:
-    """Return the pod if a ReplicaSet controls it or it is an exporter, else None."""
+def decode_pod(
+    raw: JsonObject,
+    previous: Pod | None,
+    now: Instant,
+    *,
+    controllers: Collection[str] = ("ReplicaSet",),
+    by_labels: bool = False,
+) -> Pod | None:
+    """Return the pod if it may be a workload's or is an exporter, else None.
+
+    It may be where an object of one of the kinds `controllers` controls it, and any pod may where
+    workloads find theirs `by_labels`.
+    """
     metadata, spec, status = raw["metadata"], raw["spec"], raw.get("status") or {}
-    owner = _controller_uid(metadata, "ReplicaSet")
-    is_exporter = (metadata.get("labels") or {}).get(EXPORTER_LABEL) == EXPORTER_NAME
-    if owner is None and not is_exporter:
+    owner = _controller_uid(metadata, *controllers)
+    labels = metadata.get("labels") or {}
+    is_exporter = labels.get(EXPORTER_LABEL) == EXPORTER_NAME
+    if owner is None and not is_exporter and not by_labels:
         return None
     conditions = {c["type"]: c for c in status.get("conditions") or ()}
     ready = _transition(conditions.get("Ready"), "True")
@@ -159,33 +184,41 @@ def decode_pod(raw: JsonObject, previous: Pod | None, now: Instant) -> Pod | Non
                 None if unschedulable is None or scheduled is None else scheduled.get("message")
             ),
         ),
-        replica_set_uid=None if owner is None else intern(owner),
+        controller_uid=None if owner is None else intern(owner),
+        labels=labels if by_labels else {},
         exporter=_endpoint(raw, ready=ready is not None) if is_exporter and not deleting else None,
         ready_transition=ready,
         unschedulable_transition=unschedulable,
     )
 
 
-def decode_hpa(raw: JsonObject) -> Autoscaler | None:
-    """Return the HorizontalPodAutoscaler if it targets a Deployment, else None."""
-    return _autoscaler(raw, "HorizontalPodAutoscaler", default_kind="", default_version="")
+def decode_hpa(raw: JsonObject, kinds: Kinds) -> Autoscaler | None:
+    """Return the HorizontalPodAutoscaler if it targets a workload of ours, else None."""
+    return _autoscaler(raw, kinds, "HorizontalPodAutoscaler", default_kind="", default_version="")
 
 
-def decode_scaled_object(raw: JsonObject) -> Autoscaler | None:
-    """Return the KEDA ScaledObject if it targets a Deployment (its default kind), else None."""
-    return _autoscaler(raw, "ScaledObject", default_kind="Deployment", default_version="apps/v1")
+def decode_scaled_object(raw: JsonObject, kinds: Kinds) -> Autoscaler | None:
+    """Return the KEDA ScaledObject if it targets a workload of ours, else None.
+
+    Its default is a Deployment.
+    """
+    return _autoscaler(
+        raw, kinds, "ScaledObject", default_kind="Deployment", default_version="apps/v1"
+    )
 
 
 def _autoscaler(
-    raw: JsonObject, kind: str, *, default_kind: str, default_version: str
+    raw: JsonObject, kinds: Kinds, kind: str, *, default_kind: str, default_version: str
 ) -> Autoscaler | None:
     ref = _ref(raw["metadata"])
     target = raw["spec"].get("scaleTargetRef") or {}
     group = (target.get("apiVersion") or default_version).rpartition("/")[0]
-    if (group, target.get("kind") or default_kind) != ("apps", "Deployment"):
+    ref_kind = kinds.ref_kind(group, target.get("kind") or default_kind)
+    if ref_kind is None:
         return None
     return Autoscaler(
-        text=f"{kind} {ref}", target=ObjectRef(namespace=ref.namespace, name=target["name"])
+        text=f"{kind} {ref}",
+        target=ObjectRef(namespace=ref.namespace, name=target["name"], kind=ref_kind),
     )
 
 
@@ -195,13 +228,38 @@ def _ours(metadata: JsonObject) -> Mapping[str, str]:
     return {key: value for key, value in annotations.items() if key.startswith("gpu-scaler/")}
 
 
-def _ref(metadata: JsonObject) -> ObjectRef:
-    return ObjectRef(namespace=intern(metadata["namespace"]), name=metadata["name"])
+def _ref(metadata: JsonObject, kind: str = "") -> ObjectRef:
+    return ObjectRef(namespace=intern(metadata["namespace"]), name=metadata["name"], kind=kind)
 
 
-def _controller_uid(metadata: JsonObject, kind: str) -> str | None:
+def _selector(raw: object) -> Selector | None:
+    """Read a `metav1.LabelSelector`, or a plain map of labels as a ReplicationController has it."""
+    if not isinstance(raw, dict):
+        return None
+    wrapped = raw.keys() <= {"matchLabels", "matchExpressions"}
+    equal = (raw.get("matchLabels") or {}) if wrapped else raw
+    expressions = (raw.get("matchExpressions") or ()) if wrapped else ()
+    requirements = (
+        *(
+            Requirement(key=key, operator=Operator.IN, values=frozenset({value}))
+            for key, value in equal.items()
+        ),
+        *(
+            Requirement(
+                key=one["key"],
+                operator=Operator(one["operator"]),
+                values=frozenset(one.get("values") or ()),
+            )
+            for one in expressions
+        ),
+    )
+    # One that selects everything is none.
+    return Selector(requirements=requirements) if requirements else None
+
+
+def _controller_uid(metadata: JsonObject, *kinds: str) -> str | None:
     for owner in metadata.get("ownerReferences") or ():
-        if owner.get("controller") and owner.get("kind") == kind:
+        if owner.get("controller") and owner.get("kind") in kinds:
             return str(owner["uid"])
     return None
 

@@ -1,4 +1,4 @@
-"""Events on Deployments, sent by one background task so that no decision ever waits for them.
+"""Events on workloads, sent by one background task so that no decision ever waits for them.
 
 The same event again raises the count of the one that exists. A full queue or an API that refuses
 costs events, never a decision; the first failure of a row is logged.
@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 from scaler.cluster.errors import ApiError, NotFound
+from scaler.cluster.kinds import Kinds
 
 if TYPE_CHECKING:
     from scaler.cluster.client import JsonObject, KubeClient
@@ -53,8 +54,9 @@ class _Sent:
 class EventRecorder:
     """Queues events; `run` sends them until cancelled, `flush` waits until all are sent."""
 
-    def __init__(self, client: KubeClient, *, host: str) -> None:
+    def __init__(self, client: KubeClient, *, host: str, kinds: Kinds | None = None) -> None:
         self._client = client
+        self._kinds = kinds or Kinds()
         self._host = host
         self._queue: asyncio.Queue[_Event] = asyncio.Queue(MAX_QUEUED)
         self._sent: OrderedDict[_Event, _Sent] = OrderedDict()
@@ -63,7 +65,7 @@ class EventRecorder:
     def record(
         self, ref: ObjectRef, uid: str, *, type_: EventType, reason: str, message: str
     ) -> None:
-        """Queue an event about the Deployment `ref`; never waits, never raises."""
+        """Queue an event about the workload `ref`; never waits, never raises."""
         event = _Event(
             ref=ref, uid=uid, type=type_, reason=reason, message=message[:MAX_MESSAGE_LENGTH]
         )
@@ -119,13 +121,14 @@ class EventRecorder:
             self._sent.popitem(last=False)
 
     def _body(self, event: _Event, name: str, now: str) -> JsonObject:
+        kind = self._kinds.of(event.ref)
         return {
             "apiVersion": "v1",
             "kind": "Event",
             "metadata": {"name": name, "namespace": event.ref.namespace},
             "involvedObject": {
-                "apiVersion": "apps/v1",
-                "kind": "Deployment",
+                "apiVersion": kind.api_version,
+                "kind": kind.kind,
                 "namespace": event.ref.namespace,
                 "name": event.ref.name,
                 "uid": event.uid,

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scaler.cluster.errors import ClusterError, Conflict
+from scaler.cluster.kinds import DEPLOYMENTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scaler.cluster.client import JsonObject, KubeClient
+    from scaler.cluster.kinds import WorkloadKind
     from scaler.model import ObjectRef
 
 
@@ -22,15 +24,15 @@ class ReplicasChanged(ClusterError):  # noqa: N818  (what happened is no error o
     """Somebody else wrote the count since it was read: decide again from `found`."""
 
     def __init__(self, ref: ObjectRef, *, expected: int, found: int) -> None:
-        super().__init__(f"Deployment {ref} has {found} replicas, not {expected} as decided from")
+        super().__init__(f"{ref.title} has {found} replicas, not {expected} as decided from")
         self.found = found
 
 
 class Replaced(ClusterError):  # noqa: N818
-    """The Deployment was deleted, and another one has its name; what was decided is void."""
+    """The workload was deleted, and another one has its name; what was decided is void."""
 
     def __init__(self, ref: ObjectRef) -> None:
-        super().__init__(f"Deployment {ref} was deleted and another one made under its name")
+        super().__init__(f"{ref.title} was deleted and another one made under its name")
 
 
 class LeaseLost(ClusterError):  # noqa: N818
@@ -40,10 +42,11 @@ class LeaseLost(ClusterError):  # noqa: N818
         super().__init__("the lease was lost")
 
 
-async def scale_deployment(
+async def scale_workload(
     client: KubeClient,
     ref: ObjectRef,
     *,
+    kind: WorkloadKind = DEPLOYMENTS,
     uid: str,
     from_replicas: int,
     to_replicas: int,
@@ -51,17 +54,17 @@ async def scale_deployment(
 ) -> None:
     """Change `spec.replicas` by a merge patch of the scale subresource.
 
-    The scale is read first: it must be of the same Deployment with the same count, and the patch
+    The scale is read first: it must be of the same workload with the same count, and the patch
     carries the resourceVersion read, so that a write in between is a conflict and never
     overwritten. `leads` is asked in the last moment before the write.
 
     Raises:
         LeaseLost: `leads` said no.
         ReplicasChanged: the count is another one now, or somebody wrote in between.
-        Replaced: the name belongs to another Deployment than `uid` now.
+        Replaced: the name belongs to another workload than `uid` now.
         ApiError: the API refused or did not answer; the count may then be either.
     """
-    path = f"/apis/apps/v1/namespaces/{ref.namespace}/deployments/{ref.name}/scale"
+    path = kind.scale_path(ref)
     scale = await _read(client, path, ref, uid)
     found = _replicas(scale)
     if found != from_replicas:

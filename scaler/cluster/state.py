@@ -1,9 +1,10 @@
-"""The cluster as the scaler sees it: opted-in Deployments with their own pods, and exporters.
+"""The cluster as the scaler sees it: opted-in workloads with their own pods, and exporters.
 
 Reflectors, one for each kind (and namespace, where only some are ours), feed indexes by owner, so
 that a loop costs what changed since the last one and not pods times Deployments. Ownership is by
 uid along `ownerReferences`, never by label: pods that another workload's overlapping labels would
-catch are not ours.
+catch are not ours. Workloads of kinds that we do not know are the exception: what stands between
+them and their pods is known to their controllers alone, so those go by the selector.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from scaler.cluster import decode
 from scaler.cluster.decode import Instant
+from scaler.cluster.kinds import DEPLOYMENTS, Kinds
+from scaler.cluster.scales import Scales
 from scaler.cluster.watch import Reflector
 from scaler.model import DeploymentState
 
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 
     from scaler.cluster.client import JsonObject, KubeClient
     from scaler.model import ExporterEndpoint, ObjectRef, PodState
+    from scaler.selectors import Selector
 
 CORE = "/api/v1"
 APPS = "/apis/apps/v1"
@@ -37,13 +42,15 @@ T = TypeVar("T")
 class ClusterState:
     """Watches the cluster while `run` runs; the other methods answer from memory.
 
-    Namespaces are watched where all of them are ours: no Role can grant to see some.
+    Namespaces are watched where all of them are ours: no Role can grant to see some. A kind beside
+    Deployments that is absent, or not shown to us, is treated as empty.
     """
 
     def __init__(
         self,
         client: KubeClient,
         *,
+        kinds: Kinds | None = None,
         namespaces: Collection[str] = (),
         exporters_namespace: str = EXPORTERS_NAMESPACE,
         clock: Callable[[], float] = time.monotonic,
@@ -51,6 +58,12 @@ class ClusterState:
     ) -> None:
         """No `namespaces` are all of them; else exporters are looked for in theirs beside those."""
         self._client = client
+        self._kinds = kinds = kinds or Kinds()
+        self._scales = Scales(client, lambda uid: self._built.pop(uid, None))
+        self._by_labels = any(not kind.owns_pods for kind in kinds)
+        self._controllers = ("ReplicaSet", *(kind.kind for kind in kinds if kind.owns_pods))
+        self._labelled: defaultdict[str, dict[str, decode.Pod]] = defaultdict(dict)
+        self._selecting: defaultdict[str, set[str]] = defaultdict(set)
         self._clock = clock
         self._wall_clock = wall_clock
         self._pods: defaultdict[str, dict[str, PodState]] = defaultdict(dict)
@@ -63,15 +76,20 @@ class ClusterState:
         self._endpoints: Mapping[str, ExporterEndpoint] | None = None
         scopes = tuple(namespaces) or (None,)
         pod_scopes = dict.fromkeys((*namespaces, exporters_namespace)) if namespaces else scopes
-        self._deployments = self._watched(
-            APPS,
-            "deployments",
-            scopes,
-            lambda raw, _: decode.decode_deployment(raw),
-            self._deployment_changed,
+        self._workloads = tuple(
+            reflector
+            for kind in kinds
+            for reflector in self._watched(
+                kind.base,
+                kind.plural,
+                scopes,
+                partial(_decode_workload, kind.ref_kind),
+                self._workload_changed,
+                optional=kind != DEPLOYMENTS,
+            )
         )
         self._reflectors: tuple[Reflector[Any], ...] = (
-            *self._deployments,
+            *self._workloads,
             *self._watched(
                 CORE,
                 "namespaces",
@@ -91,7 +109,7 @@ class ClusterState:
                 AUTOSCALING,
                 "horizontalpodautoscalers",
                 scopes,
-                lambda raw, _: decode.decode_hpa(raw),
+                lambda raw, _: decode.decode_hpa(raw, kinds),
                 self._owner_changed,
                 optional=True,
             ),
@@ -99,7 +117,7 @@ class ClusterState:
                 KEDA,
                 "scaledobjects",
                 scopes,
-                lambda raw, _: decode.decode_scaled_object(raw),
+                lambda raw, _: decode.decode_scaled_object(raw, kinds),
                 self._owner_changed,
                 optional=True,
             ),
@@ -134,11 +152,13 @@ class ClusterState:
         async with asyncio.TaskGroup() as group:
             for reflector in self._reflectors:
                 group.create_task(reflector.run())
+            group.create_task(self._scales.run())
 
     async def wait_synced(self) -> None:
         """Wait until every kind has been listed once (or is known to be absent)."""
         for reflector in self._reflectors:
             await reflector.synced.wait()
+        await self._scales.settled.wait()
 
     def is_fresh(self, now_seconds: float) -> bool:
         """Return whether all watches are in contact at `now_seconds` (monotonic).
@@ -149,11 +169,14 @@ class ClusterState:
         return all(reflector.is_fresh(now_seconds) for reflector in self._reflectors)
 
     def deployments(self) -> tuple[DeploymentState, ...]:
-        """Return the Deployments that carry `gpu-scaler/enabled`, in order of their names."""
+        """Return the workloads that carry `gpu-scaler/enabled`, in order of their names."""
         states = [
-            self._state_of(item) for one in self._deployments for item in one.objects.values()
+            state
+            for one in self._workloads
+            for item in one.objects.values()
+            if (state := self._state_of(item)) is not None
         ]
-        return tuple(sorted(states, key=lambda state: (state.ref.namespace, state.ref.name)))
+        return tuple(sorted(states, key=lambda state: state.ref))
 
     def exporter_endpoints(self) -> Mapping[str, ExporterEndpoint]:
         """Return where each node's exporter answers; the ready one where a node has two."""
@@ -169,21 +192,24 @@ class ClusterState:
             self._endpoints = best
         return self._endpoints
 
-    def _state_of(self, item: decode.Deployment) -> DeploymentState:
+    def _state_of(self, item: decode.Workload) -> DeploymentState | None:
+        """Return the state; None while only the scale would tell the count, and is not known."""
         state = self._built.get(item.uid)
         if state is None:
-            pods = [
-                pod
-                for replica_set in self._replica_sets.get(item.uid, ())
-                for pod in self._pods.get(replica_set, {}).values()
-            ]
+            replicas, pods = item.spec_replicas, self._owned_pods(item.uid)
+            if not self._kinds.of(item.ref).owns_pods:
+                scale = self._scales.of(item.uid)
+                if scale is None:
+                    return None
+                replicas = scale.replicas
+                pods = self._selected_pods(item.ref.namespace, scale.selector or item.selector)
             owners = self._owners.get(item.ref)
             state = DeploymentState(
                 ref=item.ref,
                 uid=item.uid,
                 resource_version=item.resource_version,
                 annotations=item.annotations,
-                spec_replicas=item.spec_replicas,
+                spec_replicas=replicas,
                 pods=tuple(sorted(pods, key=lambda pod: pod.ref.name)),
                 # KEDA makes an HPA of its own: the ScaledObject is what people know.
                 owned_by=max(owners) if owners else None,
@@ -191,6 +217,16 @@ class ClusterState:
             )
             self._built[item.uid] = state
         return state
+
+    def _owned_pods(self, uid: str) -> Iterable[PodState]:
+        for controller in (uid, *self._replica_sets.get(uid, ())):
+            yield from self._pods.get(controller, {}).values()
+
+    def _selected_pods(self, namespace: str, selector: Selector | None) -> Iterable[PodState]:
+        if selector is not None:
+            for pod in self._labelled.get(namespace, {}).values():
+                if selector.matches(pod.labels):
+                    yield pod.state
 
     def _defaults_of(self, namespace: str) -> Mapping[str, str] | None:
         return None if self._defaults is None else self._defaults.get(namespace, NO_DEFAULTS)
@@ -205,12 +241,19 @@ class ClusterState:
             self._defaults[new.name] = new.annotations
         self._built.clear()
 
-    def _deployment_changed(
-        self, old: decode.Deployment | None, new: decode.Deployment | None
-    ) -> None:
+    def _workload_changed(self, old: decode.Workload | None, new: decode.Workload | None) -> None:
         for item in (old, new):
             if item is not None:
                 self._built.pop(item.uid, None)
+        changed = new or old
+        if changed is None or (kind := self._kinds.of(changed.ref)).owns_pods:
+            return
+        if new is not None:
+            self._selecting[new.ref.namespace].add(new.uid)
+            self._scales.want(new.uid, kind.scale_path(new.ref))
+        else:
+            self._selecting[changed.ref.namespace].discard(changed.uid)
+            self._scales.forget(changed.uid)
 
     def _replica_set_changed(
         self, old: decode.ReplicaSet | None, new: decode.ReplicaSet | None
@@ -229,7 +272,9 @@ class ClusterState:
 
     def _decode_pod(self, raw: JsonObject, previous: decode.Pod | None) -> decode.Pod | None:
         now = Instant(wall_seconds=self._wall_clock(), monotonic_seconds=self._clock())
-        return decode.decode_pod(raw, previous, now)
+        return decode.decode_pod(
+            raw, previous, now, controllers=self._controllers, by_labels=self._by_labels
+        )
 
     def _pod_changed(self, old: decode.Pod | None, new: decode.Pod | None) -> None:
         if old is not None:
@@ -238,22 +283,34 @@ class ClusterState:
             self._add_pod(new)
 
     def _drop_pod(self, pod: decode.Pod) -> None:
-        if pod.replica_set_uid is not None:
-            siblings = self._pods[pod.replica_set_uid]
+        uid = pod.controller_uid
+        if uid is not None:
+            siblings = self._pods[uid]
             siblings.pop(pod.state.uid, None)
             if not siblings:
-                del self._pods[pod.replica_set_uid]
-            self._built.pop(self._deployment_of.get(pod.replica_set_uid, ""), None)
+                del self._pods[uid]
+            self._built.pop(self._deployment_of.get(uid, uid), None)
+        if self._by_labels:
+            self._labelled[pod.state.ref.namespace].pop(pod.state.uid, None)
+            self._selected_changed(pod)
         if self._exporters.pop(pod.state.uid, None) is not None:
             self._endpoints = None
 
     def _add_pod(self, pod: decode.Pod) -> None:
-        if pod.replica_set_uid is not None:
-            self._pods[pod.replica_set_uid][pod.state.uid] = pod.state
-            self._built.pop(self._deployment_of.get(pod.replica_set_uid, ""), None)
+        uid = pod.controller_uid
+        if uid is not None:
+            self._pods[uid][pod.state.uid] = pod.state
+            self._built.pop(self._deployment_of.get(uid, uid), None)
+        if self._by_labels:
+            self._labelled[pod.state.ref.namespace][pod.state.uid] = pod
+            self._selected_changed(pod)
         if pod.exporter is not None:
             self._exporters[pod.state.uid] = pod
             self._endpoints = None
+
+    def _selected_changed(self, pod: decode.Pod) -> None:
+        for uid in self._selecting.get(pod.state.ref.namespace, ()):
+            self._built.pop(uid, None)
 
     def _owner_changed(self, old: decode.Autoscaler | None, new: decode.Autoscaler | None) -> None:
         if old is not None:
@@ -265,6 +322,12 @@ class ClusterState:
             self._owners[new.target].append(new.text)
         # These change rarely, so which Deployment a name stands for is not worth an index.
         self._built.clear()
+
+
+def _decode_workload(
+    kind: str, raw: JsonObject, _: decode.Workload | None
+) -> decode.Workload | None:
+    return decode.decode_workload(raw, kind)
 
 
 def _rank(endpoint: ExporterEndpoint) -> tuple[bool, ObjectRef]:

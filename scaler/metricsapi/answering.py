@@ -18,7 +18,7 @@ from scaler.metricsapi.paths import (
     ResourcesAsked,
     ValuesAsked,
 )
-from scaler.metricsapi.selectors import Selector, SelectorError, parse_selector
+from scaler.selectors import Selector, SelectorError, parse_selector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from scaler.metricsapi.names import GROUP, METRICS, VERSIONS, Resource
-from scaler.metricsapi.selectors import EVERYTHING
+from scaler.selectors import EVERYTHING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from scaler.metricsapi.paths import Attributes, ValuesAsked
-    from scaler.metricsapi.selectors import Selector
+    from scaler.selectors import Selector
 
     JsonObject = dict[str, Any]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from aiohttp import web
 
-from scaler.model import ObjectRef
+from scaler.model import ObjectRef, workload_ref
 from scaler.web.answers import file_answer, json_answer, load_files
 from scaler.web.detail import detail
 from scaler.web.gpumap import gpu_map, parse_map_query
@@ -126,10 +126,10 @@ class StatusPage:
         return json_answer(request, {"scaler": self.scaler()} | document)
 
     async def _detail(self, request: web.Request) -> web.Response:
-        ref = ObjectRef(namespace=request.match_info["namespace"], name=request.match_info["name"])
+        ref = workload_ref(request.match_info["namespace"], request.match_info["name"])
         if ref not in self._board.records:
             message = (
-                f"Deployment {ref} is not known here: it does not exist, or does not carry the"
+                f"{ref.title} is not known here: it does not exist, or does not carry the"
                 " annotation gpu-scaler/enabled"
             )
             return json_answer(request, {"scaler": self.scaler(), "error": message}, status=404)

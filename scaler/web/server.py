@@ -9,7 +9,7 @@ from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
 
 from scaler.decisiondata import decision_to_dict, episode_to_dict
-from scaler.model import ObjectRef
+from scaler.model import workload_ref
 from scaler.web.answers import add_security_headers
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scaler.controller import Controller
     from scaler.decisiondata import DecisionDict
     from scaler.metrics import ScalerMetrics
+    from scaler.model import ObjectRef
     from scaler.web.page import StatusPage
 
 
@@ -86,7 +87,7 @@ class StatusServer:
 
     def _unknown(self, ref: ObjectRef) -> web.Response:
         message = (
-            f"no decision for Deployment {ref}: it does not exist, does not carry the"
+            f"no decision for {ref.title}: it does not exist, does not carry the"
             " annotation gpu-scaler/enabled, or this replica does not lead"
         )
         return _json(self._envelope() | {"error": message}, status=404)
@@ -103,7 +104,7 @@ class StatusServer:
 
 
 def _ref(request: web.Request) -> ObjectRef:
-    return ObjectRef(namespace=request.match_info["namespace"], name=request.match_info["name"])
+    return workload_ref(request.match_info["namespace"], request.match_info["name"])
 
 
 def _record_to_dict(record: DecisionRecord) -> DecisionDict:

@@ -202,7 +202,7 @@ def row(
     policy = decision.policy
     return {
         "namespace": decision.ref.namespace,
-        "name": decision.ref.name,
+        "name": decision.ref.qualified_name,
         "group": state.group,
         "state": state.label,
         "reason": decision.reason,
@@ -267,7 +267,7 @@ def event_dict(told: Told) -> EventDict:
     """Return an event as data."""
     return {
         "namespace": told.ref.namespace,
-        "name": told.ref.name,
+        "name": told.ref.qualified_name,
         "warning": told.warning,
         "reason": told.reason,
         "message": told.message[:MAX_MESSAGE_LENGTH],

@@ -8,7 +8,7 @@ from typing import ClassVar
 import pytest
 
 from scaler.cluster.client import KubeClient, NotFound, ServerError
-from scaler.cluster.scale import LeaseLost, Replaced, ReplicasChanged, scale_deployment
+from scaler.cluster.scale import LeaseLost, Replaced, ReplicasChanged, scale_workload
 from scaler.model import ObjectRef
 from simulator.apiserver import running_apiserver
 
@@ -49,7 +49,7 @@ async def replicas(client):
 async def test_the_count_is_changed_and_nothing_else(before, after):
     async with web(before) as (_, client):
         old = await client.get(f"{DEPLOYMENTS}/web")
-        await scale_deployment(
+        await scale_workload(
             client, WEB, uid=await uid(client), from_replicas=before, to_replicas=after
         )
         new = await client.get(f"{DEPLOYMENTS}/web")
@@ -60,7 +60,7 @@ async def test_the_count_is_changed_and_nothing_else(before, after):
 async def test_who_does_not_lead_any_more_when_the_scale_was_read_writes_nothing():
     async with web() as (_, client):
         with pytest.raises(LeaseLost):
-            await scale_deployment(
+            await scale_workload(
                 client,
                 WEB,
                 uid=await uid(client),
@@ -74,9 +74,7 @@ async def test_who_does_not_lead_any_more_when_the_scale_was_read_writes_nothing
 async def test_another_count_than_decided_from():
     async with web(2) as (_, client):
         with pytest.raises(ReplicasChanged) as caught:
-            await scale_deployment(
-                client, WEB, uid=await uid(client), from_replicas=3, to_replicas=4
-            )
+            await scale_workload(client, WEB, uid=await uid(client), from_replicas=3, to_replicas=4)
         assert caught.value.found == 2
         assert await replicas(client) == 2
 
@@ -95,7 +93,7 @@ class Meddling(KubeClient):
 async def test_a_write_in_between_is_never_overwritten():
     async with web(2) as (api, client), Meddling(api.url) as meddling:
         with pytest.raises(ReplicasChanged) as caught:
-            await scale_deployment(
+            await scale_workload(
                 meddling, WEB, uid=await uid(client), from_replicas=2, to_replicas=4
             )
         assert caught.value.found == 7
@@ -106,7 +104,7 @@ async def test_an_unrelated_write_in_between_means_read_again(monkeypatch):
     monkeypatch.setattr(Meddling, "meddle", {"metadata": {"labels": {"x": "y"}}})
     async with web(2) as (api, client), Meddling(api.url) as meddling:
         with pytest.raises(ReplicasChanged) as caught:
-            await scale_deployment(
+            await scale_workload(
                 meddling, WEB, uid=await uid(client), from_replicas=2, to_replicas=4
             )
         assert caught.value.found == 2
@@ -119,7 +117,7 @@ async def test_another_deployment_of_that_name_is_left_alone():
         await client.delete(f"{DEPLOYMENTS}/web")
         await client.post(DEPLOYMENTS, deployment(2))
         with pytest.raises(Replaced, match="default/web"):
-            await scale_deployment(client, WEB, uid=before, from_replicas=2, to_replicas=4)
+            await scale_workload(client, WEB, uid=before, from_replicas=2, to_replicas=4)
         assert await replicas(client) == 2
 
 
@@ -127,10 +125,10 @@ async def test_an_api_that_refuses():
     async with web(2) as (api, client):
         missing = ObjectRef(namespace="default", name="gone")
         with pytest.raises(NotFound, match="gone"):
-            await scale_deployment(client, missing, uid="any", from_replicas=2, to_replicas=4)
+            await scale_workload(client, missing, uid="any", from_replicas=2, to_replicas=4)
         known = await uid(client)
         api.faults.error_status = 503
         with pytest.raises(ServerError):
-            await scale_deployment(client, WEB, uid=known, from_replicas=2, to_replicas=4)
+            await scale_workload(client, WEB, uid=known, from_replicas=2, to_replicas=4)
         api.faults.clear()
         assert await replicas(client) == 2

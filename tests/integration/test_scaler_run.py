@@ -77,7 +77,8 @@ async def test_scales_out_on_load_and_says_so(cluster):
     assert events[0]["type"] == "Normal"
     assert events[0]["message"] == "New size: 2; reason: duty_cycle above target"
     assert events[0]["involvedObject"]["kind"] == "Deployment"
-    assert f'gpu_scaler_current_replicas{{deployment="{NAME}",namespace="default"}} ' in metrics
+    labels = f'deployment="{NAME}",kind="deployments.apps",namespace="default"'
+    assert f"gpu_scaler_current_replicas{{{labels}}} " in metrics
     assert 'gpu_scaler_rescales_total{direction="up"} 1.0' in metrics
     assert "gpu_scaler_leader 1.0" in metrics
     for shown in (

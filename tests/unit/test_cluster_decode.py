@@ -8,12 +8,13 @@ import pytest
 
 from scaler.cluster.decode import (
     Instant,
-    decode_deployment,
     decode_hpa,
     decode_pod,
     decode_replica_set,
     decode_scaled_object,
+    decode_workload,
 )
+from scaler.cluster.kinds import Kinds
 from scaler.model import ObjectRef, PodPhase
 
 # 2026-11-23T21:00:00Z is 1795467600.
@@ -55,10 +56,10 @@ def test_a_deployment_keeps_its_own_annotations_only():
         ),
         "spec": {"replicas": 0},
     }
-    deployment: Any = decode_deployment(raw)
+    deployment: Any = decode_workload(raw)
     assert deployment.annotations == {"gpu-scaler/enabled": "false"}
     assert deployment.spec_replicas == 0
-    defaulted: Any = decode_deployment({**raw, "spec": {}})
+    defaulted: Any = decode_workload({**raw, "spec": {}})
     assert defaulted.spec_replicas == 1
 
 
@@ -70,7 +71,7 @@ def test_a_deployment_keeps_its_own_annotations_only():
     ],
 )
 def test_a_deployment_without_the_annotation_is_of_no_interest(annotations):
-    assert decode_deployment({"metadata": metadata(annotations=annotations), "spec": {}}) is None
+    assert decode_workload({"metadata": metadata(annotations=annotations), "spec": {}}) is None
 
 
 @pytest.mark.parametrize(
@@ -205,7 +206,7 @@ def test_an_exporter_needs_no_replica_set_and_ends_with_its_deletion():
     raw["metadata"]["ownerReferences"] = owned_by("DaemonSet")
     decoded = slim(raw, None, NOW)
     assert decoded.exporter.ready
-    assert decoded.replica_set_uid is None
+    assert decoded.controller_uid is None
     raw["metadata"]["deletionTimestamp"] = "2026-11-23T20:59:30Z"
     assert slim(raw, None, NOW).exporter is None
 
@@ -243,6 +244,6 @@ WEB = ObjectRef(namespace="ns", name="web")
     ],
 )
 def test_autoscalers(decode, target, expected):
-    decoded = decode({"metadata": metadata(), "spec": {"scaleTargetRef": target}})
+    decoded = decode({"metadata": metadata(), "spec": {"scaleTargetRef": target}}, Kinds())
     assert (decoded and decoded.text) == expected
     assert decoded is None or decoded.target == WEB

@@ -10,8 +10,8 @@ from scaler.metricsapi import documents
 from scaler.metricsapi.documents import Item, quantity, value_list
 from scaler.metricsapi.names import METRICS, Resource
 from scaler.metricsapi.paths import Attributes, ValuesAsked
-from scaler.metricsapi.selectors import parse_selector
 from scaler.quantities import parse_quantity
+from scaler.selectors import parse_selector
 
 AT = 1764018000.9  # 2025-11-24T21:00:00.9Z
 

@@ -1,0 +1,119 @@
+"""The kinds of workload that are scaled: the one place that knows where the API has them.
+
+A kind is named as kubectl does it, `statefulsets.apps`: the plural and the group.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scaler.cluster.errors import ClusterError, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from scaler.cluster.client import KubeClient
+    from scaler.model import ObjectRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadKind:
+    """A kind with a scale subresource.
+
+    `owns_pods` is True where all pods of a workload name it as their controller, or a ReplicaSet
+    that does: its `spec.replicas` is then the count as well.
+    """
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+    owns_pods: bool = False
+
+    @property
+    def name(self) -> str:
+        """`statefulsets.apps`."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    @property
+    def ref_kind(self) -> str:
+        """What `ObjectRef.kind` says of such workloads: nothing of Deployments."""
+        return "" if self == DEPLOYMENTS else self.name
+
+    @property
+    def api_version(self) -> str:
+        """`apps/v1`."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def base(self) -> str:
+        """The path of its group and version."""
+        return f"{'/apis' if self.group else '/api'}/{self.api_version}"
+
+    def scale_path(self, ref: ObjectRef) -> str:
+        """Return the path of a workload's scale subresource."""
+        return f"{self.base}/namespaces/{ref.namespace}/{self.plural}/{ref.name}/scale"
+
+
+DEPLOYMENTS = WorkloadKind(
+    group="apps", version="v1", plural="deployments", kind="Deployment", owns_pods=True
+)
+STATEFUL_SETS = WorkloadKind(
+    group="apps", version="v1", plural="statefulsets", kind="StatefulSet", owns_pods=True
+)
+KNOWN = {kind.name: kind for kind in (DEPLOYMENTS, STATEFUL_SETS)}
+
+
+class UnknownKind(ClusterError):  # noqa: N818
+    """The API server has no such kind, or none that can be scaled."""
+
+
+class Kinds:
+    """The kinds that this scaler is for."""
+
+    def __init__(self, kinds: Iterable[WorkloadKind] = (DEPLOYMENTS,)) -> None:
+        self._by_ref = {kind.ref_kind: kind for kind in kinds}
+        self._by_kind = {(kind.group, kind.kind): kind for kind in self._by_ref.values()}
+
+    def __iter__(self) -> Iterator[WorkloadKind]:
+        """Iterate over the kinds in the order of the flag."""
+        return iter(self._by_ref.values())
+
+    def of(self, ref: ObjectRef) -> WorkloadKind:
+        """Return the kind of a workload."""
+        return self._by_ref[ref.kind]
+
+    def ref_kind(self, group: str, kind: str) -> str | None:
+        """Return what refs say of the kind that others call `kind`; None if it is none of ours."""
+        found = self._by_kind.get((group, kind))
+        return None if found is None else found.ref_kind
+
+
+async def find_kinds(client: KubeClient, names: Sequence[str]) -> Kinds:
+    """Return the kinds of `--kinds`; the API server is asked for those that are not built in.
+
+    Raises:
+        UnknownKind: it has no such kind, or it has no scale subresource.
+        ApiError: it did not answer.
+    """
+    return Kinds([KNOWN.get(name) or await _discover(client, name) for name in names])
+
+
+async def _discover(client: KubeClient, name: str) -> WorkloadKind:
+    plural, _, group = name.partition(".")
+    version, base = "v1", "/api"
+    try:
+        if group:
+            base = f"/apis/{group}"
+            version = (await client.get(base))["preferredVersion"]["version"]
+        resources = (await client.get(f"{base}/{version}"))["resources"]
+    except NotFound:
+        resources = []
+    found = {one["name"]: one for one in resources if one.get("namespaced")}
+    if plural not in found:
+        hint = "" if group else "; a group belongs to the name, as in statefulsets.apps"
+        raise UnknownKind(f"--kinds: the API server has no {name} in namespaces{hint}")
+    if f"{plural}/scale" not in found:
+        raise UnknownKind(f"--kinds: {name} has no scale subresource, so it cannot be scaled")
+    return WorkloadKind(group=group, version=version, plural=plural, kind=found[plural]["kind"])

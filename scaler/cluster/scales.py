@@ -1,0 +1,111 @@
+"""Scale subresources of workloads whose own fields say neither count nor pods in a known way.
+
+A scale cannot be watched. It is read when its object changes, a few at a time, and again until
+that succeeds; nothing is read while nothing changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scaler.cluster.errors import ApiError, NotFound
+from scaler.selectors import Selector, SelectorError, parse_selector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scaler.cluster.client import JsonObject, KubeClient
+
+log = logging.getLogger(__name__)
+
+MAX_CONCURRENT_READS = 8
+CALL_TIMEOUT_SECONDS = 5.0
+RETRY_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """What a scale subresource says; `selector` is None where it selects nothing or everything."""
+
+    replicas: int
+    selector: Selector | None
+
+
+class Scales:
+    """The scales by the uid of their objects; `changed` is called with the uid of each read."""
+
+    def __init__(self, client: KubeClient, changed: Callable[[str], object]) -> None:
+        self._client = client
+        self._changed = changed
+        self._known: dict[str, Scale] = {}
+        self._unread: dict[str, str] = {}
+        self._limit = asyncio.Semaphore(MAX_CONCURRENT_READS)
+        self._wanted = asyncio.Event()
+        self._failing = False
+        self.settled = asyncio.Event()
+        self.settled.set()
+
+    def of(self, uid: str) -> Scale | None:
+        """Return an object's scale as read last, None before that."""
+        return self._known.get(uid)
+
+    def want(self, uid: str, path: str) -> None:
+        """Have the scale at `path` read: its object is new, or another than before."""
+        self._unread[uid] = path
+        self._wanted.set()
+        self.settled.clear()
+
+    def forget(self, uid: str) -> None:
+        """Forget an object that is gone."""
+        self._known.pop(uid, None)
+        self._unread.pop(uid, None)
+
+    async def run(self) -> None:
+        """Read what is wanted until cancelled."""
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            async with asyncio.TaskGroup() as group:
+                for uid, path in list(self._unread.items()):
+                    group.create_task(self._read(uid, path))
+            self.settled.set()
+            if self._unread and not self._wanted.is_set():
+                await asyncio.sleep(RETRY_SECONDS)
+                self._wanted.set()
+
+    async def _read(self, uid: str, path: str) -> None:
+        try:
+            async with self._limit:
+                # What changes from now on is wanted anew.
+                self._unread.pop(uid, None)
+                raw = await self._client.get(path, timeout_seconds=CALL_TIMEOUT_SECONDS)
+        except NotFound:
+            return
+        except ApiError as error:
+            self._unread.setdefault(uid, path)
+            if not self._failing:
+                self._failing = True
+                log.warning(
+                    "Scale cannot be read; its workload is left alone until it can",
+                    extra={"path": path, "error": str(error)},
+                )
+            return
+        self._failing = False
+        if raw["metadata"].get("uid") != uid:
+            return
+        self._known[uid] = _scale(raw)
+        self._changed(uid)
+
+
+def _scale(raw: JsonObject) -> Scale:
+    text = str((raw.get("status") or {}).get("selector") or "")
+    try:
+        selector = parse_selector(text)
+    except SelectorError:
+        selector = parse_selector("")
+    # The API server leaves out a count of zero.
+    replicas = int((raw.get("spec") or {}).get("replicas") or 0)
+    return Scale(replicas=replicas, selector=selector if selector.requirements else None)

@@ -1,0 +1,35 @@
+"""Pure: whose write comes first, so that Deployments that fail do not hold up the others."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
+ACT_SECONDS = 4.0
+"""How long after the first write of a loop another may begin; the rest have the next loop."""
+
+
+class Turns:
+    """Remembers by uid when a write failed last: those come last, the longest ago before."""
+
+    def __init__(self) -> None:
+        self._failed_seconds: dict[str, float] = {}
+
+    def rank(self, uid: str) -> float:
+        """Return what to sort Deployments by."""
+        return self._failed_seconds.get(uid, -math.inf)
+
+    def note(self, uid: str, *, failed: bool, now_seconds: float) -> None:
+        """Remember how a write went."""
+        if failed:
+            self._failed_seconds[uid] = now_seconds
+        else:
+            self._failed_seconds.pop(uid, None)
+
+    def keep_only(self, uids: AbstractSet[str]) -> None:
+        """Forget all other Deployments."""
+        for gone in self._failed_seconds.keys() - uids:
+            del self._failed_seconds[gone]

@@ -1,0 +1,157 @@
+"""Workloads of other kinds, against the embedded API: found, counted, scaled by their scale."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+
+from scaler.cluster.client import KubeClient
+from scaler.cluster.kinds import UnknownKind, find_kinds
+from scaler.cluster.scale import ReplicasChanged, scale_workload
+from scaler.cluster.state import ClusterState
+from scaler.model import ObjectRef
+from simulator.apiserver import running_apiserver
+from simulator.apiserver.resources import Resource
+from tests.waiting import until
+
+SERVERS = "servers.example.com"
+SERVER = Resource(
+    group="example.com",
+    version="v1beta1",
+    plural="servers",
+    kind="Server",
+    subresources=frozenset({"scale", "status"}),
+)
+PLAIN = Resource(group="example.com", version="v1beta1", plural="plains", kind="Plain")
+STATEFUL = Resource(
+    group="apps",
+    version="v1",
+    plural="statefulsets",
+    kind="StatefulSet",
+    subresources=frozenset({"scale", "status"}),
+)
+PATH = "/apis/example.com/v1beta1/namespaces/default/servers"
+SETS = "/apis/apps/v1/namespaces/default/statefulsets"
+PODS = "/api/v1/namespaces/default/pods"
+REF = ObjectRef(namespace="default", name="llm", kind=SERVERS)
+
+
+def workload(name="llm", replicas=2):
+    return {
+        "metadata": {"name": name, "annotations": {"gpu-scaler/enabled": "true"}},
+        "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": name}}},
+    }
+
+
+def pod(name, label, *, owner=None):
+    metadata = {"name": name, "labels": {"app": label}}
+    if owner is not None:
+        metadata["ownerReferences"] = [
+            {
+                "apiVersion": "apps/v1",
+                "kind": "StatefulSet",
+                "name": "x",
+                "uid": owner,
+                "controller": True,
+            }
+        ]
+    return {"metadata": metadata, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+
+
+@asynccontextmanager
+async def watching(*names):
+    resources = [SERVER, PLAIN, STATEFUL]
+    async with (
+        running_apiserver(extra_resources=resources) as api,
+        KubeClient(api.url) as client,
+    ):
+        kinds = await find_kinds(client, names)
+        state = ClusterState(client, kinds=kinds)
+        task = asyncio.create_task(state.run())
+        try:
+            await asyncio.wait_for(state.wait_synced(), 10)
+            yield client, kinds, state
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+
+def found(state):
+    return {
+        item.ref: (item.spec_replicas, [pod.ref.name for pod in item.pods])
+        for item in state.deployments()
+    }
+
+
+async def test_a_custom_resource_has_its_count_and_its_selector_from_its_scale():
+    async with watching("deployments.apps", SERVERS) as (client, kinds, state):
+        await client.post(PODS, pod("llm-a", "llm"))
+        await client.post(PODS, pod("other", "other"))
+        made = await client.post(PATH, workload())
+        await until(lambda: found(state) == {REF: (2, ["llm-a"])})
+        await client.post(PODS, pod("llm-b", "llm"))
+        await until(lambda: found(state) == {REF: (2, ["llm-a", "llm-b"])})
+
+        await scale_workload(
+            client,
+            REF,
+            kind=kinds.of(REF),
+            uid=made["metadata"]["uid"],
+            from_replicas=2,
+            to_replicas=5,
+        )
+        await until(lambda: found(state) == {REF: (5, ["llm-a", "llm-b"])})
+        with pytest.raises(
+            ReplicasChanged, match=r"servers.example.com default/llm has 5 replicas"
+        ):
+            await scale_workload(
+                client,
+                REF,
+                kind=kinds.of(REF),
+                uid=made["metadata"]["uid"],
+                from_replicas=2,
+                to_replicas=3,
+            )
+        await client.delete(f"{PATH}/llm")
+        await until(lambda: found(state) == {})
+
+
+async def test_scales_are_read_only_when_something_changes():
+    async with watching(SERVERS) as (client, _, state):
+        await client.post(PATH, workload())
+        await until(lambda: REF in found(state))
+        before = client.answers["GET", 200]
+        await client.post(PODS, pod("llm-a", "llm"))
+        await until(lambda: found(state) == {REF: (2, ["llm-a"])})
+        assert client.answers["GET", 200] == before
+
+
+async def test_a_stateful_set_has_the_pods_that_it_controls_and_no_others():
+    async with watching("statefulsets.apps") as (client, _, state):
+        made = await client.post(SETS, workload("db", 1))
+        await client.post(PODS, pod("db-0", "db", owner=made["metadata"]["uid"]))
+        await client.post(PODS, pod("loose", "db"))
+        await client.post(PODS, pod("theirs", "db", owner="another"))
+        ref = ObjectRef(namespace="default", name="db", kind="statefulsets.apps")
+        await until(lambda: found(state) == {ref: (1, ["db-0"])})
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("statefulset", "has no statefulset in namespaces; a group belongs to the name"),
+        ("gadgets.example.com", "has no gadgets.example.com in namespaces"),
+        ("things.absent.example.com", "has no things.absent.example.com in namespaces"),
+        ("plains.example.com", "plains.example.com has no scale subresource"),
+        ("namespaces", "has no namespaces in namespaces"),
+    ],
+)
+async def test_a_kind_that_cannot_be_scaled(name, message):
+    async with (
+        running_apiserver(extra_resources=[SERVER, PLAIN]) as api,
+        KubeClient(api.url) as client,
+    ):
+        with pytest.raises(UnknownKind, match=message):
+            await find_kinds(client, ["deployments.apps", name])
