@@ -138,7 +138,6 @@ class Sampler:
                 self._stay_away()
                 continue
             error = self._session()
-            self._nvml.close()
             if error is None:
                 continue
             failures = 1 if self.state.nvml_up else failures + 1
@@ -171,8 +170,11 @@ class Sampler:
     def _session(self) -> Exception | None:
         """Read until asked to stop; returns why NVML cannot be used, None if that is not why."""
         try:
-            self._nvml.open()
-            self._read_until_failure()
+            try:
+                self._nvml.open()
+                self._read_until_failure()
+            finally:
+                self._nvml.close()
         except NvmlError as error:
             return error
         except Exception as error:

@@ -495,3 +495,22 @@ async def test_two_exporters_in_one_process_do_not_mix():
             assert set(await second.values("nvidia_gpu_duty_cycle", "name")) == {"NVIDIA L4"}
             assert set(await first.values("nvidia_gpu_num_devices", "node_name")) == {"a"}
             assert set(await second.values("nvidia_gpu_num_devices", "node_name")) == {"b"}
+
+
+async def test_an_unexpected_exception_in_letting_go_does_not_end_the_thread(caplog):
+    with SimulatedDriver(["T4"]) as driver:
+        binding: Any = bind(driver)
+        original = binding.nvmlShutdown
+
+        def broken():
+            raise AttributeError("no such function")
+
+        async with exporter(driver, binding=binding) as reader:
+            await until(reader.ready)
+            binding.nvmlShutdown = broken
+            reader.exporter.release()
+            await until(lambda: "the NVML thread failed unexpectedly" in caplog.text)
+            binding.nvmlShutdown = original
+            reader.exporter.resume()
+            await until(reader.ready)
+            assert (await reader.get("/healthz"))[0] == 200

@@ -21,7 +21,7 @@ HEALTH = frozenset({Collector.HEALTH})
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    monkeypatch.setattr("exporter.nvml.patience.HANGING_CALL_SECONDS", 0.2)
+    monkeypatch.setattr("exporter.nvml.patience.HANGING_CALL_SECONDS", 1.0)
 
 
 async def fresh(reader, driver, uuid):
