@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 HOST = "api.ns.svc"
 PODS = "/apis/custom.metrics.k8s.io/v1beta1/namespaces/default/pods/*/duty_cycle_current"
 HPA = "system:serviceaccount:kube-system:horizontal-pod-autoscaler"
+AGGREGATED = "application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList"
 BY_HEADERS = {"X-Remote-User": HPA, "X-Remote-Group": "system:authenticated"}
 
 
@@ -383,6 +384,34 @@ async def test_health_is_open(door):
     assert (await door.get("/healthz"))[0] == 200
     assert await door.get("/readyz") == (503, {"text": "not yet\n"})
     assert door.kubernetes.asked == []
+
+
+@pytest.mark.parametrize(
+    ("accept", "version"),
+    [
+        pytest.param("application/json", None, id="plain"),
+        pytest.param(f"{AGGREGATED.format('v2')},{AGGREGATED.format('v2beta1')}", "v2", id="both"),
+        pytest.param(AGGREGATED.format("v2beta1"), "v2beta1", id="of Kubernetes 1.26 to 1.29"),
+        pytest.param(f"{AGGREGATED.format('v9')},application/json", None, id="not known"),
+    ],
+)
+async def test_discovery_is_what_is_accepted(door, accept, version):
+    url, headers = door.url + "/apis", {"Accept": accept}
+    async with door.session(door.cluster.issue("alice")) as session:
+        async with session.get(url, headers=headers, server_hostname=HOST) as answer:
+            document = await answer.json(content_type=None)
+            content_type, etag = answer.headers["Content-Type"], answer.headers.get("ETag")
+        if version is None:
+            assert (document["kind"], etag) == ("APIGroup", None)
+            return
+        assert content_type == AGGREGATED.format(version)
+        assert document["apiVersion"] == f"apidiscovery.k8s.io/{version}"
+        assert document["items"][0]["metadata"]["name"] == "custom.metrics.k8s.io"
+        # Who has it already is told so.
+        async with session.get(
+            url, headers=headers | {"If-None-Match": etag}, server_hostname=HOST
+        ) as answer:
+            assert (answer.status, await answer.read()) == (304, b"")
 
 
 async def test_an_authority_that_is_published_no_more_is_believed_no_more(door):
