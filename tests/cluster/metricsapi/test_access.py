@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 
 import aiohttp
 import pytest
 
+from tests.cluster.certificates import Authority
 from tests.cluster.metricsapi import installing
 from tests.cluster.metricsapi.installing import API
+from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
@@ -42,6 +45,7 @@ MAY_NOT = (
     "patch nodes",
     "impersonate users",
 )
+AUTHORITIES = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication"
 PATH = f"{API}/v1beta1/nodes/*/duty_cycle_current"
 ADMIN = {"X-Remote-User": "admin", "X-Remote-Group": "system:masters"}
 
@@ -94,3 +98,38 @@ async def test_a_token_goes_as_far_as_its_rights(served):
 
     assert await ask("default/default") == 403
     assert await ask("kube-system/horizontal-pod-autoscaler") == 200
+
+
+async def test_whom_the_api_server_publishes_is_watched(served, tmp_path):
+    """A certificate that becomes good, and is good no more, without a restart."""
+    stranger = Authority(tmp_path, "stranger").issue("someone", organizations=["system:masters"])
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.load_cert_chain(stranger.certificate, stranger.key)
+    url = f"https://127.0.0.1:{served.follower_port}{PATH}"
+
+    async def is_let_in() -> bool:
+        try:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(url, ssl=context) as answer,
+            ):
+                return answer.status == 200
+        except aiohttp.ClientError:
+            return False
+
+    async def is_shut_out() -> bool:
+        return not await is_let_in()
+
+    async def publish(pem: str) -> None:
+        await served.client.patch(AUTHORITIES, {"data": {"client-ca-file": pem}})
+
+    assert await is_shut_out()
+    before = (await served.client.get(AUTHORITIES))["data"]["client-ca-file"]
+    try:
+        await publish(before + (tmp_path / "stranger.crt").read_text())
+        await until(is_let_in, what="the published authority is believed")
+    finally:
+        await publish(before)
+    await until(is_shut_out, what="what is published no more is believed no more")

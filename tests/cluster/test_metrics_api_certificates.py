@@ -1,0 +1,147 @@
+"""Certificates of others by flag: taken up when their files change, while the API server asks."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ssl
+from typing import TYPE_CHECKING, Any
+
+import pytest_asyncio
+
+from scaler.cluster.errors import ApiError
+from tests.cluster.certificates import Authority
+from tests.cluster.metricsapi import installing
+from tests.cluster.processes import free_ports
+from tests.running import running_scaler
+from tests.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from scaler.cluster.client import KubeClient
+    from tests.cluster.certificates import Certificate
+    from tests.cluster.controlplane import ControlPlane
+
+NODES = f"{installing.API}/v1beta1/nodes/*/duty_cycle_current"
+# Files are read again every 30 s.
+TAKEN_UP_SECONDS = 45.0
+
+
+class Mounted:
+    """The files of a mounted Secret, as cert-manager names them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir()
+
+    def flags(self) -> tuple[str, ...]:
+        return (
+            f"--metrics-api.tls-cert-file={self._folder / 'tls.crt'}",
+            f"--metrics-api.tls-key-file={self._folder / 'tls.key'}",
+            f"--metrics-api.tls-ca-file={self._folder / 'ca.crt'}",
+        )
+
+    def put(self, made: Certificate) -> None:
+        (self._folder / "tls.crt").write_bytes(made.certificate.read_bytes())
+        (self._folder / "tls.key").write_bytes(made.key.read_bytes())
+
+    def trust(self, *authorities: Authority) -> None:
+        (self._folder / "ca.crt").write_bytes(self._bundle(*authorities))
+
+    async def is_trusted(self, admin: KubeClient, *authorities: Authority) -> bool:
+        """Whether both APIServices verify by these authorities, and by nothing less."""
+        wanted = base64.b64encode(self._bundle(*authorities)).decode()
+        specs = [
+            (await admin.get(f"{installing.API_SERVICES}/{version}.{installing.GROUP}"))["spec"]
+            for version in ("v1beta1", "v1beta2")
+        ]
+        return all(
+            one["caBundle"] == wanted and not one.get("insecureSkipTLSVerify") for one in specs
+        )
+
+    def _bundle(self, *authorities: Authority) -> bytes:
+        return b"".join(one.file.read_bytes() for one in authorities)
+
+
+@pytest_asyncio.fixture
+async def plane(installed: ControlPlane, admin: KubeClient) -> AsyncIterator[ControlPlane]:
+    await asyncio.to_thread(installing.install, installed)
+    yield installed
+    await asyncio.to_thread(installing.uninstall, installed)
+    await until(
+        lambda: installing.are_gone(admin), deadline_seconds=60, what="the APIServices have gone"
+    )
+
+
+async def test_other_certificates_change_without_dropping_requests(plane, admin, tmp_path):
+    """First the certificate under its authority, then the authority, which is trusted before."""
+    old, new = Authority(tmp_path, "old"), Authority(tmp_path, "new")
+    mounted = Mounted(tmp_path / "mounted")
+    mounted.put(old.issue("first", hosts=[installing.HOST]))
+    mounted.trust(old)
+    (port,) = free_ports(1)
+    kubeconfig = await asyncio.to_thread(plane.kubeconfig_for, installing.ACCOUNT)
+    async with running_scaler(kubeconfig, *installing.flags(port), *mounted.flags()) as scaler:
+        await until(lambda: installing.is_ready(scaler), deadline_seconds=30)
+        for version in ("v1beta1", "v1beta2"):
+            await until(
+                lambda version=version: installing.is_available(admin, version),  # type: ignore[misc]
+                deadline_seconds=45,
+                what=f"the API server verifies {version} by the authority in the file",
+            )
+        assert await mounted.is_trusted(admin, old)
+        secret = await admin.get(f"/api/v1/namespaces/gpu-scaler/secrets/{installing.SERVICE}")
+        assert not secret.get("data")
+
+        answers: list[Any] = []
+        asking = asyncio.create_task(_ask_on_and_on(admin, answers))
+        first = await _served_serial(port, old)
+        mounted.put(old.issue("second", hosts=[installing.HOST]))
+        mounted.trust(old, new)
+        await until(
+            lambda: mounted.is_trusted(admin, old, new),
+            deadline_seconds=TAKEN_UP_SECONDS,
+            what="the APIServices verify by both authorities",
+        )
+        second = await _served_serial(port, old)
+        assert second != first
+        mounted.put(new.issue("third", hosts=[installing.HOST]))
+
+        async def is_third() -> bool:
+            try:
+                return await _served_serial(port, new) not in (first, second)
+            except ssl.SSLCertVerificationError:
+                return False
+
+        await until(is_third, deadline_seconds=TAKEN_UP_SECONDS, what="the third is served")
+        seen = len(answers)
+        await until(lambda: len(answers) >= seen + 20, what="requests go on")
+        asking.cancel()
+        assert {*answers} == {"MetricValueList"}
+        for version in ("v1beta1", "v1beta2"):
+            assert await installing.is_available(admin, version)
+
+
+async def _ask_on_and_on(admin: KubeClient, answers: list[Any]) -> None:
+    while True:
+        try:
+            answers.append((await admin.get(NODES))["kind"])
+        except ApiError as error:
+            answers.append(str(error))
+        await asyncio.sleep(0.05)
+
+
+async def _served_serial(port: int, authority: Authority) -> str:
+    """The serial number of what a new connection is shown, verified by name and authority."""
+    context = ssl.create_default_context(cafile=authority.file)
+    _, writer = await asyncio.open_connection(
+        "127.0.0.1", port, ssl=context, server_hostname=installing.HOST
+    )
+    try:
+        serial: str = writer.get_extra_info("peercert")["serialNumber"]
+        return serial
+    finally:
+        writer.close()
+        await writer.wait_closed()
