@@ -4,6 +4,9 @@ On the test bed's real control plane an empty namespace is deleted once the API 
 nobody answers; whoever served answers again 24 s after that. The scaler is the real one, killed or
 told to end. In the place of metrics-server there is a server that answers its discovery, registered
 as its manifest has it: what holds a namespace is the APIService, whoever is behind it.
+
+An API server looks at an APIService again when the endpoints of its Service change. The test bed's
+Service has none, so that it is changed itself once somebody answers, whoever that is.
 """
 
 from __future__ import annotations
@@ -35,13 +38,14 @@ if TYPE_CHECKING:
     from tests.running import ScalerProcess
 
 NAMESPACES: Final = "/api/v1/namespaces"
+SERVICE: Final = f"/api/v1/namespaces/gpu-scaler/services/{installing.SERVICE}"
 RESOURCE_METRICS: Final = "v1beta1.metrics.k8s.io"
 OURS: Final = tuple(f"{version}.{installing.GROUP}" for version in ("v1beta1", "v1beta2"))
 AWAY_SECONDS: Final = 24.0
 START_SECONDS: Final = 3.5
 """What the scaler needs from its start to its first answer."""
 GONE_SECONDS: Final = 150.0
-REPETITIONS: Final = 3
+REPETITIONS: Final = 4
 
 
 def main() -> None:
@@ -104,7 +108,9 @@ class _Bench:
         await self._until_available(*OURS, available=False)
         deleted = await self._deleted()
         await asyncio.sleep(AWAY_SECONDS - START_SECONDS)
-        async with self._scaler():
+        async with self._scaler() as scaler:
+            await until(lambda: installing.is_ready(scaler), deadline_seconds=30)
+            await self._service_changes()
             return await self._until_gone(deleted)
 
     async def stand_in(self) -> float:
@@ -117,6 +123,7 @@ class _Bench:
             deleted = await self._deleted()
             await asyncio.sleep(AWAY_SECONDS)
             async with self._resource_metrics_server(port):
+                await self._service_changes()
                 return await self._until_gone(deleted)
         finally:
             await self._client.delete(f"{installing.API_SERVICES}/{RESOURCE_METRICS}")
@@ -141,6 +148,10 @@ class _Bench:
             return all(found.get(name) is available for name in names)
 
         await until(are_so, deadline_seconds=60, what=f"{names} available: {available}")
+
+    async def _service_changes(self) -> None:
+        annotations = {"example.com/changed": uuid.uuid4().hex}
+        await self._client.patch(SERVICE, {"metadata": {"annotations": annotations}})
 
     async def _deleted(self) -> tuple[str, float]:
         name = f"to-go-{uuid.uuid4().hex[:8]}"
