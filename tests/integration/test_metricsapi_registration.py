@@ -18,7 +18,7 @@ from scaler.cluster.apiservices import ApiServices, OwnedByAnother, Registration
 from scaler.cluster.client import KubeClient
 from scaler.cluster.errors import NotFound
 from scaler.cluster.secret import SharedSecret
-from scaler.metricsapi.certificates import SERVING_LIFETIME, read_secret
+from scaler.metricsapi.certificates import SERVING_LIFETIME, Material, read_secret, renewed
 from scaler.metricsapi.serving import CertificateError, FileCertificate, SecretCertificate
 from scaler.metricsapi.telemetry import Telemetry
 from scaler.metricsapi.tls import ServerTls
@@ -160,12 +160,22 @@ async def test_without_the_secret_there_is_no_certificate(server):
     assert not one.tls.has_certificate
 
 
-async def test_certificates_from_files_are_taken_up_when_they_change(server, tmp_path):
-    server.store.put(SECRET, {})
-    await replica(server).certificate.refresh()
-    data = {k: base64.b64decode(v) for k, v in server.store.objects[SECRET]["data"].items()}
-    for name, content in data.items():
-        (tmp_path / name).write_bytes(content)
+async def test_certificates_from_files_are_taken_up_when_they_change(tmp_path, caplog):
+    caplog.set_level("INFO")
+
+    def put(material: Material) -> None:
+        for name, content in material.to_secret().items():
+            (tmp_path / name).write_bytes(content)
+
+    def used() -> list[str]:
+        return [
+            record.serial  # type: ignore[attr-defined]
+            for record in caplog.records
+            if record.message == "Serving certificate in use"
+        ]
+
+    first, second = (renewed(None, hosts=HOSTS, now=datetime.now(UTC)) for _ in range(2))
+    put(first)
     tls = ServerTls()
     telemetry = Telemetry(CollectorRegistry())
     files = FileCertificate(
@@ -175,13 +185,19 @@ async def test_certificates_from_files_are_taken_up_when_they_change(server, tmp
         key_file=str(tmp_path / "tls.key"),
         ca_file=str(tmp_path / "ca.crt"),
     )
-    assert await files.refresh() == data["ca.crt"]
+    for _ in range(2):
+        assert await files.refresh() == first.bundle_pem()
     assert tls.has_certificate
+    serials = [f"{one.serving.certificate.serial_number:x}" for one in (first, second)]
+    assert used() == serials[:1]
     (tmp_path / "tls.key").write_text("half written")
     with pytest.raises(CertificateError, match=r"tls\.key cannot be used"):
         await files.refresh()
     # What was there before still serves.
     assert tls.has_certificate
+    put(second)
+    assert await files.refresh() == second.bundle_pem()
+    assert used() == serials
 
 
 async def test_the_apiservices_are_made_once_and_go_with_the_role(server):
