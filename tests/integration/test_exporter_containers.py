@@ -18,6 +18,10 @@ from exporter.config import Config
 from exporter.model import Collector
 from exporter.processes import owners
 from exporter.processes.owners import OwnerUnknownError, ProcessOwners
+from scaler.metricsapi.grouping import by_target
+from scaler.metricsapi.history import Target
+from scaler.metricsapi.names import Resource
+from scaler.sources.gpus import read_node
 from simulator.driver import GpuSpec, SimulatedDriver, SimulatedProcess
 from simulator.kubelet import SimulatedKubelet
 from simulator.nvml import bind
@@ -148,6 +152,33 @@ async def test_each_container_of_a_shared_gpu_has_its_own_part(node):
         await becomes(url, DUTY_CYCLE, {"web/main": 30, "web/side": 0, "batch/main": 50})
         driver.set_processes(0, [process(12, 4, 50)])
         await becomes(url, MEMORY, {"web/main": 0, "web/side": 0, "batch/main": 4 * GIB})
+
+
+async def test_the_metrics_api_reads_the_parts_as_values_of_pods(node):
+    """The sum over a pod's containers, beside what the whole GPU shows."""
+    node.process_of(10, "web")
+    node.process_of(11, "web", "side")
+    node.process_of(12, "batch")
+    driver = one_gpu(process(10, 2, 30), process(11, 1, 10), process(12, 4, 50))
+    async with exporter(node, driver, "web/main", "web/side", "batch/main") as url:
+        await becomes(url, DUTY_CYCLE, {"web/main": 30, "web/side": 10, "batch/main": 50})
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            read = read_node(await response.text(), "node-1", asked_seconds=100, known={})
+    targets = {
+        family: [Target(Resource.PODS, "default", pod, family) for pod in ("web", "batch")]
+        for family in (MEMORY, DUTY_CYCLE)
+    }
+    assert {
+        (target.name, family): sample.value
+        for family, some in targets.items()
+        for target, by_gpu in by_target(family, read.samples[family], some).items()
+        for sample in by_gpu.values()
+    } == {
+        ("web", MEMORY): 3 * GIB,
+        ("batch", MEMORY): 4 * GIB,
+        ("web", DUTY_CYCLE): 40,
+        ("batch", DUTY_CYCLE): 50,
+    }
 
 
 async def test_a_process_whose_pod_is_not_known_leaves_the_parts_out_until_it_is(node, caplog):

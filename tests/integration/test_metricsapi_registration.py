@@ -169,7 +169,7 @@ async def test_certificates_from_files_are_taken_up_when_they_change(tmp_path, c
 
     def used() -> list[str]:
         return [
-            record.serial  # type: ignore[attr-defined]
+            record.serial
             for record in caplog.records
             if record.message == "Serving certificate in use"
         ]
