@@ -1,4 +1,7 @@
-"""docs/from-prometheus-adapter.md, command by command, on a cluster that has the whole chain."""
+"""docs/from-prometheus-adapter.md, command by command, on a cluster that has the whole chain.
+
+The commands of docs/metrics-api.md are tried where they fit in between.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.needs("prometheus"), pytest.mark.needs("prometheus-adapter")]
 
 PAGE: Final = ROOT / "docs" / "from-prometheus-adapter.md"
+OTHER_PAGE: Final = ROOT / "docs" / "metrics-api.md"
 NAMESPACE: Final = "migrating"
 RAW: Final = "/apis/custom.metrics.k8s.io/v1beta1/namespaces/{}/pods/*/temperature_celsius_current"
 COMMAND_SECONDS: Final = 150
@@ -67,10 +71,13 @@ class Reader:
     async def step(self, heading: str) -> str:
         """Run a step's commands, each of which must succeed; return what they printed."""
         section = PAGE.read_text().split(f"\n## {heading}")[1].split("\n## ")[0]
-        blocks = re.findall(r"^```bash\n(.*?)^```", section, re.M | re.S)
-        assert blocks, heading
+        return await self.run(*blocks(section))
+
+    async def run(self, *commands: str) -> str:
+        """Run commands, each of which must succeed; return what they printed."""
+        assert commands
         printed = []
-        for command in "".join(blocks).splitlines():
+        for command in commands:
             done = await asyncio.to_thread(
                 subprocess.run,
                 ["bash", "-c", command],
@@ -89,6 +96,16 @@ class Reader:
         path = self._folder / "daemonset" / name
         documents = [change(one) for one in yaml.safe_load_all(path.read_text())]
         path.write_text(yaml.safe_dump_all([one for one in documents if one is not None]))
+
+
+def blocks(text: str) -> list[str]:
+    """The commands in the shell blocks of a page."""
+    return "".join(re.findall(r"^```bash\n(.*?)^```", text, re.M | re.S)).splitlines()
+
+
+def inline(text: str) -> list[str]:
+    """The commands within the sentences of a page."""
+    return re.findall(r"`(kubectl [^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))
 
 
 @pytest_asyncio.fixture
@@ -140,6 +157,8 @@ async def test_the_way_from_the_adapter_to_ours(serving, installed, admin, tmp_p
     assert f"{NAMESPACE}/{NAME_SERVING} duty_cycle_current" in printed
 
     await reader.step("2. ")
+    look, uninstall, delete = inline(OTHER_PAGE.read_text())
+    await reader.run(*blocks(OTHER_PAGE.read_text()))
     kubeconfig = await asyncio.to_thread(installed.kubeconfig_for, installing.ACCOUNT)
     (port,) = free_ports(1)
     # What the pods of the Deployment would run, told by flag what the command told by environment.
@@ -164,6 +183,7 @@ async def test_the_way_from_the_adapter_to_ours(serving, installed, admin, tmp_p
         assert '"kind":"MetricValueList"' in printed
         assert NAME_SERVING in printed
         assert RAW.format("default") in PAGE.read_text()
+        assert '"kind":"MetricValueList"' in await reader.run(look)
         answer = await admin.get(RAW.format(NAMESPACE))
         assert answer["items"]
         await serving.press(5)
@@ -173,7 +193,9 @@ async def test_the_way_from_the_adapter_to_ours(serving, installed, admin, tmp_p
         await serving.press(0)
         await serving.until_replicas(lambda count: count == 1, "1 replica without the adapter")
         assert (await admin.get(f"{serving.hpas}/{NAME_SERVING}"))["spec"] == before
+        await reader.run(delete)
 
+    assert uninstall in PAGE.read_text()
     await reader.step("6. ")
     await until(
         lambda: installing.are_gone(admin), deadline_seconds=60, what="the APIServices have gone"
