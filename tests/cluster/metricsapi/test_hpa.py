@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import ssl
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import pytest
 import pytest_asyncio
 
 from simulator.scenario import NAME_SERVING
+from tests.cluster.conftest import ROOT
 from tests.cluster.hpa import ServingUnderHpa, namespace_is_gone, serving_under_hpa
 from tests.cluster.metricsapi import installing
 from tests.cluster.metricsapi.installing import API, direct
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 NAMESPACE = "api-serving"
+PAGE = ROOT / "docs" / "metrics-api.md"
 
 
 @pytest_asyncio.fixture(loop_scope="package")
@@ -70,6 +74,19 @@ async def test_kubectl_reads_what_the_tutorial_asks_for(served, serving):
     assert "the server could not find the metric nonsense for pods" in done.stderr
 
 
+async def test_the_hpa_of_the_page_is_the_one_that_was_tried(served, serving):
+    (manifest,) = re.findall(r"^```yaml\n(.*?)^```", PAGE.read_text(), re.M | re.S)
+    done = await asyncio.to_thread(
+        served.plane.kubectl,
+        *("create", "--dry-run=server", "--output=json", "--namespace=default", "-f", "-"),
+        stdin=manifest,
+    )
+    assert done.returncode == 0, done.stderr
+    tried = await served.client.get(f"{serving.hpas}/{NAME_SERVING}")
+    for key in ("metrics", "scaleTargetRef", "minReplicas"):
+        assert json.loads(done.stdout)["spec"][key] == tried["spec"][key]
+
+
 async def test_the_api_server_discovers_it_both_ways(served):
     group = await served.client.get(API)
     assert group["preferredVersion"]["version"] == "v1beta2"
@@ -81,8 +98,20 @@ async def test_the_api_server_discovers_it_both_ways(served):
         served.plane.kubectl, "api-resources", "--api-group=custom.metrics.k8s.io", "--cached=false"
     )
     assert done.returncode == 0, done.stderr
-    requests = await served.follower.text("/metrics")
-    assert re.search(r'metrics_api_request_duration_seconds_count\{code="(200|304)"\}', requests)
+    accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+    tls = ssl.create_default_context(cafile=served.plane.files.ca)
+    tls.load_cert_chain(served.plane.files.admin.certificate, served.plane.files.admin.key)
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(served.plane.url + "/apis", headers={"Accept": accept}, ssl=tls) as answer,
+    ):
+        groups = (await answer.json(content_type=None))["items"]
+    (ours,) = (one for one in groups if one["metadata"]["name"] == installing.GROUP)
+    assert [one["version"] for one in ours["versions"]] == ["v1beta2", "v1beta1"]
+    for version in ours["versions"]:
+        assert version["freshness"] == "Current"
+        (pods,) = (one for one in version["resources"] if one["resource"] == "pods")
+        assert "duty_cycle_current" in {one["subresource"] for one in pods["subresources"]}
 
 
 async def test_who_may_not_is_told_so(served):
