@@ -68,7 +68,8 @@ def _context() -> SSLContext:
     context.verify_mode = ssl.CERT_OPTIONAL
     # Whatever is in the bundle is trusted, an intermediate authority as well.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    # A resumed session would bring a certificate that nobody has verified again.
+    # A resumed session brings a certificate that no handshake has verified again. TLS 1.2 may still
+    # resume one by its number; who it is, is found out for each request in any case.
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
     return context

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from prometheus_client import CollectorRegistry
 from scaler.cluster.client import KubeClient
 from scaler.cluster.frontproxy import FrontProxy
 from scaler.cluster.reviews import Reviews
+from scaler.metricsapi import tls
 from scaler.metricsapi.authentication import Authentication
 from scaler.metricsapi.certificates import renewed
 from scaler.metricsapi.documents import value_list
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from tests.cluster.certificates import Certificate
 
 HOST = "api.ns.svc"
+ANY_CIPHER = "DEFAULT:@SECLEVEL=0"
 PODS = "/apis/custom.metrics.k8s.io/v1beta1/namespaces/default/pods/*/duty_cycle_current"
 HPA = "system:serviceaccount:kube-system:horizontal-pod-autoscaler"
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList"
@@ -275,7 +278,8 @@ async def test_a_servers_certificate_is_no_clients(door):
 
 
 async def test_a_certificate_that_ends_under_an_open_connection_says_nothing_any_more(door):
-    certificate = door.front_proxy.issue("front-proxy-client")
+    # Its authority's lasts longer.
+    certificate = door.front_proxy.issue("front-proxy-client", lifetime=timedelta(hours=1))
     async with door.session(certificate) as session:
 
         async def ask() -> int:
@@ -287,7 +291,7 @@ async def test_a_certificate_that_ends_under_an_open_connection_says_nothing_any
                 return status
 
         assert await ask() == 200
-        door.clock.later = timedelta(days=2)
+        door.clock.later = timedelta(hours=2)
         assert await ask() == 401
 
 
@@ -461,10 +465,21 @@ async def test_one_authority_for_both_goes_by_the_name(door):
     ],
 )
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated")
-async def test_versions_of_tls(door, version, spoken):
+async def test_versions_of_tls(door, monkeypatch, version, spoken):
     context = ssl.create_default_context(cadata=door.bundle)
     context.minimum_version = context.maximum_version = version
-    context.set_ciphers("DEFAULT:@SECLEVEL=0")
+    # What is refused is refused for its version, not for what OpenSSL thinks of its ciphers.
+    make_context = tls._context
+
+    def lenient() -> ssl.SSLContext:
+        made = make_context()
+        made.set_ciphers(ANY_CIPHER)
+        return made
+
+    monkeypatch.setattr(tls, "_context", lenient)
+    door.publish()
+    for one in (context, door.tls.context):
+        one.set_ciphers(ANY_CIPHER)
     host, port = door.url.removeprefix("https://").split(":")
 
     async def connect() -> None:
@@ -477,6 +492,37 @@ async def test_versions_of_tls(door, version, spoken):
     else:
         with pytest.raises((ssl.SSLError, ConnectionResetError)):
             await connect()
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_resumed_session_brings_nobody_in_again(door, version):
+    """With TLS 1.3 there is none; of TLS 1.2 the certificate is looked at as ever."""
+    alice = door.cluster.issue("alice")
+    context = ssl.create_default_context(cadata=door.bundle)
+    context.minimum_version = context.maximum_version = version
+    context.load_cert_chain(alice.certificate, alice.key)
+    host, port = door.url.removeprefix("https://").split(":")
+
+    def ask(session: ssl.SSLSession | None) -> tuple[bytes, ssl.SSLSession | None, bool]:
+        with (
+            socket.create_connection((host, int(port)), timeout=5) as connection,
+            context.wrap_socket(connection, server_hostname=HOST, session=session) as tls,
+        ):
+            tls.sendall(f"GET {PODS} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+            answer = b"".join(iter(lambda: tls.recv(4096), b""))
+            return answer[:12], tls.session, bool(tls.session_reused)
+
+    answer, session, _ = await asyncio.to_thread(ask, None)
+    assert answer == b"HTTP/1.1 200"
+    answer, session, resumed = await asyncio.to_thread(ask, session)
+    assert (answer, resumed) == (b"HTTP/1.1 200", version is ssl.TLSVersion.TLSv1_2)
+    door.publish(client_ca_pem=door.stranger.file.read_text())
+    try:
+        answer, _, _ = await asyncio.to_thread(ask, session)
+    except (ssl.SSLError, ConnectionError):
+        answer = b""
+    # A whole handshake verifies it anew, and ends.
+    assert answer == (b"HTTP/1.1 401" if version is ssl.TLSVersion.TLSv1_2 else b"")
 
 
 async def test_a_new_certificate_drops_no_request(door):
