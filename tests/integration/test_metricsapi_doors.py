@@ -2,183 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
-import ssl
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import aiohttp
-import orjson
 import pytest
-from aiohttp import web
-from prometheus_client import CollectorRegistry
 
-from scaler.cluster.client import KubeClient
-from scaler.cluster.frontproxy import FrontProxy
-from scaler.cluster.reviews import Reviews
-from scaler.metricsapi import tls
-from scaler.metricsapi.authentication import Authentication
 from scaler.metricsapi.certificates import renewed
-from scaler.metricsapi.documents import value_list
-from scaler.metricsapi.paths import ValuesAsked
-from scaler.metricsapi.server import Server
-from scaler.metricsapi.telemetry import Telemetry
-from scaler.metricsapi.tls import ServerTls
 from tests.cluster.certificates import Authority
-from tests.serving import serving
-from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
-    from tests.cluster.certificates import Certificate
-
-HOST = "api.ns.svc"
-ANY_CIPHER = "DEFAULT:@SECLEVEL=0"
-PODS = "/apis/custom.metrics.k8s.io/v1beta1/namespaces/default/pods/*/duty_cycle_current"
-HPA = "system:serviceaccount:kube-system:horizontal-pod-autoscaler"
-AGGREGATED = "application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList"
-BY_HEADERS = {"X-Remote-User": HPA, "X-Remote-Group": "system:authenticated"}
-
-
-@dataclass
-class KubernetesApi:
-    """Reviews tokens and access; `may` names who may do anything at all."""
-
-    tokens: dict[str, dict[str, Any]] = field(default_factory=dict)
-    may: set[str] = field(default_factory=lambda: {HPA, "alice"})
-    asked: list[dict[str, Any]] = field(default_factory=list)
-    broken: bool = False
-
-    async def handle(self, request: web.Request) -> web.Response:
-        if self.broken:
-            return web.Response(status=503)
-        body = orjson.loads(await request.read())
-        self.asked.append(body)
-        if body["kind"] == "TokenReview":
-            user = self.tokens.get(body["spec"]["token"])
-            status = {"authenticated": user is not None} | ({"user": user} if user else {})
-        else:
-            status = {"allowed": body["spec"]["user"] in self.may}
-        return web.json_response(body | {"status": status})
-
-    def kinds(self) -> list[str]:
-        return [body["kind"] for body in self.asked]
-
-
-class AnswersNothing:
-    """Has one empty list for every metric."""
-
-    async def answer(self, asked, query):
-        if isinstance(asked, ValuesAsked):
-            return value_list(asked, ())
-        return {"kind": "APIGroup"}
-
-
-@dataclass
-class Door:
-    """The running API and what callers show it."""
-
-    url: str
-    kubernetes: KubernetesApi
-    authentication: Authentication
-    tls: ServerTls
-    folder: Path
-    bundle: str
-    cluster: Authority
-    front_proxy: Authority
-    stranger: Authority
-    clock: SimpleNamespace
-    not_ready: list[str]
-
-    def publish(self, **changes: Any) -> None:
-        """Tell the API whom to believe."""
-        published = {
-            "client_ca_pem": self.cluster.file.read_text(),
-            "front_proxy_ca_pem": self.front_proxy.file.read_text(),
-            "allowed_names": ("front-proxy-client",),
-            "user_headers": ("X-Remote-User",),
-            "uid_headers": ("X-Remote-Uid",),
-            "group_headers": ("X-Remote-Group",),
-            "extra_prefixes": ("X-Remote-Extra-",),
-        }
-        self.authentication.follow(FrontProxy(**(published | changes)))
-
-    @asynccontextmanager
-    async def session(
-        self, certificate: Certificate | None = None
-    ) -> AsyncIterator[aiohttp.ClientSession]:
-        context = ssl.create_default_context(cadata=self.bundle)
-        if certificate is not None:
-            context.load_cert_chain(certificate.certificate, certificate.key)
-        connector = aiohttp.TCPConnector(ssl=context)
-        async with aiohttp.ClientSession(connector=connector) as session:
-            yield session
-
-    async def get(
-        self,
-        path: str = PODS,
-        *,
-        certificate: Certificate | None = None,
-        headers: Any = None,
-        method: str = "GET",
-    ) -> tuple[int, dict[str, Any]]:
-        async with (
-            self.session(certificate) as session,
-            session.request(
-                method, self.url + path, headers=headers, server_hostname=HOST
-            ) as answer,
-        ):
-            text = await answer.text()
-            return answer.status, orjson.loads(text) if text.startswith("{") else {"text": text}
+from tests.metricsapidoor import AGGREGATED, BY_HEADERS, HOST, HPA, PODS, Door, running_door
 
 
 @pytest.fixture
 async def door(tmp_path) -> AsyncIterator[Door]:
-    kubernetes = KubernetesApi()
-    material = renewed(None, hosts=(HOST,), now=datetime.now(UTC))
-    clock = SimpleNamespace(seconds=0.0, later=timedelta(0))
-    tls = ServerTls()
-    tls.use(material.serving.certificate_pem(), material.serving.key_pem())
-    not_ready: list[str] = []
-    async with serving(kubernetes.handle) as kubernetes_url, KubeClient(kubernetes_url) as client:
-        reviews = Reviews(client, clock=lambda: clock.seconds)
-        authentication = Authentication(
-            tls, reviews, wall_clock=lambda: datetime.now(UTC) + clock.later
-        )
-        server = Server(
-            answers=AnswersNothing(),  # type: ignore[arg-type]
-            authentication=authentication,
-            reviews=reviews,
-            telemetry=Telemetry(CollectorRegistry()),
-            not_ready_because=lambda: not_ready[0] if not_ready else None,
-        )
-        runner = server.runner()
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls.context).start()
-            made = Door(
-                url=f"https://127.0.0.1:{runner.addresses[0][1]}",
-                kubernetes=kubernetes,
-                authentication=authentication,
-                tls=tls,
-                folder=tmp_path,
-                bundle=material.bundle_pem().decode(),
-                cluster=Authority(tmp_path, "cluster"),
-                front_proxy=Authority(tmp_path, "front-proxy"),
-                stranger=Authority(tmp_path, "stranger"),
-                clock=clock,
-                not_ready=not_ready,
-            )
-            made.publish()
-            yield made
-        finally:
-            await runner.cleanup()
+    async with running_door(tmp_path) as made:
+        yield made
 
 
 async def test_the_front_proxy_vouches_for_the_user_of_its_headers(door):
@@ -454,120 +297,3 @@ async def test_one_authority_for_both_goes_by_the_name(door):
     proxy = door.cluster.issue("front-proxy-client")
     await door.get(certificate=proxy, headers={"X-Remote-User": "root"})
     assert door.kubernetes.asked[-1]["spec"]["user"] == "root"
-
-
-@pytest.mark.parametrize(
-    ("version", "spoken"),
-    [
-        pytest.param(ssl.TLSVersion.TLSv1_2, True, id="TLS 1.2"),
-        pytest.param(ssl.TLSVersion.TLSv1_3, True, id="TLS 1.3"),
-        pytest.param(ssl.TLSVersion.TLSv1_1, False, id="TLS 1.1"),
-    ],
-)
-@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated")
-async def test_versions_of_tls(door, monkeypatch, version, spoken):
-    context = ssl.create_default_context(cadata=door.bundle)
-    context.minimum_version = context.maximum_version = version
-    # What is refused is refused for its version, not for what OpenSSL thinks of its ciphers.
-    make_context = tls._context
-
-    def lenient() -> ssl.SSLContext:
-        made = make_context()
-        made.set_ciphers(ANY_CIPHER)
-        return made
-
-    monkeypatch.setattr(tls, "_context", lenient)
-    door.publish()
-    for one in (context, door.tls.context):
-        one.set_ciphers(ANY_CIPHER)
-    host, port = door.url.removeprefix("https://").split(":")
-
-    async def connect() -> None:
-        _, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=HOST)
-        writer.close()
-        await writer.wait_closed()
-
-    if spoken:
-        await connect()
-    else:
-        with pytest.raises((ssl.SSLError, ConnectionResetError)):
-            await connect()
-
-
-@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-async def test_a_resumed_session_brings_nobody_in_again(door, version):
-    """With TLS 1.3 there is none; of TLS 1.2 the certificate is looked at as ever."""
-    alice = door.cluster.issue("alice")
-    context = ssl.create_default_context(cadata=door.bundle)
-    context.minimum_version = context.maximum_version = version
-    context.load_cert_chain(alice.certificate, alice.key)
-    host, port = door.url.removeprefix("https://").split(":")
-
-    def ask(session: ssl.SSLSession | None) -> tuple[bytes, ssl.SSLSession | None, bool]:
-        with (
-            socket.create_connection((host, int(port)), timeout=5) as connection,
-            context.wrap_socket(connection, server_hostname=HOST, session=session) as tls,
-        ):
-            tls.sendall(f"GET {PODS} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
-            answer = b"".join(iter(lambda: tls.recv(4096), b""))
-            return answer[:12], tls.session, bool(tls.session_reused)
-
-    answer, session, _ = await asyncio.to_thread(ask, None)
-    assert answer == b"HTTP/1.1 200"
-    answer, session, resumed = await asyncio.to_thread(ask, session)
-    assert (answer, resumed) == (b"HTTP/1.1 200", version is ssl.TLSVersion.TLSv1_2)
-    door.publish(client_ca_pem=door.stranger.file.read_text())
-    try:
-        answer, _, _ = await asyncio.to_thread(ask, session)
-    except (ssl.SSLError, ConnectionError):
-        answer = b""
-    # A whole handshake verifies it anew, and ends.
-    assert answer == (b"HTTP/1.1 401" if version is ssl.TLSVersion.TLSv1_2 else b"")
-
-
-async def test_a_new_certificate_drops_no_request(door):
-    alice = door.cluster.issue("alice")
-    statuses: list[int] = []
-    stop = asyncio.Event()
-    trusted = [door.bundle]
-
-    async def ask_anew() -> None:
-        while not stop.is_set():
-            door.bundle = "".join(trusted)
-            statuses.append((await door.get(certificate=alice))[0])
-
-    async def ask_on_one_connection() -> None:
-        async with door.session(alice) as session:
-            while not stop.is_set():
-                async with session.get(door.url + PODS, server_hostname=HOST) as answer:
-                    await answer.read()
-                    statuses.append(answer.status)
-
-    async with asyncio.TaskGroup() as group:
-        group.create_task(ask_on_one_connection())
-        for _ in range(3):
-            group.create_task(ask_anew())
-        serials = set()
-        for _ in range(4):
-            serials.add(await _served_serial(door))
-            material = renewed(None, hosts=(HOST,), now=datetime.now(UTC))
-            trusted.append(material.bundle_pem().decode())
-            await _until_answered(statuses, len(statuses) + 10)
-            door.tls.use(material.serving.certificate_pem(), material.serving.key_pem())
-        stop.set()
-    assert set(statuses) == {200}
-    assert len(serials) == 4
-
-
-async def _until_answered(statuses: list[int], count: int) -> None:
-    await until(lambda: len(statuses) >= count, what="more requests are answered")
-
-
-async def _served_serial(door: Door) -> str:
-    host, port = door.url.removeprefix("https://").split(":")
-    context = ssl.create_default_context(cadata=door.bundle)
-    _, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=HOST)
-    serial: str = writer.get_extra_info("peercert")["serialNumber"]
-    writer.close()
-    await writer.wait_closed()
-    return serial
