@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
 from benchmarks.traces import POD_REQUESTS_PER_SECOND
-from scaler.behavior import DEFAULT_BEHAVIOR, limit_without_behavior
-from scaler.decision import decide
+from scaler.decision.behavior import DEFAULT_BEHAVIOR, limit_without_behavior
+from scaler.decision.decide import decide
+from scaler.decision.replicas import Tolerance, pods_metric_replicas
 from scaler.model import (
     DeploymentState,
     History,
@@ -26,7 +27,6 @@ from scaler.model import (
     Recommendation,
     ScalingPolicy,
 )
-from scaler.replicas import Tolerance, pods_metric_replicas
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

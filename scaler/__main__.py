@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scaler.config import (
+from scaler.commandline.config import (
     ConfigError,
     add_kubeconfig_arguments,
     add_run_arguments,
@@ -100,7 +100,7 @@ def _run(parsed: argparse.Namespace) -> int:
 
 
 def _status(parsed: argparse.Namespace) -> int:
-    from scaler.explanation import status_table  # noqa: PLC0415
+    from scaler.reporting.explanation import status_table  # noqa: PLC0415
 
     document = _ask(parsed, "/api/v1/decisions")
     if document is None:
@@ -129,7 +129,7 @@ def _status(parsed: argparse.Namespace) -> int:
 
 
 def _explain(parsed: argparse.Namespace) -> int:
-    from scaler.explanation import explain_text, history_table  # noqa: PLC0415
+    from scaler.reporting.explanation import explain_text, history_table  # noqa: PLC0415
 
     namespace, separator, name = parsed.deployment.partition("/")
     if not (namespace and separator and name) or "/" in name:
@@ -152,7 +152,7 @@ def _explain(parsed: argparse.Namespace) -> int:
 
 
 def _check(parsed: argparse.Namespace) -> int:
-    from scaler.manifests import check_manifests  # noqa: PLC0415
+    from scaler.policy.manifests import check_manifests  # noqa: PLC0415
 
     problems: list[str] = []
     files: list[tuple[str, str]] = []

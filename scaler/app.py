@@ -19,8 +19,8 @@ from scaler.cluster.lease import LeaseElection
 from scaler.cluster.state import ClusterState
 from scaler.controller import Controller
 from scaler.leadership import AlwaysLeader
-from scaler.metrics import ScalerMetrics
 from scaler.model import Outcome
+from scaler.reporting.metrics import ScalerMetrics
 from scaler.sources.exportergpus import ExporterGpus
 from scaler.sources.exporters import ExporterSource
 from scaler.sources.prometheus import PrometheusSource
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
 
     from scaler.cluster.kinds import Kinds
-    from scaler.config import Config
+    from scaler.commandline.config import Config
     from scaler.metricsapi.service import MetricsApi
     from scaler.sources.source import Source
 

@@ -12,15 +12,15 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from scaler.announcer import Announcer
-from scaler.board import Board, LoopReport
 from scaler.cluster.client import ApiError
 from scaler.cluster.kinds import Kinds
 from scaler.cluster.scale import LeaseLost, Replaced, ReplicasChanged, scale_workload
-from scaler.decision import decide
+from scaler.decision.decide import decide
 from scaler.histories import Histories
 from scaler.model import Decision, History, Outcome, ScalingPolicy
-from scaler.policy import opted_in, parse_policy
+from scaler.policy.parse import opted_in, parse_policy
+from scaler.reporting.announcer import Announcer
+from scaler.reporting.board import Board, LoopReport
 from scaler.sources.source import ReadingRequest
 from scaler.turns import ACT_SECONDS, Turns
 
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from scaler.cluster.events import EventRecorder
     from scaler.cluster.state import ClusterState
     from scaler.leadership import Leadership
-    from scaler.metrics import ScalerMetrics
     from scaler.model import (
         AnnotationProblem,
         DeploymentState,
         Metric,
         MetricReading,
     )
+    from scaler.reporting.metrics import ScalerMetrics
     from scaler.sources.source import Source, SourceAnswer
 
 _Policy: TypeAlias = "ScalingPolicy | tuple[AnnotationProblem, ...]"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from scaler.behavior import newest_seconds, shifted
+from scaler.decision.behavior import newest_seconds, shifted
 from scaler.model import History
 
 if TYPE_CHECKING:

@@ -8,8 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from scaler.board import Board, LoopReport, Told
-from scaler.metrics import ScalerMetrics
 from scaler.model import (
     Decision,
     ExporterEndpoint,
@@ -22,7 +20,9 @@ from scaler.model import (
     PodValue,
     ScalingPolicy,
 )
-from scaler.policy import parse_policy
+from scaler.policy.parse import parse_policy
+from scaler.reporting.board import Board, LoopReport, Told
+from scaler.reporting.metrics import ScalerMetrics
 from scaler.sources.gpus import GpuAnswer, GpuSample
 from scaler.web.gpureader import GpuReader
 from scaler.web.listening import Gate, listening

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypedDict
 
-from scaler.decisiondata import decision_to_dict
-from scaler.explanation import policy_facts, remarks
 from scaler.model import Metric
+from scaler.reporting.decisiondata import decision_to_dict
+from scaler.reporting.explanation import policy_facts, remarks
 from scaler.web.views import (
     MAX_MESSAGE_LENGTH,
     EventDict,
@@ -22,10 +22,10 @@ from scaler.web.wording import number_and_unit, state_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from scaler.board import Board, DecisionRecord
-    from scaler.decisiondata import ConditionDict, LimitDict, ProblemDict, ProposalDict
-    from scaler.episodes import Episode
     from scaler.model import MetricProposal, ObjectRef
+    from scaler.reporting.board import Board, DecisionRecord
+    from scaler.reporting.decisiondata import ConditionDict, LimitDict, ProblemDict, ProposalDict
+    from scaler.reporting.episodes import Episode
 
 MAX_PODS = 100
 MAX_EPISODES = 50

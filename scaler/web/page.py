@@ -29,9 +29,9 @@ from scaler.web.views import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from scaler.board import Board, DecisionRecord
     from scaler.controller import Controller
     from scaler.model import DeploymentState
+    from scaler.reporting.board import Board, DecisionRecord
     from scaler.web.gpureader import GpuReader
     from scaler.web.wording import State
 

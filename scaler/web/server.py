@@ -8,18 +8,18 @@ import orjson
 from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
 
-from scaler.decisiondata import decision_to_dict, episode_to_dict
 from scaler.model import workload_ref
+from scaler.reporting.decisiondata import decision_to_dict, episode_to_dict
 from scaler.web.answers import add_security_headers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scaler.board import DecisionRecord
     from scaler.controller import Controller
-    from scaler.decisiondata import DecisionDict
-    from scaler.metrics import ScalerMetrics
     from scaler.model import ObjectRef
+    from scaler.reporting.board import DecisionRecord
+    from scaler.reporting.decisiondata import DecisionDict
+    from scaler.reporting.metrics import ScalerMetrics
     from scaler.web.page import StatusPage
 
 

@@ -21,9 +21,9 @@ from scaler.web.wording import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from scaler.board import Board, DecisionRecord, Told
     from scaler.model import Decision, Metric, ObjectRef
-    from scaler.replicahistory import ReplicaChange, ReplicaHistory
+    from scaler.reporting.board import Board, DecisionRecord, Told
+    from scaler.reporting.replicahistory import ReplicaChange, ReplicaHistory
 
 MAX_ROWS = 200
 MAX_PODS_OFFSET = 1_000_000

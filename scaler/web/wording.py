@@ -10,8 +10,8 @@ from scaler.model import Metric, Outcome
 from scaler.quantities import format_value
 
 if TYPE_CHECKING:
-    from scaler.episodes import Episode
     from scaler.model import Decision
+    from scaler.reporting.episodes import Episode
 
 
 class Group(StrEnum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from scaler.behavior import DEFAULT_BEHAVIOR
+from scaler.decision.behavior import DEFAULT_BEHAVIOR
 from scaler.model import (
     Behavior,
     DeploymentState,

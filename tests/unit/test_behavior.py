@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.behavior import (
+from scaler.decision.behavior import (
     DEFAULT_BEHAVIOR,
     limit_with_behavior,
     limit_without_behavior,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from scaler.board import MAX_TOLD, Board, LoopReport, Told
 from scaler.model import Decision, ObjectRef, Outcome
+from scaler.reporting.board import MAX_TOLD, Board, LoopReport, Told
 
 
 def ref(name: str = "web") -> ObjectRef:

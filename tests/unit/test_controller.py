@@ -8,7 +8,6 @@ import pytest
 
 from scaler.cluster.errors import Conflict, Unreachable
 from scaler.controller import Controller
-from scaler.metrics import ScalerMetrics
 from scaler.model import (
     DeploymentState,
     Metric,
@@ -19,6 +18,7 @@ from scaler.model import (
     PodState,
     PodValue,
 )
+from scaler.reporting.metrics import ScalerMetrics
 from scaler.sources.source import SourceAnswer
 
 NOW = 1000.0

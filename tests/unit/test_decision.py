@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scaler.behavior import DEFAULT_BEHAVIOR, with_recommendation
-from scaler.decision import decide
+from scaler.decision.behavior import DEFAULT_BEHAVIOR, with_recommendation
+from scaler.decision.decide import decide
 from scaler.model import (
     AnnotationProblem,
     ConditionType,

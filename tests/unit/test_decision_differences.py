@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from scaler.decision import decide
+from scaler.decision.decide import decide
 from scaler.model import Decision, Metric, ObjectRef, Outcome, PodPhase
 from tests.unit.deployments import (
     NOW,

@@ -7,10 +7,8 @@ from dataclasses import replace
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scaler.behavior import scale_down_limit, scale_up_limit
-from scaler.decision import decide
-from scaler.decisiondata import decision_to_dict
-from scaler.explanation import explain_text, status_table
+from scaler.decision.behavior import scale_down_limit, scale_up_limit
+from scaler.decision.decide import decide
 from scaler.model import (
     Behavior,
     DeploymentState,
@@ -31,6 +29,8 @@ from scaler.model import (
     ScalingRules,
     SelectPolicy,
 )
+from scaler.reporting.decisiondata import decision_to_dict
+from scaler.reporting.explanation import explain_text, status_table
 from tests.unit.deployments import (
     NOW,
     WEB,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.decisiondata import episode_to_dict
-from scaler.episodes import KEPT_SECONDS, MAX_EPISODES, Episode, add_decision
-from scaler.explanation import history_table
 from scaler.model import Decision, Metric, MetricProposal, ObjectRef, Outcome
+from scaler.reporting.decisiondata import episode_to_dict
+from scaler.reporting.episodes import KEPT_SECONDS, MAX_EPISODES, Episode, add_decision
+from scaler.reporting.explanation import history_table
 
 
 def decision(

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from scaler.decision import decide
+from scaler.decision.decide import decide
 from scaler.histories import UNSURE_SECONDS, Histories
 from scaler.model import Metric, Recommendation, ScaleEvent
 from tests.unit.deployments import NOW, deployment, policy, reading, ready_pods

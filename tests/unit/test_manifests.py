@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.manifests import check_manifests
+from scaler.policy.manifests import check_manifests
 
 GOOD = """\
 apiVersion: apps/v1

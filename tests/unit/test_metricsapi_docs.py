@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from scaler.flags import Flags
+from scaler.commandline.flags import Flags
+from scaler.commandline.metricsapi import add_metrics_api_arguments
 from scaler.metricsapi import certificates
 from scaler.metricsapi.history import KEPT_SECONDS, MAX_SAMPLES, SLOT_SECONDS
 from scaler.metricsapi.names import FAMILIES, PREFIX, WINDOW_SECONDS
-from scaler.metricsapiflags import add_metrics_api_arguments
 
 DOCS = (Path(__file__).resolve().parents[2] / "docs" / "metrics-api.md").read_text(encoding="utf-8")
 

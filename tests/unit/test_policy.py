@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.annotations import ANNOTATIONS, BEHAVIOR
-from scaler.behavior import DEFAULT_BEHAVIOR
+from scaler.decision.behavior import DEFAULT_BEHAVIOR
 from scaler.model import (
     AnnotationProblem,
     Behavior,
@@ -22,7 +21,8 @@ from scaler.model import (
     ScalingRules,
     SelectPolicy,
 )
-from scaler.policy import opted_in, parse_policy
+from scaler.policy.annotations import ANNOTATIONS, BEHAVIOR
+from scaler.policy.parse import opted_in, parse_policy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from exporter.catalogue import FAMILIES, LABELS
-from scaler.annotations import ANNOTATIONS
+from scaler.policy.annotations import ANNOTATIONS
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 

@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaler.model import Decision, ObjectRef, Outcome
-from scaler.replicahistory import GAP_SECONDS, KEPT_SECONDS, MAX_CHANGES, ReplicaHistory, add_count
+from scaler.reporting.replicahistory import (
+    GAP_SECONDS,
+    KEPT_SECONDS,
+    MAX_CHANGES,
+    ReplicaHistory,
+    add_count,
+)
 
 
 def decision(current: int, desired: int | None = None, outcome: Outcome = Outcome.UNCHANGED):

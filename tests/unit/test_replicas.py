@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.replicas import (
+from scaler.decision.replicas import (
     MAX_INT32,
     MAX_INT64,
     Tolerance,

@@ -21,10 +21,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from scaler import controller as controller_module
 from scaler.cluster.lease import LeaseElection
 from scaler.controller import Controller
-from scaler.decision import decide
-from scaler.metrics import ScalerMetrics
+from scaler.decision.decide import decide
 from scaler.model import Decision, PolicyType, ScalingPolicy, SelectPolicy
-from scaler.policy import opted_in, parse_policy
+from scaler.policy.parse import opted_in, parse_policy
+from scaler.reporting.metrics import ScalerMetrics
 from tests.unit.faultyworld import NODES, Patch, WarnedSource, Workload, World
 from tests.virtualtime import VirtualLoop
 

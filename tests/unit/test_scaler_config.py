@@ -6,7 +6,7 @@ import argparse
 
 import pytest
 
-from scaler.config import (
+from scaler.commandline.config import (
     Config,
     ConfigError,
     add_run_arguments,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scaler.config import ConfigError
+from scaler.commandline.config import ConfigError
 from scaler.sources.names import PRESETS
 from scaler.sources.settings import ExportersSettings, HttpAccess, PrometheusSettings
 from tests.unit.test_scaler_config import parse

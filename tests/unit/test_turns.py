@@ -10,7 +10,7 @@ import pytest
 
 from scaler.controller import Controller
 from scaler.leadership import AlwaysLeader
-from scaler.metrics import ScalerMetrics
+from scaler.reporting.metrics import ScalerMetrics
 from scaler.turns import ACT_SECONDS, Turns
 from tests.unit.faultyworld import Patch, WarnedSource, World
 from tests.virtualtime import VirtualLoop

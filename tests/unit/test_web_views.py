@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaler.model import AppliedLimit, Metric, Outcome
-from scaler.replicahistory import ReplicaChange
+from scaler.reporting.replicahistory import ReplicaChange
 from scaler.web.detail import MAX_PODS, detail
 from scaler.web.views import (
     MAX_MESSAGE_LENGTH,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 import pytest_asyncio
 
-from scaler.decision import decide
+from scaler.decision.decide import decide
 from scaler.model import (
     DeploymentState,
     ExporterEndpoint,
@@ -18,7 +18,7 @@ from scaler.model import (
     PodState,
     ScalingPolicy,
 )
-from scaler.policy import parse_policy
+from scaler.policy.parse import parse_policy
 from scaler.sources.exporters import ExporterSource
 from scaler.sources.prometheus import PrometheusSource
 from scaler.sources.settings import PrometheusSettings

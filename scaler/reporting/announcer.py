@@ -6,15 +6,15 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from scaler.board import Told
 from scaler.model import Outcome
-from scaler.news import News, follow
+from scaler.reporting.board import Told
+from scaler.reporting.news import News, follow
 
 if TYPE_CHECKING:
-    from scaler.board import Board
     from scaler.cluster.events import EventRecorder
-    from scaler.metrics import ScalerMetrics
     from scaler.model import Decision, DeploymentState
+    from scaler.reporting.board import Board
+    from scaler.reporting.metrics import ScalerMetrics
 
 log = logging.getLogger(__name__)
 

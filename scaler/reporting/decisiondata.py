@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
-    from scaler.episodes import Episode
     from scaler.model import Behavior, Decision, MetricProposal, ScalingPolicy, ScalingRules
+    from scaler.reporting.episodes import Episode
 
 
 class PodValueDict(TypedDict):

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from scaler.behavior import DEFAULT_BEHAVIOR
+from scaler.decision.behavior import DEFAULT_BEHAVIOR
 from scaler.model import Behavior, PolicyType, RatePolicy, ScalingRules, SelectPolicy
 from scaler.quantities import parse_quantity
 

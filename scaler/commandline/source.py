@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from scaler.flags import repeated_of, value_of
+from scaler.commandline.flags import repeated_of, value_of
 from scaler.quantities import parse_duration_seconds, parse_quantity
 from scaler.sources.names import PRESETS, MetricNames
 from scaler.sources.settings import ExportersSettings, HttpAccess, PrometheusSettings
@@ -15,7 +15,7 @@ from scaler.sources.settings import ExportersSettings, HttpAccess, PrometheusSet
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from scaler.flags import Flags
+    from scaler.commandline.flags import Flags
 
     Values = Mapping[str, object]
 

@@ -6,8 +6,8 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from scaler.episodes import Episode, add_decision
-from scaler.replicahistory import ReplicaHistory, add_count
+from scaler.reporting.episodes import Episode, add_decision
+from scaler.reporting.replicahistory import ReplicaHistory, add_count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from scaler.annotations import ENABLED, PREFIX
 from scaler.model import ScalingPolicy
-from scaler.policy import default_problems, parse_policy
+from scaler.policy.annotations import ENABLED, PREFIX
+from scaler.policy.parse import default_problems, parse_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from scaler.behavior import (
+from scaler.decision.behavior import (
     LimitedReplicas,
     limit_with_behavior,
     newest_seconds,
@@ -13,6 +13,8 @@ from scaler.behavior import (
     with_first_recommendation,
     with_recommendation,
 )
+from scaler.decision.proposals import group_pods, propose
+from scaler.decision.replicas import highest_proposal
 from scaler.model import (
     AnnotationProblem,
     AppliedLimit,
@@ -29,9 +31,7 @@ from scaler.model import (
     PodState,
     ScalingPolicy,
 )
-from scaler.proposals import group_pods, propose
 from scaler.quantities import format_duration, format_value
-from scaler.replicas import highest_proposal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

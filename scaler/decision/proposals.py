@@ -1,7 +1,8 @@
 """Pure: one Deployment's pods and one metric's reading to what that metric asks for.
 
-The arithmetic is `scaler.replicas`; what this module adds are the deliberate differences from the
-HPA: who counts as ready, what missing data may do, growth at saturation and counting in rollouts.
+The arithmetic is `scaler.decision.replicas`; what this module adds are the deliberate differences
+from the HPA: who counts as ready, what missing data may do, growth at saturation and counting in
+rollouts.
 """
 
 from __future__ import annotations
@@ -10,6 +11,13 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from scaler.decision.replicas import (
+    Tolerance,
+    average_value_replicas,
+    clamp_int64,
+    mean_milli,
+    pods_metric_replicas,
+)
 from scaler.model import (
     DeploymentState,
     LeftOutPod,
@@ -23,13 +31,6 @@ from scaler.model import (
     ScalingPolicy,
 )
 from scaler.quantities import format_duration
-from scaler.replicas import (
-    Tolerance,
-    average_value_replicas,
-    clamp_int64,
-    mean_milli,
-    pods_metric_replicas,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

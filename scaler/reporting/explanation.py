@@ -13,7 +13,13 @@ from scaler.quantities import format_duration, format_value
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from scaler.decisiondata import DecisionDict, EpisodeDict, PolicyDict, ProposalDict, RulesDict
+    from scaler.reporting.decisiondata import (
+        DecisionDict,
+        EpisodeDict,
+        PolicyDict,
+        ProposalDict,
+        RulesDict,
+    )
 
 STATUS_COLUMNS = (
     "NAMESPACE",

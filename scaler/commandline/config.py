@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from scaler.flags import Flags, environment_name
-from scaler.metricsapiflags import add_metrics_api_arguments, parse_metrics_api
+from scaler.commandline.flags import Flags, environment_name
+from scaler.commandline.metricsapi import add_metrics_api_arguments, parse_metrics_api
+from scaler.commandline.source import add_source_arguments, parse_exporters, parse_prometheus
 from scaler.quantities import parse_duration_seconds
-from scaler.sourceflags import add_source_arguments, parse_exporters, parse_prometheus
 from scaler.sources.settings import ExportersSettings, PrometheusSettings
 
 if TYPE_CHECKING:

@@ -11,7 +11,18 @@ import re
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from scaler.annotations import (
+from scaler.decision.behavior import DEFAULT_BEHAVIOR
+from scaler.model import (
+    AnnotationProblem,
+    Behavior,
+    Metric,
+    MetricTarget,
+    PolicyType,
+    ScalingPolicy,
+    Setting,
+    SettingOrigin,
+)
+from scaler.policy.annotations import (
     ANNOTATIONS,
     BEHAVIOR,
     DRY_RUN,
@@ -27,18 +38,7 @@ from scaler.annotations import (
     WINDOW,
     Annotation,
 )
-from scaler.behavior import DEFAULT_BEHAVIOR
-from scaler.behaviortext import parse_behavior
-from scaler.model import (
-    AnnotationProblem,
-    Behavior,
-    Metric,
-    MetricTarget,
-    PolicyType,
-    ScalingPolicy,
-    Setting,
-    SettingOrigin,
-)
+from scaler.policy.behaviortext import parse_behavior
 from scaler.quantities import milli, parse_duration_seconds, parse_quantity
 
 if TYPE_CHECKING:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scaler.flags import value_of
+from scaler.commandline.flags import value_of
 from scaler.metricsapi.settings import MetricsApiSettings
 from scaler.quantities import parse_duration_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from scaler.flags import Flags
+    from scaler.commandline.flags import Flags
 
     Values = Mapping[str, object]
 

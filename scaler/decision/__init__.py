@@ -1,0 +1,1 @@
+"""Pure: values, pods and a policy become a replica count, with every reason for it."""
