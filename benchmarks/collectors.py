@@ -16,9 +16,9 @@ from exporter.attribution import Holdings, attribute
 from exporter.exposition import Exposition
 from exporter.model import Collector
 from exporter.nvml import Nvml
-from simulator import nvml_extended
 from simulator.exporter import busy_driver
-from simulator.nvml import bind
+from simulator.nvml import extended
+from simulator.nvml.binding import bind
 
 GPUS = 8
 CYCLES = 100
@@ -52,7 +52,7 @@ def _figures(name: str, costs: dict[str, float]) -> list[Figure]:
 
 def _measure(collectors: frozenset[Collector]) -> dict[str, float]:
     # Waiting costs no CPU and would only make this run long.
-    nvml_extended.PCIE_THROUGHPUT_SECONDS = 0.0
+    extended.PCIE_THROUGHPUT_SECONDS = 0.0
     with busy_driver(MODEL, GPUS) as driver:
         binding: Any = bind(driver)
         calls: Counter[str] = Counter()

@@ -29,7 +29,7 @@ from exporter.config import Config
 from exporter.podresources import client
 from simulator.exporter import busy_driver
 from simulator.kubelet import GPU_RESOURCE, SimulatedKubelet
-from simulator.nvml import bind
+from simulator.nvml.binding import bind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

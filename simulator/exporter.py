@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from exporter import __main__ as exporter
 from simulator.driver import MODELS, GpuSpec, SimulatedDriver
 from simulator.kubelet import GPU_RESOURCE, SimulatedKubelet
-from simulator.nvml import bind
+from simulator.nvml.binding import bind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -25,7 +25,7 @@ from simulator import nodeobjects
 from simulator.driver import SimulatedDriver
 from simulator.kubelet import SimulatedKubelet
 from simulator.nodeobjects import LEASE_NAMESPACE, NodeSpec
-from simulator.nvml import bind
+from simulator.nvml.binding import bind
 from simulator.persist import persist
 from simulator.podrunner import PodRunner, Spawn, timestamp
 from simulator.scheduler import Scheduler

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.app import RunningExporter, running
 from exporter.config import Config
-from simulator.nvml import bind
+from simulator.nvml.binding import bind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from exporter.nvml import Nvml
 from simulator.driver import GpuSpec, SimulatedDriver
-from simulator.nvml import bind
+from simulator.nvml.binding import bind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

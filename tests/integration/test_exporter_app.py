@@ -16,7 +16,7 @@ from exporter.app import NvmlRequiredError, once
 from exporter.model import Collector
 from simulator.driver import GpuSpec, SimulatedDriver
 from simulator.kubelet import SimulatedKubelet
-from simulator.nvml import bind
+from simulator.nvml.binding import bind
 from tests.exporting import PREFIX, configuration, exporter
 from tests.waiting import until
 

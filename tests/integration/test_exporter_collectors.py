@@ -17,7 +17,7 @@ ASKED = frozenset(Collector) - {Collector.XID}
 
 @pytest.fixture(autouse=True)
 def _no_slow_pcie(monkeypatch):
-    monkeypatch.setattr("simulator.nvml_extended.PCIE_THROUGHPUT_SECONDS", 0.0)
+    monkeypatch.setattr("simulator.nvml.extended.PCIE_THROUGHPUT_SECONDS", 0.0)
 
 
 def test_nothing_but_the_base_set_by_default():

@@ -24,7 +24,7 @@ from scaler.metricsapi.names import Resource
 from scaler.sources.gpus import read_node
 from simulator.driver import GpuSpec, SimulatedDriver, SimulatedProcess
 from simulator.kubelet import SimulatedKubelet
-from simulator.nvml import bind
+from simulator.nvml.binding import bind
 from tests.waiting import until
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from exporter.model import Collector
 from exporter.processes.owners import ProcessOwners
 from simulator.driver import GpuSpec, SimulatedDriver
 from simulator.kubelet import SimulatedKubelet
-from simulator.nvml import bind
+from simulator.nvml.binding import bind
 from tests.exporting import exporter
 from tests.waiting import until
 
@@ -454,7 +454,7 @@ def test_the_report():
 PROGRAM = """
 import sys
 from simulator.driver import SimulatedDriver
-from simulator.nvml import bind
+from simulator.nvml.binding import bind
 driver = SimulatedDriver(["T4"])
 driver.faults.lacks_library = {lacks_library}
 sys.modules["pynvml"] = bind(driver)

@@ -20,7 +20,7 @@ from exporter.model import Collector
 from exporter.nvml.calls import NvmlError
 from exporter.sampler import RESTART_AFTER_SECONDS, restart_reason
 from simulator.driver import GpuSpec, SimulatedDriver
-from simulator.nvml import bind
+from simulator.nvml.binding import bind
 from tests.exporting import PREFIX, exporter
 from tests.waiting import until
 
@@ -35,7 +35,7 @@ ANOTHER_VERSION = "590.10.01"
 OBEYING = """
 import sys, threading
 from simulator.driver import SimulatedDriver
-from simulator.nvml import bind
+from simulator.nvml.binding import bind
 driver = SimulatedDriver(["T4", "T4"])
 sys.modules["pynvml"] = bind(driver)
 def obey():

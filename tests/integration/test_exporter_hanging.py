@@ -10,7 +10,7 @@ import pytest
 from exporter.model import Collector
 from exporter.nvml import Nvml
 from simulator.driver import SimulatedDriver
-from simulator.nvml import bind
+from simulator.nvml.binding import bind
 from tests.exporting import PREFIX, exporter
 from tests.waiting import until
 

@@ -12,7 +12,7 @@ from exporter.model import Collector, Device
 from exporter.nvml.gpm import PROFILE, sole_instances
 from simulator.driver import GpuSpec, SimulatedDriver
 from simulator.kubelet import SimulatedKubelet
-from simulator.nvml_gpm import SHARES
+from simulator.nvml.gpm import SHARES
 from tests.exporting import PREFIX, exporter
 from tests.nvmlnode import Node
 from tests.waiting import until

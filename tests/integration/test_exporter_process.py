@@ -18,7 +18,7 @@ from tests.waiting import until
 SIMULATED = """
 import sys
 from simulator.driver import SimulatedDriver
-from simulator.nvml import bind
+from simulator.nvml.binding import bind
 driver = SimulatedDriver(["T4"])
 sys.modules["pynvml"] = bind(driver)
 HANG = {hang!r}

@@ -20,7 +20,7 @@ from tests.waiting import until
 TELLING_SESSIONS = """
 import sys, threading, time
 from simulator.driver import SimulatedDriver
-from simulator.nvml import bind
+from simulator.nvml.binding import bind
 driver = SimulatedDriver(["T4"])
 sys.modules["pynvml"] = bind(driver)
 def tell():

@@ -19,7 +19,7 @@ from exporter.app import running
 from exporter.config import Config
 from exporter.webconfig import WebConfigError
 from simulator.driver import GpuSpec, SimulatedDriver
-from simulator.nvml import bind
+from simulator.nvml.binding import bind
 from tests.cluster.certificates import Authority
 from tests.waiting import until
 

@@ -22,7 +22,7 @@ from scaler.sources.prometheus import PrometheusSource
 from scaler.sources.settings import ExportersSettings, HttpAccess, PrometheusSettings
 from scaler.sources.source import ReadingRequest
 from simulator.driver import GpuSpec, SimulatedDriver
-from simulator.nvml import bind
+from simulator.nvml.binding import bind
 from tests.cluster.certificates import Authority
 from tests.serving import serving
 

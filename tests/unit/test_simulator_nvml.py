@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from simulator.driver import MIB, MODELS, GpuSpec, SimulatedDriver, SimulatedProcess
-from simulator.nvml import bind
+from simulator.nvml.binding import bind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

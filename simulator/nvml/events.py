@@ -5,8 +5,7 @@ from __future__ import annotations
 from ctypes import c_uint, c_ulonglong, c_void_p
 from typing import TYPE_CHECKING
 
-from simulator.nvml_registry import Device, board, handle_of, put_handle, symbol
-from simulator.nvml_types import (
+from simulator.nvml.header import (
     EVENT_XID_CRITICAL_ERROR,
     GPU_IS_LOST,
     INVALID_ARGUMENT,
@@ -16,6 +15,7 @@ from simulator.nvml_types import (
     EventData,
     NvmlReturn,
 )
+from simulator.nvml.registry import Device, board, handle_of, put_handle, symbol
 
 if TYPE_CHECKING:
     from simulator.driver import SimulatedDriver

@@ -9,8 +9,7 @@ import time
 from ctypes import POINTER, c_int, c_uint, c_ulonglong, c_void_p
 from typing import TYPE_CHECKING, Any, Final
 
-from simulator.nvml_registry import UINT_P, Device, board, number, put_text, symbol, without_mig
-from simulator.nvml_types import (
+from simulator.nvml.header import (
     INVALID_ARGUMENT,
     NOT_SUPPORTED,
     VALUE_TYPE_UNSIGNED_INT,
@@ -19,6 +18,7 @@ from simulator.nvml_types import (
     NvmlReturn,
     PciInfo,
 )
+from simulator.nvml.registry import UINT_P, Device, board, number, put_text, symbol, without_mig
 
 if TYPE_CHECKING:
     from simulator.driver import SimulatedDriver, SimulatedGpu

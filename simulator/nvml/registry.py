@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from simulator.driver import SimulatedDriver, SimulatedGpu, SimulatedMigDevice
-from simulator.nvml_types import INSUFFICIENT_SIZE, INVALID_ARGUMENT, NOT_SUPPORTED, NvmlReturn
+from simulator.nvml.header import INSUFFICIENT_SIZE, INVALID_ARGUMENT, NOT_SUPPORTED, NvmlReturn
 
 if TYPE_CHECKING:
     from collections.abc import Callable

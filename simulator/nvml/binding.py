@@ -18,23 +18,23 @@ from functools import cache
 from types import CodeType, ModuleType
 from typing import Any, Final
 
-from simulator import nvml_events, nvml_extended, nvml_gpm, nvml_symbols
 from simulator.driver import MODELS, GpuSpec, SimulatedDriver, SimulatedProcess
-from simulator.nvml_registry import SYMBOLS, Symbol, check_faults, device_of
-from simulator.nvml_types import (
+from simulator.nvml import events, extended, gpm, symbols
+from simulator.nvml.header import (
     DRIVER_NOT_LOADED,
     LIB_RM_VERSION_MISMATCH,
     UNINITIALIZED,
     UNKNOWN,
     NvmlReturn,
 )
+from simulator.nvml.registry import SYMBOLS, Symbol, check_faults, device_of
 
 __all__ = ["MODELS", "GpuSpec", "SimulatedDriver", "SimulatedProcess", "bind"]
 
 _log = logging.getLogger(__name__)
 _instances: Final = itertools.count(1)
 # Importing these registers their functions in SYMBOLS.
-_REGISTERED: Final = (nvml_symbols, nvml_extended, nvml_events, nvml_gpm)
+_REGISTERED: Final = (symbols, extended, events, gpm)
 _import_lock: Final = threading.Lock()
 
 

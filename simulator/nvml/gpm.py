@@ -7,8 +7,8 @@ from ctypes import Structure, c_char_p, c_double, c_int, c_uint, c_void_p, sizeo
 from typing import TYPE_CHECKING, Final
 
 from simulator.driver import SimulatedGpu
-from simulator.nvml_registry import Device, board, put_handle, symbol
-from simulator.nvml_types import INVALID_ARGUMENT, NOT_FOUND, NOT_SUPPORTED, NvmlReturn
+from simulator.nvml.header import INVALID_ARGUMENT, NOT_FOUND, NOT_SUPPORTED, NvmlReturn
+from simulator.nvml.registry import Device, board, put_handle, symbol
 
 if TYPE_CHECKING:
     from simulator.driver import SimulatedDriver

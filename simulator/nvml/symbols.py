@@ -15,20 +15,7 @@ from simulator.driver import (
     SimulatedDriver,
     SimulatedMigDevice,
 )
-from simulator.nvml_registry import (
-    UINT_P,
-    Device,
-    board,
-    check_faults,
-    handle_of,
-    mig_device,
-    number,
-    put_handle,
-    put_text,
-    symbol,
-    without_mig,
-)
-from simulator.nvml_types import (
+from simulator.nvml.header import (
     ARGUMENT_VERSION_MISMATCH,
     GPU_UTILIZATION_SAMPLES,
     INSUFFICIENT_SIZE,
@@ -50,6 +37,19 @@ from simulator.nvml_types import (
     Sample,
     Temperature,
     Utilization,
+)
+from simulator.nvml.registry import (
+    UINT_P,
+    Device,
+    board,
+    check_faults,
+    handle_of,
+    mig_device,
+    number,
+    put_handle,
+    put_text,
+    symbol,
+    without_mig,
 )
 
 _RESERVED_BYTES: Final = 256 * MIB

@@ -1,0 +1,1 @@
+"""A simulated NVML library: the C functions of nvml.h over a `SimulatedDriver`."""
