@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAX_TEXT_LENGTH = 16_384
+MAX_REQUIREMENTS = 64
+"""More than anybody writes; each is held against every object there is."""
 _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
 _KEY = re.compile(rf"(?:[a-z0-9](?:[a-z0-9.-]{{0,251}}[a-z0-9])?/)?{_NAME}")
 _VALUE = re.compile(rf"(?:{_NAME})?")
@@ -101,7 +103,7 @@ def parse_selector(text: str) -> Selector:
     """Return the selector that `text` says; an empty one selects everything.
 
     Raises:
-        SelectorError: it is not one, or longer than 16384 characters.
+        SelectorError: it is not one, or longer than 16384 characters or 64 requirements.
     """
     if len(text) > MAX_TEXT_LENGTH:
         raise SelectorError(f"the selector is longer than {MAX_TEXT_LENGTH} characters")
@@ -111,6 +113,8 @@ def parse_selector(text: str) -> Selector:
     found = [_requirement(tokens)]
     while tokens.peek():
         tokens.expect(",")
+        if len(found) >= MAX_REQUIREMENTS:
+            raise SelectorError(f"the selector has more than {MAX_REQUIREMENTS} requirements")
         found.append(_requirement(tokens))
     return Selector(requirements=tuple(found), text=text)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from scaler.cluster.client import JsonObject, KubeClient
+    from scaler.selectors import Selector
 
 PODS = "/api/v1/pods"
 NODES = "/api/v1/nodes"
@@ -25,13 +26,17 @@ ENDED = (PodPhase.SUCCEEDED, PodPhase.FAILED)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelledPod:
-    """A pod that has a node and has not ended; `created_seconds` is monotonic."""
+    """A pod that has a node and has not ended; `created_seconds` is monotonic.
+
+    `asks_for_devices` says whether it names any resource that plugins or DRA drivers give out.
+    """
 
     namespace: str
     name: str
     labels: Mapping[str, str]
     node_name: str
     created_seconds: float
+    asks_for_devices: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +83,20 @@ class LabelledObjects:
         """Return the pods of a namespace."""
         return self._by_namespace.get(namespace, {}).values()
 
+    def selected(self, namespace: str, selector: Selector) -> Collection[LabelledPod]:
+        """Return the pods of a namespace that a selector picks."""
+        # Few sets of labels are shared by many pods: each is held against the selector once.
+        picked: dict[int, bool] = {}
+        found = []
+        for pod in self.pods(namespace):
+            labels = id(pod.labels)
+            is_picked = picked.get(labels)
+            if is_picked is None:
+                is_picked = picked[labels] = selector.matches(pod.labels)
+            if is_picked:
+                found.append(pod)
+        return found
+
     def pod(self, namespace: str, name: str) -> LabelledPod | None:
         """Return a pod, None if there is none that runs."""
         return self._by_namespace.get(namespace, {}).get(name)
@@ -101,6 +120,7 @@ class LabelledObjects:
             labels=self._shared(metadata.get("labels") or {}),
             node_name=intern(node),
             created_seconds=created,
+            asks_for_devices=_asks_for_devices(raw["spec"]),
         )
 
     def _shared(self, labels: Mapping[str, str]) -> Mapping[str, str]:
@@ -125,6 +145,16 @@ class LabelledObjects:
             del self._by_name[old.name]
         if new is not None:
             self._by_name[new.name] = new
+
+
+def _asks_for_devices(spec: JsonObject) -> bool:
+    # Resources of plugins have a domain in their names, those of Kubernetes itself have none.
+    return bool(spec.get("resourceClaims")) or any(
+        "/" in resource
+        for containers in ("containers", "initContainers")
+        for container in spec.get(containers) or ()
+        for resource in (container.get("resources") or {}).get("limits") or ()
+    )
 
 
 def _decode_node(raw: JsonObject) -> LabelledNode:

@@ -111,10 +111,10 @@ class Answers:
                 if (selector.matches(node.labels) if asked.name == ANY else node.name == asked.name)
             }
         if asked.name == ANY:
-            pods = [p for p in self._objects.pods(asked.namespace) if selector.matches(p.labels)]
+            pods = self._objects.selected(asked.namespace, selector)
         else:
             pod = self._objects.pod(asked.namespace, asked.name)
-            pods = [] if pod is None else [pod]
+            pods = () if pod is None else (pod,)
         return {
             Target(Resource.PODS, pod.namespace, pod.name, ""): pod.created_seconds for pod in pods
         }

@@ -162,7 +162,12 @@ class Collector:
         if target.resource is Resource.NODES:
             return (target.name,)
         if target.resource is Resource.NAMESPACES:
-            return {pod.node_name for pod in self._objects.pods(target.namespace)}
+            # The others may well be on nodes without GPUs, where no exporter is.
+            return {
+                pod.node_name
+                for pod in self._objects.pods(target.namespace)
+                if pod.asks_for_devices
+            }
         pod = self._objects.pod(target.namespace, target.name)
         return () if pod is None else (pod.node_name,)
 

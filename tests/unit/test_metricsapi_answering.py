@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from scaler.cluster.client import KubeClient
 from scaler.cluster.labelled import LabelledNode, LabelledObjects, LabelledPod
 from scaler.metricsapi.answering import Answers
 from scaler.metricsapi.collector import Collector
@@ -24,6 +26,9 @@ from scaler.sources.devices import (
 )
 from scaler.sources.gpus import GpuAnswer, GpuSample
 from tests.waiting import until
+
+if TYPE_CHECKING:
+    from scaler.selectors import Selector
 
 API = "/apis/custom.metrics.k8s.io/v1beta1"
 PODS = f"{API}/namespaces/default/pods"
@@ -66,7 +71,7 @@ class Source:
 
 
 class Objects(LabelledObjects):
-    """Pods web-1 and web-2 on n1 and n2 with the label app=web, other-1 on n2."""
+    """Pods web-1 and web-2 on n1 and n2 with the label app=web, other-1 on n2; no GPU for cpu-1."""
 
     def __init__(self):
         self._pods = {
@@ -76,8 +81,14 @@ class Objects(LabelledObjects):
                 labels={"app": name.partition("-")[0]},
                 node_name=node,
                 created_seconds=0.0,
+                asks_for_devices=name != "cpu-1",
             )
-            for name, node in (("web-1", "n1"), ("web-2", "n2"), ("other-1", "n2"))
+            for name, node in (
+                ("web-1", "n1"),
+                ("web-2", "n2"),
+                ("other-1", "n2"),
+                ("cpu-1", "without-exporter"),
+            )
         }
 
     def pods(self, namespace):
@@ -141,6 +152,60 @@ async def test_pods_by_label(api):
     # The readings' own time, not that of the answer.
     assert {one["timestamp"] for one in answer["items"]} == {"2025-11-24T16:01:39Z"}
     assert api.source.asked == [{"n1": {DUTY_CYCLE}, "n2": {DUTY_CYCLE}}]
+
+
+def test_labels_that_many_pods_share_are_looked_at_once():
+    looked_at = []
+
+    class Counting:
+        def matches(self, labels):
+            looked_at.append(labels)
+            return labels["app"] == "web"
+
+    objects = Objects()
+    shared = [{"app": "web"}, {"app": "other"}]
+    objects._pods = {
+        f"pod-{n}": replace(objects._pods["web-1"], name=f"pod-{n}", labels=shared[n % 2])
+        for n in range(1000)
+    }
+    selected = objects.selected("default", cast("Selector", Counting()))
+    assert [pod.name for pod in selected] == [f"pod-{n}" for n in range(0, 1000, 2)]
+    assert looked_at == shared
+
+
+@pytest.mark.parametrize(
+    ("spec", "asks"),
+    [
+        pytest.param({"containers": [{}]}, False, id="nothing"),
+        pytest.param(
+            {"containers": [{"resources": {"limits": {"cpu": "1", "hugepages-2Mi": "4Mi"}}}]},
+            False,
+            id="what every node has",
+        ),
+        pytest.param(
+            {"containers": [{}, {"resources": {"limits": {"nvidia.com/mig-1g.10gb": "1"}}}]},
+            True,
+            id="of a plugin",
+        ),
+        pytest.param(
+            {
+                "containers": [{}],
+                "initContainers": [{"resources": {"limits": {"example.com/gpu": 1}}}],
+            },
+            True,
+            id="of a sidecar",
+        ),
+        pytest.param(
+            {"containers": [{}], "resourceClaims": [{"name": "gpu"}]}, True, id="by a claim"
+        ),
+    ],
+)
+def test_which_pods_ask_for_devices(spec, asks):
+    objects = LabelledObjects(KubeClient("http://nobody"))
+    metadata = {"namespace": "default", "name": "web-1"}
+    pod = objects._decode_pod({"metadata": metadata, "spec": {"nodeName": "n1"} | spec}, None)
+    assert pod is not None
+    assert pod.asks_for_devices is asks
 
 
 async def test_only_the_nodes_and_families_that_are_asked_for_are_read(api):
@@ -209,6 +274,17 @@ async def test_a_namespace(api):
     assert answer["message"] == (
         "the server could not find the metric duty_cycle_current for namespaces none"
     )
+
+
+async def test_of_a_namespace_only_the_nodes_of_pods_with_devices_are_read(api):
+    """Others have no exporter: the mean is not missing because of them."""
+    api.source.samples[DUTY_CYCLE] = [gpu(60), gpu(10, pod="web-2", node="n2", uuid="c")]
+    api.source.failed_nodes = {
+        "without-exporter": "the exporter of node without-exporter is missing"
+    }
+    answer = await api.ask(f"{API}/namespaces/default/metrics/duty_cycle_current")
+    assert values(answer) == {"default": "35"}
+    assert api.source.asked == [{"n1": {DUTY_CYCLE}, "n2": {DUTY_CYCLE}}]
 
 
 async def test_of_half_a_namespace_there_is_no_value(api):

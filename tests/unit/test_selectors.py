@@ -70,6 +70,7 @@ def test_matches(text, matches):
         pytest.param("!", id="only a sign"),
         pytest.param("()", id="only a set"),
         pytest.param("a=b," * 5000 + "a=b", id="too long"),
+        pytest.param("!a," * 64 + "!a", id="too many requirements"),
     ],
 )
 def test_what_is_no_selector(text):
