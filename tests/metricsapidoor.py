@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from scaler.gate import Gate
     from tests.cluster.certificates import Certificate
 
 HOST = "api.ns.svc"
@@ -49,12 +51,17 @@ class KubernetesApi:
     may: set[str] = field(default_factory=lambda: {HPA, "alice"})
     asked: list[dict[str, Any]] = field(default_factory=list)
     broken: bool = False
+    go_on: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.go_on.set()
 
     async def handle(self, request: web.Request) -> web.Response:
         if self.broken:
             return web.Response(status=503)
         body = orjson.loads(await request.read())
         self.asked.append(body)
+        await self.go_on.wait()
         if body["kind"] == "TokenReview":
             user = self.tokens.get(body["spec"]["token"])
             status = {"authenticated": user is not None} | ({"user": user} if user else {})
@@ -134,7 +141,7 @@ class Door:
 
 
 @asynccontextmanager
-async def running_door(folder: Path) -> AsyncIterator[Door]:
+async def running_door(folder: Path, *, gate: Gate | None = None) -> AsyncIterator[Door]:
     """Serve while the context lasts."""
     kubernetes = KubernetesApi()
     material = renewed(None, hosts=(HOST,), now=datetime.now(UTC))
@@ -153,13 +160,11 @@ async def running_door(folder: Path) -> AsyncIterator[Door]:
             reviews=reviews,
             telemetry=Telemetry(CollectorRegistry()),
             not_ready_because=lambda: not_ready[0] if not_ready else None,
+            gate=gate,
         )
-        runner = server.runner()
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls.context).start()
+        async with server.listening(tls.context, "127.0.0.1", 0) as (host, port):
             made = Door(
-                url=f"https://127.0.0.1:{runner.addresses[0][1]}",
+                url=f"https://{host}:{port}",
                 kubernetes=kubernetes,
                 authentication=authentication,
                 tls=tls,
@@ -173,5 +178,3 @@ async def running_door(folder: Path) -> AsyncIterator[Door]:
             )
             made.publish()
             yield made
-        finally:
-            await runner.cleanup()

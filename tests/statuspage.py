@@ -25,13 +25,14 @@ from scaler.reporting.board import Board, LoopReport, Told
 from scaler.reporting.metrics import ScalerMetrics
 from scaler.sources.gpus import GpuAnswer, GpuSample
 from scaler.web.gpureader import GpuReader
-from scaler.web.listening import Gate, listening
+from scaler.web.listening import listening
 from scaler.web.page import About, StatusPage
 from scaler.web.server import StatusServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
+    from scaler.gate import Gate
     from scaler.model import DeploymentState
 
 LOOP_SECONDS = 1.0

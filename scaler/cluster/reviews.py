@@ -20,6 +20,8 @@ TOKEN_REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
 ACCESS_REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 REMEMBERED_SECONDS = 10.0
 MAX_REMEMBERED = 4096
+MAX_AT_ONCE = 16
+"""Of each kind: strangers' tokens must not take all connections from those who scale."""
 
 T = TypeVar("T")
 
@@ -51,6 +53,8 @@ class Reviews:
 
     def __init__(self, client: KubeClient, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
+        self._token_limit = asyncio.Semaphore(MAX_AT_ONCE)
+        self._access_limit = asyncio.Semaphore(MAX_AT_ONCE)
         self._users: _Remembered[User | None] = _Remembered(clock)
         self._verdicts: _Remembered[Verdict] = _Remembered(clock)
 
@@ -69,7 +73,8 @@ class Reviews:
             "kind": "TokenReview",
             "spec": {"token": token},
         }
-        status = (await self._client.post(TOKEN_REVIEWS, body)).get("status") or {}
+        async with self._token_limit:
+            status = (await self._client.post(TOKEN_REVIEWS, body)).get("status") or {}
         user = status.get("user") or {}
         if not status.get("authenticated") or status.get("error") or not user.get("username"):
             return None
@@ -104,7 +109,8 @@ class Reviews:
             }
         else:
             spec["nonResourceAttributes"] = {"verb": access.verb, "path": access.path}
-        status = (await self._client.post(ACCESS_REVIEWS, body)).get("status") or {}
+        async with self._access_limit:
+            status = (await self._client.post(ACCESS_REVIEWS, body)).get("status") or {}
         return Verdict(
             allowed=status.get("allowed") is True and not status.get("denied"),
             reason=status.get("reason") or "",

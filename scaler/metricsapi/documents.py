@@ -182,6 +182,12 @@ def bad_request(message: str) -> JsonObject:
     return status(400, "BadRequest", message)
 
 
+def path_too_long(most: int) -> JsonObject:
+    """Return the 414 of a path with which nothing can be asked for."""
+    message = f"the path is longer than {most} characters, which is more than any name takes"
+    return status(414, "RequestURITooLong", message)
+
+
 def method_not_allowed() -> JsonObject:
     """Return the 405 of everything but GET."""
     return status(

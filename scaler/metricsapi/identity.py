@@ -87,7 +87,8 @@ def bearer_token(headers: Headers) -> str | None:
     for name, value in headers:
         scheme, _, token = value.strip().partition(" ")
         if name.lower() == "authorization" and scheme.lower() == "bearer" and token.strip():
-            return token.strip()
+            # No token has other characters, and what is no text cannot be asked about.
+            return token.strip() if token.isascii() else None
     return None
 
 

@@ -13,12 +13,15 @@ from aiohttp import web
 
 from scaler.cluster.errors import ApiError
 from scaler.cluster.reviews import Access
+from scaler.gate import Gate
 from scaler.metricsapi import documents
+from scaler.metricsapi.listening import listening
 from scaler.metricsapi.names import GROUP
 from scaler.metricsapi.paths import HEALTH_PATHS, GroupsAsked, read_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
 
     from scaler.cluster.reviews import Reviews
     from scaler.metricsapi.answering import Answers
@@ -34,6 +37,10 @@ log = logging.getLogger(__name__)
 MASTERS = "system:masters"
 MAX_LINE_BYTES = 64 * 1024
 """A selector may be long, and it is in the path's line."""
+MAX_PATH_LENGTH = 2048
+"""Of the path alone: more than the longest names take, and little enough to be remembered."""
+MAX_CONNECTIONS = 256
+"""An API server keeps 25 that are idle."""
 KEEPALIVE_SECONDS = 150.0
 """Longer than the API server's 90 s, so that none of its requests meets a closed connection."""
 
@@ -49,23 +56,29 @@ class Server:
         reviews: Reviews,
         telemetry: Telemetry,
         not_ready_because: Callable[[], str | None],
+        gate: Gate | None = None,
     ) -> None:
         self._answers = answers
         self._authentication = authentication
         self._reviews = reviews
         self._telemetry = telemetry
         self._not_ready_because = not_ready_because
+        self._gate = gate or Gate(max_connections=MAX_CONNECTIONS, idle_seconds=KEEPALIVE_SECONDS)
 
-    def runner(self) -> web.ServerRunner:
-        """Return what can be set up and be given sites."""
+    def listening(
+        self, tls: ssl.SSLContext, host: str, port: int
+    ) -> AbstractAsyncContextManager[tuple[str, int]]:
+        """Serve while the context lasts; yields the address; raises OSError."""
         server = web.Server(
-            self.handle,
+            lambda request: self._gate.handle(request, self.handle),
             access_log=None,
+            logger=_Callers(log),
             keepalive_timeout=KEEPALIVE_SECONDS,
             max_line_size=MAX_LINE_BYTES,
             max_field_size=MAX_LINE_BYTES,
         )
-        return web.ServerRunner(server, shutdown_timeout=2.0)
+        runner = web.ServerRunner(server, shutdown_timeout=2.0)
+        return listening(runner, tls, host, port, self._gate)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -88,6 +101,8 @@ class Server:
             )
             if user is None:
                 return _json(request, documents.unauthorized())
+            if len(request.rel_url.raw_path) > MAX_PATH_LENGTH:
+                return _json(request, documents.path_too_long(MAX_PATH_LENGTH))
             refusal = await self._refusal(user, request.method, attributes)
         except ApiError as error:
             log.warning("Caller cannot be reviewed", extra={"error": str(error)})
@@ -125,6 +140,14 @@ class Server:
         if problem is None:
             return web.Response(text="ok")
         return web.Response(status=503, text=f"{problem}\n")
+
+
+class _Callers(logging.LoggerAdapter[logging.Logger]):
+    """What the library says of requests that are none: callers' affairs, which fill no log."""
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        """Say it where somebody wants to know everything."""
+        super().log(logging.DEBUG, msg, *args, **kwargs)
 
 
 def _peer_certificate(request: web.BaseRequest) -> bytes | None:

@@ -7,8 +7,6 @@ import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from aiohttp import web
-
 from scaler.cluster.apiservices import ApiServices, OwnedByAnother, Registration
 from scaler.cluster.endpointslices import anybody_is_ready
 from scaler.cluster.errors import ApiError
@@ -113,20 +111,11 @@ class MetricsApi:
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[int]:
         """Listen while the context lasts; yields the port."""
-        runner = self._server.runner()
-        await runner.setup()
-        try:
-            site = web.TCPSite(
-                runner,
-                self._settings.listen_host or None,
-                self._settings.listen_port,
-                ssl_context=self._tls.context,
-            )
-            await site.start()
-            log.info("Metrics API listening", extra={"address": site.name})
-            yield runner.addresses[0][1]
-        finally:
-            await runner.cleanup()
+        async with self._server.listening(
+            self._tls.context, self._settings.listen_host, self._settings.listen_port
+        ) as (host, port):
+            log.info("Metrics API listening", extra={"address": f"https://{host}:{port}"})
+            yield port
 
     async def leave(self, *, after_seconds: float) -> None:
         """Go on until nobody is led here any more; the last replica takes the APIServices along.

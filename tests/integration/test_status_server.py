@@ -9,9 +9,9 @@ import re
 import aiohttp
 import pytest
 
+from scaler.gate import MAX_CONNECTIONS, MAX_LARGE, Gate
 from scaler.web import gpureader
 from scaler.web.answers import STATIC
-from scaler.web.listening import MAX_CONNECTIONS, MAX_LARGE, Gate
 from tests.statuspage import IDENTITY, Scene, decision, gpu, ref, status_page
 from tests.waiting import until
 

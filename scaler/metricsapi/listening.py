@@ -1,0 +1,116 @@
+"""The listening end of the metrics API: TLS connections, none of which is waited for.
+
+A connection costs 0.3 MB from its first moment on, whoever made it. So there is a bound to those
+that shake hands as well as to those that have: of too many the oldest goes, since who means it is
+through within milliseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterator
+
+    from aiohttp import web
+
+    from scaler.gate import Gate
+
+log = logging.getLogger(__name__)
+
+MAX_HANDSHAKES: Final = 64
+HANDSHAKE_SECONDS: Final = 10.0
+BACKLOG: Final = 128
+PAUSE_SECONDS: Final = 1.0
+
+
+@asynccontextmanager
+async def listening(
+    runner: web.ServerRunner, tls: ssl.SSLContext, host: str, port: int, gate: Gate
+) -> AsyncIterator[tuple[str, int]]:
+    """Serve while the context lasts; yield the address. An empty host is all of them.
+
+    Raises:
+        OSError: the address cannot be bound.
+    """
+    await runner.setup()
+    try:
+        with _bound(host, port) as bound:
+            async with asyncio.TaskGroup() as group:
+                accepting = group.create_task(_Door(runner, tls, gate).accept(bound))
+                reaping = group.create_task(gate.reap(runner))
+                address = bound.getsockname()
+                yield address[0], address[1]
+                accepting.cancel()
+                reaping.cancel()
+    finally:
+        await runner.cleanup()
+
+
+class _Door:
+    """Takes connections and shakes hands with them."""
+
+    def __init__(self, runner: web.ServerRunner, tls: ssl.SSLContext, gate: Gate) -> None:
+        self._runner = runner
+        self._tls = tls
+        self._gate = gate
+        # Oldest first.
+        self._handshakes: dict[asyncio.Task[None], socket.socket] = {}
+
+    async def accept(self, bound: socket.socket) -> None:
+        """Take connections until cancelled."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as group:
+            while True:
+                try:
+                    connection, _ = await loop.sock_accept(bound)
+                except OSError as error:
+                    log.warning("No connection can be taken", extra={"error": str(error)})
+                    await asyncio.sleep(PAUSE_SECONDS)
+                    continue
+                self._make_room()
+                task = group.create_task(self._shake_hands(connection))
+                self._handshakes[task] = connection
+                task.add_done_callback(self._is_over)
+
+    def _make_room(self) -> None:
+        if len(self._handshakes) >= MAX_HANDSHAKES:
+            next(task for task in self._handshakes if not task.cancelling()).cancel()
+        server = self._runner.server
+        if server is not None and len(server.connections) >= self._gate.max_connections:
+            self._gate.end_idle(self._runner)
+
+    async def _shake_hands(self, connection: socket.socket) -> None:
+        server = self._runner.server
+        assert server is not None
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                server, connection, ssl=self._tls, ssl_handshake_timeout=HANDSHAKE_SECONDS
+            )
+        except OSError:
+            # A client that has no TLS, no time or no certificate that is trusted: its affair.
+            connection.close()
+
+    def _is_over(self, task: asyncio.Task[None]) -> None:
+        connection = self._handshakes.pop(task)
+        if task.cancelled():
+            connection.close()
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    if host:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        bound = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    elif socket.has_dualstack_ipv6():
+        bound = socket.create_server(
+            ("", port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True
+        )
+    else:
+        bound = socket.create_server(("", port), backlog=BACKLOG)
+    bound.setblocking(False)
+    return bound

@@ -1,0 +1,177 @@
+"""Callers of the metrics API that do not go on, come in crowds, or send what is no request."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import TYPE_CHECKING
+
+import pytest
+
+from scaler.cluster.reviews import MAX_AT_ONCE
+from scaler.gate import Gate
+from scaler.metricsapi import listening
+from scaler.metricsapi.server import MAX_PATH_LENGTH
+from tests.metricsapidoor import HOST, PODS, Door, running_door
+from tests.waiting import until
+
+if TYPE_CHECKING:
+    from tests.cluster.certificates import Certificate
+
+ASK = f"GET {PODS} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+
+
+async def connected(
+    door: Door, sent: bytes = b"", *, certificate: Certificate | None = None, tls: bool = True
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, port = door.url.removeprefix("https://").split(":")
+    context = None
+    if tls:
+        context = ssl.create_default_context(cadata=door.bundle)
+        if certificate is not None:
+            context.load_cert_chain(certificate.certificate, certificate.key)
+    reader, writer = await asyncio.open_connection(
+        host, int(port), ssl=context, server_hostname=HOST if tls else None, limit=1024
+    )
+    writer.write(sent)
+    await writer.drain()
+    return reader, writer
+
+
+async def is_ended(reader: asyncio.StreamReader) -> bool:
+    try:
+        return not await reader.read(1000)
+    except (ConnectionError, ssl.SSLError):
+        return True
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(b"", id="says nothing"),
+        pytest.param(ASK[:-10], id="stops within its headers"),
+        pytest.param(ASK, id="asks for nothing more"),
+    ],
+)
+async def test_a_caller_that_does_not_go_on_is_disconnected(tmp_path, sent):
+    async with running_door(tmp_path, gate=Gate(idle_seconds=0.2)) as door:
+        reader, writer = await connected(door, sent)
+        await until(lambda: is_ended(reader), what="the end of the connection")
+        writer.transport.abort()
+
+
+async def test_a_handshake_that_does_not_go_on_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(listening, "HANDSHAKE_SECONDS", 0.2)
+    async with running_door(tmp_path) as door:
+        # The beginning of a greeting, and nothing at all.
+        for sent in (b"\x16\x03\x01\x02\x00\x01", b""):
+            reader, writer = await connected(door, sent, tls=False)
+            await until(lambda reader=reader: is_ended(reader), what="the end")  # type: ignore[misc]
+            writer.transport.abort()
+
+
+async def test_of_too_many_handshakes_the_oldest_go(tmp_path):
+    async with running_door(tmp_path) as door:
+        held = [await connected(door, tls=False) for _ in range(listening.MAX_HANDSHAKES + 20)]
+        ends = [asyncio.create_task(is_ended(reader)) for reader, _ in held]
+        await until(lambda: sum(end.done() for end in ends) >= 20, what="20 ends")
+        alice = door.cluster.issue("alice")
+        assert (await door.get(certificate=alice))[0] == 200
+        assert all(end.done() for end in ends[:20])
+        assert not any(end.done() for end in ends[30:])
+        await _let_go(held, ends)
+
+
+async def test_of_too_many_connections_the_longest_silent_go_at_once(tmp_path):
+    async with running_door(tmp_path, gate=Gate(max_connections=10, idle_seconds=60)) as door:
+        held = [await connected(door) for _ in range(30)]
+        ends = [asyncio.create_task(is_ended(reader)) for reader, _ in held]
+        await until(lambda: sum(end.done() for end in ends) >= 20, what="20 ends")
+        alice = door.cluster.issue("alice")
+        assert (await door.get(certificate=alice))[0] == 200
+        assert not any(end.done() for end in ends[25:])
+        await _let_go(held, ends)
+
+
+async def test_a_caller_that_does_not_read_is_disconnected(tmp_path):
+    async with running_door(tmp_path, gate=Gate(read_seconds=0.2)) as door:
+        alice = door.cluster.issue("alice")
+        reader, writer = await connected(door, certificate=alice)
+
+        async def is_gone() -> bool:
+            writer.write(ASK * 100)
+            try:
+                async with asyncio.timeout(0.1):
+                    await writer.drain()
+            except TimeoutError:
+                pass
+            except ConnectionError:
+                return True
+            return writer.transport.is_closing()
+
+        await until(is_gone, deadline_seconds=30, what="the end of the connection")
+        del reader
+        assert (await door.get(certificate=alice))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        pytest.param(
+            b"GET /apis HTTP/1.1\r\nAuthorization: Bearer \xff\xfe\r\n", 401, id="a token"
+        ),
+        pytest.param(b"GET /\xff HTTP/1.1\r\n", 400, id="a path that is no text"),
+        pytest.param(b"\x00\x01\x02 / HTTP/1.1\r\n", 400, id="no method"),
+        pytest.param(b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n", 400, id="too long a line"),
+        pytest.param(b"GET / HTTP/1.1\r\nX: " + b"a" * 70_000 + b"\r\n", 400, id="a header"),
+    ],
+)
+async def test_what_is_no_request_fills_no_log(tmp_path, caplog, sent, status):
+    async with running_door(tmp_path) as door:
+        caplog.clear()
+        reader, writer = await connected(door, sent + b"Host: x\r\n\r\n")
+        assert int((await reader.readline()).split()[1]) == status
+        writer.transport.abort()
+        assert [record.message for record in caplog.records if record.levelno > 20] == []
+
+
+async def test_a_path_that_is_too_long_is_neither_reviewed_nor_remembered(tmp_path):
+    async with running_door(tmp_path) as door:
+        alice = door.cluster.issue("alice")
+        path = PODS.replace("default", "a" * MAX_PATH_LENGTH)
+        assert (await door.get(path))[0] == 401
+        status, answer = await door.get(path, certificate=alice)
+        assert (status, answer["reason"]) == (414, "RequestURITooLong")
+        assert door.kubernetes.asked == []
+        # A long selector is another thing.
+        selector = ",".join(f"{n:060}={n:060}" for n in range(64))
+        path = f"{PODS}?labelSelector={selector}"
+        assert (await door.get(path, certificate=alice))[0] == 200
+
+
+async def test_strangers_tokens_leave_connections_for_others(tmp_path):
+    async with running_door(tmp_path) as door:
+        door.kubernetes.go_on.clear()
+        asking = [
+            asyncio.create_task(door.get(headers={"Authorization": f"Bearer token-{n}"}))
+            for n in range(MAX_AT_ONCE + 10)
+        ]
+        await until(lambda: len(door.kubernetes.asked) >= MAX_AT_ONCE)
+        proxy = door.front_proxy.issue("front-proxy-client")
+        # Callers by certificate are not held up by them.
+        headers = {"X-Remote-User": "root", "X-Remote-Group": "system:masters"}
+        assert (await door.get(certificate=proxy, headers=headers))[0] == 200
+        assert len(door.kubernetes.asked) == MAX_AT_ONCE
+        door.kubernetes.go_on.set()
+        assert {status for status, _ in await asyncio.gather(*asking)} == {401}
+        assert len(door.kubernetes.asked) == MAX_AT_ONCE + 10
+
+
+async def _let_go(
+    held: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]], ends: list[asyncio.Task[bool]]
+) -> None:
+    for end in ends:
+        end.cancel()
+    await asyncio.gather(*ends, return_exceptions=True)
+    for _, writer in held:
+        writer.transport.abort()
