@@ -96,6 +96,7 @@ bench-metrics-api: $(STAMP) ## 500 HPAs on the scaler's metrics API, 8 min (need
 
 .PHONY: bench-namespaces
 bench-namespaces: $(STAMP) ## Deleting a namespace while nobody serves the metrics API, 8 min (needs make cluster-tools)
+	@$(BIN)/python -m tests.cluster.tools metrics-server
 	@$(BIN)/python -m benchmarks.namespaces
 
 .PHONY: clean

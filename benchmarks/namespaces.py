@@ -2,8 +2,8 @@
 
 On the test bed's real control plane an empty namespace is deleted once the API server has seen that
 nobody answers; whoever served answers again 24 s after that. The scaler is the real one, killed or
-told to end. In the place of metrics-server there is a server that answers its discovery, registered
-as its manifest has it: what holds a namespace is the APIService, whoever is behind it.
+told to end. So is metrics-server, killed, with an APIService as in its manifest. It has no kubelets
+to read, and answers all the same: what holds a namespace is the APIService.
 
 An API server looks at an APIService again when the endpoints of its Service change. The test bed's
 Service has none, so that it is changed itself once somebody answers, whoever that is.
@@ -12,15 +12,12 @@ Service has none, so that it is changed itself once somebody answers, whoever th
 from __future__ import annotations
 
 import asyncio
-import ssl
 import tempfile
 import time
 import uuid
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-
-from aiohttp import web
 
 from benchmarks.report import Figure, publish
 from scaler.cluster.client import KubeClient
@@ -43,7 +40,8 @@ RESOURCE_METRICS: Final = "v1beta1.metrics.k8s.io"
 OURS: Final = tuple(f"{version}.{installing.GROUP}" for version in ("v1beta1", "v1beta2"))
 AWAY_SECONDS: Final = 24.0
 START_SECONDS: Final = 3.5
-"""What the scaler needs from its start to its first answer."""
+METRICS_SERVER_START_SECONDS: Final = 1.5
+"""What each needs from its start to its first answer."""
 GONE_SECONDS: Final = 150.0
 REPETITIONS: Final = 4
 
@@ -75,7 +73,9 @@ async def _run(plane: ControlPlane) -> dict[str, list[float]]:
             "the scaler serves": bench.served,
             "the scaler's last replica was told to end": bench.ended,
             f"the scaler was killed, answers again after {AWAY_SECONDS:g} s": bench.killed,
-            f"metrics-server's stand-in, answers again after {AWAY_SECONDS:g} s": bench.stand_in,
+            f"metrics-server was killed, answers again after {AWAY_SECONDS:g} s": (
+                bench.metrics_server_killed
+            ),
         }
         return {
             what: [await measure() for _ in range(REPETITIONS)] for what, measure in rows.items()
@@ -113,16 +113,16 @@ class _Bench:
             await self._service_changes()
             return await self._until_gone(deleted)
 
-    async def stand_in(self) -> float:
+    async def metrics_server_killed(self) -> float:
         (port,) = free_ports(1)
         await self._client.post(installing.API_SERVICES, _resource_metrics(port))
         try:
-            async with self._resource_metrics_server(port):
+            async with self._metrics_server(port):
                 await self._until_available(RESOURCE_METRICS)
             await self._until_available(RESOURCE_METRICS, available=False)
             deleted = await self._deleted()
-            await asyncio.sleep(AWAY_SECONDS)
-            async with self._resource_metrics_server(port):
+            await asyncio.sleep(AWAY_SECONDS - METRICS_SERVER_START_SECONDS)
+            async with self._metrics_server(port):
                 await self._service_changes()
                 return await self._until_gone(deleted)
         finally:
@@ -169,30 +169,32 @@ class _Bench:
         return time.monotonic() - at
 
     @asynccontextmanager
-    async def _resource_metrics_server(self, port: int) -> AsyncIterator[None]:
-        issued = self._plane.issue("stand-in", hosts=[installing.HOST])
-        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        tls.load_cert_chain(issued.certificate, issued.key)
-        async with AsyncExitStack() as stack:
-            runner = web.ServerRunner(web.Server(_discover))
-            await runner.setup()
-            stack.push_async_callback(runner.cleanup)
-            await web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls).start()
+    async def _metrics_server(self, port: int) -> AsyncIterator[None]:
+        """Run it while the context lasts, at whose end it is killed."""
+        plane, name = self._plane, "metrics-server"
+        issued = plane.issue(name, hosts=[installing.HOST])
+        plane.processes.start(
+            name,
+            [
+                plane.tool(name),
+                *("--bind-address=127.0.0.1", f"--secure-port={port}"),
+                f"--tls-cert-file={issued.certificate}",
+                f"--tls-private-key-file={issued.key}",
+                f"--kubeconfig={plane.admin}",
+                f"--authentication-kubeconfig={plane.admin}",
+                f"--authorization-kubeconfig={plane.admin}",
+            ],
+        )
+        try:
+            async with installing.direct(plane, port) as replica:
+
+                async def answers() -> bool:
+                    return (await replica.get("/apis/metrics.k8s.io/v1beta1"))[0] == 200
+
+                await until(answers, deadline_seconds=30, what=f"{name} answers")
             yield
-
-
-async def _discover(request: web.BaseRequest) -> web.Response:
-    if request.path != "/apis/metrics.k8s.io/v1beta1":
-        return web.json_response({"kind": "Status", "status": "Failure", "code": 404}, status=404)
-    pods = {"name": "pods", "namespaced": True, "kind": "PodMetrics", "verbs": ["get", "list"]}
-    return web.json_response(
-        {
-            "kind": "APIResourceList",
-            "apiVersion": "v1",
-            "groupVersion": "metrics.k8s.io/v1beta1",
-            "resources": [{**pods, "singularName": ""}],
-        }
-    )
+        finally:
+            plane.processes.stop(name, grace_seconds=0)
 
 
 def _resource_metrics(port: int) -> dict[str, Any]:

@@ -31,7 +31,8 @@ class Tool:
 
     `pin` is the Go module whose version is the program's, empty for a program of our own; `ldflags`
     may name {version}, {major} and {minor} of it. `in_assets` says that KUBEBUILDER_ASSETS may hold
-    it, in the developer's version.
+    it, in the developer's version. One that is `only_named` is not built unless it is named: no
+    test needs it, a benchmark does.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Tool:
     ldflags: str = ""
     tags: str = ""
     in_assets: bool = False
+    only_named: bool = False
 
     @property
     def module(self) -> Path:
@@ -132,6 +134,13 @@ TOOLS: Final = (
         package="sigs.k8s.io/prometheus-adapter/cmd/adapter",
         pin="sigs.k8s.io/prometheus-adapter",
     ),
+    Tool(
+        name="metrics-server",
+        folder="metricsserver",
+        package="sigs.k8s.io/metrics-server/cmd/metrics-server",
+        pin="sigs.k8s.io/metrics-server",
+        only_named=True,
+    ),
     Tool(name="idle", folder="idle", package=".", pin=""),
 )
 BY_NAME: Final = {tool.name: tool for tool in TOOLS}
@@ -159,6 +168,7 @@ def path_of(name: str) -> Path:
     """Return the program; raises FileNotFoundError that says how to come by it."""
     path = find(name)
     if path is None:
-        msg = f"{name} is not built yet: run make cluster-tools"
+        named = f' TOOLS="{name}"' if BY_NAME[name].only_named else ""
+        msg = f"{name} is not built yet: run make cluster-tools{named}"
         raise FileNotFoundError(msg)
     return path

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def main(names: Sequence[str]) -> int:
-    """Build `names`, or everything; what is there already is left alone."""
+    """Build `names`, or all that tests need; what is there already is left alone."""
     unknown = [name for name in names if name not in BY_NAME]
     if unknown:
         _say(f"unknown: {', '.join(unknown)}; there are {', '.join(BY_NAME)}")
         return 2
-    wanted = [BY_NAME[name] for name in names] or list(TOOLS)
+    wanted = [BY_NAME[name] for name in names] or [tool for tool in TOOLS if not tool.only_named]
     if all(find(tool.name) for tool in wanted):
         return 0
     problem = golang.problem(golang.installed())
