@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from scaler.cluster.errors import ApiError
 from scaler.model import User
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Mapping
 
     from scaler.cluster.client import KubeClient
+
+log = logging.getLogger(__name__)
 
 TOKEN_REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
 ACCESS_REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
@@ -55,6 +59,7 @@ class Reviews:
         self._client = client
         self._token_limit = asyncio.Semaphore(MAX_AT_ONCE)
         self._access_limit = asyncio.Semaphore(MAX_AT_ONCE)
+        self._failing = False
         self._users: _Remembered[User | None] = _Remembered(clock)
         self._verdicts: _Remembered[Verdict] = _Remembered(clock)
 
@@ -73,8 +78,7 @@ class Reviews:
             "kind": "TokenReview",
             "spec": {"token": token},
         }
-        async with self._token_limit:
-            status = (await self._client.post(TOKEN_REVIEWS, body)).get("status") or {}
+        status = await self._ask(self._token_limit, TOKEN_REVIEWS, body)
         user = status.get("user") or {}
         if not status.get("authenticated") or status.get("error") or not user.get("username"):
             return None
@@ -109,12 +113,28 @@ class Reviews:
             }
         else:
             spec["nonResourceAttributes"] = {"verb": access.verb, "path": access.path}
-        async with self._access_limit:
-            status = (await self._client.post(ACCESS_REVIEWS, body)).get("status") or {}
+        status = await self._ask(self._access_limit, ACCESS_REVIEWS, body)
         return Verdict(
             allowed=status.get("allowed") is True and not status.get("denied"),
             reason=status.get("reason") or "",
         )
+
+    async def _ask(
+        self, limit: asyncio.Semaphore, path: str, body: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Return the status in the answer; says once when there are none, and when there are."""
+        async with limit:
+            try:
+                answer = await self._client.post(path, body)
+            except ApiError as error:
+                if not self._failing:
+                    log.warning("Callers cannot be reviewed", extra={"error": str(error)})
+                self._failing = True
+                raise
+        if self._failing:
+            log.info("Callers can be reviewed again")
+        self._failing = False
+        return answer.get("status") or {}
 
 
 class _Remembered(Generic[T]):

@@ -202,15 +202,17 @@ def unauthorized() -> JsonObject:
     return status(401, "Unauthorized", "Unauthorized")
 
 
-def forbidden(user: str, attributes: Attributes, reason: str = "") -> JsonObject:
+def forbidden(
+    user: str, attributes: Attributes, *, verb: str = "get", reason: str = ""
+) -> JsonObject:
     """Return the 403 in an API server's words."""
     if not attributes.resource:
-        message = f'forbidden: User "{user}" cannot get path "{attributes.path}"'
+        message = f'forbidden: User "{user}" cannot {verb} path "{attributes.path}"'
         return status(403, "Forbidden", message + (f": {reason}" if reason else ""))
     resource = attributes.resource
     if attributes.subresource:
         resource += f"/{attributes.subresource}"
-    message = f'{resource}.{GROUP} "{attributes.name}" is forbidden: User "{user}" cannot get'
+    message = f'{resource}.{GROUP} "{attributes.name}" is forbidden: User "{user}" cannot {verb}'
     message += f' resource "{resource}" in API group "{GROUP}"'
     if attributes.namespace:
         message += f' in the namespace "{attributes.namespace}"'

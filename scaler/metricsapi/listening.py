@@ -73,16 +73,21 @@ class _Door:
                     log.warning("No connection can be taken", extra={"error": str(error)})
                     await asyncio.sleep(PAUSE_SECONDS)
                     continue
-                self._make_room()
                 task = group.create_task(self._shake_hands(connection))
                 self._handshakes[task] = connection
                 task.add_done_callback(self._is_over)
+                await self._make_room()
 
-    def _make_room(self) -> None:
-        if len(self._handshakes) >= MAX_HANDSHAKES:
-            next(task for task in self._handshakes if not task.cancelling()).cancel()
+    async def _make_room(self) -> None:
+        if len(self._handshakes) > MAX_HANDSHAKES:
+            oldest = next(iter(self._handshakes))
+            oldest.cancel()
+            await asyncio.wait([oldest])
+        else:
+            # A crowd at the door must not hold up those who are in.
+            await asyncio.sleep(0)
         server = self._runner.server
-        if server is not None and len(server.connections) >= self._gate.max_connections:
+        if server is not None and len(server.connections) > self._gate.max_connections:
             self._gate.end_idle(self._runner)
 
     async def _shake_hands(self, connection: socket.socket) -> None:

@@ -104,8 +104,7 @@ class Server:
             if len(request.rel_url.raw_path) > MAX_PATH_LENGTH:
                 return _json(request, documents.path_too_long(MAX_PATH_LENGTH))
             refusal = await self._refusal(user, request.method, attributes)
-        except ApiError as error:
-            log.warning("Caller cannot be reviewed", extra={"error": str(error)})
+        except ApiError:
             return _json(request, documents.unable_to_review())
         if refusal is not None:
             return _json(request, refusal)
@@ -133,7 +132,7 @@ class Server:
         verdict = await self._reviews.may(user, access)
         if verdict.allowed:
             return None
-        return documents.forbidden(user.name, attributes, verdict.reason)
+        return documents.forbidden(user.name, attributes, verb=access.verb, reason=verdict.reason)
 
     def _health(self, path: str) -> web.Response:
         problem = self._not_ready_because() if path == "/readyz" else None

@@ -114,7 +114,7 @@ class MetricsApi:
         async with self._server.listening(
             self._tls.context, self._settings.listen_host, self._settings.listen_port
         ) as (host, port):
-            log.info("Metrics API listening", extra={"address": f"https://{host}:{port}"})
+            log.info("Metrics API listening", extra={"host": host, "port": port})
             yield port
 
     async def leave(self, *, after_seconds: float) -> None:

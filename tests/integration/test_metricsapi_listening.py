@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scaler.cluster.reviews import MAX_AT_ONCE
 from scaler.gate import Gate
 from scaler.metricsapi import listening
 from scaler.metricsapi.server import MAX_PATH_LENGTH
@@ -147,24 +146,6 @@ async def test_a_path_that_is_too_long_is_neither_reviewed_nor_remembered(tmp_pa
         selector = ",".join(f"{n:060}={n:060}" for n in range(64))
         path = f"{PODS}?labelSelector={selector}"
         assert (await door.get(path, certificate=alice))[0] == 200
-
-
-async def test_strangers_tokens_leave_connections_for_others(tmp_path):
-    async with running_door(tmp_path) as door:
-        door.kubernetes.go_on.clear()
-        asking = [
-            asyncio.create_task(door.get(headers={"Authorization": f"Bearer token-{n}"}))
-            for n in range(MAX_AT_ONCE + 10)
-        ]
-        await until(lambda: len(door.kubernetes.asked) >= MAX_AT_ONCE)
-        proxy = door.front_proxy.issue("front-proxy-client")
-        # Callers by certificate are not held up by them.
-        headers = {"X-Remote-User": "root", "X-Remote-Group": "system:masters"}
-        assert (await door.get(certificate=proxy, headers=headers))[0] == 200
-        assert len(door.kubernetes.asked) == MAX_AT_ONCE
-        door.kubernetes.go_on.set()
-        assert {status for status, _ in await asyncio.gather(*asking)} == {401}
-        assert len(door.kubernetes.asked) == MAX_AT_ONCE + 10
 
 
 async def _let_go(
