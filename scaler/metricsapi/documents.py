@@ -197,6 +197,15 @@ def method_not_allowed() -> JsonObject:
     )
 
 
+def too_many_requests() -> JsonObject:
+    """Return the 429 of a crowd."""
+    return status(
+        429,
+        "TooManyRequests",
+        "the server has received too many requests and has asked us to try again later",
+    )
+
+
 def unauthorized() -> JsonObject:
     """Return the 401 of a caller whom nobody vouches for."""
     return status(401, "Unauthorized", "Unauthorized")

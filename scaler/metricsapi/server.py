@@ -20,7 +20,7 @@ from scaler.metricsapi.names import GROUP
 from scaler.metricsapi.paths import HEALTH_PATHS, GroupsAsked, read_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from scaler.cluster.reviews import Reviews
@@ -41,6 +41,8 @@ MAX_PATH_LENGTH = 2048
 """Of the path alone: more than the longest names take, and little enough to be remembered."""
 MAX_CONNECTIONS = 256
 """An API server keeps 25 that are idle."""
+MAX_REQUESTS = 512
+"""Under way at once, those included whose callers have gone while they waited for a review."""
 KEEPALIVE_SECONDS = 150.0
 """Longer than the API server's 90 s, so that none of its requests meets a closed connection."""
 
@@ -63,6 +65,7 @@ class Server:
         self._reviews = reviews
         self._telemetry = telemetry
         self._not_ready_because = not_ready_because
+        self._under_way = 0
         self._gate = gate or Gate(max_connections=MAX_CONNECTIONS, idle_seconds=KEEPALIVE_SECONDS)
 
     def listening(
@@ -85,15 +88,20 @@ class Server:
         if request.path in HEALTH_PATHS:
             return self._health(request.path)
         started = time.monotonic()
+        self._under_way += 1
         try:
             response = await self._answer(request)
         except Exception:  # one request's failure is its own
             log.exception("Request failed", extra={"path": request.path})
             response = _json(request, documents.unable_to_fetch())
+        finally:
+            self._under_way -= 1
         self._telemetry.requests.labels(str(response.status)).observe(time.monotonic() - started)
         return response
 
     async def _answer(self, request: web.BaseRequest) -> web.Response:
+        if self._under_way > MAX_REQUESTS:
+            return _json(request, documents.too_many_requests(), headers={"Retry-After": "1"})
         asked, attributes = read_path(request.rel_url.raw_path)
         try:
             user = await self._authentication.user_of(
@@ -157,13 +165,16 @@ def _peer_certificate(request: web.BaseRequest) -> bytes | None:
     return connection.getpeercert(binary_form=True)
 
 
-def _json(request: web.BaseRequest, document: JsonObject) -> web.Response:
+def _json(
+    request: web.BaseRequest, document: JsonObject, headers: Mapping[str, str] | None = None
+) -> web.Response:
     status = document["code"] if document["kind"] == "Status" else 200
     pretty = request.rel_url.query.get("pretty") in ("1", "true")
     return web.Response(
         status=status,
         body=orjson.dumps(document, option=orjson.OPT_INDENT_2 if pretty else None),
         content_type="application/json",
+        headers=headers,
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from scaler.cluster.reviews import MAX_AT_ONCE
+from scaler.metricsapi import server
 from tests.metricsapidoor import PODS, Door, running_door
 from tests.waiting import until
 
@@ -97,3 +98,19 @@ async def test_strangers_tokens_leave_connections_for_others(door):
     door.kubernetes.go_on.set()
     assert {status for status, _ in await asyncio.gather(*asking)} == {401}
     assert len(door.kubernetes.asked) == MAX_AT_ONCE + 10
+
+
+async def test_of_too_many_requests_the_last_are_sent_away(door, monkeypatch):
+    monkeypatch.setattr(server, "MAX_REQUESTS", 5)
+    door.kubernetes.go_on.clear()
+    asking = [
+        asyncio.create_task(door.get(headers={"Authorization": f"Bearer token-{n}"}))
+        for n in range(5)
+    ]
+    await until(lambda: len(door.kubernetes.asked) == 5)
+    status, answer = await door.get(headers={"Authorization": "Bearer another"})
+    assert (status, answer["reason"]) == (429, "TooManyRequests")
+    assert (await door.get("/readyz"))[0] == 200
+    door.kubernetes.go_on.set()
+    assert {status for status, _ in await asyncio.gather(*asking)} == {401}
+    assert (await door.get())[0] == 401
