@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from scaler.cluster.reviews import MAX_AT_ONCE
 from scaler.commandline.flags import Flags
 from scaler.commandline.metricsapi import add_metrics_api_arguments
-from scaler.metricsapi import certificates
+from scaler.gate import READ_SECONDS
+from scaler.metricsapi import certificates, listening, server
 from scaler.metricsapi.history import KEPT_SECONDS, MAX_SAMPLES, SLOT_SECONDS
 from scaler.metricsapi.names import FAMILIES, PREFIX, WINDOW_SECONDS
+from scaler.selectors import MAX_REQUIREMENTS, MAX_TEXT_LENGTH
 
 DOCS = (Path(__file__).resolve().parents[2] / "docs" / "metrics-api.md").read_text(encoding="utf-8")
 
@@ -51,6 +54,15 @@ def test_every_metric_is_listed(family):
         f"an authority ({certificates.AUTHORITY_LIFETIME.days // 365} years)",
         f"({certificates.SERVING_LIFETIME.days} days)",
         f"renewed {certificates.SERVING_RENEWED_BEFORE.days} days before its end",
+        f"Of more than {server.MAX_CONNECTIONS} connections, and of more than"
+        f" {listening.MAX_HANDSHAKES} that shake hands",
+        f"a handshake has {listening.HANDSHAKE_SECONDS:g} s, and a connection on which nobody asks"
+        f" {server.KEEPALIVE_SECONDS:g} s",
+        f"not read within {READ_SECONDS:g} s",
+        f"Paths of more than {server.MAX_PATH_LENGTH} characters",
+        f"more than {MAX_TEXT_LENGTH} characters or {MAX_REQUIREMENTS} requirements",
+        f"all beyond {server.MAX_REQUESTS} requests under way",
+        f"No more than {MAX_AT_ONCE} tokens and {MAX_AT_ONCE} rights",
     ],
 )
 def test_the_numbers_are_those_of_the_code(said):
