@@ -162,7 +162,9 @@ async def running_door(folder: Path, *, gate: Gate | None = None) -> AsyncIterat
             not_ready_because=lambda: not_ready[0] if not_ready else None,
             gate=gate,
         )
-        async with server.listening(tls.context, "127.0.0.1", 0) as (host, port):
+        async with server.listening(tls.context, "127.0.0.1", 0) as listening:
+            host, port = listening.address
+            running = asyncio.create_task(listening.run())
             made = Door(
                 url=f"https://{host}:{port}",
                 kubernetes=kubernetes,
@@ -177,4 +179,7 @@ async def running_door(folder: Path, *, gate: Gate | None = None) -> AsyncIterat
                 not_ready=not_ready,
             )
             made.publish()
-            yield made
+            try:
+                yield made
+            finally:
+                running.cancel()

@@ -32,8 +32,10 @@ PAUSE_SECONDS: Final = 1.0
 @asynccontextmanager
 async def listening(
     runner: web.ServerRunner, tls: ssl.SSLContext, host: str, port: int, gate: Gate
-) -> AsyncIterator[tuple[str, int]]:
-    """Serve while the context lasts; yield the address. An empty host is all of them.
+) -> AsyncIterator[Door]:
+    """Listen while the context lasts; who comes in is served while `run` runs.
+
+    An empty host is all addresses.
 
     Raises:
         OSError: the address cannot be bound.
@@ -41,34 +43,37 @@ async def listening(
     await runner.setup()
     try:
         with _bound(host, port) as bound:
-            async with asyncio.TaskGroup() as group:
-                accepting = group.create_task(_Door(runner, tls, gate).accept(bound))
-                reaping = group.create_task(gate.reap(runner))
-                address = bound.getsockname()
-                yield address[0], address[1]
-                accepting.cancel()
-                reaping.cancel()
+            yield Door(bound, runner, tls, gate)
     finally:
         await runner.cleanup()
 
 
-class _Door:
+class Door:
     """Takes connections and shakes hands with them."""
 
-    def __init__(self, runner: web.ServerRunner, tls: ssl.SSLContext, gate: Gate) -> None:
+    def __init__(
+        self, bound: socket.socket, runner: web.ServerRunner, tls: ssl.SSLContext, gate: Gate
+    ) -> None:
+        self._bound = bound
         self._runner = runner
         self._tls = tls
         self._gate = gate
         # Oldest first.
         self._handshakes: dict[asyncio.Task[None], socket.socket] = {}
 
-    async def accept(self, bound: socket.socket) -> None:
-        """Take connections until cancelled."""
-        loop = asyncio.get_running_loop()
+    @property
+    def address(self) -> tuple[str, int]:
+        """The host and the port."""
+        host, port, *_ = self._bound.getsockname()
+        return host, port
+
+    async def run(self) -> None:
+        """Let in who comes, and end what does not go on, until cancelled."""
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._gate.reap(self._runner))
             while True:
                 try:
-                    connection, _ = await loop.sock_accept(bound)
+                    connection, _ = await asyncio.get_running_loop().sock_accept(self._bound)
                 except OSError as error:
                     log.warning("No connection can be taken", extra={"error": str(error)})
                     await asyncio.sleep(PAUSE_SECONDS)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import orjson
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from scaler.cluster.errors import ApiError
 from scaler.cluster.reviews import Access
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from scaler.cluster.reviews import Reviews
     from scaler.metricsapi.answering import Answers
     from scaler.metricsapi.authentication import Authentication
+    from scaler.metricsapi.listening import Door
     from scaler.metricsapi.paths import Attributes
     from scaler.metricsapi.telemetry import Telemetry
     from scaler.model import User
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MASTERS = "system:masters"
+CALLERS_FAULTS = (HttpProcessingError, web.RequestPayloadError, ConnectionError)
 MAX_LINE_BYTES = 64 * 1024
 """A selector may be long, and it is in the path's line."""
 MAX_PATH_LENGTH = 2048
@@ -70,8 +73,8 @@ class Server:
 
     def listening(
         self, tls: ssl.SSLContext, host: str, port: int
-    ) -> AbstractAsyncContextManager[tuple[str, int]]:
-        """Serve while the context lasts; yields the address; raises OSError."""
+    ) -> AbstractAsyncContextManager[Door]:
+        """Listen while the context lasts, and serve while what it yields runs; raises OSError."""
         server = web.Server(
             lambda request: self._gate.handle(request, self.handle),
             access_log=None,
@@ -150,11 +153,12 @@ class Server:
 
 
 class _Callers(logging.LoggerAdapter[logging.Logger]):
-    """What the library says of requests that are none: callers' affairs, which fill no log."""
+    """What the library says; of what callers did wrong only where all is to be known."""
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
-        """Say it where somebody wants to know everything."""
-        super().log(logging.DEBUG, msg, *args, **kwargs)
+        """Say it, or not: whoever sends what is no request must not fill the log."""
+        at = logging.DEBUG if isinstance(kwargs.get("exc_info"), CALLERS_FAULTS) else level
+        super().log(at, msg, *args, **kwargs)
 
 
 def _peer_certificate(request: web.BaseRequest) -> bytes | None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from scaler.cluster.client import KubeClient
+    from scaler.metricsapi.listening import Door
     from scaler.metricsapi.serving import ServingCertificate
     from scaler.metricsapi.settings import MetricsApiSettings
     from scaler.model import ExporterEndpoint
@@ -43,7 +44,7 @@ LEAVE_SECONDS = 2.0
 
 
 class MetricsApi:
-    """Serves while `serving` lasts; `run` is what has to run meanwhile."""
+    """Listens while `serving` lasts; `run` is what has to run meanwhile."""
 
     def __init__(
         self,
@@ -84,6 +85,7 @@ class MetricsApi:
                 owner_role=settings.service_name,
             ),
         )
+        self._door: Door | None = None
         self._trouble: str | None = None
         self._leaving = False
 
@@ -101,8 +103,10 @@ class MetricsApi:
         return None
 
     async def run(self) -> None:
-        """Watch, read and keep the certificate and the APIServices until cancelled."""
+        """Serve, watch, read and keep the certificate and the APIServices until cancelled."""
+        assert self._door is not None, "nothing is served outside of `serving`"
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._door.run())
             group.create_task(self._front_proxy.run())
             group.create_task(self._objects.run())
             group.create_task(self._collector.run(interval_seconds=self._settings.interval_seconds))
@@ -113,7 +117,8 @@ class MetricsApi:
         """Listen while the context lasts; yields the port."""
         async with self._server.listening(
             self._tls.context, self._settings.listen_host, self._settings.listen_port
-        ) as (host, port):
+        ) as self._door:
+            host, port = self._door.address
             log.info("Metrics API listening", extra={"host": host, "port": port})
             yield port
 

@@ -123,13 +123,19 @@ async def test_a_caller_that_does_not_read_is_disconnected(tmp_path):
         pytest.param(b"\x00\x01\x02 / HTTP/1.1\r\n", 400, id="no method"),
         pytest.param(b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n", 400, id="too long a line"),
         pytest.param(b"GET / HTTP/1.1\r\nX: " + b"a" * 70_000 + b"\r\n", 400, id="a header"),
+        pytest.param(
+            b"POST /apis HTTP/1.1\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n",
+            401,
+            id="a body that is not packed",
+        ),
     ],
 )
 async def test_what_is_no_request_fills_no_log(tmp_path, caplog, sent, status):
     async with running_door(tmp_path) as door:
         caplog.clear()
-        reader, writer = await connected(door, sent + b"Host: x\r\n\r\n")
-        assert int((await reader.readline()).split()[1]) == status
+        ended = b"Host: x\r\nConnection: close\r\n\r\n" + (b"ab" if b"gzip" in sent else b"")
+        reader, writer = await connected(door, sent + ended)
+        assert int((await reader.read()).split()[1]) == status
         writer.transport.abort()
         assert [record.message for record in caplog.records if record.levelno > 20] == []
 
