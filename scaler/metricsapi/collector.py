@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import defaultdict
 from typing import TYPE_CHECKING
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from scaler.sources.gpus import GpuAnswer, GpuSource
 
 log = logging.getLogger(__name__)
+
+LOOK_BACK_AGAIN_SECONDS = 15.0
+"""After a source that could not be asked for the past: it may have started together with us."""
 
 
 class Collector:
@@ -67,12 +71,17 @@ class Collector:
     ) -> Mapping[Target, History]:
         """Return what is known of these targets, after a first read of those that are new.
 
-        `over_time` has the past of each looked for as well, once.
+        `over_time` has the past of each looked for as well, until that was done once.
         """
-        new = self._histories.ask(targets, self._clock())
-        unfilled = [t for t in targets if over_time and not self._histories[t].complete]
+        now = self._clock()
+        new = self._histories.ask(targets, now)
+        unfilled = [
+            target
+            for target in targets
+            if over_time and self._histories[target].look_back_at_seconds <= now
+        ]
         for target in unfilled:
-            self._histories[target].complete = True
+            self._histories[target].look_back_at_seconds = math.inf
         if new or unfilled:
             task = asyncio.create_task(self._read_first(new, unfilled))
             mine = {*new, *unfilled}
@@ -107,11 +116,15 @@ class Collector:
             seconds=WINDOW_SECONDS,
             step_seconds=SLOT_SECONDS,
         )
-        for target, by_gpu in past_by_target(family, past, targets).items():
+        older = past_by_target(family, past or (), targets)
+        for target in targets:
             history = self._histories.get(target)
-            for uuid, samples in by_gpu.items():
-                if history is not None:
-                    history.fill(uuid, samples)
+            if history is None:
+                continue
+            if past is None or history.problem is not None:
+                history.look_back_at_seconds = self._clock() + LOOK_BACK_AGAIN_SECONDS
+            for uuid, samples in older.get(target, {}).items():
+                history.fill(uuid, samples)
 
     async def _read_safely(self, targets: Collection[Target]) -> None:
         try:

@@ -56,14 +56,14 @@ class Value:
 class History:
     """The samples of one target by GPU."""
 
-    __slots__ = ("_fresh_for_seconds", "_shown", "_tracks", "complete", "problem")
+    __slots__ = ("_fresh_for_seconds", "_shown", "_tracks", "look_back_at_seconds", "problem")
 
     def __init__(self) -> None:
         self._tracks: dict[str, _Track] = {}
         self._shown: tuple[str, ...] = ()
         self._fresh_for_seconds = 0.0
-        self.complete = False
-        """Whether what was sampled before it was first asked for has been looked for."""
+        self.look_back_at_seconds = -math.inf
+        """When to look for older samples than its own; infinite once that was done."""
         self.problem: str | None = None
         """Why the last read brought nothing, None where it did."""
 

@@ -61,10 +61,11 @@ class GpuSource(Protocol):
 
     async def read_past(
         self, family: str, namespaces: Collection[str], *, seconds: float, step_seconds: float
-    ) -> Sequence[GpuSample]:
+    ) -> Sequence[GpuSample] | None:
         """Return older samples of a family, oldest first; none where nothing is stored.
 
-        No namespaces stand for all, and free GPUs. Never raises for what fails outside.
+        No namespaces stand for all, and free GPUs. None if it cannot be asked just now; never
+        raises for what fails outside.
         """
 
 

@@ -59,8 +59,8 @@ class PrometheusGpus:
 
     async def read_past(
         self, family: str, namespaces: Collection[str], *, seconds: float, step_seconds: float
-    ) -> Sequence[GpuSample]:
-        """Return what is stored of a family for these namespaces; nothing if that fails."""
+    ) -> Sequence[GpuSample] | None:
+        """Return what is stored of a family for these namespaces; None if that fails."""
         named = self._names.families.get(family)
         if named is None:
             return ()
@@ -80,11 +80,11 @@ class PrometheusGpus:
         results = await asyncio.gather(*(self._source.result(query) for query in queries))
         found = [result for result in results if not isinstance(result, str)]
         if len(found) < len(results):
-            return ()
+            return None
         try:
             return past_samples(found, self._names, factor=named.factor, asked_seconds=asked)
         except PromqlError:
-            return ()
+            return None
 
     async def _read(self, family: str) -> Sequence[GpuSample] | str:
         named = self._names.families.get(family)

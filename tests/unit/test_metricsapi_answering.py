@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from scaler.cluster.client import KubeClient
 from scaler.cluster.labelled import LabelledNode, LabelledObjects, LabelledPod
 from scaler.metricsapi.answering import Answers
-from scaler.metricsapi.collector import Collector
+from scaler.metricsapi.collector import LOOK_BACK_AGAIN_SECONDS, Collector
 from scaler.metricsapi.paths import read_path
 from scaler.metricsapi.telemetry import Telemetry
 from scaler.model import ObjectRef
@@ -44,7 +44,7 @@ class Source:
 
     def __init__(self):
         self.samples: Any = {DUTY_CYCLE: [], MEMORY_USED: []}
-        self.past = []
+        self.past: Any = []
         self.failed_nodes = {}
         self.failed_families = {}
         self.asked = []
@@ -125,7 +125,7 @@ async def running(interval=3600.0):
         return await answers.answer(read_path(path)[0], query)
 
     try:
-        yield SimpleNamespace(ask=ask, source=source, now=now, answers=answers)
+        yield SimpleNamespace(ask=ask, source=source, now=now, answers=answers, collector=collector)
     finally:
         task.cancel()
 
@@ -387,6 +387,32 @@ async def test_the_past_is_looked_for_once(api):
         (item,) = (await api.ask(f"{PODS}/web-1/duty_cycle_over_time"))["items"]
         assert (item["value"], item["window"]) == ("5", 180)
     assert api.source.asked_past == [(DUTY_CYCLE, {"default"})]
+
+
+@pytest.mark.parametrize("fails", ["all", "the past"])
+async def test_a_past_that_could_not_be_read_is_looked_for_again(api, fails):
+    """Prometheus may start together with the scaler, and takes longer."""
+    path = f"{PODS}/web-1/duty_cycle_over_time"
+    api.source.samples[DUTY_CYCLE] = [gpu(100)]
+    api.source.past = None
+    if fails == "all":
+        api.source.failed_families = {DUTY_CYCLE: "Prometheus at http://x: refused"}
+        assert (await api.ask(path))["code"] == 500
+        # What its loop does meanwhile.
+        api.source.failed_families = {}
+        await api.collector._read_safely(api.collector._histories.wanted(api.now.seconds))
+    else:
+        await api.ask(path)
+    api.source.past = [gpu(0, at=99 - 5 * n) for n in range(36, 0, -1)]
+    (item,) = (await api.ask(path))["items"]
+    assert (item["value"], item["window"]) == ("100", 0)
+    api.now.seconds += LOOK_BACK_AGAIN_SECONDS
+    for _ in range(2):
+        api.source.samples[DUTY_CYCLE] = [gpu(100, at=api.now.seconds)]
+        await api.collector._read_safely(api.collector._histories.wanted(api.now.seconds))
+        (item,) = (await api.ask(path))["items"]
+        assert (item["value"], item["window"]) == ("10", 180)
+    assert len(api.source.asked_past) == 2
 
 
 async def test_without_a_past_the_window_is_what_it_is(api):

@@ -31,8 +31,7 @@ class Tool:
 
     `pin` is the Go module whose version is the program's, empty for a program of our own; `ldflags`
     may name {version}, {major} and {minor} of it. `in_assets` says that KUBEBUILDER_ASSETS may hold
-    it, in the developer's version. One that is `only_named` is not built unless it is named: no
-    test needs it, a benchmark does.
+    it, in the developer's version.
     """
 
     name: str
@@ -42,7 +41,6 @@ class Tool:
     ldflags: str = ""
     tags: str = ""
     in_assets: bool = False
-    only_named: bool = False
 
     @property
     def module(self) -> Path:
@@ -139,11 +137,12 @@ TOOLS: Final = (
         folder="metricsserver",
         package="sigs.k8s.io/metrics-server/cmd/metrics-server",
         pin="sigs.k8s.io/metrics-server",
-        only_named=True,
     ),
     Tool(name="idle", folder="idle", package=".", pin=""),
 )
 BY_NAME: Final = {tool.name: tool for tool in TOOLS}
+ONLY_NAMED: Final = ("metrics-server",)
+"""What is not built unless it is named: no test needs it, a benchmark does."""
 
 
 def cache_folder() -> Path:
@@ -168,7 +167,7 @@ def path_of(name: str) -> Path:
     """Return the program; raises FileNotFoundError that says how to come by it."""
     path = find(name)
     if path is None:
-        named = f' TOOLS="{name}"' if BY_NAME[name].only_named else ""
+        named = f" TOOLS={name}" if name in ONLY_NAMED else ""
         msg = f"{name} is not built yet: run make cluster-tools{named}"
         raise FileNotFoundError(msg)
     return path

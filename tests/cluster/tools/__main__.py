@@ -10,7 +10,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tests.cluster.tools import BY_NAME, TOOLS, Tool, cache_folder, find, golang
+from tests.cluster.tools import BY_NAME, ONLY_NAMED, TOOLS, Tool, cache_folder, find, golang
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,7 +22,9 @@ def main(names: Sequence[str]) -> int:
     if unknown:
         _say(f"unknown: {', '.join(unknown)}; there are {', '.join(BY_NAME)}")
         return 2
-    wanted = [BY_NAME[name] for name in names] or [tool for tool in TOOLS if not tool.only_named]
+    wanted = [BY_NAME[name] for name in names] or [
+        tool for tool in TOOLS if tool.name not in ONLY_NAMED
+    ]
     if all(find(tool.name) for tool in wanted):
         return 0
     problem = golang.problem(golang.installed())
