@@ -13,16 +13,18 @@ import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
+from aiohttp import web
+
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator
-
-    from aiohttp import web
 
     from scaler.gate import Gate
 
 log = logging.getLogger(__name__)
 
+MAX_REQUEST_BYTES: Final = 128 * 1024
+"""With all its headers; bodies have nothing to say here."""
 MAX_HANDSHAKES: Final = 64
 HANDSHAKE_SECONDS: Final = 10.0
 BACKLOG: Final = 128
@@ -46,6 +48,33 @@ async def listening(
             yield Door(bound, runner, tls, gate)
     finally:
         await runner.cleanup()
+
+
+class HttpServer(web.Server):
+    """Speaks HTTP with callers that say no more than a request takes."""
+
+    def __call__(self) -> web.RequestHandler:
+        """Return the protocol of one connection."""
+        return _Caller(self, loop=self._loop, **self._kwargs)
+
+
+class _Caller(web.RequestHandler):
+    """Of headers the library bounds each one, and their number, but not what they are together."""
+
+    __slots__ = ("_unanswered_bytes",)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._unanswered_bytes = 0
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        requests = self._request_count
+        self._unanswered_bytes += len(data)
+        super().data_received(data)
+        if self._request_count != requests:
+            self._unanswered_bytes = 0
+        elif self._unanswered_bytes > MAX_REQUEST_BYTES and self.transport is not None:
+            self.transport.abort()
 
 
 class Door:

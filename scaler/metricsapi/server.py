@@ -16,7 +16,7 @@ from scaler.cluster.errors import ApiError
 from scaler.cluster.reviews import Access
 from scaler.gate import Gate
 from scaler.metricsapi import documents
-from scaler.metricsapi.listening import listening
+from scaler.metricsapi.listening import HttpServer, listening
 from scaler.metricsapi.names import GROUP
 from scaler.metricsapi.paths import HEALTH_PATHS, GroupsAsked, read_path
 
@@ -40,6 +40,8 @@ MASTERS = "system:masters"
 CALLERS_FAULTS = (HttpProcessingError, web.RequestPayloadError, ConnectionError)
 MAX_LINE_BYTES = 64 * 1024
 """A selector may be long, and it is in the path's line."""
+MAX_HEADERS = 1000
+"""Each group of a user is one."""
 MAX_PATH_LENGTH = 2048
 """Of the path alone: more than the longest names take, and little enough to be remembered."""
 MAX_CONNECTIONS = 256
@@ -75,13 +77,14 @@ class Server:
         self, tls: ssl.SSLContext, host: str, port: int
     ) -> AbstractAsyncContextManager[Door]:
         """Listen while the context lasts, and serve while what it yields runs; raises OSError."""
-        server = web.Server(
+        server = HttpServer(
             lambda request: self._gate.handle(request, self.handle),
             access_log=None,
             logger=_Callers(log),
             keepalive_timeout=KEEPALIVE_SECONDS,
             max_line_size=MAX_LINE_BYTES,
             max_field_size=MAX_LINE_BYTES,
+            max_headers=MAX_HEADERS,
         )
         runner = web.ServerRunner(server, shutdown_timeout=2.0)
         return listening(runner, tls, host, port, self._gate)

@@ -44,6 +44,12 @@ async def is_ended(reader: asyncio.StreamReader) -> bool:
         return True
 
 
+async def is_ended_for_good(reader: asyncio.StreamReader) -> bool:
+    while not await is_ended(reader):
+        pass
+    return True
+
+
 @pytest.mark.parametrize(
     "sent",
     [
@@ -111,6 +117,38 @@ async def test_a_caller_that_does_not_read_is_disconnected(tmp_path):
         await until(is_gone, deadline_seconds=30, what="the end of the connection")
         del reader
         assert (await door.get(certificate=alice))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        pytest.param(ASK[:-2], id="headers"),
+        pytest.param(ASK[:-2] + b"Content-Length: 10000000\r\n\r\n", id="a body"),
+    ],
+)
+async def test_who_says_more_than_a_request_takes_is_disconnected(tmp_path, beginning):
+    async with running_door(tmp_path) as door:
+        reader, writer = await connected(door, beginning)
+        ended = asyncio.create_task(is_ended_for_good(reader))
+        for n in range(100):
+            # Each is as long as it may be, and so many are not too many.
+            writer.write(f"X-{n}: {'a' * 4000}\r\n".encode())
+            try:
+                await writer.drain()
+            except ConnectionError:
+                break
+        await until(ended.done, what="the end of the connection")
+        writer.transport.abort()
+
+
+async def test_a_user_may_be_in_many_groups(tmp_path):
+    async with running_door(tmp_path) as door:
+        groups = [f"group-{n}" for n in range(500)]
+        headers = [("X-Remote-User", "alice"), *(("X-Remote-Group", group) for group in groups)]
+        proxy = door.front_proxy.issue("front-proxy-client")
+        assert (await door.get(certificate=proxy, headers=headers))[0] == 200
+        (review,) = door.kubernetes.asked
+        assert review["spec"]["groups"] == groups
 
 
 @pytest.mark.parametrize(
