@@ -103,6 +103,8 @@ class Door:
             while True:
                 try:
                     connection, _ = await asyncio.get_running_loop().sock_accept(self._bound)
+                except ConnectionAbortedError:
+                    continue
                 except OSError as error:
                     log.warning("No connection can be taken", extra={"error": str(error)})
                     await asyncio.sleep(PAUSE_SECONDS)
@@ -133,6 +135,9 @@ class Door:
             )
         except OSError:
             # A client that has no TLS, no time or no certificate that is trusted: its affair.
+            connection.close()
+        except Exception:  # one connection's failure is its own
+            log.exception("Connection failed")
             connection.close()
 
     def _is_over(self, task: asyncio.Task[None]) -> None:

@@ -53,7 +53,7 @@ KEEPALIVE_SECONDS = 150.0
 
 
 class Server:
-    """Handles requests; `serve` makes what listens."""
+    """Handles requests; `listening` is where they come from."""
 
     def __init__(
         self,

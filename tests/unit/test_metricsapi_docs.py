@@ -59,7 +59,7 @@ def test_every_metric_is_listed(family):
         f"a handshake has {listening.HANDSHAKE_SECONDS:g} s, and a connection on which nobody asks"
         f" {server.KEEPALIVE_SECONDS:g} s",
         f"not read within {READ_SECONDS:g} s",
-        f"request of more than {listening.MAX_REQUEST_BYTES // 1024} KiB ends its connection",
+        f"request of more than {listening.MAX_REQUEST_BYTES // 1024} KiB as well",
         f"Paths of more than {server.MAX_PATH_LENGTH} characters",
         f"more than {MAX_TEXT_LENGTH} characters or {MAX_REQUIREMENTS} requirements",
         f"all beyond {server.MAX_REQUESTS} requests under way",
