@@ -54,6 +54,18 @@ def values(resource, namespace, name, metric="m", version="v1beta1"):
             values(Resource.NAMESPACES, "ns", "ns"),
             id="a namespace",
         ),
+        pytest.param(
+            f"{API}/v1beta1/namespaces/ns/pods/%252A/m",
+            values(Resource.PODS, "ns", "%2A"),
+            id="encoded twice, which is a name and not all pods",
+        ),
+        pytest.param(
+            f"{API}/v1beta1/namespaces/ns/pods/..%2F%2A/m",
+            values(Resource.PODS, "ns", "../*"),
+            id="an encoded slash, which parts nothing",
+        ),
+        pytest.param(f"{API}%2Fv1beta1/nodes/n/m", NothingThere(), id="an encoded slash before"),
+        pytest.param(f"{API}/v1beta1/../v1beta1/nodes/n/m", NothingThere(), id="a way up"),
         pytest.param(f"{API}/v1", NothingThere(), id="another version"),
         pytest.param(f"{API}/v1/namespaces/ns/pods/p/m", NothingThere(), id="of another version"),
         pytest.param(f"{API}/v1beta1/namespaces/ns/pods/p", NothingThere(), id="no metric"),
