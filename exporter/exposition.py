@@ -1,18 +1,17 @@
 """Snapshot and self metrics -> exposition formats.
 
-prometheus-client chooses the format; `exporter.rendering` writes as prometheus-client would.
+`exporter.negotiation` chooses the format, `exporter.rendering` writes as prometheus-client would.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 
 from exporter import catalogue
+from exporter.negotiation import content_type as chosen
 from exporter.rendering import render
 
 if TYPE_CHECKING:
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     # The content type and the wanted names.
     _Format = tuple[str, frozenset[str]]
 
-_VERSION: Final = re.compile(r";\s*version=([^;]*)")
-_VERSIONS: Final = frozenset({"0.0.1", "0.0.4", "1.0.0"})
 _OPENMETRICS: Final = "application/openmetrics-text"
 # Renderings kept per snapshot: a few readers with a few formats and filters each.
 _MAX_KEPT_RENDERINGS: Final = 16
@@ -57,7 +54,7 @@ class Exposition:
 
         `names` limits the answer to these families or series; none means all.
         """
-        content_type = _content_type(accept)
+        content_type = chosen(accept)
         wanted = frozenset(names)
         is_openmetrics = content_type.startswith(_OPENMETRICS)
         gpus = self._gpus(snapshot, (content_type, wanted))
@@ -122,16 +119,3 @@ class _Families:
                 part = Metric(family.name, family.documentation, family.type)
                 part.samples = samples
                 yield part
-
-
-def _content_type(accept: str) -> str:
-    """Let prometheus-client choose, from what it really can write.
-
-    It would claim any version from 1.0.0 on as its own and fails on one that is not a number.
-    """
-    known = [
-        part
-        for part in accept.split(",")
-        if (version := _VERSION.search(part)) is None or version[1] in _VERSIONS
-    ]
-    return choose_encoder(",".join(known))[1]

@@ -31,7 +31,7 @@ class Labels(dict[str, str]):
 
     def __init__(self, labels: Mapping[str, str], text: str | None = None) -> None:
         super().__init__(labels)
-        self.text = _text_of(labels) if text is None else text
+        self.text = _text_of(labels.items()) if text is None else text
 
     def followed_by(self, more: Labels) -> Labels:
         """Return these labels with more at their end."""
@@ -59,14 +59,14 @@ def render(metrics: Iterable[Metric], *, openmetrics: bool) -> bytes:
         parts.append(f"# HELP {name} {text}\n# TYPE {name} {kind}\n")
         for sample in metric.samples:
             labels = sample.labels
-            text = labels.text if isinstance(labels, Labels) else _text_of(labels)
+            text = labels.text if isinstance(labels, Labels) else _text_of(sorted(labels.items()))
             braced = f"{{{text}}}" if text else ""
             parts.append(f"{sample.name}{braced} {_number_text(sample.value)}\n")
     return "".join(parts).encode()
 
 
-def _text_of(labels: Mapping[str, str]) -> str:
-    return ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
+def _text_of(labels: Iterable[tuple[str, str]]) -> str:
+    return ",".join(f'{name}="{_escaped(value)}"' for name, value in labels)
 
 
 def _escaped(value: str) -> str:

@@ -7,9 +7,9 @@ import html
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import hdrs, web
-from prometheus_client.exposition import gzip_accepted
 
 from exporter import __version__
+from exporter.negotiation import accepts_gzip
 
 if TYPE_CHECKING:
     from exporter.exposition import Exposition
@@ -47,7 +47,7 @@ def application(
         )
         headers = {hdrs.CONTENT_TYPE: rendered.content_type, hdrs.VARY: "Accept, Accept-Encoding"}
         body = rendered.body
-        if gzip_accepted(",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, []))):
+        if accepts_gzip(",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, []))):
             headers[hdrs.CONTENT_ENCODING] = "gzip"
             body = gzip.compress(body, _GZIP_LEVEL, mtime=0)
         return web.Response(body=body, headers=headers)

@@ -80,6 +80,9 @@ async def test_formats_compression_and_filter():
             assert headers["Content-Encoding"] == "gzip"
             assert int(headers["Content-Length"]) < len(text) / 3
             assert "nvidia_gpu_duty_cycle{" in zipped
+            _, headers, plain = await reader.get(**{"Accept-Encoding": "gzip;q=0, identity"})
+            assert "Content-Encoding" not in headers
+            assert "nvidia_gpu_duty_cycle{" in plain
             _, headers, text = await reader.get(Accept=OPENMETRICS)
             assert headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
             assert text.endswith("\n# EOF\n")

@@ -154,6 +154,30 @@ def test_without_a_snapshot_there_are_no_series_about_gpus():
             "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores",
             id="a version to come, then ours",
         ),
+        pytest.param(
+            f"{OPENMETRICS};q=0.3,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+            "text/plain; version=0.0.4; charset=utf-8",
+            id="text rather than OpenMetrics",
+        ),
+        pytest.param(
+            "text/plain;version=0.0.4;q=0.3,application/openmetrics-text; version=1.0.0; q=0.5",
+            "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores",
+            id="OpenMetrics rather than text",
+        ),
+        pytest.param(
+            f"{OPENMETRICS};q=0", "text/plain; version=0.0.4; charset=utf-8", id="no OpenMetrics"
+        ),
+        pytest.param(
+            f"{OPENMETRICS};q=much", "text/plain; version=0.0.4; charset=utf-8", id="no quality"
+        ),
+        pytest.param(
+            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
+            "application/openmetrics-text;version=0.0.1;q=0.5,"
+            "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,"
+            "*/*;q=0.2",
+            "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=allow-utf-8",
+            id="Prometheus 3",
+        ),
     ],
 )
 def test_content_negotiation(accept, content_type):

@@ -228,6 +228,8 @@ def test_every_type_of_metric_is_written_as_by_prometheus_client(accept):
     prometheus_client.disable_created_metrics()  # as `Counters` does
     registry = CollectorRegistry()
     Counter("calls", "With a \\ and a\nnew line.", ["code"], registry=registry).labels('a"b').inc()
+    two = Counter("errors", "Labels not in order.", ["function", "code"], registry=registry)
+    two.labels("nvmlInit", "UNKNOWN").inc()
     Counter("plain", "Without labels.", registry=registry).inc(2.5)
     Histogram("took_seconds", "Time.", buckets=(0.1, 1), registry=registry).observe(0.5)
     Gauge("up", 'It "is".', registry=registry).set(float("inf"))
