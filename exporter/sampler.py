@@ -29,6 +29,7 @@ LAST_RETRY_SECONDS: Final = 30.0
 # is what this process cannot mend: its library or its devices are not those of the node any more.
 RESTART_AFTER_SECONDS: Final = 60.0
 _MISMATCH: Final = "LIB_RM_VERSION_MISMATCH"
+CLOSE_AGAIN_SECONDS: Final = 1.0
 # How long the end of the process waits for a running cycle before it leaves the thread behind.
 STOP_SECONDS: Final = 2.0
 
@@ -156,16 +157,30 @@ class Sampler:
 
     def _stay_away(self) -> None:
         log.warning("NVML is released: no GPU is read until it is taken back")
+        is_closed = self._close()
+        if not is_closed:
+            log.warning("NVML stays open until a call returns that hangs in the driver")
         while not self._stopping and self._released():
             until = self._release_until_seconds
-            if until is not None:
-                self.state = SamplerState(released_until_seconds=until)
-                self._sleep(max(until - time.monotonic(), 0.0))
+            if until is None:
+                continue
+            self.state = SamplerState(released_until_seconds=until)
+            remaining = max(until - time.monotonic(), 0.0)
+            self._sleep(remaining if is_closed else min(remaining, CLOSE_AGAIN_SECONDS))
+            is_closed = is_closed or self._close()
         # What was changed meanwhile may be beyond this process: then it must not wait for ever.
         self._lost_seconds = time.monotonic()
         self.state = SamplerState()
         if not self._stopping:
             log.info("NVML is taken back")
+
+    def _close(self) -> bool:
+        """Let NVML go; False while a call hangs, so that it has to be tried again."""
+        try:
+            return self._nvml.close()
+        except Exception:
+            log.exception("NVML could not be let go")
+            return True
 
     def _session(self) -> Exception | None:
         """Read until asked to stop; returns why NVML cannot be used, None if that is not why."""

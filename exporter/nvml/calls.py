@@ -6,6 +6,7 @@ import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +57,7 @@ class Calls:
         self.binding = binding
         # By thread, which only a thread that was left behind shares with another one.
         self._running: dict[int, RunningCall] = {}
-        self._left: set[int] = set()
+        self._left: WeakSet[threading.Thread] = WeakSet()
         self._on_error = on_error
         self._code_names = {
             value: name.removeprefix("NVML_ERROR_")
@@ -70,10 +71,9 @@ class Calls:
         calls = tuple(self._running.values())
         return min(calls, key=lambda call: call.started_seconds, default=None)
 
-    def leave(self, thread: int | None) -> None:
-        """Let a thread (by `ident`) end as soon as its call returns."""
-        if thread is not None:
-            self._left.add(thread)
+    def leave(self, thread: threading.Thread) -> None:
+        """Let a thread end as soon as its call returns."""
+        self._left.add(thread)
 
     def call(self, function: str, *arguments: Any, expected: frozenset[str] = frozenset()) -> Any:
         """Call one function; raises NvmlError."""
@@ -89,8 +89,7 @@ class Calls:
             raise error from nvml_error
         finally:
             del self._running[thread]
-            if thread in self._left:
-                self._left.remove(thread)
+            if self._left and threading.current_thread() in self._left:
                 raise LeftBehind
 
     def optional(

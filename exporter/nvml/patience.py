@@ -61,7 +61,9 @@ class Patience:
         try:
             value, error = reader.answers.get(timeout=HANGING_CALL_SECONDS)
         except Empty:
-            self._calls.leave(reader.ident)
+            self._calls.leave(reader)
+            # Its last call may have returned just now: then it waits for work.
+            reader.jobs.put(None)
             self._left[index] = reader
             self._reader = None
             raise HangsError(is_new=True) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from dataclasses import replace
@@ -60,6 +61,8 @@ class Nvml:
         self._xid = XidErrors(binding, on_error) if Collector.XID in collectors else None
         self._with_health = Collector.HEALTH in collectors
         self._device_count = 0
+        # NVML counts its sessions: as many ends as beginnings let it go.
+        self._open_sessions = 0
         self._gpus: dict[int, Gpu] = {}
         # The GPUs that were read in this session, be they lost since.
         self._seen: dict[str, Device] = {}
@@ -77,20 +80,25 @@ class Nvml:
         self._base.begin_session()
         self._extended.begin_session()
         self._calls.call("nvmlInit")
+        self._open_sessions += 1
         self.driver_version = self._calls.optional("nvmlSystemGetDriverVersion")
 
-    def close(self) -> None:
-        """Let NVML go; an error says only that there was nothing left to let go."""
+    def close(self) -> bool:
+        """Let NVML go; an error says only that there was nothing left to let go.
+
+        Returns False while a call hangs, under which NVML must stay: close it again later.
+        """
         self._gpus.clear()
         self._patience.close()
         xid_hangs = self._xid is not None and not self._xid.close()
         if xid_hangs or self._patience.hangs:
-            return  # the library must not be taken from under a call that hangs in it
+            return False
         self._gpm.close()
-        try:
-            self._calls.call("nvmlShutdown", expected=SESSION_GONE)
-        except NvmlError:
-            return
+        sessions, self._open_sessions = self._open_sessions, 0
+        for _ in range(sessions):
+            with contextlib.suppress(NvmlError):
+                self._calls.call("nvmlShutdown", expected=SESSION_GONE)
+        return True
 
     def read(self) -> Readings:
         """Read all devices once.

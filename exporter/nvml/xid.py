@@ -68,6 +68,7 @@ class XidErrors:
         self._on_error = on_error
         self._tallies: dict[str, _Tally] = {}
         self._watcher: _Watcher | None = None
+        self._hanging: list[_Watcher] = []
 
     def watch(self, gpus: Mapping[str, Gpu]) -> None:
         """Take events of these GPUs (by UUID) from now on."""
@@ -88,9 +89,11 @@ class XidErrors:
             yield families.XID_LAST.sample(tally.last_unix_seconds)
 
     def close(self) -> bool:
-        """End the thread; False if it hangs in a call, so that NVML must not be shut down."""
+        """End the thread; False while any hangs in a call, so that NVML must not be shut down."""
         watcher, self._watcher = self._watcher, None
-        return watcher is None or watcher.end()
+        ending = [*self._hanging, watcher] if watcher else self._hanging
+        self._hanging = [one for one in ending if not one.end()]
+        return not self._hanging
 
     def _count(self, uuid: str, xid: int) -> None:
         tally = self._tallies.setdefault(uuid, _Tally())

@@ -9,6 +9,8 @@ import pytest
 
 from exporter.model import Collector
 from exporter.nvml import Nvml
+from exporter.nvml.calls import Calls
+from exporter.nvml.patience import HangsError, Patience
 from simulator.driver import SimulatedDriver
 from simulator.nvml.binding import bind
 from tests.exporting import PREFIX, exporter
@@ -144,3 +146,55 @@ def test_what_a_thread_that_was_left_behind_read_counts_for_nothing():
         assert not errors
         nvml.close()
         assert not driver.sessions
+
+
+def test_a_gpu_whose_last_call_returned_a_moment_too_late_is_read_again(monkeypatch):
+    monkeypatch.setattr("exporter.nvml.patience.HANGING_CALL_SECONDS", 0.05)
+    with SimulatedDriver(["T4"]) as driver:
+        patience = Patience(Calls(bind(driver), lambda _: None))
+        returned = threading.Event()
+        with pytest.raises(HangsError):
+            patience.read(0, returned.wait)
+        (left_behind,) = [one for one in threading.enumerate() if one.name == "nvml-gpus"]
+        returned.set()
+        left_behind.join(5)
+        assert patience.read(0, lambda: "read") == "read"
+        assert not patience.hangs
+        patience.close()
+
+
+async def test_a_release_while_a_call_hangs_is_made_up_for_when_it_returns(caplog):
+    with SimulatedDriver(["T4", "T4"]) as driver:
+        async with exporter(driver, collectors=frozenset({Collector.XID})) as reader:
+            await until(reader.ready)
+            driver.faults.hang("nvmlDeviceGetPowerUsage", uuid=driver.gpus[0].uuid)
+            await shown(reader, [driver.gpus[1].uuid])
+            reader.exporter.release()
+            await until(reader.unready_reason)
+            assert driver.sessions, "nothing is taken from under the call"
+            assert "NVML stays open" in caplog.text
+            driver.faults.release()
+            await until(lambda: not driver.sessions, what="the session is closed")
+
+
+async def test_sessions_that_a_hanging_call_kept_open_are_closed_by_the_next_release():
+    with SimulatedDriver(["T4"]) as driver:
+        async with exporter(driver) as reader:
+            await until(reader.ready)
+            driver.faults.hang("nvmlDeviceGetPowerUsage")
+            await until(reader.unready_reason)
+            reader.exporter.release()
+            await released(reader, expected=1.0)
+            reader.exporter.resume()
+            await released(reader, expected=0.0)
+            driver.faults.release()
+            await until(reader.ready)
+            reader.exporter.release()
+            await until(lambda: not driver.sessions, what="all sessions are closed")
+
+
+async def released(reader, *, expected):
+    async def is_so():
+        return await reader.value(f"{PREFIX}nvml_released") == expected
+
+    await until(is_so)

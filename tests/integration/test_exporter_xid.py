@@ -174,8 +174,13 @@ async def test_a_wait_that_hangs_holds_up_neither_readings_nor_the_end(node):
     assert node.nvml.running_call is None
     node.nvml.close()
     assert "nvmlShutdown" not in node.calls, "not from under the call that hangs"
+    node.nvml.open()
+    node.nvml.close()
+    assert "nvmlShutdown" not in node.calls, "nor by the session after it"
     node.driver.faults.release()
     await until(lambda: not _xid_threads(), what="the thread's end")
+    assert node.nvml.close()
+    assert not node.driver.sessions, "both sessions are closed"
 
 
 async def test_the_thread_ends_with_the_session(node):
