@@ -392,7 +392,6 @@ XID_LAST: Final = _gauge(
     source="nvmlEventSetWait_v2",
 )
 
-# All of the above, in the order of this file.
 CONTAINER_DUTY_CYCLE: Final = _gauge(
     "container_duty_cycle",
     "percent",
@@ -406,9 +405,11 @@ CONTAINER_MEMORY_USED: Final = _gauge(
     "bytes",
     "The container's own part of the memory in use: the sum over its processes.",
     of=Collector.CONTAINERS,
-    source="nvmlDeviceGetComputeRunningProcesses_v3, nvmlDeviceGetGraphicsRunningProcesses_v3",
+    source="nvmlDeviceGetComputeRunningProcesses_v3, nvmlDeviceGetGraphicsRunningProcesses_v3, "
+    "nvmlDeviceGetMPSComputeRunningProcesses_v3",
 )
 
+# All of the above, in the order of this file.
 EXTENDED_FAMILIES: Final = tuple(
     value for value in tuple(globals().values()) if isinstance(value, ExtendedFamily)
 )

@@ -32,8 +32,10 @@ log = logging.getLogger(__name__)
 POLL_SECONDS: Final = 2.0
 MAX_FILE_BYTES: Final = 1 << 20
 _REMEMBERED: Final = 100
-# Each check takes tens of milliseconds of a core; guesses must not take all of them.
+# Each check takes tens of milliseconds of a core; guesses must take neither all of them nor all
+# places of those who are answered at once.
 _CONCURRENT_CHECKS: Final = 2
+_WAITING_CHECKS: Final = 10
 # Of a password that nobody knows, for users that do not exist, so that time tells nothing.
 _NOBODY: Final = "$2b$10$CwTycUXWue0Thq9StjUM0uJ8Jt3u4tCMJ1vXcY7pqz0RkJj8zX9yS"
 _VERSIONS: Final = {
@@ -99,8 +101,11 @@ class Access:
         self.config = config
         self._open_paths = frozenset(open_paths)
         self._key = secrets.token_bytes(32)
-        self._answers: OrderedDict[bytes, bool] = OrderedDict()
+        # Apart, so that guesses push out nobody who was let in.
+        self._accepted: OrderedDict[bytes, None] = OrderedDict()
+        self._refused: OrderedDict[bytes, None] = OrderedDict()
         self._checks = asyncio.Semaphore(_CONCURRENT_CHECKS)
+        self._checking = 0
 
     @web.middleware
     async def handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -118,11 +123,14 @@ class Access:
             return web.Response(
                 status=403, text="the client certificate has none of the allowed names\n"
             )
-        needs_user = self.config.users and request.path not in self._open_paths
-        if needs_user and not await self._is_user(request):
-            return web.Response(
-                status=401, text="Unauthorized\n", headers={hdrs.WWW_AUTHENTICATE: "Basic"}
-            )
+        if self.config.users and request.path not in self._open_paths:
+            answer = await self._is_user(request)
+            if answer is None:
+                return web.Response(status=503, text="too many passwords are being checked\n")
+            if not answer:
+                return web.Response(
+                    status=401, text="Unauthorized\n", headers={hdrs.WWW_AUTHENTICATE: "Basic"}
+                )
         return await handler(request)
 
     def _has_allowed_san(self, request: web.Request) -> bool:
@@ -133,18 +141,33 @@ class Access:
         certificate = request.transport.get_extra_info("peercert") or {}
         return any(value in allowed for _, value in certificate.get("subjectAltName", ()))
 
-    async def _is_user(self, request: web.Request) -> bool:
+    async def _is_user(self, request: web.Request) -> bool | None:
+        """Whether name and password are a user's; None if too many wait for that already."""
         name, password = _credentials(request.headers.get(hdrs.AUTHORIZATION, ""))
         hashed = self.config.users.get(name)
         text = "\0".join((name, hashed or "", password))
-        known = hmac.digest(self._key, text.encode(), hashlib.sha256)
-        if known not in self._answers:
+        given = hmac.digest(self._key, text.encode(), hashlib.sha256)
+        if given in self._accepted:
+            return True
+        if given in self._refused:
+            return False
+        if self._checking >= _WAITING_CHECKS:
+            return None
+        self._checking += 1
+        try:
             async with self._checks:
-                answer = await asyncio.to_thread(_matches, password, hashed or _NOBODY)
-            self._answers[known] = answer and hashed is not None
-            if len(self._answers) > _REMEMBERED:
-                self._answers.popitem(last=False)
-        return self._answers[known]
+                matches = await asyncio.to_thread(_matches, password, hashed or _NOBODY)
+        finally:
+            self._checking -= 1
+        is_user = matches and hashed is not None
+        _remember(given, self._accepted if is_user else self._refused)
+        return is_user
+
+
+def _remember(given: bytes, known: OrderedDict[bytes, None]) -> None:
+    known[given] = None
+    if len(known) > _REMEMBERED:
+        known.popitem(last=False)
 
 
 def _credentials(header: str) -> tuple[str, str]:

@@ -78,6 +78,7 @@ class SimulatedProcess:
     pid: int
     memory_used_bytes: int | None
     sm_percent: int = 0
+    is_mps_client: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

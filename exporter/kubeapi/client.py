@@ -47,15 +47,9 @@ class ApiClient:
         """
         try:
             token = await asyncio.to_thread((self._folder / "token").read_text)
-            if self._session is None:
-                context = await asyncio.to_thread(
-                    ssl.create_default_context, cafile=str(self._folder / "ca.crt")
-                )
-                self._session = aiohttp.ClientSession(
-                    connector=aiohttp.TCPConnector(ssl=context), timeout=TIMEOUT
-                )
+            session = await self._opened()
             headers = {"Accept": accept, "Authorization": f"Bearer {token.strip()}"}
-            async with self._session.get(
+            async with session.get(
                 self._url + path, headers=headers, params=query, allow_redirects=False
             ) as answer:
                 body = await _read(answer)
@@ -70,6 +64,18 @@ class ApiClient:
             return orjson.loads(body)
         except orjson.JSONDecodeError as error:
             raise ApiError(answer.status, f"GET {path}: no JSON: {error}") from error
+
+    async def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            context = await asyncio.to_thread(
+                ssl.create_default_context, cafile=str(self._folder / "ca.crt")
+            )
+            # Another one who asks may have opened it meanwhile.
+            if self._session is None:
+                self._session = aiohttp.ClientSession(
+                    connector=aiohttp.TCPConnector(ssl=context), timeout=TIMEOUT
+                )
+        return self._session
 
     async def close(self) -> None:
         """Drop the connections."""

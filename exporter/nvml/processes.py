@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from exporter.model import ProcessUse
 from exporter.nvml.calls import ABSENT, NvmlError, raise_if_gone
 from exporter.processes.owners import OwnerUnknownError
-from exporter.window import DutyCycleWindow
+from exporter.window import MAX_SAMPLE_SPAN_SECONDS, DutyCycleWindow
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -22,10 +22,9 @@ log = logging.getLogger(__name__)
 # nvidia-ml-py raises SUCCESS where the driver has room for no process.
 _NO_SAMPLES: Final = frozenset({"NOT_FOUND", "SUCCESS"})
 # By their versions: without, nvidia-ml-py raises what is no NVMLError where the driver is older.
-_LISTS: Final = (
-    "nvmlDeviceGetComputeRunningProcesses_v3",
-    "nvmlDeviceGetGraphicsRunningProcesses_v3",
-)
+_COMPUTING: Final = "nvmlDeviceGetComputeRunningProcesses_v3"
+_DRAWING: Final = "nvmlDeviceGetGraphicsRunningProcesses_v3"
+_CLIENTS_OF_MPS: Final = "nvmlDeviceGetMPSComputeRunningProcesses_v3"
 
 
 class ProcessUses:
@@ -35,7 +34,7 @@ class ProcessUses:
         self._calls = calls
         self._owners = owners
         self._window_seconds = window_seconds
-        self._windows: dict[str, dict[int, DutyCycleWindow]] = {}
+        self._times: dict[str, dict[int, _Time]] = {}
         self._cursors_microseconds: dict[str, int] = {}
         self._without: set[tuple[str, str]] = set()
         self._untold: set[str] = set()
@@ -47,7 +46,7 @@ class ProcessUses:
     def keep(self, uuids: Collection[str]) -> None:
         """Forget the history of all other devices."""
         self._untold.intersection_update(uuids)
-        self._windows = {uuid: kept for uuid, kept in self._windows.items() if uuid in uuids}
+        self._times = {uuid: kept for uuid, kept in self._times.items() if uuid in uuids}
         self._cursors_microseconds = {
             uuid: kept for uuid, kept in self._cursors_microseconds.items() if uuid in uuids
         }
@@ -59,11 +58,16 @@ class ProcessUses:
 
         Raises NvmlError if the device or the session is gone.
         """
-        memory = self._memory(uuid, handle)
-        if memory is None:
+        lists = [self._list(uuid, kind, handle) for kind in (_COMPUTING, _DRAWING, _CLIENTS_OF_MPS)]
+        known = [one for one in lists if one is not None]
+        if len(known) < len(lists):
             return None
+        # A process that computes and draws is listed twice with the same memory.
+        memory = {pid: used_bytes for one in known for pid, used_bytes in one.items()}
         # Of an instance the driver tells no times.
-        percents = None if is_mig_instance else self._percents(uuid, handle, memory)
+        percents = None
+        if not is_mig_instance:
+            percents = self._percents(uuid, handle, memory, clients_of_mps=known[-1])
         problem = self._owners.problem()
         uses = []
         try:
@@ -81,21 +85,20 @@ class ProcessUses:
         self._report(uuid, problem)
         return None if problem is not None else tuple(uses)
 
-    def _memory(self, uuid: str, handle: Any) -> dict[int, int | None] | None:
-        """The bytes by PID; a process that computes and draws is listed twice with the same."""
-        memory: dict[int, int | None] = {}
-        for function in _LISTS:
-            found = self._ask(uuid, function, handle)
-            if found is None and function == _LISTS[0]:
-                return None
-            for process in found or ():
-                memory[process.pid] = process.usedGpuMemory
-        return memory
+    def _list(self, uuid: str, function: str, handle: Any) -> dict[int, int | None] | None:
+        """The bytes by PID of one kind of processes; None where they cannot be told."""
+        found = self._ask(uuid, function, handle)
+        if found is None:
+            # Every driver knows those that compute; a board or driver may lack the other kinds.
+            is_absent = (uuid, function) in self._without and function != _COMPUTING
+            return {} if is_absent else None
+        return {process.pid: process.usedGpuMemory for process in found}
 
     def _percents(
-        self, uuid: str, handle: Any, pids: Collection[int]
+        self, uuid: str, handle: Any, pids: Collection[int], *, clients_of_mps: Collection[int]
     ) -> dict[int, float | None] | None:
-        cursor = self._cursors_microseconds.get(uuid, 0)
+        # The samples' clock is the host's, and that may have been set back.
+        cursor = min(self._cursors_microseconds.get(uuid, 0), time.time_ns() // 1000)
         samples = self._ask(
             uuid, "nvmlDeviceGetProcessUtilization", handle, cursor, nothing=_NO_SAMPLES
         )
@@ -109,13 +112,15 @@ class ProcessUses:
                 newest[sample.pid] = max(newest.get(sample.pid, (0, 0)), at_and_percent)
         self._cursors_microseconds[uuid] = max((at for at, _ in newest.values()), default=cursor)
         now = time.monotonic()
-        before = self._windows.get(uuid, {})
-        windows = {pid: before.get(pid) or DutyCycleWindow(self._window_seconds) for pid in pids}
-        self._windows[uuid] = windows
-        for pid, window in windows.items():
-            # The driver leaves out those that did nothing.
-            window.add([(now, float(newest[pid][1] if pid in newest else 0))])
-        return {pid: window.mean_percent() for pid, window in windows.items()}
+        before = self._times.get(uuid, {})
+        # The driver leaves out those that did nothing. Of a client of MPS this is known only once
+        # it has told its time: the server may have it.
+        told = [pid for pid in pids if pid not in clients_of_mps or pid in before or pid in newest]
+        times = {pid: before.get(pid) or _Time(self._window_seconds) for pid in told}
+        self._times[uuid] = times
+        for pid, one in times.items():
+            one.add(now, newest[pid][1] if pid in newest else None)
+        return {pid: times[pid].window.mean_percent() if pid in times else None for pid in pids}
 
     def _ask(
         self, uuid: str, function: str, *arguments: Any, nothing: frozenset[str] = frozenset()
@@ -142,3 +147,23 @@ class ProcessUses:
             self._untold.discard(uuid)
             if not self._untold:
                 log.info("containers' own parts of the GPUs are known again")
+
+
+class _Time:
+    """One process's part of the time."""
+
+    def __init__(self, window_seconds: float) -> None:
+        self.window = DutyCycleWindow(window_seconds)
+        self._told_seconds = float("-inf")
+
+    def add(self, now: float, percent: int | None) -> None:
+        """Add what the driver told since it was asked last, None if nothing.
+
+        That means 0 only when the last sample is older than a sample's period: cycles may be
+        shorter than it.
+        """
+        if percent is not None:
+            self._told_seconds = now
+        elif now - self._told_seconds <= MAX_SAMPLE_SPAN_SECONDS:
+            return
+        self.window.add([(now, float(percent or 0))])

@@ -7,7 +7,7 @@ of its caller and returns nothing, or raises `NvmlReturn`.
 from __future__ import annotations
 
 from ctypes import c_char_p, c_uint, c_ulonglong, c_void_p
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from simulator.driver import (
     MIB,
@@ -51,6 +51,11 @@ from simulator.nvml.registry import (
     symbol,
     without_mig,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from simulator.driver import SimulatedProcess
 
 _RESERVED_BYTES: Final = 256 * MIB
 _MAX_MIG_DEVICES: Final = 7
@@ -251,7 +256,17 @@ def _attributes(_driver: SimulatedDriver, device: Device, out: int) -> None:
 
 @symbol("nvmlDeviceGetComputeRunningProcesses_v3", UINT_P, c_void_p)
 def _processes(_driver: SimulatedDriver, device: Device, count: Any, out: int | None) -> None:
-    processes = device.processes
+    _put_processes(device, [one for one in device.processes if not one.is_mps_client], count, out)
+
+
+@symbol("nvmlDeviceGetMPSComputeRunningProcesses_v3", UINT_P, c_void_p)
+def _mps_clients(_driver: SimulatedDriver, device: Device, count: Any, out: int | None) -> None:
+    _put_processes(device, [one for one in device.processes if one.is_mps_client], count, out)
+
+
+def _put_processes(
+    device: Device, processes: Sequence[SimulatedProcess], count: Any, out: int | None
+) -> None:
     room, count[0] = count[0], len(processes)
     if len(processes) > room:
         raise NvmlReturn(INSUFFICIENT_SIZE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from pynvml import NVML_ERROR_FUNCTION_NOT_FOUND, NVML_ERROR_UNKNOWN
 
 from exporter.app import running
 from exporter.config import Config
@@ -34,6 +36,9 @@ GIB = 2**30
 MEMORY = "nvidia_gpu_container_memory_used_bytes"
 DUTY_CYCLE = "nvidia_gpu_container_duty_cycle"
 DEVICE_MEMORY = "nvidia_gpu_memory_used_bytes"
+CYCLES = "nvidia_gpu_exporter_cycle_duration_seconds_count"
+HOLDER = ("pod_name", "container_name")
+MPS_PROCESSES = "nvmlDeviceGetMPSComputeRunningProcesses_v3"
 UIDS = {pod: f"0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f{n}" for n, pod in enumerate(("web", "batch"))}
 IDS = {("web", "main"): "1" * 64, ("web", "side"): "2" * 64, ("batch", "main"): "3" * 64}
 
@@ -112,7 +117,7 @@ async def values(url: str, name: str, *, by: str = "") -> dict[str, float]:
         (
             sample.labels[by]
             if by
-            else f"{sample.labels['pod_name']}/{sample.labels['container_name']}"
+            else "{}/{}".format(*(sample.labels.get(one, "") for one in HOLDER))
         ): sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
@@ -218,6 +223,66 @@ async def test_memory_that_nvml_does_not_tell_is_absent(node):
     async with exporter(node, driver, "web/main", "batch/main") as url:
         await becomes(url, MEMORY, {"batch/main": 4 * GIB})
         await becomes(url, DUTY_CYCLE, {"web/main": 20, "batch/main": 0})
+
+
+async def test_clients_of_mps_have_memory_and_no_time_until_the_driver_tells_it(node):
+    for pid, cgroups in ((10, "web"), (12, "batch")):
+        node.process_of(pid, cgroups)
+    node.process(14, "0::/system.slice/nvidia-mps.service")
+    server = process(14, 1, 70)
+    web, batch = (replace(process(pid, gib), is_mps_client=True) for pid, gib in ((10, 2), (12, 4)))
+    driver = one_gpu(server, web, batch)
+    async with exporter(node, driver, "web/main", "batch/main") as url:
+        await becomes(url, MEMORY, {"web/main": 2 * GIB, "batch/main": 4 * GIB})
+        assert await values(url, DEVICE_MEMORY) == {"web/main": 2 * GIB, "batch/main": 4 * GIB}
+        assert await values(url, DUTY_CYCLE) == {}
+        driver.set_processes(0, [server, replace(web, sm_percent=30), batch])
+        await becomes(url, DUTY_CYCLE, {"web/main": 30})
+        driver.set_processes(0, [server, web, batch])
+        await becomes(url, DUTY_CYCLE, {"web/main": 0})
+
+
+async def test_a_driver_that_knows_no_clients_of_mps_tells_the_others(node):
+    node.process_of(10, "web")
+    driver = one_gpu(process(10, 2))
+    driver.faults.fail(MPS_PROCESSES, NVML_ERROR_FUNCTION_NOT_FOUND)
+    async with exporter(node, driver, "web/main", "batch/main") as url:
+        await becomes(url, MEMORY, {"web/main": 2 * GIB, "batch/main": 0})
+
+
+async def test_while_one_kind_of_processes_is_not_told_there_are_no_parts(node):
+    node.process_of(10, "web")
+    driver = one_gpu(replace(process(10, 2), is_mps_client=True))
+    async with exporter(node, driver, "web/main", "batch/main") as url:
+        await becomes(url, MEMORY, {"web/main": 2 * GIB, "batch/main": 0})
+        driver.faults.fail(MPS_PROCESSES, NVML_ERROR_UNKNOWN)
+        await becomes(url, MEMORY, {})
+        driver.faults.heal(MPS_PROCESSES)
+        await becomes(url, MEMORY, {"web/main": 2 * GIB, "batch/main": 0})
+
+
+async def test_cycles_shorter_than_the_drivers_samples_do_not_count_as_idle(node):
+    node.process_of(10, "web")
+    driver = one_gpu(process(10, 1, 20))
+    async with exporter(node, driver, "web/main") as url:
+        await becomes(url, DUTY_CYCLE, {"web/main": 20})
+        begun = await values(url, CYCLES)
+        while (await values(url, CYCLES))["/"] < begun["/"] + 20:
+            assert await values(url, DUTY_CYCLE) == {"web/main": 20}
+        driver.set_processes(0, [process(10, 1)])
+        await becomes(url, DUTY_CYCLE, {"web/main": 0})
+
+
+async def test_a_clock_that_was_set_back_does_not_freeze_the_duty_cycle(node):
+    ahead_seconds = 3600.0
+    driver = SimulatedDriver([GpuSpec()], clock=lambda: time.time() + ahead_seconds)
+    node.process_of(10, "web")
+    driver.set_processes(0, [process(10, 1, 20)])
+    async with exporter(node, driver, "web/main") as url:
+        await becomes(url, DUTY_CYCLE, {"web/main": 20})
+        ahead_seconds = 0.0
+        driver.set_processes(0, [process(10, 1, 60)])
+        await becomes(url, DUTY_CYCLE, {"web/main": 60})
 
 
 async def test_a_plugin_that_chooses_the_gpu_whatever_the_ids_say(node):

@@ -428,6 +428,20 @@ async def test_a_renewed_token_is_used(account, api):
     ]
 
 
+async def test_two_who_ask_at_once_leave_no_connection_behind(account, api):
+    folder, _ = account
+    server, settings = api
+    client = ApiClient(settings["api_url"], folder)
+    server.documents["/x"] = {}
+    await asyncio.gather(client.get("/x"), client.get("/x"))
+    await client.close()
+
+    def are_closed():
+        return all(one.transport is None or one.transport.is_closing() for one in server.requests)
+
+    await until(are_closed, what="the end of all connections")
+
+
 async def test_another_ca_is_not_believed(account, api, tmp_path):
     _, settings = api
     (tmp_path / "other").mkdir()

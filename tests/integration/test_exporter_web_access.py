@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import sys
+import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -226,6 +227,36 @@ async def test_passwords(file, user, expected):
             assert status == expected
             assert ("nvidia_gpu_duty_cycle" in text) == (expected == 200)
             assert headers.get("WWW-Authenticate") == ("Basic" if expected == 401 else None)
+
+
+async def test_a_flood_of_guesses_neither_locks_out_nor_delays_whom_it_knows(file, monkeypatch):
+    right = ("prometheus", "right")
+    file.write(basic_auth_users={"prometheus": hashed("right")})
+    proceed = threading.Event()
+    real, checked = webaccess._matches, []
+
+    def slowly(password: str, known: str) -> bool:
+        checked.append(password)
+        if password.startswith("guess"):
+            proceed.wait(10)
+        return real(password, known)
+
+    monkeypatch.setattr(webaccess, "_matches", slowly)
+    async with exporter(file) as address, asyncio.TaskGroup() as tasks:
+        assert (await get(address, user=right))[0] == 200
+        guesses = [
+            tasks.create_task(get(address, user=("prometheus", f"guess-{number}")))
+            for number in range(200)
+        ]
+        await until(lambda: any(one.done() for one in guesses), what="a guess is refused at once")
+        for _ in range(3):
+            assert (await get(address, user=right))[0] == 200
+        proceed.set()
+        assert {(await one)[0] for one in guesses} == {401, 503}
+        for number in range(150):
+            assert (await get(address, user=("nobody", f"{number}")))[0] == 401
+        assert (await get(address, user=right))[0] == 200
+        assert checked.count("right") == 1, "it was remembered all the time"
 
 
 @pytest.mark.parametrize("value", ["Bearer abc", "Basic", "Basic !!!", "Basic /w==", "basic Og=="])
