@@ -11,8 +11,6 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Final
 
-import pynvml
-
 from exporter import __version__, logs
 from exporter.app import NvmlRequiredError, RestartNeededError, once, running
 from exporter.config import ConfigError, parse
@@ -33,8 +31,13 @@ EXIT_RESTART: Final = 3
 """The kubelet has to start the container anew: see `exporter.sampler.restart_reason`."""
 
 
-def main(arguments: Sequence[str] | None = None, *, binding: ModuleType = pynvml) -> int:
-    """Run the program over `binding` (nvidia-ml-py) and return its exit status."""
+def main(arguments: Sequence[str] | None = None, *, binding: ModuleType | None = None) -> int:
+    """Run the program over `binding` (nvidia-ml-py unless given) and return its exit status."""
+    if binding is None:
+        # Not above: a simulated one is not to cost the memory of two.
+        import pynvml  # noqa: PLC0415
+
+        binding = pynvml
     arguments = sys.argv[1:] if arguments is None else arguments
     doctor = list(arguments[:1]) == [DOCTOR]
     try:

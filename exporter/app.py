@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-import pynvml
 from prometheus_client import ProcessCollector
 
 from exporter.endpoint import Endpoint
@@ -234,8 +233,8 @@ class _Parts:
 
 
 @asynccontextmanager
-async def running(config: Config, binding: ModuleType = pynvml) -> AsyncIterator[RunningExporter]:
-    """Run an exporter while the context lasts.
+async def running(config: Config, binding: ModuleType) -> AsyncIterator[RunningExporter]:
+    """Run an exporter over `binding` (nvidia-ml-py) while the context lasts.
 
     Raises OSError if the address cannot be bound, WebConfigError if the web configuration file
     cannot be used, NvmlRequiredError (also out of the body) if NVML is required and cannot be used,
@@ -278,7 +277,7 @@ async def running(config: Config, binding: ModuleType = pynvml) -> AsyncIterator
         raise
 
 
-async def once(config: Config, binding: ModuleType = pynvml) -> OnceResult:
+async def once(config: Config, binding: ModuleType) -> OnceResult:
     """Read the GPUs and the pods once and render them; says why if NVML does not answer."""
     parts = _Parts(replace(config, nvml_interval_seconds=_ONCE_INTERVAL_SECONDS), binding)
     async with parts.sampling():
