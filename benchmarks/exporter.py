@@ -1,14 +1,16 @@
 """The exporter's bars: scrape latency, CPU and RSS with 8 GPUs, and with 16 under MIG.
 
 The exporter runs as a process of its own over the simulated driver; the kubelet and the scrapers
-are in this process, so that RSS and CPU are the exporter's (and the simulated driver's).
+are in this process, so that RSS and CPU are the exporter's (and the simulated driver's). Between
+its scrapes a plain server of the same bytes is scraped, whose latencies are those of the machine,
+of aiohttp and of the client.
 """
 
 from __future__ import annotations
 
 import asyncio
+import compileall
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
+from benchmarks.processes import cpu_seconds, rss_megabytes
 from benchmarks.report import Figure, percentile, publish
 from simulator.exporter import busy_driver, hold_all_but_one
 from simulator.kubelet import SimulatedKubelet
@@ -34,6 +37,15 @@ SCRAPES_PER_SECOND = 50
 SCRAPE_SECONDS = 20
 IDLE_SECONDS = 20
 START_DEADLINE_SECONDS = 20
+# As daemonset/exporter.yaml has it.
+ENVIRONMENT = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
+FORMATS = {
+    "text": {"Accept": "text/plain;version=0.0.4", "Accept-Encoding": "identity"},
+    "OpenMetrics + gzip": {
+        "Accept": "application/openmetrics-text;version=1.0.0",
+        "Accept-Encoding": "gzip",
+    },
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +74,9 @@ NO_BARS = Bars()
 
 def main() -> None:
     """Measure and publish."""
+    # An installed program is compiled when it is installed and not when it starts.
+    for package in ("exporter", "simulator"):
+        compileall.compile_dir(package, quiet=1)
     publish("exporter", asyncio.run(_measure()))
 
 
@@ -90,28 +105,37 @@ async def _measure_one(gpus: str, node: Node, bars: Bars) -> list[Figure]:
                 limit=bars.cpu_percent,
             )
         ]
-        for name, headers in (
-            ("text", {"Accept": "text/plain;version=0.0.4"}),
-            ("OpenMetrics + gzip", {"Accept": "application/openmetrics-text;version=1.0.0"}),
-        ):
-            encoding = {"Accept-Encoding": "gzip" if "gzip" in name else "identity"}
-            before = _cpu_seconds(pid)
-            latencies, size = await _scrape(session, url, headers | encoding)
-            used = (_cpu_seconds(pid) - before) / len(latencies)
+        for name, headers in FORMATS.items():
+            async with _plain_server(url, headers) as plain_url:
+                before = cpu_seconds(pid)
+                ours, plain, size = await _scrape(session, url, plain_url, headers)
+            used = (cpu_seconds(pid) - before) / len(ours)
             label = f"{gpus}, {SCRAPES_PER_SECOND} scrapes/s, {name}"
-            p50, p99 = percentile(latencies, 50), percentile(latencies, 99)
             figures += [
-                Figure(bar=f"{label}: p50", value=p50, unit="ms", limit=None),
-                Figure(bar=f"{label}: p99", value=p99, unit="ms", limit=bars.p99_milliseconds),
-                Figure(bar=f"{label}: max", value=max(latencies), unit="ms", limit=None),
+                *_distribution(label, ours, p99_limit=bars.p99_milliseconds),
+                *_distribution(f"{label}, plain aiohttp beside it", plain),
                 Figure(bar=f"{label}: CPU per scrape", value=used * 1000, unit="ms", limit=None),
                 Figure(bar=f"{label}: size", value=size / 1000, unit="kB", limit=None),
             ]
-        rss = _rss_mb(pid)
+        rss = rss_megabytes(pid)
     figures.append(
         Figure(bar=f"{gpus}: RSS after that", value=rss, unit="MB", limit=bars.rss_megabytes)
     )
     return figures
+
+
+def _distribution(
+    label: str, milliseconds: list[float], *, p99_limit: float | None = None
+) -> list[Figure]:
+    return [
+        Figure(
+            bar=f"{label}: {name}",
+            value=percentile(milliseconds, percent),
+            unit="ms",
+            limit=p99_limit if percent == 99 else None,
+        )
+        for name, percent in (("p50", 50), ("p90", 90), ("p99", 99), ("max", 100))
+    ]
 
 
 @asynccontextmanager
@@ -128,7 +152,9 @@ async def _exporter(node: Node) -> AsyncIterator[tuple[int, str]]:
                 *(f"--pod-resources.socket={path}", f"--web.listen-address={address}"),
                 *("--nvml.interval=1s", "--log.level=warning", *node.flags),
             ]
-            process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL)
+            process = await asyncio.create_subprocess_exec(
+                *command, stdout=subprocess.DEVNULL, env={**os.environ, **ENVIRONMENT}
+            )
             try:
                 yield process.pid, f"http://{address}"
             finally:
@@ -151,52 +177,65 @@ async def _until_ready(session: aiohttp.ClientSession, url: str) -> None:
         await asyncio.sleep(0.05)
 
 
-async def _scrape(
-    session: aiohttp.ClientSession, url: str, headers: dict[str, str]
-) -> tuple[list[float], int]:
-    """Scrape at a fixed rate; return the latencies in milliseconds, waiting included, and a size.
+@asynccontextmanager
+async def _plain_server(url: str, headers: dict[str, str]) -> AsyncIterator[str]:
+    """Run a server of the bytes that the exporter answers to these headers; yields its URL."""
+    async with (
+        aiohttp.ClientSession(auto_decompress=False) as session,
+        session.get(f"{url}/metrics", headers=headers) as response,
+    ):
+        body = await response.read()
+        coding = response.headers.get("Content-Encoding")
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(body)
+        file.flush()
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "benchmarks.plainserver", file.name),
+            *((coding,) if coding else ()),
+            stdout=subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        try:
+            yield (await process.stdout.readline()).decode().strip()
+        finally:
+            process.terminate()
+            await process.wait()
 
-    The size is the uncompressed answer's in bytes.
+
+async def _scrape(
+    session: aiohttp.ClientSession, url: str, plain_url: str, headers: dict[str, str]
+) -> tuple[list[float], list[float], int]:
+    """Scrape both at a fixed rate, by turns.
+
+    Returns the exporter's latencies in milliseconds, the plain server's, and the uncompressed size
+    of the exporter's answer in bytes.
     """
     begin = time.perf_counter()
-    latencies: list[float] = []
+    latencies: dict[str, list[float]] = {url: [], plain_url: []}
     sizes: list[int] = []
 
-    async def one(due: float) -> None:
-        async with session.get(f"{url}/metrics", headers=headers) as response:
+    async def one(target: str) -> None:
+        start = time.perf_counter()
+        async with session.get(f"{target}/metrics", headers=headers) as response:
             body = await response.read()
-        latencies.append((time.perf_counter() - due) * 1000)
+        latencies[target].append((time.perf_counter() - start) * 1000)
         sizes.append(len(body))
         if response.status != 200 or not body:
             msg = f"scrape answered {response.status}"
             raise RuntimeError(msg)
 
     async with asyncio.TaskGroup() as group:
-        for n in range(SCRAPES_PER_SECOND * SCRAPE_SECONDS):
-            due = begin + n / SCRAPES_PER_SECOND
+        for n in range(2 * SCRAPES_PER_SECOND * SCRAPE_SECONDS):
+            due = begin + n / SCRAPES_PER_SECOND / 2
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            group.create_task(one(time.perf_counter()))
-    return latencies, max(sizes)
+            group.create_task(one((url, plain_url)[n % 2]))
+    return latencies[url], latencies[plain_url], max(sizes)
 
 
 async def _cpu_percent(pid: int, seconds: float) -> float:
-    before, begin = _cpu_seconds(pid), time.monotonic()
+    before, begin = cpu_seconds(pid), time.monotonic()
     await asyncio.sleep(seconds)
-    return 100 * (_cpu_seconds(pid) - before) / (time.monotonic() - begin)
-
-
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _rss_mb(pid: int) -> float:
-    status = Path(f"/proc/{pid}/status").read_text()
-    match = re.search(r"VmRSS:\s+(\d+) kB", status)
-    if match is None:
-        msg = f"/proc/{pid}/status has no VmRSS"
-        raise RuntimeError(msg)
-    return int(match.group(1)) * 1024 / 1e6
+    return 100 * (cpu_seconds(pid) - before) / (time.monotonic() - begin)
 
 
 def _free_port() -> int:

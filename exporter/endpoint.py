@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 IDLE_SECONDS: Final = 60.0
 """How long a connection lives on which no request begins: longer than any scrape interval that
 Prometheus users choose, and what a client has that sends its headers, or reads, byte by byte."""
+MAX_CONNECTIONS: Final = 250
+"""Far more than scrapers have, and far fewer than the files that a process may open."""
 MAX_LINE_BYTES: Final = 8190
 MAX_HEADER_BYTES: Final = 8190
 PROBE_PATHS: Final = ("/healthz", "/readyz")
@@ -154,10 +156,13 @@ class Endpoint:
         assert self._runner is not None
         server = self._runner.server
         now = time.monotonic()
-        connections = set(server.connections) if server is not None else set()
+        connections = list(server.connections) if server is not None else []  # the oldest first
         self._seen = {one: self._seen.get(one, now) for one in connections}
-        for connection in connections:
+        longest_first = sorted(connections, key=lambda one: self._seen[one])
+        too_many = len(connections) - MAX_CONNECTIONS
+        for place, connection in enumerate(longest_first):
+            is_idle = now - self._seen[connection] > IDLE_SECONDS
             transport = connection.transport
-            if now - self._seen[connection] > IDLE_SECONDS and transport is not None:
+            if (is_idle or place < too_many) and transport is not None:
                 # Not close(), which would wait for a client that does not read.
                 transport.abort()

@@ -449,3 +449,27 @@ async def test_a_client_that_does_not_go_on_is_disconnected(monkeypatch, sent):
             return writer.transport.is_closing()
 
         await until(is_cut, what="the end of the connection")
+
+
+async def test_of_too_many_connections_those_that_asked_nothing_for_longest_end(monkeypatch):
+    monkeypatch.setattr(endpoint, "MAX_CONNECTIONS", 20)
+    async with exporter() as address, aiohttp.ClientSession() as session:
+        host, _, port = address.partition(":")
+        silent = [await asyncio.open_connection(host, int(port)) for _ in range(60)]
+
+        async def scraped() -> None:
+            async with session.get(f"http://{address}/metrics") as response:
+                assert response.status == 200
+
+        async def open_now() -> int:
+            await scraped()
+            return sum(not reader.at_eof() for reader, _ in silent)
+
+        async def few() -> bool:
+            return await open_now() < 20
+
+        await until(few, what="few connections")
+        assert await open_now() > 0, "no more than too many are ended"
+        assert not silent[-1][0].at_eof(), "the newest stay"
+        for _, writer in silent:
+            writer.close()
