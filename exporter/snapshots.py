@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 # A plugin that shares by memory has an ID for each GiB or MiB.
 MAX_LOGGED_IDS: Final = 10
+# Instances of MIG that are made anew have new IDs.
+MAX_TOLD_IDS: Final = 10_000
 
 
 class Snapshots:
@@ -30,7 +32,9 @@ class Snapshots:
         self._holdings_valid = True
         self._claimed_uuids: Mapping[str, str] = {}
         self._unmatched: tuple[str, ...] = ()
-        self._shared_by_several = 0
+        # Of what comes and goes with the pods the log tells only once.
+        self._told_unmatched: set[str] = set()
+        self._told_left_out = False
 
     def on_readings(self, readings: Readings) -> None:
         """Take over one cycle's readings."""
@@ -89,35 +93,33 @@ class Snapshots:
             return
         holdings = self._holdings if self._holdings_valid else Holdings()
         self.newest = attribute(self._readings, holdings, self._claimed_uuids)
-        self._report_changes(self.newest)
+        self._report_what_is_new(self.newest)
 
-    def _report_changes(self, snapshot: Snapshot) -> None:
-        if snapshot.unmatched_device_ids != self._unmatched:
-            self._unmatched = snapshot.unmatched_device_ids
-            if self._unmatched:
-                log.warning(
-                    _why_unmatched(self._unmatched),
-                    extra={
-                        "device_ids": ",".join(self._unmatched[:MAX_LOGGED_IDS]),
-                        "devices": len(self._unmatched),
-                    },
-                )
-        shared = len(
-            {
-                row.reading.device.uuid
-                for row in snapshot.rows
-                if row.allocate_mode is AllocateMode.SHARE
-                and row.holder_count > 1
-                and row.own_memory_used_bytes is None
-            }
-        )
-        if shared and not self._shared_by_several:
+    def _report_what_is_new(self, snapshot: Snapshot) -> None:
+        self._unmatched = snapshot.unmatched_device_ids
+        new = [one for one in self._unmatched if one not in self._told_unmatched]
+        if new:
+            if len(self._told_unmatched) > MAX_TOLD_IDS:
+                self._told_unmatched.clear()
+            self._told_unmatched.update(new)
+            log.warning(
+                _why_unmatched(new),
+                extra={"device_ids": ",".join(new[:MAX_LOGGED_IDS]), "devices": len(new)},
+            )
+        shared = {
+            row.reading.device.uuid
+            for row in snapshot.rows
+            if row.allocate_mode is AllocateMode.SHARE
+            and row.holder_count > 1
+            and row.own_memory_used_bytes is None
+        }
+        if shared and not self._told_left_out:
+            self._told_left_out = True
             log.info(
                 "several containers share a GPU; nvidia_gpu_memory_used_bytes is left out for "
                 "them, because their own parts of its memory are not known",
-                extra={"gpus": shared},
+                extra={"gpus": len(shared)},
             )
-        self._shared_by_several = shared
 
 
 def _why_unmatched(device_ids: Collection[str]) -> str:

@@ -89,6 +89,22 @@ def test_devices_that_nvml_does_not_show_are_warned_about_once(caplog):
     assert vars(record)["device_ids"] == "GPU-lost"
 
 
+def test_pods_that_come_and_go_write_no_log(caplog):
+    caplog.set_level("INFO")
+    snapshots = Snapshots()
+    snapshots.on_readings(readings())
+    shared = allocations("a", device_id="GPU-0::0") | allocations("b", device_id="GPU-0::1")
+    for number in range(100):
+        snapshots.on_allocations(allocations(f"pod-{number}", device_id="GPU-lost"))
+        snapshots.on_allocations(shared)
+        snapshots.on_allocations(set())
+    assert len(caplog.records) == 2, "the device, and that the GPU is shared"
+    snapshots.on_allocations(
+        allocations("a", device_id="GPU-lost") | allocations("b", device_id="GPU-other")
+    )
+    assert vars(caplog.records[-1])["device_ids"] == "GPU-other"
+
+
 @pytest.mark.parametrize(
     ("device_id", "says"),
     [
