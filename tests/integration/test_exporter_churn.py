@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from pathlib import Path
 
@@ -122,6 +123,27 @@ async def test_a_kubelet_that_refuses_most_calls(node):
             return await pod_of_each_gpu(reader) == {}
 
         await until(free)
+
+
+async def test_restarts_of_the_kubelet_leave_no_file_open(node):
+    driver, kubelet = node
+    async with exporter(driver, pod_resources_socket=kubelet.socket_path) as reader:
+
+        async def listed(up):
+            async def is_so():
+                return await reader.value(f"{PREFIX}pod_resources_up") == up
+
+            await until(is_so)
+
+        async def restarted():
+            await kubelet.stop()
+            await listed(0.0)
+            await kubelet.start()
+            await listed(1.0)
+            return len(os.listdir("/proc/self/fd"))
+
+        first = await restarted()
+        assert max([await restarted() for _ in range(10)]) <= first + 1
 
 
 async def test_a_slow_scraper_delays_nobody(node):
