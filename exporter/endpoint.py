@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from exporter import webaccess
 from exporter.webconfig import WebConfigError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from exporter.webaccess import Loaded
 
 log = logging.getLogger(__name__)
+_server_log: Final = logging.getLogger(f"{__name__}.server")
 
 IDLE_SECONDS: Final = 60.0
 """How long a connection lives on which no request begins: longer than any scrape interval that
@@ -73,6 +75,7 @@ class Endpoint:
         self._runner = web.AppRunner(
             app,
             access_log=None,
+            logger=_server_log,
             shutdown_timeout=_SHUTDOWN_SECONDS,
             max_line_size=MAX_LINE_BYTES,
             max_field_size=MAX_HEADER_BYTES,
@@ -166,3 +169,11 @@ class Endpoint:
             if (is_idle or place < too_many) and transport is not None:
                 # Not close(), which would wait for a client that does not read.
                 transport.abort()
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether aiohttp tells of a failure of ours; it tells of each request that is no HTTP too."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
+
+
+_server_log.addFilter(_is_ours)

@@ -423,6 +423,35 @@ async def test_headers_past_the_limits(request_):
         assert (await get(address))[0] == 200
 
 
+async def test_what_is_no_http_writes_no_log_but_our_own_failures_do(caplog, monkeypatch):
+    async with exporter() as address:
+        host, _, port = address.partition(":")
+        for nonsense in (b"GET metrics HTTP/1.1\r\nHost: a\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n"):
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(nonsense)
+            assert b" 400 " in await asyncio.wait_for(reader.readline(), 5)
+            writer.close()
+        assert [one.message for one in caplog.records if one.levelname == "ERROR"] == []
+
+        def broken(*_arguments, **_options):
+            raise ValueError("a bug")
+
+        monkeypatch.setattr("exporter.exposition.Exposition.render", broken)
+        assert (await get(address))[0] == 500
+    assert [str(one.exc_info[1]) for one in caplog.records if one.exc_info] == ["a bug"]
+
+
+@pytest.mark.parametrize(
+    "method", ["HEAD", "OPTIONS", "POST", "PUT", "DELETE", "TRACE", "PROPFIND"]
+)
+async def test_only_reading_is_answered(method):
+    async with exporter() as address, aiohttp.ClientSession() as session:
+        async with session.request(method, f"http://{address}/metrics") as response:
+            assert response.status == (200 if method == "HEAD" else 405)
+            assert (method == "HEAD") == (await response.read() == b"")
+        assert (await get(address))[0] == 200
+
+
 @pytest.mark.parametrize(
     "sent",
     [
