@@ -81,7 +81,7 @@ class Endpoint:
             max_field_size=MAX_HEADER_BYTES,
         )
         await self._runner.setup()
-        await self._listen()
+        await self._listen(self._loaded)
         bound_host, self._port = self._runner.addresses[0][:2]
         return bound_host, self._port
 
@@ -109,8 +109,11 @@ class Endpoint:
         ):
             return
         try:
-            self._loaded = await asyncio.to_thread(webaccess.load, self._file)
-        except WebConfigError as error:
+            loaded = await asyncio.to_thread(webaccess.load, self._file)
+            if self.web_config_is_good and loaded.stamp == before.stamp:
+                return
+            await self._listen(loaded)
+        except (WebConfigError, OSError) as error:
             if self.web_config_is_good:
                 log.error(
                     "web configuration not reloaded; the one before stays in use",
@@ -118,26 +121,24 @@ class Endpoint:
                 )
             self.web_config_is_good = False
             return
-        if self.web_config_is_good and self._loaded.stamp == before.stamp:
-            return
+        self._loaded = loaded
         self.web_config_is_good = True
-        access.config = self._loaded.config
-        await self._listen()
+        access.config = loaded.config
         log.info("web configuration reloaded", extra={"file": self._file})
 
-    async def _listen(self) -> None:
-        """Take new connections by the newest TLS context; those that exist go on."""
+    async def _listen(self, loaded: Loaded | None) -> None:
+        """Take new connections by this TLS context; those that exist go on."""
         assert self._runner is not None
-        before = self._site
-        self._site = web.TCPSite(
+        site = web.TCPSite(
             self._runner,
             self._host,
             self._port,
-            ssl_context=self._loaded.tls if self._loaded else None,
+            ssl_context=loaded.tls if loaded else None,
             # Both generations listen for a moment, so that nobody is refused.
             reuse_port=bool(self._file) or None,
         )
-        await self._site.start()
+        await site.start()
+        before, self._site = self._site, site
         if before is not None:
             await before.stop()
 

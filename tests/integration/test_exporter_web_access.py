@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ssl
 import sys
 import threading
@@ -13,6 +14,7 @@ import aiohttp
 import bcrypt
 import pytest
 import yaml
+from aiohttp import web
 
 from exporter import endpoint, webaccess
 from exporter.__main__ import EXIT_USAGE
@@ -349,6 +351,32 @@ async def test_tls_can_be_switched_on_while_running(file):
         await until(is_on, what="TLS")
         with pytest.raises(aiohttp.ClientError):
             await get(address)
+
+
+async def test_an_address_that_cannot_be_bound_anew_leaves_the_one_before(
+    file, monkeypatch, caplog
+):
+    file.write(tls_server_config=file.tls)
+    start = web.TCPSite.start
+    async with exporter(file) as address:
+        before = await serial(address, file.client())
+
+        async def full(_self):
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        monkeypatch.setattr(web.TCPSite, "start", full)
+        file.authority.issue("server", hosts=["127.0.0.1"])
+        await until(lambda: "not reloaded" in caplog.text)
+        status, text, _ = await get(address, file.client())
+        assert status == 200
+        assert f"{RELOADED} 0.0" in text
+        monkeypatch.setattr(web.TCPSite, "start", start)
+
+        async def is_renewed() -> bool:
+            return await serial(address, file.client()) != before
+
+        await until(is_renewed, what="the new certificate")
+        assert f"{RELOADED} 1.0" in (await get(address, file.client()))[1]
 
 
 async def test_a_file_that_cannot_be_used_ends_the_start(file):
