@@ -65,8 +65,9 @@ class Exposition:
 
     def prepare(self, snapshot: Snapshot) -> None:
         """Render a new snapshot as the last one was asked for, so that no scrape waits for it."""
-        for key in self._start(snapshot):
-            self._renderings[key] = self._render(snapshot, key)
+        if asked := self._start(snapshot):
+            families = self._families(snapshot)
+            self._renderings = {key: _render(families, key) for key in asked}
 
     def _gpus(self, snapshot: Snapshot | None, key: _Format) -> bytes:
         if snapshot is None:
@@ -75,7 +76,7 @@ class Exposition:
             self._start(snapshot)
         body = self._renderings.get(key)
         if body is None:
-            body = self._render(snapshot, key)
+            body = _render(self._families(snapshot), key)
         if key in self._asked or len(self._asked) < _MAX_KEPT_RENDERINGS:
             self._asked.add(key)
             self._renderings[key] = body
@@ -88,13 +89,15 @@ class Exposition:
         self._rendered_snapshot = snapshot
         return asked
 
-    def _render(self, snapshot: Snapshot, key: _Format) -> bytes:
-        content_type, wanted = key
-        families = catalogue.families(snapshot, node_name=self._node_name)
-        return render(
-            _Families(families, wanted).collect(),
-            openmetrics=content_type.startswith(_OPENMETRICS),
-        )
+    def _families(self, snapshot: Snapshot) -> list[Metric]:
+        return list(catalogue.families(snapshot, node_name=self._node_name))
+
+
+def _render(families: list[Metric], key: _Format) -> bytes:
+    content_type, wanted = key
+    return render(
+        _Families(families, wanted).collect(), openmetrics=content_type.startswith(_OPENMETRICS)
+    )
 
 
 class _Families:
