@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import compileall
-import os
 import socket
 import subprocess
 import sys
@@ -37,8 +36,6 @@ SCRAPES_PER_SECOND = 50
 SCRAPE_SECONDS = 20
 IDLE_SECONDS = 20
 START_DEADLINE_SECONDS = 20
-# As daemonset/exporter.yaml has it.
-ENVIRONMENT = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
 FORMATS = {
     "text": {"Accept": "text/plain;version=0.0.4", "Accept-Encoding": "identity"},
     "OpenMetrics + gzip": {
@@ -152,9 +149,7 @@ async def _exporter(node: Node) -> AsyncIterator[tuple[int, str]]:
                 *(f"--pod-resources.socket={path}", f"--web.listen-address={address}"),
                 *("--nvml.interval=1s", "--log.level=warning", *node.flags),
             ]
-            process = await asyncio.create_subprocess_exec(
-                *command, stdout=subprocess.DEVNULL, env={**os.environ, **ENVIRONMENT}
-            )
+            process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL)
             try:
                 yield process.pid, f"http://{address}"
             finally:

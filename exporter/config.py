@@ -12,6 +12,8 @@ from exporter.model import Collector
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+EXIT_USAGE: Final = 2
+"""The status of a program that was configured wrongly."""
 ENVIRONMENT_PREFIX: Final = "GPU_EXPORTER_"
 _DEFAULT_SOCKET: Final = "/var/lib/kubelet/pod-resources/kubelet.sock"
 SERVICE_ACCOUNT_FOLDER: Final = "/var/run/secrets/kubernetes.io/serviceaccount"

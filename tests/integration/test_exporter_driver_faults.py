@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from exporter.__main__ import EXIT_RESTART
 from exporter.app import RestartNeededError
 from exporter.model import Collector
 from exporter.nvml.calls import NvmlError
+from exporter.program import EXIT_RESTART
 from exporter.sampler import RESTART_AFTER_SECONDS, restart_reason
 from simulator.driver import GpuSpec, SimulatedDriver
 from simulator.nvml.binding import bind

@@ -17,9 +17,8 @@ import yaml
 from aiohttp import web
 
 from exporter import endpoint, webaccess
-from exporter.__main__ import EXIT_USAGE
 from exporter.app import running
-from exporter.config import Config
+from exporter.config import EXIT_USAGE, Config
 from exporter.webconfig import WebConfigError
 from simulator.driver import GpuSpec, SimulatedDriver
 from simulator.nvml.binding import bind
