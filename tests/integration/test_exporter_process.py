@@ -141,3 +141,18 @@ async def test_a_signal_ends_it_while_nvml_hangs():
         "ending without nvmlShutdown: an NVML call does not return",
         "nvmlDeviceGetUUID",
     )
+
+
+async def test_what_only_serving_needs_is_not_imported_for_a_usage_error():
+    code = (
+        "import sys; from exporter.__main__ import main; assert main(['--none']) == 2; "
+        "sys.exit(sum(name in sys.modules for name in ('aiohttp', 'grpc', 'pynvml')))"
+    )
+    process_ = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", code), stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await asyncio.wait_for(process_.communicate(), 20)
+    assert (process_.returncode, said) == (
+        0,
+        b"gpu-exporter: unknown argument '--none'; see gpu-exporter --help\n",
+    )
