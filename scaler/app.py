@@ -17,6 +17,7 @@ from scaler.cluster.events import EventRecorder
 from scaler.cluster.kinds import find_kinds
 from scaler.cluster.lease import LeaseElection
 from scaler.cluster.state import ClusterState
+from scaler.cluster.zeros import Zeros
 from scaler.controller import Controller
 from scaler.leadership import AlwaysLeader
 from scaler.model import Outcome
@@ -173,6 +174,7 @@ def _assemble(config: Config, client: KubeClient, source: Source, kinds: Kinds) 
         events=events,
         leadership=election or AlwaysLeader(),
         metrics=metrics,
+        zeros=Zeros(client, namespace=config.lease_namespace, name=f"{config.lease_name}-zeros"),
         dry_run=config.dry_run,
     )
     metrics.show_answers(client.answers)

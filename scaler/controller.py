@@ -25,11 +25,12 @@ from scaler.sources.source import ReadingRequest
 from scaler.turns import ACT_SECONDS, Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from scaler.cluster.client import KubeClient
     from scaler.cluster.events import EventRecorder
     from scaler.cluster.state import ClusterState
+    from scaler.cluster.zeros import Zeros
     from scaler.leadership import Leadership
     from scaler.model import (
         AnnotationProblem,
@@ -66,6 +67,10 @@ class _Plan:
             and (self.deployment.spec_replicas > 0 or own_zero)
         )
 
+    def may_sleep(self) -> bool:
+        """Whether the scaler may set it to 0, or have set it."""
+        return isinstance(self.policy, ScalingPolicy) and self.policy.min_replicas == 0
+
 
 class Controller:
     """Decides for every opted-in Deployment once per interval, and acts where it leads."""
@@ -79,6 +84,7 @@ class Controller:
         events: EventRecorder,
         leadership: Leadership,
         metrics: ScalerMetrics,
+        zeros: Zeros,
         kinds: Kinds | None = None,
         dry_run: bool = False,
         clock: Callable[[], float] = time.monotonic,
@@ -91,6 +97,7 @@ class Controller:
         self._announcer = Announcer(events, metrics, self.board)
         self._leadership = leadership
         self._metrics = metrics
+        self._zeros = zeros
         self._dry_run = dry_run
         self._clock = clock
         self._histories = Histories()
@@ -137,6 +144,8 @@ class Controller:
             for deployment in self._state.deployments()
             if opted_in(deployment.annotations)
         ]
+        if any(plan.may_sleep() for plan in plans):
+            await self._know_zeros(plans)
         planned = self._stage("plan", started)
         answer = await self._source.read(
             [
@@ -182,6 +191,14 @@ class Controller:
         self.last_loop_seconds = self._clock()
         self._metrics.last_loop.set_to_current_time()
         self._metrics.loop_duration.observe(self.last_loop_seconds - started)
+
+    async def _know_zeros(self, plans: Sequence[_Plan]) -> None:
+        """Take over what a scaler that led before has written down, and strike out what ended."""
+        before = await self._zeros.load()
+        for plan in plans:
+            if plan.deployment.uid in before and plan.may_sleep():
+                self._histories.own_zero(plan.deployment.uid)
+        await self._zeros.keep_only(self._histories.own_zeros())
 
     def _stage(self, name: str, begun_seconds: float) -> float:
         """Note how long a part of the loop took; return its end."""
@@ -293,6 +310,8 @@ class Controller:
         self, deployment: DeploymentState, plan: _Plan, readings: Mapping[Metric, MetricReading]
     ) -> Decision:
         now = self._now()
+        if deployment.spec_replicas == 0 and plan.may_sleep() and self._zeros.problem is not None:
+            return _unknown_zero(deployment, plan.policy, self._zeros.problem, now)
         return decide(deployment, plan.policy, readings, self._histories.of(deployment), now)
 
     def _now(self) -> float:
@@ -310,6 +329,13 @@ class Controller:
             if decision.outcome is not Outcome.SCALED:
                 self._histories.keep(uid, decision)
                 return decision
+            if decision.desired_replicas == 0:
+                try:
+                    await self._zeros.add(deployment.ref, uid)
+                except ApiError as error:
+                    self._histories.keep_undone(uid, decision)
+                    why = f"that 0 is the scaler's could not be written down: {error}"
+                    return _not_done(decision, Outcome.FAILED, "FailedUpdateScale", why)
             try:
                 await scale_workload(
                     self._client,
@@ -369,8 +395,24 @@ class Controller:
 
     def _forget(self) -> None:
         self._histories = Histories()
+        self._zeros.forget()
         self._announcer.keep_only(set())
         self.board.forget()
+
+
+def _unknown_zero(
+    deployment: DeploymentState, policy: _Policy, why: str, now_seconds: float
+) -> Decision:
+    return Decision(
+        ref=deployment.ref,
+        current_replicas=0,
+        desired_replicas=0,
+        outcome=Outcome.HELD,
+        reason="UnknownZero",
+        message=f"held at 0 replicas: whether gpu-scaler or a human set 0 is not known: {why}",
+        at_seconds=now_seconds,
+        policy=policy if isinstance(policy, ScalingPolicy) else None,
+    )
 
 
 def _not_done(decision: Decision, outcome: Outcome, reason: str, why: str) -> Decision:

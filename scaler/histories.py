@@ -65,11 +65,22 @@ class Histories:
                     self._known[uid],
                     scale_ups=done.scale_ups,
                     scale_downs=done.scale_downs,
-                    scaled_to_zero=done.scaled_to_zero,
+                    zeroed_seconds=done.zeroed_seconds,
                 )
             elif now is not None and now - newest_seconds(unsure.history) > UNSURE_SECONDS:
                 del self._unsure[uid]
         return self._known.get(uid)
+
+    def own_zero(self, uid: str) -> None:
+        """Take over that the scaler set this Deployment to 0, as one that led before wrote down."""
+        known = self._known.get(uid, History())
+        self._known[uid] = replace(known, zeroed_seconds=self._looked_seconds or 0.0)
+
+    def own_zeros(self) -> set[str]:
+        """Return which Deployments the scaler set to 0, by uid."""
+        return {uid for uid, one in self._known.items() if one.scaled_to_zero} | {
+            uid for uid, one in self._unsure.items() if one.history.scaled_to_zero
+        }
 
     def keep(self, uid: str, decision: Decision) -> None:
         """Remember a decision that was carried out, or that changed nothing."""

@@ -103,6 +103,8 @@ class Setting:
 class ScalingPolicy:
     """What a Deployment's annotations ask for (contract 2), defaults filled in.
 
+    `activation_milli` is what the query has to pass for the first replica, `cooldown_seconds` how
+    long it may not before the last one goes; both matter where `min_replicas` is 0.
     `settings` are the texts behind it; two policies that ask for the same are equal whatever they
     are.
     """
@@ -115,6 +117,8 @@ class ScalingPolicy:
     ready_age_seconds: float
     dry_run: bool
     paused: bool
+    activation_milli: int = 0
+    cooldown_seconds: float = 0.0
     settings: tuple[Setting, ...] = field(default=(), compare=False)
 
 
@@ -283,14 +287,21 @@ class ScaleEvent:
 class History:
     """What stabilization and rate limits remember of one Deployment; replaced, never edited.
 
-    `scaled_to_zero` is True while the count is 0 because the scaler set it, so that a 0 set by a
-    human is told apart.
+    `zeroed_seconds` is when the scaler set the count to 0, None while that is not its doing, so
+    that a 0 set by a human is told apart. `active_seconds` is when something else than 0 was last
+    asked for, None before the first decision.
     """
 
     recommendations: tuple[Recommendation, ...] = ()
     scale_ups: tuple[ScaleEvent, ...] = ()
     scale_downs: tuple[ScaleEvent, ...] = ()
-    scaled_to_zero: bool = False
+    zeroed_seconds: float | None = None
+    active_seconds: float | None = None
+
+    @property
+    def scaled_to_zero(self) -> bool:
+        """Whether the scaler set the count to 0."""
+        return self.zeroed_seconds is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

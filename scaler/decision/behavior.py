@@ -325,7 +325,8 @@ def with_change(
         ups = (*ups, ScaleEvent(change=change, at_seconds=now_seconds))
     elif change < 0:
         downs = (*downs, ScaleEvent(change=-change, at_seconds=now_seconds))
-    return replace(history, scale_ups=ups, scale_downs=downs, scaled_to_zero=replicas_after == 0)
+    zeroed_seconds = now_seconds if replicas_after == 0 else None
+    return replace(history, scale_ups=ups, scale_downs=downs, zeroed_seconds=zeroed_seconds)
 
 
 def shifted(history: History, by_seconds: float) -> History:
@@ -334,6 +335,9 @@ def shifted(history: History, by_seconds: float) -> History:
     def later(events: Sequence[ScaleEvent]) -> tuple[ScaleEvent, ...]:
         return tuple(replace(one, at_seconds=one.at_seconds + by_seconds) for one in events)
 
+    def moved(instant: float | None) -> float | None:
+        return None if instant is None else instant + by_seconds
+
     return replace(
         history,
         recommendations=tuple(
@@ -341,6 +345,8 @@ def shifted(history: History, by_seconds: float) -> History:
         ),
         scale_ups=later(history.scale_ups),
         scale_downs=later(history.scale_downs),
+        zeroed_seconds=moved(history.zeroed_seconds),
+        active_seconds=moved(history.active_seconds),
     )
 
 

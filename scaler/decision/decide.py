@@ -13,6 +13,7 @@ from scaler.decision.behavior import (
     with_first_recommendation,
     with_recommendation,
 )
+from scaler.decision.idling import with_activity, with_cooldown, with_seen_count
 from scaler.decision.proposals import group_pods, propose
 from scaler.decision.replicas import highest_proposal
 from scaler.model import (
@@ -56,9 +57,7 @@ def decide(
     known = history if history is not None else History()
     # A clock that goes backwards would age nothing and forget nothing: time stands still instead.
     now_seconds = max(now_seconds, newest_seconds(known))
-    if deployment.spec_replicas > 0 and known.scaled_to_zero:
-        known = replace(known, scaled_to_zero=False)
-
+    known = with_seen_count(known, deployment, now_seconds)
     inactive = _inactive(deployment, policy, known, now_seconds)
     if inactive is not None:
         return inactive
@@ -174,6 +173,7 @@ def _follow_metrics(
         for target in policy.targets
     )
     proposed = highest_proposal([proposal.replicas for proposal in proposals], current_replicas)
+    history = with_activity(history, policy, proposed, now_seconds)
     if proposed is None:
         return _held_without_metrics(deployment, policy, proposals, history, now_seconds)
 
@@ -186,6 +186,7 @@ def _follow_metrics(
         history=history,
         now_seconds=now_seconds,
     )
+    limited = with_cooldown(limited, policy, history, now_seconds)
     used = ", ".join(item.metric for item in proposals if item.replicas is not None)
     decision = Decision(
         ref=deployment.ref,

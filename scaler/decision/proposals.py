@@ -144,14 +144,21 @@ def propose(
         up=policy.behavior.scale_up.tolerance, down=policy.behavior.scale_down.tolerance
     )
     if target.metric is Metric.QUERY:
-        return _propose_total(deployment, target, reading, tolerance)
+        return _propose_total(deployment, policy, target, reading, tolerance)
     return _propose_per_pod(deployment, target, reading, tolerance, groups)
 
 
 def _propose_total(
-    deployment: DeploymentState, target: MetricTarget, reading: MetricReading, tolerance: Tolerance
+    deployment: DeploymentState,
+    policy: ScalingPolicy,
+    target: MetricTarget,
+    reading: MetricReading,
+    tolerance: Tolerance,
 ) -> MetricProposal:
-    """A query's value is the Deployment's total, as with an External metric's AverageValue."""
+    """A query's value is the Deployment's total, as with an External metric's AverageValue.
+
+    Where 0 replicas are allowed, the activation threshold alone decides between none and some.
+    """
     value = reading.values.get(deployment.ref)
     if value is None:
         problem = reading.missing.get(deployment.ref, "the query returned no value")
@@ -162,10 +169,13 @@ def _propose_total(
         usage_milli=clamp_int64(value.value_milli),
         tolerance=tolerance,
     )
+    replicas = asked.replicas
+    if policy.min_replicas == 0:
+        replicas = max(1, replicas) if value.value_milli > policy.activation_milli else 0
     return MetricProposal(
         metric=target.metric,
         target_milli=target.average_value_milli,
-        replicas=asked.replicas,
+        replicas=replicas,
         mean_milli=asked.usage_milli,
         values={deployment.ref: value},
     )

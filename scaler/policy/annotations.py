@@ -16,6 +16,8 @@ MIN_REPLICAS = f"{PREFIX}min-replicas"
 MAX_REPLICAS = f"{PREFIX}max-replicas"
 QUERY = f"{PREFIX}query"
 TARGET_QUERY = f"{PREFIX}target-query"
+ACTIVATION_THRESHOLD = f"{PREFIX}activation-threshold"
+COOLDOWN = f"{PREFIX}cooldown"
 WINDOW = f"{PREFIX}window"
 BEHAVIOR = f"{PREFIX}behavior"
 READY_AGE = f"{PREFIX}ready-age"
@@ -102,6 +104,18 @@ ANNOTATIONS: tuple[Annotation, ...] = (
         default=None,
         meaning="the query's value that one pod is to serve",
         allowed="a quantity above 0 and up to 1P, together with gpu-scaler/query",
+    ),
+    Annotation(
+        name=ACTIVATION_THRESHOLD,
+        default="0",
+        meaning="with min-replicas 0: the first pod comes when the query's value is above this",
+        allowed="a quantity from 0 to gpu-scaler/target-query",
+    ),
+    Annotation(
+        name=COOLDOWN,
+        default="5m",
+        meaning="with min-replicas 0: the last pod goes when none was asked for over this time",
+        allowed='a duration from 0s to 1h, such as "10m"',
     ),
     Annotation(
         name=WINDOW,

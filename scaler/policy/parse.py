@@ -23,8 +23,10 @@ from scaler.model import (
     SettingOrigin,
 )
 from scaler.policy.annotations import (
+    ACTIVATION_THRESHOLD,
     ANNOTATIONS,
     BEHAVIOR,
+    COOLDOWN,
     DRY_RUN,
     ENABLED,
     MAX_REPLICAS,
@@ -90,6 +92,8 @@ def parse_policy(
     max_replicas = parser.whole_number(MAX_REPLICAS, lowest=1)
     behavior = parser.behavior()
     targets = parser.targets(behavior, query_supported=query_supported)
+    activation_milli = parser.activation_milli(targets)
+    cooldown_seconds = parser.duration(COOLDOWN)
     window_seconds = parser.duration(WINDOW)
     ready_age_seconds = parser.duration(READY_AGE)
     dry_run = parser.boolean(DRY_RUN)
@@ -106,6 +110,8 @@ def parse_policy(
         ready_age_seconds=ready_age_seconds,
         dry_run=dry_run,
         paused=paused,
+        activation_milli=activation_milli,
+        cooldown_seconds=cooldown_seconds,
         settings=parser.settings(),
     )
 
@@ -278,6 +284,25 @@ class _Parser:
         else:
             return milli(value)
         return None
+
+    def activation_milli(self, targets: tuple[MetricTarget, ...]) -> int:
+        name = ACTIVATION_THRESHOLD
+        try:
+            value = parse_quantity(self._annotations.get(name, _BY_NAME[name].default or ""))
+        except ValueError:
+            self._refuse(name, "is not a number or quantity")
+            return 0
+        if value < 0:
+            self._refuse(name, "is below 0")
+        for target in targets:
+            # Above it the last pods would go while the query still asks for several.
+            if target.metric is Metric.QUERY and milli(value) > target.average_value_milli:
+                self._problem(
+                    name,
+                    f"is above {TARGET_QUERY}, which is {self._annotations[TARGET_QUERY]}; allowed"
+                    " is that or less",
+                )
+        return milli(value)
 
     def _below_saturation(self, name: str, target_milli: int, tolerance: float) -> None:
         """The metric ends at 100, so a target near it can never be passed by the tolerance."""

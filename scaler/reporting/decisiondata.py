@@ -81,6 +81,8 @@ class PolicyDict(TypedDict):
 
     min_replicas: int
     max_replicas: int
+    activation_milli: int
+    cooldown_seconds: float
     window_seconds: float
     ready_age_seconds: float
     dry_run: bool
@@ -255,6 +257,8 @@ def _policy_to_dict(policy: ScalingPolicy) -> PolicyDict:
     return {
         "min_replicas": policy.min_replicas,
         "max_replicas": policy.max_replicas,
+        "activation_milli": policy.activation_milli,
+        "cooldown_seconds": policy.cooldown_seconds,
         "window_seconds": policy.window_seconds,
         "ready_age_seconds": policy.ready_age_seconds,
         "dry_run": policy.dry_run,

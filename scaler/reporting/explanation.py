@@ -107,6 +107,7 @@ def policy_facts(policy: PolicyDict) -> list[tuple[str, str]]:
             f"{policy['min_replicas']} to {policy['max_replicas']}"
             + (f" ({', '.join(flags)})" if flags else ""),
         ),
+        *_zero_facts(policy),
         ("values", f"{window} of pods Ready for {age} or more"),
         ("up", _rules_text(policy["scale_up"])),
         ("down", _rules_text(policy["scale_down"])),
@@ -116,6 +117,14 @@ def policy_facts(policy: PolicyDict) -> list[tuple[str, str]]:
             if target["query"] is not None
         ),
     ]
+
+
+def _zero_facts(policy: PolicyDict) -> list[tuple[str, str]]:
+    if policy["min_replicas"] > 0:
+        return []
+    threshold = format_value(Metric.QUERY, policy["activation_milli"])
+    cooldown = format_duration(policy["cooldown_seconds"])
+    return [("zero", f"none after {cooldown} without need, some when the query passes {threshold}")]
 
 
 def _setting_lines(policy: PolicyDict, namespace: str) -> list[str]:

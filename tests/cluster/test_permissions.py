@@ -30,6 +30,9 @@ SCALER_MAY = (
     "create leases.coordination.k8s.io --namespace=gpu-scaler",
     "get leases.coordination.k8s.io/gpu-scaler --namespace=gpu-scaler",
     "update leases.coordination.k8s.io/gpu-scaler --namespace=gpu-scaler",
+    "create configmaps --namespace=gpu-scaler",
+    "get configmaps/gpu-scaler-zeros --namespace=gpu-scaler",
+    "patch configmaps/gpu-scaler-zeros --namespace=gpu-scaler",
 )
 NOBODY_OF_OURS_MAY = (
     "create deployments.apps --namespace=default",
@@ -51,6 +54,8 @@ NOBODY_OF_OURS_MAY = (
     "list secrets --all-namespaces",
     "get secrets --namespace=gpu-scaler",
     "list configmaps --namespace=gpu-scaler",
+    "patch configmaps/another --namespace=gpu-scaler",
+    "create configmaps --namespace=default",
     "create serviceaccounts --subresource=token --namespace=gpu-scaler",
     "patch horizontalpodautoscalers.autoscaling --namespace=default",
     "delete leases.coordination.k8s.io/gpu-scaler --namespace=gpu-scaler",
@@ -132,6 +137,8 @@ def test_the_exporter_has_no_right_that_not_every_account_has(installed, kubecon
             {
                 "leases.coordination.k8s.io [] [] [create]",
                 "leases.coordination.k8s.io [] [gpu-scaler] [get update]",
+                "configmaps [] [] [create]",
+                "configmaps [] [gpu-scaler-zeros] [get patch]",
             },
             id="in its own namespace",
         ),

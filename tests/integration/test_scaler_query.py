@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+ZEROS = "/api/v1/namespaces/gpu-scaler/configmaps/gpu-scaler-zeros"
 IMMEDIATE = '{"scaleDown": {"stabilizationWindowSeconds": 0}}'
 
 
@@ -102,7 +103,7 @@ async def _bed(folder: Path) -> AsyncIterator[Bed]:
 
 async def test_the_value_is_shared_out_among_pods_down_to_none_and_back(bed):
     bed.answers.totals["sum(queue)"] = 35
-    await bed.add("web", "sum(queue)", min_replicas="0", behavior=IMMEDIATE)
+    await bed.add("web", "sum(queue)", min_replicas="0", cooldown="0s", behavior=IMMEDIATE)
     async with running_scaler(bed.kubeconfig, *bed.flags) as scaler:
         await bed.replicas_become("web", 4)
         _, said, _ = await run_program("explain", "default/web", f"--server={scaler.url}")
@@ -111,6 +112,31 @@ async def test_the_value_is_shared_out_among_pods_down_to_none_and_back(bed):
         await bed.replicas_become("web", 0)
         bed.answers.totals["sum(queue)"] = 12
         await bed.replicas_become("web", 2)
+
+
+async def test_a_scaler_that_is_killed_asleep_wakes_what_it_put_to_sleep_when_it_is_back(bed):
+    bed.answers.totals["sum(queue)"] = 3
+    zero = {"min_replicas": "0", "activation_threshold": "5", "cooldown": "1s"}
+    await bed.add("web", "sum(queue)", behavior=IMMEDIATE, **zero)
+    await bed.add("human", "sum(queue)", behavior=IMMEDIATE, **zero)
+    await bed.client.patch(f"{DEPLOYMENTS}/human/scale", {"spec": {"replicas": 0}})
+    flags = (*bed.flags, "--lease-duration=2s", "--renew-deadline=1500ms", "--retry-period=500ms")
+    async with running_scaler(bed.kubeconfig, *flags) as scaler:
+        await bed.replicas_become("web", 0)
+        scaler.process.kill()
+    written = await bed.client.get(ZEROS)
+    assert list(written["data"].values()) == ["default/web"]
+    annotations = (await bed.client.get(f"{DEPLOYMENTS}/web"))["metadata"]["annotations"]
+    assert not [name for name in annotations if "zero" in name], "not on the Deployment"
+    bed.answers.totals["sum(queue)"] = 12
+    async with running_scaler(bed.kubeconfig, *flags, "--identity=next") as scaler:
+        await bed.replicas_become("web", 2)
+        assert (await scaler.decision("default", "human"))["reason"] == "ScalingDisabled"
+
+        async def struck_out() -> bool:
+            return not (await bed.client.get(ZEROS)).get("data")
+
+        await until(struck_out, what="no zero is written down any more")
 
 
 async def test_what_prometheus_says_of_a_wrong_query_holds_its_deployment_alone(bed):

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from scaler.cluster.errors import Conflict, Unreachable
+from scaler.cluster.errors import Conflict, NotFound, Unreachable
+from scaler.cluster.zeros import Zeros
 from scaler.controller import Controller
 from scaler.model import (
     DeploymentState,
@@ -22,6 +23,7 @@ from scaler.reporting.metrics import ScalerMetrics
 from scaler.sources.source import SourceAnswer
 
 NOW = 1000.0
+ZEROS = "/api/v1/namespaces/gpu-scaler/configmaps/zeros"
 
 
 def ref(name: str) -> ObjectRef:
@@ -75,6 +77,8 @@ class World:
         self.queries: list[str | None] = []
         self.answers_queries = False
         self.query_total = 0
+        self.zeros: dict[str, str] | None = None
+        self.zeros_failure: Exception | None = None
         self.broken_reading: str | None = None
         self.metrics = ScalerMetrics("test")
         self.controller = Controller(
@@ -84,6 +88,7 @@ class World:
             events=self,  # type: ignore[arg-type]
             leadership=self,
             metrics=self.metrics,
+            zeros=Zeros(self, namespace="gpu-scaler", name="zeros"),  # type: ignore[arg-type]
             clock=lambda: NOW,
         )
 
@@ -133,14 +138,31 @@ class World:
         }
         return SourceAnswer(readings=readings, succeeded=3, failed=1, max_age_seconds=4.0)
 
+    async def post(self, _: str, body: dict[str, Any], **__: object) -> dict[str, Any]:
+        self.zeros = body["data"]
+        return {}
+
     async def get(self, path: str, **_: object) -> dict[str, Any]:
+        if path == ZEROS:
+            return {"data": self._found_zeros()}
         name = path.split("/")[-2]
         return {
             "metadata": {"resourceVersion": "7", "uid": self.uids.get(name, f"uid-{name}")},
             "spec": {"replicas": self.replicas[name]},
         }
 
+    def _found_zeros(self) -> dict[str, str]:
+        if self.zeros_failure is not None:
+            raise self.zeros_failure
+        if self.zeros is None:
+            raise NotFound(request="GET", status=404, reason="NotFound", message="no such thing")
+        return self.zeros
+
     async def patch(self, path: str, body: dict[str, Any], **_: object) -> dict[str, Any]:
+        if path == ZEROS:
+            merged = self._found_zeros() | body["data"]
+            self.zeros = {key: value for key, value in merged.items() if value is not None}
+            return {}
         name = path.split("/")[-2]
         assert body["metadata"] == {"resourceVersion": "7"}
         if self.before_patch:
@@ -302,16 +324,96 @@ async def test_a_query_needs_a_source_that_answers_it():
     assert world.queries == ["sum(rate(requests[1m]))"]
 
 
-async def test_its_own_zero_is_asked_about_until_it_wakes():
-    def queried(replicas: int) -> DeploymentState:
-        return deployment(
-            replicas=replicas,
-            query="sum(queue)",
-            target_query="5",
-            min_replicas="0",
-            behavior='{"scaleDown": {"stabilizationWindowSeconds": 0}}',
-        )
+def queried(replicas: int) -> DeploymentState:
+    return deployment(
+        replicas=replicas,
+        query="sum(queue)",
+        target_query="5",
+        min_replicas="0",
+        cooldown="0s",
+        behavior='{"scaleDown": {"stabilizationWindowSeconds": 0}}',
+    )
 
+
+def restarted(before: World, replicas: int) -> World:
+    """Another scaler, which knows what is written down and nothing else."""
+    world = World(queried(replicas), duty_percent=0)
+    world.answers_queries = True
+    world.zeros = before.zeros
+    return world
+
+
+async def scaled_to_zero() -> World:
+    world = World(queried(1), duty_percent=0)
+    world.answers_queries = True
+    await world.controller.cycle()
+    assert world.patched == [("web", 0)]
+    return world
+
+
+async def test_whoever_leads_next_wakes_what_was_set_to_zero():
+    before = await scaled_to_zero()
+    assert before.zeros == {"uid-web": "default/web"}
+    world = restarted(before, 0)
+    world.query_total = 11
+    await world.controller.cycle()
+    assert world.patched == [("web", 3)]
+    world.states = (queried(3),)
+    await world.controller.cycle()
+    assert world.zeros == {}
+
+
+async def test_whoever_leads_next_leaves_a_zero_of_a_human():
+    world = restarted(World(), 0)
+    world.query_total = 11
+    await world.controller.cycle()
+    assert (world.patched, world.outcome()) == ([], (Outcome.DISABLED, "ScalingDisabled"))
+
+
+async def test_a_leader_that_lost_the_lease_reads_anew_what_was_written_down():
+    world = restarted(World(), 0)
+    await world.controller.cycle()
+    world.leads = False
+    await world.controller.cycle()
+    world.leads, world.query_total = True, 11
+    world.zeros = {"uid-web": "default/web"}
+    await world.controller.cycle()
+    assert world.patched == [("web", 3)]
+
+
+async def test_a_zero_of_nobody_knows_whom_is_held_until_that_is_known():
+    world = restarted(await scaled_to_zero(), 0)
+    world.query_total = 11
+    world.zeros_failure = Unreachable(request="GET", status=None, reason="-", message="timeout")
+    await world.controller.cycle()
+    assert (world.patched, world.outcome()) == ([], (Outcome.HELD, "UnknownZero"))
+    world.zeros_failure = None
+    await world.controller.cycle()
+    assert world.patched == [("web", 3)]
+
+
+async def test_nothing_is_set_to_zero_that_cannot_be_written_down():
+    world = restarted(World(), 1)
+    await world.controller.cycle()
+    assert world.patched == [("web", 0)]
+    world = restarted(World(), 1)
+    world.zeros = {}
+    world.query_total = 3
+    await world.controller.cycle()
+    world.query_total = 0
+    world.zeros_failure = Unreachable(request="PATCH", status=None, reason="-", message="timeout")
+    await world.controller.cycle()
+    assert (world.patched, world.outcome()) == ([], (Outcome.FAILED, "FailedUpdateScale"))
+
+
+async def test_without_zero_allowed_nothing_is_asked_about_zeros():
+    world = World(deployment())
+    world.zeros_failure = AssertionError("asked")
+    await world.controller.cycle()
+    assert world.patched == [("web", 2)]
+
+
+async def test_its_own_zero_is_asked_about_until_it_wakes():
     world = World(queried(1), duty_percent=0)
     world.answers_queries = True
     await world.controller.cycle()

@@ -122,6 +122,8 @@ def policies(draw: st.DrawFn) -> ScalingPolicy:
         ),
         behavior=draw(st.builds(Behavior, scale_up=RULES, scale_down=RULES)),
         ready_age_seconds=draw(st.floats(0, 3600)),
+        activation_milli=draw(st.integers(0, 100_000)),
+        cooldown_seconds=draw(st.floats(0, 3600)),
         dry_run=draw(st.booleans()),
         paused=draw(st.sampled_from([False, False, False, True])),
     )
@@ -137,7 +139,8 @@ HISTORIES = st.builds(
     ).map(tuple),
     scale_ups=EVENTS,
     scale_downs=EVENTS,
-    scaled_to_zero=st.booleans(),
+    zeroed_seconds=st.none() | INSTANTS,
+    active_seconds=st.none() | INSTANTS,
 )
 
 

@@ -78,7 +78,7 @@ def test_a_zero_of_unknown_outcome_is_its_own_and_wakes():
     wakes = policy({Metric.QUERY: 5}, min_replicas=0)
     histories = Histories()
     asleep = replace(seen(histories), desired_replicas=0)
-    asleep = replace(asleep, history=replace(asleep.history, scaled_to_zero=True))
+    asleep = replace(asleep, history=replace(asleep.history, zeroed_seconds=NOW))
     histories.keep_unsure(TWO.uid, asleep)
     at_zero = deployment((), replicas=0)
     history = histories.of(at_zero)

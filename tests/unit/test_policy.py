@@ -68,6 +68,8 @@ def test_defaults():
         ready_age_seconds=30.0,
         dry_run=False,
         paused=False,
+        activation_milli=0,
+        cooldown_seconds=300.0,
     )
 
 
@@ -80,6 +82,8 @@ def test_everything_given():
         target_temperature_celsius="70",
         query="sum(queue_length)",
         target_query="500m",
+        activation_threshold="250m",
+        cooldown="20m",
         window="1m30s",
         ready_age="0s",
         dry_run="true",
@@ -94,6 +98,7 @@ def test_everything_given():
         (Metric.QUERY, 500, "sum(queue_length)"),
     ]
     assert (everything.window_seconds, everything.ready_age_seconds) == (90.0, 0.0)
+    assert (everything.activation_milli, everything.cooldown_seconds) == (250, 1200.0)
     assert (everything.min_replicas, everything.dry_run, everything.paused) == (0, True, True)
 
 
@@ -185,6 +190,25 @@ TRUTH = 'is not a truth value; allowed is "true" or "false"'
             {"query": "x" * 8193, "target-query": "1"},
             f'query: "{"x" * 80}..." is too long; allowed is up to 8192 characters, together with'
             " gpu-scaler/target-query",
+        ),
+        (
+            {"activation-threshold": "-1"},
+            'activation-threshold: "-1" is below 0; allowed is a quantity from 0 to'
+            " gpu-scaler/target-query",
+        ),
+        (
+            {"activation-threshold": "x"},
+            f'activation-threshold: "x" {NUMBER}; allowed is a quantity from 0 to'
+            " gpu-scaler/target-query",
+        ),
+        (
+            {"query": "up", "target-query": "5", "activation-threshold": "5001m"},
+            'activation-threshold: "5001m" is above gpu-scaler/target-query, which is 5; allowed is'
+            " that or less",
+        ),
+        (
+            {"cooldown": "soon"},
+            'cooldown: "soon" is not a duration; allowed is a duration from 0s to 1h, such as "10m"',
         ),
         (
             {"window": "5"},

@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from scaler import controller as controller_module
 from scaler.cluster.lease import LeaseElection
+from scaler.cluster.zeros import Zeros
 from scaler.controller import Controller
 from scaler.decision.decide import decide
 from scaler.model import Decision, PolicyType, ScalingPolicy, SelectPolicy
@@ -215,6 +216,7 @@ class Hour(RuleBasedStateMachine):
             client=self.world,  # type: ignore[arg-type]
             state=self.world,  # type: ignore[arg-type]
             source=WarnedSource(self.world),
+            zeros=Zeros(self.world, namespace="-", name="-"),  # type: ignore[arg-type]
             events=self,  # type: ignore[arg-type]
             leadership=self,
             metrics=self.metrics,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from scaler.cluster.zeros import Zeros
 from scaler.controller import Controller
 from scaler.leadership import AlwaysLeader
 from scaler.reporting.metrics import ScalerMetrics
@@ -45,6 +46,7 @@ class Cluster:
             client=self.world,  # type: ignore[arg-type]
             state=self.world,  # type: ignore[arg-type]
             source=WarnedSource(self.world),
+            zeros=Zeros(self.world, namespace="-", name="-"),  # type: ignore[arg-type]
             events=self,  # type: ignore[arg-type]
             leadership=AlwaysLeader(),
             metrics=ScalerMetrics("test"),

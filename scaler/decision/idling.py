@@ -1,0 +1,63 @@
+"""Pure: when the last replica may go, and whose 0 it then is.
+
+A Deployment with `gpu-scaler/min-replicas` 0 sleeps once its query has been at or below
+`gpu-scaler/activation-threshold` for all of `gpu-scaler/cooldown`, and wakes above the threshold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from scaler.decision.behavior import LimitedReplicas
+from scaler.model import AppliedLimit, History, ScalingPolicy
+from scaler.quantities import format_duration
+
+if TYPE_CHECKING:
+    from scaler.model import DeploymentState
+
+SHOWS_WITHIN_SECONDS = 60.0
+"""How long a watch may still show the count of before; longer than a silent one is believed."""
+
+
+def with_seen_count(history: History, deployment: DeploymentState, now_seconds: float) -> History:
+    """The history, without a 0 of ours that somebody has ended since."""
+    zeroed = history.zeroed_seconds
+    if zeroed is None or deployment.spec_replicas == 0:
+        return history
+    if now_seconds - zeroed <= SHOWS_WITHIN_SECONDS:
+        return history
+    return replace(history, zeroed_seconds=None)
+
+
+def with_activity(
+    history: History, policy: ScalingPolicy, proposed: int | None, now_seconds: float
+) -> History:
+    """The history with when 0 was last not asked for; what is not known is not idle."""
+    if policy.min_replicas > 0:
+        return history
+    if proposed == 0 and history.active_seconds is not None:
+        return history
+    return replace(history, active_seconds=now_seconds)
+
+
+def with_cooldown(
+    limited: LimitedReplicas, policy: ScalingPolicy, history: History, now_seconds: float
+) -> LimitedReplicas:
+    """The count after limits, where the last replica stays until the cooldown has passed."""
+    if limited.replicas > 0 or policy.min_replicas > 0 or history.active_seconds is None:
+        return limited
+    idle_seconds = now_seconds - history.active_seconds
+    if idle_seconds >= policy.cooldown_seconds:
+        return limited
+    limit = AppliedLimit(
+        reason="CoolingDown",
+        message=(
+            f"the last replica goes when none has been asked for over"
+            f" {format_duration(policy.cooldown_seconds)} (gpu-scaler/cooldown):"
+            f" {format_duration(idle_seconds)} so far"
+        ),
+        replicas_before=limited.replicas,
+        replicas_after=1,
+    )
+    return LimitedReplicas(replicas=1, limits=(*limited.limits, limit))
