@@ -28,6 +28,9 @@ CONTAINER_MEMORY_USED = "nvidia_gpu_container_memory_used_bytes"
 CONTAINERS_OWN = frozenset({MEMORY_USED, CONTAINER_DUTY_CYCLE, CONTAINER_MEMORY_USED})
 """The families whose series each show a container's own part of a GPU: parts add up."""
 
+SATURATED_PERCENT = 99.0
+WORKING_PERCENT = 1.0
+
 FAMILIES: Mapping[Metric, tuple[str, ...]] = {
     Metric.DUTY_CYCLE: (DUTY_CYCLE,),
     Metric.MEMORY_USED_PERCENT: (MEMORY_USED, MEMORY_TOTAL),
@@ -35,6 +38,10 @@ FAMILIES: Mapping[Metric, tuple[str, ...]] = {
     Metric.POWER_USAGE_MILLIWATTS: (POWER_USAGE,),
     Metric.TEMPERATURE_CELSIUS: (TEMPERATURE,),
 }
+
+
+PARTS: Mapping[str, str] = {DUTY_CYCLE: CONTAINER_DUTY_CYCLE}
+"""The containers' own parts of a family that is the GPU's, of GPUs that are shared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,14 +57,21 @@ def pod_values(
 ) -> Iterable[tuple[ObjectRef, PodReading]]:
     """Yield the pods' values of `metric` from `devices`, which is by family.
 
-    A pod's value is the mean over its GPUs, the maximum for temperature.
+    A pod's value is the mean over its GPUs, the maximum for temperature. Of a GPU that is shared
+    its own part counts, where the containers' parts are known.
     """
+    parts = devices.get(CONTAINER_DUTY_CYCLE, {})
     for pod, by_uuid in devices.get(FAMILIES[metric][0], {}).items():
         if metric in (Metric.MEMORY_USED_BYTES, Metric.MEMORY_USED_PERCENT):
             # Containers of one pod that share a GPU each show their own memory.
             per_device = {uuid: sum(values) for uuid, values in by_uuid.items()}
         else:
             per_device = {uuid: max(values) for uuid, values in by_uuid.items()}
+        if metric is Metric.DUTY_CYCLE and pod in parts:
+            per_device = {
+                uuid: _own_percent(value, parts[pod].get(uuid))
+                for uuid, value in per_device.items()
+            }
         if metric is Metric.MEMORY_USED_PERCENT:
             totals = devices.get(MEMORY_TOTAL, {}).get(pod, {})
             per_device = {
@@ -70,3 +84,17 @@ def pod_values(
         values = per_device.values()
         value = max(values) if metric is Metric.TEMPERATURE_CELSIUS else sum(values) / len(values)
         yield pod, PodReading(value_milli=int(value * 1000), device_count=len(per_device))
+
+
+def _own_percent(device_percent: float, parts: Sequence[float] | None) -> float:
+    """A pod's duty cycle on one GPU, from that of the GPU and the parts of its containers there.
+
+    While a GPU is saturated, the part of whoever works on it says what it got and not what it
+    wanted: it is then as busy as the GPU is.
+    """
+    if parts is None:
+        return device_percent
+    own = min(sum(parts), 100.0)
+    if device_percent >= SATURATED_PERCENT and own >= WORKING_PERCENT:
+        return device_percent
+    return own

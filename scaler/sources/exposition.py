@@ -11,7 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from scaler.sources.devices import FAMILIES, pod_values
+from scaler.sources.devices import CONTAINER_DUTY_CYCLE, FAMILIES, PARTS, pod_values
 from scaler.sources.series import read_samples
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def stale_after_seconds(interval_seconds: float | None) -> float:
 def families_for(metrics: Iterable[Metric]) -> tuple[str, ...]:
     """Return the families to ask an exporter for, its age and interval among them."""
     wanted = {family for metric in metrics for family in FAMILIES[metric]}
+    wanted |= {PARTS[family] for family in wanted & PARTS.keys()}
     return (*sorted(wanted), SNAPSHOT_AGE, INTERVAL)
 
 
@@ -79,6 +80,8 @@ def read_exposition(
     for one, value in samples:
         if one.name in (SNAPSHOT_AGE, INTERVAL):
             gauges[one.name] = value
+        elif one.name == CONTAINER_DUTY_CYCLE and not one.shared:
+            continue
         elif one.pod is not None and math.isfinite(value) and value >= 0:
             devices[one.name][one.pod][one.uuid].append(value)
     return NodeReadings(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scaler.model import Metric, MetricReading, ObjectRef, PodValue
-from scaler.sources.devices import FAMILIES, pod_values
+from scaler.sources.devices import FAMILIES, PARTS, pod_values
 from scaler.sources.source import readable
 
 if TYPE_CHECKING:
@@ -25,12 +25,14 @@ class SeriesAnswer:
     """What came of one query: values, or why there are none.
 
     `asked_seconds` is when the request left, so that no sample is taken for younger than it is.
+    `own` are the containers' own parts of shared GPUs, None where the series has none.
     """
 
     asked_seconds: float
     duration_seconds: float
     values: SeriesValues | None
     problem: str | None = None
+    own: SeriesValues | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,12 @@ def metric_answer(
             return MetricAnswer(values={}, missing={}, problem=answers[one].problem)
     known = {one: values for one in series if (values := answers[one].values) is not None}
     devices = {family: _family(names, family, known) for family in FAMILIES[metric]}
+    for family in FAMILIES[metric]:
+        own = answers[names.families[family].series[0]].own
+        if own is not None:
+            devices[PARTS[family]] = own.values
+            known[PARTS[family]] = own
+            answers = {**answers, PARTS[family]: answers[names.families[family].series[0]]}
     computed = dict(pod_values(metric, devices))
     found: dict[ObjectRef, PodValue] = {}
     missing: dict[ObjectRef, str] = {}

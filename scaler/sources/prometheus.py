@@ -10,12 +10,13 @@ import asyncio
 import logging
 import time
 from collections import Counter, defaultdict
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
 
 from scaler.model import Metric, MetricReading, ObjectRef, PodValue
-from scaler.sources.devices import MEMORY_USED
+from scaler.sources.devices import CONTAINERS_OWN, PARTS
 from scaler.sources.http import (
     AccessError,
     AnswerTooLargeError,
@@ -31,6 +32,7 @@ from scaler.sources.joining import (
     series_of,
 )
 from scaler.sources.promql import (
+    OWN,
     PromqlError,
     Result,
     read_error,
@@ -195,23 +197,38 @@ class PrometheusSource:
     async def _series(
         self, wanted: _Wanted, pods: Collection[ObjectRef], deadline: float
     ) -> SeriesAnswer:
-        used = self._names.families[MEMORY_USED].series
+        # The memory in use of dcgm-exporter is part of its total as well.
+        family, named = next(
+            (family, named)
+            for family, named in self._names.families.items()
+            if wanted.series in named.series
+        )
         query = series_query(
             wanted.series,
             self._names,
-            per_container=wanted.series in used,
+            per_container=family in CONTAINERS_OWN,
             matchers=self._settings.matchers,
             window_seconds=wanted.window_seconds,
         )
-        factor = next(
-            named.factor for named in self._names.families.values() if wanted.series in named.series
-        )
+        parts = self._names.families.get(PARTS.get(family, ""))
+        if parts is not None:
+            own_query = series_query(
+                parts.series[0],
+                self._names,
+                per_container=True,
+                matchers=('allocate_mode="share"', *self._settings.matchers),
+                window_seconds=wanted.window_seconds,
+                part_prefix=OWN,
+            )
+            query = f"{query} or {own_query}"
         asked = time.monotonic()
         answer = await self._within(deadline, self._series_limit, query)
-        values, problem = None, None
+        values, own, problem = None, None, None
         if isinstance(answer, Result):
+            read = partial(read_series, answer, self._names, factor=named.factor, pods=pods)
             try:
-                values = read_series(answer, self._names, factor=factor, pods=pods)
+                values = read()
+                own = None if parts is None else read(part_prefix=OWN)
             except PromqlError as error:
                 problem = self._problem(str(error))
         else:
@@ -221,6 +238,7 @@ class PrometheusSource:
             duration_seconds=time.monotonic() - asked,
             values=values,
             problem=problem,
+            own=own,
         )
 
     async def _total(self, query: str, deadline: float) -> PodValue | str:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from scaler.sources.names import MetricNames
 
 PART = "gpu_scaler_part"
+OWN = "own_"
+"""Before the parts of the query that are about containers' own parts of a shared GPU."""
 MAX_SHOWN_LENGTH = 300
 
 
@@ -56,6 +58,7 @@ def series_query(
     per_container: bool,
     matchers: Sequence[str] = (),
     window_seconds: float = 0.0,
+    part_prefix: str = "",
 ) -> str:
     """Return the query for a series of all pods, averaged over the window unless that is 0.
 
@@ -76,7 +79,7 @@ def series_query(
             f" and count {by} (count_over_time({selector}[{half}ms] offset {half}ms)))"
         )
     times = f"min {by} (timestamp({selector}))"
-    return f"{_as_part('value', values)} or {_as_part('time', times)}"
+    return f"{_as_part(f'{part_prefix}value', values)} or {_as_part(f'{part_prefix}time', times)}"
 
 
 def read_result(body: bytes, *, max_series: int) -> Result:
@@ -146,7 +149,12 @@ def read_total(result: Result) -> int:
 
 
 def read_series(
-    result: Result, names: MetricNames, *, factor: int, pods: Collection[ObjectRef]
+    result: Result,
+    names: MetricNames,
+    *,
+    factor: int,
+    pods: Collection[ObjectRef],
+    part_prefix: str = "",
 ) -> SeriesValues:
     """Return the values of `pods` in the answer to a `series_query`; of all others nothing.
 
@@ -156,7 +164,7 @@ def read_series(
     if result.type != "vector":
         raise PromqlError(f"the result is a {result.type} instead of a vector")
     try:
-        parts = _by_pod(result.rows, names, pods)
+        parts = _by_pod(result.rows, names, pods, part_prefix)
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise PromqlError(f"the result is malformed: {type(error).__name__}: {error}") from error
     values: dict[ObjectRef, dict[str, list[float]]] = {}
@@ -191,21 +199,24 @@ class _Parts:
 
 
 def _by_pod(
-    rows: Sequence[Any], names: MetricNames, pods: Collection[ObjectRef]
+    rows: Sequence[Any], names: MetricNames, pods: Collection[ObjectRef], part_prefix: str
 ) -> dict[ObjectRef, _Parts]:
     wanted = {(pod.namespace, pod.name): pod for pod in pods}
     found: defaultdict[ObjectRef, _Parts] = defaultdict(_Parts)
     container_label = names.container_label or ""
+    value_part, time_part = f"{part_prefix}value", f"{part_prefix}time"
     for row in rows:
         labels = row["metric"]
         part = labels[PART]
+        if part not in (value_part, time_part):
+            continue
         pod = wanted.get((labels.get(names.namespace_label, ""), labels.get(names.pod_label, "")))
         if pod is None:
             continue
         device = "/".join(labels.get(label, "") for label in names.device_labels)
         key = device, labels.get(container_label, "")
         evaluated_seconds, text = row["value"]
-        if part == "value":
+        if part == value_part:
             found[pod].texts[key] = text
         else:
             age = float(evaluated_seconds) - float(text)

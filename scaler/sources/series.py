@@ -19,11 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """Whose value it is: the metric's name, the pod if one holds the GPU, and the GPU."""
+    """Whose value it is: the metric's name, the pod if one holds the GPU, and the GPU.
+
+    `shared` is True where several may hold it.
+    """
 
     name: str
     pod: ObjectRef | None
     uuid: str
+    shared: bool = False
 
 
 def read_samples(
@@ -67,4 +71,5 @@ def _parse(written: str) -> Series:
         name=sample.name,
         pod=ObjectRef(namespace=namespace, name=pod) if pod else None,
         uuid=sample.labels.get("uuid", ""),
+        shared=sample.labels.get("allocate_mode") == "share",
     )

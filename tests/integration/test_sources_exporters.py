@@ -88,6 +88,7 @@ async def test_reads_the_value_with_its_age():
     assert (value.value_milli, value.sampled_seconds) == (63_000, 99.5)
     assert asked == [
         [
+            "nvidia_gpu_container_duty_cycle",
             "nvidia_gpu_duty_cycle",
             "nvidia_gpu_exporter_snapshot_age_seconds",
             "nvidia_gpu_exporter_interval_seconds",

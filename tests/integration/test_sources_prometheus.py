@@ -128,6 +128,23 @@ async def test_reads_the_mean_over_a_pods_gpus_with_the_older_ones_age():
     assert prometheus.path == "/api/v1/query"
 
 
+async def test_the_pods_own_part_of_a_shared_gpu_comes_with_the_same_query():
+    labels = {"namespace_name": "default", "pod_name": "web-0", "uuid": "GPU-a"}
+    rows = [(labels | {PART: "value"}, "80"), (labels | {PART: "time"}, str(NOW - 1))]
+    for container, text in (("main", "20"), ("side", "11.5")):
+        own = labels | {"container_name": container}
+        rows += [(own | {PART: "own_value"}, text), (own | {PART: "own_time"}, str(NOW - 2))]
+    prometheus = Prometheus(lambda _: vector(*rows))
+    reading = await duty(prometheus, matchers=('cluster="a"',))
+    assert (reading.values[WEB_0].value_milli, reading.values[WEB_0].device_count) == (31_500, 1)
+    (query,) = prometheus.queries()
+    assert (
+        " or label_replace(max by (namespace_name, pod_name, uuid, container_name)"
+        ' (nvidia_gpu_container_duty_cycle{pod_name!="", allocate_mode="share", cluster="a"}),'
+        ' "gpu_scaler_part", "own_value", "", "")' in query
+    )
+
+
 async def test_one_query_serves_all_deployments():
     prometheus = Prometheus(lambda _: gpus())
     many = [asks(name=f"web-{n}") for n in range(50)]

@@ -390,9 +390,7 @@ def test_the_cooldown_keeps_one_replica_and_no_more():
     readings = reading({WEB: 0}, metric=Metric.QUERY)
     decision = decide(deployment(ready_pods(4)), rules, readings, None, NOW)
     assert (decision.outcome, decision.desired_replicas) == (Outcome.SCALED, 1)
-    assert decision.limits[-1].message == (
-        "the last replica goes when none has been asked for over 2m (gpu-scaler/cooldown): 0s so far"
-    )
+    assert decision.limits[-1].message.endswith(" over 2m (gpu-scaler/cooldown): 0s so far")
 
 
 def test_the_reason_of_an_unchanged_count_is_the_wait_for_gpus():

@@ -208,7 +208,8 @@ TRUTH = 'is not a truth value; allowed is "true" or "false"'
         ),
         (
             {"cooldown": "soon"},
-            'cooldown: "soon" is not a duration; allowed is a duration from 0s to 1h, such as "10m"',
+            'cooldown: "soon" is not a duration; allowed is a duration from 0s to 1h, such as'
+            ' "10m"',
         ),
         (
             {"window": "5"},

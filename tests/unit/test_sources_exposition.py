@@ -34,6 +34,8 @@ def series(family: str, value: str, *, pod: str = "web-0", uuid: str = "GPU-a", 
 
 
 DUTY = "nvidia_gpu_duty_cycle"
+OWN = "nvidia_gpu_container_duty_cycle"
+SHARED = {"allocate_mode": "share"}
 USED = "nvidia_gpu_memory_used_bytes"
 TOTAL = "nvidia_gpu_memory_total_bytes"
 HEAT = "nvidia_gpu_temperature_celsius"
@@ -65,6 +67,46 @@ HEAT = "nvidia_gpu_temperature_celsius"
             Metric.DUTY_CYCLE,
             {WEB_0: PodReading(value_milli=50000, device_count=1)},
             id="two containers of a pod on one GPU count it once",
+        ),
+        pytest.param(
+            series(DUTY, "80", **SHARED)
+            + series(OWN, "20", **SHARED)
+            + series(DUTY, "80", pod="web-1", **SHARED)
+            + series(OWN, "55", pod="web-1", **SHARED),
+            Metric.DUTY_CYCLE,
+            {
+                WEB_0: PodReading(value_milli=20000, device_count=1),
+                WEB_1: PodReading(value_milli=55000, device_count=1),
+            },
+            id="each pod's own part of a shared GPU",
+        ),
+        pytest.param(
+            series(DUTY, "80", **SHARED)
+            + series(DUTY, "80", container_name="side", **SHARED)
+            + series(OWN, "20", **SHARED)
+            + series(OWN, "25", container_name="side", **SHARED)
+            + series(DUTY, "15", uuid="GPU-b"),
+            Metric.DUTY_CYCLE,
+            {WEB_0: PodReading(value_milli=30000, device_count=2)},
+            id="the parts of a pod's containers add up; its other GPU counts as it is",
+        ),
+        pytest.param(
+            series(DUTY, "99", **SHARED)
+            + series(OWN, "30", **SHARED)
+            + series(DUTY, "99", pod="web-1", **SHARED)
+            + series(OWN, "0.9", pod="web-1", **SHARED),
+            Metric.DUTY_CYCLE,
+            {
+                WEB_0: PodReading(value_milli=99000, device_count=1),
+                WEB_1: PodReading(value_milli=900, device_count=1),
+            },
+            id="a saturated GPU is saturated for whoever works on it",
+        ),
+        pytest.param(
+            series(DUTY, "80") + series(OWN, "71"),
+            Metric.DUTY_CYCLE,
+            {WEB_0: PodReading(value_milli=80000, device_count=1)},
+            id="of an exclusive GPU its duty cycle counts",
         ),
         pytest.param(
             series(USED, "1e9") + series(USED, "2e9", container_name="side"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -54,14 +55,33 @@ def percent(**answers: SeriesAnswer) -> MetricAnswer:
     )
 
 
-def duty(one: SeriesAnswer) -> MetricAnswer:
-    return metric_answer(Metric.DUTY_CYCLE, OURS, {"nvidia_gpu_duty_cycle": one})
+def duty(one: SeriesAnswer, own: SeriesAnswer | None = None) -> MetricAnswer:
+    own_values = None if own is None else own.values
+    answers = {"nvidia_gpu_duty_cycle": replace(one, own=own_values)}
+    return metric_answer(Metric.DUTY_CYCLE, OURS, answers)
 
 
 def test_the_mean_over_the_gpus_and_the_time_of_the_older_sample():
     assert duty(answer({"a": 30, "b": 61}, age=7)).values == {
         POD: PodValue(value_milli=45_500, sampled_seconds=ASKED - 7, device_count=2)
     }
+
+
+@pytest.mark.parametrize(
+    ("device", "own", "expected"),
+    [
+        pytest.param({"a": 80, "b": 20}, {"a": 30}, 25_000, id="own part of the one it shares"),
+        pytest.param({"a": 99}, {"a": 30}, 99_000, id="a saturated GPU it works on"),
+        pytest.param({"a": 100}, {"a": 0}, 0, id="a saturated GPU it does not work on"),
+    ],
+)
+def test_a_shared_gpu_counts_with_the_pods_own_part(device, own, expected):
+    assert duty(answer(device), answer(own)).values[POD].value_milli == expected
+
+
+def test_an_own_part_that_is_stale_is_no_value():
+    found = duty(answer({"a": 80}), answer({"a": 30}, age=61))
+    assert "more than 60 s" in found.missing[POD]
 
 
 def test_temperature_is_that_of_the_hottest_gpu():
