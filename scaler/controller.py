@@ -16,6 +16,7 @@ from scaler.cluster.client import ApiError
 from scaler.cluster.kinds import Kinds
 from scaler.cluster.scale import LeaseLost, Replaced, ReplicasChanged, scale_workload
 from scaler.decision.decide import decide
+from scaler.devicecounts import DeviceCounts
 from scaler.histories import Histories
 from scaler.model import Decision, History, Outcome, ScalingPolicy
 from scaler.policy.parse import opted_in, parse_policy
@@ -103,6 +104,7 @@ class Controller:
         self._histories = Histories()
         self._interval_seconds = 0.0
         self._turns = Turns()
+        self._devices = DeviceCounts()
         self._act_until_seconds = 0.0
         self._policies: dict[str, tuple[_Texts, _Policy]] = {}
         self._patches = asyncio.Semaphore(MAX_CONCURRENT_PATCHES)
@@ -187,6 +189,7 @@ class Controller:
         self._stage("act", decided)
         settled = [tasks[plan.deployment.uid].result() for plan in plans]
         self.board.record(settled, self._observe_source(answer))
+        self._devices.forget_others()
         self._keep_only({plan.deployment.uid for plan in plans})
         self.last_loop_seconds = self._clock()
         self._metrics.last_loop.set_to_current_time()
@@ -310,6 +313,7 @@ class Controller:
         self, deployment: DeploymentState, plan: _Plan, readings: Mapping[Metric, MetricReading]
     ) -> Decision:
         now = self._now()
+        readings = self._devices.whole(deployment, readings)
         if deployment.spec_replicas == 0 and plan.may_sleep() and self._zeros.problem is not None:
             return _unknown_zero(deployment, plan.policy, self._zeros.problem, now)
         return decide(deployment, plan.policy, readings, self._histories.of(deployment), now)

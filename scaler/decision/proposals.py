@@ -196,6 +196,10 @@ def _propose_per_pod(
         if value is None:
             reason = reading.missing.get(pod.ref, "no fresh value")
             missing.append(LeftOutPod(pod=pod.ref, reason=reason))
+        elif value.sampled_seconds < (pod.ready_since_seconds or 0.0):
+            # What it did until then was to load.
+            reason = "the last value is of before it was Ready"
+            missing.append(LeftOutPod(pod=pod.ref, reason=reason))
         else:
             values[pod.ref] = value
     if not values:

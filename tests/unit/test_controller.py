@@ -77,6 +77,7 @@ class World:
         self.queries: list[str | None] = []
         self.answers_queries = False
         self.query_total = 0
+        self.device_count = 1
         self.zeros: dict[str, str] | None = None
         self.zeros_failure: Exception | None = None
         self.broken_reading: str | None = None
@@ -121,7 +122,11 @@ class World:
                 Metric.DUTY_CYCLE: MetricReading(
                     metric=Metric.DUTY_CYCLE,
                     values={
-                        pod.ref: PodValue(value_milli=self.duty_percent * 1000, sampled_seconds=NOW)
+                        pod.ref: PodValue(
+                            value_milli=self.duty_percent * 1000,
+                            sampled_seconds=NOW,
+                            device_count=self.device_count,
+                        )
                         for pod in request.pods
                     },
                 ),
@@ -404,6 +409,15 @@ async def test_nothing_is_set_to_zero_that_cannot_be_written_down():
     world.zeros_failure = Unreachable(request="PATCH", status=None, reason="-", message="timeout")
     await world.controller.cycle()
     assert (world.patched, world.outcome()) == ([], (Outcome.FAILED, "FailedUpdateScale"))
+
+
+async def test_a_pod_of_which_a_gpu_is_not_shown_any_more_holds():
+    world = World(deployment(replicas=2), duty_percent=40)
+    world.device_count = 2
+    await world.controller.cycle()
+    world.device_count, world.duty_percent = 1, 5
+    await world.controller.cycle()
+    assert (world.patched, world.outcome()) == ([], (Outcome.HELD, "FailedGetPodsMetric"))
 
 
 async def test_without_zero_allowed_nothing_is_asked_about_zeros():

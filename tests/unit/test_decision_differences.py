@@ -87,6 +87,24 @@ class TestUnreadyPods:
         pods = (*ready_pods(2), ready_pod(2, age_seconds=30), ready_pod(3, age_seconds=30))
         assert decided(pods, [100, 100, 0, 0], target=80).proposed == 3
 
+    def test_a_value_from_before_it_was_ready_tells_of_its_loading(self):
+        """From Prometheus a value may be 60 s old, and the pod be Ready for 31 s."""
+        pods = (ready_pod(0), ready_pod(1), ready_pod(2, age_seconds=31))
+        readings = reading([40, 40, 0])
+        (duty,) = readings.values()
+        loading = replace(duty.values[pod_ref(2)], sampled_seconds=NOW - 50)
+        duty = replace(duty, values={**duty.values, pod_ref(2): loading})
+        decision = decide(
+            deployment(pods),
+            policy(behavior=immediate()),
+            {Metric.DUTY_CYCLE: duty},
+            None,
+            NOW,
+        )
+        assert decision.desired_replicas == 3
+        assert not decision.proposals[0].complete
+        assert "is of before it was Ready" in decision.proposals[0].left_out[0].reason
+
     def test_unready_pods_are_left_out_on_the_way_down(self):
         assert decided((*ready_pods(2), other_pod(2)), [10, 10, 100]).desired_replicas == 1
 
