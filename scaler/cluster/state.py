@@ -43,7 +43,7 @@ class ClusterState:
     """Watches the cluster while `run` runs; the other methods answer from memory.
 
     Namespaces are watched where all of them are ours: no Role can grant to see some. A kind beside
-    Deployments that is absent, or not shown to us, is treated as empty.
+    Deployments that is absent, or never shown to us, is treated as empty, HPAs excepted.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class ClusterState:
         self._exporters: dict[str, decode.Pod] = {}
         self._defaults: dict[str, Mapping[str, str]] | None = None if namespaces else {}
         self._built: dict[str, DeploymentState] = {}
+        self._exporters_namespace = exporters_namespace
         self._endpoints: Mapping[str, ExporterEndpoint] | None = None
         scopes = tuple(namespaces) or (None,)
         pod_scopes = dict.fromkeys((*namespaces, exporters_namespace)) if namespaces else scopes
@@ -112,6 +113,8 @@ class ClusterState:
                 lambda raw, _: decode.decode_hpa(raw, kinds),
                 self._owner_changed,
                 optional=True,
+                # Not to see them would mean to fight them.
+                may_be_hidden=False,
             ),
             *self._watched(
                 KEDA,
@@ -132,6 +135,7 @@ class ClusterState:
         changed: Callable[[T | None, T | None], None],
         *,
         optional: bool = False,
+        may_be_hidden: bool = True,
     ) -> tuple[Reflector[T], ...]:
         """One reflector for each namespace, or one for all of them where the scope is None."""
         return tuple(
@@ -143,6 +147,7 @@ class ClusterState:
                 decoded,
                 changed=changed,
                 optional=optional,
+                may_be_hidden=may_be_hidden,
             )
             for scope in scopes
         )
@@ -179,7 +184,10 @@ class ClusterState:
         return tuple(sorted(states, key=lambda state: state.ref))
 
     def exporter_endpoints(self) -> Mapping[str, ExporterEndpoint]:
-        """Return where each node's exporter answers; the ready one where a node has two."""
+        """Return where each node's exporter answers.
+
+        Where a node has two, it is the one in the exporters' namespace, then the ready one.
+        """
         if self._endpoints is None:
             best: dict[str, ExporterEndpoint] = {}
             for pod in self._exporters.values():
@@ -187,10 +195,14 @@ class ClusterState:
                 if node is None or endpoint is None:
                     continue
                 other = best.get(node)
-                if other is None or _rank(endpoint) > _rank(other):
+                if other is None or self._rank(endpoint) > self._rank(other):
                     best[node] = endpoint
             self._endpoints = best
         return self._endpoints
+
+    def _rank(self, endpoint: ExporterEndpoint) -> tuple[bool, bool, ObjectRef]:
+        # Whoever may make pods in some namespace may give them the exporter's label.
+        return endpoint.pod.namespace == self._exporters_namespace, endpoint.ready, endpoint.pod
 
     def _state_of(self, item: decode.Workload) -> DeploymentState | None:
         """Return the state; None while only the scale would tell the count, and is not known."""
@@ -328,7 +340,3 @@ def _decode_workload(
     kind: str, raw: JsonObject, _: decode.Workload | None
 ) -> decode.Workload | None:
     return decode.decode_workload(raw, kind)
-
-
-def _rank(endpoint: ExporterEndpoint) -> tuple[bool, ObjectRef]:
-    return endpoint.ready, endpoint.pod

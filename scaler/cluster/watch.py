@@ -46,10 +46,11 @@ class Reflector(Generic[T]):
     `decode(raw, previous)` returns the slim form, or None for an object of no interest; `previous`
     is the slim form it had before. `changed(old, new)` is called for each difference, with None
     for what was not there or is not there any more. `optional` is for a kind that the cluster may
-    not serve, or not show to us: it counts as synced and empty, and is tried again each minute.
+    not serve, nor show to us where it `may_be_hidden`: it counts as synced and empty, and is tried
+    again each minute. One that was shown and is not any more is out of contact.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (the seams of the tests)
         self,
         client: KubeClient,
         path: str,
@@ -57,6 +58,7 @@ class Reflector(Generic[T]):
         *,
         changed: Callable[[T | None, T | None], None] | None = None,
         optional: bool = False,
+        may_be_hidden: bool = True,
         watch_seconds: int = WATCH_SECONDS,
         idle_grace_seconds: float = IDLE_GRACE_SECONDS,
         backoff_seconds: tuple[float, float] = BACKOFF_SECONDS,
@@ -66,6 +68,7 @@ class Reflector(Generic[T]):
         self._decode = decode
         self._changed = changed or (lambda old, new: None)
         self._optional = optional
+        self._may_be_hidden = may_be_hidden
         self._watch_seconds = watch_seconds
         self._idle_seconds = watch_seconds + idle_grace_seconds
         self._backoff_seconds = backoff_seconds
@@ -73,6 +76,7 @@ class Reflector(Generic[T]):
         self._version: str | None = None
         self._problem: str | None = None
         self._warned = False
+        self._was_listed = False
         self._failures = 0
         self._contact_seconds: float | None = None
         self._good_for_seconds = 0.0
@@ -115,7 +119,7 @@ class Reflector(Generic[T]):
 
     def _pause_after(self, error: ApiError | None) -> float:
         """Return how long to wait before the next try; remembers and logs what happened."""
-        if self._optional and isinstance(error, NotFound | Forbidden):
+        if self._optional and (isinstance(error, NotFound) or self._is_hidden(error)):
             return self._absent(error)
         self._failures += 1
         if isinstance(error, Gone):
@@ -125,6 +129,10 @@ class Reflector(Generic[T]):
         # An end in due time, or a first 410, is nothing to wait for; a server or proxy that ends
         # each watch at once must not make a busy loop.
         return self._backoff() if self._failures > 1 else 0.0
+
+    def _is_hidden(self, error: ApiError | None) -> bool:
+        """Whether this kind was never for us; what was shown before is still there."""
+        return isinstance(error, Forbidden) and self._may_be_hidden and not self._was_listed
 
     async def _list(self) -> None:
         found: dict[str, T] = {}
@@ -145,6 +153,7 @@ class Reflector(Generic[T]):
             if was != new:
                 self._changed(was, new)
         self._version = page["metadata"]["resourceVersion"]
+        self._was_listed = True
         self._recovered()
         self.synced.set()
 
@@ -226,6 +235,7 @@ class Reflector(Generic[T]):
             self._changed(old, None)
         self._objects = {}
         self._version = None
+        self._was_listed = False
         if isinstance(error, Forbidden) and not self._warned:
             self._warned = True
             log.warning(

@@ -25,6 +25,7 @@ from scaler.sources.http import (
     read_body,
 )
 from scaler.sources.joining import (
+    STALE_AFTER_SECONDS,
     MetricAnswer,
     SeriesAnswer,
     metric_answer,
@@ -59,6 +60,8 @@ GET_INSTEAD_STATUSES = (403, 404, 405, 501)
 # Thanos: an error rather than what some stores know, and one of several replicas.
 # VictoriaMetrics: the newest samples, which its cache leaves out, at their own times.
 PARAMS = {"partial_response": "false", "dedup": "true", "nocache": "1"}
+LOOKBACK = ("lookback_delta", f"{STALE_AFTER_SECONDS:g}s")
+"""Of the samples of our own queries the age is known; those of others are left out by Prometheus."""
 
 
 class _Wanted(NamedTuple):
@@ -80,6 +83,10 @@ class PrometheusSource:
         # One may be given several times: VictoriaMetrics' extra_label, Thanos' storeMatch[].
         self._params = [(name, value) for name, value in ours.items() if name not in given]
         self._params += [(name, value) for name, value in settings.params if value]
+        self._query_params = [
+            *self._params,
+            *([] if LOOKBACK[0] in given else [LOOKBACK]),
+        ]
         self._credentials = Credentials(settings.access)
         self._session: aiohttp.ClientSession | None = None
         self._posts = True
@@ -257,9 +264,10 @@ class PrometheusSource:
         try:
             async with asyncio.timeout_at(deadline), limit:
                 begun = True
-                if limit is self._query_limit:
-                    self._begun_seconds[query] = time.monotonic()
-                return await self._ask(query)
+                if limit is not self._query_limit:
+                    return await self._ask(query, self._params)
+                self._begun_seconds[query] = time.monotonic()
+                return await self._ask(query, self._query_params)
         except TimeoutError:
             seconds = f"{self._settings.timeout_seconds:g} s (--prometheus.timeout)"
             if not begun:
@@ -270,8 +278,8 @@ class PrometheusSource:
         except (PromqlError, AccessError, aiohttp.ClientError, OSError, ValueError) as error:
             return self._problem(str(error) or type(error).__name__)
 
-    async def _ask(self, query: str) -> Result:
-        params = [("query", query), *self._params]
+    async def _ask(self, query: str, more: Sequence[tuple[str, str]]) -> Result:
+        params = [("query", query), *more]
         posts = self._posts
         status, location, body = await self._send(params, posts=posts)
         if posts and status in GET_INSTEAD_STATUSES:

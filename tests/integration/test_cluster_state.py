@@ -156,14 +156,26 @@ async def test_who_else_scales_a_deployment():
         await until(lambda: owner() == {"web": None, "other": None})
 
 
-async def add_exporter(client, name, node, address, *, ready):
+async def add_exporter(client, name, node, address, *, ready, path=PODS):
     body = pod(name, labels={"app.kubernetes.io/name": "gpu-exporter"})
     body["spec"]["containers"][0]["ports"] = [{"name": "metrics", "containerPort": 9445}]
-    await client.post(PODS, body)
-    await client.post(f"{PODS}/{name}/binding", {"target": {"name": node}})
+    body["metadata"].pop("namespace", None)
+    await client.post(path, body)
+    await client.post(f"{path}/{name}/binding", {"target": {"name": node}})
     conditions = [{"type": "Ready", "status": "True" if ready else "False"}]
     status = {"phase": "Running", "podIP": address, "conditions": conditions}
-    await client.patch(f"{PODS}/{name}/status", {"status": status})
+    await client.patch(f"{path}/{name}/status", {"status": status})
+
+
+async def test_a_pod_elsewhere_that_calls_itself_an_exporter_does_not_take_its_place():
+    async with watching() as (_, client, state):
+        await client.post("/api/v1/namespaces", {"metadata": {"name": "gpu-exporter"}})
+        own = "/api/v1/namespaces/gpu-exporter/pods"
+        await add_exporter(client, "real", "node-1", "10.0.0.1", ready=False, path=own)
+        await add_exporter(client, "zzz", "node-1", "10.0.0.2", ready=True)
+        await add_exporter(client, "zzz-2", "node-2", "10.0.0.2", ready=True)
+        await until(lambda: len(state.exporter_endpoints()) == 2)
+        assert state.exporter_endpoints()["node-1"].pod.name == "real"
 
 
 async def test_exporters_by_node():

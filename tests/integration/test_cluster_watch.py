@@ -218,6 +218,35 @@ async def test_an_optional_kind_that_is_absent_is_asked_for_again(monkeypatch):
         await until(lambda: not reflector.objects, what="the kind was uninstalled")
 
 
+@pytest.mark.parametrize(
+    ("was_shown", "may_be_hidden", "objects", "synced"),
+    [
+        pytest.param(False, True, [], True, id="never shown, and nobody has to show it"),
+        pytest.param(False, False, [], False, id="never shown, and it has to be"),
+        pytest.param(True, True, [("so", None)], True, id="shown before: rights do not empty it"),
+    ],
+)
+async def test_a_kind_that_is_forbidden(was_shown, may_be_hidden, objects, synced):
+    """An API server that has just started refuses for a moment; what it hid is still there."""
+    asked: list[bool] = []
+
+    async def answer(request):
+        asked.append("watch" in request.query)
+        if len(asked) > was_shown:
+            return web.json_response({"reason": "Forbidden", "message": "not yet"}, status=403)
+        item = {"metadata": {"uid": "u", "name": "so"}}
+        return web.json_response({"metadata": {"resourceVersion": "5"}, "items": [item]})
+
+    async with (
+        serving(answer) as url,
+        reflecting(url, optional=True, may_be_hidden=may_be_hidden) as reflector,
+    ):
+        await until(lambda: reflector.problem, what="the refusal")
+        await until(lambda: len(asked) > 2 or reflector.is_fresh(time.monotonic()))
+        assert content(reflector) == objects
+        assert reflector.synced.is_set() == synced
+
+
 async def test_a_kind_that_must_be_there_never_counts_as_synced_when_it_is_not(caplog):
     path = "/apis/example.com/v1/things"
     async with running_apiserver() as api, reflecting(api.url, path) as reflector:

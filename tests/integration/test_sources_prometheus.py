@@ -389,6 +389,22 @@ async def test_what_thanos_mimir_and_victoriametrics_need():
     assert prometheus.headers[-1]["X-Scope-OrgID"] == "team-a|team-b"
 
 
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        pytest.param((), "60s", id="as old as our own samples may be"),
+        pytest.param((("lookback_delta", "5m"),), "5m", id="what a flag says"),
+        pytest.param((("lookback_delta", ""),), None, id="nothing where a flag says so"),
+    ],
+)
+async def test_samples_behind_a_query_of_somebody_elses_are_not_older(params, expected):
+    prometheus = Prometheus(lambda _: vector(({}, "1")))
+    async with source(prometheus, params=params) as opened:
+        await opened.read([asks(query="sum(queue)")], {})
+    ((_, form),) = prometheus.asked
+    assert form.get("lookback_delta") == expected
+
+
 async def test_that_it_cannot_be_read_is_said_once_and_so_is_that_it_can(caplog):
     caplog.set_level(logging.INFO, logger="scaler.sources.prometheus")
     fails = [False, True, True, False]

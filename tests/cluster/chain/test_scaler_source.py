@@ -12,6 +12,7 @@ from scaler.decision.decide import decide
 from scaler.model import (
     DeploymentState,
     ExporterEndpoint,
+    Metric,
     ObjectRef,
     Outcome,
     PodPhase,
@@ -208,6 +209,23 @@ async def test_a_pod_that_neither_knows_holds_with_either(bed):
         reasons[name] = decision.message
     assert "ghost: the exporter of node chain-1 shows no duty_cycle" in reasons["exporters"]
     assert "ghost: Prometheus has no nvidia_gpu_duty_cycle" in reasons["prometheus"]
+
+
+async def test_prometheus_leaves_out_samples_older_than_it_is_told(busy):
+    """By default those of 60 s; here all of them, since none is younger than a millisecond."""
+    for params, problem in (((), None), ((("lookback_delta", "1ms"),), "the result is empty")):
+        settings = PrometheusSettings(url=busy.prometheus.url, params=params)
+        async with PrometheusSource(settings) as source:
+            asked = ReadingRequest(
+                deployment=WEB,
+                metrics=(Metric.QUERY,),
+                pods=(),
+                window_seconds=0,
+                query="max(nvidia_gpu_duty_cycle)",
+            )
+            reading = (await source.read([asked], {})).readings[WEB][Metric.QUERY]
+        assert (reading.problem is None) == (problem is None), reading.problem
+        assert (problem or "") in (reading.problem or "")
 
 
 @pytest.mark.parametrize(
