@@ -1,4 +1,4 @@
-"""gpu-scaler: run | status | explain | check."""
+"""gpu-scaler: run | status | why-not | explain | check."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from scaler.commandline.config import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
@@ -48,6 +48,13 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     status.add_argument("-n", "--namespace", help="only this namespace")
     _add_remote_arguments(status, environ)
     status.set_defaults(command=_status)
+
+    why_not = commands.add_parser(
+        "why-not", help="why each other Deployment was not scaled just now"
+    )
+    why_not.add_argument("-n", "--namespace", help="only this namespace")
+    _add_remote_arguments(why_not, environ)
+    why_not.set_defaults(command=_why_not)
 
     explain = commands.add_parser("explain", help="why the last decision on a Deployment was taken")
     explain.add_argument(
@@ -102,14 +109,33 @@ def _run(parsed: argparse.Namespace) -> int:
 def _status(parsed: argparse.Namespace) -> int:
     from scaler.reporting.explanation import status_table  # noqa: PLC0415
 
+    return _list(
+        parsed,
+        lambda _: True,
+        lambda decisions: status_table(decisions, now_unix_seconds=time.time()),
+    )
+
+
+def _why_not(parsed: argparse.Namespace) -> int:
+    from scaler.reporting.explanation import why_not_table  # noqa: PLC0415
+
+    return _list(parsed, lambda decision: decision["outcome"] != "scaled", why_not_table)
+
+
+def _list(
+    parsed: argparse.Namespace,
+    is_wanted: Callable[[dict[str, Any]], bool],
+    table: Callable[[Any], str],
+) -> int:
     document = _ask(parsed, "/api/v1/decisions")
     if document is None:
         return EXIT_FAILURE
-    decisions = [
+    known = [
         decision
         for decision in document["decisions"]
         if parsed.namespace in (None, decision["namespace"])
     ]
+    decisions = [decision for decision in known if is_wanted(decision)]
     if parsed.output != "text":
         _print_data(document | {"decisions": decisions}, parsed.output)
         return 0
@@ -120,11 +146,11 @@ def _status(parsed: argparse.Namespace) -> int:
     if not document["leading"]:
         leader = document["leader"] or "nobody"
         _complain(f"{document['identity']} does not act: the Lease is held by {leader}")
-    if not decisions:
+    if not known:
         where = f" in namespace {parsed.namespace}" if parsed.namespace else ""
         _complain(f"no Deployment{where} carries the annotation gpu-scaler/enabled")
         return 0
-    sys.stdout.write(status_table(decisions, now_unix_seconds=time.time()))
+    sys.stdout.write(table(decisions))
     return 0
 
 

@@ -227,6 +227,7 @@ class Controller:
 
     def _watch_contact(self, *, fresh: bool) -> None:
         """Hold everything while replica counts and pods may be anything."""
+        self._metrics.holding.set(not fresh)
         if fresh == (self.holding is None):
             return
         if fresh:
@@ -364,7 +365,8 @@ class Controller:
                     self._histories.keep_undone(uid, decision)
                 else:
                     self._histories.keep_unsure(uid, decision)
-                self._metrics.patch_failures.labels(error.reason or "Unknown").inc()
+                # Not its reason: a webhook may give any.
+                self._metrics.patch_failures.labels(type(error).__name__).inc()
                 return _not_done(decision, Outcome.FAILED, "FailedUpdateScale", str(error))
             except Exception:
                 self._histories.keep_unsure(uid, decision)

@@ -402,3 +402,9 @@ class Decision:
     limits: tuple[AppliedLimit, ...] = ()
     conditions: tuple[Condition, ...] = ()
     history: History = field(default_factory=History)
+
+    def is_held(self) -> bool:
+        """Whether the count is left alone although another one was, or may be, wanted."""
+        if self.outcome is Outcome.UNCHANGED:
+            return self.reason != "DesiredWithinRange"
+        return self.outcome is Outcome.HELD

@@ -31,6 +31,8 @@ class Announcer:
     def announce(self, deployment: DeploymentState, decision: Decision) -> None:
         """Count the decision; log it and emit an event where it is news."""
         self._metrics.decisions.labels(decision.outcome).inc()
+        if decision.is_held():
+            self._metrics.held.labels(decision.reason).inc()
         news, is_told = follow(self._news.pop(deployment.uid, None), decision)
         if news is not None:
             self._news[deployment.uid] = news

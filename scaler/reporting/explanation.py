@@ -32,6 +32,7 @@ STATUS_COLUMNS = (
     "REASON",
     "AGE",
 )
+WHY_NOT_COLUMNS = ("NAMESPACE", "NAME", "REPLICAS", "OUTCOME", "REASON", "WHY")
 HISTORY_COLUMNS = ("BEGAN", "LASTED", "VALUES", "REPLICAS", "OUTCOME", "REASON", "MESSAGE")
 UNKNOWN = "<unknown>"
 _COLUMN_GAP = "   "
@@ -206,6 +207,22 @@ def status_table(documents: Iterable[DecisionDict], *, now_unix_seconds: float) 
     AGE is that of the decision: it grows where the scaler has stopped deciding.
     """
     return _table([STATUS_COLUMNS, *(status_row(item, now_unix_seconds) for item in documents)])
+
+
+def why_not_table(documents: Iterable[DecisionDict]) -> str:
+    """The table of `gpu-scaler why-not`: each Deployment whose count was left alone, and why."""
+    rows = [
+        (
+            document["namespace"],
+            _qualified_name(document),
+            str(document["current_replicas"]),
+            document["outcome"],
+            document["reason"],
+            " ".join(document["message"].split()),
+        )
+        for document in documents
+    ]
+    return _table([WHY_NOT_COLUMNS, *rows])
 
 
 def history_table(episodes: Iterable[EpisodeDict], *, now_unix_seconds: float) -> str:

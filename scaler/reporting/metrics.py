@@ -65,6 +65,11 @@ class ScalerMetrics:
             "1 where this replica holds the lease and acts",
             registry=self.registry,
         )
+        self.holding = Gauge(
+            "gpu_scaler_holding",
+            "1 while nothing is decided, since there is no contact with the Kubernetes API",
+            registry=self.registry,
+        )
         self.stopped = Gauge(
             "gpu_scaler_stopped",
             "1 while the Lease's annotation gpu-scaler/paused stops all scaling",
@@ -74,6 +79,12 @@ class ScalerMetrics:
             "gpu_scaler_decisions_total",
             "Decisions by outcome",
             ["outcome"],
+            registry=self.registry,
+        )
+        self.held = Counter(
+            "gpu_scaler_held_total",
+            "Decisions that left the count alone although another may be wanted, by reason",
+            ["reason"],
             registry=self.registry,
         )
         self.rescales = Counter(

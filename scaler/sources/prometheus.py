@@ -61,7 +61,7 @@ GET_INSTEAD_STATUSES = (403, 404, 405, 501)
 # VictoriaMetrics: the newest samples, which its cache leaves out, at their own times.
 PARAMS = {"partial_response": "false", "dedup": "true", "nocache": "1"}
 LOOKBACK = ("lookback_delta", f"{STALE_AFTER_SECONDS:g}s")
-"""Of the samples of our own queries the age is known; those of others are left out by Prometheus."""
+"""Our own queries bring their samples' ages; for those of others Prometheus leaves old ones out."""
 
 
 class _Wanted(NamedTuple):

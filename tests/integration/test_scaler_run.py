@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from contextlib import asynccontextmanager
@@ -390,6 +391,37 @@ async def test_status_and_explain(cluster):
         status, _, err = await run_program("explain", "default/nothing", server)
         assert status == 1
         assert "no decision for Deployment default/nothing" in err
+
+
+async def test_why_not_has_a_line_for_each_that_did_not_scale(cluster):
+    await cluster.client.post(DEPLOYMENTS, deployment())
+    await cluster.client.post(DEPLOYMENTS, deployment(name="stopped", paused="true"))
+    await cluster.client.post(DEPLOYMENTS, deployment(name="wrong", target_duty_cycle="95"))
+    await cluster.ready(1)
+    async with running_scaler(cluster.kubeconfig) as scaler:
+        cluster.load(40)
+
+        async def all_decided() -> bool:
+            within = (await scaler.decision("default", NAME)).get("reason") == "DesiredWithinRange"
+            return within and bool(await scaler.decision("default", "wrong"))
+
+        await until(all_decided)
+        server = f"--server={scaler.url}"
+        status, table, _ = await run_program("why-not", "--namespace=default", server)
+        assert status == 0
+        head, *lines = table.splitlines()
+        assert head.split() == ["NAMESPACE", "NAME", "REPLICAS", "OUTCOME", "REASON", "WHY"]
+        said = {line.split()[1]: line.split(maxsplit=5)[2:] for line in lines}
+        assert said.keys() == {NAME, "stopped", "wrong"}
+        assert said[NAME][:3] == ["1", "unchanged", "DesiredWithinRange"]
+        assert "duty_cycle 40/40" in said[NAME][3]
+        assert said["stopped"][1:3] == ["paused", "Paused"]
+        assert said["wrong"][1:3] == ["refused", "InvalidAnnotation"]
+        assert "can never scale up" in said["wrong"][3]
+        _, text, _ = await run_program("why-not", "-o", "json", server)
+        assert len(json.loads(text)["decisions"]) == 3
+        metrics = await scaler.text("/metrics")
+        assert 'gpu_scaler_held_total{reason="FailedGetPodsMetric"}' in metrics
 
 
 async def test_status_of_a_scaler_that_is_not_there():
