@@ -101,8 +101,7 @@ async def _watch_loops(nodes: int, source: str, pid: int, port: int, counts_url:
     async with aiohttp.ClientSession() as session:
         await _next_loop(session, metrics_url, 0)
         started = time.monotonic() - begun
-        # The second loop has its connections; the first one made them.
-        before = await _next_loop(session, metrics_url, 1)
+        before = await _once_steady(session, metrics_url, counts_url)
         cpu, asked = _cpu_seconds(pid), await _counts(session, counts_url)
         first = before
         loops: list[float] = []
@@ -129,6 +128,23 @@ async def _watch_loops(nodes: int, source: str, pid: int, port: int, counts_url:
                 kind: (asked_since.get(kind, 0) - asked.get(kind, 0)) / done for kind in REQUESTS
             },
         )
+
+
+async def _once_steady(
+    session: aiohttp.ClientSession, metrics_url: str, counts_url: str
+) -> dict[str, float]:
+    """Return the metrics after a loop, not the first, in which no event was sent any more."""
+    samples = await _next_loop(session, metrics_url, 1)
+    end = time.monotonic() + START_SECONDS
+    before = (await _counts(session, counts_url)).get("other", 0)
+    while time.monotonic() < end:
+        samples = await _next_loop(session, metrics_url, samples[f"{LOOP}_count"])
+        now = (await _counts(session, counts_url)).get("other", 0)
+        if now == before:
+            return samples
+        before = now
+    msg = f"events were still sent after {START_SECONDS} s"
+    raise RuntimeError(msg)
 
 
 async def _counts(session: aiohttp.ClientSession, url: str) -> dict[str, int]:

@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 from pathlib import Path
 
 import pytest
 
 from scaler.cluster.reviews import MAX_AT_ONCE
-from scaler.commandline.flags import Flags
 from scaler.commandline.metricsapi import add_metrics_api_arguments
 from scaler.gate import READ_SECONDS
 from scaler.metricsapi import certificates, listening, server
 from scaler.metricsapi.history import KEPT_SECONDS, MAX_SAMPLES, SLOT_SECONDS
 from scaler.metricsapi.names import FAMILIES, PREFIX, WINDOW_SECONDS
 from scaler.selectors import MAX_REQUIREMENTS, MAX_TEXT_LENGTH
+from tests.unit.flagrows import FlagRows
 
 DOCS = (Path(__file__).resolve().parents[2] / "docs" / "metrics-api.md").read_text(encoding="utf-8")
 
 
-class Rows(Flags):
-    """Takes flags, and makes rows of them."""
-
-    def __init__(self):
-        super().__init__(argparse.ArgumentParser(), {})
-        self.rows = []
-
-    def text(self, name, default, text):
-        shown = f"`{default}`" if default else ""
-        self.rows.append(f"| `--{name}` | {shown} | {text} |")
-
-    def switch(self, name, text):
-        self.rows.append(f"| `--{name}` | off | {text} |")
-
-
 def test_the_flags_are_those_of_the_program():
-    expected = Rows()
+    expected = FlagRows()
     add_metrics_api_arguments(expected)
     assert [line for line in DOCS.splitlines() if line.startswith("| `--")] == expected.rows
 
