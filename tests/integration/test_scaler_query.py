@@ -11,6 +11,7 @@ from aiohttp import web
 
 from scaler.cluster.client import KubeClient
 from simulator.apiserver import running_apiserver
+from simulator.apiserver.resources import Resource
 from tests.running import run_program, running_scaler
 from tests.scaled import DEPLOYMENTS
 from tests.serving import serving
@@ -53,12 +54,14 @@ class Bed:
         self.answers = answers
         self.flags = ("--source=prometheus", f"--prometheus.url={url}")
 
-    async def add(self, name: str, query: str, **annotations: str) -> None:
+    async def add(
+        self, name: str, query: str, *, path: str = DEPLOYMENTS, **annotations: str
+    ) -> None:
         labels = {"app": name}
         named = {"enabled": "true", "max-replicas": "10", "target-query": "10", "query": query}
         named |= {key.replace("_", "-"): value for key, value in annotations.items()}
         await self.client.post(
-            DEPLOYMENTS,
+            path,
             {
                 "metadata": {
                     "name": name,
@@ -75,9 +78,9 @@ class Bed:
             },
         )
 
-    async def replicas_become(self, name: str, count: int) -> None:
+    async def replicas_become(self, name: str, count: int, *, path: str = DEPLOYMENTS) -> None:
         async def are() -> bool:
-            found = await self.client.get(f"{DEPLOYMENTS}/{name}")
+            found = await self.client.get(f"{path}/{name}")
             return bool(found["spec"]["replicas"] == count)
 
         await until(are, what=f"{name} has {count} replicas")
@@ -90,10 +93,10 @@ async def bed(tmp_path: Path) -> AsyncIterator[Bed]:
 
 
 @asynccontextmanager
-async def _bed(folder: Path) -> AsyncIterator[Bed]:
+async def _bed(folder: Path, *more: Resource) -> AsyncIterator[Bed]:
     answers = Answers()
     async with (
-        running_apiserver() as api,
+        running_apiserver(extra_resources=more) as api,
         KubeClient(api.url) as client,
         serving(answers.answer) as url,
     ):
@@ -137,6 +140,32 @@ async def test_a_scaler_that_is_killed_asleep_wakes_what_it_put_to_sleep_when_it
             return not (await bed.client.get(ZEROS)).get("data")
 
         await until(struck_out, what="no zero is written down any more")
+
+
+async def test_other_kinds_are_scaled_by_their_scale_and_explained_by_their_name(tmp_path):
+    scale = frozenset({"scale", "status"})
+    kinds = [
+        Resource(group="apps", version="v1", plural="statefulsets", kind="S", subresources=scale),
+        Resource(group="example.com", version="v1", plural="servers", kind="Z", subresources=scale),
+    ]
+    names = [f"{kind.plural}.{kind.group}" for kind in kinds]
+    async with _bed(tmp_path, *kinds) as bed:
+        bed.answers.totals["sum(queue)"] = 35
+        paths = [f"/apis/{one.group}/v1/namespaces/default/{one.plural}" for one in kinds]
+        for path in (*paths, DEPLOYMENTS):
+            await bed.add("web", "sum(queue)", path=path)
+        async with running_scaler(
+            bed.kubeconfig, *bed.flags, f"--kinds={','.join(names)}"
+        ) as scaler:
+            for path in paths:
+                await bed.replicas_become("web", 4, path=path)
+            for name in names:
+                _, said, _ = await run_program(
+                    "explain", f"default/{name}:web", f"--server={scaler.url}"
+                )
+                assert said.startswith(f"{name} default/web, decided")
+            assert "web" not in await scaler.decision("default", "web"), "not among --kinds"
+        await bed.replicas_become("web", 1)
 
 
 async def test_what_prometheus_says_of_a_wrong_query_holds_its_deployment_alone(bed):
