@@ -172,6 +172,22 @@ def test_any_input_gives_one_decision_within_the_rules(state, rules, readings, h
 
 
 @given(
+    bounds=st.tuples(st.integers(1, 12), st.integers(1, 12)).map(sorted),
+    current=st.integers(1, 30),
+    loads=st.lists(st.integers(0, 4000), min_size=1, max_size=20),
+)
+def test_a_load_never_leads_outside_min_and_max(bounds, current, loads):
+    rules = policy(min_replicas=bounds[0], max_replicas=bounds[1], behavior=immediate())
+    now, history = NOW, None
+    for load in loads:
+        now += 2
+        state = deployment(ready_pods(current))
+        decision = decide(state, rules, reading([min(100, load / current)] * current), history, now)
+        current, history = decision.desired_replicas, decision.history
+        assert bounds[0] <= current <= bounds[1]
+
+
+@given(
     st.lists(
         st.tuples(
             st.sampled_from(["all", "some", "none", "problem", "unread"]),
