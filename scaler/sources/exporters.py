@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from scaler.sources.settings import ExportersSettings
 
 
+READ_SECONDS = 10.0
+"""How long after the first exporter of a loop another one is asked; the rest have the next loop."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeScrape:
     """What came of scraping one node: readings taken at `sampled_seconds`, or why there are none.
@@ -70,6 +74,8 @@ class ExporterSource:
         self._scraper = Scraper(settings=settings, timeout_seconds=timeout_seconds, clock=clock)
         self._windows: dict[tuple[ObjectRef, str, Metric], PodWindow] = {}
         self._series: Mapping[str, Mapping[str, Series]] = {}
+        self._failing: set[str] = set()
+        self._asked_seconds: dict[str, float] = {}
 
     @property
     def answers_queries(self) -> bool:
@@ -126,17 +132,45 @@ class ExporterSource:
     async def _scrape_all(
         self, wanted: Mapping[str, set[Metric]], endpoints: Mapping[str, ExporterEndpoint]
     ) -> Mapping[str, NodeScrape]:
+        begun = asyncio.get_running_loop().time()
+        end = begun + READ_SECONDS
+        # Those that failed last come last, so that they hold up nobody again; of the others those
+        # that were not asked come first.
+        in_turn = sorted(
+            wanted, key=lambda node: (node in self._failing, self._asked_seconds.get(node, 0.0))
+        )
         async with asyncio.TaskGroup() as group:
             tasks = {
-                node: group.create_task(self._scrape(node, endpoints.get(node), metrics))
-                for node, metrics in wanted.items()
+                node: group.create_task(self._scrape(node, endpoints.get(node), wanted[node], end))
+                for node in in_turn
             }
-        return {node: task.result() for node, task in tasks.items()}
+        scrapes = {node: task.result() for node, task in tasks.items()}
+        self._failing = {
+            node
+            for node, scrape in scrapes.items()
+            if scrape.problem is not None
+            and (node in self._failing or self._asked_seconds.get(node, 0.0) >= begun)
+        }
+        self._asked_seconds = {
+            node: self._asked_seconds[node] for node in wanted if node in self._asked_seconds
+        }
+        return scrapes
 
     async def _scrape(
-        self, node: str, endpoint: ExporterEndpoint | None, metrics: Collection[Metric]
+        self,
+        node: str,
+        endpoint: ExporterEndpoint | None,
+        metrics: Collection[Metric],
+        end: float,
     ) -> NodeScrape:
-        scraped = await self._scraper.scrape(endpoint, families_for(metrics))
+        def too_late() -> str | None:
+            now = asyncio.get_running_loop().time()
+            if now > end:
+                return f"was not asked: the others took more than {READ_SECONDS:g} s"
+            self._asked_seconds[node] = now
+            return None
+
+        scraped = await self._scraper.scrape(endpoint, families_for(metrics), too_late=too_late)
         readings, problem = None, scraped.problem
         if problem is None:
             try:

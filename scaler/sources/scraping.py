@@ -71,12 +71,23 @@ class Scraper:
         if self._session is not None:
             await self._session.close()
 
-    async def scrape(self, endpoint: ExporterEndpoint | None, families: Iterable[str]) -> Scraped:
-        """Return the answer with these families; what fails outside is its problem."""
+    async def scrape(
+        self,
+        endpoint: ExporterEndpoint | None,
+        families: Iterable[str],
+        *,
+        too_late: Callable[[], str | None] = lambda: None,
+    ) -> Scraped:
+        """Return the answer with these families; what fails outside is its problem.
+
+        `too_late` is asked when it is this exporter's turn, and says why it is left out.
+        """
         async with self._limit:
             asked = self._clock()
-            text, problem = "", None
-            if endpoint is None:
+            text, problem = "", too_late()
+            if problem is not None:
+                pass
+            elif endpoint is None:
                 problem = (
                     "is missing: no pod labelled app.kubernetes.io/name=gpu-exporter runs there"
                 )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
 
 from scaler.model import ExporterEndpoint, Metric, ObjectRef, PodPhase, PodState
+from scaler.sources import exporters, scraping
 from scaler.sources.exporters import ExporterSource
 from scaler.sources.source import ReadingRequest
 
@@ -157,6 +160,39 @@ async def test_a_hanging_exporter_costs_one_timeout_and_only_its_own_pods():
     reading = readings[WEB][Metric.DUTY_CYCLE]
     assert "no answer within 0.2 s" in reading.missing[pod("web-0").ref]
     assert reading.values[pod("web-1").ref].value_milli == 7000
+
+
+async def test_many_hanging_exporters_cost_one_deadline_and_come_last_after_that(monkeypatch):
+    monkeypatch.setattr(scraping, "MAX_CONCURRENT_SCRAPES", 2)
+    monkeypatch.setattr(exporters, "READ_SECONDS", 0.3)
+    asked = []
+
+    async def answer(request):
+        node = request.query["node"]
+        asked.append(node)
+        if node != "well":
+            await asyncio.sleep(3600)
+        return web.Response(text=exposition(63))
+
+    nodes = [f"n{number}" for number in range(20)]
+    async with exporter(answer) as endpoint, ExporterSource(timeout_seconds=0.2) as source:
+        endpoints = {
+            node: replace(endpoint, url=f"{endpoint.url}?node={node}") for node in (*nodes, "well")
+        }
+        request = ask(*(pod(node, node=node) for node in nodes), pod("web-0", node="well"))
+        begun = time.monotonic()
+        missing = (await read(source, request, endpoints))[WEB][Metric.DUTY_CYCLE].missing
+        assert time.monotonic() - begun < 2
+        reasons = [missing[pod(node).ref] for node in nodes]
+        assert "gave no answer within 0.2 s" in reasons[0]
+        assert "was not asked: the others took more than 0.3 s" in reasons[-1]
+        assert "well" not in asked
+        while "well" not in asked:
+            assert len(asked) <= len(nodes), "none is asked twice before others were asked"
+            await read(source, request, endpoints)
+        asked.clear()
+        values = (await read(source, request, endpoints))[WEB][Metric.DUTY_CYCLE].values
+        assert (asked[0], values.keys()) == ("well", {pod("web-0").ref})
 
 
 async def test_node_without_exporter_and_refused_connection():

@@ -209,7 +209,7 @@ class World:
 
     # What the exporters answer (scaler.sources.scraping).
 
-    async def scrape(self, endpoint: ExporterEndpoint | None, _: object) -> Scraped:
+    async def scrape(self, endpoint: ExporterEndpoint | None, _: object, **__: object) -> Scraped:
         assert endpoint is not None
         node, asked = endpoint.url, self.monotonic()
         fault = self.served[node] = self.node_faults[node]
