@@ -119,7 +119,7 @@ class Reflector(Generic[T]):
 
     def _pause_after(self, error: ApiError | None) -> float:
         """Return how long to wait before the next try; remembers and logs what happened."""
-        if self._optional and (isinstance(error, NotFound) or self._is_hidden(error)):
+        if error is not None and self._is_absence(error):
             return self._absent(error)
         self._failures += 1
         if isinstance(error, Gone):
@@ -130,9 +130,10 @@ class Reflector(Generic[T]):
         # each watch at once must not make a busy loop.
         return self._backoff() if self._failures > 1 else 0.0
 
-    def _is_hidden(self, error: ApiError | None) -> bool:
-        """Whether this kind was never for us; what was shown before is still there."""
-        return isinstance(error, Forbidden) and self._may_be_hidden and not self._was_listed
+    def _is_absence(self, error: ApiError) -> bool:
+        """Whether there is no such kind, or none for us; what was shown before is still there."""
+        is_hidden = isinstance(error, Forbidden) and self._may_be_hidden and not self._was_listed
+        return self._optional and (isinstance(error, NotFound) or is_hidden)
 
     async def _list(self) -> None:
         found: dict[str, T] = {}
