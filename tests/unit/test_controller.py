@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scaler.cluster.errors import Conflict, NotFound, Unreachable
+from scaler.cluster.errors import Conflict, Forbidden, NotFound, Unreachable
 from scaler.cluster.zeros import Zeros
 from scaler.controller import Controller
 from scaler.model import (
@@ -473,3 +473,77 @@ async def test_a_takeover_begins_with_the_count_that_it_finds():
     await world.controller.cycle()
     assert world.patched == []
     assert world.outcome()[1] == "ScaleDownStabilized"
+
+
+async def test_a_change_is_one_line_of_the_log_with_what_it_came_from(caplog):
+    caplog.set_level("INFO", logger="scaler.reporting.announcer")
+    world = World(deployment(replicas=2))
+    await world.controller.cycle()
+    world.duty_percent, world.states = 40, (deployment(replicas=4),)
+    await world.controller.cycle()
+    (line,) = caplog.records
+    assert line.message == "Replicas changed"
+    told = {
+        "deployment": "default/web",
+        "outcome": "scaled",
+        "reason": "SuccessfulRescale",
+        "detail": "New size: 4; reason: duty_cycle above target",
+        "current_replicas": 2,
+        "desired_replicas": 4,
+        "proposed_replicas": 4,
+        "duty_cycle": 80.0,
+        "target_duty_cycle": 40.0,
+    }
+    assert told.items() <= vars(line).items()
+
+
+async def test_metrics_of_each_deployment_come_and_go_with_it():
+    world = World(deployment(), deployment("api", max_replicas="3", min_replicas="2"))
+    world.metrics.show_decisions(
+        lambda: [record.decision for record in world.controller.board.records.values()]
+    )
+
+    def values(name: str) -> dict[str, float | None]:
+        labels = {"namespace": "default", "deployment": name, "kind": "deployments.apps"}
+        metric = {**labels, "metric": "duty_cycle"}
+        families = ("current_replicas", "desired_replicas", "min_replicas", "max_replicas")
+        found = {one: _sample(world, one, labels) for one in families}
+        return found | {
+            one: _sample(world, one, metric) for one in ("metric_value", "metric_target")
+        }
+
+    await world.controller.cycle()
+    assert list(values("web").values()) == [1, 2, 1, 10, 80, 40]
+    assert list(values("api").values()) == [1, 2, 2, 3, None, None]
+    assert _sample(world, "deployments", {"outcome": "scaled"}) == 2
+    assert _sample(world, "decisions_total", {"outcome": "scaled"}) == 2
+    world.states = (deployment(replicas=2),)
+    world.duty_percent = 40
+    await world.controller.cycle()
+    assert set(values("api").values()) == {None}
+    assert _sample(world, "deployments", {"outcome": "scaled"}) is None
+
+
+async def test_holds_are_counted_by_reason_and_a_hold_of_everything_is_shown():
+    world = World(deployment(max_replicas="1"))
+    await world.controller.cycle()
+    assert _sample(world, "held_total", {"reason": "TooManyReplicas"}) == 1
+    world.states = (deployment(),)
+    world.duty_percent = 40
+    await world.controller.cycle()
+    assert _sample(world, "held_total", {"reason": "DesiredWithinRange"}) is None
+    assert _sample(world, "holding", {}) == 0
+    world.fresh = False
+    await world.controller.cycle()
+    assert _sample(world, "holding", {}) == 1
+
+
+async def test_a_reason_that_others_make_up_is_no_label():
+    world = World(deployment())
+    world.failure = Forbidden(request="PATCH", status=403, reason="BecauseISaySo-7", message="no")
+    await world.controller.cycle()
+    assert _sample(world, "patch_failures_total", {"reason": "Forbidden"}) == 1
+
+
+def _sample(world: World, name: str, labels: dict[str, str]) -> float | None:
+    return world.metrics.registry.get_sample_value(f"gpu_scaler_{name}", labels)
