@@ -55,6 +55,10 @@ generate: $(STAMP) ## Write the gRPC messages from the proto files
 	@$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. \
 		exporter/podresources/podresources.proto tests/cluster/node/deviceplugin.proto
 
+.PHONY: manifests
+manifests: $(STAMP) ## Write daemonset/*.yaml and the values table from the chart (needs make cluster-tools TOOLS=helm)
+	@$(BIN)/python -m tests.chart.manifests
+
 .PHONY: lock
 lock: $(STAMP) ## Resolve the lock files anew (needs uv)
 	@uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \

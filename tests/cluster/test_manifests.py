@@ -14,7 +14,9 @@ from tests.cluster.conftest import ROOT
 CONFIGURATIONS = {"prometheus-adapter-rules.yaml", "prometheus-scrape.yaml"}
 """Files of other programs, tested with those."""
 FILES = sorted((ROOT / "daemonset").glob("**/*.yaml"))
-MANIFESTS = [path for path in FILES if path.name not in CONFIGURATIONS]
+MANIFESTS = [
+    path for path in FILES if path.name not in CONFIGURATIONS and "chart" not in path.parts
+]
 
 
 def documents(name: str) -> list[dict[str, Any]]:

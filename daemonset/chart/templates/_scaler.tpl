@@ -1,0 +1,210 @@
+{{/* The scaler's container, the same in a pod of its own and beside the exporter. */}}
+{{- define "gpu-scaler.scalerContainer" -}}
+{{- $scaler := .Values.scaler -}}
+name: scaler
+image: {{ include "gpu-scaler.image" . }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+command: [gpu-scaler, run]
+args:
+  {{- include "gpu-scaler.scalerArgs" . | trim | nindent 2 }}
+{{- with $scaler.extraEnv }}
+env:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+ports:
+  - {name: http, containerPort: 9446}
+  {{- if $scaler.metricsApi.enabled }}
+  - {name: metrics-api, containerPort: 6443}
+  {{- end }}
+livenessProbe:
+  httpGet: {path: /healthz, port: http}
+  periodSeconds: 10
+  timeoutSeconds: 5
+{{- if ne $scaler.mode "sidecar" }}
+readinessProbe:
+  httpGet: {path: /readyz, port: http}
+  periodSeconds: 5
+  timeoutSeconds: 5
+{{- end }}
+resources:
+  {{- toYaml $scaler.resources | nindent 2 }}
+securityContext:
+  {{- if eq $scaler.mode "sidecar" }}
+  # The pod's user is root, for the exporter's sake.
+  runAsNonRoot: true
+  runAsUser: 65532
+  runAsGroup: 65532
+  {{- end }}
+  {{- include "gpu-scaler.hardened" . | nindent 2 }}
+{{- with include "gpu-scaler.scalerMounts" . | trim }}
+volumeMounts:
+  {{- . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "gpu-scaler.scalerArgs" -}}
+{{- $scaler := .Values.scaler -}}
+- --lease-namespace={{ include "gpu-scaler.namespace" . }}
+{{- with $scaler.namespaces }}
+- --namespaces={{ join "," . }}
+- --exporters.namespace={{ $.Values.exporter.namespace }}
+{{- end }}
+{{- if ne (join "," $scaler.kinds) "deployments.apps" }}
+- --kinds={{ join "," $scaler.kinds }}
+{{- end }}
+{{- if eq $scaler.source "prometheus" }}
+- --source=prometheus
+- --prometheus.url={{ $scaler.prometheus.url }}
+{{- if ne $scaler.prometheus.metrics "gpu-exporter" }}
+- --prometheus.metrics={{ $scaler.prometheus.metrics }}
+{{- end }}
+{{- range $scaler.prometheus.matchers }}
+- {{ printf "--prometheus.matcher=%s" . | quote }}
+{{- end }}
+{{- range $name, $value := $scaler.prometheus.params }}
+- {{ printf "--prometheus.param=%s=%v" $name $value | quote }}
+{{- end }}
+{{- range $name, $value := $scaler.prometheus.headers }}
+- {{ printf "--prometheus.header=%s: %s" $name $value | quote }}
+{{- end }}
+{{- include "gpu-scaler.accessArgs" (dict "of" "prometheus" "access" $scaler.prometheus.access) }}
+{{- else }}
+{{- if or (include "gpu-scaler.exporterServesTls" .) (eq $scaler.exporters.scheme "https") }}
+- --exporters.scheme=https
+{{- end }}
+{{- include "gpu-scaler.accessArgs" (dict "of" "exporters" "access" $scaler.exporters.access) }}
+{{- end }}
+{{- with $scaler.metricsApi }}
+{{- if .enabled }}
+- --metrics-api
+- --metrics-api.service={{ $.Release.Namespace }}/gpu-metrics-api
+{{- if ne .certificate.from "scaler" }}
+- --metrics-api.tls-cert-file=/etc/gpu-scaler/metrics-api/tls.crt
+- --metrics-api.tls-key-file=/etc/gpu-scaler/metrics-api/tls.key
+{{- with .certificate.caKey }}
+- --metrics-api.tls-ca-file=/etc/gpu-scaler/metrics-api/{{ . }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- range $scaler.extraArgs }}
+- {{ . | quote }}
+{{- end }}
+{{- end }}
+
+{{/* The flags for whom to believe and how to show who asks: (dict "of" PREFIX "access" VALUES). */}}
+{{- define "gpu-scaler.accessArgs" -}}
+{{- $of := .of -}}
+{{- with .access }}
+{{- $folder := printf "/etc/gpu-scaler/%s" $of }}
+{{- with .keys.ca }}
+- --{{ $of }}.tls-ca-file={{ $folder }}/{{ . }}
+{{- end }}
+{{- with .serverName }}
+- --{{ $of }}.tls-server-name={{ . }}
+{{- end }}
+{{- if .insecureSkipVerify }}
+- --{{ $of }}.tls-insecure-skip-verify
+{{- end }}
+{{- with .keys.certificate }}
+- --{{ $of }}.tls-cert-file={{ $folder }}/{{ . }}
+{{- end }}
+{{- with .keys.key }}
+- --{{ $of }}.tls-key-file={{ $folder }}/{{ . }}
+{{- end }}
+{{- with .username }}
+- {{ printf "--%s.username=%s" $of . | quote }}
+{{- end }}
+{{- with .keys.password }}
+- --{{ $of }}.password-file={{ $folder }}/{{ . }}
+{{- end }}
+{{- with .keys.bearerToken }}
+- --{{ $of }}.bearer-token-file={{ $folder }}/{{ . }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The Secret with what the source asks for: empty where there is none. */}}
+{{- define "gpu-scaler.accessSecret" -}}
+{{ (index .Values.scaler .Values.scaler.source).access.secret }}
+{{- end }}
+
+{{- define "gpu-scaler.certificateSecret" -}}
+{{- with .Values.scaler.metricsApi }}
+{{- if and .enabled (eq .certificate.from "secret") }}{{ .certificate.secretName }}{{ end }}
+{{- if and .enabled (eq .certificate.from "certManager") }}gpu-metrics-api-tls{{ end }}
+{{- end }}
+{{- end }}
+
+{{- define "gpu-scaler.scalerMounts" -}}
+{{- if include "gpu-scaler.accessSecret" . }}
+- {name: access, mountPath: /etc/gpu-scaler/{{ .Values.scaler.source }}, readOnly: true}
+{{- end }}
+{{- if include "gpu-scaler.certificateSecret" . }}
+- {name: certificate, mountPath: /etc/gpu-scaler/metrics-api, readOnly: true}
+{{- end }}
+{{- if eq .Values.scaler.mode "sidecar" }}
+- {name: token, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}
+{{- end }}
+{{- with .Values.scaler.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "gpu-scaler.scalerVolumes" -}}
+{{- with include "gpu-scaler.accessSecret" . }}
+- name: access
+  secret:
+    secretName: {{ . }}
+{{- end }}
+{{- with include "gpu-scaler.certificateSecret" . }}
+- name: certificate
+  secret:
+    secretName: {{ . }}
+{{- end }}
+{{- if eq .Values.scaler.mode "sidecar" }}
+# Mounted by the scaler's container alone: the exporter beside it has no token.
+- name: token
+  projected:
+    sources:
+      - serviceAccountToken: {path: token, expirationSeconds: 3607}
+      - configMap:
+          name: kube-root-ca.crt
+          items: [{key: ca.crt, path: ca.crt}]
+      - downwardAPI:
+          items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]
+{{- end }}
+{{- with .Values.scaler.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* What the scaler may do with Deployments and their like, in a Role or a ClusterRole. */}}
+{{- define "gpu-scaler.scalerRules" -}}
+- apiGroups: [apps]
+  resources: [replicasets]
+  verbs: [list, watch]
+{{- range .Values.scaler.kinds }}
+{{- $plural := regexFind "^[^.]+" . }}
+{{- $group := trimPrefix $plural . | trimPrefix "." }}
+- apiGroups: [{{ $group | default "\"\"" }}]
+  resources: [{{ $plural }}]
+  verbs: [list, watch]
+- apiGroups: [{{ $group | default "\"\"" }}]
+  resources: [{{ $plural }}/scale]
+  verbs: [get, patch]
+{{- end }}
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create, patch]
+# Deployments that these target are refused, not fought over.
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [list, watch]
+- apiGroups: [keda.sh]
+  resources: [scaledobjects]
+  verbs: [list, watch]
+{{- end }}

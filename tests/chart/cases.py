@@ -1,0 +1,117 @@
+"""The values that the chart is tried with: the presets, and the switches that change objects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tests.chart import PRESETS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DIGEST: Final = f"sha256:{'5' * 64}"
+SWITCHES: Final[dict[str, tuple[str, ...]]] = {
+    "default": (),
+    "image": (
+        *("image.repository=registry.example/gpu-scaler", f"image.digest={DIGEST}"),
+        *("image.pullSecrets={registry}", "image.pullPolicy=Always"),
+    ),
+    "exporter-only": ("scaler.enabled=false",),
+    "scaler-only": ("exporter.enabled=false",),
+    "collectors": (
+        "exporter.collectors={power,xid}",
+        "exporter.extraResourceNames={a.example/gpu}",
+    ),
+    "containers": ("exporter.collectors={all,containers}",),
+    "finished-pods": ("exporter.finishedPods.enabled=true",),
+    "finished-pods-v1": (
+        "exporter.finishedPods.enabled=true",
+        "exporter.finishedPods.cgroupPath=/sys/fs/cgroup/pids",
+    ),
+    "dra": ("exporter.dra=true",),
+    "pod-labels": ("exporter.podLabels=team|app-.+",),
+    "kubelet-elsewhere": ("exporter.kubeletPath=/var/snap/microk8s/common/var/lib/kubelet",),
+    "web-config": (
+        "exporter.web.configSecret=web",
+        *("scaler.exporters.access.secret=readers", "scaler.exporters.access.keys.ca=ca.crt"),
+        *("scaler.exporters.access.serverName=exporter", "scaler.exporters.access.username=us"),
+        "scaler.exporters.access.keys.password=password",
+    ),
+    "client-certificates": (
+        *("exporter.web.configSecret=web", "exporter.web.clientCertificates=true"),
+        *("scaler.exporters.access.secret=readers", "scaler.exporters.access.keys.ca=ca.crt"),
+        "scaler.exporters.access.keys.certificate=tls.crt",
+        "scaler.exporters.access.keys.key=tls.key",
+    ),
+    "passwords-without-tls": (
+        *("exporter.web.configSecret=web", "exporter.web.tls=false"),
+        *("scaler.exporters.access.secret=readers", "scaler.exporters.access.username=us"),
+        "scaler.exporters.access.keys.password=password",
+    ),
+    "prometheus": (
+        *("scaler.source=prometheus", "scaler.prometheus.url=https://thanos.monitoring:9091"),
+        *("scaler.prometheus.metrics=dcgm", 'scaler.prometheus.matchers={cluster="eu-1"}'),
+        *("scaler.prometheus.params.dedup=true", "scaler.prometheus.headers.X-Scope-OrgID=a"),
+        *("scaler.prometheus.access.secret=thanos", "scaler.prometheus.access.keys.ca=ca.crt"),
+        "scaler.prometheus.access.keys.bearerToken=token",
+    ),
+    "scraped-by-annotation": (
+        "exporter.scrapeAnnotations=true",
+        "scaler.scrapeAnnotations=true",
+    ),
+    "network-policies": (
+        *("exporter.networkPolicy.enabled=true", "scaler.networkPolicy.enabled=true"),
+        "exporter.networkPolicy.from[0].namespaceSelector.matchLabels.team=monitoring",
+    ),
+    "one-replica": ("scaler.replicas=1",),
+    "namespaces": ("scaler.namespaces={team-a,team-b}",),
+    "kinds": ("scaler.kinds={deployments.apps,statefulsets.apps,rollouts.argoproj.io}",),
+    "metrics-api": ("scaler.metricsApi.enabled=true", "scaler.networkPolicy.enabled=true"),
+    "metrics-api-own-certificate": (
+        "scaler.metricsApi.enabled=true",
+        "scaler.metricsApi.certificate.from=secret",
+        "scaler.metricsApi.certificate.secretName=mine",
+    ),
+    "sidecar": ("scaler.mode=sidecar", "exporter.networkPolicy.enabled=true"),
+    "sidecar-with-tokens": (
+        *("scaler.mode=sidecar", "exporter.dra=true", "exporter.collectors={containers}"),
+        *("scaler.namespaces={team-a}", "exporter.web.configSecret=web"),
+        *("scaler.exporters.access.secret=readers", "scaler.exporters.access.keys.ca=ca.crt"),
+    ),
+    "scheduling": (
+        *("scaler.priorityClassName=important", "scaler.nodeSelector.pool=system"),
+        *("exporter.nodeSelector.pool=gpus", "scaler.tolerations[0].operator=Exists"),
+        "exporter.podMetadata.annotations.note=ours",
+        "scaler.podMetadata.labels.team=ours",
+    ),
+}
+CUSTOM_RESOURCES: Final[dict[str, tuple[str, ...]]] = {
+    "pod-monitors": (
+        *("exporter.podMonitor.enabled=true", "exporter.podMonitor.labels.release=prometheus"),
+        *("exporter.podMonitor.interval=15s", "scaler.podMonitor.enabled=true"),
+        *("exporter.web.configSecret=web", "exporter.podMonitor.tlsConfig.insecureSkipVerify=true"),
+    ),
+    "metrics-api-cert-manager": (
+        "scaler.metricsApi.enabled=true",
+        "scaler.metricsApi.certificate.from=certManager",
+        "scaler.metricsApi.certificate.issuerRef.name=ours",
+    ),
+}
+"""Those with kinds that not every API server has."""
+
+
+def flags(name: str) -> tuple[str, ...]:
+    """Return helm's flags for one of the switches."""
+    return tuple(f"--set={value}" for value in {**SWITCHES, **CUSTOM_RESOURCES}[name])
+
+
+def preset_flags(preset: Path) -> tuple[str, ...]:
+    """Return helm's flags for a preset."""
+    return (f"--values={preset}",)
+
+
+ACCEPTED_EVERYWHERE: Final = {
+    **{name: flags(name) for name in SWITCHES},
+    **{preset.stem: preset_flags(preset) for preset in PRESETS},
+}
+ALL: Final = {**ACCEPTED_EVERYWHERE, **{name: flags(name) for name in CUSTOM_RESOURCES}}

@@ -1,0 +1,276 @@
+"""What holds for whatever the chart is told, and what each switch changes."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chart import NAMESPACE, objects, only, pod_specs
+from tests.chart.cases import ALL, DIGEST, flags
+
+pytestmark = pytest.mark.needs("helm")
+every_case = pytest.mark.parametrize("case", ALL.values(), ids=ALL)
+CLUSTER_WIDE = {"Namespace", "ClusterRole", "ClusterRoleBinding"}
+DRIVER = ("bare-driver", "gke")
+
+
+def exporter_pod(*given):
+    return only(objects(*given), "DaemonSet", "gpu-exporter")["spec"]["template"]["spec"]
+
+
+def scaler_pod(*given):
+    return only(objects(*given), "Deployment", "gpu-scaler")["spec"]["template"]["spec"]
+
+
+def container(pod, name):
+    (found,) = (one for one in pod["containers"] if one["name"] == name)
+    return found
+
+
+def host_paths(pod):
+    return {one["hostPath"]["path"] for one in pod["volumes"] if "hostPath" in one}
+
+
+@every_case
+def test_no_container_asks_for_a_gpu(case):
+    for pod in pod_specs(objects(*case)):
+        for one in pod["containers"]:
+            for amounts in one["resources"].values():
+                assert amounts.keys() <= {"cpu", "memory"}
+            assert "nvidia.com" not in str(pod.get("resourceClaims", ""))
+
+
+@every_case
+def test_every_container_has_a_read_only_root_and_no_right_to_more(case):
+    for pod in pod_specs(objects(*case)):
+        for context in (one["securityContext"] for one in pod["containers"]):
+            assert context["readOnlyRootFilesystem"] is True
+            if not context.get("privileged"):
+                assert context["capabilities"] == {"drop": ["ALL"]}
+                assert context["allowPrivilegeEscalation"] is False
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_exporter_is_privileged_only_where_there_is_no_nvidia_runtime(name):
+    for pod in pod_specs(objects(*ALL[name])):
+        privileged = {
+            one["name"] for one in pod["containers"] if one["securityContext"].get("privileged")
+        }
+        is_exporter = pod["serviceAccountName"] == "gpu-exporter"
+        assert privileged == ({"exporter"} if name in DRIVER and is_exporter else set())
+
+
+@every_case
+def test_every_volume_is_mounted_and_every_mount_has_its_volume(case):
+    for pod in pod_specs(objects(*case)):
+        volumes = [one["name"] for one in pod.get("volumes", ())]
+        mounts = {
+            mount["name"] for one in pod["containers"] for mount in one.get("volumeMounts", ())
+        }
+        assert sorted(volumes) == sorted(mounts)
+
+
+@every_case
+def test_what_comes_from_the_node_or_from_a_secret_is_mounted_read_only(case):
+    for pod in pod_specs(objects(*case)):
+        for one in pod["containers"]:
+            for mount in one.get("volumeMounts", ()):
+                # The eks preset's /dev/null tells the runtime something, and the container nothing.
+                assert mount.get("readOnly") or mount["name"] == "visible-devices"
+
+
+@every_case
+def test_every_object_says_whose_it_is_and_where(case):
+    for one in objects(*case):
+        metadata = one["metadata"]
+        assert metadata["labels"]["app.kubernetes.io/part-of"] == "gpu-scaler"
+        assert ("namespace" in metadata) == (one["kind"] not in CLUSTER_WIDE)
+
+
+@every_case
+def test_rights_are_bound_to_accounts_and_roles_that_there_are(case):
+    found = objects(*case)
+    names = {
+        (one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]) for one in found
+    }
+    for one in found:
+        if not one["kind"].endswith("Binding"):
+            continue
+        role = one["roleRef"]
+        namespace = one["metadata"].get("namespace") if role["kind"] == "Role" else None
+        assert (role["kind"], namespace, role["name"]) in names or role["name"] in (
+            "system:auth-delegator",
+            "extension-apiserver-authentication-reader",
+        )
+        for subject in one["subjects"]:
+            assert (subject["kind"], subject["namespace"], subject["name"]) in names
+
+
+@every_case
+def test_no_rule_has_a_wildcard(case):
+    for one in objects(*case):
+        for rule in one.get("rules", ()):
+            assert "*" not in str(rule)
+
+
+def test_the_image():
+    for pod in pod_specs(objects(*flags("image"))):
+        assert pod["imagePullSecrets"] == [{"name": "registry"}]
+        for one in pod["containers"]:
+            assert one["image"] == f"registry.example/gpu-scaler@{DIGEST}"
+            assert one["imagePullPolicy"] == "Always"
+
+
+@pytest.mark.parametrize(
+    ("case", "missing"),
+    [("exporter-only", "Deployment"), ("scaler-only", "DaemonSet"), ("sidecar", "Deployment")],
+)
+def test_one_without_the_other(case, missing):
+    kinds = {one["kind"] for one in objects(*flags(case))}
+    assert missing not in kinds
+    assert kinds & {"Deployment", "DaemonSet"}
+
+
+@pytest.mark.parametrize(
+    ("case", "paths", "host_pid"),
+    [
+        ("default", set(), False),
+        ("containers", {"/var/log/pods", "/var/log/containers"}, True),
+        ("finished-pods", {"/var/log/pods", "/sys/fs/cgroup"}, False),
+        ("finished-pods-v1", {"/var/log/pods", "/sys/fs/cgroup/pids"}, False),
+        ("bare-driver", {"/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1"}, False),
+        ("gke", {"/home/kubernetes/bin/nvidia"}, False),
+        ("eks", {"/dev/null"}, False),
+    ],
+)
+def test_which_paths_of_the_node_the_exporter_sees(case, paths, host_pid):
+    pod = exporter_pod(*ALL[case])
+    assert host_paths(pod) == {"/var/lib/kubelet/pod-resources"} | paths
+    assert pod.get("hostPID", False) is host_pid
+    assert not pod.keys() & {"hostNetwork", "hostIPC"}
+
+
+def test_the_socket_of_another_kubelet_is_mounted_where_the_exporter_looks():
+    pod = exporter_pod(*flags("kubelet-elsewhere"))
+    assert host_paths(pod) == {"/var/snap/microk8s/common/var/lib/kubelet/pod-resources"}
+    (mount,) = container(pod, "exporter")["volumeMounts"]
+    assert mount["mountPath"] == "/var/lib/kubelet/pod-resources"
+
+
+@pytest.mark.parametrize(
+    ("case", "role", "has_token"),
+    [
+        ("default", None, False),
+        ("dra", "gpu-exporter-dra", True),
+        ("pod-labels", "gpu-exporter-pod-labels", True),
+    ],
+)
+def test_the_exporter_has_a_token_only_for_what_needs_it(case, role, has_token):
+    found = objects(*flags(case))
+    roles = {one["metadata"]["name"] for one in found if one["kind"] == "ClusterRole"}
+    assert roles == {"gpu-scaler"} | ({role} if role else set())
+    assert exporter_pod(*flags(case))["automountServiceAccountToken"] is has_token
+
+
+def test_beside_the_scaler_the_exporter_still_has_no_token():
+    pod = exporter_pod(*flags("sidecar"))
+    assert pod["automountServiceAccountToken"] is False
+    mounted = {one["name"]: {m["name"] for m in one["volumeMounts"]} for one in pod["containers"]}
+    assert "token" in mounted["scaler"]
+    assert "token" not in mounted["exporter"]
+    assert container(pod, "scaler")["securityContext"]["runAsNonRoot"] is True
+
+
+def test_a_sidecar_does_not_make_the_exporter_unready():
+    assert "readinessProbe" not in container(exporter_pod(*flags("sidecar")), "scaler")
+
+
+@pytest.mark.parametrize(
+    ("case", "probe"),
+    [
+        ("default", {"httpGet": {"path": "/readyz", "port": "metrics"}}),
+        ("web-config", {"httpGet": {"path": "/readyz", "port": "metrics", "scheme": "HTTPS"}}),
+        ("passwords-without-tls", {"httpGet": {"path": "/readyz", "port": "metrics"}}),
+        ("client-certificates", {"tcpSocket": {"port": "metrics"}}),
+    ],
+)
+def test_how_the_kubelet_looks_at_the_exporter(case, probe):
+    found = container(exporter_pod(*flags(case)), "exporter")["readinessProbe"]
+    assert {name: value for name, value in found.items() if not name.endswith("Seconds")} == probe
+
+
+def test_namespaces_get_roles_and_there_is_no_clusterrole():
+    found = objects(*flags("namespaces"))
+    assert not [one for one in found if one["kind"].startswith("ClusterRole")]
+    roles = {
+        one["metadata"]["namespace"]
+        for one in found
+        if one["metadata"]["name"] == "gpu-scaler" and one["kind"] == "Role"
+    }
+    assert roles == {"team-a", "team-b", "gpu-exporter"}
+
+
+def test_each_kind_has_rights_of_its_own():
+    rules = only(objects(*flags("kinds")), "ClusterRole", "gpu-scaler")["rules"]
+    assert {
+        "apiGroups": ["argoproj.io"],
+        "resources": ["rollouts/scale"],
+        "verbs": ["get", "patch"],
+    } in rules
+    assert {
+        "apiGroups": ["apps"],
+        "resources": ["statefulsets"],
+        "verbs": ["list", "watch"],
+    } in rules
+
+
+@pytest.mark.parametrize("case", ["metrics-api-own-certificate", "metrics-api-cert-manager"])
+def test_with_another_certificate_the_scaler_reads_no_secret(case):
+    found = objects(*ALL[case])
+    assert not [one for one in found if one["kind"] == "Secret"]
+    assert not [one for one in found if "secrets" in str(one.get("rules", ()))]
+
+
+def test_cert_manager_is_asked_for_the_name_of_the_service():
+    certificate = only(objects(*ALL["metrics-api-cert-manager"]), "Certificate", "gpu-metrics-api")
+    assert certificate["spec"]["dnsNames"] == [f"gpu-metrics-api.{NAMESPACE}.svc"]
+
+
+def test_a_single_replica_can_be_drained():
+    budgets = [
+        only(objects(*flags(case)), "PodDisruptionBudget", "gpu-scaler")["spec"]
+        for case in ("default", "one-replica")
+    ]
+    assert budgets[0]["minAvailable"] == 1
+    assert budgets[1]["maxUnavailable"] == 1
+
+
+def test_a_policy_lets_the_scaler_and_prometheus_in_and_nothing_out():
+    found = only(objects(*flags("network-policies")), "NetworkPolicy", "gpu-exporter")["spec"]
+    assert found["policyTypes"] == ["Ingress", "Egress"]
+    assert "egress" not in found
+    (rule,) = found["ingress"]
+    assert rule["ports"] == [{"port": "metrics"}]
+    assert len(rule["from"]) == 2
+
+
+def test_a_pod_monitor_follows_the_exporters_tls():
+    found = only(objects(*ALL["pod-monitors"]), "PodMonitor", "gpu-exporter")
+    assert found["metadata"]["labels"]["release"] == "prometheus"
+    (endpoint,) = found["spec"]["podMetricsEndpoints"]
+    assert endpoint["scheme"] == "https"
+    assert endpoint["interval"] == "15s"
+    assert endpoint["tlsConfig"] == {"insecureSkipVerify": True}
+
+
+def test_gke_gets_its_quota_for_critical_pods():
+    quota = only(objects(*ALL["gke"]), "ResourceQuota", "gpu-exporter")["spec"]
+    assert quota["scopeSelector"]["matchExpressions"][0]["values"] == [
+        exporter_pod(*ALL["gke"])["priorityClassName"]
+    ]
+
+
+def test_the_namespace_of_the_release_can_be_rendered_for_kubectl():
+    labels = only(objects("--set=createNamespace=true"), "Namespace", NAMESPACE)["metadata"][
+        "labels"
+    ]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"

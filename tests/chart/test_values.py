@@ -1,0 +1,78 @@
+"""Wrong values are refused before anything reaches a cluster, in words that say what to do."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chart import template
+
+pytestmark = pytest.mark.needs("helm")
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        (
+            ("exporter.resources.limits.nvidia\\.com/gpu=1",),
+            "at '/exporter/resources/limits': additional properties 'nvidia.com/gpu' not allowed",
+        ),
+        (("exporter.runtimeClas=nvidia",), "'/exporter': additional properties 'runtimeClas' not"),
+        (("scaler.mode=sidcar",), "'/scaler/mode': value must be one of 'deployment', 'sidecar'"),
+        (("scaler.replicas=0",), "'/scaler/replicas': minimum: got 0, want 1"),
+        (("scaler.replicas=two",), "'/scaler/replicas': got string, want integer"),
+        (("exporter.collectors={gpmm}",), "'/exporter/collectors/0': value must be one of 'all',"),
+        (("exporter.collectors=gpm",), "'/exporter/collectors': got string, want array"),
+        (("image.digest=latest",), "'/image/digest': 'latest' does not match pattern"),
+        (("exporter.namespace=GPU",), "'/exporter/namespace': 'GPU' does not match pattern"),
+        (("exporter.maxUnavailable=0",), "'/exporter/maxUnavailable': minimum: got 0, want 1"),
+        (("exporter.enabled=maybe",), "'/exporter/enabled': got string, want boolean"),
+        (("scaler.kinds={Deployment}",), "'/scaler/kinds/0': 'Deployment' does not match pattern"),
+        (("scaler.prometheus.url=prometheus:9090",), "'/scaler/prometheus/url'"),
+        (("scaler.extraArgs={interval=1s}",), "'/scaler/extraArgs/0'"),
+        (("exporter.tolerations[0].operater=Exists",), "'/exporter/tolerations/0': additional"),
+        (
+            ("scaler.mode=sidecar", "exporter.enabled=false"),
+            "there is no pod to be beside. Set scaler.mode=deployment or exporter.enabled=true.",
+        ),
+        (
+            ("scaler.mode=sidecar", "scaler.metricsApi.enabled=true"),
+            "scaler.metricsApi.enabled needs scaler.mode=deployment",
+        ),
+        (("exporter.driver.hostPath=/x",), "set without exporter.driver.mountPath"),
+        (
+            (
+                *("exporter.driver.hostPath=/x", "exporter.driver.mountPath=/x"),
+                "exporter.runtimeClassName=nvidia",
+            ),
+            "set one of them",
+        ),
+        (
+            ("exporter.resourceQuotaPods=9", "exporter.priorityClassName="),
+            "exporter.priorityClassName, which is empty",
+        ),
+        (("scaler.source=prometheus",), "scaler.prometheus.url is empty"),
+        (("scaler.prometheus.url=http://x",), "set scaler.source=prometheus to read from there"),
+        (("scaler.exporters.access.keys.ca=x",), "scaler.exporters.access.secret no Secret"),
+        (
+            ("scaler.exporters.access.username=x",),
+            "scaler.exporters.access.keys.password go together",
+        ),
+        (
+            ("scaler.prometheus.access.secret=s", "scaler.prometheus.access.keys.key=x"),
+            "keys.certificate and scaler.prometheus.access.keys.key go together",
+        ),
+        (
+            (
+                *("scaler.prometheus.access.secret=s", "scaler.prometheus.access.username=u"),
+                *(f"scaler.prometheus.access.keys.{key}=x" for key in ("password", "bearerToken")),
+            ),
+            "exclude another",
+        ),
+        (("scaler.metricsApi.certificate.from=secret",), "certificate.secretName is empty"),
+        (("scaler.metricsApi.certificate.from=certManager",), "issuerRef.name is empty"),
+    ],
+)
+def test_a_wrong_value_is_refused(values, complaint):
+    done = template(*(f"--set={value}" for value in values))
+    assert done.returncode != 0
+    assert complaint in done.stderr
