@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 ENABLED_ANNOTATION = "gpu-scaler/enabled"
 EXPORTER_LABEL = "app.kubernetes.io/name"
 EXPORTER_NAME = "gpu-exporter"
+EXPORTERS_NAMESPACE = "gpu-exporter"
 EXPORTER_PORT = "metrics"
 
 
@@ -137,16 +138,20 @@ def decode_pod(
     *,
     controllers: Collection[str] = ("ReplicaSet",),
     by_labels: bool = False,
+    exporters_namespace: str = EXPORTERS_NAMESPACE,
 ) -> Pod | None:
     """Return the pod if it may be a workload's or is an exporter, else None.
 
     It may be where an object of one of the kinds `controllers` controls it, and any pod may where
-    workloads find theirs `by_labels`.
+    workloads find theirs `by_labels`. A pod elsewhere than in `exporters_namespace` is no exporter,
+    whatever its labels say: who may make pods somewhere is not to tell the values of others.
     """
     metadata, spec, status = raw["metadata"], raw["spec"], raw.get("status") or {}
     owner = _controller_uid(metadata, *controllers)
     labels = metadata.get("labels") or {}
-    is_exporter = labels.get(EXPORTER_LABEL) == EXPORTER_NAME
+    is_exporter = (
+        labels.get(EXPORTER_LABEL) == EXPORTER_NAME and metadata["namespace"] == exporters_namespace
+    )
     if owner is None and not is_exporter and not by_labels:
         return None
     conditions = {c["type"]: c for c in status.get("conditions") or ()}

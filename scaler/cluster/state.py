@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from scaler.cluster import decode
-from scaler.cluster.decode import Instant
+from scaler.cluster.decode import EXPORTERS_NAMESPACE, Instant
 from scaler.cluster.kinds import DEPLOYMENTS, Kinds
 from scaler.cluster.scales import Scales
 from scaler.cluster.watch import Reflector
@@ -33,7 +33,6 @@ CORE = "/api/v1"
 APPS = "/apis/apps/v1"
 AUTOSCALING = "/apis/autoscaling/v2"
 KEDA = "/apis/keda.sh/v1alpha1"
-EXPORTERS_NAMESPACE = "gpu-exporter"
 NO_DEFAULTS: Mapping[str, str] = {}
 
 T = TypeVar("T")
@@ -56,7 +55,7 @@ class ClusterState:
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """No `namespaces` are all of them; else exporters are looked for in theirs beside those."""
+        """No `namespaces` are all of them; pods outside of `exporters_namespace` are no exporters."""
         self._client = client
         self._kinds = kinds = kinds or Kinds()
         self._scales = Scales(client, lambda uid: self._built.pop(uid, None))
@@ -184,10 +183,7 @@ class ClusterState:
         return tuple(sorted(states, key=lambda state: state.ref))
 
     def exporter_endpoints(self) -> Mapping[str, ExporterEndpoint]:
-        """Return where each node's exporter answers.
-
-        Where a node has two, it is the one in the exporters' namespace, then the ready one.
-        """
+        """Return where each node's exporter answers; the ready one where a node has two."""
         if self._endpoints is None:
             best: dict[str, ExporterEndpoint] = {}
             for pod in self._exporters.values():
@@ -195,14 +191,10 @@ class ClusterState:
                 if node is None or endpoint is None:
                     continue
                 other = best.get(node)
-                if other is None or self._rank(endpoint) > self._rank(other):
+                if other is None or _rank(endpoint) > _rank(other):
                     best[node] = endpoint
             self._endpoints = best
         return self._endpoints
-
-    def _rank(self, endpoint: ExporterEndpoint) -> tuple[bool, bool, ObjectRef]:
-        # Whoever may make pods in some namespace may give them the exporter's label.
-        return endpoint.pod.namespace == self._exporters_namespace, endpoint.ready, endpoint.pod
 
     def _state_of(self, item: decode.Workload) -> DeploymentState | None:
         """Return the state; None while only the scale would tell the count, and is not known."""
@@ -285,7 +277,12 @@ class ClusterState:
     def _decode_pod(self, raw: JsonObject, previous: decode.Pod | None) -> decode.Pod | None:
         now = Instant(wall_seconds=self._wall_clock(), monotonic_seconds=self._clock())
         return decode.decode_pod(
-            raw, previous, now, controllers=self._controllers, by_labels=self._by_labels
+            raw,
+            previous,
+            now,
+            controllers=self._controllers,
+            by_labels=self._by_labels,
+            exporters_namespace=self._exporters_namespace,
         )
 
     def _pod_changed(self, old: decode.Pod | None, new: decode.Pod | None) -> None:
@@ -340,3 +337,7 @@ def _decode_workload(
     kind: str, raw: JsonObject, _: decode.Workload | None
 ) -> decode.Workload | None:
     return decode.decode_workload(raw, kind)
+
+
+def _rank(endpoint: ExporterEndpoint) -> tuple[bool, ObjectRef]:
+    return endpoint.ready, endpoint.pod

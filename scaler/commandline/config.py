@@ -74,9 +74,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str
         "namespaces", "", "scale in these only, by comma, with Roles there; without it in all"
     )
     flags.text(
-        "exporters.namespace",
-        "gpu-exporter",
-        "where exporters run: those there come first; with --namespaces no others are looked for",
+        "exporters.namespace", "gpu-exporter", "where exporters run; pods elsewhere are none"
     )
     flags.text(
         "kinds",

@@ -89,7 +89,8 @@ class Scraper:
                 pass
             elif endpoint is None:
                 problem = (
-                    "is missing: no pod labelled app.kubernetes.io/name=gpu-exporter runs there"
+                    "is missing: no pod labelled app.kubernetes.io/name=gpu-exporter in"
+                    " --exporters.namespace runs there"
                 )
             else:
                 url = endpoint.url.replace("http://", f"{self._settings.scheme}://", 1)

@@ -15,6 +15,7 @@ from tests.waiting import until
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
 REPLICA_SETS = "/apis/apps/v1/namespaces/default/replicasets"
 PODS = "/api/v1/namespaces/default/pods"
+EXPORTERS = "/api/v1/namespaces/gpu-exporter/pods"
 AUTOSCALERS = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers"
 SCALED = "/apis/keda.sh/v1alpha1/namespaces/default/scaledobjects"
 
@@ -156,42 +157,40 @@ async def test_who_else_scales_a_deployment():
         await until(lambda: owner() == {"web": None, "other": None})
 
 
-async def add_exporter(client, name, node, address, *, ready, path=PODS):
+async def add_exporter(client, name, node, address, *, ready, pods=EXPORTERS):
     body = pod(name, labels={"app.kubernetes.io/name": "gpu-exporter"})
     body["spec"]["containers"][0]["ports"] = [{"name": "metrics", "containerPort": 9445}]
-    body["metadata"].pop("namespace", None)
-    await client.post(path, body)
-    await client.post(f"{path}/{name}/binding", {"target": {"name": node}})
+    await client.post(pods, body)
+    await client.post(f"{pods}/{name}/binding", {"target": {"name": node}})
     conditions = [{"type": "Ready", "status": "True" if ready else "False"}]
     status = {"phase": "Running", "podIP": address, "conditions": conditions}
-    await client.patch(f"{path}/{name}/status", {"status": status})
-
-
-async def test_a_pod_elsewhere_that_calls_itself_an_exporter_does_not_take_its_place():
-    async with watching() as (_, client, state):
-        await client.post("/api/v1/namespaces", {"metadata": {"name": "gpu-exporter"}})
-        own = "/api/v1/namespaces/gpu-exporter/pods"
-        await add_exporter(client, "real", "node-1", "10.0.0.1", ready=False, path=own)
-        await add_exporter(client, "zzz", "node-1", "10.0.0.2", ready=True)
-        await add_exporter(client, "zzz-2", "node-2", "10.0.0.2", ready=True)
-        await until(lambda: len(state.exporter_endpoints()) == 2)
-        assert state.exporter_endpoints()["node-1"].pod.name == "real"
+    await client.patch(f"{pods}/{name}/status", {"status": status})
 
 
 async def test_exporters_by_node():
     async with watching() as (_, client, state):
+        await client.post("/api/v1/namespaces", {"metadata": {"name": "gpu-exporter"}})
         await add_exporter(client, "one", "node-1", "10.0.0.1", ready=True)
         await add_exporter(client, "two", "node-2", "fd00::2", ready=False)
         await until(lambda: len(state.exporter_endpoints()) == 2)
         endpoints = state.exporter_endpoints()
         assert endpoints["node-1"].url == "http://10.0.0.1:9445/metrics"
-        assert endpoints["node-1"].pod == ObjectRef(namespace="default", name="one")
+        assert endpoints["node-1"].pod == ObjectRef(namespace="gpu-exporter", name="one")
         await until(lambda: state.exporter_endpoints()["node-2"].url.startswith("http://[fd00::2]"))
         assert not state.exporter_endpoints()["node-2"].ready
         await add_exporter(client, "two-new", "node-2", "10.0.0.3", ready=True)
         await until(lambda: state.exporter_endpoints()["node-2"].pod.name == "two-new")
-        await client.delete(f"{PODS}/one")
+        await client.delete(f"{EXPORTERS}/one")
         await until(lambda: "node-1" not in state.exporter_endpoints(), what="a deleting one goes")
+
+
+async def test_a_pod_of_another_namespace_is_no_exporter_whatever_it_says():
+    async with watching() as (_, client, state):
+        await client.post("/api/v1/namespaces", {"metadata": {"name": "gpu-exporter"}})
+        await add_exporter(client, "zzz", "node-1", "10.6.6.6", ready=True, pods=PODS)
+        await add_exporter(client, "one", "node-1", "10.0.0.1", ready=False)
+        await until(state.exporter_endpoints)
+        assert state.exporter_endpoints()["node-1"].url == "http://10.0.0.1:9445/metrics"
 
 
 async def test_the_annotations_of_a_namespace_come_and_go():

@@ -196,6 +196,22 @@ async def test_many_hanging_exporters_cost_one_deadline_and_come_last_after_that
         assert set(values) == {pod("web-0").ref}
 
 
+async def test_an_exporter_speaks_for_the_pods_of_its_node_only():
+    async def truth(_):
+        return web.Response(text=exposition(90))
+
+    async def lie(_):
+        return web.Response(text=exposition(1) + exposition(7, name="web-1"))
+
+    async with exporter(truth) as honest, exporter(lie) as lying, ExporterSource() as source:
+        readings = await read(
+            source, ask(pod("web-0"), pod("web-1", node="n2")), {"n1": honest, "n2": lying}
+        )
+    values = readings[WEB][Metric.DUTY_CYCLE].values
+    assert values[pod("web-0").ref].value_milli == 90_000
+    assert values[pod("web-1").ref].value_milli == 7_000
+
+
 async def test_node_without_exporter_and_refused_connection():
     async def answer(_):
         return web.Response()

@@ -175,9 +175,11 @@ def test_a_pod_of_no_replica_set_is_of_no_interest():
 EXPORTER = {"app.kubernetes.io/name": "gpu-exporter"}
 
 
-def exporter(port=9445, **more):
+def exporter(port=9445, namespace="gpu-exporter", **more):
     spec = {"containers": [{}, {"ports": [{"name": "metrics", "containerPort": port}]}]}
-    return pod(labels=EXPORTER, spec=spec, **{"podIP": "10.1.2.3", **more})
+    raw = pod(labels=EXPORTER, spec=spec, **{"podIP": "10.1.2.3", **more})
+    raw["metadata"]["namespace"] = namespace
+    return raw
 
 
 @pytest.mark.parametrize(
@@ -194,6 +196,7 @@ def exporter(port=9445, **more):
         ),
         pytest.param(exporter(podIP=None), None, id="no address yet"),
         pytest.param(pod(labels=EXPORTER, podIP="10.1.2.3"), None, id="no port named metrics"),
+        pytest.param(exporter(namespace="ns"), None, id="somebody's pod that says it is one"),
     ],
 )
 def test_exporter_endpoint(raw, url):

@@ -45,9 +45,9 @@ volumeMounts:
 {{- define "gpu-scaler.scalerArgs" -}}
 {{- $scaler := .Values.scaler -}}
 - --lease-namespace={{ include "gpu-scaler.namespace" . }}
+- --exporters.namespace={{ .Values.exporter.namespace }}
 {{- with $scaler.namespaces }}
 - --namespaces={{ join "," . }}
-- --exporters.namespace={{ $.Values.exporter.namespace }}
 {{- end }}
 {{- if ne (join "," $scaler.kinds) "deployments.apps" }}
 - --kinds={{ join "," $scaler.kinds }}
