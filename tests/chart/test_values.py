@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chart import template
+from tests.chart import CHART, rendered, template
+from tests.pages import blocks
 
+PAGE = CHART.parents[1] / "docs" / "install.md"
 pytestmark = pytest.mark.needs("helm")
 
 
@@ -76,3 +78,10 @@ def test_a_wrong_value_is_refused(values, complaint):
     done = template(*(f"--set={value}" for value in values))
     assert done.returncode != 0
     assert complaint in done.stderr
+
+
+@pytest.mark.parametrize("values", blocks(PAGE.read_text(encoding="utf-8"), "yaml"))
+def test_the_values_of_the_page_are_right(values, tmp_path):
+    file = tmp_path / "values.yaml"
+    file.write_text(values, encoding="utf-8")
+    assert rendered(f"--values={file}") != rendered()

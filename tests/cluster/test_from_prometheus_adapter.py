@@ -27,6 +27,7 @@ from tests.cluster.conftest import ROOT
 from tests.cluster.hpa import ServingUnderHpa, serving_under_hpa
 from tests.cluster.metricsapi import installing
 from tests.cluster.processes import free_ports
+from tests.pages import commands
 from tests.running import running_scaler
 from tests.waiting import until
 
@@ -71,7 +72,7 @@ class Reader:
     async def step(self, heading: str) -> str:
         """Run a step's commands, each of which must succeed; return what they printed."""
         section = PAGE.read_text().split(f"\n## {heading}")[1].split("\n## ")[0]
-        return await self.run(*blocks(section))
+        return await self.run(*commands(section))
 
     async def run(self, *commands: str) -> str:
         """Run commands, each of which must succeed; return what they printed."""
@@ -96,11 +97,6 @@ class Reader:
         path = self._folder / "daemonset" / name
         documents = [change(one) for one in yaml.safe_load_all(path.read_text())]
         path.write_text(yaml.safe_dump_all([one for one in documents if one is not None]))
-
-
-def blocks(text: str) -> list[str]:
-    """The commands in the shell blocks of a page."""
-    return "".join(re.findall(r"^```bash\n(.*?)^```", text, re.M | re.S)).splitlines()
 
 
 def inline(text: str) -> list[str]:
@@ -158,7 +154,7 @@ async def test_the_way_from_the_adapter_to_ours(serving, installed, admin, tmp_p
 
     await reader.step("2. ")
     look, uninstall, delete = inline(OTHER_PAGE.read_text())
-    await reader.run(*blocks(OTHER_PAGE.read_text()))
+    await reader.run(*commands(OTHER_PAGE.read_text()))
     kubeconfig = await asyncio.to_thread(installed.kubeconfig_for, installing.ACCOUNT)
     (port,) = free_ports(1)
     # What the pods of the Deployment would run, told by flag what the command told by environment.

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.chart import CHART
 from tests.cluster.conftest import ROOT
 
 CONFIGURATIONS = {"prometheus-adapter-rules.yaml", "prometheus-scrape.yaml"}
 """Files of other programs, tested with those."""
 FILES = sorted((ROOT / "daemonset").glob("**/*.yaml"))
 MANIFESTS = [
-    path for path in FILES if path.name not in CONFIGURATIONS and "chart" not in path.parts
+    path for path in FILES if path.name not in CONFIGURATIONS and CHART not in path.parents
 ]
 
 

@@ -1,0 +1,104 @@
+"""The chart's values, their schema and their table say the same; helm is not needed for this."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from exporter.model import Collector
+from scaler.sources.names import PRESETS as METRIC_NAMES
+from tests.chart.valuestable import BEGIN, PAGE, VALUES, described, page_with_table, table
+
+ROOT = Path(__file__).resolve().parents[2]
+CHART = ROOT / "daemonset" / "chart"
+TEXT = VALUES.read_text(encoding="utf-8")
+SCHEMA = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
+NOT_OURS = {"global"}
+"""What Helm itself may put there."""
+
+
+def resolved(schema):
+    reference = schema.get("$ref", "")
+    return SCHEMA["$defs"][reference.rpartition("/")[2]] if reference else schema
+
+
+def leaves(schema, path=()):
+    """The paths of the schema whose values are no objects of ours."""
+    properties = resolved(schema).get("properties")
+    if not properties or path[-1:] in (("resources",), ("affinity",)):
+        return {path}
+    return {
+        leaf
+        for name, one in properties.items()
+        if name not in NOT_OURS
+        for leaf in leaves(one, (*path, name))
+    }
+
+
+def test_every_value_is_described_and_in_the_schema():
+    found = [value.path for value in described(TEXT)]
+    sections = {path[:-1] for path in found}
+    assert {path for path in found if path not in sections} == leaves(SCHEMA)
+
+
+def test_a_value_that_the_chart_does_not_know_is_refused_everywhere():
+    def objects(schema):
+        schema = resolved(schema)
+        if "properties" in schema:
+            yield schema
+            for one in schema["properties"].values():
+                yield from objects(one)
+
+    for one in objects(SCHEMA):
+        # A volume has a kind by which it goes on.
+        assert one["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("path", sorted((CHART / "presets").glob("*.yaml")), ids=lambda p: p.stem)
+def test_a_preset_sets_values_that_there_are(path):
+    defaults = yaml.safe_load(TEXT)
+    for name, value in yaml.safe_load(path.read_text(encoding="utf-8"))["exporter"].items():
+        assert name in defaults["exporter"]
+        assert value != defaults["exporter"][name]
+
+
+def test_the_page_has_the_values_as_they_are():
+    page = PAGE.read_text(encoding="utf-8")
+    assert page_with_table(page, TEXT) == page, "run make manifests"
+    assert BEGIN + table(TEXT) in page
+
+
+def test_a_table():
+    text = (
+        "a:\n  # One\n  # line.\n  b: 2\n  # A list.\n  c: [x]\n  # Whole.\n  d:\n    e: 1\nf: 1\n"
+    )
+    assert table(text).splitlines()[2:] == [
+        "| `a.b` | `2` | One line. |",
+        '| `a.c` | `["x"]` | A list. |',
+        '| `a.d` | `{"e": 1}` | Whole. |',
+    ]
+
+
+def test_the_choices_are_those_of_the_programs():
+    exporter, scaler = (SCHEMA["properties"][name]["properties"] for name in ("exporter", "scaler"))
+    assert exporter["collectors"]["items"]["enum"] == ["all", *Collector]
+    assert scaler["prometheus"]["properties"]["metrics"]["enum"] == list(METRIC_NAMES)
+
+
+def test_the_chart_has_the_version_of_the_programs():
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert chart["appVersion"] == chart["version"] == project["version"]
+
+
+def test_no_template_writes_an_image_or_a_namespace_of_its_own():
+    for path in (CHART / "templates").iterdir():
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"image: (?!\{\{)", text), path.name
+        for namespace in re.findall(r"^ +namespace: (.+)$", text, re.M):
+            assert namespace.startswith("{{") or namespace == "kube-system", path.name
