@@ -55,7 +55,7 @@ class ClusterState:
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """No `namespaces` are all of them; outside of `exporters_namespace` no pod is an exporter."""
+        """No `namespaces` are all; outside of `exporters_namespace` no pod is an exporter."""
         self._client = client
         self._kinds = kinds = kinds or Kinds()
         self._scales = Scales(client, lambda uid: self._built.pop(uid, None))

@@ -8,7 +8,7 @@ import pytest
 
 from exporter.config import environment_name, parse
 from exporter.model import Collector
-from scaler.config import add_run_arguments, parse_run_arguments
+from scaler.commandline.config import add_run_arguments, parse_run_arguments
 from tests.chart import objects, pod_specs
 from tests.chart.cases import ALL, flags
 
