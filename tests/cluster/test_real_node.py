@@ -12,6 +12,7 @@ import contextlib
 import errno
 import os
 import signal
+import stat
 import time
 from pathlib import Path
 
@@ -20,14 +21,23 @@ import pytest
 from exporter.podresources.client import PodResourcesError
 from exporter.processes.finished import FinishedPods
 from tests.cluster.node.inspection import Process
-from tests.cluster.node.joined import daemonset, joined_node, wait_for_devices
-from tests.cluster.node.pods import INTERVAL_SECONDS, Exporter, Pods, container_id, held
+from tests.cluster.node.joined import PODS, daemonset, joined_node, wait_for_devices
+from tests.cluster.node.pods import (
+    INTERVAL_SECONDS,
+    Exporter,
+    Pods,
+    container_id,
+    held,
+    sidecar_pod,
+)
 from tests.waiting import until
 
 pytestmark = [
     pytest.mark.needs(thing)
     for thing in ("root", "kubelet", "idle", "containerd", "runc", "cni-plugins")
 ]
+
+TOKEN = "var/run/secrets/kubernetes.io/serviceaccount/token"
 
 
 @pytest.fixture(scope="module")
@@ -269,6 +279,30 @@ def test_the_exporter_is_started_as_the_manifest_says(node, process):
     assert {name: environment[name] for name in named} == named
     _interpreter, program, *arguments = process.command()
     assert [program.rpartition("/")[2], *arguments] == container["command"]
+
+
+@pytest.mark.needs("helm")
+async def test_beside_the_exporter_the_scaler_alone_has_a_token_and_can_read_it(node, admin):
+    path = f"{PODS}/beside"
+    await admin.post(PODS, sidecar_pod(node.name))
+
+    async def running():
+        statuses = (await admin.get(path))["status"].get("containerStatuses", ())
+        return [one for one in statuses if "running" in one["state"]][1:] and statuses
+
+    try:
+        started = {}
+        for one in await until(running, deadline_seconds=60, what="both containers run"):
+            (pid,) = node.machine.processes_of(one["containerID"])
+            started[one["name"]] = Process(pid=pid)
+        assert not started["exporter"].root.joinpath(TOKEN).exists()
+        scaler = started["scaler"]
+        assert scaler.status("Uid") == " ".join(["65532"] * 4)
+        token = scaler.root.joinpath(TOKEN).stat()
+        assert token.st_mode & stat.S_IROTH or token.st_uid == 65532
+        assert started["scaler"].mounts()[f"/{TOKEN.rpartition('/')[0]}"] == "ro"
+    finally:
+        await admin.delete(path, body={"gracePeriodSeconds": 0})
 
 
 async def test_the_exporter_ends_well_when_told_to_and_begins_again(

@@ -11,6 +11,7 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.podresources.client import NO_PODS, PodResourcesClient
+from tests import chart
 from tests.cluster.node import images
 from tests.waiting import until
 
@@ -194,3 +195,18 @@ def container_id(pod: JsonObject) -> str:
     """Return the runtime's ID of a pod's only container."""
     (status,) = pod["status"]["containerStatuses"]
     return str(status["containerID"])
+
+
+def sidecar_pod(node: str) -> JsonObject:
+    """Return the pod of the chart's sidecar mode, bound to a node, with programs that do nothing.
+
+    Needs helm.
+    """
+    found = chart.only(chart.objects("--set=scaler.mode=sidecar"), "DaemonSet", "gpu-exporter")
+    spec: JsonObject = found["spec"]["template"]["spec"]
+    for container in spec["containers"]:
+        container |= {"image": images.WORKLOAD, "command": ["/idle"], "args": []}
+        container.pop("livenessProbe")
+        container.pop("readinessProbe", None)
+    # Not the label: this pod is no exporter.
+    return {"metadata": {"name": "beside"}, "spec": {**spec, "nodeName": node}}
