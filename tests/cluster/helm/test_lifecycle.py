@@ -69,7 +69,11 @@ async def test_nothing_is_left_behind(cluster):
     before = await settled(cluster)
     cluster.install(METRICS_API)
     made = cluster.objects() - before
-    assert {"Lease gpu-scaler gpu-scaler", "Secret gpu-scaler gpu-metrics-api"} <= made
+    assert made >= {
+        "Lease gpu-scaler gpu-scaler",
+        "ConfigMap gpu-scaler gpu-scaler-zeros",
+        "Secret gpu-scaler gpu-metrics-api",
+    }
     async with cluster.scaler(cluster.pod("deployment", "gpu-scaler"), "one") as scaler:
         await until_it_leads(cluster, "one")
         await until_registered(cluster)
@@ -104,6 +108,13 @@ async def test_what_the_scaler_wrote_outlives_upgrades(cluster):
             *("--namespace=gpu-scaler", "annotate", "lease", "gpu-scaler", "gpu-scaler/paused=true")
         )
 
+        zeros = cluster.plane.kubectl(
+            *("--namespace=gpu-scaler", "patch", "configmap", "gpu-scaler-zeros"),
+            *("--type=merge", '--patch={"data":{"uid":"default/web"}}'),
+            kubeconfig=cluster.plane.kubeconfig_for("gpu-scaler/gpu-scaler"),
+        )
+        assert zeros.returncode == 0, zeros.stderr
+
         cluster.upgrade(
             *(METRICS_API, "scaler.replicas=3", "scaler.resources.limits.memory=1Gi"),
             *("scaler.kinds={deployments.apps,statefulsets.apps}", "exporter.dra=true"),
@@ -112,6 +123,7 @@ async def test_what_the_scaler_wrote_outlives_upgrades(cluster):
         assert holder(cluster) == "one"
         lease = cluster.get("lease", "gpu-scaler")
         assert lease["metadata"]["annotations"]["gpu-scaler/paused"] == "true"
+        assert cluster.get("configmap", "gpu-scaler-zeros")["data"] == {"uid": "default/web"}
         assert cluster.get("secret", "gpu-metrics-api")["data"] == certificate
         assert cluster.get("apiservice", f"v1beta2.{GROUP}")["metadata"]["uid"] == api_service
     deployment = cluster.get("deployment", "gpu-scaler")["spec"]
