@@ -17,6 +17,6 @@ def allow(plane: ControlPlane) -> None:
 
 
 def disallow(plane: ControlPlane) -> None:
-    """Take the accounts away again; raises AssertionError if that is refused."""
-    done = plane.kubectl("delete", "--ignore-not-found", "--wait=false", "-f", FILE)
+    """Take the accounts away again, so that others may make them; raises AssertionError."""
+    done = plane.kubectl("delete", "--ignore-not-found", "--timeout=50s", "-f", FILE)
     assert done.returncode == 0, done.stderr
