@@ -11,12 +11,10 @@ from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from scaler.metricsapi.names import WINDOW_SECONDS
+from scaler.metricsapi.names import WINDOW_SECONDS, Resource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-
-    from scaler.metricsapi.names import Resource
 
 SLOT_SECONDS = 5.0
 MAX_SAMPLES = int(WINDOW_SECONDS / SLOT_SECONDS) + 1
@@ -54,11 +52,23 @@ class Value:
 
 
 class History:
-    """The samples of one target by GPU."""
+    """The samples of one target by GPU.
 
-    __slots__ = ("_fresh_for_seconds", "_shown", "_tracks", "look_back_at_seconds", "problem")
+    One that `keeps_gpus` has no value while a GPU is not shown that was before: a GPU that fails
+    takes its series along, and the mean over the others says nothing of what it did.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = (
+        "_fresh_for_seconds",
+        "_keeps_gpus",
+        "_shown",
+        "_tracks",
+        "look_back_at_seconds",
+        "problem",
+    )
+
+    def __init__(self, *, keeps_gpus: bool = False) -> None:
+        self._keeps_gpus = keeps_gpus
         self._tracks: dict[str, _Track] = {}
         self._shown: tuple[str, ...] = ()
         self._fresh_for_seconds = 0.0
@@ -68,7 +78,7 @@ class History:
         """Why the last read brought nothing, None where it did."""
 
     def record(self, samples: Mapping[str, Sample]) -> None:
-        """Add what the source shows now, by GPU; a GPU that it does not show is not counted."""
+        """Add what the source shows now, by GPU."""
         newest = -math.inf
         for uuid, sample in samples.items():
             track = self._tracks.get(uuid)
@@ -80,7 +90,7 @@ class History:
         self._fresh_for_seconds = min(
             (one.fresh_for_seconds for one in samples.values()), default=0.0
         )
-        for uuid in self._tracks.keys() - samples.keys():
+        for uuid in () if self._keeps_gpus else self._tracks.keys() - samples.keys():
             if self._tracks[uuid].sampled_seconds() < newest - WINDOW_SECONDS:
                 del self._tracks[uuid]
 
@@ -103,7 +113,7 @@ class History:
         Samples from before `since_seconds` belong to an earlier object of the same name.
         """
         tracks = [self._tracks[uuid] for uuid in self._shown if selects(uuid)]
-        if not tracks:
+        if not tracks or (self._keeps_gpus and self._misses_any(since_seconds, selects)):
             return None
         sampled = min(track.sampled_seconds() for track in tracks)
         if sampled < since_seconds or now_seconds - sampled > self._fresh_for_seconds:
@@ -122,6 +132,15 @@ class History:
             sampled_seconds=sampled,
             window_seconds=round(window),
         )
+
+    def _misses_any(self, since_seconds: float, selects: Callable[[str], bool]) -> bool:
+        for uuid in self._tracks.keys() - set(self._shown):
+            if self._tracks[uuid].sampled_seconds() < since_seconds:
+                # Of an earlier object of the same name.
+                del self._tracks[uuid]
+            elif selects(uuid):
+                return True
+        return False
 
 
 class _Track:
@@ -189,7 +208,8 @@ class Histories:
         new = set()
         for target in targets:
             if target not in self._asked_seconds:
-                self._histories[target] = History()
+                # A pod has its GPUs for as long as it lives.
+                self._histories[target] = History(keeps_gpus=target.resource is Resource.PODS)
                 new.add(target)
             self._asked_seconds[target] = now_seconds
         return frozenset(new)

@@ -252,6 +252,22 @@ async def test_metrics_by_uuid(api):
     )
 
 
+async def test_a_pod_of_which_a_gpu_is_missing_is_no_item(api):
+    path = f"{PODS}/*/duty_cycle_current"
+    api.source.samples[DUTY_CYCLE] = [
+        gpu(0),
+        gpu(100, uuid="b"),
+        gpu(10, pod="web-2", node="n2", uuid="c"),
+    ]
+    assert values(await api.ask(path)) == {"web-1": "50", "web-2": "10"}
+    del api.source.samples[DUTY_CYCLE][1]
+    await api.collector._read_safely(api.collector._histories.wanted(api.now.seconds))
+    assert values(await api.ask(path)) == {"web-2": "10"}
+    # Nodes and namespaces go on with what they have.
+    answer = await api.ask(f"{API}/namespaces/default/metrics/duty_cycle_current")
+    assert values(answer) == {"default": "5"}
+
+
 async def test_nodes_with_their_free_gpus(api):
     api.source.samples[DUTY_CYCLE] = [
         gpu(60),

@@ -73,6 +73,21 @@ def test_a_gpu_that_is_not_shown_any_more_is_not_counted():
     assert current(recorded({"a": 40, "b": 80}, {"a": 40})).value_milli == 40_000
 
 
+def test_of_a_pod_that_shows_fewer_gpus_than_before_there_is_no_value():
+    """A failed GPU takes its series along: half of a pod is not the pod."""
+    history = History(keeps_gpus=True)
+    for at in (-400, -10, -5):
+        history.record({"a": Sample(0, NOW + at, 15), "b": Sample(100, NOW + at, 15)})
+    assert current(history).value_milli == 50_000
+    history.record({"a": Sample(0, NOW, 15)})
+    assert current(history) is None
+    assert over_time(history) is None
+    # The one that is there can be asked for, and so can a pod that came later in its place.
+    assert current(history, selects=lambda uuid: uuid == "a").value_milli == 0
+    assert current(history, since_seconds=NOW - 1).value_milli == 0
+    assert current(history).value_milli == 0
+
+
 def test_gpus_can_be_selected():
     history = recorded({"a": 30, "b": 61})
     assert current(history, selects=lambda uuid: uuid == "b").value_milli == 61_000
