@@ -64,6 +64,8 @@ class Nvml:
         # NVML counts its sessions: as many ends as beginnings let it go.
         self._open_sessions = 0
         self._gpus: dict[int, Gpu] = {}
+        # The places of those that nothing is read of for a reason that nobody thought of.
+        self._unexpected: set[int] = set()
         # The GPUs that were read in this session, be they lost since.
         self._seen: dict[str, Device] = {}
         self.driver_version: str | None = None
@@ -124,6 +126,16 @@ class Nvml:
                 if error.code in SESSION_GONE:
                     raise
                 found = []
+            except Exception:
+                if index not in self._unexpected:
+                    log.exception(
+                        "a GPU is left out that cannot be read for an unexpected reason",
+                        extra={"index": index},
+                    )
+                self._unexpected.add(index)
+                found = []
+            else:
+                self._unexpected.discard(index)
             if not found:
                 self._gpus.pop(index, None)
                 unreadable += 1

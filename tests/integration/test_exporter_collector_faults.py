@@ -173,3 +173,25 @@ def test_when_the_mig_mode_changes_the_board_is_asked_anew():
     assert node.samples() == {}
     node.driver.gpus[0].mig_enabled = False
     assert ("encoder_utilization_ratio",) in node.samples()
+
+
+def test_a_gpu_of_which_the_binding_cannot_read_something_leaves_the_others(caplog):
+    node = Node("H100", "T4").open()
+    original = node.binding.nvmlDeviceGetName
+    broken = node.binding.nvmlDeviceGetHandleByIndex(0)
+
+    def name(handle):
+        if _same(handle, broken):
+            raise UnicodeDecodeError("utf-8", b"", 0, 1, "made up")
+        return original(handle)
+
+    node.binding.nvmlDeviceGetName = name
+    for _ in range(3):
+        readings = node.readings()
+        assert [reading.device.name for reading in readings.devices] == ["Tesla T4"]
+        assert readings.unreadable_count == 1
+    (told,) = [record for record in caplog.records if record.exc_info]
+    assert vars(told)["index"] == 0
+    node.binding.nvmlDeviceGetName = original
+    assert len(node.read()) == 2
+    assert node.readings().unreadable_count == 0
