@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
+from benchmarks.processes import rss_megabytes
 from benchmarks.report import Figure, publish
 from exporter.app import running
 from exporter.config import Config
@@ -192,7 +193,7 @@ async def _watch(points: list[Point], load: _Load, pid: int, address: str) -> No
                 gpu_readings=GPUS * await _cycles(session),
                 scrapes=load.scrapes,
                 pod_changes=load.pod_changes,
-                rss_megabytes=round(_rss_megabytes(pid), 2),
+                rss_megabytes=round(rss_megabytes(pid), 2),
                 open_files=len(os.listdir(f"/proc/{pid}/fd")),
                 threads=len(os.listdir(f"/proc/{pid}/task")),
             )
@@ -253,13 +254,6 @@ def _write(points: list[Point]) -> None:
         writer.writerow(field.name for field in fields(Point))
         writer.writerows(astuple(point) for point in points)
     print(f"\nwritten to {CURVE}")
-
-
-def _rss_megabytes(pid: int) -> float:
-    status = Path(f"/proc/{pid}/status").read_text()
-    match = re.search(r"VmRSS:\s+(\d+) kB", status)
-    assert match is not None
-    return int(match[1]) * 1024 / 1e6
 
 
 if __name__ == "__main__":
