@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 _server_log: Final = logging.getLogger(f"{__name__}.server")
 
-IDLE_SECONDS: Final = 60.0
-"""How long a connection lives on which no request begins: longer than any scrape interval that
-Prometheus users choose, and what a client has that sends its headers, or reads, byte by byte."""
+IDLE_SECONDS: Final = 90.0
+"""How long a connection lives on which no request begins, and what a client has that sends its
+headers, or reads, byte by byte. Longer than Prometheus' default interval of a minute, so that no
+scrape meets the end of its connection."""
 MAX_CONNECTIONS: Final = 250
 """Far more than scrapers have, and far fewer than the files that a process may open."""
 MAX_LINE_BYTES: Final = 8190
