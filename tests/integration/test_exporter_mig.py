@@ -268,6 +268,17 @@ async def test_rows_follow_every_change_of_mig_while_it_runs(socket_path, collec
     assert "unexpectedly" not in caplog.text
 
 
+def test_the_next_cycle_has_exactly_the_instances_that_there_are_now():
+    with Node("H100", "T4", collectors=[Collector.INFO]) as node:
+        board, other = node.driver.gpus
+        for profiles in (("1g.10gb",) * 7, ("3g.40gb", None, "1g.10gb"), (), ("7g.80gb",), None):
+            node.driver.divide(0, profiles)
+            made = {mig.uuid for mig in board.mig_devices if mig}
+            readings = node.readings()
+            assert {one.device.uuid for one in readings.devices} == {board.uuid, other.uuid, *made}
+            assert readings.unreadable_count == 0
+
+
 async def test_a_new_instance_does_not_begin_with_the_load_of_the_one_before():
     with SimulatedDriver([GpuSpec(model="H100", mig_profiles=("1g.10gb",))]) as driver:
         async with exporter(driver) as reader:
