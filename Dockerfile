@@ -1,22 +1,61 @@
-# One image, both programs: `gpu-exporter` (DaemonSet) and `gpu-scaler` (Deployment).
+# One image with all programs: gpu-exporter (DaemonSet), gpu-scaler (Deployment) and gpu-simulator.
 # glibc is needed: the driver's libnvidia-ml.so.1, which the container runtime mounts, is built for it.
-FROM python:3.13-slim-trixie AS build
+# To pin the base image by digest: --build-arg PYTHON_IMAGE=python:TAG@sha256:DIGEST
+ARG PYTHON_IMAGE=python:3.13.16-slim-trixie
+
+FROM ${PYTHON_IMAGE} AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_ONLY_BINARY=:all: \
+    PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
-RUN python -m venv /app
-COPY requirements.lock ./
-RUN /app/bin/pip install --no-cache-dir --require-hashes -r requirements.lock
+COPY requirements.lock requirements-build.lock ./
+RUN python -m venv /build \
+    && /build/bin/pip install --no-cache-dir --no-compile --require-hashes -r requirements-build.lock \
+    && python -m venv --without-pip /app \
+    && /build/bin/pip --python /app/bin/python install --no-cache-dir --no-compile \
+        --require-hashes -r requirements.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY exporter exporter
 COPY scaler scaler
 COPY simulator simulator
-RUN pip install --no-cache-dir hatchling \
-    && python -m hatchling build -t wheel \
-    && /app/bin/pip install --no-cache-dir --no-deps dist/*.whl \
-    && /app/bin/pip uninstall --yes pip
+RUN /build/bin/hatchling build -t wheel \
+    && /build/bin/pip --python /app/bin/python install --no-cache-dir --no-compile --no-deps \
+        dist/*.whl \
+    && /build/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application \
+        --output-reproducible --of JSON -o /app/sbom.cdx.json /app/bin/python
 
-FROM python:3.13-slim-trixie
+FROM ${PYTHON_IMAGE} AS root
+# What no server needs goes, and what could raise a user's rights. The modules' bytecode is made here,
+# as there will be nowhere to write it; it is never compared with its source, which cannot change.
+# The classes of the Kubernetes API, half of the image with their bytecode, are never imported.
+RUN rm -rf /usr/local/bin/idle* /usr/local/bin/pip* /usr/local/bin/pydoc* \
+        /usr/local/bin/python*-config /usr/local/include /usr/local/share \
+        /usr/local/lib/pkgconfig /usr/local/lib/python3.*/config-3.* \
+        /usr/local/lib/python3.*/ensurepip /usr/local/lib/python3.*/idlelib \
+        /usr/local/lib/python3.*/pydoc_data /usr/local/lib/python3.*/site-packages/* \
+        /usr/local/lib/python3.*/tkinter /usr/local/lib/python3.*/turtledemo \
+    && find / -xdev -type f -perm /6000 -exec chmod ug-s {} +
 COPY --from=build /app /app
-ENV PATH=/app/bin:$PATH \
+RUN python -m compileall -q --invalidation-mode unchecked-hash \
+        -x '/kubernetes/(aio/)?client/(api|models)/' /usr/local/lib/python3.* /app/lib
+
+FROM scratch
+ARG VERSION=""
+ARG REVISION=""
+ARG CREATED=""
+ARG SOURCE=""
+LABEL org.opencontainers.image.title="gpu-scaler" \
+      org.opencontainers.image.description="GPU metrics with pod labels for Kubernetes, and a scaler that acts on them" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}" \
+      org.opencontainers.image.source="${SOURCE}"
+# One layer: in the base image's own layers the removed files would still be there.
+# hadolint ignore=DL3067
+COPY --from=root / /
+ENV PATH=/app/bin:/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin \
+    LANG=C.UTF-8 \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     NVIDIA_VISIBLE_DEVICES=all \

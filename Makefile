@@ -43,6 +43,7 @@ lint: $(STAMP) ## Check format, lint, types, import rules and generated code
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/hadolint Dockerfile
 	@sh .ci/check-generated $(BIN)
 
 .PHONY: format
@@ -65,6 +66,8 @@ lock: $(STAMP) ## Resolve the lock files anew (needs uv)
 		--group dev pyproject.toml -o requirements-dev.lock
 	@uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		-c requirements-dev.lock pyproject.toml -o requirements.lock
+	@uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+		-c requirements-dev.lock --group build -o requirements-build.lock
 
 .PHONY: bench
 bench: bench-exporter bench-endurance bench-step bench-policy bench-scaler bench-latency bench-metrics-api bench-namespaces ## Run all benchmarks; results go to build/bench/

@@ -1,3 +1,5 @@
 """gpu-exporter: NVIDIA GPU metrics, each labelled with the pod that holds the GPU."""
 
-__version__ = "0.1.0"
+from importlib.metadata import version
+
+__version__ = version("gpu-scaler")

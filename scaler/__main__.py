@@ -7,6 +7,7 @@ import asyncio
 import os
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         prog="gpu-scaler",
         description="Scales Deployments on GPU metrics, and says why.",
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('gpu-scaler')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="watch, decide and scale until SIGTERM")

@@ -8,17 +8,36 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests import needs
+from tests.image.shipped import ShippedImage, built_image
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _LACKING = pytest.StashKey[Counter[str]]()
+
+
+@pytest.fixture(scope="session")
+def shipped_image() -> Iterator[ShippedImage]:
+    """What the Dockerfile gives, built for the first test that asks for it."""
+    with built_image() as image:
+        yield image
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(thing): the test needs this program, or root")
     config.stash[_LACKING] = Counter()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if "shipped_image" in getattr(item, "fixturenames", ()):
+        for thing in ("root", "buildah", "mmdebstrap"):
+            item.add_marker(pytest.mark.needs(thing))
 
 
 # Last, when `-m "not needs"` has left out what was not asked for.

@@ -13,9 +13,11 @@ from tests.cluster.tools import golang
 
 CNI_PLUGINS: Final = Path("/usr/lib/cni")
 INSTALLED: Final = {
+    "buildah": "apt-get install buildah",
     "chromium": "apt-get install chromium",
     "cni-plugins": "apt-get install containernetworking-plugins",
     "containerd": "apt-get install containerd",
+    "mmdebstrap": "apt-get install mmdebstrap",
     "runc": "apt-get install runc",
 }
 """Programs that come from the system's packages, and the command for it."""

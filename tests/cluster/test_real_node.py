@@ -41,8 +41,8 @@ TOKEN = "var/run/secrets/kubernetes.io/serviceaccount/token"
 
 
 @pytest.fixture(scope="module")
-def node(installed, tmp_path_factory):
-    with joined_node(installed, tmp_path_factory.mktemp("node")) as node:
+def node(installed, shipped_image, tmp_path_factory):
+    with joined_node(installed, shipped_image, tmp_path_factory.mktemp("node")) as node:
         yield node
 
 

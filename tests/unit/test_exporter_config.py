@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
+import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 import exporter
 from exporter.config import Config, ConfigError, environment_name, parse, parse_duration
 from exporter.model import Collector
+
+PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
 def configured(*arguments, **environment):
@@ -217,7 +220,8 @@ def test_version_and_help_end_with_success(capsys):
 
 
 def test_the_version_is_that_of_the_distribution():
-    assert exporter.__version__ == version("gpu-scaler")
+    project = tomllib.loads(PYPROJECT.read_text())["project"]
+    assert exporter.__version__ == project["version"]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.cluster.controlplane import ControlPlane
+    from tests.image.shipped import ShippedImage
 
     JsonObject = dict[str, Any]
 
@@ -71,19 +72,16 @@ def daemonset() -> JsonObject:
 
 
 @contextmanager
-def joined_node(plane: ControlPlane, folder: Path) -> Iterator[JoinedNode]:
+def joined_node(plane: ControlPlane, shipped: ShippedImage, folder: Path) -> Iterator[JoinedNode]:
     """Run the node while the context lasts; the shipped namespaces and accounts must be there."""
-    archive = folder / "images.tar"
+    idle, exporter = folder / "idle.tar", folder / "exporter.tar"
     (container,) = daemonset()["spec"]["template"]["spec"]["containers"]
-    images.write_archive(
-        archive,
-        idle=plane.tool("idle"),
-        exporter_image=container["image"],
-        gpus=GPUS,
-    )
+    images.write_idle(idle, idle=plane.tool("idle"))
+    images.write_exporter(exporter, shipped, tag=container["image"], gpus=GPUS)
     with running_machine(plane, NAME) as machine:
-        machine.load_images(archive)
-        archive.unlink()
+        for archive in (idle, exporter):
+            machine.load_images(archive)
+            archive.unlink()
         machine.start_kubelet()
         with _device_plugin(plane, machine):
             wait_for_devices(plane)

@@ -1,0 +1,1 @@
+"""The Dockerfile, built by a real engine on a stand-in for its base image."""
