@@ -17,11 +17,17 @@ if TYPE_CHECKING:
 
     JsonObject = dict[str, Any]
 
-HOST_IP: Final = "127.0.0.1"
+LOOPBACK: Final = "127.0.0.1"
+GUEST: Final = "simulator/node"
+"""The label and the taint of nodes in a cluster that has real ones."""
 LEASE_NAMESPACE: Final = "kube-node-lease"
 LEASE_SECONDS: Final = 40
 KUBELET_VERSION: Final = "v1.34.0"
 EXPORTER_LABELS: Final = {"app.kubernetes.io/name": "gpu-exporter"}
+_SYSTEM_LABELS: Final = {"kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"}
+_PRESENT_LABELS: Final = {"nvidia.com/gpu.present": "true"}
+_GUEST_LABELS: Final = {GUEST: "true"}
+_GUEST_TAINT: Final = {"key": GUEST, "value": "true", "effect": "NoSchedule"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +36,8 @@ class NodeSpec:
 
     `gpus` are keys of `simulator.driver.MODELS` or `GpuSpec`s. `replicas` above 1 shares each GPU;
     `resource_name` is how whole or shared GPUs are offered. `gke_names` gives devices GKE's names.
+    A `guest` is in a cluster that has real nodes: it takes only pods that tolerate the taint GUEST,
+    and has nothing by which DaemonSets and network plugins choose nodes.
     """
 
     name: str
@@ -37,7 +45,28 @@ class NodeSpec:
     replicas: int = 1
     resource_name: str = GPU_RESOURCE
     gke_names: bool = False
+    guest: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """Where the nodes are run.
+
+    Their exporters listen on `host`, on the ports from `first_port` on, or on free ones if that is
+    0. `owner` is an object of the whole cluster, as ownerReferences have it: what the nodes put
+    into the cluster goes with it.
+    """
+
+    host: str = LOOPBACK
+    first_port: int = 0
+    owner: JsonObject | None = None
+
+    def owned(self, thing: JsonObject) -> JsonObject:
+        """Return the object with its owner."""
+        if self.owner is None:
+            return thing
+        return thing | {"metadata": thing["metadata"] | {"ownerReferences": [self.owner]}}
 
 
 def node(
@@ -51,6 +80,10 @@ def node(
         "pods": "110",
         **{name: str(count) for name, count in capacity.items()},
     }
+    addresses = [{"type": "Hostname", "address": spec.name}]
+    if not spec.guest:
+        # Network plugins lay routes to this one.
+        addresses.append({"type": "InternalIP", "address": LOOPBACK})
     pressures = [
         _node_condition(f"{kind}Pressure", "False", f"KubeletHasNo{kind}Pressure", now)
         for kind in ("Memory", "Disk", "PID")
@@ -62,20 +95,19 @@ def node(
             "name": spec.name,
             "labels": {
                 "kubernetes.io/hostname": spec.name,
-                "kubernetes.io/os": "linux",
-                "kubernetes.io/arch": "amd64",
+                **(_GUEST_LABELS if spec.guest else _SYSTEM_LABELS),
                 **_gpu_labels(spec, driver),
                 **spec.labels,
             },
         },
-        "spec": {"providerID": f"simulated://{spec.name}"},
+        "spec": {
+            "providerID": f"simulated://{spec.name}",
+            "taints": [_GUEST_TAINT] if spec.guest else [],
+        },
         "status": {
             "capacity": resources,
             "allocatable": resources,
-            "addresses": [
-                {"type": "InternalIP", "address": HOST_IP},
-                {"type": "Hostname", "address": spec.name},
-            ],
+            "addresses": addresses,
             "conditions": [*pressures, _node_condition("Ready", "True", "KubeletReady", now)],
             "nodeInfo": _node_info(spec.name),
         },
@@ -96,8 +128,8 @@ def lease(node_name: str, now: str) -> JsonObject:
     }
 
 
-def exporter_pod(node_name: str, namespace: str, port: int) -> JsonObject:
-    """Return the Pod that stands for the node's exporter, reachable at HOST_IP and `port`."""
+def exporter_pod(node_name: str, namespace: str, host: str, port: int) -> JsonObject:
+    """Return the Pod that stands for the node's exporter, reachable at this address."""
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -105,7 +137,7 @@ def exporter_pod(node_name: str, namespace: str, port: int) -> JsonObject:
             "name": exporter_name(node_name),
             "namespace": namespace,
             "labels": EXPORTER_LABELS,
-            "annotations": {POD_IP_ANNOTATION: HOST_IP, STARTUP_ANNOTATION: "0"},
+            "annotations": {POD_IP_ANNOTATION: host, STARTUP_ANNOTATION: "0"},
         },
         "spec": {
             "nodeName": node_name,
@@ -133,7 +165,7 @@ def _gpu_labels(spec: NodeSpec, driver: SimulatedDriver) -> dict[str, str]:
     model, count = Counter(gpu.model for gpu in driver.gpus).most_common(1)[0]
     product = model.name.replace(" ", "-") + ("-SHARED" if spec.replicas > 1 else "")
     labels = {
-        "nvidia.com/gpu.present": "true",
+        **({} if spec.guest else _PRESENT_LABELS),
         "nvidia.com/gpu.count": str(count),
         "nvidia.com/gpu.product": product,
         "nvidia.com/gpu.memory": str(model.memory_total_bytes // MIB),

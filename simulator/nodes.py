@@ -24,7 +24,7 @@ from scaler.cluster.watch import Reflector
 from simulator import nodeobjects
 from simulator.driver import SimulatedDriver
 from simulator.kubelet import SimulatedKubelet
-from simulator.nodeobjects import LEASE_NAMESPACE, NodeSpec
+from simulator.nodeobjects import LEASE_NAMESPACE, NodeSpec, Site
 from simulator.nvml.binding import bind
 from simulator.persist import persist
 from simulator.podrunner import PodRunner, Spawn, timestamp
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     JsonObject = dict[str, Any]
 
-__all__ = ["NodeSpec", "SimulatedNode", "SimulatedNodes", "running_nodes"]
+__all__ = ["NodeSpec", "SimulatedNode", "SimulatedNodes", "Site", "running_nodes"]
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +75,7 @@ class SimulatedNodes:
         startup_seconds: float,
         exporter_config: Config,
         schedules: bool,
+        site: Site,
     ) -> None:
         self.nodes: dict[str, SimulatedNode] = {}
         self._client = client
@@ -84,6 +85,7 @@ class SimulatedNodes:
         self._startup_seconds = startup_seconds
         self._exporter_config = exporter_config
         self._schedules = schedules
+        self._site = site
         self._runners: dict[str, PodRunner] = {}
         self._pod_ips = _pod_addresses()
         self._joining = asyncio.Semaphore(CONCURRENT_NODES)
@@ -128,7 +130,8 @@ class SimulatedNodes:
         for number, spec in enumerate(specs):
             event = asyncio.Event()
             socket_path = str(socket_directory / f"{number}.sock")
-            self._spawn(self._run_node(spec, socket_path, event))
+            port = self._site.first_port and self._site.first_port + number
+            self._spawn(self._run_node(spec, socket_path, port, event))
             joined.append(event)
         await self._pods.synced.wait()
         for event in joined:
@@ -145,7 +148,9 @@ class SimulatedNodes:
                 extra={"timeout_seconds": REMOVAL_TIMEOUT_SECONDS},
             )
 
-    async def _run_node(self, spec: NodeSpec, socket_path: str, joined: asyncio.Event) -> None:
+    async def _run_node(
+        self, spec: NodeSpec, socket_path: str, port: int, joined: asyncio.Event
+    ) -> None:
         with SimulatedDriver(spec.gpus, seed=spec.name) as driver:
             kubelet = SimulatedKubelet(
                 driver,
@@ -156,8 +161,8 @@ class SimulatedNodes:
             )
             config = replace(
                 self._exporter_config,
-                listen_host=nodeobjects.HOST_IP,
-                listen_port=0,
+                listen_host=self._site.host,
+                listen_port=port,
                 node_name=spec.name,
                 pod_resources_socket=socket_path,
             )
@@ -185,10 +190,12 @@ class SimulatedNodes:
             pod_ips=self._pod_ips,
             startup_seconds=self._startup_seconds,
         )
-        thing = nodeobjects.node(node.spec, node.driver, node.kubelet.capacity(), timestamp())
+        thing = self._site.owned(
+            nodeobjects.node(node.spec, node.driver, node.kubelet.capacity(), timestamp())
+        )
         await persist(lambda: self._client.post("/api/v1/nodes", thing))
-        # A node of that name may be left from an earlier run, with other GPUs and labels.
-        metadata = {"metadata": {"labels": thing["metadata"]["labels"]}}
+        # A node of that name may be left from an earlier run, with other GPUs, labels and owners.
+        metadata = {"metadata": thing["metadata"]}
         await persist(lambda: self._client.patch(f"/api/v1/nodes/{name}", metadata))
         status = {"status": thing["status"]}
         await persist(lambda: self._client.patch(f"/api/v1/nodes/{name}/status", status))
@@ -196,7 +203,8 @@ class SimulatedNodes:
         pods_path = f"/api/v1/namespaces/{self._namespace}/pods"
         old_path = f"{pods_path}/{nodeobjects.exporter_name(name)}"
         await persist(lambda: self._client.delete(old_path, body={"gracePeriodSeconds": 0}))
-        pod = nodeobjects.exporter_pod(name, self._namespace, node.exporter_address[1])
+        host, port = node.exporter_address
+        pod = self._site.owned(nodeobjects.exporter_pod(name, self._namespace, host, port))
         await persist(lambda: self._client.post(pods_path, pod))
         for bound in self.pods():
             if bound["spec"].get("nodeName") == name:
@@ -225,7 +233,7 @@ class SimulatedNodes:
 
     async def _renew(self, name: str) -> None:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        lease = nodeobjects.lease(name, now)
+        lease = self._site.owned(nodeobjects.lease(name, now))
         path = _lease_path(name)
         renewal = {"spec": lease["spec"]}
         renewed = await persist(lambda: self._client.patch(path, renewal, content_type=MERGE_PATCH))
@@ -262,8 +270,9 @@ def _as_it_is(thing: JsonObject, _previous: JsonObject | None) -> JsonObject:
 
 
 def _pod_addresses() -> Iterator[str]:
-    for numbers in itertools.product(range(64, 128), range(256), range(1, 255)):
-        yield "10." + ".".join(map(str, numbers))
+    # A block that no network routes (RFC 2544): nobody else's addresses are taken for a pod's.
+    for numbers in itertools.product(range(256), range(1, 255)):
+        yield "198.19." + ".".join(map(str, numbers))
 
 
 def _lease_path(node_name: str) -> str:
@@ -285,12 +294,14 @@ async def running_nodes(
     startup_seconds: float = 2.0,
     exporter_config: Config | None = None,
     schedules: bool = True,
+    site: Site | None = None,
 ) -> AsyncIterator[SimulatedNodes]:
     """Run the nodes while the context lasts; the body begins when all have joined.
 
     Pods without the annotation `simulator/startup-seconds` are Ready after `startup_seconds`. Of
     `exporter_config` the address, the node name and the socket are each node's own. `schedules` is
-    False where the cluster has a scheduler. At the end Nodes, Leases and exporter Pods are deleted.
+    False where the cluster has a scheduler. `site` says where they run: this machine without it.
+    At the end Nodes, Leases and exporter Pods are deleted.
     Raises ApiError for what no waiting mends, such as missing permissions.
     """
     with tempfile.TemporaryDirectory(prefix="gpus-") as directory:
@@ -310,6 +321,7 @@ async def running_nodes(
                     startup_seconds=startup_seconds,
                     exporter_config=exporter_config or Config(),
                     schedules=schedules,
+                    site=site or Site(),
                 )
                 try:
                     await nodes.join(specs, Path(directory))

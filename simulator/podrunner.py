@@ -8,9 +8,9 @@ from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from scaler.cluster.client import STRATEGIC_MERGE_PATCH
+from scaler.cluster.client import STRATEGIC_MERGE_PATCH, Forbidden
 from simulator import podstatus
-from simulator.nodeobjects import HOST_IP
+from simulator.nodeobjects import LOOPBACK
 from simulator.persist import persist
 from simulator.podstatus import GPU_MEMORY_ANNOTATION, POD_IP_ANNOTATION, STARTUP_ANNOTATION
 from simulator.scheduling import container_requests
@@ -77,20 +77,27 @@ class PodRunner:
 
     async def _run(self, pod: JsonObject, ending: asyncio.Event) -> None:
         metadata = pod["metadata"]
-        try:
-            if not ending.is_set() and await self._admit(pod):
-                await self._serve(pod, ending)
-        finally:
-            self._kubelet.release(metadata["namespace"], metadata["name"])
-            self._set_memory(metadata["uid"], None)
-        await ending.wait()
         options = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
             "gracePeriodSeconds": 0,
             "preconditions": {"uid": metadata["uid"]},
         }
-        await persist(lambda: self._client.delete(_path(pod), body=options))
+        try:
+            try:
+                if not ending.is_set() and await self._admit(pod):
+                    await self._serve(pod, ending)
+            finally:
+                self._kubelet.release(metadata["namespace"], metadata["name"])
+                self._set_memory(metadata["uid"], None)
+            await ending.wait()
+            await persist(lambda: self._client.delete(_path(pod), body=options))
+        except Forbidden as error:
+            log.warning(
+                "a pod on a simulated node is left alone",
+                extra={"pod": f"{metadata['namespace']}/{metadata['name']}", "error": str(error)},
+            )
+            await ending.wait()
         del self._endings[metadata["uid"]]
 
     async def _admit(self, pod: JsonObject) -> bool:
@@ -121,7 +128,7 @@ class PodRunner:
         started_at = timestamp()
         self._set_memory(pod["metadata"]["uid"], pod)
         await self._patch(
-            pod, podstatus.started(pod, pod_ip=pod_ip, host_ip=HOST_IP, now=started_at)
+            pod, podstatus.started(pod, pod_ip=pod_ip, host_ip=LOOPBACK, now=started_at)
         )
         startup_seconds = self._number(pod, STARTUP_ANNOTATION, self._startup_seconds)
         try:

@@ -1,7 +1,8 @@
 """A real Kubernetes control plane on free loopback ports, everything of it in one folder.
 
 etcd, kube-apiserver (RBAC, aggregation layer, no anonymous requests, audit log) and
-kube-controller-manager. There is no scheduler and no kubelet: `simulator.nodes` stands in for them.
+kube-controller-manager. There is no kubelet, and a scheduler only for tests that ask for it:
+`simulator.nodes` stands in for them.
 """
 
 from __future__ import annotations
@@ -44,6 +45,11 @@ CONTROLLERS: Final = (
     "replicaset-controller",
     "root-ca-certificate-publisher-controller",
     "serviceaccount-controller",
+)
+NODE_CONTROLLERS: Final = (
+    "node-lifecycle-controller",
+    "pod-garbage-collector-controller",
+    "taint-eviction-controller",
 )
 SCALER_USER: Final = "system:serviceaccount:gpu-scaler:gpu-scaler"
 AUDIT_POLICY: Final = {
@@ -248,6 +254,27 @@ class ControlPlane:
         """Start the controllers anew with these flags as well, such as the HPA's periods."""
         self.processes.stop("kube-controller-manager")
         self.start_controller_manager(*extra_flags)
+
+    @contextmanager
+    def scheduling(self) -> Iterator[None]:
+        """Run the scheduler, and the controllers that keep nodes and pods apart, for a while.
+
+        Elsewhere the simulated nodes schedule, which knows nothing of taints.
+        """
+        self.restart_controller_manager(f"--controllers={','.join(NODE_CONTROLLERS)}")
+        user = "system:kube-scheduler"
+        command: list[str | Path] = [
+            self.tool("kube-scheduler"),
+            f"--kubeconfig={self.kubeconfig_for_user(user)}",
+            "--leader-elect=false",
+            "--secure-port=0",
+        ]
+        self.processes.start("kube-scheduler", command)
+        try:
+            yield
+        finally:
+            self.processes.stop("kube-scheduler")
+            self.restart_controller_manager()
 
     def audit(self, *, user: str = "") -> list[JsonObject]:
         """Return the audit log's events, of one user if one is named, in order of their end."""

@@ -151,7 +151,7 @@ async def test_a_pod_runs_becomes_ready_and_is_deleted(client):
         await eventually(lambda: is_ready(client, "p1"), what="Ready")
         pod = await client.get(f"{PODS}/p1")
         assert pod["spec"]["nodeName"] == "n1"
-        assert pod["status"]["podIP"].startswith("10.")
+        assert pod["status"]["podIP"].startswith("198.19.")
         assert pod["status"]["startTime"]
         assert {"Initialized", "ContainersReady", "Ready"} <= conditions(pod).keys()
         (container,) = pod["status"]["containerStatuses"]

@@ -115,6 +115,7 @@ TOOLS: Final = (
     ),
     _kubernetes("kube-apiserver", in_assets=True),
     _kubernetes("kube-controller-manager"),
+    _kubernetes("kube-scheduler"),
     _kubernetes("kubectl", in_assets=True),
     _kubernetes("kubelet"),
     Tool(

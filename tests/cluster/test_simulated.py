@@ -1,0 +1,312 @@
+"""daemonset/simulated.yaml and docs/quickstart.md on the real control plane and scheduler.
+
+No container is there to run the simulator and the scaler in: both run as processes, under the
+service accounts and with the commands of their manifests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+import yaml
+
+from scaler.cluster.errors import NotFound
+from simulator.scenario import NAME_SERVING
+from tests.cluster.conftest import ROOT
+from tests.running import running_scaler
+from tests.scaled import DEPLOYMENTS, LEASE
+from tests.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from scaler.cluster.client import KubeClient
+    from tests.cluster.controlplane import ControlPlane
+
+pytestmark = pytest.mark.needs("kube-scheduler")
+
+PAGE: Final = (ROOT / "docs" / "quickstart.md").read_text()
+MANIFEST: Final = ROOT / "daemonset" / "simulated.yaml"
+NODES: Final = ("simulated-gpu-1", "simulated-gpu-2")
+EXPORTERS: Final = "/api/v1/namespaces/gpu-exporter/pods"
+COMMAND_SECONDS: Final = 200
+TOLERATES_EVERYTHING: Final = """
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: everywhere, namespace: kube-system}
+spec:
+  selector: {matchLabels: {app: everywhere}}
+  template:
+    metadata: {labels: {app: everywhere}}
+    spec:
+      tolerations: [{operator: Exists}]
+      nodeSelector: {}
+      containers: [{name: main, image: "example.com/everywhere:1"}]
+"""
+
+
+def documents() -> list[dict[str, Any]]:
+    return [*yaml.safe_load_all(MANIFEST.read_text())]
+
+
+def commands(heading: str) -> list[str]:
+    """The shell blocks of a section, without those that say that no test runs them."""
+    section = PAGE.split(f"\n## {heading}")[1].split("\n## ")[0]
+    blocks = re.findall(r"^```bash\n(.*?)^```", section, re.M | re.S)
+    return [block for block in blocks if not block.startswith("# Not tried by the tests: ")]
+
+
+class Cluster:
+    """The control plane as a reader of the page has it, and the simulator's process."""
+
+    def __init__(self, plane: ControlPlane, client: KubeClient, folder: Any) -> None:
+        self.plane = plane
+        self.client = client
+        self._folder = folder
+        (folder / "bin").mkdir()
+        (folder / "bin" / "kubectl").symlink_to(plane.tool("kubectl"))
+        shutil.copytree(ROOT / "daemonset", folder / "daemonset")
+        self._environment = {
+            **os.environ,
+            "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
+            "KUBECONFIG": str(plane.admin),
+        }
+
+    async def step(self, heading: str) -> str:
+        """Run what a section says, each command of which must succeed; return what was printed."""
+        blocks = commands(heading)
+        assert blocks, heading
+        return "".join([await asyncio.to_thread(self._run, block) for block in blocks])
+
+    def _run(self, block: str) -> str:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", block],
+            cwd=self._folder,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, f"{block}{done.stdout}{done.stderr}"
+        return done.stdout
+
+    @asynccontextmanager
+    async def simulator(self) -> AsyncIterator[asyncio.subprocess.Process]:
+        """Run the simulator as its pod would; it must end by itself when asked to."""
+        (deployment,) = (
+            one
+            for one in documents()
+            if one["metadata"]["name"] == "gpu-simulator" and one["kind"] == "Deployment"
+        )
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        program, *flags = container["command"]
+        assert program == "gpu-simulator"
+        kubeconfig = await asyncio.to_thread(
+            self.plane.kubeconfig_for, "gpu-exporter/gpu-simulator"
+        )
+        log = self.plane.logs / "gpu-simulator.log"
+        with log.open("ab") as output:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "simulator.guests", *flags),
+                *(f"--kubeconfig={kubeconfig}", "--first-port=0"),
+                env={**os.environ, "POD_IP": "127.0.0.1"},
+                stdout=output,
+                stderr=output,
+            )
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.terminate()
+            async with asyncio.timeout(20):
+                await process.wait()
+
+    def log(self) -> str:
+        return (self.plane.logs / "gpu-simulator.log").read_text()
+
+    async def objects(self) -> set[str]:
+        """What there is of the simulated nodes."""
+        leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
+        listed = [
+            f"{path.rpartition('/')[2]}/{one['metadata']['name']}"
+            for path in ("/api/v1/nodes", EXPORTERS, leases)
+            for one in (await self.client.list_(path))["items"]
+        ]
+        return {name for name in listed if "simulated-gpu" in name}
+
+
+WHOLE: Final = {
+    f"{kind}/{prefix}{node}"
+    for kind, prefix in (("nodes", ""), ("pods", "gpu-exporter-"), ("leases", ""))
+    for node in NODES
+}
+
+
+@pytest.fixture
+async def cluster(
+    installed: ControlPlane, admin: KubeClient, tmp_path: Any
+) -> AsyncIterator[Cluster]:
+    cluster = Cluster(installed, admin, tmp_path)
+    scheduling = installed.scheduling()
+    await asyncio.to_thread(scheduling.__enter__)
+    try:
+        yield cluster
+    finally:
+        for manifest in ("simulated", "scaler", "exporter"):
+            path = ROOT / "daemonset" / f"{manifest}.yaml"
+            kinds = "deployments,daemonsets"
+            await asyncio.to_thread(
+                installed.kubectl,
+                *("delete", "--ignore-not-found", "-f", path)
+                if manifest == "simulated"
+                else ("delete", "-n", f"gpu-{manifest}", kinds, "--all"),
+            )
+        await until(lambda: _gone(cluster), deadline_seconds=90, what="all nodes are gone")
+        await asyncio.to_thread(scheduling.__exit__, None, None, None)
+
+
+async def _gone(cluster: Cluster) -> bool:
+    return not await cluster.objects()
+
+
+async def unscheduled(client: KubeClient, namespace: str) -> list[str]:
+    """Why the pods of a namespace that have no node have none."""
+    pods = (await client.list_(f"/api/v1/namespaces/{namespace}/pods"))["items"]
+    return [
+        condition["message"]
+        for pod in pods
+        if not pod["spec"].get("nodeName")
+        for condition in pod["status"].get("conditions", ())
+        if condition["type"] == "PodScheduled" and condition["status"] == "False"
+    ]
+
+
+async def uids(client: KubeClient, path: str) -> set[str]:
+    """Those of the simulated nodes' objects in a collection."""
+    listed = (await client.list_(path))["items"]
+    return {one["metadata"]["uid"] for one in listed if "simulated-gpu" in one["metadata"]["name"]}
+
+
+async def test_the_quickstart(cluster: Cluster, admin: KubeClient):
+    plane = cluster.plane
+    first, second = commands("2. ")
+    await asyncio.to_thread(cluster._run, first)
+    kubeconfig = await asyncio.to_thread(plane.kubeconfig_for, "gpu-scaler/gpu-scaler")
+    async with cluster.simulator(), running_scaler(kubeconfig, "--interval=2s") as scaler:
+        await asyncio.to_thread(cluster._run, second)
+        printed = await cluster.step("3. ")
+        assert (
+            len(re.findall(r"^simulated-gpu-\d .* NVIDIA-H100-80GB-HBM3 +8$", printed, re.M)) == 2
+        )
+        assert len(re.findall(r"^gpu-exporter-simulated-gpu-\d +1/1 +Running", printed, re.M)) == 2
+
+        # Nobody else's pods come to the nodes, and the exporter's DaemonSet wants none there.
+        for namespace in ("gpu-scaler", "gpu-exporter"):
+            looked_at = functools.partial(unscheduled, admin, namespace)
+            (message, *_) = await until(
+                looked_at, deadline_seconds=30, what=f"the scheduler saw the pods of {namespace}"
+            )
+            assert "untolerated taint" in message
+            assert "simulator/node" in message
+        path = "/apis/apps/v1/namespaces/gpu-exporter/daemonsets/gpu-exporter"
+        assert (await admin.get(path))["status"]["desiredNumberScheduled"] == 0
+
+        await cluster.step("4. ")
+        decision = await scaler.decision("default", NAME_SERVING)
+        assert decision["metrics"][0]["name"] == "duty_cycle"
+        printed = await cluster.step("6. ")
+        assert "New size: 2; reason: duty_cycle above target" in printed
+        assert "reason: All metrics below target" in printed
+
+        assert await cluster.objects() == WHOLE
+        await cluster.step("7. ")
+        await until(lambda: _gone(cluster), deadline_seconds=60, what="the nodes go with the rest")
+        pods = "/api/v1/namespaces/default/pods"
+
+        async def empty() -> bool:
+            return not (await admin.list_(pods))["items"]
+
+        await until(empty, deadline_seconds=30, what="the Deployments' pods are gone")
+    with contextlib.suppress(NotFound):
+        await admin.delete(LEASE)
+
+
+async def test_nodes_are_taken_up_again_and_removed_at_the_end(cluster: Cluster, admin: KubeClient):
+    await asyncio.to_thread(cluster.plane.apply, MANIFEST)
+
+    async def joined() -> bool:
+        return await cluster.objects() == WHOLE
+
+    async def serves() -> bool:
+        status = (await admin.get(f"{DEPLOYMENTS}/{NAME_SERVING}"))["status"]
+        return bool(status.get("readyReplicas"))
+
+    async with cluster.simulator() as process:
+        await until(joined, deadline_seconds=60, what="the nodes join")
+        await until(serves, deadline_seconds=60, what="the pod is ready")
+        process.send_signal(signal.SIGKILL)
+        await process.wait()
+    assert await cluster.objects() == WHOLE
+    nodes, exporters = await uids(admin, "/api/v1/nodes"), await uids(admin, EXPORTERS)
+    async with cluster.simulator():
+
+        async def anew() -> bool:
+            return await joined() and not exporters & await uids(admin, EXPORTERS)
+
+        await until(anew, deadline_seconds=60, what="the exporters are published anew")
+        assert await uids(admin, "/api/v1/nodes") == nodes
+        await until(serves, deadline_seconds=60, what="the pod is still ready")
+    assert await cluster.objects() == set()
+
+
+async def test_a_pod_that_it_has_no_right_to_is_left_alone(cluster: Cluster, admin: KubeClient):
+    await asyncio.to_thread(cluster.plane.apply, MANIFEST)
+    await asyncio.to_thread(cluster.plane.apply, TOLERATES_EVERYTHING)
+    path = "/apis/apps/v1/namespaces/kube-system/daemonsets/everywhere"
+
+    async def pods() -> list[dict[str, Any]]:
+        listed = (await admin.list_("/api/v1/namespaces/kube-system/pods"))["items"]
+        return [one for one in listed if one["spec"].get("nodeName") in NODES]
+
+    async with cluster.simulator() as process:
+        await until(
+            lambda: cluster.log().count("a pod on a simulated node is left alone") >= 2,
+            deadline_seconds=60,
+            what="the simulator says so",
+        )
+        assert {one["status"]["phase"] for one in await pods()} == {"Pending"}
+        assert process.returncode is None
+        await admin.delete(path)
+    assert await cluster.objects() == set()
+
+
+def test_the_sample_is_the_demos():
+    from simulator.scenario import press_deployment, serving_deployment
+
+    samples = {one["metadata"]["name"]: one for one in documents() if one["kind"] == "Deployment"}
+    for wanted in (press_deployment(), serving_deployment()):
+        shipped = samples[wanted["metadata"]["name"]]
+        annotations = shipped["metadata"].get("annotations", {})
+        for one in (annotations, wanted["metadata"]["annotations"]):
+            if "gpu-scaler/behavior" in one:
+                one["gpu-scaler/behavior"] = yaml.safe_load(one["gpu-scaler/behavior"])
+        assert annotations == wanted["metadata"]["annotations"]
+        pod, other = shipped["spec"]["template"], wanted["spec"]["template"]
+        assert pod["metadata"] == other["metadata"]
+        assert shipped["spec"]["replicas"] == wanted["spec"]["replicas"]
+        assert (
+            pod["spec"]["containers"][0].get("resources", {"limits": {}})
+            == (other["spec"]["containers"][0]["resources"])
+        )
