@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 
-FOLDER = Path(__file__).resolve().parents[2] / "daemonset"
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "daemonset"
 FILES = sorted(FOLDER.glob("*.yaml"))
 
 
@@ -31,3 +34,15 @@ def test_nothing_of_ours_takes_a_gpu(file):
 def test_the_exporter_is_among_them():
     documents = list(yaml.safe_load_all((FOLDER / "exporter.yaml").read_text()))
     assert [one["name"] for document in documents for one in containers(document)] == ["exporter"]
+
+
+def test_every_image_tag_is_the_projects_version():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    found = {
+        (file.name, tag)
+        for file in (*FILES, *pages)
+        for tag in re.findall(r"\bgpu-scaler:(\d[\w.]*)", file.read_text())
+    }
+    assert {"scaler.yaml", "simulated.yaml", "quickstart.md"} <= {name for name, _ in found}
+    assert {tag for _, tag in found} == {version}

@@ -139,6 +139,12 @@ TOOLS: Final = (
         package="sigs.k8s.io/metrics-server/cmd/metrics-server",
         pin="sigs.k8s.io/metrics-server",
     ),
+    Tool(
+        name="actionlint",
+        folder="actionlint",
+        package="github.com/rhysd/actionlint/cmd/actionlint",
+        pin="github.com/rhysd/actionlint",
+    ),
     Tool(name="idle", folder="idle", package=".", pin=""),
 )
 BY_NAME: Final = {tool.name: tool for tool in TOOLS}

@@ -1,0 +1,163 @@
+"""The workflows of the public CI: linted, and their shell steps run where no registry is needed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cluster import tools
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / ".github" / "workflows"
+FILES = sorted(FOLDER.glob("*.yaml"))
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+DIGEST = "sha256:" + "ab" * 32
+by_file = pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+
+
+def jobs(file: Path) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = yaml.safe_load(file.read_text())["jobs"]
+    return found
+
+
+def script(job: str, name: str) -> str:
+    (step,) = (
+        one for one in jobs(FOLDER / "release.yaml")[job]["steps"] if one.get("name") == name
+    )
+    return str(step["run"])
+
+
+def run(text: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a step as the runner does."""
+    return subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", text],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.needs("actionlint")
+def test_the_workflows_are_clean():
+    done = subprocess.run(
+        [tools.path_of("actionlint"), "-no-color", *FILES],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@by_file
+def test_every_action_is_pinned_by_its_commit(file):
+    lines = re.findall(r"^ *(?:- )?uses: (.+)$", file.read_text(), re.M)
+    assert lines
+    for line in lines:
+        assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line)
+
+
+@by_file
+def test_no_job_may_do_more_than_it_needs(file):
+    workflow = yaml.safe_load(file.read_text())
+    assert workflow["permissions"] in ({}, {"contents": "read"})
+    more = {
+        (name, right)
+        for name, job in workflow["jobs"].items()
+        for right, level in job.get("permissions", {}).items()
+        if level == "write"
+    }
+    assert more <= {("publish", "contents"), ("publish", "id-token")}
+    for job in workflow["jobs"].values():
+        assert job["timeout-minutes"] <= 90
+        for step in job["steps"]:
+            if "actions/checkout@" in step.get("uses", ""):
+                assert step["with"]["persist-credentials"] is False
+
+
+@by_file
+def test_no_registry_is_named(file):
+    hosts = re.findall(r"\b[\w-]+\.(?:io|com|dev|org)\b", file.read_text())
+    assert hosts == []
+
+
+def test_the_gate_is_the_gate():
+    for file in FILES:
+        assert jobs(file)["gate"]["steps"][-1] == {"run": "bash .ci/run"}
+    assert "gate" in jobs(FOLDER / "release.yaml")["image"]["needs"]
+
+
+@pytest.mark.parametrize(
+    ("tag", "registry", "complaint"),
+    [
+        pytest.param(f"v{VERSION}", "example/team", None, id="in order"),
+        pytest.param("v99.0.0", "example/team", "The tag is v99.0.0", id="another version"),
+        pytest.param(VERSION, "example/team", f"The tag is {VERSION}", id="no v"),
+        pytest.param(f"v{VERSION}", "", "REGISTRY is not set", id="no registry"),
+    ],
+)
+def test_a_tag_must_be_the_projects_version(tmp_path, tag, registry, complaint):
+    output = tmp_path / "output"
+    output.touch()
+    text = script("version", "Compare the tag with pyproject.toml, and look for the registry")
+    done = run(text, ROOT, TAG=tag, REGISTRY=registry, GITHUB_OUTPUT=str(output))
+    if complaint is None:
+        assert done.returncode == 0, done.stderr
+        told = dict(line.split("=", 1) for line in output.read_text().splitlines())
+        assert told["version"] == VERSION
+        assert re.match(r"\d{4}-\d\d-\d\dT", told["created"])
+    else:
+        assert done.returncode == 1
+        assert complaint in done.stdout
+
+
+def test_the_digest_comes_into_the_manifests(tmp_path):
+    shutil.copytree(ROOT / "daemonset", tmp_path / "daemonset")
+    image = "example/team/gpu-scaler"
+    text = script("publish", "Put the image's digest into the manifests")
+    done = run(text, tmp_path, IMAGE=image, VERSION=VERSION, DIGEST=DIGEST)
+    assert done.returncode == 0, done.stderr
+    for file in (tmp_path / "daemonset").glob("*.yaml"):
+        images = re.findall(r"^ *(?:- )?image: (\S*gpu-scaler\S*)$", file.read_text(), re.M)
+        assert {*images} <= {f"{image}:{VERSION}@{DIGEST}"}, file.name
+
+
+def test_both_digests_become_one_index(tmp_path):
+    (tmp_path / "bin").mkdir()
+    docker = tmp_path / "bin" / "docker"
+    docker.write_text(
+        f'#!/bin/sh\necho "$@" >>"$CALLS"\ncase "$*" in *inspect*) echo {DIGEST};; esac\n'
+    )
+    docker.chmod(0o755)
+    digests = tmp_path / "digests"
+    digests.mkdir()
+    (digests / "aa").touch()
+    text = script("publish", "Make one index of both images")
+    environment = {
+        "PATH": f"{docker.parent}:{os.environ['PATH']}",
+        "CALLS": str(tmp_path / "calls"),
+        "GITHUB_OUTPUT": str(tmp_path / "output"),
+        "IMAGE": "example/gpu-scaler",
+        "VERSION": VERSION,
+    }
+    assert run(text, digests, **environment).returncode != 0, "one of two architectures"
+    (digests / "bb").touch()
+    done = run(text, digests, **environment)
+    assert done.returncode == 0, done.stderr
+    create, _ = (tmp_path / "calls").read_text().splitlines()
+    assert create == (
+        f"buildx imagetools create --tag example/gpu-scaler:{VERSION}"
+        " example/gpu-scaler@sha256:aa example/gpu-scaler@sha256:bb"
+    )
+    assert (tmp_path / "output").read_text() == f"digest={DIGEST}\n"
