@@ -29,7 +29,8 @@ from tests.scaled import DEPLOYMENTS, LEASE
 from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
     from scaler.cluster.client import KubeClient
     from tests.cluster.controlplane import ControlPlane
@@ -50,8 +51,8 @@ spec:
   template:
     metadata: {labels: {app: everywhere}}
     spec:
+      terminationGracePeriodSeconds: 0
       tolerations: [{operator: Exists}]
-      nodeSelector: {}
       containers: [{name: main, image: "example.com/everywhere:1"}]
 """
 
@@ -70,7 +71,7 @@ def commands(heading: str) -> list[str]:
 class Cluster:
     """The control plane as a reader of the page has it, and the simulator's process."""
 
-    def __init__(self, plane: ControlPlane, client: KubeClient, folder: Any) -> None:
+    def __init__(self, plane: ControlPlane, client: KubeClient, folder: Path) -> None:
         self.plane = plane
         self.client = client
         self._folder = folder
@@ -152,29 +153,30 @@ WHOLE: Final = {
     for kind, prefix in (("nodes", ""), ("pods", "gpu-exporter-"), ("leases", ""))
     for node in NODES
 }
+"""What there is while the nodes run."""
+
+
+@pytest.fixture(scope="module")
+def scheduled(installed: ControlPlane) -> Iterator[ControlPlane]:
+    with installed.scheduling():
+        yield installed
 
 
 @pytest.fixture
 async def cluster(
-    installed: ControlPlane, admin: KubeClient, tmp_path: Any
+    scheduled: ControlPlane, admin: KubeClient, tmp_path: Path
 ) -> AsyncIterator[Cluster]:
-    cluster = Cluster(installed, admin, tmp_path)
-    scheduling = installed.scheduling()
-    await asyncio.to_thread(scheduling.__enter__)
+    cluster = Cluster(scheduled, admin, tmp_path)
     try:
         yield cluster
     finally:
-        for manifest in ("simulated", "scaler", "exporter"):
-            path = ROOT / "daemonset" / f"{manifest}.yaml"
-            kinds = "deployments,daemonsets"
-            await asyncio.to_thread(
-                installed.kubectl,
-                *("delete", "--ignore-not-found", "-f", path)
-                if manifest == "simulated"
-                else ("delete", "-n", f"gpu-{manifest}", kinds, "--all"),
-            )
+        for what in (
+            ("-f", MANIFEST),
+            ("deployments", "--all", "--namespace=gpu-scaler"),
+            ("daemonsets", "--all", "--namespace=gpu-exporter"),
+        ):
+            await asyncio.to_thread(scheduled.kubectl, "delete", "--ignore-not-found", *what)
         await until(lambda: _gone(cluster), deadline_seconds=90, what="all nodes are gone")
-        await asyncio.to_thread(scheduling.__exit__, None, None, None)
 
 
 async def _gone(cluster: Cluster) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 import tomllib
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
@@ -198,3 +199,24 @@ def test_the_context_is_what_the_dockerfile_copies(shipped_image, tmp_path):
         check=True,
     ).stdout.split()
     assert sent == {path for path in tracked if not path.endswith(".pyi")}
+
+
+@pytest.mark.needs("buildah")
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_what_is_locked_is_there_for_both_architectures_without_a_compiler(machine, tmp_path):
+    # Debian trixie has glibc 2.41; the tags are those of the wheels that are locked now.
+    tags = ("manylinux_2_34", "manylinux_2_28", "manylinux_2_17", "manylinux2014")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "install", "--quiet", "--dry-run"),
+            *("--target", tmp_path, "--only-binary=:all:", "--python-version=3.13"),
+            *(f"--platform={tag}_{machine}" for tag in tags),
+            *("--require-hashes", "-r", "requirements.lock", "-r", "requirements-build.lock"),
+        ],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
