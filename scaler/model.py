@@ -408,3 +408,14 @@ class Decision:
         if self.outcome is Outcome.UNCHANGED:
             return self.reason != "DesiredWithinRange"
         return self.outcome is Outcome.HELD
+
+    @property
+    def above_target(self) -> bool:
+        """Whether the mean of a metric is above its target by more than the tolerance."""
+        if self.policy is None:
+            return False
+        most = 1 + self.policy.behavior.scale_up.tolerance
+        return any(
+            item.mean_milli is not None and item.mean_milli > item.target_milli * most
+            for item in self.proposals
+        )

@@ -38,10 +38,12 @@ class Episode:
     current_replicas: int
     desired_replicas: int
     means: tuple[MetricMean, ...]
+    above_target: bool = False
 
     def says(self) -> tuple[object, ...]:
         """Return what makes a decision belong to this episode."""
-        return self.outcome, self.reason, self.current_replicas, self.desired_replicas
+        counts = self.current_replicas, self.desired_replicas
+        return self.outcome, self.reason, self.above_target, *counts
 
 
 def add_decision(
@@ -65,6 +67,7 @@ def add_decision(
             )
             for proposal in decision.proposals
         ),
+        above_target=decision.above_target,
     )
     before = episodes
     if episodes and episodes[-1].says() == new.says():

@@ -60,6 +60,8 @@ _REFUSALS = {
     "InvalidAnnotation": State(Group.ATTENTION, "Wrong annotation"),
     "TargetedByOtherController": State(Group.ATTENTION, "Other autoscaler"),
 }
+_WAITS_FOR_PODS = State(Group.CHANGING, "Waits for its pods")
+"""Above the target, and what was asked for already would do: the new pods start or load."""
 _UNCHANGED = {
     "DesiredWithinRange": State(Group.STEADY, "On target"),
     "TooFewReplicas": State(Group.STEADY, "At minimum"),
@@ -90,6 +92,8 @@ def state_of(decision: Decision | Episode) -> State:
     if decision.outcome is Outcome.REFUSED:
         return _REFUSALS.get(decision.reason, State(Group.ATTENTION, "Refused"))
     if decision.outcome is Outcome.UNCHANGED:
+        if decision.reason == "DesiredWithinRange" and decision.above_target:
+            return _WAITS_FOR_PODS
         return _UNCHANGED.get(decision.reason, State(Group.STEADY, decision.reason))
     return _OUTCOMES[decision.outcome]
 
