@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MAX_NODES = 100
 DEFAULT_NODES = 50
-SORTS = ("name", "busiest", "free")
+SORTS = ("name", "busiest", "free", "trouble")
 BINS = ("0 to 19 %", "20 to 39 %", "40 to 59 %", "60 to 79 %", "80 to 100 %")
 """The shades of the map, by duty cycle."""
 FREE = len(BINS)
@@ -203,9 +203,16 @@ def _sorted(names: list[str], sort: str, nodes: Mapping[str, Node]) -> list[str]
     names = sorted(names)
     if sort == "free":
         names.sort(key=lambda name: -nodes[name].counts[FREE] if name in nodes else 0)
+    elif sort == "trouble":
+        names.sort(key=lambda name: -_trouble(nodes[name]) if name in nodes else 0)
     elif sort == "busiest":
         names.sort(key=lambda name: -_mean(nodes[name]) if name in nodes else 1.0)
     return names
+
+
+def _trouble(node: Node) -> int:
+    """How much is unknown: the GPUs without a reading, or more than a node has."""
+    return node.counts[UNKNOWN] if node.problem is None else 1_000_000
 
 
 def _mean(node: Node) -> float:

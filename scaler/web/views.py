@@ -31,7 +31,7 @@ DEFAULT_ROWS = 50
 SPARK_POINTS = 60
 SPARK_SECONDS = 60.0
 MAX_MESSAGE_LENGTH = 2000
-SORTS = ("name", "state", "replicas")
+SORTS = ("attention", "name", "state", "replicas")
 
 
 class ValueDict(TypedDict):
@@ -111,7 +111,7 @@ class OverviewQuery:
 
     search: str = ""
     group: Group | None = None
-    sort: str = "name"
+    sort: str = "attention"
     offset: int = 0
     limit: int = DEFAULT_ROWS
 
@@ -129,7 +129,7 @@ def parse_query(params: Mapping[str, str]) -> OverviewQuery:
     group = params.get("group", "")
     if group and group not in set(Group):
         raise QueryError(f"group: {group!r} is not one of {', '.join(Group)}")
-    sort = params.get("sort") or "name"
+    sort = params.get("sort") or "attention"
     if sort not in SORTS:
         raise QueryError(f"sort: {sort!r} is not one of {', '.join(SORTS)}")
     return OverviewQuery(
@@ -285,7 +285,10 @@ def _sorted(
     refs: list[ObjectRef], sort: str, board: Board, states: Mapping[ObjectRef, State]
 ) -> list[ObjectRef]:
     refs = sorted(refs)
-    if sort == "state":
+    if sort == "attention":
+        # The others stay where they are by name: what scales now and then must not jump about.
+        refs.sort(key=lambda ref: states[ref].group is not Group.ATTENTION)
+    elif sort == "state":
         order = list(Group)
         refs.sort(key=lambda ref: (order.index(states[ref].group), states[ref].label))
     elif sort == "replicas":

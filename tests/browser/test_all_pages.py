@@ -48,6 +48,16 @@ async def test_nothing_is_cut_off_on_a_phone(browser, address):
         assert {"table", "row", "rowheader", "cell"} <= roles
 
 
+@pytest.mark.parametrize("width", [390, 768, 900, 1100, 1280, 1920])
+async def test_reasons_have_room_on_every_screen(browser, width):
+    async with opened(browser, usual(), "#/", shot=f"width-{width}", width=width) as page:
+        assert await page.evaluate("document.documentElement.scrollWidth") == width
+        widths = await page.evaluate(
+            "[...document.querySelectorAll('.why .message')].map((one) => one.offsetWidth)"
+        )
+        assert min(widths) > 240
+
+
 async def test_what_others_wrote_is_text_and_nothing_else(browser):
     scene = Scene()
     scaling = policy(query=f'sum(up{{a="{HOSTILE}"}})', target_query="5")

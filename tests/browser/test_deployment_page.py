@@ -53,7 +53,9 @@ async def test_one_deployment_is_explained(browser):
         assert steps[-1] == "Scaling up: 3 → 4"
         last = [" ".join(text.split()) for text in await page.texts(".past tbody tr")]
         assert "Scaling up 63 % of 40 % 3 → 4 SuccessfulRescale" in last[0]
-        assert "On target" in last[1]
+        assert "Waits for its pods" in last[1]
+        figures = [" ".join(text.split()) for text in await page.texts(".figures > div")]
+        assert figures == ["Replicas 3 → 4 range 1 to 10", "Duty cycle 63 % of 40 %"]
         label = "document.querySelector('.chart').getAttribute('aria-label')"
         assert await page.evaluate(label) == "Between 3 and 4 replicas over the last 10 min, 4 now"
         assert "New size: 4" in await page.text(".events")

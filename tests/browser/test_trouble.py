@@ -21,6 +21,7 @@ async def test_a_replica_that_does_not_lead_says_who_does_and_links_nothing(brow
         assert "gpu-scaler-7d9c-a, does not lead" in notice
         assert "gpu-scaler-7d9c-b leads" in notice
         assert "No Deployment has opted in" not in await page.text("main")
+        assert "port-forward pod/gpu-scaler-7d9c-b" in await page.text("main pre")
         links = "[...document.querySelectorAll('main a')].map((one) => one.href)"
         assert await page.evaluate(links) == []
         await page.evaluate("location.hash = '#/gpus'")
@@ -103,7 +104,7 @@ async def test_decisions_that_are_old_are_not_shown_as_new(browser):
     async with opened(browser, scene, shot="stale") as page:
         (notice,) = await page.texts(".notice")
         assert notice.startswith("Nothing was decided for 5m")
-        assert await page.text("#pulse") == "Decided 5m ago"
+        assert await page.text("#pulse") == "Last decision 5m ago"
 
 
 async def test_a_scaler_that_went_away_is_noticed_and_so_is_its_return(browser):
@@ -112,7 +113,9 @@ async def test_a_scaler_that_went_away_is_noticed_and_so_is_its_return(browser):
         async with status_page(scene) as url:
             await page.open(f"{url}/")
         await page.see("document.querySelector('.notice') !== null")
-        assert "No contact with the scaler since" in await page.text(".notice")
+        notice = await page.text(".notice")
+        assert "No contact with the scaler since" in notice
+        assert "(nothing answers at its address). What is shown is from" in notice
         assert await page.evaluate("document.body.classList.contains('stale')")
         assert len(await page.texts(".deployments tbody tr")) == 7
         assert await page.low_contrast() == []

@@ -105,6 +105,7 @@ def cluster():
         pytest.param({}, "abcd", id="by name"),
         pytest.param({"sort": "busiest"}, "bacd", id="busiest"),
         pytest.param({"sort": "free"}, "abcd", id="free"),
+        pytest.param({"sort": "trouble"}, "cabd", id="without a reading"),
         pytest.param({"search": "NODE-B"}, "b", id="by node, in any case"),
         pytest.param({"search": "other-9"}, "b", id="by pod"),
         pytest.param({"search": "default/web-1"}, "a", id="by namespace and pod"),
@@ -141,7 +142,7 @@ def test_an_empty_cluster():
 @pytest.mark.parametrize(
     ("params", "said"),
     [
-        ({"sort": "age"}, "sort: 'age' is not one of name, busiest, free"),
+        ({"sort": "age"}, "sort: 'age' is not one of name, busiest, free, trouble"),
         ({"limit": "101"}, "limit: '101' is not a whole number from 1 to 100"),
     ],
 )

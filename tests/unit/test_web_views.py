@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scaler.episodes import add_decision
 from scaler.model import AppliedLimit, Metric, Outcome
 from scaler.reporting.replicahistory import ReplicaChange
 from scaler.web.detail import MAX_PODS, detail
@@ -54,6 +55,17 @@ NOW = 1_800_000_000.0
 def test_a_state_in_words(outcome, reason, desired, group, label):
     one = decision(replicas=2, desired=desired, outcome=outcome, reason=reason)
     assert state_of(one) == (group, label)
+
+
+@pytest.mark.parametrize(
+    ("percent", "label"),
+    [(None, "On target"), (10, "On target"), (44, "On target"), (44.1, "Waits for its pods")],
+)
+def test_what_is_above_its_target_by_more_than_the_tolerance_is_not_on_target(percent, label):
+    one = decision(duty_percent=percent)
+    assert state_of(one).label == label
+    (episode,) = add_decision((), one, NOW)
+    assert state_of(episode).label == label
 
 
 @pytest.mark.parametrize("outcome", Outcome)
@@ -105,7 +117,7 @@ def test_what_the_address_asks_for(params, query):
     ("params", "said"),
     [
         ({"group": "bad"}, "group: 'bad' is not one of attention, limited, changing, steady, off"),
-        ({"sort": "age"}, "sort: 'age' is not one of name, state, replicas"),
+        ({"sort": "age"}, "sort: 'age' is not one of attention, name, state, replicas"),
         ({"offset": "-1"}, "offset: '-1' is not a whole number from 0 to 10000000"),
         ({"limit": "0"}, "limit: '0' is not a whole number from 1 to 200"),
         ({"limit": "201"}, "limit: '201' is not a whole number from 1 to 200"),
@@ -134,7 +146,7 @@ def scene():
     scene.decide(
         decision("b", namespace="team-1", replicas=9),
         decision("a", namespace="team-2", replicas=1),
-        refused("c"),
+        refused("x"),
         decision("d", outcome=Outcome.PAUSED, reason="Paused", replicas=4),
         at=NOW,
     )
@@ -144,14 +156,15 @@ def scene():
 @pytest.mark.parametrize(
     ("asked", "found"),
     [
-        pytest.param({}, ["c", "d", "b", "a"], id="by namespace and name"),
-        pytest.param({"sort": "state"}, ["c", "b", "a", "d"], id="attention first"),
-        pytest.param({"sort": "replicas"}, ["b", "d", "c", "a"], id="most replicas first"),
+        pytest.param({}, ["x", "d", "b", "a"], id="those that need a person first"),
+        pytest.param({"sort": "name"}, ["d", "x", "b", "a"], id="by namespace and name"),
+        pytest.param({"sort": "state"}, ["x", "b", "a", "d"], id="attention first"),
+        pytest.param({"sort": "replicas"}, ["b", "d", "x", "a"], id="most replicas first"),
         pytest.param({"search": "TEAM"}, ["b", "a"], id="part of a name, in any case"),
         pytest.param({"search": "team b"}, ["b"], id="every word"),
         pytest.param({"search": "team-1/b"}, ["b"], id="the whole name"),
         pytest.param({"group": Group.OFF}, ["d"], id="by state"),
-        pytest.param({"limit": 3}, ["c", "d", "b"], id="first page"),
+        pytest.param({"limit": 3}, ["x", "d", "b"], id="first page"),
         pytest.param({"limit": 3, "offset": 3}, ["a"], id="second page"),
         pytest.param({"limit": 3, "offset": 300}, ["a"], id="beyond the last page"),
         pytest.param({"search": "nobody", "offset": 50}, [], id="none"),
@@ -180,7 +193,7 @@ def test_a_row_has_every_target_with_what_is_known(scene):
 
 
 def test_a_refused_row_has_no_policy(scene):
-    row = shown(scene, search="default/c")["deployments"][0]
+    row = shown(scene, search="default/x")["deployments"][0]
     assert (row["values"], row["min"], row["max"]) == ([], None, None)
 
 
@@ -255,7 +268,7 @@ def test_a_detail_explains_every_pod_left_out_first():
     assert first["sampled"] == NOW - 1
     assert metric["counted"] == 2
     assert [item["reason"] for item in document["limits"]] == ["TooManyReplicas"]
-    assert [episode["state"] for episode in document["episodes"]] == ["On target"]
+    assert [episode["state"] for episode in document["episodes"]] == ["Waits for its pods"]
 
 
 def test_a_detail_of_many_pods_comes_in_pages():

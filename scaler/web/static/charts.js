@@ -121,13 +121,19 @@ export function chart(history, { width, min, max }) {
     ...marks,
     svg("path", { class: "area", d: area(parts, x, y) }),
     svg("path", { class: "line", d: outline(parts, x, y) }),
+    parts.length
+      ? svg("circle", { class: "now", cx: x(parts.at(-1).to), cy: y(parts.at(-1).count), r: 3 })
+      : null,
   );
 }
 
-// A value against its target; the target is where the mark is.
-export function meter(ratio) {
-  const [width, mark] = [96, 64];
-  const filled = ratio === null ? 0 : round(Math.min(width, ratio * mark));
+// A value against its target; the target is where the mark is. The whole width is 100 % of what has
+// a percentage, else half as much again as the target.
+export function meter({ value, target, target_unit: unit, ratio }) {
+  const width = 96;
+  const mark = unit === "%" ? round(Math.min(width - 1.5, (Number(target) / 100) * width)) : 64;
+  const share = unit === "%" ? Number(value) / 100 : ratio * (64 / width);
+  const filled = value === null ? 0 : round(Math.min(1, share) * width);
   return svg(
     "svg",
     { class: "meter", viewBox: `0 0 ${width} 8`, "aria-hidden": "true" },

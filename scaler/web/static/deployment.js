@@ -9,6 +9,7 @@ import {
   pager,
   replicas,
   rowHeader,
+  setReplicas,
   setState,
   setValues,
   state,
@@ -21,6 +22,7 @@ const FIRST_EPISODES = 10;
 export function deployment({ names: [namespace, name], params, go, tell }) {
   const now = state();
   const message = h("p", { class: "lead" });
+  const figures = h("dl", { class: "figures" });
   const facts = h("dl", { class: "facts" });
   const drawing = h("div", { class: "drawing" });
   const metrics = h("div", {});
@@ -44,6 +46,7 @@ export function deployment({ names: [namespace, name], params, go, tell }) {
     {},
     h("p", { class: "standing" }, now),
     message,
+    figures,
     facts,
     section("Replicas over the last hour", drawing),
     section("Values by pod", metrics),
@@ -86,6 +89,7 @@ export function deployment({ names: [namespace, name], params, go, tell }) {
     shown = data;
     setState(now, data.row.group, data.row.state);
     setText(message, `${data.row.reason}: ${data.row.message}`);
+    setFigures(figures, data.row);
     setFacts(facts, data);
     draw();
     setMetrics(metrics, data, go);
@@ -109,6 +113,18 @@ export function deployment({ names: [namespace, name], params, go, tell }) {
 function section(title, ...children) {
   const id = title.toLowerCase().replaceAll(/[^a-z]+/g, "-");
   return h("section", { "aria-labelledby": id }, h("h2", { id }, title), ...children);
+}
+
+function setFigures(node, row) {
+  const range = row.max === null ? null : h("span", { class: "of" }, ` range ${row.min} to ${row.max}`);
+  redraw(node, JSON.stringify([row.current, row.desired, row.min, row.max, row.values]), () => [
+    h("div", {}, h("dt", {}, "Replicas"), h("dd", {}, replicas(row.current, row.desired), range)),
+    ...row.values.map((value) => {
+      const numbers = h("dd", {});
+      setValues(numbers, [value], { named: false });
+      return h("div", {}, h("dt", {}, value.label), numbers);
+    }),
+  ]);
 }
 
 function setFacts(node, data) {
@@ -237,7 +253,7 @@ function makeEpisode(one) {
     { role: "row" },
     cell("Began", { class: "when" }, ago(one.begun)),
     cell("Lasted", { class: "lasted" }),
-    cell("State", {}, state()),
+    cell("State", { class: "is" }, state()),
     cell("Against target", { class: "values" }),
     cell("Replicas", { class: "number count" }),
     cell("Why", { class: "why" }, h("p", {})),
@@ -249,6 +265,6 @@ function setEpisode(row, one) {
   setText(find(".lasted"), duration(one.last - one.begun));
   setState(find(".state"), one.group, one.state);
   setValues(find(".values"), one.values);
-  setText(find(".count"), replicas(one.current, one.desired));
+  setReplicas(find(".count"), one.current, one.desired);
   setText(find(".why p"), `${one.reason}: ${one.message}`);
 }

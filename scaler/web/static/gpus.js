@@ -10,7 +10,7 @@ const TAIL = 6;
 
 export function gpus({ params, go }) {
   const summary = h("ul", { class: "shades", "aria-label": "GPUs by duty cycle" });
-  const state = h("p", { class: "quiet" }, "Reading…");
+  const state = h("p", { class: "progress quiet" }, "Reading…");
   const problem = h("p", { class: "trouble", hidden: true });
   const full = h("button", { type: "button", "aria-pressed": "false" }, "Full names");
   const { node: map, body } = table("GPUs by node", [["Node"], ["GPUs: duty cycle, and the pod that holds it"]], {
@@ -23,7 +23,7 @@ export function gpus({ params, go }) {
   const bar = tools({
     what: "Find node or pod",
     params,
-    sorts: [["", "Name"], ["busiest", "Duty cycle, busiest first"], ["free", "Free GPUs, most first"]],
+    sorts: [["", "Name"], ["busiest", "Duty cycle, busiest first"], ["free", "Free GPUs, most first"], ["trouble", "Without reading first"]],
     go,
   });
   const node = [
@@ -40,6 +40,7 @@ export function gpus({ params, go }) {
     setText(problem, data.problem ?? "");
     show(problem, data.problem !== null);
     setText(state, progress(data));
+    setAttribute(state, "class", data.failed > 0 ? "progress trouble" : "progress quiet");
     rows(summary, data.counts.map((one, index) => ({ ...one, index })), (one) => one.label, makeShade, (item, one) => {
       setText(item.querySelector("b"), one.count.toLocaleString("en"));
     });

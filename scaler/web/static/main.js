@@ -40,6 +40,12 @@ function decode(text) {
   }
 }
 
+// A page may say by its title what the tab shows of it while another one is looked at.
+function setTitle() {
+  const title = `${view.title} · gpu-scaler`;
+  if (document.title !== title) document.title = title;
+}
+
 function tell(text) {
   setText(document.getElementById("told"), text);
 }
@@ -64,7 +70,7 @@ function open() {
   for (const link of document.querySelectorAll("header nav a")) {
     setAttribute(link, "aria-current", link.dataset.page === page ? "page" : null);
   }
-  document.title = `${view.title} · gpu-scaler`;
+  setTitle();
   main.replaceChildren(...view.node);
   main.setAttribute("aria-busy", "true");
   // A reader begins where the new page begins; the first page is where it begins anyway.
@@ -88,6 +94,12 @@ async function ask(asked) {
   return { data, etag: response.headers.get("ETag") };
 }
 
+function inWords(error) {
+  if (error.name === "TimeoutError") return `no answer within ${TIMEOUT_SECONDS} s`;
+  // What fetch says of a connection that cannot be made differs from browser to browser.
+  return error instanceof TypeError ? "nothing answers at its address" : error.message;
+}
+
 async function follow() {
   let failures = 0;
   for (;;) {
@@ -103,11 +115,12 @@ async function follow() {
         view.etag = etag;
         refusal = data.error !== undefined && !view.explains ? data.error : null;
         if (refusal === null) view.update(data);
+        setTitle();
       }
       main.setAttribute("aria-busy", "false");
     } catch (error) {
       failures += 1;
-      failure = failure ?? { since: nowSeconds(), why: error.name === "TimeoutError" ? "no answer" : error.message };
+      failure = failure ?? { since: nowSeconds(), why: inWords(error) };
       if (asked !== view) continue;
     }
     standing();
@@ -158,7 +171,7 @@ function setPulse(scaler) {
         ? ["Does not lead"]
         : decided === null
           ? ["Leads, no decision yet"]
-          : ["Decided ", h("time", { class: "ago" })],
+          : ["Last decision ", h("time", { class: "ago" })],
   );
   const time = pulse.querySelector("time");
   if (time !== null) setAgo(time, decided);

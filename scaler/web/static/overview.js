@@ -8,8 +8,8 @@ import {
   eventsTable,
   pager,
   path,
-  replicas,
   rowHeader,
+  setReplicas,
   setState,
   setValues,
   state,
@@ -43,7 +43,7 @@ export function overview({ params, go, tell }) {
   const bar = tools({
     what: "Find",
     params,
-    sorts: [["", "Name"], ["state", "State, attention first"], ["replicas", "Replicas, most first"]],
+    sorts: [["", "Attention first"], ["name", "Name"], ["state", "State"], ["replicas", "Replicas, most first"]],
     go,
   });
   const node = [
@@ -68,6 +68,7 @@ export function overview({ params, go, tell }) {
     show(nothing, data.found === 0);
     redraw(nothing, empty(data), () => emptyWords(data));
     const now = data.counts.find((one) => one.group === "attention").count;
+    view.title = now > 0 ? `(${now}) Deployments` : "Deployments";
     // Only what changed is told to those who do not see it.
     if (attention !== null && attention !== now) {
       tell(`${count(now, "Deployment needs", "Deployments need")} attention`);
@@ -75,7 +76,8 @@ export function overview({ params, go, tell }) {
     attention = now;
   }
 
-  return { title: "Deployments", node, url: () => `api/v1/overview?${params}`, update };
+  const view = { title: "Deployments", node, url: () => `api/v1/overview?${params}`, update };
+  return view;
 }
 
 function empty({ scaler, total, found }) {
@@ -89,7 +91,15 @@ function emptyWords(data) {
   switch (empty(data)) {
     case "follower":
     case "nobody":
-      return [h("p", {}, "Decisions are shown by the replica that leads. The GPU map is shown here as well.")];
+      return [
+        h("p", {}, "The replica that leads shows the Deployments; every replica shows the GPU map."),
+        ...(data.scaler.leader === null
+          ? []
+          : [
+              h("p", {}, "For its page, with the namespace in which the scaler runs:"),
+              h("pre", {}, `kubectl -n NAMESPACE port-forward pod/${data.scaler.leader} ${location.port || "9446"}`),
+            ]),
+      ];
     case "search":
       return [h("p", {}, "No Deployment matches.")];
     case "begin":
@@ -109,6 +119,7 @@ function setGroups(node, data, chosen, go) {
   const items = [{ group: "", label: "All", count: all }, ...data.counts];
   const make = ({ group }) => h("button", { type: "button", "data-group": group });
   rows(node, items, (item) => item.group, make, (button, item) => {
+    button.classList.toggle("none", item.count === 0);
     setAttribute(button, "aria-pressed", item.group === chosen ? "true" : "false");
     redraw(button, `${item.count}`, () => [`${item.label} `, h("b", {}, item.count.toLocaleString("en"))]);
     button.onclick = () => go({ group: item.group, offset: "" });
@@ -121,10 +132,10 @@ function make(one) {
     { role: "row" },
     rowHeader(
       "Deployment",
-      h("span", { class: "namespace" }, `${one.namespace}/`),
       h("a", { href: path(one.namespace, one.name) }, one.name),
+      h("span", { class: "namespace" }, one.namespace),
     ),
-    cell("State", {}, state()),
+    cell("State", { class: "is" }, state()),
     cell("Against target", { class: "values" }),
     cell("Replicas", { class: "number" }, h("b", { class: "count" }), h("span", { class: "range" })),
     cell("Last hour", { class: "hour" }),
@@ -139,9 +150,10 @@ function make(one) {
 
 function set(row, one) {
   const find = (selector) => row.querySelector(selector);
+  setAttribute(row, "data-group", one.group);
   setState(find(".state"), one.group, one.state);
-  setValues(find(".values"), one.values);
-  setText(find(".count"), replicas(one.current, one.desired));
+  setValues(find(".values"), one.values, { named: true });
+  setReplicas(find(".count"), one.current, one.desired);
   setText(find(".range"), one.max === null ? "" : `${one.min} to ${one.max}`);
   redraw(find(".hour"), JSON.stringify(one.history), () => [spark(one.history)]);
   setText(find(".message"), one.message);

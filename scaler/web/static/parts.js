@@ -35,7 +35,7 @@ export function setValues(node, values, { named = values.length > 1 } = {}) {
           h("b", {}, measure(value.value, value.value_unit)),
           h("span", { class: "of" }, " of ", measure(value.target, value.target_unit)),
         ),
-        meter(value.ratio),
+        meter(value),
       ),
     ),
   );
@@ -43,6 +43,12 @@ export function setValues(node, values, { named = values.length > 1 } = {}) {
 
 export function replicas(current, desired) {
   return current === desired ? `${current}` : `${current} → ${desired}`;
+}
+
+// Where no column says it, the style sheet adds the unit.
+export function setReplicas(node, current, desired) {
+  setText(node, replicas(current, desired));
+  setAttribute(node, "data-unit", desired === 1 ? " replica" : " replicas");
 }
 
 export function path(namespace, name) {
@@ -83,7 +89,7 @@ export function rowHeader(label, ...children) {
 
 export function eventsTable(caption, { withName }) {
   const columns = [["When"], ...(withName ? [["Deployment"]] : []), ["Event"], ["Message"]];
-  const { node, body } = table(caption, columns, { className: "events" });
+  const { node, body } = table(caption, columns, { className: withName ? "events named" : "events" });
   const set = (events) => rows(body, events, eventKey, (event) => make(event, withName), update);
   return { node, set };
 }
@@ -100,7 +106,7 @@ function make(event, withName) {
     withName
       ? rowHeader("Deployment", h("a", { href: path(event.namespace, event.name) }, `${event.namespace}/${event.name}`))
       : null,
-    cell("Event", {}, h("span", { class: event.warning ? "reason warning" : "reason" })),
+    cell("Event", { class: "kind" }, h("span", { class: event.warning ? "reason warning" : "reason" })),
     cell("Message", { class: "why" }, event.message),
   );
 }
