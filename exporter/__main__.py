@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 DOCTOR: Final = "doctor"
+COMPLETION: Final = "completion"
 GARBAGE_THRESHOLD: Final = 5000
 SWITCH_SECONDS: Final = 0.0005
 
@@ -24,6 +25,8 @@ SWITCH_SECONDS: Final = 0.0005
 def main(arguments: Sequence[str] | None = None, *, binding: ModuleType | None = None) -> int:
     """Run the program over `binding` (nvidia-ml-py unless given) and return its exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if list(arguments[:1]) == [COMPLETION]:
+        return _completion(arguments[1:])
     doctor = list(arguments[:1]) == [DOCTOR]
     try:
         config = parse(
@@ -53,6 +56,17 @@ def main(arguments: Sequence[str] | None = None, *, binding: ModuleType | None =
     if doctor:
         return asyncio.run(examine_node(config, binding))
     return asyncio.run(print_once(config, binding) if config.once else run(config, binding))
+
+
+def _completion(arguments: Sequence[str]) -> int:
+    from exporter.completion import completion_script  # noqa: PLC0415
+    from exporter.flags import SHELLS  # noqa: PLC0415
+
+    if len(arguments) != 1 or arguments[0] not in SHELLS:
+        sys.stderr.write(f"gpu-exporter: completion needs one of {', '.join(SHELLS)}\n")
+        return EXIT_USAGE
+    sys.stdout.write(completion_script(arguments[0]))
+    return 0
 
 
 def _settle() -> None:

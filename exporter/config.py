@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
+from exporter.flags import (
+    ALL_COLLECTORS,
+    DEFAULT_SOCKET,
+    LOG_FORMATS,
+    LOG_LEVELS,
+    VALUE_FLAGS,
+    UsageError,
+    build_parser,
+    environment_name,
+)
 from exporter.model import Collector
 
 if TYPE_CHECKING:
@@ -14,12 +23,7 @@ if TYPE_CHECKING:
 
 EXIT_USAGE: Final = 2
 """The status of a program that was configured wrongly."""
-ENVIRONMENT_PREFIX: Final = "GPU_EXPORTER_"
-_DEFAULT_SOCKET: Final = "/var/lib/kubelet/pod-resources/kubelet.sock"
 SERVICE_ACCOUNT_FOLDER: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
-LOG_LEVELS: Final = ("debug", "info", "warning", "error")
-LOG_FORMATS: Final = ("logfmt", "json")
-
 # Below 100 ms one cycle over many GPUs takes longer than its interval; beyond a minute no reader
 # would call the values current.
 MIN_INTERVAL_SECONDS: Final = 0.1
@@ -29,7 +33,6 @@ MIN_RELEASE_SECONDS: Final = 1.0
 MAX_RELEASE_SECONDS: Final = 86400.0
 # A short interval must not make a single slow cycle empty the exposition.
 MIN_MAX_AGE_SECONDS: Final = 10.0
-ALL_COLLECTORS: Final = "all"
 
 
 class ConfigError(Exception):
@@ -56,7 +59,7 @@ class Config:
     web_config_file: str = ""
     max_requests: int = 40
     node_name: str = ""
-    pod_resources_socket: str = _DEFAULT_SOCKET
+    pod_resources_socket: str = DEFAULT_SOCKET
     extra_resource_names: tuple[str, ...] = ()
     nvml_interval_seconds: float = 2.0
     nvml_window_seconds: float = 10.0
@@ -80,70 +83,6 @@ class Config:
         return max(3 * self.nvml_interval_seconds, MIN_MAX_AGE_SECONDS)
 
 
-_VALUE_FLAGS: Final = {
-    "web.listen-address": (":9445", "Address to serve on, HOST:PORT or :PORT."),
-    "web.telemetry-path": ("/metrics", "Path under which to expose metrics."),
-    "web.config.file": (
-        "",
-        "File with TLS certificates and users, in the format of Prometheus' exporter-toolkit. "
-        "Default: plain HTTP for everybody.",
-    ),
-    "web.max-requests": ("40", "Requests answered at once; 0: any number."),
-    "log.level": ("info", f"One of: {', '.join(LOG_LEVELS)}."),
-    "log.format": ("logfmt", f"One of: {', '.join(LOG_FORMATS)}."),
-    "node-name": (
-        "",
-        "Value of the label node_name. Default: environment NODE_NAME, else MY_NODE_NAME, else "
-        "the host's name.",
-    ),
-    "pod-resources.socket": (
-        _DEFAULT_SOCKET,
-        "The kubelet's pod-resources socket. Empty: no pod labels.",
-    ),
-    "pod-resources.extra-names": (
-        "",
-        "Further resource names, separated by commas, beside nvidia.com/gpu, "
-        "nvidia.com/gpu.shared and nvidia.com/mig-*.",
-    ),
-    "pod-labels": (
-        "",
-        "Regular expression for names of pod labels to publish as nvidia_gpu_pod_labels, matched "
-        "as a whole; asks the Kubernetes API. Default: none.",
-    ),
-    "nvml.interval": ("2s", "Time between two readings of the GPUs, 100ms to 1m."),
-    "nvml.window": ("10s", "Time over which the duty cycle is averaged, up to 5m."),
-    "nvml.release-for": (
-        "10m",
-        "Time for which SIGUSR1 releases NVML, so that a GPU can be reset or its MIG mode changed, "
-        "1s to 24h; SIGUSR2 takes it back before.",
-    ),
-    "collectors": (
-        "",
-        "Groups of further families, separated by commas, beside the base set, which is always on: "
-        f"{ALL_COLLECTORS}, or some of {', '.join(Collector)}. Default: none.",
-    ),
-    "path.procfs": ("/proc", "Where /proc is; for the collector containers."),
-    "path.logs": (
-        "/var/log",
-        "Where the node's /var/log/pods and /var/log/containers are; for the collector containers "
-        "and to tell finished pods.",
-    ),
-    "path.cgroup": ("/sys/fs/cgroup", "Where the node's /sys/fs/cgroup is; to tell finished pods."),
-    "no-collectors": ("", "Groups to leave out of those, separated by commas."),
-}
-_SWITCHES: Final = {
-    "dra": "Ask the Kubernetes API (ResourceSlices) which GPUs pods hold by dynamic resource "
-    "allocation.",
-    "nvml.required": "Exit with status 1, instead of retrying, when NVML cannot be used.",
-    "once": "Print one exposition to standard output and exit; status 0 only if NVML answered.",
-}
-
-
-def environment_name(flag: str) -> str:
-    """Return the environment variable of a flag: `nvml.interval` is GPU_EXPORTER_NVML_INTERVAL."""
-    return ENVIRONMENT_PREFIX + re.sub(r"[.-]", "_", flag).upper()
-
-
 def parse(
     arguments: Sequence[str], environment: Mapping[str, str], *, host_name: str, version: str
 ) -> Config:
@@ -152,25 +91,9 @@ def parse(
     Raises ConfigError with every problem at once; `--help` and `--version` print and raise
     SystemExit.
     """
-    parser = _Parser(
-        prog="gpu-exporter",
-        description="Publishes NVIDIA GPU metrics, each labelled with the pod that holds the GPU.",
-        epilog="Every flag has an environment variable, for example GPU_EXPORTER_NVML_INTERVAL. "
-        "`gpu-exporter doctor`, with the same flags, checks this node step by step instead and "
-        "says what to fix; status 1 if GPUs or pods cannot be seen.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"gpu-exporter {version}")
-    for flag, (default, help_text) in _VALUE_FLAGS.items():
-        shown = f" Default: {default}" if default else ""
-        parser.add_argument(f"--{flag}", dest=flag, metavar="VALUE", help=help_text + shown)
-    for flag, help_text in _SWITCHES.items():
-        parser.add_argument(
-            f"--{flag}", dest=flag, action="store_const", const="true", help=help_text
-        )
     try:
-        namespace, unknown = parser.parse_known_args(arguments)
-    except _UsageError as error:
+        namespace, unknown = build_parser(version).parse_known_args(arguments)
+    except UsageError as error:
         raise ConfigError([f"{error}; see gpu-exporter --help"]) from error
     problems = [f"unknown argument {word!r}; see gpu-exporter --help" for word in unknown]
     given = {flag: value for flag, value in vars(namespace).items() if value is not None}
@@ -188,15 +111,6 @@ def parse_duration(text: str) -> float:
         raise ValueError(msg)
     units = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
     return float(sum(float(number) * units[unit] for number, unit in pieces))
-
-
-class _UsageError(Exception):
-    """What argparse would have printed before exiting."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise _UsageError(message)
 
 
 class _Reader:
@@ -250,7 +164,7 @@ class _Reader:
         )
 
     def _text(self, flag: str) -> str:
-        default = _VALUE_FLAGS[flag][0] if flag in _VALUE_FLAGS else "false"
+        default = VALUE_FLAGS[flag].default if flag in VALUE_FLAGS else "false"
         return self._given.get(flag, self._environment.get(environment_name(flag), default))
 
     def _problem(self, flag: str, sentence: str) -> None:
@@ -288,7 +202,11 @@ class _Reader:
         host = self._environment.get("KUBERNETES_SERVICE_HOST", "")
         for flag in ("dra", "pod-labels"):
             if not host and self._text(flag).lower() not in {"", "false", "0"}:
-                self._problem(flag, "needs the Kubernetes API, which only a pod of it can ask here")
+                self._problem(
+                    flag,
+                    "asks the Kubernetes API, which works in a pod only: KUBERNETES_SERVICE_HOST"
+                    " is not set here",
+                )
         if not host:
             return ""
         port = self._environment.get("KUBERNETES_SERVICE_PORT", "443")

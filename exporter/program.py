@@ -69,11 +69,18 @@ async def run(config: Config, binding: ModuleType) -> int:
             extra={
                 "host": config.listen_host,
                 "port": config.listen_port,
-                "reason": str(error),
+                "reason": _why_not_bound(error),
             },
         )
         return EXIT_FAILURE
     return 0
+
+
+def _why_not_bound(error: OSError) -> str:
+    """Return the system's own words, without asyncio's around them."""
+    if error.errno and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or str(error)
 
 
 async def examine_node(config: Config, binding: ModuleType) -> int:

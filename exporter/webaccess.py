@@ -71,7 +71,7 @@ def load(path: str) -> Loaded:
         text = _read(path)
         config = parse_web_config(yaml.safe_load(text), Path(path).parent)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise WebConfigError([f"{path}: cannot be read: {error}"]) from error
+        raise WebConfigError([f"{path}: {_why_unreadable(error)}"]) from error
     except WebConfigError as error:
         raise WebConfigError([f"{path}: {problem}" for problem in error.problems]) from None
     if config.tls is None:
@@ -83,6 +83,18 @@ def load(path: str) -> Loaded:
         files = ", ".join(_files(config.tls))
         raise WebConfigError([f"{path}: tls_server_config ({files}): {error}"]) from error
     return Loaded(config=config, tls=context, stamp=stamp)
+
+
+def _why_unreadable(error: Exception) -> str:
+    """Return it in one line."""
+    if isinstance(error, OSError):
+        return f"cannot be read: {error.strerror}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"is not UTF-8 text: {error.reason}"
+    mark = getattr(error, "problem_mark", None)
+    if mark is not None:
+        return f"line {mark.line + 1} is not YAML: {getattr(error, 'problem', '')}"
+    return f"is not YAML: {' '.join(str(error).split())}"
 
 
 def has_changed(path: str, loaded: Loaded) -> bool:

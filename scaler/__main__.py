@@ -1,8 +1,7 @@
-"""gpu-scaler: run | status | why-not | explain | check."""
+"""gpu-scaler: run | status | why-not | explain | check | completion."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import sys
@@ -11,81 +10,29 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scaler.commandline.config import (
-    ConfigError,
-    add_kubeconfig_arguments,
-    add_run_arguments,
-    parse_run_arguments,
-)
+from scaler.commandline.config import ConfigError, parse_run_arguments
+from scaler.commandline.helping import EXIT_USAGE
+from scaler.commandline.parser import build_parser
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    import argparse
+    from collections.abc import Callable, Sequence
 
 EXIT_FAILURE = 1
-EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status: 0, 1 for a failure, 2 for wrong usage."""
-    parsed = _parser(os.environ).parse_args(arguments)
+    parsed = build_parser(os.environ, version("gpu-scaler")).parse_args(arguments)
     try:
-        return int(parsed.command(parsed))
+        return _COMMANDS[parsed.command](parsed)
     except KeyboardInterrupt:
-        return 130
-
-
-def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="gpu-scaler",
-        description="Scales Deployments on GPU metrics, and says why.",
-    )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {version('gpu-scaler')}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    run = commands.add_parser("run", help="watch, decide and scale until SIGTERM")
-    add_run_arguments(run, environ)
-    run.set_defaults(command=_run)
-
-    status = commands.add_parser("status", help="a table of all opted-in Deployments")
-    status.add_argument("-n", "--namespace", help="only this namespace")
-    _add_remote_arguments(status, environ)
-    status.set_defaults(command=_status)
-
-    why_not = commands.add_parser(
-        "why-not", help="why each other Deployment was not scaled just now"
-    )
-    why_not.add_argument("-n", "--namespace", help="only this namespace")
-    _add_remote_arguments(why_not, environ)
-    why_not.set_defaults(command=_why_not)
-
-    explain = commands.add_parser("explain", help="why the last decision on a Deployment was taken")
-    explain.add_argument(
-        "deployment", metavar="NAMESPACE/NAME", help="other kinds: NAMESPACE/statefulsets.apps:NAME"
-    )
-    explain.add_argument(
-        "--history", action="store_true", help="what was decided in the last hour instead"
-    )
-    _add_remote_arguments(explain, environ)
-    explain.set_defaults(command=_explain)
-
-    check = commands.add_parser("check", help="validate the annotations in manifests, offline")
-    check.add_argument("files", nargs="+", metavar="FILE", help="YAML or JSON; - is standard input")
-    check.set_defaults(command=_check)
-    return parser
-
-
-def _add_remote_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
-    parser.add_argument(
-        "--server",
-        default=environ.get("GPU_SCALER_SERVER"),
-        help="URL of a scaler; default: the holder of the Lease, through the Kubernetes API"
-        " [GPU_SCALER_SERVER]",
-    )
-    parser.add_argument("--lease-namespace", default="gpu-scaler", help="default gpu-scaler")
-    parser.add_argument("--lease-name", default="gpu-scaler", help="default gpu-scaler")
-    parser.add_argument("--port", type=int, default=9446, help="the scaler's port; default 9446")
-    parser.add_argument("-o", "--output", choices=("text", "json", "yaml"), default="text")
-    add_kubeconfig_arguments(parser, environ)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader has seen enough, as `head` does. Python's own flush at exit must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILURE
 
 
 def _run(parsed: argparse.Namespace) -> int:
@@ -159,10 +106,7 @@ def _list(
 def _explain(parsed: argparse.Namespace) -> int:
     from scaler.reporting.explanation import explain_text, history_table  # noqa: PLC0415
 
-    namespace, separator, name = parsed.deployment.partition("/")
-    if not (namespace and separator and name) or "/" in name:
-        _complain(f"{parsed.deployment!r} is not NAMESPACE/NAME of a Deployment")
-        return EXIT_USAGE
+    namespace, _, name = parsed.deployment.partition("/")
     path = f"/api/v1/decisions/{namespace}/{name}"
     document = _ask(parsed, f"{path}/history" if parsed.history else path)
     if document is None:
@@ -180,6 +124,7 @@ def _explain(parsed: argparse.Namespace) -> int:
 
 
 def _check(parsed: argparse.Namespace) -> int:
+    from scaler.policy.annotations import PREFIX  # noqa: PLC0415
     from scaler.policy.manifests import check_manifests  # noqa: PLC0415
 
     problems: list[str] = []
@@ -187,14 +132,28 @@ def _check(parsed: argparse.Namespace) -> int:
     for name in parsed.files:
         try:
             text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            problems.append(f"{name}: cannot be read: {error}")
+        except OSError as error:
+            problems.append(f"{name}: cannot be read: {error.strerror}")
+            continue
+        except UnicodeDecodeError as error:
+            problems.append(f"{name}: cannot be read: it is not UTF-8 text ({error.reason})")
             continue
         files.append(("<stdin>" if name == "-" else name, text))
     problems.extend(check_manifests(files))
+    if files and not any(PREFIX in text for _, text in files):
+        names = ", ".join(name for name, _ in files)
+        _complain(f"nothing to check: no annotation {PREFIX}... is in {names}")
     for problem in problems:
         sys.stdout.write(f"{problem}\n")
     return EXIT_FAILURE if problems else 0
+
+
+def _completion(parsed: argparse.Namespace) -> int:
+    from scaler.commandline.completion import completion_script  # noqa: PLC0415
+
+    # Without the environment, whose values would become part of the script.
+    sys.stdout.write(completion_script(build_parser({}, version("gpu-scaler")), parsed.shell))
+    return 0
 
 
 def _ask(parsed: argparse.Namespace, path: str) -> dict[str, Any] | None:
@@ -230,6 +189,15 @@ def _print_data(document: dict[str, Any], form: str) -> None:
 def _complain(message: str) -> None:
     sys.stderr.write(f"gpu-scaler: {message}\n")
 
+
+_COMMANDS = {
+    "run": _run,
+    "status": _status,
+    "why-not": _why_not,
+    "explain": _explain,
+    "check": _check,
+    "completion": _completion,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

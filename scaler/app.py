@@ -10,9 +10,10 @@ import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from scaler.cluster.client import KubeClient
+from scaler.cluster.errors import ClusterError
 from scaler.cluster.events import EventRecorder
 from scaler.cluster.kinds import find_kinds
 from scaler.cluster.lease import LeaseElection
@@ -28,12 +29,13 @@ from scaler.sources.prometheus import PrometheusSource
 from scaler.sources.prometheusgpus import PrometheusGpus
 from scaler.sources.scraping import Scraper
 from scaler.web.gpureader import GpuReader
-from scaler.web.listening import listening
+from scaler.web.listening import listening, why_not_bound
 from scaler.web.page import About, StatusPage
 from scaler.web.server import StatusServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
+    from contextlib import AbstractAsyncContextManager
 
     from scaler.cluster.kinds import Kinds
     from scaler.commandline.config import Config
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from scaler.sources.source import Source
 
 log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 SYNC_TIMEOUT_SECONDS = 30.0
 DRAIN_SECONDS = 3.0
@@ -88,7 +91,13 @@ async def run(config: Config) -> int:
         source = await _source(config, stack)
         parts = _assemble(config, client, source, await find_kinds(client, config.kinds))
         if config.once:
-            return await _once(parts)
+            try:
+                return await _once(parts)
+            except ExceptionGroup as group:
+                known = group.subgroup((StartError, ClusterError))
+                if known is None:
+                    raise
+                raise known.exceptions[0] from None
         if config.metrics_api is not None:
             api = await _metrics_api(config, client, parts, stack)
             parts = replace(parts, metrics_api=api)
@@ -139,7 +148,8 @@ async def _metrics_api(
         endpoints=parts.state.exporter_endpoints,
         registry=parts.metrics.registry,
     )
-    await stack.enter_async_context(api.serving())
+    address = f"{config.metrics_api.listen_host}:{config.metrics_api.listen_port}"
+    await _bound(stack, "--metrics-api.listen-address", address, api.serving())
     return api
 
 
@@ -219,9 +229,22 @@ async def _listening(config: Config, parts: _Parts, gpus: GpuReader) -> AsyncIte
         page=page,
     )
     app = server.application()
-    async with listening(app, config.listen_host, config.listen_port) as addresses:
+    async with AsyncExitStack() as stack:
+        address = f"{config.listen_host}:{config.listen_port}"
+        serving = listening(app, config.listen_host, config.listen_port)
+        addresses = await _bound(stack, "--web.listen-address", address, serving)
         log.info("Listening", extra={"addresses": [f"{host}:{port}" for host, port in addresses]})
         yield
+
+
+async def _bound(
+    stack: AsyncExitStack, flag: str, address: str, serving: AbstractAsyncContextManager[_T]
+) -> _T:
+    try:
+        return await stack.enter_async_context(serving)
+    except OSError as error:
+        msg = f"{flag}: {address} cannot be bound: {why_not_bound(error)}"
+        raise StartError(msg) from error
 
 
 async def _serve(config: Config, parts: _Parts, gpus: GpuReader, stop: asyncio.Event) -> None:

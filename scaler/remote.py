@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from scaler.cluster.client import KubeClient
+from scaler.cluster.client import KubeClient, connection_problem
 from scaler.cluster.leader import get_from_leader
 
 TIMEOUT_SECONDS = 10.0
@@ -57,7 +57,7 @@ async def _get(url: str) -> dict[str, Any]:
         msg = f"the scaler at {url} gave no answer within {TIMEOUT_SECONDS:g} s"
         raise RemoteError(msg) from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        msg = f"the scaler at {url} could not be asked: {error}"
+        msg = f"the scaler at {url} could not be asked: {connection_problem(error)}"
         raise RemoteError(msg) from error
     if not isinstance(document, dict):
         msg = f"the scaler at {url} answered something else than an object"

@@ -20,6 +20,7 @@ import tempfile
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -76,6 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--keep", action="store_true", help="leave everything running until Ctrl-C, and say where"
     )
+    parser.add_argument("--version", action="version", version=f"gpu-demo {version('gpu-scaler')}")
     parsed = parser.parse_args(arguments)
     logging.basicConfig(level=logging.ERROR)
     try:

@@ -8,6 +8,7 @@ Errors are those of `scaler.cluster.errors`; `except ApiError` catches them all.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -330,8 +331,20 @@ def _unreachable(request: str, error: Exception) -> Unreachable:
         request=request,
         status=None,
         reason="Timeout" if timed_out else type(error).__name__,
-        message=str(error) or ("no answer in time" if timed_out else "connection failed"),
+        message=connection_problem(error)
+        or ("no answer in time" if timed_out else "connection failed"),
     )
+
+
+def connection_problem(error: Exception) -> str:
+    """Return what is wrong with a connection, without what only asyncio and aiohttp know of it."""
+    if isinstance(error, aiohttp.ClientSSLError | aiohttp.ServerFingerprintMismatch):
+        return str(error)
+    if isinstance(error, aiohttp.ClientConnectorError):
+        code = error.os_error.errno
+        why = os.strerror(code) if code and code > 0 else error.os_error.strerror
+        return f"cannot connect to {error.host}:{error.port}: {why or error.os_error}"
+    return str(error)
 
 
 def _not_json(request: str, status: int, text: str) -> ApiError:

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from yaml import YAMLError
+
 from scaler.cluster.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -104,7 +106,7 @@ class Credentials:
                     persist_config=False,
                 )
         except Exception as error:  # the library raises KeyError, TypeError, YAMLError and more
-            raise ConfigurationError(f"{what}: {error}") from error
+            raise ConfigurationError(f"{what}: {_why_unusable(error)}") from error
         return await cls._from_loader(loader, configuration, what)
 
     @classmethod
@@ -173,6 +175,19 @@ class Credentials:
         )
         self._certificates = certificates
         self._read_at_seconds = time.monotonic()
+
+
+def _why_unusable(error: Exception) -> str:
+    """Return it in one line; what the library trips over says little without its kind."""
+    text = " ".join(str(error).split())
+    if isinstance(error, TimeoutError):
+        return f"its credentials did not come within {LOAD_TIMEOUT_SECONDS:g} s"
+    if isinstance(error, OSError) and error.strerror:
+        # It may be a file that the kubeconfig names.
+        return f"{error.filename or 'it'} cannot be read: {error.strerror}"
+    if isinstance(error, TypeError | KeyError | AttributeError | ValueError | YAMLError):
+        return f"is not a kubeconfig: {type(error).__name__}: {text}"
+    return text
 
 
 def _any_exists(files: str) -> bool:

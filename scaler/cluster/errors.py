@@ -53,8 +53,8 @@ class ApiError(ClusterError):
         body: Mapping[str, Any] | None = None,
         retry_after_seconds: float | None = None,
     ) -> None:
-        code = "no answer" if status is None else str(status)
-        super().__init__(f"{request}: {code} {reason}: {message}")
+        code = "no answer" if status is None else f"{status} {reason}"
+        super().__init__(f"{request}: {code}: {message}")
         self.request = request
         self.status = status
         self.reason = reason

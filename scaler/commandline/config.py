@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from scaler.commandline.flags import Flags, environment_name
+from scaler.commandline.flags import Flags, named_as_given, problems_of_environment
 from scaler.commandline.metricsapi import add_metrics_api_arguments, parse_metrics_api
 from scaler.commandline.source import add_source_arguments, parse_exporters, parse_prometheus
 from scaler.quantities import parse_duration_seconds
@@ -67,62 +67,64 @@ class ConfigError(ValueError):
 def add_run_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
     """Add the flags of `gpu-scaler run`; each takes its default from `GPU_SCALER_<FLAG>`."""
 
-    flags = Flags(parser, environ)
-    flags.text("source", "exporters", "where values come from: exporters or prometheus")
-    flags.text("interval", "2s", "time between two loops")
-    flags.text(
-        "namespaces", "", "scale in these only, by comma, with Roles there; without it in all"
-    )
-    flags.text(
-        "exporters.namespace", "gpu-exporter", "where exporters run; pods elsewhere are none"
-    )
-    flags.text(
+    def group(title: str) -> Flags:
+        return Flags(parser.add_argument_group(title), environ)
+
+    scaling = group("what is scaled")
+    scaling.text("interval", "DURATION", "2s", "time between two loops")
+    scaling.text(
         "kinds",
+        "NAMES",
         "deployments.apps",
         "what is scaled where it is annotated, by comma: statefulsets.apps, rollouts.argoproj.io",
     )
-    flags.text("scrape-timeout", "2s", "how long one exporter may take to answer")
-    flags.text(
-        "web.listen-address", ":9446", "address of /metrics, /healthz, /readyz and the decisions"
+    scaling.text(
+        "namespaces",
+        "NAMES",
+        "",
+        "scale in these only, by comma, with Roles there; without it in all",
     )
-    flags.text("lease-namespace", "gpu-scaler", "namespace of the leader election's Lease")
-    flags.text("lease-name", "gpu-scaler", "name of the leader election's Lease")
-    flags.text("lease-duration", "15s", "how long a silent leader is still believed")
-    flags.text("renew-deadline", "10s", "how long a leader acts on its last renewal")
-    flags.text("retry-period", "2s", "time between two tries to get or renew the Lease")
-    flags.text("identity", None, "this replica's name in the Lease; default is the host name")
-    add_source_arguments(flags)
-    add_metrics_api_arguments(flags)
-    add_logging_arguments(parser, environ)
-    add_kubeconfig_arguments(parser, environ)
-    flags.switch("no-leader-elect", "act without a Lease: only where no second scaler can run")
-    flags.switch("dry-run", "decide and report for every Deployment, change nothing")
+    scaling.switch("dry-run", "decide and report for every Deployment, change nothing")
     parser.add_argument("--once", action="store_true", help="do one loop and exit")
-
-
-def add_kubeconfig_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
-    """Add the flags that say which cluster is meant."""
-    parser.add_argument(
-        "--kubeconfig",
-        default=environ.get(environment_name("kubeconfig")),
-        help="kubeconfig file; default: the pod's service account, else KUBECONFIG, else"
-        f" ~/.kube/config [{environment_name('kubeconfig')}]",
+    add_source_arguments(group)
+    lease = group("which of several replicas acts")
+    lease.switch("no-leader-elect", "act without a Lease: only where no second scaler can run")
+    add_lease_arguments(lease)
+    lease.text("lease-duration", "DURATION", "15s", "how long a silent leader is still believed")
+    lease.text("renew-deadline", "DURATION", "10s", "how long a leader acts on its last renewal")
+    lease.text("retry-period", "DURATION", "2s", "time between two tries to get or renew the Lease")
+    lease.text(
+        "identity", "NAME", None, "this replica's name in the Lease; default is the host name"
     )
-    parser.add_argument("--context", default=None, help="context of the kubeconfig")
+    add_metrics_api_arguments(group("metrics API for HorizontalPodAutoscalers"))
+    serving = group("page, metrics and log")
+    serving.text(
+        "web.listen-address",
+        "HOST:PORT",
+        ":9446",
+        "address of the status page, /metrics, /healthz, /readyz and the decisions",
+    )
+    serving.text("log.level", "debug|info|warning|error", "info", "how much is logged")
+    serving.text("log.format", "logfmt|json", "logfmt", "how it is written")
+    add_kubeconfig_arguments(group("Kubernetes API"))
 
 
-def add_logging_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
-    """Add the flags that shape the log."""
-    for name, default, choices in (
-        ("log.level", "info", "debug, info, warning, error"),
-        ("log.format", "logfmt", "logfmt, json"),
-    ):
-        variable = environment_name(name)
-        parser.add_argument(
-            f"--{name}",
-            default=environ.get(variable, default),
-            help=f"{choices}; default {default} [{variable}]",
-        )
+def add_lease_arguments(flags: Flags) -> None:
+    """Add the flags that say which Lease the acting scaler holds."""
+    flags.text("lease-namespace", "NAME", "gpu-scaler", "namespace of the acting scaler's Lease")
+    flags.text("lease-name", "NAME", "gpu-scaler", "name of the acting scaler's Lease")
+
+
+def add_kubeconfig_arguments(flags: Flags) -> None:
+    """Add the flags that say which cluster is meant."""
+    flags.text(
+        "kubeconfig",
+        "FILE",
+        None,
+        "kubeconfig file; default: the pod's service account, else $KUBECONFIG, else"
+        " ~/.kube/config",
+    )
+    flags.text("context", "NAME", None, "context of the kubeconfig; default: its current one")
 
 
 def parse_run_arguments(arguments: argparse.Namespace) -> Config:
@@ -132,7 +134,7 @@ def parse_run_arguments(arguments: argparse.Namespace) -> Config:
         ConfigError: with every wrong value, not only the first.
     """
     values = vars(arguments)
-    problems: list[str] = []
+    problems = list(problems_of_environment(values))
 
     def duration(flag: str) -> float:
         text = str(values[flag.replace("-", "_")])
@@ -206,7 +208,7 @@ def parse_run_arguments(arguments: argparse.Namespace) -> Config:
             f" {config.lease_duration_seconds:g} s"
         )
     if problems:
-        raise ConfigError("\n".join(problems))
+        raise ConfigError("\n".join(named_as_given(problem, values) for problem in problems))
     return config
 
 

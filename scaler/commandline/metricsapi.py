@@ -21,25 +21,36 @@ MAX_INTERVAL_SECONDS = 60.0
 def add_metrics_api_arguments(flags: Flags) -> None:
     """Add the flags."""
     flags.switch("metrics-api", "serve custom.metrics.k8s.io for HorizontalPodAutoscalers")
-    flags.text("metrics-api.listen-address", ":6443", "address of the metrics API, HTTPS")
+    flags.text(
+        "metrics-api.listen-address", "HOST:PORT", ":6443", "address of the metrics API, HTTPS"
+    )
     flags.text(
         "metrics-api.service",
+        "NAMESPACE/NAME",
         "gpu-scaler/gpu-metrics-api",
         "NAMESPACE/NAME of the Service in front, which the certificate is for",
     )
-    flags.text("metrics-api.service-port", "443", "port of that Service")
+    flags.text("metrics-api.service-port", "PORT", "443", "port of that Service")
     flags.text(
         "metrics-api.secret",
+        "NAME",
         "gpu-metrics-api",
         "Secret in the Service's namespace that keeps the certificate that is made",
     )
-    flags.text("metrics-api.tls-cert-file", None, "PEM file of another certificate, read again")
-    flags.text("metrics-api.tls-key-file", None, "PEM file of its private key")
     flags.text(
-        "metrics-api.tls-ca-file", None, "PEM file of the CAs that verify it, for the APIServices"
+        "metrics-api.tls-cert-file", "FILE", None, "PEM file of another certificate, read again"
+    )
+    flags.text("metrics-api.tls-key-file", "FILE", None, "PEM file of its private key")
+    flags.text(
+        "metrics-api.tls-ca-file",
+        "FILE",
+        None,
+        "PEM file of the CAs that verify it, for the APIServices",
     )
     flags.switch("metrics-api.no-register", "leave the APIServices to others")
-    flags.text("metrics-api.interval", "5s", "time between two reads of what is asked for")
+    flags.text(
+        "metrics-api.interval", "DURATION", "5s", "time between two reads of what is asked for"
+    )
 
 
 def parse_metrics_api(values: Values, problems: list[str]) -> MetricsApiSettings | None:

@@ -13,7 +13,7 @@ from scaler.sources.names import PRESETS, MetricNames
 from scaler.sources.settings import ExportersSettings, HttpAccess, PrometheusSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from scaler.commandline.flags import Flags
 
@@ -27,23 +27,46 @@ _MATCHER = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*(=|!=|=~|!~)\"([^\"\\\n]|\\.)*\"")
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n]*)")
 
 
-def add_source_arguments(flags: Flags) -> None:
-    """Add the flags of both sources."""
-    flags.text("exporters.scheme", "http", "http or https, the same for all exporters")
-    _add_access(flags, "exporters", "the exporters")
-    flags.text("prometheus.url", "", "address that /api/v1/query is under")
+def add_source_arguments(group: Callable[[str], Flags]) -> None:
+    """Add the flags of both sources; `group` makes the group of a title."""
+    flags = group("where values come from")
+    flags.text(
+        "source",
+        "exporters|prometheus",
+        "exporters",
+        "who is asked: the exporters themselves, or Prometheus",
+    )
+    exporters = group("with --source exporters")
+    exporters.text("scrape-timeout", "DURATION", "2s", "how long one exporter may take to answer")
+    exporters.text(
+        "exporters.namespace",
+        "NAME",
+        "gpu-exporter",
+        "where exporters run; pods elsewhere are none",
+    )
+    exporters.text(
+        "exporters.scheme", "http|https", "http", "http or https, the same for all exporters"
+    )
+    _add_access(exporters, "exporters", "the exporters")
+    _add_prometheus(group("with --source prometheus"))
+
+
+def _add_prometheus(flags: Flags) -> None:
+    flags.text("prometheus.url", "URL", "", "address that /api/v1/query is under; needed")
     flags.text(
         "prometheus.metrics",
+        "|".join(PRESETS),
         "gpu-exporter",
         "whose metrics Prometheus has: gpu-exporter, dcgm (dcgm-exporter, labels pod and namespace)"
         " or dcgm-exported (labels exported_pod and exported_namespace)",
     )
-    flags.text("prometheus.namespace-label", None, "label with the pod's namespace, if another one")
-    flags.text("prometheus.pod-label", None, "label with the pod's name, if another one")
-    flags.text("prometheus.container-label", None, "label with the container, if another one")
-    flags.text(
-        "prometheus.device-labels", None, "labels that tell GPUs apart, by comma, if other ones"
-    )
+    for name, what in (
+        ("namespace-label", "label with the pod's namespace, if another one"),
+        ("pod-label", "label with the pod's name, if another one"),
+        ("container-label", "label with the container, if another one"),
+        ("device-labels", "labels that tell GPUs apart, by comma, if other ones"),
+    ):
+        flags.text(f"prometheus.{name}", "LABEL", None, what)
     flags.repeated(
         "prometheus.matcher", "MATCHER", 'only series that this matches, such as cluster="eu-1"'
     )
@@ -54,25 +77,29 @@ def add_source_arguments(flags: Flags) -> None:
     flags.repeated(
         "prometheus.header-file", "'NAME: FILE'", "header whose value is in a file, read again"
     )
-    flags.text("prometheus.timeout", "5s", "how long all queries of a loop may take, up to 30s")
-    flags.text("prometheus.max-answer-size", "64Mi", "bytes that one answer may have")
-    flags.text("prometheus.max-series", "250000", "series that one answer may have")
+    flags.text(
+        "prometheus.timeout", "DURATION", "5s", "how long all queries of a loop may take, up to 30s"
+    )
+    flags.text("prometheus.max-answer-size", "BYTES", "64Mi", "size that one answer may have")
+    flags.text("prometheus.max-series", "NUMBER", "250000", "series that one answer may have")
     _add_access(flags, "prometheus", "Prometheus")
 
 
 def _add_access(flags: Flags, prefix: str, what: str) -> None:
-    flags.text(f"{prefix}.tls-ca-file", None, f"PEM file of the CAs that {what} are verified by")
+    flags.text(f"{prefix}.tls-ca-file", "FILE", None, f"PEM file of the CAs that vouch for {what}")
     flags.text(
-        f"{prefix}.tls-server-name", None, f"name that the certificate of {what} has to be for"
+        f"{prefix}.tls-server-name", "NAME", None, f"name that the certificate of {what} is for"
     )
     flags.switch(
         f"{prefix}.tls-insecure-skip-verify", f"believe any certificate of {what}: insecure"
     )
-    flags.text(f"{prefix}.tls-cert-file", None, f"PEM file of the certificate shown to {what}")
-    flags.text(f"{prefix}.tls-key-file", None, "PEM file of its private key")
-    flags.text(f"{prefix}.username", None, f"user of {what} (basic auth)")
-    flags.text(f"{prefix}.password-file", None, "file with the password, read again")
-    flags.text(f"{prefix}.bearer-token-file", None, "file with a bearer token, read again")
+    flags.text(
+        f"{prefix}.tls-cert-file", "FILE", None, f"PEM file of the certificate shown to {what}"
+    )
+    flags.text(f"{prefix}.tls-key-file", "FILE", None, "PEM file of its private key")
+    flags.text(f"{prefix}.username", "NAME", None, f"user of {what} (basic auth)")
+    flags.text(f"{prefix}.password-file", "FILE", None, "file with the password, read again")
+    flags.text(f"{prefix}.bearer-token-file", "FILE", None, "file with a bearer token, read again")
 
 
 def parse_exporters(values: Values, problems: list[str]) -> ExportersSettings:
@@ -120,6 +147,9 @@ def parse_prometheus(
 
 def _url(url: str, problems: list[str]) -> str:
     """The address without a trailing slash; a password in it would end up in logs and events."""
+    if not url:
+        problems.append("--prometheus.url: needed with --source prometheus")
+        return ""
     try:
         parts = urlsplit(url)
         port_is_right = parts.port is None or parts.port > 0

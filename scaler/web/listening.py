@@ -6,6 +6,7 @@ Large answers are made a few at a time.
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
 LARGE_PATHS: Final = ("/api/v1/decisions", "/metrics")
+
+
+def why_not_bound(error: OSError) -> str:
+    """Return the system's own words, without asyncio's around them."""
+    if error.errno and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or str(error)
 
 
 @asynccontextmanager

@@ -400,7 +400,7 @@ async def test_the_program_says_what_is_wrong_with_a_file(file):
     _, said = await asyncio.wait_for(process.communicate(), 20)
     assert process.returncode == EXIT_USAGE
     assert b"the web configuration cannot be used" in said
-    assert f"{file.path}: cannot be read".encode() in said
+    assert f"{file.path}: line 1 is not YAML: expected the node content".encode() in said
 
 
 async def test_more_requests_at_once_than_allowed_are_refused_at_once(file, monkeypatch):

@@ -14,7 +14,7 @@ class FlagRows(Flags):
         super().__init__(argparse.ArgumentParser(), {})
         self.rows: list[str] = []
 
-    def text(self, name: str, default: object, text: str) -> None:
+    def text(self, name: str, metavar: str, default: object, text: str) -> None:
         shown = f"`{default}`" if default else ""
         self.rows.append(f"| `--{name}` | {shown} | {text} |")
 

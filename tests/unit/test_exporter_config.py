@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import exporter
-from exporter.config import Config, ConfigError, environment_name, parse, parse_duration
+from exporter.config import Config, ConfigError, parse, parse_duration
+from exporter.flags import environment_name
 from exporter.model import Collector
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
@@ -186,7 +187,9 @@ def test_the_node_name_comes_from(environment, expected):
         pytest.param(["--log.format=xml"], "not one of logfmt, json", id="format"),
         pytest.param(["--nvml.inter=5s"], "unknown argument '--nvml.inter=5s'", id="abbreviated"),
         pytest.param(["extra"], "unknown argument 'extra'", id="positional"),
-        pytest.param(["--nvml.window"], "expected one argument", id="value missing"),
+        pytest.param(
+            ["--nvml.window"], "--nvml.window: needs a value; see gpu-exporter", id="value missing"
+        ),
     ],
 )
 def test_a_mistake_says_what_is_allowed(arguments, says):

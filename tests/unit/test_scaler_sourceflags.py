@@ -97,7 +97,7 @@ def test_variables_hold_several_values_by_line_and_flags_replace_them():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        pytest.param(["--source=prometheus"], "--prometheus.url: '' is not http://", id="no URL"),
+        pytest.param(["--source=prometheus"], "--prometheus.url: needed", id="no URL"),
         pytest.param(
             ["--prometheus.url=http://a"], "--prometheus.url: needs --source prometheus", id="other"
         ),

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.episodes import add_decision
 from scaler.model import AppliedLimit, Metric, Outcome
+from scaler.reporting.episodes import add_decision
 from scaler.reporting.replicahistory import ReplicaChange
 from scaler.web.detail import MAX_PODS, detail
 from scaler.web.views import (

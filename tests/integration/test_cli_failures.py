@@ -1,0 +1,160 @@
+"""What the programs say, word for word, where the world around them is not as they need it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+from contextlib import contextmanager
+
+import pytest
+from aiohttp import web
+
+from scaler import app
+from scaler.__main__ import main
+from simulator.apiserver import running_apiserver
+from tests.running import run_program
+from tests.serving import serving
+
+LEASE = "/apis/coordination.k8s.io/v1/namespaces/gpu-scaler/leases/gpu-scaler"
+FORBIDDEN = {
+    "kind": "Status",
+    "status": "Failure",
+    "reason": "Forbidden",
+    "code": 403,
+    "message": 'leases.coordination.k8s.io "gpu-scaler" is forbidden: User "jane" cannot get'
+    ' resource "leases" in API group "coordination.k8s.io" in the namespace "gpu-scaler"',
+}
+
+
+@contextmanager
+def port_in_use():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        yield taken.getsockname()[1]
+
+
+def free_port():
+    with port_in_use() as port:
+        return port
+
+
+@pytest.fixture
+def kubeconfig(tmp_path):
+    """Of a cluster that is not there."""
+    return written(tmp_path, f"http://127.0.0.1:{free_port()}")
+
+
+def written(folder, url):
+    file = folder / "kubeconfig"
+    file.write_text(
+        json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "current-context": "a",
+                "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+                "clusters": [{"name": "a", "cluster": {"server": url}}],
+                "users": [{"name": "a", "user": {"token": "x"}}],
+            }
+        )
+    )
+    return file
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before(monkeypatch):
+    """`run` sets logging up for its whole process."""
+    monkeypatch.setattr(logging.root, "handlers", [*logging.root.handlers])
+    level = logging.root.level
+    yield
+    logging.root.setLevel(level)
+
+
+def told(capsys):
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return captured.err.removeprefix("gpu-scaler: ")
+
+
+@pytest.mark.parametrize("command", ["status", "explain default/web", "run"])
+def test_no_kubeconfig(command, tmp_path, capsys):
+    assert main([*command.split(), f"--kubeconfig={tmp_path}/absent"]) == 1
+    assert told(capsys) == (
+        f"kubeconfig {tmp_path}/absent: no such file; set --kubeconfig or KUBECONFIG\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("clusters: 3\n", "is not a kubeconfig: TypeError: 'int' object is not iterable"),
+        (
+            "a: [b\n",
+            'is not a kubeconfig: ParserError: while parsing a flow sequence in "FILE", line 1,'
+            " column 4 expected ',' or ']', but got '<stream end>' in \"FILE\", line 2, column 1",
+        ),
+    ],
+)
+def test_a_file_that_is_no_kubeconfig(content, said, tmp_path, capsys):
+    file = tmp_path / "config"
+    file.write_text(content)
+    assert main(["status", f"--kubeconfig={file}"]) == 1
+    assert told(capsys).replace(str(file), "FILE") == f"kubeconfig FILE: {said}\n"
+
+
+def test_no_cluster(kubeconfig, capsys):
+    assert main(["status", f"--kubeconfig={kubeconfig}"]) == 1
+    said = told(capsys)
+    assert said.startswith(f"GET {LEASE}: no answer: cannot connect to 127.0.0.1:")
+    assert said.endswith(": Connection refused\n")
+
+
+def test_no_scaler_at_an_address(capsys):
+    port = free_port()
+    assert main(["status", f"--server=http://127.0.0.1:{port}"]) == 1
+    assert told(capsys) == (
+        f"the scaler at http://127.0.0.1:{port}/api/v1/decisions could not be asked: cannot connect"
+        f" to 127.0.0.1:{port}: Connection refused\n"
+    )
+
+
+async def test_no_scaler_in_the_cluster(tmp_path):
+    async with running_apiserver() as api:
+        file = api.write_kubeconfig(tmp_path / "kubeconfig")
+        status, out, err = await run_program("status", f"--kubeconfig={file}")
+    assert (status, out) == (1, "")
+    assert err == (
+        "gpu-scaler: there is no Lease gpu-scaler/gpu-scaler: is the scaler installed in that"
+        " namespace? (--lease-namespace, --lease-name)\n"
+    )
+
+
+async def test_a_cluster_that_permits_nothing(tmp_path):
+    async def refuse(_: web.Request) -> web.Response:
+        return web.json_response(FORBIDDEN, status=403)
+
+    async with serving(refuse) as url:
+        file = written(tmp_path, url)
+        status, out, err = await run_program("status", f"--kubeconfig={file}")
+    assert (status, out) == (1, "")
+    assert err == f"gpu-scaler: GET {LEASE}: 403 Forbidden: {FORBIDDEN['message']}\n"
+
+
+def test_an_address_that_is_taken(kubeconfig, capsys):
+    with port_in_use() as port:
+        address = f"127.0.0.1:{port}"
+        arguments = [f"--kubeconfig={kubeconfig}", f"--web.listen-address={address}"]
+        assert main(["run", *arguments]) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == (
+        f"gpu-scaler: --web.listen-address: {address} cannot be bound: Address already in use"
+    )
+
+
+def test_one_loop_without_a_cluster(kubeconfig, monkeypatch, capsys):
+    monkeypatch.setattr(app, "SYNC_TIMEOUT_SECONDS", 0.3)
+    assert main(["run", "--once", f"--kubeconfig={kubeconfig}"]) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == "gpu-scaler: the watches did not synchronise within 0.3 s"
