@@ -13,12 +13,15 @@ from tests.cluster.tools import golang
 
 CNI_PLUGINS: Final = Path("/usr/lib/cni")
 INSTALLED: Final = {
+    "bash": "apt-get install bash",
     "buildah": "apt-get install buildah",
     "chromium": "apt-get install chromium",
     "cni-plugins": "apt-get install containernetworking-plugins",
     "containerd": "apt-get install containerd",
+    "fish": "apt-get install fish",
     "mmdebstrap": "apt-get install mmdebstrap",
     "runc": "apt-get install runc",
+    "zsh": "apt-get install zsh",
 }
 """Programs that come from the system's packages, and the command for it."""
 
