@@ -26,11 +26,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status: 0, 1 for a failure, 2 for wrong usage."""
     parsed = build_parser(os.environ, version("gpu-scaler")).parse_args(arguments)
     try:
-        return _COMMANDS[parsed.command](parsed)
+        status = _COMMANDS[parsed.command](parsed)
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader has seen enough, as `head` does. Python's own flush at exit must not complain.
+        # The reader has seen enough, as `head` does: Python's own flush at exit must not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILURE
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import os
 import socket
+import sys
 from contextlib import contextmanager
 
 import pytest
@@ -151,6 +154,17 @@ def test_an_address_that_is_taken(kubeconfig, capsys):
     assert last == (
         f"gpu-scaler: --web.listen-address: {address} cannot be bound: Address already in use"
     )
+
+
+@pytest.mark.parametrize("command", ["check /absent", "completion bash"], ids=["short", "long"])
+async def test_a_reader_that_has_seen_enough(command):
+    process = await asyncio.create_subprocess_shell(
+        f"{sys.executable} -m scaler {command} | true",
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": ""},
+    )
+    _, err = await asyncio.wait_for(process.communicate(), 30)
+    assert err == b""
 
 
 def test_one_loop_without_a_cluster(kubeconfig, monkeypatch, capsys):

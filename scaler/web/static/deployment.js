@@ -189,6 +189,9 @@ function proposal(metric) {
   return `Proposes ${count(metric.replicas, "replica")}${over}${remarks}`;
 }
 
+// Names and reasons behind it stay as they are.
+const begunSmall = (text) => text.charAt(0).toLowerCase() + text.slice(1);
+
 function makePod(pod) {
   return h(
     "tr",
@@ -219,7 +222,7 @@ function setPod(row, pod) {
 function setSteps(node, { metrics, limits, conditions, row, proposed }) {
   redraw(node, JSON.stringify([metrics.map(proposal), limits, conditions, row.state, row.current, row.desired]), () => {
     const steps = [
-      ...metrics.map((metric) => `${metric.mean.label}: ${proposal(metric).toLowerCase()}`),
+      ...metrics.map((metric) => `${metric.mean.label}: ${begunSmall(proposal(metric))}`),
       ...(metrics.length > 1 && proposed !== null ? [`The highest proposal counts: ${proposed}`] : []),
       ...limits.map((limit) => `${limit.reason}: ${limit.replicas_before} → ${limit.replicas_after}, ${limit.message}`),
       `${row.state}: ${row.current === row.desired ? `stays at ${row.current}` : replicas(row.current, row.desired)}`,
