@@ -54,6 +54,20 @@ async def test_five_thousand_nodes_are_read_bit_by_bit_and_shown_by_pages(browse
         await page.see("document.querySelectorAll('.map tbody tr').length === 1")
 
 
+async def test_what_is_read_already_is_not_waited_for(browser, monkeypatch):
+    # Otherwise the page asks as often as the loop decides, every 5 s at least.
+    monkeypatch.setattr("tests.statuspage.LOOP_SECONDS", 60.0)
+    scene = usual()
+    scene.samples = some_nodes(2)
+    async with opened(browser, scene, "#/gpus") as page:
+        await page.see("document.querySelectorAll('.gpus li').length === 16")
+        asked = await page.evaluate(
+            "performance.getEntriesByType('resource').filter(({name}) => name.includes('api/'))"
+            ".map(({startTime}) => startTime)"
+        )
+        assert asked[1] - asked[0] < 4000
+
+
 async def test_the_map_from_prometheus_says_what_is_missing(browser):
     scene = Scene(source="prometheus")
     scene.samples = some_nodes(2)

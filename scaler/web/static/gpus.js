@@ -47,9 +47,11 @@ export function gpus({ params, go }) {
     rows(body, data.rows, (row) => row.node, makeRow, setRow);
     pages.set(data);
     for (const part of [map, pages.node]) show(part, data.rows.length > 0);
+    view.awaits = data.read < data.nodes;
   }
 
-  return { title: "GPU map", node, url: () => `api/v1/gpus?${params}`, update };
+  const view = { title: "GPU map", node, url: () => `api/v1/gpus?${params}`, update };
+  return view;
 }
 
 function progress({ nodes, read, failed, found, problem, scaler }) {

@@ -124,7 +124,7 @@ async function follow() {
       if (asked !== view) continue;
     }
     standing();
-    const interval = last?.scaler.interval_seconds ?? LEAST_SECONDS;
+    const interval = asked.awaits ? LEAST_SECONDS : (last?.scaler.interval_seconds ?? LEAST_SECONDS);
     const seconds = Math.min(MOST_SECONDS, Math.max(LEAST_SECONDS, interval));
     await pause(failures === 0 ? seconds : Math.min(RETRY_SECONDS, seconds * 2 ** (failures - 1)));
   }
