@@ -15,7 +15,7 @@ from scaler.commandline.parser import SHELLS, build_parser
 from scaler.policy.annotations import PREFIX
 from simulator.demo import main as demo_main
 
-COMMANDS = ("run", "status", "explain", "check", "completion")
+COMMANDS = ("run", "status", "why-not", "explain", "check", "completion")
 
 
 def run(main, arguments, capsys):
@@ -40,7 +40,7 @@ def no_environment(monkeypatch):
         ("", "COMMAND is missing; see gpu-scaler --help"),
         (
             "nonsense",
-            "'nonsense' is not one of run, status, explain, check, completion;"
+            "'nonsense' is not one of run, status, why-not, explain, check, completion;"
             " see gpu-scaler --help",
         ),
         ("--nonsense run", "unknown argument '--nonsense'; see gpu-scaler --help"),
