@@ -6,7 +6,8 @@ import argparse
 
 import pytest
 
-from exporter.config import environment_name, parse
+from exporter.config import parse
+from exporter.flags import environment_name
 from exporter.model import Collector
 from scaler.commandline.config import add_run_arguments, parse_run_arguments
 from tests.chart import objects, pod_specs

@@ -14,6 +14,7 @@ from scaler.__main__ import main as scaler_main
 from scaler.commandline.parser import SHELLS, build_parser
 from scaler.policy.annotations import PREFIX
 from simulator.demo import main as demo_main
+from simulator.guests import main as simulator_main
 
 COMMANDS = ("run", "status", "why-not", "explain", "check", "completion")
 
@@ -238,7 +239,12 @@ def test_a_file_that_cannot_be_checked(content, status, out, err, tmp_path, caps
 
 @pytest.mark.parametrize(
     ("name", "main"),
-    [("gpu-scaler", scaler_main), ("gpu-exporter", exporter_main), ("gpu-demo", demo_main)],
+    [
+        ("gpu-scaler", scaler_main),
+        ("gpu-exporter", exporter_main),
+        ("gpu-demo", demo_main),
+        ("gpu-simulator", simulator_main),
+    ],
 )
 def test_every_program_tells_its_version(name, main, capsys):
     status, out, err = run(main, ["--version"], capsys)
