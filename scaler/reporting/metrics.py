@@ -139,7 +139,7 @@ class AnswerCollector(Collector):
 
 
 class DecisionCollector(Collector):
-    """Replica counts, bounds, values and targets of the last decisions."""
+    """Replica counts, bounds, values, targets and reasons of the last decisions."""
 
     def __init__(self, decisions: Callable[[], Collection[Decision]]) -> None:
         self._decisions = decisions
@@ -168,6 +168,17 @@ class DecisionCollector(Collector):
             "Target value per pod, in the metric's unit",
             labels=(*DEPLOYMENT_LABELS, "metric"),
         )
+        proposed = GaugeMetricFamily(
+            "gpu_scaler_proposed_replicas",
+            "Replicas that the metrics ask for, before stabilization and limits; absent where"
+            " nothing could be computed",
+            labels=DEPLOYMENT_LABELS,
+        )
+        info = GaugeMetricFamily(
+            "gpu_scaler_decision_info",
+            "1 for the outcome and the reason of the last decision",
+            labels=(*DEPLOYMENT_LABELS, "outcome", "reason"),
+        )
         outcomes = Tally[str]()
         for decision in self._decisions():
             names = (
@@ -178,6 +189,9 @@ class DecisionCollector(Collector):
             outcomes[decision.outcome] += 1
             current.add_metric(names, decision.current_replicas)
             desired.add_metric(names, decision.desired_replicas)
+            info.add_metric((*names, decision.outcome, decision.reason), 1)
+            if decision.proposed is not None:
+                proposed.add_metric(names, decision.proposed)
             if decision.policy is not None:
                 minimum.add_metric(names, decision.policy.min_replicas)
                 maximum.add_metric(names, decision.policy.max_replicas)
@@ -193,4 +207,4 @@ class DecisionCollector(Collector):
         )
         for outcome, count in sorted(outcomes.items()):
             by_outcome.add_metric((outcome,), count)
-        return (current, desired, minimum, maximum, value, target, by_outcome)
+        return (current, desired, proposed, minimum, maximum, value, target, info, by_outcome)

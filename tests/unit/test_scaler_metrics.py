@@ -1,0 +1,54 @@
+"""What the scaler says of its last decisions as metrics."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry
+
+from scaler.metrics import DecisionCollector
+from scaler.model import Outcome
+from tests import statuspage
+from tests.unit.test_controller import World, deployment
+
+WEB = {"namespace": "default", "deployment": "web", "kind": "deployments.apps"}
+
+
+def registry(*decisions) -> CollectorRegistry:
+    found = CollectorRegistry()
+    found.register(DecisionCollector(lambda: decisions))
+    return found
+
+
+async def decided(**annotations: str) -> CollectorRegistry:
+    world = World(deployment(replicas=3, **annotations), duty_percent=80)
+    await world.controller.cycle()
+    return registry(*(record.decision for record in world.controller.board.records.values()))
+
+
+async def test_what_the_metrics_ask_for_is_told_beyond_the_ceiling():
+    found = await decided(max_replicas="3")
+    assert found.get_sample_value("gpu_scaler_proposed_replicas", WEB) == 6
+    assert found.get_sample_value("gpu_scaler_desired_replicas", WEB) == 3
+    assert found.get_sample_value("gpu_scaler_max_replicas", WEB) == 3
+    said = WEB | {"outcome": "unchanged", "reason": "TooManyReplicas"}
+    assert found.get_sample_value("gpu_scaler_decision_info", said) == 1
+
+
+async def test_a_wrong_annotation_has_a_reason_and_no_proposal():
+    found = await decided(target_duty_cycle="95")
+    said = WEB | {"outcome": "refused", "reason": "InvalidAnnotation"}
+    assert found.get_sample_value("gpu_scaler_decision_info", said) == 1
+    assert found.get_sample_value("gpu_scaler_proposed_replicas", WEB) is None
+
+
+def test_a_workload_has_one_reason_at_a_time():
+    held = statuspage.decision(outcome=Outcome.HELD, reason="IncompleteMetrics")
+    other = statuspage.decision("other")
+    (info,) = (
+        family
+        for family in registry(held, other).collect()
+        if family.name == "gpu_scaler_decision_info"
+    )
+    assert [
+        (sample.labels["deployment"], sample.labels["outcome"], sample.labels["reason"])
+        for sample in info.samples
+    ] == [("web", "held", "IncompleteMetrics"), ("other", "unchanged", "DesiredWithinRange")]
