@@ -104,7 +104,7 @@ def _jobs() -> list[dict[str, Any]]:
 
     So every exporter is scraped three times, which must not make any value three times as large.
     """
-    (shipped,) = shipped_jobs()
+    shipped, _ = shipped_jobs()
     return [
         shipped,
         shipped | {"job_name": "text", "scrape_protocols": ["PrometheusText0.0.4"]},

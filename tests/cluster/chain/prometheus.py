@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 import yaml
 
+from tests.cluster import tools
 from tests.cluster.processes import free_ports
 from tests.waiting import until
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from tests.cluster.controlplane import ControlPlane
+    from tests.cluster.processes import Processes
 
     JsonObject = dict[str, Any]
 
@@ -60,7 +62,7 @@ class Prometheus:
 
 
 def shipped_jobs() -> list[JsonObject]:
-    """Return the jobs of the scrape configuration that we ship."""
+    """Return the jobs of the scrape configuration that we ship: exporters, and scaler."""
     jobs: list[JsonObject] = yaml.safe_load(SCRAPE_FILE.read_text())["scrape_configs"]
     return jobs
 
@@ -80,14 +82,24 @@ async def running_prometheus(
     itself. Without a scrape interval it is Prometheus's own default.
     """
     kubeconfig = await asyncio.to_thread(plane.kubeconfig_for, ACCOUNT)
+    configuration = _configuration(jobs, kubeconfig, scrape_interval)
+    async with serving_prometheus(plane.processes, folder, configuration, port=port) as prometheus:
+        yield prometheus
+
+
+@asynccontextmanager
+async def serving_prometheus(
+    processes: Processes, folder: Path, configuration: JsonObject, *, port: int | None = None
+) -> AsyncIterator[Prometheus]:
+    """Run Prometheus by this configuration, with an empty database in `folder`, which is there."""
     file = folder / "prometheus.yml"
-    file.write_text(yaml.safe_dump(_configuration(jobs, kubeconfig, scrape_interval)))
+    file.write_text(yaml.safe_dump(configuration))
     port = port or free_ports(1)[0]
     name = folder.name
-    plane.processes.start(
+    processes.start(
         name,
         [
-            plane.tool("prometheus"),
+            tools.path_of("prometheus"),
             f"--config.file={file}",
             f"--storage.tsdb.path={folder / 'data'}",
             f"--web.listen-address=127.0.0.1:{port}",
@@ -99,11 +111,11 @@ async def running_prometheus(
             await until(
                 prometheus.is_ready,
                 deadline_seconds=START_SECONDS,
-                what=f"Prometheus is ready; its log is {plane.processes.log_file(name)}",
+                what=f"Prometheus is ready; its log is {processes.log_file(name)}",
             )
             yield prometheus
     finally:
-        await asyncio.to_thread(plane.processes.stop, name)
+        await asyncio.to_thread(processes.stop, name)
 
 
 def _configuration(
