@@ -12,7 +12,12 @@ import yaml
 from tests.chart import CHART
 from tests.cluster.conftest import ROOT
 
-CONFIGURATIONS = {"prometheus-adapter-rules.yaml", "prometheus-scrape.yaml"}
+CONFIGURATIONS = {
+    "prometheus-adapter-rules.yaml",
+    "prometheus-operator-rules.yaml",
+    "prometheus-rules.yaml",
+    "prometheus-scrape.yaml",
+}
 """Files of other programs, tested with those."""
 FILES = sorted((ROOT / "daemonset").glob("**/*.yaml"))
 MANIFESTS = [
