@@ -52,9 +52,10 @@ format: $(STAMP) ## Mend format and what lint can mend
 	@$(BIN)/ruff format .
 
 .PHONY: generate
-generate: $(STAMP) ## Write the gRPC messages from the proto files
+generate: $(STAMP) ## Write what is made from other files: gRPC messages, dashboards, operator's rules
 	@$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. \
 		exporter/podresources/podresources.proto tests/cluster/node/deviceplugin.proto
+	@$(BIN)/python -m daemonset.monitoring
 
 .PHONY: manifests
 manifests: $(STAMP) ## Write daemonset/*.yaml and the values table from the chart (needs make cluster-tools TOOLS=helm)

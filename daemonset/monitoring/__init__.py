@@ -1,0 +1,4 @@
+"""What people see in Grafana and are woken by: dashboards as code, rules for the operator.
+
+`python -m daemonset.monitoring` (`make generate`) writes what is committed beside it.
+"""

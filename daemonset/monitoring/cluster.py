@@ -1,0 +1,283 @@
+"""The dashboard of the whole cluster: how many GPUs, who has them, how busy, which are sick."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from daemonset.monitoring.parts import (
+    BAD_ABOVE_0,
+    CLUSTER,
+    FULL,
+    HOT,
+    Column,
+    Key,
+    Query,
+    Section,
+    assemble,
+    field,
+    graph,
+    link_to,
+    number,
+    table,
+)
+
+if TYPE_CHECKING:
+    from grafana_foundation_sdk.models.dashboard import Dashboard
+
+UID: Final = "gpu-cluster"
+HELD: Final = f'{CLUSTER},pod_name!=""'
+HOLDER: Final = "namespace_name, pod_name, node_name, uuid"
+PER_GPU: Final = "A GPU that several containers share counts once."
+USED: Final = (
+    "max by (node_name, uuid, namespace_name, pod_name, container_name)"
+    f" (nvidia_gpu_memory_used_bytes{{{CLUSTER}}})"
+)
+TOTAL_OF_USED: Final = (
+    f"(max by (node_name, uuid) (nvidia_gpu_memory_total_bytes{{{CLUSTER}}})"
+    f" and on (uuid) nvidia_gpu_memory_used_bytes{{{CLUSTER}}})"
+)
+DUTY_CYCLE: Final = f"max by (node_name, uuid) (nvidia_gpu_duty_cycle{{{CLUSTER}}})"
+POWER_WATTS: Final = (
+    f"max by (node_name, uuid) (nvidia_gpu_power_usage_milliwatts{{{CLUSTER}}}) / 1000"
+)
+TEMPERATURE: Final = f"max by (node_name) (nvidia_gpu_temperature_celsius{{{CLUSTER}}})"
+HELD_BY_NODE: Final = (
+    f"count by (node_name) (max by (node_name, uuid) (nvidia_gpu_memory_total_bytes{{{HELD}}}))"
+    f" or 0 * max by (node_name) (nvidia_gpu_num_devices{{{CLUSTER}}})"
+)
+
+
+def overview() -> Section:
+    """Return the numbers at the top."""
+    return Section(
+        title="Overview",
+        panels=(
+            number(
+                "GPUs",
+                "short",
+                "GPUs that the drivers show, lost ones included.",
+                f"sum(max by (cluster, node_name) (nvidia_gpu_num_devices{{{CLUSTER}}}))",
+            ),
+            number(
+                "Held by pods",
+                "short",
+                f"GPUs and MIG instances that pods hold. {PER_GPU}",
+                f"count(max by (uuid) (nvidia_gpu_memory_total_bytes{{{HELD}}}))"
+                f" or 0 * count(nvidia_gpu_memory_total_bytes{{{CLUSTER}}})",
+            ),
+            number(
+                "Duty cycle",
+                "percent",
+                f"Mean over all GPUs that tell it, free ones included. {PER_GPU}",
+                f"avg({DUTY_CYCLE})",
+            ),
+            number(
+                "Memory used",
+                "percentunit",
+                "Of the GPUs whose use is known: that of a shared GPU is absent unless its"
+                " containers can be told apart.",
+                f"sum({USED}) / sum({TOTAL_OF_USED})",
+                steps=FULL,
+            ),
+            number(
+                "Lost GPUs",
+                "short",
+                "GPUs that a driver shows and that cannot be read.",
+                "sum(max by (cluster, instance)"
+                f" (nvidia_gpu_exporter_unreadable_devices{{{CLUSTER}}}))",
+                steps=BAD_ABOVE_0,
+            ),
+            number(
+                "Exporters without readings",
+                "short",
+                "Exporters that answer and publish no current readings: /readyz says why. One that"
+                " does not answer at all is not among them.",
+                f"count(max by (cluster, instance) (nvidia_gpu_exporter_ready{{{CLUSTER}}}) == 0)"
+                f" or 0 * count(nvidia_gpu_exporter_ready{{{CLUSTER}}})",
+                steps=BAD_ABOVE_0,
+            ),
+        ),
+    )
+
+
+def nodes() -> Section:
+    """Return what the nodes do."""
+    held = f"({HELD_BY_NODE})"
+    return Section(
+        title="Nodes",
+        panels=(
+            table(
+                "Nodes",
+                "A row for each node with an exporter, as of the end of the time range.",
+                (
+                    Key(
+                        label="node_name",
+                        header="Node",
+                        link=link_to("gpu-node", node=field("Node")),
+                    ),
+                ),
+                (
+                    Column(
+                        header="GPUs",
+                        expr=f"max by (node_name) (nvidia_gpu_num_devices{{{CLUSTER}}})",
+                    ),
+                    Column(header="Held", expr=held),
+                    Column(
+                        header="Duty cycle",
+                        expr=f"avg by (node_name) ({DUTY_CYCLE})",
+                        unit="percent",
+                    ),
+                    Column(
+                        header="Memory used",
+                        expr=f"sum by (node_name) ({USED}) / sum by (node_name) ({TOTAL_OF_USED})",
+                        unit="percentunit",
+                        steps=FULL,
+                    ),
+                    Column(header="Power", expr=f"sum by (node_name) ({POWER_WATTS})", unit="watt"),
+                    Column(header="Hottest", expr=TEMPERATURE, unit="celsius", steps=HOT),
+                ),
+            ),
+            graph(
+                "Duty cycle by node",
+                "percent",
+                f"Mean over the node's GPUs that tell it. {PER_GPU}",
+                Query(expr=f"avg by (node_name) ({DUTY_CYCLE})", legend="{{node_name}}"),
+                highest=100,
+            ),
+            graph(
+                "Power by node",
+                "watt",
+                "Sum over the node's boards.",
+                Query(expr=f"sum by (node_name) ({POWER_WATTS})", legend="{{node_name}}"),
+                stacked=True,
+            ),
+        ),
+    )
+
+
+def namespaces() -> Section:
+    """Return who has the GPUs, and what they make of them."""
+    by_holder = f"max by ({HOLDER})"
+    return Section(
+        title="Namespaces",
+        panels=(
+            graph(
+                "GPUs held by namespace",
+                "short",
+                "GPUs and MIG instances. One that pods of several namespaces share counts for"
+                " each of them.",
+                Query(
+                    expr="count by (namespace_name) (max by (namespace_name, uuid)"
+                    f" (nvidia_gpu_memory_total_bytes{{{HELD}}}))",
+                    legend="{{namespace_name}}",
+                ),
+                stacked=True,
+            ),
+            graph(
+                "Duty cycle of the GPUs held, by namespace",
+                "percent",
+                "Mean over the GPUs that the namespace's pods hold. A shared GPU's is the whole"
+                " device's, whoever used it.",
+                Query(
+                    expr="avg by (namespace_name) (max by (namespace_name, uuid)"
+                    f" (nvidia_gpu_duty_cycle{{{HELD}}}))",
+                    legend="{{namespace_name}}",
+                ),
+                highest=100,
+            ),
+            table(
+                "Held for an hour and never busy",
+                "GPUs that the same pod has held for an hour in which the duty cycle stayed below"
+                " 1 %.",
+                (
+                    Key(label="namespace_name", header="Namespace"),
+                    Key(
+                        label="pod_name",
+                        header="Pod",
+                        link=link_to("gpu-pods", namespace=field("Namespace"), pod=field("Pod")),
+                    ),
+                    Key(label="node_name", header="Node"),
+                    Key(label="uuid", header="UUID"),
+                ),
+                (
+                    Column(
+                        header="Busiest moment",
+                        expr=f"{by_holder} (max_over_time(nvidia_gpu_duty_cycle{{{HELD}}}[1h])) < 1"
+                        f" and {by_holder} (nvidia_gpu_duty_cycle{{{HELD}}} offset 1h)",
+                        unit="percent",
+                    ),
+                ),
+            ),
+        ),
+    )
+
+
+def health() -> Section:
+    """Return what calls for somebody."""
+    by_xid = "max by (node_name, uuid, xid)"
+    by_place = "max by (node_name, uuid, location)"
+    by_reason = "max by (node_name, uuid, reason)"
+    return Section(
+        title="Health",
+        panels=(
+            graph(
+                "Xid errors",
+                "short",
+                "Errors that drivers reported, by number. A pod that leaves its GPU in the same"
+                " moment can hide one here; the alerts see it.",
+                Query(
+                    expr=f"sum by (node_name, xid) ({by_xid}"
+                    f" (increase(nvidia_gpu_xid_errors_total{{{CLUSTER}}}[$__rate_interval]))) > 0",
+                    legend="{{node_name}} Xid {{xid}}",
+                ),
+            ),
+            graph(
+                "Uncorrected memory errors",
+                "short",
+                "ECC errors since the driver was loaded.",
+                Query(
+                    expr=f"sum by (node_name) ({by_place} (nvidia_gpu_ecc_volatile_errors_total"
+                    f'{{{CLUSTER},error="uncorrected"}}))',
+                    legend="{{node_name}}",
+                ),
+                steps=BAD_ABOVE_0,
+            ),
+            graph(
+                "GPUs held back by heat or hardware",
+                "percentunit",
+                "Share of the time for which a reason other than power settings held the clocks"
+                " down, the worst GPU of each node.",
+                Query(
+                    expr=f"max by (node_name, reason) ({by_reason}"
+                    f" (rate(nvidia_gpu_clocks_event_seconds_total{{{CLUSTER},"
+                    'reason=~".*thermal.*|hw_.*"}[$__rate_interval])))',
+                    legend="{{node_name}} {{reason}}",
+                ),
+                highest=1,
+            ),
+            graph(
+                "Age of the readings",
+                "s",
+                "Of each exporter's newest readings. Readings older than 3 intervals, and at least"
+                " 10 s, are not published.",
+                Query(
+                    expr="max by (instance)"
+                    f" (nvidia_gpu_exporter_snapshot_age_seconds{{{CLUSTER}}})",
+                    legend="{{instance}}",
+                ),
+                steps=((None, "green"), (10, "red")),
+            ),
+        ),
+    )
+
+
+def build() -> Dashboard:
+    """Return the dashboard."""
+    return assemble(
+        UID,
+        "GPU / Cluster",
+        "All GPUs that the exporters show: how many, who holds them, how busy and how well they"
+        " are.",
+        (),
+        (overview(), nodes(), namespaces(), health()),
+    )
