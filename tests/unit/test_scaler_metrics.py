@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
-from scaler.metrics import DecisionCollector
 from scaler.model import Outcome
+from scaler.reporting.metrics import DecisionCollector
 from tests import statuspage
 from tests.unit.test_controller import World, deployment
 
