@@ -23,6 +23,8 @@ import yaml
 
 from scaler.cluster.errors import NotFound
 from simulator.scenario import NAME_SERVING
+from tests.cluster.chain.access import allow, disallow
+from tests.cluster.chain.prometheus import running_prometheus, shipped_jobs
 from tests.cluster.conftest import ROOT
 from tests.running import running_scaler
 from tests.scaled import DEPLOYMENTS, LEASE
@@ -271,6 +273,38 @@ async def test_nodes_are_taken_up_again_and_removed_at_the_end(cluster: Cluster,
         assert await uids(admin, "/api/v1/nodes") == nodes
         await until(serves, deadline_seconds=60, what="the pod is still ready")
     assert await cluster.objects() == set()
+
+
+@pytest.mark.needs("prometheus")
+async def test_prometheus_scrapes_the_exporters(cluster: Cluster, tmp_path: Path):
+    await asyncio.to_thread(cluster.plane.apply, MANIFEST)
+    await asyncio.to_thread(allow, cluster.plane)
+    folder = tmp_path / "prometheus-of-guests"
+    folder.mkdir()
+    try:
+        async with (
+            cluster.simulator(),
+            running_prometheus(
+                cluster.plane, folder, jobs=shipped_jobs(), scrape_interval="1s"
+            ) as prometheus,
+        ):
+
+            async def counts() -> bool:
+                series = await prometheus.query("nvidia_gpu_num_devices")
+                return {
+                    one["metric"]["node_name"]: one["value"][1] for one in series
+                } == dict.fromkeys(NODES, "8")
+
+            await until(counts, deadline_seconds=60, what="both nodes' GPUs are in Prometheus")
+            held = 'count by (pod_name) (nvidia_gpu_duty_cycle{namespace_name="default"})'
+
+            async def is_held() -> bool:
+                (*series,) = await prometheus.query(held)
+                return any(one["metric"]["pod_name"].startswith(NAME_SERVING) for one in series)
+
+            await until(is_held, deadline_seconds=60, what="a GPU is labelled with its pod")
+    finally:
+        await asyncio.to_thread(disallow, cluster.plane)
 
 
 async def test_a_pod_that_it_has_no_right_to_is_left_alone(cluster: Cluster, admin: KubeClient):

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.image.engine import REPOSITORY
+from tests.image.engine import REPOSITORY, STAND_IN
 from tests.image.shipped import ARGUMENTS
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
@@ -79,6 +79,14 @@ def test_no_compiler_and_no_installer_is_left(shipped_image):
     for module in ("pip", "ensurepip", "setuptools"):
         told = shipped_image.run("python", "-c", f"import {module}")
         assert f"No module named '{module}'" in told.stderr
+
+
+def test_the_base_has_what_the_image_must_not_have(shipped_image):
+    with shipped_image.engine.mounted(STAND_IN) as root:
+        names = {path.name for path in paths(root) if path.parts[:2] == ("usr", "local")}
+        raised = [path for path in paths(root) if (root / path).lstat().st_mode & 0o6000]
+    assert {"pip", "ensurepip", "include"} <= names
+    assert raised
 
 
 def test_nothing_raises_the_rights_of_its_user(shipped_image):
