@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from scaler.cluster.client import KubeClient
-from scaler.cluster.lease import LeaseElection
+from scaler.cluster.lease import STOP_ANNOTATION, LeaseElection
 from simulator.apiserver import running_apiserver
 from tests.waiting import until
 
@@ -68,6 +68,22 @@ async def test_one_gets_it_and_keeps_it():
             assert a.is_leader(clocks[0].now)
             assert not b.is_leader(clocks[1].now)
         assert b.leader() == "a"
+
+
+async def test_a_look_just_before_acting_sees_another_holder_and_a_stop():
+    async with two_candidates() as (_, a, b, clocks):
+        assert await a.try_once()
+        assert await a.look() is None
+        await a._client.patch(a._path, {"metadata": {"annotations": {STOP_ANNOTATION: "true"}}})
+        assert "all scaling is stopped" in str(await a.look())
+        await a._client.patch(a._path, {"metadata": {"annotations": {STOP_ANNOTATION: None}}})
+        assert not await b.try_once()
+        advance(clocks, 9)
+        assert a.is_leader(clocks[0].now)
+        # Its own clock lagged behind, and another one has begun.
+        clocks[1].now += 10
+        assert await b.try_once()
+        assert await a.look() == "the Lease is held by b"
 
 
 async def test_a_silent_leader_stops_before_another_begins():
