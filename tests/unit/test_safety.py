@@ -516,16 +516,32 @@ WRITES = ["slow", "lost", "answer lost", "conflict", "refused"]
             )
             for fault in WRITES
         ),
-        pytest.param(
-            [
-                ("a_rival_waits_for_the_lease",),
-                *(("writes_fail_or_recover", name, "slow") for name in WORKLOADS),
-                ("all_loads_change", 3000),
-                *(("the_process_is_frozen", seconds, 4.9) for seconds in (14.0, 30.0, 400.0)),
-                ("the_lease_fails_or_recovers", "lost"),
-                *BUSY,
-            ],
-            id="a rival takes the Lease",
+        *(
+            pytest.param(
+                [
+                    ("a_rival_waits_for_the_lease",),
+                    ("the_lease_fails_or_recovers", "slow"),
+                    ("all_loads_change", 3000),
+                    ("the_process_is_frozen", 400.0, pause),
+                    *BUSY,
+                ],
+                id=f"a rival takes the Lease while we are frozen, after {pause} s",
+            )
+            for pause in (0.0, 1.0, 2.0, 3.0, 4.0)
+        ),
+        *(
+            pytest.param(
+                [
+                    ("a_rival_waits_for_the_lease",),
+                    *(("writes_fail_or_recover", name, "slow") for name in WORKLOADS),
+                    ("all_loads_change", 3000),
+                    ("the_process_is_frozen", seconds, 4.9),
+                    ("the_lease_fails_or_recovers", "lost"),
+                    *BUSY,
+                ],
+                id=f"a rival takes the Lease while writes are slow, frozen for {seconds} s",
+            )
+            for seconds in (14.0, 30.0)
         ),
         pytest.param(
             [("all_loads_change", 100), ("somebody_stops_all_scaling", True), *BUSY, *IDLE],
