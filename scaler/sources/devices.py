@@ -5,6 +5,7 @@ Families go by the exporter's names here, whatever a source calls them.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,8 @@ CONTAINERS_OWN = frozenset({MEMORY_USED, CONTAINER_DUTY_CYCLE, CONTAINER_MEMORY_
 
 SATURATED_PERCENT = 99.0
 WORKING_PERCENT = 1.0
+CREDIBLE_SHARE = 0.5
+"""What the parts of a GPU have to add up to, of its duty cycle, to be believed."""
 
 FAMILIES: Mapping[Metric, tuple[str, ...]] = {
     Metric.DUTY_CYCLE: (DUTY_CYCLE,),
@@ -53,14 +56,19 @@ class PodReading:
 
 
 def pod_values(
-    metric: Metric, devices: Mapping[str, DeviceValues]
+    metric: Metric,
+    devices: Mapping[str, DeviceValues],
+    part_totals: Mapping[str, float] | None = None,
 ) -> Iterable[tuple[ObjectRef, PodReading]]:
     """Yield the pods' values of `metric` from `devices`, which is by family.
 
     A pod's value is the mean over its GPUs, the maximum for temperature. Of a GPU that is shared
-    its own part counts, where the containers' parts are known.
+    its own part counts, where the containers' parts are known. `part_totals` is what the parts of
+    a GPU add up to, where `devices` has not all of its pods.
     """
     parts = devices.get(CONTAINER_DUTY_CYCLE, {})
+    if part_totals is None:
+        part_totals = _totals(parts)
     for pod, by_uuid in devices.get(FAMILIES[metric][0], {}).items():
         if metric in (Metric.MEMORY_USED_BYTES, Metric.MEMORY_USED_PERCENT):
             # Containers of one pod that share a GPU each show their own memory.
@@ -69,8 +77,8 @@ def pod_values(
             per_device = {uuid: max(values) for uuid, values in by_uuid.items()}
         if metric is Metric.DUTY_CYCLE and pod in parts:
             per_device = {
-                uuid: _own_percent(value, parts[pod].get(uuid))
-                for uuid, value in per_device.items()
+                uuid: _own_percent(values, parts[pod].get(uuid, ()), part_totals.get(uuid, 0.0))
+                for uuid, values in by_uuid.items()
             }
         if metric is Metric.MEMORY_USED_PERCENT:
             totals = devices.get(MEMORY_TOTAL, {}).get(pod, {})
@@ -81,20 +89,30 @@ def pod_values(
             }
         if not per_device:
             continue
-        values = per_device.values()
-        value = max(values) if metric is Metric.TEMPERATURE_CELSIUS else sum(values) / len(values)
+        found = per_device.values()
+        value = max(found) if metric is Metric.TEMPERATURE_CELSIUS else sum(found) / len(found)
         yield pod, PodReading(value_milli=int(value * 1000), device_count=len(per_device))
 
 
-def _own_percent(device_percent: float, parts: Sequence[float] | None) -> float:
+def _own_percent(device: Sequence[float], parts: Sequence[float], total: float) -> float:
     """A pod's duty cycle on one GPU, from that of the GPU and the parts of its containers there.
 
-    While a GPU is saturated, the part of whoever works on it says what it got and not what it
+    Parts that are not all there, as under MPS, whose server does the work of all, say nothing. And
+    while a GPU is saturated, the part of whoever works on it says what it got and not what it
     wanted: it is then as busy as the GPU is.
     """
-    if parts is None:
+    device_percent = max(device)
+    if len(parts) < len(device) or total < CREDIBLE_SHARE * device_percent:
         return device_percent
     own = min(sum(parts), 100.0)
     if device_percent >= SATURATED_PERCENT and own >= WORKING_PERCENT:
         return device_percent
     return own
+
+
+def _totals(parts: DeviceValues) -> Mapping[str, float]:
+    totals: defaultdict[str, float] = defaultdict(float)
+    for by_uuid in parts.values():
+        for uuid, values in by_uuid.items():
+            totals[uuid] += sum(values)
+    return totals

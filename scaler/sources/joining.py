@@ -65,13 +65,14 @@ def metric_answer(
             return MetricAnswer(values={}, missing={}, problem=answers[one].problem)
     known = {one: values for one in series if (values := answers[one].values) is not None}
     devices = {family: _family(names, family, known) for family in FAMILIES[metric]}
+    totals = None
     for family in FAMILIES[metric]:
         own = answers[names.families[family].series[0]].own
         if own is not None:
-            devices[PARTS[family]] = own.values
+            devices[PARTS[family]], totals = own.values, own.totals
             known[PARTS[family]] = own
             answers = {**answers, PARTS[family]: answers[names.families[family].series[0]]}
-    computed = dict(pod_values(metric, devices))
+    computed = dict(pod_values(metric, devices, totals))
     found: dict[ObjectRef, PodValue] = {}
     missing: dict[ObjectRef, str] = {}
     needed = _needed_series(metric, names)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -43,12 +43,14 @@ class Result:
 class SeriesValues:
     """One series of the asked pods: values by pod and GPU, the age of each pod's oldest sample.
 
-    `problems` names the pods whose values may not be used, with the reason.
+    `problems` names the pods whose values may not be used, with the reason. `totals` is the sum
+    over all pods, asked for or not, by GPU.
     """
 
     values: Mapping[ObjectRef, Mapping[str, Sequence[float]]]
     ages_seconds: Mapping[ObjectRef, float]
     problems: Mapping[ObjectRef, str]
+    totals: Mapping[str, float] = field(default_factory=dict)
 
 
 def series_query(
@@ -165,6 +167,7 @@ def read_series(
         raise PromqlError(f"the result is a {result.type} instead of a vector")
     try:
         parts = _by_pod(result.rows, names, pods, part_prefix)
+        totals = _totals(result.rows, names) if part_prefix == OWN else {}
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise PromqlError(f"the result is malformed: {type(error).__name__}: {error}") from error
     values: dict[ObjectRef, dict[str, list[float]]] = {}
@@ -185,7 +188,19 @@ def read_series(
                 break
             by_device[key[0]].append(value)
         values[pod] = dict(by_device)
-    return SeriesValues(values=values, ages_seconds=ages, problems=problems)
+    return SeriesValues(values=values, ages_seconds=ages, problems=problems, totals=totals)
+
+
+def _totals(rows: Sequence[Any], names: MetricNames) -> Mapping[str, float]:
+    totals: defaultdict[str, float] = defaultdict(float)
+    for row in rows:
+        if row["metric"][PART] == f"{OWN}value":
+            totals[_device(row["metric"], names)] += float(row["value"][1])
+    return totals
+
+
+def _device(labels: Mapping[str, str], names: MetricNames) -> str:
+    return "/".join(labels.get(label, "") for label in names.device_labels)
 
 
 class _Parts:
@@ -213,8 +228,7 @@ def _by_pod(
         pod = wanted.get((labels.get(names.namespace_label, ""), labels.get(names.pod_label, "")))
         if pod is None:
             continue
-        device = "/".join(labels.get(label, "") for label in names.device_labels)
-        key = device, labels.get(container_label, "")
+        key = _device(labels, names), labels.get(container_label, "")
         evaluated_seconds, text = row["value"]
         if part == value_part:
             found[pod].texts[key] = text

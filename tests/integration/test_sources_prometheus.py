@@ -131,8 +131,12 @@ async def test_reads_the_mean_over_a_pods_gpus_with_the_older_ones_age():
 async def test_the_pods_own_part_of_a_shared_gpu_comes_with_the_same_query():
     labels = {"namespace_name": "default", "pod_name": "web-0", "uuid": "GPU-a"}
     rows = [(labels | {PART: "value"}, "80"), (labels | {PART: "time"}, str(NOW - 1))]
-    for container, text in (("main", "20"), ("side", "11.5")):
-        own = labels | {"container_name": container}
+    for pod_name, container, text in (
+        ("web-0", "main", "20"),
+        ("web-0", "side", "11.5"),
+        ("not-asked-for", "main", "45"),
+    ):
+        own = labels | {"container_name": container, "pod_name": pod_name}
         rows += [(own | {PART: "own_value"}, text), (own | {PART: "own_time"}, str(NOW - 2))]
     prometheus = Prometheus(lambda _: vector(*rows))
     reading = await duty(prometheus, matchers=('cluster="a"',))

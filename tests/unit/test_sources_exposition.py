@@ -92,7 +92,7 @@ HEAT = "nvidia_gpu_temperature_celsius"
         ),
         pytest.param(
             series(DUTY, "99", **SHARED)
-            + series(OWN, "30", **SHARED)
+            + series(OWN, "60", **SHARED)
             + series(DUTY, "99", pod="web-1", **SHARED)
             + series(OWN, "0.9", pod="web-1", **SHARED),
             Metric.DUTY_CYCLE,
@@ -101,6 +101,26 @@ HEAT = "nvidia_gpu_temperature_celsius"
                 WEB_1: PodReading(value_milli=900, device_count=1),
             },
             id="a saturated GPU is saturated for whoever works on it",
+        ),
+        pytest.param(
+            series(DUTY, "80", **SHARED)
+            + series(OWN, "0", **SHARED)
+            + series(DUTY, "80", pod="web-1", **SHARED)
+            + series(OWN, "39", pod="web-1", **SHARED),
+            Metric.DUTY_CYCLE,
+            {
+                WEB_0: PodReading(value_milli=80000, device_count=1),
+                WEB_1: PodReading(value_milli=80000, device_count=1),
+            },
+            id="parts that make up less than half of the GPU's are not all there",
+        ),
+        pytest.param(
+            series(DUTY, "50", **SHARED)
+            + series(DUTY, "50", container_name="side", **SHARED)
+            + series(OWN, "30", **SHARED),
+            Metric.DUTY_CYCLE,
+            {WEB_0: PodReading(value_milli=50000, device_count=1)},
+            id="a container whose part is not known",
         ),
         pytest.param(
             series(DUTY, "80") + series(OWN, "71"),

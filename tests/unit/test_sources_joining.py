@@ -55,8 +55,12 @@ def percent(**answers: SeriesAnswer) -> MetricAnswer:
     )
 
 
-def duty(one: SeriesAnswer, own: SeriesAnswer | None = None) -> MetricAnswer:
-    own_values = None if own is None else own.values
+def duty(
+    one: SeriesAnswer, own: SeriesAnswer | None = None, totals: Mapping[str, float] | None = None
+) -> MetricAnswer:
+    own_values = own.values if own is not None else None
+    if own_values is not None:
+        own_values = replace(own_values, totals=totals or {"a": 100})
     answers = {"nvidia_gpu_duty_cycle": replace(one, own=own_values)}
     return metric_answer(Metric.DUTY_CYCLE, OURS, answers)
 
@@ -76,7 +80,15 @@ def test_the_mean_over_the_gpus_and_the_time_of_the_older_sample():
     ],
 )
 def test_a_shared_gpu_counts_with_the_pods_own_part(device, own, expected):
-    assert duty(answer(device), answer(own)).values[POD].value_milli == expected
+    found = duty(answer(device), answer(own), totals={"a": 90})
+    assert found.values[POD].value_milli == expected
+
+
+def test_parts_that_are_not_all_there_do_not_count():
+    assert (
+        duty(answer({"a": 80}), answer({"a": 30}), totals={"a": 39}).values[POD]
+        == (duty(answer({"a": 80})).values[POD])
+    )
 
 
 def test_an_own_part_that_is_stale_is_no_value():
