@@ -72,6 +72,7 @@ _UNCHANGED = {
     "ScaleDownLimit": State(Group.CHANGING, "Scaling down, limited"),
     "ScaleUpStabilized": State(Group.CHANGING, "Waits to scale up"),
     "ScaleDownStabilized": State(Group.CHANGING, "Waits to scale down"),
+    "CoolingDown": State(Group.CHANGING, "Waits to scale down"),
 }
 _UNITS = {
     Metric.DUTY_CYCLE: "%",
