@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiohttp import web
 
 from scaler.cluster.client import KubeClient
 from simulator.apiserver import running_apiserver
 from simulator.apiserver.resources import Resource
+from tests.answering import Answers
 from tests.running import run_program, running_scaler
 from tests.scaled import DEPLOYMENTS
 from tests.serving import serving
@@ -23,26 +22,6 @@ if TYPE_CHECKING:
 
 ZEROS = "/api/v1/namespaces/gpu-scaler/configmaps/gpu-scaler-zeros"
 IMMEDIATE = '{"scaleDown": {"stabilizationWindowSeconds": 0}}'
-
-
-class Answers:
-    """A Prometheus that knows the value of some expressions, and an error for all others."""
-
-    def __init__(self) -> None:
-        self.totals: dict[str, float] = {}
-        self.asked: Counter[str] = Counter()
-
-    async def answer(self, request: web.Request) -> web.Response:
-        query = str((await request.post())["query"])
-        self.asked[query] += 1
-        if query not in self.totals:
-            return web.json_response(
-                {"status": "error", "errorType": "bad_data", "error": f"cannot parse {query}"},
-                status=400,
-            )
-        sample = [1_800_000_000, str(self.totals[query])]
-        data = {"resultType": "vector", "result": [{"metric": {}, "value": sample}]}
-        return web.json_response({"status": "success", "data": data})
 
 
 class Bed:
