@@ -12,9 +12,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from scaler.cluster.client import ApiError
 from scaler.cluster.kinds import Kinds
-from scaler.cluster.scale import LeaseLost, Replaced, ReplicasChanged, scale_workload
 from scaler.decision.decide import decide
 from scaler.devicecounts import DeviceCounts
 from scaler.histories import Histories
@@ -24,6 +22,7 @@ from scaler.reporting.announcer import Announcer
 from scaler.reporting.board import Board, LoopReport
 from scaler.sources.source import ReadingRequest
 from scaler.turns import ACT_SECONDS, Turns
+from scaler.writing import Writer, not_done
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -47,7 +46,6 @@ _Texts: TypeAlias = "tuple[Mapping[str, str], Mapping[str, str] | None]"
 
 log = logging.getLogger(__name__)
 
-MAX_DECISIONS_PER_LOOP = 3
 MAX_CONCURRENT_PATCHES = 32
 
 
@@ -90,8 +88,6 @@ class Controller:
         dry_run: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._client = client
-        self._kinds = kinds or Kinds()
         self._state = state
         self._source = source
         self.board = Board()
@@ -102,6 +98,14 @@ class Controller:
         self._dry_run = dry_run
         self._clock = clock
         self._histories = Histories()
+        self._writer = Writer(
+            client,
+            kinds=kinds or Kinds(),
+            zeros=zeros,
+            histories=self._histories,
+            metrics=metrics,
+            leads=lambda: leadership.is_leader(clock()),
+        )
         self._interval_seconds = 0.0
         self._turns = Turns()
         self._devices = DeviceCounts()
@@ -270,9 +274,9 @@ class Controller:
         elif in_the_way is not None:
             self._histories.keep_undone(deployment.uid, decision)
             if self.stopped is not None:
-                decision = _not_done(decision, Outcome.PAUSED, "ScalingStopped", self.stopped)
+                decision = not_done(decision, Outcome.PAUSED, "ScalingStopped", self.stopped)
             else:
-                decision = _not_done(decision, Outcome.HELD, "LeaseLost", in_the_way)
+                decision = not_done(decision, Outcome.HELD, "LeaseLost", in_the_way)
         else:
             async with self._patches:
                 decision = await self._act_alone(plan, readings, decision)
@@ -287,9 +291,11 @@ class Controller:
         if self._clock() > self._act_until_seconds:
             self._histories.keep_undone(deployment.uid, decision)
             why = "the writes for other Deployments took too long; its turn is in the next loop"
-            return _not_done(decision, Outcome.HELD, "WaitingForItsTurn", why)
+            return not_done(decision, Outcome.HELD, "WaitingForItsTurn", why)
         try:
-            decision = await self._act(plan, readings, decision)
+            decision = await self._writer.carry_out(
+                deployment, decision, lambda found: self._decide(found, plan, readings)
+            )
         except Exception as error:  # noqa: BLE001
             decision = self._failed(deployment, error)
         self._turns.note(
@@ -325,61 +331,6 @@ class Controller:
         self._histories.look(now, interval_seconds=self._interval_seconds)
         return now
 
-    async def _act(
-        self, plan: _Plan, readings: Mapping[Metric, MetricReading], decision: Decision
-    ) -> Decision:
-        """Patch the scale; where the count was not the one decided from, decide again from it."""
-        deployment, uid = plan.deployment, plan.deployment.uid
-        for _ in range(MAX_DECISIONS_PER_LOOP):
-            if decision.outcome is not Outcome.SCALED:
-                self._histories.keep(uid, decision)
-                return decision
-            if decision.desired_replicas == 0:
-                try:
-                    await self._zeros.add(deployment.ref, uid)
-                except ApiError as error:
-                    self._histories.keep_undone(uid, decision)
-                    why = f"that 0 is the scaler's could not be written down: {error}"
-                    return _not_done(decision, Outcome.FAILED, "FailedUpdateScale", why)
-            try:
-                await scale_workload(
-                    self._client,
-                    deployment.ref,
-                    kind=self._kinds.of(deployment.ref),
-                    uid=uid,
-                    from_replicas=decision.current_replicas,
-                    to_replicas=decision.desired_replicas,
-                    leads=lambda: self._leadership.is_leader(self._clock()),
-                )
-            except ReplicasChanged as changed:
-                deployment = replace(deployment, spec_replicas=changed.found)
-                decision = self._decide(deployment, plan, readings)
-            except LeaseLost as lost:
-                self._histories.keep_undone(uid, decision)
-                return _not_done(decision, Outcome.HELD, "LeaseLost", str(lost))
-            except Replaced as replaced:
-                self._metrics.patch_failures.labels("Replaced").inc()
-                return _not_done(decision, Outcome.FAILED, "FailedUpdateScale", str(replaced))
-            except ApiError as error:
-                if error.is_refusal():
-                    self._histories.keep_undone(uid, decision)
-                else:
-                    self._histories.keep_unsure(uid, decision)
-                # Not its reason: a webhook may give any.
-                self._metrics.patch_failures.labels(type(error).__name__).inc()
-                return _not_done(decision, Outcome.FAILED, "FailedUpdateScale", str(error))
-            except Exception:
-                self._histories.keep_unsure(uid, decision)
-                raise
-            else:
-                self._histories.keep(uid, decision)
-                return decision
-        self._histories.keep_undone(uid, decision)
-        self._metrics.patch_failures.labels("Conflict").inc()
-        return _not_done(
-            decision, Outcome.FAILED, "FailedUpdateScale", "somebody else keeps writing replicas"
-        )
-
     def _observe_source(self, answer: SourceAnswer) -> LoopReport:
         self._metrics.reads.labels("success").inc(answer.succeeded)
         self._metrics.reads.labels("error").inc(answer.failed)
@@ -400,7 +351,7 @@ class Controller:
             del self._policies[gone]
 
     def _forget(self) -> None:
-        self._histories = Histories()
+        self._histories.keep_only(set())
         self._zeros.forget()
         self._announcer.keep_only(set())
         self.board.forget()
@@ -418,14 +369,4 @@ def _unknown_zero(
         message=f"held at 0 replicas: whether gpu-scaler or a human set 0 is not known: {why}",
         at_seconds=now_seconds,
         policy=policy if isinstance(policy, ScalingPolicy) else None,
-    )
-
-
-def _not_done(decision: Decision, outcome: Outcome, reason: str, why: str) -> Decision:
-    return replace(
-        decision,
-        outcome=outcome,
-        desired_replicas=decision.current_replicas,
-        reason=reason,
-        message=f"wanted {decision.desired_replicas} replicas but did not change them: {why}",
     )
