@@ -14,13 +14,13 @@ from aiohttp import web
 
 from scaler.sources.devices import DUTY_CYCLE
 from scaler.sources.names import PRESETS
-from scaler.sources.promql import PART, series_query
+from scaler.sources.promql import PART, family_query
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
 NAMES: Final = PRESETS["gpu-exporter"]
-QUERY: Final = series_query(DUTY_CYCLE, NAMES, per_container=False)
+QUERY: Final = family_query(DUTY_CYCLE, DUTY_CYCLE, NAMES)
 EVALUATED_SECONDS: Final = 1_790_000_000.0
 AGE_SECONDS: Final = 5.0
 

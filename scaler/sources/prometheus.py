@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import aiohttp
 
 from scaler.model import Metric, MetricReading, ObjectRef, PodValue
-from scaler.sources.devices import CONTAINERS_OWN, PARTS
+from scaler.sources.devices import PARTS
 from scaler.sources.http import (
     AccessError,
     AnswerTooLargeError,
@@ -36,11 +36,11 @@ from scaler.sources.promql import (
     OWN,
     PromqlError,
     Result,
+    family_query,
     read_error,
     read_result,
     read_series,
     read_total,
-    series_query,
 )
 from scaler.sources.source import ReadingRequest, SourceAnswer, readable
 
@@ -210,24 +210,13 @@ class PrometheusSource:
             for family, named in self._names.families.items()
             if wanted.series in named.series
         )
-        query = series_query(
+        query = family_query(
+            family,
             wanted.series,
             self._names,
-            per_container=family in CONTAINERS_OWN,
             matchers=self._settings.matchers,
             window_seconds=wanted.window_seconds,
         )
-        parts = self._names.families.get(PARTS.get(family, ""))
-        if parts is not None:
-            own_query = series_query(
-                parts.series[0],
-                self._names,
-                per_container=True,
-                matchers=('allocate_mode="share"', *self._settings.matchers),
-                window_seconds=wanted.window_seconds,
-                part_prefix=OWN,
-            )
-            query = f"{query} or {own_query}"
         asked = time.monotonic()
         answer = await self._within(deadline, self._series_limit, query)
         values, own, problem = None, None, None
@@ -235,7 +224,7 @@ class PrometheusSource:
             read = partial(read_series, answer, self._names, factor=named.factor, pods=pods)
             try:
                 values = read()
-                own = None if parts is None else read(part_prefix=OWN)
+                own = read(part_prefix=OWN) if PARTS.get(family) in self._names.families else None
             except PromqlError as error:
                 problem = self._problem(str(error))
         else:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from scaler.sources.devices import CONTAINERS_OWN, PARTS
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
@@ -51,6 +53,36 @@ class SeriesValues:
     ages_seconds: Mapping[ObjectRef, float]
     problems: Mapping[ObjectRef, str]
     totals: Mapping[str, float] = field(default_factory=dict)
+
+
+def family_query(
+    family: str,
+    series: str,
+    names: MetricNames,
+    *,
+    matchers: Sequence[str] = (),
+    window_seconds: float = 0.0,
+) -> str:
+    """Return the query for a series of a family, with the containers' own parts if there are any."""
+    query = series_query(
+        series,
+        names,
+        per_container=family in CONTAINERS_OWN,
+        matchers=matchers,
+        window_seconds=window_seconds,
+    )
+    parts = names.families.get(PARTS.get(family, ""))
+    if parts is None:
+        return query
+    own = series_query(
+        parts.series[0],
+        names,
+        per_container=True,
+        matchers=('allocate_mode="share"', *matchers),
+        window_seconds=window_seconds,
+        part_prefix=OWN,
+    )
+    return f"{query} or {own}"
 
 
 def series_query(
