@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -13,6 +14,8 @@ from benchmarks import traces
 from benchmarks.curves import Line, Panel, svg
 from benchmarks.policy import compare
 from benchmarks.policysimulation import MAX_REPLICAS, MIN_REPLICAS
+
+DOCS = (Path(__file__).resolve().parents[2] / "docs" / "scaler.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("target", [40, 60, 80])
@@ -24,6 +27,16 @@ def test_no_more_requests_find_all_pods_saturated(trace, target):
         assert min(run.replicas) >= MIN_REPLICAS
         assert max(run.replicas) <= MAX_REPLICAS
     assert compared.same_period.changes <= compared.hpa.changes
+    assert documented_row(compared) in DOCS
+
+
+def documented_row(compared):
+    """The row of docs/scaler.md: requests, GPU hours and changes, each of the HPA and of ours."""
+    runs = (compared.hpa, compared.same_period, compared.default)
+    cells = [f"{run.saturated_requests:.0f}" for run in runs]
+    cells += [f"{run.gpu_hours:.2f}" for run in runs]
+    cells += [str(run.changes) for run in runs]
+    return f"| {compared.trace.name} | {compared.target_percent} | {' | '.join(cells)} |"
 
 
 @pytest.mark.parametrize("target", [60, 80])
