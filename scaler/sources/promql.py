@@ -63,7 +63,7 @@ def family_query(
     matchers: Sequence[str] = (),
     window_seconds: float = 0.0,
 ) -> str:
-    """Return the query for a series of a family, with the containers' own parts if there are any."""
+    """Return the query for a series of a family, with containers' own parts if there are any."""
     query = series_query(
         series,
         names,
