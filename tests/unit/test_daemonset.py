@@ -36,6 +36,15 @@ def test_the_exporter_is_among_them():
     assert [one["name"] for document in documents for one in containers(document)] == ["exporter"]
 
 
+@pytest.mark.parametrize("file", ["exporter.yaml", "install.yaml"])
+def test_the_last_line_of_the_exporters_log_becomes_the_reason_of_its_end(file):
+    documents = list(yaml.safe_load_all((FOLDER / file).read_text()))
+    (exporter,) = [
+        one for document in documents for one in containers(document) if one["name"] == "exporter"
+    ]
+    assert exporter["terminationMessagePolicy"] == "FallbackToLogsOnError"
+
+
 def test_every_image_tag_is_the_projects_version():
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
