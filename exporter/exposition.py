@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client.metrics_core import Metric
 
 from exporter import catalogue
+from exporter.gzipping import Gzipped, gzipped
 from exporter.negotiation import content_type as chosen
 from exporter.rendering import render
 
@@ -21,12 +22,16 @@ if TYPE_CHECKING:
 
     from exporter.model import Snapshot
 
-    # The content type and the wanted names.
-    _Format = tuple[str, frozenset[str]]
-
 _OPENMETRICS: Final = "application/openmetrics-text"
 # Renderings kept per snapshot: a few readers with a few formats and filters each.
 _MAX_KEPT_RENDERINGS: Final = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Format:
+    content_type: str
+    names: frozenset[str]
+    gzip: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,24 +49,28 @@ class Exposition:
         self._node_name = node_name
         self._self_metrics = self_metrics
         self._rendered_snapshot: Snapshot | None = None
-        self._renderings: dict[_Format, bytes] = {}
+        self._renderings: dict[_Format, bytes | Gzipped] = {}
         self._asked: set[_Format] = set()
 
     def render(
-        self, snapshot: Snapshot | None, *, accept: str = "", names: Iterable[str] = ()
+        self,
+        snapshot: Snapshot | None,
+        *,
+        accept: str = "",
+        names: Iterable[str] = (),
+        gzip: bool = False,
     ) -> Rendered:
         """Render in the format that `accept` (the HTTP header) prefers.
 
         `names` limits the answer to these families or series; none means all.
         """
-        content_type = chosen(accept)
-        wanted = frozenset(names)
-        is_openmetrics = content_type.startswith(_OPENMETRICS)
-        gpus = self._gpus(snapshot, (content_type, wanted))
-        metrics = (metric for one in self._self_metrics for metric in one.collect())
-        own = render(_Families(metrics, wanted).collect(), openmetrics=is_openmetrics)
-        end = b"# EOF\n" if is_openmetrics else b""
-        return Rendered(body=gpus + own + end, content_type=content_type)
+        asked = _Format(content_type=chosen(accept), names=frozenset(names), gzip=gzip)
+        gpus = self._gpus(snapshot, asked)
+        own = _text((metric for one in self._self_metrics for metric in one.collect()), asked)
+        if asked.content_type.startswith(_OPENMETRICS):
+            own += b"# EOF\n"
+        body = gpus.followed_by(own) if isinstance(gpus, Gzipped) else gpus + own
+        return Rendered(body=body, content_type=asked.content_type)
 
     def prepare(self, snapshot: Snapshot) -> None:
         """Render a new snapshot as the last one was asked for, so that no scrape waits for it."""
@@ -69,9 +78,9 @@ class Exposition:
             families = self._families(snapshot)
             self._renderings = {key: _render(families, key) for key in asked}
 
-    def _gpus(self, snapshot: Snapshot | None, key: _Format) -> bytes:
+    def _gpus(self, snapshot: Snapshot | None, key: _Format) -> bytes | Gzipped:
         if snapshot is None:
-            return b""
+            return _render([], key)
         if snapshot is not self._rendered_snapshot:
             self._start(snapshot)
         body = self._renderings.get(key)
@@ -93,10 +102,15 @@ class Exposition:
         return list(catalogue.families(snapshot, node_name=self._node_name))
 
 
-def _render(families: list[Metric], key: _Format) -> bytes:
-    content_type, wanted = key
+def _render(families: list[Metric], asked: _Format) -> bytes | Gzipped:
+    text = _text(families, asked)
+    return gzipped(text) if asked.gzip else text
+
+
+def _text(families: Iterable[Metric], asked: _Format) -> bytes:
     return render(
-        _Families(families, wanted).collect(), openmetrics=content_type.startswith(_OPENMETRICS)
+        _Families(families, asked.names).collect(),
+        openmetrics=asked.content_type.startswith(_OPENMETRICS),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import html
 from typing import TYPE_CHECKING, Final
 
@@ -14,9 +13,6 @@ from exporter.negotiation import accepts_gzip
 if TYPE_CHECKING:
     from exporter.exposition import Exposition
     from exporter.health import Health
-
-# The text is so repetitive that the fastest level already shrinks it to a tenth.
-_GZIP_LEVEL: Final = 1
 
 _LANDING_PAGE: Final = """<!DOCTYPE html>
 <html lang="en">
@@ -40,17 +36,17 @@ def application(
     """Return the web application."""
 
     async def metrics(request: web.Request) -> web.Response:
+        gzip = accepts_gzip(",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, [])))
         rendered = exposition.render(
             health.fresh_snapshot(),
             accept=",".join(request.headers.getall(hdrs.ACCEPT, [])),
             names=request.query.getall("name[]", []),
+            gzip=gzip,
         )
         headers = {hdrs.CONTENT_TYPE: rendered.content_type, hdrs.VARY: "Accept, Accept-Encoding"}
-        body = rendered.body
-        if accepts_gzip(",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, []))):
+        if gzip:
             headers[hdrs.CONTENT_ENCODING] = "gzip"
-            body = gzip.compress(body, _GZIP_LEVEL, mtime=0)
-        return web.Response(body=body, headers=headers)
+        return web.Response(body=rendered.body, headers=headers)
 
     async def healthz(request: web.Request) -> web.Response:
         return _verdict(health.dead_reason())

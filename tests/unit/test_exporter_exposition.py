@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from typing import Any
 
 import pytest
@@ -244,6 +245,7 @@ def test_a_prepared_snapshot_is_answered_as_any_other():
         {"accept": ""},
         {"accept": OPENMETRICS},
         {"names": ["nvidia_gpu_num_devices"]},
+        {"accept": OPENMETRICS, "gzip": True},
     ]
     for number in range(3):
         shot = snapshot(reading(duty_cycle_percent=float(number)))
@@ -259,6 +261,17 @@ def test_a_scrape_does_not_render_what_was_prepared(monkeypatch):
     exposition.prepare(shot)
     monkeypatch.setattr(catalogue, "families", None)
     assert b"} 5.0\n" in exposition.render(shot).body
+
+
+@pytest.mark.parametrize("accept", ["", OPENMETRICS])
+@pytest.mark.parametrize("shot", [None, snapshot(reading())], ids=["no snapshot", "a snapshot"])
+def test_the_gzipped_answer_is_the_plain_one(shot, accept):
+    own = Counter("own", "Of the exporter itself.", registry=None)
+    exposition = Exposition(node_name="n", self_metrics=(own,))
+    plain = exposition.render(shot, accept=accept).body
+    for _ in range(2):
+        zipped = exposition.render(shot, accept=accept, gzip=True).body
+        assert gzip.decompress(zipped) == plain
 
 
 def test_many_different_filters_still_get_the_right_answer():
