@@ -61,6 +61,14 @@ generate: $(STAMP) ## Write what is made from other files: gRPC messages, dashbo
 manifests: $(STAMP) ## Write daemonset/*.yaml and the values table from the chart (needs make cluster-tools TOOLS=helm)
 	@$(BIN)/python -m tests.chart.manifests
 
+.PHONY: docs
+docs: $(STAMP) ## Write the parts of the pages that are made from the code
+	@$(BIN)/python -m tests.pages
+
+.PHONY: pictures
+pictures: $(STAMP) ## Take the README's pictures anew, 1 min (needs Chromium)
+	@$(BIN)/python -m tests.browser.pictures
+
 .PHONY: lock
 lock: $(STAMP) ## Resolve the lock files anew (needs uv)
 	@uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \

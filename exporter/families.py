@@ -1,6 +1,6 @@
 """The table of extended families: what each collector publishes and which NVML function says so.
 
-Base units and `_total` on counters, as Prometheus asks for. docs/exporter.md shows this table.
+Base units and `_total` on counters, as Prometheus asks for. docs/metrics.md shows this table.
 """
 
 from __future__ import annotations

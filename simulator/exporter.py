@@ -47,8 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ExitStack() as stack:
         driver = stack.enter_context(busy_driver(parsed.model, parsed.gpus, parsed.mig_instances))
         socket_path = parsed.socket or stack.enter_context(_kubelet(driver))
-        flags = [f"--pod-resources.socket={socket_path}", *exporter_flags]
-        return exporter.main(flags, binding=bind(driver))
+        command = exporter_flags[:1] if exporter_flags[:1] == [exporter.DOCTOR] else []
+        flags = [f"--pod-resources.socket={socket_path}", *exporter_flags[len(command) :]]
+        return exporter.main([*command, *flags], binding=bind(driver))
 
 
 def busy_driver(model: str, gpus: int, mig_instances: int = 0) -> SimulatedDriver:

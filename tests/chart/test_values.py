@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chart import CHART, rendered, template
-from tests.pages import blocks
+from tests.chart import rendered, template
+from tests.pages.files import FileKind, kind_of
+from tests.pages.markdown import blocks
 
-PAGE = CHART.parents[1] / "docs" / "install.md"
 pytestmark = pytest.mark.needs("helm")
 
 
@@ -80,7 +80,14 @@ def test_a_wrong_value_is_refused(values, complaint):
     assert complaint in done.stderr
 
 
-@pytest.mark.parametrize("values", blocks(PAGE.read_text(encoding="utf-8"), "yaml"))
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param(block.text, id=block.where)
+        for block in blocks("yaml")
+        if kind_of(block) is FileKind.VALUES
+    ],
+)
 def test_the_values_of_the_page_are_right(values, tmp_path):
     file = tmp_path / "values.yaml"
     file.write_text(values, encoding="utf-8")

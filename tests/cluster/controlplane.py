@@ -297,6 +297,7 @@ class ControlPlane:
             f"--client-ca-file={files.ca}",
             f"--kubelet-client-certificate={self._kubelet_client.certificate}",
             f"--kubelet-client-key={self._kubelet_client.key}",
+            "--kubelet-preferred-address-types=InternalIP",
             "--anonymous-auth=false",
             "--authorization-mode=Node,RBAC",
             "--enable-admission-plugins=NodeRestriction",

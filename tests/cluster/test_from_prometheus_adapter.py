@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import shutil
-import subprocess
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,7 +25,7 @@ from tests.cluster.conftest import ROOT
 from tests.cluster.hpa import ServingUnderHpa, serving_under_hpa
 from tests.cluster.metricsapi import installing
 from tests.cluster.processes import free_ports
-from tests.pages import commands
+from tests.pages.reading import read_through, run
 from tests.running import running_scaler
 from tests.waiting import until
 
@@ -37,14 +35,13 @@ if TYPE_CHECKING:
 
     from scaler.cluster.client import KubeClient
     from tests.cluster.controlplane import ControlPlane
+    from tests.pages.markdown import Block
 
 pytestmark = [pytest.mark.needs("prometheus"), pytest.mark.needs("prometheus-adapter")]
 
 PAGE: Final = ROOT / "docs" / "from-prometheus-adapter.md"
-OTHER_PAGE: Final = ROOT / "docs" / "metrics-api.md"
 NAMESPACE: Final = "migrating"
 RAW: Final = "/apis/custom.metrics.k8s.io/v1beta1/namespaces/{}/pods/*/temperature_celsius_current"
-COMMAND_SECONDS: Final = 150
 
 
 class Reader:
@@ -55,7 +52,6 @@ class Reader:
         (folder / "bin").mkdir()
         (folder / "bin" / "kubectl").symlink_to(plane.tool("kubectl"))
         self._environment = {
-            **os.environ,
             "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
             "KUBECONFIG": str(plane.admin),
         }
@@ -69,39 +65,17 @@ class Reader:
             ),
         )
 
-    async def step(self, heading: str) -> str:
-        """Run a step's commands, each of which must succeed; return what they printed."""
-        section = PAGE.read_text().split(f"\n## {heading}")[1].split("\n## ")[0]
-        return await self.run(*commands(section))
-
-    async def run(self, *commands: str) -> str:
-        """Run commands, each of which must succeed; return what they printed."""
-        assert commands
-        printed = []
-        for command in commands:
-            done = await asyncio.to_thread(
-                subprocess.run,
-                ["bash", "-c", command],
-                cwd=self._folder,
-                env=self._environment,
-                capture_output=True,
-                text=True,
-                timeout=COMMAND_SECONDS,
-                check=False,
-            )
-            assert done.returncode == 0, f"{command}: {done.stderr}"
-            printed.append(done.stdout)
+    async def run(self, blocks: list[Block]) -> str:
+        """Run blocks, each command of which must succeed; return what they printed."""
+        printed = [
+            await asyncio.to_thread(run, block, self._folder, self._environment) for block in blocks
+        ]
         return "".join(printed)
 
     def _change(self, name: str, change: Any) -> None:
         path = self._folder / "daemonset" / name
         documents = [change(one) for one in yaml.safe_load_all(path.read_text())]
         path.write_text(yaml.safe_dump_all([one for one in documents if one is not None]))
-
-
-def inline(text: str) -> list[str]:
-    """The commands within the sentences of a page."""
-    return re.findall(r"`(kubectl [^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))
 
 
 @pytest_asyncio.fixture
@@ -148,51 +122,56 @@ async def test_the_way_from_the_adapter_to_ours(serving, installed, admin, tmp_p
     await serving.until_replicas(lambda count: count >= 2, "2 replicas by the adapter")
     before = (await admin.get(f"{serving.hpas}/{NAME_SERVING}"))["spec"]
 
-    printed = await reader.step("1. ")
-    assert "monitoring/prometheus-adapter" in printed
-    assert f"{NAMESPACE}/{NAME_SERVING} duty_cycle_current" in printed
+    with (
+        read_through("docs/from-prometheus-adapter.md") as page,
+        read_through("docs/metrics-api.md") as other,
+    ):
+        printed = await reader.run(page.take("1. "))
+        assert "monitoring/prometheus-adapter" in printed
+        assert f"{NAMESPACE}/{NAME_SERVING} duty_cycle_current" in printed
 
-    await reader.step("2. ")
-    look, uninstall, delete = inline(OTHER_PAGE.read_text())
-    await reader.run(*commands(OTHER_PAGE.read_text()))
-    kubeconfig = await asyncio.to_thread(installed.kubeconfig_for, installing.ACCOUNT)
-    (port,) = free_ports(1)
-    # What the pods of the Deployment would run, told by flag what the command told by environment.
-    async with running_scaler(kubeconfig, *installing.flags(port)) as scaler:
-        waits = (
-            "v1beta1.custom.metrics.k8s.io belongs to the Service monitoring/prometheus-adapter;"
-            " it is left alone"
-        )
-        assert f"`{waits}`" in PAGE.read_text()
-        await until(
-            lambda: any("not in order" in line and waits in line for line in scaler.log),
-            deadline_seconds=30,
-            what="the scaler says whom it waits for",
-        )
+        await reader.run(page.take("2. "))
+        await reader.run(other.take(containing="GPU_SCALER_METRICS_API=true"))
+        kubeconfig = await asyncio.to_thread(installed.kubeconfig_for, installing.ACCOUNT)
+        (port,) = free_ports(1)
+        # What the Deployment's pods would run, told by flag what the command told by environment.
+        async with running_scaler(kubeconfig, *installing.flags(port)) as scaler:
+            waits = (
+                "v1beta1.custom.metrics.k8s.io belongs to the Service"
+                " monitoring/prometheus-adapter; it is left alone"
+            )
+            assert f"`{waits}`" in PAGE.read_text()
+            await until(
+                lambda: any("not in order" in line and waits in line for line in scaler.log),
+                deadline_seconds=30,
+                what="the scaler says whom it waits for",
+            )
 
-        await reader.step("3. ")
-        for version in ("v1beta1", "v1beta2"):
-            path = f"{installing.API_SERVICES}/{version}.{installing.GROUP}"
-            assert (await admin.get(path))["spec"]["service"]["name"] == installing.SERVICE
+            await reader.run(page.take("3. "))
+            for version in ("v1beta1", "v1beta2"):
+                path = f"{installing.API_SERVICES}/{version}.{installing.GROUP}"
+                assert (await admin.get(path))["spec"]["service"]["name"] == installing.SERVICE
 
-        printed = await reader.step("4. ")
-        assert '"kind":"MetricValueList"' in printed
-        assert NAME_SERVING in printed
-        assert RAW.format("default") in PAGE.read_text()
-        assert '"kind":"MetricValueList"' in await reader.run(look)
-        answer = await admin.get(RAW.format(NAMESPACE))
-        assert answer["items"]
-        await serving.press(5)
-        await serving.until_replicas(lambda count: count >= 5, "5 replicas by the scaler's API")
+            printed = await reader.run(page.take("4. "))
+            assert '"kind":"MetricValueList"' in printed
+            assert NAME_SERVING in printed
+            assert RAW.format("default") in PAGE.read_text()
+            looked = await reader.run(other.take(containing="--raw"))
+            assert '"kind":"MetricValueList"' in looked
+            answer = await admin.get(RAW.format(NAMESPACE))
+            assert answer["items"]
+            await serving.press(5)
+            await serving.until_replicas(lambda count: count >= 5, "5 replicas by the scaler's API")
 
-        await reader.step("5. ")
-        await serving.press(0)
-        await serving.until_replicas(lambda count: count == 1, "1 replica without the adapter")
-        assert (await admin.get(f"{serving.hpas}/{NAME_SERVING}"))["spec"] == before
-        await reader.run(delete)
+            await reader.run(page.take("5. "))
+            await serving.press(0)
+            await serving.until_replicas(lambda count: count == 1, "1 replica without the adapter")
+            assert (await admin.get(f"{serving.hpas}/{NAME_SERVING}"))["spec"] == before
+            await reader.run(other.take(containing="delete apiservices"))
 
-    assert uninstall in PAGE.read_text()
-    await reader.step("6. ")
+        await reader.run(page.take("6. "))
+        (uninstall,) = other.take()
+        assert uninstall.text in PAGE.read_text()
     await until(
         lambda: installing.are_gone(admin), deadline_seconds=60, what="the APIServices have gone"
     )

@@ -14,6 +14,7 @@ import os
 import signal
 import stat
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ from tests.cluster.node.pods import (
     held,
     sidecar_pod,
 )
+from tests.pages.reading import read_through, run
 from tests.waiting import until
 
 pytestmark = [
@@ -303,6 +305,42 @@ async def test_beside_the_exporter_the_scaler_alone_has_a_token_and_can_read_it(
         assert started["scaler"].mounts()[f"/{TOKEN.rpartition('/')[0]}"] == "ro"
     finally:
         await admin.delete(path, body={"gracePeriodSeconds": 0})
+
+
+EXAMPLE_NODE = "gpu-node-7"
+"""What the pages call the node that is meant."""
+
+
+async def test_what_the_pages_do_in_the_exporters_pod(node, installed, exporter, tmp_path):
+    (tmp_path / "kubectl").symlink_to(installed.tool("kubectl"))
+    environment = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "KUBECONFIG": str(installed.admin),
+    }
+
+    async def ran(block, text):
+        there = replace(block, text=text.replace(EXAMPLE_NODE, node.name))
+        return await asyncio.to_thread(run, there, tmp_path, environment)
+
+    def shows(*, gpus):
+        async def answers():
+            return bool((await exporter.answer()).holders) is gpus
+
+        return answers
+
+    with (
+        read_through("docs/exporter.md", "How the library is found") as here,
+        read_through("docs/troubleshooting.md", "The exporter of a node") as trouble,
+        read_through("docs/exporter.md", "GPU resets, MIG changes, driver upgrades") as resets,
+    ):
+        for block in (*here.take(), *trouble.take()):
+            assert "no failures" in await ran(block, block.text)
+        (block,) = resets.take()
+    pod, before, after = block.text.splitlines()
+    await ran(block, f"{pod}\n{before}")
+    await until(shows(gpus=False), deadline_seconds=20, what="NVML is released")
+    await ran(block, f"{pod}\n{after}")
+    await until(shows(gpus=True), deadline_seconds=20, what="the GPUs are read again")
 
 
 async def test_the_exporter_ends_well_when_told_to_and_begins_again(

@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +25,7 @@ from simulator.scenario import NAME_SERVING
 from tests.cluster.chain.access import allow, disallow
 from tests.cluster.chain.prometheus import running_prometheus, shipped_jobs
 from tests.cluster.conftest import ROOT
+from tests.pages.reading import read_through, run
 from tests.running import running_scaler
 from tests.scaled import DEPLOYMENTS, LEASE
 from tests.waiting import until
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 
     from scaler.cluster.client import KubeClient
     from tests.cluster.controlplane import ControlPlane
+    from tests.pages.markdown import Block
+    from tests.pages.reading import Reading
 
 pytestmark = pytest.mark.needs("kube-scheduler")
 
-PAGE: Final = (ROOT / "docs" / "quickstart.md").read_text()
 MANIFEST: Final = ROOT / "daemonset" / "simulated.yaml"
 NODES: Final = ("simulated-gpu-1", "simulated-gpu-2")
 EXPORTERS: Final = "/api/v1/namespaces/gpu-exporter/pods"
-COMMAND_SECONDS: Final = 200
 TOLERATES_EVERYTHING: Final = """
 apiVersion: apps/v1
 kind: DaemonSet
@@ -63,13 +63,6 @@ def documents() -> list[dict[str, Any]]:
     return [*yaml.safe_load_all(MANIFEST.read_text())]
 
 
-def commands(heading: str) -> list[str]:
-    """The shell blocks of a section, without those that say that no test runs them."""
-    section = PAGE.split(f"\n## {heading}")[1].split("\n## ")[0]
-    blocks = re.findall(r"^```bash\n(.*?)^```", section, re.M | re.S)
-    return [block for block in blocks if not block.startswith("# Not tried by the tests: ")]
-
-
 class Cluster:
     """The control plane as a reader of the page has it, and the simulator's process."""
 
@@ -86,24 +79,14 @@ class Cluster:
             "KUBECONFIG": str(plane.admin),
         }
 
-    async def step(self, heading: str) -> str:
-        """Run what a section says, each command of which must succeed; return what was printed."""
-        blocks = commands(heading)
-        assert blocks, heading
-        return "".join([await asyncio.to_thread(self._run, block) for block in blocks])
-
-    def _run(self, block: str) -> str:
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", block],
-            cwd=self._folder,
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_SECONDS,
-            check=False,
+    async def run(self, *blocks: Block) -> str:
+        """Run blocks, each command of which must succeed; return what was printed."""
+        return "".join(
+            [
+                await asyncio.to_thread(run, block, self._folder, self._environment)
+                for block in blocks
+            ]
         )
-        assert done.returncode == 0, f"{block}{done.stdout}{done.stderr}"
-        return done.stdout
 
     @asynccontextmanager
     async def simulator(self) -> AsyncIterator[asyncio.subprocess.Process]:
@@ -204,13 +187,18 @@ async def uids(client: KubeClient, path: str) -> set[str]:
 
 
 async def test_the_quickstart(cluster: Cluster, admin: KubeClient):
+    with read_through("docs/quickstart.md") as page:
+        await _follow(page, cluster, admin)
+
+
+async def _follow(page: Reading, cluster: Cluster, admin: KubeClient) -> None:
     plane = cluster.plane
-    first, second = commands("2. ")
-    await asyncio.to_thread(cluster._run, first)
+    first, second = page.take("2. ")
+    await cluster.run(first)
     kubeconfig = await asyncio.to_thread(plane.kubeconfig_for, "gpu-scaler/gpu-scaler")
     async with cluster.simulator(), running_scaler(kubeconfig, "--interval=2s") as scaler:
-        await asyncio.to_thread(cluster._run, second)
-        printed = await cluster.step("3. ")
+        await cluster.run(second)
+        printed = await cluster.run(*page.take("3. "))
         assert (
             len(re.findall(r"^simulated-gpu-\d .* NVIDIA-H100-80GB-HBM3 +8$", printed, re.M)) == 2
         )
@@ -227,15 +215,15 @@ async def test_the_quickstart(cluster: Cluster, admin: KubeClient):
         path = "/apis/apps/v1/namespaces/gpu-exporter/daemonsets/gpu-exporter"
         assert (await admin.get(path))["status"]["desiredNumberScheduled"] == 0
 
-        await cluster.step("4. ")
+        await cluster.run(*page.take("4. "))
         decision = await scaler.decision("default", NAME_SERVING)
         assert decision["metrics"][0]["name"] == "duty_cycle"
-        printed = await cluster.step("6. ")
+        printed = await cluster.run(*page.take("6. "))
         assert "New size: 2; reason: duty_cycle above target" in printed
         assert "reason: All metrics below target" in printed
 
         assert await cluster.objects() == WHOLE
-        await cluster.step("7. ")
+        await cluster.run(*page.take("7. "))
         await until(lambda: _gone(cluster), deadline_seconds=60, what="the nodes go with the rest")
         pods = "/api/v1/namespaces/default/pods"
 

@@ -1,26 +1,66 @@
-"""The demo as a stranger runs it: the whole story, told in a log file."""
+"""The demo as a stranger runs it, told in a log file, and what the README asks then."""
 
 from __future__ import annotations
 
 import asyncio
+import re
+import signal
 import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from simulator.story import CHAPTERS, STORY_DEADLINE_SECONDS
+from tests.pages.markdown import ROOT
+from tests.pages.reading import read_through, run
+from tests.simulated import programs
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 
-async def test_the_whole_story_happens_and_ends_by_itself():
+@asynccontextmanager
+async def kept_demo() -> AsyncIterator[str]:
+    """Yield what the demo has told when its story is over; it has to end well on Ctrl-C."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "simulator.demo"),
+        *(sys.executable, "-m", "simulator.demo", "--keep"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
+    assert process.stdout is not None
+    told = []
     async with asyncio.timeout(STORY_DEADLINE_SECONDS + 10):
-        out, err = await process.communicate()
-    told = out.decode()
-    assert process.returncode == 0, told + err.decode()
-    assert err == b""
-    for chapter in CHAPTERS:
-        assert f"  ok  {chapter.title}: {chapter.expectation}" in told
-    assert "63/40" in told
-    assert "SuccessfulRescale: New size: 2; reason: duty_cycle above target" in told
-    assert "\x1b" not in told
+        while line := (await process.stdout.readline()).decode():
+            told.append(line)
+            if line.startswith("  exporter ") and "gpu-node-2" in line:
+                break
+    try:
+        yield "".join(told)
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGINT)
+        rest, err = await process.communicate()
+    assert (process.returncode, rest, err) == (0, b"", b""), "".join(told)
+
+
+async def test_the_whole_story_happens_and_answers_what_the_pages_ask(tmp_path):
+    async with kept_demo() as told:
+        for chapter in CHAPTERS:
+            assert f"  ok  {chapter.title}: {chapter.expectation}" in told
+        assert "63/40" in told
+        assert "SuccessfulRescale: New size: 2; reason: duty_cycle above target" in told
+        assert "\x1b" not in told
+
+        found = re.search(r"status page  (\S+)/\n", told)
+        assert found, told
+        environment = {**programs(tmp_path), "GPU_SCALER_SERVER": found[1]}
+        with read_through("README.md") as page:
+            printed = [await asyncio.to_thread(run, one, ROOT, environment) for one in page.take()]
+        assert "fast-style-transfer-serving" in printed[0]
+        assert "SuccessfulRescale" in printed[0]
+        assert "nvidia_gpu_duty_cycle{" in printed[0]
+        with (
+            read_through("docs/troubleshooting.md", "The scaler") as trouble,
+            read_through("docs/scaler.md", "Ask it why") as scaler,
+        ):
+            for block in (*trouble.take(), *scaler.take()):
+                await asyncio.to_thread(run, block, ROOT, environment)

@@ -1,4 +1,4 @@
-"""docs/exporter.md and the README say what the tables of families and collectors say."""
+"""docs/exporter.md says what the table of collectors says."""
 
 from __future__ import annotations
 
@@ -6,31 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from exporter.families import EXTENDED_FAMILIES
 from exporter.model import Collector
 from exporter.nvml.xid import MAX_KINDS, ZERO_XIDS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = (ROOT / "docs" / "exporter.md").read_text(encoding="utf-8")
-FAMILY_ROWS = [
-    line
-    for line in DOCS.partition("### The families\n")[2].partition("\n#")[0].splitlines()
-    if line.startswith("| `")
-]
-
-
-def test_the_families_table_is_the_catalogue():
-    assert [
-        f"| `{family.name}` | {family.type.value} | {family.unit} | {family.collector.value} | "
-        f"{family.source} |"
-        for family in EXTENDED_FAMILIES
-    ] == FAMILY_ROWS
 
 
 @pytest.mark.parametrize("collector", Collector)
 def test_every_collector_is_listed_with_its_cost(collector):
     assert f"\n| `{collector.value}` | " in DOCS
-    assert f"`{collector.value}`" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_xids_that_begin_at_zero_are_named():

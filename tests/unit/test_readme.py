@@ -1,29 +1,19 @@
-"""The README says what the code says."""
+"""What a newcomer has to find in the README."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from exporter.catalogue import FAMILIES, LABELS
-from scaler.policy.annotations import ANNOTATIONS
+from tests.pages.markdown import page
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("annotation", ANNOTATIONS, ids=lambda annotation: annotation.name)
-def test_every_annotation_has_its_row(annotation):
-    default = "" if annotation.default is None else f"`{annotation.default}`"
-    row = f"| `{annotation.name}` | {default} | {annotation.meaning}: {annotation.allowed} |"
-    assert row in README.splitlines()
+README = page("README.md")
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
-def test_every_base_family_is_listed(family):
-    assert f"`{family.name}`" in README
+@pytest.mark.parametrize("command", ["make demo", "make test"])
+def test_the_first_commands_stand_by_themselves(command):
+    assert f"{command}\n" in [block.text for block in README.blocks if not block.inline]
 
 
-def test_the_labels_are_listed_in_their_order():
-    named = ", ".join(f"`{label}`" for label in LABELS)
-    assert named in " ".join(README.split())
+def test_it_shows_the_page_and_the_terminal():
+    targets = {target for _, target in README.links}
+    assert {"docs/images/status-page.png", "docs/images/demo.svg"} <= targets

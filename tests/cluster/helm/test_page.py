@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 
 import pytest
 
 from tests.cluster.conftest import ROOT
 from tests.cluster.helm.conftest import settled, until_left
-from tests.pages import commands
+from tests.pages.reading import read_through, run
 
 pytestmark = pytest.mark.needs("helm")
-PAGE = ROOT / "docs" / "install.md"
-COMMAND_SECONDS = 60
 
 
 async def test_the_commands_of_the_page(cluster, tmp_path):
@@ -24,23 +21,13 @@ async def test_the_commands_of_the_page(cluster, tmp_path):
         (tmp_path / "bin" / name).symlink_to(cluster.plane.tool(name))
     (tmp_path / "daemonset").symlink_to(ROOT / "daemonset")
     environment = {
-        **os.environ,
         **cluster.environment,
         "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
         "KUBECONFIG": str(cluster.plane.admin),
     }
-    found = commands(PAGE.read_text(encoding="utf-8"))
-    assert any("uninstall" in command for command in found)
-    for command in found:
-        done = await asyncio.to_thread(
-            subprocess.run,
-            ["bash", "-c", command],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_SECONDS,
-            check=False,
-        )
-        assert done.returncode == 0, f"{command}: {done.stderr}"
+    with read_through("docs/install.md") as page:
+        found = page.take()
+    assert any("uninstall" in block.text for block in found)
+    for block in found:
+        await asyncio.to_thread(run, block, tmp_path, environment)
     await until_left(cluster, before)

@@ -243,7 +243,8 @@ state = "/run/containerd"
         return {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",
-            "address": "127.0.0.1",
+            # Where the API server asks for logs and commands; only its own certificate is let in.
+            "address": _own_address(),
             "port": self._port,
             "healthzPort": self._healthz_port,
             "authentication": {

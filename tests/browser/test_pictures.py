@@ -1,0 +1,59 @@
+"""The README's pictures can be taken anew, and ask nobody for anything."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from simulator.story import Sight, header, row
+from tests.browser.pictures import look, picture_of, shortened
+
+PNG = b"\x89PNG\r\n"
+MAX_BYTES = 200_000
+
+
+def told(seconds: int, *, ready: int, wanted: int, reason: str = "DesiredWithinRange") -> str:
+    sight = Sight(
+        at_seconds=seconds,
+        requests_per_second=21,
+        duty_cycle_percent=float(seconds),
+        ready_replicas=ready,
+        wanted_replicas=wanted,
+        desired_replicas=wanted,
+        reason=reason,
+        message="why",
+    )
+    return row(sight, width=None, blocks=True)
+
+
+def test_rows_in_which_no_count_changes_are_left_out():
+    rescaled = told(3, ready=1, wanted=2, reason="SuccessfulRescale")
+    lines = [
+        header(),
+        "--- a chapter",
+        told(1, ready=1, wanted=1),
+        told(2, ready=1, wanted=1),
+        rescaled,
+        told(4, ready=1, wanted=2),
+        "--- another",
+        told(5, ready=1, wanted=2),
+    ]
+    assert shortened(lines) == [*lines[:3], *lines[4:]]
+
+
+def test_the_terminal_is_drawn_without_fonts_of_others():
+    picture = picture_of(["\x1b[1m--- bold\x1b[0m", told(1, ready=1, wanted=1)], "make demo")
+    assert "make&#160;demo" in picture or "make demo" in picture
+    assert "DesiredWithinRange" in picture
+    assert "url(http" not in picture
+    assert "@font-face" not in picture
+
+
+@pytest.mark.needs("chromium")
+async def test_the_page_is_taken_as_a_small_picture(tmp_path):
+    path = tmp_path / "page.png"
+    await look(path)
+    taken = await asyncio.to_thread(path.read_bytes)
+    assert taken.startswith(PNG)
+    assert 10_000 < len(taken) < MAX_BYTES
