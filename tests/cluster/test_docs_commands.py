@@ -121,6 +121,19 @@ async def test_claimed_gpus_are_switched_on(reader, admin, installed):
     installed.kubectl("delete", "-f", ROOT / "daemonset" / "exporter-dra-role.yaml")
 
 
+async def test_dashboards_for_grafanas_sidecar(reader, installed, admin):
+    installed.apply("{apiVersion: v1, kind: Namespace, metadata: {name: monitoring}}")
+    with read_through("docs/monitoring.md") as pages:
+        for block in pages.take():
+            await reader(block)
+    path = "/api/v1/namespaces/monitoring/configmaps/gpu-dashboards"
+    found = await admin.get(path)
+    assert found["metadata"]["labels"] == {"grafana_dashboard": "1"}
+    shipped = (ROOT / "daemonset" / "dashboards").glob("*.json")
+    assert found["data"].keys() == {file.name for file in shipped}
+    await admin.delete(path)
+
+
 async def test_from_keda(reader, installed, admin):
     (before,) = (one for one in page("docs/from-keda.md").blocks if "Before" in one.sections)
     after = next(one for one in page("docs/from-keda.md").blocks if "After" in one.sections)

@@ -12,6 +12,7 @@ import pytest
 from exporter import __main__ as exporter
 from exporter.config import parse
 from scaler import __main__ as scaler
+from scaler.commandline.parser import build_parser
 from scaler.metricsapi.names import FAMILIES as SERVED
 from scaler.model import Outcome
 from scaler.policy.annotations import ANNOTATIONS
@@ -42,7 +43,7 @@ def helped(main, *arguments):
 
 @pytest.fixture(scope="module")
 def help_texts():
-    commands = ("run", "status", "explain", "check")
+    commands = ("run", "status", "why-not", "explain", "check")
     others = [helped(exporter.main), helped(guests.main)]
     return [*others, *(helped(scaler.main, one) for one in commands)]
 
@@ -100,8 +101,13 @@ def test_metrics(name):
     known = set(re.findall(r"`((?:nvidia_gpu|gpu_scaler)_\w+)`", shown))
     known |= {f"{family}_{kind}" for family in SERVED for kind in ("current", "over_time")}
     known |= {"nvidia_gpu_pod_labels", "nvidia_gpu_exporter"}
+    rules = (ROOT / "daemonset" / "prometheus-rules.yaml").read_text(encoding="utf-8")
+    recorded = set(re.findall(r"record: (\S+)", rules))
     for line, code in texts(name):
-        for found in re.findall(r"\b(?:nvidia_gpu|gpu_scaler)_\w+", code):
+        for found in re.findall(r"(?:\w+:)?\b(?:nvidia_gpu|gpu_scaler)_[\w:]+", code):
+            if ":" in found:
+                assert found in recorded, f"{name}:{line}: {found}"
+                continue
             plain = found
             for suffix in SUFFIXES:
                 plain = plain.removesuffix(suffix)
@@ -133,11 +139,12 @@ def test_commands_of_ours_that_are_not_run_are_understood(name):
     for block in page(name).commands():
         if not block.is_parsed:
             continue
-        program, *arguments = shlex.split(block.text.replace("...", ""))
+        alone = re.split(r" [|>] ", block.text.replace("...", ""))[0]
+        program, *arguments = shlex.split(alone)
         if program == "gpu-scaler" and len(arguments) == 1:
             assert "show this help" in helped(scaler.main, *arguments), block.where
         elif program == "gpu-scaler":
-            scaler._parser({}).parse_args(arguments)
+            build_parser({}, "0").parse_args(arguments)
         elif arguments[:1] != ["doctor"]:
             parse(arguments, {}, host_name="node", version="0")
 
