@@ -6,6 +6,7 @@ The chart's values are in tests/chart/test_values.py.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 
 import pytest
@@ -66,6 +67,7 @@ def test_promtool_takes_rules_and_parts_of_its_configuration(control_plane, tmp_
         if (kind := kind_of(block)) in (FileKind.RULES, FileKind.PROMETHEUS)
     ]
     assert found
+    shutil.copytree(ROOT / "daemonset", tmp_path, dirs_exist_ok=True)
     for number, (block, kind) in enumerate(found):
         file = tmp_path / f"{number}.yaml"
         file.write_text(block.text)
