@@ -133,6 +133,16 @@ def test_the_digest_comes_into_the_manifests(tmp_path):
         assert {*images} <= {f"{image}:{VERSION}@{DIGEST}"}, file.name
 
 
+def test_the_digest_comes_into_the_chart(tmp_path):
+    shutil.copytree(ROOT / "daemonset", tmp_path / "daemonset")
+    text = script("publish", "Put the image's digest into the chart")
+    done = run(text, tmp_path, IMAGE="example/team/gpu-scaler", DIGEST=DIGEST)
+    assert done.returncode == 0, done.stderr
+    values = yaml.safe_load((tmp_path / "daemonset" / "chart" / "values.yaml").read_text())
+    assert values["image"]["repository"] == "example/team/gpu-scaler"
+    assert values["image"]["digest"] == DIGEST
+
+
 def test_both_digests_become_one_index(tmp_path):
     (tmp_path / "bin").mkdir()
     docker = tmp_path / "bin" / "docker"
