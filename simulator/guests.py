@@ -125,6 +125,9 @@ async def _owner(client: KubeClient, name: str) -> dict[str, Any]:
         "kind": "ClusterRole",
         "name": name,
         "uid": found["metadata"]["uid"],
+        # Pods without a controller that have the labels of the exporter's DaemonSet would be taken
+        # over by it, and deleted from a node where it wants none.
+        "controller": True,
     }
 
 
