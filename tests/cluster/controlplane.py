@@ -45,6 +45,7 @@ CONTROLLERS: Final = (
     "replicaset-controller",
     "root-ca-certificate-publisher-controller",
     "serviceaccount-controller",
+    "statefulset-controller",
 )
 NODE_CONTROLLERS: Final = (
     "node-lifecycle-controller",
