@@ -74,6 +74,11 @@ def parse_duration_seconds(text: str) -> float:
     return float(total)
 
 
+def format_replicas(count: int) -> str:
+    """A replica count with its noun: 1 replica, 2 replicas."""
+    return f"{count} replica" if count == 1 else f"{count} replicas"
+
+
 def format_duration(seconds: float) -> str:
     """Whole seconds in the form of kubectl's ages: 45s, 1m30s, 2h5m, 3d."""
     total = max(0, int(seconds))

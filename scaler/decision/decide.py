@@ -32,7 +32,7 @@ from scaler.model import (
     PodState,
     ScalingPolicy,
 )
-from scaler.quantities import format_duration, format_value
+from scaler.quantities import format_duration, format_replicas, format_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -86,8 +86,8 @@ def _inactive(
     elif policy.paused:
         outcome, reason = Outcome.PAUSED, "Paused"
         message = (
-            f"gpu-scaler/paused is true: nothing is read or changed at {deployment.spec_replicas}"
-            " replicas"
+            "gpu-scaler/paused is true: nothing is read or changed at"
+            f" {format_replicas(deployment.spec_replicas)}"
         )
     elif deployment.owned_by is not None:
         reason = "TargetedByOtherController"
@@ -235,7 +235,7 @@ def _held_without_metrics(
     failed = [proposal for proposal in proposals if proposal.replicas is None]
     reason = "FailedGetExternalMetric" if _all_queries(failed) else "FailedGetPodsMetric"
     texts = "; ".join(f"{proposal.metric}: {proposal.problem}" for proposal in failed)
-    message = f"held at {deployment.spec_replicas} replicas: {texts}"
+    message = f"held at {format_replicas(deployment.spec_replicas)}: {texts}"
     return Decision(
         ref=deployment.ref,
         current_replicas=deployment.spec_replicas,
@@ -325,7 +325,7 @@ def _incomplete_message(proposal: MetricProposal, current_replicas: int) -> str:
     # Pods that miss a value come first among those left out; the rest are not serving.
     first = proposal.left_out[0]
     return (
-        f"held at {current_replicas} replicas: {proposal.metric} asks for"
+        f"held at {format_replicas(current_replicas)}: {proposal.metric} asks for"
         f" {proposal.unheld_replicas}, but not every serving pod has a fresh value"
         f" ({first.pod.name}: {first.reason})"
     )

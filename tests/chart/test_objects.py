@@ -262,6 +262,12 @@ def test_a_pod_monitor_follows_the_exporters_tls():
     assert endpoint["tlsConfig"] == {"insecureSkipVerify": True}
 
 
+def test_pod_monitors_keep_the_namespaces_that_the_scalers_series_name():
+    found = only(objects(*ALL["pod-monitors"]), "PodMonitor", "gpu-scaler")
+    (endpoint,) = found["spec"]["podMetricsEndpoints"]
+    assert endpoint["honorLabels"] is True
+
+
 def test_gke_gets_its_quota_for_critical_pods():
     quota = only(objects(*ALL["gke"]), "ResourceQuota", "gpu-exporter")["spec"]
     assert quota["scopeSelector"]["matchExpressions"][0]["values"] == [

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scaler.model import Metric
 from scaler.quantities import (
     format_duration,
+    format_replicas,
     format_value,
     milli,
     parse_duration_seconds,
@@ -106,3 +107,10 @@ def test_values_read_well(metric, value_milli, expected):
 )  # fmt: skip
 def test_ages_read_well(seconds, expected):
     assert format_duration(seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"), [(0, "0 replicas"), (1, "1 replica"), (2, "2 replicas")]
+)
+def test_a_replica_count_has_its_noun(count, expected):
+    assert format_replicas(count) == expected
