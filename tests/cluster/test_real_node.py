@@ -335,7 +335,9 @@ async def test_what_the_pages_do_in_the_exporters_pod(node, installed, exporter,
     ):
         for block in (*here.take(), *trouble.take()):
             assert "no failures" in await ran(block, block.text)
-        (block,) = resets.take()
+        (block,) = resets.take(containing="USR1")
+        for described in resets.take():
+            await ran(described, described.text)
     pod, before, after = block.text.splitlines()
     await ran(block, f"{pod}\n{before}")
     await until(shows(gpus=False), deadline_seconds=20, what="NVML is released")
