@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import shlex
 import subprocess
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,14 +12,17 @@ import yaml
 from tests import dashboards
 from tests.cluster import tools
 from tests.cluster.conftest import ROOT
+from tests.pages.markdown import page
+from tests.pages.reading import read_through, run
 from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from tests.cluster.controlplane import ControlPlane
+    from tests.pages.reading import Reading
 
-PAGE: Final = (ROOT / "docs" / "monitoring.md").read_text()
 NAMESPACE: Final = "monitoring"
 # The part of the operator's definition that a rule needs to be accepted.
 DEFINITION: Final = """
@@ -65,12 +66,6 @@ spec:
 """
 
 
-def blocks(language: str) -> list[str]:
-    """Return the page's blocks of code in a language, without their indent."""
-    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```", PAGE, re.M | re.S)
-    return [re.sub(rf"^{indent}", "", text, flags=re.M) for indent, text in found]
-
-
 @pytest.fixture
 async def plane(installed: ControlPlane) -> AsyncIterator[ControlPlane]:
     """The control plane with the namespace of the page, taken away afterwards."""
@@ -85,31 +80,25 @@ async def plane(installed: ControlPlane) -> AsyncIterator[ControlPlane]:
     assert done.returncode == 0, done.stderr
 
 
-def follow(plane: ControlPlane, commands: str) -> None:
-    for line in commands.splitlines():
-        program, *arguments = shlex.split(line)
-        assert program == "kubectl"
-        done = subprocess.run(
-            [plane.tool("kubectl"), *arguments],
-            cwd=ROOT,
-            env={**os.environ, "KUBECONFIG": str(plane.admin)},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        assert done.returncode == 0, f"{line}: {done.stderr}"
+def follow(plane: ControlPlane, section: Reading, bin_folder: Path) -> None:
+    (bin_folder / "kubectl").symlink_to(plane.tool("kubectl"))
+    environment = {
+        "PATH": f"{bin_folder}:{os.environ['PATH']}",
+        "KUBECONFIG": str(plane.admin),
+    }
+    for block in section.take():
+        run(block, ROOT, environment)
 
 
-async def test_the_dashboards_become_a_configmap_that_the_sidecar_finds(plane):
-    (commands,) = (text for text in blocks("sh") if "configmap" in text)
-    follow(plane, commands)
+async def test_the_dashboards_become_a_configmap_that_the_sidecar_finds(plane, tmp_path):
+    with read_through("docs/monitoring.md", "Dashboards") as section:
+        follow(plane, section, tmp_path)
     path = f"/api/v1/namespaces/{NAMESPACE}/configmaps?labelSelector=grafana_dashboard%3D1"
     (found,) = plane.request("GET", path)["items"]
     assert sorted(found["data"]) == [f"{uid}.json" for uid in sorted(dashboards.DASHBOARDS)]
 
 
-async def test_the_operators_rules_are_applied(plane):
+async def test_the_operators_rules_are_applied(plane, tmp_path):
     plane.apply(DEFINITION)
     try:
         resource = "/apis/monitoring.coreos.com/v1"
@@ -118,8 +107,8 @@ async def test_the_operators_rules_are_applied(plane):
             return bool(plane.kubectl("get", "--raw", f"{resource}/prometheusrules").stdout)
 
         await until(is_served, deadline_seconds=30, what="PrometheusRules are served")
-        (command,) = (text for text in blocks("sh") if "operator-rules" in text)
-        follow(plane, command)
+        with read_through("docs/monitoring.md", "Rules") as section:
+            follow(plane, section, tmp_path)
         rules = yaml.safe_load((ROOT / "daemonset" / "prometheus-rules.yaml").read_text())
         stored: dict[str, Any] = plane.request(
             "GET", f"{resource}/namespaces/{NAMESPACE}/prometheusrules/gpu-scaler"
@@ -131,7 +120,11 @@ async def test_the_operators_rules_are_applied(plane):
 
 @pytest.mark.needs("promtool")
 def test_prometheus_takes_the_configuration(tmp_path):
-    (configuration,) = blocks("yaml")
+    (configuration,) = (
+        block.text
+        for block in page("docs/monitoring.md").blocks
+        if block.language == "yaml" and "Rules" in block.sections
+    )
     for file in (ROOT / "daemonset").glob("prometheus-*.yaml"):
         (tmp_path / file.name).write_text(file.read_text())
     file = tmp_path / "prometheus.yml"

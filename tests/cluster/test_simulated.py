@@ -219,7 +219,7 @@ async def _follow(page: Reading, cluster: Cluster, admin: KubeClient) -> None:
 
         await cluster.run(*page.take("4. "))
         decision = await scaler.decision("default", NAME_SERVING)
-        assert decision["metrics"][0]["name"] == "duty_cycle"
+        assert decision["metrics"][0]["metric"] == "duty_cycle"
         printed = await cluster.run(*page.take("6. "))
         assert "New size: 2; reason: duty_cycle above target" in printed
         assert "reason: All metrics below target" in printed

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -19,15 +21,22 @@ async def test_the_commands_of_the_page(cluster, tmp_path):
     (tmp_path / "bin").mkdir()
     for name in ("kubectl", "helm"):
         (tmp_path / "bin" / name).symlink_to(cluster.plane.tool(name))
-    (tmp_path / "daemonset").symlink_to(ROOT / "daemonset")
+    # The page edits a file in it.
+    shutil.copytree(ROOT / "daemonset", tmp_path / "daemonset")
     environment = {
         **cluster.environment,
         "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
         "KUBECONFIG": str(cluster.plane.admin),
     }
     with read_through("docs/install.md") as page:
-        found = page.take()
-    assert any("uninstall" in block.text for block in found)
-    for block in found:
-        await asyncio.to_thread(run, block, tmp_path, environment)
-    await until_left(cluster, before)
+        applied, rendered = page.take("With kubectl")
+        (removal,) = page.take("Uninstall", containing="install.yaml")
+        by_helm = page.take()
+    assert any("uninstall" in block.text for block in by_helm)
+    rendered_removal = replace(
+        rendered, text=rendered.text.replace("kubectl apply --server-side", "kubectl delete")
+    )
+    for blocks in ((applied, removal), (rendered, rendered_removal), by_helm):
+        for block in blocks:
+            await asyncio.to_thread(run, block, tmp_path, environment)
+        await until_left(cluster, before)

@@ -123,7 +123,10 @@ TOOLS: Final = (
         folder="helm",
         package="helm.sh/helm/v3/cmd/helm",
         pin="helm.sh/helm/v3",
-        ldflags="-X helm.sh/helm/v3/internal/version.version=v{version}",
+        ldflags="-X helm.sh/helm/v3/internal/version.version=v{version}"
+        # Whose objects charts are rendered for without a cluster; its releases say it, too.
+        " -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1"
+        " -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=34",
     ),
     _prometheus("prometheus"),
     _prometheus("promtool"),
