@@ -14,6 +14,7 @@ import json
 import resource
 from collections import Counter
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
@@ -21,7 +22,6 @@ from aiohttp import web
 from benchmarks.bigprometheus import answer_to_query, running_prometheus
 from simulator.apiserver import running_apiserver
 from simulator.apiserver.resources import DEPLOYMENTS, NAMESPACES, PODS, REPLICA_SETS
-from simulator.apiserver.store import timestamp
 from simulator.podstatus import ready, started
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class _Exporter(asyncio.Protocol):
 
 def _fill(store: Store, nodes: int, port: int) -> Iterator[list[JsonObject]]:
     """Create everything; yield the pods of each node."""
-    now = timestamp()
+    since = _an_hour_ago()
     for name in ("gpu-scaler", "gpu-exporter", *map(_namespace, range(NAMESPACES_COUNT))):
         store.create(NAMESPACES, "", {"metadata": {"name": name}})
     held: list[JsonObject] = []
@@ -137,9 +137,9 @@ def _fill(store: Store, nodes: int, port: int) -> Iterator[list[JsonObject]]:
         replica_set = _deployment(store, number)
         for replica in range(PODS_PER_DEPLOYMENT):
             node = (number * PODS_PER_DEPLOYMENT + replica) // GPUS_PER_NODE
-            held.append(_pod(store, replica_set, replica, node, now))
+            held.append(_pod(store, replica_set, replica, node, since))
     for node in range(nodes):
-        _exporter_pod(store, node, port, now)
+        _exporter_pod(store, node, port, since)
         yield held[node * GPUS_PER_NODE : (node + 1) * GPUS_PER_NODE]
 
 
@@ -176,7 +176,7 @@ def _deployment(store: Store, number: int) -> JsonObject:
     )
 
 
-def _pod(store: Store, replica_set: JsonObject, replica: int, node: int, now: str) -> JsonObject:
+def _pod(store: Store, replica_set: JsonObject, replica: int, node: int, since: str) -> JsonObject:
     metadata = replica_set["metadata"]
     pod = {
         "metadata": {
@@ -188,10 +188,10 @@ def _pod(store: Store, replica_set: JsonObject, replica: int, node: int, now: st
     }
     created = store.create(PODS, metadata["namespace"], pod)
     pod_ip = f"10.{replica}.{node // 250}.{node % 250 + 1}"
-    return _run(store, created, pod_ip, now)
+    return _run(store, created, pod_ip, since)
 
 
-def _exporter_pod(store: Store, node: int, port: int, now: str) -> None:
+def _exporter_pod(store: Store, node: int, port: int, since: str) -> None:
     pod = {
         "metadata": {
             "name": f"gpu-exporter-{node:05d}",
@@ -208,15 +208,20 @@ def _exporter_pod(store: Store, node: int, port: int, now: str) -> None:
             ],
         },
     }
-    _run(store, store.create(PODS, "gpu-exporter", pod), _address(node), now)
+    _run(store, store.create(PODS, "gpu-exporter", pod), _address(node), since)
 
 
-def _run(store: Store, pod: JsonObject, pod_ip: str, now: str) -> JsonObject:
-    begun = started(pod, pod_ip=pod_ip, host_ip="10.0.0.1", now=now)
-    serving = ready(pod, started_at=now, now=now)
+def _run(store: Store, pod: JsonObject, pod_ip: str, since: str) -> JsonObject:
+    begun = started(pod, pod_ip=pod_ip, host_ip="10.0.0.1", now=since)
+    serving = ready(pod, started_at=since, now=since)
     conditions = {one["type"]: one for one in (*begun["conditions"], *serving["conditions"])}
     running = {**pod, "status": begun | serving | {"conditions": [*conditions.values()]}}
     return store.replace(PODS, pod["metadata"]["namespace"], running, subresource="status")
+
+
+def _an_hour_ago() -> str:
+    """When all pods began to serve, so that they count from the first loop on."""
+    return (datetime.now(UTC) - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _labels(node: int, gpu: int, pod: JsonObject) -> JsonObject:

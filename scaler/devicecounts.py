@@ -6,21 +6,25 @@ that are left says nothing of what it did. A pod keeps its GPUs for as long as i
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from scaler.model import DeploymentState, Metric, MetricReading, ObjectRef
 
+_Counts: TypeAlias = "defaultdict[Metric, dict[str, int]]"
+"""GPUs by metric and uid of the pod."""
+
 
 class DeviceCounts:
     """Remembers how many GPUs each pod's value of each metric has covered at most."""
 
     def __init__(self) -> None:
-        self._most: dict[tuple[str, Metric], int] = {}
-        self._seen: dict[tuple[str, Metric], int] = {}
+        self._most: _Counts = defaultdict(dict)
+        self._seen: _Counts = defaultdict(dict)
 
     def whole(
         self, deployment: DeploymentState, readings: Mapping[Metric, MetricReading]
@@ -32,17 +36,17 @@ class DeviceCounts:
 
     def forget_others(self) -> None:
         """Forget the pods that nobody has asked about since the last call."""
-        self._most, self._seen = self._seen, {}
+        self._most, self._seen = self._seen, defaultdict(dict)
 
     def _whole(
         self, deployment: DeploymentState, metric: Metric, reading: MetricReading
     ) -> MetricReading:
         fewer: dict[ObjectRef, str] = {}
+        before, seen = self._most[metric], self._seen[metric]
         for pod in deployment.pods:
-            key = pod.uid, metric
             value = reading.values.get(pod.ref)
             count = 0 if value is None else value.device_count
-            most = self._seen[key] = max(count, self._most.get(key, 0))
+            most = seen[pod.uid] = max(count, before.get(pod.uid, 0))
             if 0 < count < most:
                 fewer[pod.ref] = f"{metric} is shown of {count} of its GPUs, and was of {most}"
         if not fewer:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -137,9 +137,8 @@ class AnnotationProblem:
     is_form: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class ObjectRef:
-    """A namespaced object's name; hashable, so that it keys maps of pods and workloads.
+class ObjectRef(NamedTuple):
+    """A namespaced object's name, and the key of maps of tens of thousands of pods: so a tuple.
 
     `kind` is the resource of a workload that is no Deployment, such as `statefulsets.apps`.
     """

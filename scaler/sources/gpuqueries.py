@@ -14,13 +14,14 @@ from scaler.model import ObjectRef
 from scaler.sources.devices import CONTAINERS_OWN
 from scaler.sources.gpus import GpuSample
 from scaler.sources.joining import STALE_AFTER_SECONDS
-from scaler.sources.promql import PART, PromqlError
+from scaler.sources.promapi import PromqlError
+from scaler.sources.promql import PART
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from scaler.sources.names import MetricNames
-    from scaler.sources.promql import Result
+    from scaler.sources.promapi import Result
 
 
 class Holder(NamedTuple):

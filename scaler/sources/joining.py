@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -76,23 +77,22 @@ def metric_answer(
     found: dict[ObjectRef, PodValue] = {}
     missing: dict[ObjectRef, str] = {}
     needed = _needed_series(metric, names)
-    for pod in {pod for values in known.values() for pod in values.ages_seconds}:
-        problem = _problem(pod, needed, known, answers)
-        count = len(known[series[0]].values.get(pod, ()))
+    for pod in set[ObjectRef]().union(*(values.ages_seconds for values in known.values())):
+        sampled = _sampled_seconds(pod, needed, known, answers)
+        if isinstance(sampled, str):
+            missing[pod] = f"Prometheus: {sampled}"
+            continue
         reading = computed.get(pod)
-        if problem is None and (reading is None or reading.device_count < count):
-            shown = 0 if reading is None else reading.device_count
-            problem = f"{metric} is known for only {shown} of the {count} GPUs of this pod"
-        if problem is not None or reading is None:
-            missing[pod] = f"Prometheus: {problem}"
+        shown = 0 if reading is None else reading.device_count
+        count = len(known[series[0]].values.get(pod, ()))
+        if reading is None or shown < count:
+            missing[pod] = (
+                f"Prometheus: {metric} is known for only {shown} of the {count} GPUs of this pod"
+            )
             continue
         found[pod] = PodValue(
             value_milli=reading.value_milli,
-            sampled_seconds=min(
-                answers[one].asked_seconds - values.ages_seconds[pod]
-                for one, values in known.items()
-                if pod in values.ages_seconds
-            ),
+            sampled_seconds=sampled,
             device_count=reading.device_count,
         )
     return MetricAnswer(values=found, missing=missing, problem=None)
@@ -117,26 +117,30 @@ def reading_of(
     return MetricReading(metric=metric, values=values, missing=missing)
 
 
-def _problem(
+def _sampled_seconds(
     pod: ObjectRef,
     needed: Sequence[str],
     known: Mapping[str, SeriesValues],
     answers: Mapping[str, SeriesAnswer],
-) -> str | None:
+) -> float | str:
+    """When the oldest sample of a pod was taken, or why none of its values may be used."""
+    sampled = math.inf
     for one, values in known.items():
-        if pod not in values.ages_seconds:
+        age = values.ages_seconds.get(pod)
+        if age is None:
             if one in needed:
                 return f"there is no {one} for this pod"
             continue
-        age = values.ages_seconds[pod] + answers[one].duration_seconds
-        if age > STALE_AFTER_SECONDS:
+        answer = answers[one]
+        if age + answer.duration_seconds > STALE_AFTER_SECONDS:
             return (
-                f"the last {one} of this pod is {age:.0f} s old,"
+                f"the last {one} of this pod is {age + answer.duration_seconds:.0f} s old,"
                 f" more than {STALE_AFTER_SECONDS:.0f} s"
             )
         if pod in values.problems:
             return f"{one}: {values.problems[pod]}"
-    return None
+        sampled = min(sampled, answer.asked_seconds - age)
+    return sampled
 
 
 def _family(names: MetricNames, family: str, known: Mapping[str, SeriesValues]) -> DeviceValues:

@@ -10,7 +10,6 @@ import asyncio
 import logging
 import time
 from collections import Counter, defaultdict
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
@@ -32,16 +31,8 @@ from scaler.sources.joining import (
     reading_of,
     series_of,
 )
-from scaler.sources.promql import (
-    OWN,
-    PromqlError,
-    Result,
-    family_query,
-    read_error,
-    read_result,
-    read_series,
-    read_total,
-)
+from scaler.sources.promapi import PromqlError, Result, read_error, read_result
+from scaler.sources.promql import family_query, read_series, read_total
 from scaler.sources.source import ReadingRequest, SourceAnswer, readable
 
 if TYPE_CHECKING:
@@ -221,10 +212,8 @@ class PrometheusSource:
         answer = await self._within(deadline, self._series_limit, query)
         values, own, problem = None, None, None
         if isinstance(answer, Result):
-            read = partial(read_series, answer, self._names, factor=named.factor, pods=pods)
             try:
-                values = read()
-                own = read(part_prefix=OWN) if PARTS.get(family) in self._names.families else None
+                values, own = read_series(answer, self._names, factor=named.factor, pods=pods)
             except PromqlError as error:
                 problem = self._problem(str(error))
         else:
@@ -234,7 +223,7 @@ class PrometheusSource:
             duration_seconds=time.monotonic() - asked,
             values=values,
             problem=problem,
-            own=own,
+            own=own if PARTS.get(family) in self._names.families else None,
         )
 
     async def _total(self, query: str, deadline: float) -> PodValue | str:

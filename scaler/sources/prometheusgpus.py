@@ -14,7 +14,7 @@ from scaler.sources.gpuqueries import (
     read_gpu_series,
 )
 from scaler.sources.gpus import GpuAnswer, GpuSample
-from scaler.sources.promql import PromqlError
+from scaler.sources.promapi import PromqlError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

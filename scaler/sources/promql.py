@@ -11,34 +11,25 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import orjson
-
+from scaler.model import ObjectRef
 from scaler.sources.devices import CONTAINERS_OWN, PARTS
+from scaler.sources.promapi import PromqlError, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from scaler.model import ObjectRef
     from scaler.sources.names import MetricNames
+    from scaler.sources.promapi import Result
 
 PART = "gpu_scaler_part"
-OWN = "own_"
-"""Before the parts of the query that are about containers' own parts of a shared GPU."""
-MAX_SHOWN_LENGTH = 300
+VALUE, TIME = "value", "time"
+OWN_VALUE, OWN_TIME = "own_value", "own_time"
+"""The parts of the query that are about containers' own parts of a shared GPU."""
 
-
-class PromqlError(ValueError):
-    """The answer holds nothing that may be used; the message says why, for people."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """The data of a successful and complete answer: `vector`, `scalar`, `matrix` or `string`."""
-
-    type: str
-    rows: Sequence[Any]
+_Holder: TypeAlias = tuple[ObjectRef, str, str]
+"""A pod, a GPU of it, and the container where containers show their own parts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +71,7 @@ def family_query(
         per_container=True,
         matchers=('allocate_mode="share"', *matchers),
         window_seconds=window_seconds,
-        part_prefix=OWN,
+        parts=(OWN_VALUE, OWN_TIME),
     )
     return f"{query} or {own}"
 
@@ -92,7 +83,7 @@ def series_query(
     per_container: bool,
     matchers: Sequence[str] = (),
     window_seconds: float = 0.0,
-    part_prefix: str = "",
+    parts: tuple[str, str] = (VALUE, TIME),
 ) -> str:
     """Return the query for a series of all pods, averaged over the window unless that is 0.
 
@@ -113,43 +104,8 @@ def series_query(
             f" and count {by} (count_over_time({selector}[{half}ms] offset {half}ms)))"
         )
     times = f"min {by} (timestamp({selector}))"
-    return f"{_as_part(f'{part_prefix}value', values)} or {_as_part(f'{part_prefix}time', times)}"
-
-
-def read_result(body: bytes, *, max_series: int) -> Result:
-    """Return the data of an answer of `/api/v1/query`.
-
-    Raises:
-        PromqlError: an error, anything else than an answer, a partial one or one with warnings,
-            or one of more than `max_series` series.
-    """
-    answer = _read_json(body)
-    if answer.get("status") != "success":
-        raise PromqlError(_error_text(answer) or "the answer has no status")
-    # Before the data: what is there may look complete.
-    if answer.get("warnings"):
-        raise PromqlError(f"the answer has warnings: {_shown(answer['warnings'])}")
-    if answer.get("isPartial"):
-        raise PromqlError("the answer is partial (isPartial)")
-    data = answer.get("data")
-    if not isinstance(data, dict):
-        raise PromqlError("the answer has no data")
-    type_, rows = data.get("resultType"), data.get("result")
-    if not isinstance(type_, str) or not isinstance(rows, list):
-        raise PromqlError("the answer has no result")
-    if type_ in ("vector", "matrix") and len(rows) > max_series:
-        raise PromqlError(
-            f"the answer has {len(rows)} series, more than --prometheus.max-series={max_series}"
-        )
-    return Result(type=type_, rows=rows)
-
-
-def read_error(body: bytes) -> str | None:
-    """Return what an answer with another HTTP status than 200 says, None if nothing."""
-    try:
-        return _error_text(_read_json(body))
-    except PromqlError:
-        return None
+    value_part, time_part = parts
+    return f"{_as_part(value_part, values)} or {_as_part(time_part, times)}"
 
 
 def read_total(result: Result) -> int:
@@ -174,101 +130,111 @@ def read_total(result: Result) -> int:
     try:
         _, text = sample
         if not math.isfinite(float(text)):
-            raise PromqlError(f"the result is {_shown(text)}, which is no number to scale on")
+            raise PromqlError(f"the result is {shown(text)}, which is no number to scale on")
         return int(Decimal(text) * 1000)
     except (TypeError, ValueError, ArithmeticError) as error:
         if isinstance(error, PromqlError):
             raise
-        raise PromqlError(f"the result is not a sample: {_shown(sample)}") from error
+        raise PromqlError(f"the result is not a sample: {shown(sample)}") from error
 
 
 def read_series(
-    result: Result,
-    names: MetricNames,
-    *,
-    factor: int,
-    pods: Collection[ObjectRef],
-    part_prefix: str = "",
-) -> SeriesValues:
-    """Return the values of `pods` in the answer to a `series_query`; of all others nothing.
+    result: Result, names: MetricNames, *, factor: int, pods: Iterable[ObjectRef]
+) -> tuple[SeriesValues, SeriesValues]:
+    """Return the values of `pods` in the answer to a `family_query`; of all others nothing.
+
+    The second are their containers' own parts of shared GPUs.
 
     Raises:
         PromqlError: the answer is to something else.
     """
     if result.type != "vector":
         raise PromqlError(f"the result is a {result.type} instead of a vector")
+    device, own = _Side(), _Side()
     try:
-        parts = _by_pod(result.rows, names, pods, part_prefix)
-        totals = _totals(result.rows, names) if part_prefix == OWN else {}
+        _fill(device, own, result.rows, names, pods)
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+        if isinstance(error, PromqlError):
+            raise
         raise PromqlError(f"the result is malformed: {type(error).__name__}: {error}") from error
-    values: dict[ObjectRef, dict[str, list[float]]] = {}
-    ages: dict[ObjectRef, float] = {}
-    problems: dict[ObjectRef, str] = {}
-    for pod, found in parts.items():
-        ages[pod] = max(found.ages.values(), default=math.inf)
-        # A value without a time is of a GPU that the pod held earlier in the window.
-        by_device: defaultdict[str, list[float]] = defaultdict(list)
-        for key in found.ages:
-            text = found.texts.get(key)
-            if text is None:
-                problems[pod] = "not even half of the window is stored for this pod"
-                break
-            value = _scaled(text, factor)
-            if not math.isfinite(value) or value < 0:
-                problems[pod] = f"the value for this pod is {text}"
-                break
-            by_device[key[0]].append(value)
-        values[pod] = dict(by_device)
-    return SeriesValues(values=values, ages_seconds=ages, problems=problems, totals=totals)
+    return _values(device, factor), _values(own, factor)
 
 
-def _totals(rows: Sequence[Any], names: MetricNames) -> Mapping[str, float]:
-    totals: defaultdict[str, float] = defaultdict(float)
-    for row in rows:
-        if row["metric"][PART] == f"{OWN}value":
-            totals[_device(row["metric"], names)] += float(row["value"][1])
-    return totals
+class _Sample:
+    """A value as text, and the age of its sample in seconds; None what the answer does not say."""
 
-
-def _device(labels: Mapping[str, str], names: MetricNames) -> str:
-    return "/".join(labels.get(label, "") for label in names.device_labels)
-
-
-class _Parts:
-    """What an answer says of one pod, by GPU and container: values as text, ages in seconds."""
-
-    __slots__ = ("ages", "texts")
+    __slots__ = ("age_seconds", "text")
 
     def __init__(self) -> None:
-        self.texts: dict[tuple[str, str], str] = {}
-        self.ages: dict[tuple[str, str], float] = {}
+        self.text: str | None = None
+        self.age_seconds: float | None = None
 
 
-def _by_pod(
-    rows: Sequence[Any], names: MetricNames, pods: Collection[ObjectRef], part_prefix: str
-) -> dict[ObjectRef, _Parts]:
-    wanted = {(pod.namespace, pod.name): pod for pod in pods}
-    found: defaultdict[ObjectRef, _Parts] = defaultdict(_Parts)
+class _Side:
+    """The samples of the asked pods, and the sums of all pods' values by GPU."""
+
+    def __init__(self) -> None:
+        self.samples: dict[_Holder, _Sample] = {}
+        self.totals: defaultdict[str, float] = defaultdict(float)
+
+
+def _fill(
+    device: _Side, own: _Side, rows: Sequence[Any], names: MetricNames, pods: Iterable[ObjectRef]
+) -> None:
+    sides = {VALUE: device, TIME: device, OWN_VALUE: own, OWN_TIME: own}
+    # The refs that are there already are kept rather than tens of thousands of their likes.
+    known = {pod: pod for pod in pods}
     container_label = names.container_label or ""
-    value_part, time_part = f"{part_prefix}value", f"{part_prefix}time"
     for row in rows:
         labels = row["metric"]
         part = labels[PART]
-        if part not in (value_part, time_part):
+        side = sides.get(part)
+        if side is None:
             continue
-        pod = wanted.get((labels.get(names.namespace_label, ""), labels.get(names.pod_label, "")))
+        if part == OWN_VALUE:
+            side.totals[_device(labels, names)] += float(row["value"][1])
+        named = ObjectRef(labels.get(names.namespace_label, ""), labels.get(names.pod_label, ""))
+        pod = known.get(named)
         if pod is None:
             continue
-        key = _device(labels, names), labels.get(container_label, "")
+        holder = pod, _device(labels, names), labels.get(container_label, "")
+        sample = side.samples.get(holder)
+        if sample is None:
+            sample = side.samples[holder] = _Sample()
         evaluated_seconds, text = row["value"]
-        if part == value_part:
-            found[pod].texts[key] = text
+        if part in (VALUE, OWN_VALUE):
+            sample.text = text
         else:
             age = float(evaluated_seconds) - float(text)
             # Clocks of two machines: a sample from the future is of now.
-            found[pod].ages[key] = max(0.0, age) if math.isfinite(age) else math.inf
-    return found
+            sample.age_seconds = max(0.0, age) if math.isfinite(age) else math.inf
+
+
+def _values(side: _Side, factor: int) -> SeriesValues:
+    values: dict[ObjectRef, dict[str, list[float]]] = {}
+    ages: dict[ObjectRef, float] = {}
+    problems: dict[ObjectRef, str] = {}
+    for (pod, device, _), sample in side.samples.items():
+        # A value without a time is of a GPU that the pod held earlier in the window.
+        if sample.age_seconds is None:
+            continue
+        ages[pod] = max(ages.get(pod, 0.0), sample.age_seconds)
+        if sample.text is None:
+            problems[pod] = "not even half of the window is stored for this pod"
+            continue
+        value = _scaled(sample.text, factor)
+        if not math.isfinite(value) or value < 0:
+            problems[pod] = f"the value for this pod is {sample.text}"
+        else:
+            values.setdefault(pod, {}).setdefault(device, []).append(value)
+    for pod, _, _ in side.samples:
+        if pod not in ages:
+            ages[pod] = math.inf
+    return SeriesValues(values=values, ages_seconds=ages, problems=problems, totals=side.totals)
+
+
+def _device(labels: Mapping[str, str], names: MetricNames) -> str:
+    return "/".join([labels.get(label, "") for label in names.device_labels])
 
 
 def _as_part(part: str, query: str) -> str:
@@ -280,32 +246,4 @@ def _scaled(text: str, factor: int) -> float:
         # 71.353 W are 71353 mW: as floats they would not be.
         return float(text) if factor == 1 else float(Decimal(text) * factor)
     except (TypeError, ValueError, ArithmeticError) as error:
-        raise PromqlError(f"the result is malformed: {_shown(text)} is no number") from error
-
-
-def _read_json(body: bytes) -> dict[str, Any]:
-    try:
-        answer = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        if body.lstrip()[:1] == b"<":
-            raise PromqlError(
-                "the answer is a page instead of JSON: does --prometheus.url lead to the HTTP API,"
-                " past any login?"
-            ) from error
-        raise PromqlError(f"the answer is no JSON, or breaks off: {error}") from error
-    if not isinstance(answer, dict):
-        raise PromqlError("the answer is JSON, but none of Prometheus")
-    return answer
-
-
-def _error_text(answer: Mapping[str, Any]) -> str | None:
-    if answer.get("status") != "error" and "error" not in answer:
-        return None
-    return f"{_shown(answer.get('errorType', 'error'))}: {_shown(answer.get('error', ''))}"
-
-
-def _shown(thing: Any) -> str:
-    """Whatever came from outside, on one line and not without end."""
-    parts = thing if isinstance(thing, list) else [thing]
-    text = " ".join("; ".join(str(part) for part in parts).split())
-    return text if len(text) <= MAX_SHOWN_LENGTH else f"{text[:MAX_SHOWN_LENGTH]}..."
+        raise PromqlError(f"the result is malformed: {shown(text)} is no number") from error

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Self
 
 import aiohttp
+from yarl import URL
 
 from scaler.sources.http import (
     AccessError,
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 MAX_CONCURRENT_SCRAPES = 256
+MAX_KNOWN_URLS = 16384
 FAILURES = (AccessError, AnswerTooLargeError, aiohttp.ClientError, OSError)
 
 
@@ -95,7 +98,7 @@ class Scraper:
             else:
                 url = endpoint.url.replace("http://", f"{self._settings.scheme}://", 1)
                 try:
-                    text = await self._fetch(url, families)
+                    text = await self._fetch(_asking_for(url, tuple(families)))
                 except TimeoutError:
                     problem = f"gave no answer within {self._timeout_seconds:g} s ({url})"
                 except FAILURES as error:
@@ -107,16 +110,14 @@ class Scraper:
                 problem=problem,
             )
 
-    async def _fetch(self, url: str, families: Iterable[str]) -> str:
+    async def _fetch(self, url: URL) -> str:
         if self._session is None:
             msg = "Scraper is not open: use it as an async context manager"
             raise RuntimeError(msg)
-        params = [("name[]", family) for family in families]
         async with asyncio.timeout(self._timeout_seconds):
             granted = await self._credentials.current()
             async with self._session.get(
                 url,
-                params=params,
                 headers=granted.headers,
                 ssl=granted.tls,
                 server_hostname=granted.server_name,
@@ -127,3 +128,9 @@ class Scraper:
                     raise aiohttp.ClientPayloadError(msg)
                 body = await read_body(response, max_bytes=MAX_ANSWER_BYTES)
                 return body.decode("utf-8", errors="replace")
+
+
+@lru_cache(maxsize=MAX_KNOWN_URLS)
+def _asking_for(url: str, families: tuple[str, ...]) -> URL:
+    """The address, whose parts are not taken asunder anew in each loop."""
+    return URL(url).update_query([("name[]", family) for family in families])

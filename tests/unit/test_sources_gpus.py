@@ -18,7 +18,8 @@ from scaler.sources.gpuqueries import (
 )
 from scaler.sources.gpus import GpuSample, read_node
 from scaler.sources.names import PRESETS
-from scaler.sources.promql import PART, PromqlError, Result
+from scaler.sources.promapi import PromqlError, Result
+from scaler.sources.promql import PART
 
 OURS = PRESETS["gpu-exporter"]
 DCGM = PRESETS["dcgm"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import orjson
@@ -13,17 +14,8 @@ from hypothesis import strategies as st
 
 from scaler.model import ObjectRef
 from scaler.sources.names import PRESETS
-from scaler.sources.promql import (
-    PART,
-    PromqlError,
-    Result,
-    SeriesValues,
-    read_error,
-    read_result,
-    read_series,
-    read_total,
-    series_query,
-)
+from scaler.sources.promapi import PromqlError, Result, read_error, read_result
+from scaler.sources.promql import PART, SeriesValues, read_series, read_total, series_query
 
 OURS = PRESETS["gpu-exporter"]
 DCGM = PRESETS["dcgm"]
@@ -84,6 +76,8 @@ def vector(*rows: object) -> dict[str, object]:
         pytest.param(b"\xff\xfe\x00", "no JSON, or breaks off", id="no text"),
         pytest.param(b" <html>Log in</html>", "a page instead of JSON", id="HTML"),
         pytest.param(b"[]", "JSON, but none of Prometheus", id="a list"),
+        pytest.param(b'{"data":' + b"[" * 99_999, "no JSON, or breaks off", id="nested"),
+        pytest.param(b'{"status":"\xff"}', "is no JSON", id="no UTF-8"),
         pytest.param(b"{}", "has no status", id="no status"),
         pytest.param(
             b'{"status":"error","errorType":"timeout","error":"query timed out"}',
@@ -119,9 +113,23 @@ def test_answers_without_a_result(body, message):
     ],
 )
 def test_a_complete_answer(more):
-    assert read_result(answer(vector(1, 2), **more), max_series=2) == Result(
-        type="vector", rows=[1, 2]
-    )
+    result = read_result(answer(vector(1, 2), **more), max_series=2)
+    assert (result.type, list(result.rows)) == ("vector", [1, 2])
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(b'{"metric":{"a":"\xff"},"value":[1,"2"]}', id="no UTF-8"),
+        pytest.param(b'{"metric":{},"value":[1e999,"2"]}', id="a number out of range"),
+    ],
+)
+def test_a_row_that_is_no_json_is_found_when_it_is_looked_at(row):
+    body = b'{"status":"success","data":{"resultType":"vector","result":[' + row + b"]}}"
+    result = read_result(body, max_series=2)
+    for read_rows in (read_total, partial(read_series, names=OURS, factor=1, pods={WEB_0})):
+        with pytest.raises(PromqlError, match="no JSON"):
+            read_rows(result)
 
 
 def test_what_an_error_says_is_short():
@@ -189,7 +197,7 @@ def rows(
 
 def read(*found: list[dict[str, Any]], factor: int = 1) -> SeriesValues:
     result = Result(type="vector", rows=[row for one in found for row in one])
-    return read_series(result, OURS, factor=factor, pods={WEB_0, WEB_1})
+    return read_series(result, OURS, factor=factor, pods={WEB_0, WEB_1})[0]
 
 
 def test_values_by_pod_and_gpu_with_the_age_of_the_oldest():
@@ -269,7 +277,7 @@ def test_a_sample_without_a_usable_time_is_older_than_any_limit():
 def test_an_answer_to_something_else(result):
     if result.rows and result.rows == [{"metric": {PART: "value"}}]:
         # Of a pod that nobody asked for, nothing is looked at.
-        assert read_series(result, OURS, factor=1, pods={WEB_0}).values == {}
+        assert read_series(result, OURS, factor=1, pods={WEB_0})[0].values == {}
         return
     with pytest.raises(PromqlError):
         read_series(result, OURS, factor=1, pods={WEB_0})
@@ -282,14 +290,14 @@ def test_mig_instances_of_one_gpu_are_told_apart():
         for n in (1, 2)
         for part, text in (("value", str(n)), ("time", str(NOW)))
     ]
-    values = read_series(Result(type="vector", rows=found), DCGM, factor=1, pods={WEB_0})
+    values, _ = read_series(Result(type="vector", rows=found), DCGM, factor=1, pods={WEB_0})
     assert values.values == {WEB_0: {"GPU-a/1": [1.0], "GPU-a/2": [2.0]}}
 
 
 def test_a_container_label_of_its_own():
     names = replace(OURS, container_label="c")
     found = [*rows("1", c="a"), *rows("2", c="b")]
-    values = read_series(Result(type="vector", rows=found), names, factor=1, pods={WEB_0})
+    values, _ = read_series(Result(type="vector", rows=found), names, factor=1, pods={WEB_0})
     assert values.values == {WEB_0: {"GPU-a": [1.0, 2.0]}}
 
 
@@ -317,5 +325,5 @@ def test_any_result_is_values_or_an_error(type_, found):
     with contextlib.suppress(PromqlError):
         assert isinstance(read_total(result), int)
     with contextlib.suppress(PromqlError):
-        values = read_series(result, OURS, factor=1000, pods=pods)
+        values, _ = read_series(result, OURS, factor=1000, pods=pods)
         assert values.values.keys() <= pods
