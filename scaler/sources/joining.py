@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from scaler.model import Metric, MetricReading, ObjectRef, PodValue
@@ -77,7 +78,8 @@ def metric_answer(
     found: dict[ObjectRef, PodValue] = {}
     missing: dict[ObjectRef, str] = {}
     needed = _needed_series(metric, names)
-    for pod in set[ObjectRef]().union(*(values.ages_seconds for values in known.values())):
+    # In the order in which they came, so that neighbours in memory are looked at one by one.
+    for pod in dict.fromkeys(chain(*(values.ages_seconds for values in known.values()))):
         sampled = _sampled_seconds(pod, needed, known, answers)
         if isinstance(sampled, str):
             missing[pod] = f"Prometheus: {sampled}"

@@ -36,7 +36,7 @@ from scaler.sources.promql import family_query, read_series, read_total
 from scaler.sources.source import ReadingRequest, SourceAnswer, readable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from scaler.model import ExporterEndpoint
     from scaler.sources.settings import PrometheusSettings
@@ -113,7 +113,7 @@ class PrometheusSource:
         """
         deadline = asyncio.get_running_loop().time() + self._settings.timeout_seconds
         wanted = self._wanted(requests)
-        pods = {pod.ref for request in requests for pod in readable(request.pods)}
+        pods = [pod.ref for request in requests for pod in readable(request.pods)]
         queries = {request.query for request in requests if request.query is not None}
         async with asyncio.TaskGroup() as group:
             series_tasks = {
@@ -193,7 +193,7 @@ class PrometheusSource:
         return readings
 
     async def _series(
-        self, wanted: _Wanted, pods: Collection[ObjectRef], deadline: float
+        self, wanted: _Wanted, pods: Sequence[ObjectRef], deadline: float
     ) -> SeriesAnswer:
         # The memory in use of dcgm-exporter is part of its total as well.
         family, named = next(
