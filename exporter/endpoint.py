@@ -25,11 +25,14 @@ IDLE_SECONDS: Final = 90.0
 """How long a connection lives on which no request begins, and what a client has that sends its
 headers, or reads, byte by byte. Longer than Prometheus' default interval of a minute, so that no
 scrape meets the end of its connection."""
+HANDSHAKE_SECONDS: Final = 10.0
+"""How long a client may take to agree on TLS; until then it is none of the connections below."""
 MAX_CONNECTIONS: Final = 250
 """Far more than scrapers have, and far fewer than the files that a process may open."""
 MAX_LINE_BYTES: Final = 8190
 MAX_HEADER_BYTES: Final = 8190
 PROBE_PATHS: Final = ("/healthz", "/readyz")
+_BACKLOG: Final = 128
 _SHUTDOWN_SECONDS: Final = 1.0
 REAP_SECONDS: Final = 1.0
 
@@ -52,7 +55,7 @@ class Endpoint:
         self._file = web_config_file
         self._max_requests = max_requests
         self._runner: web.AppRunner | None = None
-        self._site: web.TCPSite | None = None
+        self._server: asyncio.Server | None = None
         self._loaded: Loaded | None = None
         self._access: webaccess.Access | None = None
         self._requests = 0
@@ -83,11 +86,14 @@ class Endpoint:
         )
         await self._runner.setup()
         await self._listen(self._loaded)
-        bound_host, self._port = self._runner.addresses[0][:2]
+        assert self._server is not None
+        bound_host, self._port = self._server.sockets[0].getsockname()[:2]
         return bound_host, self._port
 
     async def stop(self) -> None:
         """Close everything; requests under way get a second."""
+        if self._server is not None:
+            self._server.close()
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -130,18 +136,21 @@ class Endpoint:
     async def _listen(self, loaded: Loaded | None) -> None:
         """Take new connections by this TLS context; those that exist go on."""
         assert self._runner is not None
-        site = web.TCPSite(
-            self._runner,
+        assert self._runner.server is not None
+        tls = loaded.tls if loaded else None
+        before = self._server
+        self._server = await asyncio.get_running_loop().create_server(
+            self._runner.server,
             self._host,
             self._port,
-            ssl_context=loaded.tls if loaded else None,
+            ssl=tls,
+            ssl_handshake_timeout=HANDSHAKE_SECONDS if tls else None,
+            backlog=_BACKLOG,
             # Both generations listen for a moment, so that nobody is refused.
             reuse_port=bool(self._file) or None,
         )
-        await site.start()
-        before, self._site = self._site, site
         if before is not None:
-            await before.stop()
+            before.close()
 
     @web.middleware
     async def _limited(self, request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -43,11 +43,21 @@ class Rendered:
 
 
 class Exposition:
-    """Renders the GPUs' families once per snapshot and format, the self metrics at every scrape."""
+    """Renders the GPUs' families once per snapshot and format, the self metrics at every scrape.
 
-    def __init__(self, *, node_name: str, self_metrics: Sequence[Collector]) -> None:
+    `slow_metrics` are self metrics that take long to read: they are rendered with the GPUs'.
+    """
+
+    def __init__(
+        self,
+        *,
+        node_name: str,
+        self_metrics: Sequence[Collector],
+        slow_metrics: Sequence[Collector] = (),
+    ) -> None:
         self._node_name = node_name
         self._self_metrics = self_metrics
+        self._slow_metrics = slow_metrics
         self._rendered_snapshot: Snapshot | None = None
         self._renderings: dict[_Format, bytes | Gzipped] = {}
         self._asked: set[_Format] = set()
@@ -66,7 +76,7 @@ class Exposition:
         """
         asked = _Format(content_type=chosen(accept), names=frozenset(names), gzip=gzip)
         gpus = self._gpus(snapshot, asked)
-        own = _text((metric for one in self._self_metrics for metric in one.collect()), asked)
+        own = _text(_collected(self._self_metrics), asked)
         if asked.content_type.startswith(_OPENMETRICS):
             own += b"# EOF\n"
         body = gpus.followed_by(own) if isinstance(gpus, Gzipped) else gpus + own
@@ -80,7 +90,7 @@ class Exposition:
 
     def _gpus(self, snapshot: Snapshot | None, key: _Format) -> bytes | Gzipped:
         if snapshot is None:
-            return _render([], key)
+            return _render(_collected(self._slow_metrics), key)
         if snapshot is not self._rendered_snapshot:
             self._start(snapshot)
         body = self._renderings.get(key)
@@ -99,10 +109,15 @@ class Exposition:
         return asked
 
     def _families(self, snapshot: Snapshot) -> list[Metric]:
-        return list(catalogue.families(snapshot, node_name=self._node_name))
+        gpus = catalogue.families(snapshot, node_name=self._node_name)
+        return [*gpus, *_collected(self._slow_metrics)]
 
 
-def _render(families: list[Metric], asked: _Format) -> bytes | Gzipped:
+def _collected(collectors: Sequence[Collector]) -> Iterable[Metric]:
+    return (metric for one in collectors for metric in one.collect())
+
+
+def _render(families: Iterable[Metric], asked: _Format) -> bytes | Gzipped:
     text = _text(families, asked)
     return gzipped(text) if asked.gzip else text
 

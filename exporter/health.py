@@ -85,10 +85,22 @@ class Health:
         self._snapshots = snapshots
         self._pod_resources = pod_resources
         self._endpoint = endpoint
-        self._info = InfoMetricFamily(
-            "nvidia_gpu_exporter_build",
-            "Version of the exporter.",
-            value={"version": __version__, "python_version": platform.python_version()},
+        self._fixed = (
+            InfoMetricFamily(
+                "nvidia_gpu_exporter_build",
+                "Version of the exporter.",
+                value={"version": __version__, "python_version": platform.python_version()},
+            ),
+            _gauge(
+                "interval_seconds",
+                "Time between two readings of the GPUs.",
+                config.nvml_interval_seconds,
+            ),
+            _gauge(
+                "window_seconds",
+                "Time over which the duty cycle is averaged.",
+                config.nvml_window_seconds,
+            ),
         )
 
     def fresh_snapshot(self) -> Snapshot | None:
@@ -132,7 +144,7 @@ class Health:
         """Yield the state as metrics (prometheus-client's collector interface)."""
         state = self._sampler.state
         snapshot = self._snapshots.newest
-        yield self._info
+        yield from self._fixed
         yield _gauge("nvml_up", "1 while NVML answers, 0 while it cannot be used.", state.nvml_up)
         yield _gauge(
             "nvml_released",
@@ -141,16 +153,6 @@ class Health:
         )
         yield _gauge(
             "ready", "1 while current readings are published.", self.unready_reason() is None
-        )
-        yield _gauge(
-            "interval_seconds",
-            "Time between two readings of the GPUs.",
-            self._config.nvml_interval_seconds,
-        )
-        yield _gauge(
-            "window_seconds",
-            "Time over which the duty cycle is averaged.",
-            self._config.nvml_window_seconds,
         )
         if (age := self._age_seconds()) is not None:
             yield _gauge("snapshot_age_seconds", "Age of the newest readings.", age)

@@ -6,11 +6,13 @@ prometheus-client chooses the format, but it does not know of qualities (RFC 911
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from prometheus_client.exposition import choose_encoder
 
 _PARAMETER: Final = re.compile(r";\s*(version|q)\s*=\s*([^;\s]*)", re.IGNORECASE)
+_KNOWN_HEADERS: Final = 16
 _QUALITY: Final = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
 # prometheus-client would claim any version from 1.0.0 on as its own, and fails on one that is not a
 # number; an empty one is any.
@@ -22,6 +24,7 @@ _VERSIONS: Final = {
 }
 
 
+@lru_cache(maxsize=_KNOWN_HEADERS)
 def content_type(accept: str) -> str:
     """Return the content type that `accept` (the HTTP header) likes best; text if it likes none."""
     ranges = [one for one in accept.split(",") if _is_writable(one) and _quality(one) > 0]
@@ -29,6 +32,7 @@ def content_type(accept: str) -> str:
     return choose_encoder(best)[1]
 
 
+@lru_cache(maxsize=_KNOWN_HEADERS)
 def accepts_gzip(accept_encoding: str) -> bool:
     """Return whether the HTTP header names gzip, with a quality above 0 if with any."""
     return any(_name(one) == "gzip" and _quality(one) > 0 for one in accept_encoding.split(","))

@@ -14,7 +14,6 @@ import aiohttp
 import bcrypt
 import pytest
 import yaml
-from aiohttp import web
 
 from exporter import endpoint, webaccess
 from exporter.app import running
@@ -356,20 +355,20 @@ async def test_an_address_that_cannot_be_bound_anew_leaves_the_one_before(
     file, monkeypatch, caplog
 ):
     file.write(tls_server_config=file.tls)
-    start = web.TCPSite.start
+    loop = asyncio.get_running_loop()
     async with exporter(file) as address:
         before = await serial(address, file.client())
 
-        async def full(_self):
+        async def full(*_: object, **__: object) -> None:
             raise OSError(errno.EMFILE, "Too many open files")
 
-        monkeypatch.setattr(web.TCPSite, "start", full)
-        file.authority.issue("server", hosts=["127.0.0.1"])
-        await until(lambda: "not reloaded" in caplog.text)
-        status, text, _ = await get(address, file.client())
-        assert status == 200
-        assert f"{RELOADED} 0.0" in text
-        monkeypatch.setattr(web.TCPSite, "start", start)
+        with monkeypatch.context() as patched:
+            patched.setattr(loop, "create_server", full)
+            file.authority.issue("server", hosts=["127.0.0.1"])
+            await until(lambda: "not reloaded" in caplog.text)
+            status, text, _ = await get(address, file.client())
+            assert status == 200
+            assert f"{RELOADED} 0.0" in text
 
         async def is_renewed() -> bool:
             return await serial(address, file.client()) != before
@@ -505,6 +504,25 @@ async def test_a_client_that_does_not_go_on_is_disconnected(monkeypatch, sent):
             return writer.transport.is_closing()
 
         await until(is_cut, what="the end of the connection")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(b"", id="silent"),
+        pytest.param(b"\x16\x03\x01\x02\x00\x01", id="in the middle of its greeting"),
+    ],
+)
+async def test_a_client_that_does_not_agree_on_tls_is_disconnected(file, monkeypatch, sent):
+    monkeypatch.setattr(endpoint, "HANDSHAKE_SECONDS", 0.2)
+    file.write(tls_server_config=file.tls)
+    async with exporter(file) as address:
+        host, _, port = address.partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(sent)
+        assert (await get(address, file.client()))[0] == 200
+        await until(reader.at_eof, what="the end of the connection")
+        writer.close()
 
 
 async def test_of_too_many_connections_those_that_asked_nothing_for_longest_end(monkeypatch):

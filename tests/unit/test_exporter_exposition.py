@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter import catalogue
@@ -261,6 +262,27 @@ def test_a_scrape_does_not_render_what_was_prepared(monkeypatch):
     exposition.prepare(shot)
     monkeypatch.setattr(catalogue, "families", None)
     assert b"} 5.0\n" in exposition.render(shot).body
+
+
+def test_slow_metrics_are_collected_once_per_snapshot_and_live_without_one():
+    asked: list[int] = []
+
+    class Slow:
+        def collect(self) -> list[GaugeMetricFamily]:
+            asked.append(len(asked))
+            return [GaugeMetricFamily("slow", "Number of the reading.", value=asked[-1])]
+
+    exposition = Exposition(node_name="n", self_metrics=(), slow_metrics=(Slow(),))
+    exposition.render(snapshot(reading()))
+    for number in (1, 2):
+        shot = snapshot(reading(duty_cycle_percent=float(number)))
+        exposition.prepare(shot)
+        for _ in range(3):
+            assert f"\nslow {number}.0\n".encode() in exposition.render(shot).body
+    assert [exposition.render(None).body.endswith(f"slow {n}.0\n".encode()) for n in (3, 4)] == [
+        True,
+        True,
+    ]
 
 
 @pytest.mark.parametrize("accept", ["", OPENMETRICS])
