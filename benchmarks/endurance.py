@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
+from benchmarks.exporter import until_ready
 from benchmarks.processes import rss_megabytes
 from benchmarks.report import Figure, publish
 from exporter.app import running
@@ -227,6 +228,8 @@ async def _exporter(socket_path: str) -> AsyncIterator[tuple[int, str]]:
     assert process.stdout is not None
     try:
         address = (await process.stdout.readline()).decode().strip()
+        async with aiohttp.ClientSession() as session:
+            await until_ready(session, address)
         yield process.pid, address
     finally:
         process.terminate()

@@ -92,7 +92,7 @@ async def _measure() -> list[Figure]:
 
 async def _measure_one(gpus: str, node: Node, bars: Bars) -> list[Figure]:
     async with _exporter(node) as (pid, url), aiohttp.ClientSession() as session:
-        await _until_ready(session, url)
+        await until_ready(session, url)
         cpu_percent = await _cpu_percent(pid, IDLE_SECONDS)
         figures = [
             Figure(
@@ -157,7 +157,8 @@ async def _exporter(node: Node) -> AsyncIterator[tuple[int, str]]:
                 await process.wait()
 
 
-async def _until_ready(session: aiohttp.ClientSession, url: str) -> None:
+async def until_ready(session: aiohttp.ClientSession, url: str) -> None:
+    """Wait for the exporter's first readings."""
     end = time.monotonic() + START_DEADLINE_SECONDS
     while True:
         try:

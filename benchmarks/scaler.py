@@ -13,7 +13,6 @@ import asyncio
 import json
 import math
 import os
-import re
 import statistics
 import sys
 import tempfile
@@ -27,6 +26,7 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.bigcluster import GPUS_PER_NODE, PODS_PER_DEPLOYMENT
+from benchmarks.processes import cpu_seconds, rss_megabytes
 from benchmarks.report import Figure, percentile, publish
 from simulator.apiserver.server import kubeconfig_text
 
@@ -108,7 +108,7 @@ async def _watch_loops(nodes: int, source: str, pid: int, port: int, counts_url:
         await _next_loop(session, metrics_url, 0)
         started = time.monotonic() - begun
         before = await _next_loop(session, metrics_url, 1)
-        cpu, asked = _cpu_seconds(pid), await _counts(session, counts_url)
+        cpu, asked = cpu_seconds(pid), await _counts(session, counts_url)
         first = before
         loops: list[float] = []
         stages: dict[str, list[float]] = {stage: [] for stage in STAGES}
@@ -128,8 +128,8 @@ async def _watch_loops(nodes: int, source: str, pid: int, port: int, counts_url:
             started_seconds=started,
             loops=loops,
             stages=stages,
-            cpu_seconds_per_loop=(_cpu_seconds(pid) - cpu) / done,
-            rss_megabytes=_rss_megabytes(pid),
+            cpu_seconds_per_loop=(cpu_seconds(pid) - cpu) / done,
+            rss_megabytes=rss_megabytes(pid),
             requests_per_loop={
                 kind: (asked_since.get(kind, 0) - asked.get(kind, 0)) / done for kind in REQUESTS
             },
@@ -167,17 +167,6 @@ def _samples(text: str) -> dict[str, float]:
             elif sample.name == f"{STAGE}_sum":
                 found[f"{sample.name}/{sample.labels['stage']}"] = sample.value
     return found
-
-
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _rss_megabytes(pid: int) -> float:
-    match = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert match is not None
-    return int(match[1]) * 1024 / 1e6
 
 
 @asynccontextmanager
