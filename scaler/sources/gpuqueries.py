@@ -15,7 +15,7 @@ from scaler.sources.devices import CONTAINERS_OWN
 from scaler.sources.gpus import GpuSample
 from scaler.sources.joining import STALE_AFTER_SECONDS
 from scaler.sources.promapi import PromqlError
-from scaler.sources.promql import PART
+from scaler.sources.promql import PART, TIME, VALUE, as_part, sample_age_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -45,10 +45,8 @@ def gpu_query(series: str, names: MetricNames, family: str, *, matchers: Sequenc
     """Return the query for a series of all GPUs, free ones included."""
     selector = f"{series}{{{', '.join(matchers)}}}"
     by = _by(names, family)
-    return (
-        f'label_replace(max {by} ({selector}), "{PART}", "value", "", "") or'
-        f' label_replace(min {by} (timestamp({selector})), "{PART}", "time", "", "")'
-    )
+    values, times = f"max {by} ({selector})", f"min {by} (timestamp({selector}))"
+    return f"{as_part(VALUE, values)} or {as_part(TIME, times)}"
 
 
 def past_query(
@@ -90,14 +88,12 @@ def read_gpu_series(result: Result, names: MetricNames) -> GpuSeries:
         for row in result.rows:
             holder = _holder(row["metric"], names)
             evaluated_seconds, text = row["value"]
-            if row["metric"][PART] == "value":
+            if row["metric"][PART] == VALUE:
                 value = _value(text)
                 if value is not None:
                     values[holder] = value
             else:
-                age = float(evaluated_seconds) - float(text)
-                # Clocks of two machines: a sample from the future is of now.
-                ages[holder] = max(0.0, age) if math.isfinite(age) else math.inf
+                ages[holder] = sample_age_seconds(evaluated_seconds, text)
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise PromqlError(f"the result is malformed: {type(error).__name__}: {error}") from error
     return GpuSeries(values=values, ages_seconds=ages)

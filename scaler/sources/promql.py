@@ -105,7 +105,7 @@ def series_query(
         )
     times = f"min {by} (timestamp({selector}))"
     value_part, time_part = parts
-    return f"{_as_part(value_part, values)} or {_as_part(time_part, times)}"
+    return f"{as_part(value_part, values)} or {as_part(time_part, times)}"
 
 
 def read_total(result: Result) -> int:
@@ -205,9 +205,14 @@ def _fill(
         if part in (VALUE, OWN_VALUE):
             sample.text = text
         else:
-            age = float(evaluated_seconds) - float(text)
-            # Clocks of two machines: a sample from the future is of now.
-            sample.age_seconds = max(0.0, age) if math.isfinite(age) else math.inf
+            sample.age_seconds = sample_age_seconds(evaluated_seconds, text)
+
+
+def sample_age_seconds(evaluated_seconds: float, time_text: str) -> float:
+    """Return how old a sample was when the query was evaluated; infinite without a usable time."""
+    age = float(evaluated_seconds) - float(time_text)
+    # Clocks of two machines: a sample from the future is of now.
+    return max(0.0, age) if math.isfinite(age) else math.inf
 
 
 def _values(side: _Side, factor: int) -> SeriesValues:
@@ -237,7 +242,8 @@ def _device(labels: Mapping[str, str], names: MetricNames) -> str:
     return "/".join([labels.get(label, "") for label in names.device_labels])
 
 
-def _as_part(part: str, query: str) -> str:
+def as_part(part: str, query: str) -> str:
+    """Return the query with a label of ours on its series that says which part they are."""
     return f'label_replace({query}, "{PART}", "{part}", "", "")'
 
 
