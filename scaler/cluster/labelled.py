@@ -79,6 +79,11 @@ class LabelledObjects:
         """Whether both kinds have been listed once."""
         return all(reflector.synced.is_set() for reflector in self._reflectors)
 
+    async def wait_synced(self) -> None:
+        """Wait until both kinds have been listed once."""
+        for reflector in self._reflectors:
+            await reflector.synced.wait()
+
     def pods(self, namespace: str) -> Collection[LabelledPod]:
         """Return the pods of a namespace."""
         return self._by_namespace.get(namespace, {}).values()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from scaler.cluster.apiservices import ApiServices, OwnedByAnother, Registration
@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 PRIORITIES = {"v1beta1": 100, "v1beta2": 200}
 KEEP_SECONDS = 30.0
 RETRY_SECONDS = 5.0
+FIRST_LISTS_SECONDS = 10.0
 LEAVE_SECONDS = 2.0
 
 
@@ -160,6 +161,7 @@ class MetricsApi:
         """See to the certificate, then to the APIServices; return what is in the way."""
         try:
             bundle = await self._certificate.refresh()
+            await self._first_lists()
             not_ready = self.not_ready_because()
             if not_ready is not None or not self._settings.register or self._leaving:
                 return not_ready
@@ -173,6 +175,13 @@ class MetricsApi:
         except (ApiError, CertificateError) as error:
             return str(error)
         return None
+
+    async def _first_lists(self) -> None:
+        """Wait a moment for the watches: that a start takes its time is no trouble to tell of."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_LISTS_SECONDS):
+                await self._front_proxy.synced.wait()
+                await self._objects.wait_synced()
 
 
 def _certificate(

@@ -96,7 +96,8 @@ async def test_the_adapters_group_is_not_taken_over(both):
         return any("prometheus-adapter" in line for line in both.process.log)
 
     await until(is_said, what="the owner is named")
-    (line,) = (line for line in both.process.log if "Metrics API is not in order" in line)
+    (line,) = (line for line in both.process.log if "prometheus-adapter" in line)
+    assert "Metrics API is not in order" in line
     assert "belongs to the Service monitoring/prometheus-adapter" in line
     assert "it is left alone" in line
     for version in ("v1beta1", "v1beta2"):
