@@ -258,7 +258,7 @@ async def running(config: Config, binding: ModuleType) -> AsyncIterator[RunningE
                         node_name=config.node_name,
                     )
                 )
-                background.append(tasks.create_task(parts.endpoint.follow()))
+                background.append(tasks.create_task(parts.endpoint.run()))
                 # Not before: a server that is cancelled while it begins to listen leaks its socket.
                 background.append(tasks.create_task(parts.end_without_nvml()))
                 log.info("listening", extra={"host": address[0], "port": address[1]})

@@ -1,14 +1,15 @@
 """Lets requests in at a server that waits for no client.
 
-Answers are read within a time or the connection ends, connections on which nothing begins end, and
-of too many the one goes that was silent longest: whoever means it gets in, whoever else is there.
+Answers are read within a time or the connection ends, connections on which nothing begins end, who
+says more than a request takes is cut off, and of too many connections the one goes that was silent
+longest: whoever means it gets in, whoever else is there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aiohttp import web
 
@@ -24,6 +25,34 @@ REAP_SECONDS: Final = 1.0
 MAX_LARGE: Final = 4
 
 Request = TypeVar("Request", bound=web.BaseRequest)
+
+
+class Caller(web.RequestHandler):
+    """One connection, which says no more than a request takes."""
+
+    __slots__ = ("_max_request_bytes", "_received_bytes", "asked_seconds")
+
+    def __init__(self, server: web.Server, *, max_request_bytes: int, **options: Any) -> None:
+        """Take `options` as aiohttp's RequestHandler does."""
+        super().__init__(server, **options)
+        self._max_request_bytes = max_request_bytes
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to count."""
+        self.note_request()
+        super().connection_made(transport)
+
+    def note_request(self) -> None:
+        """Remember that a request begins now (monotonic)."""
+        self.asked_seconds = time.monotonic()
+        self._received_bytes = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Of headers the library bounds each one and their number, not what they are together."""
+        super().data_received(data)
+        self._received_bytes += len(data)
+        if self._received_bytes > self._max_request_bytes and self.transport is not None:
+            self.transport.abort()
 
 
 class Gate:
@@ -44,14 +73,14 @@ class Gate:
         self._idle_seconds = idle_seconds
         self._read_seconds = read_seconds
         self._large_paths = large_paths
-        self._seen: dict[object, float] = {}
         self._large = 0
 
     async def handle(
         self, request: Request, handler: Callable[[Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         """Answer, and see to it that the client reads the answer in time."""
-        self._seen[request.protocol] = time.monotonic()
+        assert isinstance(request.protocol, Caller)
+        request.protocol.note_request()
         large = request.path in self._large_paths
         if large and self._large >= MAX_LARGE:
             return web.Response(
@@ -86,12 +115,12 @@ class Gate:
     def end_idle(self, runner: web.BaseRunner) -> None:
         """End what is idle for too long now."""
         now = time.monotonic()
-        connections = list(runner.server.connections) if runner.server is not None else []
-        self._seen = {one: self._seen.get(one, now) for one in connections}
-        connections.sort(key=lambda one: self._seen[one])
-        too_many = len(connections) - self.max_connections
-        for number, connection in enumerate(connections):
-            idle = now - self._seen[connection] > self._idle_seconds
-            if (idle or number < too_many) and connection.transport is not None:
+        connections = runner.server.connections if runner.server is not None else []
+        callers = [one for one in connections if isinstance(one, Caller)]
+        callers.sort(key=lambda one: one.asked_seconds)
+        too_many = len(callers) - self.max_connections
+        for number, caller in enumerate(callers):
+            idle = now - caller.asked_seconds > self._idle_seconds
+            if (idle or number < too_many) and caller.transport is not None:
                 # Not close(), which would wait for a client that does not read.
-                connection.transport.abort()
+                caller.transport.abort()

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from scaler.gate import Caller
+
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator
@@ -55,26 +57,7 @@ class HttpServer(web.Server):
 
     def __call__(self) -> web.RequestHandler:
         """Return the protocol of one connection."""
-        return _Caller(self, loop=self._loop, **self._kwargs)
-
-
-class _Caller(web.RequestHandler):
-    """Of headers the library bounds each one, and their number, but not what they are together."""
-
-    __slots__ = ("_unanswered_bytes",)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._unanswered_bytes = 0
-        super().connection_made(transport)
-
-    def data_received(self, data: bytes) -> None:
-        requests = self._request_count
-        self._unanswered_bytes += len(data)
-        super().data_received(data)
-        if self._request_count != requests:
-            self._unanswered_bytes = 0
-        elif self._unanswered_bytes > MAX_REQUEST_BYTES and self.transport is not None:
-            self.transport.abort()
+        return Caller(self, max_request_bytes=MAX_REQUEST_BYTES, loop=self._loop, **self._kwargs)
 
 
 class Door:

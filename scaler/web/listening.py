@@ -8,17 +8,19 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from scaler.gate import Gate
+from scaler.gate import Caller, Gate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from aiohttp.typedefs import Handler
 
+MAX_REQUEST_BYTES: Final = 32 * 1024
 LARGE_PATHS: Final = ("/api/v1/decisions", "/metrics")
 
 
@@ -45,14 +47,20 @@ async def listening(
         return await let_in.handle(request, handler)
 
     app.middlewares.insert(0, through_the_gate)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+    runner = web.AppRunner(app, shutdown_timeout=0.5)
     await runner.setup()
-    reaping: asyncio.Task[None] | None = None
+    assert runner.server is not None
+    loop = asyncio.get_running_loop()
+    caller = partial(
+        Caller, runner.server, loop=loop, access_log=None, max_request_bytes=MAX_REQUEST_BYTES
+    )
     try:
-        await web.TCPSite(runner, host or None, port).start()
+        server = await loop.create_server(caller, host or None, port)
         reaping = asyncio.create_task(let_in.reap(runner))
-        yield [(address[0], address[1]) for address in runner.addresses]
-    finally:
-        if reaping is not None:
+        try:
+            yield [one.getsockname()[:2] for one in server.sockets]
+        finally:
             reaping.cancel()
+            server.close()
+    finally:
         await runner.cleanup()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 
@@ -202,6 +203,17 @@ async def test_only_some_large_answers_are_under_way_at_once(scene, client):
             return not await full()
 
         await until(open_again, what="an answer again")
+
+
+async def test_who_says_more_than_a_request_takes_is_disconnected(scene, client):
+    async with status_page(scene) as url:
+        headers = b"".join(b"X%d: %b\r\n" % (number, b"y" * 8000) for number in range(100))
+        reader, writer = await held_open(url, b"GET /metrics HTTP/1.1\r\nHost: x\r\n" + headers)
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.transport.abort()
+        async with client.get(f"{url}/healthz") as answer:
+            assert answer.status == 200
 
 
 async def test_of_too_many_connections_the_longest_silent_go(scene, client):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from exporter import listening
+from exporter.config import Config
 from exporter.model import Collector
 from exporter.nvml.xid import MAX_KINDS, ZERO_XIDS
 
@@ -23,3 +25,19 @@ def test_the_xids_that_begin_at_zero_are_named():
     text = " ".join(DOCS.split())
     assert f"The counters of Xids {', '.join(most)} and {last} are there from 0 on" in text
     assert f"at most {MAX_KINDS + 1} counters" in text
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        f"`--web.max-requests` requests ({Config().max_requests})",
+        f"its headers have at most {listening.MAX_LINE_BYTES} bytes",
+        f"more than {listening.MAX_REQUEST_BYTES // 1024} KiB before a request is whole",
+        f"no request begins for {listening.IDLE_SECONDS:g} seconds",
+        f"Of more than {listening.MAX_CONNECTIONS} connections, and of more than"
+        f" {listening.MAX_HANDSHAKES} that shake hands",
+        f"a handshake has {listening.HANDSHAKE_SECONDS:g} seconds",
+    ],
+)
+def test_the_bounds_of_clients_are_those_of_the_code(said):
+    assert said in " ".join(DOCS.split())
