@@ -144,9 +144,10 @@ class Nvml:
         self._base.keep(uuids)
         self._extended.keep(uuids)
         self._gpm.keep(uuids)
-        readings.extend(self._read_lost(readings))
         if self._xid is not None:
             self._xid.watch({gpu.device.uuid: gpu for gpu in self._gpus.values()})
+            readings = [self._with_xid_errors(reading) for reading in readings]
+        readings.extend(self._read_lost(readings))
         return Readings(
             taken_at_seconds=started,
             device_count=count,
@@ -177,7 +178,7 @@ class Nvml:
             # After an uncorrectable ECC error, or off the bus, some drivers say "reset required" or
             # "unknown error" to everything and never that the GPU is lost.
             return []
-        extended = (*self._extended.read(gpu), *self._xid_samples(device))
+        extended = self._extended.read(gpu)
         shares = self._gpm.read(gpu, [one.device for one in instances])
         return [
             self._completed(board, shares.get(device.uuid, {}), extended),
@@ -213,6 +214,11 @@ class Nvml:
             health = (families.READABLE.sample(0),) if self._with_health else ()
             if extended := (*health, *self._xid_samples(device)):
                 yield DeviceReading(device=device, extended=extended)
+
+    def _with_xid_errors(self, reading: DeviceReading) -> DeviceReading:
+        if reading.device.is_mig_instance:
+            return reading
+        return replace(reading, extended=(*reading.extended, *self._xid_samples(reading.device)))
 
     def _xid_samples(self, device: Device) -> Iterator[Sample]:
         if self._xid is not None:

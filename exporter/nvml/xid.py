@@ -30,6 +30,8 @@ WAIT_MILLISECONDS: Final = 250
 # A storm is taken from the driver's queue at this pace at most, so that it leaves CPU to the rest.
 _PAUSE_SECONDS: Final = 0.001
 _RETRY_SECONDS: Final = 1.0
+# How long the first readings wait for the counters' zeros; registering takes well under 1 ms a GPU.
+_FIRST_WAIT_SECONDS: Final = 0.25
 _LOG_EVERY_SECONDS: Final = 60.0
 
 # Those that NVIDIA's Xid catalogue answers with more than "look at the application's log". They are
@@ -119,6 +121,7 @@ class _Watcher:
         self._unsupported: set[str] = set()
         self._told: set[tuple[str, str]] = set()
         self._gpus: dict[str, Any] = {}
+        self._has_tried = threading.Event()
         self.registered: frozenset[str] = frozenset()
 
     def watch(self, gpus: dict[str, Any]) -> None:
@@ -127,6 +130,7 @@ class _Watcher:
             self._gpus = gpus
         if not self._thread.ident:
             self._thread.start()
+            self._has_tried.wait(_FIRST_WAIT_SECONDS)
 
     def end(self) -> bool:
         """Ask the thread to end and wait for one call; returns whether it has ended."""
@@ -162,6 +166,7 @@ class _Watcher:
                         uuids[_address(handle)] = uuid
                 known = gpus
                 self.registered = self.registered | frozenset(uuids.values())
+                self._has_tried.set()
             if not uuids:
                 self._stop.wait(_RETRY_SECONDS)
                 continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 from contextlib import asynccontextmanager
@@ -73,6 +74,11 @@ async def test_once_prints_one_exposition():
     assert status == 0, err
     assert 'nvidia_gpu_num_devices{node_name="node-1"} 1.0\n' in out
     assert "\nnvidia_gpu_duty_cycle{" in out
+
+
+async def test_once_has_every_family_that_it_is_asked_for():
+    _, out, _ = await finished(simulated(), "--once", "--collectors=xid", "--node-name=node-1")
+    assert re.search(r'^nvidia_gpu_xid_errors_total\{.*xid="79"\} 0\.0$', out, re.M), out
 
 
 async def test_once_without_nvml_fails_with_the_reason():

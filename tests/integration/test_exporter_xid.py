@@ -54,6 +54,10 @@ async def test_counters_begin_at_zero_so_that_the_first_error_is_an_increase(nod
     assert ("xid_last_timestamp_seconds",) not in node.samples()
 
 
+async def test_the_first_readings_have_the_zeros(node):
+    assert counts(node, 1) == {str(xid): 0 for xid in ZERO_XIDS}
+
+
 async def test_errors_are_counted_by_gpu_and_xid(node, caplog):
     await registered(node)
     before = time.time()
