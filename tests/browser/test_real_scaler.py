@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.browser.scenes import keep
-from tests.integration.test_scaler_run import running_cluster
+from tests.embedded import running_cluster
 from tests.running import running_scaler
 from tests.scaled import DEPLOYMENTS, NAME, deployment
 

@@ -5,55 +5,15 @@ from __future__ import annotations
 import json
 import signal
 import time
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import yaml
 
-from exporter.config import Config
-from scaler.cluster.client import KubeClient
-from simulator.apiserver import running_apiserver
-from simulator.nodes import NodeSpec, running_nodes
+from tests.embedded import running_cluster
 from tests.running import run_program, running_scaler
-from tests.scaled import DEPLOYMENTS, LEASE, NAME, PATH, Scaled, deployment
+from tests.scaled import DEPLOYMENTS, LEASE, NAME, PATH, deployment
 from tests.waiting import until
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from simulator.apiserver import ApiServer
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cluster(Scaled):
-    """The same on the embedded API, with one node of 8 GPUs."""
-
-    api: ApiServer
-    kubeconfig: Path
-
-    async def annotate_lease(self, paused: str | None) -> None:
-        annotations = {"gpu-scaler/paused": paused}
-        await self.client.patch(LEASE, {"metadata": {"annotations": annotations}})
-
-
-@asynccontextmanager
-async def running_cluster(folder: Path):
-    async with running_apiserver() as api, KubeClient(api.url) as client:
-        config = Config(nvml_interval_seconds=0.2, nvml_window_seconds=0.5)
-        spec = NodeSpec(name="gpu-node-1", gpus=("H100",) * 8)
-        await client.post(
-            "/api/v1/namespaces",
-            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "gpu-scaler"}},
-        )
-        async with running_nodes(client, [spec], startup_seconds=0.1, exporter_config=config) as n:
-            yield Cluster(
-                api=api,
-                client=client,
-                nodes=n,
-                kubeconfig=api.write_kubeconfig(folder / "kubeconfig"),
-            )
 
 
 @pytest.fixture

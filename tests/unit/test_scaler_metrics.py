@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 from scaler.model import Outcome
 from scaler.reporting.metrics import DecisionCollector
 from tests import statuspage
-from tests.unit.test_controller import World, deployment
+from tests.unit.controllerworld import World, deployment
 
 WEB = {"namespace": "default", "deployment": "web", "kind": "deployments.apps"}
 

@@ -1,0 +1,187 @@
+"""Everything around the controller, with switches for what goes wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scaler.cluster.errors import Conflict, NotFound
+from scaler.cluster.zeros import Zeros
+from scaler.controller import Controller
+from scaler.model import (
+    DeploymentState,
+    Metric,
+    MetricReading,
+    ObjectRef,
+    Outcome,
+    PodPhase,
+    PodState,
+    PodValue,
+)
+from scaler.reporting.metrics import ScalerMetrics
+from scaler.sources.source import SourceAnswer
+
+NOW = 1000.0
+ZEROS = "/api/v1/namespaces/gpu-scaler/configmaps/zeros"
+
+
+def ref(name: str) -> ObjectRef:
+    return ObjectRef(namespace="default", name=name)
+
+
+def deployment(name: str = "web", *, replicas: int = 1, **annotations: str) -> DeploymentState:
+    pods = tuple(
+        PodState(
+            ref=ref(f"{name}-{n}"),
+            uid=f"{name}-{n}",
+            phase=PodPhase.RUNNING,
+            deleting=False,
+            ready_since_seconds=0.0,
+            node_name="node-1",
+        )
+        for n in range(replicas)
+    )
+    return DeploymentState(
+        ref=ref(name),
+        uid=f"uid-{name}",
+        resource_version="1",
+        annotations={
+            "gpu-scaler/enabled": "true",
+            "gpu-scaler/max-replicas": "10",
+            "gpu-scaler/target-duty-cycle": "40",
+        }
+        | {f"gpu-scaler/{key.replace('_', '-')}": value for key, value in annotations.items()},
+        spec_replicas=replicas,
+        pods=pods,
+    )
+
+
+class World:
+    """What the controller sees and does."""
+
+    def __init__(self, *deployments: DeploymentState, duty_percent: int = 80) -> None:
+        self.states = deployments
+        self.duty_percent = duty_percent
+        self.fresh = True
+        self.leads = True
+        self.replicas = {state.ref.name: state.spec_replicas for state in deployments}
+        self.stopped: str | None = None
+        self.in_the_way: str | None = None
+        self.uids: dict[str, str] = {}
+        self.failure: Exception | None = None
+        self.before_patch: list[int] = []
+        self.patched: list[tuple[str, int]] = []
+        self.events: list[tuple[str, str, str]] = []
+        self.asked: list[str] = []
+        self.queries: list[str | None] = []
+        self.answers_queries = False
+        self.query_total = 0
+        self.device_count = 1
+        self.zeros: dict[str, str] | None = None
+        self.zeros_failure: Exception | None = None
+        self.broken_reading: str | None = None
+        self.metrics = ScalerMetrics("test")
+        self.controller = Controller(
+            client=self,  # type: ignore[arg-type]
+            state=self,  # type: ignore[arg-type]
+            source=self,
+            events=self,  # type: ignore[arg-type]
+            leadership=self,
+            metrics=self.metrics,
+            zeros=Zeros(self, namespace="gpu-scaler", name="zeros"),  # type: ignore[arg-type]
+            clock=lambda: NOW,
+        )
+
+    def stopped_because(self) -> str | None:
+        return self.stopped
+
+    async def look(self) -> str | None:
+        return self.stopped or self.in_the_way
+
+    def is_leader(self, now_seconds: float) -> bool:
+        assert now_seconds == NOW
+        return self.leads
+
+    def is_fresh(self, _: float) -> bool:
+        return self.fresh
+
+    def deployments(self) -> tuple[DeploymentState, ...]:
+        return self.states
+
+    def exporter_endpoints(self) -> dict[str, object]:
+        return {}
+
+    async def read(self, requests: Any, _: object) -> SourceAnswer:
+        self.asked = [request.deployment.name for request in requests]
+        self.queries = [request.query for request in requests]
+        readings: Any = {
+            request.deployment: "not a mapping"
+            if request.deployment.name == self.broken_reading
+            else {
+                Metric.DUTY_CYCLE: MetricReading(
+                    metric=Metric.DUTY_CYCLE,
+                    values={
+                        pod.ref: PodValue(
+                            value_milli=self.duty_percent * 1000,
+                            sampled_seconds=NOW,
+                            device_count=self.device_count,
+                        )
+                        for pod in request.pods
+                    },
+                ),
+                Metric.QUERY: MetricReading(
+                    metric=Metric.QUERY,
+                    values={
+                        request.deployment: PodValue(
+                            value_milli=self.query_total * 1000, sampled_seconds=NOW
+                        )
+                    },
+                ),
+            }
+            for request in requests
+        }
+        return SourceAnswer(readings=readings, succeeded=3, failed=1, max_age_seconds=4.0)
+
+    async def post(self, _: str, body: dict[str, Any], **__: object) -> dict[str, Any]:
+        self.zeros = body["data"]
+        return {}
+
+    async def get(self, path: str, **_: object) -> dict[str, Any]:
+        if path == ZEROS:
+            return {"data": self._found_zeros()}
+        name = path.split("/")[-2]
+        return {
+            "metadata": {"resourceVersion": "7", "uid": self.uids.get(name, f"uid-{name}")},
+            "spec": {"replicas": self.replicas[name]},
+        }
+
+    def _found_zeros(self) -> dict[str, str]:
+        if self.zeros_failure is not None:
+            raise self.zeros_failure
+        if self.zeros is None:
+            raise NotFound(request="GET", status=404, reason="NotFound", message="no such thing")
+        return self.zeros
+
+    async def patch(self, path: str, body: dict[str, Any], **_: object) -> dict[str, Any]:
+        if path == ZEROS:
+            merged = self._found_zeros() | body["data"]
+            self.zeros = {key: value for key, value in merged.items() if value is not None}
+            return {}
+        name = path.split("/")[-2]
+        assert body["metadata"] == {"resourceVersion": "7"}
+        if self.before_patch:
+            # Somebody else writes between the reading of the scale and the patch.
+            self.replicas[name] = self.before_patch.pop(0)
+            raise Conflict(request="PATCH", status=409, reason="Conflict", message="modified")
+        if self.failure is not None:
+            raise self.failure
+        self.replicas[name] = body["spec"]["replicas"]
+        self.patched.append((name, body["spec"]["replicas"]))
+        return {}
+
+    def record(self, about: ObjectRef, _: str, *, type_: str, reason: str, message: str) -> None:
+        assert message
+        self.events.append((about.name, type_, reason))
+
+    def outcome(self, name: str = "web") -> tuple[Outcome, str]:
+        decision = self.controller.board.records[ref(name)].decision
+        return decision.outcome, decision.reason
