@@ -25,6 +25,7 @@ from tests.cluster import tools
 from tests.cluster.certificates import Authority, Certificate, write_key
 from tests.cluster.kubeconfig import client_certificate, write_kubeconfig
 from tests.cluster.processes import Processes, free_ports
+from tests.cluster.rights import wait_until_in_force
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -183,10 +184,14 @@ class ControlPlane:
         )
 
     def apply(self, manifest: Path | str) -> None:
-        """Apply a file, or the text of one, as the admin; raises AssertionError if refused."""
-        file, stdin = (manifest, None) if isinstance(manifest, Path) else ("-", manifest)
-        done = self.kubectl("apply", "--server-side", "-f", file, stdin=stdin)
+        """Apply a file, or the text of one, as the admin, and wait for the rights that it gives.
+
+        Raises AssertionError if it is refused.
+        """
+        text = manifest.read_text() if isinstance(manifest, Path) else manifest
+        done = self.kubectl("apply", "--server-side", "-f", "-", stdin=text)
         assert done.returncode == 0, f"{manifest}: {done.stderr}"
+        wait_until_in_force(self.request, [one for one in yaml.safe_load_all(text) if one])
 
     def install(self) -> None:
         """Apply our namespaces, accounts and rights, as shipped.
