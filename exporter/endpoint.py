@@ -69,11 +69,11 @@ class Endpoint:
         return self._listener.address
 
     async def stop(self) -> None:
-        """Close everything; requests under way get a second."""
-        if self._listener is not None:
-            self._listener.close()
+        """Close everything once `run` was cancelled; requests under way get a second."""
         if self._runner is not None:
             await self._runner.cleanup()
+        if self._listener is not None:
+            self._listener.close()
 
     async def run(self) -> None:
         """Take connections and follow the file's changes, until cancelled."""

@@ -87,13 +87,17 @@ class Listener:
             bound.close()
 
     async def run(self) -> None:
-        """Let in who comes, and end what does not go on, until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            for bound in self._bound:
-                group.create_task(self._accept(bound, group))
-            while True:
-                await asyncio.sleep(REAP_SECONDS)
-                self._end_idle()
+        """Let in who comes, and end what does not go on, until cancelled; closes at its end."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for bound in self._bound:
+                    group.create_task(self._accept(bound, group))
+                while True:
+                    await asyncio.sleep(REAP_SECONDS)
+                    self._end_idle()
+        finally:
+            # Not before: the loop still waits for a socket that is being accepted from.
+            self.close()
 
     async def _accept(self, bound: socket.socket, group: asyncio.TaskGroup) -> None:
         loop = asyncio.get_running_loop()

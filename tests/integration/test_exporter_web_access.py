@@ -147,7 +147,7 @@ async def test_passwords(file, user, expected):
         for _ in range(2):
             status, text, headers = await get(address, user=user)
             assert status == expected
-            assert ("nvidia_gpu_duty_cycle" in text) == (expected == 200)
+            assert (f"{RELOADED} 1.0" in text) == (expected == 200)
             assert headers.get("WWW-Authenticate") == ("Basic" if expected == 401 else None)
 
 
