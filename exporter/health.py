@@ -12,7 +12,6 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily
 
 from exporter import __version__
-from exporter.nvml import patience
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from exporter.config import Config
     from exporter.endpoint import Endpoint
     from exporter.model import Snapshot
-    from exporter.nvml import Nvml, RunningCall
+    from exporter.nvml import Nvml
     from exporter.podresources.client import PodResources
     from exporter.sampler import Sampler
     from exporter.snapshots import Snapshots
@@ -122,7 +121,7 @@ class Health:
         """Return why there are no current readings, None when there are."""
         if reason := self.dead_reason():
             return reason
-        if (call := self._hanging_call()) and not self._reads_any_gpu():
+        if (call := self._nvml.hanging_call) and not self._reads_any_gpu():
             duration = time.monotonic() - call.started_seconds
             return f"{call.function} has not returned for {duration:.0f} s"
         state = self._sampler.state
@@ -168,7 +167,7 @@ class Health:
                 "GPUs that the driver shows and that could not be read in the last cycle.",
                 snapshot.readings.unreadable_count,
             )
-        if call := self._hanging_call():
+        if call := self._nvml.hanging_call:
             hanging = GaugeMetricFamily(
                 "nvidia_gpu_exporter_hanging_call_seconds",
                 "How long an NVML call has not returned; absent while none hangs.",
@@ -226,12 +225,6 @@ class Health:
     def _age_seconds(self) -> float | None:
         snapshot = self._snapshots.newest
         return None if snapshot is None else time.monotonic() - snapshot.readings.taken_at_seconds
-
-    def _hanging_call(self) -> RunningCall | None:
-        call = self._nvml.running_call
-        if call is None or time.monotonic() - call.started_seconds < patience.HANGING_CALL_SECONDS:
-            return None
-        return call
 
 
 class Watchdog:

@@ -7,6 +7,7 @@ behind in its call: the next GPU is read in another one.
 from __future__ import annotations
 
 import threading
+import time
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -15,7 +16,7 @@ from exporter.nvml.calls import LeftBehind
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from exporter.nvml.calls import Calls
+    from exporter.nvml.calls import Calls, RunningCall
 
 T = TypeVar("T")
 
@@ -41,8 +42,20 @@ class Patience:
 
     @property
     def hangs(self) -> bool:
-        """Whether any thread is still in a call that does not return."""
-        return any(reader.is_alive() for reader in self._left.values())
+        """Whether any thread is still in a call that does not return; for any thread."""
+        return any(reader.is_alive() for reader in tuple(self._left.values()))
+
+    @property
+    def hanging_call(self) -> RunningCall | None:
+        """The call that takes longer than a healthy one, or whose GPU is given up; for any thread.
+
+        It may have begun long after the GPU's reading.
+        """
+        call = self._calls.running
+        if call is None:
+            return None
+        is_long = time.monotonic() - call.started_seconds >= HANGING_CALL_SECONDS
+        return call if is_long or self.hangs else None
 
     def read(self, index: int, work: Callable[[], T]) -> T:
         """Return what `work` returns about the GPU at this index, which is read elsewhere.

@@ -36,8 +36,8 @@ log = logging.getLogger(__name__)
 class Nvml:
     """An NVML session over the pynvml module (or a private instance of it).
 
-    One thread owns it, and makes others for the GPUs; only `running_call` and `driver_version` are
-    read by others.
+    One thread owns it, and makes others for the GPUs; only `running_call`, `hanging_call` and
+    `driver_version` are read by others.
     """
 
     def __init__(
@@ -74,6 +74,11 @@ class Nvml:
     def running_call(self) -> RunningCall | None:
         """The NVML call that has not returned yet."""
         return self._calls.running
+
+    @property
+    def hanging_call(self) -> RunningCall | None:
+        """The call that takes longer than a healthy one, or for which a GPU is left out."""
+        return self._patience.hanging_call
 
     def open(self) -> None:
         """Initialise NVML; raises NvmlError (LIBRARY_NOT_FOUND, DRIVER_NOT_LOADED, ...)."""

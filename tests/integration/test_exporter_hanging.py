@@ -148,6 +148,26 @@ def test_what_a_thread_that_was_left_behind_read_counts_for_nothing():
         assert not driver.sessions
 
 
+def test_a_call_that_hangs_is_named_as_soon_as_its_gpu_is_left_out(monkeypatch):
+    monkeypatch.setattr("exporter.nvml.patience.HANGING_CALL_SECONDS", 0.3)
+    with SimulatedDriver(["T4"]) as driver:
+        binding = bind(driver)
+        asked = binding.nvmlDeviceGetUUID
+
+        def slowly(handle):
+            threading.Event().wait(0.15)
+            return asked(handle)
+
+        monkeypatch.setattr(binding, "nvmlDeviceGetUUID", slowly)
+        nvml = Nvml(binding, window_seconds=10.0, on_error=lambda _: None)
+        nvml.open()
+        driver.faults.hang("nvmlDeviceGetPowerUsage")
+        assert nvml.read().unreadable_count == 1
+        # It has not taken all of the time that the GPU was given.
+        assert nvml.hanging_call is not None
+        assert nvml.hanging_call.function == "nvmlDeviceGetPowerUsage"
+
+
 def test_a_gpu_whose_last_call_returned_a_moment_too_late_is_read_again(monkeypatch):
     monkeypatch.setattr("exporter.nvml.patience.HANGING_CALL_SECONDS", 0.05)
     with SimulatedDriver(["T4"]) as driver:

@@ -166,7 +166,7 @@ def _health() -> Health:
         nvml_up=True, problem=None, released_until_seconds=None, last_success_unix_seconds=1.0
     )
     parts: dict[str, Any] = {
-        "nvml": SimpleNamespace(running_call=call),
+        "nvml": SimpleNamespace(hanging_call=call),
         "sampler": SimpleNamespace(state=state, is_alive=lambda: True),
         "snapshots": SimpleNamespace(
             newest=SimpleNamespace(readings=readings, unmatched_device_ids=())

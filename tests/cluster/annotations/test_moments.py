@@ -141,8 +141,9 @@ async def test_a_deployment_that_is_deleted_while_it_scales_out(
             return not pods and not await scaler.decision("default", NAME)
 
         await until(is_gone, deadline_seconds=30, what="neither pods nor a decision")
-    # The name may be used again, and its history begins anew.
-    await scaled.client.post(DEPLOYMENTS, deployment())
+    # The name may be used again, and its history begins anew. Its pod counts when its GPU shows
+    # nothing of its last holder's load any more.
+    await scaled.client.post(DEPLOYMENTS, deployment(ready_age="2s"))
     await scaled.ready(1)
     await _measured(scaler)
     assert await scaled.replicas() == 1
