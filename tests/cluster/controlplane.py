@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,7 +26,6 @@ from tests.cluster import tools
 from tests.cluster.certificates import Authority, Certificate, write_key
 from tests.cluster.kubeconfig import client_certificate, write_kubeconfig
 from tests.cluster.processes import Processes, free_ports
-from tests.cluster.rights import wait_until_in_force
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -114,6 +114,7 @@ class ControlPlane:
             "apiserver-kubelet-client", organizations=["system:masters"]
         )
         self._tokens = 0
+        self._starts: list[tuple[datetime, datetime]] = []
 
     @property
     def logs(self) -> Path:
@@ -184,14 +185,10 @@ class ControlPlane:
         )
 
     def apply(self, manifest: Path | str) -> None:
-        """Apply a file, or the text of one, as the admin, and wait for the rights that it gives.
-
-        Raises AssertionError if it is refused.
-        """
-        text = manifest.read_text() if isinstance(manifest, Path) else manifest
-        done = self.kubectl("apply", "--server-side", "-f", "-", stdin=text)
+        """Apply a file, or the text of one, as the admin; raises AssertionError if refused."""
+        file, stdin = (manifest, None) if isinstance(manifest, Path) else ("-", manifest)
+        done = self.kubectl("apply", "--server-side", "-f", file, stdin=stdin)
         assert done.returncode == 0, f"{manifest}: {done.stderr}"
-        wait_until_in_force(self.request, [one for one in yaml.safe_load_all(text) if one])
 
     def install(self) -> None:
         """Apply our namespaces, accounts and rights, as shipped.
@@ -227,8 +224,10 @@ class ControlPlane:
 
     def start_apiserver(self, *extra_flags: str) -> None:
         """Start the API server and wait until it is ready; it has the same port each time."""
+        begun = datetime.now(UTC)
         self.processes.start("kube-apiserver", [*self._apiserver_command(), *extra_flags])
         self.processes.wait_for("kube-apiserver", self.is_ready, what="ready")
+        self._starts.append((begun, datetime.now(UTC)))
 
     def stop_apiserver(self) -> None:
         """End the API server; etcd keeps what it knew."""
@@ -288,6 +287,14 @@ class ControlPlane:
         lines = written.splitlines()
         events: list[JsonObject] = [json.loads(line) for line in lines]
         return [event for event in events if user in ("", event["user"]["username"])]
+
+    def was_ready(self, event: JsonObject) -> bool:
+        """Whether the API server was ready at an event of the audit log.
+
+        One that serves already and is not ready yet refuses what roles allow that it has not read.
+        """
+        at = datetime.fromisoformat(event["requestReceivedTimestamp"])
+        return not any(begun <= at <= ready for begun, ready in self._starts)
 
     def _apiserver_command(self) -> list[str | Path]:
         files = self.files

@@ -161,6 +161,7 @@ async def test_the_scaler_has_the_rights_that_it_uses_and_no_others_refused(serv
             served.plane.audit, user="system:serviceaccount:gpu-scaler:gpu-scaler"
         )
         if event["responseStatus"]["code"] == 403
+        and served.plane.was_ready(event)
         # What an ended test's scaler wanted to write into a namespace that goes with the test.
         and "is being terminated" not in event["responseStatus"].get("message", "")
     ]
