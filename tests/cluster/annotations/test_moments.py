@@ -172,7 +172,8 @@ async def test_a_history_that_etcd_has_forgotten_is_listed_anew(
         )
 
     made = await scaled.client.post(DEPLOYMENTS, deployment())
-    await scaled.ready(1)
+    # The controllers come back to an API server that was away in up to half a minute.
+    await scaled.ready(1, deadline_seconds=60)
     await _measured(scaler)
     before = lists()
     for name in ("one", "two", "three"):
