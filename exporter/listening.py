@@ -127,8 +127,6 @@ class Listener:
         else:
             # A crowd at the door must not hold up those who are in.
             await asyncio.sleep(0)
-        if len(self._server.connections) > MAX_CONNECTIONS:
-            self._end_idle()
 
     async def _shake_hands(self, connection: socket.socket) -> None:
         tls = self.tls
@@ -145,6 +143,9 @@ class Listener:
         except Exception:  # one connection's failure is its own
             log.exception("a connection failed")
             connection.close()
+        else:
+            if len(self._server.connections) > MAX_CONNECTIONS:
+                self._end_idle()
 
     def _is_over(self, task: asyncio.Task[None]) -> None:
         connection = self._handshakes.pop(task)

@@ -246,7 +246,7 @@ async def test_of_too_many_connections_those_that_asked_nothing_for_longest_end_
             return sum(not reader.at_eof() for reader, _ in silent)
 
         async def few() -> bool:
-            return await open_now() <= 20
+            return await open_now() < 20
 
         await until(few, what="few connections")
         assert await open_now() > 10, "no more than too many are ended"
