@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily
 
 from exporter import __version__
+from exporter.logonce import LogOnce
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -228,20 +229,22 @@ class Health:
 
 
 class Watchdog:
-    """Logs every change of readiness once, with its reason."""
+    """Logs changes of readiness with their reason."""
 
     def __init__(self, health: Health) -> None:
         self._health = health
-        self._was_ready: bool | None = None
+        self._was_ready = False
+        self._unready = LogOnce(limit=1)
 
     def check(self) -> None:
         """Compare with the last check."""
         reason = self._health.unready_reason()
-        if reason is None and self._was_ready is not True:
-            log.info("ready: current GPU readings are served")
-        elif reason is not None and self._was_ready:
+        if reason is None:
+            if self._unready.ends("") or not self._was_ready:
+                log.info("ready: current GPU readings are served")
+            self._was_ready = True
+        elif self._was_ready and self._unready.begins(""):
             log.warning("not ready: no current GPU readings", extra={"reason": reason})
-        self._was_ready = reason is None
 
 
 def _gauge(name: str, help_text: str, value: float) -> GaugeMetricFamily:

@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from exporter.logonce import LogOnce
 from exporter.nvml import NvmlError
 
 if TYPE_CHECKING:
@@ -23,13 +24,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FIRST_RETRY_SECONDS: Final = 1.0
-LAST_RETRY_SECONDS: Final = 30.0
+# A failed attempt costs well under a millisecond: the library is loaded already and looks for a
+# device file, no GPU is touched. So GPUs are back at most 5 s after their driver, for however long
+# it was away.
+FIRST_RETRY_SECONDS: Final = 0.5
+LAST_RETRY_SECONDS: Final = 4.0
 # A driver that is loaded again is back within seconds. What lasts longer, after NVML has answered,
 # is what this process cannot mend: its library or its devices are not those of the node any more.
 RESTART_AFTER_SECONDS: Final = 60.0
 _MISMATCH: Final = "LIB_RM_VERSION_MISMATCH"
 CLOSE_AGAIN_SECONDS: Final = 1.0
+# Reasons that the log tells in one outage: a driver that fails by turns must not fill it.
+MAX_TOLD_PROBLEMS: Final = 10
 # How long the end of the process waits for a running cycle before it leaves the thread behind.
 STOP_SECONDS: Final = 2.0
 
@@ -102,6 +108,8 @@ class Sampler:
         self._wake = threading.Event()
         # Since when NVML has not answered, None while it does and before it first did.
         self._lost_seconds: float | None = None
+        self._problems = LogOnce(limit=MAX_TOLD_PROBLEMS)
+        self._outage_is_told = True
         # A daemon: a call that never returns must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name="nvml", daemon=True)
         self.state = SamplerState()
@@ -138,13 +146,16 @@ class Sampler:
             if self._released():
                 self._stay_away()
                 continue
+            started = time.monotonic()
             error = self._session()
             if error is None:
                 continue
-            failures = 1 if self.state.nvml_up else failures + 1
+            # Opening NVML wakes the GPUs up, so a driver that fails at once again is left longer.
+            was_stable = time.monotonic() - started >= LAST_RETRY_SECONDS
+            failures = 1 if self.state.nvml_up and was_stable else failures + 1
             self._failed(error)
             # The jitter keeps the nodes of a cluster apart after a common cause.
-            self._sleep(retry_seconds(failures) * random.uniform(0.8, 1.2))
+            self._sleep(retry_seconds(failures) * random.uniform(0.75, 1.0))
 
     def _sleep(self, seconds: float) -> None:
         """Wait, but not longer than until something is asked for."""
@@ -190,11 +201,7 @@ class Sampler:
                 self._read_until_failure()
             finally:
                 self._nvml.close()
-        except NvmlError as error:
-            return error
-        except Exception as error:
-            # Whatever the binding or a driver comes up with, the thread must outlive it.
-            log.exception("the NVML thread failed unexpectedly and goes on")
+        except Exception as error:  # noqa: BLE001  whatever comes up, the thread must outlive it
             return error
         return None
 
@@ -218,13 +225,16 @@ class Sampler:
 
     def _succeeded(self, readings: Readings) -> None:
         if not self.state.nvml_up:
-            log.info(
-                "NVML answers",
-                extra={
-                    "driver_version": self._nvml.driver_version,
-                    "devices": readings.device_count,
-                },
-            )
+            if self._outage_is_told:
+                log.info(
+                    "NVML answers",
+                    extra={
+                        "driver_version": self._nvml.driver_version,
+                        "devices": readings.device_count,
+                    },
+                )
+            self._outage_is_told = True
+            self._problems.end_all()
         if readings.unreadable_count != self.state.unreadable_count:
             log.warning(
                 "the number of GPUs that cannot be read has changed",
@@ -244,11 +254,14 @@ class Sampler:
         lost_for_seconds = None if lost is None else time.monotonic() - lost
         if reason := restart_reason(error, lost_for_seconds):
             self._on_restart_needed(reason)
-        if problem != self.state.problem:
+        if self._problems.begins(problem):
+            if not isinstance(error, NvmlError):
+                log.error("the NVML thread failed unexpectedly and goes on", exc_info=error)
             log.warning(
                 "NVML cannot be used; trying again until it can",
                 extra={"reason": problem, "longest_retry_seconds": LAST_RETRY_SECONDS},
             )
+        self._outage_is_told = self._problems.has_told
         self.state = replace(self.state, nvml_up=False, problem=problem)
         self._on_failure(problem)
 

@@ -1,0 +1,50 @@
+"""Which conditions get a line of log: one when they begin and one when they end."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+AGAIN_SECONDS: Final = 60.0
+"""A condition that comes and goes gets its two lines at most this often."""
+
+
+class LogOnce:
+    """Remembers which conditions the log has told; at most `limit` have a line at a time."""
+
+    def __init__(self, *, limit: int) -> None:
+        self._limit = limit
+        self._told: set[Hashable] = set()
+        self._told_seconds: dict[Hashable, float] = {}
+
+    @property
+    def has_told(self) -> bool:
+        """Whether the log has told any condition that has not ended."""
+        return bool(self._told)
+
+    def begins(self, condition: Hashable) -> bool:
+        """Return whether to log that the condition began; ask again for as long as it lasts."""
+        if condition in self._told or len(self._told) >= self._limit:
+            return False
+        now = monotonic()
+        recent = {one: at for one, at in self._told_seconds.items() if now - at < AGAIN_SECONDS}
+        self._told_seconds = recent
+        if condition in recent:
+            return False
+        recent[condition] = now
+        self._told.add(condition)
+        return True
+
+    def ends(self, condition: Hashable) -> bool:
+        """Return whether to log that the condition ended: the log has told that it began."""
+        if condition not in self._told:
+            return False
+        self._told.remove(condition)
+        return True
+
+    def end_all(self) -> None:
+        """Note that all conditions have ended."""
+        self._told.clear()
