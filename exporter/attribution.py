@@ -14,8 +14,8 @@ Replica IDs (`GPU-...::0`, `GPU-...::1`) are IDs of their own, so the rule appli
 and all containers of a shared GPU have their row.
 
 Plugins that share by fractions (HAMi, Volcano, Aliyun) count by their IDs and choose the GPU
-themselves, after the kubelet chose the IDs. So of several GPUs such an ID tells nothing: there the
-containers' processes do.
+themselves, after the kubelet chose the IDs. So of several GPUs, or of one with MIG, such an ID
+tells nothing: there the containers' processes do.
 """
 
 from __future__ import annotations
@@ -45,11 +45,12 @@ if TYPE_CHECKING:
     from exporter.shares import Share
 
 # GKE's device plugin: nvidia0, nvidia0/vgpu1, nvidia0/gi1, nvidia0/gi1/vgpu0.
-_GKE_ID: Final = re.compile(r"nvidia(\d+)(?:/gi(\d+))?(/vgpu\d+)?")
+# IDs come from outside: int() takes other scripts' digits too, and fails on thousands of them.
+_GKE_ID: Final = re.compile(r"nvidia([0-9]{1,9})(?:/gi([0-9]{1,9}))?(/vgpu[0-9]+)?")
 # Plugins that share by fractions: HAMi and Volcano GPU-<uuid>-3, Aliyun GPU-<uuid>-_-3.
-_FRACTION_ID: Final = re.compile(r"(GPU(?:-[0-9a-fA-F]+){5})-(?:_-)?\d+")
+_FRACTION_ID: Final = re.compile(r"(GPU(?:-[0-9a-fA-F]+){5})-(?:_-)?[0-9]+")
 # Drivers before R470 had no UUIDs for MIG: MIG-GPU-<uuid>/<GPU instance>/<compute instance>.
-_LEGACY_MIG_ID: Final = re.compile(r"MIG-(GPU-[^/]+)/(\d+)/(\d+)")
+_LEGACY_MIG_ID: Final = re.compile(r"MIG-(GPU-[^/]+)/([0-9]{1,9})/([0-9]{1,9})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,12 +88,13 @@ def attribute(
     `claimed_uuids` are the UUIDs of claimed devices by device ID.
     """
     finder = _DeviceFinder((one.device for one in readings.devices), claimed_uuids or {})
+    is_chosen_by_plugin = readings.device_count > 1 or any(map(_is_divided, readings.devices))
     holders: defaultdict[str, set[Container]] = defaultdict(set)
     shared: set[str] = set()
     unmatched: set[str] = set()
     fractions: defaultdict[Container, set[str]] = defaultdict(set)
     for allocation in _current(holdings):
-        if readings.device_count > 1 and is_fraction(allocation.device_id):
+        if is_chosen_by_plugin and is_fraction(allocation.device_id):
             fractions[allocation.container].add(allocation.device_id)
             continue
         device = finder.find(allocation.device_id)
@@ -136,6 +138,11 @@ def _users(readings: Readings, candidates: Collection[Container]) -> Mapping[str
         return {}
     found = {one.device.uuid: users(one.uses or (), candidates) for one in readings.devices}
     return {uuid: containers for uuid, containers in found.items() if containers}
+
+
+def _is_divided(reading: DeviceReading) -> bool:
+    """Whether this is a GPU with MIG, be it without an instance, or an instance."""
+    return reading.has_mig or reading.device.is_mig_instance
 
 
 def _all_uses_known(readings: Readings) -> bool:

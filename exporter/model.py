@@ -125,10 +125,12 @@ class ProcessUse:
 class DeviceReading:
     """What NVML said about one device in one cycle; a failed or missing reading is None.
 
-    `uses` are those of all processes of pods, None where not all of them are known.
+    `has_mig` tells whether the GPU is divided into MIG instances. `uses` are those of all processes
+    of pods, None where not all of them are known.
     """
 
     device: Device
+    has_mig: bool = False
     duty_cycle_percent: float | None = None
     memory_total_bytes: int | None = None
     memory_used_bytes: int | None = None

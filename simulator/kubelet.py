@@ -106,8 +106,8 @@ class SimulatedKubelet:
     What a test may change while it serves: `lists_finished_pods` (as kubelets before 1.34 do),
     `shuffle` (the order of a List answer is not promised), `padding_bytes` (pods without devices
     that make the answer large), `static_pods` (namespace, name with the node's behind it),
-    `unknowing_answers` (how many answers to come name only those), and the faults `fail`, `hang`
-    and `restart`.
+    `unknowing_answers` (how many answers to come name only those), `answer_bytes` (what List sends
+    instead of a message), and the faults `fail`, `hang` and `restart`.
     """
 
     def __init__(
@@ -135,6 +135,7 @@ class SimulatedKubelet:
         self.padding_bytes = 0
         self.static_pods: set[tuple[str, str]] = set()
         self.unknowing_answers = 0
+        self.answer_bytes: bytes | None = None
         self.list_calls = 0
         # (namespace, pod) -> names of its containers
         self._admitted: dict[tuple[str, str], tuple[str, ...]] = {DAEMON_POD: ("main",)}
@@ -237,7 +238,6 @@ class SimulatedKubelet:
         list_handler = grpc.unary_unary_rpc_method_handler(  # type: ignore[no-untyped-call]
             self._list,
             request_deserializer=ListPodResourcesRequest.FromString,
-            response_serializer=ListPodResourcesResponse.SerializeToString,
         )
         handlers = grpc.method_handlers_generic_handler(  # type: ignore[no-untyped-call]
             "v1.PodResourcesLister", {"List": list_handler}
@@ -265,13 +265,15 @@ class SimulatedKubelet:
 
     async def _list(
         self, _request: ListPodResourcesRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> ListPodResourcesResponse:
+    ) -> bytes:
         self.list_calls += 1
         if self._hung:
             await asyncio.Event().wait()
         if self._failure is not None:
             await context.abort(*self._failure)
-        return self._answer()
+        if self.answer_bytes is not None:
+            return self.answer_bytes
+        return self._answer().SerializeToString()
 
     def _answer(self) -> ListPodResourcesResponse:
         unknowing = self.unknowing_answers > 0

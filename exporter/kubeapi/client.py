@@ -43,7 +43,7 @@ class ApiClient:
         """Return the decoded answer.
 
         Raises:
-            ApiError: no connection, no permission, nothing there, or no JSON.
+            ApiError: no token, no connection, no permission, nothing there, or no JSON.
         """
         try:
             token = await asyncio.to_thread((self._folder / "token").read_text)
@@ -53,8 +53,9 @@ class ApiClient:
                 self._url + path, headers=headers, params=query, allow_redirects=False
             ) as answer:
                 body = await _read(answer)
-        except (OSError, aiohttp.ClientError, TimeoutError) as error:
-            # The next one begins anew, by the authority of that time.
+        except (OSError, aiohttp.ClientError, TimeoutError, ValueError) as error:
+            # A token that is no text, or does not fit a header, is a ValueError. The next request
+            # begins anew, by the authority of that time.
             await self.close()
             text = f"GET {path}: {type(error).__name__}: {error}"
             raise ApiError(None, text) from error

@@ -70,22 +70,26 @@ class ClaimedDevices:
     async def refresh(self) -> None:
         """List once; an error leaves what is known."""
         try:
-            slices = await self._list()
-        except ApiError as error:
-            if self._problem is None:
-                log.warning(
-                    "ResourceSlices cannot be listed; GPUs that are claimed anew stay without pods",
-                    extra={"reason": str(error), "retry_seconds": AGAIN_SECONDS},
-                )
-            self._problem = str(error)
-            self._on_error("resourceslices")
+            uuids = device_uuids(await self._list())
+            self._publish(uuids)
+        except Exception as error:  # noqa: BLE001  (it is logged)
+            # Beside ApiError whatever an answer brings about: the loop must outlive it.
+            self._failed(error)
             return
-        uuids = device_uuids(slices)
         if self._problem is not None or not self._listed:
             log.info("ResourceSlices are listed", extra={"devices": len(uuids)})
         self._problem = None
         self._listed = True
-        self._publish(uuids)
+
+    def _failed(self, error: Exception) -> None:
+        if self._problem is None:
+            log.warning(
+                "ResourceSlices cannot be listed; GPUs that are claimed anew stay without pods",
+                extra={"reason": str(error), "retry_seconds": AGAIN_SECONDS},
+                exc_info=None if isinstance(error, ApiError) else error,
+            )
+        self._problem = str(error)
+        self._on_error("resourceslices")
 
     async def _list(self) -> Any:
         *others, last = self._versions

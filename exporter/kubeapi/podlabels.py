@@ -90,9 +90,11 @@ class PodLabels:
             document = await self._client.get(
                 f"/api/v1/namespaces/{namespace}/pods/{name}", accept=METADATA_ONLY
             )
-        except ApiError as error:
-            # A pod that is gone from the API is about to be gone from the kubelet's list.
-            if error.status != 404:
+            read = published_labels(document, self._allowed)
+        except Exception as error:  # noqa: BLE001  (it is logged)
+            # Beside ApiError whatever an answer brings about: the loop must outlive it. A pod that
+            # is gone from the API is about to be gone from the kubelet's list.
+            if not (isinstance(error, ApiError) and error.status == 404):
                 self._failed(error)
             failures = known.failures + 1 if known else 1
             wait = min(_FIRST_RETRY_SECONDS * 2.0**failures, _LAST_RETRY_SECONDS)
@@ -101,15 +103,14 @@ class PodLabels:
         if self._problem is not None:
             self._problem = None
             log.info("pod labels can be read again")
-        return _Known(
-            labels=published_labels(document, self._allowed), due_seconds=_later(RENEW_SECONDS)
-        )
+        return _Known(labels=read, due_seconds=_later(RENEW_SECONDS))
 
-    def _failed(self, error: ApiError) -> None:
+    def _failed(self, error: Exception) -> None:
         if self._problem is None:
             log.warning(
                 "labels of pods cannot be read; those of new pods are missing until they can",
                 extra={"reason": str(error)},
+                exc_info=None if isinstance(error, ApiError) else error,
             )
         self._problem = str(error)
         self._on_error("pods")
@@ -144,8 +145,8 @@ def published_labels(document: Any, allowed: re.Pattern[str]) -> dict[str, str]:
         return {}
     found: dict[str, str] = {}
     for name, value in sorted(labels.items()):
-        if allowed.fullmatch(name) and len(found) < MAX_LABELS:
-            found.setdefault("label_" + re.sub(r"[^a-zA-Z0-9_]", "_", name), str(value))
+        if isinstance(value, str) and allowed.fullmatch(name) and len(found) < MAX_LABELS:
+            found.setdefault("label_" + re.sub(r"[^a-zA-Z0-9_]", "_", name), value)
     return found
 
 

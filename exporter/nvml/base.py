@@ -76,7 +76,7 @@ class BaseReadings:
         if gpu.mig_enabled:
             # Memory is that of the instances and so that sums by uuid stay true it is not repeated
             # on the board; utilization of the board does not exist under MIG.
-            return [board, *self._read_instances(gpu)]
+            return [replace(board, has_mig=True), *self._read_instances(gpu)]
         total, used = self._memory(handle)
         return [
             replace(

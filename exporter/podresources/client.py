@@ -40,6 +40,8 @@ KEEP_SECONDS: Final = 30.0
 # up. Nor may a slow one outlast the mapping.
 MIN_INTERVAL_SECONDS: Final = 1.0
 MAX_INTERVAL_SECONDS: Final = 10.0
+# gRPC's own code for an answer that breaks the protocol.
+INTERNAL: Final = grpc.StatusCode.INTERNAL.name
 # Stands among gRPC's codes for an answer of a kubelet that does not know its pods yet.
 NO_PODS: Final = "NO_PODS"
 
@@ -81,16 +83,23 @@ class PodResourcesClient:
                     ("grpc.enable_http_proxy", 0),
                 ],
             )
+        # Bytes: of an answer that gRPC itself fails to decode it returns None.
+        call: grpc.aio.UnaryUnaryMultiCallable[ListPodResourcesRequest, bytes]
         call = self._channel.unary_unary(
-            LIST_METHOD,
-            request_serializer=ListPodResourcesRequest.SerializeToString,
-            response_deserializer=ListPodResourcesResponse.FromString,
+            LIST_METHOD, request_serializer=ListPodResourcesRequest.SerializeToString
         )
         try:
-            response = await call(ListPodResourcesRequest(), timeout=LIST_TIMEOUT_SECONDS)
+            answer = await call(ListPodResourcesRequest(), timeout=LIST_TIMEOUT_SECONDS)
+            return self._listing(ListPodResourcesResponse.FromString(answer))
         except grpc.aio.AioRpcError as error:
             await self.close()
             raise PodResourcesError(error.code().name, error.details() or "") from error
+        except Exception as error:
+            await self.close()
+            details = f"the answer cannot be used: {type(error).__name__}: {error}"
+            raise PodResourcesError(INTERNAL, details) from error
+
+    def _listing(self, response: ListPodResourcesResponse) -> Listing:
         return Listing(
             allocations=decode(response, self._extra_resource_names),
             has_api_pods=has_api_pods(response, self._node_name),
@@ -155,6 +164,15 @@ class PodResources:
     async def refresh(self) -> None:
         """List once; an error is counted, logged when new, and leaves the last mapping a while."""
         try:
+            await self._list()
+        except Exception as error:
+            # The loop must outlive any answer of the kubelet and whatever the node's files hold.
+            if self.problem is None or not self.problem.startswith(INTERNAL):
+                log.exception("the pod resources could not be processed; the exporter tries again")
+            self._failed(INTERNAL, f"{type(error).__name__}: {error}")
+
+    async def _list(self) -> None:
+        try:
             async with asyncio.timeout(self._expires_in_seconds()):
                 listing = await self._client.list_pods()
         except PodResourcesError as error:
@@ -189,16 +207,16 @@ class PodResources:
         )
 
     def _succeeded(self, listing: Listing, running: frozenset[Allocation]) -> None:
+        # Without pods nothing is held or shown here; publishing that would forget, for the answers
+        # to come, who held a device before the kubelet was away.
+        if listing.has_api_pods or listing.allocations:
+            self._publish(running)
         if self.problem is not None or self._listed_seconds is None:
             log.info("the kubelet lists pod resources", extra={"devices": len(listing.allocations)})
         self.problem = None
         self._listed_seconds = time.monotonic()
         self.last_success_unix_seconds = time.time()
         self._held = listing.allocations
-        # Without pods nothing is held or shown here; publishing that would forget, for the answers
-        # to come, who held a device before the kubelet was away.
-        if listing.has_api_pods or listing.allocations:
-            self._publish(running)
 
     def _failed(self, code: str, details: str) -> None:
         if self.problem is None or not self.problem.startswith(code):

@@ -25,7 +25,7 @@ from scaler.metricsapi.history import Target
 from scaler.metricsapi.names import Resource
 from scaler.sources.gpus import read_node
 from simulator.driver import GpuSpec, SimulatedDriver, SimulatedProcess
-from simulator.kubelet import SimulatedKubelet
+from simulator.kubelet import PluginDevice, SimulatedKubelet
 from simulator.nvml.binding import bind
 from tests.waiting import until
 
@@ -110,12 +110,12 @@ async def exporter(node: FakeNode, driver: SimulatedDriver, *holders: str) -> As
 
 
 async def values(url: str, name: str, *, by: str = "") -> dict[str, float]:
-    """Return a family's values by POD/CONTAINER, or by a label."""
+    """Return a family's values by POD/CONTAINER, or by labels joined with commas."""
     async with aiohttp.ClientSession() as session, session.get(url) as response:
         text = await response.text()
     return {
         (
-            sample.labels[by]
+            ",".join(sample.labels[one] for one in by.split(","))
             if by
             else "{}/{}".format(*(sample.labels.get(one, "") for one in HOLDER))
         ): sample.value
@@ -308,6 +308,35 @@ async def test_a_plugin_that_chooses_the_gpu_whatever_the_ids_say(node):
                 driver.set_processes(second, [])
                 driver.set_processes(first, [process(10, 2)])
                 await becomes(url, DEVICE_MEMORY, {"/": 0, "web/main": 2 * GIB})
+
+
+@pytest.mark.parametrize("others", [[], ["T4"]], ids=["one GPU", "two GPUs"])
+async def test_a_plugin_that_gives_instances_of_mig_by_the_ids_of_the_gpu(node, others):
+    node.process_of(10, "web")
+    driver = SimulatedDriver([GpuSpec(model="H100", mig_profiles=("1g.10gb", "1g.10gb")), *others])
+    board = driver.gpus[0]
+    first, second = (one.uuid for one in board.mig_devices if one is not None)
+    with TemporaryDirectory(prefix="gpu-") as folder:
+        socket_path = str(Path(folder) / "kubelet.sock")
+        async with SimulatedKubelet(driver, socket_path) as kubelet:
+            resource, device_id = "nvidia.com/gpu", f"{board.uuid}-3"
+            kubelet.devices[:] = [
+                PluginDevice(resource_name=resource, device_id=device_id, uuid=board.uuid)
+            ]
+            assert kubelet.allocate("default", "web", "main", resource, 1) == (device_id,)
+            driver.set_processes(second, [process(10, 3)])
+            async with running(configured(node, socket_path), bind(driver)) as started:
+                url = "http://{}:{}/metrics".format(*started.address)
+                await becomes(url, MEMORY, {"web/main": 3 * GIB})
+                holders = await values(url, "nvidia_gpu_memory_total_bytes", by="uuid,pod_name")
+                assert {one for one in holders if not one.startswith("GPU-")} == {
+                    f"{first},",
+                    f"{second},web",
+                }
+                power = await values(url, "nvidia_gpu_power_usage_milliwatts", by="uuid,pod_name")
+                assert f"{board.uuid}," in power, "the board is nobody's"
+                driver.set_processes(second, [])
+                await becomes(url, MEMORY, {})
 
 
 async def test_instances_of_mig_have_memory_and_no_duty_cycle(node):

@@ -346,6 +346,16 @@ async def test_a_kubelet_that_refuses(node, socket_path, code, level, text):
     assert text in said
 
 
+@pytest.mark.parametrize("answer", [b"\x0a\x05\x0a\x03\xff\xfe\xfd", b"\x0a\x7f", b"\xff" * 20])
+async def test_a_kubelet_whose_answer_does_not_decode(node, socket_path, answer):
+    with SimulatedDriver(["T4"]) as driver:
+        async with SimulatedKubelet(driver, socket_path) as kubelet:
+            kubelet.answer_bytes = answer
+            ((level, text, _),) = await kubelet_findings(driver, node, socket_path)
+    assert level is Level.FAILURE
+    assert "INTERNAL: the answer cannot be used" in text
+
+
 @pytest.mark.parametrize(
     ("make", "text"),
     [

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from exporter.kubeapi.client import ApiClient, ApiError
 from exporter.kubeapi.devices import ClaimedDevices, device_uuids
-from exporter.kubeapi.podlabels import MAX_LABELS, published_labels
+from exporter.kubeapi.podlabels import MAX_LABELS, PodLabels, published_labels
 from simulator.driver import GpuSpec, SimulatedDriver
 from simulator.kubelet import SimulatedKubelet
 from tests.cluster.certificates import Authority
@@ -451,6 +451,61 @@ async def test_another_ca_is_not_believed(account, api, tmp_path):
     with pytest.raises(ApiError, match="certificate verify failed"):
         await client.get("/x")
     await client.close()
+
+
+@pytest.mark.parametrize("token", [b"\xff\xfe", b"two\nlines", b"a\rb", b"nul\0"])
+async def test_a_token_that_cannot_be_sent_is_an_error_like_any_other(account, api, token):
+    folder, _ = account
+    server, settings = api
+    server.documents["/x"] = {}
+    (folder / "token").write_bytes(token)
+    client = ApiClient(settings["api_url"], folder)
+    with pytest.raises(ApiError, match="GET /x: "):
+        await client.get("/x")
+    (folder / "token").write_text("good")
+    assert await client.get("/x") == {}
+    await client.close()
+
+
+class Unexpected(ApiClient):
+    """Fails by what is no ApiError as long as it is told to."""
+
+    fails = True
+
+    async def get(self, path, **_):
+        if self.fails:
+            raise KeyError(path)
+        return pod_metadata(team="a")
+
+
+async def test_nothing_unexpected_ends_the_lookups(account, caplog):
+    caplog.set_level("INFO")
+    folder, _ = account
+    errors: list[str] = []
+    client = Unexpected("http://127.0.0.1", folder)
+    labels = PodLabels(
+        client,
+        allowed=re.compile(".*"),
+        node_name=NODE,
+        holders=lambda: {("ns", "one")},
+        on_error=errors.append,
+    )
+    devices = ClaimedDevices(
+        client,
+        node_name=NODE,
+        unmatched=lambda: {f"{DRIVER}/{NODE}/gpu-0"},
+        publish=lambda _: None,
+        on_error=errors.append,
+    )
+    loops = [asyncio.create_task(one.run()) for one in (labels, devices)]
+    await until(lambda: errors.count("pods") >= 2 and errors.count("resourceslices") >= 2)
+    assert [one.exc_info[0] for one in caplog.records if one.exc_info] == [KeyError] * 2
+    client.fails = False
+    await until(lambda: list(labels.collect()))
+    await until(lambda: "ResourceSlices are listed" in caplog.text)
+    for loop in loops:
+        loop.cancel()
+    await asyncio.wait(loops)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,15 @@ import pytest
 
 from exporter.attribution import Holdings, remember
 from exporter.podresources.client import PodResources, PodResourcesClient, PodResourcesError
+from exporter.podresources.podresources_pb2 import (
+    ContainerDevices,
+    ContainerResources,
+    ListPodResourcesResponse,
+)
+from exporter.podresources.podresources_pb2 import PodResources as PodMessage
 from simulator.driver import SimulatedDriver
 from simulator.kubelet import SimulatedKubelet
+from tests.exporting import PREFIX, exporter
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -35,17 +42,38 @@ async def kubelet(socket_path):
             yield serving
 
 
+def listing(pod="pod", device_id="GPU-0"):
+    """The bytes of a List answer with one device."""
+    devices = [ContainerDevices(resource_name="nvidia.com/gpu", device_ids=[device_id])]
+    container = ContainerResources(name="main", devices=devices)
+    pods = [PodMessage(name=pod, namespace="ns", containers=[container])]
+    return ListPodResourcesResponse(pod_resources=pods).SerializeToString()
+
+
+UNDECODABLE = [
+    pytest.param(listing(device_id="##").replace(b"##", b"\xff\xfe"), id="device ID"),
+    pytest.param(listing(pod="##").replace(b"##", b"\xff\xfe"), id="pod's name"),
+    pytest.param(listing().replace(b"nvidia", b"\xed\xa0\x80dia"), id="half a surrogate pair"),
+    pytest.param(listing()[:-1], id="truncated"),
+    pytest.param(listing() + b"\x0a", id="a field without a value"),
+    pytest.param(b"\x0a\xff\xff\xff\xff\x7f", id="a length beyond the end"),
+    pytest.param(b"\xff" * 64, id="no varint ends"),
+    pytest.param(b"<html>not found</html>", id="another protocol"),
+    pytest.param(b"\x0b" * 10_000, id="groups within groups"),
+]
+
+
 class Recorder:
     """A PodResources object and all that it said."""
 
-    def __init__(self, socket_path, **options):
+    def __init__(self, socket_path, publish=None, **options):
         self.published: list[frozenset[Allocation]] = []
         self.errors: list[str] = []
         self.expired = 0
         self.pod_resources = PodResources(
             PodResourcesClient(socket_path, (), node_name="node-1"),
             interval_seconds=2.0,
-            publish=self.published.append,
+            publish=publish or self.published.append,
             on_expiry=self._expire,
             on_error=self.errors.append,
             **options,
@@ -154,6 +182,109 @@ async def test_a_hanging_kubelet_does_not_keep_the_mapping_alive(kubelet, socket
         assert recorder.errors == ["DEADLINE_EXCEEDED"]
     finally:
         await recorder.pod_resources.close()
+
+
+@pytest.mark.parametrize("answer", UNDECODABLE)
+async def test_an_answer_that_does_not_decode_is_an_error_like_any_other(
+    kubelet, socket_path, caplog, answer
+):
+    recorder = Recorder(socket_path, keep_seconds=0.2)
+    pod_resources = recorder.pod_resources
+    try:
+        kubelet.answer_bytes = listing()
+        await pod_resources.refresh()
+        kubelet.answer_bytes = answer
+        await pod_resources.refresh()
+        assert recorder.errors == ["INTERNAL"]
+        assert recorder.expired == 0, "the mapping is kept a while"
+        assert "INTERNAL: the answer cannot be used: " in (pod_resources.problem or "")
+
+        async def expired():
+            await pod_resources.refresh()
+            return recorder.expired
+
+        await until(expired)
+        assert len(recorder.published) == 1
+        kubelet.answer_bytes = None
+        await pod_resources.refresh()
+        assert pod_resources.problem is None
+        assert len(recorder.published) == 2
+    finally:
+        await pod_resources.close()
+    said = [vars(one)["code"] for one in caplog.records if "cannot be listed" in one.getMessage()]
+    assert said == ["INTERNAL"], "one cause is one line"
+
+
+async def test_whatever_bytes_come_they_are_a_listing_or_an_error(kubelet, client):
+    answer = listing(pod="a-pod-with-a-name")
+    chance = random.Random(4)
+    answers = [answer[:length] for length in range(len(answer))]
+    for _ in range(200):
+        garbled = bytearray(answer)
+        for _ in range(chance.randint(1, 4)):
+            garbled[chance.randrange(len(garbled))] = chance.randrange(256)
+        answers.append(bytes(garbled))
+    codes = set()
+    for kubelet.answer_bytes in answers:
+        try:
+            assert (await client.list_pods()).allocations is not None
+        except PodResourcesError as error:
+            codes.add(error.code)
+    assert codes == {"INTERNAL"}
+
+
+async def test_an_undecodable_answer_leaves_the_exporter_and_its_labels_alone(
+    socket_path, monkeypatch
+):
+    monkeypatch.setattr("exporter.podresources.client.MIN_INTERVAL_SECONDS", 0.02)
+    with SimulatedDriver(["T4"]) as driver:
+        uuid = driver.gpus[0].uuid
+        async with (
+            SimulatedKubelet(driver, socket_path) as kubelet,
+            exporter(driver, pod_resources_socket=socket_path) as reader,
+        ):
+            kubelet.allocate("ns", "one", "main", "nvidia.com/gpu", 1)
+
+            async def held():
+                return await reader.pods() == {uuid: [("one", "exclusive")]}
+
+            async def refused():
+                errors = await reader.values(f"{PREFIX}pod_resources_errors_total", "code")
+                return errors.get("INTERNAL", 0) >= 3
+
+            await until(held)
+            kubelet.answer_bytes = listing(device_id="##").replace(b"##", b"\xff\xfe")
+            await until(refused)
+            assert await held()
+            assert await reader.ready()
+            assert await reader.value(f"{PREFIX}pod_resources_up") == 0
+            kubelet.answer_bytes = None
+            kubelet.release("ns", "one")
+
+            async def free():
+                return await reader.pods() == {}
+
+            await until(free)
+
+
+def fails(_argument):
+    msg = "nobody thought of this"
+    raise KeyError(msg)
+
+
+@pytest.mark.parametrize("part", ["publish", "finished"])
+async def test_nothing_unexpected_ends_the_loop(kubelet, socket_path, caplog, part):
+    """A failure in what uses the answer is counted, logged once, and the next answer is used."""
+    recorder = Recorder(socket_path, **{part: fails})
+    kubelet.allocate("ns", "pod", "main", "nvidia.com/gpu", 1)
+    recorder.pod_resources._interval_seconds = 0.01
+    loop = asyncio.create_task(recorder.pod_resources.run())
+    await until(lambda: len(recorder.errors) >= 3)
+    loop.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await loop
+    assert set(recorder.errors) == {"INTERNAL"}
+    assert [one.exc_info[0] for one in caplog.records if one.exc_info] == [KeyError]
 
 
 @pytest.fixture

@@ -106,6 +106,10 @@ def test_device_ids(device_id, resource, uuid, mode):
         pytest.param(f"{GPU_0}-x", id="a UUID with something behind"),
         pytest.param("gpu.nvidia.com/node/gpu-0", id="a claim that is not looked up"),
         pytest.param("", id="empty"),
+        pytest.param("nvidia\u0660", id="a minor number in other digits"),
+        pytest.param("nvidia" + "9" * 5000, id="a minor number beyond all bounds"),
+        pytest.param("nvidia1/gi" + "9" * 5000, id="a GPU instance beyond all bounds"),
+        pytest.param(f"MIG-{GPU_1}/{'9' * 5000}/0", id="a legacy instance beyond all bounds"),
     ],
 )
 def test_an_id_without_a_device_is_reported_and_labels_nothing(device_id):
@@ -178,6 +182,53 @@ def test_a_process_of_either_of_two_holders_with_fractions_is_nobodys():
 def test_a_gpu_that_cannot_be_read_may_have_the_process():
     fraction = allocation(f"{GPU_0}-0")
     assert fractions_held([fraction], (), unreadable=1) == ({}, {fraction.device_id})
+
+
+BOARD_WITH_MIG = Device(uuid=GPU_1, name="A100", minor_number=1)
+INSTANCES = tuple(one for one in DEVICES if one.is_mig_instance)
+
+
+@pytest.mark.parametrize(
+    ("uses", "expected", "is_unmatched"),
+    [
+        pytest.param([(use("pod"),), ()], {MIG_1: ["pod/main"]}, False, id="the first instance"),
+        pytest.param([(), (use("pod"),)], {MIG_2: ["pod/main"]}, False, id="the second one"),
+        pytest.param(
+            [(use("pod"),), (use("b"),)],
+            {MIG_1: ["pod/main"], MIG_2: ["b/main"]},
+            False,
+            id="two pods",
+        ),
+        pytest.param([(use("pod"),)], {MIG_1: ["pod/main"]}, False, id="the only instance"),
+        pytest.param([(), ()], {}, False, id="without a process yet: none"),
+        pytest.param([None, None], {}, True, id="processes are not known"),
+        pytest.param([None], {}, True, id="nor those of the only instance"),
+        pytest.param([], {}, True, id="no instance yet, or none that can be seen"),
+    ],
+)
+@pytest.mark.parametrize("gpus", [1, 2])
+def test_a_fraction_of_a_gpu_with_mig_is_an_instance_whether_the_node_has_one_gpu_or_two(
+    gpus, uses, expected, is_unmatched
+):
+    devices = [
+        DeviceReading(device=BOARD_WITH_MIG, has_mig=True),
+        *(DeviceReading(device=one, uses=each) for one, each in zip(INSTANCES, uses, strict=False)),
+        *[DeviceReading(device=DEVICES[0], uses=())] * (gpus - 1),
+    ]
+    readings = Readings(
+        taken_at_seconds=0.0, device_count=gpus, unreadable_count=0, devices=tuple(devices)
+    )
+    ids = {f"{GPU_1}-3": "pod", f"{GPU_1}-7": "b"}
+    holdings = remember(Holdings(), [allocation(one, pod) for one, pod in ids.items()])
+    snapshot = attribute(readings, holdings)
+    found: dict[str, list[str]] = {}
+    for row in snapshot.rows:
+        if row.container:
+            assert row.allocate_mode == "mig"
+            name = f"{row.container.pod_name}/{row.container.container_name}"
+            found.setdefault(row.reading.device.uuid, []).append(name)
+    assert found == expected
+    assert set(snapshot.unmatched_device_ids) == (ids.keys() if is_unmatched else set())
 
 
 def test_a_fraction_and_a_replica_of_one_gpu_both_hold_it():
