@@ -37,8 +37,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _WATCHDOG_SECONDS: Final = 0.5
-# `--once`: the driver's buffer may be empty when NVML was opened a moment ago, so a second cycle
-# follows; NVML may need seconds to wake the GPUs up.
+# `--once`: where the driver's buffer is empty because NVML was opened a moment ago, or GPM needs a
+# second sample, another cycle follows; NVML may need seconds to wake the GPUs up.
 _ONCE_INTERVAL_SECONDS: Final = 1.0
 _ONCE_TIMEOUT_SECONDS: Final = 30.0
 _ONCE_POLL_SECONDS: Final = 0.02

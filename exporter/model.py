@@ -148,7 +148,8 @@ class Readings:
     `taken_at_seconds` is the monotonic clock at the START of the cycle, so that the age never
     flatters. `device_count` is the number of GPUs that the driver shows, lost ones included;
     `unreadable_count` of them cannot be read and have at most extended samples here. `node` are the
-    samples that belong to no device.
+    samples that belong to no device. `awaits_second_sample` says that what is measured between two
+    cycles has no value yet.
     """
 
     taken_at_seconds: float
@@ -156,6 +157,7 @@ class Readings:
     unreadable_count: int
     devices: tuple[DeviceReading, ...]
     node: tuple[Sample, ...] = ()
+    awaits_second_sample: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)

@@ -81,8 +81,8 @@ class Snapshots:
         }
 
     def complete(self) -> bool:
-        """Whether all devices have a duty cycle, or had two cycles' time to yield one."""
-        if self._readings is None:
+        """Whether all that takes two cycles is measured, or had two cycles' time for it."""
+        if self._readings is None or self._readings.awaits_second_sample:
             return False
         return self._readings_count > 1 or all(
             reading.duty_cycle_percent is not None for reading in self._readings.devices

@@ -47,11 +47,19 @@ class Gpm:
         self._with_profile = with_profile
         self._metrics = tuple(PROFILE) if with_profile else (GRAPHICS_UTIL,)
         self._histories: dict[str, deque[tuple[float, Any]]] = {}
+        # The devices that were read without a sample far enough back to compare with.
+        self._awaiting: set[str] = set()
+
+    @property
+    def awaits_second_sample(self) -> bool:
+        """Whether a device has values only once it is read again."""
+        return bool(self._awaiting)
 
     def keep(self, uuids: Collection[str]) -> None:
         """Forget all other devices: an instance that was made anew has another UUID."""
         for uuid in self._histories.keys() - uuids:
             self._free(sample for _, sample in self._histories.pop(uuid))
+        self._awaiting.intersection_update(uuids)
 
     def close(self) -> None:
         """Forget all devices, before NVML is shut down."""
@@ -83,6 +91,7 @@ class Gpm:
         return [gpu.device] if self._with_profile else []
 
     def _values(self, gpu: Gpu, device: Device) -> dict[int, float] | None:
+        self._awaiting.discard(device.uuid)
         sample = self._calls.optional("nvmlGpmSampleAlloc")
         if sample is None:
             return None
@@ -102,6 +111,8 @@ class Gpm:
         values = None
         if history and now - history[0][0] >= _CLOSEST_SECONDS:
             values = self._between(history[0][1], sample)
+        else:
+            self._awaiting.add(device.uuid)
         pause = self._window_seconds / _SAMPLES_PER_WINDOW
         if not history or now - history[-1][0] >= pause:
             history.append((now, sample))

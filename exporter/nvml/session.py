@@ -159,6 +159,7 @@ class Nvml:
             unreadable_count=unreadable,
             devices=tuple(readings),
             node=self._extended.node(),
+            awaits_second_sample=self._gpm.awaits_second_sample,
         )
 
     def _tell_that_it_hangs(self, index: int) -> None:

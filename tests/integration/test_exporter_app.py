@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as parse_openmetrics,
 )
+from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.app import NvmlRequiredError, once
 from exporter.model import Collector
@@ -296,6 +297,46 @@ async def test_once():
         text = result.exposition.decode()
         assert "\nnvidia_gpu_duty_cycle{" in text
         assert f"\n{PREFIX}nvml_up 1.0\n" in text
+
+
+CYCLES = f"{PREFIX}cycle_duration_seconds_count"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "collectors", "cycles"),
+    [
+        pytest.param(["T4"], [], 1, id="plain"),
+        pytest.param(["H100"], [], 1, id="plain, on a board with GPM"),
+        pytest.param(["T4", "L4"], Collector, 1, id="all, on boards without GPM"),
+        pytest.param(["T4", "H100"], Collector, 2, id="all, one board with GPM"),
+        pytest.param(["H100", "H200"], [Collector.GPM], 2, id="GPM alone"),
+        pytest.param(
+            [GpuSpec(model="H100", mig_profiles=("1g.10gb",))], [Collector.GPM], 2, id="MIG"
+        ),
+    ],
+)
+async def test_once_shows_every_family_and_takes_no_cycle_more_than_that_needs(
+    gpus, collectors, cycles
+):
+    with SimulatedDriver(gpus) as driver:
+        async with exporter(driver, collectors=frozenset(collectors)) as reader:
+
+            async def several_cycles():
+                return await reader.value(CYCLES) >= 4
+
+            await until(several_cycles)
+            running = {sample.name for sample in await reader.samples()}
+        config = configuration(once=True, collectors=frozenset(collectors))
+        result = await once(config, bind(driver))
+    assert result.problem is None
+    samples = [
+        sample
+        for family in text_string_to_metric_families(result.exposition.decode())
+        for sample in family.samples
+    ]
+    gpu_families = {name for name in running if not name.startswith(PREFIX)}
+    assert gpu_families <= {sample.name for sample in samples}
+    assert [sample.value for sample in samples if sample.name == CYCLES] == [cycles]
 
 
 async def test_once_with_pods(socket_path):

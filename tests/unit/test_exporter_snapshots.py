@@ -152,3 +152,12 @@ def test_complete_with_a_duty_cycle_or_after_two_cycles():
     at_once = Snapshots()
     at_once.on_readings(readings())
     assert at_once.complete()
+
+
+def test_not_complete_while_anything_awaits_its_second_sample():
+    snapshots = Snapshots()
+    for _ in range(3):
+        snapshots.on_readings(replace(readings(), awaits_second_sample=True))
+        assert not snapshots.complete()
+    snapshots.on_readings(readings())
+    assert snapshots.complete()
