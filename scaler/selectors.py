@@ -46,6 +46,22 @@ class Requirement:
     values: frozenset[str] = frozenset()
     is_equality: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse what `matches` could not answer."""
+        match self.operator:
+            case Operator.IN | Operator.NOT_IN:
+                if not self.values:
+                    raise SelectorError(f"{self.key!r:.80}: {self.operator} needs values")
+            case Operator.GREATER | Operator.LESS:
+                if len(self.values) != 1 or not all(map(_is_integer, self.values)):
+                    raise SelectorError(f"{self.key!r:.80}: {self.operator} needs one integer")
+            case _:
+                if self.values:
+                    raise SelectorError(f"{self.key!r:.80}: {self.operator} takes no values")
+        for text in (self.key, *self.values):
+            if not isinstance(text, str):
+                raise SelectorError(f"{text!r:.80} is not text")
+
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Return whether an object with these labels meets the requirement."""
         value = labels.get(self.key)

@@ -161,8 +161,11 @@ class KubeClient:
             if token:
                 query["continue"] = token
             page = await self.get(path, params=query)
+            metadata = page.get("metadata") or {}
+            if not isinstance(metadata, dict) or not isinstance(page.get("items") or [], list):
+                raise _not_json(f"GET {path}", 200, f"{page!r:.200}")
             yield page
-            token = (page.get("metadata") or {}).get("continue") or ""
+            token = metadata.get("continue") or ""
             if not token:
                 return
 
@@ -352,5 +355,5 @@ def _not_json(request: str, status: int, text: str) -> ApiError:
         request=request,
         status=status,
         reason="NotJSON",
-        message=f"the answer is not a JSON object: {text!r}",
+        message=f"the answer is not the JSON object that was asked for: {text!r}",
     )

@@ -9,17 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from sys import intern
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from scaler.cluster import fields
 from scaler.model import ExporterEndpoint, ObjectRef, PodPhase, PodState
-from scaler.selectors import Operator, Requirement, Selector
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from scaler.cluster.fields import JsonObject
     from scaler.cluster.kinds import Kinds
-
-    JsonObject = Mapping[str, Any]
+    from scaler.selectors import Selector
 
 ENABLED_ANNOTATION = "gpu-scaler/enabled"
 EXPORTER_LABEL = "app.kubernetes.io/name"
@@ -56,20 +56,22 @@ class Workload:
     """A workload that carries the annotation `gpu-scaler/enabled`, whatever its value.
 
     `selector` is its `spec.selector`, None where there is none or it is no selector.
+    `spec_replicas` is None where that field is something else than a count.
     """
 
     ref: ObjectRef
     uid: str
     resource_version: str
     annotations: Mapping[str, str]
-    spec_replicas: int
+    spec_replicas: int | None
     selector: Selector | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaSet:
-    """Which workload controls a ReplicaSet, by uids."""
+    """Which workload of its namespace controls a ReplicaSet, by uids."""
 
+    namespace: str
     uid: str
     deployment_uid: str
 
@@ -103,32 +105,40 @@ def decode_namespace(raw: JsonObject) -> Namespace | None:
     annotations = _ours(metadata)
     if not annotations:
         return None
-    return Namespace(name=intern(metadata["name"]), annotations=annotations)
+    return Namespace(name=intern(fields.text(metadata, "name")), annotations=annotations)
 
 
 def decode_workload(raw: JsonObject, kind: str = "") -> Workload | None:
-    """Return the workload if it carries the annotation, else None; `kind` is for its ref."""
+    """Return the workload if it carries the annotation, else None; `kind` is for its ref.
+
+    One that is being deleted is of no interest any more.
+    """
     metadata = raw["metadata"]
     annotations = _ours(metadata)
-    if ENABLED_ANNOTATION not in annotations:
+    if ENABLED_ANNOTATION not in annotations or metadata.get("deletionTimestamp") is not None:
         return None
     spec = raw.get("spec") or {}
-    replicas = spec.get("replicas")
     return Workload(
-        ref=_ref(metadata, kind),
-        uid=metadata["uid"],
-        resource_version=metadata["resourceVersion"],
+        ref=fields.ref(metadata, kind),
+        uid=fields.text(metadata, "uid"),
+        resource_version=fields.text(metadata, "resourceVersion"),
         annotations=annotations,
-        spec_replicas=1 if replicas is None else replicas,
-        selector=_selector(spec.get("selector")) if kind else None,
+        spec_replicas=fields.count(spec.get("replicas", 1)),
+        selector=fields.label_selector(spec.get("selector")) if kind else None,
     )
 
 
 def decode_replica_set(raw: JsonObject) -> ReplicaSet | None:
     """Return the ReplicaSet if a Deployment controls it, else None."""
     metadata = raw["metadata"]
-    owner = _controller_uid(metadata, "Deployment")
-    return None if owner is None else ReplicaSet(uid=metadata["uid"], deployment_uid=owner)
+    owner = fields.controller_uid(metadata, "Deployment")
+    if owner is None:
+        return None
+    return ReplicaSet(
+        namespace=intern(fields.text(metadata, "namespace")),
+        uid=fields.text(metadata, "uid"),
+        deployment_uid=owner,
+    )
 
 
 def decode_pod(
@@ -147,7 +157,7 @@ def decode_pod(
     whatever its labels say: who may make pods somewhere is not to tell the values of others.
     """
     metadata, spec, status = raw["metadata"], raw["spec"], raw.get("status") or {}
-    owner = _controller_uid(metadata, *controllers)
+    owner = fields.controller_uid(metadata, *controllers)
     labels = metadata.get("labels") or {}
     is_exporter = (
         labels.get(EXPORTER_LABEL) == EXPORTER_NAME and metadata["namespace"] == exporters_namespace
@@ -178,19 +188,19 @@ def decode_pod(
             unschedulable_since = now.place(unschedulable or None)
     return Pod(
         state=PodState(
-            ref=_ref(metadata),
-            uid=metadata["uid"],
+            ref=fields.ref(metadata),
+            uid=fields.text(metadata, "uid"),
             phase=_phase(status.get("phase")),
             deleting=deleting,
             ready_since_seconds=ready_since,
             node_name=intern(node) if node else None,
             unschedulable_since_seconds=unschedulable_since,
             unschedulable_message=(
-                None if unschedulable is None or scheduled is None else scheduled.get("message")
+                None if unschedulable is None or scheduled is None else fields.message(scheduled)
             ),
         ),
         controller_uid=None if owner is None else intern(owner),
-        labels=labels if by_labels else {},
+        labels=fields.texts(labels) if by_labels else {},
         exporter=_endpoint(raw, ready=ready is not None) if is_exporter and not deleting else None,
         ready_transition=ready,
         unschedulable_transition=unschedulable,
@@ -215,7 +225,7 @@ def decode_scaled_object(raw: JsonObject, kinds: Kinds) -> Autoscaler | None:
 def _autoscaler(
     raw: JsonObject, kinds: Kinds, kind: str, *, default_kind: str, default_version: str
 ) -> Autoscaler | None:
-    ref = _ref(raw["metadata"])
+    ref = fields.ref(raw["metadata"])
     target = raw["spec"].get("scaleTargetRef") or {}
     group = (target.get("apiVersion") or default_version).rpartition("/")[0]
     ref_kind = kinds.ref_kind(group, target.get("kind") or default_kind)
@@ -223,50 +233,16 @@ def _autoscaler(
         return None
     return Autoscaler(
         text=f"{kind} {ref}",
-        target=ObjectRef(namespace=ref.namespace, name=target["name"], kind=ref_kind),
+        target=ObjectRef(namespace=ref.namespace, name=fields.text(target, "name"), kind=ref_kind),
     )
 
 
 def _ours(metadata: JsonObject) -> Mapping[str, str]:
     # Others are of no concern here, and `last-applied-configuration` may be large.
     annotations = metadata.get("annotations") or {}
-    return {key: value for key, value in annotations.items() if key.startswith("gpu-scaler/")}
-
-
-def _ref(metadata: JsonObject, kind: str = "") -> ObjectRef:
-    return ObjectRef(namespace=intern(metadata["namespace"]), name=metadata["name"], kind=kind)
-
-
-def _selector(raw: object) -> Selector | None:
-    """Read a `metav1.LabelSelector`, or a plain map of labels as a ReplicationController has it."""
-    if not isinstance(raw, dict):
-        return None
-    wrapped = raw.keys() <= {"matchLabels", "matchExpressions"}
-    equal = (raw.get("matchLabels") or {}) if wrapped else raw
-    expressions = (raw.get("matchExpressions") or ()) if wrapped else ()
-    requirements = (
-        *(
-            Requirement(key=key, operator=Operator.IN, values=frozenset({value}))
-            for key, value in equal.items()
-        ),
-        *(
-            Requirement(
-                key=one["key"],
-                operator=Operator(one["operator"]),
-                values=frozenset(one.get("values") or ()),
-            )
-            for one in expressions
-        ),
+    return fields.texts(
+        {key: value for key, value in annotations.items() if key.startswith("gpu-scaler/")}
     )
-    # One that selects everything is none.
-    return Selector(requirements=requirements) if requirements else None
-
-
-def _controller_uid(metadata: JsonObject, *kinds: str) -> str | None:
-    for owner in metadata.get("ownerReferences") or ():
-        if owner.get("controller") and owner.get("kind") in kinds:
-            return str(owner["uid"])
-    return None
 
 
 def _transition(condition: JsonObject | None, status: str) -> str | None:
@@ -300,5 +276,7 @@ def _endpoint(raw: JsonObject, *, ready: bool) -> ExporterEndpoint | None:
     path = annotations.get("prometheus.io/path") or "/metrics"
     host = f"[{address}]" if ":" in address else address
     return ExporterEndpoint(
-        url=f"{scheme}://{host}:{ports[0]}/{path.lstrip('/')}", pod=_ref(metadata), ready=ready
+        url=f"{scheme}://{host}:{ports[0]}/{path.lstrip('/')}",
+        pod=fields.ref(metadata),
+        ready=ready,
     )

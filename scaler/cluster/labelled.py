@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sys import intern
 from typing import TYPE_CHECKING, Any
 
+from scaler.cluster import fields
 from scaler.cluster.decode import Instant
 from scaler.cluster.watch import Reflector
 from scaler.model import PodPhase
@@ -120,9 +121,9 @@ class LabelledObjects:
         else:
             created = previous.created_seconds
         return LabelledPod(
-            namespace=intern(metadata["namespace"]),
-            name=metadata["name"],
-            labels=self._shared(metadata.get("labels") or {}),
+            namespace=intern(fields.text(metadata, "namespace")),
+            name=fields.text(metadata, "name"),
+            labels=self._shared(fields.texts(metadata.get("labels") or {})),
             node_name=intern(node),
             created_seconds=created,
             asks_for_devices=_asks_for_devices(raw["spec"]),
@@ -164,4 +165,7 @@ def _asks_for_devices(spec: JsonObject) -> bool:
 
 def _decode_node(raw: JsonObject) -> LabelledNode:
     metadata = raw["metadata"]
-    return LabelledNode(name=intern(metadata["name"]), labels=metadata.get("labels") or {})
+    return LabelledNode(
+        name=intern(fields.text(metadata, "name")),
+        labels=fields.texts(metadata.get("labels") or {}),
+    )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scaler.cluster.errors import ApiError, NotFound
+from scaler.cluster.fields import MalformedObject, count
 from scaler.selectors import Selector, SelectorError, parse_selector
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Scales:
         self._limit = asyncio.Semaphore(MAX_CONCURRENT_READS)
         self._wanted = asyncio.Event()
         self._failing = False
+        self._malformed: set[str] = set()
         self.settled = asyncio.Event()
         self.settled.set()
 
@@ -62,6 +64,7 @@ class Scales:
         """Forget an object that is gone."""
         self._known.pop(uid, None)
         self._unread.pop(uid, None)
+        self._malformed.discard(uid)
 
     async def run(self) -> None:
         """Read what is wanted until cancelled."""
@@ -94,18 +97,36 @@ class Scales:
                 )
             return
         self._failing = False
-        if raw["metadata"].get("uid") != uid:
-            return
-        self._known[uid] = _scale(raw)
+        try:
+            if raw["metadata"].get("uid") != uid:
+                return
+            scale = _scale(raw)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            # The object itself was read: its next change may mend this.
+            if uid not in self._malformed:
+                self._malformed.add(uid)
+                log.warning(
+                    "Scale is malformed; its workload is left alone until it changes",
+                    extra={"path": path, "error": repr(error)[:200]},
+                )
+            self._known.pop(uid, None)
+        else:
+            self._malformed.discard(uid)
+            self._known[uid] = scale
         self._changed(uid)
 
 
 def _scale(raw: JsonObject) -> Scale:
-    text = str((raw.get("status") or {}).get("selector") or "")
-    try:
-        selector = parse_selector(text)
-    except SelectorError:
-        selector = parse_selector("")
+    """Return what a scale says; raises ValueError and the like where it is none."""
     # The API server leaves out a count of zero.
-    replicas = int((raw.get("spec") or {}).get("replicas") or 0)
-    return Scale(replicas=replicas, selector=selector if selector.requirements else None)
+    replicas = count((raw.get("spec") or {}).get("replicas") or 0)
+    if replicas is None:
+        raise MalformedObject(f"spec.replicas is {raw['spec']['replicas']!r:.80}, not a count")
+    text = (raw.get("status") or {}).get("selector") or ""
+    try:
+        selector = parse_selector(text) if isinstance(text, str) else None
+    except SelectorError:
+        selector = None
+    return Scale(
+        replicas=replicas, selector=selector if selector and selector.requirements else None
+    )

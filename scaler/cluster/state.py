@@ -3,8 +3,9 @@
 Reflectors, one for each kind (and namespace, where only some are ours), feed indexes by owner, so
 that a loop costs what changed since the last one and not pods times Deployments. Ownership is by
 uid along `ownerReferences`, never by label: pods that another workload's overlapping labels would
-catch are not ours. Workloads of kinds that we do not know are the exception: what stands between
-them and their pods is known to their controllers alone, so those go by the selector.
+catch are not ours. A uid counts within its namespace only: whoever may write a pod may write any
+uid into its `ownerReferences`. Workloads of kinds that we do not know are the exception: what
+stands between them and their pods is known to their controllers alone, so those go by the selector.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import asyncio
 import time
 from collections import defaultdict
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from scaler.cluster import decode
 from scaler.cluster.decode import EXPORTERS_NAMESPACE, Instant
@@ -36,6 +37,8 @@ KEDA = "/apis/keda.sh/v1alpha1"
 NO_DEFAULTS: Mapping[str, str] = {}
 
 T = TypeVar("T")
+_Owner: TypeAlias = "tuple[str, str]"
+"""The namespace and the uid of what owns something."""
 
 
 class ClusterState:
@@ -65,9 +68,9 @@ class ClusterState:
         self._selecting: defaultdict[str, set[str]] = defaultdict(set)
         self._clock = clock
         self._wall_clock = wall_clock
-        self._pods: defaultdict[str, dict[str, PodState]] = defaultdict(dict)
-        self._replica_sets: defaultdict[str, set[str]] = defaultdict(set)
-        self._deployment_of: dict[str, str] = {}
+        self._pods: defaultdict[_Owner, dict[str, PodState]] = defaultdict(dict)
+        self._replica_sets: defaultdict[_Owner, set[_Owner]] = defaultdict(set)
+        self._deployment_of: dict[_Owner, _Owner] = {}
         self._owners: defaultdict[ObjectRef, list[str]] = defaultdict(list)
         self._exporters: dict[str, decode.Pod] = {}
         self._defaults: dict[str, Mapping[str, str]] | None = None if namespaces else {}
@@ -200,13 +203,16 @@ class ClusterState:
         """Return the state; None while only the scale would tell the count, and is not known."""
         state = self._built.get(item.uid)
         if state is None:
-            replicas, pods = item.spec_replicas, self._owned_pods(item.uid)
+            owner = (item.ref.namespace, item.uid)
+            replicas, pods = item.spec_replicas, self._owned_pods(owner)
             if not self._kinds.of(item.ref).owns_pods:
                 scale = self._scales.of(item.uid)
                 if scale is None:
                     return None
                 replicas = scale.replicas
                 pods = self._selected_pods(item.ref.namespace, scale.selector or item.selector)
+            if replicas is None:
+                return None
             owners = self._owners.get(item.ref)
             state = DeploymentState(
                 ref=item.ref,
@@ -222,8 +228,8 @@ class ClusterState:
             self._built[item.uid] = state
         return state
 
-    def _owned_pods(self, uid: str) -> Iterable[PodState]:
-        for controller in (uid, *self._replica_sets.get(uid, ())):
+    def _owned_pods(self, owner: _Owner) -> Iterable[PodState]:
+        for controller in (owner, *self._replica_sets.get(owner, ())):
             yield from self._pods.get(controller, {}).values()
 
     def _selected_pods(self, namespace: str, selector: Selector | None) -> Iterable[PodState]:
@@ -263,16 +269,24 @@ class ClusterState:
         self, old: decode.ReplicaSet | None, new: decode.ReplicaSet | None
     ) -> None:
         if old is not None:
-            self._deployment_of.pop(old.uid, None)
-            owned = self._replica_sets[old.deployment_uid]
-            owned.discard(old.uid)
+            owner = (old.namespace, old.deployment_uid)
+            self._deployment_of.pop((old.namespace, old.uid), None)
+            owned = self._replica_sets[owner]
+            owned.discard((old.namespace, old.uid))
             if not owned:
-                del self._replica_sets[old.deployment_uid]
-            self._built.pop(old.deployment_uid, None)
+                del self._replica_sets[owner]
+            self._owned_changed(owner)
         if new is not None:
-            self._deployment_of[new.uid] = new.deployment_uid
-            self._replica_sets[new.deployment_uid].add(new.uid)
-            self._built.pop(new.deployment_uid, None)
+            owner = (new.namespace, new.deployment_uid)
+            self._deployment_of[new.namespace, new.uid] = owner
+            self._replica_sets[owner].add((new.namespace, new.uid))
+            self._owned_changed(owner)
+
+    def _owned_changed(self, owner: _Owner) -> None:
+        namespace, uid = owner
+        built = self._built.get(uid)
+        if built is not None and built.ref.namespace == namespace:
+            del self._built[uid]
 
     def _decode_pod(self, raw: JsonObject, previous: decode.Pod | None) -> decode.Pod | None:
         now = Instant(wall_seconds=self._wall_clock(), monotonic_seconds=self._clock())
@@ -292,13 +306,13 @@ class ClusterState:
             self._add_pod(new)
 
     def _drop_pod(self, pod: decode.Pod) -> None:
-        uid = pod.controller_uid
-        if uid is not None:
-            siblings = self._pods[uid]
+        if pod.controller_uid is not None:
+            owner = (pod.state.ref.namespace, pod.controller_uid)
+            siblings = self._pods[owner]
             siblings.pop(pod.state.uid, None)
             if not siblings:
-                del self._pods[uid]
-            self._built.pop(self._deployment_of.get(uid, uid), None)
+                del self._pods[owner]
+            self._owned_changed(self._deployment_of.get(owner, owner))
         if self._by_labels:
             self._labelled[pod.state.ref.namespace].pop(pod.state.uid, None)
             self._selected_changed(pod)
@@ -306,10 +320,10 @@ class ClusterState:
             self._endpoints = None
 
     def _add_pod(self, pod: decode.Pod) -> None:
-        uid = pod.controller_uid
-        if uid is not None:
-            self._pods[uid][pod.state.uid] = pod.state
-            self._built.pop(self._deployment_of.get(uid, uid), None)
+        if pod.controller_uid is not None:
+            owner = (pod.state.ref.namespace, pod.controller_uid)
+            self._pods[owner][pod.state.uid] = pod.state
+            self._owned_changed(self._deployment_of.get(owner, owner))
         if self._by_labels:
             self._labelled[pod.state.ref.namespace][pod.state.uid] = pod
             self._selected_changed(pod)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import orjson
 
 from scaler.cluster.errors import ApiError, Forbidden, Gone, NotFound, from_status
+from scaler.cluster.fields import MalformedObject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,6 +39,8 @@ ABSENT_RETRY_SECONDS = 60.0
 RETRY_AFTER_MOST = 60.0
 BACKOFF_SECONDS = (0.2, 15.0)
 LEAST_WATCH_SECONDS = 1.0
+MAX_MALFORMED = 1000
+"""How many objects that cannot be read are remembered, so that each is logged once."""
 
 
 class Reflector(Generic[T]):
@@ -140,11 +143,14 @@ class Reflector(Generic[T]):
         page: JsonObject = {}
         async for page in self._client.pages(self._path):
             for raw in page.get("items") or ():
-                uid = raw["metadata"]["uid"]
+                uid = _uid(raw)
                 thing = self._slim(raw, uid)
                 if thing is not None:
                     found[uid] = thing
             self._in_contact(DISCONNECTED_SECONDS)
+        version = (page.get("metadata") or {}).get("resourceVersion")
+        if not isinstance(version, str):
+            raise self._not_understood(f"a list without a resourceVersion: {page!r:.200}")
         before, self._objects = self._objects, found
         for uid, old in before.items():
             if uid not in found:
@@ -153,7 +159,7 @@ class Reflector(Generic[T]):
             was = before.get(uid)
             if was != new:
                 self._changed(was, new)
-        self._version = page["metadata"]["resourceVersion"]
+        self._version = version
         self._was_listed = True
         self._recovered()
         self.synced.set()
@@ -188,25 +194,25 @@ class Reflector(Generic[T]):
         try:
             event = orjson.loads(line)
             type_, raw = event["type"], event["object"]
-        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+            code = int(raw.get("code") or 500) if type_ == "ERROR" else 0
+            version = "" if code else str(raw["metadata"]["resourceVersion"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             self._version = None
-            raise ApiError(
-                request=f"GET {self._path}",
-                status=200,
-                reason="NotJSON",
-                message=f"a line of the watch is no event: {line[:200]!r}",
+            raise self._not_understood(
+                f"a line of the watch is no event: {line[:200]!r}"
             ) from error
-        if type_ == "ERROR":
+        if code:
             self._version = None
-            code = int(raw.get("code") or 500)
             raise from_status(request=f"GET {self._path}?watch", status=code, body=raw)
-        metadata = raw["metadata"]
         if type_ != "BOOKMARK":
-            uid = metadata["uid"]
+            uid = _uid(raw)
             new = None if type_ == "DELETED" else self._slim(raw, uid)
             self._replace(uid, new)
-        self._version = metadata["resourceVersion"]
+        self._version = version
         self._failures = 0
+
+    def _not_understood(self, message: str) -> ApiError:
+        return ApiError(request=f"GET {self._path}", status=200, reason="NotJSON", message=message)
 
     def _replace(self, uid: str, new: T | None) -> None:
         old = self._objects.get(uid)
@@ -219,15 +225,17 @@ class Reflector(Generic[T]):
 
     def _slim(self, raw: JsonObject, uid: str) -> T | None:
         try:
+            if not uid:
+                raise MalformedObject("it has no uid")
             return self._decode(raw, self._objects.get(uid))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            # One odd object must not hide all others, nor fill the log.
+        except Exception as error:  # noqa: BLE001  (whatever it holds: it must not hide the others)
             if uid not in self._malformed:
+                if len(self._malformed) >= MAX_MALFORMED:
+                    self._malformed.clear()
                 self._malformed.add(uid)
-                name = raw["metadata"].get("name")
                 log.warning(
                     "Object left out: it cannot be read",
-                    extra={"path": self._path, "object": name, "error": repr(error)},
+                    extra={"path": self._path, "object": _title(raw), "error": repr(error)[:200]},
                 )
             return None
 
@@ -273,6 +281,24 @@ class Reflector(Generic[T]):
     def _in_contact(self, good_for_seconds: float) -> None:
         self._contact_seconds = time.monotonic()
         self._good_for_seconds = good_for_seconds
+
+
+def _uid(raw: JsonObject) -> str:
+    """Return an object's uid, empty where it has none."""
+    try:
+        uid = raw["metadata"]["uid"]
+    except (KeyError, TypeError):
+        return ""
+    return uid if isinstance(uid, str) else ""
+
+
+def _title(raw: JsonObject) -> str:
+    """Return `namespace/name` of an object that may be anything."""
+    try:
+        metadata = raw["metadata"]
+        return f"{metadata.get('namespace') or ''}/{metadata.get('name')}".lstrip("/")[:200]
+    except (KeyError, TypeError, AttributeError):
+        return f"{raw!r:.80}"
 
 
 class LineSplitter:

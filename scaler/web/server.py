@@ -87,8 +87,8 @@ class StatusServer:
 
     def _unknown(self, ref: ObjectRef) -> web.Response:
         message = (
-            f"no decision for {ref.title}: it does not exist, does not carry the"
-            " annotation gpu-scaler/enabled, or this replica does not lead"
+            f"no decision for {ref.title}: it does not exist, is being deleted, does not carry"
+            " the annotation gpu-scaler/enabled, or this replica does not lead"
         )
         return _json(self._envelope() | {"error": message}, status=404)
 

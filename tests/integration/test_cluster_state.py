@@ -76,6 +76,49 @@ async def test_deployments_with_the_annotation_and_their_own_pods():
         assert state.is_fresh(time.monotonic())
 
 
+async def test_who_owns_what_is_asked_within_the_namespace_only():
+    """Somebody who knows a uid can write it into an object of theirs, in another namespace."""
+    async with watching() as (_, client, state):
+        await client.post("/api/v1/namespaces", {"metadata": {"name": "evil"}})
+        victim = await client.post(DEPLOYMENTS, deployment("victim", 1))
+        await until(lambda: len(pods_of(state, "victim")) == 1)
+        replica_set = (await client.list_(REPLICA_SETS))["items"][0]
+        before = state.deployments()
+
+        def of(kind, uid):
+            owner = {"apiVersion": "apps/v1", "kind": kind, "name": "x", "uid": uid}
+            return [{**owner, "controller": True}]
+
+        evil = "/api/v1/namespaces/evil/pods"
+        forged = deployment("forged", 0)
+        del forged["metadata"]["annotations"]
+        forged["metadata"]["ownerReferences"] = of("Deployment", victim["metadata"]["uid"])
+        forged = await client.post("/apis/apps/v1/namespaces/evil/replicasets", forged)
+        for n, uid in enumerate((replica_set["metadata"]["uid"], forged["metadata"]["uid"])):
+            await client.post(evil, pod(f"pod-{n}", ownerReferences=of("ReplicaSet", uid)))
+        await until(lambda: len(state._pods) == 3, what="all of them are seen")
+        await until(lambda: len(state._replica_sets) == 2, what="the ReplicaSet is seen")
+        assert state.deployments() == before
+        # What goes takes nothing of the victim's with it either.
+        await client.delete(
+            f"/apis/apps/v1/namespaces/evil/replicasets/{forged['metadata']['name']}"
+        )
+        await client.delete(f"{evil}/pod-0")
+        await until(lambda: len(state._pods) == 1 and len(state._replica_sets) == 1)
+        assert state.deployments() == before
+
+
+async def test_a_deployment_that_waits_for_its_finalizers_is_left_alone():
+    async with watching() as (_, client, state):
+        held = deployment("held", 1)
+        held["metadata"]["finalizers"] = ["example.com/wait"]
+        await client.post(DEPLOYMENTS, held)
+        await until(lambda: len(state.deployments()) == 1)
+        await client.delete(f"{DEPLOYMENTS}/held")
+        await until(lambda: state.deployments() == ())
+        assert (await client.get(f"{DEPLOYMENTS}/held"))["metadata"]["deletionTimestamp"]
+
+
 async def test_annotations_come_and_go():
     async with watching() as (_, client, state):
         await client.post(DEPLOYMENTS, deployment("web", enabled=None))

@@ -14,6 +14,7 @@ from scaler.cluster.decode import (
     decode_scaled_object,
     decode_workload,
 )
+from scaler.cluster.fields import MalformedObject
 from scaler.cluster.kinds import Kinds
 from scaler.model import ObjectRef, PodPhase
 
@@ -61,6 +62,48 @@ def test_a_deployment_keeps_its_own_annotations_only():
     assert deployment.spec_replicas == 0
     defaulted: Any = decode_workload({**raw, "spec": {}})
     assert defaulted.spec_replicas == 1
+
+
+@pytest.mark.parametrize("kind", ["", "statefulsets.apps", "servers.example.com"])
+def test_a_workload_that_is_being_deleted_is_left_alone(kind):
+    there = metadata(annotations={"gpu-scaler/enabled": "true"})
+    assert decode_workload({"metadata": there, "spec": {}}, kind) is not None
+    leaving = there | {"deletionTimestamp": "2026-11-23T21:00:00Z"}
+    assert decode_workload({"metadata": leaving, "spec": {}}, kind) is None
+
+
+def custom(selector, **spec):
+    return {
+        "metadata": metadata(annotations={"gpu-scaler/enabled": "true"}),
+        "spec": {"selector": selector, **spec},
+    }
+
+
+@pytest.mark.parametrize(
+    ("operator", "values"),
+    [
+        *[("Gt", values) for values in (["1"], [], None, ["1", "2"], ["x"])],
+        *[("Lt", ["1"]), ("gt", ["1"]), ("", []), (None, []), (3, []), (["In"], ["a"])],
+        *[("In", []), ("In", None), ("NotIn", []), ("In", [1]), ("In", [["a"]]), ("In", 7)],
+        *[("Exists", ["a"]), ("DoesNotExist", ["a"])],
+    ],
+)
+def test_a_selector_that_no_workload_may_have_is_refused(operator, values):
+    expression = {"key": "app", "operator": operator, "values": values}
+    with pytest.raises((ValueError, TypeError)):
+        decode_workload(custom({"matchExpressions": [expression]}), "servers.example.com")
+
+
+def test_a_selector_without_end_is_refused():
+    labels = {f"label-{n}": "x" for n in range(65)}
+    with pytest.raises(MalformedObject, match="more than 64"):
+        decode_workload(custom({"matchLabels": labels}), "servers.example.com")
+
+
+@pytest.mark.parametrize("count", ["3", 1.5, True, -1, 2**31, {"min": 1}, [2]])
+def test_what_is_no_count_is_unknown(count):
+    found: Any = decode_workload(custom(None, replicas=count), "servers.example.com")
+    assert found.spec_replicas is None
 
 
 @pytest.mark.parametrize(
