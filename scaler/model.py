@@ -195,7 +195,9 @@ class PodState:
 
     `ready_since_seconds` is None unless the Ready condition is true now.
     `unschedulable_since_seconds` is None unless the scheduler says `Unschedulable` now;
-    `unschedulable_message` is the scheduler's own text.
+    `unschedulable_message` is the scheduler's own text. `served_seconds` is how long it has been
+    Ready without a break before, None where that is not known. `requests_gpu` is whether a
+    container asks for a GPU, None where that is not known.
     """
 
     ref: ObjectRef
@@ -206,6 +208,8 @@ class PodState:
     node_name: str | None = None
     unschedulable_since_seconds: float | None = None
     unschedulable_message: str | None = None
+    served_seconds: float | None = None
+    requests_gpu: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +220,7 @@ class DeploymentState:
     `owned_by` names the HPA or ScaledObject that targets the Deployment too, e.g.
     `HorizontalPodAutoscaler default/web`, else None.
     `defaults` are the annotations of its Namespace, None where Namespaces are not watched.
+    `pods_per_replica` is how many pods one replica is made of, None where nothing says so.
     """
 
     ref: ObjectRef
@@ -226,6 +231,7 @@ class DeploymentState:
     pods: tuple[PodState, ...]
     owned_by: str | None = None
     defaults: Mapping[str, str] | None = None
+    pods_per_replica: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -320,6 +326,7 @@ class MetricProposal:
     `complete` is False where a serving pod had no fresh value: such a proposal never scales down.
     `unheld_replicas` is the lower count that it would ask for otherwise, None where nothing holds.
     `saturated` is True where growth past the HPA's arithmetic applied (contract 3, point 3).
+    `waits_for` says what has to happen until all pods asked for count, None where they do.
     """
 
     metric: Metric
@@ -332,6 +339,11 @@ class MetricProposal:
     unheld_replicas: int | None = None
     saturated: bool = False
     problem: str | None = None
+    waits_for: str | None = None
+
+    def above_target(self, tolerance: float) -> bool:
+        """Whether the mean is above the target by more than the tolerance."""
+        return self.mean_milli is not None and self.mean_milli > self.target_milli * (1 + tolerance)
 
 
 class ConditionType(StrEnum):
@@ -413,8 +425,5 @@ class Decision:
         """Whether the mean of a metric is above its target by more than the tolerance."""
         if self.policy is None:
             return False
-        most = 1 + self.policy.behavior.scale_up.tolerance
-        return any(
-            item.mean_milli is not None and item.mean_milli > item.target_milli * most
-            for item in self.proposals
-        )
+        tolerance = self.policy.behavior.scale_up.tolerance
+        return any(item.above_target(tolerance) for item in self.proposals)

@@ -13,8 +13,9 @@ from scaler.decision.behavior import (
     with_first_recommendation,
     with_recommendation,
 )
+from scaler.decision.grouping import group_pods
 from scaler.decision.idling import with_activity, with_cooldown, with_seen_count
-from scaler.decision.proposals import group_pods, propose
+from scaler.decision.proposals import propose
 from scaler.decision.replicas import highest_proposal
 from scaler.model import (
     AnnotationProblem,
@@ -194,7 +195,7 @@ def _follow_metrics(
         desired_replicas=limited.replicas,
         outcome=Outcome.UNCHANGED,
         reason="DesiredWithinRange",
-        message=_within_range_message(proposals, current_replicas),
+        message=_within_range_message(proposals, policy, current_replicas),
         at_seconds=now_seconds,
         policy=policy,
         proposals=proposals,
@@ -311,13 +312,21 @@ def _rescale_cause(proposals: Sequence[MetricProposal], proposed: int, up: bool)
     return f"{highest.metric} above target"
 
 
-def _within_range_message(proposals: Sequence[MetricProposal], current_replicas: int) -> str:
+def _within_range_message(
+    proposals: Sequence[MetricProposal], policy: ScalingPolicy, current_replicas: int
+) -> str:
     values = ", ".join(
         f"{item.metric} {format_value(item.metric, item.mean_milli)}"
         f"/{format_value(item.metric, item.target_milli)}"
         for item in proposals
         if item.mean_milli is not None
     )
+    for item in proposals:
+        if item.waits_for is not None and item.above_target(policy.behavior.scale_up.tolerance):
+            return (
+                f"{values}; the {format_replicas(current_replicas)} asked for will do once"
+                f" {item.waits_for}"
+            )
     return f"the desired count {current_replicas} is within the acceptable range: {values}"
 
 

@@ -1,17 +1,18 @@
 """Pure: one Deployment's pods and one metric's reading to what that metric asks for.
 
-The arithmetic is `scaler.decision.replicas`; what this module adds are the deliberate differences
-from the HPA: who counts as ready, what missing data may do, growth at saturation and counting in
-rollouts.
+The arithmetic is `scaler.decision.replicas`, the pods that count are `scaler.decision.counting`;
+what this module adds are what missing data may do and growth at saturation.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from scaler.decision.counting import count_values
+from scaler.decision.grouping import pods_per_replica
 from scaler.decision.replicas import (
+    MetricReplicas,
     Tolerance,
     average_value_replicas,
     clamp_int64,
@@ -25,107 +26,18 @@ from scaler.model import (
     MetricProposal,
     MetricReading,
     MetricTarget,
-    PodPhase,
-    PodState,
-    PodValue,
     ScalingPolicy,
 )
-from scaler.quantities import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from scaler.model import ObjectRef
+    from scaler.decision.counting import Counts, OneWay
+    from scaler.decision.grouping import PodGroups
 
 SATURATED_MILLI = 99_000
 SATURATING_METRICS = frozenset({Metric.DUTY_CYCLE, Metric.MEMORY_USED_PERCENT})
 SATURATION_GROWTH_FACTOR = 2
-SETTLING_SECONDS = 10.0
-"""Until then a value still tells of what was before Ready: the exporter's window by default."""
-SETTLING_SHARE = 1 / 3
-"""Of the ready age, which is set longer where pods warm up for longer after they are Ready."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PodGroups:
-    """A Deployment's own pods by how they count, whatever the metric.
-
-    `serving` have been Ready for the ready age; `young` for less, yet long enough for their values
-    to be about serving; `unready` are Pending, not Ready or Ready for a moment (capacity asked for
-    that does not serve yet), `pending` how many of them have no running container;
-    `ignored` are ending or have ended.
-    """
-
-    serving: tuple[PodState, ...]
-    young: tuple[LeftOutPod, ...]
-    unready: tuple[LeftOutPod, ...]
-    pending: int
-    ignored: tuple[LeftOutPod, ...]
-
-
-def group_pods(
-    pods: Iterable[PodState], *, ready_age_seconds: float, now_seconds: float
-) -> PodGroups:
-    """Sort pods by how they count.
-
-    Differs from the HPA's groupPods in that readiness counts for every metric, not for cpu alone,
-    and that a Succeeded pod is ignored as a Failed one is.
-    """
-    serving: list[PodState] = []
-    young: list[LeftOutPod] = []
-    unready: list[LeftOutPod] = []
-    ignored: list[LeftOutPod] = []
-    pending = 0
-    settled_seconds = max(SETTLING_SECONDS, SETTLING_SHARE * ready_age_seconds)
-    for pod in pods:
-        age_seconds = _ready_age_seconds(pod, now_seconds)
-        if pod.deleting:
-            ignored.append(LeftOutPod(pod=pod.ref, reason="is being deleted"))
-        elif pod.phase in (PodPhase.FAILED, PodPhase.SUCCEEDED):
-            ignored.append(LeftOutPod(pod=pod.ref, reason=f"has ended ({pod.phase})"))
-        elif age_seconds is None:
-            pending += pod.phase is PodPhase.PENDING
-            reason = f"{_unready_reason(pod, now_seconds)}: counts as 0 on the way up"
-            unready.append(LeftOutPod(pod=pod.ref, reason=reason))
-        elif age_seconds >= ready_age_seconds:
-            serving.append(pod)
-        elif age_seconds >= settled_seconds:
-            reason = f"{_young_reason(age_seconds, ready_age_seconds)}: counts on the way up only"
-            young.append(LeftOutPod(pod=pod.ref, reason=reason))
-        else:
-            reason = f"{_young_reason(age_seconds, ready_age_seconds)}: counts as 0 on the way up"
-            unready.append(LeftOutPod(pod=pod.ref, reason=reason))
-    return PodGroups(
-        serving=tuple(serving),
-        young=tuple(young),
-        unready=tuple(unready),
-        pending=pending,
-        ignored=tuple(ignored),
-    )
-
-
-def _ready_age_seconds(pod: PodState, now_seconds: float) -> float | None:
-    """How long a pod has been Ready, None where it is not."""
-    if pod.phase is PodPhase.PENDING or pod.ready_since_seconds is None:
-        return None
-    # The instant comes from another machine's clock: one in the future is an age of 0.
-    return max(0.0, now_seconds - pod.ready_since_seconds)
-
-
-def _unready_reason(pod: PodState, now_seconds: float) -> str:
-    if pod.phase is not PodPhase.PENDING:
-        return "not Ready"
-    if pod.unschedulable_since_seconds is None:
-        return "Pending"
-    age = format_duration(now_seconds - pod.unschedulable_since_seconds)
-    return f"Pending, unschedulable for {age}"
-
-
-def _young_reason(age_seconds: float, ready_age_seconds: float) -> str:
-    return (
-        f"Ready for {format_duration(age_seconds)}, less than the ready age of"
-        f" {format_duration(ready_age_seconds)}"
-    )
 
 
 def propose(
@@ -188,106 +100,118 @@ def _propose_per_pod(
     tolerance: Tolerance,
     groups: PodGroups,
 ) -> MetricProposal:
-    current_replicas, target_milli = deployment.spec_replicas, target.average_value_milli
-    values: dict[ObjectRef, PodValue] = {}
-    missing: list[LeftOutPod] = []
-    for pod in groups.serving:
-        value = reading.values.get(pod.ref)
-        if value is None:
-            reason = reading.missing.get(pod.ref, "no fresh value")
-            missing.append(LeftOutPod(pod=pod.ref, reason=reason))
-        elif value.sampled_seconds < (pod.ready_since_seconds or 0.0):
-            # What it did until then was to load.
-            reason = "the last value is of before it was Ready"
-            missing.append(LeftOutPod(pod=pod.ref, reason=reason))
-        else:
-            values[pod.ref] = value
-    if not values:
-        return _unusable(target, groups, _no_values_problem(groups, missing), missing)
+    target_milli, current_replicas = target.average_value_milli, deployment.spec_replicas
+    per_replica = pods_per_replica(deployment)
+    asked_pods = current_replicas * per_replica
+    counts = count_values(reading, groups, asked_pods=asked_pods)
+    up_milli, down_milli = counts.up.mean_milli, counts.down.mean_milli
+    if up_milli is None:
+        problem = _no_values_problem(deployment, target.metric, groups, counts.missing)
+        return _unusable(target, groups, problem, counts.missing)
+    # Idle ones that do not serve now make nothing less busy of those that do.
+    shown = counts.up if up_milli > target_milli else counts.down
+    mean = up_milli if shown is counts.up else down_milli
+    if mean is None:
+        problem = "no pod serves now, and what served before counts on the way up only"
+        return _unusable(target, groups, problem, counts.missing)
 
-    values_milli = [clamp_int64(value.value_milli) for value in values.values()]
-    mean = mean_milli(values_milli)
-    ratio = mean / target_milli
-    young_milli = _young_values(reading, groups) if ratio > 1.0 else []
-    # One that still tells of its warm-up asks for no more than those that serve for longer.
-    counted_milli = [*values_milli, *(min(value, mean) for value in young_milli)]
-    asked = pods_metric_replicas(
-        current_replicas=current_replicas,
-        target_milli=target_milli,
-        values_milli=counted_milli,
-        ready_count=len(counted_milli),
-        unready_count=len(groups.unready) + len(groups.young) - len(young_milli),
-        missing_count=len(missing),
-        tolerance=tolerance,
-    )
-    serving_count = len(groups.serving) + len(young_milli)
-    replicas = _without_surge(asked.replicas, ratio, current_replicas, serving_count)
-    growth = _saturation_growth(
-        target.metric, [*values_milli, *young_milli], current_replicas, groups, missing
-    )
-    saturated = growth > replicas
-    replicas = max(replicas, growth)
-    held = bool(missing) and replicas < current_replicas
+    growth = 0
+    if mean > target_milli:
+        asked = _arithmetic(counts.up, asked_pods, target_milli, tolerance).replicas
+        # The HPA multiplies by the pods that it finds: too few would lower it above the target.
+        pods = max(asked, asked_pods) if asked_pods else 0
+        growth = _saturation_growth(target.metric, counts, groups, asked_pods)
+    else:
+        pods = _lower(counts.down, asked_pods, target_milli, tolerance)
+    replicas = math.ceil(max(pods, growth) / per_replica)
+    held = bool(counts.missing) and replicas < current_replicas
     return MetricProposal(
         metric=target.metric,
         target_milli=target_milli,
         replicas=current_replicas if held else replicas,
         mean_milli=mean,
-        values=values,
-        left_out=(*missing, *groups.young, *groups.unready, *groups.ignored),
-        complete=not missing,
+        values=shown.counted,
+        left_out=shown.left_out,
+        complete=not counts.missing,
         unheld_replicas=replicas if held else None,
-        saturated=saturated,
+        saturated=growth > pods,
+        waits_for=_waits_for(counts, groups, asked_pods - len(shown.counted)),
     )
 
 
-def _without_surge(replicas: int, ratio: float, current_replicas: int, serving_count: int) -> int:
-    """The HPA's count without what a rollout's surge or gap of pods puts into it.
+def _arithmetic(
+    way: OneWay, asked_pods: int, target_milli: int, tolerance: Tolerance
+) -> MetricReplicas:
+    return pods_metric_replicas(
+        current_replicas=asked_pods,
+        target_milli=target_milli,
+        values_milli=way.values_milli,
+        ready_count=len(way.values_milli),
+        unready_count=way.unready,
+        missing_count=way.missing,
+        tolerance=tolerance,
+    )
 
-    The HPA multiplies by the pods that it finds, so pods above `spec.replicas` raise the count,
-    which brings more surge (kubernetes#72775), and too few lower it although the mean is above
-    the target. Pods above the current count therefore do not multiply, and no proposal goes
-    against its own ratio.
+
+def _lower(down: OneWay, asked_pods: int, target_milli: int, tolerance: Tolerance) -> int:
+    """The pods asked for where the mean is not above the target: never more than now.
+
+    Pods beyond those asked for, as in a rollout, bring the others no nearer to a scale-down.
     """
-    if ratio < 1.0:
-        return min(replicas, current_replicas)
-    if serving_count > current_replicas:
-        replicas = min(replicas, math.ceil(ratio * current_replicas))
-    return max(replicas, current_replicas)
+    busiest = sorted(down.values_milli, reverse=True)[: max(1, asked_pods)]
+    if tolerance.allows(mean_milli(busiest) / target_milli):
+        return asked_pods
+    asked = _arithmetic(down, asked_pods, target_milli, tolerance).replicas
+    return min(asked, asked_pods)
 
 
-def _young_values(reading: MetricReading, groups: PodGroups) -> list[int]:
-    found = (reading.values.get(pod.pod) for pod in groups.young)
-    return [clamp_int64(value.value_milli) for value in found if value is not None]
-
-
-def _saturation_growth(
-    metric: Metric,
-    values_milli: list[int],
-    current_replicas: int,
-    groups: PodGroups,
-    missing: list[LeftOutPod],
-) -> int:
+def _saturation_growth(metric: Metric, counts: Counts, groups: PodGroups, asked_pods: int) -> int:
     """Twice the pods that serve where every one is saturated, else 0.
 
     A saturated value is only a floor of the demand: target 80 would grow 1, 2, 3, 4, 5, 7, 9. The
     factor is the HPA's scaleUpLimitFactor; the behavior's policies still limit what comes of it.
     Pods that load are among the twice, so that it cannot run to the maximum meanwhile; Pending
-    ones stop it, since there may be no GPU for them.
+    ones that are asked for stop it, since there may be no GPU for them.
     """
-    if metric not in SATURATING_METRICS or groups.pending or missing:
+    serving_milli = counts.serving_milli
+    if metric not in SATURATING_METRICS or counts.missing or not serving_milli:
         return 0
-    if min(values_milli) < SATURATED_MILLI:
+    if groups.pending and len(serving_milli) < asked_pods:
+        return 0
+    if min(serving_milli) < SATURATED_MILLI:
         return 0
     # Pods above the current count are a rollout's surge.
-    return SATURATION_GROWTH_FACTOR * min(len(values_milli), current_replicas)
+    return SATURATION_GROWTH_FACTOR * min(len(serving_milli), asked_pods)
 
 
-def _no_values_problem(groups: PodGroups, missing: list[LeftOutPod]) -> str:
+def _waits_for(counts: Counts, groups: PodGroups, awaited: int) -> str | None:
+    """What has to happen until all pods asked for count, None where they do."""
+    if awaited <= 0:
+        return None
+    if counts.missing:
+        return "every pod has a fresh value"
+    if groups.lapsed:
+        return "all pods are Ready again"
+    return "the new one counts" if awaited == 1 else f"the {awaited} new ones count"
+
+
+def _no_values_problem(
+    deployment: DeploymentState,
+    metric: Metric,
+    groups: PodGroups,
+    missing: tuple[LeftOutPod, ...],
+) -> str:
+    living = {pod.pod for pod in (*groups.lapsed, *groups.young, *groups.unready)}
+    living |= {pod.ref for pod in groups.serving}
+    if living and all(pod.requests_gpu is False for pod in deployment.pods if pod.ref in living):
+        return (
+            f"its pods request no GPU, so they have no {metric}: a container has to ask for one in"
+            " resources.limits, such as nvidia.com/gpu"
+        )
     if missing:
         first = missing[0]
         return f"no serving pod has a fresh value ({first.pod.name}: {first.reason})"
-    if waiting := len(groups.young) + len(groups.unready):
+    if waiting := len(living):
         return f"no pod serves yet ({waiting} Pending or not Ready for long enough)"
     return "the Deployment has no serving pods"
 
@@ -298,7 +222,9 @@ def _unusable(
     problem: str,
     missing: Iterable[LeftOutPod] = (),
 ) -> MetricProposal:
-    left_out = (*groups.young, *groups.unready, *groups.ignored) if groups is not None else ()
+    left_out: tuple[LeftOutPod, ...] = ()
+    if groups is not None:
+        left_out = (*groups.lapsed, *groups.young, *groups.unready, *groups.ignored)
     return MetricProposal(
         metric=target.metric,
         target_milli=target.average_value_milli,

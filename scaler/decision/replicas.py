@@ -39,7 +39,7 @@ class MetricReplicas:
 
 def mean_milli(values_milli: Sequence[int]) -> int:
     """The mean, truncated towards zero; `values_milli` must not be empty."""
-    return _divide(sum(values_milli), len(values_milli))
+    return clamp_int64(_divide(sum(values_milli), len(values_milli)))
 
 
 def sum_milli(values_milli: Iterable[int]) -> int:
@@ -110,6 +110,7 @@ def value_replicas(
     tolerance: Tolerance,
 ) -> MetricReplicas:
     """Replicas for an Object or External metric with a target of type Value."""
+    usage_milli = clamp_int64(usage_milli)
     ratio = usage_milli / target_milli
     if current_replicas == 0:
         return MetricReplicas(replicas=_ceil(ratio), usage_milli=usage_milli)
@@ -128,6 +129,7 @@ def average_value_replicas(
 
     `usage_milli` is the total; `usage_milli` of the answer is per current replica, rounded up.
     """
+    usage_milli = clamp_int64(usage_milli)
     if current_replicas == 0:
         return MetricReplicas(replicas=_ceil(usage_milli / target_milli), usage_milli=usage_milli)
     ratio = usage_milli / (target_milli * current_replicas)
@@ -136,7 +138,7 @@ def average_value_replicas(
         replicas = _ceil(usage_milli / target_milli)
     return MetricReplicas(
         replicas=replicas,
-        usage_milli=math.ceil(usage_milli / current_replicas),
+        usage_milli=clamp_int64(math.ceil(usage_milli / current_replicas)),
     )
 
 

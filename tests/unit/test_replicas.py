@@ -253,3 +253,36 @@ def test_any_values_give_an_int32_in_the_direction_of_the_padded_ratio(
     assert -MAX_INT32 <= replicas <= MAX_INT32
     if unready or missing:
         assert usage <= target or replicas >= current
+
+
+HUGE = st.integers(-(2**70), 2**70) | st.sampled_from(
+    [MAX_INT64 - 1, MAX_INT64, MAX_INT64 + 1, -MAX_INT64, -MAX_INT64 - 1]
+)
+
+
+@pytest.mark.parametrize("usage", [MAX_INT64 - 1, MAX_INT64, MAX_INT64 + 1, 10**40])
+@pytest.mark.parametrize("current", [0, 1, 2])
+def test_a_usage_near_the_end_of_int64_stays_within_it(usage, current):
+    """As a float the largest int64 is one more than it is."""
+    asked = average_value_replicas(
+        current_replicas=current, target_milli=1, usage_milli=usage, tolerance=TEN_PERCENT
+    )
+    assert asked.replicas == MAX_INT32
+    if current == 0:
+        assert asked.usage_milli == min(usage, MAX_INT64)
+    else:
+        assert asked.usage_milli == (MAX_INT64 if current == 1 else 2**62)
+
+
+@given(values=st.lists(HUGE, min_size=1), current=st.integers(0, MAX_INT32), target=HUGE)
+def test_no_arithmetic_leaves_int64(values, current, target):
+    target = max(1, target)
+    _, mean = pods(values, target, current)
+    common = {"current_replicas": current, "target_milli": target, "tolerance": TEN_PERCENT}
+    for usage in values:
+        of_value = value_replicas(usage_milli=usage, ready_count=current, **common)
+        of_average = average_value_replicas(usage_milli=usage, **common)
+        for found in (mean, of_value.usage_milli, of_average.usage_milli, sum_milli(values)):
+            assert -MAX_INT64 <= found <= MAX_INT64
+        for replicas in (of_value.replicas, of_average.replicas):
+            assert -MAX_INT32 <= replicas <= MAX_INT32

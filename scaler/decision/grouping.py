@@ -1,0 +1,125 @@
+"""Pure: which of a workload's pods count, whatever the metric.
+
+Differs from the HPA's groupPods in that readiness counts for every metric, not for cpu alone, that
+a Succeeded pod is ignored as a Failed one is, and that a pod which served before and is overloaded
+now is told from one that still loads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scaler.model import LeftOutPod, PodPhase, PodState
+from scaler.quantities import format_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from scaler.model import DeploymentState
+
+SETTLING_SECONDS = 10.0
+"""Until then a value still tells of what was before Ready: the exporter's window by default."""
+SETTLING_SHARE = 1 / 3
+"""Of the ready age, which is set longer where pods warm up for longer after they are Ready."""
+ONE_POD_KINDS = frozenset({"", "statefulsets.apps"})
+"""Deployments and StatefulSets: more pods than replicas are a rollout or are about to end."""
+AS_ZERO = "counts as 0 on the way up"
+UP_ONLY = "counts on the way up only"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodGroups:
+    """A Deployment's own pods by how they count.
+
+    `serving` have been Ready for the ready age. `lapsed` had been, and are not Ready now, or not
+    for as long again. `young` have been Ready for less, yet long enough for their values to be
+    about serving. `unready` are Pending, not Ready or Ready for a moment (capacity asked for that
+    does not serve yet), `pending` how many of them have no running container. `ignored` are ending
+    or have ended.
+    """
+
+    serving: tuple[PodState, ...]
+    lapsed: tuple[LeftOutPod, ...]
+    young: tuple[LeftOutPod, ...]
+    unready: tuple[LeftOutPod, ...]
+    pending: int
+    ignored: tuple[LeftOutPod, ...]
+
+
+def group_pods(
+    pods: Iterable[PodState], *, ready_age_seconds: float, now_seconds: float
+) -> PodGroups:
+    """Sort pods by how they count."""
+    serving: list[PodState] = []
+    lapsed: list[LeftOutPod] = []
+    young: list[LeftOutPod] = []
+    unready: list[LeftOutPod] = []
+    ignored: list[LeftOutPod] = []
+    pending = 0
+    settled_seconds = max(SETTLING_SECONDS, SETTLING_SHARE * ready_age_seconds)
+    for pod in pods:
+        age_seconds = _ready_age_seconds(pod, now_seconds)
+        if pod.deleting:
+            ignored.append(LeftOutPod(pod=pod.ref, reason="is being deleted"))
+        elif pod.phase in (PodPhase.FAILED, PodPhase.SUCCEEDED):
+            ignored.append(LeftOutPod(pod=pod.ref, reason=f"has ended ({pod.phase})"))
+        elif age_seconds is not None and age_seconds >= ready_age_seconds:
+            serving.append(pod)
+        elif pod.phase is PodPhase.PENDING:
+            pending += 1
+            unready.append(_left_out(pod, _pending_reason(pod, now_seconds), AS_ZERO))
+        else:
+            reason = "not Ready"
+            if age_seconds is not None:
+                reason = (
+                    f"Ready for {format_duration(age_seconds)}, less than the ready age of"
+                    f" {format_duration(ready_age_seconds)}"
+                )
+            if pod.served_seconds is not None and pod.served_seconds >= ready_age_seconds:
+                lapsed.append(_left_out(pod, f"{reason}, but served before", UP_ONLY))
+            elif age_seconds is not None and age_seconds >= settled_seconds:
+                young.append(_left_out(pod, reason, UP_ONLY))
+            else:
+                unready.append(_left_out(pod, reason, AS_ZERO))
+    return PodGroups(
+        serving=tuple(serving),
+        lapsed=tuple(lapsed),
+        young=tuple(young),
+        unready=tuple(unready),
+        pending=pending,
+        ignored=tuple(ignored),
+    )
+
+
+def pods_per_replica(deployment: DeploymentState) -> int:
+    """How many pods make up one replica.
+
+    Where nothing says so it is what the pods and the count show, of kinds that may have several.
+    """
+    if deployment.pods_per_replica is not None:
+        return deployment.pods_per_replica
+    if deployment.ref.kind in ONE_POD_KINDS or deployment.spec_replicas <= 0:
+        return 1
+    ended = (PodPhase.FAILED, PodPhase.SUCCEEDED)
+    alive = sum(not pod.deleting and pod.phase not in ended for pod in deployment.pods)
+    return max(1, round(alive / deployment.spec_replicas))
+
+
+def _left_out(pod: PodState, reason: str, how: str) -> LeftOutPod:
+    return LeftOutPod(pod=pod.ref, reason=f"{reason}: {how}")
+
+
+def _ready_age_seconds(pod: PodState, now_seconds: float) -> float | None:
+    """How long a pod has been Ready, None where it is not."""
+    if pod.phase is PodPhase.PENDING or pod.ready_since_seconds is None:
+        return None
+    # The instant comes from another machine's clock: one in the future is an age of 0.
+    return max(0.0, now_seconds - pod.ready_since_seconds)
+
+
+def _pending_reason(pod: PodState, now_seconds: float) -> str:
+    if pod.unschedulable_since_seconds is None:
+        return "Pending"
+    age = format_duration(now_seconds - pod.unschedulable_since_seconds)
+    return f"Pending, unschedulable for {age}"
