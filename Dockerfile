@@ -18,6 +18,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY exporter exporter
 COPY scaler scaler
 COPY simulator simulator
+COPY toolkit toolkit
 RUN /build/bin/hatchling build -t wheel \
     && /build/bin/pip --python /app/bin/python install --no-cache-dir --no-compile --no-deps \
         dist/*.whl \

@@ -72,7 +72,7 @@ NO_BARS = Bars()
 def main() -> None:
     """Measure and publish."""
     # An installed program is compiled when it is installed and not when it starts.
-    for package in ("exporter", "simulator"):
+    for package in ("exporter", "simulator", "toolkit"):
         compileall.compile_dir(package, quiet=1)
     publish("exporter", asyncio.run(_measure()))
 

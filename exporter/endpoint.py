@@ -10,7 +10,7 @@ from aiohttp import web
 
 from exporter import webaccess
 from exporter.listening import Client, Listener, bound_sockets
-from exporter.webconfig import WebConfigError
+from exporter.webmodel import WebConfigError, lost_protection
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
@@ -96,6 +96,11 @@ class Endpoint:
             loaded = await asyncio.to_thread(webaccess.load, self._file)
             if self.web_config_is_good and loaded.stamp == before.stamp:
                 return
+            lost = lost_protection(before.config, loaded.config)
+            if lost is not None:
+                raise WebConfigError(
+                    [f"{self._file}: {lost} is gone; restart the exporter to serve without it"]
+                )
         except WebConfigError as error:
             if self.web_config_is_good:
                 log.error(
@@ -107,7 +112,10 @@ class Endpoint:
         self._loaded = loaded
         self.web_config_is_good = True
         listener.tls = loaded.tls
-        access.config = loaded.config
+        access.follow(loaded.config)
+        if not loaded.trusts_as(before):
+            # Those that were made by the file before are let in by it no longer.
+            listener.end_all()
         log.info("web configuration reloaded", extra={"file": self._file})
 
     @web.middleware

@@ -86,6 +86,14 @@ class Listener:
         for bound in self._bound:
             bound.close()
 
+    def end_all(self) -> None:
+        """End every connection and every handshake; new ones are made by `tls` as it is now."""
+        for task in list(self._handshakes):
+            task.cancel()
+        for one in self._server.connections:
+            if one.transport is not None:
+                one.transport.abort()
+
     async def run(self) -> None:
         """Let in who comes, and end what does not go on, until cancelled; closes at its end."""
         try:

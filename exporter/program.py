@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from exporter import __version__
 from exporter.app import NvmlRequiredError, RestartNeededError, once, running
 from exporter.config import EXIT_USAGE
-from exporter.webconfig import WebConfigError
+from exporter.webmodel import WebConfigError
 
 if TYPE_CHECKING:
     from types import ModuleType

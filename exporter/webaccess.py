@@ -1,43 +1,35 @@
-"""The web configuration file at work: TLS contexts and checked passwords, read anew on change."""
+"""The web configuration file at work: TLS contexts and checked requests, read anew on change."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
-import hashlib
-import hmac
-import logging
+import ipaddress
 import os
-import secrets
 import ssl
-from collections import OrderedDict
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import hdrs, web
 
-from exporter.webconfig import ClientAuth, TlsVersion, WebConfig, WebConfigError, parse_web_config
+from exporter.passwords import Passwords
+from exporter.ratelimit import TokenBucket
+from exporter.webconfig import parse_web_config
+from exporter.webmodel import ClientAuth, TlsVersion, WebConfig, WebConfigError
+from toolkit.addresses import peer_address
+from toolkit.pemfiles import as_file
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from aiohttp.typedefs import Handler
 
-    from exporter.webconfig import Tls
-
-log = logging.getLogger(__name__)
+    from exporter.webmodel import Tls
 
 POLL_SECONDS: Final = 2.0
 MAX_FILE_BYTES: Final = 1 << 20
-_REMEMBERED: Final = 100
-# Each check takes tens of milliseconds of a core; guesses must take neither all of them nor all
-# places of those who are answered at once.
-_CONCURRENT_CHECKS: Final = 2
-_WAITING_CHECKS: Final = 10
-# Of a password that nobody knows, for users that do not exist, so that time tells nothing.
-_NOBODY: Final = "$2b$10$CwTycUXWue0Thq9StjUM0uJ8Jt3u4tCMJ1vXcY7pqz0RkJj8zX9yS"
 _VERSIONS: Final = {
     TlsVersion.TLS_1_2: ssl.TLSVersion.TLSv1_2,
     TlsVersion.TLS_1_3: ssl.TLSVersion.TLSv1_3,
@@ -51,11 +43,24 @@ _MODES: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """A file as it was read: what it asks for, and the TLS context of it, None for plain HTTP."""
+    """A file as it was read: what it asks for, and the TLS context of it, None for plain HTTP.
+
+    `client_ca` is what clients are verified by, PEM.
+    """
 
     config: WebConfig
     tls: ssl.SSLContext | None
+    client_ca: bytes
     stamp: Mapping[str, tuple[int, int, int]]
+
+    def trusts_as(self, before: Loaded) -> bool:
+        """Whether a connection that was made by the file before would be made by this one."""
+        return _trust(self) == _trust(before)
+
+
+def _trust(loaded: Loaded) -> tuple[ClientAuth | None, bytes]:
+    tls = loaded.config.tls
+    return (None, b"") if tls is None else (tls.client_auth, loaded.client_ca)
 
 
 def load(path: str) -> Loaded:
@@ -64,25 +69,26 @@ def load(path: str) -> Loaded:
     Raises:
         WebConfigError: with every problem; the file names the key, the value and what is allowed.
     """
-    import yaml  # noqa: PLC0415  (only those who use the file pay for it)
+    # Only those who use the file pay for the library.
+    from exporter.webyaml import read_yaml  # noqa: PLC0415
 
     try:
         before = _stamp([path])
-        text = _read(path)
-        config = parse_web_config(yaml.safe_load(text), Path(path).parent)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise WebConfigError([f"{path}: {_why_unreadable(error)}"]) from error
+        config = parse_web_config(read_yaml(_read(path)), Path(path).parent)
     except WebConfigError as error:
         raise WebConfigError([f"{path}: {problem}" for problem in error.problems]) from None
+    except Exception as error:
+        raise WebConfigError([f"{path}: {_why_unreadable(error)}"]) from error
     if config.tls is None:
-        return Loaded(config=config, tls=None, stamp=before)
+        return Loaded(config=config, tls=None, client_ca=b"", stamp=before)
     try:
         stamp = before | _stamp(_files(config.tls))
-        context = _context(config.tls)
+        client_ca = _pem(config.tls.client_ca_file, config.tls.client_ca)
+        context = _context(config.tls, client_ca)
     except (OSError, ValueError) as error:
-        files = ", ".join(_files(config.tls))
+        files = ", ".join(_files(config.tls)) or "PEM text"
         raise WebConfigError([f"{path}: tls_server_config ({files}): {error}"]) from error
-    return Loaded(config=config, tls=context, stamp=stamp)
+    return Loaded(config=config, tls=context, client_ca=client_ca, stamp=stamp)
 
 
 def _why_unreadable(error: Exception) -> str:
@@ -110,14 +116,19 @@ class Access:
 
     def __init__(self, config: WebConfig, *, open_paths: Collection[str] = ()) -> None:
         """`open_paths` need no password: kubelet's probes have none."""
-        self.config = config
         self._open_paths = frozenset(open_paths)
-        self._key = secrets.token_bytes(32)
-        # Apart, so that guesses push out nobody who was let in.
-        self._accepted: OrderedDict[bytes, None] = OrderedDict()
-        self._refused: OrderedDict[bytes, None] = OrderedDict()
-        self._checks = asyncio.Semaphore(_CONCURRENT_CHECKS)
-        self._checking = 0
+        self._passwords = Passwords()
+        self._bucket: TokenBucket | None = None
+        self.follow(config)
+
+    def follow(self, config: WebConfig) -> None:
+        """Go by this configuration from now on."""
+        self.config = config
+        limit = config.rate_limit
+        if limit is None:
+            self._bucket = None
+        elif self._bucket is None or self._bucket.limit != limit:
+            self._bucket = TokenBucket(limit)
 
     @web.middleware
     async def handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -131,14 +142,19 @@ class Access:
         return response
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        is_open = request.path in self._open_paths
+        if self._bucket is not None and not is_open and not self._bucket.take(time.monotonic()):
+            return web.Response(status=429, text="Too Many Requests\n")
         if not self._has_allowed_san(request):
             return web.Response(
                 status=403, text="the client certificate has none of the allowed names\n"
             )
-        if self.config.users and request.path not in self._open_paths:
+        if self.config.users and not is_open:
             answer = await self._is_user(request)
             if answer is None:
-                return web.Response(status=503, text="too many passwords are being checked\n")
+                return web.Response(
+                    status=503, text="too many passwords of this address are being checked\n"
+                )
             if not answer:
                 return web.Response(
                     status=401, text="Unauthorized\n", headers={hdrs.WWW_AUTHENTICATE: "Basic"}
@@ -151,59 +167,45 @@ class Access:
             return True
         assert request.transport is not None
         certificate = request.transport.get_extra_info("peercert") or {}
-        return any(value in allowed for _, value in certificate.get("subjectAltName", ()))
+        names = {_name(*one) for one in certificate.get("subjectAltName", ())}
+        return any(not names.isdisjoint({one, _address(one)}) for one in allowed)
 
     async def _is_user(self, request: web.Request) -> bool | None:
         """Whether name and password are a user's; None if too many wait for that already."""
-        name, password = _credentials(request.headers.get(hdrs.AUTHORIZATION, ""))
-        hashed = self.config.users.get(name)
-        text = "\0".join((name, hashed or "", password))
-        given = hmac.digest(self._key, text.encode(), hashlib.sha256)
-        if given in self._accepted:
-            return True
-        if given in self._refused:
+        credentials = _credentials(request.headers.get(hdrs.AUTHORIZATION, ""))
+        if credentials is None:
             return False
-        if self._checking >= _WAITING_CHECKS:
-            return None
-        self._checking += 1
-        try:
-            async with self._checks:
-                matches = await asyncio.to_thread(_matches, password, hashed or _NOBODY)
-        finally:
-            self._checking -= 1
-        is_user = matches and hashed is not None
-        _remember(given, self._accepted if is_user else self._refused)
-        return is_user
+        return await self._passwords.is_user(
+            self.config.users, *credentials, address=peer_address(request.transport)
+        )
 
 
-def _remember(given: bytes, known: OrderedDict[bytes, None]) -> None:
-    known[given] = None
-    if len(known) > _REMEMBERED:
-        known.popitem(last=False)
+def _name(kind: str, value: str) -> object:
+    return _address(value) if kind == "IP Address" else value
 
 
-def _credentials(header: str) -> tuple[str, str]:
+def _address(text: str) -> object:
+    """Return an address, whatever its spelling; a text that is none stays a text."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return text
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
+
+
+def _credentials(header: str) -> tuple[str, str] | None:
     scheme, _, encoded = header.partition(" ")
     if scheme.lower() != "basic":
-        return "", ""
+        return None
     try:
-        name, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
+        name, colon, password = base64.b64decode(encoded, validate=True).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):
-        return "", ""
-    return name, password
+        return None
+    return (name, password) if colon else None
 
 
-def _matches(password: str, hashed: str) -> bool:
-    import bcrypt  # noqa: PLC0415
-
-    try:
-        # No more than 72 bytes ever counted; the library refuses longer ones since 5.0.
-        return bcrypt.checkpw(password.encode()[:72], hashed.encode())
-    except ValueError:
-        return False
-
-
-def _context(tls: Tls) -> ssl.SSLContext:
+def _context(tls: Tls, client_ca: bytes) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _VERSIONS[tls.min_version]
     if tls.max_version is not None:
@@ -213,15 +215,31 @@ def _context(tls: Tls) -> ssl.SSLContext:
             raise ValueError(msg)
     if tls.ciphers:
         context.set_ciphers(":".join(tls.ciphers))
-    context.load_cert_chain(tls.cert_file, tls.key_file)
-    if tls.client_ca_file is not None:
-        context.load_verify_locations(tls.client_ca_file)
+    if not tls.prefer_server_ciphers:
+        context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+    if tls.curve is not None:
+        context.set_ecdh_curve(tls.curve)
+    with (
+        as_file(_pem(tls.cert_file, tls.cert)) as cert,
+        as_file(_pem(tls.key_file, tls.key)) as key,
+    ):
+        # OpenSSL would ask the terminal for the password of a key that has one.
+        context.load_cert_chain(cert, key, password=str)
+    if client_ca:
+        with as_file(client_ca) as ca:
+            context.load_verify_locations(ca)
+    elif tls.client_auth is not ClientAuth.NONE:
+        context.load_default_certs(ssl.Purpose.CLIENT_AUTH)
     context.verify_mode = _MODES[tls.client_auth]
     return context
 
 
+def _pem(file: str, text: str) -> bytes:
+    return Path(file).read_bytes() if file else text.encode()
+
+
 def _files(tls: Tls) -> list[str]:
-    return [one for one in (tls.cert_file, tls.key_file, tls.client_ca_file) if one is not None]
+    return [one for one in (tls.cert_file, tls.key_file, tls.client_ca_file) if one]
 
 
 def _stamp(paths: Collection[str]) -> dict[str, tuple[int, int, int]]:

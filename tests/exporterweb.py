@@ -60,13 +60,24 @@ async def exporter(file: WebFile | None = None, **changes: Any) -> AsyncIterator
 
 
 async def get(
-    address: str, tls: ssl.SSLContext | None = None, *, path: str = "/metrics", user=None
+    address: str,
+    tls: ssl.SSLContext | None = None,
+    *,
+    path: str = "/metrics",
+    user=None,
+    source: str | None = None,
 ) -> tuple[int, str, CIMultiDictProxy[str]]:
-    """Return the status, the text and the headers of a new connection's answer."""
+    """Return the status, the text and the headers of a new connection's answer.
+
+    `source` is the address that the client comes from.
+    """
     headers = {"Authorization": aiohttp.encode_basic_auth(*user)} if user else {}
     scheme = "https" if tls else "http"
     async with (
-        aiohttp.ClientSession(headers=headers) as session,
+        aiohttp.ClientSession(
+            headers=headers,
+            connector=aiohttp.TCPConnector(local_addr=(source, 0) if source else None),
+        ) as session,
         session.get(f"{scheme}://{address}{path}", ssl=tls or True) as response,
     ):
         return response.status, await response.text(), response.headers

@@ -12,7 +12,7 @@ import aiohttp
 
 from exporter import webaccess
 from exporter.doctor.finding import failure, note, ok, warning
-from exporter.webconfig import WebConfigError
+from exporter.webmodel import WebConfigError
 
 if TYPE_CHECKING:
     from exporter.config import Config

@@ -5,14 +5,12 @@ Each handshake takes the newest of both; connections that are open go on with th
 
 from __future__ import annotations
 
-import os
 import ssl
-import tempfile
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from toolkit.pemfiles import as_file
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from ssl import SSLContext, SSLObject
 
 
@@ -46,7 +44,7 @@ class ServerTls:
         context = None
         if certificate is not None:
             context = _context()
-            with _as_file(b"\n".join(certificate)) as path:
+            with as_file(b"\n".join(certificate)) as path:
                 context.load_cert_chain(path)
             if authorities:
                 context.load_verify_locations(cadata=authorities)
@@ -73,19 +71,3 @@ def _context() -> SSLContext:
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
     return context
-
-
-@contextmanager
-def _as_file(content: bytes) -> Iterator[str]:
-    """The path of a file with this content, in memory where that can be: ssl reads only files."""
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("certificate")
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            yield f"/proc/self/fd/{descriptor}"
-        return
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(content)
-        file.flush()
-        yield file.name

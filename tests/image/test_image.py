@@ -117,7 +117,7 @@ def test_its_user_owns_nothing_and_may_write_only_where_everybody_may(shipped_im
 def test_all_modules_have_bytecode_that_is_never_written_again(shipped_image):
     ours = [
         path
-        for package in ("exporter", "scaler", "simulator")
+        for package in ("exporter", "scaler", "simulator", "toolkit")
         for path in paths(shipped_image.root)
         if f"/site-packages/{package}/" in f"/{path}" and path.suffix == ".py"
     ]

@@ -10,7 +10,7 @@ import threading
 import aiohttp
 import pytest
 
-from exporter import listening, webaccess
+from exporter import listening, passwords, webaccess
 from tests.cluster.certificates import Authority
 from tests.exporterweb import WebFile, exporter, get, hashed
 from tests.waiting import until
@@ -31,7 +31,7 @@ async def test_a_flood_of_guesses_neither_locks_out_nor_delays_whom_it_knows(fil
     right = ("prometheus", "right")
     file.write(basic_auth_users={"prometheus": hashed("right")})
     proceed = threading.Event()
-    real, checked = webaccess._matches, []
+    real, checked = passwords._matches, []
 
     def slowly(password: str, known: str) -> bool:
         checked.append(password)
@@ -39,7 +39,7 @@ async def test_a_flood_of_guesses_neither_locks_out_nor_delays_whom_it_knows(fil
             proceed.wait(10)
         return real(password, known)
 
-    monkeypatch.setattr(webaccess, "_matches", slowly)
+    monkeypatch.setattr(passwords, "_matches", slowly)
     async with exporter(file) as address, asyncio.TaskGroup() as tasks:
         assert (await get(address, user=right))[0] == 200
         guesses = [

@@ -11,7 +11,7 @@ import pytest
 
 from exporter import webaccess
 from exporter.config import EXIT_USAGE
-from exporter.webconfig import WebConfigError
+from exporter.webmodel import WebConfigError
 from tests.cluster.certificates import Authority
 from tests.exporterweb import WebFile, exporter, get, hashed
 from tests.waiting import until
@@ -224,6 +224,186 @@ async def test_a_broken_file_leaves_the_one_before_in_use_until_it_is_mended(fil
         assert (await get(address, user=("ann", "hers")))[0] == 200
     told = [one.message for one in caplog.records if "not reloaded" in one.message]
     assert told == ["web configuration not reloaded; the one before stays in use"]
+
+
+@pytest.mark.parametrize(
+    ("san", "allowed"),
+    [
+        pytest.param("2001:db8::1", "2001:db8::1", id="as it is written"),
+        pytest.param("2001:db8::1", "2001:0DB8:0:0:0:0:0:1", id="an address written in full"),
+        pytest.param("2001:0db8:0::0:1", "2001:db8::1", id="a certificate written in full"),
+        pytest.param("10.0.0.1", "10.0.0.1", id="an IPv4 address"),
+        pytest.param("10.0.0.1", "::ffff:10.0.0.1", id="an IPv4 address as IPv6"),
+        pytest.param("one", "one", id="a name"),
+    ],
+)
+async def test_allowed_names_are_compared_as_addresses(file, san, allowed):
+    right = file.authority.issue("right", hosts=[san])
+    wrong = file.authority.issue("wrong", hosts=["2001:db8::2", "10.0.0.2", "two"])
+    file.write(
+        tls_server_config=file.tls
+        | {
+            "client_auth_type": "RequireAndVerifyClientCert",
+            "client_ca_file": "ca.crt",
+            "client_allowed_sans": ["somebody else", allowed],
+        }
+    )
+    async with exporter(file) as address:
+        for one, status in ((right, 200), (wrong, 403)):
+            tls = file.client(certfile=one.certificate, keyfile=one.key)
+            assert (await get(address, tls))[0] == status
+
+
+async def test_certificate_key_and_ca_in_the_file_itself(file, tmp_path):
+    client = file.authority.issue("prometheus")
+    file.write(
+        tls_server_config={
+            "cert": (tmp_path / "server.crt").read_text(),
+            "key": (tmp_path / "server.key").read_text(),
+            "client_ca": file.authority.file.read_text(),
+            "client_auth_type": "RequireAndVerifyClientCert",
+        }
+    )
+    async with exporter(file) as address:
+        tls = file.client(certfile=client.certificate, keyfile=client.key)
+        assert (await get(address, tls))[0] == 200
+        with pytest.raises(aiohttp.ClientError):
+            await get(address, file.client())
+
+
+async def test_a_certificate_that_no_ca_of_the_system_signed_is_refused(file):
+    client = file.authority.issue("prometheus")
+    file.write(tls_server_config=file.tls | {"client_auth_type": "VerifyClientCertIfGiven"})
+    async with exporter(file) as address:
+        assert (await get(address, file.client()))[0] == 200
+        with pytest.raises(aiohttp.ClientError):
+            await get(address, file.client(certfile=client.certificate, keyfile=client.key))
+
+
+async def test_one_curve_is_the_only_one(file):
+    file.write(tls_server_config=file.tls | {"curve_preferences": ["CurveP384"]})
+    async with exporter(file) as address:
+        for curve, spoken in (("secp384r1", True), ("prime256v1", False)):
+            client = file.client()
+            client.set_ecdh_curve(curve)
+            if spoken:
+                assert (await get(address, client))[0] == 200
+            else:
+                with pytest.raises(aiohttp.ClientError):
+                    await get(address, client)
+
+
+async def test_requests_past_the_rate_limit_are_refused_and_probes_are_none(file):
+    file.write(rate_limit={"interval": "1h", "burst": 3})
+    async with exporter(file) as address:
+        assert [(await get(address))[0] for _ in range(5)] == [200, 200, 200, 429, 429]
+        assert (await get(address, path="/healthz"))[0] == 200
+        # Another limit begins anew; none is none.
+        file.write(rate_limit={"interval": "1h", "burst": 4})
+
+        async def is_let_in() -> bool:
+            return (await get(address))[0] == 200
+
+        await until(is_let_in, what="the new limit")
+        while await is_let_in():
+            pass
+        file.write()
+        await until(is_let_in, what="no limit")
+        assert {(await get(address))[0] for _ in range(9)} == {200}
+
+
+async def test_a_rate_limit_without_burst_lets_nobody_in(file):
+    file.write(rate_limit={"interval": "1s"})
+    async with exporter(file) as address:
+        assert (await get(address))[0] == 429
+
+
+MUTUAL = {"client_auth_type": "RequireAndVerifyClientCert", "client_ca_file": "ca.crt"}
+
+
+@pytest.mark.parametrize("kept_lines", range(0, 12, 3))
+async def test_a_file_cut_off_anywhere_takes_no_protection_away(file, caplog, kept_lines):
+    client = file.authority.issue("prometheus")
+    file.write(tls_server_config=file.tls | MUTUAL, basic_auth_users={"ann": hashed("hers")})
+    whole = file.path.read_text()
+    tls, ann = file.client(certfile=client.certificate, keyfile=client.key), ("ann", "hers")
+    async with exporter(file) as address:
+        assert (await get(address, tls, user=ann))[0] == 200
+        # As an editor or a full disk leaves it, in place.
+        file.path.write_text("".join(whole.splitlines(keepends=True)[:kept_lines]))
+
+        async def is_said() -> bool:
+            return f"{RELOADED} 0.0" in (await get(address, tls, user=ann))[1]
+
+        if file.path.read_text() != whole:
+            await until(is_said, what="the refusal")
+        assert (await get(address, tls))[0] == 401
+        for wrong in (None, file.client()):
+            with pytest.raises(aiohttp.ClientError):
+                await get(address, wrong, user=ann)
+        file.path.write_text(whole + "\n")
+
+        async def is_mended() -> bool:
+            return f"{RELOADED} 1.0" in (await get(address, tls, user=ann))[1]
+
+        await until(is_mended, what="the whole file")
+    told = [one for one in caplog.records if "not reloaded" in one.message]
+    assert len(told) <= 1
+
+
+async def test_a_file_that_is_emptied_is_said_once_with_what_it_would_take_away(file, caplog):
+    file.write(basic_auth_users={"ann": hashed("hers")})
+    async with exporter(file) as address:
+        file.path.write_text("")
+        await until(lambda: any("not reloaded" in one.message for one in caplog.records))
+        # Looked at many times more.
+        for _ in range(5):
+            assert (await get(address))[0] == 401
+    (told,) = [one for one in caplog.records if "not reloaded" in one.message]
+    assert told.problem == (
+        f"{file.path}: basic_auth_users is gone; restart the exporter to serve without it"
+    )
+
+
+async def is_ended(connection: asyncio.StreamReader) -> bool:
+    try:
+        return await asyncio.wait_for(connection.read(), 0.1) == b""
+    except TimeoutError:
+        return False
+    except (ConnectionError, ssl.SSLError):
+        return True
+
+
+async def test_connections_end_when_the_ca_that_let_them_in_is_taken_away(file, tmp_path):
+    Authority(tmp_path, "other-ca")
+    client = file.authority.issue("prometheus")
+    file.write(tls_server_config=file.tls | MUTUAL)
+    async with exporter(file) as address:
+        host, _, port = address.partition(":")
+        tls = file.client(certfile=client.certificate, keyfile=client.key)
+        connections = [
+            await asyncio.open_connection(host, int(port), ssl=tls),
+            # In the middle of its handshake.
+            await asyncio.open_connection(host, int(port)),
+        ]
+        assert (await get(address, tls))[0] == 200
+        file.write(tls_server_config=file.tls | MUTUAL | {"client_ca_file": "other-ca.crt"})
+        for reader, writer in connections:
+            await until(lambda reader=reader: is_ended(reader), what="its end")  # type: ignore[misc]
+            writer.transport.abort()
+        with pytest.raises(aiohttp.ClientError):
+            await get(address, tls)
+
+
+async def test_connections_without_tls_end_when_it_is_switched_on(file):
+    file.write()
+    async with exporter(file) as address:
+        host, _, port = address.partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        assert (await get(address))[0] == 200
+        file.write(tls_server_config=file.tls)
+        await until(lambda: is_ended(reader), what="its end")
+        writer.transport.abort()
 
 
 async def test_tls_can_be_switched_on_while_running(file):

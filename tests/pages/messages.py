@@ -11,7 +11,7 @@ from tests.pages.markdown import ROOT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PACKAGES: Final = ("exporter", "scaler")
+PACKAGES: Final = ("exporter", "scaler", "toolkit")
 FILLED_IN: Final = "…"
 
 

@@ -23,7 +23,7 @@ from tests.pages.markdown import COMMAND, PAGES, ROOT, page
 from tests.pages.messages import says, templates
 
 by_page = pytest.mark.parametrize("name", PAGES)
-PACKAGES = ("exporter", "scaler", "simulator")
+PACKAGES = ("exporter", "scaler", "simulator", "toolkit")
 SUFFIXES = ("_bucket", "_count", "_sum")
 OF_OTHERS = {
     *("--gpu-reset", "--gpu-memory-utilization", "--max-num-seqs"),

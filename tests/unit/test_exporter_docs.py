@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter import listening
+from exporter import listening, passwords
 from exporter.config import Config
 from exporter.model import Collector
 from exporter.nvml.xid import MAX_KINDS, ZERO_XIDS
@@ -37,6 +37,7 @@ def test_the_xids_that_begin_at_zero_are_named():
         f"Of more than {listening.MAX_CONNECTIONS} connections, and of more than"
         f" {listening.MAX_HANDSHAKES} that shake hands",
         f"a handshake has {listening.HANDSHAKE_SECONDS:g} seconds",
+        f"While {passwords.PLACES_PER_ADDRESS} of an address wait",
     ],
 )
 def test_the_bounds_of_clients_are_those_of_the_code(said):

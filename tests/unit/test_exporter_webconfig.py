@@ -9,19 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.webconfig import (
+from exporter.webconfig import parse_web_config
+from exporter.webmodel import (
     ClientAuth,
+    RateLimit,
     Tls,
     TlsVersion,
     WebConfig,
     WebConfigError,
-    parse_web_config,
+    lost_protection,
 )
 
 FOLDER = PurePosixPath("/etc/exporter")
 HASH = "$2y$10$" + "a" * 53
 FILES = {"cert_file": "tls.crt", "key_file": "/keys/tls.key"}
+IF_GIVEN = {"client_auth_type": "VerifyClientCertIfGiven"}
 MUTUAL = {"client_auth_type": "RequireAndVerifyClientCert", "client_ca_file": "ca.crt"}
+USERS = WebConfig(users={"prometheus": HASH, "ann": HASH})
 
 
 def tls(**keys):
@@ -78,6 +82,49 @@ def plain_tls(**fields):
             WebConfig(headers={"X-Frame-Options": "deny"}),
             id="headers",
         ),
+        pytest.param(
+            {
+                "http_server_config": {
+                    "headers": {"X-XSS-Protection": "1\n", "X-Frame-Options": "deny"}
+                }
+            },
+            WebConfig(headers={"X-XSS-Protection": "1", "X-Frame-Options": "deny"}),
+            id="a block of one line",
+        ),
+        pytest.param(
+            {"tls_server_config": {"cert": "CERT", "key": "KEY", "client_ca": "CA"} | IF_GIVEN},
+            WebConfig(
+                tls=Tls(cert="CERT", key="KEY", client_ca="CA", client_auth=ClientAuth.IF_GIVEN)
+            ),
+            id="PEM in the file itself",
+        ),
+        pytest.param(tls(cert="CERT", key="KEY"), plain_tls(), id="of file and text the file"),
+        pytest.param(
+            tls(**IF_GIVEN),
+            plain_tls(client_auth=ClientAuth.IF_GIVEN),
+            id="clients verified by the system's CAs",
+        ),
+        pytest.param(
+            tls(client_auth_type="RequestClientCert"), plain_tls(), id="asked for nothing"
+        ),
+        pytest.param({"tls_server_config": {"min_version": "TLS13"}}, WebConfig(), id="no TLS"),
+        pytest.param(tls(min_version="TLS10"), plain_tls(), id="an older least version"),
+        pytest.param(
+            tls(curve_preferences=["X25519", "CurveP256"], prefer_server_cipher_suites="no"),
+            plain_tls(curve="X25519", prefer_server_ciphers=False),
+            id="the first curve",
+        ),
+        pytest.param(
+            {"rate_limit": {"interval": "1m30s", "burst": "20"}},
+            WebConfig(rate_limit=RateLimit(interval_seconds=90.0, burst=20)),
+            id="a rate limit",
+        ),
+        pytest.param(
+            {"rate_limit": {"interval": 2000000000}},
+            WebConfig(rate_limit=RateLimit(interval_seconds=2.0, burst=0)),
+            id="a rate limit in nanoseconds, which lets nobody in",
+        ),
+        pytest.param({"rate_limit": {"interval": "0", "burst": 5}}, WebConfig(), id="no limit"),
     ],
 )
 def test_what_a_file_asks_for(document, expected):
@@ -91,19 +138,41 @@ def test_what_a_file_asks_for(document, expected):
         pytest.param(
             {"tls_config": {}},
             "tls_config: unknown; allowed are basic_auth_users, http_server_config,"
-            " tls_server_config",
+            " rate_limit, tls_server_config",
             id="an unknown key",
         ),
         pytest.param(
             {"tls_server_config": {"cert_file": "tls.crt"}},
-            "tls_server_config.key_file: missing; TLS needs a file of PEM",
+            "tls_server_config.key_file: missing; TLS needs it, or its PEM text as key",
             id="no private key",
         ),
         pytest.param(
-            tls(client_auth_type="RequireAndVerifyClientCert"),
-            "tls_server_config.client_ca_file: missing; client_auth_type"
-            " RequireAndVerifyClientCert checks against it",
-            id="clients checked against nothing",
+            tls(cipher_suites=["TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"]),
+            "tls_server_config.cipher_suites: HTTP/2 needs one of"
+            " TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256; add"
+            " it, or set http_server_config.http2: false",
+            id="no cipher of HTTP/2",
+        ),
+        pytest.param(
+            tls(curve_preferences=["CurveP257"]),
+            "tls_server_config.curve_preferences: CurveP257 is not one of CurveP256, CurveP384,"
+            " CurveP521, X25519",
+            id="a curve",
+        ),
+        pytest.param(
+            {"tls_server_config": {"cert_file": "tls.crt", "key": 42}},
+            "tls_server_config.key: int is not a PEM text",
+            id="a private key that is none is not shown",
+        ),
+        pytest.param(
+            {"rate_limit": {"interval": "5 minutes"}},
+            "rate_limit.interval: '5 minutes' is not a duration such as 10s, 500ms or 1m30s",
+            id="an interval",
+        ),
+        pytest.param(
+            {"rate_limit": {"interval": "1s", "burst": -1}},
+            "rate_limit.burst: -1 is not a whole number from 0 to 999999999",
+            id="a burst",
         ),
         pytest.param(
             tls(client_ca_file="ca.crt"),
@@ -144,8 +213,8 @@ def test_what_a_file_asks_for(document, expected):
             id="a name with a colon",
         ),
         pytest.param(
-            {"http_server_config": {"http2": "yes"}},
-            "http_server_config.http2: 'yes' is not true or false",
+            {"http_server_config": {"http2": "maybe"}},
+            "http_server_config.http2: 'maybe' is not true or false",
             id="http2",
         ),
         pytest.param(
@@ -186,11 +255,38 @@ def test_a_configuration_does_not_show_its_hashes():
     assert HASH not in repr(WebConfig(users={"prometheus": HASH}))
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "lost"),
+    [
+        pytest.param(plain_tls(), WebConfig(), "tls_server_config", id="TLS"),
+        pytest.param(USERS, WebConfig(), "basic_auth_users", id="the last user"),
+        pytest.param(
+            plain_tls(client_auth=ClientAuth.REQUIRED),
+            plain_tls(client_auth=ClientAuth.IF_GIVEN),
+            "tls_server_config.client_auth_type: RequireAndVerifyClientCert",
+            id="the clients' certificates",
+        ),
+        pytest.param(
+            plain_tls(client_auth=ClientAuth.REQUIRED, client_allowed_sans=("a",)),
+            plain_tls(client_auth=ClientAuth.REQUIRED),
+            "tls_server_config.client_allowed_sans",
+            id="the names of clients",
+        ),
+        pytest.param(USERS, WebConfig(users={"ann": HASH}), None, id="another user"),
+        pytest.param(WebConfig(), plain_tls(), None, id="TLS comes"),
+        pytest.param(plain_tls(), plain_tls(curve="X25519"), None, id="another curve"),
+    ],
+)
+def test_what_a_change_may_not_take_away(before, after, lost):
+    assert lost_protection(before, after) == lost
+
+
 _KEYS = st.sampled_from(
     [
         *("tls_server_config", "http_server_config", "basic_auth_users", "headers", "http2"),
         *("cert_file", "key_file", "client_auth_type", "client_ca_file", "client_allowed_sans"),
-        *("min_version", "cipher_suites", "X-Frame-Options", "other"),
+        *("min_version", "cipher_suites", "X-Frame-Options", "other", "cert", "key", "client_ca"),
+        *("curve_preferences", "rate_limit", "interval", "burst", "prefer_server_cipher_suites"),
     ]
 )
 _DOCUMENTS = st.recursive(

@@ -1,0 +1,104 @@
+"""Checks passwords against bcrypt hashes, which takes long: each address waits for itself.
+
+One check runs for an address at a time, so whoever guesses delays nobody at another address. A
+refusal takes as long for every name, so time does not tell which users exist.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import secrets
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CONCURRENT_CHECKS: Final = 2
+"""Each takes tens of milliseconds of a core, and there may be one core."""
+PLACES_PER_ADDRESS: Final = 8
+_REMEMBERED: Final = 100
+_COST: Final = slice(4, 6)
+_NOBODY: Final = "$2b${cost:02d}$CwTycUXWue0Thq9StjUM0uJ8Jt3u4tCMJ1vXcY7pqz0RkJj8zX9yS"
+"""The hash of a password that nobody knows."""
+
+
+@dataclass(slots=True)
+class _Queue:
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    places: int = 0
+
+
+class Passwords:
+    """Remembers what was checked lately, by name, hash and password: a new hash is a new check."""
+
+    def __init__(self) -> None:
+        self._key = secrets.token_bytes(32)
+        # Apart, so that guesses push out nobody who was let in.
+        self._accepted: OrderedDict[bytes, None] = OrderedDict()
+        self._refused: OrderedDict[bytes, None] = OrderedDict()
+        self._checks = asyncio.Semaphore(CONCURRENT_CHECKS)
+        self._queues: dict[str, _Queue] = {}
+
+    async def is_user(
+        self, users: Mapping[str, str], name: str, password: str, *, address: str
+    ) -> bool | None:
+        """Whether it is a user's password; None if too many of this address wait for that."""
+        hashed = users.get(name)
+        highest = max((_cost(one) for one in users.values()), default=0)
+        text = "\0".join((name, hashed or "", password))
+        given = hmac.digest(self._key, text.encode(), hashlib.sha256)
+        if given in self._accepted:
+            return True
+        if given in self._refused:
+            return False
+        queue = self._queues.setdefault(address, _Queue())
+        if queue.places >= PLACES_PER_ADDRESS:
+            return None
+        queue.places += 1
+        try:
+            # Both are first come, first served: the addresses take turns, and so do their requests.
+            async with queue.turn, self._checks:
+                is_user = await asyncio.to_thread(_is_right, password, hashed, highest)
+        finally:
+            queue.places -= 1
+            if not queue.places:
+                del self._queues[address]
+        _remember(given, self._accepted if is_user else self._refused)
+        return is_user
+
+
+def _is_right(password: str, hashed: str | None, highest_cost: int) -> bool:
+    """Check it; a refusal takes what the highest cost takes, whoever was asked for. Blocks."""
+    if hashed is None:
+        _matches(password, _NOBODY.format(cost=highest_cost))
+        return False
+    if _matches(password, hashed):
+        return True
+    # Each cost takes twice as long as the one below, so these add up to the highest.
+    for cost in range(_cost(hashed), highest_cost):
+        _matches(password, _NOBODY.format(cost=cost))
+    return False
+
+
+def _matches(password: str, hashed: str) -> bool:
+    import bcrypt  # noqa: PLC0415  (only those who have users pay for it)
+
+    try:
+        # No more than 72 bytes ever counted; the library refuses longer ones since 5.0.
+        return bcrypt.checkpw(password.encode()[:72], hashed.encode())
+    except ValueError:
+        return False
+
+
+def _cost(hashed: str) -> int:
+    return int(hashed[_COST])
+
+
+def _remember(given: bytes, known: OrderedDict[bytes, None]) -> None:
+    known[given] = None
+    if len(known) > _REMEMBERED:
+        known.popitem(last=False)

@@ -1,0 +1,1 @@
+"""What both programs need and neither is about; knows nothing of GPUs or Kubernetes."""
