@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+WORKERS ?= -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
 
@@ -27,11 +28,11 @@ demo: $(STAMP) ## Watch a GPU Deployment scale out and in: no GPU, no cluster ne
 
 .PHONY: test
 test: $(STAMP) ## Run every test that this machine can run, and name what it lacks
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest $(WORKERS) $(PYTEST_ARGS)
 
 .PHONY: test-quick
 test-quick: $(STAMP) ## Run the tests that need only Python
-	@$(BIN)/python -m pytest -m "not needs" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest $(WORKERS) -m "not needs" $(PYTEST_ARGS)
 
 .PHONY: cluster-tools
 cluster-tools: $(STAMP) ## Build the pinned control plane for `make test` (needs Go; once, ~10 min)

@@ -2,13 +2,17 @@
 
 Where it is absent they are deselected, and one closing line names it with the command that would
 bring it. With CI=true nothing is deselected: what is missing then fails each test that needs it.
+
+`make test` runs two workers side by side (`pytest -n 2 --dist loadgroup`). Tests that share a place
+form a group, which one worker runs alone.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -19,6 +23,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _LACKING = pytest.StashKey[Counter[str]]()
+_TESTS: Final = Path(__file__).parent
+_PACKAGES_OF_ONE_WORLD: Final = frozenset(
+    _TESTS / name
+    for name in (
+        "cluster/annotations",
+        "cluster/chain",
+        "cluster/helm",
+        "cluster/metricsapi",
+        "image",
+        "integration/monitoring",
+    )
+)
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +54,16 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     if "shipped_image" in getattr(item, "fixturenames", ()):
         for thing in ("root", "buildah", "mmdebstrap"):
             item.add_marker(pytest.mark.needs(thing))
+    item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
+def _group(item: pytest.Item) -> str:
+    """Return what shares a world with the item: all users of the image, a package, or its file."""
+    if "shipped_image" in getattr(item, "fixturenames", ()):
+        return "image"
+    folder = item.path.parent
+    place = folder if folder in _PACKAGES_OF_ONE_WORLD else item.path
+    return place.relative_to(_TESTS).as_posix()
 
 
 # Last, when `-m "not needs"` has left out what was not asked for.
@@ -59,6 +85,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     missing = _missing(item)
     if missing:
         pytest.fail("; ".join(f"needs {need}: {needs.remedy(need)}" for need in missing))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["lacking"] = dict(session.config.stash[_LACKING])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a worker lacks; each has collected all tests."""
+    node.config.stash[_LACKING] = Counter(getattr(node, "workeroutput", {}).get("lacking", {}))
 
 
 def pytest_terminal_summary(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from tests.cluster.processes import free_ports
 from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-START_SECONDS = 30.0
-END_SECONDS = 10.0
+START_SECONDS = 60.0
+END_SECONDS = 60.0
 
 
 @dataclass(slots=True)
@@ -55,9 +55,8 @@ class ScalerProcess:
 @asynccontextmanager
 async def running_scaler(kubeconfig: Path, *flags: str) -> AsyncIterator[ScalerProcess]:
     """Run the scaler with `flags` while the context lasts; it must end by itself after SIGTERM."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    (port,) = free_ports(1)
+    address = f"127.0.0.1:{port}"
     command = ["-m", "scaler", "run", f"--kubeconfig={kubeconfig}", "--interval=200ms"]
     process = await asyncio.create_subprocess_exec(
         sys.executable,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from simulator.scenario import NAME_SERVING, serving_deployment
-from tests.waiting import until
+from tests.waiting import DEADLINE_SECONDS, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -35,7 +35,9 @@ class Scaled:
         replicas: int = deployment["spec"]["replicas"]
         return replicas
 
-    async def ready(self, count: int, *, path: str = PATH, deadline_seconds: float = 10.0) -> None:
+    async def ready(
+        self, count: int, *, path: str = PATH, deadline_seconds: float = DEADLINE_SECONDS
+    ) -> None:
         async def enough() -> bool:
             status = (await self.client.get(path)).get("status", {})
             return bool(status.get("readyReplicas", 0) == count)

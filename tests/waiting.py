@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+DEADLINE_SECONDS = 60.0
+"""Far beyond what any condition takes on a busy machine: only a test that fails waits so long."""
+
 
 @overload
 async def until(
@@ -26,7 +29,7 @@ async def until(
 
 
 async def until(
-    condition: Callable[[], Any], *, deadline_seconds: float = 10.0, what: str = ""
+    condition: Callable[[], Any], *, deadline_seconds: float = DEADLINE_SECONDS, what: str = ""
 ) -> Any:
     """Return the first truthy answer of `condition`; raise AssertionError after the deadline."""
     end = time.monotonic() + deadline_seconds

@@ -129,11 +129,9 @@ class Page:
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
-    async def see(self, expression: str, *, deadline_seconds: float = 15.0) -> Any:
+    async def see(self, expression: str) -> Any:
         """Return the first truthy value of `expression`."""
-        return await until(
-            lambda: self.evaluate(expression), deadline_seconds=deadline_seconds, what=expression
-        )
+        return await until(lambda: self.evaluate(expression), what=expression)
 
     async def text(self, selector: str) -> str:
         """Return the visible text of the first element that matches."""

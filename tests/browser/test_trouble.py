@@ -122,7 +122,7 @@ async def test_a_scaler_that_went_away_is_noticed_and_so_is_its_return(browser):
         await keep(page, "away")
         async with status_page(scene, port=int(url.rpartition(":")[2])):
             scene.decide(decision("back"))
-            await page.see("document.querySelector('.notice') === null", deadline_seconds=30)
+            await page.see("document.querySelector('.notice') === null")
             await page.see("document.querySelector('.deployments a').innerText === 'back'")
 
 

@@ -21,7 +21,7 @@ PRESETS: Final = tuple(sorted((CHART / "presets").glob("*.yaml")))
 NAMESPACE: Final = "gpu-scaler"
 # A helm that is built from its module does not know which Kubernetes it is of.
 KUBERNETES: Final = f"--kube-version={tools.BY_NAME['kube-apiserver'].version}"
-HELM_SECONDS: Final = 30.0
+HELM_SECONDS: Final = 90.0
 
 
 def helm(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -354,7 +354,7 @@ class ControlPlane:
 
     def _etcd_is_healthy(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self._etcd}/health", timeout=1) as answer:
+            with urllib.request.urlopen(f"{self._etcd}/health", timeout=10) as answer:
                 return bool(json.load(answer)["health"] == "true")
         except OSError:
             return False

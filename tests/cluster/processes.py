@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import socket
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS: Final = 5.0
 POLL_SECONDS: Final = 0.05
+# The kernel gives none of these to a connection between the look and the program's own bind, and
+# another worker of the same test run begins elsewhere.
+_PORTS: Final = range(20_000, 30_000)
+_candidates = itertools.islice(
+    itertools.cycle(_PORTS), os.getpid() * 1009 % len(_PORTS), len(_PORTS) * 2
+)
 
 _WATCHDOG: Final = """
 import os, signal, sys
@@ -126,15 +133,18 @@ class Processes:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return loopback ports that nobody listens on now, all different."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+    """Return loopback ports that nobody listens on now; none is returned a second time."""
+    return list(itertools.islice(filter(_is_free, _candidates), count))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:

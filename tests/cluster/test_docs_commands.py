@@ -75,7 +75,6 @@ async def test_everything_is_stopped_and_goes_on(reader, installed, admin):
 
         await until(
             lambda: any("Leading" in line for line in scaler.log),
-            deadline_seconds=30,
             what="the scaler leads",
         )
         with (
@@ -90,7 +89,7 @@ async def test_everything_is_stopped_and_goes_on(reader, installed, admin):
             *zip(said, (True, False), strict=True),
         ):
             await reader(command)
-            await until(partial(stopped, was_stopped), deadline_seconds=20, what="the scaler knows")
+            await until(partial(stopped, was_stopped), what="the scaler knows")
     await admin.delete(LEASE)
 
 
@@ -126,7 +125,6 @@ async def test_what_to_do_at_an_alert(reader, installed, admin):
     async with running_scaler(installed.kubeconfig_for(ACCOUNT)) as scaler:
         await until(
             lambda: any("Leading" in line for line in scaler.log),
-            deadline_seconds=30,
             what="the scaler leads",
         )
         with read_through("docs/monitoring.md", "Alerts") as pages:
@@ -150,7 +148,7 @@ async def test_from_keda(reader, installed, admin):
     async def is_known():
         return installed.kubectl("apply", "-f", "-", stdin=before.text).returncode == 0
 
-    await until(is_known, deadline_seconds=20, what="the API server knows ScaledObjects")
+    await until(is_known, what="the API server knows ScaledObjects")
     async with running_scaler(installed.kubeconfig_for(ACCOUNT)) as scaler:
 
         async def outcome(wanted):
@@ -172,9 +170,7 @@ async def test_from_keda(reader, installed, admin):
         decision = await scaler.decision("media", "transcriber")
         assert decision["reason"] == "TargetedByOtherController"
         await reader(replace(block, text=delete))
-        await until(
-            lambda: outcome(Outcome.HELD), deadline_seconds=30, what="the scaler takes it over"
-        )
+        await until(lambda: outcome(Outcome.HELD), what="the scaler takes it over")
     await admin.delete(LEASE)
     await admin.delete("/apis/apps/v1/namespaces/media/deployments/transcriber")
     await admin.delete(

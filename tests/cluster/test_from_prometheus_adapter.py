@@ -143,7 +143,6 @@ async def test_the_way_from_the_adapter_to_ours(serving, installed, admin, tmp_p
             assert f"`{waits}`" in PAGE.read_text()
             await until(
                 lambda: any("not in order" in line and waits in line for line in scaler.log),
-                deadline_seconds=30,
                 what="the scaler says whom it waits for",
             )
 
@@ -172,9 +171,7 @@ async def test_the_way_from_the_adapter_to_ours(serving, installed, admin, tmp_p
         await reader.run(page.take("6. "))
         (uninstall,) = other.take()
         assert uninstall.text in PAGE.read_text()
-    await until(
-        lambda: installing.are_gone(admin), deadline_seconds=60, what="the APIServices have gone"
-    )
+    await until(lambda: installing.are_gone(admin), what="the APIServices have gone")
     await admin.delete(
         "/apis/apps/v1/namespaces/gpu-scaler/deployments/gpu-scaler",
         body={"propagationPolicy": "Foreground"},

@@ -28,7 +28,7 @@ NAMESPACES: Final = "/api/v1/namespaces"
 SLICES: Final = "/apis/discovery.k8s.io/v1/namespaces/gpu-scaler/endpointslices"
 RESOURCE_METRICS: Final = "v1beta1.metrics.k8s.io"
 # An API that was not available is looked at again only every 30 s.
-AVAILABLE_SECONDS: Final = 45.0
+AVAILABLE_SECONDS: Final = 90.0
 # The namespace controller tries again after up to 60 s.
 GONE_SECONDS: Final = 100.0
 
@@ -57,9 +57,7 @@ async def replicas(installed: ControlPlane, admin: KubeClient) -> AsyncIterator[
     await asyncio.to_thread(installing.install, installed)
     yield Replicas(installed)
     await asyncio.to_thread(installing.uninstall, installed)
-    await until(
-        lambda: installing.are_gone(admin), deadline_seconds=60, what="the APIServices have gone"
-    )
+    await until(lambda: installing.are_gone(admin), what="the APIServices have gone")
 
 
 async def test_the_last_replica_takes_the_apiservices_along(replicas, admin):
@@ -69,7 +67,6 @@ async def test_the_last_replica_takes_the_apiservices_along(replicas, admin):
         for one in (first, second):
             await until(
                 lambda one=one: installing.is_ready(one),  # type: ignore[misc]
-                deadline_seconds=30,
             )
         await _until_available(admin)
     # Both were told to end; no endpoint of the Service is ready.
@@ -80,7 +77,7 @@ async def test_the_last_replica_takes_the_apiservices_along(replicas, admin):
 
 async def test_while_another_replica_is_ready_the_apiservices_stay(replicas, admin):
     async with replicas.running(in_front=True) as one:
-        await until(lambda: installing.is_ready(one), deadline_seconds=30)
+        await until(lambda: installing.is_ready(one))
         await _until_available(admin)
         await admin.post(SLICES, _endpoint_of_another())
     try:
@@ -95,7 +92,7 @@ async def test_killed_replicas_hold_namespaces_up_no_longer_than_metrics_server(
     await admin.post(installing.API_SERVICES, _like_that_of_metrics_server())
     try:
         async with replicas.running(in_front=True) as one:
-            await until(lambda: installing.is_ready(one), deadline_seconds=30)
+            await until(lambda: installing.is_ready(one))
             await _until_available(admin)
             one.process.kill()
         name = await _deleted_namespace(admin)
@@ -109,20 +106,19 @@ async def test_killed_replicas_hold_namespaces_up_no_longer_than_metrics_server(
         await admin.delete(f"{installing.API_SERVICES}/{RESOURCE_METRICS}")
     assert not await namespace_is_gone(admin, name)
     async with replicas.running(in_front=True) as one:
-        await until(lambda: installing.is_ready(one), deadline_seconds=30)
+        await until(lambda: installing.is_ready(one))
         await _until_gone(admin, name)
 
 
 async def test_what_killed_replicas_left_goes_with_the_manifest(replicas, installed, admin):
     async with replicas.running(in_front=True) as one:
-        await until(lambda: installing.is_ready(one), deadline_seconds=30)
+        await until(lambda: installing.is_ready(one))
         await _until_available(admin)
         one.process.kill()
     assert not await installing.are_gone(admin)
     await asyncio.to_thread(installing.uninstall, installed)
     await until(
         lambda: installing.are_gone(admin),
-        deadline_seconds=60,
         what="the APIServices have gone with their owner",
     )
 

@@ -74,7 +74,7 @@ async def plane(installed: ControlPlane) -> AsyncIterator[ControlPlane]:
         # One of that name may still be going.
         return bool(installed.kubectl("create", "namespace", NAMESPACE).stdout)
 
-    await until(is_made, deadline_seconds=60, what=f"namespace {NAMESPACE} is made")
+    await until(is_made, what=f"namespace {NAMESPACE} is made")
     yield installed
     done = installed.kubectl("delete", "namespace", NAMESPACE, "--timeout=60s")
     assert done.returncode == 0, done.stderr
@@ -106,7 +106,7 @@ async def test_the_operators_rules_are_applied(plane, tmp_path):
         def is_served() -> bool:
             return bool(plane.kubectl("get", "--raw", f"{resource}/prometheusrules").stdout)
 
-        await until(is_served, deadline_seconds=30, what="PrometheusRules are served")
+        await until(is_served, what="PrometheusRules are served")
         with read_through("docs/monitoring.md", "Rules") as section:
             follow(plane, section, tmp_path)
         rules = yaml.safe_load((ROOT / "daemonset" / "prometheus-rules.yaml").read_text())

@@ -61,7 +61,7 @@ async def exporter(node, namespace, kubelet):
     async def free():
         return not await kubelet()
 
-    await until(free, deadline_seconds=60, what="all GPUs are free")
+    await until(free, what="all GPUs are free")
     exporter = Exporter(node.metrics_url, namespace)
     assert (await exporter.next_answer()).pods == {}
     return exporter
@@ -93,7 +93,7 @@ async def lists(kubelet, *names):
             found = await kubelet()
             return {"found": found} if found.keys() == {*names} else None
 
-    return (await until(listed, deadline_seconds=60, what=f"{names} hold GPUs"))["found"]
+    return (await until(listed, what=f"{names} hold GPUs"))["found"]
 
 
 def mode(uuids, name):
@@ -161,7 +161,6 @@ async def test_the_nodes_files_tell_which_pods_have_finished(node, namespace, ex
     await pods.reached("job", "Succeeded")
     await until(
         lambda: finished_pods.among(names) == {(namespace, "job")},
-        deadline_seconds=60,
         what="the finished pod is told from the one that runs",
     )
 
@@ -294,7 +293,7 @@ async def test_beside_the_exporter_the_scaler_alone_has_a_token_and_can_read_it(
 
     try:
         started = {}
-        for one in await until(running, deadline_seconds=60, what="both containers run"):
+        for one in await until(running, what="both containers run"):
             (pid,) = node.machine.processes_of(one["containerID"])
             started[one["name"]] = Process(pid=pid)
         assert not started["exporter"].root.joinpath(TOKEN).exists()
@@ -340,9 +339,9 @@ async def test_what_the_pages_do_in_the_exporters_pod(node, installed, exporter,
             await ran(described, described.text)
     pod, before, after = block.text.splitlines()
     await ran(block, f"{pod}\n{before}")
-    await until(shows(gpus=False), deadline_seconds=20, what="NVML is released")
+    await until(shows(gpus=False), what="NVML is released")
     await ran(block, f"{pod}\n{after}")
-    await until(shows(gpus=True), deadline_seconds=20, what="the GPUs are read again")
+    await until(shows(gpus=True), what="the GPUs are read again")
 
 
 async def test_the_exporter_ends_well_when_told_to_and_begins_again(
@@ -358,6 +357,6 @@ async def test_the_exporter_ends_well_when_told_to_and_begins_again(
         (status,) = (await admin.get(node.exporter_path))["status"]["containerStatuses"]
         return status if status["restartCount"] and status["ready"] else None
 
-    again = await until(ready_again, deadline_seconds=60, what="the exporter is ready again")
+    again = await until(ready_again, what="the exporter is ready again")
     assert again["lastState"]["terminated"]["exitCode"] == 0
     assert (await exporter.next_answer()).of("holds").keys() == listed["holds"]

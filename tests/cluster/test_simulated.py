@@ -116,7 +116,7 @@ class Cluster:
         finally:
             if process.returncode is None:
                 process.terminate()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await process.wait()
 
     def log(self) -> str:
@@ -211,7 +211,7 @@ async def _follow(page: Reading, cluster: Cluster, admin: KubeClient) -> None:
         for namespace in ("gpu-scaler", "gpu-exporter"):
             looked_at = functools.partial(unscheduled, admin, namespace)
             (message, *_) = await until(
-                looked_at, deadline_seconds=30, what=f"the scheduler saw the pods of {namespace}"
+                looked_at, what=f"the scheduler saw the pods of {namespace}"
             )
             assert "2 node(s) had untolerated taint" in message
         path = "/apis/apps/v1/namespaces/gpu-exporter/daemonsets/gpu-exporter"
@@ -226,13 +226,13 @@ async def _follow(page: Reading, cluster: Cluster, admin: KubeClient) -> None:
 
         assert await cluster.objects() == WHOLE
         await cluster.run(*page.take("7. "))
-        await until(lambda: _gone(cluster), deadline_seconds=60, what="the nodes go with the rest")
+        await until(lambda: _gone(cluster), what="the nodes go with the rest")
         pods = "/api/v1/namespaces/default/pods"
 
         async def empty() -> bool:
             return not (await admin.list_(pods))["items"]
 
-        await until(empty, deadline_seconds=30, what="the Deployments' pods are gone")
+        await until(empty, what="the Deployments' pods are gone")
     with contextlib.suppress(NotFound):
         await admin.delete(LEASE)
 
@@ -248,8 +248,8 @@ async def test_nodes_are_taken_up_again_and_removed_at_the_end(cluster: Cluster,
         return bool(status.get("readyReplicas"))
 
     async with cluster.simulator() as process:
-        await until(joined, deadline_seconds=60, what="the nodes join")
-        await until(serves, deadline_seconds=60, what="the pod is ready")
+        await until(joined, what="the nodes join")
+        await until(serves, what="the pod is ready")
         process.send_signal(signal.SIGKILL)
         await process.wait()
     assert await cluster.objects() == WHOLE
@@ -259,9 +259,9 @@ async def test_nodes_are_taken_up_again_and_removed_at_the_end(cluster: Cluster,
         async def anew() -> bool:
             return await joined() and not exporters & await uids(admin, EXPORTERS)
 
-        await until(anew, deadline_seconds=60, what="the exporters are published anew")
+        await until(anew, what="the exporters are published anew")
         assert await uids(admin, "/api/v1/nodes") == nodes
-        await until(serves, deadline_seconds=60, what="the pod is still ready")
+        await until(serves, what="the pod is still ready")
     assert await cluster.objects() == set()
 
 
@@ -285,14 +285,14 @@ async def test_prometheus_scrapes_the_exporters(cluster: Cluster, tmp_path: Path
                     one["metric"]["node_name"]: one["value"][1] for one in series
                 } == dict.fromkeys(NODES, "8")
 
-            await until(counts, deadline_seconds=60, what="both nodes' GPUs are in Prometheus")
+            await until(counts, what="both nodes' GPUs are in Prometheus")
             held = 'count by (pod_name) (nvidia_gpu_duty_cycle{namespace_name="default"})'
 
             async def is_held() -> bool:
                 (*series,) = await prometheus.query(held)
                 return any(one["metric"]["pod_name"].startswith(NAME_SERVING) for one in series)
 
-            await until(is_held, deadline_seconds=60, what="a GPU is labelled with its pod")
+            await until(is_held, what="a GPU is labelled with its pod")
     finally:
         await asyncio.to_thread(disallow, cluster.plane)
 
@@ -310,7 +310,6 @@ async def test_a_pod_that_it_has_no_right_to_is_left_alone(cluster: Cluster, adm
         said = r"a pod on a simulated node is left alone.* pod=kube-system/everywhere-"
         await until(
             lambda: len(re.findall(said, cluster.log())) == 2,
-            deadline_seconds=60,
             what="the simulator says so",
         )
         assert {one["status"]["phase"] for one in await pods()} == {"Pending"}

@@ -39,7 +39,7 @@ async def events(client):
 async def test_an_event_names_its_deployment_and_its_source():
     async with recording() as (_, client, recorder):
         record(recorder)
-        await recorder.flush(timeout_seconds=5)
+        await recorder.flush(timeout_seconds=60)
         [event] = await events(client)
         assert event["involvedObject"] == {
             "apiVersion": "apps/v1",
@@ -64,7 +64,7 @@ async def test_the_same_news_is_counted():
             record(recorder)
         record(recorder, message="New size: 4")
         record(recorder, uid="u2")
-        await recorder.flush(timeout_seconds=5)
+        await recorder.flush(timeout_seconds=60)
         counts = sorted((event["message"], event["count"]) for event in await events(client))
         assert counts == [("New size: 3", 1), ("New size: 3", 3), ("New size: 4", 1)]
 
@@ -72,10 +72,10 @@ async def test_the_same_news_is_counted():
 async def test_an_event_that_the_api_has_forgotten_begins_anew():
     async with recording() as (_, client, recorder):
         record(recorder)
-        await recorder.flush(timeout_seconds=5)
+        await recorder.flush(timeout_seconds=60)
         await client.delete(EVENTS)
         record(recorder)
-        await recorder.flush(timeout_seconds=5)
+        await recorder.flush(timeout_seconds=60)
         [event] = await events(client)
         assert event["count"] == 1
 
@@ -85,7 +85,7 @@ async def test_memory_is_bounded(monkeypatch):
     async with recording() as (_, client, recorder):
         for number in (1, 2, 3, 1):
             record(recorder, message=f"m{number}")
-        await recorder.flush(timeout_seconds=5)
+        await recorder.flush(timeout_seconds=60)
         messages = sorted(event["message"] for event in await events(client))
         assert messages == ["m1", "m1", "m2", "m3"]
 
@@ -95,10 +95,10 @@ async def test_failures_are_logged_once_and_never_raised(caplog):
         api.faults.error_status = 500
         for number in range(3):
             record(recorder, message=f"lost {number}")
-        await recorder.flush(timeout_seconds=5)
+        await recorder.flush(timeout_seconds=60)
         api.faults.clear()
         record(recorder, message="arrives")
-        await recorder.flush(timeout_seconds=5)
+        await recorder.flush(timeout_seconds=60)
         assert [event["message"] for event in await events(client)] == ["arrives"]
     warned = [r for r in caplog.records if r.message.startswith("Event not sent")]
     assert len(warned) == 1

@@ -89,6 +89,6 @@ async def test_the_tab_key_completes(shell, typed, completed, tmp_path):
         prepared = PREPARED[shell].format(program=program)
         # What is looked for is not what is typed, which the terminal shows as well.
         write(f"{prepared}; echo prep''ared\n")
-        await until(lambda: "prepared" in text(), deadline_seconds=30, what="the shell")
+        await until(lambda: "prepared" in text(), what="the shell")
         write(f"{typed}\t")
-        await until(lambda: completed in text(), deadline_seconds=20, what=completed)
+        await until(lambda: completed in text(), what=completed)

@@ -483,7 +483,7 @@ async def test_the_program(lacks_library, status):
         stderr=asyncio.subprocess.PIPE,
         env={k: v for k, v in os.environ.items() if not k.startswith("GPU_EXPORTER_")},
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         out, err = await program.communicate()
     assert (program.returncode, err.decode()) == (status, "")
     assert ("FAILURE  library" in out.decode()) == lacks_library, json.dumps(out.decode())

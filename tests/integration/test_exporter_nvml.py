@@ -109,7 +109,7 @@ def test_a_clock_that_was_set_back_does_not_freeze_the_duty_cycle(monkeypatch):
     node.clock.now -= 3600
     node.driver.gpus[0].load = LoadHistory()  # the old one lies in the future
     node.driver.set_load(0, 30)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline and node.after(1).duty_cycle_percent != 30.0:
         pass
     assert node.after(1).duty_cycle_percent == 30.0

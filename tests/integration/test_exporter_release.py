@@ -108,7 +108,7 @@ async def test_resuming_what_was_not_released_changes_nothing():
 
 async def test_a_released_exporter_ends_at_once():
     with SimulatedDriver(["T4"]) as driver:
-        async with asyncio.timeout(10), exporter(driver) as reader:
+        async with asyncio.timeout(60), exporter(driver) as reader:
             await until(reader.ready)
             reader.exporter.release()
             await until(lambda: not driver.sessions)
@@ -182,7 +182,7 @@ async def test_the_signals_release_and_resume():
         env={k: v for k, v in os.environ.items() if not k.startswith("GPU_EXPORTER_")},
     )
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await _said(program.stderr, "ready: current GPU readings are served")
             await _said_sessions(program, 1)
             program.send_signal(signal.SIGUSR1)

@@ -114,7 +114,7 @@ async def test_a_caller_that_does_not_read_is_disconnected(tmp_path):
                 return True
             return writer.transport.is_closing()
 
-        await until(is_gone, deadline_seconds=30, what="the end of the connection")
+        await until(is_gone, what="the end of the connection")
         del reader
         assert (await door.get(certificate=alice))[0] == 200
 

@@ -75,7 +75,7 @@ async def test_a_resumed_session_brings_nobody_in_again(door, version):
 
     def ask(session: ssl.SSLSession | None) -> tuple[bytes, ssl.SSLSession | None, bool]:
         with (
-            socket.create_connection((host, int(port)), timeout=5) as connection,
+            socket.create_connection((host, int(port)), timeout=60) as connection,
             context.wrap_socket(connection, server_hostname=HOST, session=session) as tls,
         ):
             tls.sendall(f"GET {PODS} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())

@@ -269,7 +269,7 @@ async def watching(api, path, **params):
         assert r.status == 200
 
         async def next_event():
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 line = await r.content.readline()
             return json.loads(line) if line else None
 

@@ -48,10 +48,8 @@ async def joined(client: KubeClient, *specs: NodeSpec) -> AsyncIterator[Simulate
         yield nodes
 
 
-async def eventually(
-    condition: Callable[[], Any], *, what: str, deadline_seconds: float = 10
-) -> None:
-    await until(condition, what=what, deadline_seconds=deadline_seconds)
+async def eventually(condition: Callable[[], Any], *, what: str) -> None:
+    await until(condition, what=what)
 
 
 def manifest(
@@ -304,7 +302,6 @@ async def test_a_hundred_nodes_join_one_process(client):
             await client.post(PODS, manifest(f"p{number}"))
         await eventually(
             lambda: sum(conditions(pod).get("Ready") == "True" for pod in nodes.pods()) == 200,
-            deadline_seconds=30,
             what="100 pods and 100 exporters Ready",
         )
         assert len({pod["spec"]["nodeName"] for pod in nodes.pods()}) == 100

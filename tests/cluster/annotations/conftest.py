@@ -44,7 +44,7 @@ async def empty(client: KubeClient) -> None:
         pods = await client.list_("/api/v1/namespaces/default/pods")
         return not (pods["items"] or (await client.list_(DEPLOYMENTS))["items"])
 
-    await until(is_empty, deadline_seconds=60, what="the namespace default is empty")
+    await until(is_empty, what="the namespace default is empty")
     try:
         await client.delete(LEASE)
     except NotFound:

@@ -140,7 +140,7 @@ async def test_a_deployment_that_is_deleted_while_it_scales_out(
             pods = (await scaled.client.list_("/api/v1/namespaces/default/pods"))["items"]
             return not pods and not await scaler.decision("default", NAME)
 
-        await until(is_gone, deadline_seconds=30, what="neither pods nor a decision")
+        await until(is_gone, what="neither pods nor a decision")
     # The name may be used again, and its history begins anew. Its pod counts when its GPU shows
     # nothing of its last holder's load any more.
     await scaled.client.post(DEPLOYMENTS, deployment(ready_age="2s"))
@@ -173,7 +173,7 @@ async def test_a_history_that_etcd_has_forgotten_is_listed_anew(
 
     made = await scaled.client.post(DEPLOYMENTS, deployment())
     # The controllers come back to an API server that was away in up to half a minute.
-    await scaled.ready(1, deadline_seconds=60)
+    await scaled.ready(1)
     await _measured(scaler)
     before = lists()
     for name in ("one", "two", "three"):
@@ -184,6 +184,6 @@ async def test_a_history_that_etcd_has_forgotten_is_listed_anew(
     answer = await asyncio.to_thread(installed.request, "GET", watch)
     assert (answer["type"], answer["object"]["code"]) == ("ERROR", 410)
     between.cut()
-    await until(lambda: lists() > before, deadline_seconds=30, what="Deployments are listed anew")
+    await until(lambda: lists() > before, what="Deployments are listed anew")
     scaled.load(80)
     await scaled.ready(2)

@@ -46,7 +46,7 @@ async def test_an_api_server_that_is_away_for_20_seconds(
     await scaled.client.post(DEPLOYMENTS, _growing())
     await scaled.ready(1)
     async with running_scaler(kubeconfig) as scaler, scaled.under_load(100):
-        await scaled.ready(3, deadline_seconds=30)
+        await scaled.ready(3)
         away = asyncio.to_thread(installed.restart_apiserver, down_seconds=AWAY_SECONDS)
         async with asyncio.TaskGroup() as group:
             group.create_task(away)
@@ -54,7 +54,7 @@ async def test_an_api_server_that_is_away_for_20_seconds(
             await until(
                 lambda: _has_let_go(scaler), deadline_seconds=AWAY_SECONDS, what="nobody leads"
             )
-        await until(lambda: _has_size(scaled, MOST), deadline_seconds=60, what=f"size {MOST}")
+        await until(lambda: _has_size(scaled, MOST), what=f"size {MOST}")
         # The controller manager backs off for longer than we do; later tests need it as well.
         await scaled.ready(MOST, deadline_seconds=180)
         assert scaler.process.returncode is None
@@ -86,7 +86,7 @@ async def _the_acting(scalers: dict[str, ScalerProcess]) -> str:
     async def acting() -> list[str]:
         return [name for name, one in scalers.items() if await one.decision("default", NAME)]
 
-    found = await until(acting, deadline_seconds=30, what="one of them acts")
+    found = await until(acting, what="one of them acts")
     assert len(found) == 1
     return found[0]
 
@@ -110,14 +110,13 @@ async def test_of_two_scalers_never_both_act(
     first = await _the_acting(two)
     (second,) = two.keys() - {first}
     async with scaled.under_load(100):
-        await scaled.ready(3, deadline_seconds=30)
+        await scaled.ready(3)
         two[first].process.send_signal(ending)
-        # Within the Lease, one try of the other to get it, and its next loops.
-        await scaled.ready(4, deadline_seconds=LEASE_SECONDS + 5)
+        await scaled.ready(4)
         if ending == signal.SIGSTOP:
             two[first].process.send_signal(signal.SIGCONT)
             await until(lambda: _has_let_go(two[first]), what="the first lets go")
-        await scaled.ready(MOST, deadline_seconds=30)
+        await scaled.ready(MOST)
 
     _assert_grown_one_by_one(audit)
     actors = [request.credential for request in audit.rescales()]

@@ -61,11 +61,11 @@ async def test_a_stateful_set_is_scaled_and_explained(
     body["metadata"].pop("namespace", None)
     body["spec"] |= {"serviceName": NAME}
     await scaled.client.post(sets, body)
-    await scaled.ready(1, path=f"{sets}/{NAME}", deadline_seconds=30)
+    await scaled.ready(1, path=f"{sets}/{NAME}")
     async with running_scaler(kubeconfig, "--kinds=deployments.apps,statefulsets.apps") as scaler:
         devices = scaled.nodes.devices_of(namespace, f"{NAME}-0")
         scaled.nodes.set_loads(dict.fromkeys(devices, 80))
-        await scaled.ready(2, path=f"{sets}/{NAME}", deadline_seconds=30)
+        await scaled.ready(2, path=f"{sets}/{NAME}")
         status, said, _ = await run_program(
             "explain", f"{namespace}/statefulsets.apps:{NAME}", f"--server={scaler.url}"
         )

@@ -38,13 +38,13 @@ async def test_a_restarted_scaler_wakes_what_it_put_to_sleep(
     async with serving(answers.answer) as url:
         flags = ("--source=prometheus", f"--prometheus.url={url}", *LEASE_FLAGS)
         async with running_scaler(kubeconfig, *flags) as scaler:
-            await until(lambda: has(0), deadline_seconds=60, what="it sleeps")
+            await until(lambda: has(0), what="it sleeps")
             scaler.process.kill()
         written = (await scaled.client.get(ZEROS))["data"]
         assert f"{namespace}/{NAME}" in written.values()
         answers.totals["sum(queue)"] = 15
         async with running_scaler(kubeconfig, *flags, "--identity=next") as scaler:
-            await until(lambda: has(2), deadline_seconds=60, what="it is awake")
+            await until(lambda: has(2), what="it is awake")
 
             async def is_struck_out() -> bool:
                 data = (await scaled.client.get(ZEROS)).get("data") or {}

@@ -26,9 +26,9 @@ SERVICE: Final = {"namespace": "monitoring", "name": "prometheus-adapter"}
 GROUP: Final = "custom.metrics.k8s.io"
 PRIORITIES: Final = {"v1beta1": 100, "v1beta2": 200}
 API_SERVICES: Final = "/apis/apiregistration.k8s.io/v1/apiservices"
-START_SECONDS: Final = 30.0
+START_SECONDS: Final = 90.0
 # An API that was not available is looked at again only every 30 s.
-AVAILABLE_SECONDS: Final = 45.0
+AVAILABLE_SECONDS: Final = 90.0
 
 
 @asynccontextmanager

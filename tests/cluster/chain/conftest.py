@@ -63,7 +63,7 @@ async def chain(
         prometheus = await stack.enter_async_context(
             running_prometheus(plane, folder, jobs=_jobs(), scrape_interval="1s")
         )
-        await until(lambda: _has_pods(prometheus), deadline_seconds=20, what="pods in Prometheus")
+        await until(lambda: _has_pods(prometheus), what="pods in Prometheus")
         await stack.enter_async_context(
             running_adapter(
                 plane,

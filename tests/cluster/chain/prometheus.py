@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SCRAPE_FILE: Final = Path(__file__).parents[3] / "daemonset" / "prometheus-scrape.yaml"
 ACCOUNT: Final = "monitoring/prometheus"
-START_SECONDS: Final = 30.0
+START_SECONDS: Final = 90.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -86,7 +86,7 @@ async def servers(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> Asy
             async def has_a_rate() -> bool:
                 return bool(await running.query("rate(nv_inference_request_duration_us[1m])"))
 
-            await until(has_a_rate, deadline_seconds=30, what="two scrapes of the servers")
+            await until(has_a_rate, what="two scrapes of the servers")
             yield running.url
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 NAMESPACE: Final = "ml"
-SCRAPED_SECONDS: Final = 30.0
+SCRAPED_SECONDS: Final = 90.0
 OLD_PATH: Final = "/old"
 JOBS: Final[dict[str, dict[str, Any]]] = {
     "dcgm": {"honor_labels": True},

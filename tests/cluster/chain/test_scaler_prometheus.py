@@ -57,7 +57,7 @@ async def client(chain: Chain) -> AsyncIterator[KubeClient]:
             pods = await client.list_(f"/api/v1/namespaces/{NAMESPACE}/pods")
             return not pods["items"]
 
-        await until(are_gone, deadline_seconds=60, what="the pods have gone")
+        await until(are_gone, what="the pods have gone")
         await client.delete(f"/api/v1/namespaces/{NAMESPACE}")
 
 

@@ -43,7 +43,7 @@ TARGETS: Final = {
     "power-usage-milliwatts": ("50k", "150k", "700k"),
     "temperature-celsius": ("30", "55", "90"),
 }
-SAME_SECONDS: Final = 30.0
+SAME_SECONDS: Final = 90.0
 
 
 class Bed:

@@ -29,7 +29,7 @@ FAMILIES: Final = (
     "power_usage_milliwatts",
     "temperature_celsius",
 )
-VALUE_SECONDS: Final = 30.0
+VALUE_SECONDS: Final = 90.0
 
 
 @pytest.mark.parametrize("prefix", ["", "nvidia_gpu_"])

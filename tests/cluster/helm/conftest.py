@@ -50,7 +50,7 @@ async def settled(cluster: Cluster) -> set[str]:
     async def complete() -> bool:
         return not await asyncio.to_thread(missing)
 
-    await until(complete, deadline_seconds=30, what="every namespace has what all of them get")
+    await until(complete, what="every namespace has what all of them get")
     return await asyncio.to_thread(cluster.objects)
 
 

@@ -44,15 +44,12 @@ def may(cluster: Cluster, question: str, account: str = "gpu-scaler:gpu-scaler")
 async def until_it_leads(cluster: Cluster, identity: str, namespace: str = "gpu-scaler") -> None:
     await until(
         lambda: holder(cluster, namespace) == identity,
-        deadline_seconds=30,
         what=f"{identity} holds the Lease",
     )
 
 
 async def until_registered(cluster: Cluster) -> None:
-    await until(
-        lambda: cluster.objects() >= API_SERVICES, deadline_seconds=60, what="the APIServices"
-    )
+    await until(lambda: cluster.objects() >= API_SERVICES, what="the APIServices")
 
 
 @contextmanager
@@ -141,7 +138,6 @@ async def test_the_metrics_api_goes_and_comes_with_its_value(cluster):
         cluster.upgrade("scaler.metricsApi.enabled=false")
         await until(
             lambda: not cluster.objects() & API_SERVICES,
-            deadline_seconds=60,
             what="the APIServices have gone with their owner",
         )
         assert not may(cluster, f"delete apiservices/v1beta1.{GROUP}")
@@ -164,7 +160,7 @@ async def test_from_all_namespaces_to_some_and_back(cluster):
         assert may(cluster, "list pods --namespace=gpu-exporter")
         async with cluster.scaler(cluster.pod("deployment", "gpu-scaler"), "one") as scaler:
             await until_it_leads(cluster, "one")
-            await until(lambda: _is_ready(scaler), deadline_seconds=30, what="it is ready")
+            await until(lambda: _is_ready(scaler), what="it is ready")
         cluster.upgrade("--reset-values")
         assert may(cluster, "list pods --all-namespaces")
         assert "Role team-a gpu-scaler" not in cluster.objects()
@@ -181,7 +177,7 @@ async def test_beside_the_exporters_one_acts_and_the_others_wait(cluster):
         one = await stack.enter_async_context(cluster.scaler(pod, "one"))
         await until_it_leads(cluster, "one", "gpu-exporter")
         two = await stack.enter_async_context(cluster.scaler(pod, "two"))
-        await until(lambda: _is_ready(two), deadline_seconds=30, what="the second one is ready")
+        await until(lambda: _is_ready(two), what="the second one is ready")
         assert not (await two.document("/api/v1/decisions"))["leading"]
         one.process.terminate()
         await until_it_leads(cluster, "two", "gpu-exporter")
@@ -212,9 +208,7 @@ async def test_nodes_with_gpus_get_an_exporter_and_others_none(cluster, preset, 
     try:
         cluster.install(f"--values={CHART / 'presets' / f'{preset}.yaml'}")
         with gpu_node(cluster, "with-gpus", labels), gpu_node(cluster, "without", {}):
-            await until(
-                lambda: _wanted(cluster) == 1, deadline_seconds=30, what="one exporter is wanted"
-            )
+            await until(lambda: _wanted(cluster) == 1, what="one exporter is wanted")
             pods = cluster.plane.request("GET", "/api/v1/namespaces/gpu-exporter/pods")["items"]
             assert len(pods) == 1
             assert "with-gpus" in str(pods[0]["spec"]["affinity"])

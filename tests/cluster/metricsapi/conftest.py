@@ -71,11 +71,10 @@ async def served(installed: ControlPlane) -> AsyncIterator[Served]:
                 )
             )
             replicas.append(process)
-            await until(lambda process=process: installing.is_ready(process), deadline_seconds=30)  # type: ignore[misc]
+            await until(lambda process=process: installing.is_ready(process))  # type: ignore[misc]
         for version in ("v1beta1", "v1beta2"):
             await until(
                 lambda version=version: installing.is_available(client, version),  # type: ignore[misc]
-                deadline_seconds=45,
                 what=f"{version} is available",
             )
         yield Served(
@@ -93,6 +92,5 @@ async def _uninstalled(plane: ControlPlane, client: KubeClient) -> None:
     await asyncio.to_thread(installing.uninstall, plane)
     await until(
         lambda: installing.are_gone(client),
-        deadline_seconds=60,
         what="the APIServices have gone with their owner",
     )

@@ -38,7 +38,7 @@ async def serving(served: Served) -> AsyncIterator[ServingUnderHpa]:
 async def test_the_same_hpa_scales_out_and_in_without_prometheus(served, serving):
     targets: list[str] = []
     watching = asyncio.create_task(_watch_targets(served, targets))
-    await until(lambda: "0/40" in targets, deadline_seconds=60, what="0/40 is shown")
+    await until(lambda: "0/40" in targets, what="0/40 is shown")
     await serving.scales_out_and_in()
     watching.cancel()
     shown = [match for text in targets if (match := re.fullmatch(r"(\d+)(m?)/40", text))]
@@ -59,7 +59,7 @@ async def test_kubectl_reads_what_the_tutorial_asks_for(served, serving):
         path = f"{API}/v1beta1/namespaces/{NAMESPACE}/pods/*/duty_cycle_current"
         return len((await raw(path)).get("items", ())) == 1
 
-    await until(is_there, deadline_seconds=30, what="the serving pod has a value")
+    await until(is_there, what="the serving pod has a value")
     for version, name in (("v1beta1", "metricName"), ("v1beta2", "metric")):
         path = f"{API}/{version}/namespaces/{NAMESPACE}/pods/%2A/temperature_celsius_current"
         answer = await raw(path)
@@ -149,7 +149,6 @@ async def test_a_namespace_can_be_deleted_while_it_is_served(served):
     await served.client.delete("/api/v1/namespaces/to-go")
     await until(
         lambda: namespace_is_gone(served.client, "to-go"),
-        deadline_seconds=30,
         what="the namespace has gone",
     )
 

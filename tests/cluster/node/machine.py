@@ -40,7 +40,7 @@ POD_NETWORK: Final = "198.18.77.0/24"
 STATIC_POD: Final = "static"
 """The kubelet puts the node's name behind this one, and knows the pod before all others."""
 COMMAND_TIMEOUT_SECONDS: Final = 120.0
-CLEANUP_SECONDS: Final = 20.0
+CLEANUP_SECONDS: Final = 90.0
 
 _FIRST_PROCESS: Final = """
 set -eu
@@ -202,7 +202,7 @@ class Machine:
     def _kubelet_is_healthy(self) -> bool:
         try:
             url = f"http://127.0.0.1:{self._healthz_port}/healthz"
-            with urllib.request.urlopen(url, timeout=1) as answer:
+            with urllib.request.urlopen(url, timeout=10) as answer:
                 return bool(answer.read() == b"ok")
         except (OSError, urllib.error.URLError):
             return False

@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 
     JsonObject = dict[str, Any]
 
-INTERVAL_SECONDS: Final = 2.0
-"""The exporter's default, which the shipped manifest leaves as it is."""
-SLACK_SECONDS: Final = 3.0
-"""For a machine that has much else to do; nothing is hidden, because List answers are counted."""
 IN_FLIGHT_SECONDS: Final = 0.1
 """A List answer stamped so soon after an event may have been made before it."""
 POD_DEADLINE_SECONDS: Final = 60.0
@@ -101,18 +97,14 @@ class Exporter:
         return labels["pod_name"] if place == (self._namespace, "main") else str(labels)
 
     async def next_answer(self) -> Answer:
-        """Return what the exporter says when it has listed once more, within one interval."""
+        """Return what the exporter says when it has listed once more."""
         begin = time.time() + IN_FLIGHT_SECONDS
 
         async def newer() -> Answer | None:
             answer = await self.answer()
             return answer if answer.listed_at_unix_seconds > begin else None
 
-        found = await until(
-            newer,
-            deadline_seconds=IN_FLIGHT_SECONDS + INTERVAL_SECONDS + SLACK_SECONDS,
-            what="the exporter lists again within one interval",
-        )
+        found = await until(newer, what="the exporter lists again")
         assert found is not None
         return found
 

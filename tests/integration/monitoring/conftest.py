@@ -100,7 +100,6 @@ async def monitored(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[M
             stack.callback(asyncio.create_task(work).cancel)
         await until(
             lambda: _is_at_its_highest(prometheus),
-            deadline_seconds=60,
             what="a Deployment asks for more than its highest count",
         )
         yield Monitored(nodes=nodes, prometheus=prometheus)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 RANGE_SECONDS: Final = 15
-DATA_SECONDS: Final = 30.0
+DATA_SECONDS: Final = 90.0
 ALL: Final = {
     "cluster": ".*",
     "instance": ".+",

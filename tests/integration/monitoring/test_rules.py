@@ -23,7 +23,7 @@ async def test_every_rule_is_evaluated_without_an_error(monitored):
     async def all_are() -> bool:
         return all(rule["health"] == "ok" for rule in await rules(monitored.prometheus))
 
-    await until(all_are, deadline_seconds=30, what="all rules are evaluated")
+    await until(all_are, what="all rules are evaluated")
     for rule in await rules(monitored.prometheus):
         assert not rule.get("lastError"), rule["name"]
 
@@ -36,7 +36,6 @@ async def test_what_is_recorded_is_there(monitored):
     for name in recorded:
         await until(
             lambda name=name: monitored.prometheus.query(name),  # type: ignore[misc]
-            deadline_seconds=30,
             what=name,
         )
 
@@ -60,7 +59,7 @@ async def test_exactly_what_is_wrong_is_found(monitored):
         return found == expected
 
     try:
-        await until(are_found, deadline_seconds=30)
+        await until(are_found)
     except AssertionError:
         assert found == expected
         raise
