@@ -30,7 +30,7 @@ def test_nothing_but_the_base_set_by_default():
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("collector", ASKED)
+@pytest.mark.parametrize("collector", sorted(ASKED))
 def test_a_collector_yields_its_own_families_only(collector, model):
     node = Node(model, collectors=[collector]).open()
     for sample in node.read_first().extended:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     JsonObject = dict[str, Any]
 
+INTERVAL_SECONDS: Final = 2.0
+"""The exporter's default, which the shipped manifest leaves as it is."""
 IN_FLIGHT_SECONDS: Final = 0.1
 """A List answer stamped so soon after an event may have been made before it."""
 POD_DEADLINE_SECONDS: Final = 60.0
