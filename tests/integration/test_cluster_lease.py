@@ -220,8 +220,8 @@ async def test_two_that_see_an_old_lease_at_the_same_moment():
 
 async def test_run_takes_over_and_stops_cleanly():
     quick = {
-        "lease_duration_seconds": 1.0,
-        "renew_deadline_seconds": 0.6,
+        "lease_duration_seconds": 6.0,
+        "renew_deadline_seconds": 4.0,
         "retry_period_seconds": 0.05,
     }
     loop = asyncio.get_running_loop()

@@ -353,7 +353,7 @@ async def test_queries_are_bounded_in_number_and_time_and_take_turns():
     requests = [asks(), *(asks(name=one, query=one) for one in names)]
     async with (
         serving(slow.handle) as url,
-        PrometheusSource(PrometheusSettings(url=url, timeout_seconds=0.5)) as opened,
+        PrometheusSource(PrometheusSettings(url=url, timeout_seconds=3)) as opened,
     ):
         first = await read(opened, *requests)
         # What others ask for costs nobody a reading.
@@ -362,7 +362,7 @@ async def test_queries_are_bounded_in_number_and_time_and_take_turns():
             first[ObjectRef(namespace="default", name=one)][Metric.QUERY].problem or ""
             for one in names
         ]
-        assert sum("no answer within 0.5 s (--prometheus.timeout)" in one for one in problems) == 16
+        assert sum("no answer within 3 s (--prometheus.timeout)" in one for one in problems) == 16
         assert sum("not asked: other queries took all of" in one for one in problems) == 4
         left_out = {name for name, one in zip(names, problems, strict=True) if "not asked" in one}
         slow.asked.clear()
