@@ -96,7 +96,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Take over what a worker lacks; each has collected all tests."""
-    node.config.stash[_LACKING] = Counter(getattr(node, "workeroutput", {}).get("lacking", {}))
+    lacking: dict[str, int] = getattr(node, "workeroutput", {}).get("lacking", {})
+    node.config.stash[_LACKING] = Counter(lacking)
 
 
 def pytest_terminal_summary(
