@@ -96,8 +96,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Take over what a worker lacks; each has collected all tests."""
-    lacking: dict[str, int] = getattr(node, "workeroutput", {}).get("lacking", {})
-    node.config.stash[_LACKING] = Counter(lacking)
+    config: pytest.Config = node.config
+    config.stash[_LACKING] = Counter(getattr(node, "workeroutput", {}).get("lacking", {}))
 
 
 def pytest_terminal_summary(
