@@ -96,8 +96,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Take over what a worker lacks; each has collected all tests."""
-    config: pytest.Config = node.config
-    config.stash[_LACKING] = Counter(getattr(node, "workeroutput", {}).get("lacking", {}))
+    lacking: Counter[str] = Counter(getattr(node, "workeroutput", {}).get("lacking", {}))
+    node.config.stash[_LACKING] = lacking
 
 
 def pytest_terminal_summary(
