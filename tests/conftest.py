@@ -90,14 +90,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
     if output is not None:
-        output["lacking"] = dict(session.config.stash[_LACKING])
+        lacking = session.config.stash[_LACKING]
+        output["lacking"] = dict(lacking)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Take over what a worker lacks; each has collected all tests."""
-    lacking: Counter[str] = Counter(getattr(node, "workeroutput", {}).get("lacking", {}))
-    node.config.stash[_LACKING] = lacking
+    node.config.stash[_LACKING] = Counter(getattr(node, "workeroutput", {}).get("lacking", {}))
 
 
 def pytest_terminal_summary(
