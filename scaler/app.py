@@ -50,6 +50,7 @@ DRAIN_SECONDS = 3.0
 """How long the metrics API goes on after SIGTERM, until nobody is led to this replica any more."""
 LAST_LOOP_GRACE_SECONDS = 3.0
 """How long a loop under way may still take after SIGTERM before it is cancelled."""
+MAX_LOST_NAMED = 3
 SILENT_LOOP_SECONDS = 60.0
 """A loop that has not begun for so long is stuck: /healthz fails and the kubelet restarts us."""
 
@@ -188,6 +189,12 @@ def _assemble(config: Config, client: KubeClient, source: Source, kinds: Kinds) 
         dry_run=config.dry_run,
     )
     metrics.show_answers(client.answers)
+    metrics.show_lost(
+        lambda: [
+            (one.namespace or "", "" if one.kind is None else one.kind or "deployments.apps")
+            for one in state.lost(time.monotonic())
+        ]
+    )
     metrics.show_decisions(lambda: [r.decision for r in controller.board.records.values()])
     return _Parts(
         state=state,
@@ -226,6 +233,7 @@ async def _listening(config: Config, parts: _Parts, gpus: GpuReader) -> AsyncIte
         identity=parts.identity,
         not_ready_because=lambda: _not_ready_because(config, parts),
         not_alive_because=lambda: _not_alive_because(parts),
+        held=lambda: [str(one) for one in parts.state.lost(time.monotonic())],
         page=page,
     )
     app = server.application()
@@ -301,7 +309,7 @@ async def _once(parts: _Parts) -> int:
         record.decision.outcome is Outcome.FAILED
         for record in parts.controller.board.records.values()
     )
-    return 1 if failed else 0
+    return 1 if failed or parts.state.lost(time.monotonic()) else 0
 
 
 async def _first_of(*awaitables: Coroutine[object, object, object]) -> None:
@@ -316,7 +324,8 @@ async def _first_of(*awaitables: Coroutine[object, object, object]) -> None:
 def _not_ready_because(config: Config, parts: _Parts) -> str | None:
     now = time.monotonic()
     if not parts.state.is_fresh(now):
-        return "the watches have no contact with the Kubernetes API"
+        lost = "; ".join(str(one) for one in parts.state.lost(now)[:MAX_LOST_NAMED])
+        return f"the watches have no contact with the Kubernetes API: {lost}"
     if parts.metrics_api is not None:
         problem = parts.metrics_api.not_ready_because()
         if problem is not None:

@@ -221,6 +221,7 @@ class DeploymentState:
     `HorizontalPodAutoscaler default/web`, else None.
     `defaults` are the annotations of its Namespace, None where Namespaces are not watched.
     `pods_per_replica` is how many pods one replica is made of, None where nothing says so.
+    `out_of_contact` is why all of this may be out of date, None while the watches show it.
     """
 
     ref: ObjectRef
@@ -232,6 +233,7 @@ class DeploymentState:
     owned_by: str | None = None
     defaults: Mapping[str, str] | None = None
     pods_per_replica: int | None = None
+    out_of_contact: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

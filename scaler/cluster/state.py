@@ -13,10 +13,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from scaler.cluster import decode
+from scaler.cluster.contact import Contact, LostContact, Watched
 from scaler.cluster.decode import EXPORTERS_NAMESPACE, Instant
 from scaler.cluster.kinds import DEPLOYMENTS, Kinds
 from scaler.cluster.scales import Scales
@@ -79,56 +81,58 @@ class ClusterState:
         self._endpoints: Mapping[str, ExporterEndpoint] | None = None
         scopes = tuple(namespaces) or (None,)
         pod_scopes = dict.fromkeys((*namespaces, exporters_namespace)) if namespaces else scopes
+        self._watches: list[Watched] = []
         self._workloads = tuple(
             reflector
             for kind in kinds
-            for reflector in self._watched(
+            for reflector in self._watch(
                 kind.base,
                 kind.plural,
                 scopes,
                 partial(_decode_workload, kind.ref_kind),
                 self._workload_changed,
+                kind=kind.ref_kind if len(tuple(kinds)) > 1 else None,
                 optional=kind != DEPLOYMENTS,
             )
         )
-        self._reflectors: tuple[Reflector[Any], ...] = (
-            *self._workloads,
-            *self._watched(
-                CORE,
-                "namespaces",
-                () if namespaces else (None,),
-                lambda raw, _: decode.decode_namespace(raw),
-                self._namespace_changed,
-            ),
-            *self._watched(
-                APPS,
-                "replicasets",
-                scopes,
-                lambda raw, _: decode.decode_replica_set(raw),
-                self._replica_set_changed,
-            ),
-            *self._watched(CORE, "pods", pod_scopes, self._decode_pod, self._pod_changed),
-            *self._watched(
-                AUTOSCALING,
-                "horizontalpodautoscalers",
-                scopes,
-                lambda raw, _: decode.decode_hpa(raw, kinds),
-                self._owner_changed,
-                optional=True,
-                # Not to see them would mean to fight them.
-                may_be_hidden=False,
-            ),
-            *self._watched(
-                KEDA,
-                "scaledobjects",
-                scopes,
-                lambda raw, _: decode.decode_scaled_object(raw, kinds),
-                self._owner_changed,
-                optional=True,
-            ),
+        self._watch(
+            CORE,
+            "namespaces",
+            () if namespaces else (None,),
+            lambda raw, _: decode.decode_namespace(raw),
+            self._namespace_changed,
+        )
+        self._watch(
+            APPS,
+            "replicasets",
+            scopes,
+            lambda raw, _: decode.decode_replica_set(raw),
+            self._replica_set_changed,
+        )
+        self._watch(CORE, "pods", pod_scopes, self._decode_pod, self._pod_changed)
+        self._watch(
+            AUTOSCALING,
+            "horizontalpodautoscalers",
+            scopes,
+            lambda raw, _: decode.decode_hpa(raw, kinds),
+            self._owner_changed,
+            optional=True,
+            # Not to see them would mean to fight them.
+            may_be_hidden=False,
+        )
+        self._watch(
+            KEDA,
+            "scaledobjects",
+            scopes,
+            lambda raw, _: decode.decode_scaled_object(raw, kinds),
+            self._owner_changed,
+            optional=True,
+        )
+        self._contact = Contact(
+            self._watches, namespaces=namespaces, kinds=[kind.ref_kind for kind in kinds]
         )
 
-    def _watched(
+    def _watch(
         self,
         group: str,
         resource: str,
@@ -136,53 +140,72 @@ class ClusterState:
         decoded: Callable[[JsonObject, T | None], T | None],
         changed: Callable[[T | None, T | None], None],
         *,
+        kind: str | None = None,
         optional: bool = False,
         may_be_hidden: bool = True,
     ) -> tuple[Reflector[T], ...]:
-        """One reflector for each namespace, or one for all of them where the scope is None."""
-        return tuple(
-            Reflector(
+        """Add a reflector for each namespace, or one for all of them where the scope is None.
+
+        `kind` is where only workloads of that kind are decided on by what it shows.
+        """
+        reflectors = []
+        for scope in scopes:
+            within = "" if scope is None else f"/namespaces/{scope}"
+            reflector = Reflector(
                 self._client,
-                f"{group}/{resource}"
-                if scope is None
-                else f"{group}/namespaces/{scope}/{resource}",
+                f"{group}{within}/{resource}",
                 decoded,
                 changed=changed,
                 optional=optional,
                 may_be_hidden=may_be_hidden,
             )
-            for scope in scopes
-        )
+            # The exporters are there for all namespaces.
+            everybodys = resource == "pods" and scope == self._exporters_namespace
+            self._watches.append(
+                Watched(reflector=reflector, namespace=None if everybodys else scope, kind=kind)
+            )
+            reflectors.append(reflector)
+        return tuple(reflectors)
 
     async def run(self) -> None:
         """Keep watching until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for reflector in self._reflectors:
-                group.create_task(reflector.run())
+            for one in self._watches:
+                group.create_task(one.reflector.run())
             group.create_task(self._scales.run())
 
     async def wait_synced(self) -> None:
-        """Wait until every kind has been listed once (or is known to be absent)."""
-        for reflector in self._reflectors:
-            await reflector.synced.wait()
+        """Wait until each kind was listed once, as far as the API server answers.
+
+        Namespaces and kinds that it refuses are held, and not waited for while others are there.
+        """
+        await self._contact.wait_synced()
         await self._scales.settled.wait()
 
     def is_fresh(self, now_seconds: float) -> bool:
-        """Return whether all watches are in contact at `now_seconds` (monotonic).
+        """Return whether anything can be decided on at `now_seconds` (monotonic).
 
         False before the first lists are complete, 10 s after a connection was lost, and at most
         35 s after the API server fell silent on one that seems open.
         """
-        return all(reflector.is_fresh(now_seconds) for reflector in self._reflectors)
+        return self._contact.is_fresh(now_seconds)
+
+    def lost(self, now_seconds: float) -> tuple[LostContact, ...]:
+        """Return the namespaces and kinds that are held at `now_seconds`, and why."""
+        return self._contact.lost(now_seconds)
 
     def deployments(self) -> tuple[DeploymentState, ...]:
         """Return the workloads that carry `gpu-scaler/enabled`, in order of their names."""
+        lost = self.lost(self._clock())
+        self._contact.tell(lost)
         states = [
             state
             for one in self._workloads
             for item in one.objects.values()
             if (state := self._state_of(item)) is not None
         ]
+        if lost:
+            states = [_unseen(state, lost) for state in states]
         return tuple(sorted(states, key=lambda state: state.ref))
 
     def exporter_endpoints(self) -> Mapping[str, ExporterEndpoint]:
@@ -351,6 +374,11 @@ def _decode_workload(
     kind: str, raw: JsonObject, _: decode.Workload | None
 ) -> decode.Workload | None:
     return decode.decode_workload(raw, kind)
+
+
+def _unseen(state: DeploymentState, lost: Iterable[LostContact]) -> DeploymentState:
+    why = next((str(one) for one in lost if one.hides(state.ref)), None)
+    return state if why is None else replace(state, out_of_contact=why)
 
 
 def _rank(endpoint: ExporterEndpoint) -> tuple[bool, ObjectRef]:

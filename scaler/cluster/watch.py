@@ -85,6 +85,13 @@ class Reflector(Generic[T]):
         self._good_for_seconds = 0.0
         self._malformed: set[str] = set()
         self.synced = asyncio.Event()
+        self.tried = asyncio.Event()
+        """Set once a first try has ended, well or not."""
+
+    @property
+    def path(self) -> str:
+        """What is listed and watched."""
+        return self._path
 
     @property
     def objects(self) -> Mapping[str, T]:
@@ -118,7 +125,9 @@ class Reflector(Generic[T]):
                 await self._watch(self._version or "")
             except ApiError as failure:
                 error = failure
-            await asyncio.sleep(self._pause_after(error))
+            pause_seconds = self._pause_after(error)
+            self.tried.set()
+            await asyncio.sleep(pause_seconds)
 
     def _pause_after(self, error: ApiError | None) -> float:
         """Return how long to wait before the next try; remembers and logs what happened."""
@@ -163,6 +172,7 @@ class Reflector(Generic[T]):
         self._was_listed = True
         self._recovered()
         self.synced.set()
+        self.tried.set()
 
     async def _watch(self, version: str) -> None:
         params = {

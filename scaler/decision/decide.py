@@ -79,7 +79,13 @@ def _inactive(
     """The decision where the scaler does not act at all, whatever the metrics say."""
     outcome = Outcome.REFUSED
     problems: tuple[AnnotationProblem, ...] = ()
-    if not isinstance(policy, ScalingPolicy):
+    if deployment.out_of_contact is not None:
+        outcome, reason = Outcome.HELD, "OutOfContact"
+        message = (
+            f"held at {format_replicas(deployment.spec_replicas)}: the Kubernetes API does not show"
+            f" {deployment.out_of_contact}"
+        )
+    elif not isinstance(policy, ScalingPolicy):
         problems = policy
         reason = "InvalidAnnotation"
         texts = "; ".join(f"{problem.annotation}: {problem.message}" for problem in policy)

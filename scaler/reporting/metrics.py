@@ -70,6 +70,16 @@ class ScalerMetrics:
             "1 while nothing is decided, since there is no contact with the Kubernetes API",
             registry=self.registry,
         )
+        self.out_of_contact = Gauge(
+            "gpu_scaler_out_of_contact",
+            "1 for each namespace and kind that is held, since its watch has no contact with the"
+            " Kubernetes API; an empty label stands for all",
+            ["namespace", "kind"],
+            registry=None,
+        )
+        self._refresher = LostRefresher(self.out_of_contact)
+        self.registry.register(self._refresher)
+        self.registry.register(self.out_of_contact)
         self.stopped = Gauge(
             "gpu_scaler_stopped",
             "1 while the Lease's annotation gpu-scaler/paused stops all scaling",
@@ -115,6 +125,10 @@ class ScalerMetrics:
         """Publish the Kubernetes API's `answers` by method and status, as they are now."""
         self.registry.register(AnswerCollector(answers))
 
+    def show_lost(self, lost: Callable[[], Iterable[tuple[str, str]]]) -> None:
+        """Publish the namespaces and kinds of `lost()`, which are held; "" stands for all."""
+        self._refresher.lost = lost
+
     def show_decisions(self, decisions: Callable[[], Collection[Decision]]) -> None:
         """Publish `decisions()` as gauges per Deployment."""
         self.registry.register(DecisionCollector(decisions))
@@ -136,6 +150,21 @@ class AnswerCollector(Collector):
         for (method, status), count in sorted(self._answers.items()):
             family.add_metric((method, str(status)), count)
         return (family,)
+
+
+class LostRefresher(Collector):
+    """Sets a gauge anew before each scrape; it has no family of its own."""
+
+    def __init__(self, gauge: Gauge) -> None:
+        self._gauge = gauge
+        self.lost: Callable[[], Iterable[tuple[str, str]]] = tuple
+
+    def collect(self) -> Iterable[Family]:
+        """Yield nothing."""
+        self._gauge.clear()
+        for labels in self.lost():
+            self._gauge.labels(*labels).set(1)
+        return ()
 
 
 class DecisionCollector(Collector):

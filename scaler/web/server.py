@@ -13,7 +13,7 @@ from scaler.reporting.decisiondata import decision_to_dict, episode_to_dict
 from scaler.web.answers import add_security_headers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from scaler.controller import Controller
     from scaler.model import ObjectRef
@@ -36,7 +36,9 @@ class StatusServer:
         not_ready_because: Callable[[], str | None],
         not_alive_because: Callable[[], str | None],
         page: StatusPage,
+        held: Callable[[], Sequence[str]] = tuple,
     ) -> None:
+        """`held` says which parts of the cluster are out of sight while the others go on."""
         self._controller = controller
         self._metrics = metrics
         self._leader = leader
@@ -44,6 +46,7 @@ class StatusServer:
         self._not_ready_because = not_ready_because
         self._not_alive_because = not_alive_because
         self._page = page
+        self._held = held
 
     def application(self) -> web.Application:
         """Return the aiohttp application with all routes."""
@@ -62,7 +65,8 @@ class StatusServer:
         return _health(self._not_alive_because())
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        return _health(self._not_ready_because())
+        held = "".join(f"held: {one}\n" for one in self._held())
+        return _health(self._not_ready_because(), more=held)
 
     async def _decisions(self, _: web.Request) -> web.Response:
         records = self._controller.board.records
@@ -111,9 +115,9 @@ def _record_to_dict(record: DecisionRecord) -> DecisionDict:
     return decision_to_dict(record.decision, decided_unix_seconds=record.decided_unix_seconds)
 
 
-def _health(problem: str | None) -> web.Response:
+def _health(problem: str | None, *, more: str = "") -> web.Response:
     if problem is None:
-        return web.Response(text="ok\n")
+        return web.Response(text=f"ok\n{more}")
     return web.Response(status=503, text=f"{problem}\n")
 
 

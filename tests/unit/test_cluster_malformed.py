@@ -143,12 +143,16 @@ class Lists:
         return self.scale
 
 
+def reflectors(state: ClusterState) -> list[Any]:
+    return [one.reflector for one in state._watches]
+
+
 def seen(api: Lists) -> tuple[ClusterState, LabelledObjects]:
     async def see() -> tuple[ClusterState, LabelledObjects]:
         client: Any = api
         state = ClusterState(client, kinds=Kinds([DEPLOYMENTS, SERVERS]))
         labelled = LabelledObjects(client)
-        for reflector in (*state._reflectors, *labelled._reflectors):
+        for reflector in (*reflectors(state), *labelled._reflectors):
             await reflector._list()
         for uid, path in list(state._scales._unread.items()):
             await state._scales._read(uid, path)
@@ -186,7 +190,7 @@ def test_an_object_with_a_selector_that_cannot_be_is_named_once(
     async def see() -> ClusterState:
         state = ClusterState(client, kinds=Kinds([DEPLOYMENTS, SERVERS]))
         for _ in range(3):
-            for reflector in state._reflectors:
+            for reflector in reflectors(state):
                 await reflector._list()
             for uid, path in list(state._scales._unread.items()):
                 await state._scales._read(uid, path)
