@@ -11,7 +11,7 @@ from datetime import datetime
 from sys import intern
 from typing import TYPE_CHECKING
 
-from scaler.cluster import fields
+from scaler.cluster import fields, podfacts
 from scaler.model import ExporterEndpoint, ObjectRef, PodPhase, PodState
 
 if TYPE_CHECKING:
@@ -80,7 +80,9 @@ class ReplicaSet:
 class Pod:
     """A pod of some workload, or an exporter's; with the transitions that its ages rest on.
 
-    `labels` are kept only where workloads find their pods by them.
+    `labels` are kept only where workloads find their pods by them. `restarts` counts those of its
+    containers: one that was started again loads again. `in_replica_set` is whether a ReplicaSet
+    controls it: one replica of its workload is then one pod.
     """
 
     state: PodState
@@ -89,6 +91,8 @@ class Pod:
     exporter: ExporterEndpoint | None
     ready_transition: str | None
     unschedulable_transition: str | None
+    restarts: int = 0
+    in_replica_set: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +185,16 @@ def decode_pod(
             ready_since = now.monotonic_seconds
         else:
             ready_since = now.place(ready or None)
+    restarts, served = podfacts.restarts(status), None
+    if previous is not None and previous.restarts == restarts:
+        condition = conditions.get("Ready") or {}
+        served = podfacts.served_seconds(
+            previous.state.served_seconds,
+            ready_since_seconds=previous.state.ready_since_seconds,
+            ended_seconds=None
+            if ready is not None
+            else now.place(condition.get("lastTransitionTime")),
+        )
     if unschedulable is not None:
         if previous is not None and previous.unschedulable_transition == unschedulable:
             unschedulable_since = previous.state.unschedulable_since_seconds
@@ -198,12 +212,16 @@ def decode_pod(
             unschedulable_message=(
                 None if unschedulable is None or scheduled is None else fields.message(scheduled)
             ),
+            served_seconds=served,
+            requests_gpu=podfacts.asks_for_gpu(spec),
         ),
         controller_uid=None if owner is None else intern(owner),
         labels=fields.texts(labels) if by_labels else {},
         exporter=_endpoint(raw, ready=ready is not None) if is_exporter and not deleting else None,
         ready_transition=ready,
         unschedulable_transition=unschedulable,
+        restarts=restarts,
+        in_replica_set=fields.controller_uid(metadata, "ReplicaSet") is not None,
     )
 
 

@@ -29,10 +29,14 @@ RETRY_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """What a scale subresource says; `selector` is None where it selects nothing or everything."""
+    """What a scale subresource says; `selector` is None where it selects nothing or everything.
+
+    `replicas` are asked for, `found_replicas` are there, None where the scale does not say.
+    """
 
     replicas: int
     selector: Selector | None
+    found_replicas: int | None = None
 
 
 class Scales:
@@ -122,11 +126,14 @@ def _scale(raw: JsonObject) -> Scale:
     replicas = count((raw.get("spec") or {}).get("replicas") or 0)
     if replicas is None:
         raise MalformedObject(f"spec.replicas is {raw['spec']['replicas']!r:.80}, not a count")
-    text = (raw.get("status") or {}).get("selector") or ""
+    status = raw.get("status") or {}
+    text = status.get("selector") or ""
     try:
         selector = parse_selector(text) if isinstance(text, str) else None
     except SelectorError:
         selector = None
     return Scale(
-        replicas=replicas, selector=selector if selector and selector.requirements else None
+        replicas=replicas,
+        selector=selector if selector and selector.requirements else None,
+        found_replicas=count(status.get("replicas") or 0) or None,
     )

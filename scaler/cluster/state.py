@@ -17,7 +17,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from scaler.cluster import decode
+from scaler.cluster import decode, podfacts
 from scaler.cluster.contact import Contact, LostContact, Watched
 from scaler.cluster.decode import EXPORTERS_NAMESPACE, Instant
 from scaler.cluster.kinds import DEPLOYMENTS, Kinds
@@ -26,7 +26,7 @@ from scaler.cluster.watch import Reflector
 from scaler.model import DeploymentState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from scaler.cluster.client import JsonObject, KubeClient
     from scaler.model import ExporterEndpoint, ObjectRef, PodState
@@ -77,6 +77,7 @@ class ClusterState:
         self._exporters: dict[str, decode.Pod] = {}
         self._defaults: dict[str, Mapping[str, str]] | None = None if namespaces else {}
         self._built: dict[str, DeploymentState] = {}
+        self._pods_per_replica: dict[str, int] = {}
         self._exporters_namespace = exporters_namespace
         self._endpoints: Mapping[str, ExporterEndpoint] | None = None
         scopes = tuple(namespaces) or (None,)
@@ -227,13 +228,15 @@ class ClusterState:
         state = self._built.get(item.uid)
         if state is None:
             owner = (item.ref.namespace, item.uid)
-            replicas, pods = item.spec_replicas, self._owned_pods(owner)
+            replicas, pods, per_replica = item.spec_replicas, self._owned_pods(owner), None
             if not self._kinds.of(item.ref).owns_pods:
                 scale = self._scales.of(item.uid)
                 if scale is None:
                     return None
                 replicas = scale.replicas
-                pods = self._selected_pods(item.ref.namespace, scale.selector or item.selector)
+                selected = self._selected_pods(item.ref.namespace, scale.selector or item.selector)
+                pods = (pod.state for pod in selected)
+                per_replica = self._known_pods_per_replica(item.uid, selected, scale.found_replicas)
             if replicas is None:
                 return None
             owners = self._owners.get(item.ref)
@@ -247,6 +250,7 @@ class ClusterState:
                 # KEDA makes an HPA of its own: the ScaledObject is what people know.
                 owned_by=max(owners) if owners else None,
                 defaults=self._defaults_of(item.ref.namespace),
+                pods_per_replica=per_replica,
             )
             self._built[item.uid] = state
         return state
@@ -255,11 +259,19 @@ class ClusterState:
         for controller in (owner, *self._replica_sets.get(owner, ())):
             yield from self._pods.get(controller, {}).values()
 
-    def _selected_pods(self, namespace: str, selector: Selector | None) -> Iterable[PodState]:
-        if selector is not None:
-            for pod in self._labelled.get(namespace, {}).values():
-                if selector.matches(pod.labels):
-                    yield pod.state
+    def _selected_pods(self, namespace: str, selector: Selector | None) -> Sequence[decode.Pod]:
+        if selector is None:
+            return ()
+        labelled = self._labelled.get(namespace, {}).values()
+        return [pod for pod in labelled if selector.matches(pod.labels)]
+
+    def _known_pods_per_replica(
+        self, uid: str, pods: Sequence[decode.Pod], replicas: int | None
+    ) -> int | None:
+        found = podfacts.pods_per_replica(pods, replicas, self._pods_per_replica.get(uid))
+        if found is not None:
+            self._pods_per_replica[uid] = found
+        return found
 
     def _defaults_of(self, namespace: str) -> Mapping[str, str] | None:
         return None if self._defaults is None else self._defaults.get(namespace, NO_DEFAULTS)
@@ -287,6 +299,7 @@ class ClusterState:
         else:
             self._selecting[changed.ref.namespace].discard(changed.uid)
             self._scales.forget(changed.uid)
+            self._pods_per_replica.pop(changed.uid, None)
 
     def _replica_set_changed(
         self, old: decode.ReplicaSet | None, new: decode.ReplicaSet | None

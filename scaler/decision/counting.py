@@ -10,15 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from scaler.decision.grouping import AS_ZERO
 from scaler.decision.replicas import clamp_int64, mean_milli
 from scaler.model import LeftOutPod
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from scaler.decision.grouping import PodGroups
     from scaler.model import MetricReading, ObjectRef, PodValue
+
+AS_ZERO = "counts as 0 on the way up"
+UP_ONLY = "counts on the way up only"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,13 +74,12 @@ def count_values(reading: MetricReading, groups: PodGroups, *, asked_pods: int) 
             missing.append(LeftOutPod(pod=pod.ref, reason=reason))
         else:
             serving[pod.ref] = value
-    others = (*groups.young, *groups.unready, *groups.ignored)
     down = OneWay(
         counted=serving,
         values_milli=_milli(serving),
         missing=len(missing),
         unready=0,
-        left_out=(*missing, *groups.lapsed, *others),
+        left_out=(*missing, *left_out(groups)),
     )
     return Counts(
         up=_up(down, missing, reading, groups, asked_pods),
@@ -120,11 +121,24 @@ def _up(
             *missing,
             *(_without_value(pod, reading) for pod in groups.lapsed if pod.pod not in lapsed),
             *(_surplus(pod, most) for pod in seasoned if pod not in counted),
-            *groups.young,
-            *groups.unready,
+            *_explained(groups.young, UP_ONLY),
+            *_explained(groups.unready, AS_ZERO if room else f"not among the {most} asked for"),
             *groups.ignored,
         ),
     )
+
+
+def left_out(groups: PodGroups) -> tuple[LeftOutPod, ...]:
+    """Return the pods that do not serve, and what becomes of each."""
+    return (
+        *_explained((*groups.lapsed, *groups.young), UP_ONLY),
+        *_explained(groups.unready, AS_ZERO),
+        *groups.ignored,
+    )
+
+
+def _explained(pods: Iterable[LeftOutPod], how: str) -> Iterable[LeftOutPod]:
+    return (replace(pod, reason=f"{pod.reason}: {how}") for pod in pods)
 
 
 def _found(reading: MetricReading, pods: Sequence[LeftOutPod]) -> dict[ObjectRef, PodValue]:
@@ -142,5 +156,5 @@ def _without_value(pod: LeftOutPod, reading: MetricReading) -> LeftOutPod:
 
 
 def _surplus(pod: ObjectRef, most: int) -> LeftOutPod:
-    reason = f"there are more pods than the {most} asked for, and it is not among the busiest"
+    reason = f"not among the busiest {most}, which is how many are asked for"
     return LeftOutPod(pod=pod, reason=reason)

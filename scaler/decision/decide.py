@@ -17,6 +17,7 @@ from scaler.decision.grouping import group_pods
 from scaler.decision.idling import with_activity, with_cooldown, with_seen_count
 from scaler.decision.proposals import propose
 from scaler.decision.replicas import highest_proposal
+from scaler.gpurequests import names_gpu
 from scaler.model import (
     AnnotationProblem,
     AppliedLimit,
@@ -397,10 +398,7 @@ def _waiting_for_nodes(pods: Sequence[PodState], now_seconds: float) -> tuple[st
 
 def _names_gpu(message: str | None) -> bool:
     """Whether the scheduler's text is about GPUs; no text is no other reason either."""
-    if message is None:
-        return True
-    text = message.lower()
-    return "gpu" in text or "nvidia.com/" in text
+    return message is None or names_gpu(message)
 
 
 def _all_queries(proposals: Sequence[MetricProposal]) -> bool:

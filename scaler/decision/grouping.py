@@ -24,8 +24,6 @@ SETTLING_SHARE = 1 / 3
 """Of the ready age, which is set longer where pods warm up for longer after they are Ready."""
 ONE_POD_KINDS = frozenset({"", "statefulsets.apps"})
 """Deployments and StatefulSets: more pods than replicas are a rollout or are about to end."""
-AS_ZERO = "counts as 0 on the way up"
-UP_ONLY = "counts on the way up only"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +66,7 @@ def group_pods(
             serving.append(pod)
         elif pod.phase is PodPhase.PENDING:
             pending += 1
-            unready.append(_left_out(pod, _pending_reason(pod, now_seconds), AS_ZERO))
+            unready.append(LeftOutPod(pod=pod.ref, reason=_pending_reason(pod, now_seconds)))
         else:
             reason = "not Ready"
             if age_seconds is not None:
@@ -77,11 +75,11 @@ def group_pods(
                     f" {format_duration(ready_age_seconds)}"
                 )
             if pod.served_seconds is not None and pod.served_seconds >= ready_age_seconds:
-                lapsed.append(_left_out(pod, f"{reason}, but served before", UP_ONLY))
+                lapsed.append(LeftOutPod(pod=pod.ref, reason=f"{reason}, but served before"))
             elif age_seconds is not None and age_seconds >= settled_seconds:
-                young.append(_left_out(pod, reason, UP_ONLY))
+                young.append(LeftOutPod(pod=pod.ref, reason=reason))
             else:
-                unready.append(_left_out(pod, reason, AS_ZERO))
+                unready.append(LeftOutPod(pod=pod.ref, reason=reason))
     return PodGroups(
         serving=tuple(serving),
         lapsed=tuple(lapsed),
@@ -104,10 +102,6 @@ def pods_per_replica(deployment: DeploymentState) -> int:
     ended = (PodPhase.FAILED, PodPhase.SUCCEEDED)
     alive = sum(not pod.deleting and pod.phase not in ended for pod in deployment.pods)
     return max(1, round(alive / deployment.spec_replicas))
-
-
-def _left_out(pod: PodState, reason: str, how: str) -> LeftOutPod:
-    return LeftOutPod(pod=pod.ref, reason=f"{reason}: {how}")
 
 
 def _ready_age_seconds(pod: PodState, now_seconds: float) -> float | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from scaler.decision.counting import count_values
+from scaler.decision.counting import count_values, left_out
 from scaler.decision.grouping import pods_per_replica
 from scaler.decision.replicas import (
     MetricReplicas,
@@ -19,6 +19,7 @@ from scaler.decision.replicas import (
     mean_milli,
     pods_metric_replicas,
 )
+from scaler.gpurequests import NO_GPU
 from scaler.model import (
     DeploymentState,
     LeftOutPod,
@@ -106,7 +107,7 @@ def _propose_per_pod(
     counts = count_values(reading, groups, asked_pods=asked_pods)
     up_milli, down_milli = counts.up.mean_milli, counts.down.mean_milli
     if up_milli is None:
-        problem = _no_values_problem(deployment, target.metric, groups, counts.missing)
+        problem = _no_values_problem(deployment, groups, counts.missing)
         return _unusable(target, groups, problem, counts.missing)
     # Idle ones that do not serve now make nothing less busy of those that do.
     shown = counts.up if up_milli > target_milli else counts.down
@@ -197,17 +198,13 @@ def _waits_for(counts: Counts, groups: PodGroups, awaited: int) -> str | None:
 
 def _no_values_problem(
     deployment: DeploymentState,
-    metric: Metric,
     groups: PodGroups,
     missing: tuple[LeftOutPod, ...],
 ) -> str:
     living = {pod.pod for pod in (*groups.lapsed, *groups.young, *groups.unready)}
     living |= {pod.ref for pod in groups.serving}
     if living and all(pod.requests_gpu is False for pod in deployment.pods if pod.ref in living):
-        return (
-            f"its pods request no GPU, so they have no {metric}: a container has to ask for one in"
-            " resources.limits, such as nvidia.com/gpu"
-        )
+        return NO_GPU
     if missing:
         first = missing[0]
         return f"no serving pod has a fresh value ({first.pod.name}: {first.reason})"
@@ -222,16 +219,13 @@ def _unusable(
     problem: str,
     missing: Iterable[LeftOutPod] = (),
 ) -> MetricProposal:
-    left_out: tuple[LeftOutPod, ...] = ()
-    if groups is not None:
-        left_out = (*groups.lapsed, *groups.young, *groups.unready, *groups.ignored)
     return MetricProposal(
         metric=target.metric,
         target_milli=target.average_value_milli,
         replicas=None,
         mean_milli=None,
         values={},
-        left_out=(*missing, *left_out),
+        left_out=(*missing, *(left_out(groups) if groups is not None else ())),
         complete=False,
         problem=problem,
     )

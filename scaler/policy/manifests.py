@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from scaler.model import ScalingPolicy
+from scaler.gpurequests import NO_GPU, requests_gpu
+from scaler.model import Metric, ScalingPolicy
 from scaler.policy.annotations import ENABLED, PREFIX
 from scaler.policy.parse import default_problems, parse_policy
 
@@ -102,7 +103,8 @@ def check_manifests(files: Iterable[tuple[str, str]]) -> list[str]:
     `files` are names and texts. Reads multi-document YAML, JSON and Lists; a file that is no YAML
     is one message. Every `gpu-scaler/*` annotation of a Deployment is checked as the scaler would
     (a query is taken to have its source) with the defaults of its Namespace where that is in one
-    of the files, and those in places where the scaler never looks are named. Never raises.
+    of the files, and those in places where the scaler never looks are named, as is one whose
+    targets are about GPUs while its pods request none. Never raises.
     """
     objects: list[_Object] = []
     findings: list[_Finding] = []
@@ -208,6 +210,8 @@ def _check_deployment(
         namespace=item.namespace,
     )
     if isinstance(policy, ScalingPolicy):
+        if any(target.metric is not Metric.QUERY for target in policy.targets):
+            yield from _check_gpus(item)
         return
     for problem in policy:
         # What is wrong by itself is said once, where it stands: in the Namespace.
@@ -217,6 +221,36 @@ def _check_deployment(
         yield item.finding(
             first_line if owner is None else owner.line, f"{problem.annotation}: {problem.message}"
         )
+
+
+def _check_gpus(item: _Object) -> Iterator[_Finding]:
+    """What is wrong where a target is about GPUs; a patch without containers says nothing."""
+    pod = _child(_child(_child(item.node, "spec"), "template"), "spec")
+    containers = _child(pod, "containers")
+    if not isinstance(containers, yaml.SequenceNode) or not containers.value:
+        return
+    claims = _child(pod, "resourceClaims")
+    has_claims = isinstance(claims, yaml.SequenceNode) and bool(claims.value)
+    if requests_gpu(_resources(pod, containers), claims=has_claims) is False:
+        yield item.finding(containers.start_mark.line + 1, NO_GPU)
+
+
+def _resources(
+    pod: yaml.Node | None, containers: yaml.SequenceNode
+) -> Iterator[tuple[str, object]]:
+    started = _child(pod, "initContainers")
+    sidecars = [
+        one
+        for one in (started.value if isinstance(started, yaml.SequenceNode) else ())
+        if _text(one, "restartPolicy") == "Always"
+    ]
+    for container in (*containers.value, *sidecars):
+        for part in ("limits", "requests"):
+            found = _child(_child(container, "resources"), part)
+            if isinstance(found, yaml.MappingNode):
+                for name, quantity in found.value:
+                    if isinstance(name, yaml.ScalarNode) and isinstance(quantity, yaml.ScalarNode):
+                        yield name.value, quantity.value
 
 
 def _unquoted(item: _Object, entries: Mapping[str, _Entry]) -> Iterator[_Finding]:

@@ -21,7 +21,7 @@ from scaler.sources.exposition import (
     stale_after_seconds,
 )
 from scaler.sources.scraping import Scraper
-from scaler.sources.source import ReadingRequest, SourceAnswer, readable
+from scaler.sources.source import NO_GPU_POD, ReadingRequest, SourceAnswer, readable
 from scaler.sources.window import PodWindow
 
 if TYPE_CHECKING:
@@ -204,6 +204,8 @@ class ExporterSource:
         if problem is not None or scrape.readings is None or scrape.readings.age_seconds is None:
             return f"the exporter of node {pod.node_name} {problem}"
         reading = scrape.readings.values[metric].get(pod.ref)
+        if reading is None and pod.requests_gpu is False:
+            return NO_GPU_POD
         if reading is None:
             age = scrape.readings.age_seconds
             return (

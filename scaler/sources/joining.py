@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from scaler.model import Metric, MetricReading, ObjectRef, PodValue
 from scaler.sources.devices import FAMILIES, PARTS, pod_values
-from scaler.sources.source import readable
+from scaler.sources.source import NO_GPU_POD, readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -111,6 +111,8 @@ def reading_of(
     for pod in readable(pods):
         if pod.ref in answer.values:
             values[pod.ref] = answer.values[pod.ref]
+        elif pod.requests_gpu is False:
+            missing[pod.ref] = NO_GPU_POD
         else:
             missing[pod.ref] = answer.missing.get(pod.ref) or (
                 f"Prometheus has no {' or '.join(_needed_series(metric, names))} whose labels"

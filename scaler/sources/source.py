@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from scaler.model import ExporterEndpoint, Metric, MetricReading, ObjectRef, PodState
 
+NO_GPU_POD = "this pod requests no GPU"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadingRequest:

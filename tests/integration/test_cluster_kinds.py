@@ -155,3 +155,16 @@ async def test_a_kind_that_cannot_be_scaled(name, message):
     ):
         with pytest.raises(UnknownKind, match=message):
             await find_kinds(client, ["deployments.apps", name])
+
+
+async def test_how_many_pods_make_up_a_replica_is_what_is_there():
+    async with watching(SERVERS) as (client, _, state):
+        for member in range(8):
+            await client.post(PODS, pod(f"llm-{member}", "llm"))
+        await client.post(PATH, workload())
+        await until(lambda: len(found(state).get(REF, (0, []))[1]) == 8)
+        status = {"status": {"replicas": 2}}
+        await client.patch(f"{PATH}/llm/status", status)
+        await until(lambda: [item.pods_per_replica for item in state.deployments()] == [4])
+        await client.delete(f"{PATH}/llm")
+        await until(lambda: found(state) == {})

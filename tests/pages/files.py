@@ -73,6 +73,11 @@ def deployment(block: Block) -> dict[str, Any]:
     (found,) = documents(block)
     metadata = found.get("metadata", {"annotations": {**NEEDED, **found}})
     labels = {"app": "web"}
+    container = {
+        "name": "web",
+        "image": "example.com/web:1",
+        "resources": {"limits": {"nvidia.com/gpu": "1"}},
+    }
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -81,7 +86,7 @@ def deployment(block: Block) -> dict[str, Any]:
             "selector": {"matchLabels": labels},
             "template": {
                 "metadata": {"labels": labels},
-                "spec": {"containers": [{"name": "web", "image": "example.com/web:1"}]},
+                "spec": {"containers": [container]},
             },
         },
     }

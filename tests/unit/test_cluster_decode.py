@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from scaler.cluster import podfacts
 from scaler.cluster.decode import (
     Instant,
     decode_hpa,
@@ -293,3 +294,165 @@ def test_autoscalers(decode, target, expected):
     decoded = decode({"metadata": metadata(), "spec": {"scaleTargetRef": target}}, Kinds())
     assert (decoded and decoded.text) == expected
     assert decoded is None or decoded.target == WEB
+
+
+def at(seconds_later):
+    return Instant(
+        wall_seconds=NOW.wall_seconds + seconds_later,
+        monotonic_seconds=NOW.monotonic_seconds + seconds_later,
+    )
+
+
+def seen(*steps):
+    """Return the last of several states of one pod, each with the seconds at which it is seen."""
+    found: Any = None
+    for seconds, conditions, status in steps:
+        found = slim(pod(conditions=conditions, **status), found, at(seconds))
+    return found.state
+
+
+SINCE = "2026-11-23T20:50:00Z"
+"""600 s before NOW."""
+OVERLOADED = [ready("2026-11-23T20:59:00Z", status="False")]
+"""60 s before NOW."""
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        pytest.param([(0, [ready(SINCE)], {}), (0, OVERLOADED, {})], 540.0, id="served"),
+        pytest.param([(0, [ready(SINCE)], {})], None, id="is Ready for the first time"),
+        pytest.param([(0, OVERLOADED, {})], None, id="after a restart of ours nothing is known"),
+        pytest.param(
+            [(0, [], {}), (10, [ready()], {}), (15, [ready(None, "False")], {})],
+            5.0,
+            id="was Ready for a moment",
+        ),
+        pytest.param(
+            [
+                *[(0, [ready(SINCE)], {}), (0, OVERLOADED, {})],
+                *[(5, [ready("2026-11-23T21:00:05Z")], {}), (7, [ready(None, "False")], {})],
+            ],
+            540.0,
+            id="the longest time counts while it flaps",
+        ),
+        pytest.param(
+            [
+                *[(0, [ready(SINCE)], {}), (0, OVERLOADED, {})],
+                (5, [ready("2026-11-23T21:00:05Z")], {}),
+            ],
+            540.0,
+            id="still known once it is Ready again",
+        ),
+        pytest.param(
+            [
+                (0, [ready(SINCE)], {"containerStatuses": [{"restartCount": 1}]}),
+                (0, OVERLOADED, {"containerStatuses": [{"restartCount": 2}]}),
+            ],
+            None,
+            id="a container that was started again loads",
+        ),
+        pytest.param(
+            [
+                (0, [ready(SINCE)], {"containerStatuses": [{"restartCount": 1}]}),
+                (0, OVERLOADED, {"containerStatuses": [{"restartCount": 1}]}),
+            ],
+            540.0,
+            id="one that was started again long ago does not",
+        ),
+        pytest.param(
+            [(0, [ready(SINCE)], {}), (0, [ready("2026-11-23T21:09:00Z", "Unknown")], {})],
+            600.0,
+            id="a time to come is now",
+        ),
+        pytest.param(
+            [(0, [ready(SINCE)], {}), (0, [ready("2026-11-23T20:40:00Z", "False")], {})],
+            0.0,
+            id="a time before it was Ready tells nothing",
+        ),
+        pytest.param([(0, [ready(SINCE)], {}), (9, [], {})], 609.0, id="the condition is gone"),
+    ],
+)
+def test_how_long_a_pod_has_served_before(steps, expected):
+    assert seen(*steps).served_seconds == expected
+
+
+def resources(**parts):
+    return {"name": "c", "resources": parts}
+
+
+GPU = resources(limits={"nvidia.com/gpu": "1"})
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        pytest.param({"containers": [GPU]}, True, id="a limit"),
+        pytest.param(
+            {"containers": [resources(requests={"nvidia.com/gpu": "2"})]}, True, id="a request"
+        ),
+        pytest.param({"containers": [{"name": "a"}, GPU]}, True, id="of one container"),
+        *(
+            pytest.param({"containers": [resources(limits={name: "1"})]}, True, id=name)
+            for name in ("nvidia.com/mig-1g.5gb", "nvidia.com/gpu.shared", "volcano.sh/vgpu-memory")
+        ),
+        pytest.param(
+            {"containers": [{"name": "a"}], "initContainers": [{**GPU, "restartPolicy": "Always"}]},
+            True,
+            id="a sidecar",
+        ),
+        pytest.param(
+            {"containers": [{"name": "a"}], "initContainers": [GPU]},
+            False,
+            id="only while it starts",
+        ),
+        pytest.param({"containers": [{"name": "a"}]}, False, id="nothing"),
+        pytest.param(
+            {"containers": [resources(limits={"cpu": "1", "memory": "1Gi", "hugepages-2Mi": "1"})]},
+            False,
+            id="no device",
+        ),
+        pytest.param({"containers": [resources(limits={"nvidia.com/gpu": "0"})]}, False, id="none"),
+        pytest.param({"containers": [resources(limits=None)]}, False, id="null"),
+        pytest.param(
+            {"containers": [resources(limits={"example.com/a100": "1"})]},
+            None,
+            id="a device of a name that may be anything",
+        ),
+        pytest.param(
+            {"containers": [{"name": "a"}], "resourceClaims": [{"name": "x"}]}, None, id="a claim"
+        ),
+        pytest.param({"containers": []}, None, id="no containers"),
+    ],
+)
+def test_whether_a_pod_asks_for_a_gpu(spec, expected):
+    assert slim(pod(spec=spec), None, NOW).state.requests_gpu is expected
+
+
+def members(count, *, is_ready=True, kind="Group", **more):
+    conditions = [ready()] if is_ready else []
+    raws = [pod(conditions=conditions, **more) for _ in range(count)]
+    for raw in raws:
+        raw["metadata"]["ownerReferences"] = owned_by(kind)
+    return [decode_pod(raw, None, NOW, by_labels=True) for raw in raws]
+
+
+@pytest.mark.parametrize(
+    ("pods", "replicas", "known", "expected"),
+    [
+        pytest.param(members(40), 10, None, 4, id="groups of four"),
+        pytest.param(members(10), 10, None, 1, id="pods"),
+        pytest.param(members(39), 10, None, 4, id="one is being made anew"),
+        pytest.param(members(5), 10, None, 1, id="never less than one"),
+        pytest.param(members(8, kind="ReplicaSet"), 4, None, 1, id="a ReplicaSet's are a rollout"),
+        pytest.param([*members(40), *members(10, is_ready=False)], 20, 4, 4, id="groups start"),
+        pytest.param([*members(4), *members(4, is_ready=False)], 2, None, 4, id="seen starting"),
+        pytest.param(members(20), 10, 4, 2, id="groups have become smaller"),
+        pytest.param([*members(8), *members(4, phase="Failed")], 2, None, 4, id="ended ones"),
+        pytest.param([], 10, 4, 4, id="no pods"),
+        pytest.param([], 10, None, None, id="nothing known"),
+        pytest.param(members(8), None, None, None, id="a scale that does not count"),
+    ],
+)
+def test_how_many_pods_a_replica_is(pods, replicas, known, expected):
+    assert podfacts.pods_per_replica(pods, replicas, known) == expected

@@ -183,7 +183,7 @@ class TestRollouts:
         decision = decided((*ready_pods(4), *SURGE["idle"]), [90] * 4 + [0] * 4, replicas=4)
         (proposal,) = decision.proposals
         assert [pod.name for pod in proposal.values] == [f"web-{n}" for n in range(4)]
-        assert "more pods than the 4 asked for" in proposal.left_out[0].reason
+        assert "not among the busiest 4" in proposal.left_out[0].reason
 
     @given(
         st.lists(st.integers(41, 98), min_size=1, max_size=6),

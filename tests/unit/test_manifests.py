@@ -246,3 +246,65 @@ def test_a_wrong_name_of_any_length_on_a_namespace():
     name = "gpu-scaler/" + "x" * 200
     (found,) = check(f'kind: Namespace\nmetadata:\n  annotations:\n    {name}: "1"\n')
     assert found.startswith("web.yaml:4: [Namespace (no name)] gpu-scaler/xxx")
+
+
+CONTAINERS = """\
+    spec:
+      containers:
+        - name: server
+          image: llm:1
+          resources:
+            limits: {RESOURCES}
+"""
+
+
+@pytest.mark.parametrize(
+    ("resources", "is_told"),
+    [
+        ('{cpu: "1"}', True),
+        ("{}", True),
+        ("null", True),
+        ("[1]", True),
+        ('{nvidia.com/gpu: "0"}', True),
+        ('{nvidia.com/gpu: "1"}', False),
+        ("{nvidia.com/gpu: 1}", False),
+        ("{nvidia.com/mig-3g.40gb: 1}", False),
+        ("{nvidia.com/gpu.shared: 1}", False),
+        ("{example.com/a100: 1}", False),
+    ],
+)
+def test_pods_that_request_no_gpu_are_told(resources, is_told):
+    found = check(GOOD + CONTAINERS.replace("{RESOURCES}", resources))
+    assert len(found) == is_told
+    if is_told:
+        assert found[0].startswith(
+            "web.yaml:17: [Deployment prod/web] its pods request no GPU: a container has to ask"
+        )
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param("    spec: {}\n", id="a patch without containers"),
+        pytest.param("    spec: {containers: []}\n", id="no containers"),
+        pytest.param(
+            "    spec: {containers: [{name: a}], resourceClaims: [{name: b}]}\n", id="a claim"
+        ),
+        pytest.param(
+            "    spec:\n      containers: [{name: a}]\n      initContainers:\n"
+            "        - {restartPolicy: Always, resources: {limits: {nvidia.com/gpu: 1}}}\n",
+            id="a sidecar",
+        ),
+        pytest.param("    spec: {containers: {a: b}}\n", id="another shape"),
+    ],
+)
+def test_pods_that_may_have_a_gpu_are_not(more):
+    assert check(GOOD + more) == []
+
+
+def test_a_query_needs_no_gpu():
+    text = GOOD.replace(
+        'gpu-scaler/target-duty-cycle: "40"',
+        'gpu-scaler/query: sum(queue)\n    gpu-scaler/target-query: "5"',
+    )
+    assert check(text + CONTAINERS.replace("{RESOURCES}", "{}")) == []

@@ -72,7 +72,10 @@ def test_an_example_is_what_the_code_says(heading):
     ("heading", "outcome", "replicas"),
     [
         ("A load step, with a pod that is Pending", Outcome.SCALED, 5),
+        ("Above the target while a pod starts", Outcome.UNCHANGED, 2),
         ("All pods saturated", Outcome.SCALED, 8),
+        ("Overloaded pods", Outcome.SCALED, 14),
+        ("A rollout while the old pods are busy", Outcome.SCALED, 7),
         ("The load is gone", Outcome.UNCHANGED, 6),
         ("A value is missing", Outcome.HELD, 6),
         ("Waking from zero", Outcome.SCALED, 4),
