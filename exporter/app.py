@@ -237,7 +237,7 @@ class _Parts:
 async def running(config: Config, binding: ModuleType) -> AsyncIterator[RunningExporter]:
     """Run an exporter over `binding` (nvidia-ml-py) while the context lasts.
 
-    Raises OSError if the address cannot be bound, WebConfigError if the web configuration file
+    Raises BindError if the address cannot be bound, WebConfigError if the web configuration file
     cannot be used, NvmlRequiredError (also out of the body) if NVML is required and cannot be used,
     RestartNeededError (likewise) if only a new process can use NVML.
     """

@@ -23,6 +23,10 @@ PROBE_PATHS: Final = ("/healthz", "/readyz")
 _SHUTDOWN_SECONDS: Final = 1.0
 
 
+class BindError(OSError):
+    """The address cannot be bound; errno and strerror are the system's."""
+
+
 class Endpoint:
     """Serves an application at one address; `web_config_file` may be empty."""
 
@@ -51,7 +55,7 @@ class Endpoint:
         """Listen and return the address.
 
         Raises:
-            OSError: the address cannot be bound.
+            BindError: the address cannot be bound.
             WebConfigError: the file cannot be used.
         """
         if self._file:
@@ -63,7 +67,10 @@ class Endpoint:
         self._runner = web.AppRunner(app, shutdown_timeout=_SHUTDOWN_SECONDS)
         await self._runner.setup()
         assert self._runner.server is not None
-        bound = await bound_sockets(self._host, self._port)
+        try:
+            bound = await bound_sockets(self._host, self._port)
+        except OSError as error:
+            raise BindError(*error.args) from error
         self._listener = Listener(bound, self._runner.server)
         self._listener.tls = self._loaded.tls if self._loaded else None
         return self._listener.address

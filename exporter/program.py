@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from exporter import __version__
 from exporter.app import NvmlRequiredError, RestartNeededError, once, running
 from exporter.config import EXIT_USAGE
+from exporter.endpoint import BindError
 from exporter.webmodel import WebConfigError
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ async def run(config: Config, binding: ModuleType) -> int:
         for problem in error.problems:
             log.error("the web configuration cannot be used", extra={"problem": problem})
         return EXIT_USAGE
-    except OSError as error:
+    except BindError as error:
         log.error(
             "the address cannot be bound",
             extra={
@@ -76,7 +77,7 @@ async def run(config: Config, binding: ModuleType) -> int:
     return 0
 
 
-def _why_not_bound(error: OSError) -> str:
+def _why_not_bound(error: BindError) -> str:
     """Return the system's own words, without asyncio's around them."""
     if error.errno and error.errno > 0:
         return os.strerror(error.errno)

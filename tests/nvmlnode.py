@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from exporter.model import Collector, DeviceReading, Readings
+    from exporter.processes.owners import ProcessOwners
 
 
 class Clock:
@@ -34,6 +35,7 @@ class Node:
         *gpus: str | GpuSpec,
         window_seconds: float = 10.0,
         collectors: Iterable[Collector] = (),
+        owners: ProcessOwners | None = None,
     ) -> None:
         self.clock = Clock()
         self.driver = SimulatedDriver(gpus, clock=self.clock)
@@ -44,6 +46,7 @@ class Node:
             self.binding,
             window_seconds=window_seconds,
             collectors=frozenset(collectors),
+            owners=owners,
             on_error=lambda error: self.errors.append((error.function, error.code)),
         )
 

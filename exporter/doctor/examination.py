@@ -7,7 +7,7 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Final
 
-from exporter.doctor.finding import failure
+from exporter.doctor.finding import failure, warning
 from exporter.doctor.gpus import check_gpus
 from exporter.doctor.kubelet import check_kubelet
 from exporter.doctor.labels import check_finished_pods, check_node_name, check_processes
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 GPUS_TIMEOUT_SECONDS: Final = 30.0
 """GPUs that wake up take seconds; a call that takes longer hangs in the driver."""
+_READ_HOST: Final = (
+    "run as user 0; SELinux or AppArmor may forbid it too; until then the findings on the library, "
+    "the driver and the devices may be incomplete"
+)
 
 
 async def examine(
@@ -40,6 +44,7 @@ async def examine(
     found, readings = await asyncio.to_thread(_gpus, nvml, host)
     return [
         *found,
+        *(warning("host", one, _READ_HOST) for one in host.unreadable()),
         *await check_kubelet(config, readings),
         check_node_name(config, environment, host_name),
         check_finished_pods(config),

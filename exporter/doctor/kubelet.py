@@ -14,6 +14,7 @@ from exporter.attribution import Holdings, attribute, is_claimed, is_fraction, r
 from exporter.doctor.finding import failure, note, ok, warning
 from exporter.model import Collector
 from exporter.podresources.client import PodResourcesClient, PodResourcesError
+from exporter.processes.files import UnreadableError, is_there, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -31,6 +32,10 @@ _MOUNT: Final = (
     "mount the node's /var/lib/kubelet/pod-resources (the folder, not the socket) read-only at the "
     "same path; where the kubelet has another --root-dir, name the socket by "
     "--pod-resources.socket"
+)
+_LET_IN: Final = (
+    "the socket belongs to root: runAsUser: 0 (without any capability); SELinux or AppArmor may "
+    "forbid it too"
 )
 
 
@@ -56,10 +61,15 @@ async def check_kubelet(config: Config, readings: Readings | None) -> list[Findi
 
 def _socket_problem(path: Path) -> Finding | None:
     """Return why the socket cannot be reached; connecting blocks for a moment at most."""
-    if not path.parent.is_dir():
-        return failure(_STEP, f"{path.parent} is not there", _MOUNT)
+    try:
+        if not is_there(path.parent):
+            return failure(_STEP, f"{path.parent} is not there", _MOUNT)
+    except UnreadableError as error:
+        return failure(_STEP, str(error), _LET_IN)
     try:
         mode = path.stat().st_mode
+    except PermissionError as error:
+        return failure(_STEP, str(unreadable(path, error)), _LET_IN)
     except OSError as error:
         return failure(_STEP, f"{path}: {error.strerror}; the kubelet makes it", _MOUNT)
     if not stat.S_ISSOCK(mode):
@@ -72,7 +82,7 @@ def _socket_problem(path: Path) -> Finding | None:
             return failure(
                 _STEP,
                 f"{path} refuses user {os.geteuid()}",
-                "the socket belongs to root: runAsUser: 0 (without any capability)",
+                _LET_IN,
             )
         except OSError as error:
             return failure(

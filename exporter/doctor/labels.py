@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from exporter.doctor.finding import failure, note, ok, warning
 from exporter.model import Collector
+from exporter.processes.files import UnreadableError, is_there
 from exporter.processes.finished import FinishedPods
 from exporter.processes.owners import OwnerUnknownError, ProcessOwners
 
@@ -45,7 +46,6 @@ def check_finished_pods(config: Config) -> Finding:
 def check_processes(config: Config) -> Finding:
     """Return whether the processes on a GPU can be told apart by container."""
     owners = ProcessOwners(proc=Path(config.proc_folder), logs=Path(config.logs_folder))
-    version = "v2" if Path("/sys/fs/cgroup/cgroup.controllers").exists() else "v1"
     problem = owners.problem()
     if problem is None:
         try:
@@ -53,7 +53,9 @@ def check_processes(config: Config) -> Finding:
         except OwnerUnknownError as error:
             problem = str(error)
     if problem is None:
-        return ok("processes", f"the node's processes can be told apart (cgroup {version})")
+        return ok(
+            "processes", f"the node's processes can be told apart (cgroup {_cgroup_version()})"
+        )
     if Collector.CONTAINERS not in config.collectors:
         return note("processes", f"{problem} (only the collector `containers` would need it)")
     return failure(
@@ -62,3 +64,10 @@ def check_processes(config: Config) -> Finding:
         "see docs/exporter.md for hostPID and the two folders of /var/log, or leave the collector "
         "`containers` out",
     )
+
+
+def _cgroup_version() -> str:
+    try:
+        return "v2" if is_there(Path("/sys/fs/cgroup/cgroup.controllers")) else "v1"
+    except UnreadableError:
+        return "of unknown version"

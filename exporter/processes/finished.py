@@ -7,16 +7,19 @@ about to start. Both are read from the node's files: no token, no hostPID.
 
 from __future__ import annotations
 
-import os
+import logging
 import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from exporter.processes.cgroups import pod_of_folder, pod_uid_of_cgroup
+from exporter.processes.files import UnreadableError, is_there, names_in
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 # The way to the pods' cgroups: kubepods.slice/kubepods-burstable.slice, kubelet/kubepods/burstable.
 _ON_THE_WAY: Final = re.compile("kube|burstable|besteffort")
@@ -32,24 +35,49 @@ class FinishedPods:
         self._cgroups = cgroups
         self._pod_logs = logs / "pods"
         self._suspects: frozenset[tuple[str, str]] = frozenset()
+        self._is_unreadable = False
 
     def problem(self) -> str | None:
         """Return why finished pods cannot be told, None if they can."""
-        if not self._pod_logs.is_dir():
-            return f"{self._pod_logs} is not mounted"
-        if not self._running_uids():
-            return f"{self._cgroups} shows no cgroup of a pod: it is not the node's"
+        try:
+            if not is_there(self._pod_logs):
+                return f"{self._pod_logs} is not mounted"
+            names_in(self._pod_logs)
+            if not self._running_uids():
+                return f"{self._cgroups} shows no cgroup of a pod: it is not the node's"
+        except UnreadableError as error:
+            return str(error)
         return None
 
     def among(self, pods: Collection[tuple[str, str]]) -> frozenset[tuple[str, str]]:
         """Return those (namespace, name) that have finished, now and when asked before.
 
         Twice, because a pod of the same name as a finished one is listed a moment before it begins.
+        None while a file that says so cannot be read: of half of the cgroups, pods with the other
+        half would look finished.
         """
-        suspects = self._without_cgroup(pods)
+        try:
+            suspects = self._without_cgroup(pods)
+        except UnreadableError as error:
+            self._report(str(error))
+            suspects = frozenset()
+        else:
+            self._report(None)
         finished = suspects & self._suspects
         self._suspects = suspects
         return finished
+
+    def _report(self, problem: str | None) -> None:
+        """Say once why finished pods cannot be told, and when they can again."""
+        if problem is not None and not self._is_unreadable:
+            log.warning(
+                "finished pods cannot be told from running ones; where the kubelet lists them "
+                "(before 1.34) they keep their GPUs",
+                extra={"why": problem},
+            )
+        elif problem is None and self._is_unreadable:
+            log.info("finished pods can be told from running ones again")
+        self._is_unreadable = problem is not None
 
     def _without_cgroup(self, pods: Collection[tuple[str, str]]) -> frozenset[tuple[str, str]]:
         if not pods:
@@ -62,31 +90,32 @@ class FinishedPods:
 
     def _uids_by_pod(self) -> defaultdict[tuple[str, str], set[str]]:
         found: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
-        for folder in _names(self._pod_logs):
+        for folder in names_in(self._pod_logs):
             if pod := pod_of_folder(folder):
                 uid, namespace, name = pod
                 found[namespace, name].add(uid)
         return found
 
     def _running_uids(self) -> set[str]:
-        if (self._cgroups / "cgroup.controllers").exists():
+        if is_there(self._cgroups / "cgroup.controllers"):
             return set(_pod_uids(self._cgroups))
+        unread: UnreadableError | None = None
         for controller in _CONTROLLERS:
-            if uids := set(_pod_uids(self._cgroups / controller)):
+            try:
+                uids = set(_pod_uids(self._cgroups / controller))
+            except UnreadableError as error:
+                unread = error
+                continue
+            if uids:
                 return uids
+        if unread is not None:
+            raise unread
         return set()
 
 
 def _pod_uids(folder: Path, depth: int = 0) -> Iterator[str]:
-    for name in _names(folder):
+    for name in names_in(folder):
         if uid := pod_uid_of_cgroup(name):
             yield uid
         elif depth < _MAX_DEPTH and _ON_THE_WAY.search(name):
             yield from _pod_uids(folder / name, depth + 1)
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []

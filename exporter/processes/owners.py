@@ -7,15 +7,19 @@ https://github.com/kubernetes/design-proposals-archive/blob/main/node/kubelet-cr
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from exporter.model import ProcessOwner
 from exporter.processes.cgroups import container_of_log, place_of, pod_of_folder
+from exporter.processes.files import UnreadableError, is_there, names_in, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -36,20 +40,27 @@ class ProcessOwners:
         self._container_logs = logs / "containers"
         self._pods: dict[str, tuple[str, str]] = {}
         self._containers: dict[str, str] = {}
+        self._are_containers_unreadable = False
 
     def problem(self) -> str | None:
         """Return why no process can be told at all, None if they can."""
+        link = self._proc / "self" / "ns" / "pid"
         try:
-            namespace = os.readlink(self._proc / "self" / "ns" / "pid")
+            namespace = os.readlink(link)
         except OSError as error:
-            return f"{error.filename} cannot be read: {error.strerror}"
+            return str(unreadable(link, error))
         if namespace != INITIAL_PID_NAMESPACE:
             return "the exporter does not see the node's processes: its pod needs hostPID: true"
-        if not (self._proc / "1" / "cgroup").exists():
-            return f"{self._proc} hides the processes of others (mount option hidepid)"
-        if not self._pod_logs.is_dir():
-            return f"{self._pod_logs} is not mounted"
-        return None
+        hidden = f"{self._proc} hides the processes of others (mount option hidepid)"
+        try:
+            if not is_there(self._proc / "1" / "cgroup"):
+                return hidden
+        except UnreadableError as error:
+            return f"{error}; perhaps {hidden}"
+        try:
+            return None if is_there(self._pod_logs) else f"{self._pod_logs} is not mounted"
+        except UnreadableError as error:
+            return str(error)
 
     def owner_of(self, pid: int) -> ProcessOwner | None:
         """Return the pod of a process, None for one of no pod and for one that has ended.
@@ -57,13 +68,13 @@ class ProcessOwners:
         Raises:
             OwnerUnknownError: it belongs to a pod that is not known.
         """
+        file = self._proc / str(pid) / "cgroup"
         try:
-            cgroups = (self._proc / str(pid) / "cgroup").read_text("utf-8", "replace")
+            cgroups = file.read_text("utf-8", "replace")
         except (FileNotFoundError, ProcessLookupError):
             return None
         except OSError as error:
-            msg = f"{error.filename} cannot be read: {error.strerror}"
-            raise OwnerUnknownError(msg) from error
+            raise OwnerUnknownError(str(unreadable(file, error))) from error
         place = place_of(cgroups)
         if place is None:
             return None
@@ -76,20 +87,35 @@ class ProcessOwners:
 
     def _pod(self, uid: str) -> tuple[str, str] | None:
         if uid not in self._pods:
-            found = _read(self._pod_logs, pod_of_folder)
+            try:
+                found = _read(self._pod_logs, pod_of_folder)
+            except UnreadableError as error:
+                raise OwnerUnknownError(str(error)) from error
             self._pods = {uid: (namespace, name) for uid, namespace, name in found}
         return self._pods.get(uid)
 
     def _container(self, container_id: str) -> str | None:
         if container_id not in self._containers:
-            self._containers = dict(_read(self._container_logs, container_of_log))
+            try:
+                self._containers = dict(_read(self._container_logs, container_of_log))
+            except UnreadableError as error:
+                self._report(str(error))
+                return None
+            self._report(None)
         return self._containers.get(container_id)
+
+    def _report(self, problem: str | None) -> None:
+        """Say once why containers have no names, and when they have again."""
+        if problem is not None and not self._are_containers_unreadable:
+            log.warning(
+                "containers cannot be told apart; those of one pod that share a GPU have no parts",
+                extra={"why": problem},
+            )
+        elif problem is None and self._are_containers_unreadable:
+            log.info("containers can be told apart again")
+        self._are_containers_unreadable = problem is not None
 
 
 def _read(folder: Path, read: Callable[[str], T | None]) -> Iterable[T]:
     """What the names of a folder's entries say; nothing where there is no such folder."""
-    try:
-        names = os.listdir(folder)
-    except OSError:
-        return []
-    return [one for name in names if (one := read(name)) is not None]
+    return [one for name in names_in(folder) if (one := read(name)) is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -27,6 +28,8 @@ from scaler.sources.gpus import read_node
 from simulator.driver import GpuSpec, SimulatedDriver, SimulatedProcess
 from simulator.kubelet import PluginDevice, SimulatedKubelet
 from simulator.nvml.binding import bind
+from tests.forbidding import CODES, forbidden, unprivileged
+from tests.nvmlnode import Node as NvmlNode
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -141,6 +144,11 @@ def one_gpu(*processes: SimulatedProcess, **spec) -> SimulatedDriver:
 def process(pid: int, gib: int | None, sm_percent: int = 0) -> SimulatedProcess:
     used = None if gib is None else gib * GIB
     return SimulatedProcess(pid=pid, memory_used_bytes=used, sm_percent=sm_percent)
+
+
+def nvml_on(node: FakeNode, *gpus: str) -> NvmlNode:
+    owners_there = ProcessOwners(proc=node.proc, logs=node.logs)
+    return NvmlNode(*gpus, collectors=[Collector.CONTAINERS], owners=owners_there)
 
 
 async def test_each_container_of_a_shared_gpu_has_its_own_part(node):
@@ -397,6 +405,91 @@ async def test_where_processes_cannot_be_told_there_are_no_parts_and_that_is_sai
 def _point(link: Path, target: str) -> None:
     link.unlink()
     link.symlink_to(target)
+
+
+@pytest.mark.parametrize("code", CODES, ids=os.strerror)
+@pytest.mark.parametrize(
+    "kept",
+    ["proc/1/cgroup", "proc/1", "proc/10/cgroup", "proc/10", "proc", "log/pods", "log"],
+)
+def test_what_is_kept_from_the_exporter_leaves_all_else(node, tmp_path, caplog, code, kept):
+    """Only the containers' own parts are missing, and the log says once why."""
+    node.process_of(10, "web")
+    with nvml_on(node, "T4", "T4") as gpus:
+        for number in (0, 1):
+            gpus.driver.set_processes(number, [process(10, 2, 30)])
+        with forbidden(tmp_path / kept, code):
+            for _ in range(3):
+                readings = gpus.readings()
+                assert readings.unreadable_count == 0
+                assert [one.memory_used_bytes for one in readings.devices] == [2 * GIB] * 2
+                assert [one.uses for one in readings.devices] == [None, None]
+        (said,) = [one for one in caplog.records if one.name.startswith("exporter.")]
+        assert os.strerror(code) in vars(said)["why"]
+        assert str(tmp_path / kept) in vars(said)["why"]
+        readings = gpus.readings()
+        assert [len(one.uses or ()) for one in readings.devices] == [1, 1]
+
+
+@pytest.mark.parametrize("code", CODES, ids=os.strerror)
+def test_containers_that_cannot_be_told_apart_leave_pods_with_one_holder(
+    node, tmp_path, caplog, code
+):
+    caplog.set_level(logging.INFO)
+    node.process_of(10, "web")
+    node.process_of(12, "batch")
+    found = ProcessOwners(proc=node.proc, logs=node.logs)
+    with forbidden(tmp_path / "log" / "containers", code):
+        for _ in range(3):
+            owned = [found.owner_of(pid) for pid in (10, 12)]
+            assert [(one.pod_name, one.container_name) for one in owned if one] == [
+                ("web", None),
+                ("batch", None),
+            ]
+        assert found.problem() is None
+    owner = found.owner_of(10)
+    assert owner is not None
+    assert owner.container_name == "main"
+    assert [one.levelname for one in caplog.records] == ["WARNING", "INFO"]
+
+
+@pytest.fixture
+def guarded_node():
+    """A node whose cgroups, logs and first process only privileged users may look into."""
+    with TemporaryDirectory(prefix="gpu-") as folder:
+        root = Path(folder)
+        root.chmod(0o777)
+        node = FakeNode(root)
+        node.process_of(10, "web")
+        (root / "cgroup").mkdir()
+        guarded = (node.proc / "1", node.logs / "pods", root / "cgroup")
+        for one in guarded:
+            one.chmod(0o000)
+        yield node
+        for one in guarded:
+            one.chmod(0o700)
+
+
+async def test_without_the_privilege_to_read_them_all_but_the_parts_is_there(guarded_node, caplog):
+    """As uid 0 without capabilities, in whose way the owners and the modes of files stand."""
+    root = guarded_node.proc.parent
+    driver = one_gpu(process(10, 2))
+    config = replace(
+        configured(guarded_node, f"{root}/kubelet.sock"), cgroup_folder=f"{root}/cgroup"
+    )
+    with unprivileged():
+        async with (
+            SimulatedKubelet(driver, config.pod_resources_socket) as kubelet,
+            running(config, bind(driver)) as started,
+        ):
+            kubelet.allocate("default", "web", "main", "nvidia.com/gpu", 1)
+            url = "http://{}:{}/metrics".format(*started.address)
+            await becomes(url, "nvidia_gpu_duty_cycle", {"web/main": 0})
+            assert await values(url, DEVICE_MEMORY) == {"web/main": 2 * GIB}
+            assert await values(url, MEMORY) == {}
+    whys = [vars(one)["why"] for one in caplog.records if hasattr(one, "why")]
+    assert len(whys) == 2, "the parts and the finished pods, once each"
+    assert all("cannot be read: Permission denied" in one for one in whys)
 
 
 def test_a_process_that_may_not_be_looked_at_is_not_taken_for_an_ended_one(node):

@@ -25,6 +25,7 @@ from simulator.driver import GpuSpec, SimulatedDriver
 from simulator.kubelet import SimulatedKubelet
 from simulator.nvml.binding import bind
 from tests.exporting import exporter
+from tests.forbidding import CODES, forbidden
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -374,6 +375,43 @@ async def test_no_kubelet(node, tmp_path, make, text):
     assert level is Level.FAILURE
     assert text in said
     assert "mount" in fix
+
+
+@pytest.mark.parametrize("code", CODES, ids=os.strerror)
+@pytest.mark.parametrize(
+    ("kept", "step", "driver_is"),
+    [
+        ("root", "host", "well"),
+        ("root/sys/bus/pci/devices", "host", "well"),
+        ("root/sys/bus/pci/devices/0000:01:00.0/vendor", "host", "well"),
+        ("root/proc/driver/nvidia/version", "host", "well"),
+        ("root/dev", "host", "unloaded"),
+        ("root/usr/lib64", "host", "absent"),
+        ("cgroup", "finished", "well"),
+        ("log", "finished", "well"),
+        ("proc", "processes", "well"),
+        ("pr", "kubelet", "well"),
+    ],
+)
+async def test_a_file_that_cannot_be_read_is_a_finding(node, tmp_path, code, kept, step, driver_is):
+    node.module()
+    node.pci("0000:01:00.0")
+    (tmp_path / "log" / "pods").mkdir(parents=True)
+    with SimulatedDriver(["T4"]) as driver, forbidden(tmp_path / kept, code):
+        driver.faults.lacks_library = driver_is == "absent"
+        if driver_is == "unloaded":
+            driver.faults.unload_driver()
+        found = await findings(
+            driver,
+            node,
+            cgroup_folder=str(tmp_path / "cgroup"),
+            logs_folder=str(tmp_path / "log"),
+            proc_folder=str(tmp_path / "proc"),
+            pod_resources_socket=str(tmp_path / "pr" / "kubelet.sock"),
+        )
+    texts = [one.text for one in of(step, found)]
+    assert any(os.strerror(code) in one and str(tmp_path / kept) in one for one in texts), texts
+    assert {one.step for one in found} >= {"kubelet", "finished", "processes", "address"}
 
 
 @pytest.mark.parametrize(

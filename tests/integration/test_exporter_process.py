@@ -13,6 +13,11 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
+from exporter.program import run
+from simulator.driver import SimulatedDriver
+from simulator.nvml.binding import bind
+from tests.exporting import configuration
+from tests.forbidding import CODES
 from tests.waiting import until
 
 # The program as it is, with a simulated library in the place of the real one.
@@ -112,6 +117,27 @@ async def test_an_address_that_cannot_be_bound():
     status, _, err = await finished(NO_LIBRARY, "--web.listen-address=192.0.2.1:9445")
     assert status == 1
     assert 'msg="the address cannot be bound" host=192.0.2.1 port=9445' in err
+
+
+@pytest.mark.parametrize("code", CODES, ids=os.strerror)
+async def test_only_the_bind_is_called_a_bind(monkeypatch, caplog, code):
+    """Any other part that fails by an error of the system ends the program as what it is."""
+
+    def fails(*_arguments, **_options):
+        raise OSError(code, os.strerror(code), "/somewhere")
+
+    config = configuration(listen_port=9445)
+    with SimulatedDriver(["T4"]) as driver:
+        monkeypatch.setattr("exporter.endpoint.bound_sockets", fails)
+        assert await run(config, bind(driver)) == 1
+        (said,) = [one for one in caplog.records if one.levelname == "ERROR"]
+        assert said.message == "the address cannot be bound"
+        assert (said.port, said.reason) == (9445, os.strerror(code))
+        caplog.clear()
+        monkeypatch.setattr("exporter.app.application", fails)
+        with pytest.raises(OSError, match="/somewhere"):
+            await run(config, bind(driver))
+    assert "cannot be bound" not in caplog.text
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from exporter.processes.finished import FinishedPods
+from tests.forbidding import CODES, forbidden
 
 UIDS = [f"0a1b2c3d-0000-4000-8000-00000000000{n}" for n in range(4)]
 V2_SYSTEMD = "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{}.slice"
@@ -105,3 +108,59 @@ def test_other_namespaces_are_others(node):
     node.finish(UIDS[0])
     for _ in range(3):
         assert node.finished("job") == set()
+
+
+def codes(parameter):
+    return pytest.mark.parametrize(parameter, CODES, ids=os.strerror)
+
+
+@codes("code")
+@pytest.mark.parametrize(
+    "keep",
+    [
+        pytest.param(lambda node: node.root / "cgroup", id="the cgroups"),
+        pytest.param(lambda node: node.cgroup(UIDS[0]).parent, id="a folder of pods' cgroups"),
+        pytest.param(lambda node: node.root / "log" / "pods", id="the pods' logs"),
+        pytest.param(lambda node: node.root / "log", id="the logs"),
+    ],
+)
+def test_while_files_cannot_be_read_nothing_has_finished_and_the_log_says_so_once(
+    node, caplog, code, keep
+):
+    caplog.set_level("INFO")
+    node.start("job", UIDS[0])
+    node.start("serving", UIDS[1])
+    node.finish(UIDS[0])
+    with forbidden(keep(node), code):
+        for _ in range(3):
+            assert node.finished("job", "serving") == set()
+        assert os.strerror(code) in node.pods.problem()
+    (said,) = caplog.records
+    assert os.strerror(code) in said.why
+    assert node.finished("job", "serving") == set(), "it is seen for the first time"
+    assert node.finished("job", "serving") == {"job"}
+    assert [one.levelname for one in caplog.records] == ["WARNING", "INFO"]
+
+
+@codes("code")
+def test_pods_below_a_folder_that_cannot_be_read_are_not_taken_for_finished(tmp_path, code):
+    """The other folders can be read, so some cgroups of pods are seen."""
+    node = Node(tmp_path, "v2, systemd")
+    node.start("burstable", UIDS[0])
+    node.path = V2_SYSTEMD.replace("burstable", "besteffort")
+    node.start("besteffort", UIDS[1])
+    with forbidden(node.cgroup(UIDS[1]).parent, code):
+        for _ in range(3):
+            assert node.finished("burstable", "besteffort") == set()
+
+
+@codes("code")
+def test_one_of_the_controllers_of_cgroup_v1_suffices(tmp_path, code):
+    node = Node(tmp_path, "v1, only pids")
+    node.start("job", UIDS[0])
+    node.start("serving", UIDS[1])
+    node.finish(UIDS[0])
+    with forbidden(tmp_path / "cgroup" / "memory", code):
+        assert node.pods.problem() is None
+        node.finished("job", "serving")
+        assert node.finished("job", "serving") == {"job"}
