@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from scaler.cluster.kinds import Kinds
 from scaler.decision.decide import decide
 from scaler.devicecounts import DeviceCounts
-from scaler.histories import Histories
+from scaler.histories import Histories, standing
 from scaler.model import Decision, History, Outcome, ScalingPolicy
 from scaler.policy.parse import opted_in, parse_policy
 from scaler.reporting.announcer import Announcer
@@ -47,6 +47,8 @@ _Texts: TypeAlias = "tuple[Mapping[str, str], Mapping[str, str] | None]"
 log = logging.getLogger(__name__)
 
 MAX_CONCURRENT_PATCHES = 32
+LOOK_SECONDS = 5.0
+"""How often the clock is looked at while a loop waits: much less than what counts as a gap."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,11 @@ class _Plan:
         return isinstance(self.policy, ScalingPolicy) and self.policy.min_replicas == 0
 
 
+def suspended_seconds() -> float:
+    """Return for how long the machine has been suspended: the monotonic clock does not count it."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
+
+
 class Controller:
     """Decides for every opted-in Deployment once per interval, and acts where it leads."""
 
@@ -87,6 +94,7 @@ class Controller:
         kinds: Kinds | None = None,
         dry_run: bool = False,
         clock: Callable[[], float] = time.monotonic,
+        suspended: Callable[[], float] = suspended_seconds,
     ) -> None:
         self._state = state
         self._source = source
@@ -97,6 +105,7 @@ class Controller:
         self._zeros = zeros
         self._dry_run = dry_run
         self._clock = clock
+        self._suspended = suspended
         self._histories = Histories()
         self._writer = Writer(
             client,
@@ -107,6 +116,7 @@ class Controller:
             leads=lambda: leadership.is_leader(clock()),
         )
         self._interval_seconds = 0.0
+        self._looking: asyncio.Task[None] | None = None
         self._turns = Turns()
         self._devices = DeviceCounts()
         self._act_until_seconds = 0.0
@@ -120,14 +130,34 @@ class Controller:
     async def run(self, *, interval_seconds: float, stop: asyncio.Event) -> None:
         """Loop every `interval_seconds` until `stop` is set; the loop under way is finished."""
         self._interval_seconds = interval_seconds
+        self._looking = asyncio.create_task(self._keep_looking())
+        try:
+            await self._loop(interval_seconds, stop)
+        finally:
+            self._looking.cancel()
+            self._looking = None
+
+    async def _keep_looking(self) -> None:
+        """Look at the clock while a loop waits for answers, so that its wait is no gap.
+
+        A process that is stopped meanwhile does not look either, which is a gap then.
+        """
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            self._now()
+
+    async def _loop(self, interval_seconds: float, stop: asyncio.Event) -> None:
         while not stop.is_set():
             started = self._clock()
             try:
                 await self.cycle()
             except Exception:  # the loop must outlive whatever one turn of it meets
                 self._metrics.loop_failures.inc()
+                self._histories.hold_all()
                 log.exception("Loop failed; the next one begins anew")
-            pause = max(0.0, interval_seconds - (self._clock() - started))
+            # Not below 0 nor beyond the interval, whatever the clock does.
+            took = max(0.0, self._clock() - started)
+            pause = max(0.0, interval_seconds - took)
             try:
                 await asyncio.wait_for(stop.wait(), timeout=pause)
             except TimeoutError:
@@ -144,6 +174,7 @@ class Controller:
             return
         self._watch_contact(fresh=self._state.is_fresh(started))
         if self.holding is not None:
+            self._histories.hold_all()
             return
         plans = [
             _Plan(deployment=deployment, policy=self._policy_of(deployment))
@@ -210,6 +241,9 @@ class Controller:
     def _stage(self, name: str, begun_seconds: float) -> float:
         """Note how long a part of the loop took; return its end."""
         now = self._clock()
+        if self._looking is None:
+            # A lone loop: nobody looks while it waits.
+            self._histories.waited(now)
         self._metrics.stage_duration.labels(name).observe(now - begun_seconds)
         return now
 
@@ -258,6 +292,7 @@ class Controller:
         try:
             return self._decide(plan.deployment, plan, readings)
         except Exception as error:  # noqa: BLE001  (logged with its traceback)
+            self._histories.hold(plan.deployment.uid)
             return self._failed(plan.deployment, error)
 
     async def _settle(
@@ -323,12 +358,17 @@ class Controller:
         readings = self._devices.whole(deployment, readings)
         if deployment.spec_replicas == 0 and plan.may_sleep() and self._zeros.problem is not None:
             return _unknown_zero(deployment, plan.policy, self._zeros.problem, now)
-        return decide(deployment, plan.policy, readings, self._histories.of(deployment), now)
+        history = self._histories.of(deployment)
+        if history is not None and isinstance(plan.policy, ScalingPolicy):
+            history = standing(history, plan.policy.behavior, now)
+        return decide(deployment, plan.policy, readings, history, now)
 
     def _now(self) -> float:
         """Read the clock; the histories stand a jump of it."""
         now = self._clock()
-        self._histories.look(now, interval_seconds=self._interval_seconds)
+        self._histories.look(
+            now, interval_seconds=self._interval_seconds, suspended_seconds=self._suspended()
+        )
         return now
 
     def _observe_source(self, answer: SourceAnswer) -> LoopReport:

@@ -1,21 +1,24 @@
 """Pure: what is remembered of each Deployment between two loops.
 
 A history must neither forget a change that was made after all, nor grow old by time in which
-nobody looked: both would let the next change come sooner than the behavior allows.
+nobody looked: both would let the next change come sooner than the behavior allows. Time in which
+the scaler itself waited for an answer is none of that: it looked, and the answer was slow.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from scaler.decision.behavior import newest_seconds, shifted
+from scaler.decision.behavior import newest_seconds
 from scaler.model import History
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from collections.abc import Set as AbstractSet
 
-    from scaler.model import Decision, DeploymentState
+    from scaler.model import Behavior, Decision, DeploymentState, ScaleEvent
 
 LEAST_GAP_SECONDS = 15.0
 """How long nobody may have looked before that time stops counting; the HPA's own period."""
@@ -31,14 +34,21 @@ class Histories:
         self._known: dict[str, History] = {}
         self._unsure: dict[str, Decision] = {}
         self._looked_seconds: float | None = None
+        self._suspended_seconds = math.inf
 
-    def look(self, now_seconds: float, *, interval_seconds: float) -> None:
+    def look(
+        self, now_seconds: float, *, interval_seconds: float, suspended_seconds: float = 0.0
+    ) -> None:
         """Note that the clock shows `now_seconds`; call this before every use of it.
 
         A clock that went backwards, or further forwards than a few loops take, tells nothing of
-        what was going on meanwhile: a suspended process, a machine that was moved. All histories
-        move along with it, as if no time had passed.
+        what was going on meanwhile: a stopped process, a machine that was moved. All histories
+        move along with it, as if no time had passed, and all counts are as found anew. So are
+        they after a suspension, which the clock does not count: `suspended_seconds` is all of it.
         """
+        if suspended_seconds - self._suspended_seconds > LEAST_GAP_SECONDS:
+            self.hold_all()
+        self._suspended_seconds = suspended_seconds
         looked, self._looked_seconds = self._looked_seconds, now_seconds
         if looked is None:
             return
@@ -49,6 +59,21 @@ class Histories:
                 uid: replace(one, history=shifted(one.history, gap))
                 for uid, one in self._unsure.items()
             }
+            self.hold_all()
+
+    def waited(self, now_seconds: float) -> None:
+        """Note what the clock shows after a wait of our own, however long that was."""
+        if self._looked_seconds is not None and now_seconds >= self._looked_seconds:
+            self._looked_seconds = now_seconds
+
+    def hold(self, uid: str) -> None:
+        """Note that nothing was decided for a Deployment: the count found next is kept at first."""
+        if uid in self._known:
+            self._known[uid] = replace(self._known[uid], held=True)
+
+    def hold_all(self) -> None:
+        """Note that nothing was decided at all."""
+        self._known = {uid: replace(one, held=True) for uid, one in self._known.items()}
 
     def of(self, deployment: DeploymentState) -> History | None:
         """Return what is known of a Deployment; None where it is seen for the first time.
@@ -90,8 +115,10 @@ class Histories:
 
     def keep_undone(self, uid: str, decision: Decision) -> None:
         """Remember what was recommended by a decision that was not carried out."""
-        before = self._known.get(uid, History())
-        self._known[uid] = replace(before, recommendations=decision.history.recommendations)
+        before, decided = self._known.get(uid, History()), decision.history
+        self._known[uid] = replace(
+            before, recommendations=decided.recommendations, held=decided.held
+        )
 
     def keep_unsure(self, uid: str, decision: Decision) -> None:
         """Remember a decision whose write may or may not have been carried out."""
@@ -104,3 +131,40 @@ class Histories:
             del self._known[gone]
         for gone in self._unsure.keys() - uids:
             del self._unsure[gone]
+
+
+def standing(history: History, behavior: Behavior, now_seconds: float) -> History:
+    """The history of a loop that has looked all the time: what it said last stands until now.
+
+    A loop slower than the window would otherwise find no recommendation in it, take the count
+    found for one in each turn, and never go down.
+    """
+    if history.held or not history.recommendations:
+        return history
+    *others, newest = history.recommendations
+    window_seconds = behavior.scale_down.stabilization_window_seconds
+    if newest.at_seconds > now_seconds - window_seconds:
+        return history
+    until_now = replace(newest, at_seconds=math.nextafter(now_seconds, -math.inf))
+    return replace(history, recommendations=(*others, until_now))
+
+
+def shifted(history: History, by_seconds: float) -> History:
+    """The history as if everything had happened `by_seconds` later."""
+
+    def later(events: Sequence[ScaleEvent]) -> tuple[ScaleEvent, ...]:
+        return tuple(replace(one, at_seconds=one.at_seconds + by_seconds) for one in events)
+
+    def moved(instant: float | None) -> float | None:
+        return None if instant is None else instant + by_seconds
+
+    return replace(
+        history,
+        recommendations=tuple(
+            replace(one, at_seconds=one.at_seconds + by_seconds) for one in history.recommendations
+        ),
+        scale_ups=later(history.scale_ups),
+        scale_downs=later(history.scale_downs),
+        zeroed_seconds=moved(history.zeroed_seconds),
+        active_seconds=moved(history.active_seconds),
+    )

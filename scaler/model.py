@@ -276,10 +276,15 @@ class MetricReading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recommendation:
-    """A replica count recommended at some instant, before stabilization."""
+    """A replica count recommended at some instant, before stabilization.
+
+    `down_only` is a count that was found rather than computed (after a start, a takeover or a
+    hold): it keeps the count from going down, and says nothing about going up.
+    """
 
     replicas: int
     at_seconds: float
+    down_only: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,7 +301,8 @@ class History:
 
     `zeroed_seconds` is when the scaler set the count to 0, None while that is not its doing, so
     that a 0 set by a human is told apart. `active_seconds` is when something else than 0 was last
-    asked for, None before the first decision.
+    asked for, None before the first decision. `held` is True while nothing has been computed since
+    a hold, or since a gap in which nobody looked.
     """
 
     recommendations: tuple[Recommendation, ...] = ()
@@ -304,6 +310,7 @@ class History:
     scale_downs: tuple[ScaleEvent, ...] = ()
     zeroed_seconds: float | None = None
     active_seconds: float | None = None
+    held: bool = field(default=False, compare=False)
 
     @property
     def scaled_to_zero(self) -> bool:

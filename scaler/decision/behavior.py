@@ -165,7 +165,7 @@ def stabilized_replicas(
     down_cutoff_seconds = now_seconds - behavior.scale_down.stabilization_window_seconds
     up_to = down_to = proposed_replicas
     for item in recommendations:
-        if item.at_seconds > up_cutoff_seconds:
+        if item.at_seconds > up_cutoff_seconds and not item.down_only:
             up_to = min(up_to, item.replicas)
         if item.at_seconds > down_cutoff_seconds:
             down_to = max(down_to, item.replicas)
@@ -268,23 +268,31 @@ def _changed(events: Sequence[ScaleEvent], period_seconds: int, now_seconds: flo
 def with_first_recommendation(
     history: History, current_replicas: int, behavior: Behavior, now_seconds: float
 ) -> History:
-    """The history, with the count found as first recommendation where it has no recent one.
+    """The history, with the count found as a recommendation where nothing stands for it.
 
-    So neither a restart nor a gap in the loop longer than the stabilization window lets one
-    single reading scale down at once. Source: recordInitialRecommendation.
+    So neither a restart, nor a hold of any length, nor a gap in the loop longer than the
+    stabilization window lets the count go down before the whole window has passed. Unlike the
+    HPA's, it does not keep the count from going up. Source: recordInitialRecommendation.
     """
-    window_seconds = (
-        behavior.scale_down.stabilization_window_seconds
-        or behavior.scale_up.stabilization_window_seconds
-    )
+    window_seconds = behavior.scale_down.stabilization_window_seconds
+    if window_seconds == 0:
+        return replace(history, held=False) if history.held else history
     cutoff_seconds = now_seconds - window_seconds
-    if any(item.at_seconds > cutoff_seconds for item in history.recommendations):
+    if not history.held and any(
+        item.at_seconds > cutoff_seconds for item in history.recommendations
+    ):
         return history
-    return with_recommendation(history, current_replicas, behavior, now_seconds)
+    seeded = with_recommendation(history, current_replicas, behavior, now_seconds, down_only=True)
+    return replace(seeded, held=False)
 
 
 def with_recommendation(
-    history: History, replicas: int, behavior: Behavior, now_seconds: float
+    history: History,
+    replicas: int,
+    behavior: Behavior,
+    now_seconds: float,
+    *,
+    down_only: bool = False,
 ) -> History:
     """The history with one more recommendation and without those that no window reaches.
 
@@ -298,9 +306,10 @@ def with_recommendation(
     kept = tuple(
         item
         for item in history.recommendations
-        if item.at_seconds > cutoff_seconds and item.replicas != replicas
+        if item.at_seconds > cutoff_seconds
+        and (item.replicas, item.down_only) != (replicas, down_only)
     )
-    newest = Recommendation(replicas=replicas, at_seconds=now_seconds)
+    newest = Recommendation(replicas=replicas, at_seconds=now_seconds, down_only=down_only)
     return replace(history, recommendations=(*kept, newest))
 
 
@@ -327,27 +336,6 @@ def with_change(
         downs = (*downs, ScaleEvent(change=-change, at_seconds=now_seconds))
     zeroed_seconds = now_seconds if replicas_after == 0 else None
     return replace(history, scale_ups=ups, scale_downs=downs, zeroed_seconds=zeroed_seconds)
-
-
-def shifted(history: History, by_seconds: float) -> History:
-    """The history as if everything had happened `by_seconds` later."""
-
-    def later(events: Sequence[ScaleEvent]) -> tuple[ScaleEvent, ...]:
-        return tuple(replace(one, at_seconds=one.at_seconds + by_seconds) for one in events)
-
-    def moved(instant: float | None) -> float | None:
-        return None if instant is None else instant + by_seconds
-
-    return replace(
-        history,
-        recommendations=tuple(
-            replace(one, at_seconds=one.at_seconds + by_seconds) for one in history.recommendations
-        ),
-        scale_ups=later(history.scale_ups),
-        scale_downs=later(history.scale_downs),
-        zeroed_seconds=moved(history.zeroed_seconds),
-        active_seconds=moved(history.active_seconds),
-    )
 
 
 def newest_seconds(history: History) -> float:

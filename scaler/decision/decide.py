@@ -53,8 +53,9 @@ def decide(
 
     `history` is None where the scaler sees the Deployment for the first time (a start, a
     takeover): the count found is then the first recommendation, so nothing scales down sooner
-    than the stabilization window. Keep `Decision.history` once the decision was carried out, and
-    the one given where carrying it out failed. Source: the order of reconcileAutoscaler.
+    than the stabilization window. So it is after a hold of any kind. Keep `Decision.history` once
+    the decision was carried out, and the one given where carrying it out failed. Source: the order
+    of reconcileAutoscaler.
     """
     known = history if history is not None else History()
     # A clock that goes backwards would age nothing and forget nothing: time stands still instead.
@@ -122,7 +123,7 @@ def _inactive(
         policy=policy if isinstance(policy, ScalingPolicy) else None,
         problems=problems,
         conditions=(_condition(ConditionType.SCALING_ACTIVE, False, reason, message),),
-        history=history,
+        history=replace(history, held=True),
     )
 
 
@@ -185,6 +186,8 @@ def _follow_metrics(
     if proposed is None:
         return _held_without_metrics(deployment, policy, proposals, history, now_seconds)
 
+    # The count where a value is missing, which nothing has asked for.
+    kept = proposed == current_replicas and not all(item.complete for item in proposals)
     limited = limit_with_behavior(
         current_replicas=current_replicas,
         proposed_replicas=proposed,
@@ -218,7 +221,9 @@ def _follow_metrics(
             ),
             _scaling_limited(limited.limits, deployment.pods, now_seconds),
         ),
-        history=with_recommendation(history, proposed, policy.behavior, now_seconds),
+        history=with_recommendation(
+            history, proposed, policy.behavior, now_seconds, down_only=kept
+        ),
     )
     if limited.replicas != current_replicas:
         cause = _rescale_cause(proposals, proposed, limited.replicas > current_replicas)
@@ -259,7 +264,7 @@ def _held_without_metrics(
             _condition(ConditionType.SCALING_ACTIVE, False, reason, texts),
             _scaling_limited((), deployment.pods, now_seconds),
         ),
-        history=history,
+        history=replace(history, held=True),
     )
 
 

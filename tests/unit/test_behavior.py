@@ -305,7 +305,7 @@ def test_the_count_found_is_the_first_recommendation():
     assert [item.replicas for item in later.recommendations] == [3]
 
 
-def test_without_a_down_window_the_count_found_holds_the_up_window_once():
+def test_without_a_down_window_the_count_found_holds_nothing():
     behavior = Behavior(
         scale_up=replace(DEFAULT_UP, stabilization_window_seconds=60),
         scale_down=WITHOUT_WINDOWS.scale_down,

@@ -1,0 +1,100 @@
+"""The count found after a start, a takeover, a hold or a gap: kept on the way down only."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from scaler.decision.behavior import DEFAULT_BEHAVIOR
+from scaler.decision.decide import decide
+from scaler.model import Behavior
+from tests.unit.deployments import NOW, deployment, policy, reading, ready_pods
+
+if TYPE_CHECKING:
+    from scaler.model import History, ScalingPolicy
+
+
+def after(seconds: float, history: History | None, values, rules: ScalingPolicy, *, count: int):
+    """What is decided that much later, of values that are as fresh as ever."""
+    now = NOW + seconds
+    fresh = {
+        metric: replace(
+            one,
+            values={
+                ref: replace(value, sampled_seconds=now - 1) for ref, value in one.values.items()
+            },
+        )
+        for metric, one in values.items()
+    }
+    return decide(deployment(ready_pods(count)), rules, fresh, history, now)
+
+
+HOLDS = {
+    "no values": reading([]),
+    "a warned source": reading([0] * 10, problem="partial"),
+    "nothing read": {},
+    "one value of ten is missing": reading([0] * 9),
+}
+
+
+@pytest.mark.parametrize("held_seconds", [2, 290, 296, 298, 300, 302, 1000])
+@pytest.mark.parametrize("low_seconds", [0, 200])
+@pytest.mark.parametrize("how", HOLDS)
+def test_after_a_hold_of_any_length_the_whole_window_passes(held_seconds, low_seconds, how):
+    at, history = 0, None
+    for lasts, values in (
+        (310, reading([40] * 10)),
+        (low_seconds, reading([0] * 10)),
+        (held_seconds, HOLDS[how]),
+    ):
+        for second in range(at, at + lasts, 2):
+            decision = after(second, history, values, policy(), count=10)
+            assert decision.desired_replicas == 10
+            history = decision.history
+        at += lasts
+    for second in range(at, at + 310, 2):
+        decision = after(second, history, reading([0] * 10), policy(), count=10)
+        history = decision.history
+        if decision.desired_replicas < 10:
+            break
+    assert 298 <= second - at <= 300
+
+
+@pytest.mark.parametrize("outage_seconds", [2, 58, 62, 200])
+@pytest.mark.parametrize("begins", [0, 50, 200])
+@pytest.mark.parametrize("how", [*HOLDS, "nobody decides"])
+def test_a_hold_does_not_enter_the_scale_up_minimum(outage_seconds, begins, how):
+    """The demand has been above the target all the time: 300 s of it are enough."""
+    rules = policy(
+        behavior=Behavior(
+            scale_up=replace(DEFAULT_BEHAVIOR.scale_up, stabilization_window_seconds=300),
+            scale_down=replace(DEFAULT_BEHAVIOR.scale_down, stabilization_window_seconds=60),
+        )
+    )
+    history = after(-2, None, reading([40] * 2), rules, count=2).history
+    for second in range(0, 600, 2):
+        is_out = begins <= second < begins + outage_seconds
+        if is_out and how == "nobody decides":
+            continue
+        values = reading([60] * 2)
+        if is_out:
+            values = reading([60]) if "missing" in how else HOLDS[how]
+        decision = after(second, history, values, rules, count=2)
+        history = decision.history
+        if decision.desired_replicas > 2:
+            break
+    assert decision.desired_replicas == 3
+    assert second == max(298, begins + outage_seconds if begins + outage_seconds > 298 else 0)
+
+
+def test_a_start_keeps_the_count_from_going_down_and_not_from_going_up():
+    rules = policy(
+        behavior=replace(
+            DEFAULT_BEHAVIOR,
+            scale_up=replace(DEFAULT_BEHAVIOR.scale_up, stabilization_window_seconds=300),
+        )
+    )
+    assert after(0, None, reading([60] * 2), rules, count=2).desired_replicas == 3
+    assert after(0, None, reading([0] * 2), rules, count=2).desired_replicas == 2
