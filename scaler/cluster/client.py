@@ -34,6 +34,7 @@ from scaler.cluster.errors import (
     Unreachable,
     from_status,
 )
+from scaler.cluster.retryafter import RetryAfter, retry_after_seconds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -74,7 +75,11 @@ PAGE_LIMIT = 500
 
 
 class KubeClient:
-    """One connection pool to one API server; close it, or use it as an async context manager."""
+    """One connection pool to one API server; close it, or use it as an async context manager.
+
+    A path that the server refused with a `Retry-After` (429, 503) is not asked again before that
+    time: every call raises the same error at once.
+    """
 
     def __init__(
         self,
@@ -88,6 +93,7 @@ class KubeClient:
         self._credentials = credentials
         self._timeout_seconds = timeout_seconds
         self._session: aiohttp.ClientSession | None = None
+        self._retry_after = RetryAfter()
         self.answers: Counter[tuple[str, int]] = Counter()
         """How many requests were answered so far, by method and HTTP status."""
 
@@ -225,6 +231,7 @@ class KubeClient:
         ends. Raises ApiError like every call, and Unreachable when the answer breaks off.
         """
         request = f"GET {path}"
+        self._retry_after.check(request, path)
         timeout = aiohttp.ClientTimeout(
             total=None, connect=self._timeout_seconds, sock_read=idle_timeout_seconds
         )
@@ -232,7 +239,7 @@ class KubeClient:
             response = await self._send("GET", path, params=params, timeout=timeout)
             try:
                 if response.status >= 400:
-                    raise await _error(request, response)
+                    raise await self._refused(request, path, response)
                 yield response.content.iter_any()
             finally:
                 response.close()
@@ -250,6 +257,7 @@ class KubeClient:
         timeout_seconds: float | None = None,
     ) -> JsonObject:
         request = f"{method} {path}"
+        self._retry_after.check(request, path)
         timeout = aiohttp.ClientTimeout(total=timeout_seconds or self._timeout_seconds)
         data = None if body is None else orjson.dumps(body)
         try:
@@ -258,7 +266,7 @@ class KubeClient:
             )
             async with response:
                 if response.status >= 400:
-                    raise await _error(request, response)
+                    raise await self._refused(request, path, response)
                 answer = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _unreachable(request, error) from error
@@ -270,6 +278,11 @@ class KubeClient:
         if not isinstance(parsed, dict):
             raise _not_json(request, response.status, answer[:200].decode(errors="replace"))
         return parsed
+
+    async def _refused(self, request: str, path: str, response: aiohttp.ClientResponse) -> ApiError:
+        error = await _error(request, response)
+        self._retry_after.note(path, error)
+        return error
 
     async def _send(
         self,
@@ -315,16 +328,13 @@ async def _error(request: str, response: aiohttp.ClientResponse) -> ApiError:
         body = orjson.loads(text)
     except orjson.JSONDecodeError:
         body = {}
-    try:
-        retry_after = float(response.headers["Retry-After"])
-    except (KeyError, ValueError):
-        retry_after = None
+    status = body if isinstance(body, dict) else {}
     return from_status(
         request=request,
         status=response.status,
-        body=body if isinstance(body, dict) else {},
+        body=status,
         text=text,
-        retry_after_seconds=retry_after,
+        retry_after_seconds=retry_after_seconds(response.headers.get("Retry-After"), status),
     )
 
 

@@ -40,7 +40,8 @@ class ApiError(ClusterError):
     """A request that did not succeed.
 
     `reason` is the CamelCase word of the server's `metav1.Status` ("NotFound"), `message` its
-    sentence, `body` the whole Status (empty where the answer was not JSON).
+    sentence, `body` the whole Status (empty where the answer was not JSON). `sent` is False where
+    the server was not even asked, since it had asked to be left alone (`retry_after_seconds`).
     """
 
     def __init__(
@@ -52,19 +53,22 @@ class ApiError(ClusterError):
         message: str,
         body: Mapping[str, Any] | None = None,
         retry_after_seconds: float | None = None,
+        sent: bool = True,
     ) -> None:
         code = "no answer" if status is None else f"{status} {reason}"
-        super().__init__(f"{request}: {code}: {message}")
+        wait = f"; asked to wait {retry_after_seconds:.0f} s" if retry_after_seconds else ""
+        super().__init__(f"{request}: {code}: {message}{wait}")
         self.request = request
         self.status = status
         self.reason = reason
         self.message = message
         self.body: Mapping[str, Any] = body or {}
         self.retry_after_seconds = retry_after_seconds
+        self._sent = sent
 
     def is_refusal(self) -> bool:
         """Return whether nothing was done; otherwise what was asked may have been done or not."""
-        return self.status is not None and self.status < 500
+        return not self._sent or (self.status is not None and self.status < 500)
 
 
 class Unauthorized(ApiError):

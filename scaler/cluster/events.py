@@ -1,7 +1,8 @@
 """Events on workloads, sent by one background task so that no decision ever waits for them.
 
 The same event again raises the count of the one that exists. A full queue or an API that refuses
-costs events, never a decision; the first failure of a row is logged.
+costs events, never a decision; the first failure of a row is logged. Where the API asks to wait,
+the event is sent after that time.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from scaler.cluster.errors import ApiError, NotFound
 from scaler.cluster.kinds import Kinds
+from scaler.cluster.retryafter import MOST_SECONDS
 
 if TYPE_CHECKING:
     from scaler.cluster.client import JsonObject, KubeClient
@@ -59,6 +61,7 @@ class EventRecorder:
         self._kinds = kinds or Kinds()
         self._host = host
         self._queue: asyncio.Queue[_Event] = asyncio.Queue(MAX_QUEUED)
+        self._waiting: set[asyncio.TimerHandle] = set()
         self._sent: OrderedDict[_Event, _Sent] = OrderedDict()
         self._failing = False
 
@@ -69,19 +72,42 @@ class EventRecorder:
         event = _Event(
             ref=ref, uid=uid, type=type_, reason=reason, message=message[:MAX_MESSAGE_LENGTH]
         )
+        self._put(event)
+
+    def _put(self, event: _Event) -> None:
         try:
             self._queue.put_nowait(event)
         except asyncio.QueueFull:
             self._note_failure(event, "the queue of events is full")
 
+    def _put_later(self, event: _Event, seconds: float) -> None:
+        """Queue an event again, unless too many wait already."""
+
+        def put() -> None:
+            self._waiting.discard(handle)
+            self._put(event)
+
+        if len(self._waiting) < MAX_QUEUED:
+            handle = asyncio.get_running_loop().call_later(seconds, put)
+            self._waiting.add(handle)
+
     async def run(self) -> None:
         """Send queued events until cancelled."""
+        try:
+            await self._run()
+        finally:
+            for handle in self._waiting:
+                handle.cancel()
+
+    async def _run(self) -> None:
         while True:
             event = await self._queue.get()
             try:
                 await self._send(event)
             except ApiError as error:
                 self._note_failure(event, str(error))
+                if error.is_refusal() and error.retry_after_seconds:
+                    self._put_later(event, min(error.retry_after_seconds, MOST_SECONDS))
             else:
                 self._failing = False
             finally:

@@ -20,6 +20,7 @@ import orjson
 
 from scaler.cluster.errors import ApiError, Forbidden, Gone, NotFound, from_status
 from scaler.cluster.fields import MalformedObject
+from scaler.cluster.retryafter import MOST_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,7 +37,6 @@ IDLE_GRACE_SECONDS = 5.0
 DISCONNECTED_SECONDS = 10.0
 """How long what was read last may still be used while there is no connection."""
 ABSENT_RETRY_SECONDS = 60.0
-RETRY_AFTER_MOST = 60.0
 BACKOFF_SECONDS = (0.2, 15.0)
 LEAST_WATCH_SECONDS = 1.0
 MAX_MALFORMED = 1000
@@ -137,7 +137,7 @@ class Reflector(Generic[T]):
         if isinstance(error, Gone):
             self._version = None
         elif error is not None:
-            return max(self._failed(error), min(error.retry_after_seconds or 0.0, RETRY_AFTER_MOST))
+            return max(self._failed(error), min(error.retry_after_seconds or 0.0, MOST_SECONDS))
         # An end in due time, or a first 410, is nothing to wait for; a server or proxy that ends
         # each watch at once must not make a busy loop.
         return self._backoff() if self._failures > 1 else 0.0

@@ -31,6 +31,7 @@ class Faults:
     applies_to: Callable[[web.Request], bool] = _all
     cut_connections: bool = False
     error_status: int | None = None
+    retry_after_seconds: int | None = None
     delay_seconds: float = 0.0
     watches_flow: asyncio.Event = field(default_factory=asyncio.Event)
     _watches: dict[int, web.Request] = field(default_factory=dict)
@@ -43,6 +44,7 @@ class Faults:
         self.applies_to = _all
         self.cut_connections = False
         self.error_status = None
+        self.retry_after_seconds = None
         self.delay_seconds = 0.0
         self.watches_flow.set()
 
@@ -86,7 +88,9 @@ def middleware(faults: Faults) -> Middleware:
                 raise ConnectionResetError
             if faults.error_status is not None:
                 body = StatusError(faults.error_status, "InternalError", "fault injected").body()
-                return web.json_response(body, status=faults.error_status)
+                seconds = faults.retry_after_seconds
+                headers = {} if seconds is None else {"Retry-After": str(seconds)}
+                return web.json_response(body, status=faults.error_status, headers=headers)
         return await handler(request)
 
     return apply

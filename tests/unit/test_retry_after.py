@@ -1,0 +1,115 @@
+"""What a busy server asks for is understood in every form, bounded, and kept for its path alone."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scaler.cluster.errors import ApiError, from_status
+from scaler.cluster.retryafter import (
+    MAX_PATHS,
+    MOST_FOR_LEASES_SECONDS,
+    MOST_SECONDS,
+    RetryAfter,
+    retry_after_seconds,
+)
+
+SCALE = "/apis/apps/v1/namespaces/default/deployments/web/scale"
+OTHER = "/apis/apps/v1/namespaces/default/deployments/other/scale"
+LEASE = "/apis/coordination.k8s.io/v1/namespaces/gpu-scaler/leases/gpu-scaler"
+
+
+@pytest.mark.parametrize(
+    ("header", "details", "seconds"),
+    [
+        ("20", None, 20.0),
+        (" 20 ", None, 20.0),
+        ("0", None, 0.0),
+        ("0.4", None, 0.4),
+        ("9" * 400, None, 999_999_999.0),
+        ("-1", None, None),
+        ("nan", None, None),
+        ("inf", None, None),
+        ("soon", None, None),
+        ("", None, None),
+        (None, None, None),
+        (None, {"retryAfterSeconds": 7}, 7.0),
+        ("soon", {"retryAfterSeconds": 7}, 7.0),
+        ("3", {"retryAfterSeconds": 7}, 3.0),
+        (None, {"retryAfterSeconds": "7"}, None),
+        (None, {"retryAfterSeconds": -7}, None),
+        (None, {"retryAfterSeconds": True}, None),
+        (None, ["retryAfterSeconds"], None),
+    ],
+)
+def test_what_a_server_asks_for(header, details, seconds):
+    assert retry_after_seconds(header, {"details": details}) == seconds
+
+
+def test_a_date_is_an_answer_too():
+    in_a_minute = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+    assert 50 < (retry_after_seconds(in_a_minute, {}) or 0) <= 60
+    assert retry_after_seconds("Wed, 21 Oct 2015 07:28:00 GMT", {}) == 0.0
+
+
+@given(st.none() | st.text(), st.recursive(st.none() | st.integers() | st.text(), st.lists))
+def test_no_text_raises(header, details):
+    seconds = retry_after_seconds(header, {"details": details})
+    assert seconds is None or seconds >= 0
+
+
+def refusal(status=429, seconds: float | None = 20.0):
+    return from_status(request="PATCH", status=status, body={}, retry_after_seconds=seconds)
+
+
+class Clock:
+    now_seconds = 1000.0
+
+    def __call__(self):
+        return self.now_seconds
+
+
+def is_asked(waits, path):
+    try:
+        waits.check("GET", path)
+    except ApiError as error:
+        return not (error.is_refusal() and "asked to wait" in str(error))
+    return True
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "seconds", "waits_seconds"),
+    [
+        (SCALE, 429, 20.0, 20.0),
+        (SCALE, 503, 20.0, 20.0),
+        (SCALE, 429, 86_400.0, MOST_SECONDS),
+        (SCALE, 429, None, 0.0),
+        (SCALE, 500, 20.0, 0.0),
+        (SCALE, 409, 20.0, 0.0),
+        (LEASE, 429, 20.0, MOST_FOR_LEASES_SECONDS),
+        (LEASE, 429, 1.0, 1.0),
+    ],
+)
+def test_how_long_a_path_is_left_alone(path, status, seconds, waits_seconds):
+    waits = RetryAfter(clock := Clock())
+    waits.note(path, refusal(status, seconds))
+    assert is_asked(waits, OTHER)
+    if waits_seconds:
+        clock.now_seconds += waits_seconds - 0.1
+        assert not is_asked(waits, path)
+        clock.now_seconds += 0.1
+    assert is_asked(waits, path)
+
+
+def test_what_is_remembered_is_bounded():
+    waits = RetryAfter(clock := Clock())
+    for n in range(MAX_PATHS + 10):
+        waits.note(f"/api/v1/{n}", refusal())
+    assert len(waits._until) == MAX_PATHS
+    clock.now_seconds += 60
+    waits.note(SCALE, refusal())
+    assert len(waits._until) == 1
