@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from scaler.sources.exposition import INTERVAL, SNAPSHOT_AGE, ExpositionError
 from scaler.sources.gpus import GpuAnswer, GpuSample, NodeGpus, read_node
+from scaler.sources.scraping import parsed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -68,13 +70,15 @@ class ExporterGpus:
         scraped = await self._scraper.scrape(endpoint, names)
         if scraped.problem is not None:
             return scraped.problem
+        read = partial(
+            read_node,
+            scraped.text,
+            node,
+            asked_seconds=scraped.asked_seconds,
+            known=self._series.get(node, {}),
+        )
         try:
-            found = read_node(
-                scraped.text,
-                node,
-                asked_seconds=scraped.asked_seconds,
-                known=self._series.get(node, {}),
-            )
+            found = await parsed(read, scraped.text)
         except ExpositionError as error:
             return f"failed: {error}"
         self._series[node] = found.series

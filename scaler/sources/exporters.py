@@ -20,7 +20,7 @@ from scaler.sources.exposition import (
     read_exposition,
     stale_after_seconds,
 )
-from scaler.sources.scraping import Scraper
+from scaler.sources.scraping import Scraper, parsed
 from scaler.sources.source import NO_GPU_POD, ReadingRequest, SourceAnswer, readable
 from scaler.sources.window import PodWindow
 
@@ -173,8 +173,11 @@ class ExporterSource:
         scraped = await self._scraper.scrape(endpoint, families_for(metrics), too_late=too_late)
         readings, problem = None, scraped.problem
         if problem is None:
+            known = self._series.get(node)
             try:
-                readings = read_exposition(scraped.text, metrics, self._series.get(node))
+                readings = await parsed(
+                    lambda: read_exposition(scraped.text, metrics, known), scraped.text
+                )
             except ExpositionError as error:
                 problem = f"failed: {error} ({endpoint.url if endpoint else node})"
         return NodeScrape(

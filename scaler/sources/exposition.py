@@ -11,6 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from scaler.budgets import OverBudgetError, shown
 from scaler.sources.devices import CONTAINER_DUTY_CYCLE, FAMILIES, PARTS, pod_values
 from scaler.sources.series import read_samples
 
@@ -29,6 +30,9 @@ STALE_AFTER_INTERVALS = 3
 
 class ExpositionError(ValueError):
     """The text is not an exporter's answer; the message says what is wrong with it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(shown(message))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +61,20 @@ def families_for(metrics: Iterable[Metric]) -> tuple[str, ...]:
     return (*sorted(wanted), SNAPSHOT_AGE, INTERVAL)
 
 
+def samples_of(
+    text: str, known: Mapping[str, Series]
+) -> tuple[list[tuple[Series, float]], dict[str, Series]]:
+    """Return what `read_samples` does, and say of an exporter's page what is wrong with it."""
+    try:
+        return read_samples(text, known)
+    except OverBudgetError as error:
+        msg = f"over budget: {error}"
+        raise ExpositionError(msg) from error
+    except ValueError as error:
+        msg = f"not a Prometheus text exposition: {error}"
+        raise ExpositionError(msg) from error
+
+
 def read_exposition(
     text: str, metrics: Iterable[Metric], known: Mapping[str, Series] | None = None
 ) -> NodeReadings:
@@ -66,13 +84,9 @@ def read_exposition(
     of an earlier answer, of whatever exporter.
 
     Raises:
-        ExpositionError: the text does not parse.
+        ExpositionError: the text does not parse, or is over budget.
     """
-    try:
-        samples, series = read_samples(text, known or {})
-    except (ValueError, KeyError, IndexError) as error:
-        msg = f"not a Prometheus text exposition: {error}"
-        raise ExpositionError(msg) from error
+    samples, series = samples_of(text, known or {})
     devices: dict[str, dict[ObjectRef, dict[str, list[float]]]] = defaultdict(
         lambda: defaultdict(lambda: defaultdict(list))
     )

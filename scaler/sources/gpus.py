@@ -7,13 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from scaler.sources.exposition import (
-    INTERVAL,
-    SNAPSHOT_AGE,
-    ExpositionError,
-    stale_after_seconds,
-)
-from scaler.sources.series import read_samples
+from scaler.sources.exposition import INTERVAL, SNAPSHOT_AGE, samples_of, stale_after_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -90,13 +84,9 @@ def read_node(
     Non-finite and negative samples are left out. `known` is `series` of an earlier answer.
 
     Raises:
-        ExpositionError: the text does not parse.
+        ExpositionError: the text does not parse, or is over budget.
     """
-    try:
-        samples, series = read_samples(text, known)
-    except (ValueError, KeyError, IndexError) as error:
-        msg = f"not a Prometheus text exposition: {error}"
-        raise ExpositionError(msg) from error
+    samples, series = samples_of(text, known)
     gauges = {one.name: value for one, value in samples if one.name in (SNAPSHOT_AGE, INTERVAL)}
     age, fresh_for = gauges.get(SNAPSHOT_AGE), stale_after_seconds(gauges.get(INTERVAL))
     found: defaultdict[str, list[GpuSample]] = defaultdict(list)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import msgspec
 
+from scaler.budgets import shown
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-MAX_SHOWN_LENGTH = 300
 _FAULTS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _T = TypeVar("_T")
@@ -19,6 +20,9 @@ _T = TypeVar("_T")
 
 class PromqlError(ValueError):
     """The answer holds nothing that may be used; the message says why, for people."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(shown(message))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,10 +130,3 @@ def _error_text(answer: Mapping[str, Any]) -> str | None:
     if answer.get("status") != "error" and "error" not in answer:
         return None
     return f"{shown(answer.get('errorType', 'error'))}: {shown(answer.get('error', ''))}"
-
-
-def shown(thing: Any) -> str:
-    """Whatever came from outside, on one line and not without end."""
-    parts = thing if isinstance(thing, list) else [thing]
-    text = " ".join("; ".join(str(part) for part in parts).split())
-    return text if len(text) <= MAX_SHOWN_LENGTH else f"{text[:MAX_SHOWN_LENGTH]}..."

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
 
+from scaler.budgets import shown
 from scaler.model import Metric, MetricReading, ObjectRef, PodValue
 from scaler.sources.devices import PARTS
 from scaler.sources.http import (
@@ -33,6 +34,7 @@ from scaler.sources.joining import (
 )
 from scaler.sources.promapi import PromqlError, Result, read_error, read_result
 from scaler.sources.promql import family_query, read_series, read_total
+from scaler.sources.queryorder import in_fair_order
 from scaler.sources.source import ReadingRequest, SourceAnswer, readable
 
 if TYPE_CHECKING:
@@ -84,6 +86,7 @@ class PrometheusSource:
         self._series_limit = asyncio.Semaphore(MAX_CONCURRENT_SERIES)
         self._query_limit = asyncio.Semaphore(MAX_CONCURRENT_QUERIES)
         self._begun_seconds: dict[str, float] = {}
+        self._timed_out: set[str] = set()
         self._failing = False
 
     @property
@@ -114,21 +117,28 @@ class PrometheusSource:
         deadline = asyncio.get_running_loop().time() + self._settings.timeout_seconds
         wanted = self._wanted(requests)
         pods = [pod.ref for request in requests for pod in readable(request.pods)]
-        queries = {request.query for request in requests if request.query is not None}
+        queries = in_fair_order(
+            (
+                (request.deployment.namespace, request.query)
+                for request in requests
+                if request.query is not None
+            ),
+            begun_seconds=self._begun_seconds,
+            timed_out=self._timed_out,
+        )
         async with asyncio.TaskGroup() as group:
             series_tasks = {
                 one: group.create_task(self._series(one, pods, deadline)) for one in wanted
             }
             query_tasks = {
-                query: group.create_task(self._total(query, deadline))
-                # Where there is not time for all, each comes first in its turn.
-                for query in sorted(queries, key=lambda one: self._begun_seconds.get(one, 0.0))
+                query: group.create_task(self._total(query, deadline)) for query in queries
             }
         answers = {one: task.result() for one, task in series_tasks.items()}
         totals = {query: task.result() for query, task in query_tasks.items()}
         self._begun_seconds = {
-            query: at for query, at in self._begun_seconds.items() if query in queries
+            query: at for query, at in self._begun_seconds.items() if query in totals
         }
+        self._timed_out &= totals.keys()
         self._log(answers)
         return SourceAnswer(
             readings=self._readings(requests, answers, totals),
@@ -245,16 +255,18 @@ class PrometheusSource:
                 if limit is not self._query_limit:
                     return await self._ask(query, self._params)
                 self._begun_seconds[query] = time.monotonic()
+                self._timed_out.discard(query)
                 return await self._ask(query, self._query_params)
         except TimeoutError:
             seconds = f"{self._settings.timeout_seconds:g} s (--prometheus.timeout)"
             if not begun:
                 return self._problem(f"not asked: other queries took all of the {seconds}")
+            self._timed_out.add(query)
             return self._problem(f"no answer within {seconds}")
         except AnswerTooLargeError as error:
             return self._problem(f"{error} (--prometheus.max-answer-size)")
         except (PromqlError, AccessError, aiohttp.ClientError, OSError, ValueError) as error:
-            return self._problem(str(error) or type(error).__name__)
+            return self._problem(shown(error) or type(error).__name__)
 
     async def _ask(self, query: str, more: Sequence[tuple[str, str]]) -> Result:
         params = [("query", query), *more]

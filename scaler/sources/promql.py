@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from scaler.budgets import shown
 from scaler.model import ObjectRef
 from scaler.sources.devices import CONTAINERS_OWN, PARTS
-from scaler.sources.promapi import PromqlError, shown
+from scaler.sources.promapi import PromqlError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -6,11 +6,12 @@ import asyncio
 import time
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import aiohttp
 from yarl import URL
 
+from scaler.budgets import INLINE_CHARACTERS, PAGE_BYTES, shown
 from scaler.sources.http import (
     AccessError,
     AnswerTooLargeError,
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
     from scaler.model import ExporterEndpoint
 
-MAX_ANSWER_BYTES = 16 * 1024 * 1024
+T = TypeVar("T")
+
 MAX_CONCURRENT_SCRAPES = 256
 MAX_KNOWN_URLS = 16384
 FAILURES = (AccessError, AnswerTooLargeError, aiohttp.ClientError, OSError)
@@ -101,8 +103,10 @@ class Scraper:
                     text = await self._fetch(_asking_for(url, tuple(families)))
                 except TimeoutError:
                     problem = f"gave no answer within {self._timeout_seconds:g} s ({url})"
+                except AnswerTooLargeError as error:
+                    problem = f"is over budget: {error} ({url})"
                 except FAILURES as error:
-                    problem = f"failed: {error} ({url})"
+                    problem = f"failed: {shown(error)} ({url})"
             return Scraped(
                 asked_seconds=asked,
                 duration_seconds=self._clock() - asked,
@@ -126,8 +130,13 @@ class Scraper:
                 if response.status != 200:
                     msg = f"HTTP status {response.status}, expected 200"
                     raise aiohttp.ClientPayloadError(msg)
-                body = await read_body(response, max_bytes=MAX_ANSWER_BYTES)
+                body = await read_body(response, max_bytes=PAGE_BYTES)
                 return body.decode("utf-8", errors="replace")
+
+
+async def parsed(parse: Callable[[], T], text: str) -> T:
+    """Return what `parse` makes of `text`; a long text does not hold up the event loop."""
+    return parse() if len(text) <= INLINE_CHARACTERS else await asyncio.to_thread(parse)
 
 
 @lru_cache(maxsize=MAX_KNOWN_URLS)

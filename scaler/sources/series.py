@@ -1,4 +1,4 @@
-"""Pure: the samples of a text exposition, where series seen before are not parsed anew.
+"""Pure: the samples of a text exposition, in time linear in its length.
 
 An exporter shows the same series in every answer and only their values change. Parsing labels is
 nearly all of the work of reading an answer, so what a series is called is parsed once.
@@ -6,15 +6,23 @@ nearly all of the work of reading an answer, so what a series is called is parse
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from prometheus_client.parser import text_string_to_metric_families
-
+from scaler.budgets import LINE_CHARACTERS, PAGE_SAMPLES, OverBudgetError
 from scaler.model import ObjectRef
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+# As of https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format.
+_NAME: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+_LABEL: Final = re.compile(
+    r'[ \t]*([a-zA-Z_][a-zA-Z0-9_]*)[ \t]*=[ \t]*"([^"\\]*(?:\\.[^"\\]*)*)"[ \t]*(,|$)'
+)
+_ESCAPED: Final = re.compile(r'\\([\\n"])')
+_MEANT: Final = {"\\": "\\", "n": "\n", '"': '"'}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +46,7 @@ def read_samples(
     `known` is the second part of an earlier result.
 
     Raises:
+        OverBudgetError: the text has more samples, or a longer line, than a page may have.
         ValueError: a line is no sample.
     """
     samples: list[tuple[Series, float]] = []
@@ -45,6 +54,12 @@ def read_samples(
     for line in text.split("\n"):
         if not line or line.isspace() or line.lstrip().startswith("#"):
             continue
+        if len(line) > LINE_CHARACTERS:
+            msg = f"a line has {len(line)} characters, more than {LINE_CHARACTERS}"
+            raise OverBudgetError(msg)
+        if len(samples) == PAGE_SAMPLES:
+            msg = f"the page has more than {PAGE_SAMPLES} samples"
+            raise OverBudgetError(msg)
         # Neither a value nor a timestamp has a brace, a label's value may have any.
         end = line.rfind("}") + 1
         written, rest = (line[:end], line[end:].split()) if end else _without_labels(line)
@@ -63,13 +78,35 @@ def _without_labels(line: str) -> tuple[str, list[str]]:
 
 
 def _parse(written: str) -> Series:
-    (family,) = text_string_to_metric_families(f"{written} 0\n")
-    (sample,) = family.samples
-    pod = sample.labels.get("pod_name")
-    namespace = sample.labels.get("namespace_name", "")
+    name, brace, rest = written.strip().partition("{")
+    name = name.rstrip()
+    if not _NAME.fullmatch(name):
+        msg = f"{name[:200]!r} is no name of a metric"
+        raise ValueError(msg)
+    labels = _labels(rest[:-1]) if brace else {}
+    pod = labels.get("pod_name")
+    namespace = labels.get("namespace_name", "")
     return Series(
-        name=sample.name,
+        name=name,
         pod=ObjectRef(namespace=namespace, name=pod) if pod else None,
-        uuid=sample.labels.get("uuid", ""),
-        shared=sample.labels.get("allocate_mode") == "share",
+        uuid=labels.get("uuid", ""),
+        shared=labels.get("allocate_mode") == "share",
     )
+
+
+def _labels(text: str) -> dict[str, str]:
+    """Return the labels between the braces; a comma may follow the last one."""
+    labels: dict[str, str] = {}
+    text, at = text.rstrip(" \t"), 0
+    while at < len(text):
+        found = _LABEL.match(text, at)
+        if found is None:
+            msg = f"no label begins at {text[at : at + 200]!r}"
+            raise ValueError(msg)
+        name, value, _ = found.groups()
+        if name in labels:
+            msg = f"the label {name[:200]!r} stands twice"
+            raise ValueError(msg)
+        labels[name] = _ESCAPED.sub(lambda one: _MEANT[one[1]], value) if "\\" in value else value
+        at = found.end()
+    return labels

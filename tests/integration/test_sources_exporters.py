@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -10,9 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
+from scaler.budgets import INLINE_CHARACTERS, TEXT_CHARACTERS
 from scaler.model import ExporterEndpoint, Metric, ObjectRef, PodPhase, PodState
 from scaler.sources import exporters, scraping
 from scaler.sources.exporters import ExporterSource
+from scaler.sources.exposition import read_exposition
 from scaler.sources.source import ReadingRequest
 
 if TYPE_CHECKING:
@@ -159,6 +162,55 @@ async def test_a_hanging_exporter_costs_one_timeout_and_only_its_own_pods():
     reading = readings[WEB][Metric.DUTY_CYCLE]
     assert "no answer within 2 s" in reading.missing[pod("web-0").ref]
     assert reading.values[pod("web-1").ref].value_milli == 7000
+
+
+async def test_a_page_over_budget_is_named_and_costs_only_its_own_pods(monkeypatch):
+    monkeypatch.setattr(scraping, "PAGE_BYTES", 10_000)
+
+    async def flood(_):
+        return web.Response(text=exposition(63) + "# \n" * 10_000)
+
+    async def answer(_):
+        return web.Response(text=exposition(7, name="web-1"))
+
+    async with exporter(flood) as bad, exporter(answer) as good, ExporterSource() as source:
+        readings = await read(
+            source, ask(pod("web-0"), pod("web-1", node="n2")), {"n1": bad, "n2": good}
+        )
+    reading = readings[WEB][Metric.DUTY_CYCLE]
+    said = reading.missing[pod("web-0").ref]
+    assert said.startswith("the exporter of node n1 is over budget: ")
+    assert reading.values[pod("web-1").ref].value_milli == 7000
+
+
+async def test_a_long_page_is_not_parsed_on_the_event_loop(monkeypatch):
+    threads = []
+
+    def parse(*arguments):
+        threads.append(threading.current_thread())
+        return read_exposition(*arguments)
+
+    async def answer(request):
+        more = "# \n" * INLINE_CHARACTERS if request.query_string.startswith("long") else ""
+        return web.Response(text=exposition(63) + more)
+
+    monkeypatch.setattr(exporters, "read_exposition", parse)
+    async with exporter(answer) as endpoint, ExporterSource() as source:
+        for query in ("long", "short"):
+            asked = replace(endpoint, url=f"{endpoint.url}?{query}=1")
+            readings = await read(source, ask(pod("web-0")), {"n1": asked})
+            assert readings[WEB][Metric.DUTY_CYCLE].values[pod("web-0").ref].value_milli == 63_000
+    assert threads[0] is not threading.main_thread()
+    assert threads[1] is threading.main_thread()
+
+
+async def test_what_an_exporter_writes_never_reaches_a_terminal_as_a_command():
+    async def answer(_):
+        return web.Response(text="\x1b[2J\x1b]0;owned\x07" * 100_000)
+
+    said = await missing_reason(answer)
+    assert said.isprintable()
+    assert len(said) < 2 * TEXT_CHARACTERS
 
 
 async def test_many_hanging_exporters_cost_one_deadline_and_come_last_after_that(monkeypatch):

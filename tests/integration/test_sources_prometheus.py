@@ -371,6 +371,23 @@ async def test_queries_are_bounded_in_number_and_time_and_take_turns():
     assert slow.most_waiting == MAX_CONCURRENT_QUERIES
 
 
+async def test_slow_queries_of_one_namespace_never_cost_another_its_value():
+    slow = Slow()
+    crowd = [f"q{n:02}" for n in range(3 * MAX_CONCURRENT_QUERIES)]
+    innocent = replace(
+        asks(query="fast"), deployment=ObjectRef(namespace="zz-team", name="web"), pods=()
+    )
+    requests = [*(asks(name=one, query=one) for one in crowd), innocent]
+    async with (
+        serving(slow.handle) as url,
+        PrometheusSource(PrometheusSettings(url=url, timeout_seconds=2)) as opened,
+    ):
+        for _ in range(3):
+            answer = await read(opened, *requests)
+            reading = answer[innocent.deployment][Metric.QUERY]
+            assert reading.values[innocent.deployment].value_milli == 1000
+
+
 async def test_what_thanos_mimir_and_victoriametrics_need():
     prometheus = Prometheus(lambda _: gpus())
     await duty(prometheus, timeout_seconds=4.0, matchers=('cluster="eu-1"',))

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 
+from scaler.budgets import LINE_CHARACTERS, PAGE_SAMPLES, TEXT_CHARACTERS
 from scaler.model import Metric, ObjectRef
 from scaler.sources.devices import PodReading
 from scaler.sources.exposition import ExpositionError, families_for, read_exposition
@@ -248,3 +249,48 @@ def test_only_needed_families_are_asked_for():
         "nvidia_gpu_exporter_snapshot_age_seconds",
         "nvidia_gpu_exporter_interval_seconds",
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        pytest.param(series(DUTY, "1") * 300_000, f"more than {PAGE_SAMPLES} samples", id="equal"),
+        pytest.param(
+            series(DUTY, "1", more="x" * LINE_CHARACTERS), f"more than {LINE_CHARACTERS}", id="long"
+        ),
+        pytest.param(
+            series(DUTY, "1", **{f"l{number}": "" for number in range(50_000)}),
+            f"more than {LINE_CHARACTERS}",
+            id="very many labels",
+        ),
+        pytest.param(
+            "".join(series(DUTY, "1", uuid=f"GPU-{number}") for number in range(PAGE_SAMPLES + 1)),
+            f"more than {PAGE_SAMPLES} samples",
+            id="very many GPUs",
+        ),
+    ],
+)
+def test_a_page_over_budget_says_which_one(text, what):
+    with pytest.raises(ExpositionError, match=f"^over budget: .*{what}"):
+        read_exposition(text, [Metric.DUTY_CYCLE])
+
+
+def test_a_page_within_its_budget_is_read_to_the_last_sample():
+    rows = [series(DUTY, "60", pod=f"web-{number}") for number in range(PAGE_SAMPLES)]
+    assert len(
+        read_exposition("".join(rows), [Metric.DUTY_CYCLE]).values[Metric.DUTY_CYCLE]
+    ) == len(rows)
+
+
+_NASTY = st.text(st.sampled_from('{}",= \\\n\t\r\x1b#_1e9+-.ab:é\u2028')) | st.text()
+
+
+@given(st.lists(_NASTY | st.just(series(DUTY, "63")) | st.just(DUTY + "{")).map("".join))
+def test_any_page_is_values_or_a_short_error_that_no_terminal_takes_for_a_command(text):
+    said = ""
+    try:
+        read_exposition(text, [Metric.DUTY_CYCLE])
+    except ExpositionError as error:
+        said = str(error)
+    assert len(said) <= TEXT_CHARACTERS + 3
+    assert said.isprintable()
