@@ -137,7 +137,8 @@ class Health:
         if age > self._config.max_age_seconds:
             return f"the last readings are {age:.0f} s old"
         if not self._reads_any_gpu() and (count := self._device_count()):
-            return f"no GPU can be read, of {count} that the driver shows"
+            reason = f"no GPU can be read, of {count} that the driver shows"
+            return "; ".join([reason, *self._first_unreadable()])
         return None
 
     def collect(self) -> Iterator[Metric]:
@@ -218,6 +219,11 @@ class Health:
         if snapshot is None:
             return False
         return snapshot.readings.device_count > snapshot.readings.unreadable_count
+
+    def _first_unreadable(self) -> Iterator[str]:
+        snapshot = self._snapshots.newest
+        if snapshot is not None:
+            yield from map(str, snapshot.readings.unreadable[:1])
 
     def _device_count(self) -> int:
         snapshot = self._snapshots.newest

@@ -142,14 +142,33 @@ class DeviceReading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadableGpu:
+    """A GPU that the driver shows and that cannot be read.
+
+    `index` is its place in NVML's order, as nvidia-smi numbers it. `uuid` is empty where the GPU
+    does not even tell that. `problem` names the NVML function, and its error or for how long it has
+    not returned.
+    """
+
+    index: int
+    uuid: str
+    problem: str
+
+    def __str__(self) -> str:
+        """Return which GPU it is and why."""
+        name = f"GPU {self.index} ({self.uuid})" if self.uuid else f"GPU {self.index}"
+        return f"{name} cannot be read: {self.problem}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Readings:
     """One cycle's readings of all devices.
 
     `taken_at_seconds` is the monotonic clock at the START of the cycle, so that the age never
     flatters. `device_count` is the number of GPUs that the driver shows, lost ones included;
-    `unreadable_count` of them cannot be read and have at most extended samples here. `node` are the
-    samples that belong to no device. `awaits_second_sample` says that what is measured between two
-    cycles has no value yet.
+    `unreadable_count` of them cannot be read and have at most extended samples here; `unreadable`
+    says which and why. `node` are the samples that belong to no device. `awaits_second_sample` says
+    that what is measured between two cycles has no value yet.
     """
 
     taken_at_seconds: float
@@ -157,6 +176,7 @@ class Readings:
     unreadable_count: int
     devices: tuple[DeviceReading, ...]
     node: tuple[Sample, ...] = ()
+    unreadable: tuple[UnreadableGpu, ...] = ()
     awaits_second_sample: bool = False
 
 

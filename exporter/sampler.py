@@ -55,7 +55,6 @@ class SamplerState:
     problem: str | None = None
     released_until_seconds: float | None = None
     last_success_unix_seconds: float | None = None
-    unreadable_count: int = 0
 
 
 def retry_seconds(failures: int) -> float:
@@ -235,16 +234,7 @@ class Sampler:
                 )
             self._outage_is_told = True
             self._problems.end_all()
-        if readings.unreadable_count != self.state.unreadable_count:
-            log.warning(
-                "the number of GPUs that cannot be read has changed",
-                extra={"unreadable": readings.unreadable_count, "devices": readings.device_count},
-            )
-        self.state = SamplerState(
-            nvml_up=True,
-            last_success_unix_seconds=time.time(),
-            unreadable_count=readings.unreadable_count,
-        )
+        self.state = SamplerState(nvml_up=True, last_success_unix_seconds=time.time())
 
     def _failed(self, error: Exception) -> None:
         problem = str(error) if isinstance(error, NvmlError) else f"{type(error).__name__}: {error}"

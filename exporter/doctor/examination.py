@@ -61,9 +61,11 @@ def _gpus(nvml: Nvml, host: Host) -> tuple[list[Finding], Readings | None]:
         return answers.get(timeout=GPUS_TIMEOUT_SECONDS)
     except queue.Empty:
         call = nvml.running_call
+        gpu = "a GPU" if call is None or call.index is None else f"GPU {call.index}"
         hanging = failure(
             "driver",
             f"{call.function if call else 'NVML'} has not returned for {GPUS_TIMEOUT_SECONDS:g} s",
-            "a GPU hangs: see the node's kernel log for NVRM and Xid; it needs a reset or a reboot",
+            f"{gpu} hangs: see the node's kernel log for NVRM and Xid; it needs a reset or "
+            "a reboot",
         )
         return [hanging], None

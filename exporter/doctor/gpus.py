@@ -137,11 +137,12 @@ def _devices(readings: Readings, host: Host) -> Iterator[Finding]:
     divided = {reading.device.parent_uuid for reading in readings.devices}
     for reading in readings.devices:
         yield _device(reading, is_divided=reading.device.uuid in divided)
-    if readings.unreadable_count:
+    for gpu in readings.unreadable:
         yield failure(
             "devices",
-            f"{readings.unreadable_count} of {readings.device_count} GPUs cannot be read",
-            "run nvidia-smi on the node: a GPU that is lost or needs a reset says so there",
+            str(gpu),
+            "run nvidia-smi on the node and look for NVRM and Xid in its kernel log (dmesg): a GPU "
+            "that is lost or hangs needs a reset or a reboot",
         )
 
 

@@ -20,6 +20,18 @@ if TYPE_CHECKING:
 # An older driver or an unusual memory controller knows only the first memory structure.
 _NO_MEMORY_V2: Final = ABSENT | {"ARGUMENT_VERSION_MISMATCH", "INVALID_ARGUMENT"}
 
+FUNCTIONS: Final = frozenset(
+    {
+        "nvmlDeviceGetSamples",
+        "nvmlDeviceGetUtilizationRates",
+        "nvmlDeviceGetMemoryInfo",
+        "nvmlDeviceGetPowerUsage",
+        "nvmlDeviceGetTemperature",
+        "nvmlDeviceGetFanSpeed",
+    }
+)
+"""Where the values of the base set come from."""
+
 # Nothing real comes near these bounds.
 _MEMORY_BYTES: Final = range(1 << 60)
 _POWER_MILLIWATTS: Final = range(10_000_000)

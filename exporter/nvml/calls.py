@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import ModuleType
 
 # "This board or driver has no such thing": an answer, not a failure.
@@ -41,10 +42,31 @@ class LeftBehind(BaseException):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningCall:
-    """The NVML call that has not returned yet."""
+    """The NVML call that has not returned yet, and the index of the GPU that it is about."""
 
     function: str
     started_seconds: float
+    index: int | None = None
+
+    def duration(self) -> str:
+        """Return for how long it has not returned, as a sentence."""
+        seconds = time.monotonic() - self.started_seconds
+        return f"{self.function} has not returned for {seconds:.0f} s"
+
+
+class Answers:
+    """What the calls about one GPU answered in one cycle, by function.
+
+    `failures` are neither absences nor what the caller expected. A function may be in both, where
+    it failed with some of its arguments.
+    """
+
+    __slots__ = ("failures", "index", "successes")
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.successes: set[str] = set()
+        self.failures: dict[str, NvmlError] = {}
 
 
 class Calls:
@@ -58,6 +80,7 @@ class Calls:
         # By thread, which only a thread that was left behind shares with another one.
         self._running: dict[int, RunningCall] = {}
         self._left: WeakSet[threading.Thread] = WeakSet()
+        self._thread = threading.local()
         self._on_error = on_error
         self._code_names = {
             value: name.removeprefix("NVML_ERROR_")
@@ -71,6 +94,19 @@ class Calls:
         calls = tuple(self._running.values())
         return min(calls, key=lambda call: call.started_seconds, default=None)
 
+    def running_in(self, thread: threading.Thread) -> RunningCall | None:
+        """Return the call that this thread is in; for any thread."""
+        return self._running.get(thread.ident or 0)
+
+    @contextmanager
+    def about(self, answers: Answers) -> Iterator[None]:
+        """Note in `answers` what this thread's calls answer while the context lasts."""
+        self._thread.answers = answers
+        try:
+            yield
+        finally:
+            self._thread.answers = None
+
     def leave(self, thread: threading.Thread) -> None:
         """Let a thread end as soon as its call returns."""
         self._left.add(thread)
@@ -78,19 +114,41 @@ class Calls:
     def call(self, function: str, *arguments: Any, expected: frozenset[str] = frozenset()) -> Any:
         """Call one function; raises NvmlError."""
         thread = threading.get_ident()
-        self._running[thread] = RunningCall(function=function, started_seconds=time.monotonic())
+        answers: Answers | None = getattr(self._thread, "answers", None)
+        self._running[thread] = RunningCall(
+            function=function,
+            started_seconds=time.monotonic(),
+            index=None if answers is None else answers.index,
+        )
         try:
-            return getattr(self.binding, function)(*arguments)
+            answer = getattr(self.binding, function)(*arguments)
         except self.binding.NVMLError as nvml_error:
             code = self.code_name(nvml_error.value)
             error = NvmlError(function, code, str(nvml_error))
             if code not in ABSENT | expected:
-                self._on_error(error)
+                self.failed(error)
+            elif answers is not None:
+                answers.successes.add(function)
             raise error from nvml_error
+        else:
+            if answers is not None:
+                answers.successes.add(function)
+            return answer
         finally:
             del self._running[thread]
             if self._left and threading.current_thread() in self._left:
                 raise LeftBehind
+
+    def failed(self, error: NvmlError) -> None:
+        """Count and note a failure."""
+        self._on_error(error)
+        self.still_failed(error)
+
+    def still_failed(self, error: NvmlError) -> None:
+        """Note a failure of a former cycle that still leaves a value out."""
+        answers: Answers | None = getattr(self._thread, "answers", None)
+        if answers is not None:
+            answers.failures[error.function] = error
 
     def optional(
         self, function: str, *arguments: Any, expected: frozenset[str] = frozenset()

@@ -13,7 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from exporter import families
-from exporter.nvml.calls import DEVICE_GONE, SESSION_GONE, NvmlError, raise_if_gone
+from exporter.nvml.calls import ABSENT, DEVICE_GONE, SESSION_GONE, NvmlError, raise_if_gone
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -131,7 +131,11 @@ class Gpm:
         answer = self._calls.optional("nvmlGpmMetricsGet", question)
         if answer is None:
             return None
-        found = (answer.metrics[place] for place in range(len(self._metrics)))
+        found = [answer.metrics[place] for place in range(len(self._metrics))]
+        for one in found:
+            code = self._calls.code_name(one.nvmlReturn)
+            if code not in ABSENT | {"SUCCESS", "INVALID_ARGUMENT"}:
+                self._calls.failed(NvmlError("nvmlGpmMetricsGet", code, f"metric {one.metricId}"))
         return {
             one.metricId: min(one.value, 100.0)
             for one in found

@@ -24,6 +24,7 @@ class Gpu:
         self._absent: set[tuple[Any, ...]] = set()
         self._constants: dict[tuple[Any, ...], Any] = {}
         self._seldom: dict[tuple[Any, ...], tuple[float, Any]] = {}
+        self._failures: dict[tuple[Any, ...], NvmlError] = {}
         self.handle = handle
         self.device = device
         self.mig_mode: int | None = None
@@ -64,12 +65,15 @@ class Gpu:
         return None if key in self._absent else self._ask(key, *arguments)
 
     def _ask(self, key: tuple[Any, ...], *arguments: Any) -> Any:
+        self._failures.pop(key, None)
         try:
             return self._calls.call(key[0], self.handle, *arguments)
         except NvmlError as error:
             raise_if_gone(error)
             if error.code in ABSENT:
                 self._absent.add(key)
+            else:
+                self._failures[key] = error
             return None
 
     def ask_once(self, function: str, *arguments: Any) -> Any:
@@ -94,6 +98,8 @@ class Gpu:
         if now >= due:
             answer = self.ask(function, *arguments)
             self._seldom[key] = now + seconds * random.uniform(0.5, 1.0), answer
+        elif error := self._failures.get(key):
+            self._calls.still_failed(error)
         return answer
 
     def ask_fields(self, fields: Iterable[tuple[int, int]]) -> dict[tuple[int, int], float]:
@@ -114,4 +120,6 @@ class Gpu:
                 number = number_in(answer.value, answer.valueType)
                 if number is not None:
                     values[field] = number
+            else:
+                self._calls.failed(NvmlError(function, code, f"field {field[0]}"))
         return values

@@ -25,11 +25,11 @@ HANGING_CALL_SECONDS: Final = 5.0
 
 
 class HangsError(Exception):
-    """A GPU was not read, because a call about it does not return; `is_new` says it just began."""
+    """A GPU was not read, because a call about it does not return."""
 
-    def __init__(self, *, is_new: bool) -> None:
-        super().__init__("a call does not return")
-        self.is_new = is_new
+    def __init__(self, call: RunningCall | None) -> None:
+        super().__init__("a call does not return" if call is None else call.duration())
+        self.function = "" if call is None else call.function
 
 
 class Patience:
@@ -65,7 +65,7 @@ class Patience:
         left = self._left.get(index)
         if left is not None:
             if left.is_alive():
-                raise HangsError(is_new=False)
+                raise HangsError(self._calls.running_in(left))
             del self._left[index]
         if self._reader is None:
             self._reader = _Reader()
@@ -74,12 +74,13 @@ class Patience:
         try:
             value, error = reader.answers.get(timeout=HANGING_CALL_SECONDS)
         except Empty:
+            call = self._calls.running_in(reader)
             self._calls.leave(reader)
             # Its last call may have returned just now: then it waits for work.
             reader.jobs.put(None)
             self._left[index] = reader
             self._reader = None
-            raise HangsError(is_new=True) from None
+            raise HangsError(call) from None
         if error is not None:
             raise error
         return value  # type: ignore[no-any-return]  # of this very work

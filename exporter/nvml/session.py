@@ -10,15 +10,18 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from exporter import families
-from exporter.model import Collector, DeviceReading, Readings
-from exporter.nvml.base import BaseReadings
+from exporter.logonce import LogOnce
+from exporter.model import Collector, DeviceReading, Readings, UnreadableGpu
+from exporter.nvml.base import FUNCTIONS, BaseReadings
 from exporter.nvml.board import mig_info
-from exporter.nvml.calls import SESSION_GONE, Calls, NvmlError
+from exporter.nvml.calls import SESSION_GONE, Answers, Calls, NvmlError
 from exporter.nvml.extended import ExtendedReadings
+from exporter.nvml.failing import MAX_TOLD, FailingCalls
 from exporter.nvml.gpm import GRAPHICS_UTIL, Gpm
 from exporter.nvml.gpu import Gpu
 from exporter.nvml.patience import HangsError, Patience
 from exporter.nvml.processes import ProcessUses
+from exporter.nvml.seen import SeenGpus
 from exporter.nvml.xid import XidErrors
 from exporter.processes.owners import ProcessOwners
 
@@ -58,16 +61,18 @@ class Nvml:
         self._extended = ExtendedReadings(self._calls, collectors, window_seconds)
         self._gpm = Gpm(self._calls, window_seconds, with_profile=Collector.GPM in collectors)
         self._with_info = Collector.INFO in collectors
-        self._xid = XidErrors(binding, on_error) if Collector.XID in collectors else None
+        self._failing = FailingCalls()
+        self._xid = None
+        if Collector.XID in collectors:
+            self._xid = XidErrors(binding, on_error, self._failing)
         self._with_health = Collector.HEALTH in collectors
         self._device_count = 0
         # NVML counts its sessions: as many ends as beginnings let it go.
         self._open_sessions = 0
         self._gpus: dict[int, Gpu] = {}
-        # The places of those that nothing is read of for a reason that nobody thought of.
-        self._unexpected: set[int] = set()
-        # The GPUs that were read in this session, be they lost since.
-        self._seen: dict[str, Device] = {}
+        self._seen = SeenGpus()
+        # By index, since a GPU that cannot be read may not tell its UUID.
+        self._told = LogOnce(limit=MAX_TOLD)
         self.driver_version: str | None = None
 
     @property
@@ -118,33 +123,16 @@ class Nvml:
         if count != self._device_count:
             self._device_count = count
             self._gpus.clear()
+            self._seen.places_changed()
         readings: list[DeviceReading] = []
-        unreadable = 0
+        unreadable: list[UnreadableGpu] = []
         for index in range(count):
-            try:
-                found = self._patience.read(index, partial(self._read_gpu, index))
-            except HangsError as error:
-                if error.is_new:
-                    self._tell_that_it_hangs(index)
-                found = []
-            except NvmlError as error:
-                if error.code in SESSION_GONE:
-                    raise
-                found = []
-            except Exception:
-                if index not in self._unexpected:
-                    log.exception(
-                        "a GPU is left out that cannot be read for an unexpected reason",
-                        extra={"index": index},
-                    )
-                self._unexpected.add(index)
-                found = []
-            else:
-                self._unexpected.discard(index)
-            if not found:
+            found = self._read_or_leave_out(index)
+            if isinstance(found, UnreadableGpu):
                 self._gpus.pop(index, None)
-                unreadable += 1
-            readings.extend(found)
+                unreadable.append(found)
+            else:
+                readings.extend(found)
         uuids = {reading.device.uuid for reading in readings}
         self._base.keep(uuids)
         self._extended.keep(uuids)
@@ -152,42 +140,78 @@ class Nvml:
         if self._xid is not None:
             self._xid.watch({gpu.device.uuid: gpu for gpu in self._gpus.values()})
             readings = [self._with_xid_errors(reading) for reading in readings]
-        readings.extend(self._read_lost(readings))
+        readings.extend(self._read_lost())
         return Readings(
             taken_at_seconds=started,
             device_count=count,
-            unreadable_count=unreadable,
+            unreadable_count=len(unreadable),
+            unreadable=tuple(unreadable),
             devices=tuple(readings),
             node=self._extended.node(),
             awaits_second_sample=self._gpm.awaits_second_sample,
         )
 
-    def _tell_that_it_hangs(self, index: int) -> None:
-        gpu, call = self._gpus.get(index), self._calls.running
-        log.warning(
-            "a GPU is left out while a call about it does not return; the others are read",
-            extra={
-                "index": index,
-                "uuid": gpu.device.uuid if gpu else "",
-                "function": call.function if call else "",
-            },
-        )
+    def _read_or_leave_out(self, index: int) -> list[DeviceReading] | UnreadableGpu:
+        """Return the readings of a GPU and its instances, or why it cannot be read.
 
-    def _read_gpu(self, index: int) -> list[DeviceReading]:
-        """Return the readings of a GPU and its instances, none if nothing at all can be read."""
-        gpu = self._gpus.get(index) or Gpu.open(self._calls, index)
-        self._gpus[index] = gpu
-        board, *instances = self._base.read(gpu)
-        device = board.device
-        self._seen[device.uuid] = device
-        if all(_is_empty(reading) for reading in (board, *instances)):
-            # After an uncorrectable ECC error, or off the bus, some drivers say "reset required" or
-            # "unknown error" to everything and never that the GPU is lost.
-            return []
-        extended = self._extended.read(gpu)
-        shares = self._gpm.read(gpu, [one.device for one in instances])
+        Raises NvmlError where the whole session cannot go on.
+        """
+        answers = Answers(index)
+        try:
+            found = self._patience.read(index, partial(self._read_gpu, answers))
+        except HangsError as error:
+            message = "a GPU is left out while a call about it does not return; the others are read"
+            return self._left_out(index, message, str(error), {"function": error.function})
+        except NvmlError as error:
+            if error.code in SESSION_GONE:
+                raise
+            details = {"function": error.function, "code": error.code}
+            return self._left_out(index, "GPU cannot be read", str(error), details)
+        except Exception as error:  # noqa: BLE001  whatever the binding comes up with
+            message = "a GPU is left out that cannot be read for an unexpected reason"
+            problem = f"{type(error).__name__}: {error}"
+            return self._left_out(index, message, problem, {}, caught=error)
+        uuid = found[0].device.uuid
+        self._failing.observe(uuid, answers)
+        if self._told.ends(index):
+            log.info("GPU is read again", extra={"index": index, "uuid": uuid})
+        return found
+
+    def _left_out(
+        self,
+        index: int,
+        message: str,
+        problem: str,
+        details: Mapping[str, str],
+        caught: Exception | None = None,
+    ) -> UnreadableGpu:
+        uuid = self._seen.uuid_at(index)
+        if self._told.begins(index):
+            extra = {"index": index, "uuid": uuid, **details}
+            log.warning(message, extra=extra, exc_info=caught)
+        return UnreadableGpu(index=index, uuid=uuid, problem=problem)
+
+    def _read_gpu(self, answers: Answers) -> list[DeviceReading]:
+        """Return the readings of a GPU and its instances; raises NvmlError if it is not readable.
+
+        What a board does not have leaves it readable, be it everything.
+        """
+        index = answers.index
+        with self._calls.about(answers):
+            gpu = self._gpus.get(index) or Gpu.open(self._calls, index)
+            self._gpus[index] = gpu
+            self._seen.see(index, gpu.device)
+            board, *instances = self._base.read(gpu)
+            if all(_is_empty(reading) for reading in (board, *instances)):
+                # After an uncorrectable ECC error, or off the bus, some drivers say "reset
+                # required" or "unknown error" to everything and never that the GPU is lost.
+                for function, error in answers.failures.items():
+                    if function in FUNCTIONS:
+                        raise error
+            extended = self._extended.read(gpu)
+            shares = self._gpm.read(gpu, [one.device for one in instances])
         return [
-            self._completed(board, shares.get(device.uuid, {}), extended),
+            self._completed(board, shares.get(gpu.device.uuid, {}), extended),
             *(self._completed(one, shares.get(one.device.uuid, {}), ()) for one in instances),
         ]
 
@@ -204,19 +228,10 @@ class Nvml:
         extended = (*extended, *self._gpm.samples(shares))
         return replace(reading, extended=extended) if extended else reading
 
-    def _read_lost(self, readings: Collection[DeviceReading]) -> Iterator[DeviceReading]:
-        """Yield what is known of GPUs that cannot be read any more: their last Xid errors say why.
-
-        Not of one whose place another GPU has taken.
-        """
-        present = {
-            key
-            for reading in readings
-            for key in (reading.device.uuid, reading.device.minor_number)
-        }
-        for uuid, device in self._seen.items():
-            if uuid in present or device.minor_number in present:
-                continue
+    def _read_lost(self) -> Iterator[DeviceReading]:
+        """Yield what is known of GPUs that are lost: their last Xid errors say why."""
+        present = {gpu.device.uuid for gpu in self._gpus.values()}
+        for device in self._seen.lost(present, self._device_count):
             health = (families.READABLE.sample(0),) if self._with_health else ()
             if extended := (*health, *self._xid_samples(device)):
                 yield DeviceReading(device=device, extended=extended)
@@ -235,6 +250,7 @@ def _is_empty(reading: DeviceReading) -> bool:
     return (
         reading.duty_cycle_percent is None
         and reading.memory_total_bytes is None
+        and reading.memory_used_bytes is None
         and reading.power_usage_milliwatts is None
         and reading.temperature_celsius is None
         and reading.fan_speed_percent is None

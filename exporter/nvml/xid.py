@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from exporter.model import Sample
+    from exporter.nvml.failing import FailingCalls
     from exporter.nvml.gpu import Gpu
 
 log = logging.getLogger(__name__)
@@ -65,9 +66,15 @@ class XidErrors:
     `watch`, `samples` and `close` belong to the thread that owns the session.
     """
 
-    def __init__(self, binding: ModuleType, on_error: Callable[[NvmlError], None]) -> None:
+    def __init__(
+        self,
+        binding: ModuleType,
+        on_error: Callable[[NvmlError], None],
+        failing: FailingCalls,
+    ) -> None:
         self._binding = binding
         self._on_error = on_error
+        self._failing = failing
         self._tallies: dict[str, _Tally] = {}
         self._watcher: _Watcher | None = None
         self._hanging: list[_Watcher] = []
@@ -75,7 +82,8 @@ class XidErrors:
     def watch(self, gpus: Mapping[str, Gpu]) -> None:
         """Take events of these GPUs (by UUID) from now on."""
         if self._watcher is None:
-            self._watcher = _Watcher(Calls(self._binding, self._on_error), self._count)
+            calls = Calls(self._binding, self._on_error)
+            self._watcher = _Watcher(calls, self._count, self._failing)
         self._watcher.watch({uuid: gpu.handle for uuid, gpu in gpus.items()})
 
     def samples(self, uuid: str) -> Iterator[Sample]:
@@ -112,9 +120,12 @@ class XidErrors:
 class _Watcher:
     """The thread of one NVML session."""
 
-    def __init__(self, calls: Calls, count: Callable[[str, int], None]) -> None:
+    def __init__(
+        self, calls: Calls, count: Callable[[str, int], None], failing: FailingCalls
+    ) -> None:
         self._calls = calls
         self._count = count
+        self._failing = failing
         self._stop = threading.Event()
         # A daemon: a call that never returns must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name="xid", daemon=True)
@@ -179,8 +190,11 @@ class _Watcher:
                 )
             except NvmlError as error:
                 if error.code == "TIMEOUT":
+                    self._failing.note("", error.function, None)
                     continue
+                self._failing.note("", error.function, error)
                 raise
+            self._failing.note("", "nvmlEventSetWait_v2", None)
             source = uuids.get(_address(event.device))
             if source and event.eventType == self._calls.binding.nvmlEventTypeXidCriticalError:
                 self._count(source, event.eventData)
@@ -206,9 +220,12 @@ class _Watcher:
 
     def _calls_or_none(self, function: str, *arguments: Any) -> Any:
         try:
-            return self._calls.call(function, *arguments)
-        except NvmlError:
+            answer = self._calls.call(function, *arguments)
+        except NvmlError as error:
+            self._failing.note("", function, None if error.code in ABSENT else error)
             return None
+        self._failing.note("", function, None)
+        return answer
 
 
 def _address(handle: Any) -> int | None:

@@ -252,7 +252,10 @@ async def test_gpus_that_are_missing_lost_or_poor(node):
         (Level.OK, f"NVIDIA L4 {driver.gpus[1].uuid}, without power"),
         (Level.OK, f"NVIDIA H100 80GB HBM3 {driver.gpus[2].uuid}"),
         (Level.OK, f"NVIDIA H100 80GB HBM3 MIG 1g.10gb {instance}"),
-        (Level.FAILURE, "1 of 3 GPUs cannot be read"),
+        (
+            Level.FAILURE,
+            "GPU 0 cannot be read: nvmlDeviceGetHandleByIndex: GPU_IS_LOST (GPU is lost)",
+        ),
     ]
 
 
@@ -265,10 +268,11 @@ async def test_a_container_without_gpus(node):
 
 async def test_a_call_that_hangs_is_named(node, monkeypatch):
     monkeypatch.setattr("exporter.doctor.examination.GPUS_TIMEOUT_SECONDS", 0.2)
-    with SimulatedDriver(["T4"]) as driver:
-        driver.faults.hang("nvmlDeviceGetFanSpeed")
+    with SimulatedDriver(["T4", "T4"]) as driver:
+        driver.faults.hang("nvmlDeviceGetFanSpeed", uuid=driver.gpus[1].uuid)
         found = await findings(driver, node)
     assert found[0].text == "nvmlDeviceGetFanSpeed has not returned for 0.2 s"
+    assert found[0].fix.startswith("GPU 1 hangs: ")
     assert len(found) > 1, "the other steps are checked all the same"
 
 
