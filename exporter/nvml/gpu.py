@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from exporter.model import Device
@@ -33,12 +34,15 @@ class Gpu:
     def open(cls, calls: Calls, index: int) -> Gpu:
         """Return the GPU of this NVML index; raises NvmlError."""
         handle = calls.call("nvmlDeviceGetHandleByIndex", index)
-        device = Device(
-            uuid=calls.call("nvmlDeviceGetUUID", handle),
-            name=calls.optional("nvmlDeviceGetName", handle) or "",
-            minor_number=calls.optional("nvmlDeviceGetMinorNumber", handle),
-        )
-        return cls(calls, handle, device)
+        uuid = calls.call("nvmlDeviceGetUUID", handle)
+        return cls(calls, handle, Device(uuid=uuid, name="", minor_number=None))
+
+    def describe(self) -> None:
+        """Ask for the name and the minor number until the GPU tells them, or that it has none."""
+        name = self.ask_once("nvmlDeviceGetName") or ""
+        minor_number = self.ask_once("nvmlDeviceGetMinorNumber")
+        if (name, minor_number) != (self.device.name, self.device.minor_number):
+            self.device = replace(self.device, name=name, minor_number=minor_number)
 
     @property
     def binding(self) -> ModuleType:

@@ -200,6 +200,7 @@ class Nvml:
         with self._calls.about(answers):
             gpu = self._gpus.get(index) or Gpu.open(self._calls, index)
             self._gpus[index] = gpu
+            gpu.describe()
             self._seen.see(index, gpu.device)
             board, *instances = self._base.read(gpu)
             if all(_is_empty(reading) for reading in (board, *instances)):
