@@ -114,6 +114,7 @@ class Controller:
             histories=self._histories,
             metrics=metrics,
             leads=lambda: leadership.is_leader(clock()),
+            clock=clock,
         )
         self._interval_seconds = 0.0
         self._looking: asyncio.Task[None] | None = None
@@ -304,6 +305,7 @@ class Controller:
     ) -> Decision:
         """Carry one Deployment's decision out; whatever goes wrong stays its own."""
         deployment = plan.deployment
+        decision = self._writer.heed_others(deployment, decision)
         if decision.outcome is not Outcome.SCALED:
             self._histories.keep(deployment.uid, decision)
         elif in_the_way is not None:
@@ -387,6 +389,7 @@ class Controller:
         self._histories.keep_only(uids)
         self._turns.keep_only(uids)
         self._announcer.keep_only(uids)
+        self._writer.keep_only(uids)
         for gone in self._policies.keys() - uids:
             del self._policies[gone]
 
@@ -394,6 +397,7 @@ class Controller:
         self._histories.keep_only(set())
         self._zeros.forget()
         self._announcer.keep_only(set())
+        self._writer.keep_only(set())
         self.board.forget()
 
 

@@ -51,12 +51,16 @@ async def scale_workload(
     from_replicas: int,
     to_replicas: int,
     leads: Callable[[], bool] = lambda: True,
-) -> None:
-    """Change `spec.replicas` by a merge patch of the scale subresource.
+    read: Callable[[int], object] = lambda replicas: None,
+) -> int:
+    """Return the count that the API server answers, which need not be `to_replicas`.
+
+    Changes `spec.replicas` by a merge patch of the scale subresource.
 
     The scale is read first: it must be of the same workload with the same count, and the patch
     carries the resourceVersion read, so that a write in between is a conflict and never
-    overwritten. `leads` is asked in the last moment before the write.
+    overwritten. `leads` is asked in the last moment before the write; `read` is told each count
+    that was read, and may raise. An admission webhook may have changed what was asked for.
 
     Raises:
         LeaseLost: `leads` said no.
@@ -67,6 +71,7 @@ async def scale_workload(
     path = kind.scale_path(ref)
     scale = await _read(client, path, ref, uid)
     found = _replicas(scale)
+    read(found)
     if found != from_replicas:
         raise ReplicasChanged(ref, expected=from_replicas, found=found)
     patch = {
@@ -76,10 +81,12 @@ async def scale_workload(
     if not leads():
         raise LeaseLost
     try:
-        await client.patch(path, patch, timeout_seconds=CALL_TIMEOUT_SECONDS)
+        answer = await client.patch(path, patch, timeout_seconds=CALL_TIMEOUT_SECONDS)
     except Conflict as error:
         found = _replicas(await _read(client, path, ref, uid))
+        read(found)
         raise ReplicasChanged(ref, expected=from_replicas, found=found) from error
+    return _replicas(answer) if "spec" in answer else to_replicas
 
 
 async def _read(client: KubeClient, path: str, ref: ObjectRef, uid: str) -> JsonObject:

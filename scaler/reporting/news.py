@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from scaler.contention import CONTENDED
 from scaler.model import Decision, Outcome
 
 HOLD_SECONDS = 15.0
@@ -26,15 +27,18 @@ class News:
 
 def follow(news: News | None, decision: Decision) -> tuple[News | None, bool]:
     """Return what is going on after `decision`, and whether it is to be told now."""
+    contended = news if news is not None and news.topic[0] == CONTENDED else None
     if decision.outcome is Outcome.SCALED:
-        return None, True
+        # One more try while somebody else sets the count back ends nothing.
+        return contended, True
     if decision.outcome in (Outcome.UNCHANGED, Outcome.PAUSED):
         return None, False
     topic = (decision.reason, _detail(decision))
     goes_on = news is not None and news.outcome is decision.outcome
     begun = news.begun_seconds if news is not None and goes_on else decision.at_seconds
     was_told = news is not None and news.told and news.topic == topic
-    lasts = decision.outcome is not Outcome.HELD or decision.at_seconds - begun >= HOLD_SECONDS
+    at_once = decision.outcome is not Outcome.HELD or decision.reason == CONTENDED
+    lasts = at_once or decision.at_seconds - begun >= HOLD_SECONDS
     return (
         News(
             outcome=decision.outcome,

@@ -79,6 +79,8 @@ class World:
         self.zeros: dict[str, str] | None = None
         self.zeros_failure: Exception | None = None
         self.broken_reading: str | None = None
+        self.mutated: dict[int, int] = {}
+        """What a webhook makes of the counts that are asked for."""
         self.metrics = ScalerMetrics("test")
         self.controller = Controller(
             client=self,  # type: ignore[arg-type]
@@ -174,9 +176,10 @@ class World:
             raise Conflict(request="PATCH", status=409, reason="Conflict", message="modified")
         if self.failure is not None:
             raise self.failure
-        self.replicas[name] = body["spec"]["replicas"]
-        self.patched.append((name, body["spec"]["replicas"]))
-        return {}
+        asked = body["spec"]["replicas"]
+        self.replicas[name] = self.mutated.get(asked, asked)
+        self.patched.append((name, asked))
+        return {"spec": {"replicas": self.replicas[name]}}
 
     def record(self, about: ObjectRef, _: str, *, type_: str, reason: str, message: str) -> None:
         assert message

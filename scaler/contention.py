@@ -1,0 +1,117 @@
+"""Pure: who else sets the replica count, and how long the scaler leaves it to them.
+
+A GitOps tool or an admission webhook that sets the count back undoes every write, and every write
+that it undoes starts and stops pods. After three of them in five minutes the scaler writes less:
+more replicas once a minute, so that a load is served again as soon as the other one stops, and
+fewer replicas not before the five minutes have passed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scaler.quantities import format_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
+CONTENDED = "ContendedReplicas"
+RESETS = 3
+WITHIN_SECONDS = 300.0
+BETWEEN_TRIES_SECONDS = 60.0
+MAX_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reset:
+    """A count that was asked for, and the one that was found instead."""
+
+    asked: int
+    found: int
+    at_seconds: float
+
+
+@dataclass(slots=True)
+class _Written:
+    """The count that the API server answered a write with, and whether the watch showed it."""
+
+    replicas: int
+    shown: bool = False
+
+
+class Contention:
+    """Follows by uid what became of the scaler's writes; instants are monotonic."""
+
+    def __init__(self) -> None:
+        self._written: dict[str, _Written] = {}
+        self._tried_seconds: dict[str, float] = {}
+        self._resets: dict[str, tuple[Reset, ...]] = {}
+
+    def wrote(self, uid: str, *, asked: int, answered: int, now_seconds: float) -> None:
+        """Note a write that the API server took, and the count that it answered."""
+        self._written[uid] = _Written(answered)
+        self._tried_seconds[uid] = now_seconds
+        if answered != asked:
+            self._add(uid, Reset(asked=asked, found=answered, at_seconds=now_seconds))
+
+    def unsure(self, uid: str) -> None:
+        """Note a write of which nobody knows what became of it: it proves nothing."""
+        self._written.pop(uid, None)
+
+    def shown(self, uid: str, replicas: int, now_seconds: float) -> None:
+        """Note a count that the watch shows; it may be the one of before the write."""
+        written = self._written.get(uid)
+        if written is None:
+            return
+        if replicas == written.replicas:
+            written.shown = True
+        elif written.shown:
+            self._set_back(uid, replicas, now_seconds)
+
+    def read(self, uid: str, replicas: int, now_seconds: float) -> None:
+        """Note a count that the API server has just now."""
+        written = self._written.get(uid)
+        if written is not None and replicas != written.replicas:
+            self._set_back(uid, replicas, now_seconds)
+
+    def resets(self, uid: str, now_seconds: float) -> tuple[Reset, ...]:
+        """Return what was set back in the last five minutes, the oldest first."""
+        oldest = now_seconds - WITHIN_SECONDS
+        return tuple(one for one in self._resets.get(uid, ()) if one.at_seconds > oldest)
+
+    def why_not(self, uid: str, now_seconds: float) -> str | None:
+        """Return what somebody else does to the count, None while it is not contended."""
+        resets = self.resets(uid, now_seconds)
+        if len(resets) < RESETS:
+            return None
+        found = ", ".join(
+            f"{one.found} instead of {one.asked} ({_ago(now_seconds - one.at_seconds)})"
+            for one in resets[-MAX_SHOWN:]
+        )
+        return (
+            "somebody else sets the replica count, as a GitOps tool or an admission webhook does:"
+            f" found {found}; more replicas are tried once a minute, fewer are not"
+        )
+
+    def may_write(self, uid: str, *, up: bool, now_seconds: float) -> bool:
+        """Return whether a contended count may be written all the same."""
+        tried = self._tried_seconds.get(uid)
+        return up and (tried is None or now_seconds - tried >= BETWEEN_TRIES_SECONDS)
+
+    def keep_only(self, uids: AbstractSet[str]) -> None:
+        """Forget all other workloads."""
+        for known in (self._written, self._tried_seconds, self._resets):
+            for gone in known.keys() - uids:
+                known.pop(gone, None)
+
+    def _set_back(self, uid: str, found: int, now_seconds: float) -> None:
+        written = self._written.pop(uid)
+        self._add(uid, Reset(asked=written.replicas, found=found, at_seconds=now_seconds))
+
+    def _add(self, uid: str, reset: Reset) -> None:
+        self._resets[uid] = (*self.resets(uid, reset.at_seconds), reset)[-2 * MAX_SHOWN :]
+
+
+def _ago(seconds: float) -> str:
+    return "now" if seconds < 1 else f"{format_duration(seconds)} ago"
