@@ -13,7 +13,7 @@ from scaler.sources.names import PRESETS, MetricNames
 from scaler.sources.settings import ExportersSettings, HttpAccess, PrometheusSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from scaler.commandline.flags import Flags
 
@@ -67,6 +67,13 @@ def _add_prometheus(flags: Flags) -> None:
         ("device-labels", "labels that tell GPUs apart, by comma, if other ones"),
     ):
         flags.text(f"prometheus.{name}", "LABEL", None, what)
+    flags.text(
+        "prometheus.exporters-matcher",
+        "MATCHER",
+        None,
+        "matcher that only series of the GPU exporters themselves satisfy (default"
+        ' namespace="..." with the name in --exporters.namespace; required with dcgm)',
+    )
     flags.repeated(
         "prometheus.matcher", "MATCHER", 'only series that this matches, such as cluster="eu-1"'
     )
@@ -124,15 +131,11 @@ def parse_prometheus(
         return None
     pairs = _pairs(values, "prometheus.param", problems)
     matchers = repeated_of(values, "prometheus.matcher")
-    problems.extend(
-        f'--prometheus.matcher: {text!r} is not a matcher like cluster="eu-1"'
-        for text in matchers
-        if not _MATCHER.fullmatch(text)
-    )
+    problems.extend(_wrong_matchers("prometheus.matcher", matchers))
     return PrometheusSettings(
         url=_url(url, problems),
         names=_names(values, problems),
-        matchers=matchers,
+        matchers=(*_exporters_matcher(values, problems), *matchers),
         params=pairs,
         timeout_seconds=_timeout(values, problems),
         max_answer_bytes=_whole(values, "prometheus.max-answer-size", MAX_ANSWER_BYTES, problems),
@@ -143,6 +146,29 @@ def parse_prometheus(
             header_files=_headers(values, "prometheus.header-file", problems),
         ),
     )
+
+
+def _wrong_matchers(flag: str, matchers: Iterable[str]) -> Iterator[str]:
+    for text in matchers:
+        if not _MATCHER.fullmatch(text):
+            yield f'--{flag}: {text!r} is not a matcher like cluster="eu-1"'
+
+
+def _exporters_matcher(values: Values, problems: list[str]) -> tuple[str, ...]:
+    """What tells an exporter's series from those of a scraped pod that poses as one."""
+    flag = "prometheus.exporters-matcher"
+    given = value_of(values, flag)
+    if given:
+        problems.extend(_wrong_matchers(flag, [str(given)]))
+        return (str(given),)
+    if value_of(values, "prometheus.metrics") != "gpu-exporter":
+        problems.append(
+            f"--{flag}: required with --prometheus.metrics dcgm and dcgm-exported, because without"
+            " it any scraped pod can report GPU values for other pods; for example"
+            ' job="nvidia-dcgm-exporter"'
+        )
+        return ()
+    return (f'namespace="{value_of(values, "exporters.namespace")}"',)
 
 
 def _url(url: str, problems: list[str]) -> str:

@@ -50,6 +50,7 @@ SWITCHES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "prometheus": (
         *("scaler.source=prometheus", "scaler.prometheus.url=https://thanos.monitoring:9091"),
+        'scaler.prometheus.exportersMatcher=job="dcgm-exporter"',
         *("scaler.prometheus.metrics=dcgm", 'scaler.prometheus.matchers={cluster="eu-1"}'),
         *("scaler.prometheus.params.dedup=true", "scaler.prometheus.headers.X-Scope-OrgID=a"),
         *("scaler.prometheus.access.secret=thanos", "scaler.prometheus.access.keys.ca=ca.crt"),

@@ -109,7 +109,7 @@ def test_prometheus():
     assert config.source == "prometheus"
     assert config.prometheus is not None
     assert config.prometheus.url == "https://thanos.monitoring:9091"
-    assert config.prometheus.matchers == ('cluster="eu-1"',)
+    assert config.prometheus.matchers == ('job="dcgm-exporter"', 'cluster="eu-1"')
     assert config.prometheus.params == (("dedup", "true"),)
     assert config.prometheus.access.headers == (("X-Scope-OrgID", "a"),)
     assert config.prometheus.access.bearer_token_file == "/etc/gpu-scaler/prometheus/token"

@@ -53,6 +53,13 @@ pytestmark = pytest.mark.needs("helm")
             "exporter.priorityClassName, which is empty",
         ),
         (("scaler.source=prometheus",), "scaler.prometheus.url is empty"),
+        (
+            (
+                *("scaler.source=prometheus", "scaler.prometheus.url=http://x"),
+                "scaler.prometheus.metrics=dcgm",
+            ),
+            "scaler.prometheus.exportersMatcher is empty",
+        ),
         (("scaler.prometheus.url=http://x",), "set scaler.source=prometheus to read from there"),
         (("scaler.exporters.access.keys.ca=x",), "scaler.exporters.access.secret no Secret"),
         (

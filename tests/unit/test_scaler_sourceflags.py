@@ -18,8 +18,23 @@ def settings(*flags: str, **environ: str) -> PrometheusSettings:
     return found
 
 
+OURS = 'namespace="gpu-exporter"'
+
+
 def test_an_address_is_all_that_prometheus_needs():
-    assert settings() == PrometheusSettings(url="http://prometheus:9090")
+    assert settings() == PrometheusSettings(url="http://prometheus:9090", matchers=(OURS,))
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_no_preset_takes_series_of_whoever_is_scraped(preset):
+    flags = (f"--prometheus.metrics={preset}", "--exporters.namespace=gpus")
+    own = '--prometheus.exporters-matcher=job="x"'
+    assert settings(*flags, own, '--prometheus.matcher=a="b"').matchers == ('job="x"', 'a="b"')
+    if preset == "gpu-exporter":
+        assert settings(*flags).matchers == ('namespace="gpus"',)
+    else:
+        with pytest.raises(ConfigError, match=r"--prometheus\.exporters-matcher: required"):
+            settings(*flags)
 
 
 def test_a_slash_at_the_end_and_a_path_before_the_api():
@@ -29,6 +44,7 @@ def test_a_slash_at_the_end_and_a_path_before_the_api():
 def test_everything_that_can_be_told_of_prometheus():
     found = settings(
         "--prometheus.metrics=dcgm-exported",
+        '--prometheus.exporters-matcher=job="dcgm"',
         "--prometheus.namespace-label=kube_namespace",
         "--prometheus.pod-label=kube_pod",
         "--prometheus.device-labels=UUID,slice",
@@ -52,7 +68,7 @@ def test_everything_that_can_be_told_of_prometheus():
     assert names.families is PRESETS["dcgm-exported"].families
     assert (names.namespace_label, names.pod_label) == ("kube_namespace", "kube_pod")
     assert names.device_labels == ("UUID", "slice")
-    assert found.matchers == ('cluster="eu-1"', 'tier=~"a|b"')
+    assert found.matchers == ('job="dcgm"', 'cluster="eu-1"', 'tier=~"a|b"')
     assert found.params == (("storeMatch[]", "{a=1}"), ("storeMatch[]", "{b=2}"), ("dedup", ""))
     assert (found.timeout_seconds, found.max_answer_bytes, found.max_series) == (1.5, 2**20, 10_000)
     assert found.access == HttpAccess(
@@ -90,7 +106,7 @@ def test_variables_hold_several_values_by_line_and_flags_replace_them():
     }
     found = parse(**environ).prometheus
     assert found == PrometheusSettings(
-        url="http://here", access=HttpAccess(insecure_skip_verify=True)
+        url="http://here", matchers=(OURS,), access=HttpAccess(insecure_skip_verify=True)
     )
 
 
@@ -113,6 +129,7 @@ def test_variables_hold_several_values_by_line_and_flags_replace_them():
                 ("--prometheus.device-labels=UUID,", "'' is not the name of a label"),
                 ('--prometheus.matcher=a="1", b="2"', "is not a matcher like"),
                 ('--prometheus.matcher=a="x"} or vector(1) #"', "is not a matcher like"),
+                ("--prometheus.exporters-matcher=job", "is not a matcher like"),
                 ("--prometheus.param=query=up", "'query' is not NAME=VALUE"),
                 ("--prometheus.param=dedup", "'dedup' is not NAME=VALUE"),
                 ("--prometheus.timeout=31s", "'31s' is not a duration above 0s and up to 30s"),

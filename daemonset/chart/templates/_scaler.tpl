@@ -58,6 +58,9 @@ volumeMounts:
 {{- if ne $scaler.prometheus.metrics "gpu-exporter" }}
 - --prometheus.metrics={{ $scaler.prometheus.metrics }}
 {{- end }}
+{{- with $scaler.prometheus.exportersMatcher }}
+- {{ printf "--prometheus.exporters-matcher=%s" . | quote }}
+{{- end }}
 {{- range $scaler.prometheus.matchers }}
 - {{ printf "--prometheus.matcher=%s" . | quote }}
 {{- end }}
