@@ -29,6 +29,20 @@ CONTAINER_MEMORY_USED = "nvidia_gpu_container_memory_used_bytes"
 CONTAINERS_OWN = frozenset({MEMORY_USED, CONTAINER_DUTY_CYCLE, CONTAINER_MEMORY_USED})
 """The families whose series each show a container's own part of a GPU: parts add up."""
 
+BOUNDS: Mapping[str, tuple[float, float]] = {
+    DUTY_CYCLE: (0, 100),
+    CONTAINER_DUTY_CYCLE: (0, 100),
+    MEMORY_USED: (0, 2**50),
+    CONTAINER_MEMORY_USED: (0, 2**50),
+    MEMORY_TOTAL: (1, 2**50),
+    POWER_USAGE: (0, 10_000_000),
+    TEMPERATURE: (-100, 250),
+}
+"""What each family's values can be, in its unit; nothing real comes near them but a percentage."""
+OTHER_BOUNDS = (0.0, 2.0**70)
+ROUNDING_SHARE = 1e-6
+"""How far past its bounds an average of floats may come to lie."""
+
 SATURATED_PERCENT = 99.0
 WORKING_PERCENT = 1.0
 CREDIBLE_SHARE = 0.5
@@ -45,6 +59,15 @@ FAMILIES: Mapping[Metric, tuple[str, ...]] = {
 
 PARTS: Mapping[str, str] = {DUTY_CYCLE: CONTAINER_DUTY_CYCLE}
 """The containers' own parts of a family that is the GPU's, of GPUs that are shared."""
+
+
+def out_of_bounds(family: str, value: float) -> str | None:
+    """Return why a value cannot be one of its family, None where it can."""
+    lowest, highest = BOUNDS.get(family, OTHER_BOUNDS)
+    # What is no number is in no range.
+    if lowest <= value <= highest * (1 + ROUNDING_SHARE):
+        return None
+    return f"{family} {value:g}, which is not from {lowest:g} to {highest:g}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +106,7 @@ def pod_values(
         if metric is Metric.MEMORY_USED_PERCENT:
             totals = devices.get(MEMORY_TOTAL, {}).get(pod, {})
             per_device = {
-                uuid: 100 * used / max(totals[uuid])
+                uuid: min(100.0, 100 * used / max(totals[uuid]))
                 for uuid, used in per_device.items()
                 if totals.get(uuid) and max(totals[uuid]) > 0
             }

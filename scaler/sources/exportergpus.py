@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 from scaler.sources.exposition import INTERVAL, SNAPSHOT_AGE, ExpositionError
 from scaler.sources.gpus import GpuAnswer, GpuSample, NodeGpus, read_node
 from scaler.sources.scraping import parsed
+from scaler.sources.unexpected import unexpected
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -81,6 +82,8 @@ class ExporterGpus:
             found = await parsed(read, scraped.text)
         except ExpositionError as error:
             return f"failed: {error}"
+        except Exception as error:  # noqa: BLE001  (it is this node's alone)
+            return unexpected(f"the exporter of node {node}", error)
         self._series[node] = found.series
         if found.age_seconds is None:
             return "has no GPU readings"

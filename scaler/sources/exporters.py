@@ -22,6 +22,7 @@ from scaler.sources.exposition import (
 )
 from scaler.sources.scraping import Scraper, parsed
 from scaler.sources.source import NO_GPU_POD, ReadingRequest, SourceAnswer, readable
+from scaler.sources.unexpected import unexpected
 from scaler.sources.window import PodWindow
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class ExporterSource:
         }
         readings = {
             request.deployment: {
-                metric: self._reading(request, metric, scrapes) for metric in request.metrics
+                metric: self._own_reading(request, metric, scrapes) for metric in request.metrics
             }
             for request in requests
         }
@@ -180,12 +181,23 @@ class ExporterSource:
                 )
             except ExpositionError as error:
                 problem = f"failed: {error} ({endpoint.url if endpoint else node})"
+            except Exception as error:  # noqa: BLE001  (it is this node's alone)
+                problem = unexpected(f"the exporter of node {node}", error)
         return NodeScrape(
             asked_seconds=scraped.asked_seconds,
             duration_seconds=scraped.duration_seconds,
             readings=readings,
             problem=problem,
         )
+
+    def _own_reading(
+        self, request: ReadingRequest, metric: Metric, scrapes: Mapping[str, NodeScrape]
+    ) -> MetricReading:
+        try:
+            return self._reading(request, metric, scrapes)
+        except Exception as error:  # noqa: BLE001  (it is this Deployment's alone)
+            problem = unexpected(str(request.deployment), error)
+            return MetricReading(metric=metric, values={}, problem=problem)
 
     def _reading(
         self, request: ReadingRequest, metric: Metric, scrapes: Mapping[str, NodeScrape]
@@ -207,6 +219,9 @@ class ExporterSource:
         if problem is not None or scrape.readings is None or scrape.readings.age_seconds is None:
             return f"the exporter of node {pod.node_name} {problem}"
         reading = scrape.readings.values[metric].get(pod.ref)
+        impossible = scrape.readings.problems[metric].get(pod.ref)
+        if impossible is not None:
+            return f"the exporter of node {pod.node_name} shows {impossible}"
         if reading is None and pod.requests_gpu is False:
             return NO_GPU_POD
         if reading is None:

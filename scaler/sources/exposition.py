@@ -12,7 +12,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from scaler.budgets import OverBudgetError, shown
-from scaler.sources.devices import CONTAINER_DUTY_CYCLE, FAMILIES, PARTS, pod_values
+from scaler.sources.devices import (
+    CONTAINER_DUTY_CYCLE,
+    FAMILIES,
+    PARTS,
+    out_of_bounds,
+    pod_values,
+)
 from scaler.sources.series import read_samples
 
 if TYPE_CHECKING:
@@ -26,6 +32,7 @@ SNAPSHOT_AGE = "nvidia_gpu_exporter_snapshot_age_seconds"
 INTERVAL = "nvidia_gpu_exporter_interval_seconds"
 MIN_STALE_AFTER_SECONDS = 15.0
 STALE_AFTER_INTERVALS = 3
+MAX_INTERVAL_SECONDS = 3600.0
 
 
 class ExpositionError(ValueError):
@@ -39,19 +46,24 @@ class ExpositionError(ValueError):
 class NodeReadings:
     """What one exporter said: the age of its readings and its interval, and values per pod.
 
-    `age_seconds` is None when the exporter has no readings to show. `series` is what makes
-    reading its next answer quick.
+    `age_seconds` is None when the exporter has no readings to show. `problems` says of pods
+    without a value which one of theirs cannot be. `series` is what makes reading its next answer
+    quick.
     """
 
     age_seconds: float | None
     interval_seconds: float | None
     values: Mapping[Metric, Mapping[ObjectRef, PodReading]]
+    problems: Mapping[Metric, Mapping[ObjectRef, str]] = field(default_factory=dict)
     series: Mapping[str, Series] = field(compare=False)
 
 
 def stale_after_seconds(interval_seconds: float | None) -> float:
     """Return how old readings may be that an exporter takes every `interval_seconds`."""
-    return max(MIN_STALE_AFTER_SECONDS, STALE_AFTER_INTERVALS * (interval_seconds or 0.0))
+    interval = interval_seconds or 0.0
+    if not 0 <= interval <= MAX_INTERVAL_SECONDS:
+        interval = 0.0
+    return max(MIN_STALE_AFTER_SECONDS, STALE_AFTER_INTERVALS * interval)
 
 
 def families_for(metrics: Iterable[Metric]) -> tuple[str, ...]:
@@ -80,8 +92,8 @@ def read_exposition(
 ) -> NodeReadings:
     """Return the pods' values of `metrics` in an exporter's text exposition (format 0.0.4).
 
-    Non-finite and negative samples are left out: the pod then has no value. `known` is `series`
-    of an earlier answer, of whatever exporter.
+    A pod with a sample outside the bounds of its family has no value. `known` is `series` of an
+    earlier answer, of whatever exporter.
 
     Raises:
         ExpositionError: the text does not parse, or is over budget.
@@ -90,17 +102,43 @@ def read_exposition(
     devices: dict[str, dict[ObjectRef, dict[str, list[float]]]] = defaultdict(
         lambda: defaultdict(lambda: defaultdict(list))
     )
+    impossible: dict[str, dict[ObjectRef, str]] = defaultdict(dict)
     gauges: dict[str, float] = {}
     for one, value in samples:
         if one.name in (SNAPSHOT_AGE, INTERVAL):
             gauges[one.name] = value
         elif one.name == CONTAINER_DUTY_CYCLE and not one.shared:
             continue
-        elif one.pod is not None and math.isfinite(value) and value >= 0:
-            devices[one.name][one.pod][one.uuid].append(value)
+        elif one.pod is not None:
+            problem = out_of_bounds(one.name, value)
+            if problem is None:
+                devices[one.name][one.pod][one.uuid].append(value)
+            else:
+                impossible[one.name][one.pod] = problem
+    problems = {metric: _problems(metric, impossible) for metric in metrics}
+    values = {
+        metric: {
+            pod: value for pod, value in pod_values(metric, devices) if pod not in problems[metric]
+        }
+        for metric in problems
+    }
     return NodeReadings(
-        age_seconds=gauges.get(SNAPSHOT_AGE),
+        age_seconds=readings_age(gauges),
         interval_seconds=gauges.get(INTERVAL),
-        values={metric: dict(pod_values(metric, devices)) for metric in metrics},
+        values=values,
+        problems=problems,
         series=series,
     )
+
+
+def readings_age(gauges: Mapping[str, float]) -> float | None:
+    """Return the age of an exporter's readings, None without one that can be."""
+    age = gauges.get(SNAPSHOT_AGE)
+    return age if age is not None and 0 <= age < math.inf else None
+
+
+def _problems(
+    metric: Metric, impossible: Mapping[str, Mapping[ObjectRef, str]]
+) -> Mapping[ObjectRef, str]:
+    families = [one for family in FAMILIES[metric] for one in (family, PARTS.get(family, ""))]
+    return {pod: problem for one in families for pod, problem in impossible.get(one, {}).items()}

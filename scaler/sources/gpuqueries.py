@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scaler.model import ObjectRef
-from scaler.sources.devices import CONTAINERS_OWN
+from scaler.sources.devices import CONTAINERS_OWN, out_of_bounds
 from scaler.sources.gpus import GpuSample
 from scaler.sources.joining import STALE_AFTER_SECONDS
 from scaler.sources.promapi import PromqlError
@@ -100,11 +100,14 @@ def read_gpu_series(result: Result, names: MetricNames) -> GpuSeries:
 
 
 def gpu_samples(
-    parts: Sequence[GpuSeries], *, factor: int, asked_seconds: float
+    parts: Sequence[GpuSeries], *, factor: int, asked_seconds: float, family: str = ""
 ) -> list[GpuSample]:
-    """Return the samples of a family, which is the sum of its series times the factor."""
+    """Return the samples of a family, which is the sum of its series times the factor.
+
+    Those outside the family's bounds are left out.
+    """
     first, *others = parts
-    return [
+    samples = (
         GpuSample(
             holder.node,
             holder.pod,
@@ -115,22 +118,29 @@ def gpu_samples(
         )
         for holder, value in first.values.items()
         if all(holder in one.values for one in others)
-    ]
+    )
+    return [sample for sample in samples if out_of_bounds(family, sample.value) is None]
 
 
 def past_samples(
-    results: Sequence[Result], names: MetricNames, *, factor: int, asked_seconds: float
+    results: Sequence[Result],
+    names: MetricNames,
+    *,
+    factor: int,
+    asked_seconds: float,
+    family: str = "",
 ) -> list[GpuSample]:
     """Return the samples in the answers to the `past_query` of each of a family's series.
 
-    The newest of all of them is taken to be of `asked_seconds`.
+    The newest of all of them is taken to be of `asked_seconds`. Those outside the family's bounds
+    are left out.
 
     Raises:
         PromqlError: an answer is to something else.
     """
     first, *others = (_read_past(result, names) for result in results)
     newest = max((time for _, time in first), default=0.0)
-    samples = [
+    samples = (
         GpuSample(
             holder.node,
             holder.pod,
@@ -141,8 +151,9 @@ def past_samples(
         )
         for (holder, time), value in first.items()
         if all((holder, time) in one for one in others)
-    ]
-    return sorted(samples, key=lambda sample: sample.sampled_seconds)
+    )
+    possible = (sample for sample in samples if out_of_bounds(family, sample.value) is None)
+    return sorted(possible, key=lambda sample: sample.sampled_seconds)
 
 
 def _read_past(result: Result, names: MetricNames) -> dict[tuple[Holder, float], Decimal]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from scaler.sources.exposition import INTERVAL, SNAPSHOT_AGE, samples_of, stale_after_seconds
+from scaler.sources.devices import out_of_bounds
+from scaler.sources.exposition import (
+    INTERVAL,
+    SNAPSHOT_AGE,
+    readings_age,
+    samples_of,
+    stale_after_seconds,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -81,19 +87,20 @@ def read_node(
 ) -> NodeGpus:
     """Return the GPUs in an exporter's text exposition (format 0.0.4).
 
-    Non-finite and negative samples are left out. `known` is `series` of an earlier answer.
+    Samples outside the bounds of their family are left out. `known` is `series` of an earlier
+    answer.
 
     Raises:
         ExpositionError: the text does not parse, or is over budget.
     """
     samples, series = samples_of(text, known)
     gauges = {one.name: value for one, value in samples if one.name in (SNAPSHOT_AGE, INTERVAL)}
-    age, fresh_for = gauges.get(SNAPSHOT_AGE), stale_after_seconds(gauges.get(INTERVAL))
+    age, fresh_for = readings_age(gauges), stale_after_seconds(gauges.get(INTERVAL))
     found: defaultdict[str, list[GpuSample]] = defaultdict(list)
     if age is not None:
         sampled = asked_seconds - age
         for one, value in samples:
-            if one.uuid and math.isfinite(value) and value >= 0:
+            if one.uuid and out_of_bounds(one.name, value) is None:
                 found[one.name].append(
                     GpuSample(node, one.pod, one.uuid, value, sampled, fresh_for)
                 )

@@ -36,6 +36,7 @@ from scaler.sources.promapi import PromqlError, Result, read_error, read_result
 from scaler.sources.promql import family_query, read_series, read_total
 from scaler.sources.queryorder import in_fair_order
 from scaler.sources.source import ReadingRequest, SourceAnswer, readable
+from scaler.sources.unexpected import unexpected
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -186,21 +187,27 @@ class PrometheusSource:
                 if metric is Metric.QUERY:
                     reading = _total_reading(request.deployment, totals[request.query or ""])
                 else:
-                    window = request.window_seconds
-                    if (metric, window) not in computed:
-                        computed[metric, window] = metric_answer(
-                            metric,
-                            self._names,
-                            {
-                                series: answers[_Wanted(series, window)]
-                                for series in series_of(metric, self._names)
-                            },
-                        )
-                    reading = reading_of(
-                        metric, self._names, request.pods, computed[metric, window]
-                    )
+                    try:
+                        reading = self._gpu_reading(request, metric, answers, computed)
+                    except Exception as error:  # noqa: BLE001  (it is this reading's alone)
+                        problem = self._problem(unexpected(metric, error))
+                        reading = MetricReading(metric=metric, values={}, problem=problem)
                 readings[request.deployment][metric] = reading
         return readings
+
+    def _gpu_reading(
+        self,
+        request: ReadingRequest,
+        metric: Metric,
+        answers: Mapping[_Wanted, SeriesAnswer],
+        computed: dict[tuple[Metric, float], MetricAnswer],
+    ) -> MetricReading:
+        window = request.window_seconds
+        if (metric, window) not in computed:
+            series = series_of(metric, self._names)
+            by_series = {one: answers[_Wanted(one, window)] for one in series}
+            computed[metric, window] = metric_answer(metric, self._names, by_series)
+        return reading_of(metric, self._names, request.pods, computed[metric, window])
 
     async def _series(
         self, wanted: _Wanted, pods: Sequence[ObjectRef], deadline: float
@@ -223,9 +230,13 @@ class PrometheusSource:
         values, own, problem = None, None, None
         if isinstance(answer, Result):
             try:
-                values, own = read_series(answer, self._names, factor=named.factor, pods=pods)
+                values, own = read_series(
+                    answer, self._names, factor=named.factor, pods=pods, family=family
+                )
             except PromqlError as error:
                 problem = self._problem(str(error))
+            except Exception as error:  # noqa: BLE001  (it is this series' alone)
+                problem = self._problem(unexpected(wanted.series, error))
         else:
             problem = answer
         return SeriesAnswer(
@@ -245,6 +256,8 @@ class PrometheusSource:
             return PodValue(value_milli=read_total(answer), sampled_seconds=asked)
         except PromqlError as error:
             return self._problem(str(error))
+        except Exception as error:  # noqa: BLE001  (it is this query's alone)
+            return self._problem(unexpected("a gpu-scaler/query", error))
 
     async def _within(self, deadline: float, limit: asyncio.Semaphore, query: str) -> Result | str:
         """The answer, or why there is none."""
@@ -267,6 +280,8 @@ class PrometheusSource:
             return self._problem(f"{error} (--prometheus.max-answer-size)")
         except (PromqlError, AccessError, aiohttp.ClientError, OSError, ValueError) as error:
             return self._problem(shown(error) or type(error).__name__)
+        except Exception as error:  # noqa: BLE001  (it is this query's alone)
+            return self._problem(unexpected("Prometheus", error))
 
     async def _ask(self, query: str, more: Sequence[tuple[str, str]]) -> Result:
         params = [("query", query), *more]

@@ -15,6 +15,7 @@ from scaler.sources.gpuqueries import (
 )
 from scaler.sources.gpus import GpuAnswer, GpuSample
 from scaler.sources.promapi import PromqlError
+from scaler.sources.unexpected import unexpected
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -82,8 +83,13 @@ class PrometheusGpus:
         if len(found) < len(results):
             return None
         try:
-            return past_samples(found, self._names, factor=named.factor, asked_seconds=asked)
+            return past_samples(
+                found, self._names, factor=named.factor, asked_seconds=asked, family=family
+            )
         except PromqlError:
+            return None
+        except Exception as error:  # noqa: BLE001  (it is this family's alone)
+            unexpected(family, error)
             return None
 
     async def _read(self, family: str) -> Sequence[GpuSample] | str:
@@ -104,4 +110,7 @@ class PrometheusGpus:
                 parts.append(read_gpu_series(result, self._names))
             except PromqlError as error:
                 return f"Prometheus: {error}"
-        return gpu_samples(parts, factor=named.factor, asked_seconds=asked)
+        try:
+            return gpu_samples(parts, factor=named.factor, asked_seconds=asked, family=family)
+        except Exception as error:  # noqa: BLE001  (it is this family's alone)
+            return f"Prometheus: {unexpected(family, error)}"

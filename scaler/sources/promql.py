@@ -14,8 +14,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from scaler.budgets import shown
+from scaler.decision.replicas import clamp_int64
 from scaler.model import ObjectRef
-from scaler.sources.devices import CONTAINERS_OWN, PARTS
+from scaler.sources.devices import CONTAINER_DUTY_CYCLE, CONTAINERS_OWN, PARTS, out_of_bounds
 from scaler.sources.promapi import PromqlError
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def series_query(
 
 
 def read_total(result: Result) -> int:
-    """Return the value of `gpu-scaler/query` in milli units.
+    """Return the value of `gpu-scaler/query` in milli units, within an int64.
 
     Raises:
         PromqlError: it is not exactly one finite number.
@@ -132,7 +133,7 @@ def read_total(result: Result) -> int:
         _, text = sample
         if not math.isfinite(float(text)):
             raise PromqlError(f"the result is {shown(text)}, which is no number to scale on")
-        return int(Decimal(text) * 1000)
+        return clamp_int64(int(Decimal(text) * 1000))
     except (TypeError, ValueError, ArithmeticError) as error:
         if isinstance(error, PromqlError):
             raise
@@ -140,11 +141,17 @@ def read_total(result: Result) -> int:
 
 
 def read_series(
-    result: Result, names: MetricNames, *, factor: int, pods: Iterable[ObjectRef]
+    result: Result,
+    names: MetricNames,
+    *,
+    factor: int,
+    pods: Iterable[ObjectRef],
+    family: str = "",
 ) -> tuple[SeriesValues, SeriesValues]:
     """Return the values of `pods` in the answer to a `family_query`; of all others nothing.
 
-    The second are their containers' own parts of shared GPUs.
+    The second are their containers' own parts of shared GPUs. A value outside the bounds of the
+    family, or of which it is a part, is its pod's problem.
 
     Raises:
         PromqlError: the answer is to something else.
@@ -158,7 +165,7 @@ def read_series(
         if isinstance(error, PromqlError):
             raise
         raise PromqlError(f"the result is malformed: {type(error).__name__}: {error}") from error
-    return _values(device, factor), _values(own, factor)
+    return _values(device, factor, family), _values(own, factor, PARTS.get(family, ""))
 
 
 class _Sample:
@@ -193,7 +200,10 @@ def _fill(
         if side is None:
             continue
         if part == OWN_VALUE:
-            side.totals[_device(labels, names)] += float(row["value"][1])
+            part_value = float(row["value"][1])
+            # Whoever else holds the GPU; what cannot be adds nothing.
+            if out_of_bounds(CONTAINER_DUTY_CYCLE, part_value) is None:
+                side.totals[_device(labels, names)] += part_value
         named = ObjectRef(labels.get(names.namespace_label, ""), labels.get(names.pod_label, ""))
         pod = known.get(named)
         if pod is None:
@@ -216,7 +226,7 @@ def sample_age_seconds(evaluated_seconds: float, time_text: str) -> float:
     return max(0.0, age) if math.isfinite(age) else math.inf
 
 
-def _values(side: _Side, factor: int) -> SeriesValues:
+def _values(side: _Side, factor: int, family: str) -> SeriesValues:
     values: dict[ObjectRef, dict[str, list[float]]] = {}
     ages: dict[ObjectRef, float] = {}
     problems: dict[ObjectRef, str] = {}
@@ -230,7 +240,9 @@ def _values(side: _Side, factor: int) -> SeriesValues:
             continue
         value = _scaled(sample.text, factor)
         if not math.isfinite(value) or value < 0:
-            problems[pod] = f"the value for this pod is {sample.text}"
+            problems[pod] = f"the value for this pod is {shown(sample.text)}"
+        elif (impossible := out_of_bounds(family, value)) is not None:
+            problems[pod] = f"the value for this pod is {impossible}"
         else:
             values.setdefault(pod, {}).setdefault(device, []).append(value)
     for pod, _, _ in side.samples:

@@ -20,6 +20,7 @@ from scaler.sources.http import (
     read_body,
 )
 from scaler.sources.settings import ExportersSettings
+from scaler.sources.unexpected import unexpected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -107,6 +108,8 @@ class Scraper:
                     problem = f"is over budget: {error} ({url})"
                 except FAILURES as error:
                     problem = f"failed: {shown(error)} ({url})"
+                except Exception as error:  # noqa: BLE001  (it is this exporter's alone)
+                    problem = f"{unexpected(f'the exporter at {url}', error)} ({url})"
             return Scraped(
                 asked_seconds=asked,
                 duration_seconds=self._clock() - asked,

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from scaler.budgets import INLINE_CHARACTERS, TEXT_CHARACTERS
 from scaler.model import ExporterEndpoint, Metric, ObjectRef, PodPhase, PodState
-from scaler.sources import exporters, scraping
+from scaler.sources import exporters, scraping, unexpected
 from scaler.sources.exporters import ExporterSource
 from scaler.sources.exposition import read_exposition
 from scaler.sources.source import ReadingRequest
@@ -37,7 +37,9 @@ def pod(name: str, *, node: str = "n1", phase: PodPhase = PodPhase.RUNNING) -> P
     )
 
 
-def exposition(duty: float, *, age: float = 0.5, interval: float = 2, name: str = "web-0") -> str:
+def exposition(
+    duty: float | str, *, age: float = 0.5, interval: float = 2, name: str = "web-0"
+) -> str:
     return (
         f'nvidia_gpu_duty_cycle{{uuid="GPU-a",namespace_name="default",pod_name="{name}"}} {duty}\n'
         f"nvidia_gpu_exporter_snapshot_age_seconds {age}\n"
@@ -63,6 +65,11 @@ async def exporter(answer):
         )
     finally:
         await runner.cleanup()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_told(monkeypatch):
+    monkeypatch.setattr(unexpected, "_told", set())
 
 
 def ask(*pods: PodState, window: float = 0) -> list[ReadingRequest]:
@@ -129,6 +136,62 @@ async def test_why_a_pod_has_no_value(text, status, reason):
         return web.Response(text=text, status=status)
 
     assert reason in await missing_reason(answer)
+
+
+@pytest.mark.parametrize("value", ["1e308", "NaN", "+Inf", "-1", "101"])
+async def test_a_value_that_cannot_be_is_missing_by_node_and_others_have_theirs(value):
+    async def answer(_):
+        return web.Response(text=exposition(value) + exposition(7, name="web-1"))
+
+    async with exporter(answer) as endpoint, ExporterSource() as source:
+        readings = await read(
+            source, ask(pod("web-0"), pod("web-1")), {"n1": endpoint, "n2": endpoint}
+        )
+    reading = readings[WEB][Metric.DUTY_CYCLE]
+    assert reading.missing == {
+        pod("web-0").ref: f"the exporter of node n1 shows nvidia_gpu_duty_cycle {float(value):g},"
+        " which is not from 0 to 100"
+    }
+    assert reading.values[pod("web-1").ref].value_milli == 7000
+
+
+async def test_an_error_that_nobody_foresaw_costs_its_node_alone(monkeypatch, caplog):
+    def breaks(text, metrics, known):
+        if "web-0" in text:
+            raise ZeroDivisionError("not foreseen")
+        return read_exposition(text, metrics, known)
+
+    monkeypatch.setattr(exporters, "read_exposition", breaks)
+
+    async def answer(_):
+        return web.Response(text=exposition(1))
+
+    async def other(_):
+        return web.Response(text=exposition(7, name="web-1"))
+
+    async with exporter(answer) as bad, exporter(other) as good, ExporterSource() as source:
+        for _ in range(3):
+            readings = await read(
+                source, ask(pod("web-0"), pod("web-1", node="n2")), {"n1": bad, "n2": good}
+            )
+    reading = readings[WEB][Metric.DUTY_CYCLE]
+    assert "n1 failed: ZeroDivisionError: not foreseen" in reading.missing[pod("web-0").ref]
+    assert reading.values[pod("web-1").ref].value_milli == 7000
+    assert [one.exc_info is not None for one in caplog.records] == [True]
+
+
+async def test_an_address_that_is_none_costs_its_node_alone():
+    async def answer(_):
+        return web.Response(text=exposition(7, name="web-1"))
+
+    async with exporter(answer) as good, ExporterSource() as source:
+        bad = replace(good, url="http://[::1:9445/metrics")
+        readings = await read(
+            source, ask(pod("web-0"), pod("web-1", node="n2")), {"n1": bad, "n2": good}
+        )
+    reading = readings[WEB][Metric.DUTY_CYCLE]
+    assert "failed" in reading.missing[pod("web-0").ref]
+    assert reading.values[pod("web-1").ref].value_milli == 7000
 
 
 async def test_readings_just_within_the_limit_are_fresh():

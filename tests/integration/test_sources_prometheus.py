@@ -15,6 +15,8 @@ from aiohttp import web
 from multidict import MultiDict
 
 from scaler.model import Metric, MetricReading, ObjectRef, PodPhase, PodState
+from scaler.sources import prometheus as prometheus_source
+from scaler.sources.joining import metric_answer
 from scaler.sources.prometheus import MAX_CONCURRENT_QUERIES, PrometheusSource
 from scaler.sources.promql import PART
 from scaler.sources.settings import HttpAccess, PrometheusSettings
@@ -438,3 +440,49 @@ async def test_that_it_cannot_be_read_is_said_once_and_so_is_that_it_can(caplog)
         "Prometheus cannot be read",
         "Prometheus can be read again",
     ]
+
+
+@pytest.mark.parametrize("value", ["1e308", "101", "NaN", "-1"])
+async def test_a_value_that_cannot_be_is_missing_and_others_have_theirs(value):
+    def answer(_: str) -> web.Response:
+        labels = {"namespace_name": "default", "uuid": "GPU-a"}
+        return vector(
+            *(
+                ({**labels, "pod_name": pod, PART: part}, text)
+                for pod, found in (("web-0", value), ("llm-0", "40"))
+                for part, text in (("value", found), ("time", str(NOW)))
+            )
+        )
+
+    async with source(Prometheus(answer)) as opened:
+        found = await read(opened, asks(), asks(name="llm"))
+    missing = found[WEB][Metric.DUTY_CYCLE].missing[WEB_0]
+    assert "the value for this pod is " in missing
+    llm = ObjectRef(namespace="default", name="llm")
+    [value] = found[llm][Metric.DUTY_CYCLE].values.values()
+    assert value.value_milli == 40_000
+
+
+async def test_an_error_that_nobody_foresaw_costs_its_metric_alone(monkeypatch, caplog):
+    def breaks(metric, names, answers):
+        if metric is Metric.POWER_USAGE_MILLIWATTS:
+            raise ZeroDivisionError("not foreseen")
+        return metric_answer(metric, names, answers)
+
+    monkeypatch.setattr(prometheus_source, "metric_answer", breaks)
+    async with source(Prometheus(lambda _: gpus())) as opened:
+        for _ in range(3):
+            found = await read(
+                opened, asks(Metric.DUTY_CYCLE, Metric.POWER_USAGE_MILLIWATTS), asks(name="llm")
+            )
+    assert found[WEB][Metric.DUTY_CYCLE].values[WEB_0].value_milli == 40_000
+    problem = found[WEB][Metric.POWER_USAGE_MILLIWATTS].problem
+    assert problem is not None
+    assert problem.endswith("failed: ZeroDivisionError: not foreseen")
+    assert len([one for one in caplog.records if one.exc_info is not None]) == 1
+
+
+async def test_the_value_of_a_query_fits_into_what_is_told_of_it():
+    async with source(Prometheus(lambda _: vector(({}, "1e20")))) as opened:
+        found = await read(opened, asks(query="x"))
+    assert found[WEB][Metric.QUERY].values[WEB].value_milli == 2**63 - 1
