@@ -42,8 +42,8 @@ GPU_INFO: Final = ExtendedFamily(
     name="nvidia_gpu_info",
     type=MetricType.INFO,
     unit="",
-    help="The board behind a GPU; join by uuid. mig_mode is enabled, disabled, or empty without "
-    "MIG.",
+    help="The board behind a GPU; join by uuid. mig_mode is enabled, disabled, other for a mode "
+    "that this exporter does not know, or empty without MIG.",
     collector=Collector.INFO,
     source="nvmlDeviceGetPciInfo, nvmlDeviceGetSerial, nvmlDeviceGetBoardPartNumber, "
     "nvmlDeviceGetVbiosVersion, nvmlDeviceGetMigMode",
@@ -83,7 +83,7 @@ RECOVERY_ACTION: Final = _gauge(
     "recovery_action",
     "0 or 1",
     "1 for the action that the driver asks for so that the GPU becomes usable again, 0 for the "
-    "others.",
+    "others; other is an action that this exporter does not know.",
     of=Collector.HEALTH,
     source="nvmlDeviceGetFieldValues(NVML_FI_DEV_GET_GPU_RECOVERY_ACTION)",
     labels=("action",),
@@ -109,7 +109,8 @@ CLOCK_MAX: Final = _gauge(
 THROTTLE_ACTIVE: Final = _gauge(
     "clocks_event_reason_active",
     "0 or 1",
-    "1 while this reason holds the clocks down; reasons that the board does not know are absent.",
+    "1 while this reason holds the clocks down; reasons that the board does not know are absent, "
+    "other is a reason that this exporter does not know.",
     of=Collector.THROTTLE,
     source="nvmlDeviceGetCurrentClocksEventReasons, nvmlDeviceGetSupportedClocksEventReasons",
     labels=("reason",),

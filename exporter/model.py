@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Collector(StrEnum):
@@ -62,6 +65,13 @@ class ExtendedFamily:
     def sample(self, value: float, *labels: str) -> Sample:
         """Return one value of this family, with the values of its own labels."""
         return Sample(family=self, value=value, labels=labels)
+
+    def known(
+        self, value: float | None, *labels: str, times: float = 1, over: float = 1
+    ) -> Iterator[Sample]:
+        """Yield one value of this family, in other units; nothing of what is not known."""
+        if value is not None:
+            yield self.sample(value * times / over, *labels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,10 +33,8 @@ FUNCTIONS: Final = frozenset(
 """Where the values of the base set come from."""
 
 # Nothing real comes near these bounds.
-_MEMORY_BYTES: Final = range(1 << 60)
-_POWER_MILLIWATTS: Final = range(10_000_000)
-_TEMPERATURE_CELSIUS: Final = range(-273, 1000)
-_FAN_PERCENT: Final = range(1000)
+_INSTANCES: Final = range(257)
+_INSTANCE_ID: Final = range(1 << 16)
 
 
 class BaseReadings:
@@ -72,16 +70,11 @@ class BaseReadings:
         calls, handle = self._calls, gpu.handle
         board = DeviceReading(
             device=gpu.device,
-            power_usage_milliwatts=within(
-                _POWER_MILLIWATTS, calls.optional("nvmlDeviceGetPowerUsage", handle)
+            power_usage_milliwatts=calls.optional("nvmlDeviceGetPowerUsage", handle),
+            temperature_celsius=calls.optional(
+                "nvmlDeviceGetTemperature", handle, calls.binding.NVML_TEMPERATURE_GPU
             ),
-            temperature_celsius=within(
-                _TEMPERATURE_CELSIUS,
-                calls.optional(
-                    "nvmlDeviceGetTemperature", handle, calls.binding.NVML_TEMPERATURE_GPU
-                ),
-            ),
-            fan_speed_percent=within(_FAN_PERCENT, calls.optional("nvmlDeviceGetFanSpeed", handle)),
+            fan_speed_percent=calls.optional("nvmlDeviceGetFanSpeed", handle),
         )
         mig_mode = calls.optional("nvmlDeviceGetMigMode", handle)
         gpu.observe_mig_mode(None if mig_mode is None else mig_mode[0])
@@ -108,7 +101,8 @@ class BaseReadings:
     def _read_instances(self, gpu: Gpu) -> list[DeviceReading]:
         calls = self._calls
         readings = []
-        for index in range(calls.optional("nvmlDeviceGetMaxMigDeviceCount", gpu.handle) or 0):
+        count = within(_INSTANCES, calls.optional("nvmlDeviceGetMaxMigDeviceCount", gpu.handle))
+        for index in range(count or 0):
             # Instances come and go while we run, and the places between them stay empty.
             handle = calls.optional(
                 "nvmlDeviceGetMigDeviceHandleByIndex",
@@ -125,8 +119,12 @@ class BaseReadings:
                 name=calls.optional("nvmlDeviceGetName", handle) or gpu.device.name,
                 minor_number=gpu.device.minor_number,
                 parent_uuid=gpu.device.uuid,
-                gpu_instance_id=calls.optional("nvmlDeviceGetGpuInstanceId", handle),
-                compute_instance_id=calls.optional("nvmlDeviceGetComputeInstanceId", handle),
+                gpu_instance_id=within(
+                    _INSTANCE_ID, calls.optional("nvmlDeviceGetGpuInstanceId", handle)
+                ),
+                compute_instance_id=within(
+                    _INSTANCE_ID, calls.optional("nvmlDeviceGetComputeInstanceId", handle)
+                ),
             )
             readings.append(
                 DeviceReading(
@@ -161,6 +159,8 @@ class BaseReadings:
                 }
         if memory is None:
             memory = calls.optional("nvmlDeviceGetMemoryInfo", handle)
-        if memory is None:
+        # A total of 0 is an answer that the driver did not fill in.
+        if memory is None or memory.total == 0:
             return None, None
-        return within(_MEMORY_BYTES, memory.total), within(_MEMORY_BYTES, memory.used)
+        used = memory.used if memory.used <= memory.total else None
+        return memory.total, used

@@ -8,17 +8,16 @@ from exporter import families
 from exporter.nvml.calls import within
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from exporter.model import Device, ExtendedFamily, Sample
+    from exporter.model import Device, Sample
     from exporter.nvml.gpu import Gpu
 
-# Nothing real comes near these bounds.
-_CLOCK_MEGAHERTZ: Final = range(1_000_000)
-_POWER_MILLIWATTS: Final = range(10_000_000)
-_ENERGY_MILLIJOULES: Final = range(1 << 60)
-_PERCENT: Final = range(101)
-_PERFORMANCE_STATES: Final = range(16)
+# What a newer driver says is of none of the kinds that are known here.
+OTHER: Final = "other"
+# Nothing real comes near these bounds: drivers fill what they do not know with the highest values.
+_REASONS_MASK: Final = range(1 << 60)
+_ENUM_VALUES: Final = range(256)
 
 _CLOCKS: Final = {
     "graphics": "NVML_CLOCK_GRAPHICS",
@@ -26,17 +25,21 @@ _CLOCKS: Final = {
     "memory": "NVML_CLOCK_MEM",
     "video": "NVML_CLOCK_VIDEO",
 }
-_REASONS: Final = {
-    "gpu_idle": "GpuIdle",
-    "applications_clocks_setting": "ApplicationsClocksSetting",
-    "sw_power_cap": "SwPowerCap",
-    "hw_slowdown": "HwSlowdown",
-    "sync_boost": "SyncBoost",
-    "sw_thermal_slowdown": "SwThermalSlowdown",
-    "hw_thermal_slowdown": "HwThermalSlowdown",
-    "hw_power_brake_slowdown": "HwPowerBrakeSlowdown",
-    "display_clock_setting": "DisplayClockSetting",
+# nvmlClocksEventReasons, and the two of nvmlClocksThrottleReasons that have no successor.
+REASONS: Final = {
+    "gpu_idle": 0x1,
+    "applications_clocks_setting": 0x2,
+    "sw_power_cap": 0x4,
+    "hw_slowdown": 0x8,
+    "sync_boost": 0x10,
+    "sw_thermal_slowdown": 0x20,
+    "hw_thermal_slowdown": 0x40,
+    "hw_power_brake_slowdown": 0x80,
+    "display_clock_setting": 0x100,
+    "board_limit": 0x200,
+    "reliability": 0x400,
 }
+_ALL_REASONS: Final = sum(REASONS.values())
 # Field values in nanoseconds; the names of the fields are younger than their numbers.
 _REASON_FIELDS: Final = {
     "sw_power_cap": 74,
@@ -45,9 +48,26 @@ _REASON_FIELDS: Final = {
     "hw_thermal_slowdown": 270,
     "hw_power_brake_slowdown": 271,
 }
+# The same where a driver does not have these fields, by the translation in nvml.h.
+_OLDER_REASON_FIELDS: Final = {"sw_thermal_slowdown": 75}
+_PERFORMANCE_POLICIES: Final = {
+    "sw_power_cap": "NVML_PERF_POLICY_POWER",
+    "sync_boost": "NVML_PERF_POLICY_SYNC_BOOST",
+    "sw_thermal_slowdown": "NVML_PERF_POLICY_THERMAL",
+}
 # nvmlDeviceGpuRecoveryAction_t, by its values from 0 on.
-_RECOVERY_ACTIONS: Final = ("none", "gpu_reset", "node_reboot", "drain_p2p", "drain_and_reset")
+RECOVERY_ACTIONS: Final = (
+    "none",
+    "gpu_reset",
+    "node_reboot",
+    "drain_p2p",
+    "drain_and_reset",
+    "recover_imex_domain",
+    "bus_reset",
+    "system_reboot",
+)
 _RECOVERY_ACTION_FIELD: Final = 230
+_MIG_MODES: Final = {None: "", 0: "disabled", 1: "enabled"}
 
 
 def info(gpu: Gpu) -> Iterator[Sample]:
@@ -60,7 +80,7 @@ def info(gpu: Gpu) -> Iterator[Sample]:
         gpu.ask_once("nvmlDeviceGetSerial") or "",
         gpu.ask_once("nvmlDeviceGetBoardPartNumber") or "",
         gpu.ask_once("nvmlDeviceGetVbiosVersion") or "",
-        "" if gpu.mig_mode is None else "enabled" if gpu.mig_enabled else "disabled",
+        _MIG_MODES.get(gpu.mig_mode, OTHER),
     )
 
 
@@ -68,10 +88,12 @@ def health(gpu: Gpu) -> Iterator[Sample]:
     """Yield that the GPU can be read, and what the driver asks for."""
     yield families.READABLE.sample(1)
     field = (_RECOVERY_ACTION_FIELD, 0)
-    wanted = gpu.ask_fields([field]).get(field)
-    if wanted is not None:
-        for value, action in enumerate(_RECOVERY_ACTIONS):
-            yield families.RECOVERY_ACTION.sample(int(value == wanted), action)
+    wanted = within(_ENUM_VALUES, gpu.ask_fields([field]).get(field))
+    if wanted is None:
+        return
+    known = RECOVERY_ACTIONS[wanted] if wanted < len(RECOVERY_ACTIONS) else OTHER
+    for action in (*RECOVERY_ACTIONS, OTHER):
+        yield families.RECOVERY_ACTION.sample(int(action == known), action)
 
 
 def mig_info(device: Device) -> Sample:
@@ -89,33 +111,53 @@ def clocks(gpu: Gpu) -> Iterator[Sample]:
     """Yield the clocks, current and highest."""
     for clock, constant in _CLOCKS.items():
         kind = getattr(gpu.binding, constant)
-        for family, megahertz in (
-            (families.CLOCK, gpu.ask("nvmlDeviceGetClockInfo", kind)),
-            (families.CLOCK_MAX, gpu.ask_once("nvmlDeviceGetMaxClockInfo", kind)),
-        ):
-            if within(_CLOCK_MEGAHERTZ, megahertz) is not None:
-                yield family.sample(megahertz * 1e6, clock)
+        yield from families.CLOCK.known(gpu.ask("nvmlDeviceGetClockInfo", kind), clock, times=1e6)
+        highest = gpu.ask_once("nvmlDeviceGetMaxClockInfo", kind)
+        yield from families.CLOCK_MAX.known(highest, clock, times=1e6)
 
 
 def throttle(gpu: Gpu) -> Iterator[Sample]:
     """Yield what holds the clocks down, now and in sum."""
-    active = gpu.ask("nvmlDeviceGetCurrentClocksEventReasons")
+    active = _reasons(gpu.ask, "Current")
     if active is not None:
-        supported = gpu.ask_once("nvmlDeviceGetSupportedClocksEventReasons")
-        for reason, constant in _REASONS.items():
-            bit = getattr(gpu.binding, f"nvmlClocksEventReason{constant}")
-            if supported is None or supported & bit:
+        supported = _reasons(gpu.ask_once, "Supported")
+        for reason, bit in REASONS.items():
+            if supported is None or (supported | active) & bit:
                 yield families.THROTTLE_ACTIVE.sample(int(bool(active & bit)), reason)
-    nanoseconds = gpu.ask_fields((field, 0) for field in _REASON_FIELDS.values())
-    for reason, field in _REASON_FIELDS.items():
-        if (field, 0) in nanoseconds:
-            yield families.THROTTLE_SECONDS.sample(nanoseconds[field, 0] / 1e9, reason)
+        yield families.THROTTLE_ACTIVE.sample(int(bool(active & ~_ALL_REASONS)), OTHER)
+    for reason, nanoseconds in _reason_times(gpu):
+        yield from families.THROTTLE_SECONDS.known(nanoseconds, reason, over=1e9)
+
+
+def _reasons(ask: Callable[[str], int | None], which: str) -> int | None:
+    """Ask for a mask of reasons; drivers before R535 have it under its former name only."""
+    mask = ask(f"nvmlDeviceGet{which}ClocksEventReasons")
+    if mask is None:
+        mask = ask(f"nvmlDeviceGet{which}ClocksThrottleReasons")
+    return within(_REASONS_MASK, mask)
+
+
+def _reason_times(gpu: Gpu) -> Iterator[tuple[str, float]]:
+    """Yield the nanoseconds by reason, from the newest source that the driver has of each."""
+    values = gpu.ask_fields((field, 0) for field in _REASON_FIELDS.values())
+    missing = [one for one, field in _REASON_FIELDS.items() if gpu.lacks_field((field, 0))]
+    older = {one: (_OLDER_REASON_FIELDS[one], 0) for one in missing if one in _OLDER_REASON_FIELDS}
+    values |= gpu.ask_fields(older.values())
+    for reason, number in _REASON_FIELDS.items():
+        field = older.get(reason, (number, 0))
+        policy = _PERFORMANCE_POLICIES.get(reason)
+        if field in values:
+            yield reason, values[field]
+        elif policy is not None and gpu.lacks_field(field):
+            violation = gpu.ask("nvmlDeviceGetViolationStatus", getattr(gpu.binding, policy))
+            if violation is not None:
+                yield reason, violation.violationTime
 
 
 def power(gpu: Gpu) -> Iterator[Sample]:
     """Yield the limits, and the energy used."""
     lowest, highest = gpu.ask_once("nvmlDeviceGetPowerManagementLimitConstraints") or (None, None)
-    limits: tuple[tuple[ExtendedFamily, int | None], ...] = (
+    for family, milliwatts in (
         (families.POWER_LIMIT, gpu.ask("nvmlDeviceGetEnforcedPowerLimit")),
         (families.POWER_MANAGEMENT_LIMIT, gpu.ask("nvmlDeviceGetPowerManagementLimit")),
         (
@@ -124,21 +166,14 @@ def power(gpu: Gpu) -> Iterator[Sample]:
         ),
         (families.POWER_LOWEST_LIMIT, lowest),
         (families.POWER_HIGHEST_LIMIT, highest),
-    )
-    for family, milliwatts in limits:
-        known = within(_POWER_MILLIWATTS, milliwatts)
-        if known is not None:
-            yield family.sample(known / 1000)
-    energy = within(_ENERGY_MILLIJOULES, gpu.ask("nvmlDeviceGetTotalEnergyConsumption"))
-    if energy is not None:
-        yield families.ENERGY.sample(energy / 1000)
+    ):
+        yield from family.known(milliwatts, over=1000)
+    yield from families.ENERGY.known(gpu.ask("nvmlDeviceGetTotalEnergyConsumption"), over=1000)
 
 
 def performance_state(gpu: Gpu) -> Iterator[Sample]:
     """Yield the performance state; NVML's "unknown" is 32."""
-    state = within(_PERFORMANCE_STATES, gpu.ask("nvmlDeviceGetPerformanceState"))
-    if state is not None:
-        yield families.PERFORMANCE_STATE.sample(state)
+    yield from families.PERFORMANCE_STATE.known(gpu.ask("nvmlDeviceGetPerformanceState"))
 
 
 def video(gpu: Gpu) -> Iterator[Sample]:
@@ -148,6 +183,4 @@ def video(gpu: Gpu) -> Iterator[Sample]:
         (families.DECODER, "nvmlDeviceGetDecoderUtilization"),
     ):
         percent, _sampling_period = gpu.ask(function) or (None, None)
-        known = within(_PERCENT, percent)
-        if known is not None:
-            yield family.sample(known / 100)
+        yield from family.known(percent, over=100)

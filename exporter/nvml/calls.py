@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from contextlib import contextmanager
@@ -171,18 +172,20 @@ def raise_if_gone(error: NvmlError) -> None:
         raise error
 
 
-def within(bounds: range, value: int | None) -> int | None:
-    """Return the value, None where it cannot be real.
+def within(bounds: range, value: float | None) -> int | None:
+    """Return a number that we count or identify by, None where it cannot be real.
 
-    Drivers fill what they do not know with the highest values of the type (and DCGM-minded ones
-    with values just below the signed maximum).
+    What is published has the bounds of its family.
     """
-    return value if value is not None and value in bounds else None
+    return int(value) if value is not None and bounds.start <= value < bounds.stop else None
 
 
 def number_in(union: Any, value_type: int) -> float | None:
-    """Return the number in an nvmlValue_t, None for a type that this binding cannot decode."""
+    """Return the number in an nvmlValue_t.
+
+    None for what is no number, and for a type that this binding cannot decode.
+    """
     if not 0 <= value_type < len(_VALUE_FIELDS):
         return None
     number: float = getattr(union, _VALUE_FIELDS[value_type])
-    return number
+    return number if math.isfinite(number) else None

@@ -5,17 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from exporter import families
-from exporter.nvml.calls import within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from exporter.model import Sample
     from exporter.nvml.gpu import Gpu
-
-# Nothing real comes near these bounds.
-_ERRORS: Final = range(1 << 60)
-_ROWS: Final = range(0x7FFF_FFF0)
 
 _ERROR_TYPES: Final = {
     "corrected": "NVML_MEMORY_ERROR_TYPE_CORRECTED",
@@ -41,19 +36,17 @@ def ecc(gpu: Gpu) -> Iterator[Sample]:
     """Yield the counters of those places that the board counts, and what became of bad memory."""
     mode = gpu.ask("nvmlDeviceGetEccMode")
     if mode is not None:
-        enabled = mode[0] == gpu.binding.NVML_FEATURE_ENABLED
-        yield families.ECC_ENABLED.sample(int(enabled))
-        if enabled:
+        yield families.ECC_ENABLED.sample(mode[0])
+        if mode[0] != gpu.binding.NVML_FEATURE_DISABLED:
             yield from _counters(gpu)
     yield from _retired_pages(gpu)
     remapped = gpu.ask("nvmlDeviceGetRemappedRows")
     if remapped is not None:
         corrected, uncorrected, pending, failed = remapped
-        for error, rows in (("corrected", corrected), ("uncorrected", uncorrected)):
-            if within(_ROWS, rows) is not None:
-                yield families.REMAPPED_ROWS.sample(rows, error)
-        yield families.REMAPPING_PENDING.sample(int(bool(pending)))
-        yield families.REMAPPING_FAILED.sample(int(bool(failed)))
+        yield families.REMAPPED_ROWS.sample(corrected, "corrected")
+        yield families.REMAPPED_ROWS.sample(uncorrected, "uncorrected")
+        yield families.REMAPPING_PENDING.sample(pending)
+        yield families.REMAPPING_FAILED.sample(failed)
 
 
 def _counters(gpu: Gpu) -> Iterator[Sample]:
@@ -66,8 +59,7 @@ def _counters(gpu: Gpu) -> Iterator[Sample]:
                     getattr(gpu.binding, period),
                     getattr(gpu.binding, place),
                 )
-                if within(_ERRORS, count) is not None:
-                    yield family.sample(count, error, location)
+                yield from family.known(count, error, location)
 
 
 def _retired_pages(gpu: Gpu) -> Iterator[Sample]:
@@ -76,7 +68,5 @@ def _retired_pages(gpu: Gpu) -> Iterator[Sample]:
     pending = (gpu.binding.NVML_FI_DEV_RETIRED_PENDING, 0)
     values = gpu.ask_fields((single, double, pending))
     for cause, field in (("single_bit", single), ("double_bit", double)):
-        if field in values:
-            yield families.RETIRED_PAGES.sample(values[field], cause)
-    if pending in values:
-        yield families.RETIREMENT_PENDING.sample(int(bool(values[pending])))
+        yield from families.RETIRED_PAGES.known(values.get(field), cause)
+    yield from families.RETIREMENT_PENDING.known(values.get(pending))

@@ -132,13 +132,13 @@ class Gpm:
         if answer is None:
             return None
         found = [answer.metrics[place] for place in range(len(self._metrics))]
-        for one in found:
+        for metric, one in zip(self._metrics, found, strict=True):
             code = self._calls.code_name(one.nvmlReturn)
             if code not in ABSENT | {"SUCCESS", "INVALID_ARGUMENT"}:
-                self._calls.failed(NvmlError("nvmlGpmMetricsGet", code, f"metric {one.metricId}"))
+                self._calls.failed(NvmlError("nvmlGpmMetricsGet", code, f"metric {metric}"))
         return {
-            one.metricId: min(one.value, 100.0)
-            for one in found
+            metric: min(one.value, 100.0)
+            for metric, one in zip(self._metrics, found, strict=True)
             # What could not be computed is not a number.
             if one.nvmlReturn == binding.NVML_SUCCESS and 0.0 <= one.value <= _HIGHEST_PERCENT
         }

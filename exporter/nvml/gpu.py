@@ -5,16 +5,20 @@ from __future__ import annotations
 import random
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from exporter.model import Device
-from exporter.nvml.calls import ABSENT, NvmlError, number_in, raise_if_gone
+from exporter.nvml.calls import ABSENT, NvmlError, number_in, raise_if_gone, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import ModuleType
 
     from exporter.nvml.calls import Calls
+
+
+# As many as the kernel has for all devices of a driver.
+_MINOR_NUMBER: Final = range(1 << 20)
 
 
 class Gpu:
@@ -40,7 +44,7 @@ class Gpu:
     def describe(self) -> None:
         """Ask for the name and the minor number until the GPU tells them, or that it has none."""
         name = self.ask_once("nvmlDeviceGetName") or ""
-        minor_number = self.ask_once("nvmlDeviceGetMinorNumber")
+        minor_number = within(_MINOR_NUMBER, self.ask_once("nvmlDeviceGetMinorNumber"))
         if (name, minor_number) != (self.device.name, self.device.minor_number):
             self.device = replace(self.device, name=name, minor_number=minor_number)
 
@@ -106,15 +110,20 @@ class Gpu:
             self._calls.still_failed(error)
         return answer
 
+    def lacks_field(self, field: tuple[int, int]) -> bool:
+        """Return whether this field is known to be missing on the board or in the driver."""
+        function = "nvmlDeviceGetFieldValues"
+        return bool({(function,), (function, field)} & self._absent)
+
     def ask_fields(self, fields: Iterable[tuple[int, int]]) -> dict[tuple[int, int], float]:
         """Return the values of these (field, scope) pairs in one call; unknown ones are left out.
 
         Raises NvmlError if the device or the session is gone.
         """
         function = "nvmlDeviceGetFieldValues"
-        asked = [field for field in fields if (function, field) not in self._absent]
+        asked = [field for field in fields if not self.lacks_field(field)]
         values: dict[tuple[int, int], float] = {}
-        if not asked or (function,) in self._absent:
+        if not asked:
             return values
         for field, answer in zip(asked, self._ask((function,), asked) or (), strict=False):
             code = self._calls.code_name(answer.nvmlReturn)

@@ -16,11 +16,8 @@ if TYPE_CHECKING:
 # The driver measures PCIe traffic for 20 ms per direction while the call waits, and a board with 18
 # links takes more calls for them than for all the rest; once in this time is enough for both.
 _SELDOM_SECONDS: Final = 10.0
-# Nothing real comes near these bounds.
-_KILOBYTES_PER_SECOND: Final = range(1 << 31)
-_REPLAYS: Final = range(0xFFFF_FFF0)
-_LINK: Final = range(256)
-_ERRORS: Final = range(1 << 60)
+# Nothing real comes near this bound.
+_LINKS: Final = range(257)
 
 _ALL_LINKS: Final = 2**32 - 1
 _LINK_ERRORS: Final = {
@@ -40,19 +37,15 @@ def pcie(gpu: Gpu) -> Iterator[Sample]:
     ):
         direction = getattr(gpu.binding, constant)
         kilobytes = gpu.ask_seldom(_SELDOM_SECONDS, "nvmlDeviceGetPcieThroughput", direction)
-        if within(_KILOBYTES_PER_SECOND, kilobytes) is not None:
-            yield family.sample(kilobytes * 1000)
-    replays = within(_REPLAYS, gpu.ask("nvmlDeviceGetPcieReplayCounter"))
-    if replays is not None:
-        yield families.PCIE_REPLAYS.sample(replays)
+        yield from family.known(kilobytes, times=1000)
+    yield from families.PCIE_REPLAYS.known(gpu.ask("nvmlDeviceGetPcieReplayCounter"))
     for family, value in (
         (families.PCIE_GENERATION, gpu.ask("nvmlDeviceGetCurrPcieLinkGeneration")),
         (families.PCIE_MAX_GENERATION, gpu.ask_once("nvmlDeviceGetMaxPcieLinkGeneration")),
         (families.PCIE_WIDTH, gpu.ask("nvmlDeviceGetCurrPcieLinkWidth")),
         (families.PCIE_MAX_WIDTH, gpu.ask_once("nvmlDeviceGetMaxPcieLinkWidth")),
     ):
-        if within(_LINK, value) is not None:
-            yield family.sample(value)
+        yield from family.known(value)
 
 
 def nvlink(gpu: Gpu) -> Iterator[Sample]:
@@ -62,25 +55,22 @@ def nvlink(gpu: Gpu) -> Iterator[Sample]:
     transmit = (binding.NVML_FI_DEV_NVLINK_THROUGHPUT_DATA_TX, _ALL_LINKS)
     receive = (binding.NVML_FI_DEV_NVLINK_THROUGHPUT_DATA_RX, _ALL_LINKS)
     values = gpu.ask_fields((count_field, transmit, receive))
-    links = min(int(values.get(count_field, 0)), binding.NVML_NVLINK_MAX_LINKS)
-    if not links:
+    count = within(_LINKS, values.get(count_field))
+    if not count:
         return
     for family, field in (
         (families.NVLINK_TRANSMIT, transmit),
         (families.NVLINK_RECEIVE, receive),
     ):
-        if field in values:
-            yield family.sample(values[field] * 1024)
-    for link in range(links):
+        yield from family.known(values.get(field), times=1024)
+    for link in range(count):
         state = gpu.ask_seldom(_SELDOM_SECONDS, "nvmlDeviceGetNvLinkState", link)
         if state is None:
             continue
-        yield families.NVLINK_UP.sample(int(state == binding.NVML_FEATURE_ENABLED), str(link))
+        yield families.NVLINK_UP.sample(state, str(link))
         for error, constant in _LINK_ERRORS.items():
             counter = getattr(binding, constant)
-            answer = gpu.ask_seldom(
+            errors = gpu.ask_seldom(
                 _SELDOM_SECONDS, "nvmlDeviceGetNvLinkErrorCounter", link, counter
             )
-            count = within(_ERRORS, answer)
-            if count is not None:
-                yield families.NVLINK_ERRORS.sample(count, str(link), error)
+            yield from families.NVLINK_ERRORS.known(errors, str(link), error)

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from exporter import families
+from exporter.bounds import BOUNDS, bounded
 from exporter.logonce import LogOnce
 from exporter.model import Collector, DeviceReading, Readings, UnreadableGpu
 from exporter.nvml.base import FUNCTIONS, BaseReadings
@@ -120,6 +121,8 @@ class Nvml:
         """
         started = time.monotonic()
         count = self._calls.call("nvmlDeviceGetCount")
+        if not BOUNDS["nvidia_gpu_num_devices"].hold(count):
+            raise NvmlError("nvmlDeviceGetCount", "UNKNOWN", f"{count} GPUs cannot be real")
         if count != self._device_count:
             self._device_count = count
             self._gpus.clear()
@@ -132,7 +135,7 @@ class Nvml:
                 self._gpus.pop(index, None)
                 unreadable.append(found)
             else:
-                readings.extend(found)
+                readings.extend(bounded(reading) for reading in found)
         uuids = {reading.device.uuid for reading in readings}
         self._base.keep(uuids)
         self._extended.keep(uuids)

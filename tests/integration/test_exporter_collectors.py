@@ -119,6 +119,10 @@ def test_health():
         ("recovery_action", "node_reboot"): 1,
         ("recovery_action", "drain_p2p"): 0,
         ("recovery_action", "drain_and_reset"): 0,
+        ("recovery_action", "recover_imex_domain"): 0,
+        ("recovery_action", "bus_reset"): 0,
+        ("recovery_action", "system_reboot"): 0,
+        ("recovery_action", "other"): 0,
     }
 
 
