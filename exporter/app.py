@@ -170,6 +170,7 @@ class _Parts:
             port=config.listen_port,
             web_config_file=config.web_config_file,
             max_requests=config.max_requests,
+            on_client_fault=counters.client_errors.inc,
         )
         self.health = Health(
             config,

@@ -17,6 +17,7 @@ from exporter.flags import (
     environment_name,
 )
 from exporter.model import Collector
+from toolkit.addresses import parse_listen_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -242,12 +243,12 @@ class _Reader:
 
     def _listen_address(self) -> tuple[str, int]:
         address = self._text("web.listen-address")
-        match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^:\[\]]*)):(\d{1,5})", address)
-        if match is None or int(match[3]) > 65535:
+        parsed = parse_listen_address(address)
+        if parsed is None:
             self._problem(
                 "web.listen-address",
                 f"{address!r} is not HOST:PORT or :PORT with a port up to 65535 "
                 "([HOST]:PORT for IPv6)",
             )
             return "", 0
-        return match[1] or match[2] or "", int(match[3])
+        return parsed

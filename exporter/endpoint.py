@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
 from exporter import webaccess
-from exporter.listening import Client, Listener, bound_sockets
 from exporter.webmodel import WebConfigError, lost_protection
+from toolkit.clients import ClientFaults
+from toolkit.limits import Limits
+from toolkit.listening import Listener
+from toolkit.sockets import bound_sockets
 
 if TYPE_CHECKING:
-    from aiohttp.typedefs import Handler
+    from collections.abc import Callable
 
     from exporter.webaccess import Loaded
 
 log = logging.getLogger(__name__)
 
 PROBE_PATHS: Final = ("/healthz", "/readyz")
+LIMITS: Final = Limits(
+    # Far more than scrapers have, and far fewer than fit the memory that the DaemonSet is given.
+    connections=128,
+    # Longer than Prometheus' default interval of a minute, so that no scrape meets the end of its
+    # connection.
+    idle_seconds=90.0,
+    request_bytes=64 * 1024,
+)
 _SHUTDOWN_SECONDS: Final = 1.0
 
 
@@ -37,17 +49,18 @@ class Endpoint:
         port: int,
         web_config_file: str = "",
         max_requests: int = 0,
+        on_client_fault: Callable[[], None] = lambda: None,
     ) -> None:
         """`max_requests` at once, 0 for any number; the next one is answered 503."""
         self._host = host
         self._port = port
         self._file = web_config_file
-        self._max_requests = max_requests
+        self._limits = replace(LIMITS, requests=max_requests)
+        self._faults = ClientFaults(on_client_fault)
         self._runner: web.AppRunner | None = None
         self._listener: Listener | None = None
         self._loaded: Loaded | None = None
         self._access: webaccess.Access | None = None
-        self._requests = 0
         self.web_config_is_good: bool | None = None
         """Whether the file could be used when it was read last; None without one."""
 
@@ -63,7 +76,6 @@ class Endpoint:
             self._access = webaccess.Access(self._loaded.config, open_paths=PROBE_PATHS)
             self.web_config_is_good = True
             app.middlewares.append(self._access.handle)
-        app.middlewares.insert(0, self._limited)
         self._runner = web.AppRunner(app, shutdown_timeout=_SHUTDOWN_SECONDS)
         await self._runner.setup()
         assert self._runner.server is not None
@@ -71,9 +83,14 @@ class Endpoint:
             bound = await bound_sockets(self._host, self._port)
         except OSError as error:
             raise BindError(*error.args) from error
-        self._listener = Listener(bound, self._runner.server)
-        self._listener.tls = self._loaded.tls if self._loaded else None
-        return self._listener.address
+        self._listener = Listener(
+            bound,
+            self._runner.server,
+            self._limits,
+            tls=self._loaded.tls if self._loaded else None,
+            faults=self._faults,
+        )
+        return self._listener.addresses[0]
 
     async def stop(self) -> None:
         """Close everything once `run` was cancelled; requests under way get a second."""
@@ -124,18 +141,3 @@ class Endpoint:
             # Those that were made by the file before are let in by it no longer.
             listener.end_all()
         log.info("web configuration reloaded", extra={"file": self._file})
-
-    @web.middleware
-    async def _limited(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        assert isinstance(request.protocol, Client)
-        request.protocol.note_request()
-        if self._max_requests and self._requests >= self._max_requests:
-            return web.Response(
-                status=503,
-                text=f"{self._max_requests} requests are answered already; try again later\n",
-            )
-        self._requests += 1
-        try:
-            return await handler(request)
-        finally:
-            self._requests -= 1

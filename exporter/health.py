@@ -58,6 +58,11 @@ class Counters:
             ["resource"],
             registry=self.registry,
         )
+        self.client_errors = Counter(
+            "nvidia_gpu_exporter_client_errors",
+            "Requests that were not valid HTTP, or whose client disconnected before the answer.",
+            registry=self.registry,
+        )
         self.cycle_seconds = Histogram(
             "nvidia_gpu_exporter_cycle_duration_seconds",
             "Time that a finished NVML cycle took, failed ones included.",

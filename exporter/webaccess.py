@@ -18,8 +18,8 @@ from exporter.passwords import Passwords
 from exporter.ratelimit import TokenBucket
 from exporter.webconfig import parse_web_config
 from exporter.webmodel import ClientAuth, TlsVersion, WebConfig, WebConfigError
-from toolkit.addresses import peer_address
 from toolkit.pemfiles import as_file
+from toolkit.sockets import peer_address
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

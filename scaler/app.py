@@ -239,7 +239,12 @@ async def _listening(config: Config, parts: _Parts, gpus: GpuReader) -> AsyncIte
     app = server.application()
     async with AsyncExitStack() as stack:
         address = f"{config.listen_host}:{config.listen_port}"
-        serving = listening(app, config.listen_host, config.listen_port)
+        serving = listening(
+            app,
+            config.listen_host,
+            config.listen_port,
+            on_client_fault=parts.metrics.client_errors.inc,
+        )
         addresses = await _bound(stack, "--web.listen-address", address, serving)
         log.info("Listening", extra={"addresses": [f"{host}:{port}" for host, port in addresses]})
         yield

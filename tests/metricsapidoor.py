@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from scaler.metricsapi.authentication import Authentication
 from scaler.metricsapi.certificates import renewed
 from scaler.metricsapi.documents import value_list
 from scaler.metricsapi.paths import ValuesAsked
-from scaler.metricsapi.server import Server
+from scaler.metricsapi.server import LIMITS, Server
 from scaler.metricsapi.telemetry import Telemetry
 from scaler.metricsapi.tls import ServerTls
 from tests.cluster.certificates import Authority
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from scaler.gate import Gate
     from tests.cluster.certificates import Certificate
 
 HOST = "api.ns.svc"
@@ -97,6 +96,7 @@ class Door:
     stranger: Authority
     clock: SimpleNamespace
     not_ready: list[str]
+    registry: CollectorRegistry
 
     def publish(self, **changes: Any) -> None:
         """Tell the API whom to believe."""
@@ -141,7 +141,7 @@ class Door:
 
 
 @asynccontextmanager
-async def running_door(folder: Path, *, gate: Gate | None = None) -> AsyncIterator[Door]:
+async def running_door(folder: Path, **limits: Any) -> AsyncIterator[Door]:
     """Serve while the context lasts."""
     kubernetes = KubernetesApi()
     material = renewed(None, hosts=(HOST,), now=datetime.now(UTC))
@@ -149,6 +149,7 @@ async def running_door(folder: Path, *, gate: Gate | None = None) -> AsyncIterat
     tls = ServerTls()
     tls.use(material.serving.certificate_pem(), material.serving.key_pem())
     not_ready: list[str] = []
+    registry = CollectorRegistry()
     async with serving(kubernetes.handle) as kubernetes_url, KubeClient(kubernetes_url) as client:
         reviews = Reviews(client, clock=lambda: clock.seconds)
         authentication = Authentication(
@@ -158,12 +159,12 @@ async def running_door(folder: Path, *, gate: Gate | None = None) -> AsyncIterat
             answers=AnswersNothing(),  # type: ignore[arg-type]
             authentication=authentication,
             reviews=reviews,
-            telemetry=Telemetry(CollectorRegistry()),
+            telemetry=Telemetry(registry),
             not_ready_because=lambda: not_ready[0] if not_ready else None,
-            gate=gate,
+            limits=replace(LIMITS, **limits),
         )
         async with server.listening(tls.context, "127.0.0.1", 0) as listening:
-            host, port = listening.address
+            host, port = listening.addresses[0]
             running = asyncio.create_task(listening.run())
             made = Door(
                 url=f"https://{host}:{port}",
@@ -177,6 +178,7 @@ async def running_door(folder: Path, *, gate: Gate | None = None) -> AsyncIterat
                 stranger=Authority(folder, "stranger"),
                 clock=clock,
                 not_ready=not_ready,
+                registry=registry,
             )
             made.publish()
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from scaler.model import (
@@ -25,14 +25,13 @@ from scaler.reporting.board import Board, LoopReport, Told
 from scaler.reporting.metrics import ScalerMetrics
 from scaler.sources.gpus import GpuAnswer, GpuSample
 from scaler.web.gpureader import GpuReader
-from scaler.web.listening import listening
+from scaler.web.listening import LIMITS, listening
 from scaler.web.page import About, StatusPage
 from scaler.web.server import StatusServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
-    from scaler.gate import Gate
     from scaler.model import DeploymentState
 
 LOOP_SECONDS = 1.0
@@ -190,7 +189,7 @@ def gpu(node: str, number: int, duty: float, pod: ObjectRef | None = None) -> Gp
     return GpuSample(node, pod, uuid, duty, time.monotonic(), 3600.0)
 
 
-def application(scene: Scene, reader: GpuReader):
+def application(scene: Scene, reader: GpuReader, metrics: ScalerMetrics):
     page = StatusPage(
         controller=scene,  # type: ignore[arg-type]
         about=About(version="0.1.0", source=scene.source, interval_seconds=LOOP_SECONDS),
@@ -202,7 +201,7 @@ def application(scene: Scene, reader: GpuReader):
     )
     return StatusServer(
         controller=scene,  # type: ignore[arg-type]
-        metrics=ScalerMetrics("test"),
+        metrics=metrics,
         leader=lambda: scene.leader,
         identity=IDENTITY,
         not_ready_because=lambda: scene.unready,
@@ -212,14 +211,19 @@ def application(scene: Scene, reader: GpuReader):
 
 
 @asynccontextmanager
-async def status_page(
-    scene: Scene, *, port: int = 0, gate: Gate | None = None
-) -> AsyncIterator[str]:
+async def status_page(scene: Scene, *, port: int = 0, **limits: Any) -> AsyncIterator[str]:
     """Serve the scene while the context lasts and yield its URL."""
 
     reader = scene.reader()
-    app = application(scene, reader)
-    async with asyncio.TaskGroup() as group, listening(app, "127.0.0.1", port, gate) as addresses:
+    metrics = ScalerMetrics("test")
+    serving = listening(
+        application(scene, reader, metrics),
+        "127.0.0.1",
+        port,
+        limits=replace(LIMITS, **limits),
+        on_client_fault=metrics.client_errors.inc,
+    )
+    async with asyncio.TaskGroup() as group, serving as addresses:
         reading = group.create_task(reader.run())
         yield f"http://127.0.0.1:{addresses[0][1]}"
         reading.cancel()

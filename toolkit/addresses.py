@@ -1,16 +1,16 @@
-"""Addresses to listen on, and those that callers come from."""
+"""Pure: the HOST:PORT of a flag."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import asyncio
-
-_MAPPED = "::ffff:"
+import re
 
 
-def peer_address(transport: asyncio.BaseTransport | None) -> str:
-    """Return the address of the other end, the same whichever family our socket has."""
-    name = None if transport is None else transport.get_extra_info("peername")
-    return str(name[0]).removeprefix(_MAPPED) if name else ""
+def parse_listen_address(text: str) -> tuple[str, int] | None:
+    """Return the host and the port of HOST:PORT, [IPv6]:PORT or :PORT; None if it is none.
+
+    An empty host is all addresses of the machine.
+    """
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^:\[\]]*)):(\d{1,5})", text, re.ASCII)
+    if match is None or int(match[3]) > 65535:
+        return None
+    return match[1] or match[2] or "", int(match[3])

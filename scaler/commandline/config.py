@@ -11,6 +11,7 @@ from scaler.commandline.metricsapi import add_metrics_api_arguments, parse_metri
 from scaler.commandline.source import add_source_arguments, parse_exporters, parse_prometheus
 from scaler.quantities import parse_duration_seconds
 from scaler.sources.settings import ExportersSettings, PrometheusSettings
+from toolkit.addresses import parse_listen_address
 
 if TYPE_CHECKING:
     import argparse
@@ -213,10 +214,11 @@ def parse_run_arguments(arguments: argparse.Namespace) -> Config:
 
 
 def _listen_address(text: str, problems: list[str]) -> tuple[str, int]:
-    host, separator, port = text.rpartition(":")
-    if not separator or not port.isdecimal() or int(port) > 65535:
+    parsed = parse_listen_address(text)
+    if parsed is None:
         problems.append(
             f"--web.listen-address: {text!r} is not HOST:PORT or :PORT with a port up to 65535"
+            " ([HOST]:PORT for IPv6)"
         )
         return "", 0
-    return host.strip("[]"), int(port)
+    return parsed

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from scaler.commandline.flags import value_of
 from scaler.metricsapi.settings import MetricsApiSettings
 from scaler.quantities import parse_duration_seconds
+from toolkit.addresses import parse_listen_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,14 +87,14 @@ def parse_metrics_api(values: Values, problems: list[str]) -> MetricsApiSettings
 
 
 def _listen_address(text: str, problems: list[str]) -> tuple[str, int]:
-    host, separator, port = text.rpartition(":")
-    if not separator or not port.isdecimal() or int(port) > 65535:
+    parsed = parse_listen_address(text)
+    if parsed is None:
         problems.append(
             f"--metrics-api.listen-address: {text!r} is not HOST:PORT or :PORT with a port up to"
-            " 65535"
+            " 65535 ([HOST]:PORT for IPv6)"
         )
         return "", 0
-    return host.strip("[]"), int(port)
+    return parsed
 
 
 def _port(text: str, problems: list[str]) -> int:

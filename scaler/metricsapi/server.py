@@ -6,28 +6,28 @@ import hashlib
 import logging
 import ssl
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import orjson
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from scaler.cluster.errors import ApiError
 from scaler.cluster.reviews import Access
-from scaler.gate import Gate
 from scaler.metricsapi import documents
-from scaler.metricsapi.listening import HttpServer, listening
 from scaler.metricsapi.names import GROUP
 from scaler.metricsapi.paths import HEALTH_PATHS, GroupsAsked, read_path
+from toolkit.clients import ClientFaults
+from toolkit.limits import Limits
+from toolkit.listening import Listener
+from toolkit.sockets import bound_sockets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from scaler.cluster.reviews import Reviews
     from scaler.metricsapi.answering import Answers
     from scaler.metricsapi.authentication import Authentication
-    from scaler.metricsapi.listening import Door
     from scaler.metricsapi.paths import Attributes
     from scaler.metricsapi.telemetry import Telemetry
     from scaler.model import User
@@ -37,19 +37,21 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MASTERS = "system:masters"
-CALLERS_FAULTS = (HttpProcessingError, web.RequestPayloadError, ConnectionError)
-MAX_LINE_BYTES = 64 * 1024
-"""A selector may be long, and it is in the path's line."""
-MAX_HEADERS = 1000
-"""Each group of a user is one."""
 MAX_PATH_LENGTH = 2048
 """Of the path alone: more than the longest names take, and little enough to be remembered."""
-MAX_CONNECTIONS = 256
-"""An API server keeps 25 that are idle."""
 MAX_REQUESTS = 512
 """Under way at once, those included whose callers have gone while they waited for a review."""
-KEEPALIVE_SECONDS = 150.0
-"""Longer than the API server's 90 s, so that none of its requests meets a closed connection."""
+LIMITS = Limits(
+    # An API server keeps 25 that are idle.
+    connections=256,
+    # Longer than the API server's 90 s, so that none of its requests meets a closed connection.
+    idle_seconds=150.0,
+    request_bytes=128 * 1024,
+    # A selector may be long, and it is in the path's line.
+    line_bytes=64 * 1024,
+    # Each group of a user is one.
+    headers=1000,
+)
 
 
 class Server:
@@ -63,7 +65,7 @@ class Server:
         reviews: Reviews,
         telemetry: Telemetry,
         not_ready_because: Callable[[], str | None],
-        gate: Gate | None = None,
+        limits: Limits = LIMITS,
     ) -> None:
         self._answers = answers
         self._authentication = authentication
@@ -71,23 +73,34 @@ class Server:
         self._telemetry = telemetry
         self._not_ready_because = not_ready_because
         self._under_way = 0
-        self._gate = gate or Gate(max_connections=MAX_CONNECTIONS, idle_seconds=KEEPALIVE_SECONDS)
+        self._limits = limits
 
-    def listening(
-        self, tls: ssl.SSLContext, host: str, port: int
-    ) -> AbstractAsyncContextManager[Door]:
-        """Listen while the context lasts, and serve while what it yields runs; raises OSError."""
-        server = HttpServer(
-            lambda request: self._gate.handle(request, self.handle),
-            access_log=None,
-            logger=_Callers(log),
-            keepalive_timeout=KEEPALIVE_SECONDS,
-            max_line_size=MAX_LINE_BYTES,
-            max_field_size=MAX_LINE_BYTES,
-            max_headers=MAX_HEADERS,
-        )
-        runner = web.ServerRunner(server, shutdown_timeout=2.0)
-        return listening(runner, tls, host, port, self._gate)
+    @asynccontextmanager
+    async def listening(self, tls: ssl.SSLContext, host: str, port: int) -> AsyncIterator[Listener]:
+        """Listen while the context lasts; who comes in is served while what it yields runs.
+
+        An empty host is all addresses.
+
+        Raises:
+            OSError: the address cannot be bound.
+        """
+        runner = web.ServerRunner(web.Server(self.handle), shutdown_timeout=2.0)
+        await runner.setup()
+        try:
+            assert runner.server is not None
+            listener = Listener(
+                await bound_sockets(host, port),
+                runner.server,
+                self._limits,
+                tls=tls,
+                faults=ClientFaults(self._telemetry.client_errors.inc),
+            )
+            try:
+                yield listener
+            finally:
+                listener.close()
+        finally:
+            await runner.cleanup()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -153,15 +166,6 @@ class Server:
         if problem is None:
             return web.Response(text="ok")
         return web.Response(status=503, text=f"{problem}\n")
-
-
-class _Callers(logging.LoggerAdapter[logging.Logger]):
-    """What the library says; of what callers did wrong only where all is to be known."""
-
-    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
-        """Say it, or not: whoever sends what is no request must not fill the log."""
-        at = logging.DEBUG if isinstance(kwargs.get("exc_info"), CALLERS_FAULTS) else level
-        super().log(at, msg, *args, **kwargs)
 
 
 def _peer_certificate(request: web.BaseRequest) -> bytes | None:

@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from scaler.cluster.client import KubeClient
-    from scaler.metricsapi.listening import Door
     from scaler.metricsapi.serving import ServingCertificate
     from scaler.metricsapi.settings import MetricsApiSettings
     from scaler.model import ExporterEndpoint
     from scaler.sources.gpus import GpuSource
+    from toolkit.listening import Listener
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class MetricsApi:
                 owner_role=settings.service_name,
             ),
         )
-        self._door: Door | None = None
+        self._listener: Listener | None = None
         self._trouble: str | None = None
         self._leaving = False
 
@@ -105,9 +105,9 @@ class MetricsApi:
 
     async def run(self) -> None:
         """Serve, watch, read and keep the certificate and the APIServices until cancelled."""
-        assert self._door is not None, "nothing is served outside of `serving`"
+        assert self._listener is not None, "nothing is served outside of `serving`"
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._door.run())
+            group.create_task(self._listener.run())
             group.create_task(self._front_proxy.run())
             group.create_task(self._objects.run())
             group.create_task(self._collector.run(interval_seconds=self._settings.interval_seconds))
@@ -118,8 +118,8 @@ class MetricsApi:
         """Listen while the context lasts; yields the port."""
         async with self._server.listening(
             self._tls.context, self._settings.listen_host, self._settings.listen_port
-        ) as self._door:
-            host, port = self._door.address
+        ) as self._listener:
+            host, port = self._listener.addresses[0]
             log.info("Metrics API listening", extra={"host": host, "port": port})
             yield port
 

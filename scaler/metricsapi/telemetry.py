@@ -29,6 +29,11 @@ class Telemetry:
             ["result"],
             registry=registry,
         )
+        self.client_errors = Counter(
+            "gpu_scaler_metrics_api_client_errors_total",
+            "Requests that were not valid HTTP, or whose client disconnected before the answer",
+            registry=registry,
+        )
         self.targets = Gauge(
             "gpu_scaler_metrics_api_targets",
             "Pods, nodes and namespaces times metrics that are asked for and read",

@@ -115,6 +115,11 @@ class ScalerMetrics:
             ["result"],
             registry=self.registry,
         )
+        self.client_errors = Counter(
+            "gpu_scaler_client_errors_total",
+            "Requests that were not valid HTTP, or whose client disconnected before the answer",
+            registry=self.registry,
+        )
         self.source_age = Gauge(
             "gpu_scaler_source_max_age_seconds",
             "Age of the oldest readings that the last loop decided on",

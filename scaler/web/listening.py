@@ -1,27 +1,29 @@
-"""The listening end of the status server, which waits for no client: probes and Prometheus get in.
-
-Large answers are made a few at a time.
-"""
+"""The status server at its address: probes and Prometheus get in, whoever else is there."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from scaler.gate import Caller, Gate
+from toolkit.clients import ClientFaults
+from toolkit.limits import Limits
+from toolkit.listening import Listener
+from toolkit.sockets import bound_sockets
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
-    from aiohttp.typedefs import Handler
-
-MAX_REQUEST_BYTES: Final = 32 * 1024
-LARGE_PATHS: Final = ("/api/v1/decisions", "/metrics")
+LIMITS: Final = Limits(
+    connections=512,
+    # Longer than the intervals at which Prometheus users scrape.
+    idle_seconds=60.0,
+    request_bytes=32 * 1024,
+    unsent_bytes=64 * 1024 * 1024,
+)
 
 
 def why_not_bound(error: OSError) -> str:
@@ -33,34 +35,29 @@ def why_not_bound(error: OSError) -> str:
 
 @asynccontextmanager
 async def listening(
-    app: web.Application, host: str, port: int, gate: Gate | None = None
+    app: web.Application,
+    host: str,
+    port: int,
+    *,
+    limits: Limits = LIMITS,
+    on_client_fault: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Sequence[tuple[str, int]]]:
     """Serve `app` while the context lasts; yield the addresses. An empty host is all of them.
 
     Raises:
         OSError: the address cannot be bound.
     """
-    let_in = gate or Gate(large_paths=LARGE_PATHS)
-
-    @web.middleware
-    async def through_the_gate(request: web.Request, handler: Handler) -> web.StreamResponse:
-        return await let_in.handle(request, handler)
-
-    app.middlewares.insert(0, through_the_gate)
     runner = web.AppRunner(app, shutdown_timeout=0.5)
     await runner.setup()
-    assert runner.server is not None
-    loop = asyncio.get_running_loop()
-    caller = partial(
-        Caller, runner.server, loop=loop, access_log=None, max_request_bytes=MAX_REQUEST_BYTES
-    )
     try:
-        server = await loop.create_server(caller, host or None, port)
-        reaping = asyncio.create_task(let_in.reap(runner))
+        assert runner.server is not None
+        bound = await bound_sockets(host, port)
+        listener = Listener(bound, runner.server, limits, faults=ClientFaults(on_client_fault))
+        running = asyncio.create_task(listener.run())
         try:
-            yield [one.getsockname()[:2] for one in server.sockets]
+            yield listener.addresses
         finally:
-            reaping.cancel()
-            server.close()
+            running.cancel()
+            await asyncio.wait([running])
     finally:
         await runner.cleanup()

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import orjson
 from aiohttp import web
-from prometheus_client.aiohttp import make_aiohttp_handler
 
 from scaler.model import workload_ref
 from scaler.reporting.decisiondata import decision_to_dict, episode_to_dict
 from scaler.web.answers import add_security_headers
+from scaler.web.metricspage import MetricsPage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,7 +53,7 @@ class StatusServer:
         app = web.Application()
         app.on_response_prepare.append(add_security_headers)
         self._page.add_routes(app)
-        app.router.add_get("/metrics", make_aiohttp_handler(self._metrics.registry))
+        app.router.add_get("/metrics", MetricsPage(self._metrics.registry).handle)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/api/v1/decisions", self._decisions)

@@ -6,20 +6,33 @@ import asyncio
 import contextlib
 import errno
 import threading
+from dataclasses import replace
 
 import aiohttp
 import pytest
 
-from exporter import listening, passwords, webaccess
+from exporter import endpoint, passwords, webaccess
 from tests.cluster.certificates import Authority
 from tests.exporterweb import WebFile, exporter, get, hashed
+from tests.listeningclients import BROKEN_GZIP, NO_HTTP, said
 from tests.waiting import until
+from toolkit import answering, listening
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
     """Look often for idle clients."""
     monkeypatch.setattr(listening, "REAP_SECONDS", 0.02)
+
+
+@pytest.fixture
+def limited(monkeypatch):
+    """Change limits of the exporter."""
+
+    def change(**limits) -> None:
+        monkeypatch.setattr(endpoint, "LIMITS", replace(endpoint.LIMITS, **limits))
+
+    return change
 
 
 @pytest.fixture
@@ -58,6 +71,7 @@ async def test_a_flood_of_guesses_neither_locks_out_nor_delays_whom_it_knows(fil
 
 
 async def test_more_requests_at_once_than_allowed_are_refused_at_once(file, monkeypatch):
+    monkeypatch.setattr(answering, "UNREAD_SECONDS", 60)
     checking = asyncio.Event()
     proceed = asyncio.Event()
 
@@ -135,6 +149,29 @@ async def test_what_is_no_http_writes_no_log_but_our_own_failures_do(caplog, mon
     assert [str(one.exc_info[1]) for one in caplog.records if one.exc_info] == ["a bug"]
 
 
+async def test_what_clients_break_is_a_count_and_one_line(caplog):
+    caplog.set_level("INFO", logger="toolkit")
+    async with exporter() as address:
+        host, _, port = address.partition(":")
+        for sent in (BROKEN_GZIP % b"/metrics", NO_HTTP) * 5:
+            await said((host, int(port)), sent)
+
+        async def is_counted() -> bool:
+            return "nvidia_gpu_exporter_client_errors_total 10.0" in (await get(address))[1]
+
+        await until(is_counted, what="all are counted")
+    (told,) = [one for one in caplog.records if one.name.startswith("toolkit")]
+    assert (told.levelname, told.exc_info) == ("INFO", None)
+
+
+@pytest.mark.parametrize("host", ["", "::"])
+async def test_all_addresses_are_those_of_both_families(host):
+    async with exporter(listen_host=host) as address:
+        port = address.rpartition(":")[2]
+        for name in ("127.0.0.1", "[::1]"):
+            assert (await get(f"{name}:{port}"))[0] == 200
+
+
 @pytest.mark.parametrize(
     "method", ["HEAD", "OPTIONS", "POST", "PUT", "DELETE", "TRACE", "PROPFIND"]
 )
@@ -156,8 +193,8 @@ async def test_only_reading_is_answered(method):
         ),
     ],
 )
-async def test_a_client_that_does_not_go_on_is_disconnected(monkeypatch, sent):
-    monkeypatch.setattr(listening, "IDLE_SECONDS", 0.2)
+async def test_a_client_that_does_not_go_on_is_disconnected(limited, sent):
+    limited(idle_seconds=0.2)
     async with exporter() as address:
         host, _, port = address.partition(":")
         _, writer = await asyncio.open_connection(host, int(port))
@@ -181,8 +218,8 @@ async def test_a_client_that_does_not_go_on_is_disconnected(monkeypatch, sent):
         pytest.param(b"\x16\x03\x01\x02\x00\x01", id="in the middle of its greeting"),
     ],
 )
-async def test_a_client_that_does_not_agree_on_tls_is_disconnected(file, monkeypatch, sent):
-    monkeypatch.setattr(listening, "HANDSHAKE_SECONDS", 0.2)
+async def test_a_client_that_does_not_agree_on_tls_is_disconnected(file, limited, sent):
+    limited(handshake_seconds=0.2)
     file.write(tls_server_config=file.tls)
     async with exporter(file) as address:
         host, _, port = address.partition(":")
@@ -199,7 +236,7 @@ async def test_of_too_many_handshakes_the_oldest_go(file):
         host, _, port = address.partition(":")
         silent = [
             await asyncio.open_connection(host, int(port))
-            for _ in range(listening.MAX_HANDSHAKES + 20)
+            for _ in range(endpoint.LIMITS.handshakes + 20)
         ]
         await until(silent[19][0].at_eof, what="20 are ended")
         assert (await get(address, file.client()))[0] == 200
@@ -224,14 +261,14 @@ async def test_connections_that_cannot_be_taken_are_said_once_and_taken_later(mo
     async with exporter() as address:
         assert (await get(address))[0] == 200
     assert failures == [3]
-    told = [one for one in caplog.records if one.message == "connections cannot be taken"]
+    told = [one for one in caplog.records if one.message == "Connections cannot be accepted"]
     assert ["Too many open files" in one.problem for one in told] == [True]
 
 
 async def test_of_too_many_connections_those_that_asked_nothing_for_longest_end_at_once(
-    monkeypatch,
+    monkeypatch, limited
 ):
-    monkeypatch.setattr(listening, "MAX_CONNECTIONS", 20)
+    limited(connections=20)
     monkeypatch.setattr(listening, "REAP_SECONDS", 60)
     async with exporter() as address, aiohttp.ClientSession() as session:
         host, _, port = address.partition(":")

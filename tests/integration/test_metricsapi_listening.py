@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scaler.gate import Gate
-from scaler.metricsapi import listening
-from scaler.metricsapi.server import MAX_PATH_LENGTH
+from scaler.metricsapi.server import LIMITS, MAX_PATH_LENGTH
+from tests.listeningclients import BROKEN_GZIP, NO_HTTP, said
 from tests.metricsapidoor import HOST, PODS, Door, running_door
 from tests.waiting import until
 
@@ -59,15 +58,14 @@ async def is_ended_for_good(reader: asyncio.StreamReader) -> bool:
     ],
 )
 async def test_a_caller_that_does_not_go_on_is_disconnected(tmp_path, sent):
-    async with running_door(tmp_path, gate=Gate(idle_seconds=0.2)) as door:
+    async with running_door(tmp_path, idle_seconds=0.2) as door:
         reader, writer = await connected(door, sent)
         await until(lambda: is_ended(reader), what="the end of the connection")
         writer.transport.abort()
 
 
-async def test_a_handshake_that_does_not_go_on_ends(tmp_path, monkeypatch):
-    monkeypatch.setattr(listening, "HANDSHAKE_SECONDS", 0.2)
-    async with running_door(tmp_path) as door:
+async def test_a_handshake_that_does_not_go_on_ends(tmp_path):
+    async with running_door(tmp_path, handshake_seconds=0.2) as door:
         # The beginning of a greeting, and nothing at all.
         for sent in (b"\x16\x03\x01\x02\x00\x01", b""):
             reader, writer = await connected(door, sent, tls=False)
@@ -77,7 +75,7 @@ async def test_a_handshake_that_does_not_go_on_ends(tmp_path, monkeypatch):
 
 async def test_of_too_many_handshakes_the_oldest_go(tmp_path):
     async with running_door(tmp_path) as door:
-        held = [await connected(door, tls=False) for _ in range(listening.MAX_HANDSHAKES + 20)]
+        held = [await connected(door, tls=False) for _ in range(LIMITS.handshakes + 20)]
         ends = [asyncio.create_task(is_ended(reader)) for reader, _ in held]
         await until(lambda: sum(end.done() for end in ends) >= 20, what="20 ends")
         alice = door.cluster.issue("alice")
@@ -88,7 +86,7 @@ async def test_of_too_many_handshakes_the_oldest_go(tmp_path):
 
 
 async def test_of_too_many_connections_the_longest_silent_go_at_once(tmp_path):
-    async with running_door(tmp_path, gate=Gate(max_connections=10, idle_seconds=60)) as door:
+    async with running_door(tmp_path, connections=10, idle_seconds=60) as door:
         held = [await connected(door) for _ in range(30)]
         ends = [asyncio.create_task(is_ended(reader)) for reader, _ in held]
         await until(lambda: sum(end.done() for end in ends) >= 20, what="20 ends")
@@ -99,7 +97,7 @@ async def test_of_too_many_connections_the_longest_silent_go_at_once(tmp_path):
 
 
 async def test_a_caller_that_does_not_read_is_disconnected(tmp_path):
-    async with running_door(tmp_path, gate=Gate(read_seconds=0.2)) as door:
+    async with running_door(tmp_path, read_seconds=0.2) as door:
         alice = door.cluster.issue("alice")
         reader, writer = await connected(door, certificate=alice)
 
@@ -176,6 +174,24 @@ async def test_what_is_no_request_fills_no_log(tmp_path, caplog, sent, status):
         assert int((await reader.read()).split()[1]) == status
         writer.transport.abort()
         assert [record.message for record in caplog.records if record.levelno > 20] == []
+
+
+async def test_what_callers_break_is_a_count_and_one_line(tmp_path, caplog):
+    caplog.set_level("INFO", logger="toolkit")
+    async with running_door(tmp_path) as door:
+        host, port = door.url.removeprefix("https://").split(":")
+        tls = ssl.create_default_context(cadata=door.bundle)
+
+        def count() -> float | None:
+            return door.registry.get_sample_value("gpu_scaler_metrics_api_client_errors_total")
+
+        assert count() == 0
+        for sent in (BROKEN_GZIP % b"/apis", NO_HTTP) * 5:
+            await said((host, int(port)), sent, tls, HOST)
+        await until(lambda: count() == 10, what="all are counted")
+        (told,) = [one for one in caplog.records if one.name == "toolkit.clients"]
+        assert (told.levelname, told.exc_info) == ("INFO", None)
+        assert [one for one in caplog.records if one.levelno > 20] == []
 
 
 async def test_a_path_that_is_too_long_is_neither_reviewed_nor_remembered(tmp_path):

@@ -6,14 +6,18 @@ import asyncio
 import contextlib
 import json
 import re
+import time
 
 import aiohttp
 import pytest
+from prometheus_client import CollectorRegistry
 
-from scaler.gate import MAX_CONNECTIONS, MAX_LARGE, Gate
+from scaler.reporting.metrics import ScalerMetrics
 from scaler.web import gpureader
 from scaler.web.answers import STATIC
-from tests.statuspage import IDENTITY, Scene, decision, gpu, ref, status_page
+from scaler.web.listening import LIMITS, listening
+from tests.listeningclients import BROKEN_GZIP, NO_HTTP, said
+from tests.statuspage import IDENTITY, Scene, application, decision, gpu, ref, status_page
 from tests.waiting import until
 
 PATHS = (
@@ -130,9 +134,13 @@ async def test_it_works_behind_the_proxy_of_the_api_server(scene, client):
         assert not re.findall(r'(?:src|href|from|fetch\()\s*=?\s*["\'`]/', text), path.name
 
 
-async def held_open(url: str, sent: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def held_open(
+    url: str, sent: bytes, *, source: str = "127.0.0.1"
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     host, port = url.removeprefix("http://").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
+    reader, writer = await asyncio.open_connection(
+        host, int(port), limit=1024, local_addr=(source, 0)
+    )
     writer.write(sent)
     await writer.drain()
     return reader, writer
@@ -147,7 +155,7 @@ async def held_open(url: str, sent: bytes) -> tuple[asyncio.StreamReader, asynci
     ],
 )
 async def test_a_client_that_does_not_go_on_is_disconnected(scene, sent):
-    async with status_page(scene, gate=Gate(idle_seconds=0.2)) as url:
+    async with status_page(scene, idle_seconds=0.2) as url:
         reader, writer = await held_open(url, sent)
 
         async def ended() -> bool:
@@ -163,7 +171,7 @@ async def test_a_client_that_does_not_go_on_is_disconnected(scene, sent):
 async def test_a_client_that_does_not_read_is_disconnected(scene):
     scene.decide(*(decision(f"web-{n}", replicas=300) for n in range(300)))
     ask = b"GET /api/v1/decisions HTTP/1.1\r\nHost: x\r\n\r\n"
-    async with status_page(scene, gate=Gate(read_seconds=0.2)) as url:
+    async with status_page(scene, read_seconds=0.2) as url:
         reader, writer = await held_open(url, ask)
 
         async def gone() -> bool:
@@ -181,28 +189,82 @@ async def test_a_client_that_does_not_read_is_disconnected(scene):
             assert answer.status == 200
 
 
-async def test_only_some_large_answers_are_under_way_at_once(scene, client):
+async def test_unread_answers_are_bounded_and_those_who_do_not_read_pay(scene, client):
     scene.decide(*(decision(f"web-{n}", replicas=300) for n in range(300)))
-    ask = b"GET /api/v1/decisions HTTP/1.1\r\nHost: x\r\n\r\n"
-    async with status_page(scene) as url:
-        slow = [await held_open(url, ask) for _ in range(MAX_LARGE)]
-
-        async def full() -> bool:
+    ask = b"GET /api/v1/decisions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    async with status_page(scene, unsent_bytes=30_000_000) as url:
+        async with client.get(f"{url}/api/v1/decisions") as answer:
+            size = len(await answer.read())
+        slow = [await held_open(url, ask, source="127.0.0.2") for _ in range(20)]
+        for _ in range(5):
             async with client.get(f"{url}/api/v1/decisions") as answer:
-                if answer.status == 503:
-                    assert answer.headers["Retry-After"] == "1"
-                return bool(answer.status == 503)
-
-        await until(full, what="a refusal")
-        async with client.get(f"{url}/api/v1/overview") as answer:
-            assert answer.status == 200
+                assert (answer.status, len(await answer.read())) == (200, size)
+        received = [await all_of(reader) for reader, _ in slow]
+        assert sum(one > size for one in received) <= 30_000_000 // size
         for _, writer in slow:
             writer.transport.abort()
 
-        async def open_again() -> bool:
-            return not await full()
 
-        await until(open_again, what="an answer again")
+async def all_of(reader: asyncio.StreamReader) -> int:
+    """Return how many bytes come until the end."""
+    received = 0
+    with contextlib.suppress(ConnectionError):
+        while some := await asyncio.wait_for(reader.read(1 << 20), 20):
+            received += len(some)
+    return received
+
+
+async def test_metrics_are_rendered_at_most_once_a_second_however_often_asked(
+    scene, client, monkeypatch
+):
+    collected = []
+    real = CollectorRegistry.collect
+
+    def counted(registry):
+        collected.append(registry)
+        return real(registry)
+
+    monkeypatch.setattr(CollectorRegistry, "collect", counted)
+    async with status_page(scene) as url:
+        began = time.monotonic()
+        for accept in ("text/plain", "application/openmetrics-text"):
+            answers = set()
+            for query in ("", "?name[]=gpu_scaler_leader", "?a", "?b"):
+                for encoding in ("gzip", "identity"):
+                    headers = {"Accept": accept, "Accept-Encoding": encoding}
+                    async with client.get(f"{url}/metrics{query}", headers=headers) as answer:
+                        answers.add(await answer.text())
+            whole, part = sorted(answers, key=len, reverse=True)
+            assert "gpu_scaler_leader 0.0" in part
+            assert "gpu_scaler_holding" not in part
+            assert set(part.splitlines()) <= set(whole.splitlines())
+            assert whole.endswith("# EOF\n") == (accept != "text/plain")
+        assert len(collected) <= 2 * (1 + int(time.monotonic() - began))
+
+
+async def test_what_clients_break_is_a_count_and_one_line(scene, client, caplog):
+    caplog.set_level("INFO", logger="toolkit")
+    async with status_page(scene) as url:
+        host, port = url.removeprefix("http://").split(":")
+        for sent in (BROKEN_GZIP % b"/metrics", NO_HTTP) * 5:
+            await said((host, int(port)), sent)
+
+        async def is_counted() -> bool:
+            async with client.get(f"{url}/metrics") as answer:
+                return "gpu_scaler_client_errors_total 10.0" in await answer.text()
+
+        await until(is_counted, what="all are counted")
+    (told,) = caplog.records
+    assert (told.name, told.levelname, told.exc_info) == ("toolkit.clients", "INFO", None)
+
+
+@pytest.mark.parametrize("host", ["", "::"])
+async def test_all_addresses_are_those_of_both_families(scene, client, host):
+    app = application(scene, scene.reader(), ScalerMetrics("test"))
+    async with listening(app, host, 0) as addresses:
+        for name in ("127.0.0.1", "[::1]"):
+            async with client.get(f"http://{name}:{addresses[0][1]}/healthz") as answer:
+                assert answer.status == 200
 
 
 async def test_who_says_more_than_a_request_takes_is_disconnected(scene, client):
@@ -218,14 +280,14 @@ async def test_who_says_more_than_a_request_takes_is_disconnected(scene, client)
 
 async def test_of_too_many_connections_the_longest_silent_go(scene, client):
     async with status_page(scene) as url:
-        silent = [await held_open(url, b"") for _ in range(MAX_CONNECTIONS + 20)]
+        silent = [await held_open(url, b"") for _ in range(LIMITS.connections + 20)]
         ends = [asyncio.create_task(reader.read(1)) for reader, _ in silent]
         async with client.get(f"{url}/healthz") as answer:
             assert answer.status == 200
         await until(lambda: sum(end.done() for end in ends) >= 20, what="20 ends")
         async with client.get(f"{url}/healthz") as answer:
             assert answer.status == 200
-        assert sum(end.done() for end in ends) < MAX_CONNECTIONS / 2
+        assert sum(end.done() for end in ends) < LIMITS.connections / 2
         for end in ends:
             end.cancel()
         await asyncio.gather(*ends, return_exceptions=True)

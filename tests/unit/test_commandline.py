@@ -57,7 +57,8 @@ def no_environment(monkeypatch):
         ("run --prometheus.url=http://a", "--prometheus.url: needs --source prometheus"),
         (
             "run --web.listen-address=9446",
-            "--web.listen-address: '9446' is not HOST:PORT or :PORT with a port up to 65535",
+            "--web.listen-address: '9446' is not HOST:PORT or :PORT with a port up to 65535"
+            " ([HOST]:PORT for IPv6)",
         ),
         ("run --namespaces=A_b", "--namespaces: 'A_b' is not the name of a namespace"),
         (

@@ -95,6 +95,7 @@ def test_every_flag():
     ("flag", "value", "field", "expected"),
     [
         pytest.param("web.listen-address", "[::1]:9000", "listen_host", "::1", id="address"),
+        pytest.param("web.listen-address", "[::]:9445", "listen_host", "::", id="everything"),
         pytest.param("web.telemetry-path", "/", "telemetry_path", "/", id="path"),
         pytest.param("node-name", "n", "node_name", "n", id="node name"),
         pytest.param("pod-resources.socket", "", "pod_resources_socket", "", id="no socket"),

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from exporter import listening, passwords
+from exporter import passwords
 from exporter.config import Config
+from exporter.endpoint import LIMITS
 from exporter.model import Collector
 from exporter.nvml.xid import MAX_KINDS, ZERO_XIDS
 
@@ -31,12 +32,14 @@ def test_the_xids_that_begin_at_zero_are_named():
     "said",
     [
         f"`--web.max-requests` requests ({Config().max_requests})",
-        f"its headers have at most {listening.MAX_LINE_BYTES} bytes",
-        f"more than {listening.MAX_REQUEST_BYTES // 1024} KiB before a request is whole",
-        f"no request begins for {listening.IDLE_SECONDS:g} seconds",
-        f"Of more than {listening.MAX_CONNECTIONS} connections, and of more than"
-        f" {listening.MAX_HANDSHAKES} that shake hands",
-        f"a handshake has {listening.HANDSHAKE_SECONDS:g} seconds",
+        f"its headers have at most {LIMITS.line_bytes} bytes",
+        f"more than {LIMITS.request_bytes // 1024} KiB before a request is whole",
+        f"no request begins for {LIMITS.idle_seconds:g} seconds",
+        f"Of more than {LIMITS.connections} connections, and of more than"
+        f" {LIMITS.handshakes} that shake hands",
+        f"a handshake has {LIMITS.handshake_seconds:g} seconds",
+        f"for which it has {LIMITS.read_seconds:g} seconds",
+        f"Unsent answers take {LIMITS.unsent_bytes >> 20} MiB at most",
         f"While {passwords.PLACES_PER_ADDRESS} of an address wait",
     ],
 )

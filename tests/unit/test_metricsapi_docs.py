@@ -9,8 +9,7 @@ import pytest
 
 from scaler.cluster.reviews import MAX_AT_ONCE
 from scaler.commandline.metricsapi import add_metrics_api_arguments
-from scaler.gate import READ_SECONDS
-from scaler.metricsapi import certificates, listening, server
+from scaler.metricsapi import certificates, server
 from scaler.metricsapi.history import KEPT_SECONDS, MAX_SAMPLES, SLOT_SECONDS
 from scaler.metricsapi.names import FAMILIES, PREFIX, WINDOW_SECONDS
 from scaler.selectors import MAX_REQUIREMENTS, MAX_TEXT_LENGTH
@@ -38,12 +37,13 @@ def test_every_metric_is_listed(family):
         f"an authority ({certificates.AUTHORITY_LIFETIME.days // 365} years)",
         f"({certificates.SERVING_LIFETIME.days} days)",
         f"renewed {certificates.SERVING_RENEWED_BEFORE.days} days before its end",
-        f"Of more than {server.MAX_CONNECTIONS} connections, and of more than"
-        f" {listening.MAX_HANDSHAKES} that shake hands",
-        f"a handshake has {listening.HANDSHAKE_SECONDS:g} s, and a connection on which nobody asks"
-        f" {server.KEEPALIVE_SECONDS:g} s",
-        f"not read within {READ_SECONDS:g} s",
-        f"request of more than {listening.MAX_REQUEST_BYTES // 1024} KiB as well",
+        f"Of more than {server.LIMITS.connections} connections, and of more than"
+        f" {server.LIMITS.handshakes} that shake hands",
+        f"a handshake has {server.LIMITS.handshake_seconds:g} s, and a connection on which nobody"
+        f" asks {server.LIMITS.idle_seconds:g} s",
+        f"not read within {server.LIMITS.read_seconds:g} s",
+        f"request of more than {server.LIMITS.request_bytes // 1024} KiB as well",
+        f"Unsent answers take {server.LIMITS.unsent_bytes >> 20} MiB at most",
         f"Paths of more than {server.MAX_PATH_LENGTH} characters",
         f"more than {MAX_TEXT_LENGTH} characters or {MAX_REQUIREMENTS} requirements",
         f"all beyond {server.MAX_REQUESTS} requests under way",

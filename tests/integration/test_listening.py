@@ -1,0 +1,342 @@
+"""The listener of both programs over a server that does what a test wants: who gives way."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+
+from tests.listeningclients import BROKEN_GZIP, NO_HTTP, said, said_and_reset
+from tests.waiting import until
+from toolkit import answering, clients, listening
+from toolkit.answering import SLICE_BYTES
+from toolkit.clients import ClientFaults
+from toolkit.limits import Limits
+from toolkit.listening import Listener
+from toolkit.sockets import bound_sockets
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+ASK = b"GET /%b HTTP/1.1\r\nHost: a\r\n\r\n"
+ASK_ONCE = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+
+
+class Served:
+    """A running listener and what it has seen."""
+
+    def __init__(self) -> None:
+        self.faults = 0
+        self.address = ("127.0.0.1", 0)
+        self.server: web.Server
+
+    def count(self) -> None:
+        self.faults += 1
+
+    def connections(self) -> int:
+        return len(self.server.connections)
+
+    def unsent_bytes(self) -> int:
+        """What waits in this process for all clients."""
+        return sum(
+            one.transport.get_write_buffer_size()
+            for one in self.server.connections
+            if one.transport is not None
+        )
+
+
+@asynccontextmanager
+async def served(
+    handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+    tls: ssl.SSLContext | None = None,
+    **limits,
+) -> AsyncIterator[Served]:
+    everything = {"connections": 200, "idle_seconds": 60.0, "request_bytes": 65536} | limits
+    made = Served()
+    made.server = web.Server(handler)
+    bound = await bound_sockets("127.0.0.1", 0)
+    listener = Listener(
+        bound, made.server, Limits(**everything), tls=tls, faults=ClientFaults(made.count)
+    )
+    made.address = listener.addresses[0]
+    running = asyncio.create_task(listener.run())
+    try:
+        yield made
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+        await made.server.shutdown(1)
+
+
+async def opened(
+    served: Served, sent: bytes = b"", *, source: str = "127.0.0.1", tls=None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Open a connection that reads nothing by itself."""
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    made.bind((source, 0))
+    made.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(made, served.address)
+    reader, writer = await asyncio.open_connection(
+        sock=made, limit=1024, ssl=tls, server_hostname="localhost" if tls else None
+    )
+    writer.write(sent)
+    await writer.drain()
+    return reader, writer
+
+
+async def status(reader: asyncio.StreamReader) -> int:
+    """Return the status of the next answer, 0 if the connection ended."""
+    try:
+        line = await asyncio.wait_for(reader.readline(), 10)
+        return int(line.split()[1]) if line else 0
+    except ConnectionError:
+        return 0
+
+
+# --- addresses
+
+
+@pytest.mark.parametrize(
+    ("host", "v4", "v6"),
+    [
+        pytest.param("", True, True, id="none"),
+        pytest.param("::", True, True, id="IPv6's everything"),
+        pytest.param("::0", True, True, id="the same"),
+        pytest.param("0:0:0:0:0:0:0:0", True, True, id="the same in full"),
+        pytest.param("0.0.0.0", True, False, id="IPv4's everything"),
+        pytest.param("127.0.0.1", True, False, id="IPv4"),
+        pytest.param("::1", False, True, id="IPv6"),
+        pytest.param("::ffff:127.0.0.1", True, False, id="IPv4 written as IPv6"),
+    ],
+)
+async def test_what_a_host_binds(host, v4, v6):
+    bound = await bound_sockets(host, 0)
+    try:
+        port = bound[0].getsockname()[1]
+        for address, answers in (("127.0.0.1", v4), ("::1", v6)):
+            try:
+                _, writer = await asyncio.open_connection(address, port)
+            except OSError:
+                assert not answers, address
+            else:
+                assert answers, address
+                writer.close()
+    finally:
+        for one in bound:
+            one.close()
+
+
+async def test_a_name_binds_all_its_addresses_at_one_port():
+    bound = await bound_sockets("localhost", 0)
+    assert len({one.getsockname()[1] for one in bound}) == 1
+    assert "127.0.0.1" in {one.getsockname()[0] for one in bound}
+    for one in bound:
+        one.close()
+
+
+@pytest.mark.parametrize("host", ["", "::", "localhost"])
+@pytest.mark.parametrize("when", ["made", "bound"])
+async def test_without_ipv6_it_is_ipv4(monkeypatch, host, when):
+    real = socket.socket
+
+    class WithoutIpv6(real):  # type: ignore[misc, valid-type]
+        def __init__(self, family=socket.AF_INET, *rest, **others) -> None:
+            if family == socket.AF_INET6 and when == "made":
+                raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+            super().__init__(family, *rest, **others)
+
+        def bind(self, address) -> None:
+            if self.family == socket.AF_INET6:
+                raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+            super().bind(address)
+
+    monkeypatch.setattr(socket, "socket", WithoutIpv6)
+    (bound,) = await bound_sockets(host, 0)
+    assert bound.family == socket.AF_INET
+    bound.close()
+
+
+@pytest.mark.parametrize("host", ["", "::", "127.0.0.1", "localhost", "0.0.0.0"])
+async def test_a_port_that_is_taken_is_an_error(host):
+    (taken,) = await bound_sockets("127.0.0.1", 0)
+    with pytest.raises(OSError, match="in use"):
+        await bound_sockets(host, taken.getsockname()[1])
+    taken.close()
+
+
+async def test_an_address_of_another_machine_is_an_error():
+    with pytest.raises(OSError, match="assign requested"):
+        await bound_sockets("192.0.2.1", 0)
+
+
+# --- faults of clients
+
+
+@pytest.fixture(autouse=True)
+def _all_levels(caplog):
+    """Capture what is told below warnings as well."""
+    caplog.set_level("INFO", logger="toolkit")
+
+
+async def slow_answer(request: web.BaseRequest) -> web.Response:
+    await until(lambda: request.transport is None, what="the reset")
+    return web.Response(body=b"x" * 1_000_000)
+
+
+async def test_requests_and_resets_are_one_line_and_a_count(caplog):
+    async with served(slow_answer) as made:
+        for _ in range(20):
+            await said_and_reset(made.address, ASK % b"")
+        await until(lambda: made.faults == 20, what="all are counted")
+    (told,) = caplog.records
+    assert (told.levelname, told.count, told.exc_info) == ("INFO", 1, None)
+
+
+@pytest.mark.parametrize("sent", [BROKEN_GZIP % b"/", NO_HTTP], ids=["gzip", "no HTTP"])
+async def test_what_cannot_be_read_is_one_line_and_a_count(caplog, sent):
+    async def handler(_: web.BaseRequest) -> web.Response:
+        return web.Response(text="ok")
+
+    async with served(handler) as made:
+        for _ in range(20):
+            assert await said(made.address, sent)
+        await until(lambda: made.faults == 20, what="all are counted")
+    (told,) = caplog.records
+    assert (told.levelname, told.exc_info) == ("INFO", None)
+
+
+async def test_a_minute_later_there_is_another_line_that_says_how_many(caplog, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("toolkit.clients.time.monotonic", lambda: now[0])
+    faults = ClientFaults()
+    for _ in range(30):
+        faults.note(ConnectionResetError())
+    now[0] += clients.LOG_SECONDS
+    faults.note(ConnectionResetError())
+    assert [one.count for one in caplog.records] == [1, 30]
+
+
+async def test_our_own_failures_are_told_in_full(caplog):
+    async def handler(_: web.BaseRequest) -> web.Response:
+        raise ValueError("a bug")
+
+    async with served(handler) as made:
+        assert b" 500 " in await said(made.address, ASK % b"")
+        assert made.faults == 0
+    assert [str(one.exc_info[1]) for one in caplog.records if one.exc_info] == ["a bug"]
+
+
+# --- who gives way
+
+
+async def large(_: web.BaseRequest) -> web.Response:
+    return web.Response(body=b"x" * 8_000_000)
+
+
+async def test_what_clients_do_not_read_is_bounded_in_all(monkeypatch):
+    monkeypatch.setattr(answering, "UNREAD_SECONDS", 0.0)
+    async with served(large, unsent_bytes=30_000_000) as made:
+        greedy = [await opened(made, ASK % b"", source="127.0.0.2") for _ in range(60)]
+        most = 30_000_000 // 8_000_000
+        await until(lambda: 0 < made.connections() <= most + 1, what="the others end")
+        assert made.unsent_bytes() <= 2 * SLICE_BYTES * made.connections()
+        reader, writer = await opened(made, ASK % b"", source="127.0.0.3")
+        assert await status(reader) == 200
+        greedy.append((reader, writer))
+        for _, writer in greedy:
+            writer.transport.abort()
+
+
+async def test_a_request_counts_until_its_answer_is_sent(monkeypatch):
+    monkeypatch.setattr(answering, "UNREAD_SECONDS", 60.0)
+    async with served(large, requests=2) as made:
+        held = [await opened(made, ASK % b"") for _ in range(2)]
+        for reader, _ in held:
+            assert await status(reader) == 200
+        third, third_writer = await opened(made, ASK % b"")
+        assert await status(third) == 503
+        # Whoever comes from elsewhere has nothing yet, and takes the place of one that has more.
+        other, other_writer = await opened(made, ASK % b"", source="127.0.0.2")
+        assert await status(other) == 200
+        await until(lambda: made.connections() == 3, what="the end of one")
+        for _, writer in (*held, (third, third_writer), (other, other_writer)):
+            writer.transport.abort()
+
+
+async def test_an_answer_that_nobody_reads_gives_way_to_anybody(monkeypatch):
+    monkeypatch.setattr(answering, "UNREAD_SECONDS", 0.0)
+    async with served(large, requests=1) as made:
+        _, first = await opened(made, ASK % b"")
+        reader, second = await opened(made, ASK % b"")
+        assert await status(reader) == 200
+        await until(lambda: made.connections() == 1, what="the end of the first")
+        first.transport.abort()
+        second.transport.abort()
+
+
+async def test_of_too_many_connections_those_of_the_greediest_address_end():
+    async def handler(_: web.BaseRequest) -> web.Response:
+        return web.Response(text="ok")
+
+    async with served(handler, connections=10) as made:
+        innocent, writer = await opened(made, source="127.0.0.3")
+        greedy = [await opened(made, source="127.0.0.2") for _ in range(40)]
+        await until(lambda: made.connections() <= 10, what="the others end")
+        # It was silent for longest, and is there yet.
+        writer.write(ASK % b"")
+        assert await status(innocent) == 200
+        for _, one in (*greedy, (innocent, writer)):
+            one.transport.abort()
+
+
+async def test_without_a_file_for_a_connection_the_greediest_address_gives_one_back(
+    monkeypatch, caplog
+):
+    monkeypatch.setattr(listening, "PAUSE_SECONDS", 0.01)
+    loop = asyncio.get_running_loop()
+    real, full = loop.sock_accept, [False]
+
+    async def handler(_: web.BaseRequest) -> web.Response:
+        return web.Response(text="ok")
+
+    async with served(handler) as made:
+
+        async def accept(bound):
+            if full[0] and made.connections() >= 5:
+                raise OSError(errno.EMFILE, "Too many open files")
+            return await real(bound)
+
+        greedy = [await opened(made, source="127.0.0.2") for _ in range(5)]
+        await until(lambda: made.connections() == 5)
+        full[0] = True
+        monkeypatch.setattr(loop, "sock_accept", accept)
+        for _ in range(3):
+            # The accept that is under way already is one that succeeds.
+            assert b" 200 " in await said(made.address, ASK_ONCE)
+            greedy.append(await opened(made, source="127.0.0.2"))
+        for _, one in greedy:
+            one.transport.abort()
+    assert len([one for one in caplog.records if "cannot be accepted" in one.message]) <= 1
+
+
+async def test_requests_in_one_piece_take_turns_with_other_connections():
+    order: list[str] = []
+
+    async def handler(request: web.BaseRequest) -> web.Response:
+        order.append(request.path)
+        return web.Response(text="ok")
+
+    async with served(handler) as made:
+        greedy = await opened(made, (ASK % b"greedy") * 500)
+        modest = await opened(made, ASK % b"modest")
+        assert await status(modest[0]) == 200
+        assert order.index("/modest") < 400
+        for _, writer in (greedy, modest):
+            writer.transport.abort()
