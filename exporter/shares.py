@@ -25,7 +25,8 @@ def shares(
 ) -> Mapping[Container, Share]:
     """Return the shares of the holders of one device, nothing where they are not known.
 
-    A holder without a process has nothing of the device: 0, also of its time if the device
+    `uses` are those of all processes, None where these are not known for certain. So a holder
+    without a process has nothing of the device: 0, also of its time if the device
     `has_duty_cycle`. Where a process could be of several containers of its pod, none of the pod's
     has a share. Processes of pods that do not hold the device are nobody's here.
     """

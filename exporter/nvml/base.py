@@ -89,14 +89,21 @@ class BaseReadings:
                 duty_cycle_percent=self._duty_cycles.percent(gpu.device.uuid, handle),
                 memory_total_bytes=total,
                 memory_used_bytes=used,
-                uses=self._read_uses(gpu.device, handle),
+                uses=self._read_uses(gpu.device, handle, total),
             )
         ]
 
-    def _read_uses(self, device: Device, handle: Any) -> tuple[ProcessUse, ...] | None:
+    def _read_uses(
+        self, device: Device, handle: Any, memory_total_bytes: int | None
+    ) -> tuple[ProcessUse, ...] | None:
         if self._uses is None:
             return None
-        return self._uses.read(device.uuid, handle, is_mig_instance=device.is_mig_instance)
+        return self._uses.read(
+            device.uuid,
+            handle,
+            is_mig_instance=device.is_mig_instance,
+            memory_total_bytes=memory_total_bytes,
+        )
 
     def _read_instances(self, gpu: Gpu) -> list[DeviceReading]:
         calls = self._calls
@@ -131,7 +138,7 @@ class BaseReadings:
                     device=device,
                     memory_total_bytes=total,
                     memory_used_bytes=used,
-                    uses=self._read_uses(device, handle),
+                    uses=self._read_uses(device, handle, total),
                 )
             )
         return readings

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from exporter.model import ProcessUse
 from exporter.nvml.calls import ABSENT, NvmlError, raise_if_gone
+from exporter.nvml.processlists import PIDS, impossible_entry
 from exporter.processes.owners import OwnerUnknownError
 from exporter.window import MAX_SAMPLE_SPAN_SECONDS, DutyCycleWindow
 
@@ -52,47 +53,91 @@ class ProcessUses:
         }
 
     def read(
-        self, uuid: str, handle: Any, *, is_mig_instance: bool
+        self, uuid: str, handle: Any, *, is_mig_instance: bool, memory_total_bytes: int | None
     ) -> tuple[ProcessUse, ...] | None:
         """Return the uses of all processes of pods, None unless all of them are known.
 
         Raises NvmlError if the device or the session is gone.
         """
-        lists = [self._list(uuid, kind, handle) for kind in (_COMPUTING, _DRAWING, _CLIENTS_OF_MPS)]
-        known = [one for one in lists if one is not None]
-        if len(known) < len(lists):
-            return None
-        # A process that computes and draws is listed twice with the same memory.
-        memory = {pid: used_bytes for one in known for pid, used_bytes in one.items()}
+        uses = None
+        try:
+            problem = self._owners.problem()
+            if problem is None:
+                uses = self._uses(
+                    uuid,
+                    handle,
+                    is_mig_instance=is_mig_instance,
+                    memory_total_bytes=memory_total_bytes,
+                )
+        except NvmlError:
+            raise
+        except OwnerUnknownError as error:
+            problem = str(error)
+        except Exception as error:  # noqa: BLE001  (it is logged)
+            # Whatever the node's files hold, the device itself is read all the same.
+            problem = f"{type(error).__name__}: {error}"
+        self._report(uuid, problem)
+        return uses
+
+    def _uses(
+        self, uuid: str, handle: Any, *, is_mig_instance: bool, memory_total_bytes: int | None
+    ) -> tuple[ProcessUse, ...] | None:
+        for is_last in (False, False, True):
+            listed = self._lists(uuid, handle, memory_total_bytes)
+            if listed is None:
+                return None
+            memory, clients_of_mps = listed
+            owners = {pid: self._owners.owner_of(pid) for pid in memory}
+            nobodys = [pid for pid, owner in owners.items() if owner is None]
+            missing = next((pid for pid in nobodys if not self._owners.is_running(pid)), None)
+            # One that has just ended is not listed any more when the driver is asked again.
+            if missing is None:
+                break
+            if is_last:
+                msg = f"NVML lists process {missing}, and there is no such process"
+                raise OwnerUnknownError(msg)
         # Of an instance the driver tells no times.
         percents = None
         if not is_mig_instance:
-            percents = self._percents(uuid, handle, memory, clients_of_mps=known[-1])
-        problem = self._owners.problem()
-        uses = []
-        try:
-            for pid, used_bytes in memory.items() if problem is None else ():
-                owner = self._owners.owner_of(pid)
-                if owner is not None:
-                    percent = None if percents is None else percents[pid]
-                    uses.append(
-                        ProcessUse(
-                            owner=owner, memory_used_bytes=used_bytes, duty_cycle_percent=percent
-                        )
-                    )
-        except OwnerUnknownError as error:
-            problem = str(error)
-        self._report(uuid, problem)
-        return None if problem is not None else tuple(uses)
+            percents = self._percents(uuid, handle, memory, clients_of_mps=clients_of_mps)
+        return tuple(
+            ProcessUse(
+                owner=owner,
+                memory_used_bytes=memory[pid],
+                duty_cycle_percent=None if percents is None else percents[pid],
+            )
+            for pid, owner in owners.items()
+            if owner is not None
+        )
 
-    def _list(self, uuid: str, function: str, handle: Any) -> dict[int, int | None] | None:
-        """The bytes by PID of one kind of processes; None where they cannot be told."""
+    def _lists(
+        self, uuid: str, handle: Any, memory_total_bytes: int | None
+    ) -> tuple[dict[int, int | None], Collection[int]] | None:
+        """The bytes by PID, and the PIDs of MPS' clients; None where they cannot be told.
+
+        Raises OwnerUnknownError if they cannot be true.
+        """
+        lists = []
+        for function in (_COMPUTING, _DRAWING, _CLIENTS_OF_MPS):
+            entries = self._list(uuid, function, handle)
+            if entries is None:
+                return None
+            if why := impossible_entry(entries, memory_total_bytes):
+                msg = f"the answer of {function} cannot be true: {why}"
+                raise OwnerUnknownError(msg)
+            lists.append(dict(entries))
+        # A process that computes and draws is listed twice with the same memory.
+        memory = {pid: used_bytes for one in lists for pid, used_bytes in one.items()}
+        return memory, lists[-1]
+
+    def _list(self, uuid: str, function: str, handle: Any) -> list[tuple[int, int | None]] | None:
+        """The PIDs and bytes of one kind of processes; None where they cannot be told."""
         found = self._ask(uuid, function, handle)
         if found is None:
             # Every driver knows those that compute; a board or driver may lack the other kinds.
             is_absent = (uuid, function) in self._without and function != _COMPUTING
-            return {} if is_absent else None
-        return {process.pid: process.usedGpuMemory for process in found}
+            return [] if is_absent else None
+        return [(process.pid, process.usedGpuMemory) for process in found]
 
     def _percents(
         self, uuid: str, handle: Any, pids: Collection[int], *, clients_of_mps: Collection[int]
@@ -105,11 +150,20 @@ class ProcessUses:
         if samples is None:
             return None
         newest: dict[int, tuple[int, int]] = {}
+        garbled: set[int] = set()
         for sample in samples:
+            if sample.timeStamp <= cursor:
+                continue
             # The buffer has leftovers of ended processes and of none (0).
-            if sample.timeStamp > cursor and sample.smUtil <= 100:
+            if sample.pid and sample.pid not in PIDS:
+                return None
+            if sample.smUtil <= 100:
                 at_and_percent = (sample.timeStamp, sample.smUtil)
                 newest[sample.pid] = max(newest.get(sample.pid, (0, 0)), at_and_percent)
+            else:
+                garbled.add(sample.pid)
+        # Of these the driver told something, so that they did not do nothing.
+        garbled -= newest.keys()
         self._cursors_microseconds[uuid] = max((at for at, _ in newest.values()), default=cursor)
         now = time.monotonic()
         before = self._times.get(uuid, {})
@@ -119,8 +173,10 @@ class ProcessUses:
         times = {pid: before.get(pid) or _Time(self._window_seconds) for pid in told}
         self._times[uuid] = times
         for pid, one in times.items():
-            one.add(now, newest[pid][1] if pid in newest else None)
-        return {pid: times[pid].window.mean_percent() if pid in times else None for pid in pids}
+            if pid not in garbled:
+                one.add(now, newest[pid][1] if pid in newest else None)
+        known = times.keys() - garbled
+        return {pid: times[pid].window.mean_percent() if pid in known else None for pid in pids}
 
     def _ask(
         self, uuid: str, function: str, *arguments: Any, nothing: frozenset[str] = frozenset()

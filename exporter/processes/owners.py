@@ -85,6 +85,17 @@ class ProcessOwners:
         name = None if place.container_id is None else self._container(place.container_id)
         return ProcessOwner(namespace_name=pod[0], pod_name=pod[1], container_name=name)
 
+    def is_running(self, pid: int) -> bool:
+        """Return whether there is such a process.
+
+        Raises:
+            OwnerUnknownError: the system does not say.
+        """
+        try:
+            return is_there(self._proc / str(pid))
+        except UnreadableError as error:
+            raise OwnerUnknownError(str(error)) from error
+
     def _pod(self, uid: str) -> tuple[str, str] | None:
         if uid not in self._pods:
             try:

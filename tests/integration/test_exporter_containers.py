@@ -3,70 +3,41 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 from pynvml import NVML_ERROR_FUNCTION_NOT_FOUND, NVML_ERROR_UNKNOWN
 
 from exporter.app import running
-from exporter.config import Config
-from exporter.model import Collector
-from exporter.processes import owners
 from exporter.processes.owners import OwnerUnknownError, ProcessOwners
 from scaler.metricsapi.grouping import by_target
 from scaler.metricsapi.history import Target
 from scaler.metricsapi.names import Resource
 from scaler.sources.gpus import read_node
-from simulator.driver import GpuSpec, SimulatedDriver, SimulatedProcess
+from simulator.driver import GpuSpec, SimulatedDriver
 from simulator.kubelet import PluginDevice, SimulatedKubelet
 from simulator.nvml.binding import bind
-from tests.forbidding import CODES, forbidden, unprivileged
-from tests.nvmlnode import Node as NvmlNode
-from tests.waiting import until
+from tests.sharednode import (
+    DEVICE_MEMORY,
+    DUTY_CYCLE,
+    GIB,
+    MEMORY,
+    UIDS,
+    FakeNode,
+    becomes,
+    configured,
+    exporter,
+    one_gpu,
+    process,
+    values,
+)
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-
-GIB = 2**30
-MEMORY = "nvidia_gpu_container_memory_used_bytes"
-DUTY_CYCLE = "nvidia_gpu_container_duty_cycle"
-DEVICE_MEMORY = "nvidia_gpu_memory_used_bytes"
 CYCLES = "nvidia_gpu_exporter_cycle_duration_seconds_count"
-HOLDER = ("pod_name", "container_name")
 MPS_PROCESSES = "nvmlDeviceGetMPSComputeRunningProcesses_v3"
-UIDS = {pod: f"0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f{n}" for n, pod in enumerate(("web", "batch"))}
-IDS = {("web", "main"): "1" * 64, ("web", "side"): "2" * 64, ("batch", "main"): "3" * 64}
-
-
-class FakeNode:
-    """The node's /proc and /var/log, as far as they are read."""
-
-    def __init__(self, folder: Path) -> None:
-        self.proc = folder / "proc"
-        self.logs = folder / "log"
-        (self.proc / "self" / "ns").mkdir(parents=True)
-        (self.proc / "self" / "ns" / "pid").symlink_to(owners.INITIAL_PID_NAMESPACE)
-        self.process(1, "0::/init.scope")
-        for pod, uid in UIDS.items():
-            (self.logs / "pods" / f"default_{pod}_{uid}").mkdir(parents=True)
-        (self.logs / "containers").mkdir()
-        for (pod, container), id_ in IDS.items():
-            (self.logs / "containers" / f"{pod}_default_{container}-{id_}.log").touch()
-
-    def process(self, pid: int, cgroups: str) -> None:
-        (self.proc / str(pid)).mkdir()
-        (self.proc / str(pid) / "cgroup").write_text(cgroups + "\n")
-
-    def process_of(self, pid: int, pod: str, container: str = "main") -> None:
-        self.process(pid, f"0::/kubepods/burstable/pod{UIDS[pod]}/{IDS[pod, container]}")
 
 
 @pytest.fixture
@@ -77,78 +48,6 @@ def node(tmp_path):
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
     monkeypatch.setattr("exporter.podresources.client.MIN_INTERVAL_SECONDS", 0.05)
-
-
-def configured(node: FakeNode, socket_path: str) -> Config:
-    return Config(
-        listen_host="127.0.0.1",
-        listen_port=0,
-        node_name="node-1",
-        pod_resources_socket=socket_path,
-        nvml_interval_seconds=0.1,
-        nvml_window_seconds=0.5,
-        collectors=frozenset({Collector.CONTAINERS}),
-        proc_folder=str(node.proc),
-        logs_folder=str(node.logs),
-    )
-
-
-@asynccontextmanager
-async def exporter(node: FakeNode, driver: SimulatedDriver, *holders: str) -> AsyncIterator[str]:
-    """Run an exporter on a node whose GPU is given away in replicas; yields its URL.
-
-    `holders` are POD/CONTAINER.
-    """
-    with TemporaryDirectory(prefix="gpu-") as folder:
-        socket_path = str(Path(folder) / "kubelet.sock")
-        config = configured(node, socket_path)
-        replicas = max(2, len(holders))
-        async with SimulatedKubelet(driver, socket_path, replicas=replicas) as kubelet:
-            for holder in holders:
-                pod, _, container = holder.partition("/")
-                resource = kubelet.devices[0].resource_name
-                assert kubelet.allocate("default", pod, container, resource, 1)
-            async with running(config, bind(driver)) as started:
-                yield "http://{}:{}/metrics".format(*started.address)
-
-
-async def values(url: str, name: str, *, by: str = "") -> dict[str, float]:
-    """Return a family's values by POD/CONTAINER, or by labels joined with commas."""
-    async with aiohttp.ClientSession() as session, session.get(url) as response:
-        text = await response.text()
-    return {
-        (
-            ",".join(sample.labels[one] for one in by.split(","))
-            if by
-            else "{}/{}".format(*(sample.labels.get(one, "") for one in HOLDER))
-        ): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if sample.name == name
-    }
-
-
-async def becomes(url: str, name: str, expected: Mapping[str, float]) -> None:
-    async def is_so() -> bool:
-        return await values(url, name) == expected
-
-    await until(is_so, what=f"{name} {expected}")
-
-
-def one_gpu(*processes: SimulatedProcess, **spec) -> SimulatedDriver:
-    driver = SimulatedDriver([GpuSpec(**spec)])
-    driver.set_processes(0, processes)
-    return driver
-
-
-def process(pid: int, gib: int | None, sm_percent: int = 0) -> SimulatedProcess:
-    used = None if gib is None else gib * GIB
-    return SimulatedProcess(pid=pid, memory_used_bytes=used, sm_percent=sm_percent)
-
-
-def nvml_on(node: FakeNode, *gpus: str) -> NvmlNode:
-    owners_there = ProcessOwners(proc=node.proc, logs=node.logs)
-    return NvmlNode(*gpus, collectors=[Collector.CONTAINERS], owners=owners_there)
 
 
 async def test_each_container_of_a_shared_gpu_has_its_own_part(node):
@@ -405,91 +304,6 @@ async def test_where_processes_cannot_be_told_there_are_no_parts_and_that_is_sai
 def _point(link: Path, target: str) -> None:
     link.unlink()
     link.symlink_to(target)
-
-
-@pytest.mark.parametrize("code", CODES, ids=os.strerror)
-@pytest.mark.parametrize(
-    "kept",
-    ["proc/1/cgroup", "proc/1", "proc/10/cgroup", "proc/10", "proc", "log/pods", "log"],
-)
-def test_what_is_kept_from_the_exporter_leaves_all_else(node, tmp_path, caplog, code, kept):
-    """Only the containers' own parts are missing, and the log says once why."""
-    node.process_of(10, "web")
-    with nvml_on(node, "T4", "T4") as gpus:
-        for number in (0, 1):
-            gpus.driver.set_processes(number, [process(10, 2, 30)])
-        with forbidden(tmp_path / kept, code):
-            for _ in range(3):
-                readings = gpus.readings()
-                assert readings.unreadable_count == 0
-                assert [one.memory_used_bytes for one in readings.devices] == [2 * GIB] * 2
-                assert [one.uses for one in readings.devices] == [None, None]
-        (said,) = [one for one in caplog.records if one.name.startswith("exporter.")]
-        assert os.strerror(code) in vars(said)["why"]
-        assert str(tmp_path / kept) in vars(said)["why"]
-        readings = gpus.readings()
-        assert [len(one.uses or ()) for one in readings.devices] == [1, 1]
-
-
-@pytest.mark.parametrize("code", CODES, ids=os.strerror)
-def test_containers_that_cannot_be_told_apart_leave_pods_with_one_holder(
-    node, tmp_path, caplog, code
-):
-    caplog.set_level(logging.INFO)
-    node.process_of(10, "web")
-    node.process_of(12, "batch")
-    found = ProcessOwners(proc=node.proc, logs=node.logs)
-    with forbidden(tmp_path / "log" / "containers", code):
-        for _ in range(3):
-            owned = [found.owner_of(pid) for pid in (10, 12)]
-            assert [(one.pod_name, one.container_name) for one in owned if one] == [
-                ("web", None),
-                ("batch", None),
-            ]
-        assert found.problem() is None
-    owner = found.owner_of(10)
-    assert owner is not None
-    assert owner.container_name == "main"
-    assert [one.levelname for one in caplog.records] == ["WARNING", "INFO"]
-
-
-@pytest.fixture
-def guarded_node():
-    """A node whose cgroups, logs and first process only privileged users may look into."""
-    with TemporaryDirectory(prefix="gpu-") as folder:
-        root = Path(folder)
-        root.chmod(0o777)
-        node = FakeNode(root)
-        node.process_of(10, "web")
-        (root / "cgroup").mkdir()
-        guarded = (node.proc / "1", node.logs / "pods", root / "cgroup")
-        for one in guarded:
-            one.chmod(0o000)
-        yield node
-        for one in guarded:
-            one.chmod(0o700)
-
-
-async def test_without_the_privilege_to_read_them_all_but_the_parts_is_there(guarded_node, caplog):
-    """As uid 0 without capabilities, in whose way the owners and the modes of files stand."""
-    root = guarded_node.proc.parent
-    driver = one_gpu(process(10, 2))
-    config = replace(
-        configured(guarded_node, f"{root}/kubelet.sock"), cgroup_folder=f"{root}/cgroup"
-    )
-    with unprivileged():
-        async with (
-            SimulatedKubelet(driver, config.pod_resources_socket) as kubelet,
-            running(config, bind(driver)) as started,
-        ):
-            kubelet.allocate("default", "web", "main", "nvidia.com/gpu", 1)
-            url = "http://{}:{}/metrics".format(*started.address)
-            await becomes(url, "nvidia_gpu_duty_cycle", {"web/main": 0})
-            assert await values(url, DEVICE_MEMORY) == {"web/main": 2 * GIB}
-            assert await values(url, MEMORY) == {}
-    whys = [vars(one)["why"] for one in caplog.records if hasattr(one, "why")]
-    assert len(whys) == 2, "the parts and the finished pods, once each"
-    assert all("cannot be read: Permission denied" in one for one in whys)
 
 
 def test_a_process_that_may_not_be_looked_at_is_not_taken_for_an_ended_one(node):
