@@ -185,7 +185,12 @@ def _assemble(config: Config, client: KubeClient, source: Source, kinds: Kinds) 
         events=events,
         leadership=election or AlwaysLeader(),
         metrics=metrics,
-        zeros=Zeros(client, namespace=config.lease_namespace, name=f"{config.lease_name}-zeros"),
+        zeros=Zeros(
+            client,
+            namespace=config.lease_namespace,
+            name=f"{config.lease_name}-zeros",
+            kinds=kinds,
+        ),
         dry_run=config.dry_run,
     )
     metrics.show_answers(client.answers)

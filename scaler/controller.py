@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from scaler.cluster.kinds import Kinds
@@ -17,10 +17,10 @@ from scaler.decision.decide import decide
 from scaler.devicecounts import DeviceCounts
 from scaler.histories import Histories, standing
 from scaler.model import Decision, History, Outcome, ScalingPolicy
+from scaler.plans import Plan, asks_the_same
 from scaler.policy.parse import opted_in, parse_policy
 from scaler.reporting.announcer import Announcer
 from scaler.reporting.board import Board, LoopReport
-from scaler.sources.source import ReadingRequest
 from scaler.turns import ACT_SECONDS, Turns
 from scaler.writing import Writer, not_done
 
@@ -32,16 +32,11 @@ if TYPE_CHECKING:
     from scaler.cluster.state import ClusterState
     from scaler.cluster.zeros import Zeros
     from scaler.leadership import Leadership
-    from scaler.model import (
-        AnnotationProblem,
-        DeploymentState,
-        Metric,
-        MetricReading,
-    )
+    from scaler.model import DeploymentState, Metric, MetricReading
+    from scaler.plans import Policy
     from scaler.reporting.metrics import ScalerMetrics
     from scaler.sources.source import Source, SourceAnswer
 
-_Policy: TypeAlias = "ScalingPolicy | tuple[AnnotationProblem, ...]"
 _Texts: TypeAlias = "tuple[Mapping[str, str], Mapping[str, str] | None]"
 
 log = logging.getLogger(__name__)
@@ -49,28 +44,6 @@ log = logging.getLogger(__name__)
 MAX_CONCURRENT_PATCHES = 32
 LOOK_SECONDS = 5.0
 """How often the clock is looked at while a loop waits: much less than what counts as a gap."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Plan:
-    """A Deployment with what its annotations ask for."""
-
-    deployment: DeploymentState
-    policy: _Policy
-
-    def needs_readings(self, history: History | None) -> bool:
-        """Whether values matter; at 0 replicas where the scaler set them, so that it wakes."""
-        own_zero = history is not None and history.scaled_to_zero
-        return (
-            isinstance(self.policy, ScalingPolicy)
-            and not self.policy.paused
-            and self.deployment.owned_by is None
-            and (self.deployment.spec_replicas > 0 or own_zero)
-        )
-
-    def may_sleep(self) -> bool:
-        """Whether the scaler may set it to 0, or have set it."""
-        return isinstance(self.policy, ScalingPolicy) and self.policy.min_replicas == 0
 
 
 def suspended_seconds() -> float:
@@ -121,7 +94,7 @@ class Controller:
         self._turns = Turns()
         self._devices = DeviceCounts()
         self._act_until_seconds = 0.0
-        self._policies: dict[str, tuple[_Texts, _Policy]] = {}
+        self._policies: dict[str, tuple[_Texts, Policy]] = {}
         self._patches = asyncio.Semaphore(MAX_CONCURRENT_PATCHES)
         self.holding: str | None = None
         self.stopped: str | None = None
@@ -178,28 +151,14 @@ class Controller:
             self._histories.hold_all()
             return
         plans = [
-            _Plan(deployment=deployment, policy=self._policy_of(deployment))
+            Plan(deployment=deployment, policy=self._policy_of(deployment))
             for deployment in self._state.deployments()
             if opted_in(deployment.annotations)
         ]
         if any(plan.may_sleep() for plan in plans):
             await self._know_zeros(plans)
         planned = self._stage("plan", started)
-        answer = await self._source.read(
-            [
-                ReadingRequest(
-                    deployment=plan.deployment.ref,
-                    metrics=tuple(target.metric for target in plan.policy.targets),
-                    pods=plan.deployment.pods,
-                    window_seconds=plan.policy.window_seconds,
-                    query=next((one.query for one in plan.policy.targets if one.query), None),
-                )
-                for plan in plans
-                if plan.needs_readings(self._histories.of(plan.deployment))
-                and isinstance(plan.policy, ScalingPolicy)
-            ],
-            self._state.exporter_endpoints(),
-        )
+        answer, _ = await asyncio.gather(self._read(plans), self._tend_zeros(plans))
         readings = answer.readings
         read = self._stage("read", planned)
         decisions = [
@@ -231,13 +190,31 @@ class Controller:
         self._metrics.last_loop.set_to_current_time()
         self._metrics.loop_duration.observe(self.last_loop_seconds - started)
 
-    async def _know_zeros(self, plans: Sequence[_Plan]) -> None:
-        """Take over what a scaler that led before has written down, and strike out what ended."""
-        before = await self._zeros.load()
+    async def _know_zeros(self, plans: Sequence[Plan]) -> None:
+        """Take over what is written down: by a scaler that led before, or of one that comes back.
+
+        A Deployment comes back when its annotation does, or when its scale can be read again.
+        """
+        is_news = await self._zeros.load()
         for plan in plans:
-            if plan.deployment.uid in before and plan.may_sleep():
-                self._histories.own_zero(plan.deployment.uid)
-        await self._zeros.keep_only(self._histories.own_zeros())
+            uid, history = plan.deployment.uid, self._histories.of(plan.deployment)
+            # A 0 of one that was decided on before that is a human's, or known to be ours.
+            undecided = history is None or (is_news and not history.recommendations)
+            if undecided and uid in self._zeros.uids:
+                self._histories.own_zero(uid)
+
+    async def _tend_zeros(self, plans: Sequence[Plan]) -> None:
+        if self._zeros.uids:
+            shown = [plan.deployment for plan in plans if plan.deployment.out_of_contact is None]
+            counts = {deployment.uid: deployment.spec_replicas for deployment in shown}
+            await self._zeros.tend(counts, self._histories.own_zeros())
+
+    async def _read(self, plans: Sequence[Plan]) -> SourceAnswer:
+        requests = (plan.request(self._histories.of(plan.deployment)) for plan in plans)
+        return await self._source.read(
+            [request for request in requests if request is not None],
+            self._state.exporter_endpoints(),
+        )
 
     def _stage(self, name: str, begun_seconds: float) -> float:
         """Note how long a part of the loop took; return its end."""
@@ -248,7 +225,7 @@ class Controller:
         self._metrics.stage_duration.labels(name).observe(now - begun_seconds)
         return now
 
-    def _policy_of(self, deployment: DeploymentState) -> _Policy:
+    def _policy_of(self, deployment: DeploymentState) -> Policy:
         """Return what the annotations and their defaults ask for, parsed when they change."""
         texts = (deployment.annotations, deployment.defaults)
         known = self._policies.get(deployment.uid)
@@ -261,6 +238,8 @@ class Controller:
             )
             if self._dry_run and isinstance(policy, ScalingPolicy):
                 policy = replace(policy, dry_run=True)
+            if known is not None and not asks_the_same(known[1], policy):
+                self._histories.forget_idleness(deployment.uid)
             known = self._policies[deployment.uid] = (texts, policy)
         return known[1]
 
@@ -288,7 +267,7 @@ class Controller:
         else:
             log.warning("Scaling is stopped", extra={"why": stopped})
 
-    def _decide_alone(self, plan: _Plan, readings: Mapping[Metric, MetricReading]) -> Decision:
+    def _decide_alone(self, plan: Plan, readings: Mapping[Metric, MetricReading]) -> Decision:
         """Decide for one Deployment; whatever goes wrong stays its own."""
         try:
             return self._decide(plan.deployment, plan, readings)
@@ -298,7 +277,7 @@ class Controller:
 
     async def _settle(
         self,
-        plan: _Plan,
+        plan: Plan,
         readings: Mapping[Metric, MetricReading],
         decision: Decision,
         in_the_way: str | None,
@@ -321,7 +300,7 @@ class Controller:
         return decision
 
     async def _act_alone(
-        self, plan: _Plan, readings: Mapping[Metric, MetricReading], decision: Decision
+        self, plan: Plan, readings: Mapping[Metric, MetricReading], decision: Decision
     ) -> Decision:
         """Act unless it is too late in this loop; whatever goes wrong stays its own."""
         deployment = plan.deployment
@@ -354,13 +333,15 @@ class Controller:
         )
 
     def _decide(
-        self, deployment: DeploymentState, plan: _Plan, readings: Mapping[Metric, MetricReading]
+        self, deployment: DeploymentState, plan: Plan, readings: Mapping[Metric, MetricReading]
     ) -> Decision:
         now = self._now()
         readings = self._devices.whole(deployment, readings)
-        if deployment.spec_replicas == 0 and plan.may_sleep() and self._zeros.problem is not None:
-            return _unknown_zero(deployment, plan.policy, self._zeros.problem, now)
-        history = self._histories.of(deployment)
+        history, unknown = self._histories.of(deployment), self._zeros.problem
+        if unknown is not None:
+            held = plan.unknown_zero(deployment, history, unknown, now)
+            if held is not None:
+                return held
         if history is not None and isinstance(plan.policy, ScalingPolicy):
             history = standing(history, plan.policy.behavior, now)
         return decide(deployment, plan.policy, readings, history, now)
@@ -399,18 +380,3 @@ class Controller:
         self._announcer.keep_only(set())
         self._writer.keep_only(set())
         self.board.forget()
-
-
-def _unknown_zero(
-    deployment: DeploymentState, policy: _Policy, why: str, now_seconds: float
-) -> Decision:
-    return Decision(
-        ref=deployment.ref,
-        current_replicas=0,
-        desired_replicas=0,
-        outcome=Outcome.HELD,
-        reason="UnknownZero",
-        message=f"held at 0 replicas: whether gpu-scaler or a human set 0 is not known: {why}",
-        at_seconds=now_seconds,
-        policy=policy if isinstance(policy, ScalingPolicy) else None,
-    )

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from scaler.decision.behavior import newest_seconds
+from scaler.decision.idling import without_idleness
 from scaler.model import History
 
 if TYPE_CHECKING:
@@ -96,6 +97,11 @@ class Histories:
                 del self._unsure[uid]
         return self._known.get(uid)
 
+    def forget_idleness(self, uid: str) -> None:
+        """Note that other metrics are looked at from now on: the cooldown begins anew."""
+        if uid in self._known:
+            self._known[uid] = without_idleness(self._known[uid])
+
     def own_zero(self, uid: str) -> None:
         """Take over that the scaler set this Deployment to 0, as one that led before wrote down."""
         known = self._known.get(uid, History())
@@ -114,10 +120,13 @@ class Histories:
             self._unsure.pop(uid, None)
 
     def keep_undone(self, uid: str, decision: Decision) -> None:
-        """Remember what was recommended by a decision that was not carried out."""
+        """Remember what was recommended, and when, by a decision that was not carried out."""
         before, decided = self._known.get(uid, History()), decision.history
         self._known[uid] = replace(
-            before, recommendations=decided.recommendations, held=decided.held
+            before,
+            recommendations=decided.recommendations,
+            active_seconds=decided.active_seconds,
+            held=decided.held,
         )
 
     def keep_unsure(self, uid: str, decision: Decision) -> None:

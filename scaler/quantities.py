@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 import re
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from scaler.model import Metric
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 MAX_TEXT_LENGTH = 64
 
@@ -23,6 +27,8 @@ _SUFFIXES: dict[str, Fraction] = {
     **{suffix: Fraction(1000**power) for power, suffix in enumerate("kMGTPE", start=1)},
     **{f"{suffix}i": Fraction(1024**power) for power, suffix in enumerate("KMGTPE", start=1)},
 }
+
+_MAX_ROUNDING = Fraction(1, 10**9)
 
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
 _SECONDS_PER_UNIT: dict[str, Fraction] = {
@@ -50,9 +56,24 @@ def parse_quantity(text: str) -> Fraction:
     return Fraction(number + (exponent or "")) * _SUFFIXES[suffix or ""]
 
 
-def milli(value: Fraction) -> int:
-    """The value in milli units, rounded up as `Quantity.MilliValue` does."""
+def milli(value: Fraction | Decimal) -> int:
+    """The value in milli units, rounded up as `Quantity.MilliValue` does.
+
+    It is above a whole number of milli units exactly where the value itself is.
+    """
     return math.ceil(value * 1000)
+
+
+def is_milli(value: Fraction) -> bool:
+    """Whether milli units say the value, to a billionth of it as a float64 would nearly."""
+    return milli(value) - value * 1000 <= abs(value * 1000) * _MAX_ROUNDING
+
+
+def measured_milli(value: float) -> int:
+    """A measured value in milli units: 64.1 is 64100, and what is above 0 stays so."""
+    # 64.1 * 1000 is 64099.99999999999, and 1.1 * 1000 is 1100.0000000000002.
+    thousandfold = value * 1000
+    return math.ceil(round(thousandfold, 6) or thousandfold)
 
 
 def parse_duration_seconds(text: str) -> float:
@@ -110,5 +131,8 @@ def _with_prefix(value: float, base: int, units: tuple[str, ...]) -> str:
 
 
 def _short(value: float) -> str:
+    if 0 < abs(value) < 1:
+        # One decimal would make 0 of it, or another value than was asked for.
+        return f"{value:.3f}".rstrip("0").removesuffix(".")
     text = f"{value:.1f}"
     return text.removesuffix(".0")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scaler.cluster.errors import ClusterError, Conflict
+from scaler.cluster.errors import ClusterError, Conflict, NotFound
 from scaler.cluster.kinds import DEPLOYMENTS
 
 if TYPE_CHECKING:
@@ -87,6 +87,16 @@ async def scale_workload(
         read(found)
         raise ReplicasChanged(ref, expected=from_replicas, found=found) from error
     return _replicas(answer) if "spec" in answer else to_replicas
+
+
+async def count_of(
+    client: KubeClient, ref: ObjectRef, *, kind: WorkloadKind, uid: str
+) -> int | None:
+    """Return the count that a workload has, None where it is gone; raises ApiError."""
+    try:
+        return _replicas(await _read(client, kind.scale_path(ref), ref, uid))
+    except (NotFound, Replaced):
+        return None
 
 
 async def _read(client: KubeClient, path: str, ref: ObjectRef, uid: str) -> JsonObject:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from scaler.decision import idling
 from scaler.decision.behavior import (
     LimitedReplicas,
     limit_with_behavior,
@@ -14,7 +15,6 @@ from scaler.decision.behavior import (
     with_recommendation,
 )
 from scaler.decision.grouping import group_pods
-from scaler.decision.idling import with_activity, with_cooldown, with_seen_count
 from scaler.decision.proposals import propose
 from scaler.decision.replicas import highest_proposal
 from scaler.gpurequests import names_gpu
@@ -60,13 +60,15 @@ def decide(
     known = history if history is not None else History()
     # A clock that goes backwards would age nothing and forget nothing: time stands still instead.
     now_seconds = max(now_seconds, newest_seconds(known))
-    known = with_seen_count(known, deployment, now_seconds)
+    known = idling.with_seen_count(known, deployment, now_seconds)
+    if known.held:
+        known = idling.without_idleness(known)
     inactive = _inactive(deployment, policy, known, now_seconds)
     if inactive is not None:
         return inactive
     assert isinstance(policy, ScalingPolicy)
     known = with_first_recommendation(known, deployment.spec_replicas, policy.behavior, now_seconds)
-    outside = _outside_range(deployment, policy, known, now_seconds)
+    outside = _outside_range(deployment, policy, idling.without_idleness(known), now_seconds)
     if outside is not None:
         return outside
     return _follow_metrics(deployment, policy, readings, known, now_seconds)
@@ -104,7 +106,7 @@ def _inactive(
             f"{deployment.owned_by} scales this Deployment too: not scaled by gpu-scaler until"
             " one of them is removed"
         )
-    elif deployment.spec_replicas == 0 and (policy.min_replicas > 0 or not history.scaled_to_zero):
+    elif deployment.spec_replicas == 0 and not history.scaled_to_zero:
         outcome, reason = Outcome.DISABLED, "ScalingDisabled"
         message = (
             "scaling is disabled since the replica count of the target is zero: paused by a human;"
@@ -182,7 +184,7 @@ def _follow_metrics(
         for target in policy.targets
     )
     proposed = highest_proposal([proposal.replicas for proposal in proposals], current_replicas)
-    history = with_activity(history, policy, proposed, now_seconds)
+    history = idling.with_activity(history, policy, proposed, now_seconds)
     if proposed is None:
         return _held_without_metrics(deployment, policy, proposals, history, now_seconds)
 
@@ -197,7 +199,7 @@ def _follow_metrics(
         history=history,
         now_seconds=now_seconds,
     )
-    limited = with_cooldown(limited, policy, history, now_seconds)
+    limited = idling.with_cooldown(limited, policy, history, current_replicas, now_seconds)
     used = ", ".join(item.metric for item in proposals if item.replicas is not None)
     decision = Decision(
         ref=deployment.ref,
@@ -321,6 +323,9 @@ def _rescale_cause(proposals: Sequence[MetricProposal], proposed: int, up: bool)
     if not up:
         return "All metrics below target"
     highest = next(item for item in proposals if item.replicas == proposed)
+    if proposed == 1 and (highest.mean_milli or 0) <= highest.target_milli:
+        # The first replica, which comes before the target is reached.
+        return f"{highest.metric} above the activation threshold"
     return f"{highest.metric} above target"
 
 

@@ -23,11 +23,18 @@ SHOWS_WITHIN_SECONDS = 60.0
 def with_seen_count(history: History, deployment: DeploymentState, now_seconds: float) -> History:
     """The history, without a 0 of ours that somebody has ended since."""
     zeroed = history.zeroed_seconds
-    if zeroed is None or deployment.spec_replicas == 0:
+    if zeroed is None or deployment.spec_replicas == 0 or deployment.out_of_contact is not None:
         return history
     if now_seconds - zeroed <= SHOWS_WITHIN_SECONDS:
         return history
     return replace(history, zeroed_seconds=None)
+
+
+def without_idleness(history: History) -> History:
+    """The history where nobody looks at the metrics: the cooldown begins with the next look."""
+    if history.active_seconds is None:
+        return history
+    return replace(history, active_seconds=None)
 
 
 def with_activity(
@@ -35,17 +42,26 @@ def with_activity(
 ) -> History:
     """The history with when 0 was last not asked for; what is not known is not idle."""
     if policy.min_replicas > 0:
-        return history
+        return without_idleness(history)
     if proposed == 0 and history.active_seconds is not None:
         return history
     return replace(history, active_seconds=now_seconds)
 
 
 def with_cooldown(
-    limited: LimitedReplicas, policy: ScalingPolicy, history: History, now_seconds: float
+    limited: LimitedReplicas,
+    policy: ScalingPolicy,
+    history: History,
+    current_replicas: int,
+    now_seconds: float,
 ) -> LimitedReplicas:
-    """The count after limits, where the last replica stays until the cooldown has passed."""
-    if limited.replicas > 0 or policy.min_replicas > 0 or history.active_seconds is None:
+    """The count after limits, where the last replica stays until the cooldown has passed.
+
+    At 0 there is none to keep: no cooldown ever adds one.
+    """
+    if limited.replicas > 0 or current_replicas == 0 or policy.min_replicas > 0:
+        return limited
+    if history.active_seconds is None:
         return limited
     idle_seconds = now_seconds - history.active_seconds
     if idle_seconds >= policy.cooldown_seconds:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from scaler.metricsapi.names import WINDOW_SECONDS, Resource
+from scaler.quantities import measured_milli
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -120,7 +121,9 @@ class History:
             return None
         if not over_time:
             mean = math.fsum(track.value() for track in tracks) / len(tracks)
-            return Value(value_milli=int(mean * 1000), sampled_seconds=sampled, window_seconds=None)
+            return Value(
+                value_milli=measured_milli(mean), sampled_seconds=sampled, window_seconds=None
+            )
         after = max(now_seconds - WINDOW_SECONDS, math.nextafter(since_seconds, -math.inf))
         averages = [track.average(after) for track in tracks]
         mean = math.fsum(value for value, _ in averages) / len(averages)
@@ -128,7 +131,7 @@ class History:
         window = WINDOW_SECONDS if span >= WINDOW_SECONDS / 2 else span
         return Value(
             # Rounded up to a whole number, as the rules for Prometheus Adapter have it.
-            value_milli=math.ceil(mean) * 1000,
+            value_milli=math.ceil(round(mean, 9)) * 1000,
             sampled_seconds=sampled,
             window_seconds=round(window),
         )

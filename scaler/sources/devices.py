@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scaler.model import Metric
+from scaler.quantities import measured_milli
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -114,7 +115,7 @@ def pod_values(
             continue
         found = per_device.values()
         value = max(found) if metric is Metric.TEMPERATURE_CELSIUS else sum(found) / len(found)
-        yield pod, PodReading(value_milli=int(value * 1000), device_count=len(per_device))
+        yield pod, PodReading(value_milli=measured_milli(value), device_count=len(per_device))
 
 
 def _own_percent(device: Sequence[float], parts: Sequence[float], total: float) -> float:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from scaler.budgets import shown
 from scaler.decision.replicas import clamp_int64
 from scaler.model import ObjectRef
+from scaler.quantities import milli
 from scaler.sources.devices import CONTAINER_DUTY_CYCLE, CONTAINERS_OWN, PARTS, out_of_bounds
 from scaler.sources.promapi import PromqlError
 
@@ -113,6 +114,8 @@ def series_query(
 def read_total(result: Result) -> int:
     """Return the value of `gpu-scaler/query` in milli units, within an int64.
 
+    Any value above 0 stays above 0.
+
     Raises:
         PromqlError: it is not exactly one finite number.
     """
@@ -133,7 +136,7 @@ def read_total(result: Result) -> int:
         _, text = sample
         if not math.isfinite(float(text)):
             raise PromqlError(f"the result is {shown(text)}, which is no number to scale on")
-        return clamp_int64(int(Decimal(text) * 1000))
+        return clamp_int64(milli(Decimal(text)))
     except (TypeError, ValueError, ArithmeticError) as error:
         if isinstance(error, PromqlError):
             raise

@@ -96,6 +96,15 @@ async def test_the_value_is_shared_out_among_pods_down_to_none_and_back(bed):
         await bed.replicas_become("web", 2)
 
 
+async def test_less_than_a_thousandth_is_above_a_threshold_of_zero(bed):
+    bed.answers.totals["sum(queue)"] = 0
+    await bed.add("web", "sum(queue)", min_replicas="0", cooldown="0s", behavior=IMMEDIATE)
+    async with running_scaler(bed.kubeconfig, *bed.flags):
+        await bed.replicas_become("web", 0)
+        bed.answers.totals["sum(queue)"] = 0.0009
+        await bed.replicas_become("web", 1)
+
+
 async def test_a_scaler_that_is_killed_asleep_wakes_what_it_put_to_sleep_when_it_is_back(bed):
     bed.answers.totals["sum(queue)"] = 3
     zero = {"min_replicas": "0", "activation_threshold": "5", "cooldown": "1s"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 from scaler.cluster.errors import Conflict, NotFound
@@ -17,6 +18,7 @@ from scaler.model import (
     PodState,
     PodValue,
 )
+from scaler.quantities import milli
 from scaler.reporting.metrics import ScalerMetrics
 from scaler.sources.source import SourceAnswer
 
@@ -68,13 +70,15 @@ class World:
         self.in_the_way: str | None = None
         self.uids: dict[str, str] = {}
         self.failure: Exception | None = None
+        self.scale_failure: Exception | None = None
         self.before_patch: list[int] = []
         self.patched: list[tuple[str, int]] = []
         self.events: list[tuple[str, str, str]] = []
         self.asked: list[str] = []
         self.queries: list[str | None] = []
         self.answers_queries = False
-        self.query_total = 0
+        self.query_total: float | None = 0
+        self.now = NOW
         self.device_count = 1
         self.zeros: dict[str, str] | None = None
         self.zeros_failure: Exception | None = None
@@ -90,7 +94,7 @@ class World:
             leadership=self,
             metrics=self.metrics,
             zeros=Zeros(self, namespace="gpu-scaler", name="zeros"),  # type: ignore[arg-type]
-            clock=lambda: NOW,
+            clock=lambda: self.now,
         )
 
     def stopped_because(self) -> str | None:
@@ -100,7 +104,7 @@ class World:
         return self.stopped or self.in_the_way
 
     def is_leader(self, now_seconds: float) -> bool:
-        assert now_seconds == NOW
+        assert now_seconds == self.now
         return self.leads
 
     def is_fresh(self, _: float) -> bool:
@@ -124,7 +128,7 @@ class World:
                     values={
                         pod.ref: PodValue(
                             value_milli=self.duty_percent * 1000,
-                            sampled_seconds=NOW,
+                            sampled_seconds=self.now,
                             device_count=self.device_count,
                         )
                         for pod in request.pods
@@ -134,9 +138,11 @@ class World:
                     metric=Metric.QUERY,
                     values={
                         request.deployment: PodValue(
-                            value_milli=self.query_total * 1000, sampled_seconds=NOW
+                            value_milli=milli(Fraction(self.query_total)), sampled_seconds=self.now
                         )
-                    },
+                    }
+                    if self.query_total is not None
+                    else {},
                 ),
             }
             for request in requests
@@ -150,6 +156,8 @@ class World:
     async def get(self, path: str, **_: object) -> dict[str, Any]:
         if path == ZEROS:
             return {"data": self._found_zeros()}
+        if self.scale_failure is not None:
+            raise self.scale_failure
         name = path.split("/")[-2]
         return {
             "metadata": {"resourceVersion": "7", "uid": self.uids.get(name, f"uid-{name}")},

@@ -274,6 +274,8 @@ class World:
     async def get(self, path: str, *, timeout_seconds: float = 10.0, **_: object) -> JsonObject:
         if "/leases/" in path:
             return await self._answer(self.lease_fault, timeout_seconds, self._read_lease)
+        if "/configmaps/" in path:
+            return await self._answer("none", timeout_seconds, _no_zeros)
         workload = self._scaled(path)
         fault = workload.patch_fault if workload.patch_fault == "slow" else "none"
         return await self._answer(
@@ -390,6 +392,10 @@ class WarnedSource:
             for ref, by_metric in answer.readings.items()
         }
         return SourceAnswer(readings=readings)
+
+
+def _no_zeros() -> JsonObject:
+    raise from_status(request="GET", status=404, body={"reason": "NotFound"})
 
 
 def _timestamp(true_seconds: float) -> str:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from scaler.cluster.errors import Unreachable
+from dataclasses import replace
+
+import pytest
+
+from scaler.cluster.errors import Forbidden, ServerError, TooManyRequests, Unreachable
+from scaler.decision.idling import SHOWS_WITHIN_SECONDS
 from scaler.model import DeploymentState, Outcome
-from tests.unit.controllerworld import World, deployment
+from tests.unit.controllerworld import World, deployment, ref
 
 
 def queried(replicas: int) -> DeploymentState:
@@ -107,3 +112,273 @@ async def test_its_own_zero_is_asked_about_until_it_wakes():
     world.query_total = 11
     await world.controller.cycle()
     assert world.patched == [("web", 0), ("web", 3)]
+
+
+def typo(replicas: int, **annotations: str) -> DeploymentState:
+    state = queried(replicas)
+    wrong = {f"gpu-scaler/{key}": value for key, value in annotations.items()}
+    return replace(state, annotations={**state.annotations, **wrong})
+
+
+def other() -> DeploymentState:
+    """Another Deployment that may sleep, which has the record read."""
+    return replace(queried(1), ref=ref("other"), uid="uid-other")
+
+
+def taken_over(*states: DeploymentState, zeros: dict[str, str]) -> World:
+    """A scaler that begins where another one wrote `zeros` down."""
+    world = World(*states, duty_percent=0)
+    world.answers_queries = True
+    world.query_total = 11
+    world.zeros = dict(zeros)
+    return world
+
+
+OWN = {"uid-web": "default/web"}
+ERRORS = [
+    kind(request="GET", status=status, reason="-", message="no")
+    for kind, status in ((TooManyRequests, 429), (Forbidden, 403), (ServerError, 500))
+]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"oops": "1"},
+        {"min-replicas": "x"},
+        {"max-replicas": "-1"},
+        {"enabled": "yes"},
+        {"enabled": "false"},
+        {"paused": "true"},
+        {"target-query": "0"},
+        {"behavior": "{"},
+    ],
+    ids=lambda wrong: " ".join(f"{key}={value}" for key, value in wrong.items()),
+)
+async def test_no_annotation_takes_its_own_zero_from_it(wrong):
+    world = taken_over(typo(0, **wrong), other(), zeros=OWN)
+    world.replicas["other"] = 1
+    for _ in range(3):
+        await world.controller.cycle()
+    assert world.zeros == OWN
+    assert ("web", 3) not in world.patched
+    world.states = (queried(0), other())
+    await world.controller.cycle()
+    assert ("web", 3) in world.patched
+
+
+@pytest.mark.parametrize("error", [None, *ERRORS], ids=str)
+async def test_one_that_is_not_shown_for_a_while_wakes_when_it_is(error):
+    """Its annotation is gone, or its kind's scale cannot be read."""
+    world = taken_over(queried(0), other(), zeros=OWN)
+    world.states = (other(),)
+    world.scale_failure = error
+    for _ in range(3):
+        await world.controller.cycle()
+    assert world.zeros == OWN
+    world.states, world.scale_failure = (queried(0), other()), None
+    await world.controller.cycle()
+    assert ("web", 3) in world.patched
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+async def test_one_that_got_replicas_while_it_was_not_shown_is_a_humans(replicas):
+    world = taken_over(queried(0), other(), zeros=OWN)
+    world.states = (other(),)
+    world.replicas["web"] = replicas
+    await world.controller.cycle()
+    assert world.zeros == {}
+    world.replicas["web"] = 0
+    world.states = (queried(0), other())
+    await world.controller.cycle()
+    assert world.outcome() == (Outcome.DISABLED, "ScalingDisabled")
+
+
+async def test_one_of_a_kind_that_is_not_watched_is_left_alone():
+    strange = {"uid-web": "default/rollouts.argoproj.io:web"}
+    world = taken_over(other(), zeros=strange)
+    await world.controller.cycle()
+    assert world.zeros is not None
+    assert strange.items() <= world.zeros.items()
+
+
+async def test_what_is_gone_is_struck_out():
+    world = taken_over(queried(0), other(), zeros=OWN)
+    world.states = (other(),)
+    world.uids["web"] = "uid-of-another"
+    await world.controller.cycle()
+    assert world.zeros == {}
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"oops": "1"}, {"paused": "true"}, {"min-replicas": "2"}, {"min-replicas": "0"}]
+)
+async def test_a_count_above_zero_ends_it_whatever_the_annotations(wrong):
+    world = taken_over(typo(3, **wrong), other(), zeros=OWN)
+    await world.controller.cycle()
+    assert world.zeros == OWN, "the watch may be behind"
+    for _ in range(int(SHOWS_WITHIN_SECONDS / 10) + 2):
+        world.now += 10
+        await world.controller.cycle()
+    assert world.zeros == {}
+
+
+async def test_a_zero_that_a_human_set_after_all_is_not_taken_over_when_the_record_is_read():
+    """What is written down there was ended by one that led before and died at once."""
+    world = taken_over(typo(3, **{"min-replicas": "1"}), zeros=OWN)
+    await world.controller.cycle()
+    world.states = (typo(0, **{"min-replicas": "1"}),)
+    await world.controller.cycle()
+    assert world.outcome() == (Outcome.DISABLED, "ScalingDisabled")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"min-replicas": "1"}, {"min-replicas": "2"}],
+    ids=["to one", "to two"],
+)
+@pytest.mark.parametrize("restart", [False, True])
+async def test_its_own_zero_goes_to_a_minimum_that_was_raised(changed, restart):
+    before = await scaled_to_zero()
+    before.states = (typo(0, **changed),)
+    world = before
+    if restart:
+        world = taken_over(typo(0, **changed), zeros=OWN)
+    await world.controller.cycle()
+    assert world.patched[-1] == ("web", int(changed["min-replicas"]))
+
+
+async def test_its_own_zero_wakes_for_a_target_that_replaced_the_query():
+    world = taken_over(deployment(replicas=0), zeros=OWN)
+    await world.controller.cycle()
+    assert world.patched == [("web", 1)]
+
+
+@pytest.mark.parametrize("loops", [1, 4])
+async def test_a_restart_and_answers_that_are_missing_leave_it_asleep(loops):
+    world = taken_over(typo(0, cooldown="10m"), zeros=OWN)
+    for number in range(loops):
+        world.query_total = None if number == 0 and loops > 1 else 0
+        await world.controller.cycle()
+    assert world.patched == []
+    assert world.outcome() == (Outcome.UNCHANGED, "DesiredWithinRange")
+    assert world.zeros == OWN
+
+
+async def test_a_record_that_somebody_deletes_is_written_again():
+    world = await scaled_to_zero()
+    world.states = (queried(0),)
+    await world.controller.cycle()
+    world.zeros = None
+    await world.controller.cycle()
+    assert world.zeros == OWN
+    world.zeros = {"uid-strange": "default/strange"}
+    await world.controller.cycle()
+    assert world.zeros == {"uid-strange": "default/strange"} | OWN
+
+
+async def test_a_record_deleted_while_all_are_awake_is_written_for_the_next_one():
+    world = await scaled_to_zero()
+    world.states = (queried(1),)
+    world.replicas["web"] = 1
+    world.zeros = None
+    await world.controller.cycle()
+    assert world.patched == [("web", 0), ("web", 0)]
+    assert world.zeros == OWN
+
+
+async def test_a_record_that_is_none_holds_nobody_elses_decision():
+    world = World(queried(0), deployment("busy"))
+    world.answers_queries = True
+    world.zeros_failure = KeyError("data")
+    await world.controller.cycle()
+    assert world.outcome() == (Outcome.HELD, "UnknownZero")
+    assert world.patched == [("busy", 2)]
+
+
+async def test_nothing_is_set_to_zero_while_the_record_cannot_be_reached():
+    world = restarted(World(), 1)
+    world.zeros_failure = Unreachable(request="GET", status=None, reason="-", message="timeout")
+    await world.controller.cycle()
+    assert (world.patched, world.outcome()) == ([], (Outcome.FAILED, "FailedUpdateScale"))
+
+
+class TestCooldownInTheLoop:
+    """Time in which the loop did not look is not idle."""
+
+    def idle(self) -> World:
+        world = World(typo(1, cooldown="10m"), duty_percent=0)
+        world.answers_queries = True
+        return world
+
+    async def for_long(self, world: World) -> None:
+        """Loops of ten minutes and more."""
+        for _ in range(70):
+            world.now += 10
+            await world.controller.cycle()
+
+    async def begins_anew(self, world: World) -> None:
+        world.now += 10
+        await world.controller.cycle()
+        assert world.patched == []
+        await self.for_long(world)
+        assert world.patched == [("web", 0)]
+
+    async def test_out_of_contact(self):
+        world = self.idle()
+        await world.controller.cycle()
+        world.fresh = False
+        await self.for_long(world)
+        world.fresh = True
+        await self.begins_anew(world)
+
+    async def test_another_leads(self):
+        world = self.idle()
+        await world.controller.cycle()
+        world.leads = False
+        await self.for_long(world)
+        world.leads = True
+        await self.begins_anew(world)
+
+    @pytest.mark.parametrize("wrong", [{"paused": "true"}, {"oops": "1"}, {"min-replicas": "1"}])
+    async def test_paused_or_wrong(self, wrong):
+        world = self.idle()
+        await world.controller.cycle()
+        world.states = (typo(1, cooldown="10m", **wrong),)
+        await self.for_long(world)
+        world.states = self.idle().states
+        await self.begins_anew(world)
+
+    async def test_a_reading_that_breaks_the_decision(self):
+        world = self.idle()
+        await world.controller.cycle()
+        world.broken_reading = "web"
+        await self.for_long(world)
+        world.broken_reading = None
+        await self.begins_anew(world)
+
+    async def test_no_answer(self):
+        world = self.idle()
+        await world.controller.cycle()
+        world.query_total = None
+        await self.for_long(world)
+        world.query_total = 0
+        await self.begins_anew(world)
+
+    async def test_another_query(self):
+        world = self.idle()
+        world.states = (typo(1, cooldown="10m", query="sum(earlier)"),)
+        for _ in range(60):
+            world.now += 10
+            await world.controller.cycle()
+        world.states = self.idle().states
+        await self.begins_anew(world)
+
+    async def test_scaling_that_is_stopped_goes_on_looking(self):
+        world = self.idle()
+        await world.controller.cycle()
+        world.stopped = "a person stopped it"
+        await self.for_long(world)
+        world.stopped = None
+        await world.controller.cycle()
+        assert world.patched == [("web", 0)]

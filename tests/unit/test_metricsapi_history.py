@@ -46,6 +46,23 @@ def test_the_newest_value_is_the_mean_over_the_gpus():
     assert found.sampled_seconds == NOW
 
 
+@pytest.mark.parametrize(
+    ("shown", "now_milli", "over_time_milli"),
+    [
+        ({"a": 64.1}, 64_100, 65_000),
+        ({"a": 1.1}, 1_100, 2_000),
+        ({"a": 0.0004}, 1, 1_000),
+        ({"a": 0.1, "b": 0.2}, 150, 1_000),
+        ({"a": 39.9, "b": 40.1}, 40_000, 40_000),
+        ({"a": 0.0}, 0, 0),
+    ],
+)
+def test_no_value_is_truncated(shown, now_milli, over_time_milli):
+    history = recorded(shown, shown)
+    assert current(history).value_milli == now_milli
+    assert over_time(history).value_milli == over_time_milli
+
+
 def test_it_is_as_old_as_the_oldest_of_its_gpus():
     history = History()
     samples = {"a": Sample(1, NOW - 9, 15), "b": Sample(3, NOW - 2, 20)}

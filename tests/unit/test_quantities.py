@@ -14,6 +14,8 @@ from scaler.quantities import (
     format_duration,
     format_replicas,
     format_value,
+    is_milli,
+    measured_milli,
     milli,
     parse_duration_seconds,
     parse_quantity,
@@ -57,6 +59,39 @@ def test_what_the_api_server_refuses_is_refused(text):
 def test_milli_units_round_up():
     assert milli(parse_quantity("1.0001")) == 1001
     assert milli(parse_quantity("1n")) == 1
+
+
+@given(st.fractions(-(10**6), 10**6), st.integers(-(10**9), 10**9))
+def test_milli_units_are_above_a_threshold_where_the_value_is(value, threshold_milli):
+    assert (milli(value) > threshold_milli) == (value * 1000 > threshold_milli)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("0", True), ("0.001", True), ("40.125", True), ("1m", True), ("0.3333Gi", True),
+     ("1P", True), ("0.0002", False), ("40.0005", False), ("1u", False), ("1n", False),
+     ("1e-4", False), ("999.9999", False), ("0.0000001Ki", False)],
+)  # fmt: skip
+def test_what_milli_units_say(text, expected):
+    assert is_milli(parse_quantity(text)) == expected
+
+
+@given(st.integers(-(10**12), 10**12))
+def test_a_measured_value_is_what_its_text_says(value_milli):
+    """Truncating 64.1 * 1000 makes 64099 of it, rounding up makes 1101 of 1.1."""
+    assert measured_milli(value_milli / 1000) == value_milli
+
+
+@given(st.floats(5e-324, 1e18))
+def test_a_measured_value_above_zero_stays_above_zero(value):
+    assert measured_milli(value) >= 1
+    assert measured_milli(value) == pytest.approx(value * 1000, abs=1)
+
+
+@given(st.integers(1, 999))
+def test_a_small_value_is_shown_as_it_is(value_milli):
+    text = format_value(Metric.QUERY, value_milli)
+    assert parse_quantity(text) * 1000 == value_milli
 
 
 @pytest.mark.parametrize(

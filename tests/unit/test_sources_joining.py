@@ -72,6 +72,14 @@ def test_the_mean_over_the_gpus_and_the_time_of_the_older_sample():
 
 
 @pytest.mark.parametrize(
+    ("shown", "expected"),
+    [({"a": 64.1}, 64_100), ({"a": 1.1}, 1_100), ({"a": 0.0004}, 1), ({"a": 0.1, "b": 0.2}, 150)],
+)
+def test_no_value_is_truncated(shown, expected):
+    assert duty(answer(shown)).values[POD].value_milli == expected
+
+
+@pytest.mark.parametrize(
     ("device", "own", "expected"),
     [
         pytest.param({"a": 80, "b": 20}, {"a": 30}, 25_000, id="own part of the one it shares"),

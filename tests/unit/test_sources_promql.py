@@ -149,7 +149,14 @@ def test_what_an_error_says_is_short():
         ),
         pytest.param(Result(type="scalar", rows=[NOW, "-3"]), -3000, id="negative"),
         pytest.param(Result(type="scalar", rows=[NOW, "1e300"]), 2**63 - 1, id="large"),
-        pytest.param(Result(type="scalar", rows=[NOW, "1e-300"]), 0, id="small"),
+        pytest.param(Result(type="scalar", rows=[NOW, "1e-300"]), 1, id="small, and above 0"),
+        pytest.param(Result(type="scalar", rows=[NOW, "0.0009"]), 1, id="less than a thousandth"),
+        pytest.param(
+            Result(type="scalar", rows=[NOW, "1.0001"]), 1001, id="finer than thousandths"
+        ),
+        pytest.param(Result(type="scalar", rows=[NOW, "-0.0009"]), 0, id="below 0, by little"),
+        pytest.param(Result(type="scalar", rows=[NOW, "64.1"]), 64_100, id="no float's error"),
+        pytest.param(Result(type="scalar", rows=[NOW, "0"]), 0, id="none"),
     ],
 )
 def test_the_total_of_a_query(result, expected):

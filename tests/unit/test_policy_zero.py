@@ -1,0 +1,148 @@
+"""What `min-replicas: "0"` needs to wake again, and values finer than what is counted in."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scaler.decision.decide import decide
+from scaler.model import AnnotationProblem, History, Metric, ScalingPolicy
+from scaler.policy.annotations import TARGET_ANNOTATIONS
+from scaler.policy.parse import parse_policy
+from tests.unit.deployments import NOW, WEB, deployment, reading
+
+LOOP_SECONDS = 20
+ASLEEP = {"query": "up", "target-query": "10", "min-replicas": "0"}
+PODS = {"type": "Pods", "value": 4, "periodSeconds": 15}
+PERCENT = {"type": "Percent", "value": 1000, "periodSeconds": 15}
+
+
+def parsed(**changes: str) -> ScalingPolicy | tuple[AnnotationProblem, ...]:
+    named = {"enabled": "true", "max-replicas": "10", **changes}
+    annotations = {f"gpu-scaler/{name}": value for name, value in named.items()}
+    return parse_policy(annotations, query_supported=True)
+
+
+def problem(**changes: str) -> tuple[str, str]:
+    found = parsed(**changes)
+    assert not isinstance(found, ScalingPolicy), "accepted"
+    [only] = found
+    return only.annotation, only.message
+
+
+def up(**rules: object) -> str:
+    return json.dumps({"scaleUp": rules})
+
+
+@pytest.mark.parametrize(
+    ("behavior", "said"),
+    [
+        (up(policies=[PERCENT]), "needs a policy of type Pods in scaleUp of gpu-scaler/behavior"),
+        (up(policies=[PERCENT, PERCENT], selectPolicy="Min"), "needs a policy of type Pods"),
+        (up(selectPolicy="Disabled"), "needs another selectPolicy than Disabled in scaleUp"),
+        (up(selectPolicy="Disabled", policies=[PODS]), "needs another selectPolicy than Disabled"),
+        (up(selectPolicy="Disabled", policies=[]), "needs another selectPolicy than Disabled"),
+        (up(selectPolicy="Min"), "needs selectPolicy Max, or policies of type Pods alone"),
+        (up(selectPolicy="Min", policies=[PODS, PERCENT]), "needs selectPolicy Max"),
+    ],
+)
+def test_a_behavior_that_never_leaves_zero_is_refused(behavior, said):
+    annotation, message = problem(**ASLEEP, behavior=behavior)
+    assert annotation == "gpu-scaler/min-replicas"
+    assert said in message
+    awake = parsed(**ASLEEP | {"min-replicas": "1"}, behavior=behavior)
+    assert isinstance(awake, ScalingPolicy)
+
+
+@pytest.mark.parametrize(
+    "behavior",
+    [
+        "{}",
+        up(policies=[PODS]),
+        up(policies=[PODS, PERCENT]),
+        up(policies=[PODS], selectPolicy="Min"),
+        up(policies=[PODS, {**PODS, "value": 1}], selectPolicy="Min"),
+        up(stabilizationWindowSeconds=3600),
+        json.dumps({"scaleDown": {"selectPolicy": "Disabled"}}),
+    ],
+)
+def test_a_behavior_that_leaves_zero_is_accepted(behavior):
+    assert isinstance(parsed(**ASLEEP, behavior=behavior), ScalingPolicy)
+
+
+RATES = st.fixed_dictionaries(
+    {
+        "type": st.sampled_from(["Pods", "Percent"]),
+        "value": st.integers(1, 1000),
+        "periodSeconds": st.integers(1, 1800),
+    }
+)
+RULES = st.fixed_dictionaries(
+    {},
+    optional={
+        "stabilizationWindowSeconds": st.integers(0, 3600),
+        "selectPolicy": st.sampled_from(["Max", "Min", "Disabled"]),
+        "policies": st.lists(RATES, min_size=1, max_size=3),
+        "tolerance": st.sampled_from(["0", "0.1", "100"]),
+    },
+)
+
+
+@settings(deadline=None)
+@given(rules=RULES, threshold=st.sampled_from(["0", "1m", "10"]))
+def test_what_may_sleep_can_wake_and_what_never_could_is_refused(rules, threshold):
+    """Asleep, with a value far above the target for as long as any window and period."""
+    given_ = {**ASLEEP, "activation-threshold": threshold, "behavior": up(**rules)}
+    awake = parsed(**given_ | {"min-replicas": "1"})
+    assert isinstance(awake, ScalingPolicy)
+    policy = replace(awake, min_replicas=0)
+    now, history = NOW, History(zeroed_seconds=NOW)
+    zero, busy = deployment((), replicas=0), reading({WEB: 1000}, metric=Metric.QUERY)
+    wakes = False
+    while now < NOW + 3600 + 2 * LOOP_SECONDS and not wakes:
+        now += LOOP_SECONDS
+        decision = decide(zero, policy, busy, history, now)
+        wakes, history = decision.desired_replicas > 0, decision.history
+    assert wakes == isinstance(parsed(**given_), ScalingPolicy)
+
+
+SAID = "is finer than the thousandths that gpu-scaler counts in; allowed is a "
+
+
+@pytest.mark.parametrize("value", ["0.0002", "1u", "1n", "40.0005", "2e-4"])
+@pytest.mark.parametrize("name", TARGET_ANNOTATIONS.values())
+def test_a_target_that_cannot_be_represented_is_refused(name, value):
+    query = {"query": "up"} if name.endswith("query") else {}
+    annotation, message = problem(**query, **{name.removeprefix("gpu-scaler/"): value})
+    assert annotation == name
+    assert message.startswith(f'"{value}" {SAID}')
+
+
+@pytest.mark.parametrize("value", ["0.0002", "1u", "2.0005"])
+def test_a_threshold_that_cannot_be_represented_is_refused(value):
+    annotation, message = problem(**ASLEEP, **{"activation-threshold": value})
+    assert annotation == "gpu-scaler/activation-threshold"
+    assert message.startswith(f'"{value}" {SAID}')
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected_milli"),
+    [
+        ("target-query", "0.001", 1),
+        ("target-query", "1m", 1),
+        ("target-query", "1.125", 1125),
+        ("target-duty-cycle", "62.5", 62_500),
+        ("target-memory-used-bytes", "1.1Gi", 1_181_116_006_400),
+        # A fraction of a byte is no reason to refuse anything.
+        ("target-memory-used-bytes", "0.3333Gi", 357_878_149_940),
+    ],
+)
+def test_every_other_target_counts_as_it_is_written(name, value, expected_milli):
+    query = {"query": "up"} if name.endswith("query") else {}
+    policy = parsed(**query, **{name: value})
+    assert isinstance(policy, ScalingPolicy)
+    assert policy.targets[0].average_value_milli == expected_milli
