@@ -14,7 +14,9 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from exporter import families
+from exporter.logonce import LogOnce
 from exporter.nvml.calls import ABSENT, Calls, NvmlError
+from exporter.nvml.failing import MAX_TOLD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -31,6 +33,7 @@ WAIT_MILLISECONDS: Final = 250
 # A storm is taken from the driver's queue at this pace at most, so that it leaves CPU to the rest.
 _PAUSE_SECONDS: Final = 0.001
 _RETRY_SECONDS: Final = 1.0
+_REGISTER_AGAIN_SECONDS: Final = 60.0
 # How long the first readings wait for the counters' zeros; registering takes well under 1 ms a GPU.
 _FIRST_WAIT_SECONDS: Final = 0.25
 _LOG_EVERY_SECONDS: Final = 60.0
@@ -75,6 +78,7 @@ class XidErrors:
         self._binding = binding
         self._on_error = on_error
         self._failing = failing
+        self._unwatched = LogOnce(limit=MAX_TOLD)
         self._tallies: dict[str, _Tally] = {}
         self._watcher: _Watcher | None = None
         self._hanging: list[_Watcher] = []
@@ -83,7 +87,7 @@ class XidErrors:
         """Take events of these GPUs (by UUID) from now on."""
         if self._watcher is None:
             calls = Calls(self._binding, self._on_error)
-            self._watcher = _Watcher(calls, self._count, self._failing)
+            self._watcher = _Watcher(calls, self._count, self._failing, self._unwatched)
         self._watcher.watch({uuid: gpu.handle for uuid, gpu in gpus.items()})
 
     def samples(self, uuid: str) -> Iterator[Sample]:
@@ -121,7 +125,11 @@ class _Watcher:
     """The thread of one NVML session."""
 
     def __init__(
-        self, calls: Calls, count: Callable[[str, int], None], failing: FailingCalls
+        self,
+        calls: Calls,
+        count: Callable[[str, int], None],
+        failing: FailingCalls,
+        unwatched: LogOnce,
     ) -> None:
         self._calls = calls
         self._count = count
@@ -130,7 +138,7 @@ class _Watcher:
         # A daemon: a call that never returns must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name="xid", daemon=True)
         self._unsupported: set[str] = set()
-        self._told: set[tuple[str, str]] = set()
+        self._unwatched = unwatched
         self._gpus: dict[str, Any] = {}
         self._has_tried = threading.Event()
         self.registered: frozenset[str] = frozenset()
@@ -169,13 +177,19 @@ class _Watcher:
         """Take events until the end; raises NvmlError when the set has to be made anew."""
         uuids: dict[int | None, str] = {}
         known: dict[str, Any] = {}
+        registered: dict[str, Any] = {}
+        due_seconds = time.monotonic()
         while not self._stop.is_set():
             gpus = self._gpus
-            if gpus is not known:
+            if gpus is not known or time.monotonic() >= due_seconds:
                 for uuid, handle in gpus.items():
-                    if known.get(uuid) is not handle and self._register(uuid, handle, event_set):
+                    if registered.get(uuid) is handle:
+                        continue
+                    if self._register(uuid, handle, event_set):
+                        registered[uuid] = handle
                         uuids[_address(handle)] = uuid
                 known = gpus
+                due_seconds = time.monotonic() + _REGISTER_AGAIN_SECONDS
                 self.registered = self.registered | frozenset(uuids.values())
                 self._has_tried.set()
             if not uuids:
@@ -209,13 +223,14 @@ class _Watcher:
         except NvmlError as error:
             if error.code in ABSENT:
                 self._unsupported.add(uuid)
-            elif (uuid, error.code) not in self._told:
-                self._told.add((uuid, error.code))
+            elif self._unwatched.begins(uuid):
                 log.warning(
                     "the Xid errors of a GPU cannot be watched",
                     extra={"uuid": uuid, "reason": str(error)},
                 )
             return False
+        if self._unwatched.ends(uuid):
+            log.info("the Xid errors of a GPU are watched again", extra={"uuid": uuid})
         return True
 
     def _calls_or_none(self, function: str, *arguments: Any) -> Any:

@@ -154,6 +154,24 @@ async def test_a_gpu_that_must_not_be_watched_is_told_once_and_the_other_is_coun
     assert "NO_PERMISSION" in told[0].__dict__["reason"]
 
 
+async def test_a_gpu_that_could_not_be_watched_is_watched_when_it_can_be(node, caplog, monkeypatch):
+    caplog.set_level("INFO")
+    monkeypatch.setattr("exporter.nvml.xid._REGISTER_AGAIN_SECONDS", 0.02)
+    first, second = (gpu.uuid for gpu in node.driver.gpus)
+    node.driver.faults.fail("nvmlDeviceRegisterEvents", UNKNOWN, uuid=first)
+    node.read()
+    failed = ("nvmlDeviceRegisterEvents", "UNKNOWN")
+    await until(lambda: node.errors.count(failed) > 3, what="several attempts")
+    assert node.driver.events.registered() == {second}
+    node.driver.faults.heal("nvmlDeviceRegisterEvents", uuid=first)
+    await registered(node)
+    node.driver.report_xid(0, 48)
+    await until(lambda: counts(node)["48"] == 1, what="its error")
+    told = [record for record in caplog.records if "watched" in record.message]
+    assert [vars(record)["uuid"] for record in told] == [first, first]
+    assert [record.levelname for record in told] == ["WARNING", "INFO"]
+
+
 async def test_a_failing_wait_is_tried_again(node):
     node.driver.faults.fail("nvmlEventSetWait_v2", UNKNOWN)
     node.read()
