@@ -112,7 +112,9 @@ THROTTLE_ACTIVE: Final = _gauge(
     "1 while this reason holds the clocks down; reasons that the board does not know are absent, "
     "other is a reason that this exporter does not know.",
     of=Collector.THROTTLE,
-    source="nvmlDeviceGetCurrentClocksEventReasons, nvmlDeviceGetSupportedClocksEventReasons",
+    source="nvmlDeviceGetCurrentClocksEventReasons, nvmlDeviceGetSupportedClocksEventReasons, "
+    "before R535 nvmlDeviceGetCurrentClocksThrottleReasons, "
+    "nvmlDeviceGetSupportedClocksThrottleReasons",
     labels=("reason",),
 )
 THROTTLE_SECONDS: Final = _counter(
@@ -120,7 +122,8 @@ THROTTLE_SECONDS: Final = _counter(
     "seconds",
     "Time for which this reason held the clocks down, so that nothing between two scrapes is lost.",
     of=Collector.THROTTLE,
-    source="nvmlDeviceGetFieldValues(NVML_FI_DEV_CLOCKS_EVENT_REASON_*)",
+    source="nvmlDeviceGetFieldValues(NVML_FI_DEV_CLOCKS_EVENT_REASON_*), before them "
+    "nvmlDeviceGetFieldValues(NVML_FI_DEV_PERF_POLICY_*), nvmlDeviceGetViolationStatus",
     labels=("reason",),
 )
 

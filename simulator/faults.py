@@ -19,6 +19,7 @@ class Faults:
         self._hung: dict[tuple[str, str | None], threading.Event] = {}
         self._codes: dict[tuple[str, str | None], int] = {}
         self._answers: dict[tuple[str, str | None], int] = {}
+        self._texts: dict[tuple[str, str | None], bytes] = {}
         self._lost: dict[str, int] = {}
         self._driver_loaded = True
         self._driver_generation = 0
@@ -48,11 +49,17 @@ class Faults:
         with self._lock:
             self._answers[function, uuid] = value
 
+    def say(self, function: str, text: bytes, *, uuid: str | None = None) -> None:
+        """Make the function write these bytes as its text, which may be no text at all."""
+        with self._lock:
+            self._texts[function, uuid] = text
+
     def heal(self, function: str, *, uuid: str | None = None) -> None:
-        """Take back what `fail` and `answer` set for the same arguments."""
+        """Take back what `fail`, `answer` and `say` set for the same arguments."""
         with self._lock:
             self._codes.pop((function, uuid), None)
             self._answers.pop((function, uuid), None)
+            self._texts.pop((function, uuid), None)
 
     def lose(self, uuid: str, *, code: int = NVML_ERROR_GPU_IS_LOST) -> None:
         """Let every call about the GPU return `code`.
@@ -105,3 +112,9 @@ class Faults:
         """Return the number set for the function, or `value` where none is set."""
         with self._lock:
             return self._answers.get((function, uuid), self._answers.get((function, None), value))
+
+    def said(self, function: str, uuid: str | None, text: str) -> bytes:
+        """Return the bytes set for the function, or those of `text` where none are set."""
+        with self._lock:
+            whatever = self._texts.get((function, None), text.encode())
+            return self._texts.get((function, uuid), whatever)

@@ -118,7 +118,7 @@ class BaseReadings:
                 expected=frozenset({"NOT_FOUND", "INVALID_ARGUMENT"}),
             )
             uuid = None if handle is None else calls.optional("nvmlDeviceGetUUID", handle)
-            if uuid is None:
+            if not uuid:
                 continue
             total, used = self._memory(handle)
             device = Device(

@@ -73,10 +73,9 @@ _MIG_MODES: Final = {None: "", 0: "disabled", 1: "enabled"}
 def info(gpu: Gpu) -> Iterator[Sample]:
     """Yield who the board is; asked once per handle, the MIG mode apart."""
     pci = gpu.ask_once("nvmlDeviceGetPciInfo")
-    bus_id = getattr(pci, "busId", b"")
     yield families.GPU_INFO.sample(
         1,
-        bus_id.decode(errors="replace") if isinstance(bus_id, bytes) else str(bus_id),
+        "" if pci is None else gpu.text_in(pci, "busId", "nvmlDeviceGetPciInfo"),
         gpu.ask_once("nvmlDeviceGetSerial") or "",
         gpu.ask_once("nvmlDeviceGetBoardPartNumber") or "",
         gpu.ask_once("nvmlDeviceGetVbiosVersion") or "",

@@ -7,6 +7,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
@@ -20,6 +21,10 @@ ABSENT: Final = frozenset({"NOT_SUPPORTED", "FUNCTION_NOT_FOUND"})
 DEVICE_GONE: Final = frozenset({"GPU_IS_LOST", "GPU_NOT_FOUND"})
 # Nothing can be read until NVML is initialised anew.
 SESSION_GONE: Final = frozenset({"UNINITIALIZED", "DRIVER_NOT_LOADED", "LIB_RM_VERSION_MISMATCH"})
+
+# Twice what NVML has room for in any name.
+_MOST_CHARACTERS: Final = 192
+_MOST_UNDECODED: Final = 256
 
 # The members of the union nvmlValue_t, by nvmlValueType_t.
 _VALUE_FIELDS: Final = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
@@ -83,6 +88,8 @@ class Calls:
         self._left: WeakSet[threading.Thread] = WeakSet()
         self._thread = threading.local()
         self._on_error = on_error
+        # The texts that were counted, by function.
+        self._undecoded: set[tuple[str, bytes]] = set()
         self._code_names = {
             value: name.removeprefix("NVML_ERROR_")
             for name, value in vars(binding).items()
@@ -122,7 +129,7 @@ class Calls:
             index=None if answers is None else answers.index,
         )
         try:
-            answer = getattr(self.binding, function)(*arguments)
+            answer = self.decoded(function, partial(getattr(self.binding, function), *arguments))
         except self.binding.NVMLError as nvml_error:
             code = self.code_name(nvml_error.value)
             error = NvmlError(function, code, str(nvml_error))
@@ -139,6 +146,21 @@ class Calls:
             del self._running[thread]
             if self._left and threading.current_thread() in self._left:
                 raise LeftBehind
+
+    def decoded(self, function: str, read: Callable[[], Any]) -> Any:
+        """Return what `read` yields; text of it without what no label can have.
+
+        What is not UTF-8 is counted once and replaced, where the binding raises.
+        """
+        try:
+            answer = read()
+        except UnicodeDecodeError as error:
+            undecoded = (function, error.object)
+            if undecoded not in self._undecoded and len(self._undecoded) < _MOST_UNDECODED:
+                self._undecoded.add(undecoded)
+                self._on_error(NvmlError(function, "NOT_UTF8", repr(error.object)))
+            answer = error.object.decode(errors="replace")
+        return printable(answer) if isinstance(answer, str) else answer
 
     def failed(self, error: NvmlError) -> None:
         """Count and note a failure."""
@@ -170,6 +192,11 @@ def raise_if_gone(error: NvmlError) -> None:
     """Raise the error if it means the whole device or session."""
     if error.code in DEVICE_GONE | SESSION_GONE:
         raise error
+
+
+def printable(text: str) -> str:
+    """Return a text of the driver's without control characters, and of a length that fits."""
+    return "".join(one for one in text if one.isprintable())[:_MOST_CHARACTERS].strip()
 
 
 def within(bounds: range, value: float | None) -> int | None:

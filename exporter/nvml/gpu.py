@@ -39,6 +39,8 @@ class Gpu:
         """Return the GPU of this NVML index; raises NvmlError."""
         handle = calls.call("nvmlDeviceGetHandleByIndex", index)
         uuid = calls.call("nvmlDeviceGetUUID", handle)
+        if not uuid:
+            raise NvmlError("nvmlDeviceGetUUID", "UNKNOWN", "the UUID is empty")
         return cls(calls, handle, Device(uuid=uuid, name="", minor_number=None))
 
     def describe(self) -> None:
@@ -93,6 +95,10 @@ class Gpu:
                 return None
             self._constants[key] = answer
         return self._constants[key]
+
+    def text_in(self, structure: Any, field: str, function: str) -> str:
+        """Return a text in a structure that a function filled in."""
+        return str(self._calls.decoded(function, lambda: getattr(structure, field)))
 
     def ask_seldom(self, seconds: float, function: str, *arguments: Any) -> Any:
         """Like `ask`, for slow functions: every `seconds`, or up to half as early.

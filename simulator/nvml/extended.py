@@ -10,6 +10,7 @@ from ctypes import POINTER, c_int, c_uint, c_ulonglong, c_void_p
 from typing import TYPE_CHECKING, Any, Final
 
 from simulator.nvml.header import (
+    FUNCTION_NOT_FOUND,
     INVALID_ARGUMENT,
     NOT_SUPPORTED,
     VALUE_TYPE_UNSIGNED_INT,
@@ -17,8 +18,9 @@ from simulator.nvml.header import (
     FieldValue,
     NvmlReturn,
     PciInfo,
+    ViolationTime,
 )
-from simulator.nvml.registry import UINT_P, Device, board, number, put_text, symbol, without_mig
+from simulator.nvml.registry import UINT_P, Device, board, number, symbol, text, without_mig
 
 if TYPE_CHECKING:
     from simulator.driver import SimulatedDriver, SimulatedGpu
@@ -44,7 +46,10 @@ _NVLINK_COUNTERS: Final = 3  # replay, recovery, CRC of flits
 _FIELD_RETIRED_SINGLE, _FIELD_RETIRED_DOUBLE, _FIELD_RETIRED_PENDING = 29, 30, 31
 _FIELD_LINK_COUNT, _FIELD_NVLINK_TRANSMIT, _FIELD_NVLINK_RECEIVE = 91, 138, 139
 _FIELD_RECOVERY_ACTION: Final = 230
+_FIELD_POLICY_POWER: Final = 74
+_POLICY_FIELDS: Final = {74, 75, 76}
 _REASON_FIELDS: Final = {74, 76, 269, 270, 271}
+_R535: Final = 535
 
 
 @symbol("nvmlSystemGetCudaDriverVersion_v2", POINTER(c_int), of_device=False)
@@ -52,32 +57,33 @@ def _cuda_version(_driver: SimulatedDriver, out: Any) -> None:
     out[0] = _CUDA_VERSION
 
 
-@symbol("nvmlSystemGetNVMLVersion", c_void_p, c_uint, of_device=False)
-def _nvml_version(driver: SimulatedDriver, buffer: int, length: int) -> None:
-    put_text(f"13.{driver.driver_version}", buffer, length)
+@text("nvmlSystemGetNVMLVersion", of_device=False)
+def _nvml_version(driver: SimulatedDriver) -> str:
+    return f"13.{driver.driver_version}"
 
 
 @symbol("nvmlDeviceGetPciInfo_v3", c_void_p)
-def _pci_info(_driver: SimulatedDriver, device: Device, out: int) -> None:
+def _pci_info(driver: SimulatedDriver, device: Device, out: int) -> None:
     answer = PciInfo.from_address(out)
     answer.bus = 0x10 + board(device).index
     answer.bus_id_legacy = f"0000:{answer.bus:02X}:00.0".encode()
-    answer.bus_id = f"00000000:{answer.bus:02X}:00.0".encode()
+    bus_id = f"00000000:{answer.bus:02X}:00.0"
+    answer.bus_id = driver.faults.said("nvmlDeviceGetPciInfo_v3", device.uuid, bus_id)
 
 
-@symbol("nvmlDeviceGetSerial", c_void_p, c_uint)
-def _serial(_driver: SimulatedDriver, device: Device, buffer: int, length: int) -> None:
-    put_text(f"16{int(board(device).uuid[-8:], 16):011d}", buffer, length)
+@text("nvmlDeviceGetSerial")
+def _serial(_driver: SimulatedDriver, device: Device) -> str:
+    return f"16{int(board(device).uuid[-8:], 16):011d}"
 
 
-@symbol("nvmlDeviceGetBoardPartNumber", c_void_p, c_uint)
-def _part_number(_driver: SimulatedDriver, device: Device, buffer: int, length: int) -> None:
-    put_text(board(device).board.model.part_number, buffer, length)
+@text("nvmlDeviceGetBoardPartNumber")
+def _part_number(_driver: SimulatedDriver, device: Device) -> str:
+    return board(device).board.model.part_number
 
 
-@symbol("nvmlDeviceGetVbiosVersion", c_void_p, c_uint)
-def _vbios_version(_driver: SimulatedDriver, device: Device, buffer: int, length: int) -> None:
-    put_text(f"96.00.{board(device).board.model.nvlinks:02X}.00.01", buffer, length)
+@text("nvmlDeviceGetVbiosVersion")
+def _vbios_version(_driver: SimulatedDriver, device: Device) -> str:
+    return f"96.00.{board(device).board.model.nvlinks:02X}.00.01"
 
 
 @number("nvmlDeviceGetClockInfo", c_uint)
@@ -102,14 +108,52 @@ def _scaled(graphics: int, clock: int) -> int:
     return graphics * 9 // 10 if clock == _CLOCK_VIDEO else graphics
 
 
+def _is_before_r535(driver: SimulatedDriver) -> bool:
+    return int(driver.driver_version.partition(".")[0]) < _R535
+
+
+def _require(driver: SimulatedDriver, *, is_since_r535: bool) -> None:
+    """Refuse what came with R535 before it, and from then on what it took the place of.
+
+    Real drivers keep the latter for some time; here nobody may come to depend on it.
+    """
+    if _is_before_r535(driver) is is_since_r535:
+        raise NvmlReturn(FUNCTION_NOT_FOUND)
+
+
+@symbol("nvmlDeviceGetCurrentClocksThrottleReasons", ULONGLONG_P)
+def _throttle_reasons(driver: SimulatedDriver, device: Device, out: Any) -> None:
+    _require(driver, is_since_r535=False)
+    _put_reasons(driver, device, out)
+
+
+@symbol("nvmlDeviceGetSupportedClocksThrottleReasons", ULONGLONG_P)
+def _supported_throttle_reasons(driver: SimulatedDriver, device: Device, out: Any) -> None:
+    _require(driver, is_since_r535=False)
+    out[0] = _SUPPORTED_REASONS if board(device) else 0
+
+
+@symbol("nvmlDeviceGetViolationStatus", c_uint, c_void_p)
+def _violation(driver: SimulatedDriver, device: Device, policy: int, out: int) -> None:
+    _require(driver, is_since_r535=False)
+    answer = ViolationTime.from_address(out)
+    answer.violation = board(device).board.event_nanoseconds.get(_FIELD_POLICY_POWER + policy, 0)
+
+
 @symbol("nvmlDeviceGetCurrentClocksEventReasons", ULONGLONG_P)
 def _event_reasons(driver: SimulatedDriver, device: Device, out: Any) -> None:
+    _require(driver, is_since_r535=True)
+    _put_reasons(driver, device, out)
+
+
+def _put_reasons(driver: SimulatedDriver, device: Device, out: Any) -> None:
     gpu = board(device)
     out[0] = gpu.board.event_reasons | (0 if driver.is_busy(gpu) else _GPU_IDLE)
 
 
 @symbol("nvmlDeviceGetSupportedClocksEventReasons", ULONGLONG_P)
-def _supported_event_reasons(_driver: SimulatedDriver, device: Device, out: Any) -> None:
+def _supported_event_reasons(driver: SimulatedDriver, device: Device, out: Any) -> None:
+    _require(driver, is_since_r535=True)
     out[0] = _SUPPORTED_REASONS if board(device) else 0
 
 
@@ -264,7 +308,7 @@ def _field(driver: SimulatedDriver, gpu: SimulatedGpu, field: int) -> int | None
             _FIELD_RETIRED_DOUBLE: state.pages_double_bit,
             _FIELD_RETIRED_PENDING: int(state.pages_pending),
         }[field]
-    if field in _REASON_FIELDS:
+    if field in (_POLICY_FIELDS if _is_before_r535(driver) else _REASON_FIELDS):
         return state.event_nanoseconds.get(field, 0) if model.remaps_rows else None
     if field == _FIELD_RECOVERY_ACTION:
         return state.recovery_action if model.tells_recovery_action else None

@@ -17,6 +17,7 @@ NOT_FOUND: Final = 6
 INSUFFICIENT_SIZE: Final = 7
 DRIVER_NOT_LOADED: Final = 9
 TIMEOUT: Final = 10
+FUNCTION_NOT_FOUND: Final = 13
 GPU_IS_LOST: Final = 15
 LIB_RM_VERSION_MISMATCH: Final = 18
 ARGUMENT_VERSION_MISMATCH: Final = 25
@@ -132,6 +133,12 @@ class FieldValue(ctypes.Structure):
         ("result", c_int),
         ("value", c_ulonglong),
     ]
+
+
+class ViolationTime(ctypes.Structure):
+    """nvmlViolationTime_t: microseconds, and the nanoseconds until then."""
+
+    _fields_ = [("reference", c_ulonglong), ("violation", c_ulonglong)]
 
 
 class EventData(ctypes.Structure):

@@ -99,14 +99,6 @@ def mig_device(device: Device) -> SimulatedMigDevice:
     return device
 
 
-def put_text(text: str, buffer: int, length: int) -> None:
-    """Write a C string; raise NvmlReturn(INSUFFICIENT_SIZE) where it does not fit."""
-    data = text.encode() + b"\0"
-    if len(data) > length:
-        raise NvmlReturn(INSUFFICIENT_SIZE)
-    ctypes.memmove(buffer, data, len(data))
-
-
 def put_handle(out: int, handle: int) -> None:
     """Write an opaque pointer."""
     c_void_p.from_address(out).value = handle
@@ -121,6 +113,26 @@ def number(name: str, *before: Any) -> Callable[[Callable[..., int]], Callable[.
             *given, out = arguments
             value = read(driver, device, *given)
             out[0] = driver.faults.answered(name, device.uuid, value)
+
+        return read
+
+    return register
+
+
+def text(
+    name: str, *, of_device: bool = True
+) -> Callable[[Callable[..., str]], Callable[..., str]]:
+    """Register a function that writes a C string; INSUFFICIENT_SIZE if it is longer."""
+
+    def register(read: Callable[..., str]) -> Callable[..., str]:
+        @symbol(name, c_void_p, c_uint, of_device=of_device)
+        def _answer(driver: SimulatedDriver, *arguments: Any) -> None:
+            *device, buffer, length = arguments
+            uuid = device[0].uuid if device else None
+            data = driver.faults.said(name, uuid, read(driver, *device)) + b"\0"
+            if len(data) > length:
+                raise NvmlReturn(INSUFFICIENT_SIZE)
+            ctypes.memmove(buffer, data, len(data))
 
         return read
 

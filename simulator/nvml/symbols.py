@@ -47,8 +47,8 @@ from simulator.nvml.registry import (
     mig_device,
     number,
     put_handle,
-    put_text,
     symbol,
+    text,
     without_mig,
 )
 
@@ -61,9 +61,9 @@ _RESERVED_BYTES: Final = 256 * MIB
 _MAX_MIG_DEVICES: Final = 7
 
 
-@symbol("nvmlSystemGetDriverVersion", c_void_p, c_uint, of_device=False)
-def _driver_version(driver: SimulatedDriver, buffer: int, length: int) -> None:
-    put_text(driver.driver_version, buffer, length)
+@text("nvmlSystemGetDriverVersion", of_device=False)
+def _driver_version(driver: SimulatedDriver) -> str:
+    return driver.driver_version
 
 
 @symbol("nvmlDeviceGetCount_v2", UINT_P, of_device=False)
@@ -89,14 +89,14 @@ def _handle_by_uuid(driver: SimulatedDriver, uuid: bytes, out: int) -> None:
     put_handle(out, handle_of(device))
 
 
-@symbol("nvmlDeviceGetUUID", c_void_p, c_uint)
-def _uuid(_driver: SimulatedDriver, device: Device, buffer: int, length: int) -> None:
-    put_text(device.uuid, buffer, length)
+@text("nvmlDeviceGetUUID")
+def _uuid(_driver: SimulatedDriver, device: Device) -> str:
+    return device.uuid
 
 
-@symbol("nvmlDeviceGetName", c_void_p, c_uint)
-def _name(_driver: SimulatedDriver, device: Device, buffer: int, length: int) -> None:
-    put_text(device.name, buffer, length)
+@text("nvmlDeviceGetName")
+def _name(_driver: SimulatedDriver, device: Device) -> str:
+    return device.name
 
 
 @number("nvmlDeviceGetMinorNumber")
