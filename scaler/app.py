@@ -21,6 +21,7 @@ from scaler.cluster.state import ClusterState
 from scaler.cluster.zeros import Zeros
 from scaler.controller import Controller
 from scaler.leadership import AlwaysLeader
+from scaler.loophealth import no_loop_ended_because
 from scaler.model import Outcome
 from scaler.reporting.metrics import ScalerMetrics
 from scaler.sources.exportergpus import ExporterGpus
@@ -340,12 +341,16 @@ def _not_ready_because(config: Config, parts: _Parts) -> str | None:
         problem = parts.metrics_api.not_ready_because()
         if problem is not None:
             return problem
-    last = parts.controller.last_loop_seconds
-    leads = parts.election is None or parts.election.is_leader(now)
-    overdue = max(SILENT_LOOP_SECONDS, 3 * config.interval_seconds)
-    if leads and last is not None and now - last > overdue:
-        return f"the last complete loop ended {now - last:.0f} s ago"
-    return None
+    read_seconds = config.scrape_timeout_seconds
+    if config.prometheus is not None:
+        read_seconds = config.prometheus.timeout_seconds
+    return no_loop_ended_because(
+        now,
+        leading_since_seconds=parts.controller.leading_since_seconds,
+        last_loop_seconds=parts.controller.last_loop_seconds,
+        interval_seconds=config.interval_seconds,
+        read_seconds=read_seconds,
+    )
 
 
 def _not_alive_because(parts: _Parts) -> str | None:

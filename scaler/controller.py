@@ -100,6 +100,7 @@ class Controller:
         self.stopped: str | None = None
         self.last_tick_seconds: float | None = None
         self.last_loop_seconds: float | None = None
+        self.leading_since_seconds: float | None = None
 
     async def run(self, *, interval_seconds: float, stop: asyncio.Event) -> None:
         """Loop every `interval_seconds` until `stop` is set; the loop under way is finished."""
@@ -143,9 +144,12 @@ class Controller:
         leading = self._leadership.is_leader(started)
         self._metrics.leader.set(leading)
         if not leading:
+            self.leading_since_seconds = None
             self._watch_stop()
             self._forget()
             return
+        if self.leading_since_seconds is None:
+            self.leading_since_seconds = started
         self._watch_contact(fresh=self._state.is_fresh(started))
         if self.holding is not None:
             self._histories.hold_all()
@@ -177,7 +181,9 @@ class Controller:
         async with asyncio.TaskGroup() as group:
             tasks = {
                 plan.deployment.uid: group.create_task(
-                    self._settle(plan, readings.get(plan.deployment.ref, {}), decision, in_the_way)
+                    self._settle_alone(
+                        plan, readings.get(plan.deployment.ref, {}), decision, in_the_way
+                    )
                 )
                 for plan, decision in in_turn
             }
@@ -275,7 +281,7 @@ class Controller:
             self._histories.hold(plan.deployment.uid)
             return self._failed(plan.deployment, error)
 
-    async def _settle(
+    async def _settle_alone(
         self,
         plan: Plan,
         readings: Mapping[Metric, MetricReading],
@@ -283,6 +289,19 @@ class Controller:
         in_the_way: str | None,
     ) -> Decision:
         """Carry one Deployment's decision out; whatever goes wrong stays its own."""
+        try:
+            return await self._settle(plan, readings, decision, in_the_way)
+        except Exception as error:  # noqa: BLE001  (logged with its traceback)
+            return self._failed(plan.deployment, error)
+
+    async def _settle(
+        self,
+        plan: _Plan,
+        readings: Mapping[Metric, MetricReading],
+        decision: Decision,
+        in_the_way: str | None,
+    ) -> Decision:
+        """Carry one Deployment's decision out, and tell of it."""
         deployment = plan.deployment
         decision = self._writer.heed_others(deployment, decision)
         if decision.outcome is not Outcome.SCALED:

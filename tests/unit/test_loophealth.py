@@ -1,0 +1,68 @@
+"""Whether a leader's loops end: what /readyz goes by."""
+
+from __future__ import annotations
+
+import pytest
+
+from scaler.loophealth import no_loop_ended_because
+from tests.unit.controllerworld import NOW, World, deployment
+
+
+@pytest.mark.parametrize(
+    ("now", "leading", "ended", "interval", "read", "silent"),
+    [
+        pytest.param(100.0, None, 0.0, 2, 2, None, id="another replica leads"),
+        pytest.param(130.0, 100.0, None, 2, 2, None, id="its first loop may take its time"),
+        pytest.param(131.0, 100.0, None, 2, 2, 31, id="none has ended since it leads"),
+        pytest.param(150.0, 100.0, 125.0, 2, 2, None, id="loops end"),
+        pytest.param(156.0, 100.0, 125.0, 2, 2, 31, id="they end no more"),
+        pytest.param(120.0, 100.0, 20.0, 2, 2, None, id="the last one was in an earlier lead"),
+        pytest.param(131.0, 100.0, 20.0, 2, 2, 31, id="and none has ended in this one"),
+        pytest.param(160.0, 100.0, None, 20, 2, None, id="rare loops"),
+        pytest.param(161.0, 100.0, None, 20, 2, 61, id="rare loops that do not end"),
+        pytest.param(190.0, 100.0, None, 2, 30, None, id="a source that may take 30 s"),
+    ],
+)
+def test_when_no_loop_has_ended(now, leading, ended, interval, read, silent):
+    said = no_loop_ended_because(
+        now,
+        leading_since_seconds=leading,
+        last_loop_seconds=ended,
+        interval_seconds=interval,
+        read_seconds=read,
+    )
+    expected = None if silent is None else f"no loop has ended for {silent} s: the log says why"
+    assert said == expected
+
+
+async def test_a_loop_that_fails_does_not_count_as_ended():
+    world = World(deployment())
+    controller = world.controller
+
+    async def broken(*_: object) -> None:
+        raise OverflowError("not foreseen")
+
+    world.read = broken  # type: ignore[assignment]
+    with pytest.raises(OverflowError):
+        await controller.cycle()
+    assert (controller.leading_since_seconds, controller.last_loop_seconds) == (NOW, None)
+
+    world.leads = False
+    await controller.cycle()
+    assert controller.leading_since_seconds is None
+
+
+async def test_what_cannot_be_told_of_one_deployment_costs_no_other(monkeypatch):
+    world = World(deployment(), deployment("llm"))
+    told = world.controller._announcer.announce
+
+    def announce(about, decision):
+        if about.ref.name == "llm":
+            raise ZeroDivisionError("not foreseen")
+        told(about, decision)
+
+    monkeypatch.setattr(world.controller._announcer, "announce", announce)
+    await world.controller.cycle()
+    assert ("web", 2) in world.patched
+    assert world.controller.last_loop_seconds == NOW
+    assert world.outcome("llm")[1] == "InternalError"
