@@ -16,11 +16,13 @@ from scaler.cluster.kinds import Kinds
 from scaler.decision.decide import decide
 from scaler.devicecounts import DeviceCounts
 from scaler.histories import Histories, standing
-from scaler.model import Decision, History, Outcome, ScalingPolicy
+from scaler.model import AnnotationProblem, Decision, History, Outcome, ScalingPolicy
 from scaler.plans import Plan, asks_the_same
+from scaler.policy.annotations import ENABLED
 from scaler.policy.parse import opted_in, parse_policy
 from scaler.reporting.announcer import Announcer
 from scaler.reporting.board import Board, LoopReport
+from scaler.sources.unexpected import unexpected
 from scaler.turns import ACT_SECONDS, Turns
 from scaler.writing import Writer, not_done
 
@@ -181,9 +183,7 @@ class Controller:
         async with asyncio.TaskGroup() as group:
             tasks = {
                 plan.deployment.uid: group.create_task(
-                    self._settle_alone(
-                        plan, readings.get(plan.deployment.ref, {}), decision, in_the_way
-                    )
+                    self._settle(plan, readings.get(plan.deployment.ref, {}), decision, in_the_way)
                 )
                 for plan, decision in in_turn
             }
@@ -236,18 +236,25 @@ class Controller:
         texts = (deployment.annotations, deployment.defaults)
         known = self._policies.get(deployment.uid)
         if known is None or known[0] != texts:
-            policy = parse_policy(
-                deployment.annotations,
-                query_supported=self._source.answers_queries,
-                defaults=deployment.defaults,
-                namespace=deployment.ref.namespace,
-            )
+            policy = self._parsed(deployment)
             if self._dry_run and isinstance(policy, ScalingPolicy):
                 policy = replace(policy, dry_run=True)
             if known is not None and not asks_the_same(known[1], policy):
                 self._histories.forget_idleness(deployment.uid)
             known = self._policies[deployment.uid] = (texts, policy)
         return known[1]
+
+    def _parsed(self, deployment: DeploymentState) -> Policy:
+        try:
+            return parse_policy(
+                deployment.annotations,
+                query_supported=self._source.answers_queries,
+                defaults=deployment.defaults,
+                namespace=deployment.ref.namespace,
+            )
+        except Exception as error:  # noqa: BLE001  (whatever somebody wrote there stays theirs)
+            problem = unexpected(str(deployment.ref), error)
+            return (AnnotationProblem(annotation=ENABLED, value=None, message=problem),)
 
     def _watch_contact(self, *, fresh: bool) -> None:
         """Hold everything while replica counts and pods may be anything."""
@@ -281,22 +288,9 @@ class Controller:
             self._histories.hold(plan.deployment.uid)
             return self._failed(plan.deployment, error)
 
-    async def _settle_alone(
-        self,
-        plan: Plan,
-        readings: Mapping[Metric, MetricReading],
-        decision: Decision,
-        in_the_way: str | None,
-    ) -> Decision:
-        """Carry one Deployment's decision out; whatever goes wrong stays its own."""
-        try:
-            return await self._settle(plan, readings, decision, in_the_way)
-        except Exception as error:  # noqa: BLE001  (logged with its traceback)
-            return self._failed(plan.deployment, error)
-
     async def _settle(
         self,
-        plan: _Plan,
+        plan: Plan,
         readings: Mapping[Metric, MetricReading],
         decision: Decision,
         in_the_way: str | None,
@@ -315,7 +309,10 @@ class Controller:
         else:
             async with self._patches:
                 decision = await self._act_alone(plan, readings, decision)
-        self._announcer.announce(deployment, decision)
+        try:
+            self._announcer.announce(deployment, decision)
+        except Exception as error:  # noqa: BLE001  (logged with its traceback)
+            return self._failed(deployment, error)
         return decision
 
     async def _act_alone(

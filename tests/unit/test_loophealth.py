@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from scaler import controller
 from scaler.loophealth import no_loop_ended_because
+from scaler.model import Outcome
+from scaler.policy.parse import parse_policy
 from tests.unit.controllerworld import NOW, World, deployment
 
 
@@ -37,19 +40,19 @@ def test_when_no_loop_has_ended(now, leading, ended, interval, read, silent):
 
 async def test_a_loop_that_fails_does_not_count_as_ended():
     world = World(deployment())
-    controller = world.controller
+    ours = world.controller
 
     async def broken(*_: object) -> None:
         raise OverflowError("not foreseen")
 
     world.read = broken  # type: ignore[assignment]
     with pytest.raises(OverflowError):
-        await controller.cycle()
-    assert (controller.leading_since_seconds, controller.last_loop_seconds) == (NOW, None)
+        await ours.cycle()
+    assert (ours.leading_since_seconds, ours.last_loop_seconds) == (NOW, None)
 
     world.leads = False
-    await controller.cycle()
-    assert controller.leading_since_seconds is None
+    await ours.cycle()
+    assert ours.leading_since_seconds is None
 
 
 async def test_what_cannot_be_told_of_one_deployment_costs_no_other(monkeypatch):
@@ -66,3 +69,18 @@ async def test_what_cannot_be_told_of_one_deployment_costs_no_other(monkeypatch)
     assert ("web", 2) in world.patched
     assert world.controller.last_loop_seconds == NOW
     assert world.outcome("llm")[1] == "InternalError"
+
+
+async def test_annotations_that_break_the_parser_cost_no_other(monkeypatch):
+    world = World(deployment(), deployment("llm"))
+
+    def parse(annotations, *, namespace, **rest):
+        if annotations.get("gpu-scaler/ready-age") == "7s":
+            raise ZeroDivisionError("not foreseen")
+        return parse_policy(annotations, namespace=namespace, **rest)
+
+    world.states[1].annotations["gpu-scaler/ready-age"] = "7s"  # type: ignore[index]
+    monkeypatch.setattr(controller, "parse_policy", parse)
+    await world.controller.cycle()
+    assert ("web", 2) in world.patched
+    assert world.outcome("llm") == (Outcome.REFUSED, "InvalidAnnotation")
