@@ -122,7 +122,11 @@ async def _source(config: Config, stack: AsyncExitStack) -> Source:
     if config.prometheus is not None:
         return await stack.enter_async_context(PrometheusSource(config.prometheus))
     return await stack.enter_async_context(
-        ExporterSource(settings=config.exporters, timeout_seconds=config.scrape_timeout_seconds)
+        ExporterSource(
+            settings=config.exporters,
+            timeout_seconds=config.scrape_timeout_seconds,
+            interval_seconds=config.interval_seconds,
+        )
     )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from scaler.model import Metric, MetricReading, PodState, PodValue
 from scaler.sources.exposition import (
+    MIN_STALE_AFTER_SECONDS,
     ExpositionError,
     NodeReadings,
     families_for,
@@ -23,7 +24,7 @@ from scaler.sources.exposition import (
 from scaler.sources.scraping import Scraper, parsed
 from scaler.sources.source import NO_GPU_POD, ReadingRequest, SourceAnswer, readable
 from scaler.sources.unexpected import unexpected
-from scaler.sources.window import PodWindow
+from scaler.sources.window import NEEDED_SHARE, PodWindow, not_yet, serving_since
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 READ_SECONDS = 10.0
 """How long after the first exporter of a loop another one is asked; the rest have the next loop."""
+STEP_INTERVALS = 3
+"""Two samples of a window have at most so many intervals between them, or nobody looked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,10 +73,16 @@ class ExporterSource:
         *,
         settings: ExportersSettings | None = None,
         timeout_seconds: float = 2.0,
+        interval_seconds: float = 2.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`interval_seconds` is how often `read` is called if exporters answer at once."""
         self._scraper = Scraper(settings=settings, timeout_seconds=timeout_seconds, clock=clock)
-        self._windows: dict[tuple[ObjectRef, str, Metric], PodWindow] = {}
+        self._longest_read_seconds = READ_SECONDS + timeout_seconds
+        self._step_seconds = max(MIN_STALE_AFTER_SECONDS, STEP_INTERVALS * interval_seconds)
+        self._reads = 0
+        self._read_seconds = 0.0
+        self._windows: dict[tuple[ObjectRef, str, Metric], tuple[int, PodWindow]] = {}
         self._series: Mapping[str, Mapping[str, Series]] = {}
         self._failing: set[str] = set()
         self._asked_seconds: dict[str, float] = {}
@@ -105,6 +114,7 @@ class ExporterSource:
             for pod in readable(request.pods):
                 wanted[pod.node_name or ""].update(request.metrics)
         scrapes = await self._scrape_all(wanted, endpoints)
+        self._reads += 1
         self._series = {
             node: scrape.readings.series
             for node, scrape in scrapes.items()
@@ -117,6 +127,7 @@ class ExporterSource:
             for request in requests
         }
         self._forget_windows(requests)
+        self._read_seconds = min(_duration_seconds(scrapes.values()), self._longest_read_seconds)
         failed = sum(scrape.stale_problem() is not None for scrape in scrapes.values())
         ages = [
             scrape.readings.age_seconds
@@ -207,7 +218,8 @@ class ExporterSource:
         for pod in readable(request.pods):
             answer = self._pod_value(pod, metric, scrapes[pod.node_name or ""])
             if isinstance(answer, PodValue) and request.window_seconds > 0:
-                answer = self._window_mean(request, pod, metric, answer)
+                asked = scrapes[pod.node_name or ""].asked_seconds
+                answer = self._window_mean(request, pod, metric, answer, asked)
             if isinstance(answer, PodValue):
                 values[pod.ref] = answer
             else:
@@ -237,18 +249,24 @@ class ExporterSource:
         )
 
     def _window_mean(
-        self, request: ReadingRequest, pod: PodState, metric: Metric, value: PodValue
+        self,
+        request: ReadingRequest,
+        pod: PodState,
+        metric: Metric,
+        value: PodValue,
+        now_seconds: float,
     ) -> PodValue | str:
         key = (request.deployment, pod.uid, metric)
-        before = self._windows.get(key, PodWindow(samples=()))
-        window = before.add(value, window_seconds=request.window_seconds)
-        self._windows[key] = window
-        if window.span_seconds() < request.window_seconds / 2:
-            return (
-                f"only {window.span_seconds():.0f} s of the {request.window_seconds:g} s window"
-                " have been seen so far; half of it is needed"
-            )
-        return window.mean()
+        last_read, before = self._windows.get(key, (0, PodWindow(samples=())))
+        # A slow exporter makes the loop slow for all; a loop without a value is an outage.
+        step = self._step_seconds + self._read_seconds if last_read == self._reads - 1 else 0.0
+        window = before.add(value, window_seconds=request.window_seconds, longest_step_seconds=step)
+        self._windows[key] = self._reads, window
+        since = max(serving_since(pod, now_seconds), now_seconds - request.window_seconds)
+        covered = window.covered_seconds(since, now_seconds)
+        if covered < request.window_seconds * NEEDED_SHARE:
+            return not_yet(covered, request.window_seconds)
+        return window.mean(since)
 
     def _forget_windows(self, requests: Iterable[ReadingRequest]) -> None:
         living = {
@@ -260,3 +278,9 @@ class ExporterSource:
         }
         for key in self._windows.keys() - living:
             del self._windows[key]
+
+
+def _duration_seconds(scrapes: Iterable[NodeScrape]) -> float:
+    """How long the scrapes took together."""
+    times = [(one.asked_seconds, one.asked_seconds + one.duration_seconds) for one in scrapes]
+    return max((end for _, end in times), default=0.0) - min((at for at, _ in times), default=0.0)

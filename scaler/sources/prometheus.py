@@ -37,12 +37,14 @@ from scaler.sources.promql import family_query, read_series, read_total
 from scaler.sources.queryorder import in_fair_order
 from scaler.sources.source import ReadingRequest, SourceAnswer, readable
 from scaler.sources.unexpected import unexpected
+from scaler.sources.window import pod_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from scaler.model import ExporterEndpoint
+    from scaler.model import ExporterEndpoint, PodState
     from scaler.sources.settings import PrometheusSettings
+    from scaler.sources.window import PodRanges
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +120,7 @@ class PrometheusSource:
         deadline = asyncio.get_running_loop().time() + self._settings.timeout_seconds
         wanted = self._wanted(requests)
         pods = [pod.ref for request in requests for pod in readable(request.pods)]
+        ranges = _ranges(requests)
         queries = in_fair_order(
             (
                 (request.deployment.namespace, request.query)
@@ -129,7 +132,10 @@ class PrometheusSource:
         )
         async with asyncio.TaskGroup() as group:
             series_tasks = {
-                one: group.create_task(self._series(one, pods, deadline)) for one in wanted
+                one: group.create_task(
+                    self._series(one, pods, ranges.get(one.window_seconds), deadline)
+                )
+                for one in wanted
             }
             query_tasks = {
                 query: group.create_task(self._total(query, deadline)) for query in queries
@@ -210,7 +216,11 @@ class PrometheusSource:
         return reading_of(metric, self._names, request.pods, computed[metric, window])
 
     async def _series(
-        self, wanted: _Wanted, pods: Sequence[ObjectRef], deadline: float
+        self,
+        wanted: _Wanted,
+        pods: Sequence[ObjectRef],
+        ranges: PodRanges | None,
+        deadline: float,
     ) -> SeriesAnswer:
         # The memory in use of dcgm-exporter is part of its total as well.
         family, named = next(
@@ -224,6 +234,7 @@ class PrometheusSource:
             self._names,
             matchers=self._settings.matchers,
             window_seconds=wanted.window_seconds,
+            shorter=ranges.pods_by_length() if ranges is not None else None,
         )
         asked = time.monotonic()
         answer = await self._within(deadline, self._series_limit, query)
@@ -231,7 +242,12 @@ class PrometheusSource:
         if isinstance(answer, Result):
             try:
                 values, own = read_series(
-                    answer, self._names, factor=named.factor, pods=pods, family=family
+                    answer,
+                    self._names,
+                    factor=named.factor,
+                    pods=pods,
+                    family=family,
+                    ranges=ranges,
                 )
             except PromqlError as error:
                 problem = self._problem(str(error))
@@ -338,6 +354,16 @@ class PrometheusSource:
             log.warning("Prometheus cannot be read", extra={"why": problem})
         else:
             log.info("Prometheus can be read again")
+
+
+def _ranges(requests: Sequence[ReadingRequest]) -> Mapping[float, PodRanges]:
+    """What the pods may be averaged over, by window."""
+    now = time.monotonic()
+    pods: defaultdict[float, list[PodState]] = defaultdict(list)
+    for request in requests:
+        if request.window_seconds > 0:
+            pods[request.window_seconds] += readable(request.pods)
+    return {window: pod_ranges(some, window, now) for window, some in pods.items()}
 
 
 def _total_reading(deployment: ObjectRef, total: PodValue | str) -> MetricReading:

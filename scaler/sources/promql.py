@@ -2,7 +2,8 @@
 
 One query brings the values of a series for all pods of the cluster together with the times of
 their samples: a sample in the answer of an instant query carries the time of the evaluation, so
-its own has to be asked for. A label of ours tells the two parts apart.
+its own has to be asked for. A label of ours tells the two parts apart. Pods that have not been
+Ready for all of a window have a part for each length of what they may be averaged over.
 """
 
 from __future__ import annotations
@@ -19,17 +20,24 @@ from scaler.model import ObjectRef
 from scaler.quantities import milli
 from scaler.sources.devices import CONTAINER_DUTY_CYCLE, CONTAINERS_OWN, PARTS, out_of_bounds
 from scaler.sources.promapi import PromqlError
+from scaler.sources.window import NEEDED_SHARE, not_yet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from scaler.sources.names import MetricNames
     from scaler.sources.promapi import Result
+    from scaler.sources.window import PodRanges
 
 PART = "gpu_scaler_part"
 VALUE, TIME = "value", "time"
 OWN_VALUE, OWN_TIME = "own_value", "own_time"
 """The parts of the query that are about containers' own parts of a shared GPU."""
+
+STEPS = 40
+"""At so many moments of a window it is looked whether there is a sample."""
+FRESH_SECONDS = 60
+"""Longer than Prometheus scrapes apart; after that a value is not used either."""
 
 _Holder: TypeAlias = tuple[ObjectRef, str, str]
 """A pod, a GPU of it, and the container where containers show their own parts."""
@@ -56,6 +64,7 @@ def family_query(
     *,
     matchers: Sequence[str] = (),
     window_seconds: float = 0.0,
+    shorter: Mapping[int, Sequence[str]] | None = None,
 ) -> str:
     """Return the query for a series of a family, with containers' own parts if there are any."""
     query = series_query(
@@ -64,6 +73,7 @@ def family_query(
         per_container=family in CONTAINERS_OWN,
         matchers=matchers,
         window_seconds=window_seconds,
+        shorter=shorter,
     )
     parts = names.families.get(PARTS.get(family, ""))
     if parts is None:
@@ -74,6 +84,7 @@ def family_query(
         per_container=True,
         matchers=('allocate_mode="share"', *matchers),
         window_seconds=window_seconds,
+        shorter=shorter,
         parts=(OWN_VALUE, OWN_TIME),
     )
     return f"{query} or {own}"
@@ -86,29 +97,64 @@ def series_query(
     per_container: bool,
     matchers: Sequence[str] = (),
     window_seconds: float = 0.0,
+    shorter: Mapping[int, Sequence[str]] | None = None,
     parts: tuple[str, str] = (VALUE, TIME),
 ) -> str:
     """Return the query for a series of all pods, averaged over the window unless that is 0.
 
-    Of the same value scraped twice the greater counts, and the older sample. A window of which
-    not even half is stored has no value.
+    Of the same value scraped twice the greater counts, and the older sample. `shorter` names the
+    pods that are averaged over less of the window, by milliseconds.
     """
-    selector = series + "{" + ", ".join((f'{names.pod_label}!=""', *matchers)) + "}"
+    always = (f'{names.pod_label}!=""', *matchers)
     labels = [names.namespace_label, names.pod_label, *names.device_labels]
     if per_container and names.container_label is not None:
         labels.append(names.container_label)
     by = f"by ({', '.join(labels)})"
-    values = f"max {by} ({selector})"
-    if window_seconds > 0:
-        window = max(2, round(window_seconds * 1000))
-        half = window // 2
-        values = (
-            f"(avg {by} (avg_over_time({selector}[{window}ms]))"
-            f" and count {by} (count_over_time({selector}[{half}ms] offset {half}ms)))"
-        )
-    times = f"min {by} (timestamp({selector}))"
     value_part, time_part = parts
-    return f"{as_part(value_part, values)} or {as_part(time_part, times)}"
+    selector = _selector(series, always)
+    times = f"min {by} (timestamp({selector}))"
+    if window_seconds <= 0:
+        values = as_part(value_part, f"max {by} ({selector})")
+        return f"{values} or {as_part(time_part, times)}"
+    window = max(2, round(window_seconds * 1000))
+    means = [as_part(value_part, _mean(selector, by, window, window))]
+    for milliseconds, pods in sorted((shorter or {}).items()):
+        # Their names are DNS names: of what is in them a dot alone means something.
+        text = "|".join(pod.replace(".", r"\\.") for pod in sorted(pods))
+        some = _selector(series, (*always, f'{names.pod_label}=~"{text}"'))
+        mean = _mean(some, by, milliseconds, window)
+        means.append(as_part(_part(value_part, milliseconds), mean))
+    return " or ".join((*means, as_part(time_part, times)))
+
+
+def _selector(series: str, matchers: Sequence[str]) -> str:
+    return series + "{" + ", ".join(matchers) + "}"
+
+
+def _mean(selector: str, by: str, milliseconds: int, window: int) -> str:
+    """The mean over the last milliseconds, where samples cover half of the window.
+
+    A moment is covered by a sample that is fresh then. What an outage gains by this at its
+    beginning is taken off: within twice the time it gains as much again.
+    """
+    over = f"[{milliseconds}ms]"
+    at = f"[{milliseconds}ms:{max(1, window // STEPS)}ms]"
+    age = f"min {by} (time() - timestamp({selector}))"
+    fresh, older = (
+        f"count_over_time(({age} < {seconds}){at})"
+        for seconds in (FRESH_SECONDS, 2 * FRESH_SECONDS)
+    )
+    # One less, for moments are whole multiples of the steps.
+    needed = int(STEPS * NEEDED_SHARE) - 1
+    total, count = (
+        f"sum {by} ({function}({selector}{over}))"
+        for function in ("sum_over_time", "count_over_time")
+    )
+    return f"({total} / {count} and 2 * {fresh} - {older} >= {needed})"
+
+
+def _part(part: str, milliseconds: int) -> str:
+    return f"{part}_of_{milliseconds}"
 
 
 def read_total(result: Result) -> int:
@@ -150,11 +196,13 @@ def read_series(
     factor: int,
     pods: Iterable[ObjectRef],
     family: str = "",
+    ranges: PodRanges | None = None,
 ) -> tuple[SeriesValues, SeriesValues]:
     """Return the values of `pods` in the answer to a `family_query`; of all others nothing.
 
-    The second are their containers' own parts of shared GPUs. A value outside the bounds of the
-    family, or of which it is a part, is its pod's problem.
+    `ranges` says which part of the query each pod's value is in. The second are their containers'
+    own parts of shared GPUs. A value outside the bounds of the family, or of which it is a part, is
+    its pod's problem.
 
     Raises:
         PromqlError: the answer is to something else.
@@ -163,12 +211,13 @@ def read_series(
         raise PromqlError(f"the result is a {result.type} instead of a vector")
     device, own = _Side(), _Side()
     try:
-        _fill(device, own, result.rows, names, pods)
+        _fill(device, own, result.rows, names, pods, ranges)
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         if isinstance(error, PromqlError):
             raise
         raise PromqlError(f"the result is malformed: {type(error).__name__}: {error}") from error
-    return _values(device, factor, family), _values(own, factor, PARTS.get(family, ""))
+    own_family = PARTS.get(family, "")
+    return _values(device, factor, family, ranges), _values(own, factor, own_family, ranges)
 
 
 class _Sample:
@@ -190,19 +239,28 @@ class _Side:
 
 
 def _fill(
-    device: _Side, own: _Side, rows: Sequence[Any], names: MetricNames, pods: Iterable[ObjectRef]
+    device: _Side,
+    own: _Side,
+    rows: Sequence[Any],
+    names: MetricNames,
+    pods: Iterable[ObjectRef],
+    ranges: PodRanges | None,
 ) -> None:
     sides = {VALUE: device, TIME: device, OWN_VALUE: own, OWN_TIME: own}
     # The refs that are there already are kept rather than tens of thousands of their likes.
     known = {pod: pod for pod in pods}
     container_label = names.container_label or ""
+    shortened: dict[ObjectRef, str] = {}
+    if ranges is not None:
+        shortened = {pod: str(length) for pod, length in ranges.milliseconds.items()}
+        shortened |= dict.fromkeys(ranges.too_young, "none")
     for row in rows:
         labels = row["metric"]
-        part = labels[PART]
+        part, _, milliseconds = labels[PART].partition("_of_")
         side = sides.get(part)
         if side is None:
             continue
-        if part == OWN_VALUE:
+        if part == OWN_VALUE and not milliseconds:
             part_value = float(row["value"][1])
             # Whoever else holds the GPU; what cannot be adds nothing.
             if out_of_bounds(CONTAINER_DUTY_CYCLE, part_value) is None:
@@ -211,12 +269,15 @@ def _fill(
         pod = known.get(named)
         if pod is None:
             continue
+        is_value = part in (VALUE, OWN_VALUE)
+        if is_value and milliseconds != shortened.get(pod, ""):
+            continue
         holder = pod, _device(labels, names), labels.get(container_label, "")
         sample = side.samples.get(holder)
         if sample is None:
             sample = side.samples[holder] = _Sample()
         evaluated_seconds, text = row["value"]
-        if part in (VALUE, OWN_VALUE):
+        if is_value:
             sample.text = text
         else:
             sample.age_seconds = sample_age_seconds(evaluated_seconds, text)
@@ -229,7 +290,7 @@ def sample_age_seconds(evaluated_seconds: float, time_text: str) -> float:
     return max(0.0, age) if math.isfinite(age) else math.inf
 
 
-def _values(side: _Side, factor: int, family: str) -> SeriesValues:
+def _values(side: _Side, factor: int, family: str, ranges: PodRanges | None) -> SeriesValues:
     values: dict[ObjectRef, dict[str, list[float]]] = {}
     ages: dict[ObjectRef, float] = {}
     problems: dict[ObjectRef, str] = {}
@@ -239,7 +300,7 @@ def _values(side: _Side, factor: int, family: str) -> SeriesValues:
             continue
         ages[pod] = max(ages.get(pod, 0.0), sample.age_seconds)
         if sample.text is None:
-            problems[pod] = "not even half of the window is stored for this pod"
+            problems[pod] = _no_mean(pod, ranges)
             continue
         value = _scaled(sample.text, factor)
         if not math.isfinite(value) or value < 0:
@@ -252,6 +313,12 @@ def _values(side: _Side, factor: int, family: str) -> SeriesValues:
         if pod not in ages:
             ages[pod] = math.inf
     return SeriesValues(values=values, ages_seconds=ages, problems=problems, totals=side.totals)
+
+
+def _no_mean(pod: ObjectRef, ranges: PodRanges | None) -> str:
+    if ranges is None or pod not in ranges.too_young:
+        return "not even half of the window is stored for this pod"
+    return not_yet(ranges.too_young[pod], ranges.window_seconds)
 
 
 def _device(labels: Mapping[str, str], names: MetricNames) -> str:

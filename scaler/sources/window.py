@@ -1,33 +1,125 @@
-"""Pure: averages over `gpu-scaler/window` from the samples that were seen."""
+"""Pure: averages over `gpu-scaler/window`, and how much of a window tells of a pod.
+
+What a pod did before it was Ready was to load. A window counts by the seconds that have samples:
+two samples with an outage between them say nothing of the time in which there were none.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from scaler.model import PodValue
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from scaler.model import ObjectRef, PodState, PodValue
+
+NEEDED_SHARE = 1 / 2
+"""The part of a window that has to have samples."""
+RANGES = 20
+"""How many lengths a shortened window of Prometheus's may have: each is a part of the query."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodWindow:
-    """The distinct samples of one pod and metric, oldest first, and since when they are whole."""
+    """The distinct samples of one pod and metric, oldest first.
+
+    `covers_seconds` says of each for how long before it there was a sample all the time.
+    """
 
     samples: tuple[PodValue, ...]
+    covers_seconds: tuple[float, ...] = ()
 
-    def add(self, value: PodValue, *, window_seconds: float) -> PodWindow:
-        """Return the window with `value` in it and without samples older than the window."""
-        if self.samples and value.sampled_seconds <= self.samples[-1].sampled_seconds:
-            return self
+    def add(
+        self, value: PodValue, *, window_seconds: float, longest_step_seconds: float = 0.0
+    ) -> PodWindow:
+        """Return the window with `value` in it and without samples older than the window.
+
+        The time since the sample before is covered if it is no more than `longest_step_seconds`.
+        """
+        step = math.inf
+        if self.samples:
+            step = value.sampled_seconds - self.samples[-1].sampled_seconds
+            if step <= 0:
+                return self
         oldest = value.sampled_seconds - window_seconds
-        kept = tuple(s for s in self.samples if s.sampled_seconds >= oldest)
-        return PodWindow(samples=(*kept, value))
+        kept = [
+            (sample, covers)
+            for sample, covers in zip(self.samples, self.covers_seconds, strict=True)
+            if sample.sampled_seconds >= oldest
+        ]
+        kept.append((value, step if step <= longest_step_seconds else 0.0))
+        return PodWindow(
+            samples=tuple(sample for sample, _ in kept),
+            covers_seconds=tuple(covers for _, covers in kept),
+        )
 
-    def span_seconds(self) -> float:
-        """Return how much time lies between the oldest and the newest sample."""
-        return self.samples[-1].sampled_seconds - self.samples[0].sampled_seconds
+    def covered_seconds(self, since_seconds: float, now_seconds: float) -> float:
+        """Return how many seconds since then have samples, the newest being of use until now."""
+        if not self.samples or self.samples[-1].sampled_seconds < since_seconds:
+            return 0.0
+        covered = sum(
+            min(covers, sample.sampled_seconds - since_seconds)
+            for sample, covers in zip(self.samples, self.covers_seconds, strict=True)
+            if sample.sampled_seconds >= since_seconds
+        )
+        return covered + max(0.0, now_seconds - self.samples[-1].sampled_seconds)
 
-    def mean(self) -> PodValue:
-        """Return the newest sample with the mean value of all."""
-        total = sum(sample.value_milli for sample in self.samples)
-        return replace(self.samples[-1], value_milli=total // len(self.samples))
+    def mean(self, since_seconds: float = -math.inf) -> PodValue:
+        """Return the newest sample with the mean value of all since then."""
+        values = [s.value_milli for s in self.samples if s.sampled_seconds >= since_seconds]
+        return replace(self.samples[-1], value_milli=sum(values) // len(values))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodRanges:
+    """A window of Prometheus's, and the pods of which it has to be shorter.
+
+    `milliseconds` is how long it is for pods that have been Ready for less than all of it,
+    `too_young` for how many seconds those have been Ready whose samples do not do yet.
+    """
+
+    window_seconds: float
+    milliseconds: Mapping[ObjectRef, int] = field(default_factory=dict)
+    too_young: Mapping[ObjectRef, float] = field(default_factory=dict)
+
+    def pods_by_length(self) -> Mapping[int, Sequence[str]]:
+        """Return the names of the pods of each shorter length."""
+        names: defaultdict[int, set[str]] = defaultdict(set)
+        for pod, milliseconds in self.milliseconds.items():
+            names[milliseconds].add(pod.name)
+        return {milliseconds: sorted(some) for milliseconds, some in names.items()}
+
+
+def serving_since(pod: PodState, now_seconds: float) -> float:
+    """Return since when samples of a pod tell of its serving; now, where none do.
+
+    One that is not Ready now served for a time before that, if it ever did.
+    """
+    if pod.ready_since_seconds is not None:
+        return min(pod.ready_since_seconds, now_seconds)
+    return now_seconds - (pod.served_seconds or 0.0)
+
+
+def pod_ranges(pods: Iterable[PodState], window_seconds: float, now_seconds: float) -> PodRanges:
+    """Return over how much of the window each pod's samples may be averaged."""
+    quantum = window_seconds / RANGES
+    milliseconds: dict[ObjectRef, int] = {}
+    too_young: dict[ObjectRef, float] = {}
+    for pod in pods:
+        seconds = now_seconds - serving_since(pod, now_seconds)
+        if seconds < window_seconds * NEEDED_SHARE:
+            too_young[pod.ref] = seconds
+        elif seconds < window_seconds:
+            milliseconds[pod.ref] = int(math.floor(seconds / quantum) * quantum * 1000)
+    return PodRanges(window_seconds=window_seconds, milliseconds=milliseconds, too_young=too_young)
+
+
+def not_yet(covered_seconds: float, window_seconds: float) -> str:
+    """Return why a pod has no mean yet."""
+    return (
+        f"only {math.floor(covered_seconds)} s of the {window_seconds:g} s window have samples from"
+        " after it was Ready; half of it is needed"
+    )

@@ -16,6 +16,7 @@ from scaler.model import ObjectRef
 from scaler.sources.names import PRESETS
 from scaler.sources.promapi import PromqlError, Result, read_error, read_result
 from scaler.sources.promql import PART, SeriesValues, read_series, read_total, series_query
+from scaler.sources.window import PodRanges
 
 OURS = PRESETS["gpu-exporter"]
 DCGM = PRESETS["dcgm"]
@@ -46,18 +47,64 @@ NOW = 1_800_000_000.5
         ),
         pytest.param(
             series_query("util", DCGM, per_container=True, window_seconds=90.5),
-            "label_replace((avg by (namespace, pod, UUID, GPU_I_ID)"
-            ' (avg_over_time(util{pod!=""}[90500ms])) and count by (namespace, pod, UUID, GPU_I_ID)'
-            ' (count_over_time(util{pod!=""}[45250ms] offset 45250ms))),'
+            "label_replace((sum by (namespace, pod, UUID, GPU_I_ID)"
+            ' (sum_over_time(util{pod!=""}[90500ms]))'
+            " / sum by (namespace, pod, UUID, GPU_I_ID)"
+            ' (count_over_time(util{pod!=""}[90500ms]))'
+            " and 2 * count_over_time((min by (namespace, pod, UUID, GPU_I_ID)"
+            ' (time() - timestamp(util{pod!=""})) < 60)[90500ms:2262ms])'
+            " - count_over_time((min by (namespace, pod, UUID, GPU_I_ID)"
+            ' (time() - timestamp(util{pod!=""})) < 120)[90500ms:2262ms]) >= 19),'
             ' "gpu_scaler_part", "value", "", "")'
             " or label_replace(min by (namespace, pod, UUID, GPU_I_ID)"
             ' (timestamp(util{pod!=""})), "gpu_scaler_part", "time", "", "")',
-            id="a window, of which half has to be stored; dcgm-exporter's labels",
+            id="a window, of which half has to have samples; dcgm-exporter's labels",
         ),
     ],
 )
 def test_the_query(query, expected):
     assert query == expected
+
+
+def test_pods_that_were_not_ready_for_all_of_a_window_have_shorter_ones():
+    query = series_query(
+        "util",
+        DCGM,
+        per_container=True,
+        window_seconds=60,
+        shorter={30_000: ["web-0", "api.v1-0"], 57_000: ["web-1"]},
+    )
+    assert query.count('"gpu_scaler_part"') == 4
+    assert query.count('"gpu_scaler_part", "value"') == 1
+    for milliseconds, names in ((30_000, r"api\\.v1-0|web-0"), (57_000, "web-1")):
+        selector = f'util{{pod!="", pod=~"{names}"}}'
+        assert f"(sum_over_time({selector}[{milliseconds}ms]))" in query
+        assert f"(time() - timestamp({selector})) < 60)[{milliseconds}ms:1500ms])" in query
+        assert f'"gpu_scaler_part", "value_of_{milliseconds}"' in query
+
+
+def test_each_pod_has_the_value_of_its_own_range():
+    found = [
+        *rows("40"),
+        *rows("40", pod="web-1"),
+        *rows("40", pod="web-2"),
+        {**rows("80")[0], "metric": rows("80")[0]["metric"] | {PART: "value_of_30000"}},
+        {**rows("90")[0], "metric": rows("90")[0]["metric"] | {PART: "value_of_57000"}},
+    ]
+    web_2 = WEB_0._replace(name="web-2")
+    ranges = PodRanges(window_seconds=60, milliseconds={WEB_0: 30_000}, too_young={web_2: 29.9})
+    values, _ = read_series(
+        Result(type="vector", rows=found),
+        OURS,
+        factor=1,
+        pods={WEB_0, WEB_1, web_2},
+        ranges=ranges,
+    )
+    assert values.values == {WEB_0: {"GPU-a": [80.0]}, WEB_1: {"GPU-a": [40.0]}}
+    assert values.problems == {
+        web_2: "only 29 s of the 60 s window have samples from after it was Ready;"
+        " half of it is needed"
+    }
 
 
 def answer(data: object, **more: object) -> bytes:
