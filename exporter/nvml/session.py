@@ -205,7 +205,7 @@ class Nvml:
             self._gpus[index] = gpu
             gpu.describe()
             self._seen.see(index, gpu.device)
-            board, *instances = self._base.read(gpu)
+            board, *instances = map(bounded, self._base.read(gpu))
             if all(_is_empty(reading) for reading in (board, *instances)):
                 # After an uncorrectable ECC error, or off the bus, some drivers say "reset
                 # required" or "unknown error" to everything and never that the GPU is lost.

@@ -69,6 +69,14 @@ def test_what_is_not_available_is_not_lost_either():
     assert node.readings().unreadable_count == 0
 
 
+@pytest.mark.parametrize("value", [NOT_AVAILABLE, 1_000_000])
+def test_a_value_that_cannot_be_real_is_no_sign_of_life(value):
+    node = Node("RTX-A6000", collectors=HEALTH).open()
+    fail(node.driver, set(BASE_SYMBOLS) - {"nvmlDeviceGetFanSpeed"}, UNKNOWN)
+    node.driver.faults.answer("nvmlDeviceGetFanSpeed", value)
+    assert node.readings().unreadable_count == 1
+
+
 @pytest.mark.parametrize("code", [GPU_IS_LOST, RESET_REQUIRED, UNKNOWN])
 @pytest.mark.parametrize("spec", [JETSON, GUEST], ids=["whole", "MIG without an instance"])
 def test_a_board_that_could_not_tell_anything_is_lost_when_calls_fail(spec, code):
