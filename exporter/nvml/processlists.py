@@ -26,7 +26,8 @@ def impossible_entry(
 
     The bytes of a process, and the device's, may be unknown.
     """
-    sizes = range(0, (memory_total_bytes or _ANY_DEVICE_BYTES) + 1, _PAGE_BYTES)
+    most = min(memory_total_bytes or _ANY_DEVICE_BYTES, _ANY_DEVICE_BYTES)
+    sizes = range(0, most + 1, _PAGE_BYTES)
     seen: dict[int, int | None] = {}
     for pid, used_bytes in entries:
         if pid not in PIDS:

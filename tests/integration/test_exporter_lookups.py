@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import ssl
 import tempfile
@@ -22,6 +23,7 @@ from simulator.driver import GpuSpec, SimulatedDriver
 from simulator.kubelet import SimulatedKubelet
 from tests.cluster.certificates import Authority
 from tests.exporting import PREFIX, exporter
+from tests.forbidding import CODES, forbidden
 from tests.serving import serving
 from tests.waiting import until
 
@@ -463,6 +465,18 @@ async def test_a_token_that_cannot_be_sent_is_an_error_like_any_other(account, a
     with pytest.raises(ApiError, match="GET /x: "):
         await client.get("/x")
     (folder / "token").write_text("good")
+    assert await client.get("/x") == {}
+    await client.close()
+
+
+@pytest.mark.parametrize("code", CODES, ids=os.strerror)
+async def test_a_token_that_cannot_be_read_is_an_error_like_any_other(account, api, code):
+    folder, _ = account
+    server, settings = api
+    server.documents["/x"] = {}
+    client = ApiClient(settings["api_url"], folder)
+    with forbidden(folder / "token", code), pytest.raises(ApiError, match=os.strerror(code)):
+        await client.get("/x")
     assert await client.get("/x") == {}
     await client.close()
 

@@ -41,6 +41,7 @@ def test_lists_that_can_be_true(entries):
         pytest.param((11, 4242), "4242 is not the size", id="a PID for a size"),
         pytest.param((11, 1), "1 is not the size", id="one byte"),
         pytest.param((11, TOTAL + MIB), "is not the size", id="more than the device has"),
+        pytest.param((11, 2**60), "is not the size", id="more than any device has"),
         pytest.param((11, 2**64 - 2), "is not the size", id="a sentinel"),
         pytest.param((11, 0xFFFFFFFF_00000007), "is not the size", id="IDs of an instance"),
         pytest.param((10, 2 * MIB), "twice with different", id="one PID, two sizes"),
@@ -54,6 +55,12 @@ def test_one_impossible_entry_makes_it_no_list(entry, why, place):
     assert found is not None
     if place or "twice" not in why:
         assert why in found
+
+
+@pytest.mark.parametrize("total", [None, 0, 2**63, 2**64 - 1])
+def test_a_total_that_is_not_known_or_cannot_be_bounds_sizes_by_any_devices(total):
+    assert impossible_entry([(10, TOTAL)], total) is None
+    assert impossible_entry([(10, 2**60)], total) is not None
 
 
 NO_INSTANCE = 2**32 - 1
