@@ -15,7 +15,6 @@ from scaler.contention import (
     Contention,
 )
 from scaler.model import Outcome
-from tests.unit import controllerworld
 from tests.unit.controllerworld import World, deployment, ref
 
 UID = "u"
@@ -114,7 +113,7 @@ class TestTheLoop:
             await world.controller.cycle()
             world.replicas["web"] = 1
 
-    async def test_a_count_that_is_set_back_is_left_alone_after_three_times(self, monkeypatch):
+    async def test_a_count_that_is_set_back_is_left_alone_after_three_times(self):
         world = World(deployment())
         await self.fight(world, 30)
         assert world.patched == [("web", 2)] * 3
@@ -124,26 +123,26 @@ class TestTheLoop:
             *[("web", "Normal", "SuccessfulRescale")] * 3,
             ("web", "Warning", CONTENDED),
         ]
-        monkeypatch.setattr(controllerworld, "NOW", controllerworld.NOW + BETWEEN_TRIES_SECONDS)
+        world.now += BETWEEN_TRIES_SECONDS
         await self.fight(world, 30)
         assert len(world.patched) == 4, "one try in a minute"
         assert world.outcome() == (Outcome.HELD, CONTENDED)
         assert [event[2] for event in world.events].count(CONTENDED) == 1, "the same news goes on"
 
-    async def test_it_scales_as_before_once_nobody_sets_it_back(self, monkeypatch):
+    async def test_it_scales_as_before_once_nobody_sets_it_back(self):
         world = World(deployment())
         await self.fight(world, 10)
-        monkeypatch.setattr(controllerworld, "NOW", controllerworld.NOW + WITHIN_SECONDS)
+        world.now += WITHIN_SECONDS
         await world.controller.cycle()
         assert world.outcome() == (Outcome.SCALED, "SuccessfulRescale")
 
-    async def test_fewer_replicas_are_not_written_while_it_is_contended(self, monkeypatch):
+    async def test_fewer_replicas_are_not_written_while_it_is_contended(self):
         world = World(deployment(replicas=8, max_replicas="4"))
         for _ in range(10):
             await world.controller.cycle()
             world.replicas["web"] = 8
         assert world.patched == [("web", 4)] * 3
-        monkeypatch.setattr(controllerworld, "NOW", controllerworld.NOW + BETWEEN_TRIES_SECONDS)
+        world.now += BETWEEN_TRIES_SECONDS
         await world.controller.cycle()
         assert len(world.patched) == 3
         assert world.outcome() == (Outcome.HELD, CONTENDED)
