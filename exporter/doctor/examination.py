@@ -55,8 +55,16 @@ async def examine(
 
 def _gpus(nvml: Nvml, host: Host) -> tuple[list[Finding], Readings | None]:
     answers: queue.Queue[tuple[list[Finding], Readings | None]] = queue.Queue()
+
+    def check() -> None:
+        try:
+            answers.put(check_gpus(nvml, host))
+        except Exception as error:  # noqa: BLE001  (it is a finding)
+            text = f"checking the GPUs failed unexpectedly: {type(error).__name__}: {error}"
+            answers.put(([failure("driver", text, "please report it")], None))
+
     # A daemon: a call that never returns must not keep the process from ending.
-    threading.Thread(target=lambda: answers.put(check_gpus(nvml, host)), daemon=True).start()
+    threading.Thread(target=check, daemon=True).start()
     try:
         return answers.get(timeout=GPUS_TIMEOUT_SECONDS)
     except queue.Empty:

@@ -276,6 +276,18 @@ async def test_a_call_that_hangs_is_named(node, monkeypatch):
     assert len(found) > 1, "the other steps are checked all the same"
 
 
+async def test_a_failure_that_nobody_thought_of_is_a_finding(node, monkeypatch):
+    def fails(_host):
+        raise KeyError("nobody thought of this")
+
+    monkeypatch.setattr(Host, "loaded_library", fails)
+    with SimulatedDriver(["T4"]) as driver:
+        found = await findings(driver, node)
+    assert found[0].level is Level.FAILURE
+    assert "KeyError: 'nobody thought of this'" in found[0].text
+    assert len(found) > 1, "the other steps are checked all the same"
+
+
 def left_behind(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(path))
