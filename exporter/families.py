@@ -7,36 +7,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from exporter import linkfamilies
 from exporter.model import Collector, ExtendedFamily, MetricType, Scope
 
-
-def _gauge(
-    name: str, unit: str, text: str, *, of: Collector, source: str, labels: tuple[str, ...] = ()
-) -> ExtendedFamily:
-    return ExtendedFamily(
-        name=f"nvidia_gpu_{name}",
-        type=MetricType.GAUGE,
-        unit=unit,
-        help=text,
-        collector=of,
-        source=source,
-        labels=labels,
-    )
-
-
-def _counter(
-    name: str, unit: str, text: str, *, of: Collector, source: str, labels: tuple[str, ...] = ()
-) -> ExtendedFamily:
-    return ExtendedFamily(
-        name=f"nvidia_gpu_{name}_total",
-        type=MetricType.COUNTER,
-        unit=unit,
-        help=text,
-        collector=of,
-        source=source,
-        labels=labels,
-    )
-
+_gauge: Final = ExtendedFamily.gauge
+_counter: Final = ExtendedFamily.counter
 
 GPU_INFO: Final = ExtendedFamily(
     name="nvidia_gpu_info",
@@ -237,87 +212,6 @@ DECODER: Final = _gauge(
     source="nvmlDeviceGetDecoderUtilization",
 )
 
-PCIE_TRANSMIT: Final = _gauge(
-    "pcie_transmit_bytes_per_second",
-    "bytes per second",
-    "PCIe traffic from the GPU over 20 ms, measured every 5 to 10 s.",
-    of=Collector.PCIE,
-    source="nvmlDeviceGetPcieThroughput",
-)
-PCIE_RECEIVE: Final = _gauge(
-    "pcie_receive_bytes_per_second",
-    "bytes per second",
-    "PCIe traffic to the GPU over 20 ms, measured every 5 to 10 s.",
-    of=Collector.PCIE,
-    source="nvmlDeviceGetPcieThroughput",
-)
-PCIE_REPLAYS: Final = _counter(
-    "pcie_replays",
-    "replays",
-    "PCIe packets that were sent again.",
-    of=Collector.PCIE,
-    source="nvmlDeviceGetPcieReplayCounter",
-)
-PCIE_GENERATION: Final = _gauge(
-    "pcie_link_generation",
-    "generation",
-    "Generation at which the PCIe link runs now; idle GPUs lower it.",
-    of=Collector.PCIE,
-    source="nvmlDeviceGetCurrPcieLinkGeneration",
-)
-PCIE_MAX_GENERATION: Final = _gauge(
-    "pcie_link_max_generation",
-    "generation",
-    "Highest PCIe generation of this GPU in this slot.",
-    of=Collector.PCIE,
-    source="nvmlDeviceGetMaxPcieLinkGeneration",
-)
-PCIE_WIDTH: Final = _gauge(
-    "pcie_link_width",
-    "lanes",
-    "Lanes on which the PCIe link runs now.",
-    of=Collector.PCIE,
-    source="nvmlDeviceGetCurrPcieLinkWidth",
-)
-PCIE_MAX_WIDTH: Final = _gauge(
-    "pcie_link_max_width",
-    "lanes",
-    "Most PCIe lanes of this GPU in this slot.",
-    of=Collector.PCIE,
-    source="nvmlDeviceGetMaxPcieLinkWidth",
-)
-
-NVLINK_UP: Final = _gauge(
-    "nvlink_up",
-    "0 or 1",
-    "1 while the link is active; looked at every 5 to 10 s.",
-    of=Collector.NVLINK,
-    source="nvmlDeviceGetNvLinkState",
-    labels=("link",),
-)
-NVLINK_TRANSMIT: Final = _counter(
-    "nvlink_transmit_bytes",
-    "bytes",
-    "Data sent over all links, without the protocol's own.",
-    of=Collector.NVLINK,
-    source="nvmlDeviceGetFieldValues(NVML_FI_DEV_NVLINK_THROUGHPUT_DATA_TX)",
-)
-NVLINK_RECEIVE: Final = _counter(
-    "nvlink_receive_bytes",
-    "bytes",
-    "Data received over all links, without the protocol's own.",
-    of=Collector.NVLINK,
-    source="nvmlDeviceGetFieldValues(NVML_FI_DEV_NVLINK_THROUGHPUT_DATA_RX)",
-)
-NVLINK_ERRORS: Final = _counter(
-    "nvlink_errors",
-    "errors",
-    "Errors of a link: replay, recovery, crc_flit, crc_data, ecc_data.",
-    of=Collector.NVLINK,
-    source="nvmlDeviceGetNvLinkErrorCounter",
-    labels=("link", "error"),
-)
-
 ECC_ENABLED: Final = _gauge(
     "ecc_enabled",
     "0 or 1",
@@ -413,7 +307,14 @@ CONTAINER_MEMORY_USED: Final = _gauge(
     "nvmlDeviceGetMPSComputeRunningProcesses_v3",
 )
 
-# All of the above, in the order of this file.
+# Those of links and all of the above, in the order of the collectors.
 EXTENDED_FAMILIES: Final = tuple(
-    value for value in tuple(globals().values()) if isinstance(value, ExtendedFamily)
+    sorted(
+        (
+            one
+            for one in (*vars(linkfamilies).values(), *globals().values())
+            if isinstance(one, ExtendedFamily)
+        ),
+        key=lambda one: list(Collector).index(one.collector),
+    )
 )

@@ -62,6 +62,50 @@ class ExtendedFamily:
     labels: tuple[str, ...] = ()
     scope: Scope = Scope.HOLDER
 
+    @classmethod
+    def gauge(
+        cls,
+        name: str,
+        unit: str,
+        text: str,
+        *,
+        of: Collector,
+        source: str,
+        labels: tuple[str, ...] = (),
+    ) -> ExtendedFamily:
+        """Return a gauge; `name` is without its prefix."""
+        return cls(
+            name=f"nvidia_gpu_{name}",
+            type=MetricType.GAUGE,
+            unit=unit,
+            help=text,
+            collector=of,
+            source=source,
+            labels=labels,
+        )
+
+    @classmethod
+    def counter(
+        cls,
+        name: str,
+        unit: str,
+        text: str,
+        *,
+        of: Collector,
+        source: str,
+        labels: tuple[str, ...] = (),
+    ) -> ExtendedFamily:
+        """Return a counter; `name` is without its prefix and `_total`."""
+        return cls(
+            name=f"nvidia_gpu_{name}_total",
+            type=MetricType.COUNTER,
+            unit=unit,
+            help=text,
+            collector=of,
+            source=source,
+            labels=labels,
+        )
+
     def sample(self, value: float, *labels: str) -> Sample:
         """Return one value of this family, with the values of its own labels."""
         return Sample(family=self, value=value, labels=labels)

@@ -14,6 +14,8 @@ class BoardModel:
     """A board's data sheet; clocks in megahertz, the power limit in milliwatts.
 
     `remaps_rows` (Ampere and newer) says how bad memory is replaced: rows instead of pages.
+    `counts_link_recoveries` (Blackwell and newer) says how failing links show: in fields of each
+    link instead of error counters.
     """
 
     part_number: str
@@ -27,6 +29,7 @@ class BoardModel:
     ecc_enabled: bool = True
     idle_performance_state: int = 0
     tells_recovery_action: bool = False
+    counts_link_recoveries: bool = False
 
 
 BOARDS: Final[dict[str, BoardModel]] = {
@@ -87,6 +90,17 @@ BOARDS: Final[dict[str, BoardModel]] = {
         nvlinks=18,
         tells_recovery_action=True,
     ),
+    "B200": BoardModel(
+        part_number="692-2G525-0200-000",
+        graphics_max=1965,
+        graphics_idle=120,
+        memory_clock=3996,
+        power_limit_lowest=200_000,
+        pcie_generation=5,
+        nvlinks=18,
+        tells_recovery_action=True,
+        counts_link_recoveries=True,
+    ),
     "RTX-A6000": BoardModel(
         part_number="900-5G133-0300-000",
         graphics_max=2100,
@@ -123,14 +137,15 @@ class Board:
     """One board's state; tests set what a real board would come to know by misfortune.
 
     `ecc` is keyed by (error type, counter type, location) as NVML numbers them, `link_errors` by
-    (link, counter). `event_reasons` are bits beside the ones that follow from the load,
-    `event_nanoseconds` is keyed by field.
+    (link, counter), `link_fields` by (field, link). `event_reasons` are bits beside the ones that
+    follow from the load, `event_nanoseconds` is keyed by field.
     """
 
     model: BoardModel
     busy: BusyTime = field(default_factory=BusyTime)
     ecc: dict[tuple[int, int, int], int] = field(default_factory=dict)
     link_errors: dict[tuple[int, int], int] = field(default_factory=dict)
+    link_fields: dict[tuple[int, int], int] = field(default_factory=dict)
     links_down: set[int] = field(default_factory=set)
     event_reasons: int = 0
     event_nanoseconds: dict[int, int] = field(default_factory=dict)

@@ -67,6 +67,7 @@ MODELS: Final[dict[str, GpuModel]] = {
     "L4": _model("NVIDIA L4", 23034, 24, 72, 12, 58),
     "H100": _model("NVIDIA H100 80GB HBM3", 81559, 80, 700, 70, 132, has_mig=True, has_gpm=True),
     "H200": _model("NVIDIA H200", 143771, 141, 700, 75, 132, has_mig=True, has_gpm=True),
+    "B200": _model("NVIDIA B200", 183359, 180, 1000, 140, 148, has_mig=True, has_gpm=True),
     "RTX-A6000": _model("NVIDIA RTX A6000", 49140, 48, 300, 22, 84, has_fan=True),
 }
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import random
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from exporter.model import Device
 from exporter.nvml.calls import ABSENT, NvmlError, number_in, raise_if_gone, within
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from types import ModuleType
 
     from exporter.nvml.calls import Calls
 
 
+_FIELD_VALUES: Final = "nvmlDeviceGetFieldValues"
 # As many as the kernel has for all devices of a driver.
 _MINOR_NUMBER: Final = range(1 << 20)
 
@@ -107,38 +109,65 @@ class Gpu:
         spread over the cycles.
         """
         key = (function, *arguments)
-        due, answer = self._seldom.get(key, (0.0, None))
+        return self._seldom_answer(seconds, [key], partial(self.ask, function, *arguments))
+
+    def ask_fields_seldom(
+        self, seconds: float, fields: Sequence[tuple[int, int]]
+    ) -> dict[tuple[int, int], float]:
+        """Like `ask_fields`, as seldom as `ask_seldom`."""
+        keys = [(_FIELD_VALUES, field) for field in fields]
+        values: dict[tuple[int, int], float] = self._seldom_answer(
+            seconds, keys, partial(self.ask_fields, fields)
+        )
+        return values
+
+    def _seldom_answer(
+        self, seconds: float, keys: Sequence[tuple[Any, ...]], ask: Callable[[], Any]
+    ) -> Any:
+        due, answer = self._seldom.get(keys[0], (0.0, None))
         now = time.monotonic()
         if now >= due:
-            answer = self.ask(function, *arguments)
-            self._seldom[key] = now + seconds * random.uniform(0.5, 1.0), answer
-        elif error := self._failures.get(key):
-            self._calls.still_failed(error)
+            answer = ask()
+            self._seldom[keys[0]] = now + seconds * random.uniform(0.5, 1.0), answer
+            return answer
+        for key in keys:
+            if error := self._failures.get(key):
+                self._calls.still_failed(error)
         return answer
 
     def lacks_field(self, field: tuple[int, int]) -> bool:
         """Return whether this field is known to be missing on the board or in the driver."""
-        function = "nvmlDeviceGetFieldValues"
-        return bool({(function,), (function, field)} & self._absent)
+        return bool({(_FIELD_VALUES,), (_FIELD_VALUES, field)} & self._absent)
 
     def ask_fields(self, fields: Iterable[tuple[int, int]]) -> dict[tuple[int, int], float]:
         """Return the values of these (field, scope) pairs in one call; unknown ones are left out.
 
         Raises NvmlError if the device or the session is gone.
         """
-        function = "nvmlDeviceGetFieldValues"
         asked = [field for field in fields if not self.lacks_field(field)]
         values: dict[tuple[int, int], float] = {}
         if not asked:
             return values
-        for field, answer in zip(asked, self._ask((function,), asked) or (), strict=False):
+        answers = self._ask((_FIELD_VALUES,), asked)
+        failure = self._failures.get((_FIELD_VALUES,))
+        for field in asked:
+            self._note((_FIELD_VALUES, field), failure)
+        for field, answer in zip(asked, answers or (), strict=False):
             code = self._calls.code_name(answer.nvmlReturn)
             if code in ABSENT | {"INVALID_ARGUMENT"}:  # older drivers do not know newer fields
-                self._absent.add((function, field))
+                self._absent.add((_FIELD_VALUES, field))
             elif code == "SUCCESS":
                 number = number_in(answer.value, answer.valueType)
                 if number is not None:
                     values[field] = number
             else:
-                self._calls.failed(NvmlError(function, code, f"field {field[0]}"))
+                error = NvmlError(_FIELD_VALUES, code, f"field {field[0]}")
+                self._calls.failed(error)
+                self._note((_FIELD_VALUES, field), error)
         return values
+
+    def _note(self, key: tuple[Any, ...], failure: NvmlError | None) -> None:
+        if failure is None:
+            self._failures.pop(key, None)
+        else:
+            self._failures[key] = failure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from exporter import families
+from exporter import linkfamilies as families
 from exporter.nvml.calls import within
 
 if TYPE_CHECKING:
@@ -27,6 +27,26 @@ _LINK_ERRORS: Final = {
     "crc_data": "NVML_NVLINK_ERROR_DL_CRC_DATA",
     "ecc_data": "NVML_NVLINK_ERROR_DL_ECC_DATA",
 }
+# Blackwell and newer count these of each link in place of the former.
+_LINK_COUNTS: Final = (
+    (
+        families.NVLINK_RECOVERIES,
+        ("successful",),
+        "NVML_FI_DEV_NVLINK_COUNT_LINK_RECOVERY_SUCCESSFUL_EVENTS",
+    ),
+    (
+        families.NVLINK_RECOVERIES,
+        ("failed",),
+        "NVML_FI_DEV_NVLINK_COUNT_LINK_RECOVERY_FAILED_EVENTS",
+    ),
+    (families.NVLINK_SYMBOL_ERRORS, (), "NVML_FI_DEV_NVLINK_COUNT_SYMBOL_ERRORS"),
+    (families.NVLINK_EFFECTIVE_ERRORS, (), "NVML_FI_DEV_NVLINK_COUNT_EFFECTIVE_ERRORS"),
+)
+_LINK_RATIOS: Final = (
+    ("symbol", "NVML_FI_DEV_NVLINK_COUNT_SYMBOL_BER"),
+    ("effective", "NVML_FI_DEV_NVLINK_COUNT_EFFECTIVE_BER"),
+)
+_BIT_ERROR_RATIO: Final = range(1 << 12)
 
 
 def pcie(gpu: Gpu) -> Iterator[Sample]:
@@ -74,3 +94,25 @@ def nvlink(gpu: Gpu) -> Iterator[Sample]:
                 _SELDOM_SECONDS, "nvmlDeviceGetNvLinkErrorCounter", link, counter
             )
             yield from families.NVLINK_ERRORS.known(errors, str(link), error)
+    yield from _link_fields(gpu, count)
+
+
+def _link_fields(gpu: Gpu, count: int) -> Iterator[Sample]:
+    """Yield what only fields tell of each link, all of them asked in one call."""
+    counts = [(family, labels, getattr(gpu.binding, name)) for family, labels, name in _LINK_COUNTS]
+    ratios = [(errors, getattr(gpu.binding, name)) for errors, name in _LINK_RATIOS]
+    numbers = [*(field for _, _, field in counts), *(field for _, field in ratios)]
+    fields = [(number, link) for link in range(count) for number in numbers]
+    values = gpu.ask_fields_seldom(_SELDOM_SECONDS, fields)
+    for link in range(count) if values else ():
+        for family, labels, field in counts:
+            yield from family.known(values.get((field, link)), str(link), *labels)
+        for errors, field in ratios:
+            ratio = _bit_error_ratio(values.get((field, link)))
+            yield from families.NVLINK_BIT_ERRORS.known(ratio, str(link), errors)
+
+
+def _bit_error_ratio(encoded: float | None) -> float | None:
+    """Return the ratio that nvml.h has as a mantissa (bits 8 to 11) and a negative exponent."""
+    known = within(_BIT_ERROR_RATIO, encoded)
+    return None if known is None else (known >> 8) * 10.0 ** -(known & 0xFF)

@@ -45,6 +45,8 @@ _NVLINK_COUNTERS: Final = 3  # replay, recovery, CRC of flits
 
 _FIELD_RETIRED_SINGLE, _FIELD_RETIRED_DOUBLE, _FIELD_RETIRED_PENDING = 29, 30, 31
 _FIELD_LINK_COUNT, _FIELD_NVLINK_TRANSMIT, _FIELD_NVLINK_RECEIVE = 91, 138, 139
+# Recoveries, then effective errors, symbol errors and the bit error ratio of each.
+_LINK_FIELDS: Final = {213, 214, 215, 219, 220, 221, 222}
 _FIELD_RECOVERY_ACTION: Final = 230
 _FIELD_POLICY_POWER: Final = 74
 _POLICY_FIELDS: Final = {74, 75, 76}
@@ -248,7 +250,7 @@ def _nvlink_errors(
     _driver: SimulatedDriver, device: Device, link: int, counter: int, out: Any
 ) -> None:
     gpu = _link(device, link)
-    if counter >= _NVLINK_COUNTERS:
+    if counter >= _NVLINK_COUNTERS or gpu.board.model.counts_link_recoveries:
         raise NvmlReturn(NOT_SUPPORTED)
     out[0] = gpu.board.link_errors.get((link, counter), 0)
 
@@ -289,7 +291,7 @@ def _remapped_rows(
 def _field_values(driver: SimulatedDriver, device: Device, count: int, out: int) -> None:
     gpu = board(device)
     for answer in (FieldValue * count).from_address(out):
-        value = _field(driver, gpu, answer.field)
+        value = _field(driver, gpu, answer.field, answer.scope)
         answer.result = NOT_SUPPORTED if value is None else 0
         answer.value_type = VALUE_TYPE_UNSIGNED_LONG_LONG
         answer.value = value or 0
@@ -297,7 +299,7 @@ def _field_values(driver: SimulatedDriver, device: Device, count: int, out: int)
             answer.value_type = VALUE_TYPE_UNSIGNED_INT
 
 
-def _field(driver: SimulatedDriver, gpu: SimulatedGpu, field: int) -> int | None:
+def _field(driver: SimulatedDriver, gpu: SimulatedGpu, field: int, scope: int) -> int | None:
     state = gpu.board
     model = state.model
     if field in {_FIELD_RETIRED_SINGLE, _FIELD_RETIRED_DOUBLE, _FIELD_RETIRED_PENDING}:
@@ -319,4 +321,6 @@ def _field(driver: SimulatedDriver, gpu: SimulatedGpu, field: int) -> int | None
     if field in {_FIELD_NVLINK_TRANSMIT, _FIELD_NVLINK_RECEIVE}:
         links = model.nvlinks - len(state.links_down)
         return round(driver.busy_seconds(gpu)[1] * links * _NVLINK_KIBIBYTES_PER_SECOND)
+    if field in _LINK_FIELDS and model.counts_link_recoveries and scope < model.nvlinks:
+        return state.link_fields.get((field, scope), 0)
     return None

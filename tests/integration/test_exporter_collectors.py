@@ -279,6 +279,74 @@ def test_nvlink():
     assert samples["nvlink_receive_bytes_total",] == pytest.approx(2 * 17 * 2e6 * 1024)
 
 
+def test_nvlink_of_blackwell():
+    node = Node("B200", collectors=[Collector.NVLINK]).open()
+    node.driver.gpus[0].board.link_fields = {
+        (213, 0): 4,
+        (214, 17): 1,
+        (221, 3): 1000,
+        (219, 3): 7,
+        (222, 3): (8 << 8) | 7,
+        (220, 3): (15 << 8) | 255,
+    }
+    samples = node.samples()
+    assert samples["nvlink_up", "17"] == 1
+    assert not {key for key in samples if key[0] == "nvlink_errors_total"}
+    assert samples["nvlink_recoveries_total", "0", "successful"] == 4
+    assert samples["nvlink_recoveries_total", "17", "failed"] == 1
+    assert samples["nvlink_recoveries_total", "5", "failed"] == 0
+    assert samples["nvlink_symbol_errors_total", "3"] == 1000
+    assert samples["nvlink_effective_errors_total", "3"] == 7
+    assert samples["nvlink_bit_error_ratio", "3", "symbol"] == pytest.approx(8e-7)
+    assert samples["nvlink_bit_error_ratio", "3", "effective"] == pytest.approx(15e-255)
+    assert samples["nvlink_bit_error_ratio", "0", "symbol"] == 0
+    assert node.errors == []
+
+
+def test_bit_error_ratios_that_cannot_be_are_absent():
+    node = Node("B200", collectors=[Collector.NVLINK]).open()
+    board = node.driver.gpus[0].board
+    board.link_fields = {(222, 0): 2**64 - 1, (222, 1): 1 << 12, (222, 2): 15 << 8}
+    links = {link for _, link, errors in node.samples(of="nvlink_bit") if errors == "symbol"}
+    assert links == {str(link) for link in range(3, 18)}
+
+
+def test_what_fields_tell_of_links_is_asked_seldom_and_not_of_older_boards(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("exporter.nvml.gpu.time.monotonic", lambda: now[0])
+    for model, calls in (("B200", {1, 2}), ("H100", {1})):
+        node = Node(model, collectors=[Collector.NVLINK]).open()
+        node.read()
+        node.count_calls()
+        seen = []
+        for _ in range(20):
+            now[0] += 1
+            assert node.samples(of="nvlink_up")
+            seen.append(node.calls.pop("nvmlDeviceGetFieldValues"))
+        assert set(seen) == calls
+        assert seen.count(2) <= 4
+
+
+def test_a_field_that_fails_is_told_as_failing_until_it_is_asked_again(caplog):
+    caplog.set_level("INFO")
+    node = Node("B200", collectors=[Collector.NVLINK]).open()
+    original = node.binding.nvmlDeviceGetFieldValues
+
+    def ask(handle, fields):
+        answers = original(handle, fields)
+        for answer in answers:
+            if answer.fieldId == node.binding.NVML_FI_DEV_NVLINK_COUNT_SYMBOL_ERRORS:
+                answer.nvmlReturn = node.binding.NVML_ERROR_UNKNOWN
+        return answers
+
+    node.binding.nvmlDeviceGetFieldValues = ask
+    for _ in range(3):
+        assert node.samples(of="nvlink_symbol") == {}
+    assert [one.message for one in caplog.records if "NVML call" in one.message] == [
+        "NVML call fails; what it reads is absent until it succeeds"
+    ]
+
+
 def test_each_links_state_and_errors_are_read_seldom_but_traffic_in_every_cycle():
     node = Node("H100", collectors=[Collector.NVLINK]).open()
     first = node.samples()
