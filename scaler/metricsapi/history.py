@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from array import array
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from scaler.metricsapi.names import WINDOW_SECONDS, Resource
@@ -44,7 +45,7 @@ class Sample(NamedTuple):
 class Value:
     """A target's value: the mean over its GPUs; the oldest of them says when it was sampled.
 
-    `window_seconds` is None for the newest value.
+    `window_seconds` is how many seconds of the window have samples, None for the newest value.
     """
 
     value_milli: int
@@ -125,10 +126,12 @@ class History:
                 value_milli=measured_milli(mean), sampled_seconds=sampled, window_seconds=None
             )
         after = max(now_seconds - WINDOW_SECONDS, math.nextafter(since_seconds, -math.inf))
-        averages = [track.average(after) for track in tracks]
-        mean = math.fsum(value for value, _ in averages) / len(averages)
-        span = min(span for _, span in averages)
-        window = WINDOW_SECONDS if span >= WINDOW_SECONDS / 2 else span
+        mean = math.fsum(track.average(after) for track in tracks) / len(tracks)
+        longest_step = self._fresh_for_seconds + SLOT_SECONDS
+        window = min(
+            track.covered_seconds(since_seconds, longest_step_seconds=longest_step)
+            for track in tracks
+        )
         return Value(
             # Rounded up to a whole number, as the rules for Prometheus Adapter have it.
             value_milli=math.ceil(round(mean, 9)) * 1000,
@@ -180,13 +183,25 @@ class _Track:
         self._samples.extend(newer)
         del self._samples[: max(0, len(self._samples) - 2 * MAX_SAMPLES)]
 
-    def average(self, after_seconds: float) -> tuple[float, float]:
-        """The mean of the samples after that, of the newest at least, and the time they span."""
+    def average(self, after_seconds: float) -> float:
+        """The mean of the samples after that, of the newest at least."""
         times, values = self._samples[::2], self._samples[1::2]
         newer = (n for n, time in enumerate(times) if time > after_seconds)
-        first = next(newer, len(times) - 1)
-        kept = values[first:]
-        return math.fsum(kept) / len(kept), times[-1] - times[first]
+        kept = values[next(newer, len(times) - 1) :]
+        return math.fsum(kept) / len(kept)
+
+    def covered_seconds(self, since_seconds: float, *, longest_step_seconds: float) -> float:
+        """How many seconds of the window up to the newest sample have samples.
+
+        Those of a longer step between two have none, nor have those before `since_seconds`.
+        """
+        times = [time for time in self._samples[::2] if time >= since_seconds]
+        begin = times[-1] - WINDOW_SECONDS
+        return sum(
+            later - max(time, begin)
+            for time, later in pairwise(times)
+            if later > begin and later - time <= longest_step_seconds
+        )
 
 
 def _slot(seconds: float) -> int:

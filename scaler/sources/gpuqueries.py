@@ -59,11 +59,16 @@ def past_query(
     step_seconds: float,
     matchers: Sequence[str] = (),
 ) -> str:
-    """Return the query for a series over the last `seconds`; no namespaces stand for all."""
+    """Return the query for a series over the last `seconds`; no namespaces stand for all.
+
+    A sample is of use for as long as a value may be used, and not for as long as Prometheus looks
+    back: an outage would be filled with what was before it.
+    """
     # Their names are DNS labels: nothing in them means anything to a regular expression.
     within = [f'{names.namespace_label}=~"{"|".join(sorted(namespaces))}"'] if namespaces else []
     selector = f"{series}{{{', '.join((*within, *matchers))}}}"
-    return f"max {_by(names, family)} ({selector})[{seconds:g}s:{step_seconds:g}s]"
+    fresh = f"{selector} and time() - timestamp({selector}) < {STALE_AFTER_SECONDS:g}"
+    return f"max {_by(names, family)} ({fresh})[{seconds:g}s:{step_seconds:g}s]"
 
 
 def _by(names: MetricNames, family: str) -> str:

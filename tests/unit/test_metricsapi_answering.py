@@ -401,7 +401,7 @@ async def test_the_past_is_looked_for_once(api):
     assert api.source.asked_past == []
     for _ in range(2):
         (item,) = (await api.ask(f"{PODS}/web-1/duty_cycle_over_time"))["items"]
-        assert (item["value"], item["window"]) == ("5", 180)
+        assert (item["value"], item["window"]) == ("5", 95)
     assert api.source.asked_past == [(DUTY_CYCLE, {"default"})]
 
 
@@ -427,7 +427,7 @@ async def test_a_past_that_could_not_be_read_is_looked_for_again(api, fails):
         api.source.samples[DUTY_CYCLE] = [gpu(100, at=api.now.seconds)]
         await api.collector._read_safely(api.collector._histories.wanted(api.now.seconds))
         (item,) = (await api.ask(path))["items"]
-        assert (item["value"], item["window"]) == ("10", 180)
+        assert (item["value"], item["window"]) == ("10", 111)
     assert len(api.source.asked_past) == 2
 
 

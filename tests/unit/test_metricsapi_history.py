@@ -117,14 +117,39 @@ def test_gpus_can_be_selected():
         pytest.param([63], 63, 0, id="one sample"),
         pytest.param([10, 11], 11, 5, id="rounded up"),
         pytest.param([0] * 18, 0, 85, id="not yet half of the window"),
-        pytest.param([50] * 19, 50, 180, id="half of the window"),
+        pytest.param([50] * 19, 50, 90, id="half of the window"),
         pytest.param([100] * 10 + [0] * 36, 0, 180, id="what came before the window"),
-        pytest.param([0] * 18 + [100] * 18, 50, 180, id="all of the window"),
+        pytest.param([0] * 18 + [100] * 18, 50, 175, id="nearly all of the window"),
+        pytest.param([100] + [0] * 18 + [100] * 18, 50, 180, id="all of the window"),
     ],
 )
 def test_the_average_over_time(values, value, window):
     found = over_time(recorded(*({"a": v} for v in values)))
     assert (found.value_milli, found.window_seconds) == (value * 1000, window)
+
+
+@pytest.mark.parametrize(
+    ("before", "away", "after", "covered"),
+    [
+        pytest.param(30, 100, 50, 80, id="an outage"),
+        pytest.param(170, 100, 0, 80, id="just back"),
+        pytest.param(100, 175, 0, 5, id="hardly anything"),
+        pytest.param(300, 20, 160, 180, id="no longer than a value is of use"),
+        pytest.param(300, 30, 160, 160, id="a short one, just outside"),
+        pytest.param(300, 30, 100, 150, id="a short one, inside"),
+    ],
+)
+def test_the_window_is_the_seconds_that_have_samples(before, away, after, covered):
+    history = History()
+    begin = NOW - before - away - after
+    for at in [*range(0, before + 1, 5), *range(before + away, before + away + after + 1, 5)]:
+        history.record({"a": Sample(90, begin + at, 15)})
+    assert over_time(history).window_seconds == covered
+
+
+def test_the_window_is_that_of_the_gpu_with_the_fewest_samples():
+    history = recorded({"a": 1, "b": 1}, {"a": 1}, {"a": 1, "b": 1}, {"a": 1, "b": 1}, every=15)
+    assert over_time(history).window_seconds == 15
 
 
 def test_the_average_over_time_is_of_each_gpu_first():
@@ -159,7 +184,7 @@ def test_older_samples_are_put_before_those_that_are_there():
     history.fill("of no pod", older)
     found = over_time(history)
     # 19 slots before the two, those at the same time not counted again.
-    assert (found.value_milli, found.window_seconds) == (math.ceil(200 / 21) * 1000, 180)
+    assert (found.value_milli, found.window_seconds) == (math.ceil(200 / 21) * 1000, 100)
     assert current(history).value_milli == 100_000
 
 

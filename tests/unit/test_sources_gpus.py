@@ -88,7 +88,8 @@ def test_the_query_for_the_past():
         DUTY_CYCLE, OURS, DUTY_CYCLE, namespaces={"b", "a"}, seconds=180, step_seconds=5
     ) == (
         "max by (node_name, namespace_name, pod_name, uuid)"
-        ' (nvidia_gpu_duty_cycle{namespace_name=~"a|b"})[180s:5s]'
+        ' (nvidia_gpu_duty_cycle{namespace_name=~"a|b"}'
+        ' and time() - timestamp(nvidia_gpu_duty_cycle{namespace_name=~"a|b"}) < 60)[180s:5s]'
     )
 
 
