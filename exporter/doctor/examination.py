@@ -69,7 +69,7 @@ def _gpus(nvml: Nvml, host: Host) -> tuple[list[Finding], Readings | None]:
         return answers.get(timeout=GPUS_TIMEOUT_SECONDS)
     except queue.Empty:
         call = nvml.running_call
-        gpu = "a GPU" if call is None or call.index is None else f"GPU {call.index}"
+        gpu = "a GPU" if call is None or call.gpu_index is None else f"GPU {call.gpu_index}"
         hanging = failure(
             "driver",
             f"{call.function if call else 'NVML'} has not returned for {GPUS_TIMEOUT_SECONDS:g} s",

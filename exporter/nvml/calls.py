@@ -6,9 +6,8 @@ import math
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import WeakSet
 
 if TYPE_CHECKING:
@@ -46,13 +45,12 @@ class LeftBehind(BaseException):
     """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunningCall:
+class RunningCall(NamedTuple):
     """The NVML call that has not returned yet, and the index of the GPU that it is about."""
 
     function: str
     started_seconds: float
-    index: int | None = None
+    gpu_index: int | None = None
 
     def duration(self) -> str:
         """Return for how long it has not returned, as a sentence."""
@@ -75,6 +73,12 @@ class Answers:
         self.failures: dict[str, NvmlError] = {}
 
 
+class _Thread(threading.local):
+    """Where the calls of each thread are noted."""
+
+    answers: Answers | None = None
+
+
 class Calls:
     """Calls the functions of one binding, in one thread at a time and in those left behind.
 
@@ -86,7 +90,7 @@ class Calls:
         # By thread, which only a thread that was left behind shares with another one.
         self._running: dict[int, RunningCall] = {}
         self._left: WeakSet[threading.Thread] = WeakSet()
-        self._thread = threading.local()
+        self._thread = _Thread()
         self._on_error = on_error
         # The texts that were counted, by function.
         self._undecoded: set[tuple[str, bytes]] = set()
@@ -122,12 +126,9 @@ class Calls:
     def call(self, function: str, *arguments: Any, expected: frozenset[str] = frozenset()) -> Any:
         """Call one function; raises NvmlError."""
         thread = threading.get_ident()
-        answers: Answers | None = getattr(self._thread, "answers", None)
-        self._running[thread] = RunningCall(
-            function=function,
-            started_seconds=time.monotonic(),
-            index=None if answers is None else answers.index,
-        )
+        answers = self._thread.answers
+        index = None if answers is None else answers.index
+        self._running[thread] = RunningCall(function, time.monotonic(), index)
         try:
             answer = self.decoded(function, partial(getattr(self.binding, function), *arguments))
         except self.binding.NVMLError as nvml_error:
@@ -169,7 +170,7 @@ class Calls:
 
     def still_failed(self, error: NvmlError) -> None:
         """Note a failure of a former cycle that still leaves a value out."""
-        answers: Answers | None = getattr(self._thread, "answers", None)
+        answers = self._thread.answers
         if answers is not None:
             answers.failures[error.function] = error
 
