@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from scaler.cluster.kinds import Kinds
 from scaler.decision.decide import decide
@@ -18,6 +18,7 @@ from scaler.devicecounts import DeviceCounts
 from scaler.histories import Histories, standing
 from scaler.model import AnnotationProblem, Decision, History, Outcome, ScalingPolicy
 from scaler.plans import Plan, asks_the_same
+from scaler.policies import Policies
 from scaler.policy.annotations import ENABLED
 from scaler.policy.parse import opted_in, parse_policy
 from scaler.reporting.announcer import Announcer
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     from scaler.plans import Policy
     from scaler.reporting.metrics import ScalerMetrics
     from scaler.sources.source import Source, SourceAnswer
-
-_Texts: TypeAlias = "tuple[Mapping[str, str], Mapping[str, str] | None]"
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +95,7 @@ class Controller:
         self._turns = Turns()
         self._devices = DeviceCounts()
         self._act_until_seconds = 0.0
-        self._policies: dict[str, tuple[_Texts, Policy]] = {}
+        self._policies = Policies(self._parse)
         self._patches = asyncio.Semaphore(MAX_CONCURRENT_PATCHES)
         self.holding: str | None = None
         self.stopped: str | None = None
@@ -156,11 +155,9 @@ class Controller:
         if self.holding is not None:
             self._histories.hold_all()
             return
-        plans = [
-            Plan(deployment=deployment, policy=self._policy_of(deployment))
-            for deployment in self._state.deployments()
-            if opted_in(deployment.annotations)
-        ]
+        deployments = [one for one in self._state.deployments() if opted_in(one.annotations)]
+        policies = await self._policies.of(deployments)
+        plans = [Plan(deployment=one, policy=policies[one.uid]) for one in deployments]
         if any(plan.may_sleep() for plan in plans):
             await self._know_zeros(plans)
         planned = self._stage("plan", started)
@@ -231,18 +228,14 @@ class Controller:
         self._metrics.stage_duration.labels(name).observe(now - begun_seconds)
         return now
 
-    def _policy_of(self, deployment: DeploymentState) -> Policy:
-        """Return what the annotations and their defaults ask for, parsed when they change."""
-        texts = (deployment.annotations, deployment.defaults)
-        known = self._policies.get(deployment.uid)
-        if known is None or known[0] != texts:
-            policy = self._parsed(deployment)
-            if self._dry_run and isinstance(policy, ScalingPolicy):
-                policy = replace(policy, dry_run=True)
-            if known is not None and not asks_the_same(known[1], policy):
-                self._histories.forget_idleness(deployment.uid)
-            known = self._policies[deployment.uid] = (texts, policy)
-        return known[1]
+    def _parse(self, deployment: DeploymentState, before: Policy | None) -> Policy:
+        """Return what the annotations and their defaults ask for, now that they have changed."""
+        policy = self._parsed(deployment)
+        if self._dry_run and isinstance(policy, ScalingPolicy):
+            policy = replace(policy, dry_run=True)
+        if before is not None and not asks_the_same(before, policy):
+            self._histories.forget_idleness(deployment.uid)
+        return policy
 
     def _parsed(self, deployment: DeploymentState) -> Policy:
         try:
@@ -387,8 +380,7 @@ class Controller:
         self._turns.keep_only(uids)
         self._announcer.keep_only(uids)
         self._writer.keep_only(uids)
-        for gone in self._policies.keys() - uids:
-            del self._policies[gone]
+        self._policies.keep_only(uids)
 
     def _forget(self) -> None:
         self._histories.keep_only(set())

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
+from scaler.budgets import clipped
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -128,6 +130,7 @@ class AnnotationProblem:
 
     `namespace` is the Namespace that has it as a default, None where it is the Deployment's own.
     `is_form` is True where the text itself is wrong, whatever the other annotations are.
+    `stands_for` is how many further problems it counts that are not named, 0 of an ordinary one.
     """
 
     annotation: str
@@ -135,6 +138,7 @@ class AnnotationProblem:
     message: str
     namespace: str | None = None
     is_form: bool = False
+    stands_for: int = 0
 
 
 class ObjectRef(NamedTuple):
@@ -372,6 +376,10 @@ class Condition:
     reason: str
     message: str
 
+    def __post_init__(self) -> None:
+        """Clip the message to its budget."""
+        object.__setattr__(self, "message", clipped(self.message))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppliedLimit:
@@ -422,6 +430,10 @@ class Decision:
     limits: tuple[AppliedLimit, ...] = ()
     conditions: tuple[Condition, ...] = ()
     history: History = field(default_factory=History)
+
+    def __post_init__(self) -> None:
+        """Clip the message to its budget, once for all who tell it."""
+        object.__setattr__(self, "message", clipped(self.message))
 
     def is_held(self) -> bool:
         """Whether the count is left alone although another one was, or may be, wanted."""

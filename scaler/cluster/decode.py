@@ -11,8 +11,10 @@ from datetime import datetime
 from sys import intern
 from typing import TYPE_CHECKING
 
+from scaler import budgets
 from scaler.cluster import fields, podfacts
 from scaler.model import ExporterEndpoint, ObjectRef, PodPhase, PodState
+from scaler.policy.annotations import ANNOTATIONS, ENABLED, PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -21,11 +23,11 @@ if TYPE_CHECKING:
     from scaler.cluster.kinds import Kinds
     from scaler.selectors import Selector
 
-ENABLED_ANNOTATION = "gpu-scaler/enabled"
 EXPORTER_LABEL = "app.kubernetes.io/name"
 EXPORTER_NAME = "gpu-exporter"
 EXPORTERS_NAMESPACE = "gpu-exporter"
 EXPORTER_PORT = "metrics"
+_KNOWN_ANNOTATIONS = frozenset(row.name for row in ANNOTATIONS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +121,7 @@ def decode_workload(raw: JsonObject, kind: str = "") -> Workload | None:
     """
     metadata = raw["metadata"]
     annotations = _ours(metadata)
-    if ENABLED_ANNOTATION not in annotations or metadata.get("deletionTimestamp") is not None:
+    if ENABLED not in annotations or metadata.get("deletionTimestamp") is not None:
         return None
     spec = raw.get("spec") or {}
     return Workload(
@@ -258,9 +260,8 @@ def _autoscaler(
 def _ours(metadata: JsonObject) -> Mapping[str, str]:
     # Others are of no concern here, and `last-applied-configuration` may be large.
     annotations = metadata.get("annotations") or {}
-    return fields.texts(
-        {key: value for key, value in annotations.items() if key.startswith("gpu-scaler/")}
-    )
+    ours = {key: value for key, value in annotations.items() if key.startswith(PREFIX)}
+    return budgets.kept_annotations(fields.texts(ours), known=_KNOWN_ANNOTATIONS)
 
 
 def _transition(condition: JsonObject | None, status: str) -> str | None:

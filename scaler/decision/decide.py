@@ -15,6 +15,7 @@ from scaler.decision.behavior import (
     with_recommendation,
 )
 from scaler.decision.grouping import group_pods
+from scaler.decision.inactive import inactive
 from scaler.decision.proposals import propose
 from scaler.decision.replicas import highest_proposal
 from scaler.gpurequests import names_gpu
@@ -63,70 +64,15 @@ def decide(
     known = idling.with_seen_count(known, deployment, now_seconds)
     if known.held:
         known = idling.without_idleness(known)
-    inactive = _inactive(deployment, policy, known, now_seconds)
-    if inactive is not None:
-        return inactive
+    left_alone = inactive(deployment, policy, known, now_seconds)
+    if left_alone is not None:
+        return left_alone
     assert isinstance(policy, ScalingPolicy)
     known = with_first_recommendation(known, deployment.spec_replicas, policy.behavior, now_seconds)
     outside = _outside_range(deployment, policy, idling.without_idleness(known), now_seconds)
     if outside is not None:
         return outside
     return _follow_metrics(deployment, policy, readings, known, now_seconds)
-
-
-def _inactive(
-    deployment: DeploymentState,
-    policy: ScalingPolicy | tuple[AnnotationProblem, ...],
-    history: History,
-    now_seconds: float,
-) -> Decision | None:
-    """The decision where the scaler does not act at all, whatever the metrics say."""
-    outcome = Outcome.REFUSED
-    problems: tuple[AnnotationProblem, ...] = ()
-    if deployment.out_of_contact is not None:
-        outcome, reason = Outcome.HELD, "OutOfContact"
-        message = (
-            f"held at {format_replicas(deployment.spec_replicas)}: the Kubernetes API does not show"
-            f" {deployment.out_of_contact}"
-        )
-    elif not isinstance(policy, ScalingPolicy):
-        problems = policy
-        reason = "InvalidAnnotation"
-        texts = "; ".join(f"{problem.annotation}: {problem.message}" for problem in policy)
-        message = f"not scaled until the annotations are corrected: {texts}"
-    elif policy.paused:
-        outcome, reason = Outcome.PAUSED, "Paused"
-        message = (
-            "gpu-scaler/paused is true: nothing is read or changed at"
-            f" {format_replicas(deployment.spec_replicas)}"
-        )
-    elif deployment.owned_by is not None:
-        reason = "TargetedByOtherController"
-        message = (
-            f"{deployment.owned_by} scales this Deployment too: not scaled by gpu-scaler until"
-            " one of them is removed"
-        )
-    elif deployment.spec_replicas == 0 and not history.scaled_to_zero:
-        outcome, reason = Outcome.DISABLED, "ScalingDisabled"
-        message = (
-            "scaling is disabled since the replica count of the target is zero: paused by a human;"
-            " set replicas to 1 or more to resume"
-        )
-    else:
-        return None
-    return Decision(
-        ref=deployment.ref,
-        current_replicas=deployment.spec_replicas,
-        desired_replicas=deployment.spec_replicas,
-        outcome=outcome,
-        reason=reason,
-        message=message,
-        at_seconds=now_seconds,
-        policy=policy if isinstance(policy, ScalingPolicy) else None,
-        problems=problems,
-        conditions=(_condition(ConditionType.SCALING_ACTIVE, False, reason, message),),
-        history=replace(history, held=True),
-    )
 
 
 def _outside_range(

@@ -127,7 +127,7 @@ ANNOTATIONS: tuple[Annotation, ...] = (
         name=BEHAVIOR,
         default=None,
         meaning="an autoscaling/v2 HorizontalPodAutoscalerBehavior; the HPA's defaults without it",
-        allowed="YAML or JSON of up to 16384 characters without anchors and tags",
+        allowed="YAML or JSON of up to 4096 bytes and 200 fields and values, no anchors or tags",
     ),
     Annotation(
         name=READY_AGE,

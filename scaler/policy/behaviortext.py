@@ -3,64 +3,20 @@
 from __future__ import annotations
 
 import json
-import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from scaler.budgets import BEHAVIOR_BYTES, size_bytes
 from scaler.decision.behavior import DEFAULT_BEHAVIOR
 from scaler.model import Behavior, PolicyType, RatePolicy, ScalingRules, SelectPolicy
+from scaler.policy.yamltext import YamlError, read_yaml
 from scaler.quantities import parse_quantity
 
-if TYPE_CHECKING:
-    from collections.abc import Hashable
-
-MAX_TEXT_LENGTH = 16_384
 MAX_TOLERANCE = 100.0
-_MAX_DEPTH = 10
 _MAX_INT32 = 2**31 - 1
-
-
-class _BehaviorLoader(yaml.SafeLoader):
-    """A safe loader for untrusted text: no aliases, no tags, no depth, JSON's scalars only."""
-
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
-    _depth = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-            raise yaml.MarkedYAMLError(None, None, "anchors are not allowed", event.start_mark)
-        if getattr(event, "tag", None) is not None:
-            raise yaml.MarkedYAMLError(None, None, "tags are not allowed", event.start_mark)
-        self._depth += 1
-        if self._depth > _MAX_DEPTH:
-            raise yaml.MarkedYAMLError(None, None, "nested too deeply", event.start_mark)
-        node = super().compose_node(parent, index)
-        self._depth -= 1
-        return node
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        mapping = super().construct_mapping(node, deep=deep)
-        if len(mapping) != len(node.value):
-            raise yaml.MarkedYAMLError(None, None, "a field is given twice", node.start_mark)
-        if not all(isinstance(key, str) for key in mapping):
-            raise yaml.MarkedYAMLError(None, None, "a field's name is not text", node.start_mark)
-        return mapping
-
-
-for _tag, _pattern, _first in (
-    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("bool", r"true|false", list("tf")),
-    ("int", r"-?(?:0|[1-9][0-9]{0,17})", list("-0123456789")),
-    ("float", r"-?(?:0|[1-9][0-9]{0,17})\.[0-9]{1,18}", list("-0123456789")),
-):
-    _BehaviorLoader.add_implicit_resolver(
-        f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})\\Z"), _first
-    )
 
 
 def _tolerance(value: object) -> float:
@@ -135,16 +91,12 @@ def parse_behavior(text: str) -> Behavior | tuple[str, ...]:
     Never raises, whatever the text. Source: HorizontalPodAutoscalerBehavior of `autoscaling/v2`
     with `tolerance` of KEP-4951.
     """
-    if len(text) > MAX_TEXT_LENGTH:
-        return (f"is longer than the {MAX_TEXT_LENGTH} characters that are allowed",)
+    if size_bytes(text) > BEHAVIOR_BYTES:
+        return (f"is longer than the {BEHAVIOR_BYTES} bytes that are allowed",)
     try:
-        document = yaml.load(text, Loader=_BehaviorLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"line {mark.line + 1} of the text " if mark is not None else ""
-        return (f"{where}is not YAML or JSON as allowed: {error.problem or error.context}",)
-    except yaml.YAMLError:
-        return ("is not YAML or JSON as allowed: it holds a character that is not",)
+        document = read_yaml(text)
+    except YamlError as error:
+        return (str(error),)
     try:
         parsed = _BehaviorText.model_validate({} if document is None else document)
     except ValidationError as error:

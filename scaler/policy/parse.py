@@ -11,6 +11,7 @@ import re
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from scaler import budgets
 from scaler.decision.behavior import DEFAULT_BEHAVIOR, scale_up_limit
 from scaler.model import (
     AnnotationProblem,
@@ -64,6 +65,7 @@ _MAX_INT32 = 2**31 - 1
 _MAX_QUERY_LENGTH = 8192
 _MAX_DURATION_SECONDS = 3600.0
 _MAX_SHOWN_LENGTH = 80
+_MAX_VALUE_BYTES = 1024
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,64}")
 
 
@@ -88,6 +90,7 @@ def parse_policy(
     `query_supported` is whether the metric source can answer `gpu-scaler/query`. Never raises.
     """
     parser = _Parser(annotations, defaults, namespace)
+    parser.within_budget()
     parser.known_names()
     parser.no_opt_in_of_namespace()
     if ENABLED in annotations:
@@ -104,7 +107,7 @@ def parse_policy(
     paused = parser.boolean(PAUSED)
     parser.replica_range(min_replicas, max_replicas, behavior)
     if parser.problems or behavior is None or min_replicas is None or max_replicas is None:
-        return tuple(parser.problems)
+        return parser.named()
     return ScalingPolicy(
         min_replicas=min_replicas,
         max_replicas=max_replicas,
@@ -135,6 +138,7 @@ class _Parser:
         self, own: Mapping[str, str], defaults: Mapping[str, str] | None, namespace: str
     ) -> None:
         self.problems: list[AnnotationProblem] = []
+        self._unnamed = 0
         self._own = own
         self._defaults = {
             name: value for name, value in (defaults or {}).items() if name != ENABLED
@@ -144,14 +148,31 @@ class _Parser:
         self._namespace = namespace
         self._elsewhere = "" if defaults is None else f", here or on the Namespace {namespace}"
 
+    def named(self) -> tuple[AnnotationProblem, ...]:
+        """The problems, those beyond the budget as one that says how many they are."""
+        if not self._unnamed:
+            return tuple(self.problems)
+        more = AnnotationProblem(
+            annotation=budgets.ANNOTATIONS_LEFT_OUT,
+            value=None,
+            message=f"and {self._unnamed} more",
+            stands_for=self._unnamed,
+            is_form=True,
+        )
+        return (*self.problems, more)
+
     def _add(self, name: str, message: str, *, is_form: bool) -> None:
+        if len(self.problems) >= budgets.PROBLEMS:
+            self._unnamed += 1
+            return
+        value = self._annotations.get(name)
         is_default = name in self._defaults and name not in self._own
         if is_default:
             message = f"{message} (default of the Namespace {self._namespace})"
         self.problems.append(
             AnnotationProblem(
                 annotation=name[:_MAX_SHOWN_LENGTH],
-                value=self._annotations.get(name),
+                value=None if value is None else budgets.clipped(value, _MAX_VALUE_BYTES),
                 message=message,
                 namespace=self._namespace if is_default else None,
                 is_form=is_form,
@@ -193,17 +214,35 @@ class _Parser:
         )
 
     def known_names(self) -> None:
-        for name in sorted(self._annotations):
-            if not name.startswith(PREFIX) or name in _BY_NAME:
-                continue
+        unknown = [
+            name
+            for name in sorted(self._annotations)
+            if name.startswith(PREFIX)
+            and name not in _BY_NAME
+            and name != budgets.ANNOTATIONS_LEFT_OUT
+        ]
+        self._unnamed += max(0, len(unknown) - budgets.PROBLEMS)
+        for name in unknown[: budgets.PROBLEMS]:
             given = name.removeprefix(PREFIX)[:_MAX_SHOWN_LENGTH].lower()
             near = difflib.get_close_matches(
                 given, [known.removeprefix(PREFIX) for known in _BY_NAME], n=1
             )
-            known = f"known are {', '.join(_BY_NAME)}"
+            # Once is enough to look them up.
+            known = f": known are {', '.join(_BY_NAME)}" if name == unknown[0] else ""
             if near:
-                known = f"did you mean {PREFIX}{near[0]}?"
-            self._add(name, f"is not an annotation of gpu-scaler: {known}", is_form=True)
+                known = f": did you mean {PREFIX}{near[0]}?"
+            self._add(name, f"is not an annotation of gpu-scaler{known}", is_form=True)
+
+    def within_budget(self) -> None:
+        left_out = self._annotations.get(budgets.ANNOTATIONS_LEFT_OUT)
+        if left_out is not None:
+            self._add(
+                budgets.ANNOTATIONS_LEFT_OUT,
+                f"too many or too long, so {left_out} are left out; allowed are"
+                f" {budgets.ANNOTATIONS} annotations of {budgets.ANNOTATIONS_BYTES} bytes together",
+                is_form=True,
+            )
+            self._unnamed += int(left_out) if _WHOLE_NUMBER.fullmatch(left_out) else 0
 
     def boolean(self, name: str) -> bool:
         value = self._annotations.get(name, _BY_NAME[name].default)

@@ -377,7 +377,7 @@ ONE_POLICY = "{type: Pods, value: 1, periodSeconds: 1}"
         ("[]", "[] is not a mapping"),
         ("2001-99-99", '"2001-99-99" is not a mapping'),
         ("scaleUp: [}", "line 1 of the text is not YAML or JSON as allowed:"
-         " expected the node content, but found '}'"),
+         " did not find expected node content"),
         ("a: {}\n---\nb: {}", "line 2 of the text is not YAML or JSON as allowed:"
          " but found another document"),
         ("{1: 2}", "line 1 of the text is not YAML or JSON as allowed: a field's name is not text"),
@@ -388,9 +388,12 @@ ONE_POLICY = "{type: Pods, value: 1, periodSeconds: 1}"
         ("!!python/object:os.system {}",
          "line 1 of the text is not YAML or JSON as allowed: tags are not allowed"),
         ("!!int foo", "line 1 of the text is not YAML or JSON as allowed: tags are not allowed"),
-        ("[" * 5000, "line 1 of the text is not YAML or JSON as allowed: nested too deeply"),
+        ("[" * 500, "line 1 of the text is not YAML or JSON as allowed: nested too deeply"),
         ("a\x00", "is not YAML or JSON as allowed: it holds a character that is not"),
-        ("#" * 20_000, "is longer than the 16384 characters that are allowed"),
+        ("#" * 4096 + " ", "is longer than the 4096 bytes that are allowed"),
+        ("\u00e9" * 2049, "is longer than the 4096 bytes that are allowed"),
+        ("[" + "1," * 200 + "]", "line 1 of the text is not YAML or JSON as allowed:"
+         " more than 200 fields and values"),
     ],
 )  # fmt: skip
 def test_each_mistake_in_a_behavior_has_its_text(text, expected):

@@ -1,0 +1,98 @@
+"""Pure: the Deployments that the scaler leaves alone, whatever their metrics say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from scaler.budgets import MESSAGE_BYTES, clipped, size_bytes
+from scaler.model import Condition, ConditionType, Decision, Outcome, ScalingPolicy
+from scaler.quantities import format_replicas
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scaler.model import AnnotationProblem, DeploymentState, History
+
+_ROOM_BYTES = MESSAGE_BYTES - 100
+"""Less what stands before it, and how many are not named."""
+
+
+def inactive(
+    deployment: DeploymentState,
+    policy: ScalingPolicy | tuple[AnnotationProblem, ...],
+    history: History,
+    now_seconds: float,
+) -> Decision | None:
+    """The decision where the scaler does not act at all, whatever the metrics say."""
+    outcome = Outcome.REFUSED
+    problems: tuple[AnnotationProblem, ...] = ()
+    if deployment.out_of_contact is not None:
+        outcome, reason = Outcome.HELD, "OutOfContact"
+        message = (
+            f"held at {format_replicas(deployment.spec_replicas)}: the Kubernetes API does not show"
+            f" {deployment.out_of_contact}"
+        )
+    elif policy == ():
+        outcome, reason = Outcome.HELD, "WaitingForItsTurn"
+        message = (
+            f"held at {format_replicas(deployment.spec_replicas)}: so many annotations have changed"
+            " that reading them took the time of this loop; its turn is in the next loop"
+        )
+    elif not isinstance(policy, ScalingPolicy):
+        problems = policy
+        reason = "InvalidAnnotation"
+        message = f"not scaled until the annotations are corrected: {_problems_text(policy)}"
+    elif policy.paused:
+        outcome, reason = Outcome.PAUSED, "Paused"
+        message = (
+            "gpu-scaler/paused is true: nothing is read or changed at"
+            f" {format_replicas(deployment.spec_replicas)}"
+        )
+    elif deployment.owned_by is not None:
+        reason = "TargetedByOtherController"
+        message = (
+            f"{deployment.owned_by} scales this Deployment too: not scaled by gpu-scaler until"
+            " one of them is removed"
+        )
+    elif deployment.spec_replicas == 0 and not history.scaled_to_zero:
+        outcome, reason = Outcome.DISABLED, "ScalingDisabled"
+        message = (
+            "scaling is disabled since the replica count of the target is zero: paused by a human;"
+            " set replicas to 1 or more to resume"
+        )
+    else:
+        return None
+    return Decision(
+        ref=deployment.ref,
+        current_replicas=deployment.spec_replicas,
+        desired_replicas=deployment.spec_replicas,
+        outcome=outcome,
+        reason=reason,
+        message=message,
+        at_seconds=now_seconds,
+        policy=policy if isinstance(policy, ScalingPolicy) else None,
+        problems=problems,
+        conditions=(
+            Condition(
+                type=ConditionType.SCALING_ACTIVE, status=False, reason=reason, message=message
+            ),
+        ),
+        history=replace(history, held=True),
+    )
+
+
+def _problems_text(problems: Sequence[AnnotationProblem]) -> str:
+    """Name as many problems as there is room for, the first at least, and count the others."""
+    named: list[str] = []
+    left_bytes = _ROOM_BYTES
+    unnamed = sum(problem.stands_for or 1 for problem in problems)
+    for problem in problems:
+        text = clipped(f"{problem.annotation}: {problem.message}", _ROOM_BYTES)
+        left_bytes -= size_bytes(text) + 2
+        if problem.stands_for or (named and left_bytes < 0):
+            break
+        named.append(text)
+        unnamed -= 1
+    more = [f"and {unnamed} more"] if unnamed else []
+    return "; ".join([*named, *more])
