@@ -33,22 +33,33 @@ BOOT_SECONDS = 10_000.0
 PLACING_SECONDS, LOADING_SECONDS = 3.0, 20.0
 READY_AGE_SECONDS = 30.0
 
-NodeFault = Literal["none", "down", "silent", "stale", "garbage", "partial", "nan", "empty"]
+NodeFault = Literal["none", "down", "silent", "stale", "garbage", "partial", "nan", "huge", "empty"]
 PatchFault = Literal["none", "refused", "slow", "lost", "answer lost", "conflict", "broken"]
 WatchFault = Literal["none", "lagging", "lost"]
 
 
 @dataclass(slots=True)
 class GpuPod:
-    """A pod with one GPU; `placed_seconds` is None while no GPU is free for it."""
+    """A pod with one GPU; `placed_seconds` is None while no GPU is free for it.
+
+    It has been overloaded since `overloaded_seconds`, or answered its probes again since
+    `recovered_seconds`.
+    """
 
     name: str
     node: str
     placed_seconds: float | None
+    overloaded_seconds: float | None = None
+    recovered_seconds: float = 0.0
 
     def is_ready(self, now_seconds: float, for_seconds: float = 0.0) -> bool:
-        placed = self.placed_seconds
-        return placed is not None and now_seconds >= placed + LOADING_SECONDS + for_seconds
+        if self.placed_seconds is None or self.overloaded_seconds is not None:
+            return False
+        return now_seconds >= self.ready_seconds() + for_seconds
+
+    def ready_seconds(self) -> float:
+        assert self.placed_seconds is not None
+        return max(self.placed_seconds + LOADING_SECONDS, self.recovered_seconds)
 
 
 @dataclass(slots=True)
@@ -124,6 +135,16 @@ class World:
             workload.made += 1
         del workload.pods[replicas:]
 
+    def overload(self, workload: Workload, share: float) -> None:
+        """Turn this share of the pods that serve NotReady, and the others Ready again."""
+        now = self.loop.time()
+        for number, pod in enumerate(workload.pods):
+            if number < share * len(workload.pods):
+                if pod.is_ready(now):
+                    pod.overloaded_seconds = now
+            elif pod.overloaded_seconds is not None:
+                pod.overloaded_seconds, pod.recovered_seconds = None, now
+
     def free_gpus(self, are_free: bool) -> None:
         self.gpus_are_free = are_free
         for workload in self.workloads.values() if are_free else ():
@@ -192,7 +213,7 @@ class World:
             )
         elif now >= placed:
             phase, ready = "Running", pod.is_ready(now)
-            since = placed + LOADING_SECONDS if ready else placed
+            since = pod.ready_seconds() if ready else pod.overloaded_seconds or placed
             conditions.append(
                 {"type": "Ready", "status": str(ready), "lastTransitionTime": _timestamp(since)}
             )
@@ -236,7 +257,8 @@ class World:
             if fault == "empty" or (fault == "partial" and held):
                 held = held[1:] if fault == "partial" else []
             for pod in held:
-                duty = "NaN" if fault == "nan" else str(self.duty_percent(workload, pod))
+                impossible = {"nan": "NaN", "huge": "1e308"}
+                duty = impossible.get(fault) or str(self.duty_percent(workload, pod))
                 labels = (
                     f'minor_number="0",uuid="GPU-{pod.name}",name="H100",node_name="{node}",'
                     f'namespace_name="{NAMESPACE}",pod_name="{pod.name}",container_name="main",'
@@ -250,8 +272,13 @@ class World:
         return "\n".join(lines) + "\n"
 
     def duty_percent(self, workload: Workload, pod: GpuPod) -> int:
-        """The load spreads over the pods that are ready; a pod that loads is idle."""
+        """The load spreads over the pods that are ready; a pod that loads is idle.
+
+        One that is overloaded has more to do than it can.
+        """
         now = self.loop.time()
+        if pod.overloaded_seconds is not None:
+            return 100 if workload.load_percent > 0 else 0
         ready = sum(other.is_ready(now) for other in workload.pods)
         return min(100, int(workload.load_percent / ready)) if pod.is_ready(now) else 0
 

@@ -301,7 +301,7 @@ class Hour(RuleBasedStateMachine):
     @rule(
         node=st.sampled_from(NODES),
         fault=st.sampled_from(
-            ["none", "down", "silent", "stale", "garbage", "partial", "nan", "empty"]
+            ["none", "down", "silent", "stale", "garbage", "partial", "nan", "huge", "empty"]
         ),
     )
     def an_exporter_fails_or_recovers(self, node: str, fault: Any) -> None:
@@ -342,6 +342,11 @@ class Hour(RuleBasedStateMachine):
     @rule(are_free=st.booleans())
     def gpus_run_out_or_come(self, are_free: bool) -> None:
         self.world.free_gpus(are_free)
+        self._pass_time(STEP_SECONDS)
+
+    @rule(name=st.sampled_from([*WORKLOADS]), share=st.sampled_from([0.0, 0.3, 0.6, 1.0]))
+    def pods_are_overloaded_or_recover(self, name: str, share: float) -> None:
+        self.world.overload(self.world.workloads[name], share)
         self._pass_time(STEP_SECONDS)
 
     @rule(name=st.sampled_from([*WORKLOADS]), replicas=st.just(0) | st.integers(0, 40))
@@ -452,6 +457,7 @@ class Hour(RuleBasedStateMachine):
             workload.annotations = _annotations(WORKLOADS[name])
             workload.owned_by, workload.warned, workload.patch_fault = None, False, "none"
             workload.load_percent = 200
+            self.world.overload(workload, 0.0)
             self.world.set_replicas(workload, max(1, workload.replicas))
         self._pass_time(900 + self.turned_back_seconds)
         counts = {name: one.replicas for name, one in self.world.workloads.items()}
@@ -508,7 +514,7 @@ WRITES = ["slow", "lost", "answer lost", "conflict", "refused"]
         pytest.param([("all_loads_change", 3000), *BUSY, *BUSY, *IDLE], id="overload"),
         *(
             pytest.param([*BUSY, *_faults(fault), *IDLE], id=f"all exporters: {fault}")
-            for fault in ("down", "silent", "stale", "garbage", "partial", "nan", "empty")
+            for fault in ("down", "silent", "stale", "garbage", "partial", "nan", "huge", "empty")
         ),
         pytest.param([*BUSY, *_faults("stale", NODES[0]), *IDLE], id="one exporter is stale"),
         pytest.param(
@@ -567,6 +573,18 @@ WRITES = ["slow", "lost", "answer lost", "conflict", "refused"]
         pytest.param(
             [("gpus_run_out_or_come", False), *BUSY, *IDLE, ("gpus_run_out_or_come", True), *BUSY],
             id="no GPU is free",
+        ),
+        *(
+            pytest.param(
+                [
+                    *BUSY,
+                    *(("pods_are_overloaded_or_recover", name, share) for name in WORKLOADS),
+                    *BUSY,
+                    *IDLE,
+                ],
+                id=f"{share:.0%} of the pods are overloaded",
+            )
+            for share in (0.3, 1.0)
         ),
         pytest.param(
             [*BUSY, *(("a_deployment_is_made_anew", name) for name in WORKLOADS), *IDLE],
