@@ -88,6 +88,8 @@ class Writer:
                     await self._write_zero_down(deployment)
                 answered = await self._write(deployment, decision)
             except ReplicasChanged as changed:
+                if decision.desired_replicas == 0:
+                    self._zeros.withdraw(uid)
                 deployment = replace(deployment, spec_replicas=changed.found)
                 decision = self.heed_others(deployment, decide(deployment))
             except LeaseLost as lost:

@@ -43,6 +43,7 @@ class Zeros:
         self._name = name
         self._title = f"ConfigMap {namespace}/{name}"
         self._written: dict[str, str] | None = None
+        self._withdrawn: set[str] = set()
         self.problem: str | None = f"{self._title} has not been read yet"
         """Why nobody knows what is written down, None where that is known."""
 
@@ -54,6 +55,7 @@ class Zeros:
     def forget(self) -> None:
         """Know nothing any more: another replica leads, and writes."""
         self._written = None
+        self._withdrawn.clear()
         self.problem = f"{self._title} has not been read yet"
 
     async def load(self) -> bool:
@@ -72,8 +74,13 @@ class Zeros:
     async def add(self, ref: ObjectRef, uid: str) -> None:
         """Write down that a workload is about to be set to 0; raises ApiError."""
         await self._write({uid: str(ref)})
+        self._withdrawn.discard(uid)
         if self._written is not None:
             self._written[uid] = str(ref)
+
+    def withdraw(self, uid: str) -> None:
+        """Note that what was added came to nothing: a 0 that is found now may be a human's."""
+        self._withdrawn.add(uid)
 
     async def tend(self, counts: Mapping[str, int], own: AbstractSet[str]) -> None:
         """Strike out what ended, write again what somebody deleted; failures wait for the next.
@@ -83,7 +90,7 @@ class Zeros:
         is gone, or has replicas: it may have lost its annotation, or its kind may be hidden.
         """
         written = self._written or {}
-        ended = {uid for uid in written if counts.get(uid, 0) > 0 and uid not in own}
+        ended = {uid for uid in written if counts.get(uid, 0) > 0 or uid in self._withdrawn} - own
         unseen = {uid: ref for uid, ref in written.items() if uid not in counts}
         try:
             async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
@@ -100,6 +107,7 @@ class Zeros:
         except Exception as error:  # noqa: BLE001  (likewise)
             log.debug("Record of own zeros not kept up", extra={"error": repr(error)})
             return
+        self._withdrawn -= ended | own
         for uid in ended:
             written.pop(uid, None)
 

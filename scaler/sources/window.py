@@ -68,9 +68,9 @@ class PodWindow:
         return covered + max(0.0, now_seconds - self.samples[-1].sampled_seconds)
 
     def mean(self, since_seconds: float = -math.inf) -> PodValue:
-        """Return the newest sample with the mean value of all since then."""
+        """Return the newest sample with the mean value of all since then, rounded up."""
         values = [s.value_milli for s in self.samples if s.sampled_seconds >= since_seconds]
-        return replace(self.samples[-1], value_milli=sum(values) // len(values))
+        return replace(self.samples[-1], value_milli=-(-sum(values) // len(values)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -265,6 +265,37 @@ async def test_a_restart_and_answers_that_are_missing_leave_it_asleep(loops):
     assert world.zeros == OWN
 
 
+async def test_a_zero_that_a_human_set_in_the_same_moment_is_a_humans():
+    world = World(queried(1), duty_percent=0)
+    world.answers_queries = True
+    world.before_patch = [0]
+    await world.controller.cycle()
+    assert (world.patched, world.outcome()) == ([], (Outcome.DISABLED, "ScalingDisabled"))
+    world.states = (queried(0),)
+    await world.controller.cycle()
+    assert world.zeros == {}
+    world = restarted(world, 0)
+    world.query_total = 11
+    await world.controller.cycle()
+    assert (world.patched, world.outcome()) == ([], (Outcome.DISABLED, "ScalingDisabled"))
+
+
+async def test_a_zero_whose_write_had_no_answer_stays_its_own():
+    world = World(queried(1), duty_percent=0)
+    world.answers_queries = True
+    world.failure = Unreachable(request="PATCH", status=None, reason="-", message="timeout")
+    await world.controller.cycle()
+    # It was carried out after all, which the watch does not show yet.
+    world.replicas["web"], world.failure = 0, None
+    await world.controller.cycle()
+    world.states = (queried(0),)
+    await world.controller.cycle()
+    assert world.zeros == OWN
+    world.query_total = 11
+    await world.controller.cycle()
+    assert world.patched == [("web", 3)]
+
+
 async def test_a_record_that_somebody_deletes_is_written_again():
     world = await scaled_to_zero()
     world.states = (queried(0),)
@@ -301,84 +332,3 @@ async def test_nothing_is_set_to_zero_while_the_record_cannot_be_reached():
     world.zeros_failure = Unreachable(request="GET", status=None, reason="-", message="timeout")
     await world.controller.cycle()
     assert (world.patched, world.outcome()) == ([], (Outcome.FAILED, "FailedUpdateScale"))
-
-
-class TestCooldownInTheLoop:
-    """Time in which the loop did not look is not idle."""
-
-    def idle(self) -> World:
-        world = World(typo(1, cooldown="10m"), duty_percent=0)
-        world.answers_queries = True
-        return world
-
-    async def for_long(self, world: World) -> None:
-        """Loops of ten minutes and more."""
-        for _ in range(70):
-            world.now += 10
-            await world.controller.cycle()
-
-    async def begins_anew(self, world: World) -> None:
-        world.now += 10
-        await world.controller.cycle()
-        assert world.patched == []
-        await self.for_long(world)
-        assert world.patched == [("web", 0)]
-
-    async def test_out_of_contact(self):
-        world = self.idle()
-        await world.controller.cycle()
-        world.fresh = False
-        await self.for_long(world)
-        world.fresh = True
-        await self.begins_anew(world)
-
-    async def test_another_leads(self):
-        world = self.idle()
-        await world.controller.cycle()
-        world.leads = False
-        await self.for_long(world)
-        world.leads = True
-        await self.begins_anew(world)
-
-    @pytest.mark.parametrize("wrong", [{"paused": "true"}, {"oops": "1"}, {"min-replicas": "1"}])
-    async def test_paused_or_wrong(self, wrong):
-        world = self.idle()
-        await world.controller.cycle()
-        world.states = (typo(1, cooldown="10m", **wrong),)
-        await self.for_long(world)
-        world.states = self.idle().states
-        await self.begins_anew(world)
-
-    async def test_a_reading_that_breaks_the_decision(self):
-        world = self.idle()
-        await world.controller.cycle()
-        world.broken_reading = "web"
-        await self.for_long(world)
-        world.broken_reading = None
-        await self.begins_anew(world)
-
-    async def test_no_answer(self):
-        world = self.idle()
-        await world.controller.cycle()
-        world.query_total = None
-        await self.for_long(world)
-        world.query_total = 0
-        await self.begins_anew(world)
-
-    async def test_another_query(self):
-        world = self.idle()
-        world.states = (typo(1, cooldown="10m", query="sum(earlier)"),)
-        for _ in range(60):
-            world.now += 10
-            await world.controller.cycle()
-        world.states = self.idle().states
-        await self.begins_anew(world)
-
-    async def test_scaling_that_is_stopped_goes_on_looking(self):
-        world = self.idle()
-        await world.controller.cycle()
-        world.stopped = "a person stopped it"
-        await self.for_long(world)
-        world.stopped = None
-        await world.controller.cycle()
-        assert world.patched == [("web", 0)]

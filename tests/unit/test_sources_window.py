@@ -29,6 +29,11 @@ def test_mean_over_the_window_at_the_newest_sample():
     assert window.covered_seconds(0, 60) == 60
 
 
+def test_little_over_the_window_is_more_than_nothing():
+    assert window_of(value(1, 0), value(0, 30), value(0, 60)).mean() == value(1, 60)
+    assert window_of(value(0, 0), value(0, 30), value(0, 60)).mean() == value(0, 60)
+
+
 def test_samples_older_than_the_window_leave():
     window = window_of(value(90_000, 0), value(10_000, 61), value(20_000, 90))
     assert window.mean() == value(15_000, 90)
