@@ -21,7 +21,7 @@ from scaler.cluster.state import ClusterState
 from scaler.cluster.zeros import Zeros
 from scaler.controller import Controller
 from scaler.leadership import AlwaysLeader
-from scaler.loophealth import no_loop_ended_because
+from scaler.loophealth import no_loop_begun_because, no_loop_ended_because
 from scaler.model import Outcome
 from scaler.reporting.metrics import ScalerMetrics
 from scaler.sources.exportergpus import ExporterGpus
@@ -52,8 +52,6 @@ DRAIN_SECONDS = 3.0
 LAST_LOOP_GRACE_SECONDS = 3.0
 """How long a loop under way may still take after SIGTERM before it is cancelled."""
 MAX_LOST_NAMED = 3
-SILENT_LOOP_SECONDS = 60.0
-"""A loop that has not begun for so long is stuck: /healthz fails and the kubelet restarts us."""
 
 
 class StartError(RuntimeError):
@@ -242,7 +240,7 @@ async def _listening(config: Config, parts: _Parts, gpus: GpuReader) -> AsyncIte
         leader=leader,
         identity=parts.identity,
         not_ready_because=lambda: _not_ready_because(config, parts),
-        not_alive_because=lambda: _not_alive_because(parts),
+        not_alive_because=lambda: _not_alive_because(config, parts),
         held=lambda: [str(one) for one in parts.state.lost(time.monotonic())],
         page=page,
     )
@@ -345,21 +343,26 @@ def _not_ready_because(config: Config, parts: _Parts) -> str | None:
         problem = parts.metrics_api.not_ready_because()
         if problem is not None:
             return problem
-    read_seconds = config.scrape_timeout_seconds
-    if config.prometheus is not None:
-        read_seconds = config.prometheus.timeout_seconds
     return no_loop_ended_because(
         now,
         leading_since_seconds=parts.controller.leading_since_seconds,
         last_loop_seconds=parts.controller.last_loop_seconds,
         interval_seconds=config.interval_seconds,
-        read_seconds=read_seconds,
+        read_seconds=_read_seconds(config),
     )
 
 
-def _not_alive_because(parts: _Parts) -> str | None:
-    last = parts.controller.last_tick_seconds
-    silent = 0.0 if last is None else time.monotonic() - last
-    if silent > SILENT_LOOP_SECONDS:
-        return f"the loop has not begun for {silent:.0f} s"
-    return None
+def _not_alive_because(config: Config, parts: _Parts) -> str | None:
+    return no_loop_begun_because(
+        time.monotonic(),
+        last_tick_seconds=parts.controller.last_tick_seconds,
+        interval_seconds=config.interval_seconds,
+        read_seconds=_read_seconds(config),
+    )
+
+
+def _read_seconds(config: Config) -> float:
+    """How long the source of values may take to answer."""
+    if config.prometheus is not None:
+        return config.prometheus.timeout_seconds
+    return config.scrape_timeout_seconds

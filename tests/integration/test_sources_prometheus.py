@@ -176,6 +176,34 @@ async def test_one_query_serves_all_deployments():
     assert len(prometheus.asked) == len(names)
 
 
+async def test_pods_of_all_ages_are_in_one_query_with_the_range_that_each_may_have():
+    now = asyncio.get_running_loop().time()
+    ages = {"old-0": 5000.0, "half-0": 1100.0, "young-0": 590.0}
+    pods = [replace(pod(name), ready_since_seconds=now - age) for name, age in ages.items()]
+    starting = replace(pod("starting-0"), ready_since_seconds=None)
+
+    def answer(_: str) -> web.Response:
+        rows = []
+        for one in (*pods, starting):
+            labels = {"namespace_name": "default", "pod_name": one.ref.name, "uuid": "GPU-a"}
+            rows += [(labels | {PART: "value"}, "40"), (labels | {PART: "time"}, str(NOW - 5))]
+        rows.append((rows[2][0] | {PART: "value_of_1080000"}, "80"))
+        return vector(*rows)
+
+    prometheus = Prometheus(answer)
+    request = replace(asks(window=1200), pods=(*pods, starting))
+    async with source(prometheus) as opened:
+        reading = (await read(opened, request))[WEB][Metric.DUTY_CYCLE]
+    (query,) = prometheus.queries()
+    assert 'pod_name=~"half-0"}[1080000ms]' in query
+    assert query.count("value_of_") == query.count("value_of_1080000") == 2
+    found = {ref.name: value.value_milli for ref, value in reading.values.items()}
+    assert found == {"old-0": 40_000, "half-0": 80_000}
+    missing = {ref.name: reason for ref, reason in reading.missing.items()}
+    for name, seconds in (("young-0", 590), ("starting-0", 0)):
+        assert f"only {seconds} s of the 1200 s window have samples" in missing[name]
+
+
 async def test_a_deployment_whose_own_query_fails_is_the_only_one_to_hold():
     def answer(query: str) -> web.StreamResponse:
         if query == "bad":

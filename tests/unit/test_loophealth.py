@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scaler import controller
-from scaler.loophealth import no_loop_ended_because
+from scaler.loophealth import no_loop_begun_because, no_loop_ended_because
 from scaler.model import Outcome
 from scaler.policy.parse import parse_policy
 from tests.unit.controllerworld import NOW, World, deployment
@@ -84,3 +84,27 @@ async def test_annotations_that_break_the_parser_cost_no_other(monkeypatch):
     await world.controller.cycle()
     assert ("web", 2) in world.patched
     assert world.outcome("llm") == (Outcome.REFUSED, "InvalidAnnotation")
+
+
+@pytest.mark.parametrize(
+    ("last", "interval", "read", "is_stuck"),
+    [
+        pytest.param(None, 2, 2, False, id="not begun yet"),
+        pytest.param(59, 2, 2, False, id="a slow loop"),
+        pytest.param(61, 2, 2, True, id="stuck"),
+        pytest.param(130, 120, 2, False, id="not due yet"),
+        pytest.param(361, 120, 2, True, id="overdue"),
+        pytest.param(90, 2, 45, False, id="an exporter hangs"),
+        pytest.param(136, 2, 45, True, id="for longer than it may"),
+    ],
+)
+def test_a_loop_that_waits_is_not_stuck(last, interval, read, is_stuck):
+    said = no_loop_begun_because(
+        1000,
+        last_tick_seconds=None if last is None else 1000 - last,
+        interval_seconds=interval,
+        read_seconds=read,
+    )
+    assert (said is not None) is is_stuck
+    if is_stuck:
+        assert said == f"the loop has not begun for {last} s"
