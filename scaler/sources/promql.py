@@ -34,8 +34,8 @@ VALUE, TIME = "value", "time"
 OWN_VALUE, OWN_TIME = "own_value", "own_time"
 """The parts of the query that are about containers' own parts of a shared GPU."""
 
-STEPS = 40
-"""At so many moments of a window it is looked whether there is a sample."""
+STEPS = 20
+"""At so many moments of a window it is looked whether there is a sample: each costs Prometheus."""
 FRESH_SECONDS = 60
 """Longer than Prometheus scrapes apart; after that a value is not used either."""
 
@@ -144,8 +144,7 @@ def _mean(selector: str, by: str, milliseconds: int, window: int) -> str:
         f"count_over_time(({age} < {seconds}){at})"
         for seconds in (FRESH_SECONDS, 2 * FRESH_SECONDS)
     )
-    # One less, for moments are whole multiples of the steps.
-    needed = int(STEPS * NEEDED_SHARE) - 1
+    needed = int(STEPS * NEEDED_SHARE)
     total, count = (
         f"sum {by} ({function}({selector}{over}))"
         for function in ("sum_over_time", "count_over_time")

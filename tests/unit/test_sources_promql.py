@@ -52,9 +52,9 @@ NOW = 1_800_000_000.5
             " / sum by (namespace, pod, UUID, GPU_I_ID)"
             ' (count_over_time(util{pod!=""}[90500ms]))'
             " and 2 * count_over_time((min by (namespace, pod, UUID, GPU_I_ID)"
-            ' (time() - timestamp(util{pod!=""})) < 60)[90500ms:2262ms])'
+            ' (time() - timestamp(util{pod!=""})) < 60)[90500ms:4525ms])'
             " - count_over_time((min by (namespace, pod, UUID, GPU_I_ID)"
-            ' (time() - timestamp(util{pod!=""})) < 120)[90500ms:2262ms]) >= 19),'
+            ' (time() - timestamp(util{pod!=""})) < 120)[90500ms:4525ms]) >= 10),'
             ' "gpu_scaler_part", "value", "", "")'
             " or label_replace(min by (namespace, pod, UUID, GPU_I_ID)"
             ' (timestamp(util{pod!=""})), "gpu_scaler_part", "time", "", "")',
@@ -79,7 +79,7 @@ def test_pods_that_were_not_ready_for_all_of_a_window_have_shorter_ones():
     for milliseconds, names in ((30_000, r"api\\.v1-0|web-0"), (57_000, "web-1")):
         selector = f'util{{pod!="", pod=~"{names}"}}'
         assert f"(sum_over_time({selector}[{milliseconds}ms]))" in query
-        assert f"(time() - timestamp({selector})) < 60)[{milliseconds}ms:1500ms])" in query
+        assert f"(time() - timestamp({selector})) < 60)[{milliseconds}ms:3000ms])" in query
         assert f'"gpu_scaler_part", "value_of_{milliseconds}"' in query
 
 
