@@ -41,7 +41,7 @@ REASONS: Final = {
 }
 _ALL_REASONS: Final = sum(REASONS.values())
 # Field values in nanoseconds; the names of the fields are younger than their numbers.
-_REASON_FIELDS: Final = {
+REASON_FIELDS: Final = {
     "sw_power_cap": 74,
     "sync_boost": 76,
     "sw_thermal_slowdown": 269,
@@ -138,11 +138,11 @@ def _reasons(ask: Callable[[str], int | None], which: str) -> int | None:
 
 def _reason_times(gpu: Gpu) -> Iterator[tuple[str, float]]:
     """Yield the nanoseconds by reason, from the newest source that the driver has of each."""
-    values = gpu.ask_fields((field, 0) for field in _REASON_FIELDS.values())
-    missing = [one for one, field in _REASON_FIELDS.items() if gpu.lacks_field((field, 0))]
+    values = gpu.ask_fields((field, 0) for field in REASON_FIELDS.values())
+    missing = [one for one, field in REASON_FIELDS.items() if gpu.lacks_field((field, 0))]
     older = {one: (_OLDER_REASON_FIELDS[one], 0) for one in missing if one in _OLDER_REASON_FIELDS}
     values |= gpu.ask_fields(older.values())
-    for reason, number in _REASON_FIELDS.items():
+    for reason, number in REASON_FIELDS.items():
         field = older.get(reason, (number, 0))
         policy = _PERFORMANCE_POLICIES.get(reason)
         if field in values:

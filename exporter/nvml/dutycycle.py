@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # A buffer without a new sample for this long (or the window, if longer) is not trusted any more.
 _BUFFER_STALLED_SECONDS: Final = 5.0
+# No real time is outside: a place of the buffer that was never filled is 0, or the highest number.
+_STAMPS_MICROSECONDS: Final = range(1, 10**17)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +89,8 @@ class DutyCycles:
         percents = [
             (sample.timeStamp, percent)
             for sample in samples
-            if (percent := number_in(sample.sampleValue, value_type)) is not None
+            if sample.timeStamp in _STAMPS_MICROSECONDS
+            and (percent := number_in(sample.sampleValue, value_type)) is not None
         ]
         now = time.monotonic()
         newest = max((stamp for stamp, _ in percents), default=0)

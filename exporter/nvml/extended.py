@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from exporter import families
 from exporter.model import Collector
 from exporter.nvml.board import clocks, health, info, performance_state, power, throttle, video
-from exporter.nvml.calls import NvmlError
+from exporter.nvml.calls import NvmlError, within
 from exporter.nvml.dutycycle import MEMORY, DutyCycles
 from exporter.nvml.ecc import ecc
 from exporter.nvml.links import nvlink, pcie
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_CUDA_VERSIONS: Final = range(1000, 1_000_000)
 _READERS: Final[dict[Collector, Reader]] = {
     Collector.INFO: info,
     Collector.HEALTH: health,
@@ -100,7 +101,7 @@ class ExtendedReadings:
             yield families.MEMORY_BANDWIDTH.sample(percent / 100)
 
     def _read_versions(self) -> Iterator[Sample]:
-        cuda = self._calls.optional("nvmlSystemGetCudaDriverVersion_v2")
+        cuda = within(_CUDA_VERSIONS, self._calls.optional("nvmlSystemGetCudaDriverVersion_v2"))
         yield families.DRIVER_INFO.sample(
             1,
             self._calls.optional("nvmlSystemGetDriverVersion") or "",

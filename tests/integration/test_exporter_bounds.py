@@ -162,6 +162,31 @@ def test_samples_out_of_range_are_no_samples():
     assert node.after(30).duty_cycle_percent is None
 
 
+@pytest.mark.parametrize("stamp", [0, 2**64 - 1, 2**63])
+def test_a_sample_of_no_time_is_no_sample(stamp):
+    node = Node("T4").open()
+    node.driver.set_load(0, 40)
+    original = node.binding.nvmlDeviceGetSamples
+
+    def samples(*arguments):
+        kind, found = original(*arguments)
+        found[0].timeStamp, found[0].sampleValue.uiVal = stamp, 100
+        return kind, found
+
+    node.binding.nvmlDeviceGetSamples = samples
+    assert node.after(30).duty_cycle_percent == 40.0
+    node.driver.set_load(0, 0)
+    assert node.after(30).duty_cycle_percent == 0.0
+
+
+@pytest.mark.parametrize(("number", "version"), [(13000, "13.0"), (0, ""), (-1, ""), (2**31, "")])
+def test_a_version_of_cuda_that_cannot_be_is_empty(number, version):
+    node = Node("T4", collectors=[Collector.INFO]).open()
+    node.binding.nvmlSystemGetCudaDriverVersion_v2 = lambda: number
+    (versions,) = node.readings().node
+    assert versions.labels[1] == version
+
+
 @pytest.mark.parametrize(
     "spec",
     ["T4", GpuSpec(model="H100", mig_profiles=("1g.10gb",))],

@@ -6,7 +6,8 @@ import pynvml
 import pytest
 
 from exporter.model import Collector
-from exporter.nvml.board import REASONS, RECOVERY_ACTIONS
+from exporter.nvml.board import REASON_FIELDS, REASONS, RECOVERY_ACTIONS
+from exporter.nvml.calls import number_in
 from tests.integration.test_exporter_bounds import spoil_field
 from tests.nvmlnode import Node
 
@@ -129,6 +130,21 @@ def test_link_states(state, values):
     node = Node("H100", collectors=[Collector.NVLINK]).open()
     node.driver.faults.answer("nvmlDeviceGetNvLinkState", state)
     assert set(node.samples(of="nvlink_up").values()) == values
+
+
+def test_every_field_of_a_clock_event_reason_is_read():
+    fields = constants("NVML_FI_DEV_CLOCKS_EVENT_REASON_").values()
+    assert set(REASON_FIELDS.values()) == set(fields)
+    assert REASON_FIELDS.keys() <= REASONS.keys()
+
+
+def test_every_type_of_a_field_value_is_known():
+    types = constants("NVML_VALUE_TYPE_", without=("_COUNT",))
+    union = pynvml.c_nvmlValue_t()
+    union.ullVal = 1
+    known = {kind for kind in types.values() if number_in(union, kind) is not None}
+    assert known == set(types.values())
+    assert number_in(union, pynvml.NVML_VALUE_TYPE_COUNT) is None
 
 
 ASKED_ENUMS = {
