@@ -119,6 +119,10 @@ class Answering:
             request.protocol.end()
         except ConnectionError as error:
             self._faults.note(error)
+        finally:
+            if isinstance(response, web.Response):
+                # The library keeps an answer until the connection's next one.
+                response.body = None
 
 
 def _busy(why: str) -> web.Response:

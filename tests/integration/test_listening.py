@@ -254,6 +254,27 @@ async def test_what_clients_do_not_read_is_bounded_in_all(monkeypatch):
             writer.transport.abort()
 
 
+async def test_an_answer_is_forgotten_once_it_is_sent():
+    answers = []
+
+    async def handler(_: web.BaseRequest) -> web.Response:
+        answers.append(web.Response(body=b"x" * 1_000_000))
+        return answers[-1]
+
+    async with served(handler) as made:
+        # The connection stays open, and asks for nothing more.
+        reader, writer = await asyncio.open_connection(*made.address)
+        writer.write(ASK % b"")
+        assert await status(reader) == 200
+        await until(lambda: answers[0].body is None, what="the end of the body")
+        while await reader.readline() != b"\r\n":
+            pass
+        assert len(await reader.readexactly(1_000_000)) == 1_000_000
+        writer.write(ASK % b"")
+        assert await status(reader) == 200
+        writer.transport.abort()
+
+
 async def test_a_request_counts_until_its_answer_is_sent(monkeypatch):
     monkeypatch.setattr(answering, "UNREAD_SECONDS", 60.0)
     async with served(large, requests=2) as made:
