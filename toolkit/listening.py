@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final
@@ -32,7 +33,7 @@ REAP_SECONDS: Final = 1.0
 PAUSE_SECONDS: Final = 1.0
 """After a connection that could not be taken, for want of files."""
 QUIET_SECONDS: Final = 60.0
-"""Connections have to be taken for so long until it is news that one could not be taken."""
+"""What goes on is told once; it is over when it did not happen for so long."""
 
 
 class Listener:
@@ -53,11 +54,12 @@ class Listener:
         self._bound = bound
         self._server = server
         self._limits = limits
+        self._most, self._most_handshakes = _within_files(limits)
         self._logger = ServerLog(log, faults)
         server.request_handler = Answering(server.request_handler, limits, faults).handle
         # Oldest first, with the address of each.
         self._handshakes: dict[asyncio.Task[None], tuple[socket.socket, str]] = {}
-        self._failed_seconds: float | None = None
+        self._told_seconds: dict[str, float] = {}
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -97,24 +99,25 @@ class Listener:
             except ConnectionAbortedError:
                 continue
             except OSError as error:
-                self._tell(error)
-                # There may be no file left, and whoever has most of them gives one back.
-                self._end_silent(1)
-                await asyncio.sleep(PAUSE_SECONDS)
+                self._tell("Connections cannot be accepted", str(error))
+                # There may be no file left, and whoever has most of them gives some back.
+                open_now = len(self._server.connections)
+                self._end_silent((open_now + 1) // 2)
+                await asyncio.sleep(0 if open_now else PAUSE_SECONDS)
                 continue
             task = group.create_task(self._shake_hands(connection))
             self._handshakes[task] = connection, host_of(name)
             task.add_done_callback(self._is_over)
             await self._make_room()
 
-    def _tell(self, error: OSError) -> None:
+    def _tell(self, news: str, problem: str) -> None:
         now = time.monotonic()
-        if self._failed_seconds is None or now - self._failed_seconds > QUIET_SECONDS:
-            log.warning("Connections cannot be accepted", extra={"problem": str(error)})
-        self._failed_seconds = now
+        if now - self._told_seconds.get(news, -QUIET_SECONDS) >= QUIET_SECONDS:
+            log.warning(news, extra={"problem": problem})
+        self._told_seconds[news] = now
 
     async def _make_room(self) -> None:
-        if len(self._handshakes) > self._limits.handshakes:
+        if len(self._handshakes) > self._most_handshakes:
             by_address = Counter(address for _, address in self._handshakes.values())
             oldest = max(self._handshakes, key=lambda task: by_address[self._handshakes[task][1]])
             oldest.cancel()
@@ -139,7 +142,12 @@ class Listener:
             log.exception("A connection failed")
             connection.close()
         else:
-            self._end_silent(len(self._server.connections) - self._limits.connections)
+            too_many = len(self._server.connections) - self._most
+            if too_many > 0:
+                self._tell(
+                    "Connections end because there are too many", f"{self._most} are allowed"
+                )
+                self._end_silent(too_many)
 
     def _is_over(self, task: asyncio.Task[None]) -> None:
         connection, _ = self._handshakes.pop(task)
@@ -169,8 +177,6 @@ class Listener:
 
     def _end_silent(self, number: int) -> None:
         """End so many connections: of the address that has most the one that was silent longest."""
-        if number <= 0:
-            return
         clients = sorted(self._clients(), key=lambda one: one.asked_seconds)
         by_address = Counter(one.address for one in clients)
         for _ in range(min(number, len(clients))):
@@ -179,3 +185,11 @@ class Listener:
             clients.remove(victim)
             by_address[victim.address] -= 1
             victim.end()
+
+
+def _within_files(limits: Limits) -> tuple[int, int]:
+    """Return how many connections and handshakes leave files for the program's own work."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return limits.connections, limits.handshakes
+    return min(limits.connections, files // 2), min(limits.handshakes, files // 4)

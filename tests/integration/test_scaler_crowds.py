@@ -1,0 +1,88 @@
+"""Crowds at the scaler's status server while it scales: nobody else waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import sys
+import time
+
+import aiohttp
+import pytest
+
+from tests.embedded import running_cluster
+from tests.running import running_scaler
+from tests.scaled import DEPLOYMENTS, deployment
+from tests.waiting import until
+
+ASK = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"
+HEALTH_SECONDS = 5.0
+"""Far more than a quiet machine takes, and less than what a crowd took that was not bounded."""
+
+
+@pytest.fixture
+async def cluster(tmp_path):
+    async with running_cluster(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def crowd():
+    """Connect again and again from one address; returns how many connections were made."""
+    held: list[asyncio.StreamWriter] = []
+
+    async def come(port: int, sent: bytes) -> int:
+        for _ in range(150):
+            try:
+                _, writer = await asyncio.open_connection(
+                    "127.0.0.1", port, local_addr=("127.0.0.2", 0), limit=1024
+                )
+            except OSError:
+                continue
+            writer.write(sent)
+            held.append(writer)
+        return len(held)
+
+    yield come
+    for one in held:
+        one.transport.abort()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs prlimit")
+@pytest.mark.parametrize(
+    ("files", "sent"),
+    [
+        pytest.param(64, b"", id="few files, silent connections"),
+        pytest.param(1024, ASK * 800, id="requests in one piece, unread"),
+    ],
+)
+async def test_a_crowd_delays_neither_scaling_nor_probes_and_fills_no_log(
+    cluster, crowd, files, sent
+):
+    await cluster.client.post(DEPLOYMENTS, deployment())
+    await cluster.ready(1)
+    async with running_scaler(cluster.kubeconfig) as scaler:
+        resource.prlimit(scaler.process.pid, resource.RLIMIT_NOFILE, (files, files))
+        port = int(scaler.url.rpartition(":")[2])
+        assert await crowd(port, sent) > files / 8
+        before = len(scaler.log)
+        cluster.load(80)
+        await cluster.ready(2)
+        for _ in range(3):
+            asked = time.monotonic()
+            async with aiohttp.ClientSession() as session:
+
+                async def is_healthy(session=session) -> bool:
+                    try:
+                        async with session.get(f"{scaler.url}/healthz") as answer:
+                            return bool(answer.status == 200)
+                    except aiohttp.ClientError:
+                        return False
+
+                await until(is_healthy, what="/healthz")
+            assert time.monotonic() - asked < HEALTH_SECONDS
+        told = [line for line in scaler.log if "onnections " in line]
+        assert len(told) <= 2, told
+        assert not any("Traceback" in line for line in scaler.log)
+        assert len(scaler.log) - before < 20, scaler.log[before:]
+    assert await until(lambda: scaler.process.returncode is not None)
