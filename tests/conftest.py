@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from hypothesis import settings
 
 from tests import needs
 from tests.image.shipped import ShippedImage, built_image
@@ -35,6 +36,10 @@ _PACKAGES_OF_ONE_WORLD: Final = frozenset(
         "integration/monitoring",
     )
 )
+
+# A machine that is busy with something else is slow, which says nothing of what is tested.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

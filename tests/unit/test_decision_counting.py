@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scaler.cluster.decode import Instant, decode_pod
 from scaler.decision.decide import decide
 from scaler.model import Decision, Metric, ObjectRef, Outcome, PodPhase, PodState
 from tests.unit.deployments import (
@@ -48,6 +51,26 @@ def lapsed_pods(count: int, *, first: int, served_seconds: float = 600.0) -> tup
     )
 
 
+EPOCH = 1_795_467_600.0
+
+
+def raw_pod(number: int, status: str, since: float) -> dict[str, Any]:
+    at = datetime.fromtimestamp(since, UTC).isoformat()
+    return {
+        "metadata": {
+            "namespace": "prod",
+            "name": f"web-{number}",
+            "uid": f"uid-{number}",
+            "ownerReferences": [{"kind": "ReplicaSet", "uid": "rs", "controller": True}],
+        },
+        "spec": {"nodeName": "n1", "containers": [{"name": "main"}]},
+        "status": {
+            "phase": "Running",
+            "conditions": [{"type": "Ready", "status": status, "lastTransitionTime": at}],
+        },
+    }
+
+
 class TestOverloadedPods:
     """A pod that served and turned NotReady still tells of demand, and never of idleness."""
 
@@ -71,6 +94,25 @@ class TestOverloadedPods:
     def test_only_those_that_served_for_the_ready_age(self, served_seconds, expected):
         loading = (replace(pod, served_seconds=served_seconds) for pod in lapsed_pods(4, first=4))
         assert decided((*ready_pods(4), *loading), [100] * 8).desired_replicas == expected
+
+    def test_what_the_watch_has_shown_tells_that_they_served(self):
+        """From raw pods on: Ready for ten minutes, then half of them NotReady."""
+        began = Instant(wall_seconds=EPOCH, monotonic_seconds=NOW - 600)
+        before = [decode_pod(raw_pod(n, "True", EPOCH), None, began) for n in range(8)]
+        now = Instant(wall_seconds=EPOCH + 600, monotonic_seconds=NOW)
+        after = [
+            decode_pod(
+                raw_pod(n, "False", EPOCH + 590) if n % 2 else raw_pod(n, "True", EPOCH), *seen
+            )
+            for n, seen in enumerate((pod, now) for pod in before)
+        ]
+        pods = [pod.state for pod in after if pod is not None]
+        assert decided(pods, [100] * 8).desired_replicas == 14
+        forgotten = [
+            decode_pod(raw_pod(n, "False" if n % 2 else "True", EPOCH), None, now) for n in range(8)
+        ]
+        pods = [pod.state for pod in forgotten if pod is not None]
+        assert decided(pods, [100] * 8).desired_replicas == 8
 
     def test_without_a_ready_age_what_is_not_known_does_not_count_either(self):
         rules = replace(policy({Metric.DUTY_CYCLE: 60}, behavior=immediate()), ready_age_seconds=0)

@@ -58,6 +58,8 @@ def pods(draw: st.DrawFn, ref: ObjectRef) -> PodState:
         ready_since_seconds=draw(st.none() | INSTANTS),
         unschedulable_since_seconds=draw(st.none() | INSTANTS),
         unschedulable_message=draw(st.none() | st.text(max_size=10)),
+        served_seconds=draw(st.none() | INSTANTS),
+        requests_gpu=draw(st.sampled_from([True, False, None])),
     )
 
 
@@ -66,7 +68,9 @@ def deployments(draw: st.DrawFn) -> DeploymentState:
     refs = draw(st.lists(REFS, unique=True, max_size=8))
     return replace(
         deployment([draw(pods(ref)) for ref in refs], replicas=draw(COUNTS)),
+        ref=draw(st.sampled_from([WEB, WEB._replace(kind="groups.example.com")])),
         owned_by=draw(st.sampled_from([None, None, None, "ScaledObject prod/web"])),
+        pods_per_replica=draw(st.none() | st.integers(1, 5)),
     )
 
 
