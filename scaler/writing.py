@@ -133,7 +133,7 @@ class Writer:
                 f"the API server took the write and answered {answered}, as an admission webhook"
                 " makes it do"
             )
-            return self._failed(decision, "Mutated", why)
+            return self._failed(decision, "Conflict", why)
         history = self._histories.of(deployment) or History()
         if decision.policy is not None:
             history = with_change(
