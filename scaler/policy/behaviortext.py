@@ -10,8 +10,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.alias_generators import to_camel
 
 from scaler.budgets import BEHAVIOR_BYTES, size_bytes
-from scaler.decision.behavior import DEFAULT_BEHAVIOR
-from scaler.model import Behavior, PolicyType, RatePolicy, ScalingRules, SelectPolicy
+from scaler.decision.behavior import DEFAULT_BEHAVIOR, scale_up_limit
+from scaler.model import Behavior, History, PolicyType, RatePolicy, ScalingRules, SelectPolicy
+from scaler.policy.annotations import BEHAVIOR
 from scaler.policy.yamltext import YamlError, read_yaml
 from scaler.quantities import parse_quantity
 
@@ -110,6 +111,26 @@ def parse_behavior(text: str) -> Behavior | tuple[str, ...]:
     return Behavior(
         scale_up=(parsed.scale_up or _RulesText()).filled_in(DEFAULT_BEHAVIOR.scale_up),
         scale_down=(parsed.scale_down or _RulesText()).filled_in(DEFAULT_BEHAVIOR.scale_down),
+    )
+
+
+def never_wakes(rules: ScalingRules) -> str | None:
+    """Why these rules for the way up lead nowhere from 0 replicas, None where they do."""
+    if scale_up_limit(0, rules, History(), 0.0) > 0:
+        return None
+    if rules.select_policy is SelectPolicy.DISABLED:
+        return (
+            f"needs another selectPolicy than Disabled in scaleUp of {BEHAVIOR}: nothing would ever"
+            " lead back up"
+        )
+    if any(policy.type is PolicyType.PODS for policy in rules.policies):
+        return (
+            f"needs selectPolicy Max, or policies of type Pods alone, in scaleUp of {BEHAVIOR}: of"
+            " several the least counts, and no percentage of 0 pods ever leads back up"
+        )
+    return (
+        f"needs a policy of type Pods in scaleUp of {BEHAVIOR}: no percentage of 0 pods ever leads"
+        " back up"
     )
 
 

@@ -7,22 +7,19 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import re
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from scaler import budgets
-from scaler.decision.behavior import DEFAULT_BEHAVIOR, scale_up_limit
+from scaler.decision.behavior import DEFAULT_BEHAVIOR
 from scaler.model import (
     AnnotationProblem,
     Behavior,
-    History,
     Metric,
     MetricTarget,
-    PolicyType,
     ScalingPolicy,
-    ScalingRules,
-    SelectPolicy,
     Setting,
     SettingOrigin,
 )
@@ -44,7 +41,7 @@ from scaler.policy.annotations import (
     WINDOW,
     Annotation,
 )
-from scaler.policy.behaviortext import parse_behavior
+from scaler.policy.behaviortext import never_wakes, parse_behavior
 from scaler.quantities import is_milli, milli, parse_duration_seconds, parse_quantity
 
 if TYPE_CHECKING:
@@ -60,7 +57,6 @@ _MAX_TARGETS: Mapping[Metric, Fraction] = {
     Metric.QUERY: Fraction(10**15),
 }
 _PERCENT_METRICS = (Metric.DUTY_CYCLE, Metric.MEMORY_USED_PERCENT)
-TOO_FINE = "is finer than the thousandths that gpu-scaler counts in"
 _MAX_INT32 = 2**31 - 1
 _MAX_QUERY_LENGTH = 8192
 _MAX_DURATION_SECONDS = 3600.0
@@ -314,33 +310,36 @@ class _Parser:
             )
         return tuple(targets)
 
-    def _target_milli(self, metric: Metric, name: str) -> int | None:
+    def _quantity(self, name: str) -> Fraction | None:
         try:
-            value = parse_quantity(self._annotations[name])
+            value = parse_quantity(self._annotations.get(name, _BY_NAME[name].default or ""))
         except ValueError:
             self._refuse(name, "is not a number or quantity")
+            return None
+        if not is_milli(value):
+            self._refuse(name, "is finer than the thousandths that gpu-scaler counts in")
+            return None
+        return value
+
+    def _target_milli(self, metric: Metric, name: str) -> int | None:
+        value = self._quantity(name)
+        if value is None:
             return None
         if value <= 0:
             self._refuse(name, "is not above 0")
         elif value > _MAX_TARGETS[metric]:
             self._refuse(name, "is too high")
-        elif not is_milli(value):
-            self._refuse(name, TOO_FINE)
         else:
             return milli(value)
         return None
 
     def activation_milli(self, targets: tuple[MetricTarget, ...]) -> int:
         name = ACTIVATION_THRESHOLD
-        try:
-            value = parse_quantity(self._annotations.get(name, _BY_NAME[name].default or ""))
-        except ValueError:
-            self._refuse(name, "is not a number or quantity")
+        value = self._quantity(name)
+        if value is None:
             return 0
         if value < 0:
             self._refuse(name, "is below 0")
-        elif not is_milli(value):
-            self._refuse(name, TOO_FINE)
         for target in targets:
             # Above it the last pods would go while the query still asks for several.
             if target.metric is Metric.QUERY and milli(value) > target.average_value_milli:
@@ -359,7 +358,7 @@ class _Parser:
                 name,
                 f"can never scale up: the metric ends at 100, and with the scale-up tolerance"
                 f" {tolerance:g} it would have to pass {float(target_milli * factor / 1000):g};"
-                f" allowed is a number above 0 and below {float(100 / factor):.4g}",
+                f" allowed is a number above 0 and below {math.ceil(100_000 / factor) / 1000:g}",
             )
 
     def _query(self, *, query_supported: bool) -> str | None:
@@ -396,28 +395,8 @@ class _Parser:
                 f"needs {QUERY}: without pods no GPU metric could ever scale up again; allowed is"
                 " 1 or more",
             )
-        if behavior is not None and (why := _never_wakes(behavior.scale_up)):
+        if behavior is not None and (why := never_wakes(behavior.scale_up)):
             self._problem(MIN_REPLICAS, why)
-
-
-def _never_wakes(rules: ScalingRules) -> str | None:
-    """Why these rules for the way up lead nowhere from 0 replicas, None where they do."""
-    if scale_up_limit(0, rules, History(), 0.0) > 0:
-        return None
-    if rules.select_policy is SelectPolicy.DISABLED:
-        return (
-            f"needs another selectPolicy than Disabled in scaleUp of {BEHAVIOR}: nothing would ever"
-            " lead back up"
-        )
-    if any(policy.type is PolicyType.PODS for policy in rules.policies):
-        return (
-            f"needs selectPolicy Max, or policies of type Pods alone, in scaleUp of {BEHAVIOR}: of"
-            " several the least counts, and no percentage of 0 pods ever leads back up"
-        )
-    return (
-        f"needs a policy of type Pods in scaleUp of {BEHAVIOR}: no percentage of 0 pods ever leads"
-        " back up"
-    )
 
 
 def _shown(value: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 from hypothesis import given, settings
@@ -93,10 +94,11 @@ RULES = st.fixed_dictionaries(
 
 
 @settings(deadline=None)
-@given(rules=RULES, threshold=st.sampled_from(["0", "1m", "10"]))
-def test_what_may_sleep_can_wake_and_what_never_could_is_refused(rules, threshold):
+@given(rules=RULES, down=RULES, threshold=st.sampled_from(["0", "1m", "10"]))
+def test_what_may_sleep_can_wake_and_what_never_could_is_refused(rules, down, threshold):
     """Asleep, with a value far above the target for as long as any window and period."""
-    given_ = {**ASLEEP, "activation-threshold": threshold, "behavior": up(**rules)}
+    behavior = json.dumps({"scaleUp": rules, "scaleDown": down})
+    given_ = {**ASLEEP, "activation-threshold": threshold, "behavior": behavior}
     awake = parsed(**given_ | {"min-replicas": "1"})
     assert isinstance(awake, ScalingPolicy)
     policy = replace(awake, min_replicas=0)
@@ -146,3 +148,15 @@ def test_every_other_target_counts_as_it_is_written(name, value, expected_milli)
     policy = parsed(**query, **{name: value})
     assert isinstance(policy, ScalingPolicy)
     assert policy.targets[0].average_value_milli == expected_milli
+
+
+@given(st.integers(0, 3000), st.integers(-2, 2))
+def test_the_bound_that_a_refusal_names_is_the_bound(tolerance_milli, off):
+    behavior = up(tolerance=f"{tolerance_milli}m")
+    _, message = problem(**{"target-duty-cycle": "100"}, behavior=behavior)
+    bound = Decimal(message.rpartition(" below ")[2])
+    value = bound + Decimal(off) / 1000
+    accepted = isinstance(
+        parsed(**{"target-duty-cycle": str(value)}, behavior=behavior), ScalingPolicy
+    )
+    assert accepted == (value < bound)
