@@ -206,8 +206,8 @@ class TestCooldown:
             decision = decide(state, rules, query(total), history, now)
             history = replace(decision.history, zeroed_seconds=None)
             if what != "idle":
-                # An unknown answer and a busy one are looks, from which the time counts.
-                idle_since = now if what in ("busy", "unanswered") else None
+                # After a hold the time counts from the next look on.
+                idle_since = now if what == "busy" else None
                 continue
             idle_since = now if idle_since is None else idle_since
             expected = 0 if now - idle_since >= COOLDOWN else 1
