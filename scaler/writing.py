@@ -96,6 +96,8 @@ class Writer:
                 self._histories.keep_undone(uid, decision)
                 return not_done(decision, Outcome.HELD, "LeaseLost", str(lost))
             except Replaced as replaced:
+                # The watch may go on showing the old one for a while.
+                self._histories.keep_undone(uid, decision)
                 return self._failed(decision, "Replaced", str(replaced))
             except _ZeroUnknown as error:
                 self._histories.keep_undone(uid, decision)

@@ -92,6 +92,16 @@ async def test_an_api_that_does_not_answer_is_a_failure_and_not_a_change():
     assert world.patched == [("web", 2)]
 
 
+async def test_a_deployment_that_is_gone_is_remembered_as_long_as_the_watch_shows_it():
+    world = World(deployment())
+    world.uids["web"] = "another"
+    await world.controller.cycle()
+    known = world.controller._histories.of(world.states[0])
+    assert known is not None
+    assert known.recommendations
+    assert known.scale_ups == ()
+
+
 async def test_a_deployment_made_anew_under_the_same_name_is_not_scaled_for_the_old_one():
     world = World(deployment())
     world.uids["web"] = "another"
