@@ -5,14 +5,10 @@ Those of its Namespace are defaults for all but `gpu-scaler/enabled`, each annot
 
 from __future__ import annotations
 
-import difflib
-import json
 import math
-import re
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from scaler import budgets
 from scaler.decision.behavior import DEFAULT_BEHAVIOR
 from scaler.model import (
     AnnotationProblem,
@@ -20,12 +16,9 @@ from scaler.model import (
     Metric,
     MetricTarget,
     ScalingPolicy,
-    Setting,
-    SettingOrigin,
 )
 from scaler.policy.annotations import (
     ACTIVATION_THRESHOLD,
-    ANNOTATIONS,
     BEHAVIOR,
     COOLDOWN,
     DRY_RUN,
@@ -33,21 +26,19 @@ from scaler.policy.annotations import (
     MAX_REPLICAS,
     MIN_REPLICAS,
     PAUSED,
-    PREFIX,
     QUERY,
     READY_AGE,
     TARGET_ANNOTATIONS,
     TARGET_QUERY,
     WINDOW,
-    Annotation,
 )
+from scaler.policy.annotationtexts import BY_NAME, WHOLE_NUMBER, AnnotationTexts
 from scaler.policy.behaviortext import never_wakes, parse_behavior
 from scaler.quantities import is_milli, milli, parse_duration_seconds, parse_quantity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_BY_NAME: Mapping[str, Annotation] = {annotation.name: annotation for annotation in ANNOTATIONS}
 _MAX_TARGETS: Mapping[Metric, Fraction] = {
     Metric.DUTY_CYCLE: Fraction(100),
     Metric.MEMORY_USED_PERCENT: Fraction(100),
@@ -60,9 +51,6 @@ _PERCENT_METRICS = (Metric.DUTY_CYCLE, Metric.MEMORY_USED_PERCENT)
 _MAX_INT32 = 2**31 - 1
 _MAX_QUERY_LENGTH = 8192
 _MAX_DURATION_SECONDS = 3600.0
-_MAX_SHOWN_LENGTH = 80
-_MAX_VALUE_BYTES = 1024
-_WHOLE_NUMBER = re.compile(r"[0-9]{1,64}")
 
 
 def opted_in(annotations: Mapping[str, str]) -> bool:
@@ -127,130 +115,20 @@ def default_problems(defaults: Mapping[str, str], namespace: str) -> tuple[Annot
     return tuple(problem for problem in parsed if problem.value is not None and problem.is_form)
 
 
-class _Parser:
-    """Collects the problems of one Deployment's annotations while its values are read."""
-
-    def __init__(
-        self, own: Mapping[str, str], defaults: Mapping[str, str] | None, namespace: str
-    ) -> None:
-        self.problems: list[AnnotationProblem] = []
-        self._unnamed = 0
-        self._own = own
-        self._defaults = {
-            name: value for name, value in (defaults or {}).items() if name != ENABLED
-        }
-        self._annotations = {**self._defaults, **own}
-        self._opts_in_namespace = (defaults or {}).get(ENABLED)
-        self._namespace = namespace
-        self._elsewhere = "" if defaults is None else f", here or on the Namespace {namespace}"
-
-    def named(self) -> tuple[AnnotationProblem, ...]:
-        """The problems, those beyond the budget as one that says how many they are."""
-        if not self._unnamed:
-            return tuple(self.problems)
-        more = AnnotationProblem(
-            annotation=budgets.ANNOTATIONS_LEFT_OUT,
-            value=None,
-            message=f"and {self._unnamed} more",
-            stands_for=self._unnamed,
-            is_form=True,
-        )
-        return (*self.problems, more)
-
-    def _add(self, name: str, message: str, *, is_form: bool) -> None:
-        if len(self.problems) >= budgets.PROBLEMS:
-            self._unnamed += 1
-            return
-        value = self._annotations.get(name)
-        is_default = name in self._defaults and name not in self._own
-        if is_default:
-            message = f"{message} (default of the Namespace {self._namespace})"
-        self.problems.append(
-            AnnotationProblem(
-                annotation=name[:_MAX_SHOWN_LENGTH],
-                value=None if value is None else budgets.clipped(value, _MAX_VALUE_BYTES),
-                message=message,
-                namespace=self._namespace if is_default else None,
-                is_form=is_form,
-            )
-        )
-
-    def _problem(self, name: str, text: str, *, is_form: bool = False) -> None:
-        value = self._annotations.get(name)
-        self._add(name, text if value is None else f"{_shown(value)} {text}", is_form=is_form)
-
-    def _refuse(self, name: str, why: str) -> None:
-        self._problem(name, f"{why}; allowed is {_BY_NAME[name].allowed}", is_form=True)
-
-    def settings(self) -> tuple[Setting, ...]:
-        """Every annotation that has a value, and where it comes from."""
-        return tuple(
-            Setting(annotation=row.name, value=value, origin=self._origin(row.name))
-            for row in ANNOTATIONS
-            if (value := self._annotations.get(row.name, row.default)) is not None
-        )
-
-    def _origin(self, name: str) -> SettingOrigin:
-        if name in self._own:
-            return SettingOrigin.OWN
-        return SettingOrigin.NAMESPACE if name in self._defaults else SettingOrigin.BUILT_IN
-
-    def no_opt_in_of_namespace(self) -> None:
-        if self._opts_in_namespace is None:
-            return
-        self.problems.append(
-            AnnotationProblem(
-                annotation=ENABLED,
-                value=self._opts_in_namespace,
-                message=f"has no effect on a Namespace, and {self._namespace} has it: each"
-                f" Deployment opts in itself; {PAUSED} there stops those that did",
-                namespace=self._namespace,
-                is_form=True,
-            )
-        )
-
-    def known_names(self) -> None:
-        unknown = [
-            name
-            for name in sorted(self._annotations)
-            if name.startswith(PREFIX)
-            and name not in _BY_NAME
-            and name != budgets.ANNOTATIONS_LEFT_OUT
-        ]
-        self._unnamed += max(0, len(unknown) - budgets.PROBLEMS)
-        for name in unknown[: budgets.PROBLEMS]:
-            given = name.removeprefix(PREFIX)[:_MAX_SHOWN_LENGTH].lower()
-            near = difflib.get_close_matches(
-                given, [known.removeprefix(PREFIX) for known in _BY_NAME], n=1
-            )
-            # Once is enough to look them up.
-            known = f": known are {', '.join(_BY_NAME)}" if name == unknown[0] else ""
-            if near:
-                known = f": did you mean {PREFIX}{near[0]}?"
-            self._add(name, f"is not an annotation of gpu-scaler{known}", is_form=True)
-
-    def within_budget(self) -> None:
-        left_out = self._annotations.get(budgets.ANNOTATIONS_LEFT_OUT)
-        if left_out is not None:
-            self._add(
-                budgets.ANNOTATIONS_LEFT_OUT,
-                f"too many or too long, so {left_out} are left out; allowed are"
-                f" {budgets.ANNOTATIONS} annotations of {budgets.ANNOTATIONS_BYTES} bytes together",
-                is_form=True,
-            )
-            self._unnamed += int(left_out) if _WHOLE_NUMBER.fullmatch(left_out) else 0
+class _Parser(AnnotationTexts):
+    """Reads values, and collects what is wrong with them."""
 
     def boolean(self, name: str) -> bool:
-        value = self._annotations.get(name, _BY_NAME[name].default)
+        value = self._annotations.get(name, BY_NAME[name].default)
         if value not in ("true", "false"):
             self._refuse(name, "is not a truth value")
         return value == "true"
 
     def whole_number(self, name: str, *, lowest: int) -> int | None:
-        value = self._annotations.get(name, _BY_NAME[name].default)
+        value = self._annotations.get(name, BY_NAME[name].default)
         if value is None:
             self._refuse(name, f"is required{self._elsewhere}")
-        elif not _WHOLE_NUMBER.fullmatch(value):
+        elif not WHOLE_NUMBER.fullmatch(value):
             self._refuse(name, "is not a whole number")
         elif int(value) < lowest:
             self._refuse(name, "is too low")
@@ -263,7 +141,7 @@ class _Parser:
     def duration(self, name: str) -> float:
         try:
             seconds = parse_duration_seconds(
-                self._annotations.get(name, _BY_NAME[name].default or "")
+                self._annotations.get(name, BY_NAME[name].default or "")
             )
         except ValueError:
             self._refuse(name, "is not a duration")
@@ -312,7 +190,7 @@ class _Parser:
 
     def _quantity(self, name: str) -> Fraction | None:
         try:
-            value = parse_quantity(self._annotations.get(name, _BY_NAME[name].default or ""))
+            value = parse_quantity(self._annotations.get(name, BY_NAME[name].default or ""))
         except ValueError:
             self._refuse(name, "is not a number or quantity")
             return None
@@ -397,9 +275,3 @@ class _Parser:
             )
         if behavior is not None and (why := never_wakes(behavior.scale_up)):
             self._problem(MIN_REPLICAS, why)
-
-
-def _shown(value: str) -> str:
-    """The value as a person finds it in the manifest, on one line and not without end."""
-    short = value if len(value) <= _MAX_SHOWN_LENGTH else value[:_MAX_SHOWN_LENGTH] + "..."
-    return json.dumps(short, ensure_ascii=not short.isprintable())
