@@ -141,7 +141,9 @@ class Door:
 
 
 @asynccontextmanager
-async def running_door(folder: Path, **limits: Any) -> AsyncIterator[Door]:
+async def running_door(
+    folder: Path, *, bound_to: str = "127.0.0.1", **limits: Any
+) -> AsyncIterator[Door]:
     """Serve while the context lasts."""
     kubernetes = KubernetesApi()
     material = renewed(None, hosts=(HOST,), now=datetime.now(UTC))
@@ -163,11 +165,11 @@ async def running_door(folder: Path, **limits: Any) -> AsyncIterator[Door]:
             not_ready_because=lambda: not_ready[0] if not_ready else None,
             limits=replace(LIMITS, **limits),
         )
-        async with server.listening(tls.context, "127.0.0.1", 0) as listening:
-            host, port = listening.addresses[0]
+        async with server.listening(tls.context, bound_to, 0) as listening:
+            _, port = listening.addresses[0]
             running = asyncio.create_task(listening.run())
             made = Door(
-                url=f"https://{host}:{port}",
+                url=f"https://127.0.0.1:{port}",
                 kubernetes=kubernetes,
                 authentication=authentication,
                 tls=tls,

@@ -70,6 +70,37 @@ async def test_a_flood_of_guesses_neither_locks_out_nor_delays_whom_it_knows(fil
         assert checked.count("right") == 1, "it was remembered all the time"
 
 
+async def test_guessers_at_one_address_delay_no_login_at_another(file, monkeypatch):
+    users = {f"user-{number}": hashed(f"right-{number}") for number in range(6)}
+    file.write(basic_auth_users=users)
+    proceed = threading.Event()
+    real = passwords._matches
+
+    def slowly(password: str, known: str) -> bool:
+        if password.startswith("guess"):
+            proceed.wait(20)
+        return real(password, known)
+
+    monkeypatch.setattr(passwords, "_matches", slowly)
+
+    async def guess(address: str, number: int) -> int:
+        try:
+            user = ("user-1", f"guess-{number}")
+            return (await get(address, user=user, source="127.0.0.2"))[0]
+        except aiohttp.ClientError:
+            return 0
+
+    async with exporter(file) as address, asyncio.TaskGroup() as tasks:
+        guesses = [tasks.create_task(guess(address, number)) for number in range(60)]
+        await until(lambda: any(one.done() for one in guesses), what="a guess is refused at once")
+        for number in range(6):
+            # The first login of each.
+            user = (f"user-{number}", f"right-{number}")
+            assert (await get(address, user=user))[0] == 200
+        proceed.set()
+    assert {one.result() for one in guesses} <= {401, 503, 0}
+
+
 async def test_more_requests_at_once_than_allowed_are_refused_at_once(file, monkeypatch):
     monkeypatch.setattr(answering, "UNREAD_SECONDS", 60)
     checking = asyncio.Event()

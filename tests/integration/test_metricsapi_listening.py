@@ -176,6 +176,16 @@ async def test_what_is_no_request_fills_no_log(tmp_path, caplog, sent, status):
         assert [record.message for record in caplog.records if record.levelno > 20] == []
 
 
+@pytest.mark.parametrize("host", ["", "::"])
+async def test_all_addresses_are_those_of_both_families(tmp_path, host):
+    async with running_door(tmp_path, bound_to=host) as door:
+        port = int(door.url.rpartition(":")[2])
+        tls = ssl.create_default_context(cadata=door.bundle)
+        ask = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        for address in ("127.0.0.1", "::1"):
+            assert b" 200 " in await said((address, port), ask, tls, HOST)
+
+
 async def test_what_callers_break_is_a_count_and_one_line(tmp_path, caplog):
     caplog.set_level("INFO", logger="toolkit")
     async with running_door(tmp_path) as door:
