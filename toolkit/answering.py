@@ -16,6 +16,7 @@ from aiohttp import web
 from aiohttp.payload import Payload
 
 from toolkit.clients import ClientConnection
+from toolkit.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -50,6 +51,7 @@ class Answering:
         self._handler = handler
         self._limits = limits
         self._faults = faults
+        self._turns = Turns()
         # Oldest first.
         self._under_way: dict[_Answer, None] = {}
 
@@ -58,8 +60,10 @@ class Answering:
         client = request.protocol
         assert isinstance(client, ClientConnection)
         client.note_request()
-        # Of requests that came in one piece each waits for the others' connections.
-        await asyncio.sleep(0)
+        await self._turns.wait(client.address)
+        if client.transport is None:
+            self._faults.note(ConnectionResetError())
+            return web.Response()
         answer = _Answer(client=client, begun_seconds=time.monotonic())
         most = self._limits.requests
         if most and len(self._under_way) >= most and not self._make_way(answer):

@@ -13,7 +13,7 @@ from scaler.web.answers import add_security_headers
 from scaler.web.metricspage import MetricsPage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from scaler.controller import Controller
     from scaler.model import ObjectRef
@@ -46,6 +46,8 @@ class StatusServer:
         self._not_ready_because = not_ready_because
         self._not_alive_because = not_alive_because
         self._page = page
+        self._decisions_of: Mapping[ObjectRef, DecisionRecord] | None = None
+        self._decisions_text = b"[]"
         self._held = held
 
     def application(self) -> web.Application:
@@ -70,10 +72,11 @@ class StatusServer:
 
     async def _decisions(self, _: web.Request) -> web.Response:
         records = self._controller.board.records
-        return _json(
-            self._envelope()
-            | {"decisions": [_record_to_dict(records[ref]) for ref in sorted(records)]}
-        )
+        if records is not self._decisions_of:
+            # There are new ones with each loop; whoever asks more often gets the same text.
+            documents = [_record_to_dict(records[ref]) for ref in sorted(records)]
+            self._decisions_of, self._decisions_text = records, orjson.dumps(documents)
+        return _json(self._envelope() | {"decisions": orjson.Fragment(self._decisions_text)})
 
     async def _decision(self, request: web.Request) -> web.Response:
         ref = _ref(request)

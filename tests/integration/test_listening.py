@@ -347,6 +347,27 @@ async def test_without_a_file_for_a_connection_the_greediest_address_gives_one_b
     assert len([one for one in caplog.records if "cannot be accepted" in one.message]) <= 1
 
 
+async def test_a_crowd_at_one_address_costs_another_no_more_than_a_few_requests():
+    order: list[str] = []
+
+    async def handler(request: web.BaseRequest) -> web.Response:
+        order.append(request.path)
+        return web.Response(text="ok")
+
+    async with served(handler) as made:
+        greedy = [await opened(made, source="127.0.0.2") for _ in range(100)]
+        modest = await opened(made)
+        # All at once, the modest one last.
+        for _, writer in greedy:
+            writer.write(ASK % b"greedy")
+        modest[1].write(ASK % b"modest")
+        assert await status(modest[0]) == 200
+        assert order.index("/modest") < 30
+        await until(lambda: len(order) == 101, what="all are answered")
+        for _, writer in (*greedy, modest):
+            writer.transport.abort()
+
+
 async def test_requests_in_one_piece_take_turns_with_other_connections():
     order: list[str] = []
 

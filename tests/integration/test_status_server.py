@@ -7,11 +7,13 @@ import contextlib
 import json
 import re
 import time
+from typing import Any
 
 import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
 
+from scaler.reporting.decisiondata import decision_to_dict
 from scaler.reporting.metrics import ScalerMetrics
 from scaler.web import gpureader
 from scaler.web.answers import STATIC
@@ -240,6 +242,33 @@ async def test_metrics_are_rendered_at_most_once_a_second_however_often_asked(
             assert set(part.splitlines()) <= set(whole.splitlines())
             assert whole.endswith("# EOF\n") == (accept != "text/plain")
         assert len(collected) <= 2 * (1 + int(time.monotonic() - began))
+
+
+async def test_decisions_become_text_once_a_loop_however_often_asked(scene, client, monkeypatch):
+    written = []
+
+    def counted(*given, **options):
+        written.append(given)
+        return decision_to_dict(*given, **options)
+
+    monkeypatch.setattr("scaler.web.server.decision_to_dict", counted)
+    async with status_page(scene) as url:
+
+        async def asked() -> dict[str, Any]:
+            async with client.get(f"{url}/api/v1/decisions") as answer:
+                document: dict[str, Any] = json.loads(await answer.read())
+                return document
+
+        for _ in range(5):
+            assert len((await asked())["decisions"]) == 61
+        assert len(written) == 61
+        scene.leader = "another"
+        scene.decide(decision("web"))
+        for _ in range(5):
+            document = await asked()
+            assert [one["name"] for one in document["decisions"]] == ["web"]
+            assert document["leader"] == "another"
+        assert len(written) == 62
 
 
 async def test_what_clients_break_is_a_count_and_one_line(scene, client, caplog):
