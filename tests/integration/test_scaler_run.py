@@ -134,14 +134,18 @@ async def test_one_annotation_on_the_lease_stops_all_scaling_at_once(cluster):
         async def is_renewed() -> bool:
             return bool((await cluster.client.get(LEASE))["spec"]["renewTime"] != renewed)
 
+        async def shows(line: str) -> bool:
+            # The page is made anew once a second.
+            return line in await scaler.text("/metrics")
+
         await until(is_renewed)
         _, _, said = await run_program("status", f"--server={scaler.url}")
         assert "all scaling is stopped: Lease gpu-scaler carries gpu-scaler/paused='true'" in said
-        assert "gpu_scaler_stopped 1.0" in await scaler.text("/metrics")
+        await until(lambda: shows("gpu_scaler_stopped 1.0"))
         assert await cluster.replicas() == 1
         await cluster.annotate_lease(None)
         await cluster.ready(2)
-        assert "gpu_scaler_stopped 0.0" in await scaler.text("/metrics")
+        await until(lambda: shows("gpu_scaler_stopped 0.0"))
     assert sum("Scaling is stopped" in line for line in scaler.log) == 1
 
 
