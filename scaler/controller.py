@@ -171,6 +171,7 @@ class Controller:
         in_the_way = None
         if any(decision.outcome is Outcome.SCALED for decision in decisions):
             in_the_way = await self._leadership.look()
+            self._waited()
         self._watch_stop()
         in_turn = sorted(
             zip(plans, decisions, strict=True),
@@ -221,10 +222,7 @@ class Controller:
 
     def _stage(self, name: str, begun_seconds: float) -> float:
         """Note how long a part of the loop took; return its end."""
-        now = self._clock()
-        if self._looking is None:
-            # A lone loop: nobody looks while it waits.
-            self._histories.waited(now)
+        now = self._waited()
         self._metrics.stage_duration.labels(name).observe(now - begun_seconds)
         return now
 
@@ -354,6 +352,13 @@ class Controller:
         if history is not None and isinstance(plan.policy, ScalingPolicy):
             history = standing(history, plan.policy.behavior, now)
         return decide(deployment, plan.policy, readings, history, now)
+
+    def _waited(self) -> float:
+        """Read the clock after a wait; of a lone loop nobody looked at it meanwhile."""
+        now = self._clock()
+        if self._looking is None:
+            self._histories.waited(now)
+        return now
 
     def _now(self) -> float:
         """Read the clock; the histories stand a jump of it."""
