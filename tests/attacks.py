@@ -292,19 +292,17 @@ async def _no_reading(host: str, port: int) -> None:
 
 
 @asynccontextmanager
-async def _few_descriptors(_world: World, scaler: ScalerProcess) -> AsyncIterator[None]:
+async def _few_descriptors(_: World, scaler: ScalerProcess) -> AsyncIterator[None]:
     parts = urlsplit(scaler.url)
     resource.prlimit(scaler.process.pid, resource.RLIMIT_NOFILE, (64, 64))
-    held = []
-    for _ in range(200):
-        with contextlib.suppress(OSError):
-            held.append(await asyncio.open_connection(parts.hostname, parts.port))
+    held: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+    while len(held) < 200:
+        held.append(await asyncio.open_connection(parts.hostname, parts.port))
     try:
         yield
     finally:
-        for _, writer in held:
+        for _reader, writer in held:
             writer.transport.abort()
-        resource.prlimit(scaler.process.pid, resource.RLIMIT_NOFILE, (1024, 1024))
 
 
 @asynccontextmanager
