@@ -80,7 +80,7 @@ lock: $(STAMP) ## Resolve the lock files anew (needs uv)
 		-c requirements-dev.lock --group build -o requirements-build.lock
 
 .PHONY: bench
-bench: bench-exporter bench-endurance bench-step bench-policy bench-scaler bench-latency bench-metrics-api bench-namespaces ## Run all benchmarks; results go to build/bench/
+bench: bench-exporter bench-endurance bench-step bench-policy bench-scaler bench-latency bench-metrics-api bench-namespaces bench-abuse ## Run all benchmarks; results go to build/bench/
 
 .PHONY: bench-exporter
 bench-exporter: $(STAMP) ## Exporter: latency under scrapes, CPU, RSS, cost of each collector
@@ -115,6 +115,10 @@ bench-metrics-api: $(STAMP) ## 500 HPAs on the scaler's metrics API, 8 min (need
 bench-namespaces: $(STAMP) ## Deleting a namespace while nobody serves the metrics API, 8 min (needs make cluster-tools)
 	@$(BIN)/python -m tests.cluster.tools metrics-server
 	@$(BIN)/python -m benchmarks.namespaces
+
+.PHONY: bench-abuse
+bench-abuse: $(STAMP) ## An innocent party's decisions beside attacks on the scaler, 12 min
+	@$(BIN)/python -m benchmarks.abuse $(BENCH_ARGS)
 
 .PHONY: clean
 clean: ## Remove what the other targets made
