@@ -9,8 +9,9 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Final
 
-from exporter import __version__, logs
+from exporter import __version__
 from exporter.config import EXIT_USAGE, ConfigError, parse
+from toolkit import logs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

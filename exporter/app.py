@@ -262,7 +262,7 @@ async def running(config: Config, binding: ModuleType) -> AsyncIterator[RunningE
                 background.append(tasks.create_task(parts.endpoint.run()))
                 # Not before: a server that is cancelled while it begins to listen leaks its socket.
                 background.append(tasks.create_task(parts.end_without_nvml()))
-                log.info("listening", extra={"host": address[0], "port": address[1]})
+                log.info("Listening", extra={"host": address[0], "port": address[1]})
                 yield RunningExporter(
                     address=address,
                     release=partial(parts.sampler.release, config.nvml_release_seconds),

@@ -130,8 +130,8 @@ class Endpoint:
         except WebConfigError as error:
             if self.web_config_is_good:
                 log.error(
-                    "web configuration not reloaded; the one before stays in use",
-                    extra={"problem": str(error)},
+                    "Web configuration not reloaded; the one before stays in use",
+                    extra={"error": str(error)},
                 )
             self.web_config_is_good = False
             return
@@ -142,4 +142,4 @@ class Endpoint:
         if not loaded.trusts_as(before):
             # Those that were made by the file before are let in by it no longer.
             listener.end_all()
-        log.info("web configuration reloaded", extra={"file": self._file})
+        log.info("Web configuration reloaded", extra={"file": self._file})

@@ -252,10 +252,10 @@ class Watchdog:
         reason = self._health.unready_reason()
         if reason is None:
             if self._unready.ends("") or not self._was_ready:
-                log.info("ready: current GPU readings are served")
+                log.info("Ready: current GPU readings are served")
             self._was_ready = True
         elif self._was_ready and self._unready.begins(""):
-            log.warning("not ready: no current GPU readings", extra={"reason": reason})
+            log.warning("Not ready: no current GPU readings", extra={"error": reason})
 
 
 def _gauge(name: str, help_text: str, value: float) -> GaugeMetricFamily:

@@ -38,7 +38,7 @@ async def run(config: Config, binding: ModuleType) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     log.info(
-        "starting",
+        "Starting",
         extra={
             "version": __version__,
             "node_name": config.node_name,
@@ -50,27 +50,27 @@ async def run(config: Config, binding: ModuleType) -> int:
             loop.add_signal_handler(signal.SIGUSR1, exporter.release)
             loop.add_signal_handler(signal.SIGUSR2, exporter.resume)
             await stop.wait()
-            log.info("ending on a signal")
+            log.info("Ending on a signal")
     except NvmlRequiredError as error:
-        log.error("NVML is required and cannot be used", extra={"reason": str(error)})
+        log.error("NVML is required and cannot be used", extra={"error": str(error)})
         return EXIT_FAILURE
     except RestartNeededError as error:
         log.error(
-            "ending to be started anew, because this process cannot use NVML any more",
-            extra={"reason": str(error), "status": EXIT_RESTART},
+            "Ending to be started anew, because this process cannot use NVML any more",
+            extra={"error": str(error), "status": EXIT_RESTART},
         )
         return EXIT_RESTART
     except WebConfigError as error:
         for problem in error.problems:
-            log.error("the web configuration cannot be used", extra={"problem": problem})
+            log.error("The web configuration cannot be used", extra={"error": problem})
         return EXIT_USAGE
     except BindError as error:
         log.error(
-            "the address cannot be bound",
+            "The address cannot be bound",
             extra={
                 "host": config.listen_host,
                 "port": config.listen_port,
-                "reason": _why_not_bound(error),
+                "error": _why_not_bound(error),
             },
         )
         return EXIT_FAILURE

@@ -246,10 +246,10 @@ class Sampler:
             self._on_restart_needed(reason)
         if self._problems.begins(problem):
             if not isinstance(error, NvmlError):
-                log.error("the NVML thread failed unexpectedly and goes on", exc_info=error)
+                log.error("The NVML thread failed unexpectedly and goes on", exc_info=error)
             log.warning(
                 "NVML cannot be used; trying again until it can",
-                extra={"reason": problem, "longest_retry_seconds": LAST_RETRY_SECONDS},
+                extra={"error": problem, "longest_retry_seconds": LAST_RETRY_SECONDS},
             )
         self._outage_is_told = self._problems.has_told
         self.state = replace(self.state, nvml_up=False, problem=problem)
@@ -261,6 +261,6 @@ class Sampler:
         call = self._nvml.running_call
         if self._thread.is_alive() or call is not None:
             log.warning(
-                "ending without nvmlShutdown: an NVML call does not return",
+                "Ending without nvmlShutdown: an NVML call does not return",
                 extra={"function": call.function if call else ""},
             )

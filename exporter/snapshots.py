@@ -116,7 +116,7 @@ class Snapshots:
         if shared and not self._told_left_out:
             self._told_left_out = True
             log.info(
-                "several containers share a GPU; nvidia_gpu_memory_used_bytes is left out for "
+                "Several containers share a GPU; nvidia_gpu_memory_used_bytes is left out for "
                 "them, because their own parts of its memory are not known",
                 extra={"gpus": len(shared)},
             )
@@ -124,10 +124,10 @@ class Snapshots:
 
 def _why_unmatched(device_ids: Collection[str]) -> str:
     if any(is_claimed(one) for one in device_ids):
-        return "pods hold claimed devices (DRA) whose GPUs are not known; --dra looks them up"
+        return "Pods hold claimed devices (DRA) whose GPUs are not known; --dra looks them up"
     if any(is_fraction(one) for one in device_ids):
         return (
-            "pods hold fractions of GPUs, and of which is known by their processes only: "
+            "Pods hold fractions of GPUs, and of which is known by their processes only: "
             "--collectors containers, with hostPID"
         )
-    return "pods hold devices that NVML does not show"
+    return "Pods hold devices that NVML does not show"

@@ -43,7 +43,7 @@ def _run(parsed: argparse.Namespace) -> int:
     # Only this command needs the whole program: `check` and `--help` answer at once.
     from scaler import app  # noqa: PLC0415
     from scaler.cluster.errors import ClusterError  # noqa: PLC0415
-    from scaler.logs import set_up_logging  # noqa: PLC0415
+    from toolkit import logs  # noqa: PLC0415
 
     try:
         config = parse_run_arguments(parsed)
@@ -51,7 +51,7 @@ def _run(parsed: argparse.Namespace) -> int:
         for problem in str(error).splitlines():
             _complain(problem)
         return EXIT_USAGE
-    set_up_logging(level=config.log_level, log_format=config.log_format)
+    logs.set_up(level=config.log_level, log_format=config.log_format)
     # What is known of a cluster and read in a loop has no cycles, and is millions of objects: to
     # look through all of them several times in each loop took 40 % of it.
     gc.set_threshold(*GARBAGE_THRESHOLDS)

@@ -257,7 +257,7 @@ class Controller:
             log.info("Watches are in contact with the Kubernetes API again")
         else:
             self.holding = "the watches are out of contact with the Kubernetes API"
-            log.warning("Holding all decisions", extra={"why": self.holding})
+            log.warning("Holding all decisions", extra={"error": self.holding})
 
     def _watch_stop(self) -> None:
         """Say once when a person stops all scaling, and when it goes on."""
@@ -269,7 +269,7 @@ class Controller:
         if stopped is None:
             log.info("Scaling goes on")
         else:
-            log.warning("Scaling is stopped", extra={"why": stopped})
+            log.warning("Scaling is stopped", extra={"error": stopped})
 
     def _decide_alone(self, plan: Plan, readings: Mapping[Metric, MetricReading]) -> Decision:
         """Decide for one Deployment; whatever goes wrong stays its own."""

@@ -16,13 +16,13 @@ import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
-from exporter import logs
 from exporter.config import Config
 from scaler.cluster.client import ClusterError, KubeClient
 from simulator.driver import MODELS
 from simulator.nodeobjects import LOOPBACK
 from simulator.nodes import NodeSpec, Site, running_nodes
 from simulator.workload import Workload
+from toolkit import logs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,7 +112,7 @@ async def _run(parsed: argparse.Namespace) -> None:
             client, specs, exporter_config=EXPORTER_CONFIG, schedules=False, site=site
         ) as nodes:
             log.info(
-                "the nodes have joined",
+                "The nodes have joined",
                 extra={"nodes": parsed.nodes, "gpus": parsed.nodes * parsed.gpus},
             )
             await Workload(nodes, noise=random.Random()).run()

@@ -144,7 +144,7 @@ class SimulatedNodes:
                 await asyncio.gather(*(self._remove_node(name) for name in self.nodes))
         except TimeoutError:
             log.warning(
-                "the nodes could not all be deleted from the cluster",
+                "The nodes could not all be deleted from the cluster",
                 extra={"timeout_seconds": REMOVAL_TIMEOUT_SECONDS},
             )
 
@@ -223,7 +223,7 @@ class SimulatedNodes:
             except NotFound:
                 continue
             except ApiError as error:
-                log.warning("an object is left in the cluster", extra={"error": str(error)})
+                log.warning("An object is left in the cluster", extra={"error": str(error)})
 
     async def _heartbeats(self) -> None:
         while True:

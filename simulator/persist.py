@@ -33,6 +33,6 @@ async def persist(request: Callable[[], Awaitable[T]]) -> T | None:
             return None
         except (Unreachable, ServerError, TooManyRequests) as error:
             if delay == FIRST_RETRY_SECONDS:
-                log.warning("a request failed; repeating it", extra={"error": str(error)})
+                log.warning("A request failed; repeating it", extra={"error": str(error)})
             await asyncio.sleep(max(delay, error.retry_after_seconds or 0))
             delay = min(2 * delay, LAST_RETRY_SECONDS)

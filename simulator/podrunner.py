@@ -94,7 +94,7 @@ class PodRunner:
             await persist(lambda: self._client.delete(_path(pod), body=options))
         except Forbidden as error:
             log.warning(
-                "a pod on a simulated node is left alone",
+                "A pod on a simulated node is left alone",
                 extra={"pod": f"{metadata['namespace']}/{metadata['name']}", "error": str(error)},
             )
             await ending.wait()
@@ -113,7 +113,7 @@ class PodRunner:
                     metadata["namespace"], metadata["name"], container["name"], resource_name, count
                 ):
                     log.warning(
-                        "a pod was bound to a node without a free GPU",
+                        "A pod was bound to a node without a free GPU",
                         extra={"pod": f"{metadata['namespace']}/{metadata['name']}"},
                     )
                     await self._patch(pod, podstatus.not_admitted(resource_name, timestamp()))
@@ -161,7 +161,7 @@ class PodRunner:
             return value
         metadata = pod["metadata"]
         log.warning(
-            "an annotation is no number of at least 0; its default is used",
+            "An annotation is no number of at least 0; its default is used",
             extra={
                 "pod": f"{metadata['namespace']}/{metadata['name']}",
                 "annotation": annotation,

@@ -185,7 +185,7 @@ class Workload:
     def _report(self, found: list[str]) -> None:
         for problem in found:
             if problem not in self._problems:
-                log.warning("a pod has no traffic", extra={"problem": problem})
+                log.warning("A pod has no traffic", extra={"error": problem})
         self._problems = frozenset(found)
 
     def _noisy(self, percent: float) -> float:

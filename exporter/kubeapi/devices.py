@@ -85,7 +85,7 @@ class ClaimedDevices:
         if self._problem is None:
             log.warning(
                 "ResourceSlices cannot be listed; GPUs that are claimed anew stay without pods",
-                extra={"reason": str(error), "retry_seconds": AGAIN_SECONDS},
+                extra={"error": str(error), "retry_seconds": AGAIN_SECONDS},
                 exc_info=None if isinstance(error, ApiError) else error,
             )
         self._problem = str(error)

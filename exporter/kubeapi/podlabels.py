@@ -102,14 +102,14 @@ class PodLabels:
             return _Known(labels=labels, due_seconds=_later(wait), failures=min(failures, 10))
         if self._problem is not None:
             self._problem = None
-            log.info("pod labels can be read again")
+            log.info("Pod labels can be read again")
         return _Known(labels=read, due_seconds=_later(RENEW_SECONDS))
 
     def _failed(self, error: Exception) -> None:
         if self._problem is None:
             log.warning(
-                "labels of pods cannot be read; those of new pods are missing until they can",
-                extra={"reason": str(error)},
+                "Labels of pods cannot be read; those of new pods are missing until they can",
+                extra={"error": str(error)},
                 exc_info=None if isinstance(error, ApiError) else error,
             )
         self._problem = str(error)

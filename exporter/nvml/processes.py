@@ -197,12 +197,14 @@ class ProcessUses:
         """Say once why processes cannot be told apart, and when they can again on all devices."""
         if problem is not None:
             if not self._untold:
-                log.warning("containers' own parts of the GPUs are unknown", extra={"why": problem})
+                log.warning(
+                    "Containers' own parts of the GPUs are unknown", extra={"error": problem}
+                )
             self._untold.add(uuid)
         elif uuid in self._untold:
             self._untold.discard(uuid)
             if not self._untold:
-                log.info("containers' own parts of the GPUs are known again")
+                log.info("Containers' own parts of the GPUs are known again")
 
 
 class _Time:

@@ -163,7 +163,7 @@ class Nvml:
         try:
             found = self._patience.read(index, partial(self._read_gpu, answers))
         except HangsError as error:
-            message = "a GPU is left out while a call about it does not return; the others are read"
+            message = "A GPU is left out while a call about it does not return; the others are read"
             return self._left_out(index, message, str(error), {"function": error.function})
         except NvmlError as error:
             if error.code in SESSION_GONE:
@@ -171,7 +171,7 @@ class Nvml:
             details = {"function": error.function, "code": error.code}
             return self._left_out(index, "GPU cannot be read", str(error), details)
         except Exception as error:  # noqa: BLE001  whatever the binding comes up with
-            message = "a GPU is left out that cannot be read for an unexpected reason"
+            message = "A GPU is left out that cannot be read for an unexpected reason"
             problem = f"{type(error).__name__}: {error}"
             return self._left_out(index, message, problem, {}, caught=error)
         uuid = found[0].device.uuid

@@ -116,7 +116,7 @@ class XidErrors:
         if now - tally.logged_seconds.get(kind, float("-inf")) >= _LOG_EVERY_SECONDS:
             tally.logged_seconds[kind] = now
             log.warning(
-                "the driver reported an Xid error",
+                "The driver reported an Xid error",
                 extra={"uuid": uuid, "xid": xid, "since_start": tally.counts[kind]},
             )
 
@@ -168,7 +168,7 @@ class _Watcher:
                     if error.code in ABSENT:
                         return  # this driver has no events at all
                 except Exception:
-                    log.exception("waiting for Xid errors failed unexpectedly and goes on")
+                    log.exception("Waiting for Xid errors failed unexpectedly and goes on")
                 finally:
                     self._calls_or_none("nvmlEventSetFree", event_set)
             self._stop.wait(_RETRY_SECONDS)
@@ -225,12 +225,12 @@ class _Watcher:
                 self._unsupported.add(uuid)
             elif self._unwatched.begins(uuid):
                 log.warning(
-                    "the Xid errors of a GPU cannot be watched",
-                    extra={"uuid": uuid, "reason": str(error)},
+                    "The Xid errors of a GPU cannot be watched",
+                    extra={"uuid": uuid, "error": str(error)},
                 )
             return False
         if self._unwatched.ends(uuid):
-            log.info("the Xid errors of a GPU are watched again", extra={"uuid": uuid})
+            log.info("The Xid errors of a GPU are watched again", extra={"uuid": uuid})
         return True
 
     def _calls_or_none(self, function: str, *arguments: Any) -> Any:

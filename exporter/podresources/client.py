@@ -168,7 +168,7 @@ class PodResources:
         except Exception as error:
             # The loop must outlive any answer of the kubelet and whatever the node's files hold.
             if self.problem is None or not self.problem.startswith(INTERNAL):
-                log.exception("the pod resources could not be processed; the exporter tries again")
+                log.exception("The pod resources could not be processed; the exporter tries again")
             self._failed(INTERNAL, f"{type(error).__name__}: {error}")
 
     async def _list(self) -> None:
@@ -212,7 +212,7 @@ class PodResources:
         if listing.has_api_pods or listing.allocations:
             self._publish(running)
         if self.problem is not None or self._listed_seconds is None:
-            log.info("the kubelet lists pod resources", extra={"devices": len(listing.allocations)})
+            log.info("The kubelet lists pod resources", extra={"devices": len(listing.allocations)})
         self.problem = None
         self._listed_seconds = time.monotonic()
         self.last_success_unix_seconds = time.time()
@@ -221,10 +221,10 @@ class PodResources:
     def _failed(self, code: str, details: str) -> None:
         if self.problem is None or not self.problem.startswith(code):
             log.warning(
-                "pod resources cannot be listed; GPUs lose their pod labels until they can",
+                "Pod resources cannot be listed; GPUs lose their pod labels until they can",
                 extra={
                     "code": code,
-                    "details": details,
+                    "error": details,
                     "mapping_kept_seconds": self._keep_seconds,
                 },
             )
@@ -236,5 +236,5 @@ class PodResources:
         ):
             self._listed_seconds = None
             self._held = frozenset()
-            log.warning("the last pod resources are too old; GPUs have no pod labels now")
+            log.warning("The last pod resources are too old; GPUs have no pod labels now")
             self._on_expiry()

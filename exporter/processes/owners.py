@@ -119,11 +119,11 @@ class ProcessOwners:
         """Say once why containers have no names, and when they have again."""
         if problem is not None and not self._are_containers_unreadable:
             log.warning(
-                "containers cannot be told apart; those of one pod that share a GPU have no parts",
-                extra={"why": problem},
+                "Containers cannot be told apart; those of one pod that share a GPU have no parts",
+                extra={"error": problem},
             )
         elif problem is None and self._are_containers_unreadable:
-            log.info("containers can be told apart again")
+            log.info("Containers can be told apart again")
         self._are_containers_unreadable = problem is not None
 
 

@@ -109,7 +109,8 @@ class Contact:
         now = {(one.namespace, one.kind): one for one in lost}
         for part, one in now.items():
             if part not in self._told:
-                log.warning("Holding what cannot be seen", extra={"lost": str(one)})
+                where = {"namespace": one.namespace, "kind": one.kind}
+                log.warning("Holding what cannot be seen", extra=where | {"error": one.why})
         for part, one in self._told.items():
             if part not in now:
                 log.info("In sight again", extra={"namespace": one.namespace, "kind": one.kind})

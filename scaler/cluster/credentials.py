@@ -148,7 +148,7 @@ class Credentials:
             self._read_at_seconds = time.monotonic()
             if not self._failing:
                 log.warning(
-                    "cannot read the API credentials again; the old ones stay in use",
+                    "Cannot read the API credentials again; the old ones stay in use",
                     extra={"error": str(error)},
                 )
             self._failing = True

@@ -87,7 +87,7 @@ class Answers:
             return documents.value_list(asked, items, metric_selector)
         problem = next((one.problem for one in found.values() if one.problem), None)
         if problem is not None:
-            log.debug("No value for a request", extra={"metric": metric.name, "why": problem})
+            log.debug("No value for a request", extra={"metric": metric.name, "error": problem})
             return documents.unable_to_fetch()
         if asked.name != ANY:
             return documents.no_such_metric(

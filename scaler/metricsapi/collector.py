@@ -166,7 +166,7 @@ class Collector:
         self._failing = failed >= 1
         if self._failing:
             why = next(iter((answer.failed_families or answer.failed_nodes).values()))
-            log.warning("No values for the metrics API can be read", extra={"why": why})
+            log.warning("No values for the metrics API can be read", extra={"error": why})
         else:
             log.info("Values for the metrics API can be read again")
 

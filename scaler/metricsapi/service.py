@@ -151,7 +151,7 @@ class MetricsApi:
             trouble = await self._kept()
             if trouble != self._trouble:
                 if trouble is not None:
-                    log.warning("Metrics API is not in order", extra={"why": trouble})
+                    log.warning("Metrics API is not in order", extra={"error": trouble})
                 else:
                     log.info("Metrics API is in order")
                 self._trouble = trouble

@@ -91,7 +91,7 @@ class SecretCertificate:
             try:
                 old = read_secret(found.data)
             except MaterialError as error:
-                log.warning("What the Secret holds is replaced", extra={"why": str(error)})
+                log.warning("What the Secret holds is replaced", extra={"error": str(error)})
                 old = None
             new = renewed(old, hosts=self._hosts, now=self._wall_clock())
             if new is not old:

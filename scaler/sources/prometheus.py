@@ -351,7 +351,7 @@ class PrometheusSource:
             return
         self._failing = problem is not None
         if problem is not None:
-            log.warning("Prometheus cannot be read", extra={"why": problem})
+            log.warning("Prometheus cannot be read", extra={"error": problem})
         else:
             log.info("Prometheus can be read again")
 

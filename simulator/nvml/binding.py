@@ -120,7 +120,7 @@ class _Library:
             except NvmlReturn as result:
                 return result.code
             except Exception:  # noqa: BLE001 - see above
-                _log.exception("a simulated NVML function failed", extra={"function": name})
+                _log.exception("A simulated NVML function failed", extra={"function": name})
                 return UNKNOWN
             return 0
 

@@ -124,7 +124,7 @@ async def test_an_event_wait_that_hangs_does_not_hold_up_the_end(caplog):
         async with exporter(driver, collectors=frozenset({Collector.XID})) as reader:
             await until(reader.ready)
             await until(driver.events.registered, what="the event thread")
-    assert "ending without nvmlShutdown" in caplog.text
+    assert "Ending without nvmlShutdown" in caplog.text
 
 
 async def test_landing_page_health_and_telemetry_path():
@@ -172,7 +172,7 @@ async def test_a_hanging_call(monkeypatch, caplog):
             assert (await reader.get("/healthz"))[0] == 200
 
             def told():
-                reasons = [vars(record).get("reason", "") for record in caplog.records]
+                reasons = [vars(record).get("error", "") for record in caplog.records]
                 return any(one.startswith("nvmlDeviceGetTemperature has not") for one in reasons)
 
             await until(told, what="the log says why it is not ready")
@@ -189,7 +189,7 @@ async def test_the_end_does_not_wait_for_a_hanging_call(monkeypatch, caplog):
             await until(reader.ready)
             driver.faults.hang("nvmlDeviceGetPowerUsage")
             await until(reader.unready_reason, what="the call hangs")
-        assert "ending without nvmlShutdown" in caplog.text
+        assert "Ending without nvmlShutdown" in caplog.text
 
 
 async def test_a_lost_gpu_takes_only_its_own_series_along():
@@ -238,7 +238,7 @@ async def test_the_driver_goes_and_comes_back(caplog):
             await until(reader.ready, what="ready again")
             assert await reader.value(f"{PREFIX}nvml_up") == 1.0
     said = [record for record in caplog.records if "NVML cannot be used" in record.getMessage()]
-    assert ["UNINITIALIZED" in vars(one)["reason"] for one in said] == [True, False]
+    assert ["UNINITIALIZED" in vars(one)["error"] for one in said] == [True, False]
 
 
 async def test_without_a_library_the_own_metrics_are_served(caplog):
@@ -389,7 +389,7 @@ async def test_an_unexpected_exception_does_not_end_the_thread(caplog):
             assert reason == "NVML cannot be used: AttributeError: no such field"
             binding.nvmlDeviceGetCount = original
             await until(reader.ready)
-    assert "the NVML thread failed unexpectedly" in caplog.text
+    assert "The NVML thread failed unexpectedly" in caplog.text
 
 
 async def test_two_exporters_in_one_process_do_not_mix():
@@ -418,7 +418,7 @@ async def test_an_unexpected_exception_in_letting_go_does_not_end_the_thread(cap
             await until(reader.ready)
             binding.nvmlShutdown = broken
             reader.exporter.release()
-            await until(lambda: "the NVML thread failed unexpectedly" in caplog.text)
+            await until(lambda: "The NVML thread failed unexpectedly" in caplog.text)
             binding.nvmlShutdown = original
             reader.exporter.resume()
             await until(reader.ready)

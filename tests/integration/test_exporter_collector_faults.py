@@ -123,7 +123,7 @@ def test_a_collector_that_breaks_is_off_for_its_gpu_only(caplog):
         Collector.CLOCKS,
         Collector.POWER,
     }
-    records = [record for record in caplog.records if "a collector failed" in record.message]
+    records = [record for record in caplog.records if "A collector failed" in record.message]
     assert [(record.__dict__["collector"], record.levelname) for record in records] == [
         ("clocks", "ERROR")
     ]

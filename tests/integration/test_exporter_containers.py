@@ -108,8 +108,8 @@ async def test_a_process_whose_pod_is_not_known_leaves_the_parts_out_until_it_is
         await becomes(url, MEMORY, {"web/main": 2 * GIB, "batch/main": 4 * GIB})
     told = [one.message for one in caplog.records if "own parts of the GPUs" in one.message]
     assert told == [
-        "containers' own parts of the GPUs are unknown",
-        "containers' own parts of the GPUs are known again",
+        "Containers' own parts of the GPUs are unknown",
+        "Containers' own parts of the GPUs are known again",
     ]
 
 
@@ -298,7 +298,7 @@ async def test_where_processes_cannot_be_told_there_are_no_parts_and_that_is_sai
         assert len(caplog.records) == cycles
     told = [one for one in caplog.records if "own parts of the GPUs" in one.message]
     assert len(told) == 1
-    assert why in told[0].why
+    assert why in told[0].error
 
 
 def _point(link: Path, target: str) -> None:

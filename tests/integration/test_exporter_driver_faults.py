@@ -66,7 +66,7 @@ class Program:
         self.process.stdin.write(statement.encode() + b"\n")
 
     def port(self) -> int | None:
-        return next((entry["port"] for entry in self.log if entry["msg"] == "listening"), None)
+        return next((entry["port"] for entry in self.log if entry["msg"] == "Listening"), None)
 
     def said(self, sentence: str) -> bool:
         return any(entry["msg"].startswith(sentence) for entry in self.log)
@@ -102,7 +102,7 @@ async def program(*flags):
 
     reading = asyncio.create_task(read())
     try:
-        await until(lambda: running.said("ready"), what="the exporter reads")
+        await until(lambda: running.said("Ready"), what="the exporter reads")
         yield running
     finally:
         if process.returncode is None:
@@ -129,10 +129,10 @@ async def test_after_an_upgrade_of_the_driver_the_program_ends_to_be_started_ane
         assert await running.ended() == EXIT_RESTART == 3
     last = running.log[-1]
     assert last["msg"] == (
-        "ending to be started anew, because this process cannot use NVML any more"
+        "Ending to be started anew, because this process cannot use NVML any more"
     )
     assert last["status"] == 3
-    assert last["reason"].startswith("nvmlInit: LIB_RM_VERSION_MISMATCH")
+    assert last["error"].startswith("nvmlInit: LIB_RM_VERSION_MISMATCH")
 
 
 async def test_a_new_process_loads_the_new_library():
@@ -158,14 +158,14 @@ async def test_a_library_that_does_not_fit_from_the_beginning():
 async def test_the_same_driver_loaded_again_needs_no_new_process():
     async with program() as running:
         running.do("driver.faults.unload_driver()")
-        await until(lambda: running.said("not ready"), what="noticed")
+        await until(lambda: running.said("Not ready"), what="noticed")
         status, text = await running.get("/metrics")
         assert status == 200
         assert f"\n{PREFIX}nvml_up 0.0\n" in text
         assert "NVML cannot be used" in (await running.get("/readyz"))[1]
         running.log.clear()
         running.do("driver.faults.load_driver()")
-        await until(lambda: running.said("ready"), what="ready again")
+        await until(lambda: running.said("Ready"), what="ready again")
         running.process.send_signal(signal.SIGTERM)
         assert await running.ended() == 0
 

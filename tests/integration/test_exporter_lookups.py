@@ -386,7 +386,7 @@ async def test_labels_that_cannot_be_read_are_tried_again(node, api, caplog):
             return errors.get("pods", 0) >= 2
 
         await until(refused)
-        assert caplog.text.count("labels of pods cannot be read") == 1
+        assert caplog.text.count("Labels of pods cannot be read") == 1
         server.status = None
 
         async def read():

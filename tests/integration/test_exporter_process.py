@@ -69,7 +69,7 @@ async def listening_port(started):
     async with asyncio.timeout(60):
         async for line in started.stderr:
             entry = json.loads(line)
-            if entry["msg"] == "listening":
+            if entry["msg"] == "Listening":
                 return entry["port"]
     raise AssertionError("the exporter ended before it listened")
 
@@ -99,7 +99,7 @@ async def test_nvml_required():
         NO_LIBRARY, "--nvml.required", "--web.listen-address=127.0.0.1:0"
     )
     assert status == 1
-    assert 'msg="NVML is required and cannot be used" reason="nvmlInit: LIBRARY_NOT_FOUND' in err
+    assert 'msg="NVML is required and cannot be used" error="nvmlInit: LIBRARY_NOT_FOUND' in err
 
 
 async def test_every_mistake_is_named_at_once():
@@ -116,7 +116,7 @@ async def test_every_mistake_is_named_at_once():
 async def test_an_address_that_cannot_be_bound():
     status, _, err = await finished(NO_LIBRARY, "--web.listen-address=192.0.2.1:9445")
     assert status == 1
-    assert 'msg="the address cannot be bound" host=192.0.2.1 port=9445' in err
+    assert 'msg="The address cannot be bound" host=192.0.2.1 port=9445' in err
 
 
 @pytest.mark.parametrize("code", CODES, ids=os.strerror)
@@ -131,8 +131,8 @@ async def test_only_the_bind_is_called_a_bind(monkeypatch, caplog, code):
         monkeypatch.setattr("exporter.endpoint.bound_sockets", fails)
         assert await run(config, bind(driver)) == 1
         (said,) = [one for one in caplog.records if one.levelname == "ERROR"]
-        assert said.message == "the address cannot be bound"
-        assert (said.port, said.reason) == (9445, os.strerror(code))
+        assert said.message == "The address cannot be bound"
+        assert (said.port, said.error) == (9445, os.strerror(code))
         caplog.clear()
         monkeypatch.setattr("exporter.app.application", fails)
         with pytest.raises(OSError, match="/somewhere"):
@@ -157,7 +157,7 @@ async def test_a_signal_ends_it_cleanly(number):
             async with asyncio.timeout(60):
                 _, err = await started.communicate()
     assert started.returncode == 0
-    assert json.loads(err.splitlines()[-1])["msg"] == "ending on a signal"
+    assert json.loads(err.splitlines()[-1])["msg"] == "Ending on a signal"
 
 
 async def test_a_signal_ends_it_while_nvml_hangs():
@@ -170,7 +170,7 @@ async def test_a_signal_ends_it_while_nvml_hangs():
     assert started.returncode == 0
     last = json.loads(err.splitlines()[-1])
     assert (last["msg"], last["function"]) == (
-        "ending without nvmlShutdown: an NVML call does not return",
+        "Ending without nvmlShutdown: an NVML call does not return",
         "nvmlDeviceGetUUID",
     )
 

@@ -66,8 +66,8 @@ def test_a_list_with_an_impossible_entry_is_no_list(node, caplog, entry, is_mps_
     assert found.memory_used_bytes == 2 * GIB
     told = [one.message for one in caplog.records if "own parts of the GPUs" in one.message]
     assert told == [
-        "containers' own parts of the GPUs are unknown",
-        "containers' own parts of the GPUs are known again",
+        "Containers' own parts of the GPUs are unknown",
+        "Containers' own parts of the GPUs are known again",
     ]
 
 
@@ -147,4 +147,4 @@ def test_nothing_unexpected_in_the_nodes_files_costs_a_gpu(node, monkeypatch, ca
             assert readings.unreadable_count == 0
             assert readings.devices[0].uses is None
             assert gpus.read_first().uses
-    assert "KeyError" in vars(caplog.records[0])["why"]
+    assert "KeyError" in vars(caplog.records[0])["error"]

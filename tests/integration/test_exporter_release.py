@@ -183,7 +183,7 @@ async def test_the_signals_release_and_resume():
     )
     try:
         async with asyncio.timeout(60):
-            await _said(program.stderr, "ready: current GPU readings are served")
+            await _said(program.stderr, "Ready: current GPU readings are served")
             await _said_sessions(program, 1)
             program.send_signal(signal.SIGUSR1)
             await _said_sessions(program, 0)

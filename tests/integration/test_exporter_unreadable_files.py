@@ -57,8 +57,8 @@ def test_what_is_kept_from_the_exporter_leaves_all_else(node, tmp_path, caplog, 
                 assert [one.memory_used_bytes for one in readings.devices] == [2 * GIB] * 2
                 assert [one.uses for one in readings.devices] == [None, None]
         (said,) = [one for one in caplog.records if one.name.startswith("exporter.")]
-        assert os.strerror(code) in vars(said)["why"]
-        assert str(tmp_path / kept) in vars(said)["why"]
+        assert os.strerror(code) in vars(said)["error"]
+        assert str(tmp_path / kept) in vars(said)["error"]
         readings = gpus.readings()
         assert [len(one.uses or ()) for one in readings.devices] == [1, 1]
 
@@ -119,6 +119,6 @@ async def test_without_the_privilege_to_read_them_all_but_the_parts_is_there(gua
             await becomes(url, "nvidia_gpu_duty_cycle", {"web/main": 0})
             assert await values(url, DEVICE_MEMORY) == {"web/main": 2 * GIB}
             assert await values(url, MEMORY) == {}
-    whys = [vars(one)["why"] for one in caplog.records if hasattr(one, "why")]
+    whys = [vars(one)["error"] for one in caplog.records if hasattr(one, "error")]
     assert len(whys) == 2, "the parts and the finished pods, once each"
     assert all("cannot be read: Permission denied" in one for one in whys)

@@ -223,7 +223,7 @@ async def test_a_broken_file_leaves_the_one_before_in_use_until_it_is_mended(fil
         await until(reloaded)
         assert (await get(address, user=("ann", "hers")))[0] == 200
     told = [one.message for one in caplog.records if "not reloaded" in one.message]
-    assert told == ["web configuration not reloaded; the one before stays in use"]
+    assert told == ["Web configuration not reloaded; the one before stays in use"]
 
 
 @pytest.mark.parametrize(
@@ -360,7 +360,7 @@ async def test_a_file_that_is_emptied_is_said_once_with_what_it_would_take_away(
         for _ in range(5):
             assert (await get(address))[0] == 401
     (told,) = [one for one in caplog.records if "not reloaded" in one.message]
-    assert told.problem == (
+    assert told.error == (
         f"{file.path}: basic_auth_users is gone; restart the exporter to serve without it"
     )
 
@@ -453,5 +453,5 @@ async def test_the_program_says_what_is_wrong_with_a_file(file):
     )
     _, said = await asyncio.wait_for(process.communicate(), 20)
     assert process.returncode == EXIT_USAGE
-    assert b"the web configuration cannot be used" in said
+    assert b"The web configuration cannot be used" in said
     assert f"{file.path}: line 1 is not YAML: expected the node content".encode() in said

@@ -151,7 +151,7 @@ async def test_a_gpu_that_must_not_be_watched_is_told_once_and_the_other_is_coun
     assert counts(node) == {}
     told = [record for record in caplog.records if "cannot be watched" in record.message]
     assert [record.__dict__["uuid"] for record in told] == [first]
-    assert "NO_PERMISSION" in told[0].__dict__["reason"]
+    assert "NO_PERMISSION" in told[0].__dict__["error"]
 
 
 async def test_a_gpu_that_could_not_be_watched_is_watched_when_it_can_be(node, caplog, monkeypatch):

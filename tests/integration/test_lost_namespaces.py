@@ -100,7 +100,8 @@ async def test_a_lost_watch_costs_its_namespace_alone(resource, status, caplog):
         await until(lambda: held(state) == {}, what="team-b is back")
     told = [one for one in caplog.records if one.message == "Holding what cannot be seen"]
     assert len(told) == 1
-    assert all("team-b" in vars(one)["lost"] for one in told)
+    assert [vars(one)["namespace"] for one in told] == ["team-b"]
+    assert all(f"{status} " in vars(one)["error"] for one in told)
     assert any(one.message == "In sight again" for one in caplog.records)
 
 

@@ -98,7 +98,7 @@ async def test_a_start_that_does_not_end_is_said(tmp_path, log, server, monkeypa
     monkeypatch.setattr(service, "RETRY_SECONDS", 0.05)
     async with starting(tmp_path, server):
         (said,) = await until(lambda: log("Metrics API is not in order"))
-        assert "does not know the API server's authorities" in said.why
+        assert "does not know the API server's authorities" in said.error
         server.may_list.set()
         await until(lambda: log("Metrics API is in order"))
     assert len(log("Metrics API is not in order")) == 1

@@ -124,7 +124,7 @@ async def test_ever_new_reasons_do_not_fill_the_log(caplog):
 async def test_the_log_shows_where_an_unexpected_reason_came_from(caplog):
     await run(ValueError("made up"))
     (record,) = [one for one in caplog.records if one.exc_info]
-    assert record.getMessage() == "the NVML thread failed unexpectedly and goes on"
+    assert record.getMessage() == "The NVML thread failed unexpectedly and goes on"
     assert "made up" in caplog.text
 
 
@@ -140,5 +140,5 @@ async def test_it_is_told_again_when_it_lasts(caplog, monkeypatch):
     clock = count(step=7.0)
     monkeypatch.setattr("exporter.logonce.monotonic", lambda: next(clock))
     await run(NOT_LOADED, None, *[NOT_LOADED] * 20)
-    reasons = [vars(record).get("reason") for record in caplog.records]
+    reasons = [vars(record).get("error") for record in caplog.records]
     assert reasons == [str(NOT_LOADED), str(UNINITIALIZED), str(NOT_LOADED)]

@@ -110,7 +110,7 @@ def test_a_wrong_annotation_is_named_and_left_out(text, caplog):
     workload.apply()
     workload.apply()
     (record,) = caplog.records
-    assert "a/p1: annotation simulator/requests-per-second" in record.problem
+    assert "a/p1: annotation simulator/requests-per-second" in record.error
 
 
 class Cluster:

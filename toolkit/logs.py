@@ -17,7 +17,7 @@ _PLAIN_VALUE: Final = re.compile(r"[^\s\"=]+")
 
 
 def set_up(*, level: str, log_format: str) -> None:
-    """Send all logs to standard error; `level` and `log_format` as in the configuration."""
+    """Send all logs of `level` and above to standard error in `log_format`, logfmt or json."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else LogfmtFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
@@ -40,15 +40,19 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
 
 
 class LogfmtFormatter(logging.Formatter):
-    """`ts=... level=... msg="..." name=value`, one line per record."""
+    """`ts=... level=... msg="..." name=value`, one line per record; what is None is left out."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
-        return " ".join(f"{name}={_quoted(value)}" for name, value in _fields(record).items())
+        return " ".join(
+            f"{name}={_quoted(value)}"
+            for name, value in _fields(record).items()
+            if value is not None
+        )
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per record."""
+    """One JSON object per record; what is None is null."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
