@@ -225,7 +225,8 @@ def _context(tls: Tls, client_ca: bytes) -> ssl.SSLContext:
     ):
         # OpenSSL would ask the terminal for the password of a key that has one.
         context.load_cert_chain(cert, key, password=str)
-    if client_ca:
+    # An empty file names no CA; the system's would let in whom it never named.
+    if tls.has_client_ca:
         with as_file(client_ca) as ca:
             context.load_verify_locations(ca)
     elif tls.client_auth is not ClientAuth.NONE:

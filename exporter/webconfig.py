@@ -158,7 +158,7 @@ class _Reader:
                     self.problems.append(
                         f"{where}.{key}_file: missing; TLS needs it, or its PEM text as {key}"
                     )
-        if (tls.client_ca or tls.client_ca_file) and tls.client_auth is ClientAuth.NONE:
+        if tls.has_client_ca and tls.client_auth is ClientAuth.NONE:
             self.problems.append(
                 f"{where}.client_auth_type: {tls.client_auth} asks for no certificate, which makes"
                 f" client_ca_file meaningless; allowed with it are {ClientAuth.IF_GIVEN},"

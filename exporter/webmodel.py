@@ -56,6 +56,11 @@ class Tls:
     prefer_server_ciphers: bool = True
     curve: str | None = None
 
+    @property
+    def has_client_ca(self) -> bool:
+        """Whether it names who verifies clients."""
+        return bool(self.client_ca_file or self.client_ca)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimit:
@@ -88,6 +93,10 @@ def lost_protection(before: WebConfig, after: WebConfig) -> str | None:
         required = ClientAuth.REQUIRED
         if before.tls.client_auth is required and after.tls.client_auth is not required:
             return f"tls_server_config.client_auth_type: {required}"
+        # The system's CAs would verify clients in its place.
+        is_asked = after.tls.client_auth is not ClientAuth.NONE
+        if is_asked and before.tls.has_client_ca and not after.tls.has_client_ca:
+            return "tls_server_config.client_ca_file"
         if before.tls.client_allowed_sans and not after.tls.client_allowed_sans:
             return "tls_server_config.client_allowed_sans"
     return None

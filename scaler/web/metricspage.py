@@ -1,4 +1,4 @@
-"""The scaler's `/metrics`, rendered at most once a second in each format, however often asked."""
+"""The scaler's `/metrics`, rendered once a loop and once a second, however often asked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from prometheus_client import CollectorRegistry
     from prometheus_client.metrics_core import Metric
@@ -35,6 +35,7 @@ class _Family:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Page:
     made_seconds: float
+    loop: object
     families: Sequence[_Family]
     end: bytes
     gzipped: bytes
@@ -49,8 +50,10 @@ class _Page:
 class MetricsPage:
     """Answers with what a registry has."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, loop: Callable[[], object]) -> None:
+        """`loop` returns another object after each loop."""
         self._registry = registry
+        self._loop = loop
         self._pages: dict[bool, _Page] = {}
         self._rendering = asyncio.Lock()
 
@@ -74,10 +77,11 @@ class MetricsPage:
     async def _page(self, *, is_openmetrics: bool) -> _Page:
         async with self._rendering:
             page = self._pages.get(is_openmetrics)
-            now = time.monotonic()
-            if page is None or now - page.made_seconds >= MAX_AGE_SECONDS:
+            now, loop = time.monotonic(), self._loop()
+            is_fresh = page is not None and now - page.made_seconds < MAX_AGE_SECONDS
+            if page is None or not is_fresh or page.loop is not loop:
                 families = list(self._registry.collect())
-                page = await asyncio.to_thread(_rendered, families, now, is_openmetrics)
+                page = await asyncio.to_thread(_rendered, families, now, loop, is_openmetrics)
                 self._pages[is_openmetrics] = page
             return page
 
@@ -92,7 +96,9 @@ class _One(Collector):
         return (self._family,)
 
 
-def _rendered(families: Sequence[Metric], now_seconds: float, is_openmetrics: bool) -> _Page:
+def _rendered(
+    families: Sequence[Metric], now_seconds: float, loop: object, is_openmetrics: bool
+) -> _Page:
     end = _OPENMETRICS_END if is_openmetrics else b""
     encode = openmetrics.generate_latest if is_openmetrics else generate_latest
     texts = [
@@ -105,6 +111,7 @@ def _rendered(families: Sequence[Metric], now_seconds: float, is_openmetrics: bo
     everything = b"".join((*(one.text for one in texts), end))
     return _Page(
         made_seconds=now_seconds,
+        loop=loop,
         families=texts,
         end=end,
         gzipped=gzip.compress(everything, _GZIP_LEVEL, mtime=0),

@@ -99,6 +99,7 @@ REFUSED = {
     "a key with a password": "tls_server_config: {cert_file: server.crt, key_file: locked.key}",
     "PEM that is none": "tls_server_config: {cert: a, key: b}",
     "no such CA": FILES % ", client_auth_type: VerifyClientCertIfGiven, client_ca_file: none",
+    "an empty CA": FILES % ", client_auth_type: VerifyClientCertIfGiven, client_ca_file: empty.crt",
     "a CA that nobody is asked for": FILES % ", client_ca_file: ca.crt",
     "a client authentication": FILES % ", client_auth_type: x",
     "a cipher": FILES % ", cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA2048]",
@@ -130,6 +131,7 @@ def folder(tmp_path):
         serialization.PrivateFormat.PKCS8,
         serialization.BestAvailableEncryption(b"secret"),
     )
+    (tmp_path / "empty.crt").touch()
     (tmp_path / "locked.key").write_bytes(locked)
     return tmp_path
 

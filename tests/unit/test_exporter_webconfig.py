@@ -272,6 +272,18 @@ def test_a_configuration_does_not_show_its_hashes():
             "tls_server_config.client_allowed_sans",
             id="the names of clients",
         ),
+        pytest.param(
+            plain_tls(client_auth=ClientAuth.REQUIRED, client_ca="CA"),
+            plain_tls(client_auth=ClientAuth.REQUIRED),
+            "tls_server_config.client_ca_file",
+            id="the clients' CA",
+        ),
+        pytest.param(
+            plain_tls(client_auth=ClientAuth.REQUIRED, client_ca="CA"),
+            plain_tls(client_auth=ClientAuth.REQUIRED, client_ca_file="ca.crt"),
+            None,
+            id="another CA",
+        ),
         pytest.param(USERS, WebConfig(users={"ann": HASH}), None, id="another user"),
         pytest.param(WebConfig(), plain_tls(), None, id="TLS comes"),
         pytest.param(plain_tls(), plain_tls(curve="X25519"), None, id="another curve"),
