@@ -112,7 +112,11 @@ def default_problems(defaults: Mapping[str, str], namespace: str) -> tuple[Annot
     parsed = parse_policy({}, query_supported=True, defaults=defaults, namespace=namespace)
     if isinstance(parsed, ScalingPolicy):
         return ()
-    return tuple(problem for problem in parsed if problem.value is not None and problem.is_form)
+    return tuple(
+        problem
+        for problem in parsed
+        if problem.is_form and (problem.value is not None or problem.stands_for)
+    )
 
 
 class _Parser(AnnotationTexts):

@@ -14,7 +14,7 @@ from scaler.cluster.decode import decode_namespace, decode_workload
 from scaler.decision.decide import decide
 from scaler.model import Condition, ConditionType, Decision, DeploymentState, ObjectRef, Outcome
 from scaler.policy.annotations import ANNOTATIONS
-from scaler.policy.parse import parse_policy
+from scaler.policy.parse import default_problems, parse_policy
 from scaler.policy.yamltext import YamlError, read_yaml
 from scaler.reporting.decisiondata import decision_to_dict
 
@@ -118,6 +118,7 @@ def test_annotations_of_a_namespace_are_bounded_too_and_hold_its_deployments():
     )
     assert isinstance(parsed, tuple)
     assert len(parsed) == budgets.PROBLEMS + 1
+    assert default_problems(MANY, "evil")[-1].message.startswith("and 13")
 
 
 @given(
