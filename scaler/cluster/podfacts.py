@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scaler.gpurequests import requests_gpu
@@ -13,6 +14,14 @@ if TYPE_CHECKING:
     from scaler.cluster.decode import Pod
 
     JsonObject = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupSize:
+    """How many pods make up one replica, and how many replicas were asked for when they did."""
+
+    pods: int
+    replicas: int
 
 
 def restarts(status: JsonObject) -> int:
@@ -40,21 +49,35 @@ def asks_for_gpu(spec: JsonObject) -> bool | None:
     return requests_gpu(_resources(spec), claims=bool(spec.get("resourceClaims")))
 
 
-def pods_per_replica(pods: Iterable[Pod], replicas: int | None, known: int | None) -> int | None:
-    """Return how many of these pods make up one of the `replicas` that there are.
+def pods_per_replica(
+    pods: Iterable[Pod], *, asked: int, found: int | None, known: GroupSize | None
+) -> GroupSize | None:
+    """Return how many of these pods make up one replica, None where nothing is known.
 
-    While some of them start it is what was known before: a scale counts a replica as soon as its
-    first pod is there. None where nothing is known.
+    `asked` and `found` are the replicas of a scale, of which a replica may be found as soon as its
+    first pod is there. A size that is `known` stands until the pods have followed the count: too
+    large a size would ask for too few replicas.
     """
     ended = (PodPhase.FAILED, PodPhase.SUCCEEDED)
     alive = [pod for pod in pods if not pod.state.deleting and pod.state.phase not in ended]
     if any(pod.in_replica_set for pod in alive):
-        return 1
-    if not alive or not replicas:
+        return GroupSize(pods=1, replicas=asked)
+    if not alive or not asked:
         return known
-    if known is not None and any(pod.state.ready_since_seconds is None for pod in alive):
+    if known is None:
+        return GroupSize(pods=max(1, round(len(alive) / (found or asked))), replicas=asked)
+    is_moving = (
+        found not in (None, asked)
+        or len(alive) % asked > 0
+        or any(pod.state.ready_since_seconds is None for pod in alive)
+    )
+    if is_moving:
         return known
-    return max(1, round(len(alive) / replicas))
+    size = GroupSize(pods=len(alive) // asked, replicas=asked)
+    # Nothing has come or gone yet, it only looks as if everything had settled.
+    has_more_to_go = size.pods > known.pods and asked < known.replicas
+    has_more_to_come = size.pods < known.pods and asked > known.replicas
+    return known if has_more_to_go or has_more_to_come else size
 
 
 def _resources(spec: JsonObject) -> Iterator[tuple[str, object]]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from scaler.cluster.client import JsonObject, KubeClient
+    from scaler.cluster.scales import Scale
     from scaler.model import ExporterEndpoint, ObjectRef, PodState
     from scaler.selectors import Selector
 
@@ -77,7 +78,7 @@ class ClusterState:
         self._exporters: dict[str, decode.Pod] = {}
         self._defaults: dict[str, Mapping[str, str]] | None = None if namespaces else {}
         self._built: dict[str, DeploymentState] = {}
-        self._pods_per_replica: dict[str, int] = {}
+        self._group_sizes: dict[str, podfacts.GroupSize] = {}
         self._exporters_namespace = exporters_namespace
         self._endpoints: Mapping[str, ExporterEndpoint] | None = None
         scopes = tuple(namespaces) or (None,)
@@ -236,7 +237,7 @@ class ClusterState:
                 replicas = scale.replicas
                 selected = self._selected_pods(item.ref.namespace, scale.selector or item.selector)
                 pods = (pod.state for pod in selected)
-                per_replica = self._known_pods_per_replica(item.uid, selected, scale.found_replicas)
+                per_replica = self._known_pods_per_replica(item.uid, selected, scale)
             if replicas is None:
                 return None
             owners = self._owners.get(item.ref)
@@ -266,12 +267,18 @@ class ClusterState:
         return [pod for pod in labelled if selector.matches(pod.labels)]
 
     def _known_pods_per_replica(
-        self, uid: str, pods: Sequence[decode.Pod], replicas: int | None
+        self, uid: str, pods: Sequence[decode.Pod], scale: Scale
     ) -> int | None:
-        found = podfacts.pods_per_replica(pods, replicas, self._pods_per_replica.get(uid))
-        if found is not None:
-            self._pods_per_replica[uid] = found
-        return found
+        size = podfacts.pods_per_replica(
+            pods,
+            asked=scale.replicas,
+            found=scale.found_replicas,
+            known=self._group_sizes.get(uid),
+        )
+        if size is None:
+            return None
+        self._group_sizes[uid] = size
+        return size.pods
 
     def _defaults_of(self, namespace: str) -> Mapping[str, str] | None:
         return None if self._defaults is None else self._defaults.get(namespace, NO_DEFAULTS)
@@ -299,7 +306,7 @@ class ClusterState:
         else:
             self._selecting[changed.ref.namespace].discard(changed.uid)
             self._scales.forget(changed.uid)
-            self._pods_per_replica.pop(changed.uid, None)
+            self._group_sizes.pop(changed.uid, None)
 
     def _replica_set_changed(
         self, old: decode.ReplicaSet | None, new: decode.ReplicaSet | None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scaler.cluster import podfacts
 from scaler.cluster.decode import (
@@ -437,22 +439,59 @@ def members(count, *, is_ready=True, kind="Group", **more):
     return [decode_pod(raw, None, NOW, by_labels=True) for raw in raws]
 
 
+def sized(pods, asked, found, known):
+    """How many pods a replica is; `known` is the size and the count at which it was seen."""
+    before = None if known is None else podfacts.GroupSize(pods=known[0], replicas=known[1])
+    size = podfacts.pods_per_replica(pods, asked=asked, found=found, known=before)
+    return None if size is None else size.pods
+
+
 @pytest.mark.parametrize(
-    ("pods", "replicas", "known", "expected"),
+    ("pods", "asked", "found", "known", "expected"),
     [
-        pytest.param(members(40), 10, None, 4, id="groups of four"),
-        pytest.param(members(10), 10, None, 1, id="pods"),
-        pytest.param(members(39), 10, None, 4, id="one is being made anew"),
-        pytest.param(members(5), 10, None, 1, id="never less than one"),
-        pytest.param(members(8, kind="ReplicaSet"), 4, None, 1, id="a ReplicaSet's are a rollout"),
-        pytest.param([*members(40), *members(10, is_ready=False)], 20, 4, 4, id="groups start"),
-        pytest.param([*members(4), *members(4, is_ready=False)], 2, None, 4, id="seen starting"),
-        pytest.param(members(20), 10, 4, 2, id="groups have become smaller"),
-        pytest.param([*members(8), *members(4, phase="Failed")], 2, None, 4, id="ended ones"),
-        pytest.param([], 10, 4, 4, id="no pods"),
-        pytest.param([], 10, None, None, id="nothing known"),
-        pytest.param(members(8), None, None, None, id="a scale that does not count"),
+        pytest.param(members(40), 10, 10, None, 4, id="groups of four"),
+        pytest.param(members(10), 10, 10, None, 1, id="pods"),
+        pytest.param(members(39), 10, 10, None, 4, id="one is being made anew"),
+        pytest.param(members(5), 10, 10, None, 1, id="never less than one"),
+        pytest.param(members(8, kind="ReplicaSet"), 4, 4, None, 1, id="a ReplicaSet's rollout"),
+        pytest.param(
+            [*members(40), *members(10, is_ready=False)], 20, 20, (4, 10), 4, id="groups start"
+        ),
+        pytest.param([*members(4), *members(4, is_ready=False)], 2, 2, None, 4, id="seen starting"),
+        pytest.param(members(20), 10, 10, (4, 10), 2, id="groups have become smaller"),
+        pytest.param(members(40), 10, 10, (1, 10), 4, id="only the leaders were there at first"),
+        pytest.param([*members(8), *members(4, phase="Failed")], 2, 2, None, 4, id="ended ones"),
+        pytest.param([], 10, 10, (4, 10), 4, id="no pods"),
+        pytest.param([], 10, 10, None, None, id="nothing known"),
+        pytest.param(members(40), 0, 10, (4, 10), 4, id="none asked for"),
+        pytest.param(members(8), 2, None, None, 4, id="a scale that does not count"),
+        pytest.param(members(10), 5, None, (1, 10), 1, id="nothing of a scale-down has gone yet"),
+        pytest.param(members(8), 2, None, (1, 10), 1, id="some of a scale-down has gone"),
+        pytest.param(members(40), 20, None, (4, 10), 4, id="nothing of a scale-up has come yet"),
+        pytest.param(members(60), 20, None, (4, 10), 4, id="some of a scale-up has come"),
+        pytest.param(members(8), 8, 4, (1, 4), 1, id="a scale that counts late"),
+        pytest.param(members(10), 10, 2, (1, 10), 1, id="a scale that counts those updated"),
+        pytest.param(members(8), 4, 8, (1, 4), 1, id="a scale that counts a rollout's surge"),
+        pytest.param(members(7), 4, 4, (1, 4), 1, id="a rollout's surge"),
     ],
 )
-def test_how_many_pods_a_replica_is(pods, replicas, known, expected):
-    assert podfacts.pods_per_replica(pods, replicas, known) == expected
+def test_how_many_pods_a_replica_is(pods, asked, found, known, expected):
+    assert sized(pods, asked, found, known) == expected
+
+
+@given(st.integers(1, 6), st.lists(st.integers(1, 12), min_size=1, max_size=6), st.booleans())
+def test_a_size_stands_while_pods_come_and_go(size, counts, says_found):
+    known = podfacts.pods_per_replica(
+        members(counts[0] * size), asked=counts[0], found=counts[0], known=None
+    )
+    there = counts[0] * size
+    for asked in counts[1:]:
+        goal = asked * size
+        for now in range(there, goal, 1 if goal > there else -1):
+            found = -(-now // size) if says_found else None
+            known = podfacts.pods_per_replica(members(now), asked=asked, found=found, known=known)
+            assert known is not None
+            assert known.pods == size
+        there = goal
+        known = podfacts.pods_per_replica(members(goal), asked=asked, found=asked, known=known)
+        assert known == podfacts.GroupSize(pods=size, replicas=asked)
