@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from contextlib import contextmanager
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from weakref import WeakSet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from types import ModuleType
+
+T = TypeVar("T")
 
 # "This board or driver has no such thing": an answer, not a failure.
 ABSENT: Final = frozenset({"NOT_SUPPORTED", "FUNCTION_NOT_FOUND"})
@@ -113,11 +113,21 @@ class Calls:
     @contextmanager
     def about(self, answers: Answers) -> Iterator[None]:
         """Note in `answers` what this thread's calls answer while the context lasts."""
-        self._thread.answers = answers
+        before, self._thread.answers = self._thread.answers, answers
         try:
             yield
         finally:
-            self._thread.answers = None
+            self._thread.answers = before
+
+    def with_failures(self, read: Callable[[], T]) -> tuple[T, Collection[NvmlError]]:
+        """Return what `read` returns, and which of its calls failed."""
+        around = self._thread.answers or Answers(0)
+        answers = Answers(around.index)
+        with self.about(answers):
+            result = read()
+        around.successes |= answers.successes
+        around.failures |= answers.failures
+        return result, answers.failures.values()
 
     def leave(self, thread: threading.Thread) -> None:
         """Let a thread end as soon as its call returns."""
@@ -130,7 +140,9 @@ class Calls:
         index = None if answers is None else answers.index
         self._running[thread] = RunningCall(function, time.monotonic(), index)
         try:
-            answer = self.decoded(function, partial(getattr(self.binding, function), *arguments))
+            answer = getattr(self.binding, function)(*arguments)
+        except UnicodeDecodeError as undecoded:
+            answer = self._replaced(function, undecoded)
         except self.binding.NVMLError as nvml_error:
             code = self.code_name(nvml_error.value)
             error = NvmlError(function, code, str(nvml_error))
@@ -139,29 +151,29 @@ class Calls:
             elif answers is not None:
                 answers.successes.add(function)
             raise error from nvml_error
-        else:
-            if answers is not None:
-                answers.successes.add(function)
-            return answer
         finally:
             del self._running[thread]
             if self._left and threading.current_thread() in self._left:
                 raise LeftBehind
-
-    def decoded(self, function: str, read: Callable[[], Any]) -> Any:
-        """Return what `read` yields; text of it without what no label can have.
-
-        What is not UTF-8 is counted once and replaced, where the binding raises.
-        """
-        try:
-            answer = read()
-        except UnicodeDecodeError as error:
-            undecoded = (function, error.object)
-            if undecoded not in self._undecoded and len(self._undecoded) < _MOST_UNDECODED:
-                self._undecoded.add(undecoded)
-                self._on_error(NvmlError(function, "NOT_UTF8", repr(error.object)))
-            answer = error.object.decode(errors="replace")
+        if answers is not None:
+            answers.successes.add(function)
         return printable(answer) if isinstance(answer, str) else answer
+
+    def text_in(self, structure: Any, field: str, function: str) -> str:
+        """Return a text in a structure that a function filled in."""
+        try:
+            text: str = getattr(structure, field)
+        except UnicodeDecodeError as undecoded:
+            text = self._replaced(function, undecoded)
+        return printable(text)
+
+    def _replaced(self, function: str, error: UnicodeDecodeError) -> str:
+        """Count once a text that is not UTF-8; returns it with such bytes replaced."""
+        undecoded = (function, error.object)
+        if undecoded not in self._undecoded and len(self._undecoded) < _MOST_UNDECODED:
+            self._undecoded.add(undecoded)
+            self._on_error(NvmlError(function, "NOT_UTF8", repr(error.object)))
+        return error.object.decode(errors="replace")
 
     def failed(self, error: NvmlError) -> None:
         """Count and note a failure."""
@@ -208,12 +220,9 @@ def within(bounds: range, value: float | None) -> int | None:
     return int(value) if value is not None and bounds.start <= value < bounds.stop else None
 
 
-def number_in(union: Any, value_type: int) -> float | None:
-    """Return the number in an nvmlValue_t.
+def member_of(value_type: int) -> str:
+    """Return the member of nvmlValue_t with a value of this type.
 
-    None for what is no number, and for a type that this binding cannot decode.
+    Empty for a type that this binding cannot decode.
     """
-    if not 0 <= value_type < len(_VALUE_FIELDS):
-        return None
-    number: float = getattr(union, _VALUE_FIELDS[value_type])
-    return number if math.isfinite(number) else None
+    return _VALUE_FIELDS[value_type] if 0 <= value_type < len(_VALUE_FIELDS) else ""

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from exporter.nvml.calls import ABSENT, NvmlError, number_in, raise_if_gone
+from exporter.nvml.calls import ABSENT, NvmlError, member_of, raise_if_gone
 from exporter.window import DutyCycleWindow
 
 if TYPE_CHECKING:
@@ -86,14 +86,15 @@ class DutyCycles:
             if error.code != "NOT_FOUND":
                 return None
             value_type, samples = 0, []
+        member = member_of(value_type)
         percents = [
-            (sample.timeStamp, percent)
-            for sample in samples
-            if sample.timeStamp in _STAMPS_MICROSECONDS
-            and (percent := number_in(sample.sampleValue, value_type)) is not None
+            (stamp, percent)
+            for sample in (samples if member else ())
+            if (stamp := sample.timeStamp) in _STAMPS_MICROSECONDS
+            and 0 <= (percent := getattr(sample.sampleValue, member)) <= 100
         ]
         now = time.monotonic()
-        newest = max((stamp for stamp, _ in percents), default=0)
+        newest = max(percents, default=(0, 0))[0]
         if newest and newest != history.newest_microseconds:
             if newest < history.newest_microseconds:
                 history.samples.clear()  # the host's clock was set back

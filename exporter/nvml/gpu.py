@@ -5,18 +5,18 @@ from __future__ import annotations
 import random
 import time
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from exporter.model import Device
-from exporter.nvml.calls import ABSENT, NvmlError, number_in, raise_if_gone, within
+from exporter.nvml.calls import ABSENT, NvmlError, member_of, raise_if_gone, within
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Hashable, Iterable
     from types import ModuleType
 
     from exporter.nvml.calls import Calls
 
+T = TypeVar("T")
 
 _FIELD_VALUES: Final = "nvmlDeviceGetFieldValues"
 # As many as the kernel has for all devices of a driver.
@@ -30,8 +30,7 @@ class Gpu:
         self._calls = calls
         self._absent: set[tuple[Any, ...]] = set()
         self._constants: dict[tuple[Any, ...], Any] = {}
-        self._seldom: dict[tuple[Any, ...], tuple[float, Any]] = {}
-        self._failures: dict[tuple[Any, ...], NvmlError] = {}
+        self._seldom: dict[Hashable, tuple[float, Any, Collection[NvmlError]]] = {}
         self.handle = handle
         self.device = device
         self.mig_mode: int | None = None
@@ -77,15 +76,12 @@ class Gpu:
         return None if key in self._absent else self._ask(key, *arguments)
 
     def _ask(self, key: tuple[Any, ...], *arguments: Any) -> Any:
-        self._failures.pop(key, None)
         try:
             return self._calls.call(key[0], self.handle, *arguments)
         except NvmlError as error:
             raise_if_gone(error)
             if error.code in ABSENT:
                 self._absent.add(key)
-            else:
-                self._failures[key] = error
             return None
 
     def ask_once(self, function: str, *arguments: Any) -> Any:
@@ -100,40 +96,23 @@ class Gpu:
 
     def text_in(self, structure: Any, field: str, function: str) -> str:
         """Return a text in a structure that a function filled in."""
-        return str(self._calls.decoded(function, lambda: getattr(structure, field)))
+        return self._calls.text_in(structure, field, function)
 
-    def ask_seldom(self, seconds: float, function: str, *arguments: Any) -> Any:
-        """Like `ask`, for slow functions: every `seconds`, or up to half as early.
+    def seldom(self, seconds: float, key: Hashable, read: Callable[[], T]) -> T:
+        """Return what `read` returns: it is slow, so read every `seconds` or up to half as early.
 
         Between, the last answer is returned. The earliness is random, so that the GPUs' turns
         spread over the cycles.
         """
-        key = (function, *arguments)
-        return self._seldom_answer(seconds, [key], partial(self.ask, function, *arguments))
-
-    def ask_fields_seldom(
-        self, seconds: float, fields: Sequence[tuple[int, int]]
-    ) -> dict[tuple[int, int], float]:
-        """Like `ask_fields`, as seldom as `ask_seldom`."""
-        keys = [(_FIELD_VALUES, field) for field in fields]
-        values: dict[tuple[int, int], float] = self._seldom_answer(
-            seconds, keys, partial(self.ask_fields, fields)
-        )
-        return values
-
-    def _seldom_answer(
-        self, seconds: float, keys: Sequence[tuple[Any, ...]], ask: Callable[[], Any]
-    ) -> Any:
-        due, answer = self._seldom.get(keys[0], (0.0, None))
         now = time.monotonic()
+        due, answer, failures = self._seldom.get(key, (0.0, None, ()))
         if now >= due:
-            answer = ask()
-            self._seldom[keys[0]] = now + seconds * random.uniform(0.5, 1.0), answer
-            return answer
-        for key in keys:
-            if error := self._failures.get(key):
+            answer, failures = self._calls.with_failures(read)
+            self._seldom[key] = now + seconds * random.uniform(0.5, 1.0), answer, failures
+        else:
+            for error in failures:
                 self._calls.still_failed(error)
-        return answer
+        return cast("T", answer)
 
     def lacks_field(self, field: tuple[int, int]) -> bool:
         """Return whether this field is known to be missing on the board or in the driver."""
@@ -149,25 +128,13 @@ class Gpu:
         if not asked:
             return values
         answers = self._ask((_FIELD_VALUES,), asked)
-        failure = self._failures.get((_FIELD_VALUES,))
-        for field in asked:
-            self._note((_FIELD_VALUES, field), failure)
         for field, answer in zip(asked, answers or (), strict=False):
             code = self._calls.code_name(answer.nvmlReturn)
             if code in ABSENT | {"INVALID_ARGUMENT"}:  # older drivers do not know newer fields
                 self._absent.add((_FIELD_VALUES, field))
             elif code == "SUCCESS":
-                number = number_in(answer.value, answer.valueType)
-                if number is not None:
-                    values[field] = number
+                if member := member_of(answer.valueType):
+                    values[field] = getattr(answer.value, member)
             else:
-                error = NvmlError(_FIELD_VALUES, code, f"field {field[0]}")
-                self._calls.failed(error)
-                self._note((_FIELD_VALUES, field), error)
+                self._calls.failed(NvmlError(_FIELD_VALUES, code, f"field {field[0]}"))
         return values
-
-    def _note(self, key: tuple[Any, ...], failure: NvmlError | None) -> None:
-        if failure is None:
-            self._failures.pop(key, None)
-        else:
-            self._failures[key] = failure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from exporter import linkfamilies as families
@@ -56,7 +57,8 @@ def pcie(gpu: Gpu) -> Iterator[Sample]:
         (families.PCIE_RECEIVE, "NVML_PCIE_UTIL_RX_BYTES"),
     ):
         direction = getattr(gpu.binding, constant)
-        kilobytes = gpu.ask_seldom(_SELDOM_SECONDS, "nvmlDeviceGetPcieThroughput", direction)
+        measure = partial(gpu.ask, "nvmlDeviceGetPcieThroughput", direction)
+        kilobytes = gpu.seldom(_SELDOM_SECONDS, constant, measure)
         yield from family.known(kilobytes, times=1000)
     yield from families.PCIE_REPLAYS.known(gpu.ask("nvmlDeviceGetPcieReplayCounter"))
     for family, value in (
@@ -84,32 +86,38 @@ def nvlink(gpu: Gpu) -> Iterator[Sample]:
     ):
         yield from family.known(values.get(field), times=1024)
     for link in range(count):
-        state = gpu.ask_seldom(_SELDOM_SECONDS, "nvmlDeviceGetNvLinkState", link)
-        if state is None:
-            continue
-        yield families.NVLINK_UP.sample(state, str(link))
-        for error, constant in _LINK_ERRORS.items():
-            counter = getattr(binding, constant)
-            errors = gpu.ask_seldom(
-                _SELDOM_SECONDS, "nvmlDeviceGetNvLinkErrorCounter", link, counter
-            )
-            yield from families.NVLINK_ERRORS.known(errors, str(link), error)
-    yield from _link_fields(gpu, count)
+        yield from gpu.seldom(_SELDOM_SECONDS, link, partial(_link, gpu, link))
+    yield from gpu.seldom(_SELDOM_SECONDS, "fields of links", partial(_link_fields, gpu, count))
 
 
-def _link_fields(gpu: Gpu, count: int) -> Iterator[Sample]:
-    """Yield what only fields tell of each link, all of them asked in one call."""
+def _link(gpu: Gpu, link: int) -> list[Sample]:
+    """Return the state of a link that can be told, and its errors."""
+    state = gpu.ask("nvmlDeviceGetNvLinkState", link)
+    if state is None:
+        return []
+    samples = [families.NVLINK_UP.sample(state, str(link))]
+    for error, constant in _LINK_ERRORS.items():
+        counter = getattr(gpu.binding, constant)
+        errors = gpu.ask("nvmlDeviceGetNvLinkErrorCounter", link, counter)
+        samples += families.NVLINK_ERRORS.known(errors, str(link), error)
+    return samples
+
+
+def _link_fields(gpu: Gpu, count: int) -> list[Sample]:
+    """Return what only fields tell of each link, all of them asked in one call."""
     counts = [(family, labels, getattr(gpu.binding, name)) for family, labels, name in _LINK_COUNTS]
     ratios = [(errors, getattr(gpu.binding, name)) for errors, name in _LINK_RATIOS]
     numbers = [*(field for _, _, field in counts), *(field for _, field in ratios)]
     fields = [(number, link) for link in range(count) for number in numbers]
-    values = gpu.ask_fields_seldom(_SELDOM_SECONDS, fields)
-    for link in range(count) if values else ():
+    values = gpu.ask_fields(fields)
+    samples: list[Sample] = []
+    for link in range(count):
         for family, labels, field in counts:
-            yield from family.known(values.get((field, link)), str(link), *labels)
+            samples += family.known(values.get((field, link)), str(link), *labels)
         for errors, field in ratios:
             ratio = _bit_error_ratio(values.get((field, link)))
-            yield from families.NVLINK_BIT_ERRORS.known(ratio, str(link), errors)
+            samples += families.NVLINK_BIT_ERRORS.known(ratio, str(link), errors)
+    return samples
 
 
 def _bit_error_ratio(encoded: float | None) -> float | None:

@@ -234,3 +234,15 @@ def test_a_number_of_gpus_that_cannot_be_is_an_error():
     node.binding.nvmlDeviceGetCount = lambda: 2**32 - 1
     with pytest.raises(NvmlError, match="4294967295"):
         node.read()
+
+
+@pytest.mark.parametrize("garbage", [2**32 - 1, 101])
+def test_a_sample_buffer_that_goes_on_with_garbage_gives_way_to_the_rates(garbage, monkeypatch):
+    monkeypatch.setattr("exporter.nvml.dutycycle._BUFFER_STALLED_SECONDS", 0.0)
+    node = Node("H100", window_seconds=0.01).open()
+    node.driver.set_load(0, 40)
+    assert node.after(20).duty_cycle_percent == 40
+    node.driver.set_load(0, 90)
+    node.driver.faults.answer("nvmlDeviceGetSamples", garbage)
+    while node.after(1).duty_cycle_percent != 90:
+        pass
