@@ -211,7 +211,7 @@ def read_series(
     device, own = _Side(), _Side()
     try:
         _fill(device, own, result.rows, names, pods, ranges)
-    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         if isinstance(error, PromqlError):
             raise
         raise PromqlError(f"the result is malformed: {type(error).__name__}: {error}") from error

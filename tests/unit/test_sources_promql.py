@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scaler.model import ObjectRef
@@ -372,6 +372,7 @@ JSON = st.recursive(
 )
 
 
+@example("vector", [{"metric": {PART: None}}])
 @given(st.sampled_from(["vector", "scalar", "matrix"]), st.lists(JSON, max_size=4))
 def test_any_result_is_values_or_an_error(type_, found):
     result = Result(type=type_, rows=found)
