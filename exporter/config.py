@@ -18,6 +18,8 @@ from exporter.flags import (
 )
 from exporter.model import Collector
 from toolkit.addresses import parse_listen_address
+from toolkit.durations import parse_duration as parse_duration  # noqa: PLC0414
+from toolkit.durations import parse_duration_within
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -102,16 +104,6 @@ def parse(
     if problems:
         raise ConfigError(problems)
     return config
-
-
-def parse_duration(text: str) -> float:
-    """Return the seconds of a Go duration such as `10s`, `500ms`, `1m30s`; raise ValueError."""
-    pieces = re.findall(r"(\d+(?:\.\d*)?|\.\d+)(ms|us|µs|ns|h|m|s)", text)
-    if not pieces or "".join(number + unit for number, unit in pieces) != text:
-        msg = f"{text!r} is not a duration such as 10s, 500ms or 1m30s"
-        raise ValueError(msg)
-    units = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-    return float(sum(float(number) * units[unit] for number, unit in pieces))
 
 
 class _Reader:
@@ -222,15 +214,10 @@ class _Reader:
 
     def _seconds(self, flag: str, lowest: float, highest: float) -> float:
         try:
-            seconds = parse_duration(self._text(flag))
+            return parse_duration_within(self._text(flag), lowest=lowest, highest=highest)
         except ValueError as error:
             self._problem(flag, str(error))
             return lowest
-        if not lowest <= seconds <= highest:
-            self._problem(
-                flag, f"{self._text(flag)} is outside of {lowest * 1000:g}ms to {highest:g}s"
-            )
-        return seconds
 
     def _telemetry_path(self) -> str:
         path = self._text("web.telemetry-path")

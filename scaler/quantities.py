@@ -1,4 +1,4 @@
-"""Numbers as people write and read them: Kubernetes quantities, Go durations, metric values."""
+"""Numbers as people write and read them: Kubernetes quantities, ages, metric values."""
 
 from __future__ import annotations
 
@@ -29,18 +29,6 @@ _SUFFIXES: dict[str, Fraction] = {
 }
 
 _MAX_ROUNDING = Fraction(1, 10**9)
-
-_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
-_SECONDS_PER_UNIT: dict[str, Fraction] = {
-    "ns": Fraction(1, 10**9),
-    "us": Fraction(1, 10**6),
-    "µs": Fraction(1, 10**6),
-    "μs": Fraction(1, 10**6),
-    "ms": Fraction(1, 1000),
-    "s": Fraction(1),
-    "m": Fraction(60),
-    "h": Fraction(3600),
-}
 
 
 def parse_quantity(text: str) -> Fraction:
@@ -74,25 +62,6 @@ def measured_milli(value: float) -> int:
     # 64.1 * 1000 is 64099.99999999999, and 1.1 * 1000 is 1100.0000000000002.
     thousandfold = value * 1000
     return math.ceil(round(thousandfold, 6) or thousandfold)
-
-
-def parse_duration_seconds(text: str) -> float:
-    """The seconds of a duration in Go's form ("30s", "1m30s", "0"), never negative.
-
-    Raises ValueError for any other form and for texts over 64 characters.
-    """
-    if text == "0":
-        return 0.0
-    if not text or len(text) > MAX_TEXT_LENGTH:
-        raise ValueError("not a duration")
-    total, position = Fraction(0), 0
-    while position < len(text):
-        part = _DURATION_PART.match(text, position)
-        if part is None:
-            raise ValueError("not a duration")
-        total += Fraction(part[1]) * _SECONDS_PER_UNIT[part[2]]
-        position = part.end()
-    return float(total)
 
 
 def format_replicas(count: int) -> str:

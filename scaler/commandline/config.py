@@ -6,12 +6,12 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from scaler.commandline.flags import Flags, named_as_given, problems_of_environment
+from scaler.commandline.flags import Flags, named_as_given, problems_of_environment, value_of
 from scaler.commandline.metricsapi import add_metrics_api_arguments, parse_metrics_api
 from scaler.commandline.source import add_source_arguments, parse_exporters, parse_prometheus
-from scaler.quantities import parse_duration_seconds
 from scaler.sources.settings import ExportersSettings, PrometheusSettings
 from toolkit.addresses import parse_listen_address
+from toolkit.durations import parse_duration_within
 
 if TYPE_CHECKING:
     import argparse
@@ -138,15 +138,11 @@ def parse_run_arguments(arguments: argparse.Namespace) -> Config:
     problems = list(problems_of_environment(values))
 
     def duration(flag: str) -> float:
-        text = str(values[flag.replace("-", "_")])
         try:
-            seconds = parse_duration_seconds(text)
-        except ValueError:
-            seconds = 0.0
-        if seconds <= 0:
-            problems.append(f"--{flag}: {text!r} is not a positive duration like 500ms, 2s or 1m")
+            return parse_duration_within(str(value_of(values, flag)))
+        except ValueError as error:
+            problems.append(f"--{flag}: {error}")
             return 1.0
-        return seconds
 
     def choice(flag: str, allowed: tuple[str, ...]) -> str:
         value = str(values[flag.replace("-", "_")])

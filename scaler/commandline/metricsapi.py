@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from scaler.commandline.flags import value_of
 from scaler.metricsapi.settings import MetricsApiSettings
-from scaler.quantities import parse_duration_seconds
 from toolkit.addresses import parse_listen_address
+from toolkit.durations import parse_duration_within
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,15 +105,9 @@ def _port(text: str, problems: list[str]) -> int:
 
 
 def _interval(text: str, problems: list[str]) -> float:
-    try:
-        seconds = parse_duration_seconds(text)
-    except ValueError:
-        seconds = 0.0
     # Values are fresh for 15 s at least, and the average has a sample every 5 s at most.
-    if not 0 < seconds <= MAX_INTERVAL_SECONDS:
-        problems.append(
-            f"--metrics-api.interval: {text!r} is not a duration above 0s and up to"
-            f" {MAX_INTERVAL_SECONDS:g}s"
-        )
+    try:
+        return parse_duration_within(text, highest=MAX_INTERVAL_SECONDS)
+    except ValueError as error:
+        problems.append(f"--metrics-api.interval: {error}")
         return 5.0
-    return seconds

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from scaler.commandline.flags import repeated_of, value_of
-from scaler.quantities import parse_duration_seconds, parse_quantity
+from scaler.quantities import parse_quantity
 from scaler.sources.names import PRESETS, MetricNames
 from scaler.sources.settings import ExportersSettings, HttpAccess, PrometheusSettings
+from toolkit.durations import parse_duration_within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -283,15 +284,10 @@ def _headers(values: Values, flag: str, problems: list[str]) -> tuple[tuple[str,
 def _timeout(values: Values, problems: list[str]) -> float:
     text = str(value_of(values, "prometheus.timeout"))
     try:
-        seconds = parse_duration_seconds(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= MAX_TIMEOUT_SECONDS:
-        problems.append(
-            f"--prometheus.timeout: {text!r} is not a duration above 0s and up to"
-            f" {MAX_TIMEOUT_SECONDS:g}s"
-        )
-    return seconds
+        return parse_duration_within(text, highest=MAX_TIMEOUT_SECONDS)
+    except ValueError as error:
+        problems.append(f"--prometheus.timeout: {error}")
+        return MAX_TIMEOUT_SECONDS
 
 
 def _whole(values: Values, flag: str, highest: int, problems: list[str]) -> int:

@@ -34,7 +34,8 @@ from scaler.policy.annotations import (
 )
 from scaler.policy.annotationtexts import BY_NAME, WHOLE_NUMBER, AnnotationTexts
 from scaler.policy.behaviortext import never_wakes, parse_behavior
-from scaler.quantities import is_milli, milli, parse_duration_seconds, parse_quantity
+from scaler.quantities import is_milli, milli, parse_quantity
+from toolkit.durations import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -144,9 +145,7 @@ class _Parser(AnnotationTexts):
 
     def duration(self, name: str) -> float:
         try:
-            seconds = parse_duration_seconds(
-                self._annotations.get(name, BY_NAME[name].default or "")
-            )
+            seconds = parse_duration(self._annotations.get(name, BY_NAME[name].default or ""))
         except ValueError:
             self._refuse(name, "is not a duration")
             return 0.0

@@ -108,7 +108,7 @@ async def test_every_mistake_is_named_at_once():
     )
     assert (status, out) == (2, "")
     assert err.splitlines() == [
-        "gpu-exporter: GPU_EXPORTER_NVML_INTERVAL: 0s is outside of 100ms to 60s",
+        "gpu-exporter: GPU_EXPORTER_NVML_INTERVAL: '0s' is not a duration from 100ms to 1m",
         "gpu-exporter: --nvml.window: 'long' is not a duration such as 10s, 500ms or 1m30s",
     ]
 

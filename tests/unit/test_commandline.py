@@ -50,8 +50,8 @@ def no_environment(monkeypatch):
         ("run extra", "unknown argument 'extra'; see gpu-scaler run --help"),
         ("run --interval", "--interval: needs a value; see gpu-scaler run --help"),
         ("run --dry-run=x", "--dry-run: takes no value, but got 'x'; see gpu-scaler run --help"),
-        ("run --interval=2", "--interval: '2' is not a positive duration like 500ms, 2s or 1m"),
-        ("run --interval=-2s", "--interval: '-2s' is not a positive duration like 500ms, 2s or 1m"),
+        ("run --interval=2", "--interval: '2' is not a duration such as 10s, 500ms or 1m30s"),
+        ("run --interval=-2s", "--interval: '-2s' is not a duration such as 10s, 500ms or 1m30s"),
         ("run --source=graphite", "--source: 'graphite' is not one of exporters, prometheus"),
         ("run --source=prometheus", "--prometheus.url: needed with --source prometheus"),
         ("run --prometheus.url=http://a", "--prometheus.url: needs --source prometheus"),
@@ -116,7 +116,7 @@ def test_a_wrong_use_of_the_scaler_is_said_in_one_line(command, said, capsys):
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
-        ("INTERVAL", "2", "'2' is not a positive duration like 500ms, 2s or 1m"),
+        ("INTERVAL", "2", "'2' is not a duration such as 10s, 500ms or 1m30s"),
         ("DRY_RUN", "yes", "'yes' is not one of true, false, 1, 0"),
         ("NO_LEADER_ELECT", "on", "'on' is not one of true, false, 1, 0"),
         ("SOURCE", "x", "'x' is not one of exporters, prometheus"),
@@ -159,7 +159,7 @@ COLLECTORS = (
             "--nvml.interval=2",
             "--nvml.interval: '2' is not a duration such as 10s, 500ms or 1m30s",
         ),
-        ("--nvml.interval=2h", "--nvml.interval: 2h is outside of 100ms to 60s"),
+        ("--nvml.interval=2h", "--nvml.interval: '2h' is not a duration from 100ms to 1m"),
         ("--collectors=pice", f"--collectors: 'pice' is not one of {COLLECTORS}"),
         ("--no-collectors=x", f"--no-collectors: 'x' is not one of {COLLECTORS}"),
         (
