@@ -139,7 +139,7 @@ class _Parts:
             window_seconds=config.nvml_window_seconds,
             collectors=config.collectors,
             owners=ProcessOwners(proc=Path(config.proc_folder), logs=Path(config.logs_folder)),
-            on_error=lambda error: counters.nvml_errors.labels(error.function, error.code).inc(),
+            on_error=counters.on_nvml_error,
         )
         self.sampler = Sampler(
             self.nvml,

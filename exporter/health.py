@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from exporter.config import Config
     from exporter.endpoint import Endpoint
     from exporter.model import Snapshot
-    from exporter.nvml import Nvml
+    from exporter.nvml import Nvml, NvmlError
     from exporter.podresources.client import PodResources
     from exporter.sampler import Sampler
     from exporter.snapshots import Snapshots
@@ -41,7 +41,8 @@ class Counters:
         self.registry = CollectorRegistry()
         self.nvml_errors = Counter(
             "nvidia_gpu_exporter_errors",
-            "NVML calls that failed, by function and error code.",
+            "NVML calls that failed, by function and error code; OTHER: a code that the exporter's "
+            "NVML binding does not know, which the log has.",
             ["function", "code"],
             registry=self.registry,
         )
@@ -69,6 +70,11 @@ class Counters:
             buckets=CYCLE_SECONDS_BUCKETS,
             registry=self.registry,
         )
+
+    def on_nvml_error(self, error: NvmlError) -> None:
+        """Count a failed call; codes that the binding does not know count together as OTHER."""
+        code = "OTHER" if error.code.lstrip("-").isdigit() else error.code
+        self.nvml_errors.labels(error.function, code).inc()
 
 
 class Health:

@@ -21,6 +21,8 @@ DEVICE_GONE: Final = frozenset({"GPU_IS_LOST", "GPU_NOT_FOUND"})
 # Nothing can be read until NVML is initialised anew.
 SESSION_GONE: Final = frozenset({"UNINITIALIZED", "DRIVER_NOT_LOADED", "LIB_RM_VERSION_MISMATCH"})
 
+STAMPS_MICROSECONDS: Final = range(1, 10**17)
+"""No real time is outside: a place that the driver never filled in is 0, or the highest number."""
 # Twice what NVML has room for in any name.
 _MOST_CHARACTERS: Final = 192
 _MOST_UNDECODED: Final = 256

@@ -6,7 +6,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from exporter.nvml.calls import ABSENT, NvmlError, member_of, raise_if_gone
+from exporter.nvml.calls import (
+    ABSENT,
+    STAMPS_MICROSECONDS,
+    NvmlError,
+    member_of,
+    raise_if_gone,
+)
 from exporter.window import DutyCycleWindow
 
 if TYPE_CHECKING:
@@ -16,8 +22,6 @@ if TYPE_CHECKING:
 
 # A buffer without a new sample for this long (or the window, if longer) is not trusted any more.
 _BUFFER_STALLED_SECONDS: Final = 5.0
-# No real time is outside: a place of the buffer that was never filled is 0, or the highest number.
-_STAMPS_MICROSECONDS: Final = range(1, 10**17)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +94,7 @@ class DutyCycles:
         percents = [
             (stamp, percent)
             for sample in (samples if member else ())
-            if (stamp := sample.timeStamp) in _STAMPS_MICROSECONDS
+            if (stamp := sample.timeStamp) in STAMPS_MICROSECONDS
             and 0 <= (percent := getattr(sample.sampleValue, member)) <= 100
         ]
         now = time.monotonic()

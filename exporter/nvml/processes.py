@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from exporter.model import ProcessUse
-from exporter.nvml.calls import ABSENT, NvmlError, raise_if_gone
+from exporter.nvml.calls import ABSENT, STAMPS_MICROSECONDS, NvmlError, raise_if_gone
 from exporter.nvml.processlists import PIDS, impossible_entry
 from exporter.processes.owners import OwnerUnknownError
 from exporter.window import MAX_SAMPLE_SPAN_SECONDS, DutyCycleWindow
@@ -157,7 +157,7 @@ class ProcessUses:
             # The buffer has leftovers of ended processes and of none (0).
             if sample.pid and sample.pid not in PIDS:
                 return None
-            if sample.smUtil <= 100:
+            if sample.smUtil <= 100 and sample.timeStamp in STAMPS_MICROSECONDS:
                 at_and_percent = (sample.timeStamp, sample.smUtil)
                 newest[sample.pid] = max(newest.get(sample.pid, (0, 0)), at_and_percent)
             else:

@@ -8,8 +8,11 @@ import pytest
 from exporter.model import Collector
 from exporter.nvml.board import REASON_FIELDS, REASONS, RECOVERY_ACTIONS
 from exporter.nvml.calls import member_of
+from simulator.driver import SimulatedDriver
+from tests.exporting import PREFIX, exporter
 from tests.integration.test_exporter_bounds import spoil_field
 from tests.nvmlnode import Node
+from tests.waiting import until
 
 
 def constants(*prefixes, without=()):
@@ -169,3 +172,12 @@ def test_every_member_of_the_enums_that_are_labels_is_asked(function, place):
     setattr(node.binding, function, call)
     node.read()
     assert asked == ASKED_ENUMS[function, place]
+
+
+@pytest.mark.parametrize("code", [31, 1000, 2**31 - 1])
+async def test_error_codes_that_the_binding_does_not_know_are_one_series(code):
+    with SimulatedDriver(["T4"]) as driver:
+        driver.faults.fail("nvmlDeviceGetPowerUsage", code)
+        async with exporter(driver) as reader:
+            codes = await until(lambda: reader.values(f"{PREFIX}errors_total", "code"))
+            assert codes.keys() == {"OTHER"}

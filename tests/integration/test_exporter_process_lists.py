@@ -133,6 +133,26 @@ def test_times_of_processes_that_cannot_be_are_no_times(node, monkeypatch):
     assert (found.memory_used_bytes, found.duty_cycle_percent) == (2 * GIB, None)
 
 
+def test_a_sample_of_no_time_is_not_taken_for_the_newest_one(node, monkeypatch):
+    node.process_of(10, "web")
+    with nvml_on(node, "T4") as gpus:
+        gpus.driver.set_processes(0, [process(10, 2, 30)])
+        ask = gpus.binding.nvmlDeviceGetProcessUtilization
+
+        def unfilled(*arguments):
+            samples = list(ask(*arguments))
+            samples[0].timeStamp = 2**64 - 1
+            return samples
+
+        with monkeypatch.context() as patch:
+            patch.setattr(gpus.binding, "nvmlDeviceGetProcessUtilization", unfilled)
+            (found,) = gpus.read_first().uses or ()
+        assert (found.memory_used_bytes, found.duty_cycle_percent) == (2 * GIB, None)
+        gpus.clock.now += 2
+        (found,) = gpus.read_first().uses or ()
+    assert found.duty_cycle_percent == 30
+
+
 def test_nothing_unexpected_in_the_nodes_files_costs_a_gpu(node, monkeypatch, caplog):
     def fails(*_):
         raise KeyError("nobody thought of this")
