@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 from aiohttp import web
 
+from scaler.cluster.decode import EXPORTERS_NAMESPACE
 from scaler.sources.devices import DUTY_CYCLE
 from scaler.sources.names import PRESETS
 from scaler.sources.promql import PART, family_query
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
 NAMES: Final = PRESETS["gpu-exporter"]
-QUERY: Final = family_query(DUTY_CYCLE, DUTY_CYCLE, NAMES)
+QUERY: Final = family_query(
+    DUTY_CYCLE, DUTY_CYCLE, NAMES, matchers=(f'namespace="{EXPORTERS_NAMESPACE}"',)
+)
 EVALUATED_SECONDS: Final = 1_790_000_000.0
 AGE_SECONDS: Final = 5.0
 

@@ -145,6 +145,8 @@ class Writer:
                 decision.policy.behavior,
                 decision.at_seconds,
             )
+            # A 0 that was not asked for is somebody else's.
+            history = replace(history, zeroed_seconds=None)
         changed = replace(
             decision,
             desired_replicas=answered,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from scaler.cluster.decode import Pod
+    from scaler.cluster.scales import Scale
 
     JsonObject = Mapping[str, Any]
 
@@ -49,15 +50,13 @@ def asks_for_gpu(spec: JsonObject) -> bool | None:
     return requests_gpu(_resources(spec), claims=bool(spec.get("resourceClaims")))
 
 
-def pods_per_replica(
-    pods: Iterable[Pod], *, asked: int, found: int | None, known: GroupSize | None
-) -> GroupSize | None:
-    """Return how many of these pods make up one replica, None where nothing is known.
+def group_size(pods: Iterable[Pod], scale: Scale, known: GroupSize | None) -> GroupSize | None:
+    """Return how many of a scale's pods make up one replica, None where nothing is known.
 
-    `asked` and `found` are the replicas of a scale, of which a replica may be found as soon as its
-    first pod is there. A size that is `known` stands until the pods have followed the count: too
-    large a size would ask for too few replicas.
+    A scale finds a replica as soon as its first pod is there. A size that is `known` stands until
+    the pods have followed the count: too large a size would ask for too few replicas.
     """
+    asked, found = scale.replicas, scale.found_replicas
     ended = (PodPhase.FAILED, PodPhase.SUCCEEDED)
     alive = [pod for pod in pods if not pod.state.deleting and pod.state.phase not in ended]
     if any(pod.in_replica_set for pod in alive):

@@ -237,7 +237,7 @@ class ClusterState:
                 replicas = scale.replicas
                 selected = self._selected_pods(item.ref.namespace, scale.selector or item.selector)
                 pods = (pod.state for pod in selected)
-                per_replica = self._known_pods_per_replica(item.uid, selected, scale)
+                per_replica = self._group_size(item.uid, selected, scale)
             if replicas is None:
                 return None
             owners = self._owners.get(item.ref)
@@ -266,19 +266,11 @@ class ClusterState:
         labelled = self._labelled.get(namespace, {}).values()
         return [pod for pod in labelled if selector.matches(pod.labels)]
 
-    def _known_pods_per_replica(
-        self, uid: str, pods: Sequence[decode.Pod], scale: Scale
-    ) -> int | None:
-        size = podfacts.pods_per_replica(
-            pods,
-            asked=scale.replicas,
-            found=scale.found_replicas,
-            known=self._group_sizes.get(uid),
-        )
-        if size is None:
-            return None
-        self._group_sizes[uid] = size
-        return size.pods
+    def _group_size(self, uid: str, pods: Sequence[decode.Pod], scale: Scale) -> int | None:
+        size = podfacts.group_size(pods, scale, self._group_sizes.get(uid))
+        if size is not None:
+            self._group_sizes[uid] = size
+        return None if size is None else size.pods
 
     def _defaults_of(self, namespace: str) -> Mapping[str, str] | None:
         return None if self._defaults is None else self._defaults.get(namespace, NO_DEFAULTS)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from scaler.decision.replicas import clamp_int64, mean_milli
+from scaler.decision.replicas import mean_milli
 from scaler.model import LeftOutPod
 
 if TYPE_CHECKING:
@@ -98,11 +98,15 @@ def _up(
 ) -> OneWay:
     most = max(1, asked_pods)
     lapsed = _found(reading, groups.lapsed)
-    seasoned = dict(down.counted) | lapsed
-    busiest = {*sorted(seasoned, key=lambda pod: -seasoned[pod].value_milli)[:most]}
-    # In their own order, which people look for.
-    counted = {pod: value for pod, value in seasoned.items() if pod in busiest}
-    values_milli = _milli(counted)
+    counted = {**down.counted, **lapsed} if lapsed else down.counted
+    surplus: list[ObjectRef] = []
+    if len(counted) > most:
+        ranked = sorted(counted, key=lambda pod: -counted[pod].value_milli)
+        surplus = ranked[most:]
+        busiest = {*ranked[:most]}
+        # In their own order, which people look for.
+        counted = {pod: value for pod, value in counted.items() if pod in busiest}
+    values_milli = down.values_milli if counted is down.counted else _milli(counted)
     young_milli: list[int] = []
     if counted:
         # One that still tells of its warm-up asks for no more than those that serve for longer.
@@ -120,7 +124,7 @@ def _up(
         left_out=(
             *missing,
             *(_without_value(pod, reading) for pod in groups.lapsed if pod.pod not in lapsed),
-            *(_surplus(pod, most) for pod in seasoned if pod not in counted),
+            *(_surplus(pod, most) for pod in surplus),
             *_explained(groups.young, UP_ONLY),
             *_explained(groups.unready, AS_ZERO if room else f"not among the {most} asked for"),
             *groups.ignored,
@@ -147,7 +151,7 @@ def _found(reading: MetricReading, pods: Sequence[LeftOutPod]) -> dict[ObjectRef
 
 
 def _milli(values: Mapping[ObjectRef, PodValue]) -> list[int]:
-    return [clamp_int64(value.value_milli) for value in values.values()]
+    return [value.value_milli for value in values.values()]
 
 
 def _without_value(pod: LeftOutPod, reading: MetricReading) -> LeftOutPod:

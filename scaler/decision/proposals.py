@@ -159,7 +159,9 @@ def _lower(down: OneWay, asked_pods: int, target_milli: int, tolerance: Toleranc
 
     Pods beyond those asked for, as in a rollout, bring the others no nearer to a scale-down.
     """
-    busiest = sorted(down.values_milli, reverse=True)[: max(1, asked_pods)]
+    busiest, most = down.values_milli, max(1, asked_pods)
+    if len(busiest) > most:
+        busiest = sorted(busiest, reverse=True)[:most]
     if tolerance.allows(mean_milli(busiest) / target_milli):
         return asked_pods
     asked = _arithmetic(down, asked_pods, target_milli, tolerance).replicas

@@ -19,6 +19,7 @@ from scaler.cluster.decode import (
 )
 from scaler.cluster.fields import MalformedObject
 from scaler.cluster.kinds import Kinds
+from scaler.cluster.scales import Scale
 from scaler.model import ObjectRef, PodPhase
 
 # 2026-11-23T21:00:00Z is 1795467600.
@@ -440,10 +441,12 @@ def members(count, *, is_ready=True, kind="Group", **more):
 
 
 def sized(pods, asked, found, known):
-    """How many pods a replica is; `known` is the size and the count at which it was seen."""
-    before = None if known is None else podfacts.GroupSize(pods=known[0], replicas=known[1])
-    size = podfacts.pods_per_replica(pods, asked=asked, found=found, known=before)
-    return None if size is None else size.pods
+    scale = Scale(replicas=asked, selector=None, found_replicas=found)
+    return podfacts.group_size(pods, scale, known)
+
+
+def size(pods, replicas):
+    return podfacts.GroupSize(pods=pods, replicas=replicas)
 
 
 @pytest.mark.parametrize(
@@ -476,22 +479,21 @@ def sized(pods, asked, found, known):
     ],
 )
 def test_how_many_pods_a_replica_is(pods, asked, found, known, expected):
-    assert sized(pods, asked, found, known) == expected
+    before = None if known is None else size(*known)
+    after = sized(pods, asked, found, before)
+    assert (None if after is None else after.pods) == expected
 
 
 @given(st.integers(1, 6), st.lists(st.integers(1, 12), min_size=1, max_size=6), st.booleans())
-def test_a_size_stands_while_pods_come_and_go(size, counts, says_found):
-    known = podfacts.pods_per_replica(
-        members(counts[0] * size), asked=counts[0], found=counts[0], known=None
-    )
-    there = counts[0] * size
+def test_a_size_stands_while_pods_come_and_go(pods, counts, says_found):
+    there = counts[0] * pods
+    known = sized(members(there), counts[0], counts[0], None)
     for asked in counts[1:]:
-        goal = asked * size
+        goal = asked * pods
         for now in range(there, goal, 1 if goal > there else -1):
-            found = -(-now // size) if says_found else None
-            known = podfacts.pods_per_replica(members(now), asked=asked, found=found, known=known)
+            known = sized(members(now), asked, -(-now // pods) if says_found else None, known)
             assert known is not None
-            assert known.pods == size
+            assert known.pods == pods
         there = goal
-        known = podfacts.pods_per_replica(members(goal), asked=asked, found=asked, known=known)
-        assert known == podfacts.GroupSize(pods=size, replicas=asked)
+        known = sized(members(goal), asked, asked, known)
+        assert known == size(pods, asked)

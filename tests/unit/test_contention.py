@@ -172,3 +172,14 @@ class TestTheLoop:
         assert len(world.patched) == 3
         assert world.outcome() == (Outcome.HELD, CONTENDED)
         assert [event[2] for event in world.events] == ["FailedUpdateScale", CONTENDED]
+
+    async def test_a_zero_that_a_webhook_makes_is_not_the_scalers(self):
+        world = World(deployment(replicas=3))
+        world.mutated = {6: 0}
+        await world.controller.cycle()
+        assert decision(world).message.startswith("New size: 0 (6 were asked for)")
+        world.states = (deployment(replicas=0),)
+        world.now += 2
+        await world.controller.cycle()
+        assert world.outcome() == (Outcome.DISABLED, "ScalingDisabled")
+        assert world.patched == [("web", 6)]
