@@ -1,6 +1,8 @@
 # One image with all programs: gpu-exporter (DaemonSet), gpu-scaler (Deployment) and gpu-simulator.
 # glibc is needed: the driver's libnvidia-ml.so.1, which the container runtime mounts, is built for it.
-# To pin the base image by digest: --build-arg PYTHON_IMAGE=python:TAG@sha256:DIGEST
+# The tag of the base image gets Debian's security updates, so it is no digest here. A release looks up
+# its digest once and builds both architectures from that (.github/workflows/release.yaml), as anybody
+# can with --build-arg PYTHON_IMAGE=python:TAG@sha256:DIGEST
 ARG PYTHON_IMAGE=python:3.13.16-slim-trixie
 
 FROM ${PYTHON_IMAGE} AS build

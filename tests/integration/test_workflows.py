@@ -122,6 +122,57 @@ def test_a_tag_must_be_the_projects_version(tmp_path, tag, registry, complaint):
         assert complaint in done.stdout
 
 
+def fake_docker(folder: Path, *, digest: str) -> dict[str, str]:
+    """Put a `docker` into PATH that notes its calls and knows one digest."""
+    docker = folder / "bin" / "docker"
+    docker.parent.mkdir()
+    docker.write_text(
+        f'#!/bin/sh\necho "$@" >>"$CALLS"\ncase "$*" in *inspect*) echo "{digest}";; esac\n'
+    )
+    docker.chmod(0o755)
+    return {
+        "PATH": f"{docker.parent}:{os.environ['PATH']}",
+        "CALLS": str(folder / "calls"),
+        "GITHUB_OUTPUT": str(folder / "output"),
+    }
+
+
+@pytest.mark.parametrize(
+    "pin", [pytest.param("", id="the tag"), pytest.param(f"@{DIGEST}", id="an older digest")]
+)
+def test_a_release_pins_the_base_image_by_digest(tmp_path, pin):
+    text = (ROOT / "Dockerfile").read_text()
+    (image,) = re.findall(r"^ARG PYTHON_IMAGE=(\S+)$", text, re.M)
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    (checkout / "Dockerfile").write_text(text.replace(image, image + pin))
+    digest = "sha256:" + "cd" * 32
+    environment = fake_docker(tmp_path, digest=digest)
+    step = script("version", "Pin the base image by its digest")
+    done = run(step, checkout, **environment)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "output").read_text() == f"base={image}@{digest}\n"
+    assert f"imagetools inspect {image}{pin} " in (tmp_path / "calls").read_text()
+
+
+def test_a_release_without_the_digest_of_the_base_image_ends(tmp_path):
+    step = script("version", "Pin the base image by its digest")
+    done = run(step, ROOT, **fake_docker(tmp_path, digest="<no value>"))
+    assert done.returncode == 1
+    assert "has no digest" in done.stdout
+    assert not (tmp_path / "output").exists()
+
+
+def test_both_images_are_built_from_the_pinned_base():
+    release = jobs(FOLDER / "release.yaml")
+    assert release["version"]["outputs"]["base"] == "${{ steps.base.outputs.base }}"
+    (build,) = (step for step in release["image"]["steps"] if step.get("id") == "build")
+    arguments = dict(line.split("=", 1) for line in build["with"]["build-args"].splitlines())
+    assert arguments["PYTHON_IMAGE"] == "${{ needs.version.outputs.base }}"
+    declared = re.findall(r"^ARG (\w+)=", (ROOT / "Dockerfile").read_text(), re.M)
+    assert {*arguments} == {*declared}
+
+
 def test_the_digest_comes_into_the_manifests(tmp_path):
     shutil.copytree(ROOT / "daemonset", tmp_path / "daemonset")
     image = "example/team/gpu-scaler"
@@ -144,20 +195,11 @@ def test_the_digest_comes_into_the_chart(tmp_path):
 
 
 def test_both_digests_become_one_index(tmp_path):
-    (tmp_path / "bin").mkdir()
-    docker = tmp_path / "bin" / "docker"
-    docker.write_text(
-        f'#!/bin/sh\necho "$@" >>"$CALLS"\ncase "$*" in *inspect*) echo {DIGEST};; esac\n'
-    )
-    docker.chmod(0o755)
     digests = tmp_path / "digests"
     digests.mkdir()
     (digests / "aa").touch()
     text = script("publish", "Make one index of both images")
-    environment = {
-        "PATH": f"{docker.parent}:{os.environ['PATH']}",
-        "CALLS": str(tmp_path / "calls"),
-        "GITHUB_OUTPUT": str(tmp_path / "output"),
+    environment = fake_docker(tmp_path, digest=DIGEST) | {
         "IMAGE": "example/gpu-scaler",
         "VERSION": VERSION,
     }
