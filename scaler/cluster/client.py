@@ -35,6 +35,7 @@ from scaler.cluster.errors import (
     from_status,
 )
 from scaler.cluster.retryafter import RetryAfter, retry_after_seconds
+from scaler.cluster.serverclock import ServerClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -94,6 +95,7 @@ class KubeClient:
         self._timeout_seconds = timeout_seconds
         self._session: aiohttp.ClientSession | None = None
         self._retry_after = RetryAfter()
+        self.clock = ServerClock()
         self.answers: Counter[tuple[str, int]] = Counter()
         """How many requests were answered so far, by method and HTTP status."""
 
@@ -280,7 +282,7 @@ class KubeClient:
         return parsed
 
     async def _refused(self, request: str, path: str, response: aiohttp.ClientResponse) -> ApiError:
-        error = await _error(request, response)
+        error = await _error(request, response, now_unix_seconds=self.clock.seconds())
         self._retry_after.note(path, error)
         return error
 
@@ -316,13 +318,16 @@ class KubeClient:
                 allow_redirects=False,
             )
             self.answers[method, response.status] += 1
+            self.clock.note(response.headers.get("Date"))
             if response.status != 401 or refresh:
                 break
             response.release()
         return response
 
 
-async def _error(request: str, response: aiohttp.ClientResponse) -> ApiError:
+async def _error(
+    request: str, response: aiohttp.ClientResponse, *, now_unix_seconds: float
+) -> ApiError:
     text = (await response.read()).decode(errors="replace")
     try:
         body = orjson.loads(text)
@@ -334,7 +339,9 @@ async def _error(request: str, response: aiohttp.ClientResponse) -> ApiError:
         status=response.status,
         body=status,
         text=text,
-        retry_after_seconds=retry_after_seconds(response.headers.get("Retry-After"), status),
+        retry_after_seconds=retry_after_seconds(
+            response.headers.get("Retry-After"), status, now_unix_seconds=now_unix_seconds
+        ),
     )
 
 

@@ -56,10 +56,9 @@ class LabelledObjects:
         client: KubeClient,
         *,
         clock: Callable[[], float] = time.monotonic,
-        wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        self._client = client
         self._clock = clock
-        self._wall_clock = wall_clock
         self._by_namespace: defaultdict[str, dict[str, LabelledPod]] = defaultdict(dict)
         self._by_name: dict[str, LabelledNode] = {}
         self._labels: dict[frozenset[tuple[str, str]], Mapping[str, str]] = {}
@@ -116,7 +115,9 @@ class LabelledObjects:
         if not node or (raw.get("status") or {}).get("phase") in ENDED:
             return None
         if previous is None:
-            now = Instant(wall_seconds=self._wall_clock(), monotonic_seconds=self._clock())
+            now = Instant(
+                wall_seconds=self._client.clock.seconds(), monotonic_seconds=self._clock()
+            )
             created = now.place(metadata.get("creationTimestamp"))
         else:
             created = previous.created_seconds

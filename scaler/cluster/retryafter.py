@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import math
 import time
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
+
+from scaler.cluster.serverclock import http_date
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,8 +28,13 @@ MAX_PATHS = 10_000
 BUSY = (429, 503)
 
 
-def retry_after_seconds(header: str | None, status: Mapping[str, Any]) -> float | None:
-    """Return what a `Retry-After` or a `metav1.Status` asks for, None where neither does."""
+def retry_after_seconds(
+    header: str | None, status: Mapping[str, Any], *, now_unix_seconds: float
+) -> float | None:
+    """Return what a `Retry-After` or a `metav1.Status` asks for, None where neither does.
+
+    `now_unix_seconds` is by the clock of who answered, as a date in the header is.
+    """
     text = (header or "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])
@@ -37,13 +42,9 @@ def retry_after_seconds(header: str | None, status: Mapping[str, Any]) -> float 
         return float(text) if 0 <= float(text) < math.inf else None
     except ValueError:
         pass
-    try:
-        when = parsedate_to_datetime(text)
-        return max(
-            0.0, (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-        )
-    except (ValueError, TypeError, OverflowError):
-        pass
+    unix_seconds = http_date(text)
+    if unix_seconds is not None:
+        return max(0.0, unix_seconds - now_unix_seconds)
     details = status.get("details")
     seconds = details.get("retryAfterSeconds") if isinstance(details, dict) else None
     if isinstance(seconds, int) and not isinstance(seconds, bool) and seconds > 0:

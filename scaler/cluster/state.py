@@ -59,7 +59,6 @@ class ClusterState:
         namespaces: Collection[str] = (),
         exporters_namespace: str = EXPORTERS_NAMESPACE,
         clock: Callable[[], float] = time.monotonic,
-        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         """No `namespaces` are all; outside of `exporters_namespace` no pod is an exporter."""
         self._client = client
@@ -70,7 +69,6 @@ class ClusterState:
         self._labelled: defaultdict[str, dict[str, decode.Pod]] = defaultdict(dict)
         self._selecting: defaultdict[str, set[str]] = defaultdict(set)
         self._clock = clock
-        self._wall_clock = wall_clock
         self._pods: defaultdict[_Owner, dict[str, PodState]] = defaultdict(dict)
         self._replica_sets: defaultdict[_Owner, set[_Owner]] = defaultdict(set)
         self._deployment_of: dict[_Owner, _Owner] = {}
@@ -324,7 +322,7 @@ class ClusterState:
             del self._built[uid]
 
     def _decode_pod(self, raw: JsonObject, previous: decode.Pod | None) -> decode.Pod | None:
-        now = Instant(wall_seconds=self._wall_clock(), monotonic_seconds=self._clock())
+        now = Instant(wall_seconds=self._client.clock.seconds(), monotonic_seconds=self._clock())
         return decode.decode_pod(
             raw,
             previous,

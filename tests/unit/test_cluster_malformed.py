@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from scaler.cluster.kinds import DEPLOYMENTS, Kinds, WorkloadKind
 from scaler.cluster.labelled import LabelledObjects
+from scaler.cluster.serverclock import ServerClock
 from scaler.cluster.state import ClusterState
 from scaler.model import ObjectRef
 from scaler.selectors import parse_selector
@@ -132,6 +133,7 @@ class Lists:
     def __init__(self, objects: dict[str, Any], scale: Any = SCALE) -> None:
         self.objects = objects
         self.scale = scale
+        self.clock = ServerClock()
 
     async def pages(self, path: str) -> Any:
         items = self.objects.get(path.rpartition("/")[2], [])
