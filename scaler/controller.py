@@ -243,6 +243,9 @@ class Controller:
                 defaults=deployment.defaults,
                 namespace=deployment.ref.namespace,
             )
+        except MemoryError:
+            # Nobody wrote it, and an answer would stand until the annotations change.
+            raise
         except Exception as error:  # noqa: BLE001  (whatever somebody wrote there stays theirs)
             problem = unexpected(str(deployment.ref), error)
             return (AnnotationProblem(annotation=ENABLED, value=None, message=problem),)

@@ -16,7 +16,7 @@ from tests.cluster.processes import free_ports
 from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
 START_SECONDS = 60.0
@@ -53,11 +53,16 @@ class ScalerProcess:
 
 
 @asynccontextmanager
-async def running_scaler(kubeconfig: Path, *flags: str) -> AsyncIterator[ScalerProcess]:
-    """Run the scaler with `flags` while the context lasts; it must end by itself after SIGTERM."""
+async def running_scaler(
+    kubeconfig: Path, *flags: str, program: Sequence[str] = ("-m", "scaler")
+) -> AsyncIterator[ScalerProcess]:
+    """Run the scaler with `flags` while the context lasts; it must end by itself after SIGTERM.
+
+    `program` is what Python is to run in the place of the scaler.
+    """
     (port,) = free_ports(1)
     address = f"127.0.0.1:{port}"
-    command = ["-m", "scaler", "run", f"--kubeconfig={kubeconfig}", "--interval=200ms"]
+    command = [*program, "run", f"--kubeconfig={kubeconfig}", "--interval=200ms"]
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *command,
@@ -69,11 +74,11 @@ async def running_scaler(kubeconfig: Path, *flags: str) -> AsyncIterator[ScalerP
     reading = asyncio.create_task(_read_log(scaler))
     try:
         await until(
-            lambda: process.returncode is not None or _has_started(scaler),
+            lambda: _has_started_or_ended(scaler),
             deadline_seconds=START_SECONDS,
             what="the scaler starts",
         )
-        assert _has_started(scaler), "".join(scaler.log)
+        assert process.returncode is None, "".join(scaler.log)
         yield scaler
     finally:
         if process.returncode is None:
@@ -83,8 +88,8 @@ async def running_scaler(kubeconfig: Path, *flags: str) -> AsyncIterator[ScalerP
         await reading
 
 
-def _has_started(scaler: ScalerProcess) -> bool:
-    return any("Scaler started" in line for line in scaler.log)
+async def _has_started_or_ended(scaler: ScalerProcess) -> bool:
+    return scaler.process.returncode is not None or await scaler.text("/healthz") != ""
 
 
 async def _read_log(scaler: ScalerProcess) -> None:

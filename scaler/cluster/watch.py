@@ -238,6 +238,9 @@ class Reflector(Generic[T]):
             if not uid:
                 raise MalformedObject("it has no uid")
             return self._decode(raw, self._objects.get(uid))
+        except MemoryError:
+            # Our fault and not the object's: a pod that is left out would be one that is not there.
+            raise
         except Exception as error:  # noqa: BLE001  (whatever it holds: it must not hide the others)
             if uid not in self._malformed:
                 if len(self._malformed) >= MAX_MALFORMED:

@@ -196,6 +196,21 @@ async def test_an_object_that_cannot_be_read_hides_no_other(caplog):
     assert len(left_out) == 1
 
 
+async def test_a_lack_of_memory_leaves_no_object_out(caplog):
+    """A pod that is left out would be one that is not there: the process has to end instead."""
+
+    def no_memory(raw, previous):
+        raise MemoryError
+
+    async with running_apiserver() as api, KubeClient(api.url) as client:
+        await client.post(CONFIG_MAPS, config_map("a"))
+        reflector = Reflector(client, ALL, no_memory)
+        with pytest.raises(MemoryError):
+            await reflector.run()
+    assert not reflector.synced.is_set()
+    assert caplog.records == []
+
+
 async def test_an_optional_kind_that_is_absent_is_asked_for_again(monkeypatch):
     monkeypatch.setattr(watch, "ABSENT_RETRY_SECONDS", 0.05)
     served: list[bool] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import socket
 import ssl
 import tempfile
 from pathlib import Path
@@ -87,7 +88,7 @@ def account(tmp_path):
     """The folder of a service account, and a certificate for the API server by its CA."""
     authority = Authority(tmp_path, "ca")
     (tmp_path / "token").write_text("secret-1\n")
-    issued = authority.issue("server", hosts=["127.0.0.1"])
+    issued = authority.issue("server", hosts=["127.0.0.1", "kubernetes.invalid"])
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(issued.certificate, issued.key)
     return tmp_path, context
@@ -192,6 +193,41 @@ async def test_an_api_server_that_refuses_leaves_the_other_pods_and_is_tried_aga
         kubelet.claim("ns", "two", "main", [(DRIVER, NODE, "gpu-9")])
         await until(lambda: server.requests[-1].query and server.status == 500)
         await held_as(reader, {uuid: [("one", "exclusive")]})
+
+
+async def test_without_dns_the_other_pods_are_shown_and_claims_once_it_is_back(
+    node, api, monkeypatch
+):
+    driver, kubelet = node
+    server, settings = api
+    resolve, is_back = socket.getaddrinfo, False
+
+    def resolve_later(host, *arguments, **options):
+        if host != "kubernetes.invalid":
+            return resolve(host, *arguments, **options)
+        if not is_back:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return resolve("127.0.0.1", *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve_later)
+    settings["api_url"] = settings["api_url"].replace("127.0.0.1", "kubernetes.invalid")
+    held, claimed = driver.gpus[0].uuid, next(mig for mig in driver.gpus[1].mig_devices if mig).uuid
+    server.documents[SLICES.format("v1")] = {"items": [resource_slice({"gpu-1": claimed})]}
+    kubelet.allocate("ns", "one", "main", "nvidia.com/gpu", 1)
+    kubelet.claim("ns", "two", "main", [(DRIVER, NODE, "gpu-1")])
+    async with exporter(
+        driver, pod_resources_socket=kubelet.socket_path, dra=True, **settings
+    ) as reader:
+
+        async def counted():
+            errors = await reader.values(f"{PREFIX}api_errors_total", "resource")
+            return errors.get("resourceslices", 0) >= 2
+
+        await until(counted)
+        await held_as(reader, {held: [("one", "exclusive")]})
+        assert await reader.ready()
+        is_back = True
+        await held_as(reader, {held: [("one", "exclusive")], claimed: [("two", "mig")]})
 
 
 async def test_an_api_server_that_hangs_keeps_nothing_else_from_going_on(node, api, monkeypatch):

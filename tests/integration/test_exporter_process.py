@@ -16,7 +16,9 @@ import pytest
 from exporter.program import run
 from simulator.driver import SimulatedDriver
 from simulator.nvml.binding import bind
+from tests.cluster.processes import free_ports
 from tests.exporting import configuration
+from tests.faultymachine import DISK_FULL
 from tests.forbidding import CODES
 from tests.waiting import until
 
@@ -158,6 +160,38 @@ async def test_a_signal_ends_it_cleanly(number):
                 _, err = await started.communicate()
     assert started.returncode == 0
     assert json.loads(err.splitlines()[-1])["msg"] == "Ending on a signal"
+
+
+async def test_it_serves_while_the_disk_is_full():
+    """No file can grow, and every line of the log is lost."""
+    (port,) = free_ports(1)
+    code = DISK_FULL + SIMULATED.format(hang="")
+    flags = (f"--web.listen-address=127.0.0.1:{port}", "--log.level=debug")
+    async with process(("-c", code), *flags) as started, aiohttp.ClientSession() as session:
+
+        async def page():
+            try:
+                async with session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+                    return await answer.text()
+            except aiohttp.ClientError:
+                return ""
+
+        async def cycles():
+            found = re.search(r"cycle_duration_seconds_count (\S+)", await page())
+            return float(found[1]) if found else 0.0
+
+        await until(cycles, what="it reads the GPUs")
+        before = await cycles()
+
+        async def goes_on():
+            return await cycles() > before + 1
+
+        await until(goes_on, what="it goes on reading")
+        assert "\nnvidia_gpu_duty_cycle{" in await page()
+        started.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(60):
+            out, err = await started.communicate()
+    assert (out, err) == (b"", b"")
 
 
 async def test_a_signal_ends_it_while_nvml_hangs():

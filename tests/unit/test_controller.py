@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from scaler import controller
 from scaler.cluster.errors import Forbidden, Unreachable
 from scaler.model import Outcome
 from tests.unit.controllerworld import World, deployment, ref
@@ -280,3 +281,17 @@ async def test_a_reason_that_others_make_up_is_no_label():
 
 def _sample(world: World, name: str, labels: dict[str, str]) -> float | None:
     return world.metrics.registry.get_sample_value(f"gpu_scaler_{name}", labels)
+
+
+async def test_a_lack_of_memory_makes_no_annotation_wrong(monkeypatch):
+    world = World(deployment())
+
+    def no_memory(*_: object, **__: object) -> Any:
+        raise MemoryError
+
+    with monkeypatch.context() as patching:
+        patching.setattr(controller, "parse_policy", no_memory)
+        with pytest.raises(MemoryError):
+            await world.controller.cycle()
+    await world.controller.cycle()
+    assert world.patched == [("web", 2)]
