@@ -39,7 +39,7 @@ async def bound_sockets(host: str, port: int) -> list[socket.socket]:
         # Any free port must be one port.
         one_port = sockets[0].getsockname()[1] if sockets else found_port
         try:
-            sockets.append(_listening(socket.socket(family), (name, one_port, *rest)))
+            sockets.append(_listening(_of_one_family(family), (name, one_port, *rest)))
         except OSError as error:
             missing = error
             if error.errno not in _NO_SUCH_FAMILY:
@@ -88,6 +88,14 @@ def _everywhere(port: int) -> socket.socket:
         if error.errno not in _NO_SUCH_FAMILY:
             raise
     return _listening(socket.socket(socket.AF_INET), ("0.0.0.0", port))
+
+
+def _of_one_family(family: int) -> socket.socket:
+    made = socket.socket(family)
+    if family == socket.AF_INET6:
+        with _closed_on_error(made):
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    return made
 
 
 def _listening(made: socket.socket, address: tuple[object, ...]) -> socket.socket:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from exporter.bounds import BOUNDS
 from exporter.model import Device, DeviceReading
 from exporter.nvml.calls import ABSENT, NvmlError, raise_if_gone, within
 from exporter.nvml.dutycycle import KERNELS, DutyCycles
@@ -166,8 +167,8 @@ class BaseReadings:
                 }
         if memory is None:
             memory = calls.optional("nvmlDeviceGetMemoryInfo", handle)
-        # A total of 0 is an answer that the driver did not fill in.
-        if memory is None or memory.total == 0:
+        # Where the total cannot be real the driver did not fill the answer in.
+        if memory is None or not BOUNDS["nvidia_gpu_memory_total_bytes"].hold(memory.total):
             return None, None
         used = memory.used if memory.used <= memory.total else None
         return memory.total, used

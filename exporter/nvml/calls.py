@@ -219,7 +219,9 @@ def within(bounds: range, value: float | None) -> int | None:
 
     What is published has the bounds of its family.
     """
-    return int(value) if value is not None and bounds.start <= value < bounds.stop else None
+    if value is None or not bounds.start <= value < bounds.stop or value != int(value):
+        return None
+    return int(value)
 
 
 def member_of(value_type: int) -> str:

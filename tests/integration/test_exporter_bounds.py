@@ -192,10 +192,11 @@ def test_a_version_of_cuda_that_cannot_be_is_empty(number, version):
     ["T4", GpuSpec(model="H100", mig_profiles=("1g.10gb",))],
     ids=["board", "MIG instance"],
 )
-def test_a_total_of_no_memory_is_an_answer_that_was_not_filled_in(spec):
+@pytest.mark.parametrize("total", [0, 2**51, 2**63, 2**64 - 1])
+def test_an_answer_whose_total_cannot_be_was_not_filled_in(spec, total):
     node = Node(spec).open()
     uuid = node.driver.uuids[-1]
-    node.driver.device(uuid).memory_total_bytes = 0
+    node.driver.device(uuid).memory_total_bytes = total
     reading = node.read()[uuid]
     assert reading.memory_total_bytes is None
     assert reading.memory_used_bytes is None

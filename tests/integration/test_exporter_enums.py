@@ -44,7 +44,7 @@ def test_a_newer_recovery_action_is_another_one(value):
     assert recovery_actions(value) == {"other"}
 
 
-@pytest.mark.parametrize("value", [2**32 - 1, 2**64 - 1, -1])
+@pytest.mark.parametrize("value", [2**32 - 1, 2**64 - 1, -1, 7.5])
 def test_what_is_no_recovery_action_is_absent(value):
     assert recovery_actions(value) is None
 

@@ -141,6 +141,21 @@ async def test_a_name_binds_all_its_addresses_at_one_port():
         one.close()
 
 
+async def test_a_name_of_all_addresses_binds_those_of_both_families(monkeypatch):
+    async def everything(*_, **__):
+        return [
+            (family, socket.SOCK_STREAM, 6, "", (address, 0))
+            for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::"))
+        ]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", everything)
+    bound = await bound_sockets("everywhere.example", 0)
+    assert {one.family for one in bound} == {socket.AF_INET, socket.AF_INET6}
+    assert len({one.getsockname()[1] for one in bound}) == 1
+    for one in bound:
+        one.close()
+
+
 @pytest.mark.parametrize("host", ["", "::", "localhost"])
 @pytest.mark.parametrize("when", ["made", "bound"])
 async def test_without_ipv6_it_is_ipv4(monkeypatch, host, when):
