@@ -1,13 +1,13 @@
 """The wall clock of the API server, by which the instants in its objects are written.
 
-The clock of this machine may be wrong by a day, and a pod that has just begun would then look as if
-it had served for a day.
+The clock of this machine may be wrong by a day. A pod that has just begun would then look as if it
+had served for a day, and a certificate that is made here might be valid from tomorrow on.
 """
 
 from __future__ import annotations
 
 import time
-from datetime import UTC
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
@@ -46,3 +46,7 @@ class ServerClock:
         if self._ahead_seconds is None:
             return time.time()
         return self._clock() + self._ahead_seconds
+
+    def now(self) -> datetime:
+        """Return the server's time now, in UTC."""
+        return datetime.fromtimestamp(self.seconds(), UTC)

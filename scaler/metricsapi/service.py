@@ -61,14 +61,18 @@ class MetricsApi:
         telemetry = Telemetry(registry)
         reviews = Reviews(client)
         self._tls = ServerTls()
-        self._authentication = Authentication(self._tls, reviews)
+        self._authentication = Authentication(self._tls, reviews, wall_clock=client.clock.now)
         self._front_proxy = front_proxy_watch(client, self._authentication.follow)
         self._objects = LabelledObjects(client)
         self._collector = Collector(
             source=source, objects=self._objects, endpoints=endpoints, telemetry=telemetry
         )
         self._server = Server(
-            answers=Answers(collector=self._collector, objects=self._objects),
+            answers=Answers(
+                collector=self._collector,
+                objects=self._objects,
+                wall_clock=client.clock.seconds,
+            ),
             authentication=self._authentication,
             reviews=reviews,
             telemetry=telemetry,
@@ -196,4 +200,6 @@ def _certificate(
             ca_file=settings.ca_file,
         )
     secret = SharedSecret(client, namespace=settings.service_namespace, name=settings.secret_name)
-    return SecretCertificate(secret, tls, telemetry, hosts=settings.hosts())
+    return SecretCertificate(
+        secret, tls, telemetry, hosts=settings.hosts(), wall_clock=client.clock.now
+    )

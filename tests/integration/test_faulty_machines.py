@@ -7,19 +7,26 @@ Nothing is stabilized: a single value that is wrong would show at once.
 from __future__ import annotations
 
 import asyncio
+import base64
 import re
 import signal
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
+from cryptography import x509
 
+from scaler.cluster.client import KubeClient
+from simulator.apiserver import running_apiserver
 from simulator.apiserver.resources import DEPLOYMENTS as STORED
+from simulator.apiserver.resources import Resource
 from simulator.apiserver.server import kubeconfig_text
 from tests import faultymachine
 from tests.answering import Answers
+from tests.cluster.processes import free_ports
 from tests.embedded import Cluster, running_cluster
 from tests.running import ScalerProcess, running_scaler
 from tests.scaled import DEPLOYMENTS, LEASE, NAME, PATH, deployment
@@ -353,3 +360,29 @@ async def test_pods_that_have_just_begun_are_young_by_a_wrong_wall_clock_too(
         assert all("less than the ready age" in reason for reason in left_out), left_out
         await bed.cluster.annotate(ready_age="0s")
         await until(lambda: bed.is_at(LEAST), what="it is scaled down")
+
+
+@pytest.mark.parametrize("wrong", [-DAY_SECONDS, DAY_SECONDS], ids=["behind", "ahead"])
+async def test_a_certificate_that_a_wrong_wall_clock_makes_is_valid_at_once(tmp_path, wrong: int):
+    ahead = tmp_path / "ahead"
+    ahead.write_text(str(wrong))
+    program = faultymachine.with_wall_clock(ahead)
+    (port,) = free_ports(1)
+    flags = ("--metrics-api", f"--metrics-api.listen-address=127.0.0.1:{port}")
+    secrets = "/api/v1/namespaces/gpu-scaler/secrets"
+    kind = Resource(group="", version="v1", plural="secrets", kind="Secret")
+    async with running_apiserver(extra_resources=[kind]) as api, KubeClient(api.url) as client:
+        await client.post("/api/v1/namespaces", {"metadata": {"name": "gpu-scaler"}})
+        await client.post(secrets, {"metadata": {"name": "gpu-metrics-api"}})
+
+        async def made() -> str:
+            secret = await client.get(f"{secrets}/gpu-metrics-api")
+            return str((secret.get("data") or {}).get("tls.crt", ""))
+
+        kubeconfig = api.write_kubeconfig(tmp_path / "kubeconfig")
+        async with running_scaler(kubeconfig, *flags, program=program):
+            encoded = await until(made, what="the certificate is made")
+    certificate = x509.load_pem_x509_certificate(base64.b64decode(encoded))
+    now = datetime.now(UTC)
+    assert now - timedelta(hours=2) < certificate.not_valid_before_utc < now
+    assert timedelta(days=89) < certificate.not_valid_after_utc - now < timedelta(days=91)
