@@ -61,7 +61,7 @@ class RunningCall(NamedTuple):
 
 
 class Answers:
-    """What the calls about one GPU answered in one cycle, by function.
+    """What the calls about one GPU, or about none (None), answered in one cycle, by function.
 
     `failures` are neither absences nor what the caller expected. A function may be in both, where
     it failed with some of its arguments.
@@ -69,7 +69,7 @@ class Answers:
 
     __slots__ = ("failures", "index", "successes")
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, index: int | None = None) -> None:
         self.index = index
         self.successes: set[str] = set()
         self.failures: dict[str, NvmlError] = {}
@@ -123,7 +123,7 @@ class Calls:
 
     def with_failures(self, read: Callable[[], T]) -> tuple[T, Collection[NvmlError]]:
         """Return what `read` returns, and which of its calls failed."""
-        around = self._thread.answers or Answers(0)
+        around = self._thread.answers or Answers()
         answers = Answers(around.index)
         with self.about(answers):
             result = read()

@@ -67,10 +67,15 @@ class ExtendedReadings:
         self._memory_bandwidth.keep(uuids)
 
     def node(self) -> tuple[Sample, ...]:
-        """Return what belongs to no device; asked once per session."""
-        if self._node is None:
-            self._node = tuple(self._read_versions()) if self._with_info else ()
-        return self._node
+        """Return what belongs to no device; asked until every call of a session has answered."""
+        if not self._with_info:
+            return ()
+        if self._node is not None:
+            return self._node
+        samples, failures = self._calls.with_failures(lambda: tuple(self._read_versions()))
+        if not failures:
+            self._node = samples
+        return samples
 
     def read(self, gpu: Gpu) -> tuple[Sample, ...]:
         """Return the GPU's samples; a collector that fails has none and harms no other."""

@@ -144,13 +144,17 @@ class Nvml:
             self._xid.watch({gpu.device.uuid: gpu for gpu in self._gpus.values()})
             readings = [self._with_xid_errors(reading) for reading in readings]
         readings.extend(self._read_lost())
+        answers = Answers()
+        with self._calls.about(answers):
+            node = self._extended.node()
+        self._failing.observe("", answers)
         return Readings(
             taken_at_seconds=started,
             device_count=count,
             unreadable_count=len(unreadable),
             unreadable=tuple(unreadable),
             devices=tuple(readings),
-            node=self._extended.node(),
+            node=node,
             awaits_second_sample=self._gpm.awaits_second_sample,
         )
 
@@ -161,7 +165,7 @@ class Nvml:
         """
         answers = Answers(index)
         try:
-            found = self._patience.read(index, partial(self._read_gpu, answers))
+            found = self._patience.read(index, partial(self._read_gpu, index, answers))
         except HangsError as error:
             message = "A GPU is left out while a call about it does not return; the others are read"
             return self._left_out(index, message, str(error), {"function": error.function})
@@ -194,12 +198,11 @@ class Nvml:
             log.warning(message, extra=extra, exc_info=caught)
         return UnreadableGpu(index=index, uuid=uuid, problem=problem)
 
-    def _read_gpu(self, answers: Answers) -> list[DeviceReading]:
+    def _read_gpu(self, index: int, answers: Answers) -> list[DeviceReading]:
         """Return the readings of a GPU and its instances; raises NvmlError if it is not readable.
 
         What a board does not have leaves it readable, be it everything.
         """
-        index = answers.index
         with self._calls.about(answers):
             gpu = self._gpus.get(index) or Gpu.open(self._calls, index)
             self._gpus[index] = gpu

@@ -296,3 +296,28 @@ def test_a_name_that_failed_at_first_is_asked_again(monkeypatch):
         node.driver.faults.heal(function)
     device = node.read_first().device
     assert (device.name, device.minor_number) == ("Tesla T4", 0)
+
+
+@pytest.mark.parametrize(
+    ("function", "label"),
+    [
+        ("nvmlSystemGetDriverVersion", 0),
+        ("nvmlSystemGetCudaDriverVersion_v2", 1),
+        ("nvmlSystemGetNVMLVersion", 2),
+    ],
+)
+def test_a_version_that_failed_at_first_is_asked_again(caplog, monkeypatch, function, label):
+    caplog.set_level("INFO")
+    node = opened(monkeypatch, "T4", collectors=[Collector.INFO])
+    node.driver.faults.fail(function, UNKNOWN)
+    for _ in range(3):
+        (sample,) = node.readings().node
+        assert sample.labels[label] == ""
+    assert told(caplog, BEGINS) == [(function, "")]
+    node.driver.faults.heal(function)
+    (sample,) = node.readings().node
+    assert "" not in sample.labels
+    assert told(caplog, ENDS) == [(function, "")]
+    node.count_calls()
+    node.readings()
+    assert not node.calls[function]
