@@ -85,9 +85,9 @@ class ExtendedReadings:
                 continue
             try:
                 samples += reader(gpu)
-            except NvmlError:
-                # The GPU or the session went away a moment ago; the next cycle's base readings
-                # find it out, this cycle's are good.
+            except (NvmlError, MemoryError):
+                # The GPU or the session went away a moment ago, or memory is short; the next
+                # cycle's base readings find it out, this cycle's are good.
                 break
             except Exception:
                 self._broken.add((gpu.device.uuid, collector))

@@ -129,6 +129,21 @@ def test_a_collector_that_breaks_is_off_for_its_gpu_only(caplog):
     ]
 
 
+def test_a_lack_of_memory_turns_no_collector_off():
+    node = Node("H100", collectors=[Collector.CLOCKS]).open()
+    whole = node.read_first().extended
+    original = node.binding.nvmlDeviceGetClockInfo
+
+    def no_memory(*_):
+        raise MemoryError
+
+    node.binding.nvmlDeviceGetClockInfo = no_memory
+    reading = node.read_first()
+    assert (reading.duty_cycle_percent, reading.extended) == (0.0, ())
+    node.binding.nvmlDeviceGetClockInfo = original
+    assert node.read_first().extended == whole
+
+
 def _same(one: Any, other: Any) -> bool:
     return bytes(one) == bytes(other)
 
