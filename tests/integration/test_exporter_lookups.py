@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import socket
-import ssl
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.kubeapi.client import ApiClient, ApiError
+from exporter.kubeapi.client import ApiClient
 from exporter.kubeapi.devices import ClaimedDevices, device_uuids
 from exporter.kubeapi.podlabels import MAX_LABELS, PodLabels, published_labels
 from simulator.driver import GpuSpec, SimulatedDriver
 from simulator.kubelet import SimulatedKubelet
-from tests.cluster.certificates import Authority
 from tests.exporting import PREFIX, exporter
-from tests.forbidding import CODES, forbidden
+from tests.kubeapi import Api, service_account
 from tests.serving import serving
 from tests.waiting import until
 
@@ -49,28 +45,6 @@ def resource_slice(devices: dict[str, str], *, generation=1, pool=NODE, beta=Fal
     }
 
 
-class Api:
-    """Answers what it has, as the API server does, and notes what it was asked."""
-
-    def __init__(self) -> None:
-        self.documents: dict[str, Any] = {}
-        self.status: int | None = None
-        self.requests: list[web.Request] = []
-        self.hangs = False
-        self.hung = 0
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        self.requests.append(request)
-        if self.hangs:
-            self.hung += 1
-            await asyncio.Event().wait()
-        if self.status is not None:
-            return web.json_response({"kind": "Status", "message": "no"}, status=self.status)
-        if request.path not in self.documents:
-            return web.json_response({"message": "not found"}, status=404)
-        return web.json_response(self.documents[request.path])
-
-
 @pytest.fixture(autouse=True)
 def _often(monkeypatch):
     for name in (
@@ -85,13 +59,8 @@ def _often(monkeypatch):
 
 @pytest.fixture
 def account(tmp_path):
-    """The folder of a service account, and a certificate for the API server by its CA."""
-    authority = Authority(tmp_path, "ca")
-    (tmp_path / "token").write_text("secret-1\n")
-    issued = authority.issue("server", hosts=["127.0.0.1", "kubernetes.invalid"])
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(issued.certificate, issued.key)
-    return tmp_path, context
+    """The folder of a service account, and the TLS of an API server by its CA."""
+    return tmp_path, service_account(tmp_path)
 
 
 @pytest.fixture
@@ -261,18 +230,6 @@ async def test_an_api_server_that_hangs_keeps_nothing_else_from_going_on(node, a
 
         await until(gone)
         assert await reader.ready()
-
-
-async def test_a_request_that_is_not_answered_ends_in_time(account, monkeypatch):
-    monkeypatch.setattr("exporter.kubeapi.client.TIMEOUT", aiohttp.ClientTimeout(total=0.05))
-    folder, context = account
-
-    async def handle(_request):
-        await asyncio.Event().wait()
-
-    async with serving(handle, tls=context) as url:
-        with pytest.raises(ApiError, match="TimeoutError"):
-            await ApiClient(url, folder).get("/x")
 
 
 async def test_the_version_that_was_served_is_asked_first_and_told_once(api, account, caplog):
@@ -451,72 +408,6 @@ def test_which_labels_are_published(labels, pattern, expected):
     assert published_labels(pod_metadata(**labels), re.compile(pattern)) == expected
 
 
-async def test_a_renewed_token_is_used(account, api):
-    folder, _ = account
-    server, settings = api
-    client = ApiClient(settings["api_url"], folder)
-    server.documents["/x"] = {}
-    await client.get("/x")
-    (folder / "token").write_text("secret-2")
-    await client.get("/x")
-    await client.close()
-    assert [one.headers["Authorization"] for one in server.requests] == [
-        "Bearer secret-1",
-        "Bearer secret-2",
-    ]
-
-
-async def test_two_who_ask_at_once_leave_no_connection_behind(account, api):
-    folder, _ = account
-    server, settings = api
-    client = ApiClient(settings["api_url"], folder)
-    server.documents["/x"] = {}
-    await asyncio.gather(client.get("/x"), client.get("/x"))
-    await client.close()
-
-    def are_closed():
-        return all(one.transport is None or one.transport.is_closing() for one in server.requests)
-
-    await until(are_closed, what="the end of all connections")
-
-
-async def test_another_ca_is_not_believed(account, api, tmp_path):
-    _, settings = api
-    (tmp_path / "other").mkdir()
-    other = Authority(tmp_path / "other", "ca")
-    (other.file.parent / "token").write_text("secret")
-    client = ApiClient(settings["api_url"], other.file.parent)
-    with pytest.raises(ApiError, match="certificate verify failed"):
-        await client.get("/x")
-    await client.close()
-
-
-@pytest.mark.parametrize("token", [b"\xff\xfe", b"two\nlines", b"a\rb", b"nul\0"])
-async def test_a_token_that_cannot_be_sent_is_an_error_like_any_other(account, api, token):
-    folder, _ = account
-    server, settings = api
-    server.documents["/x"] = {}
-    (folder / "token").write_bytes(token)
-    client = ApiClient(settings["api_url"], folder)
-    with pytest.raises(ApiError, match="GET /x: "):
-        await client.get("/x")
-    (folder / "token").write_text("good")
-    assert await client.get("/x") == {}
-    await client.close()
-
-
-@pytest.mark.parametrize("code", CODES, ids=os.strerror)
-async def test_a_token_that_cannot_be_read_is_an_error_like_any_other(account, api, code):
-    folder, _ = account
-    server, settings = api
-    server.documents["/x"] = {}
-    client = ApiClient(settings["api_url"], folder)
-    with forbidden(folder / "token", code), pytest.raises(ApiError, match=os.strerror(code)):
-        await client.get("/x")
-    assert await client.get("/x") == {}
-    await client.close()
-
-
 class Unexpected(ApiClient):
     """Fails by what is no ApiError as long as it is told to."""
 
@@ -556,33 +447,3 @@ async def test_nothing_unexpected_ends_the_lookups(account, caplog):
     for loop in loops:
         loop.cancel()
     await asyncio.wait(loops)
-
-
-@pytest.mark.parametrize(
-    ("answer", "text"),
-    [
-        pytest.param(web.Response(text="<html>"), "no JSON", id="no JSON"),
-        pytest.param(web.Response(status=302, headers={"Location": "/"}), "302", id="redirect"),
-        pytest.param(web.Response(status=500, body=b"\xff"), "500", id="no text"),
-        pytest.param(web.Response(body=b" " * (17 << 20)), "larger than", id="too large"),
-    ],
-)
-async def test_bad_answers(account, answer, text):
-    folder, context = account
-
-    async def handle(_request):
-        return answer
-
-    async with serving(handle, tls=context) as url:
-        client = ApiClient(url, folder)
-        with pytest.raises(ApiError, match=text):
-            await client.get("/x")
-        await client.close()
-
-
-async def test_no_token(account, api):
-    folder, _ = account
-    _, settings = api
-    (folder / "token").unlink()
-    with pytest.raises(ApiError, match="No such file"):
-        await ApiClient(settings["api_url"], folder).get("/x")
