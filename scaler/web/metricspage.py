@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import hdrs, web
@@ -14,7 +13,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence, Set
 
     from prometheus_client import CollectorRegistry
     from prometheus_client.metrics_core import Metric
@@ -25,26 +24,43 @@ _OPENMETRICS_END: Final = b"# EOF\n"
 _GZIP_LEVEL: Final = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Family:
-    names: frozenset[str]
-    """Its own, and those of its series."""
-    text: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Page:
-    made_seconds: float
-    loop: object
-    families: Sequence[_Family]
-    end: bytes
-    gzipped: bytes
+    """All families at one moment; each is encoded once, when somebody asks for it."""
 
-    def text(self, names: Iterable[str]) -> bytes:
-        """Return the families of these names; no names are all families."""
-        wanted = frozenset(names)
-        texts = [one.text for one in self.families if not wanted or wanted & one.names]
-        return b"".join((*texts, self.end))
+    def __init__(
+        self, families: Sequence[Metric], *, loop: object, now_seconds: float, is_openmetrics: bool
+    ) -> None:
+        self.made_seconds = now_seconds
+        self.loop = loop
+        self._families = families
+        self._end = _OPENMETRICS_END if is_openmetrics else b""
+        self._encode = openmetrics.generate_latest if is_openmetrics else generate_latest
+        self._texts: dict[str, bytes] = {}
+        self._names: dict[str, frozenset[str]] = {}
+        self._gzipped: bytes | None = None
+
+    def body(self, names: Set[str], *, gzipped: bool) -> bytes:
+        """Return the families of these names, which may be their series'; no names are all."""
+        if names or not gzipped:
+            wanted = (one for one in self._families if not names or names & self._names_of(one))
+            return b"".join((*map(self._text, wanted), self._end))
+        if self._gzipped is None:
+            self._gzipped = gzip.compress(self.body(names, gzipped=False), _GZIP_LEVEL, mtime=0)
+        return self._gzipped
+
+    def _names_of(self, family: Metric) -> Set[str]:
+        known = self._names.get(family.name)
+        if known is None:
+            known = frozenset((family.name, *(sample.name for sample in family.samples)))
+            self._names[family.name] = known
+        return known
+
+    def _text(self, family: Metric) -> bytes:
+        text = self._texts.get(family.name)
+        if text is None:
+            text = self._encode(_One(family)).removesuffix(self._end)
+            self._texts[family.name] = text
+        return text
 
 
 class MetricsPage:
@@ -55,35 +71,42 @@ class MetricsPage:
         self._registry = registry
         self._loop = loop
         self._pages: dict[bool, _Page] = {}
-        self._rendering = asyncio.Lock()
+        self._answering = asyncio.Lock()
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answer in the format that is asked for; `name[]` limits the answer to these families."""
         accept = ",".join(request.headers.getall(hdrs.ACCEPT, []))
         is_openmetrics = any(one.split(";")[0].strip() == _OPENMETRICS for one in accept.split(","))
-        page = await self._page(is_openmetrics=is_openmetrics)
+        names = frozenset(request.query.getall("name[]", []))
+        gzipped = not names and "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, "")
         headers = {
             hdrs.CONTENT_TYPE: openmetrics.CONTENT_TYPE_LATEST
             if is_openmetrics
             else CONTENT_TYPE_PLAIN_0_0_4,
             hdrs.VARY: f"{hdrs.ACCEPT}, {hdrs.ACCEPT_ENCODING}",
         }
-        names = request.query.getall("name[]", [])
-        if names or "gzip" not in request.headers.get(hdrs.ACCEPT_ENCODING, ""):
-            return web.Response(body=page.text(names), headers=headers)
-        headers[hdrs.CONTENT_ENCODING] = "gzip"
-        return web.Response(body=page.gzipped, headers=headers)
+        if gzipped:
+            headers[hdrs.CONTENT_ENCODING] = "gzip"
+        async with self._answering:
+            page = self._page(is_openmetrics=is_openmetrics)
+            body = await asyncio.to_thread(page.body, names, gzipped=gzipped)
+        return web.Response(body=body, headers=headers)
 
-    async def _page(self, *, is_openmetrics: bool) -> _Page:
-        async with self._rendering:
-            page = self._pages.get(is_openmetrics)
-            now, loop = time.monotonic(), self._loop()
-            is_fresh = page is not None and now - page.made_seconds < MAX_AGE_SECONDS
-            if page is None or not is_fresh or page.loop is not loop:
-                families = list(self._registry.collect())
-                page = await asyncio.to_thread(_rendered, families, now, loop, is_openmetrics)
-                self._pages[is_openmetrics] = page
-            return page
+    def _page(self, *, is_openmetrics: bool) -> _Page:
+        page = self._pages.get(is_openmetrics)
+        now, loop = time.monotonic(), self._loop()
+        is_fresh = page is not None and now - page.made_seconds < MAX_AGE_SECONDS
+        if page is None or not is_fresh or page.loop is not loop:
+            # The old one's memory is free for the new one.
+            self._pages.pop(is_openmetrics, None)
+            page = _Page(
+                list(self._registry.collect()),
+                loop=loop,
+                now_seconds=now,
+                is_openmetrics=is_openmetrics,
+            )
+            self._pages[is_openmetrics] = page
+        return page
 
 
 class _One(Collector):
@@ -94,25 +117,3 @@ class _One(Collector):
 
     def collect(self) -> Iterable[Metric]:
         return (self._family,)
-
-
-def _rendered(
-    families: Sequence[Metric], now_seconds: float, loop: object, is_openmetrics: bool
-) -> _Page:
-    end = _OPENMETRICS_END if is_openmetrics else b""
-    encode = openmetrics.generate_latest if is_openmetrics else generate_latest
-    texts = [
-        _Family(
-            names=frozenset({family.name, *(sample.name for sample in family.samples)}),
-            text=encode(_One(family)).removesuffix(end),
-        )
-        for family in families
-    ]
-    everything = b"".join((*(one.text for one in texts), end))
-    return _Page(
-        made_seconds=now_seconds,
-        loop=loop,
-        families=texts,
-        end=end,
-        gzipped=gzip.compress(everything, _GZIP_LEVEL, mtime=0),
-    )
