@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scaler.commandline.config import ConfigError, parse_run_arguments
-from scaler.commandline.helping import EXIT_USAGE
 from scaler.commandline.parser import build_parser
+from toolkit.arguments import EXIT_USAGE
 
 if TYPE_CHECKING:
     import argparse
@@ -156,7 +156,7 @@ def _check(parsed: argparse.Namespace) -> int:
 
 
 def _completion(parsed: argparse.Namespace) -> int:
-    from scaler.commandline.completion import completion_script  # noqa: PLC0415
+    from toolkit.completion import completion_script  # noqa: PLC0415
 
     # Without the environment, whose values would become part of the script.
     sys.stdout.write(completion_script(build_parser({}, version("gpu-scaler")), parsed.shell))

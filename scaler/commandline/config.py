@@ -6,12 +6,12 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from scaler.commandline.flags import Flags, named_as_given, problems_of_environment, value_of
 from scaler.commandline.metricsapi import add_metrics_api_arguments, parse_metrics_api
 from scaler.commandline.source import add_source_arguments, parse_exporters, parse_prometheus
 from scaler.sources.settings import ExportersSettings, PrometheusSettings
 from toolkit.addresses import parse_listen_address
 from toolkit.durations import parse_duration_within
+from toolkit.flags import Flags, named_as_given, problems_of_environment, value_of
 
 if TYPE_CHECKING:
     import argparse

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scaler.commandline.flags import value_of
 from scaler.metricsapi.settings import MetricsApiSettings
 from toolkit.addresses import parse_listen_address
 from toolkit.durations import parse_duration_within
+from toolkit.flags import value_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from scaler.commandline.flags import Flags
+    from toolkit.flags import Flags
 
     Values = Mapping[str, object]
 

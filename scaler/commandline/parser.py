@@ -11,8 +11,8 @@ from scaler.commandline.config import (
     add_lease_arguments,
     add_run_arguments,
 )
-from scaler.commandline.flags import Flags, environment_name
-from scaler.commandline.helping import Parser
+from toolkit.arguments import Parser
+from toolkit.flags import Flags, environment_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

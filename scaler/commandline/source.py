@@ -7,16 +7,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from scaler.commandline.flags import repeated_of, value_of
 from scaler.quantities import parse_quantity
 from scaler.sources.names import PRESETS, MetricNames
 from scaler.sources.settings import ExportersSettings, HttpAccess, PrometheusSettings
 from toolkit.durations import parse_duration_within
+from toolkit.flags import repeated_of, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from scaler.commandline.flags import Flags
+    from toolkit.flags import Flags
 
     Values = Mapping[str, object]
 

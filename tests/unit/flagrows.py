@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from scaler.commandline.flags import Flags
+from toolkit.flags import Flags
 
 
 class FlagRows(Flags):
