@@ -10,8 +10,9 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from exporter import __version__
-from exporter.config import EXIT_USAGE, ConfigError, parse
+from exporter.config import parse
 from toolkit import logs
+from toolkit.arguments import EXIT_USAGE, SHELLS, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None, *, binding: ModuleType | None =
             host_name=socket.gethostname(),
             version=__version__,
         )
-    except ConfigError as error:
+    except UsageError as error:
         for problem in error.problems:
             sys.stderr.write(f"gpu-exporter: {problem}\n")
         return EXIT_USAGE
@@ -60,13 +61,17 @@ def main(arguments: Sequence[str] | None = None, *, binding: ModuleType | None =
 
 
 def _completion(arguments: Sequence[str]) -> int:
-    from exporter.completion import completion_script  # noqa: PLC0415
-    from exporter.flags import SHELLS  # noqa: PLC0415
+    from exporter.flags import build_parser  # noqa: PLC0415
+    from toolkit.completion import completion_script  # noqa: PLC0415
 
     if len(arguments) != 1 or arguments[0] not in SHELLS:
         sys.stderr.write(f"gpu-exporter: completion needs one of {', '.join(SHELLS)}\n")
         return EXIT_USAGE
-    sys.stdout.write(completion_script(arguments[0]))
+    parser = build_parser({}, __version__)
+    # Each is read before the flags are; here they are words like others.
+    parser.add_argument("command", choices=(DOCTOR, COMPLETION), nargs="?")
+    parser.add_argument("shell", choices=SHELLS, nargs="?")
+    sys.stdout.write(completion_script(parser, arguments[0]))
     return 0
 
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 from exporter import __version__
 from exporter.app import NvmlRequiredError, RestartNeededError, once, running
-from exporter.config import EXIT_USAGE
 from exporter.endpoint import BindError
 from exporter.webmodel import WebConfigError
+from toolkit.arguments import EXIT_USAGE
 
 if TYPE_CHECKING:
     from types import ModuleType

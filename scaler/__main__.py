@@ -11,9 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scaler.commandline.config import ConfigError, parse_run_arguments
+from scaler.commandline.config import parse_run_arguments
 from scaler.commandline.parser import build_parser
-from toolkit.arguments import EXIT_USAGE
+from toolkit.arguments import EXIT_USAGE, UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -26,11 +26,15 @@ GARBAGE_THRESHOLDS = (200_000, 20, 100)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status: 0, 1 for a failure, 2 for wrong usage."""
-    parsed = build_parser(os.environ, version("gpu-scaler")).parse_args(arguments)
     try:
+        parsed = build_parser(os.environ, version("gpu-scaler")).parse_args(arguments)
         status = _COMMANDS[parsed.command](parsed)
         sys.stdout.flush()
         return status
+    except UsageError as error:
+        for problem in error.problems:
+            _complain(problem)
+        return EXIT_USAGE
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
@@ -45,12 +49,7 @@ def _run(parsed: argparse.Namespace) -> int:
     from scaler.cluster.errors import ClusterError  # noqa: PLC0415
     from toolkit import logs  # noqa: PLC0415
 
-    try:
-        config = parse_run_arguments(parsed)
-    except ConfigError as error:
-        for problem in str(error).splitlines():
-            _complain(problem)
-        return EXIT_USAGE
+    config = parse_run_arguments(parsed)
     logs.set_up(level=config.log_level, log_format=config.log_format)
     # What is known of a cluster and read in a loop has no cycles, and is millions of objects: to
     # look through all of them several times in each loop took 40 % of it.

@@ -1,19 +1,21 @@
-"""Pure: help that fits 80 columns, and wrong usage said in one line."""
+"""Pure: the parser of a command line, help that fits 80 columns, and wrong usage in one line."""
 
 from __future__ import annotations
 
 import argparse
 import re
 import textwrap
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-EXIT_USAGE = 2
-_COLUMNS = 80
+EXIT_USAGE: Final = 2
+"""The status of a program that was called or configured wrongly."""
+SHELLS: Final = ("bash", "zsh", "fish")
+_COLUMNS: Final = 80
 # argparse's words, and what they mean to those who did not write the program.
-_PLAIN = (
+_PLAIN: Final = (
     (r"argument (\S+): expected (?:one|at least one) argument", r"\1: needs a value"),
     (r"argument (\S+): ignored explicit argument (.+)", r"\1: takes no value, but got \2"),
     (r"the following arguments are required: (.+)", r"\1 is missing"),
@@ -23,15 +25,19 @@ _PLAIN = (
 )
 
 
+class UsageError(Exception):
+    """The command line or the environment is wrong; `problems` has one sentence for each error."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
 class Formatter(argparse.RawDescriptionHelpFormatter):
     """Below each flag what it does; names with hyphens stay in one piece."""
 
-    def __init__(self, prog: str) -> None:
-        # Commands are short, and read best as a table; how wide is counted by Python since 3.13.
-        is_command = " " in prog
-        position = 8 if is_command else 16
+    def __init__(self, prog: str, position: int = 8) -> None:
         super().__init__(prog, max_help_position=position, width=_COLUMNS)
-        self._action_max_length = 0 if is_command else position - 2
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
         # As Python 3.13 and later do, with the value named once.
@@ -43,25 +49,54 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
         return textwrap.wrap(text, width, break_on_hyphens=False, break_long_words=False)
 
 
+class CommandsFormatter(Formatter):
+    """Beside each command what it does: commands are short, and read best as a table."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, position=16)
+        # How wide is counted by Python since 3.13.
+        self._action_max_length = 14
+
+
 class Parser(argparse.ArgumentParser):
-    """Takes no abbreviations, which a new flag would make ambiguous one day."""
+    """Takes no abbreviations, which a new flag would make ambiguous one day.
+
+    Raises UsageError in place of exiting.
+    """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(formatter_class=Formatter, allow_abbrev=False, **options)
+        options.setdefault("formatter_class", Formatter)
+        super().__init__(allow_abbrev=False, **options)
+
+    def unknown(self, word: str) -> str:
+        """Return what to say of a word that is none of its arguments."""
+        return f"unknown argument {word!r}; see {self.prog} --help"
+
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> argparse.Namespace:
+        """Refuse what is unknown."""
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            raise UsageError([self.unknown(unknown[0])])
+        return found
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and where help is."""
+        raise UsageError([f"{plain(message)}; see {self.prog} --help"])
+
+
+class CommandParser(Parser):
+    """The parser of a command: its help is another one than the program's."""
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """Refuse here what is unknown: a command's help is another one than the program's."""
+        """Refuse what is unknown: the program would say so by its own name."""
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            self.error(f"unknown argument {unknown[0]!r}")
+            raise UsageError([self.unknown(unknown[0])])
         return found, unknown
-
-    def error(self, message: str) -> NoReturn:
-        """Say what is wrong and where help is, and exit with status 2."""
-        program = self.prog.partition(" ")[0]
-        self.exit(EXIT_USAGE, f"{program}: {plain(message)}; see {self.prog} --help\n")
 
 
 def plain(message: str) -> str:

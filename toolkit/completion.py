@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from typing import Final
 
 import shtab
+
+_COMPLETED: Final = {"FILE": shtab.FILE, "DIR": shtab.DIRECTORY}
 
 
 def completion_script(parser: argparse.ArgumentParser, shell: str) -> str:
@@ -20,7 +23,7 @@ def _teach(parser: argparse.ArgumentParser) -> None:
         if isinstance(action, argparse._SubParsersAction):
             for command in action.choices.values():
                 _teach(command)
-        elif metavar == "FILE":
-            action.complete = shtab.FILE  # type: ignore[attr-defined]
+        elif metavar in _COMPLETED:
+            action.complete = _COMPLETED[metavar]  # type: ignore[attr-defined]
         elif "|" in metavar:
             action.choices = metavar.split("|")

@@ -1,34 +1,40 @@
-"""Pure: what all flags have in common: an environment variable each, and texts that say both."""
+"""Pure: flags, each with an environment variable, and their values, each checked under its name."""
 
 from __future__ import annotations
 
+import argparse
+import math
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
+
+from toolkit.addresses import parse_listen_address
+from toolkit.arguments import UsageError
+from toolkit.durations import parse_duration_within
 
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     Container = argparse.ArgumentParser | argparse._ArgumentGroup
 
-ENVIRONMENT_PREFIX = "GPU_SCALER_"
-_PROBLEMS = "problems of the environment"
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+LOG_FORMATS: Final = ("logfmt", "json")
 
 
 class FromEnvironment(str):
-    """A value that an environment variable gave: what is wrong with it is said of the variable."""
+    """A text that an environment variable gave: what is wrong with it is said of the variable."""
 
-    __slots__ = ()
+    variable: str
+
+    def __new__(cls, text: str, variable: str) -> FromEnvironment:
+        """Return the text, which knows where it came from."""
+        made = super().__new__(cls, text)
+        made.variable = variable
+        return made
 
 
-def environment_name(flag: str) -> str:
-    """Return the environment variable of a flag: `web.listen-address` -> `GPU_SCALER_WEB_...`."""
-    return ENVIRONMENT_PREFIX + re.sub(r"[.-]", "_", flag).upper()
-
-
-def value_of(values: Mapping[str, object], flag: str) -> object:
-    """Return what argparse keeps for a flag."""
-    return values[flag.replace("-", "_")]
+def environment_name(prefix: str, flag: str) -> str:
+    """Return the environment variable of a flag: `web.listen-address` -> `PREFIX_WEB_...`."""
+    return prefix + re.sub(r"[.-]", "_", flag).upper()
 
 
 class Flags:
@@ -37,80 +43,138 @@ class Flags:
     A metavar of words between bars, such as `text|json`, is all that the flag takes.
     """
 
-    def __init__(self, container: Container, environ: Mapping[str, str]) -> None:
+    def __init__(self, container: Container, environ: Mapping[str, str], *, prefix: str) -> None:
         self._container = container
         self._environ = environ
+        self._prefix = prefix
 
     def text(self, name: str, metavar: str, default: object, text: str) -> None:
         """Add a flag with a value."""
-        variable = environment_name(name)
-        given = self._environ.get(variable)
-        shown = "" if default in (None, "") else f"; default {default}"
+        variable, given = self._given(name)
+        shown = "" if default in (None, "") else f" (default {default})"
         self._container.add_argument(
             f"--{name}",
-            default=default if given is None else FromEnvironment(given),
+            default=default if given is None else given,
             metavar=metavar,
             help=f"{text}{shown} [{variable}]",
         )
 
     def switch(self, name: str, text: str) -> None:
         """Add a flag without a value; its variable is true or false."""
-        variable = environment_name(name)
-        given = self._environ.get(variable, "").lower()
-        if given not in ("", "true", "1", "false", "0"):
-            # Read as false, `yes` would have the scaler act where it was told not to.
-            self._problem(
-                f"{variable}: {self._environ[variable]!r} is not one of true, false, 1, 0"
-            )
+        variable, given = self._given(name)
         self._container.add_argument(
             f"--{name}",
-            action="store_true",
-            default=given in ("true", "1"),
+            action="store_const",
+            const=True,
+            default=False if given is None else given,
             help=f"{text} [{variable}=true]",
         )
 
     def repeated(self, name: str, metavar: str, text: str) -> None:
         """Add a flag that may be given several times; its variable has one value a line."""
-        variable = environment_name(name)
-        lines = self._environ.get(variable, "").splitlines()
+        variable, given = self._given(name)
+        lines = (given or "").splitlines()
         self._container.add_argument(
             f"--{name}",
-            action="append",
+            action=_Repeated,
+            default=tuple(FromEnvironment(line, variable) for line in lines if line.strip()),
             metavar=metavar,
             help=f"{text}; may be repeated [{variable}, one a line]",
         )
-        # Not the default: argparse would append to it instead of replacing it.
-        self._container.set_defaults(**{_fallback(name): [line for line in lines if line.strip()]})
 
-    def _problem(self, problem: str) -> None:
-        before = self._container.get_default(_PROBLEMS) or ()
-        assert isinstance(before, tuple)
-        self._container.set_defaults(**{_PROBLEMS: (*before, problem)})
+    def _given(self, name: str) -> tuple[str, FromEnvironment | None]:
+        variable = environment_name(self._prefix, name)
+        text = self._environ.get(variable)
+        return variable, None if text is None else FromEnvironment(text, variable)
 
 
-def problems_of_environment(values: Mapping[str, object]) -> tuple[str, ...]:
-    """Return what is wrong with variables of flags that have no value."""
-    found = values.get(_PROBLEMS, ())
-    assert isinstance(found, tuple)
-    return found
+class _Repeated(argparse.Action):
+    """Adds to what was given before; argparse's own would add to what the variable says."""
+
+    def __call__(
+        self,
+        _parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        _option: str | None = None,
+    ) -> None:
+        before = getattr(namespace, self.dest)
+        given = before if isinstance(before, list) else []
+        setattr(namespace, self.dest, [*given, values])
 
 
-def named_as_given(problem: str, values: Mapping[str, object]) -> str:
-    """Return the problem of a flag, of its variable where that is where the value came from."""
-    flag, colon, rest = problem.partition(":")
-    name = flag.removeprefix("--")
-    if colon and isinstance(values.get(name.replace("-", "_")), FromEnvironment):
-        return f"{environment_name(name)}:{rest}"
-    return problem
+class Values:
+    """The values of parsed flags; notes what is wrong under the name that the user wrote."""
 
+    def __init__(self, parsed: argparse.Namespace) -> None:
+        self._parsed = vars(parsed)
+        self.problems: list[str] = []
 
-def repeated_of(values: Mapping[str, object], flag: str) -> tuple[str, ...]:
-    """Return the values of a repeated flag: those given, else those of its variable."""
-    given = value_of(values, flag)
-    found = given if isinstance(given, list) else values[_fallback(flag)]
-    assert isinstance(found, list)
-    return tuple(found)
+    def check(self) -> None:
+        """Raise UsageError if anything was wrong."""
+        if self.problems:
+            raise UsageError(self.problems)
 
+    def problem(self, flag: str, sentence: str) -> None:
+        """Note what is wrong with a flag, or with its variable where that gave the value."""
+        value = self._value(flag)
+        first = next(iter(value), "") if isinstance(value, tuple) else value
+        where = first.variable if isinstance(first, FromEnvironment) else f"--{flag}"
+        self.problems.append(f"{where}: {sentence}")
 
-def _fallback(flag: str) -> str:
-    return f"{flag.replace('-', '_')} of the environment"
+    def text(self, flag: str) -> str:
+        """Return the text of a flag, empty where there is none."""
+        return self.optional(flag) or ""
+
+    def optional(self, flag: str) -> str | None:
+        """Return the text of a flag; None where there is none."""
+        value = self._value(flag)
+        return None if value in (None, "") else str(value)
+
+    def repeated(self, flag: str) -> tuple[str, ...]:
+        """Return all values of a repeated flag."""
+        value = self._value(flag)
+        assert isinstance(value, list | tuple)
+        return tuple(str(one) for one in value)
+
+    def switch(self, flag: str) -> bool:
+        """Return whether a switch is on."""
+        value = self._value(flag)
+        if isinstance(value, bool):
+            return value
+        word = str(value).lower()
+        if word not in ("", "true", "1", "false", "0"):
+            # Read as false, `yes` would have a program act where it was told not to.
+            self.problem(flag, f"{str(value)!r} is not one of true, false, 1, 0")
+        return word in ("true", "1")
+
+    def choice(self, flag: str, allowed: Iterable[str]) -> str:
+        """Return the text of a flag that takes these only."""
+        value = self.text(flag)
+        if value not in allowed:
+            self.problem(flag, f"{value!r} is not one of {', '.join(allowed)}")
+        return value
+
+    def seconds(self, flag: str, *, lowest: float = 0.0, highest: float = math.inf) -> float:
+        """Return a duration within bounds, 1 s where it is none."""
+        try:
+            return parse_duration_within(self.text(flag), lowest=lowest, highest=highest)
+        except ValueError as error:
+            self.problem(flag, str(error))
+            return 1.0
+
+    def listen_address(self, flag: str) -> tuple[str, int]:
+        """Return the host, empty for all addresses of the machine, and the port of HOST:PORT."""
+        address = self.text(flag)
+        parsed = parse_listen_address(address)
+        if parsed is None:
+            self.problem(
+                flag,
+                f"{address!r} is not HOST:PORT or :PORT with a port up to 65535 "
+                "([HOST]:PORT for IPv6)",
+            )
+            return "", 0
+        return parsed
+
+    def _value(self, flag: str) -> object:
+        return self._parsed[flag.replace("-", "_")]

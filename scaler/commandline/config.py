@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING
 from scaler.commandline.metricsapi import add_metrics_api_arguments, parse_metrics_api
 from scaler.commandline.source import add_source_arguments, parse_exporters, parse_prometheus
 from scaler.sources.settings import ExportersSettings, PrometheusSettings
-from toolkit.addresses import parse_listen_address
-from toolkit.durations import parse_duration_within
-from toolkit.flags import Flags, named_as_given, problems_of_environment, value_of
+from toolkit.flags import LOG_FORMATS, LOG_LEVELS, Flags, Values
 
 if TYPE_CHECKING:
     import argparse
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
     from scaler.metricsapi.settings import MetricsApiSettings
 
 
+ENVIRONMENT_PREFIX = "GPU_SCALER_"
 # A DNS label (RFC 1123).
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _KIND = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?)?")
@@ -61,15 +60,11 @@ class Config:
     log_format: str = "logfmt"
 
 
-class ConfigError(ValueError):
-    """One or more values are wrong; the message names each flag, its value and what is allowed."""
-
-
 def add_run_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
     """Add the flags of `gpu-scaler run`; each takes its default from `GPU_SCALER_<FLAG>`."""
 
     def group(title: str) -> Flags:
-        return Flags(parser.add_argument_group(title), environ)
+        return Flags(parser.add_argument_group(title), environ, prefix=ENVIRONMENT_PREFIX)
 
     scaling = group("what is scaled")
     scaling.text("interval", "DURATION", "2s", "time between two loops")
@@ -95,7 +90,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str
     lease.text("renew-deadline", "DURATION", "10s", "how long a leader acts on its last renewal")
     lease.text("retry-period", "DURATION", "2s", "time between two tries to get or renew the Lease")
     lease.text(
-        "identity", "NAME", None, "this replica's name in the Lease; default is the host name"
+        "identity", "NAME", None, "this replica's name in the Lease (default: the host name)"
     )
     add_metrics_api_arguments(group("metrics API for HorizontalPodAutoscalers"))
     serving = group("page, metrics and log")
@@ -105,8 +100,8 @@ def add_run_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str
         ":9446",
         "address of the status page, /metrics, /healthz, /readyz and the decisions",
     )
-    serving.text("log.level", "debug|info|warning|error", "info", "how much is logged")
-    serving.text("log.format", "logfmt|json", "logfmt", "how it is written")
+    serving.text("log.level", "|".join(LOG_LEVELS), "info", "how much is logged")
+    serving.text("log.format", "|".join(LOG_FORMATS), "logfmt", "how it is written")
     add_kubeconfig_arguments(group("Kubernetes API"))
 
 
@@ -122,99 +117,73 @@ def add_kubeconfig_arguments(flags: Flags) -> None:
         "kubeconfig",
         "FILE",
         None,
-        "kubeconfig file; default: the pod's service account, else $KUBECONFIG, else"
-        " ~/.kube/config",
+        "kubeconfig file (default: the pod's service account, else $KUBECONFIG, else"
+        " ~/.kube/config)",
     )
-    flags.text("context", "NAME", None, "context of the kubeconfig; default: its current one")
+    flags.text("context", "NAME", None, "context of the kubeconfig (default: its current one)")
 
 
 def parse_run_arguments(arguments: argparse.Namespace) -> Config:
     """Return the Config of parsed arguments.
 
     Raises:
-        ConfigError: with every wrong value, not only the first.
+        UsageError: with every wrong value, not only the first.
     """
-    values = vars(arguments)
-    problems = list(problems_of_environment(values))
-
-    def duration(flag: str) -> float:
-        try:
-            return parse_duration_within(str(value_of(values, flag)))
-        except ValueError as error:
-            problems.append(f"--{flag}: {error}")
-            return 1.0
-
-    def choice(flag: str, allowed: tuple[str, ...]) -> str:
-        value = str(values[flag.replace("-", "_")])
-        if value not in allowed:
-            problems.append(f"--{flag}: {value!r} is not one of {', '.join(allowed)}")
-        return value
-
-    def listed(flag: str, pattern: re.Pattern[str], what: str) -> tuple[str, ...]:
-        given = str(values[flag.replace("-", "_")])
-        found = tuple(dict.fromkeys(name.strip() for name in given.split(",") if name.strip()))
-        problems.extend(
-            f"--{flag}: {name!r} is not {what}" for name in found if not pattern.fullmatch(name)
-        )
-        return found
-
-    def names(flag: str) -> tuple[str, ...]:
-        return listed(flag, _NAMESPACE, "the name of a namespace")
-
-    kinds = listed("kinds", _KIND, "a plural and its group like statefulsets.apps")
+    values = Values(arguments)
+    kinds = _names(values, "kinds", _KIND, "a plural and its group like statefulsets.apps")
     if not kinds:
-        problems.append("--kinds: at least one is needed, such as deployments.apps")
-
-    exporters_namespace = names("exporters.namespace")
+        values.problem("kinds", "at least one is needed, such as deployments.apps")
+    exporters_namespace = _namespaces(values, "exporters.namespace")
     if len(exporters_namespace) != 1:
-        problems.append("--exporters.namespace: exactly one namespace is needed")
-    host, port = _listen_address(str(values["web.listen_address"]), problems)
-    source = choice("source", ("exporters", "prometheus"))
+        values.problem("exporters.namespace", "exactly one namespace is needed")
+    host, port = values.listen_address("web.listen-address")
+    source = values.choice("source", ("exporters", "prometheus"))
     config = Config(
         source=source,
-        exporters=parse_exporters(values, problems),
-        prometheus=parse_prometheus(values, problems, is_source=source == "prometheus"),
-        metrics_api=parse_metrics_api(values, problems),
+        exporters=parse_exporters(values),
+        prometheus=parse_prometheus(values, is_source=source == "prometheus"),
+        metrics_api=parse_metrics_api(values),
         kinds=kinds,
-        namespaces=names("namespaces"),
+        namespaces=_namespaces(values, "namespaces"),
         exporters_namespace=next(iter(exporters_namespace), ""),
-        interval_seconds=duration("interval"),
-        scrape_timeout_seconds=duration("scrape-timeout"),
-        kubeconfig=values["kubeconfig"],
-        context=values["context"],
+        interval_seconds=values.seconds("interval"),
+        scrape_timeout_seconds=values.seconds("scrape-timeout"),
+        kubeconfig=values.optional("kubeconfig"),
+        context=values.optional("context"),
         listen_host=host,
         listen_port=port,
-        leader_elect=not values["no_leader_elect"],
-        lease_namespace=values["lease_namespace"],
-        lease_name=values["lease_name"],
-        lease_duration_seconds=duration("lease-duration"),
-        renew_deadline_seconds=duration("renew-deadline"),
-        retry_period_seconds=duration("retry-period"),
-        identity=values["identity"],
-        once=values["once"],
-        dry_run=values["dry_run"],
-        log_level=choice("log.level", ("debug", "info", "warning", "error")),
-        log_format=choice("log.format", ("logfmt", "json")),
+        leader_elect=not values.switch("no-leader-elect"),
+        lease_namespace=values.text("lease-namespace"),
+        lease_name=values.text("lease-name"),
+        lease_duration_seconds=values.seconds("lease-duration"),
+        renew_deadline_seconds=values.seconds("renew-deadline"),
+        retry_period_seconds=values.seconds("retry-period"),
+        identity=values.optional("identity"),
+        once=values.switch("once"),
+        dry_run=values.switch("dry-run"),
+        log_level=values.choice("log.level", LOG_LEVELS),
+        log_format=values.choice("log.format", LOG_FORMATS),
     )
     if not (
         config.retry_period_seconds < config.renew_deadline_seconds < config.lease_duration_seconds
     ):
-        problems.append(
+        values.problems.append(
             "--retry-period must be below --renew-deadline, and that below --lease-duration:"
             f" got {config.retry_period_seconds:g} s, {config.renew_deadline_seconds:g} s,"
             f" {config.lease_duration_seconds:g} s"
         )
-    if problems:
-        raise ConfigError("\n".join(named_as_given(problem, values) for problem in problems))
+    values.check()
     return config
 
 
-def _listen_address(text: str, problems: list[str]) -> tuple[str, int]:
-    parsed = parse_listen_address(text)
-    if parsed is None:
-        problems.append(
-            f"--web.listen-address: {text!r} is not HOST:PORT or :PORT with a port up to 65535"
-            " ([HOST]:PORT for IPv6)"
-        )
-        return "", 0
-    return parsed
+def _namespaces(values: Values, flag: str) -> tuple[str, ...]:
+    return _names(values, flag, _NAMESPACE, "the name of a namespace")
+
+
+def _names(values: Values, flag: str, pattern: re.Pattern[str], what: str) -> tuple[str, ...]:
+    given = (name.strip() for name in values.text(flag).split(","))
+    found = tuple(dict.fromkeys(name for name in given if name))
+    for name in found:
+        if not pattern.fullmatch(name):
+            values.problem(flag, f"{name!r} is not {what}")
+    return found

@@ -5,16 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scaler.metricsapi.settings import MetricsApiSettings
-from toolkit.addresses import parse_listen_address
-from toolkit.durations import parse_duration_within
-from toolkit.flags import value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from toolkit.flags import Flags
-
-    Values = Mapping[str, object]
+    from toolkit.flags import Flags, Values
 
 MAX_INTERVAL_SECONDS = 60.0
 
@@ -54,60 +47,43 @@ def add_metrics_api_arguments(flags: Flags) -> None:
     )
 
 
-def parse_metrics_api(values: Values, problems: list[str]) -> MetricsApiSettings | None:
-    """Return the settings, None where the API is off; what is wrong is added to `problems`."""
-
-    def text(name: str) -> str | None:
-        value = value_of(values, f"metrics-api.{name}")
-        return None if value in (None, "") else str(value)
-
-    if not value_of(values, "metrics-api"):
+def parse_metrics_api(values: Values) -> MetricsApiSettings | None:
+    """Return the settings, None where the API is off."""
+    if not values.switch("metrics-api"):
         return None
-    namespace, slash, name = (text("service") or "").partition("/")
+    service = values.text("metrics-api.service")
+    namespace, slash, name = service.partition("/")
     if not (namespace and slash and name) or "/" in name:
-        problems.append(f"--metrics-api.service: {text('service')!r} is not NAMESPACE/NAME")
-    if (text("tls-cert-file") is None) != (text("tls-key-file") is None):
-        problems.append("--metrics-api.tls-cert-file and --metrics-api.tls-key-file go together")
-    if text("tls-ca-file") and not text("tls-cert-file"):
-        problems.append("--metrics-api.tls-ca-file is for --metrics-api.tls-cert-file")
-    host, port = _listen_address(text("listen-address") or "", problems)
+        values.problem("metrics-api.service", f"{service!r} is not NAMESPACE/NAME")
+    cert_file = values.optional("metrics-api.tls-cert-file")
+    key_file = values.optional("metrics-api.tls-key-file")
+    ca_file = values.optional("metrics-api.tls-ca-file")
+    if (cert_file is None) != (key_file is None):
+        values.problems.append(
+            "--metrics-api.tls-cert-file and --metrics-api.tls-key-file go together"
+        )
+    if ca_file and not cert_file:
+        values.problem("metrics-api.tls-ca-file", "is for --metrics-api.tls-cert-file")
+    host, port = values.listen_address("metrics-api.listen-address")
     return MetricsApiSettings(
         listen_host=host,
         listen_port=port,
         service_namespace=namespace,
         service_name=name,
-        service_port=_port(text("service-port") or "", problems),
-        secret_name=text("secret") or "",
-        cert_file=text("tls-cert-file"),
-        key_file=text("tls-key-file"),
-        ca_file=text("tls-ca-file"),
-        register=not value_of(values, "metrics-api.no-register"),
-        interval_seconds=_interval(text("interval") or "", problems),
+        service_port=_port(values, "metrics-api.service-port"),
+        secret_name=values.text("metrics-api.secret"),
+        cert_file=cert_file,
+        key_file=key_file,
+        ca_file=ca_file,
+        register=not values.switch("metrics-api.no-register"),
+        # Values are fresh for 15 s at least, and the average has a sample every 5 s at most.
+        interval_seconds=values.seconds("metrics-api.interval", highest=MAX_INTERVAL_SECONDS),
     )
 
 
-def _listen_address(text: str, problems: list[str]) -> tuple[str, int]:
-    parsed = parse_listen_address(text)
-    if parsed is None:
-        problems.append(
-            f"--metrics-api.listen-address: {text!r} is not HOST:PORT or :PORT with a port up to"
-            " 65535 ([HOST]:PORT for IPv6)"
-        )
-        return "", 0
-    return parsed
-
-
-def _port(text: str, problems: list[str]) -> int:
+def _port(values: Values, flag: str) -> int:
+    text = values.text(flag)
     if not text.isdecimal() or not 0 < int(text) <= 65535:
-        problems.append(f"--metrics-api.service-port: {text!r} is not a port from 1 to 65535")
+        values.problem(flag, f"{text!r} is not a port from 1 to 65535")
         return 443
     return int(text)
-
-
-def _interval(text: str, problems: list[str]) -> float:
-    # Values are fresh for 15 s at least, and the average has a sample every 5 s at most.
-    try:
-        return parse_duration_within(text, highest=MAX_INTERVAL_SECONDS)
-    except ValueError as error:
-        problems.append(f"--metrics-api.interval: {error}")
-        return 5.0

@@ -7,36 +7,41 @@ import re
 from typing import TYPE_CHECKING
 
 from scaler.commandline.config import (
+    ENVIRONMENT_PREFIX,
     add_kubeconfig_arguments,
     add_lease_arguments,
     add_run_arguments,
 )
-from toolkit.arguments import Parser
+from toolkit.arguments import SHELLS, CommandParser, CommandsFormatter, Parser
 from toolkit.flags import Flags, environment_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SHELLS = ("bash", "zsh", "fish")
 _ENVIRONMENT = """
 A flag that is not given takes its value from the environment variable in
 brackets, where that is set."""
 _STATUS = "exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted"
 
 
-def build_parser(environ: Mapping[str, str], version: str) -> argparse.ArgumentParser:
+def build_parser(environ: Mapping[str, str], version: str) -> Parser:
     """Return the parser; `command` is the word given, flags take their defaults from `environ`."""
     parser = Parser(
         prog="gpu-scaler",
         description="Scales Deployments on GPU metrics, and says why.",
         epilog=f"gpu-scaler COMMAND --help says more of each.\n\n{_STATUS}",
+        formatter_class=CommandsFormatter,
     )
     parser.add_argument("--version", action="version", version=f"gpu-scaler {version}")
     commands = parser.add_subparsers(
-        title="commands", dest="command", required=True, metavar="COMMAND"
+        title="commands",
+        dest="command",
+        required=True,
+        metavar="COMMAND",
+        parser_class=CommandParser,
     )
 
-    def command(name: str, text: str, *, more: str = "", status: str = _STATUS) -> Parser:
+    def command(name: str, text: str, *, more: str = "", status: str = _STATUS) -> CommandParser:
         return commands.add_parser(
             name,
             help=text,
@@ -95,23 +100,25 @@ def _add_remote_arguments(parser: argparse.ArgumentParser, environ: Mapping[str,
         choices=("text", "json", "yaml"),
         default="text",
         metavar="text|json|yaml",
-        help="how it is written; default text",
+        help="how it is written (default text)",
     )
     asked = parser.add_argument_group("which scaler is asked")
     asked.add_argument(
         "--server",
         metavar="URL",
         type=_url,
-        default=environ.get(environment_name("server")),
-        help="URL of a scaler; default: the holder of the Lease, through the Kubernetes API"
-        f" [{environment_name('server')}]",
+        default=environ.get(environment_name(ENVIRONMENT_PREFIX, "server")),
+        help="URL of a scaler (default: the holder of the Lease, through the Kubernetes API)"
+        f" [{environment_name(ENVIRONMENT_PREFIX, 'server')}]",
     )
-    add_lease_arguments(Flags(asked, environ))
+    add_lease_arguments(Flags(asked, environ, prefix=ENVIRONMENT_PREFIX))
     # No variable: Kubernetes sets GPU_SCALER_PORT itself where a Service has that name.
     asked.add_argument(
-        "--port", metavar="PORT", type=_port, default=9446, help="the scaler's port; default 9446"
+        "--port", metavar="PORT", type=_port, default=9446, help="the scaler's port (default 9446)"
     )
-    add_kubeconfig_arguments(Flags(parser.add_argument_group("Kubernetes API"), environ))
+    add_kubeconfig_arguments(
+        Flags(parser.add_argument_group("Kubernetes API"), environ, prefix=ENVIRONMENT_PREFIX)
+    )
 
 
 def _workload(text: str) -> str:

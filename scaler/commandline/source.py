@@ -10,15 +10,11 @@ from urllib.parse import urlsplit
 from scaler.quantities import parse_quantity
 from scaler.sources.names import PRESETS, MetricNames
 from scaler.sources.settings import ExportersSettings, HttpAccess, PrometheusSettings
-from toolkit.durations import parse_duration_within
-from toolkit.flags import repeated_of, value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable
 
-    from toolkit.flags import Flags
-
-    Values = Mapping[str, object]
+    from toolkit.flags import Flags, Values
 
 MAX_TIMEOUT_SECONDS = 30.0
 MAX_ANSWER_BYTES = 2**30
@@ -110,72 +106,66 @@ def _add_access(flags: Flags, prefix: str, what: str) -> None:
     flags.text(f"{prefix}.bearer-token-file", "FILE", None, "file with a bearer token, read again")
 
 
-def parse_exporters(values: Values, problems: list[str]) -> ExportersSettings:
-    """Return the settings of the exporters source; what is wrong is added to `problems`."""
-    scheme = str(value_of(values, "exporters.scheme"))
-    if scheme not in ("http", "https"):
-        problems.append(f"--exporters.scheme: {scheme!r} is not one of http, https")
-    return ExportersSettings(scheme=scheme, access=_access(values, "exporters", problems))
+def parse_exporters(values: Values) -> ExportersSettings:
+    """Return the settings of the exporters source."""
+    scheme = values.choice("exporters.scheme", ("http", "https"))
+    return ExportersSettings(scheme=scheme, access=_access(values, "exporters"))
 
 
-def parse_prometheus(
-    values: Values, problems: list[str], *, is_source: bool
-) -> PrometheusSettings | None:
-    """Return the settings of the Prometheus source, None where that is not the source.
-
-    What is wrong is added to `problems`.
-    """
-    url = str(value_of(values, "prometheus.url"))
+def parse_prometheus(values: Values, *, is_source: bool) -> PrometheusSettings | None:
+    """Return the settings of the Prometheus source, None where that is not the source."""
     if not is_source:
-        if url:
-            problems.append("--prometheus.url: needs --source prometheus")
+        if values.text("prometheus.url"):
+            values.problem("prometheus.url", "needs --source prometheus")
         return None
-    pairs = _pairs(values, "prometheus.param", problems)
-    matchers = repeated_of(values, "prometheus.matcher")
-    problems.extend(_wrong_matchers("prometheus.matcher", matchers))
+    pairs = _pairs(values, "prometheus.param")
+    matchers = values.repeated("prometheus.matcher")
+    _check_matchers(values, "prometheus.matcher", matchers)
     return PrometheusSettings(
-        url=_url(url, problems),
-        names=_names(values, problems),
-        matchers=(*_exporters_matcher(values, problems), *matchers),
+        url=_url(values, "prometheus.url"),
+        names=_names(values),
+        matchers=(*_exporters_matcher(values), *matchers),
         params=pairs,
-        timeout_seconds=_timeout(values, problems),
-        max_answer_bytes=_whole(values, "prometheus.max-answer-size", MAX_ANSWER_BYTES, problems),
-        max_series=_whole(values, "prometheus.max-series", MAX_SERIES, problems),
+        timeout_seconds=values.seconds("prometheus.timeout", highest=MAX_TIMEOUT_SECONDS),
+        max_answer_bytes=_whole(values, "prometheus.max-answer-size", MAX_ANSWER_BYTES),
+        max_series=_whole(values, "prometheus.max-series", MAX_SERIES),
         access=replace(
-            _access(values, "prometheus", problems),
-            headers=_headers(values, "prometheus.header", problems),
-            header_files=_headers(values, "prometheus.header-file", problems),
+            _access(values, "prometheus"),
+            headers=_headers(values, "prometheus.header"),
+            header_files=_headers(values, "prometheus.header-file"),
         ),
     )
 
 
-def _wrong_matchers(flag: str, matchers: Iterable[str]) -> Iterator[str]:
+def _check_matchers(values: Values, flag: str, matchers: Iterable[str]) -> None:
     for text in matchers:
         if not _MATCHER.fullmatch(text):
-            yield f'--{flag}: {text!r} is not a matcher like cluster="eu-1"'
+            values.problem(flag, f'{text!r} is not a matcher like cluster="eu-1"')
 
 
-def _exporters_matcher(values: Values, problems: list[str]) -> tuple[str, ...]:
+def _exporters_matcher(values: Values) -> tuple[str, ...]:
     """What tells an exporter's series from those of a scraped pod that poses as one."""
     flag = "prometheus.exporters-matcher"
-    given = value_of(values, flag)
+    given = values.optional(flag)
     if given:
-        problems.extend(_wrong_matchers(flag, [str(given)]))
-        return (str(given),)
-    if value_of(values, "prometheus.metrics") != "gpu-exporter":
-        problems.append(
-            f"--{flag}: required with --prometheus.metrics dcgm and dcgm-exported, because without"
+        _check_matchers(values, flag, [given])
+        return (given,)
+    if values.text("prometheus.metrics") != "gpu-exporter":
+        values.problem(
+            flag,
+            "required with --prometheus.metrics dcgm and dcgm-exported, because without"
             " it any scraped pod can report GPU values for other pods; for example"
-            ' job="nvidia-dcgm-exporter"'
+            ' job="nvidia-dcgm-exporter"',
         )
         return ()
-    return (f'namespace="{value_of(values, "exporters.namespace")}"',)
+    return (f'namespace="{values.text("exporters.namespace")}"',)
 
 
-def _url(url: str, problems: list[str]) -> str:
+def _url(values: Values, flag: str) -> str:
     """The address without a trailing slash; a password in it would end up in logs and events."""
+    url = values.text(flag)
     if not url:
-        problems.append("--prometheus.url: needed with --source prometheus")
+        values.problem(flag, "needed with --source prometheus")
         return ""
     try:
         parts = urlsplit(url)
@@ -183,70 +173,62 @@ def _url(url: str, problems: list[str]) -> str:
     except ValueError:
         parts, port_is_right = urlsplit(""), False
     if parts.username is not None or parts.password is not None:
-        problems.append(
-            "--prometheus.url: holds a user; use --prometheus.username and"
-            " --prometheus.password-file"
+        values.problem(
+            flag, "holds a user; use --prometheus.username and --prometheus.password-file"
         )
     elif parts.scheme not in ("http", "https") or not parts.hostname or not port_is_right:
-        problems.append(
-            f"--prometheus.url: {url!r} is not http://HOST[:PORT][/PATH] or https://..."
-        )
+        values.problem(flag, f"{url!r} is not http://HOST[:PORT][/PATH] or https://...")
     elif parts.query or parts.fragment:
-        problems.append(
-            f"--prometheus.url: {url!r} has a part behind the path; use --prometheus.param"
-        )
+        values.problem(flag, f"{url!r} has a part behind the path; use --prometheus.param")
     elif re.search(r"/api/v1(/query)?/?$", parts.path):
-        problems.append(f"--prometheus.url: {url!r} is to end before /api/v1")
+        values.problem(flag, f"{url!r} is to end before /api/v1")
     return url.rstrip("/")
 
 
-def _names(values: Values, problems: list[str]) -> MetricNames:
-    preset = str(value_of(values, "prometheus.metrics"))
-    if preset not in PRESETS:
-        problems.append(f"--prometheus.metrics: {preset!r} is not one of {', '.join(PRESETS)}")
+def _names(values: Values) -> MetricNames:
+    preset = values.choice("prometheus.metrics", PRESETS)
     names = PRESETS.get(preset, PRESETS["gpu-exporter"])
 
-    def label(flag: str) -> str | None:
-        given = value_of(values, flag)
-        if given is not None and not _LABEL.fullmatch(str(given)):
-            problems.append(f"--{flag}: {given!r} is not the name of a label")
-        return None if given is None else str(given)
+    def labels(flag: str, *texts: str) -> tuple[str, ...]:
+        for text in texts:
+            if not _LABEL.fullmatch(text):
+                values.problem(flag, f"{text!r} is not the name of a label")
+        return texts
 
-    devices = value_of(values, "prometheus.device-labels")
-    device_labels = names.device_labels if devices is None else tuple(str(devices).split(","))
-    problems.extend(
-        f"--prometheus.device-labels: {one!r} is not the name of a label"
-        for one in device_labels
-        if not _LABEL.fullmatch(one)
-    )
+    def label(flag: str) -> str | None:
+        given = values.optional(flag)
+        return None if given is None else labels(flag, given)[0]
+
+    devices = values.optional("prometheus.device-labels")
     return replace(
         names,
         namespace_label=label("prometheus.namespace-label") or names.namespace_label,
         pod_label=label("prometheus.pod-label") or names.pod_label,
         container_label=label("prometheus.container-label") or names.container_label,
-        device_labels=device_labels,
+        device_labels=names.device_labels
+        if devices is None
+        else labels("prometheus.device-labels", *devices.split(",")),
     )
 
 
-def _access(values: Values, prefix: str, problems: list[str]) -> HttpAccess:
+def _access(values: Values, prefix: str) -> HttpAccess:
     def text(name: str) -> str | None:
-        value = value_of(values, f"{prefix}.{name}")
-        return None if value in (None, "") else str(value)
+        return values.optional(f"{prefix}.{name}")
 
     def together(one: str, other: str) -> None:
         if (text(one) is None) != (text(other) is None):
-            problems.append(f"--{prefix}.{one} and --{prefix}.{other} go together")
+            values.problems.append(f"--{prefix}.{one} and --{prefix}.{other} go together")
 
     together("username", "password-file")
     together("tls-cert-file", "tls-key-file")
     if text("password-file") and text("bearer-token-file"):
-        problems.append(
+        values.problems.append(
             f"--{prefix}.password-file and --{prefix}.bearer-token-file exclude another"
         )
     return HttpAccess(
         ca_file=text("tls-ca-file"),
         server_name=text("tls-server-name"),
-        insecure_skip_verify=bool(value_of(values, f"{prefix}.tls-insecure-skip-verify")),
+        insecure_skip_verify=values.switch(f"{prefix}.tls-insecure-skip-verify"),
         cert_file=text("tls-cert-file"),
         key_file=text("tls-key-file"),
         username=text("username"),
@@ -255,47 +237,34 @@ def _access(values: Values, prefix: str, problems: list[str]) -> HttpAccess:
     )
 
 
-def _pairs(values: Values, flag: str, problems: list[str]) -> tuple[tuple[str, str], ...]:
-    pairs = [text.partition("=") for text in repeated_of(values, flag)]
-    problems.extend(
-        f"--{flag}: {name!r} is not NAME=VALUE with a name of its own"
-        for name, equals, _ in pairs
-        if not name or not equals or name in ("query", "time", "timeout")
-    )
+def _pairs(values: Values, flag: str) -> tuple[tuple[str, str], ...]:
+    pairs = [text.partition("=") for text in values.repeated(flag)]
+    for name, equals, _ in pairs:
+        if not name or not equals or name in ("query", "time", "timeout"):
+            values.problem(flag, f"{name!r} is not NAME=VALUE with a name of its own")
     return tuple((name, value) for name, _, value in pairs)
 
 
-def _headers(values: Values, flag: str, problems: list[str]) -> tuple[tuple[str, str], ...]:
+def _headers(values: Values, flag: str) -> tuple[tuple[str, str], ...]:
     found = []
-    for text in repeated_of(values, flag):
+    for text in values.repeated(flag):
         match = _HEADER.fullmatch(text)
         if match is None or not match[2]:
             # Not the text: there may be a secret in it.
-            problems.append(f"--{flag}: one value is not like 'X-Scope-OrgID: team-a'")
+            values.problem(flag, "one value is not like 'X-Scope-OrgID: team-a'")
         elif match[1].lower() == "authorization" and flag.endswith("header"):
-            problems.append(
-                f"--{flag}: Authorization is a secret; name its file with --{flag}-file"
-            )
+            values.problem(flag, f"Authorization is a secret; name its file with --{flag}-file")
         else:
             found.append((match[1], match[2].strip()))
     return tuple(found)
 
 
-def _timeout(values: Values, problems: list[str]) -> float:
-    text = str(value_of(values, "prometheus.timeout"))
-    try:
-        return parse_duration_within(text, highest=MAX_TIMEOUT_SECONDS)
-    except ValueError as error:
-        problems.append(f"--prometheus.timeout: {error}")
-        return MAX_TIMEOUT_SECONDS
-
-
-def _whole(values: Values, flag: str, highest: int, problems: list[str]) -> int:
-    text = str(value_of(values, flag))
+def _whole(values: Values, flag: str, highest: int) -> int:
+    text = values.text(flag)
     try:
         number = int(parse_quantity(text))
     except ValueError:
         number = 0
     if not 0 < number <= highest:
-        problems.append(f"--{flag}: {text!r} is not a number above 0 and up to {highest}")
+        values.problem(flag, f"{text!r} is not a number above 0 and up to {highest}")
     return number

@@ -7,11 +7,12 @@ import argparse
 import pytest
 
 from exporter.config import parse
-from exporter.flags import environment_name
+from exporter.flags import ENVIRONMENT_PREFIX
 from exporter.model import Collector
 from scaler.commandline.config import add_run_arguments, parse_run_arguments
 from tests.chart import objects, pod_specs
 from tests.chart.cases import ALL, flags
+from toolkit.flags import environment_name
 
 pytestmark = pytest.mark.needs("helm")
 IN_A_POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
@@ -162,4 +163,4 @@ def test_another_certificate(case):
 def test_an_environment_variable_of_the_chart_is_one_of_the_program():
     (found,) = containers(flags("finished-pods"), "exporter")
     names = [one["name"] for one in found["env"]]
-    assert environment_name("path.cgroup") in names
+    assert environment_name(ENVIRONMENT_PREFIX, "path.cgroup") in names

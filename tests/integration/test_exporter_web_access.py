@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 from exporter import webaccess
-from exporter.config import EXIT_USAGE
 from exporter.webmodel import WebConfigError
 from tests.cluster.certificates import Authority
 from tests.exporterweb import WebFile, exporter, get, hashed
 from tests.waiting import until
+from toolkit.arguments import EXIT_USAGE
 
 HEADERS = {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "deny"}
 RELOADED = "nvidia_gpu_exporter_web_config_last_reload_successful"

@@ -11,7 +11,7 @@ class FlagRows(Flags):
     """Takes flags, and makes rows of them."""
 
     def __init__(self) -> None:
-        super().__init__(argparse.ArgumentParser(), {})
+        super().__init__(argparse.ArgumentParser(), {}, prefix="")
         self.rows: list[str] = []
 
     def text(self, name: str, metavar: str, default: object, text: str) -> None:

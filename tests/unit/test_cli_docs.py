@@ -16,7 +16,7 @@ def helps():
     """Return the help text of every command by the command."""
     scaler = build_parser({}, "1")
     (commands,) = (one for one in scaler._actions if isinstance(one, _SubParsersAction))
-    parsers = [exporter_parser("1"), scaler, *commands.choices.values()]
+    parsers = [exporter_parser({}, "1"), scaler, *commands.choices.values()]
     return {parser.prog: parser.format_help() for parser in parsers}
 
 

@@ -8,10 +8,11 @@ import re
 import pytest
 
 from exporter.__main__ import main as exporter_main
-from exporter.flags import SHELLS as EXPORTER_SHELLS
+from exporter.config import parse as exporter_config
 from exporter.flags import build_parser as exporter_parser
 from scaler.__main__ import main as scaler_main
-from scaler.commandline.parser import SHELLS, build_parser
+from scaler.commandline.config import parse_run_arguments
+from scaler.commandline.parser import build_parser
 from scaler.policy.annotations import PREFIX
 from simulator.demo import main as demo_main
 from simulator.guests import main as simulator_main
@@ -113,6 +114,9 @@ def test_a_wrong_use_of_the_scaler_is_said_in_one_line(command, said, capsys):
     assert run(scaler_main, command.split(), capsys) == (2, "", f"gpu-scaler: {said}\n")
 
 
+NO_ADDRESS = "not HOST:PORT or :PORT with a port up to 65535 ([HOST]:PORT for IPv6)"
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
@@ -121,6 +125,8 @@ def test_a_wrong_use_of_the_scaler_is_said_in_one_line(command, said, capsys):
         ("NO_LEADER_ELECT", "on", "'on' is not one of true, false, 1, 0"),
         ("SOURCE", "x", "'x' is not one of exporters, prometheus"),
         ("EXPORTERS_SCHEME", "ftp", "'ftp' is not one of http, https"),
+        ("WEB_LISTEN_ADDRESS", "a:b:80", f"'a:b:80' is {NO_ADDRESS}"),
+        ("KINDS", "", "at least one is needed, such as deployments.apps"),
     ],
 )
 def test_a_wrong_variable_is_named(variable, value, said, monkeypatch, capsys):
@@ -129,16 +135,59 @@ def test_a_wrong_variable_is_named(variable, value, said, monkeypatch, capsys):
     assert run(scaler_main, ["run"], capsys) == (2, "", told)
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("NVML_INTERVAL", "2", "'2' is not a duration such as 10s, 500ms or 1m30s"),
+        ("ONCE", "yes", "'yes' is not one of true, false, 1, 0"),
+        ("LOG_FORMAT", "x", "'x' is not one of logfmt, json"),
+        ("WEB_LISTEN_ADDRESS", "a:b:80", f"'a:b:80' is {NO_ADDRESS}"),
+        (
+            "DRA",
+            "1",
+            "asks the Kubernetes API, which works in a pod only: KUBERNETES_SERVICE_HOST is not set"
+            " here",
+        ),
+    ],
+)
+def test_a_wrong_variable_of_the_exporter_is_named(variable, value, said, monkeypatch, capsys):
+    monkeypatch.setenv(f"GPU_EXPORTER_{variable}", value)
+    told = f"gpu-exporter: GPU_EXPORTER_{variable}: {said}\n"
+    assert run(exporter_main, [], capsys) == (2, "", told)
+
+
+def test_one_of_the_lines_of_a_variable_is_named_by_it(monkeypatch, capsys):
+    monkeypatch.setenv("GPU_SCALER_PROMETHEUS_PARAM", "dedup=true\nquery=up")
+    flags = ["run", "--source=prometheus", "--prometheus.url=http://a"]
+    said = "'query' is not NAME=VALUE with a name of its own"
+    assert run(scaler_main, flags, capsys) == (
+        2,
+        "",
+        f"gpu-scaler: GPU_SCALER_PROMETHEUS_PARAM: {said}\n",
+    )
+    flags.append("--prometheus.param=dedup")
+    told = "gpu-scaler: --prometheus.param: 'dedup' is not NAME=VALUE with a name of its own\n"
+    assert run(scaler_main, flags, capsys) == (2, "", told)
+
+
 def test_a_variable_that_a_flag_overrides_is_not_blamed(monkeypatch, capsys):
+    monkeypatch.setenv("GPU_SCALER_DRY_RUN", "maybe")
+    assert run(scaler_main, ["run", "--dry-run", "--interval=2"], capsys)[2].count("\n") == 1
     monkeypatch.setenv("GPU_SCALER_INTERVAL", "5s")
     _, _, said = run(scaler_main, ["run", "--interval=2"], capsys)
     assert said.startswith("gpu-scaler: --interval: '2'")
 
 
-@pytest.mark.parametrize("value", ["true", "TRUE", "1"])
-def test_a_switch_may_be_set_by_its_variable(value):
-    parser = build_parser({"GPU_SCALER_DRY_RUN": value}, "1")
-    assert parser.parse_args(["run"]).dry_run is True
+@pytest.mark.parametrize(
+    ("value", "is_on"),
+    [("true", True), ("TRUE", True), ("1", True), ("false", False), ("0", False), ("", False)],
+)
+def test_a_switch_may_be_set_by_its_variable(value, is_on):
+    parsed = build_parser({"GPU_SCALER_DRY_RUN": value}, "1").parse_args(["run"])
+    assert parse_run_arguments(parsed).dry_run is is_on
+    assert exporter_config([], {"GPU_EXPORTER_ONCE": value}, host_name="n", version="1").once is (
+        is_on
+    )
 
 
 COLLECTORS = (
@@ -266,7 +315,6 @@ def test_the_exporters_help_fits_a_terminal_and_says_how_it_ends(capsys):
     assert status == 0
     assert max(len(line) for line in out.splitlines()) <= 80
     assert "exit status: 0 " in out
-    assert SHELLS == EXPORTER_SHELLS
 
 
 def flags_of(parser):
@@ -288,7 +336,7 @@ def flags_of(parser):
             {"--once", "--namespace", "--output", "--port", "--history"},
             id="gpu-scaler",
         ),
-        pytest.param(exporter_parser("1"), "GPU_EXPORTER_", set(), id="gpu-exporter"),
+        pytest.param(exporter_parser({}, "1"), "GPU_EXPORTER_", set(), id="gpu-exporter"),
     ],
 )
 def test_help_names_the_variable_of_each_flag(parser, prefix, without):

@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config import ConfigError as ExporterError
 from exporter.config import parse as parse_exporter
-from scaler.commandline.config import ConfigError as ScalerError
 from tests.unit.test_scaler_config import parse as parse_scaler
+from toolkit.arguments import UsageError
 from toolkit.durations import parse_duration, parse_duration_within
 
 
@@ -33,10 +32,10 @@ def test_other_forms_are_refused_by_both_programs_in_the_same_words(text):
     with pytest.raises(ValueError, match="is not a duration") as refused:
         parse_duration(text)
     assert str(refused.value) == said
-    with pytest.raises(ExporterError) as by_exporter:
+    with pytest.raises(UsageError) as by_exporter:
         parse_exporter([f"--nvml.interval={text}"], {}, host_name="node", version="1")
     assert by_exporter.value.problems == (f"--nvml.interval: {said}",)
-    with pytest.raises(ScalerError) as by_scaler:
+    with pytest.raises(UsageError) as by_scaler:
         parse_scaler(f"--interval={text}")
     assert str(by_scaler.value) == f"--interval: {said}"
 

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 import exporter
-from exporter.config import Config, ConfigError, parse
-from exporter.flags import environment_name
+from exporter.config import Config, parse
+from exporter.flags import ENVIRONMENT_PREFIX
 from exporter.model import Collector
+from toolkit.arguments import UsageError
+from toolkit.flags import environment_name
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
@@ -20,7 +22,7 @@ def configured(*arguments, **environment):
 
 
 def problems(*arguments, **environment):
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(UsageError) as caught:
         configured(*arguments, **environment)
     return caught.value.problems
 
@@ -113,7 +115,10 @@ def test_every_flag():
     ],
 )
 def test_every_flag_has_an_environment_variable(flag, value, field, expected):
-    assert getattr(configured(**{environment_name(flag): value}), field) == expected
+    assert (
+        getattr(configured(**{environment_name(ENVIRONMENT_PREFIX, flag): value}), field)
+        == expected
+    )
 
 
 def test_a_flag_wins_over_its_environment_variable():

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.config import ConfigError as ExporterError
 from exporter.config import parse as parse_exporter
+from tests.unit.test_scaler_config import parse as parse_scaler
 from toolkit.addresses import parse_listen_address
+from toolkit.arguments import UsageError
 
 
 @pytest.mark.parametrize(
@@ -34,15 +35,32 @@ from toolkit.addresses import parse_listen_address
         ("[::1]9445", None),
         ("[::1:9445", None),
         ("a:b:1", None),
+        ("a:b:80", None),
         (":9445 ", None),
     ],
 )
-def test_what_an_address_says(text, expected):
+def test_all_programs_mean_and_refuse_the_same(text, expected):
     assert parse_listen_address(text) == expected
-    given = [f"--web.listen-address={text}"]
-    if expected is None:
-        with pytest.raises(ExporterError, match="is not HOST:PORT"):
-            parse_exporter(given, {}, host_name="node", version="1")
-    else:
-        config = parse_exporter(given, {}, host_name="node", version="1")
-        assert (config.listen_host, config.listen_port) == expected
+
+    def exporter():
+        flag = f"--web.listen-address={text}"
+        config = parse_exporter([flag], {}, host_name="node", version="1")
+        return config.listen_host, config.listen_port
+
+    def status_page():
+        config = parse_scaler(f"--web.listen-address={text}")
+        return config.listen_host, config.listen_port
+
+    def metrics_api():
+        found = parse_scaler("--metrics-api", f"--metrics-api.listen-address={text}").metrics_api
+        assert found is not None
+        return found.listen_host, found.listen_port
+
+    said = f"{text!r} is not HOST:PORT or :PORT with a port up to 65535 ([HOST]:PORT for IPv6)"
+    for program in (exporter, status_page, metrics_api):
+        if expected is None:
+            with pytest.raises(UsageError) as refused:
+                program()
+            assert [one.partition(": ")[2] for one in refused.value.problems] == [said]
+        else:
+            assert program() == expected

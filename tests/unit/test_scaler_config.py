@@ -8,11 +8,11 @@ import pytest
 
 from scaler.commandline.config import (
     Config,
-    ConfigError,
     add_run_arguments,
     parse_run_arguments,
 )
 from scaler.metricsapi.settings import MetricsApiSettings
+from toolkit.arguments import UsageError
 
 
 def parse(*arguments: str, **environ: str) -> Config:
@@ -88,7 +88,7 @@ def test_values(arguments, environ, expected):
     ],
 )
 def test_wrong_values(arguments, messages):
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(UsageError) as error:
         parse(*arguments)
     for message in messages:
         assert message in str(error.value)
@@ -146,6 +146,6 @@ def test_the_flags_of_the_metrics_api():
     ],
 )
 def test_wrong_flags_of_the_metrics_api(flag, said):
-    with pytest.raises(ConfigError) as wrong:
+    with pytest.raises(UsageError) as wrong:
         parse("--metrics-api", flag)
     assert said in str(wrong.value)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from scaler.commandline.config import ConfigError
 from scaler.sources.names import PRESETS
 from scaler.sources.settings import ExportersSettings, HttpAccess, PrometheusSettings
 from tests.unit.test_scaler_config import parse
+from toolkit.arguments import UsageError
 
 PROMETHEUS = ("--source=prometheus", "--prometheus.url=http://prometheus:9090")
 
@@ -33,7 +33,7 @@ def test_no_preset_takes_series_of_whoever_is_scraped(preset):
     if preset == "gpu-exporter":
         assert settings(*flags).matchers == ('namespace="gpus"',)
     else:
-        with pytest.raises(ConfigError, match=r"--prometheus\.exporters-matcher: required"):
+        with pytest.raises(UsageError, match=r"--prometheus\.exporters-matcher: required"):
             settings(*flags)
 
 
@@ -156,7 +156,7 @@ def test_variables_hold_several_values_by_line_and_flags_replace_them():
     ],
 )
 def test_wrong_values(flags, message):
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(UsageError) as error:
         parse(*flags)
     assert message in str(error.value)
 
@@ -171,7 +171,7 @@ def test_wrong_values(flags, message):
     ],
 )
 def test_no_secret_is_repeated(flag, message):
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(UsageError) as error:
         parse(*PROMETHEUS, f"--prometheus.{flag}")
     assert message in str(error.value)
     assert "hunter2" not in str(error.value)
