@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +12,16 @@ from exporter.config import parse as parse_exporter
 from tests.unit.test_scaler_config import parse as parse_scaler
 from toolkit.arguments import UsageError
 from toolkit.durations import parse_duration, parse_duration_within
+
+SECONDS = {
+    "ns": Fraction(1, 10**9),
+    "us": Fraction(1, 10**6),
+    "ms": Fraction(1, 1000),
+    "s": Fraction(1),
+    "m": Fraction(60),
+    "h": Fraction(3600),
+}
+UNITS = st.sampled_from(sorted(SECONDS))
 
 
 @pytest.mark.parametrize(
@@ -63,6 +75,18 @@ def test_a_duration_out_of_bounds_is_told_them(text, lowest, highest, allowed):
 def test_the_bounds_themselves_are_allowed():
     assert parse_duration_within("100ms", lowest=0.1, highest=60) == 0.1
     assert parse_duration_within("1m", lowest=0.1, highest=60) == 60
+
+
+@given(
+    st.lists(
+        st.tuples(st.from_regex(r"[0-9]{1,9}(\.[0-9]{1,9})?", fullmatch=True), UNITS),
+        min_size=1,
+        max_size=2,
+    )
+)
+def test_a_duration_is_the_exact_sum_of_its_parts(parts):
+    seconds = sum(Fraction(number) * SECONDS[unit] for number, unit in parts)
+    assert parse_duration("".join(number + unit for number, unit in parts)) == float(seconds)
 
 
 @given(st.text(max_size=8) | st.from_regex(r"[0-9.]{1,4}(ns|us|ms|s|m|h)", fullmatch=True))
