@@ -49,7 +49,9 @@ LOOK_SECONDS = 5.0
 
 def suspended_seconds() -> float:
     """Return for how long the machine has been suspended: the monotonic clock does not count it."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
+    # Linux alone has this clock; elsewhere a suspension is not told from a long loop.
+    boot = getattr(time, "CLOCK_BOOTTIME", None)
+    return 0.0 if boot is None else time.clock_gettime(boot) - time.monotonic()
 
 
 class Controller:

@@ -219,3 +219,8 @@ def test_a_suspension_is_what_only_one_of_the_clocks_counts():
     first = suspended_seconds()
     assert abs(suspended_seconds() - first) < 0.5
     assert first > -0.5
+
+
+def test_without_that_clock_nothing_counts_as_a_suspension(monkeypatch):
+    monkeypatch.delattr("time.CLOCK_BOOTTIME", raising=False)
+    assert suspended_seconds() == 0
