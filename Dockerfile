@@ -15,7 +15,11 @@ RUN python -m venv /build \
     && /build/bin/pip install --no-cache-dir --no-compile --require-hashes -r requirements-build.lock \
     && python -m venv --without-pip /app \
     && /build/bin/pip --python /app/bin/python install --no-cache-dir --no-compile \
-        --require-hashes -r requirements.lock
+        --require-hashes -r requirements.lock \
+    # Of the Kubernetes client the scaler uses what reads kubeconfigs and tokens. The classes of the
+    # API, half of all that is installed, are loaded when they are first used, and never are.
+    && find /app/lib/python3.*/site-packages/kubernetes \
+        \( -path '*/client/api/*.py' -o -path '*/client/models/*.py' \) ! -name __init__.py -delete
 COPY pyproject.toml README.md LICENSE ./
 COPY exporter exporter
 COPY scaler scaler
@@ -30,7 +34,6 @@ RUN /build/bin/hatchling build -t wheel \
 FROM ${PYTHON_IMAGE} AS root
 # What no server needs goes, and what could raise a user's rights. The modules' bytecode is made here,
 # as there will be nowhere to write it; it is never compared with its source, which cannot change.
-# The classes of the Kubernetes API, half of the image with their bytecode, are never imported.
 RUN rm -rf /usr/local/bin/idle* /usr/local/bin/pip* /usr/local/bin/pydoc* \
         /usr/local/bin/python*-config /usr/local/include /usr/local/share \
         /usr/local/lib/pkgconfig /usr/local/lib/python3.*/config-3.* \
@@ -39,8 +42,7 @@ RUN rm -rf /usr/local/bin/idle* /usr/local/bin/pip* /usr/local/bin/pydoc* \
         /usr/local/lib/python3.*/tkinter /usr/local/lib/python3.*/turtledemo \
     && find / -xdev -type f -perm /6000 -exec chmod ug-s {} +
 COPY --from=build /app /app
-RUN python -m compileall -q --invalidation-mode unchecked-hash \
-        -x '/kubernetes/(aio/)?client/(api|models)/' /usr/local/lib/python3.* /app/lib
+RUN python -m compileall -q --invalidation-mode unchecked-hash /usr/local/lib/python3.* /app/lib
 
 FROM scratch
 ARG VERSION=""

@@ -18,6 +18,7 @@ import yaml
 
 from tests.image.engine import REPOSITORY, STAND_IN
 from tests.image.shipped import ARGUMENTS
+from tests.kubeconfigs import LOADS, USERS, kubeconfig
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 FORBIDDEN = re.compile(
@@ -25,6 +26,7 @@ FORBIDDEN = re.compile(
     r"|gcc(-\d+)?|cc|c\+\+|g\+\+(-\d+)?|clang(-\d+)?|ld|as|make|python[\d.]*-config)"
 )
 MAX_BYTES = 350_000_000
+MAX_SITE_PACKAGES_BYTES = 80_000_000
 
 
 def paths(root: Path) -> list[Path]:
@@ -186,6 +188,20 @@ def test_the_image_is_one_layer_and_small(shipped_image, record_property):
     ]
     record_property("bytes", sum(sizes))
     assert sum(sizes) < MAX_BYTES
+
+
+def test_what_is_installed_is_small(shipped_image, record_property):
+    (folder,) = (shipped_image.root / "app/lib").glob("python3.*/site-packages")
+    size = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
+    record_property("bytes", size)
+    assert size <= MAX_SITE_PACKAGES_BYTES
+
+
+@pytest.mark.parametrize("user", sorted(USERS))
+def test_the_credentials_of_every_kind_of_user_are_read_in_it(shipped_image, user):
+    # "Unauthorized" and the like would be later: here nobody answers.
+    told = shipped_image.run("python", "-c", LOADS, json.dumps(kubeconfig(USERS[user])))
+    assert told.stdout == "https://127.0.0.1:9\n", told.stderr
 
 
 def test_the_context_is_what_the_dockerfile_copies(shipped_image, tmp_path):
