@@ -17,9 +17,11 @@ RUN python -m venv /build \
     && /build/bin/pip --python /app/bin/python install --no-cache-dir --no-compile \
         --require-hashes -r requirements.lock \
     # Of the Kubernetes client the scaler uses what reads kubeconfigs and tokens. The classes of the
-    # API, half of all that is installed, are loaded when they are first used, and never are.
-    && find /app/lib/python3.*/site-packages/kubernetes \
-        \( -path '*/client/api/*.py' -o -path '*/client/models/*.py' \) ! -name __init__.py -delete
+    # API, half of all that is installed, are loaded when they are first used, and never are. aiohttp's
+    # WebSockets, which nobody here speaks, do without their compiled twin.
+    && find /app/lib/python3.*/site-packages \
+        \( -path '*/kubernetes/*client/api/*.py' -o -path '*/kubernetes/*client/models/*.py' \
+        -o -path '*/aiohttp/_websocket/*.so' \) ! -name __init__.py -delete
 COPY pyproject.toml README.md LICENSE ./
 COPY exporter exporter
 COPY scaler scaler

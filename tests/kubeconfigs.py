@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import Any, Final
 
 LOADS: Final = """
-import asyncio, sys, tempfile
+import asyncio, sys
 from scaler.cluster.credentials import Credentials
-with tempfile.NamedTemporaryFile("w") as file:
-    file.write(sys.argv[1])
-    file.flush()
-    print(asyncio.run(Credentials.from_kubeconfig(file.name)).server)
+print(asyncio.run(Credentials.from_kubeconfig(sys.argv[1])).server)
 unused = [name for name in sys.modules if ".client.api." in name or ".client.models." in name]
 assert not unused, f"the image lacks these modules: {unused}"
 """
-"""Prints the server of the kubeconfig that is its argument; ends badly where it loads the classes
-of the Kubernetes API, which the Dockerfile leaves out."""
+"""Prints the server of the kubeconfig in the file that its argument names.
+
+It ends badly where it loads the classes of the Kubernetes API, which the Dockerfile leaves out.
+"""
 _ANSWER: Final = (
     '{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential",'
     ' "status": {"token": "t"}}'

@@ -199,8 +199,10 @@ def test_what_is_installed_is_small(shipped_image, record_property):
 
 @pytest.mark.parametrize("user", sorted(USERS))
 def test_the_credentials_of_every_kind_of_user_are_read_in_it(shipped_image, user):
-    # "Unauthorized" and the like would be later: here nobody answers.
-    told = shipped_image.run("python", "-c", LOADS, json.dumps(kubeconfig(USERS[user])))
+    file = shipped_image.root / "tmp" / user
+    file.write_text(json.dumps(kubeconfig(USERS[user])))
+    told = shipped_image.run("python", "-c", LOADS, f"/tmp/{user}")
+    file.unlink()
     assert told.stdout == "https://127.0.0.1:9\n", told.stderr
 
 

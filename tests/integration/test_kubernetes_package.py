@@ -12,9 +12,11 @@ from tests.kubeconfigs import LOADS, USERS, kubeconfig
 
 
 @pytest.mark.parametrize("user", sorted(USERS))
-def test_no_class_of_the_api_is_loaded(user):
+def test_no_class_of_the_api_is_loaded(tmp_path, user):
+    file = tmp_path / "kubeconfig"
+    file.write_text(json.dumps(kubeconfig(USERS[user])))
     told = subprocess.run(
-        [sys.executable, "-c", LOADS, json.dumps(kubeconfig(USERS[user]))],
+        [sys.executable, "-c", LOADS, str(file)],
         capture_output=True,
         text=True,
         timeout=120,

@@ -138,9 +138,10 @@ async def test_a_deployment_that_is_deleted_while_it_scales_out(
 
         async def is_gone() -> bool:
             pods = (await scaled.client.list_("/api/v1/namespaces/default/pods"))["items"]
-            return not pods and not await scaler.decision("default", NAME)
+            deployments = (await scaled.client.list_(DEPLOYMENTS))["items"]
+            return not deployments and not pods and not await scaler.decision("default", NAME)
 
-        await until(is_gone, what="neither pods nor a decision")
+        await until(is_gone, what="neither Deployment nor pods nor a decision")
     # The name may be used again, and its history begins anew. Its pod counts when its GPU shows
     # nothing of its last holder's load any more.
     await scaled.client.post(DEPLOYMENTS, deployment(ready_age="2s"))
