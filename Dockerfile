@@ -62,6 +62,7 @@ LABEL org.opencontainers.image.title="gpu-scaler" \
 # hadolint ignore=DL3067
 COPY --from=root / /
 ENV PATH=/app/bin:/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin \
+    HOME=/ \
     LANG=C.UTF-8 \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -62,9 +62,14 @@ PARTS: Mapping[str, str] = {DUTY_CYCLE: CONTAINER_DUTY_CYCLE}
 """The containers' own parts of a family that is the GPU's, of GPUs that are shared."""
 
 
-def out_of_bounds(family: str, value: float) -> str | None:
-    """Return why a value cannot be one of its family, None where it can."""
+def out_of_bounds(family: str, value: float, *, is_part: bool = False) -> str | None:
+    """Return why a value cannot be one of its family, None where it can.
+
+    One that `is_part` of the family's sum may be 0 where the family may not.
+    """
     lowest, highest = BOUNDS.get(family, OTHER_BOUNDS)
+    if is_part:
+        lowest = min(lowest, 0.0)
     # What is no number is in no range.
     if lowest <= value <= highest * (1 + ROUNDING_SHARE):
         return None

@@ -247,6 +247,7 @@ class PrometheusSource:
                     factor=named.factor,
                     pods=pods,
                     family=family,
+                    is_part=len(named.series) > 1,
                     ranges=ranges,
                 )
             except PromqlError as error:

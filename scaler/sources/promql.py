@@ -12,6 +12,7 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from scaler.budgets import shown
@@ -23,7 +24,7 @@ from scaler.sources.promapi import PromqlError
 from scaler.sources.window import NEEDED_SHARE, not_yet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from scaler.sources.names import MetricNames
     from scaler.sources.promapi import Result
@@ -195,10 +196,12 @@ def read_series(
     factor: int,
     pods: Iterable[ObjectRef],
     family: str = "",
+    is_part: bool = False,
     ranges: PodRanges | None = None,
 ) -> tuple[SeriesValues, SeriesValues]:
     """Return the values of `pods` in the answer to a `family_query`; of all others nothing.
 
+    A series that `is_part` of the family's sum may be 0 where the family may not.
     `ranges` says which part of the query each pod's value is in. The second are their containers'
     own parts of shared GPUs. A value outside the bounds of the family, or of which it is a part, is
     its pod's problem.
@@ -216,7 +219,10 @@ def read_series(
             raise
         raise PromqlError(f"the result is malformed: {type(error).__name__}: {error}") from error
     own_family = PARTS.get(family, "")
-    return _values(device, factor, family, ranges), _values(own, factor, own_family, ranges)
+    judged = partial(out_of_bounds, family, is_part=is_part)
+    return _values(device, factor, judged, ranges), _values(
+        own, factor, partial(out_of_bounds, own_family), ranges
+    )
 
 
 class _Sample:
@@ -289,7 +295,12 @@ def sample_age_seconds(evaluated_seconds: float, time_text: str) -> float:
     return max(0.0, age) if math.isfinite(age) else math.inf
 
 
-def _values(side: _Side, factor: int, family: str, ranges: PodRanges | None) -> SeriesValues:
+def _values(
+    side: _Side,
+    factor: int,
+    problem_of: Callable[[float], str | None],
+    ranges: PodRanges | None,
+) -> SeriesValues:
     values: dict[ObjectRef, dict[str, list[float]]] = {}
     ages: dict[ObjectRef, float] = {}
     problems: dict[ObjectRef, str] = {}
@@ -304,7 +315,7 @@ def _values(side: _Side, factor: int, family: str, ranges: PodRanges | None) -> 
         value = _scaled(sample.text, factor)
         if not math.isfinite(value) or value < 0:
             problems[pod] = f"the value for this pod is {shown(sample.text)}"
-        elif (impossible := out_of_bounds(family, value)) is not None:
+        elif (impossible := problem_of(value)) is not None:
             problems[pod] = f"the value for this pod is {impossible}"
         else:
             values.setdefault(pod, {}).setdefault(device, []).append(value)

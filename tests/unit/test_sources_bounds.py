@@ -55,6 +55,14 @@ def read(text: str) -> NodeReadings:
     return read_exposition(text + "nvidia_gpu_exporter_snapshot_age_seconds 1\n", GPU_METRICS)
 
 
+@pytest.mark.parametrize("family", sorted(BOUNDS))
+def test_a_part_of_a_sum_may_be_0_and_no_more_than_the_sum(family):
+    lowest, highest = BOUNDS[family]
+    assert out_of_bounds(family, 0.0, is_part=True) is None
+    assert out_of_bounds(family, 2 * highest, is_part=True) is not None
+    assert (out_of_bounds(family, 0.0) is None) == (lowest <= 0)
+
+
 def test_what_is_sane_has_a_value_of_every_metric():
     found = read(page())
     assert all(found.values[metric].keys() == {POD, OTHER} for metric in GPU_METRICS)

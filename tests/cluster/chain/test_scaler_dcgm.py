@@ -76,7 +76,7 @@ EXPECTED: Final = {
     "web-0": {
         Metric.DUTY_CYCLE: 45_500,
         # 20480 of 81559 and 40960 of 81559 MiB.
-        Metric.MEMORY_USED_PERCENT: 37_665,
+        Metric.MEMORY_USED_PERCENT: 37_666,
         Metric.MEMORY_USED_BYTES: 30_720 * 2**20 * 1000,
         Metric.POWER_USAGE_MILLIWATTS: 85_676_500,
         Metric.TEMPERATURE_CELSIUS: 61_000,
@@ -206,7 +206,7 @@ async def test_the_wrong_preset_has_no_values_and_says_which_labels_it_looked_fo
 async def test_versions_that_show_nothing_reserved_count_it_as_used(prometheus):
     found = values(await readings(prometheus, "dcgm", "old"))
     # 20480 of 80960 and 40960 of 80960 MiB.
-    assert found["web-0"][Metric.MEMORY_USED_PERCENT].value_milli == 37_944
+    assert found["web-0"][Metric.MEMORY_USED_PERCENT].value_milli == 37_945
 
 
 def _pod(name: str) -> PodState:
