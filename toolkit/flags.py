@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 LOG_FORMATS: Final = ("logfmt", "json")
+_SWITCH_WORDS: Final = ("true", "false", "1", "0", "")
 
 
 class FromEnvironment(str):
@@ -30,6 +31,10 @@ class FromEnvironment(str):
         made = super().__new__(cls, text)
         made.variable = variable
         return made
+
+
+class _Switched(FromEnvironment):
+    """What an environment variable says of a switch."""
 
 
 def environment_name(prefix: str, flag: str) -> str:
@@ -66,7 +71,7 @@ class Flags:
             f"--{name}",
             action="store_const",
             const=True,
-            default=False if given is None else given,
+            default=False if given is None else _Switched(given, variable),
             help=f"{text} [{variable}=true]",
         )
 
@@ -111,7 +116,12 @@ class Values:
         self.problems: list[str] = []
 
     def check(self) -> None:
-        """Raise UsageError if anything was wrong."""
+        """Raise UsageError if anything was wrong, also with a switch that nobody asked for."""
+        for value in self._parsed.values():
+            # Read as false, `yes` would have a program act where it was told not to.
+            if isinstance(value, _Switched) and value.lower() not in _SWITCH_WORDS:
+                words = ", ".join(_SWITCH_WORDS[:-1])
+                self.problems.append(f"{value.variable}: {str(value)!r} is not one of {words}")
         if self.problems:
             raise UsageError(self.problems)
 
@@ -140,13 +150,7 @@ class Values:
     def switch(self, flag: str) -> bool:
         """Return whether a switch is on."""
         value = self._value(flag)
-        if isinstance(value, bool):
-            return value
-        word = str(value).lower()
-        if word not in ("", "true", "1", "false", "0"):
-            # Read as false, `yes` would have a program act where it was told not to.
-            self.problem(flag, f"{str(value)!r} is not one of true, false, 1, 0")
-        return word in ("true", "1")
+        return value is True or str(value).lower() in ("true", "1")
 
     def choice(self, flag: str, allowed: Iterable[str]) -> str:
         """Return the text of a flag that takes these only."""

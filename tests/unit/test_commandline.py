@@ -122,6 +122,12 @@ NO_ADDRESS = "not HOST:PORT or :PORT with a port up to 65535 ([HOST]:PORT for IP
     [
         ("INTERVAL", "2", "'2' is not a duration such as 10s, 500ms or 1m30s"),
         ("DRY_RUN", "yes", "'yes' is not one of true, false, 1, 0"),
+        ("METRICS_API_NO_REGISTER", "yes", "'yes' is not one of true, false, 1, 0"),
+        (
+            "PROMETHEUS_TLS_INSECURE_SKIP_VERIFY",
+            "no",
+            "'no' is not one of true, false, 1, 0",
+        ),
         ("NO_LEADER_ELECT", "on", "'on' is not one of true, false, 1, 0"),
         ("SOURCE", "x", "'x' is not one of exporters, prometheus"),
         ("EXPORTERS_SCHEME", "ftp", "'ftp' is not one of http, https"),
