@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_IN_CLUSTER = "in-cluster service account"
 REFRESH_SECONDS = 60.0
 LOAD_TIMEOUT_SECONDS = 60.0
 
@@ -78,7 +79,7 @@ class Credentials:
             cert_filename=str(service_account / "ca.crt"),
             try_refresh_token=False,
         )
-        return await cls._from_loader(loader, _new_configuration(), "in-cluster service account")
+        return await cls._from_loader(loader, _new_configuration(), _IN_CLUSTER)
 
     @classmethod
     async def from_kubeconfig(
@@ -93,7 +94,7 @@ class Credentials:
         # Read here and not by the library, which keeps the value of the time of its import.
         files = path or os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
         what = f"kubeconfig {files}" + (f", context {context}" if context else "")
-        if not _any_exists(files):
+        if not any(_is_file(part, what) for part in files.split(os.pathsep) if part):
             message = f"{what}: no such file; set --kubeconfig or KUBECONFIG"
             raise ConfigurationError(message)
         configuration = _new_configuration()
@@ -113,7 +114,7 @@ class Credentials:
     async def load(cls, kubeconfig: str | None = None, context: str | None = None) -> Credentials:
         """Use the kubeconfig if one is named, else the service account if there is one."""
         named = kubeconfig or context or os.environ.get("KUBECONFIG")
-        if not named and (SERVICE_ACCOUNT / "token").exists():
+        if not named and _is_file(f"{SERVICE_ACCOUNT}/token", _IN_CLUSTER):
             return await cls.in_cluster()
         return await cls.from_kubeconfig(kubeconfig, context)
 
@@ -190,8 +191,12 @@ def _why_unusable(error: Exception) -> str:
     return text
 
 
-def _any_exists(files: str) -> bool:
-    return any(Path(part).expanduser().is_file() for part in files.split(os.pathsep) if part)
+def _is_file(path: str, what: str) -> bool:
+    """Return whether there is such a file; raises ConfigurationError if the system does not say."""
+    try:
+        return Path(path).expanduser().is_file()
+    except OSError as error:
+        raise ConfigurationError(f"{what}: {_why_unusable(error)}") from error
 
 
 def _new_configuration() -> Any:

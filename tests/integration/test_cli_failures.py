@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 import os
@@ -16,6 +17,7 @@ from aiohttp import web
 from scaler import app
 from scaler.__main__ import main
 from simulator.apiserver import running_apiserver
+from tests.forbidding import forbidden
 from tests.running import run_program
 from tests.serving import serving
 
@@ -86,6 +88,25 @@ def test_no_kubeconfig(command, tmp_path, capsys):
     assert main([*command.split(), f"--kubeconfig={tmp_path}/absent"]) == 1
     assert told(capsys) == (
         f"kubeconfig {tmp_path}/absent: no such file; set --kubeconfig or KUBECONFIG\n"
+    )
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.ESTALE, errno.EIO])
+@pytest.mark.parametrize("command", ["status", "run"])
+def test_a_kubeconfig_that_the_system_keeps_from_us(command, code, tmp_path, capsys):
+    file = tmp_path / "config"
+    with forbidden(tmp_path, code):
+        assert main([command, f"--kubeconfig={file}"]) == 1
+    assert told(capsys) == f"kubeconfig {file}: {file} cannot be read: {os.strerror(code)}\n"
+
+
+def test_a_service_account_that_the_system_keeps_from_us(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.setattr("scaler.cluster.credentials.SERVICE_ACCOUNT", tmp_path)
+    with forbidden(tmp_path, errno.EACCES):
+        assert main(["status"]) == 1
+    assert told(capsys) == (
+        f"in-cluster service account: {tmp_path}/token cannot be read: Permission denied\n"
     )
 
 
