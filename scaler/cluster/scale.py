@@ -95,7 +95,13 @@ async def count_of(
     """Return the count that a workload has, None where it is gone; raises ApiError."""
     try:
         return _replicas(await _read(client, kind.scale_path(ref), ref, uid))
-    except (NotFound, Replaced):
+    except Replaced:
+        return None
+    except NotFound as error:
+        # A kind that is not served just now is not found either, and nothing of it is gone.
+        details = error.body.get("details")
+        if not isinstance(details, dict) or details.get("name") != ref.name:
+            raise
         return None
 
 

@@ -145,7 +145,11 @@ class Reflector(Generic[T]):
     def _is_absence(self, error: ApiError) -> bool:
         """Whether there is no such kind, or none for us; what was shown before is still there."""
         is_hidden = isinstance(error, Forbidden) and self._may_be_hidden and not self._was_listed
-        return self._optional and (isinstance(error, NotFound) or is_hidden)
+        # What may not be hidden does not vanish either: an API server that begins, or a proxy.
+        is_not_served = isinstance(error, NotFound) and (
+            self._may_be_hidden or not self._was_listed
+        )
+        return self._optional and (is_not_served or is_hidden)
 
     async def _list(self) -> None:
         found: dict[str, T] = {}

@@ -234,21 +234,22 @@ async def test_an_optional_kind_that_is_absent_is_asked_for_again(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("was_shown", "may_be_hidden", "objects", "synced"),
+    ("status", "was_shown", "may_be_hidden", "objects", "synced"),
     [
-        pytest.param(False, True, [], True, id="never shown, and nobody has to show it"),
-        pytest.param(False, False, [], False, id="never shown, and it has to be"),
-        pytest.param(True, True, [("so", None)], True, id="shown before: rights do not empty it"),
+        pytest.param(403, False, True, [], True, id="never shown, and nobody has to show it"),
+        pytest.param(403, False, False, [], False, id="never shown, and it has to be"),
+        pytest.param(403, True, True, [("so", None)], True, id="shown: rights do not empty it"),
+        pytest.param(404, True, False, [("so", None)], True, id="shown, and it has to be"),
     ],
 )
-async def test_a_kind_that_is_forbidden(was_shown, may_be_hidden, objects, synced):
+async def test_a_kind_that_is_forbidden(status, was_shown, may_be_hidden, objects, synced):
     """An API server that has just started refuses for a moment; what it hid is still there."""
     asked: list[bool] = []
 
     async def answer(request):
         asked.append("watch" in request.query)
         if len(asked) > was_shown:
-            return web.json_response({"reason": "Forbidden", "message": "not yet"}, status=403)
+            return web.json_response({"message": "not yet"}, status=status)
         item = {"metadata": {"uid": "u", "name": "so"}}
         return web.json_response({"metadata": {"resourceVersion": "5"}, "items": [item]})
 

@@ -6,7 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from scaler.cluster.errors import Forbidden, ServerError, TooManyRequests, Unreachable
+from scaler.cluster.errors import (
+    Forbidden,
+    ServerError,
+    TooManyRequests,
+    Unreachable,
+    from_status,
+)
 from scaler.decision.idling import SHOWS_WITHIN_SECONDS
 from scaler.model import DeploymentState, Outcome
 from tests.unit.controllerworld import World, deployment, ref
@@ -200,6 +206,30 @@ async def test_one_of_a_kind_that_is_not_watched_is_left_alone():
     await world.controller.cycle()
     assert world.zeros is not None
     assert strange.items() <= world.zeros.items()
+
+
+def not_found(details):
+    body = {"reason": "NotFound"} if details is None else {"details": details}
+    return from_status(request="GET", status=404, body=body)
+
+
+@pytest.mark.parametrize("details", [None, "web", {}, {"name": "another"}, {"kind": "rollouts"}])
+async def test_a_kind_that_is_not_served_for_a_while_strikes_nothing_out(details):
+    world = taken_over(queried(0), other(), zeros=OWN)
+    world.states, world.scale_failure = (other(),), not_found(details)
+    for _ in range(3):
+        await world.controller.cycle()
+    assert world.zeros == OWN
+    world.states, world.scale_failure = (queried(0), other()), None
+    await world.controller.cycle()
+    assert ("web", 3) in world.patched
+
+
+async def test_an_object_that_is_not_found_is_struck_out():
+    world = taken_over(queried(0), other(), zeros=OWN)
+    world.states, world.scale_failure = (other(),), not_found({"name": "web"})
+    await world.controller.cycle()
+    assert world.zeros == {}
 
 
 async def test_what_is_gone_is_struck_out():
