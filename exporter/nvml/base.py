@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from exporter.nvml.calls import Calls
     from exporter.nvml.gpu import Gpu
     from exporter.nvml.processes import ProcessUses
+    from exporter.nvml.processlists import DeviceMemory
 
 # An older driver or an unusual memory controller knows only the first memory structure.
 _NO_MEMORY_V2: Final = ABSENT | {"ARGUMENT_VERSION_MISMATCH", "INVALID_ARGUMENT"}
@@ -90,12 +91,12 @@ class BaseReadings:
                 duty_cycle_percent=self._duty_cycles.percent(gpu.device.uuid, handle),
                 memory_total_bytes=total,
                 memory_used_bytes=used,
-                uses=self._read_uses(gpu.device, handle, total),
+                uses=self._read_uses(gpu.device, handle, (total, used)),
             )
         ]
 
     def _read_uses(
-        self, device: Device, handle: Any, memory_total_bytes: int | None
+        self, device: Device, handle: Any, memory: DeviceMemory
     ) -> tuple[ProcessUse, ...] | None:
         if self._uses is None:
             return None
@@ -103,7 +104,7 @@ class BaseReadings:
             device.uuid,
             handle,
             is_mig_instance=device.is_mig_instance,
-            memory_total_bytes=memory_total_bytes,
+            device_memory=memory,
         )
 
     def _read_instances(self, gpu: Gpu) -> list[DeviceReading]:
@@ -139,12 +140,12 @@ class BaseReadings:
                     device=device,
                     memory_total_bytes=total,
                     memory_used_bytes=used,
-                    uses=self._read_uses(device, handle, total),
+                    uses=self._read_uses(device, handle, (total, used)),
                 )
             )
         return readings
 
-    def _memory(self, handle: Any) -> tuple[int | None, int | None]:
+    def _memory(self, handle: Any) -> DeviceMemory:
         # The second version leaves what the driver reserves for itself out of `used`, as nvidia-smi
         # does.
         calls = self._calls

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from exporter.model import ProcessUse
 from exporter.nvml.calls import ABSENT, STAMPS_MICROSECONDS, NvmlError, raise_if_gone
-from exporter.nvml.processlists import PIDS, impossible_entry
+from exporter.nvml.processlists import PIDS, are_hidden, impossible_entry
 from exporter.processes.owners import OwnerUnknownError
 from exporter.window import MAX_SAMPLE_SPAN_SECONDS, DutyCycleWindow
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from exporter.nvml.calls import Calls
+    from exporter.nvml.processlists import DeviceMemory
     from exporter.processes.owners import ProcessOwners
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class ProcessUses:
         }
 
     def read(
-        self, uuid: str, handle: Any, *, is_mig_instance: bool, memory_total_bytes: int | None
+        self, uuid: str, handle: Any, *, is_mig_instance: bool, device_memory: DeviceMemory
     ) -> tuple[ProcessUse, ...] | None:
         """Return the uses of all processes of pods, None unless all of them are known.
 
@@ -67,7 +68,7 @@ class ProcessUses:
                     uuid,
                     handle,
                     is_mig_instance=is_mig_instance,
-                    memory_total_bytes=memory_total_bytes,
+                    device_memory=device_memory,
                 )
         except NvmlError:
             raise
@@ -80,13 +81,17 @@ class ProcessUses:
         return uses
 
     def _uses(
-        self, uuid: str, handle: Any, *, is_mig_instance: bool, memory_total_bytes: int | None
+        self, uuid: str, handle: Any, *, is_mig_instance: bool, device_memory: DeviceMemory
     ) -> tuple[ProcessUse, ...] | None:
+        memory_total_bytes, memory_used_bytes = device_memory
         for is_last in (False, False, True):
             listed = self._lists(uuid, handle, memory_total_bytes)
             if listed is None:
                 return None
             memory, clients_of_mps = listed
+            if are_hidden(memory, memory_used_bytes):
+                msg = f"NVML lists no process, and {memory_used_bytes} bytes of memory are in use"
+                raise OwnerUnknownError(msg)
             owners = {pid: self._owners.owner_of(pid) for pid in memory}
             nobodys = [pid for pid, owner in owners.items() if owner is None]
             missing = next((pid for pid in nobodys if not self._owners.is_running(pid)), None)

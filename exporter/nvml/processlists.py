@@ -10,13 +10,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 PIDS: Final = range(1, 1 << 22)
 """What a process's ID can be on Linux: PID_MAX_LIMIT is 4 Mi."""
+DeviceMemory = tuple[int | None, int | None]
+"""Bytes that a device has, and that are in use; either may be unknown."""
 _PAGE_BYTES: Final = 4096
 """Memory of a GPU is given away in pages of this size or a multiple of it; PIDs hardly ever are."""
 _ANY_DEVICE_BYTES: Final = 1 << 50
+_NOBODYS_BYTES: Final = 2 << 30
+"""What the driver, and what ended processes leave behind, take at most of a device."""
 
 
 def impossible_entry(
@@ -37,3 +41,8 @@ def impossible_entry(
         if seen.setdefault(pid, used_bytes) != used_bytes:
             return f"process {pid} stands there twice with different memory"
     return None
+
+
+def are_hidden(pids: Collection[int], memory_used_bytes: int | None) -> bool:
+    """Return whether NVML does not list the processes that use a device's memory."""
+    return not pids and (memory_used_bytes or 0) > _NOBODYS_BYTES

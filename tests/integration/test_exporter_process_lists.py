@@ -88,6 +88,15 @@ async def test_no_container_has_a_value_by_an_impossible_list(node, entry):
         await becomes(url, MEMORY, {"web/main": 2 * GIB, "batch/main": 0})
 
 
+@pytest.mark.parametrize(("gib", "known"), [(0, True), (1, True), (3, False), (12, False)])
+def test_memory_in_use_of_no_process_makes_the_list_doubtful(node, gib, known):
+    with nvml_on(node, "T4") as gpus:
+        gpus.driver.set_memory_used(0, gib * GIB)
+        reading = gpus.read_first()
+    assert reading.memory_used_bytes == gib * GIB
+    assert reading.uses == (() if known else None)
+
+
 def test_a_process_that_ends_between_the_list_and_the_look_is_asked_about_again(node, monkeypatch):
     node.process_of(10, "web")
     with nvml_on(node, "T4") as gpus:
