@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-WORKERS ?= -n 2 --dist loadgroup
+WORKERS ?= -n 2
 
 .DEFAULT_GOAL := help
 

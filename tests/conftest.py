@@ -3,16 +3,15 @@
 Where it is absent they are deselected, and one closing line names it with the command that would
 bring it. With CI=true nothing is deselected: what is missing then fails each test that needs it.
 
-`make test` runs two workers side by side (`pytest -n 2 --dist loadgroup`). Tests that share a place
-form a group, which one worker runs alone.
+`make test` runs two workers side by side (`pytest -n 2`); tests that share a world, as
+`tests/worlds.py` says, stay together.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -24,18 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _LACKING = pytest.StashKey[Counter[str]]()
-_TESTS: Final = Path(__file__).parent
-_PACKAGES_OF_ONE_WORLD: Final = frozenset(
-    _TESTS / name
-    for name in (
-        "cluster/annotations",
-        "cluster/chain",
-        "cluster/helm",
-        "cluster/metricsapi",
-        "image",
-        "integration/monitoring",
-    )
-)
 
 # A machine that is busy with something else is slow, which says nothing of what is tested.
 settings.register_profile("any machine", deadline=None)
@@ -59,16 +46,6 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     if "shipped_image" in getattr(item, "fixturenames", ()):
         for thing in ("root", "buildah", "mmdebstrap"):
             item.add_marker(pytest.mark.needs(thing))
-    item.add_marker(pytest.mark.xdist_group(_group(item)))
-
-
-def _group(item: pytest.Item) -> str:
-    """Return what shares a world with the item: all users of the image, a package, or its file."""
-    if "shipped_image" in getattr(item, "fixturenames", ()):
-        return "image"
-    folder = item.path.parent
-    place = folder if folder in _PACKAGES_OF_ONE_WORLD else item.path
-    return place.relative_to(_TESTS).as_posix()
 
 
 # Last, when `-m "not needs"` has left out what was not asked for.
@@ -97,6 +74,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if output is not None:
         lacking = session.config.stash[_LACKING]
         output["lacking"] = dict(lacking)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from tests.worlds import WorldScheduling
+
+    return WorldScheduling(config, log)
 
 
 @pytest.hookimpl(optionalhook=True)
