@@ -189,14 +189,11 @@ def decode_pod(
             ready_since = now.place(ready or None)
     restarts, served = podfacts.restarts(status), None
     if previous is not None and previous.restarts == restarts:
-        condition = conditions.get("Ready") or {}
-        served = podfacts.served_seconds(
-            previous.state.served_seconds,
-            ready_since_seconds=previous.state.ready_since_seconds,
-            ended_seconds=None
-            if ready is not None
-            else now.place(condition.get("lastTransitionTime")),
-        )
+        served, since = previous.state.served_seconds, previous.state.ready_since_seconds
+        if since is not None and ready is None:
+            until = now.place((conditions.get("Ready") or {}).get("lastTransitionTime"))
+            # An end that is not after the beginning is by another clock, or was not written.
+            served = max(served or 0.0, (until if until > since else now.monotonic_seconds) - since)
     if unschedulable is not None:
         if previous is not None and previous.unschedulable_transition == unschedulable:
             unschedulable_since = previous.state.unschedulable_since_seconds

@@ -30,19 +30,6 @@ def restarts(status: JsonObject) -> int:
     return sum(one.get("restartCount") or 0 for one in status.get("containerStatuses") or ())
 
 
-def served_seconds(
-    before: float | None, *, ready_since_seconds: float | None, ended_seconds: float | None
-) -> float | None:
-    """Return the longest time that a pod has been Ready without a break before its present state.
-
-    `before` is what was known so far; a spell that began at `ready_since_seconds` (None: it was
-    not Ready) ended at `ended_seconds` (None: it goes on, or its end was not seen).
-    """
-    if ready_since_seconds is None or ended_seconds is None:
-        return before
-    return max(before or 0.0, ended_seconds - ready_since_seconds)
-
-
 def asks_for_gpu(spec: JsonObject) -> bool | None:
     """Return whether a container that runs as long as the pod does asks for a GPU."""
     if not spec.get("containers"):

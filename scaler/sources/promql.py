@@ -261,7 +261,9 @@ def _fill(
         shortened |= dict.fromkeys(ranges.too_young, "none")
     for row in rows:
         labels = row["metric"]
-        part, _, milliseconds = labels[PART].partition("_of_")
+        part, milliseconds = labels[PART], ""
+        if shortened and part not in sides:
+            part, _, milliseconds = part.partition("_of_")
         side = sides.get(part)
         if side is None:
             continue
@@ -275,7 +277,7 @@ def _fill(
         if pod is None:
             continue
         is_value = part in (VALUE, OWN_VALUE)
-        if is_value and milliseconds != shortened.get(pod, ""):
+        if is_value and shortened and milliseconds != shortened.get(pod, ""):
             continue
         holder = pod, _device(labels, names), labels.get(container_label, "")
         sample = side.samples.get(holder)

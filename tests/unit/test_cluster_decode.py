@@ -370,8 +370,13 @@ OVERLOADED = [ready("2026-11-23T20:59:00Z", status="False")]
         ),
         pytest.param(
             [(0, [ready(SINCE)], {}), (0, [ready("2026-11-23T20:40:00Z", "False")], {})],
-            0.0,
-            id="a time before it was Ready tells nothing",
+            600.0,
+            id="an end before it was Ready is by another clock",
+        ),
+        pytest.param(
+            [(0, [ready(SINCE)], {}), (0, [ready(SINCE, "False")], {})],
+            600.0,
+            id="an end that was not written",
         ),
         pytest.param([(0, [ready(SINCE)], {}), (9, [], {})], 609.0, id="the condition is gone"),
     ],
