@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 from exporter.flags import ALL_COLLECTORS, DEFAULT_SOCKET, build_parser
 from exporter.model import Collector
-from toolkit.durations import parse_duration as parse_duration  # noqa: PLC0414
 from toolkit.flags import LOG_FORMATS, LOG_LEVELS, Values
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from exporter.app import NvmlRequiredError, RestartNeededError, once, running
 from exporter.endpoint import BindError
 from exporter.webmodel import WebConfigError
 from toolkit.arguments import EXIT_USAGE
+from toolkit.sockets import why_not_bound
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -70,18 +71,11 @@ async def run(config: Config, binding: ModuleType) -> int:
             extra={
                 "host": config.listen_host,
                 "port": config.listen_port,
-                "error": _why_not_bound(error),
+                "error": why_not_bound(error),
             },
         )
         return EXIT_FAILURE
     return 0
-
-
-def _why_not_bound(error: BindError) -> str:
-    """Return the system's own words, without asyncio's around them."""
-    if error.errno and error.errno > 0:
-        return os.strerror(error.errno)
-    return error.strerror or str(error)
 
 
 async def examine_node(config: Config, binding: ModuleType) -> int:

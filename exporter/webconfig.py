@@ -10,7 +10,6 @@ import re
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from exporter.config import parse_duration
 from exporter.webmodel import (
     ClientAuth,
     RateLimit,
@@ -19,6 +18,7 @@ from exporter.webmodel import (
     WebConfig,
     WebConfigError,
 )
+from toolkit.durations import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

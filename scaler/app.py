@@ -30,9 +30,10 @@ from scaler.sources.prometheus import PrometheusSource
 from scaler.sources.prometheusgpus import PrometheusGpus
 from scaler.sources.scraping import Scraper
 from scaler.web.gpureader import GpuReader
-from scaler.web.listening import listening, why_not_bound
+from scaler.web.listening import listening
 from scaler.web.page import About, StatusPage
 from scaler.web.server import StatusServer
+from toolkit.sockets import why_not_bound
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine

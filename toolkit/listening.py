@@ -110,11 +110,11 @@ class Listener:
             task.add_done_callback(self._is_over)
             await self._make_room()
 
-    def _tell(self, news: str, problem: str) -> None:
+    def _tell(self, event: str, error: str) -> None:
         now = time.monotonic()
-        if now - self._told_seconds.get(news, -QUIET_SECONDS) >= QUIET_SECONDS:
-            log.warning(news, extra={"problem": problem})
-        self._told_seconds[news] = now
+        if now - self._told_seconds.get(event, -QUIET_SECONDS) >= QUIET_SECONDS:
+            log.warning(event, extra={"error": error})
+        self._told_seconds[event] = now
 
     async def _make_room(self) -> None:
         if len(self._handshakes) > self._most_handshakes:

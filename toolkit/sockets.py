@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
+import os
 import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -17,6 +18,13 @@ _MAPPED: Final = "::ffff:"
 _NO_SUCH_FAMILY: Final = (
     *(errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT, errno.ENOPROTOOPT),
 )
+
+
+def why_not_bound(error: OSError) -> str:
+    """Return the system's own words, without asyncio's around them."""
+    if error.errno and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or str(error)
 
 
 async def bound_sockets(host: str, port: int) -> list[socket.socket]:

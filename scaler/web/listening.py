@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -24,13 +23,6 @@ LIMITS: Final = Limits(
     request_bytes=32 * 1024,
     unsent_bytes=64 * 1024 * 1024,
 )
-
-
-def why_not_bound(error: OSError) -> str:
-    """Return the system's own words, without asyncio's around them."""
-    if error.errno and error.errno > 0:
-        return os.strerror(error.errno)
-    return error.strerror or str(error)
 
 
 @asynccontextmanager

@@ -293,7 +293,7 @@ async def test_connections_that_cannot_be_taken_are_said_once_and_taken_later(mo
         assert (await get(address))[0] == 200
     assert failures == [3]
     told = [one for one in caplog.records if one.message == "Connections cannot be accepted"]
-    assert ["Too many open files" in one.problem for one in told] == [True]
+    assert ["Too many open files" in one.error for one in told] == [True]
 
 
 async def test_of_too_many_connections_those_that_asked_nothing_for_longest_end_at_once(

@@ -108,7 +108,7 @@ def test_every_message_begins_with_a_capital_letter():
 def test_every_cause_is_called_error():
     names = {
         where: {key.value for key in extra.keys if isinstance(key, ast.Constant)}
-        for where, call in logging_calls("exporter", "scaler", "simulator")
+        for where, call in logging_calls("exporter", "scaler", "simulator", "toolkit")
         for extra in (word.value for word in call.keywords if word.arg == "extra")
         if isinstance(extra, ast.Dict)
     }

@@ -6,7 +6,7 @@ import contextlib
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scaler.model import Metric
@@ -76,6 +76,7 @@ def test_what_milli_units_say(text, expected):
 
 
 @given(st.integers(-(10**12), 10**12))
+@example(8_589_934_583)
 def test_a_measured_value_is_what_its_text_says(value_milli):
     """Truncating 64.1 * 1000 makes 64099 of it, rounding up makes 1101 of 1.1."""
     assert measured_milli(value_milli / 1000) == value_milli
