@@ -1,4 +1,4 @@
-"""What a raw pod says beyond its phase: whether it served before, and what it asks for. Pure."""
+"""What raw pods say beyond their phase: restarts, a GPU asked for, the size of a replica. Pure."""
 
 from __future__ import annotations
 

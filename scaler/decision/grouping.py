@@ -22,8 +22,19 @@ SETTLING_SECONDS = 10.0
 """Until then a value still tells of what was before Ready: the exporter's window by default."""
 SETTLING_SHARE = 1 / 3
 """Of the ready age, which is set longer where pods warm up for longer after they are Ready."""
-ONE_POD_KINDS = frozenset({"", "statefulsets.apps"})
-"""Deployments and StatefulSets: more pods than replicas are a rollout or are about to end."""
+ONE_POD_KINDS = frozenset(
+    {
+        "",
+        "clonesets.apps.kruise.io",
+        "deploymentconfigs.apps.openshift.io",
+        "replicasets.apps",
+        "replicationcontrollers",
+        "rollouts.argoproj.io",
+        "statefulsets.apps",
+        "statefulsets.apps.kruise.io",
+    }
+)
+"""Of these, more pods than replicas are a rollout, a preview or about to end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,10 +106,10 @@ def pods_per_replica(deployment: DeploymentState) -> int:
 
     Where nothing says so it is what the pods and the count show, of kinds that may have several.
     """
-    if deployment.pods_per_replica is not None:
-        return deployment.pods_per_replica
-    if deployment.ref.kind in ONE_POD_KINDS or deployment.spec_replicas <= 0:
+    if deployment.ref.kind in ONE_POD_KINDS:
         return 1
+    if deployment.pods_per_replica is not None or deployment.spec_replicas <= 0:
+        return deployment.pods_per_replica or 1
     ended = (PodPhase.FAILED, PodPhase.SUCCEEDED)
     alive = sum(not pod.deleting and pod.phase not in ended for pod in deployment.pods)
     return max(1, round(alive / deployment.spec_replicas))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from scaler.cluster.decode import Instant, decode_pod
 from scaler.decision.decide import decide
+from scaler.decision.grouping import ONE_POD_KINDS
 from scaler.model import Decision, Metric, ObjectRef, Outcome, PodPhase, PodState
 from tests.unit.deployments import (
     NOW,
@@ -288,11 +289,16 @@ class TestReplicasOfSeveralPods:
         )
         assert decision.desired_replicas == 4
 
-    @pytest.mark.parametrize("kind", ["", "statefulsets.apps"])
-    def test_more_pods_than_replicas_of_one_are_a_rollout(self, kind):
+    @pytest.mark.parametrize("said", [None, 2])
+    @pytest.mark.parametrize("kind", sorted(ONE_POD_KINDS))
+    def test_more_pods_than_replicas_of_one_are_a_rollout(self, kind, said):
         ref = ObjectRef(namespace="prod", name="web", kind=kind)
         decision = decided(ready_pods(40), [20] * 40, target=40, replicas=10, ref=ref)
         assert decision.desired_replicas == 10
+        preview = decided(
+            ready_pods(8), [100] * 4 + [0] * 4, replicas=4, ref=ref, pods_per_replica=said
+        )
+        assert preview.desired_replicas == 7
 
     @given(
         st.integers(1, 10),
