@@ -277,7 +277,8 @@ XID_ERRORS: Final = _counter(
     "xid_errors",
     "errors",
     "Xid errors since the exporter started. The Xids that call for action are there from 0 on, "
-    "others from their first time; beyond 32 kinds on a GPU the rest is xid=other.",
+    "others from their first time; beyond 32 kinds on a GPU the rest is xid=other, and so are "
+    "numbers that are no Xid.",
     of=Collector.XID,
     source="nvmlEventSetWait_v2",
     labels=("xid",),

@@ -96,6 +96,15 @@ async def test_a_storm_is_counted_in_few_series_while_the_gpus_are_read(node, ca
     assert sum("Xid" in record.message for record in caplog.records) <= MAX_KINDS + 1
 
 
+async def test_a_number_that_is_no_xid_is_counted_as_another_one(node):
+    await registered(node)
+    kinds = set(counts(node))
+    for xid in (0, 10_000, 2**32 - 1, 2**64 - 1):
+        node.driver.report_xid(0, xid)
+    await until(lambda: counts(node).get("other") == 4, what="all four")
+    assert set(counts(node)) == {*kinds, "other"}
+
+
 async def test_a_lost_gpus_errors_stay_and_the_others_go_on(node):
     await registered(node)
     lost = node.driver.gpus[0].uuid
@@ -189,9 +198,16 @@ async def test_a_failing_wait_is_tried_again(node):
 async def test_a_wait_that_hangs_holds_up_neither_readings_nor_the_end(node):
     await registered(node)
     node.count_calls()
-    node.driver.faults.hang("nvmlEventSetWait_v2")
-    before = node.calls["nvmlEventSetWait_v2"]
-    await until(lambda: node.calls["nvmlEventSetWait_v2"] > before, what="a call that hangs")
+    hangs, goes_on = threading.Event(), threading.Event()
+    wait = node.binding.nvmlEventSetWait_v2
+
+    def hanging(*arguments):
+        hangs.set()
+        goes_on.wait()
+        return wait(*arguments)
+
+    node.binding.nvmlEventSetWait_v2 = hanging
+    await until(hangs.is_set, what="a call that hangs")
     assert node.read_first().power_usage_milliwatts is not None
     assert node.nvml.running_call is None
     node.nvml.close()
@@ -199,7 +215,7 @@ async def test_a_wait_that_hangs_holds_up_neither_readings_nor_the_end(node):
     node.nvml.open()
     node.nvml.close()
     assert "nvmlShutdown" not in node.calls, "nor by the session after it"
-    node.driver.faults.release()
+    goes_on.set()
     await until(lambda: not _xid_threads(), what="the thread's end")
     assert node.nvml.close()
     assert not node.driver.sessions, "both sessions are closed"
