@@ -100,11 +100,11 @@ async def test_a_source_that_fails_is_said(browser, failed, said):
 
 async def test_decisions_that_are_old_are_not_shown_as_new(browser):
     scene = Scene()
-    scene.decide(decision(), at=time.time() - 300)
+    scene.decide(decision(), at=time.time() - 3 * 3600)
     async with opened(browser, scene, shot="stale") as page:
         (notice,) = await page.texts(".notice")
-        assert notice.startswith("Nothing was decided for 5m")
-        assert await page.text("#pulse") == "Last decision 5m ago"
+        assert notice.startswith("Nothing was decided for 3h")
+        assert await page.text("#pulse") == "Last decision 3h ago"
 
 
 async def test_a_scaler_that_went_away_is_noticed_and_so_is_its_return(browser):
