@@ -220,7 +220,7 @@ class Health:
         if snapshot is not None:
             yield _gauge(
                 "pod_resources_unmatched_devices",
-                "Devices held by pods of which it is not known which GPU they are.",
+                "Allocated devices that match no known GPU.",
                 len(snapshot.unmatched_device_ids),
             )
 

@@ -57,7 +57,7 @@ async def run(config: Config, binding: ModuleType) -> int:
         return EXIT_FAILURE
     except RestartNeededError as error:
         log.error(
-            "Ending to be started anew, because this process cannot use NVML any more",
+            "Exiting so that the kubelet restarts the container: NVML cannot be used any more",
             extra={"error": str(error), "status": EXIT_RESTART},
         )
         return EXIT_RESTART

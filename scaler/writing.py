@@ -183,7 +183,7 @@ class Writer:
         try:
             await self._zeros.add(deployment.ref, deployment.uid)
         except ApiError as error:
-            msg = f"that 0 is the scaler's could not be written down: {error}"
+            msg = f"could not record that gpu-scaler scaled this Deployment to zero: {error}"
             raise _ZeroUnknown(msg) from error
 
     def _failed(self, decision: Decision, kind: str, why: str) -> Decision:

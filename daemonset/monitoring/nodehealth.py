@@ -136,7 +136,7 @@ def exporter() -> Section:
             number(
                 "Devices not matched",
                 "short",
-                "Devices held by pods of which it is not known which GPU they are.",
+                "Allocated devices that match no known GPU.",
                 f"max(nvidia_gpu_exporter_pod_resources_unmatched_devices{{{EXPORTER}}})",
                 steps=((None, "green"), (1, "orange")),
             ),

@@ -171,7 +171,7 @@ class ApiServices:
             role = await self._client.get(f"{CLUSTER_ROLES}/{name}")
         except (NotFound, Forbidden) as error:
             log.warning(
-                "APIServices are made without an owner: delete them by hand when this goes",
+                "APIServices are made without an owner: delete them manually after uninstalling",
                 extra={"cluster_role": name, "error": str(error)},
             )
             return None

@@ -157,5 +157,5 @@ class Zeros:
 
     def _note(self, problem: str | None) -> None:
         if problem is not None and "cannot be read" not in (self.problem or ""):
-            log.warning("Own zeros are not known", extra={"error": problem})
+            log.warning("Cannot read the scale-to-zero record", extra={"error": problem})
         self.problem = problem

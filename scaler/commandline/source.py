@@ -39,7 +39,7 @@ def add_source_arguments(group: Callable[[str], Flags]) -> None:
         "exporters.namespace",
         "NAME",
         "gpu-exporter",
-        "where exporters run; pods elsewhere are none",
+        "namespace of the exporters; pods in other namespaces are ignored",
     )
     exporters.text(
         "exporters.scheme", "http|https", "http", "http or https, the same for all exporters"
@@ -49,7 +49,7 @@ def add_source_arguments(group: Callable[[str], Flags]) -> None:
 
 
 def _add_prometheus(flags: Flags) -> None:
-    flags.text("prometheus.url", "URL", "", "address that /api/v1/query is under; needed")
+    flags.text("prometheus.url", "URL", "", "base URL of the Prometheus API (required)")
     flags.text(
         "prometheus.metrics",
         "|".join(PRESETS),
@@ -58,10 +58,10 @@ def _add_prometheus(flags: Flags) -> None:
         " or dcgm-exported (labels exported_pod and exported_namespace)",
     )
     for name, what in (
-        ("namespace-label", "label with the pod's namespace, if another one"),
-        ("pod-label", "label with the pod's name, if another one"),
-        ("container-label", "label with the container, if another one"),
-        ("device-labels", "labels that tell GPUs apart, by comma, if other ones"),
+        ("namespace-label", "label that holds the pod namespace"),
+        ("pod-label", "label that holds the pod name"),
+        ("container-label", "label that holds the container name"),
+        ("device-labels", "labels that identify a GPU, separated by commas"),
     ):
         flags.text(f"prometheus.{name}", "LABEL", None, what)
     flags.text(
@@ -223,7 +223,7 @@ def _access(values: Values, prefix: str) -> HttpAccess:
     together("tls-cert-file", "tls-key-file")
     if text("password-file") and text("bearer-token-file"):
         values.problems.append(
-            f"--{prefix}.password-file and --{prefix}.bearer-token-file exclude another"
+            f"--{prefix}.password-file and --{prefix}.bearer-token-file are mutually exclusive"
         )
     return HttpAccess(
         ca_file=text("tls-ca-file"),

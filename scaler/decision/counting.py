@@ -70,7 +70,7 @@ def count_values(reading: MetricReading, groups: PodGroups, *, asked_pods: int) 
             missing.append(LeftOutPod(pod=pod.ref, reason=reason))
         elif value.sampled_seconds < (pod.ready_since_seconds or 0.0):
             # What it did until then was to load.
-            reason = "the last value is of before it was Ready"
+            reason = "the last sample predates readiness"
             missing.append(LeftOutPod(pod=pod.ref, reason=reason))
         else:
             serving[pod.ref] = value

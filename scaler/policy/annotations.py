@@ -102,7 +102,7 @@ ANNOTATIONS: tuple[Annotation, ...] = (
     Annotation(
         name=TARGET_QUERY,
         default=None,
-        meaning="the query's value that one pod is to serve",
+        meaning="query value per pod",
         allowed="a quantity above 0 and up to 1P, together with gpu-scaler/query",
     ),
     Annotation(

@@ -125,7 +125,9 @@ def _zero_facts(policy: PolicyDict) -> list[tuple[str, str]]:
         return []
     threshold = format_value(Metric.QUERY, policy["activation_milli"])
     cooldown = format_duration(policy["cooldown_seconds"])
-    return [("zero", f"none after {cooldown} without need, some when the query passes {threshold}")]
+    return [
+        ("zero", f"scales to 0 after {cooldown} idle, wakes when the query exceeds {threshold}")
+    ]
 
 
 def _setting_lines(policy: PolicyDict, namespace: str) -> list[str]:

@@ -75,7 +75,7 @@ pytestmark = pytest.mark.needs("helm")
                 *("scaler.prometheus.access.secret=s", "scaler.prometheus.access.username=u"),
                 *(f"scaler.prometheus.access.keys.{key}=x" for key in ("password", "bearerToken")),
             ),
-            "exclude another",
+            "mutually exclusive",
         ),
         (("scaler.metricsApi.certificate.from=secret",), "certificate.secretName is empty"),
         (("scaler.metricsApi.certificate.from=certManager",), "issuerRef.name is empty"),

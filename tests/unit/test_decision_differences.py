@@ -103,7 +103,7 @@ class TestUnreadyPods:
         )
         assert decision.desired_replicas == 3
         assert not decision.proposals[0].complete
-        assert "is of before it was Ready" in decision.proposals[0].left_out[0].reason
+        assert "predates readiness" in decision.proposals[0].left_out[0].reason
 
     def test_unready_pods_are_left_out_on_the_way_down(self):
         assert decided((*ready_pods(2), other_pod(2)), [10, 10, 100]).desired_replicas == 1

@@ -147,7 +147,7 @@ def test_variables_hold_several_values_by_line_and_flags_replace_them():
                 "--prometheus.password-file=/p",
                 "--prometheus.bearer-token-file=/t",
             ],
-            "--prometheus.password-file and --prometheus.bearer-token-file exclude another",
+            "--prometheus.password-file and --prometheus.bearer-token-file are mutually exclusive",
             id="two credentials",
         ),
         pytest.param(
