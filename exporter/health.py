@@ -41,8 +41,8 @@ class Counters:
         self.registry = CollectorRegistry()
         self.nvml_errors = Counter(
             "nvidia_gpu_exporter_errors",
-            "NVML calls that failed, by function and error code; OTHER: a code that the exporter's "
-            "NVML binding does not know, which the log has.",
+            "NVML calls that failed, by function and error code. OTHER stands for codes that the "
+            "exporter's NVML binding does not know; the log has their number.",
             ["function", "code"],
             registry=self.registry,
         )
