@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     JsonObject = dict[str, Any]
 
-SCALE_SECONDS: Final = 60.0
+SCALE_SECONDS: Final = 180.0
 
 
 class ServingUnderHpa:

@@ -35,7 +35,7 @@ ACCOUNT: Final = "gpu-scaler/gpu-scaler"
 QUERIED: Final = "queried"
 SCALED: Final = (NAME_SERVING, QUERIED)
 QUERY: Final = f'max(nvidia_gpu_duty_cycle{{namespace_name="{NAMESPACE}"}})'
-SCALE_SECONDS: Final = 60.0
+SCALE_SECONDS: Final = 180.0
 
 
 @pytest_asyncio.fixture(loop_scope="package")
