@@ -8,8 +8,11 @@ from contextlib import asynccontextmanager
 
 from scaler.cluster.client import KubeClient
 from scaler.cluster.state import ClusterState
-from scaler.model import ObjectRef
+from scaler.decision.decide import decide
+from scaler.model import Metric, MetricReading, ObjectRef, PodValue
 from simulator.apiserver import SCALED_OBJECTS, running_apiserver
+from simulator.apiserver.resources import PODS as POD_KIND
+from tests.unit.deployments import immediate, policy
 from tests.waiting import until
 
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
@@ -172,6 +175,54 @@ async def test_readiness_of_a_pod():
         await until(lambda: pods_of(state, "web")[0].node_name == "node-1")
         assert pods_of(state, "web")[0].ready_since_seconds == ready
         assert api.store.revision > version
+
+
+async def test_pods_that_turn_not_ready_under_load_are_told_from_those_that_load():
+    def at(seconds_ago, status):
+        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - seconds_ago))
+        condition = {"type": "Ready", "status": status, "lastTransitionTime": since}
+        return {"status": {"phase": "Running", "conditions": [condition]}}
+
+    async with running_apiserver() as api, KubeClient(api.url) as client:
+        await client.post(DEPLOYMENTS, deployment("web", 8))
+
+        async def names():
+            return [one["metadata"]["name"] for one in (await client.get(PODS))["items"]]
+
+        await until(lambda: len(api.store.list_(POD_KIND, "default")) == 8)
+        for number, name in enumerate(await names()):
+            await client.patch(
+                f"{PODS}/{name}/status", at(3600, "False" if number == 0 else "True")
+            )
+        state = ClusterState(client)
+        task = asyncio.create_task(state.run())
+        try:
+            await asyncio.wait_for(state.wait_synced(), 10)
+            for name in (await names())[1:4]:
+                await client.patch(f"{PODS}/{name}/status", at(5, "False"))
+            await until(
+                lambda: sum(pod.served_seconds is not None for pod in pods_of(state, "web")) == 3
+            )
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+        found = pods_of(state, "web")
+    (web,) = state.deployments()
+    served = [pod.served_seconds for pod in found]
+    assert served[0] is None, "it has loaded ever since"
+    assert all(abs((one or 0) - 3595) < 30 for one in served[1:4])
+    assert served[4:] == [None] * 4
+    reading = MetricReading(
+        metric=Metric.DUTY_CYCLE,
+        values={
+            pod.ref: PodValue(value_milli=100_000, sampled_seconds=time.monotonic())
+            for pod in found
+        },
+    )
+    rules = policy({Metric.DUTY_CYCLE: 60}, behavior=immediate())
+    decided = decide(web, rules, {Metric.DUTY_CYCLE: reading}, None, time.monotonic())
+    # 7 of 8 count with 100, the one that loads with 0: 700 / 60.
+    assert decided.desired_replicas == 12
 
 
 async def test_who_else_scales_a_deployment():
