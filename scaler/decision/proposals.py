@@ -113,7 +113,7 @@ def _propose_per_pod(
     shown = counts.up if up_milli > target_milli else counts.down
     mean = up_milli if shown is counts.up else down_milli
     if mean is None:
-        problem = "no pod serves now, and what served before counts on the way up only"
+        problem = "no pod is Ready now; pods that served before count for scaling up only"
         return _unusable(target, groups, problem, counts.missing)
 
     growth = 0

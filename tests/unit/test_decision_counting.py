@@ -142,7 +142,7 @@ class TestOverloadedPods:
     def test_alone_they_never_scale_down(self, value):
         decision = decided(lapsed_pods(4, first=0), [value] * 4)
         assert (decision.outcome, decision.desired_replicas) == (Outcome.HELD, 4)
-        assert "no pod serves now" in decision.message
+        assert "no pod is Ready now" in decision.message
 
     def test_idle_ones_do_not_hide_that_the_others_are_above_the_target(self):
         decision = decided((*ready_pods(4), *lapsed_pods(4, first=4)), [70] * 4 + [0] * 4)
