@@ -27,6 +27,7 @@ EXPORTER_LABEL = "app.kubernetes.io/name"
 EXPORTER_NAME = "gpu-exporter"
 EXPORTERS_NAMESPACE = "gpu-exporter"
 EXPORTER_PORT = "metrics"
+NO_LABELS: Mapping[str, str] = {}
 _KNOWN_ANNOTATIONS = frozenset(row.name for row in ANNOTATIONS)
 
 
@@ -215,7 +216,7 @@ def decode_pod(
             requests_gpu=podfacts.asks_for_gpu(spec),
         ),
         controller_uid=None if owner is None else intern(owner),
-        labels=fields.texts(labels) if by_labels else {},
+        labels=fields.texts(labels) if by_labels else NO_LABELS,
         exporter=_endpoint(raw, ready=ready is not None) if is_exporter and not deleting else None,
         ready_transition=ready,
         unschedulable_transition=unschedulable,
@@ -265,7 +266,8 @@ def _transition(condition: JsonObject | None, status: str) -> str | None:
     """Return when the condition took this status ("" if that is not said), None if it has not."""
     if condition is None or condition.get("status") != status:
         return None
-    return condition.get("lastTransitionTime") or ""
+    # Pods that began together share it.
+    return intern(condition.get("lastTransitionTime") or "")
 
 
 def _phase(text: str | None) -> PodPhase:
