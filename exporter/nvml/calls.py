@@ -147,7 +147,7 @@ class Calls:
             answer = self._replaced(function, undecoded)
         except self.binding.NVMLError as nvml_error:
             code = self.code_name(nvml_error.value)
-            error = NvmlError(function, code, str(nvml_error))
+            error = NvmlError(function, code, self._text_of(nvml_error))
             if code not in ABSENT | expected:
                 self.failed(error)
             elif answers is not None:
@@ -168,6 +168,12 @@ class Calls:
         except UnicodeDecodeError as undecoded:
             text = self._replaced(function, undecoded)
         return printable(text)
+
+    def _text_of(self, nvml_error: Exception) -> str:
+        try:
+            return str(nvml_error)
+        except UnicodeDecodeError as undecoded:
+            return self._replaced("nvmlErrorString", undecoded)
 
     def _replaced(self, function: str, error: UnicodeDecodeError) -> str:
         """Count once a text that is not UTF-8; returns it with such bytes replaced."""

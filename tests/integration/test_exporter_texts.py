@@ -110,3 +110,19 @@ def test_what_becomes_a_label_is_short_and_printable(text):
 @given(st.text("abc -./:0123456789", max_size=96))
 def test_an_ordinary_text_stays_as_it_is(text):
     assert printable(text) == text.strip()
+
+
+def test_an_error_whose_text_is_not_utf8_is_an_error_like_any_other(monkeypatch):
+    def undecoded(_error):
+        return b"sm\xf8rrebr\xf8d".decode()
+
+    node = Node("T4").open()
+    monkeypatch.setattr(node.binding.NVMLError, "__str__", undecoded)
+    node.driver.faults.fail("nvmlDeviceGetFanSpeed", 3)
+    node.driver.faults.fail("nvmlDeviceGetPowerUsage", 999)
+    for _ in range(2):
+        readings = node.readings()
+        assert readings.unreadable == ()
+        assert readings.devices[0].temperature_celsius is not None
+    assert node.errors.count(("nvmlErrorString", "NOT_UTF8")) == 1
+    assert ("nvmlDeviceGetPowerUsage", "UNKNOWN") in node.errors
