@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 PODS_FOR_MORE_LOAD: Final = 6
 STORY_DEADLINE_SECONDS: Final = 600.0
-"""The story ends by itself in under two minutes, told or not."""
+"""It takes under a minute on a quiet machine."""
 
 _COLUMNS: Final = (
     f"{'TIME':>5}  {'REQ/S':>6}  {'DUTY/TARGET':>11}  {'READY/WANTED':<24}  SCALER SAYS"
