@@ -103,6 +103,7 @@ async def test_the_scaler_alone_on_dcgm_exporter(reader, admin):
         "GPU_SCALER_SOURCE": "prometheus",
         "GPU_SCALER_PROMETHEUS_URL": "http://prometheus.monitoring:9090",
         "GPU_SCALER_PROMETHEUS_METRICS": "dcgm-exported",
+        "GPU_SCALER_PROMETHEUS_EXPORTERS_MATCHER": 'job="nvidia-dcgm-exporter"',
     }
     await admin.delete(SCALER)
 
