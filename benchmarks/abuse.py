@@ -23,6 +23,9 @@ import aiohttp
 from benchmarks.processes import rss_megabytes
 from benchmarks.report import Figure, percentile, publish
 from exporter.config import Config
+from scaler.budgets import PAGE_BYTES
+from scaler.model import Metric
+from scaler.sources.exposition import ExpositionError, read_exposition
 from tests.attacks import ATTACKS, Attack, of_party, running_world
 from tests.running import running_scaler
 from tests.scaled import DEPLOYMENTS
@@ -41,6 +44,15 @@ STEP_DEADLINE_SECONDS: Final = 120.0
 MANIFEST_LIMIT_MEGABYTES: Final = 512 * 2**20 / 1e6
 HEALTH_PERIOD_SECONDS: Final = 0.1
 HEALTH_TIMEOUT_SECONDS: Final = 10.0
+PARSE_REPETITIONS: Final = 5
+PAGES: Final = {
+    "comments": "# HELP x\n",
+    "short samples": 'x{a="1"} 1\n',
+    "many labels": "x{" + ",".join(f'l{number}="1"' for number in range(500)) + "} 1\n",
+    "escaped characters": 'x{a="' + "\\\\" * 3000 + '"} 1\n',
+    "broken lines": 'x{a="1",' + "b" * 5000 + "\n",
+}
+"""What an exporter's page may be made of."""
 
 
 @dataclass(slots=True)
@@ -59,6 +71,31 @@ def main() -> None:
     parser.add_argument("--only", default="", help="part of the attacks' names (default all)")
     only = parser.parse_args().only
     publish("abuse", asyncio.run(_measure([one for one in ATTACKS if only in one.name])))
+
+
+def _growth() -> list[Figure]:
+    """How the time to parse an exporter's page grows with its bytes."""
+    small, large = PAGE_BYTES // 40, PAGE_BYTES
+    return [
+        Figure(
+            bar=f"a page of {kind}: time per byte, {large / 1e6:.1f} MB over {small / 1e6:.1f} MB",
+            value=_seconds_per_byte(line, large) / _seconds_per_byte(line, small),
+            unit="times",
+            limit=1.5,
+        )
+        for kind, line in PAGES.items()
+    ]
+
+
+def _seconds_per_byte(line: str, size: int) -> float:
+    text = line * (size // len(line))
+    taken = []
+    for _ in range(PARSE_REPETITIONS):
+        begin = time.process_time()
+        with contextlib.suppress(ExpositionError):
+            read_exposition(text, [Metric.DUTY_CYCLE])
+        taken.append(time.process_time() - begin)
+    return min(taken) / len(text)
 
 
 async def _measure(attacks: list[Attack]) -> list[Figure]:
