@@ -7,6 +7,7 @@ what this module adds are what missing data may do and growth at saturation.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from scaler.decision.counting import count_values, left_out
@@ -124,6 +125,12 @@ def _propose_per_pod(
         growth = _saturation_growth(target.metric, counts, groups, asked_pods)
     else:
         pods = _lower(counts.down, asked_pods, target_milli, tolerance)
+        if groups.lapsed:
+            # What overloaded pods do keeps the count up, and never brings it down.
+            busy = replace(counts.up, missing=counts.down.missing, unready=0)
+            kept = _lower(busy, asked_pods, target_milli, tolerance)
+            if kept > pods:
+                pods, shown, mean = kept, counts.up, up_milli
     replicas = math.ceil(max(pods, growth) / per_replica)
     held = bool(counts.missing) and replicas < current_replicas
     return MetricProposal(

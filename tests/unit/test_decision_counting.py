@@ -130,13 +130,26 @@ class TestOverloadedPods:
         assert decision.desired_replicas == 8
         assert "not Ready, and no fresh value: counts as 0" in str(decision.proposals[0].left_out)
 
-    @pytest.mark.parametrize("value", [0, 10, 60])
-    def test_they_never_count_on_the_way_down(self, value):
+    @pytest.mark.parametrize(
+        ("value", "expected", "mean_milli"),
+        [
+            pytest.param(0, 1, 15_000, id="idle: those that serve decide alone"),
+            pytest.param(15, 2, 15_000, id="as busy as the others"),
+            pytest.param(60, 5, 37_500, id="at the target: theirs is demand"),
+            pytest.param(100, 8, 57_500, id="saturated"),
+        ],
+    )
+    def test_on_the_way_down_they_only_keep_the_count_up(self, value, expected, mean_milli):
         pods = (*ready_pods(4), *lapsed_pods(4, first=4))
         decision = decided(pods, [15] * 4 + [value] * 4)
         alone = decided((*ready_pods(4), *(other_pod(4 + n) for n in range(4))), [15] * 4)
-        assert decision.desired_replicas == alone.desired_replicas == 1
-        assert decision.proposals[0].mean_milli == 15_000
+        assert alone.desired_replicas == 1
+        assert decision.desired_replicas == expected
+        assert decision.proposals[0].mean_milli == mean_milli
+
+    def test_one_idle_pod_does_not_end_seven_that_are_overloaded(self):
+        pods = (*ready_pods(1), *lapsed_pods(7, first=1))
+        assert decided(pods, [30] + [55] * 7).desired_replicas == 7
 
     @pytest.mark.parametrize("value", [0, 30, 60])
     def test_alone_they_never_scale_down(self, value):
