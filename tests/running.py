@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 START_SECONDS = 60.0
 END_SECONDS = 60.0
+ANSWER_TIMEOUT = aiohttp.ClientTimeout(total=10.0)
 
 
 @dataclass(slots=True)
@@ -46,9 +47,12 @@ class ScalerProcess:
     async def text(self, path: str) -> str:
         """Return an answer as text, empty where the process does not answer."""
         try:
-            async with aiohttp.ClientSession() as session, session.get(self.url + path) as response:
+            async with (
+                aiohttp.ClientSession(timeout=ANSWER_TIMEOUT) as session,
+                session.get(self.url + path) as response,
+            ):
                 return await response.text()
-        except aiohttp.ClientError:
+        except (aiohttp.ClientError, TimeoutError):
             return ""
 
 

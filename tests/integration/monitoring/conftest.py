@@ -85,16 +85,13 @@ async def monitored(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[M
             _deployment("blind", limits={}),
         ):
             await client.post(f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments", body)
-        port, api_port = free_ports(2)
-        await stack.enter_async_context(
-            running_scaler(
-                api.write_kubeconfig(folder / "kubeconfig"),
-                f"--web.listen-address=127.0.0.1:{port}",
-                *_metrics_api(api_port, folder),
-            )
+        (api_port,) = free_ports(1)
+        kubeconfig = api.write_kubeconfig(folder / "kubeconfig")
+        scaler = await stack.enter_async_context(
+            running_scaler(kubeconfig, *_metrics_api(api_port, folder))
         )
         prometheus = await stack.enter_async_context(
-            serving_prometheus(processes, folder, _configuration(nodes, port))
+            serving_prometheus(processes, folder, _configuration(nodes, scaler.url))
         )
         for work in (_load(nodes), _ask(api_port)):
             stack.callback(asyncio.create_task(work).cancel)
@@ -105,7 +102,7 @@ async def monitored(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[M
         yield Monitored(nodes=nodes, prometheus=prometheus)
 
 
-def _configuration(nodes: SimulatedNodes, scaler_port: int) -> JsonObject:
+def _configuration(nodes: SimulatedNodes, scaler_url: str) -> JsonObject:
     """Return the shipped jobs with fixed targets in place of pods that are discovered.
 
     The exporters are scraped by one more job: what two jobs scrape counts once all the same.
@@ -118,7 +115,7 @@ def _configuration(nodes: SimulatedNodes, scaler_port: int) -> JsonObject:
         for name, node in nodes.nodes.items()
     ]
     scaler["static_configs"] = [
-        {"targets": [f"127.0.0.1:{scaler_port}"], "labels": {"instance": "gpu-scaler-0"}}
+        {"targets": [scaler_url.removeprefix("http://")], "labels": {"instance": "gpu-scaler-0"}}
     ]
     return {
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
