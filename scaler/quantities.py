@@ -60,8 +60,11 @@ def is_milli(value: Fraction) -> bool:
 def measured_milli(value: float) -> int:
     """A measured value in milli units: 64.1 is 64100, and what is above 0 stays so."""
     # 64.1 * 1000 is 64099.99999999999, and 1.1 * 1000 is 1100.0000000000002.
-    nearest = round(value * 1000)
-    return nearest if nearest / 1000 == value else math.ceil(value * 1000)
+    thousandfold = value * 1000
+    nearest = round(thousandfold)
+    return (
+        nearest if math.isclose(thousandfold, nearest, rel_tol=1e-12) else math.ceil(thousandfold)
+    )
 
 
 def format_replicas(count: int) -> str:

@@ -9,6 +9,7 @@ bring it. With CI=true nothing is deselected: what is missing then fails each te
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,16 @@ _LACKING = pytest.StashKey[Counter[str]]()
 # A machine that is busy with something else is slow, which says nothing of what is tested.
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """Take back what a program that a test runs in this process sets for all logging."""
+    root = logging.getLogger()
+    level, handlers = root.level, [*root.handlers]
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")

@@ -7,13 +7,12 @@ what this module adds are what missing data may do and growth at saturation.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from scaler.decision.counting import count_values, left_out
 from scaler.decision.grouping import pods_per_replica
 from scaler.decision.replicas import (
-    MetricReplicas,
     Tolerance,
     average_value_replicas,
     clamp_int64,
@@ -95,6 +94,20 @@ def _propose_total(
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Now:
+    """What is asked for now, and what each pod of it is to do."""
+
+    replicas: int
+    pods_per_replica: int
+    target_milli: int
+    tolerance: Tolerance
+
+    @property
+    def pods(self) -> int:
+        return self.replicas * self.pods_per_replica
+
+
 def _propose_per_pod(
     deployment: DeploymentState,
     target: MetricTarget,
@@ -103,9 +116,13 @@ def _propose_per_pod(
     groups: PodGroups,
 ) -> MetricProposal:
     target_milli, current_replicas = target.average_value_milli, deployment.spec_replicas
-    per_replica = pods_per_replica(deployment)
-    asked_pods = current_replicas * per_replica
-    counts = count_values(reading, groups, asked_pods=asked_pods)
+    now = _Now(
+        replicas=current_replicas,
+        pods_per_replica=pods_per_replica(deployment),
+        target_milli=target_milli,
+        tolerance=tolerance,
+    )
+    counts = count_values(reading, groups, asked_pods=now.pods)
     up_milli, down_milli = counts.up.mean_milli, counts.down.mean_milli
     if up_milli is None:
         problem = _no_values_problem(deployment, groups, counts.missing)
@@ -119,19 +136,18 @@ def _propose_per_pod(
 
     growth = 0
     if mean > target_milli:
-        asked = _arithmetic(counts.up, asked_pods, target_milli, tolerance).replicas
         # The HPA multiplies by the pods that it finds: too few would lower it above the target.
-        pods = max(asked, asked_pods) if asked_pods else 0
-        growth = _saturation_growth(target.metric, counts, groups, asked_pods)
+        replicas = max(_arithmetic(counts.up, now), current_replicas) if current_replicas else 0
+        pods = _saturation_growth(target.metric, counts, groups, now.pods)
+        growth = math.ceil(pods / now.pods_per_replica)
     else:
-        pods = _lower(counts.down, asked_pods, target_milli, tolerance)
+        replicas = _lower(counts.down, now)
         if groups.lapsed:
             # What overloaded pods do keeps the count up, and never brings it down.
-            busy = replace(counts.up, missing=counts.down.missing, unready=0)
-            kept = _lower(busy, asked_pods, target_milli, tolerance)
-            if kept > pods:
-                pods, shown, mean = kept, counts.up, up_milli
-    replicas = math.ceil(max(pods, growth) / per_replica)
+            kept = _lower(replace(counts.up, missing=counts.down.missing, unready=0), now)
+            if kept > replicas:
+                replicas, shown, mean = kept, counts.up, up_milli
+    saturated, replicas = growth > replicas, max(replicas, growth)
     held = bool(counts.missing) and replicas < current_replicas
     return MetricProposal(
         metric=target.metric,
@@ -142,37 +158,35 @@ def _propose_per_pod(
         left_out=shown.left_out,
         complete=not counts.missing,
         unheld_replicas=replicas if held else None,
-        saturated=growth > pods,
-        waits_for=_waits_for(counts, groups, asked_pods - len(shown.counted)),
+        saturated=saturated,
+        waits_for=_waits_for(counts, groups, now.pods - len(shown.counted)),
     )
 
 
-def _arithmetic(
-    way: OneWay, asked_pods: int, target_milli: int, tolerance: Tolerance
-) -> MetricReplicas:
+def _arithmetic(way: OneWay, now: _Now) -> int:
     return pods_metric_replicas(
-        current_replicas=asked_pods,
-        target_milli=target_milli,
+        current_replicas=now.replicas,
+        target_milli=now.target_milli,
         values_milli=way.values_milli,
         ready_count=len(way.values_milli),
         unready_count=way.unready,
         missing_count=way.missing,
-        tolerance=tolerance,
-    )
+        tolerance=now.tolerance,
+        pods_per_replica=now.pods_per_replica,
+    ).replicas
 
 
-def _lower(down: OneWay, asked_pods: int, target_milli: int, tolerance: Tolerance) -> int:
-    """The pods asked for where the mean is not above the target: never more than now.
+def _lower(way: OneWay, now: _Now) -> int:
+    """The replicas asked for where the mean is not above the target: never more than now.
 
     Pods beyond those asked for, as in a rollout, bring the others no nearer to a scale-down.
     """
-    busiest, most = down.values_milli, max(1, asked_pods)
+    busiest, most = way.values_milli, max(1, now.pods)
     if len(busiest) > most:
         busiest = sorted(busiest, reverse=True)[:most]
-    if tolerance.allows(mean_milli(busiest) / target_milli):
-        return asked_pods
-    asked = _arithmetic(down, asked_pods, target_milli, tolerance).replicas
-    return min(asked, asked_pods)
+    if now.tolerance.allows(mean_milli(busiest) / now.target_milli):
+        return now.replicas
+    return min(_arithmetic(way, now), now.replicas)
 
 
 def _saturation_growth(metric: Metric, counts: Counts, groups: PodGroups, asked_pods: int) -> int:

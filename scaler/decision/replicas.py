@@ -61,6 +61,7 @@ def pods_metric_replicas(
     unready_count: int,
     missing_count: int,
     tolerance: Tolerance,
+    pods_per_replica: int = 1,
 ) -> MetricReplicas:
     """Replicas for an average value per pod (calcPlainMetricReplicas).
 
@@ -81,7 +82,7 @@ def pods_metric_replicas(
     if not pads_unready and missing_count == 0:
         if tolerance.allows(ratio):
             return asks(current_replicas)
-        return asks(_ceil(ratio * ready_count))
+        return asks(_ceil(ratio * (ready_count / pods_per_replica)))
 
     padded_sum, padded_count = sum(values_milli), len(values_milli)
     if ratio < 1.0:
@@ -95,7 +96,7 @@ def pods_metric_replicas(
     padded_ratio = _divide(padded_sum, padded_count) / target_milli
     if tolerance.allows(padded_ratio) or (ratio - 1.0) * (padded_ratio - 1.0) < 0:
         return asks(current_replicas)
-    replicas = _ceil(padded_ratio * padded_count)
+    replicas = _ceil(padded_ratio * (padded_count / pods_per_replica))
     if padded_ratio < 1.0:
         return asks(min(replicas, current_replicas))
     return asks(max(replicas, current_replicas))

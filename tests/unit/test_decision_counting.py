@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scaler.cluster.decode import Instant, decode_pod
@@ -320,6 +320,8 @@ class TestReplicasOfSeveralPods:
         st.integers(1, 90),
         st.integers(0, 5),
     )
+    # In pods 2.2 x 25 is 55.00000000000001, which would be 12 groups.
+    @example(5, 5, 11, 5, 0)
     def test_a_group_asks_for_as_much_as_a_pod_would(self, groups, size, value, target, loading):
         more = tuple(other_pod(groups * size + n) for n in range(loading * size))
         several = decided(
