@@ -30,8 +30,8 @@ def build_parser(environ: Mapping[str, str], version: str) -> Parser:
         "\n\nA flag that is not given takes its value from the environment variable in"
         "\nbrackets, where that is set.",
         epilog="exit status: 0 done, or ended by a signal; 1 failed (doctor: GPUs or pods cannot"
-        "\nbe seen); 2 wrong usage or web configuration; 3 to be started anew, because this"
-        "\nprocess cannot use NVML any more",
+        "\nbe seen); 2 wrong usage or web configuration; 3 exits so that the kubelet"
+        "\nrestarts the container, because this process cannot use NVML any more",
     )
     parser.add_argument("--version", action="version", version=f"gpu-exporter {version}")
 
