@@ -40,6 +40,11 @@ PROBLEMS: Final = 20
 MESSAGE_BYTES: Final = 2 * 2**10
 """The message of a decision, which goes to events, the log, the page and the API from there."""
 
+LOG_BYTES: Final = 2 * 2**10
+"""In a minute, about what goes wrong with the Deployments of one namespace; a line takes 400."""
+CHANGES_LOG_BYTES: Final = 64 * 2**10
+"""In a minute, about replica counts of one namespace that were changed."""
+
 
 class OverBudgetError(ValueError):
     """A party sent more than its budget; the message says of what and how much is allowed."""

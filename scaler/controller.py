@@ -75,7 +75,7 @@ class Controller:
         self._state = state
         self._source = source
         self.board = Board()
-        self._announcer = Announcer(events, metrics, self.board)
+        self._announcer = Announcer(events, metrics, self.board, clock)
         self._leadership = leadership
         self._metrics = metrics
         self._zeros = zeros
@@ -144,6 +144,7 @@ class Controller:
     async def cycle(self) -> None:
         """Decide and act once for every opted-in Deployment, if this replica leads."""
         started = self.last_tick_seconds = self._now()
+        self._announcer.tell_rest()
         leading = self._leadership.is_leader(started)
         self._metrics.leader.set(leading)
         if not leading:
@@ -332,7 +333,7 @@ class Controller:
         return decision
 
     def _failed(self, deployment: DeploymentState, error: Exception) -> Decision:
-        log.error("Decision failed", extra={"deployment": str(deployment.ref)}, exc_info=error)
+        self._announcer.note_failure(deployment, error)
         return Decision(
             ref=deployment.ref,
             current_replicas=deployment.spec_replicas,

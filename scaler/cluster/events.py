@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
+from scaler.budgets import LOG_BYTES
 from scaler.cluster.errors import ApiError, NotFound
 from scaler.cluster.kinds import Kinds
 from scaler.cluster.retryafter import MOST_SECONDS
+from toolkit.partylog import PartyLog
 
 if TYPE_CHECKING:
     from scaler.cluster.client import JsonObject, KubeClient
@@ -64,6 +66,7 @@ class EventRecorder:
         self._waiting: set[asyncio.TimerHandle] = set()
         self._sent: OrderedDict[_Event, _Sent] = OrderedDict()
         self._failing = False
+        self._told = PartyLog(log, most_bytes=LOG_BYTES)
 
     def record(
         self, ref: ObjectRef, uid: str, *, type_: EventType, reason: str, message: str
@@ -112,6 +115,7 @@ class EventRecorder:
                 self._failing = False
             finally:
                 self._queue.task_done()
+                self._told.tell_rest()
 
     async def flush(self, *, timeout_seconds: float) -> None:
         """Wait until everything queued is sent, at most `timeout_seconds`; needs `run`."""
@@ -174,7 +178,9 @@ class EventRecorder:
         if self._failing:
             return
         self._failing = True
-        log.warning(
+        self._told.log(
+            logging.WARNING,
+            event.ref.namespace,
             "Event not sent; further failures are not logged until one is sent",
-            extra={"deployment": str(event.ref), "event": event.reason, "error": why},
+            {"deployment": str(event.ref), "event": event.reason, "error": why},
         )

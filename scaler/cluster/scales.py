@@ -11,9 +11,11 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from scaler.budgets import LOG_BYTES
 from scaler.cluster.errors import ApiError, NotFound
 from scaler.cluster.fields import MalformedObject, count
 from scaler.selectors import Selector, SelectorError, parse_selector
+from toolkit.partylog import PartyLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +53,7 @@ class Scales:
         self._wanted = asyncio.Event()
         self._failing = False
         self._malformed: set[str] = set()
+        self._told = PartyLog(log, most_bytes=LOG_BYTES)
         self.settled = asyncio.Event()
         self.settled.set()
 
@@ -79,6 +82,7 @@ class Scales:
                 for uid, path in list(self._unread.items()):
                     group.create_task(self._read(uid, path))
             self.settled.set()
+            self._told.tell_rest()
             if self._unread and not self._wanted.is_set():
                 await asyncio.sleep(RETRY_SECONDS)
                 self._wanted.set()
@@ -109,9 +113,11 @@ class Scales:
             # The object itself was read: its next change may mend this.
             if uid not in self._malformed:
                 self._malformed.add(uid)
-                log.warning(
+                self._told.log(
+                    logging.WARNING,
+                    path.partition("/namespaces/")[2].partition("/")[0],
                     "Scale is malformed; its workload is left alone until it changes",
-                    extra={"path": path, "error": repr(error)[:200]},
+                    {"path": path, "error": repr(error)[:200]},
                 )
             self._known.pop(uid, None)
         else:

@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import orjson
 
+from scaler.budgets import LOG_BYTES
 from scaler.cluster.errors import ApiError, Forbidden, Gone, NotFound, from_status
 from scaler.cluster.fields import MalformedObject
 from scaler.cluster.retryafter import MOST_SECONDS
+from toolkit.partylog import PartyLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -84,6 +86,7 @@ class Reflector(Generic[T]):
         self._contact_seconds: float | None = None
         self._good_for_seconds = 0.0
         self._malformed: set[str] = set()
+        self._told = PartyLog(log, most_bytes=LOG_BYTES)
         self.synced = asyncio.Event()
         self.tried = asyncio.Event()
         """Set once a first try has ended, well or not."""
@@ -250,9 +253,12 @@ class Reflector(Generic[T]):
                 if len(self._malformed) >= MAX_MALFORMED:
                     self._malformed.clear()
                 self._malformed.add(uid)
-                log.warning(
+                title = _title(raw)
+                self._told.log(
+                    logging.WARNING,
+                    title.rpartition("/")[0],
                     "Object left out: it cannot be read",
-                    extra={"path": self._path, "object": _title(raw), "error": repr(error)[:200]},
+                    {"path": self._path, "object": title, "error": repr(error)[:200]},
                 )
             return None
 
@@ -298,6 +304,7 @@ class Reflector(Generic[T]):
     def _in_contact(self, good_for_seconds: float) -> None:
         self._contact_seconds = time.monotonic()
         self._good_for_seconds = good_for_seconds
+        self._told.tell_rest()
 
 
 def _uid(raw: JsonObject) -> str:

@@ -6,11 +6,15 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from scaler.budgets import CHANGES_LOG_BYTES, LOG_BYTES
 from scaler.model import Outcome
 from scaler.reporting.board import Told
 from scaler.reporting.news import News, follow
+from toolkit.partylog import PartyLog
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scaler.cluster.events import EventRecorder
     from scaler.model import Decision, DeploymentState
     from scaler.reporting.board import Board
@@ -22,11 +26,19 @@ log = logging.getLogger(__name__)
 class Announcer:
     """Remembers what has been told of each Deployment."""
 
-    def __init__(self, events: EventRecorder, metrics: ScalerMetrics, board: Board) -> None:
+    def __init__(
+        self,
+        events: EventRecorder,
+        metrics: ScalerMetrics,
+        board: Board,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._events = events
         self._metrics = metrics
         self._board = board
         self._news: dict[str, News] = {}
+        self._changes = PartyLog(log, most_bytes=CHANGES_LOG_BYTES, clock=clock)
+        self._rest = PartyLog(log, most_bytes=LOG_BYTES, clock=clock)
 
     def announce(self, deployment: DeploymentState, decision: Decision) -> None:
         """Count the decision; log it and emit an event where it is news."""
@@ -42,9 +54,10 @@ class Announcer:
         if scaled:
             up = decision.desired_replicas > decision.current_replicas
             self._metrics.rescales.labels("up" if up else "down").inc()
-            log.info("Replicas changed", extra=_log_fields(decision))
+            told, level, line = self._changes, logging.INFO, "Replicas changed"
         else:
-            log.warning("Nothing was scaled", extra=_log_fields(decision))
+            told, level, line = self._rest, logging.WARNING, "Nothing was scaled"
+        told.log(level, deployment.ref.namespace, line, _log_fields(decision))
         warning = not scaled and decision.outcome is not Outcome.DRY_RUN
         self._events.record(
             deployment.ref,
@@ -64,6 +77,18 @@ class Announcer:
                 last_unix_seconds=now,
             )
         )
+
+    def note_failure(self, deployment: DeploymentState, error: Exception) -> None:
+        """Log an error that nobody foresaw, with its traceback."""
+        fields = {"deployment": str(deployment.ref)}
+        self._rest.log(
+            logging.ERROR, deployment.ref.namespace, "Decision failed", fields, error=error
+        )
+
+    def tell_rest(self) -> None:
+        """Log how many lines each namespace's budget has left out; call it once per loop."""
+        self._changes.tell_rest()
+        self._rest.tell_rest()
 
     def keep_only(self, uids: set[str]) -> None:
         """Forget all other Deployments."""

@@ -26,14 +26,16 @@ NOW = 1000.0
 ZEROS = "/api/v1/namespaces/gpu-scaler/configmaps/zeros"
 
 
-def ref(name: str) -> ObjectRef:
-    return ObjectRef(namespace="default", name=name)
+def ref(name: str, namespace: str = "default") -> ObjectRef:
+    return ObjectRef(namespace=namespace, name=name)
 
 
-def deployment(name: str = "web", *, replicas: int = 1, **annotations: str) -> DeploymentState:
+def deployment(
+    name: str = "web", *, namespace: str = "default", replicas: int = 1, **annotations: str
+) -> DeploymentState:
     pods = tuple(
         PodState(
-            ref=ref(f"{name}-{n}"),
+            ref=ref(f"{name}-{n}", namespace),
             uid=f"{name}-{n}",
             phase=PodPhase.RUNNING,
             deleting=False,
@@ -43,7 +45,7 @@ def deployment(name: str = "web", *, replicas: int = 1, **annotations: str) -> D
         for n in range(replicas)
     )
     return DeploymentState(
-        ref=ref(name),
+        ref=ref(name, namespace),
         uid=f"uid-{name}",
         resource_version="1",
         annotations={

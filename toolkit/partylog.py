@@ -1,0 +1,90 @@
+"""Log lines that somebody outside can cause, so many bytes a minute for each party."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable, Mapping
+
+MINUTE_SECONDS: Final = 60.0
+LINE_BYTES: Final = 100
+"""Time, level and logger of a line."""
+
+
+@dataclass(slots=True)
+class _Minute:
+    begun_seconds: float
+    logged_bytes: int = 0
+    left_out: int = 0
+
+
+class PartyLog:
+    """Logs lines about parties, such as namespaces; each party has a budget of its own.
+
+    A minute begins with a party's first line, which is always logged. Lines that do not fit into
+    the rest of the budget are counted, and one line says how many they were when the minute ends.
+    """
+
+    def __init__(
+        self,
+        logger: logging.Logger,
+        *,
+        most_bytes: int,
+        party: str = "namespace",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`party` is the field that names the party in the line about what was left out."""
+        self._logger = logger
+        self._most_bytes = most_bytes
+        self._field = party
+        self._clock = clock
+        self._minutes: dict[str, _Minute] = {}
+
+    def log(
+        self,
+        level: int,
+        party: str,
+        message: str,
+        fields: Mapping[str, object],
+        error: Exception | None = None,
+    ) -> None:
+        """Log a line about `party`, with the traceback of `error`, or count it."""
+        if not self._logger.isEnabledFor(level):
+            return
+        self.tell_rest()
+        minute = self._minutes.setdefault(party, _Minute(self._clock()))
+        size = _size_bytes(message, fields, error)
+        if minute.logged_bytes and minute.logged_bytes + size > self._most_bytes:
+            minute.left_out += 1
+            return
+        minute.logged_bytes += size
+        self._logger.log(level, message, extra=dict(fields), exc_info=error)
+
+    def tell_rest(self) -> None:
+        """Log how many lines were left out in each minute that has ended; call it regularly."""
+        now = self._clock()
+        ended = [
+            party
+            for party, minute in self._minutes.items()
+            if now - minute.begun_seconds >= MINUTE_SECONDS
+        ]
+        for party in ended:
+            left_out = self._minutes.pop(party).left_out
+            if left_out:
+                self._logger.warning(
+                    "Further lines were left out of the log; status and events have all of them",
+                    extra={self._field: party, "left_out": left_out},
+                )
+
+
+def _size_bytes(message: str, fields: Mapping[str, object], error: Exception | None) -> int:
+    """Return about how long the line is."""
+    texts = [message, *(f" {name}={value}" for name, value in fields.items() if value is not None)]
+    if error is not None:
+        texts += traceback.format_exception(error)
+    return LINE_BYTES + sum(len(text.encode(errors="replace")) for text in texts)
