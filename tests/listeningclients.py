@@ -39,7 +39,7 @@ async def said(
     )
     writer.write(sent)
     try:
-        return await asyncio.wait_for(reader.read(), 20)
+        return await asyncio.wait_for(reader.read(), 60)
     except ConnectionError:
         return b""
     finally:

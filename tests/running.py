@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 START_SECONDS = 60.0
 END_SECONDS = 60.0
-ANSWER_TIMEOUT = aiohttp.ClientTimeout(total=10.0)
+ANSWER_TIMEOUT = aiohttp.ClientTimeout(total=30.0)
 
 
 @dataclass(slots=True)

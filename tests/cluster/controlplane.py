@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     JsonObject = dict[str, Any]
 
 SHIPPED: Final = Path(__file__).parents[2] / "daemonset"
-CALL_TIMEOUT_SECONDS: Final = 10.0
+CALL_TIMEOUT_SECONDS: Final = 60.0
 APISERVER_GRACE_SECONDS: Final = 1.0
 """It waits for open watches to end by themselves, for longer than any test would."""
 CONTROLLERS: Final = (

@@ -184,7 +184,7 @@ async def test_a_reader_that_has_seen_enough(command):
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONUNBUFFERED": ""},
     )
-    _, err = await asyncio.wait_for(process.communicate(), 30)
+    _, err = await asyncio.wait_for(process.communicate(), 60)
     assert err == b""
 
 

@@ -71,7 +71,7 @@ async def watching(*names):
         state = ClusterState(client, kinds=kinds)
         task = asyncio.create_task(state.run())
         try:
-            await asyncio.wait_for(state.wait_synced(), 10)
+            await asyncio.wait_for(state.wait_synced(), 60)
             yield client, kinds, state
         finally:
             task.cancel()

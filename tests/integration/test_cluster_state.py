@@ -52,7 +52,7 @@ async def watching(**options):
         state = ClusterState(client)
         task = asyncio.create_task(state.run())
         try:
-            await asyncio.wait_for(state.wait_synced(), 10)
+            await asyncio.wait_for(state.wait_synced(), 60)
             yield api, client, state
         finally:
             task.cancel()
@@ -178,8 +178,10 @@ async def test_readiness_of_a_pod():
 
 
 async def test_pods_that_turn_not_ready_under_load_are_told_from_those_that_load():
+    now_unix_seconds = time.time()
+
     def at(seconds_ago, status):
-        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - seconds_ago))
+        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now_unix_seconds - seconds_ago))
         condition = {"type": "Ready", "status": status, "lastTransitionTime": since}
         return {"status": {"phase": "Running", "conditions": [condition]}}
 
@@ -197,7 +199,7 @@ async def test_pods_that_turn_not_ready_under_load_are_told_from_those_that_load
         state = ClusterState(client)
         task = asyncio.create_task(state.run())
         try:
-            await asyncio.wait_for(state.wait_synced(), 10)
+            await asyncio.wait_for(state.wait_synced(), 60)
             for name in (await names())[1:4]:
                 await client.patch(f"{PODS}/{name}/status", at(5, "False"))
             await until(
@@ -210,7 +212,7 @@ async def test_pods_that_turn_not_ready_under_load_are_told_from_those_that_load
     (web,) = state.deployments()
     served = [pod.served_seconds for pod in found]
     assert served[0] is None, "it has loaded ever since"
-    assert all(abs((one or 0) - 3595) < 30 for one in served[1:4])
+    assert all(abs((one or 0) - 3595) <= 1 for one in served[1:4])
     assert served[4:] == [None] * 4
     reading = MetricReading(
         metric=Metric.DUTY_CYCLE,
@@ -315,7 +317,7 @@ async def test_namespaces_are_not_watched_where_only_some_are_ours():
         await client.post(DEPLOYMENTS, deployment("web"))
         state = ClusterState(client, namespaces=["default"])
         task = asyncio.create_task(state.run())
-        await asyncio.wait_for(state.wait_synced(), 10)
+        await asyncio.wait_for(state.wait_synced(), 60)
         assert [item.defaults for item in state.deployments()] == [None]
         task.cancel()
         await asyncio.wait([task])

@@ -58,14 +58,14 @@ async def test_it_lists_and_follows():
     async with running_apiserver() as api, KubeClient(api.url) as client:
         await client.post(CONFIG_MAPS, config_map("a"))
         async with reflecting(api.url) as reflector:
-            await asyncio.wait_for(reflector.synced.wait(), 5)
+            await asyncio.wait_for(reflector.synced.wait(), 60)
             assert content(reflector) == [("a", "1")]
             await client.post(CONFIG_MAPS, config_map("b"))
             await client.patch(f"{CONFIG_MAPS}/a", {"data": {"x": "2"}})
             await holds(reflector, ("a", "2"), ("b", "1"))
             await client.delete(f"{CONFIG_MAPS}/a")
             await holds(reflector, ("b", "1"))
-            assert reflector.is_fresh(time.monotonic())
+            await until(lambda: reflector.is_fresh(time.monotonic()))
 
 
 async def test_differences_are_told_once():
@@ -224,7 +224,7 @@ async def test_an_optional_kind_that_is_absent_is_asked_for_again(monkeypatch):
         return web.json_response({"metadata": {"resourceVersion": "5"}, "items": [item]})
 
     async with serving(answer) as url, reflecting(url, optional=True) as reflector:
-        await asyncio.wait_for(reflector.synced.wait(), 5)
+        await asyncio.wait_for(reflector.synced.wait(), 60)
         assert reflector.is_fresh(time.monotonic())
         assert not reflector.objects
         served.append(True)

@@ -17,8 +17,8 @@ from simulator.kubelet import SimulatedKubelet
 from tests.exporting import PREFIX, exporter
 from tests.waiting import until
 
-# Prometheus' default.
-SCRAPE_TIMEOUT = aiohttp.ClientTimeout(10)
+# What hangs here hangs for ever, so any limit tells.
+SCRAPE_TIMEOUT = aiohttp.ClientTimeout(60)
 # Some cycles and lists long.
 SCRAPES = 50
 PAUSE_SECONDS = 0.01

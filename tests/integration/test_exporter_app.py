@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ async def test_readings_reach_http():
 
 async def test_the_age_of_the_readings_is_in_every_answer():
     with SimulatedDriver(["T4"]) as driver:
+        begun_seconds = time.monotonic()
         async with exporter(driver) as reader:
             await until(reader.ready)
             names = f"?name[]={PREFIX}snapshot_age_seconds&name[]={PREFIX}interval_seconds"
@@ -66,7 +68,8 @@ async def test_the_age_of_the_readings_is_in_every_answer():
             assert set(first) == {f"{PREFIX}snapshot_age_seconds", f"{PREFIX}interval_seconds"}
             assert first[f"{PREFIX}snapshot_age_seconds"].labels == {}
             assert first[f"{PREFIX}interval_seconds"].value == 0.05
-            assert 0 <= first[f"{PREFIX}snapshot_age_seconds"].value < 10
+            lasted_seconds = time.monotonic() - begun_seconds
+            assert 0 <= first[f"{PREFIX}snapshot_age_seconds"].value <= lasted_seconds
 
 
 async def test_formats_compression_and_filter():
@@ -178,8 +181,12 @@ async def test_a_hanging_call(monkeypatch, caplog):
             await until(told, what="the log says why it is not ready")
             driver.faults.release()
             await until(lambda: reader.values("nvidia_gpu_duty_cycle"), what="it is read again")
-            assert await reader.ready()
-            assert await reader.values(f"{PREFIX}hanging_call_seconds", "function") == {}
+            await until(reader.ready)
+
+            async def nothing_hangs():
+                return await reader.values(f"{PREFIX}hanging_call_seconds", "function") == {}
+
+            await until(nothing_hangs)
 
 
 async def test_the_end_does_not_wait_for_a_hanging_call(monkeypatch, caplog):
@@ -357,7 +364,7 @@ async def test_once_without_a_library():
 
 
 async def test_once_with_a_hanging_driver(monkeypatch):
-    monkeypatch.setattr("exporter.app._ONCE_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr("exporter.app._ONCE_TIMEOUT_SECONDS", 2.0)
     monkeypatch.setattr("exporter.nvml.patience.HANGING_CALL_SECONDS", 0.1)
     with SimulatedDriver(["T4"]) as driver:
         driver.faults.hang("nvmlDeviceGetUUID")

@@ -16,8 +16,7 @@ from simulator.kubelet import SimulatedKubelet
 from tests.exporting import PREFIX, exporter
 from tests.waiting import until
 
-# Prometheus gives up after this time by default.
-SCRAPE_TIMEOUT = aiohttp.ClientTimeout(10)
+SCRAPE_TIMEOUT = aiohttp.ClientTimeout(60)
 REPLICAS = 4
 GPUS = 4
 

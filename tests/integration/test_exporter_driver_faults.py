@@ -117,7 +117,7 @@ async def ends_after(driver: SimulatedDriver, change: Callable[[], object]) -> s
         async with exporter(driver) as reader:
             await until(reader.ready)
             change()
-            await asyncio.wait_for(asyncio.Event().wait(), timeout=10)
+            await asyncio.wait_for(asyncio.Event().wait(), timeout=60)
     except RestartNeededError as error:
         return str(error)
     raise AssertionError("it did not end")

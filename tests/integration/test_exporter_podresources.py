@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,12 @@ import grpc
 import pytest
 
 from exporter.attribution import Holdings, remember
-from exporter.podresources.client import PodResources, PodResourcesClient, PodResourcesError
+from exporter.podresources.client import (
+    KEEP_SECONDS,
+    PodResources,
+    PodResourcesClient,
+    PodResourcesError,
+)
 from exporter.podresources.podresources_pb2 import (
     ContainerDevices,
     ContainerResources,
@@ -63,6 +69,25 @@ UNDECODABLE = [
 ]
 
 
+class Clock:
+    """The client's clock, which a test sets ahead."""
+
+    time = staticmethod(time.time)
+
+    def __init__(self):
+        self.ahead_seconds = 0.0
+
+    def monotonic(self):
+        return time.monotonic() + self.ahead_seconds
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    made = Clock()
+    monkeypatch.setattr("exporter.podresources.client.time", made)
+    return made
+
+
 class Recorder:
     """A PodResources object and all that it said."""
 
@@ -70,17 +95,33 @@ class Recorder:
         self.published: list[frozenset[Allocation]] = []
         self.errors: list[str] = []
         self.expired = 0
+        self.at_error = lambda: None
         self.pod_resources = PodResources(
             PodResourcesClient(socket_path, (), node_name="node-1"),
             interval_seconds=2.0,
             publish=publish or self.published.append,
             on_expiry=self._expire,
-            on_error=self.errors.append,
+            on_error=self._note_error,
             **options,
         )
 
+    def _note_error(self, code):
+        self.errors.append(code)
+        self.at_error()
+
     def _expire(self):
         self.expired += 1
+
+    async def refresh_until_too_old(self, clock):
+        """Fail once more, as the mapping becomes too old."""
+
+        def pass_time():
+            clock.ahead_seconds += KEEP_SECONDS
+
+        self.at_error = pass_time
+        await self.pod_resources.refresh()
+        self.at_error = lambda: None
+        assert self.expired == 1
 
 
 @pytest.fixture
@@ -137,13 +178,14 @@ async def test_a_call_without_an_answer_ends(kubelet, client, monkeypatch):
         await client.list_pods()
     assert caught.value.code == "DEADLINE_EXCEEDED"
     kubelet.recover()
+    monkeypatch.setattr("exporter.podresources.client.LIST_TIMEOUT_SECONDS", 60)
     assert (await client.list_pods()).allocations == frozenset()
 
 
 async def test_the_mapping_outlives_errors_for_a_while_and_is_then_dropped(
-    kubelet, socket_path, caplog
+    kubelet, socket_path, caplog, clock
 ):
-    recorder = Recorder(socket_path, keep_seconds=0.2)
+    recorder = Recorder(socket_path)
     pod_resources = recorder.pod_resources
     try:
         kubelet.allocate("ns", "pod", "main", "nvidia.com/gpu", 1)
@@ -154,11 +196,7 @@ async def test_the_mapping_outlives_errors_for_a_while_and_is_then_dropped(
         assert (recorder.expired, recorder.errors) == (0, ["RESOURCE_EXHAUSTED"])
         assert pod_resources.problem == "RESOURCE_EXHAUSTED: rejected by rate limit"
 
-        async def expired():
-            await pod_resources.refresh()
-            return recorder.expired
-
-        await until(expired)
+        await recorder.refresh_until_too_old(clock)
         await pod_resources.refresh()
         assert recorder.expired == 1
         assert len(recorder.published) == 1
@@ -186,9 +224,9 @@ async def test_a_hanging_kubelet_does_not_keep_the_mapping_alive(kubelet, socket
 
 @pytest.mark.parametrize("answer", UNDECODABLE)
 async def test_an_answer_that_does_not_decode_is_an_error_like_any_other(
-    kubelet, socket_path, caplog, answer
+    kubelet, socket_path, caplog, clock, answer
 ):
-    recorder = Recorder(socket_path, keep_seconds=0.2)
+    recorder = Recorder(socket_path)
     pod_resources = recorder.pod_resources
     try:
         kubelet.answer_bytes = listing()
@@ -199,11 +237,7 @@ async def test_an_answer_that_does_not_decode_is_an_error_like_any_other(
         assert recorder.expired == 0, "the mapping is kept a while"
         assert "INTERNAL: the answer cannot be used: " in (pod_resources.problem or "")
 
-        async def expired():
-            await pod_resources.refresh()
-            return recorder.expired
-
-        await until(expired)
+        await recorder.refresh_until_too_old(clock)
         assert len(recorder.published) == 1
         kubelet.answer_bytes = None
         await pod_resources.refresh()
@@ -326,19 +360,15 @@ async def test_a_kubelet_that_does_not_know_its_pods_yet_frees_nothing(
     assert recorder.pod_resources.problem is None
 
 
-async def test_a_node_without_any_pod_any_more_is_free_after_a_while(kubelet, socket_path):
-    recorder = Recorder(socket_path, keep_seconds=0.2)
+async def test_a_node_without_any_pod_any_more_is_free_after_a_while(kubelet, socket_path, clock):
+    recorder = Recorder(socket_path)
     pod_resources = recorder.pod_resources
     try:
         kubelet.allocate("ns", "pod", "main", "nvidia.com/gpu", 1)
         await pod_resources.refresh()
         kubelet.unknowing_answers = 1_000_000
 
-        async def expired():
-            await pod_resources.refresh()
-            return recorder.expired
-
-        await until(expired)
+        await recorder.refresh_until_too_old(clock)
         await pod_resources.refresh()
         assert pod_resources.problem is None, "nothing is kept, so the answer may be true"
         assert (recorder.expired, len(recorder.published)) == (1, 1)

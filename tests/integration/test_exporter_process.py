@@ -217,7 +217,7 @@ async def test_what_only_serving_needs_is_not_imported_for_a_usage_error():
     process_ = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", code), stderr=asyncio.subprocess.PIPE
     )
-    _, said = await asyncio.wait_for(process_.communicate(), 20)
+    _, said = await asyncio.wait_for(process_.communicate(), 60)
     assert (process_.returncode, said) == (
         0,
         b"gpu-exporter: unknown argument '--none'; see gpu-exporter --help\n",

@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
+import time
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from exporter.app import RestartNeededError
 from exporter.model import Collector
 from simulator.driver import SimulatedDriver
+from simulator.nvml.binding import bind
 from tests.exporting import PREFIX, exporter
 from tests.waiting import until
 
@@ -66,28 +71,43 @@ async def test_release_shuts_nvml_down_and_publishes_no_gpu_until_resumed():
 
 async def test_a_released_nvml_that_nobody_takes_back_is_taken_back_in_time():
     with SimulatedDriver(["T4"]) as driver:
-        async with exporter(driver, nvml_release_seconds=0.3) as reader:
+        binding: Any = bind(driver)
+        shut_down, sessions = binding.nvmlShutdown, []
+
+        def shut_down_and_note():
+            shut_down()
+            sessions.append(set(driver.sessions))
+
+        binding.nvmlShutdown = shut_down_and_note
+        async with exporter(driver, binding=binding, nvml_release_seconds=0.3) as reader:
             await until(reader.ready)
             reader.exporter.release()
-            await until(lambda: not driver.sessions)
+            await until(lambda: sessions == [set()])
             await until(reader.ready, what="NVML is taken back")
 
 
-async def test_releasing_again_begins_the_time_anew():
+async def test_releasing_again_begins_the_time_anew(monkeypatch):
+    ahead_seconds = 0
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + ahead_seconds, time=time.time)
+    monkeypatch.setattr("exporter.sampler.time", clock)
+    monkeypatch.setattr("exporter.health.time", clock)
+
+    def left(reason):
+        (seconds,) = re.findall(r"released for (\d+) s more", reason)
+        return int(seconds)
+
     with SimulatedDriver(["T4"]) as driver:
-        async with exporter(driver, nvml_release_seconds=20.0) as reader:
+        async with exporter(driver, nvml_release_seconds=900.0) as reader:
             await until(reader.ready)
             reader.exporter.release()
-            reason = await until(reader.unready_reason)
-
-            async def counted_down():
-                return await reader.unready_reason() < reason
-
-            await until(counted_down, what="a second has passed")
+            before = left(await until(reader.unready_reason))
+            ahead_seconds = 600
+            after = left(await reader.unready_reason())
+            assert after <= before - 600
             reader.exporter.release()
 
             async def anew():
-                return await reader.unready_reason() == reason
+                return left(await reader.unready_reason()) > after
 
             await until(anew)
 
@@ -142,7 +162,7 @@ async def test_a_driver_that_was_replaced_meanwhile_needs_a_new_process():
                 await until(lambda: not driver.sessions)
                 driver.replace_driver("590.10.01")
                 reader.exporter.resume()
-                await asyncio.wait_for(asyncio.Event().wait(), timeout=10)
+                await asyncio.wait_for(asyncio.Event().wait(), timeout=60)
         except RestartNeededError as error:
             reason = str(error)
     assert "LIB_RM_VERSION_MISMATCH" in reason
@@ -160,7 +180,7 @@ async def test_a_driver_that_does_not_come_back_after_the_release_needs_a_new_pr
                 await until(lambda: not driver.sessions)
                 driver.faults.unload_driver()
                 reader.exporter.resume()
-                await asyncio.wait_for(asyncio.Event().wait(), timeout=10)
+                await asyncio.wait_for(asyncio.Event().wait(), timeout=60)
         except RestartNeededError as error:
             reason = str(error)
     assert "NVML answered before and has not for" in reason

@@ -223,8 +223,8 @@ async def test_stopped_alone_while_the_load_ends(bed: Bed):
         stopped = time.monotonic()
         await until(lambda: time.monotonic() > stopped + 2 * window_seconds)
         assert (await bed.cluster.client.get(LEASE))["spec"]["renewTime"] == renewed
-        scaler.process.send_signal(signal.SIGCONT)
         goes_on = time.monotonic()
+        scaler.process.send_signal(signal.SIGCONT)
         await until(lambda: bed.is_at(LEAST), what="it is scaled down")
         assert time.monotonic() >= goes_on + window_seconds
         bed.percent = BUSY

@@ -94,7 +94,7 @@ async def opened(
 async def status(reader: asyncio.StreamReader) -> int:
     """Return the status of the next answer, 0 if the connection ended."""
     try:
-        line = await asyncio.wait_for(reader.readline(), 10)
+        line = await asyncio.wait_for(reader.readline(), 60)
         return int(line.split()[1]) if line else 0
     except ConnectionError:
         return 0

@@ -74,7 +74,7 @@ async def test_a_handshake_that_does_not_go_on_ends(tmp_path):
 
 
 async def test_of_too_many_handshakes_the_oldest_go(tmp_path):
-    async with running_door(tmp_path) as door:
+    async with running_door(tmp_path, handshake_seconds=60) as door:
         held = [await connected(door, tls=False) for _ in range(LIMITS.handshakes + 20)]
         ends = [asyncio.create_task(is_ended(reader)) for reader, _ in held]
         await until(lambda: sum(end.done() for end in ends) >= 20, what="20 ends")

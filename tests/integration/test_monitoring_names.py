@@ -83,7 +83,7 @@ def _labels(families: Any) -> dict[str, set[str]]:
 
 @pytest.fixture(name="known")
 async def _known(monkeypatch, tmp_path) -> dict[str, set[str]]:
-    monkeypatch.setattr("exporter.nvml.patience.HANGING_CALL_SECONDS", 0.2)
+    monkeypatch.setattr("exporter.nvml.patience.HANGING_CALL_SECONDS", 1.0)
     return await exporter_metrics(str(tmp_path / "kubelet.sock")) | scaler_metrics()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 from typing import Any
 
@@ -220,7 +221,9 @@ async def test_an_exporter_whose_nvml_hangs_holds_and_says_why(cluster):
 
         async def held() -> dict[str, Any]:
             decision = await scaler.decision("default", NAME)
-            return decision if decision.get("outcome") == "held" else {}
+            # On a slow machine it may be held for another reason first.
+            is_told = "no duty_cycle for this pod" in decision.get("message", "")
+            return decision if decision.get("outcome") == "held" and is_told else {}
 
         await until(measured)
         node.driver.faults.hang("nvmlDeviceGetPowerUsage")
@@ -229,7 +232,7 @@ async def test_an_exporter_whose_nvml_hangs_holds_and_says_why(cluster):
         await until(measured)
     assert decision["desired_replicas"] == 2
     assert "the exporter of node gpu-node-1 shows no duty_cycle for this pod" in decision["message"]
-    assert "its last readings are 10 s old" in decision["message"]
+    assert re.search(r"its last readings are \d+ s old", decision["message"])
 
 
 async def test_no_gpu_free_is_said_with_the_number_of_pods_that_wait(cluster):

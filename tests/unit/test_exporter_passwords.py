@@ -67,7 +67,7 @@ async def test_an_address_waits_for_itself_alone(monkeypatch):
     def matches(password: str, _: str) -> bool:
         begun.append(password)
         if password.startswith("guess"):
-            proceed.wait(20)
+            proceed.wait(60)
         return password == "right"
 
     monkeypatch.setattr(passwords, "_matches", matches)
@@ -94,7 +94,7 @@ async def test_addresses_take_turns(monkeypatch):
 
     def matches(password: str, _: str) -> bool:
         begun.append(password)
-        proceed.wait(20)
+        proceed.wait(60)
         return False
 
     monkeypatch.setattr(passwords, "_matches", matches)

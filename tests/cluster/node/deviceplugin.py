@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 MODEL: Final = "H100"
 POLL_SECONDS: Final = 0.1
-CALL_TIMEOUT_SECONDS: Final = 5.0
+CALL_TIMEOUT_SECONDS: Final = 60.0
 
 log = logging.getLogger(__name__)
 

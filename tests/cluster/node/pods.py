@@ -72,7 +72,7 @@ class Exporter:
 
     async def answer(self) -> Answer:
         """Scrape once."""
-        timeout = aiohttp.ClientTimeout(total=5)
+        timeout = aiohttp.ClientTimeout(total=60)
         async with aiohttp.ClientSession(timeout=timeout) as session, session.get(self._url) as got:
             assert got.status == 200
             text = await got.text()
