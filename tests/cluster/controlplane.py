@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import ssl
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
@@ -233,10 +232,9 @@ class ControlPlane:
         """End the API server; etcd keeps what it knew."""
         self.processes.stop("kube-apiserver", grace_seconds=APISERVER_GRACE_SECONDS)
 
-    def restart_apiserver(self, *extra_flags: str, down_seconds: float = 0.0) -> None:
-        """End the API server, leave it away for a while, and start it again."""
+    def restart_apiserver(self, *extra_flags: str) -> None:
+        """End the API server, and start it again."""
         self.stop_apiserver()
-        time.sleep(down_seconds)
         self.start_apiserver(*extra_flags)
 
     def is_ready(self) -> bool:
