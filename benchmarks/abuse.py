@@ -22,10 +22,10 @@ import aiohttp
 
 from benchmarks.processes import rss_megabytes
 from benchmarks.report import Figure, percentile, publish
-from exporter.config import Config
+from exporter.cli.config import Config
 from scaler.budgets import PAGE_BYTES
 from scaler.model import Metric
-from scaler.sources.exposition import ExpositionError, read_exposition
+from scaler.readings.exposition import ExpositionError, read_exposition
 from tests.attacks import ATTACKS, Attack, of_party, running_world
 from tests.running import running_scaler
 from tests.scaled import DEPLOYMENTS

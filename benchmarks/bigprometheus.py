@@ -13,9 +13,9 @@ import orjson
 from aiohttp import web
 
 from scaler.cluster.decode import EXPORTERS_NAMESPACE
-from scaler.sources.devices import DUTY_CYCLE
-from scaler.sources.names import PRESETS
-from scaler.sources.promql import PART, family_query
+from scaler.readings.devices import DUTY_CYCLE
+from scaler.readings.prometheus.names import PRESETS
+from scaler.readings.prometheus.queries import PART, family_query
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping

@@ -12,8 +12,8 @@ from collections import Counter
 from typing import Any
 
 from benchmarks.report import Figure, publish
-from exporter.attribution import Holdings, attribute
-from exporter.exposition import Exposition
+from exporter.attribution.attribute import Holdings, attribute
+from exporter.exposition.pages import Exposition
 from exporter.model import Collector
 from exporter.nvml import Nvml
 from simulator.exporter import busy_driver

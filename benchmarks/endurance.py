@@ -27,7 +27,7 @@ from benchmarks.exporter import until_ready
 from benchmarks.processes import rss_megabytes
 from benchmarks.report import Figure, publish
 from exporter.app import running
-from exporter.config import Config
+from exporter.cli.config import Config
 from exporter.podresources import client
 from simulator.exporter import busy_driver
 from simulator.kubelet import GPU_RESOURCE, SimulatedKubelet

@@ -23,8 +23,8 @@ import aiohttp
 
 from benchmarks.latencytable import report
 from benchmarks.timeline import FAMILY, Bench, Patches, Timeline, Way
-from exporter.config import Config
-from scaler.cluster.client import KubeClient
+from exporter.cli.config import Config
+from scaler.kube.client import KubeClient
 from simulator.nodes import NodeSpec, running_nodes
 from tests.cluster.chain.access import allow
 from tests.cluster.chain.adapter import running_adapter

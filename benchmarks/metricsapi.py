@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.processes import cpu_seconds, rss_megabytes
 from benchmarks.report import Figure, percentile, publish
-from exporter.config import Config
-from scaler.cluster.client import KubeClient
+from exporter.cli.config import Config
+from scaler.kube.client import KubeClient
 from scaler.metricsapi.history import History, Sample
 from simulator.nodes import NodeSpec, running_nodes
 from tests.cluster.controlplane import ControlPlane, running_control_plane

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.report import Figure, publish
-from scaler.cluster.client import KubeClient
+from scaler.kube.client import KubeClient
 from tests.cluster.controlplane import ControlPlane, running_control_plane
 from tests.cluster.hpa import namespace_is_gone
 from tests.cluster.metricsapi import installing

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.report import Figure, percentile, publish
-from exporter.config import Config
-from scaler.cluster.client import KubeClient
+from exporter.cli.config import Config
+from scaler.kube.client import KubeClient
 from simulator.apiserver import running_apiserver
 from simulator.nodes import NodeSpec, SimulatedNodes, running_nodes
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from scaler.cluster.client import KubeClient
+    from scaler.kube.client import KubeClient
     from simulator.nodes import SimulatedNodes
     from tests.cluster.chain.prometheus import Prometheus
 

@@ -10,9 +10,9 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from exporter import __version__
-from exporter.config import parse
+from exporter.cli.config import parse
 from toolkit import logs
-from toolkit.arguments import EXIT_USAGE, SHELLS, UsageError
+from toolkit.cli.arguments import EXIT_USAGE, SHELLS, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,8 +61,8 @@ def main(arguments: Sequence[str] | None = None, *, binding: ModuleType | None =
 
 
 def _completion(arguments: Sequence[str]) -> int:
-    from exporter.flags import build_parser  # noqa: PLC0415
-    from toolkit.completion import completion_script  # noqa: PLC0415
+    from exporter.cli.flags import build_parser  # noqa: PLC0415
+    from toolkit.cli.completion import completion_script  # noqa: PLC0415
 
     if len(arguments) != 1 or arguments[0] not in SHELLS:
         sys.stderr.write(f"gpu-exporter: completion needs one of {', '.join(SHELLS)}\n")

@@ -14,22 +14,22 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from prometheus_client import ProcessCollector
 
-from exporter.endpoint import Endpoint
-from exporter.exposition import Exposition
+from exporter.attribution.snapshots import Snapshots
+from exporter.exposition.pages import Exposition
 from exporter.health import Counters, Health, Watchdog
 from exporter.nvml import Nvml
+from exporter.nvml.sampler import Sampler
 from exporter.podresources.client import PodResources, PodResourcesClient
-from exporter.processes.finished import FinishedPods
-from exporter.processes.owners import ProcessOwners
-from exporter.sampler import Sampler
-from exporter.server import application
-from exporter.snapshots import Snapshots
+from exporter.processes.process_owner import ProcessOwners
+from exporter.processes.terminated_pods import FinishedPods
+from exporter.web.server import application
+from toolkit.web.server import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from types import ModuleType
 
-    from exporter.config import Config
+    from exporter.cli.config import Config
     from exporter.model import Readings
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class _Lookups:
         # Those who do without it do without its imports as well.
         from exporter.kubeapi.client import ApiClient  # noqa: PLC0415
         from exporter.kubeapi.devices import ClaimedDevices  # noqa: PLC0415
-        from exporter.kubeapi.podlabels import PodLabels  # noqa: PLC0415
+        from exporter.kubeapi.pod_labels import PodLabels  # noqa: PLC0415
 
         self._client = ApiClient(config.api_url, Path(config.service_account_folder))
         self.parts: list[ClaimedDevices | PodLabels] = []

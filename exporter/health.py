@@ -12,20 +12,20 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily
 
 from exporter import __version__
-from exporter.logonce import LogOnce
+from toolkit.log_once import LogOnce
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from prometheus_client.metrics_core import Metric
 
-    from exporter.config import Config
-    from exporter.endpoint import Endpoint
+    from exporter.attribution.snapshots import Snapshots
+    from exporter.cli.config import Config
     from exporter.model import Snapshot
     from exporter.nvml import Nvml, NvmlError
+    from exporter.nvml.sampler import Sampler
     from exporter.podresources.client import PodResources
-    from exporter.sampler import Sampler
-    from exporter.snapshots import Snapshots
+    from toolkit.web.server import Endpoint
 
 log = logging.getLogger(__name__)
 

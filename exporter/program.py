@@ -15,21 +15,21 @@ from typing import TYPE_CHECKING, Final
 
 from exporter import __version__
 from exporter.app import NvmlRequiredError, RestartNeededError, once, running
-from exporter.endpoint import BindError
-from exporter.webmodel import WebConfigError
-from toolkit.arguments import EXIT_USAGE
-from toolkit.sockets import why_not_bound
+from toolkit.cli.arguments import EXIT_USAGE
+from toolkit.listening.sockets import why_not_bound
+from toolkit.web.model import WebConfigError
+from toolkit.web.server import BindError
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from exporter.config import Config
+    from exporter.cli.config import Config
 
 log = logging.getLogger(__name__)
 
 EXIT_FAILURE: Final = 1
 EXIT_RESTART: Final = 3
-"""The kubelet has to start the container anew: see `exporter.sampler.restart_reason`."""
+"""The kubelet has to start the container anew: see `exporter.nvml.sampler.restart_reason`."""
 
 
 async def run(config: Config, binding: ModuleType) -> int:

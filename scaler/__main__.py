@@ -11,9 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scaler.commandline.config import parse_run_arguments
-from scaler.commandline.parser import build_parser
-from toolkit.arguments import EXIT_USAGE, UsageError
+from scaler.cli.config import parse_run_arguments
+from scaler.cli.parser import build_parser
+from toolkit.cli.arguments import EXIT_USAGE, UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(parsed: argparse.Namespace) -> int:
     # Only this command needs the whole program: `check` and `--help` answer at once.
     from scaler import app  # noqa: PLC0415
-    from scaler.cluster.errors import ClusterError  # noqa: PLC0415
+    from scaler.kube.errors import ClusterError  # noqa: PLC0415
     from toolkit import logs  # noqa: PLC0415
 
     config = parse_run_arguments(parsed)
@@ -155,7 +155,7 @@ def _check(parsed: argparse.Namespace) -> int:
 
 
 def _completion(parsed: argparse.Namespace) -> int:
-    from toolkit.completion import completion_script  # noqa: PLC0415
+    from toolkit.cli.completion import completion_script  # noqa: PLC0415
 
     # Without the environment, whose values would become part of the script.
     sys.stdout.write(completion_script(build_parser({}, version("gpu-scaler")), parsed.shell))
@@ -163,8 +163,8 @@ def _completion(parsed: argparse.Namespace) -> int:
 
 
 def _ask(parsed: argparse.Namespace, path: str) -> dict[str, Any] | None:
-    from scaler.cluster.errors import ClusterError  # noqa: PLC0415
-    from scaler.remote import Remote, RemoteError  # noqa: PLC0415
+    from scaler.cli.api_client import Remote, RemoteError  # noqa: PLC0415
+    from scaler.kube.errors import ClusterError  # noqa: PLC0415
 
     remote = Remote(
         server=parsed.server,

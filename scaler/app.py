@@ -12,37 +12,37 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, TypeVar
 
-from scaler.cluster.client import KubeClient
-from scaler.cluster.errors import ClusterError
 from scaler.cluster.events import EventRecorder
 from scaler.cluster.kinds import find_kinds
-from scaler.cluster.lease import LeaseElection
+from scaler.cluster.scale_to_zero_store import Zeros
 from scaler.cluster.state import ClusterState
-from scaler.cluster.zeros import Zeros
-from scaler.controller import Controller
-from scaler.leadership import AlwaysLeader
-from scaler.loophealth import no_loop_begun_because, no_loop_ended_because
+from scaler.controller.leader_election import AlwaysLeader
+from scaler.controller.loop import Controller
+from scaler.controller.loop_health import no_loop_begun_because, no_loop_ended_because
+from scaler.kube.client import KubeClient
+from scaler.kube.errors import ClusterError
+from scaler.kube.lease import LeaseElection
 from scaler.model import Outcome
+from scaler.readings.exporters.gpus import ExporterGpus
+from scaler.readings.exporters.scrape import Scraper
+from scaler.readings.exporters.source import ExporterSource
+from scaler.readings.prometheus.gpus import PrometheusGpus
+from scaler.readings.prometheus.source import PrometheusSource
 from scaler.reporting.metrics import ScalerMetrics
-from scaler.sources.exportergpus import ExporterGpus
-from scaler.sources.exporters import ExporterSource
-from scaler.sources.prometheus import PrometheusSource
-from scaler.sources.prometheusgpus import PrometheusGpus
-from scaler.sources.scraping import Scraper
-from scaler.web.gpureader import GpuReader
+from scaler.web.gpu_reader import GpuReader
 from scaler.web.listening import listening
 from scaler.web.page import About, StatusPage
 from scaler.web.server import StatusServer
-from toolkit.sockets import why_not_bound
+from toolkit.listening.sockets import why_not_bound
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
     from contextlib import AbstractAsyncContextManager
 
+    from scaler.cli.config import Config
     from scaler.cluster.kinds import Kinds
-    from scaler.commandline.config import Config
     from scaler.metricsapi.service import MetricsApi
-    from scaler.sources.source import Source
+    from scaler.readings.source import Source
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")

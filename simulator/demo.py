@@ -26,9 +26,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 
-from exporter.config import Config
-from scaler.cluster.client import KubeClient
+from exporter.cli.config import Config
+from scaler.kube.client import KubeClient
 from simulator.apiserver import running_apiserver
+from simulator.demo_script import (
+    CHAPTERS,
+    STORY_DEADLINE_SECONDS,
+    Chapter,
+    Sight,
+    header,
+    row,
+    same_line,
+)
 from simulator.nodes import NodeSpec, SimulatedNodes, running_nodes
 from simulator.scenario import (
     MAX_REPLICAS,
@@ -38,15 +47,6 @@ from simulator.scenario import (
     TARGET_PERCENT,
     press_deployment,
     serving_deployment,
-)
-from simulator.story import (
-    CHAPTERS,
-    STORY_DEADLINE_SECONDS,
-    Chapter,
-    Sight,
-    header,
-    row,
-    same_line,
 )
 from simulator.workload import Workload
 

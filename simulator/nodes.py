@@ -18,22 +18,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from exporter.app import running
-from exporter.config import Config
-from scaler.cluster.client import MERGE_PATCH, ApiError, NotFound
-from scaler.cluster.watch import Reflector
+from exporter.cli.config import Config
+from scaler.kube.client import MERGE_PATCH, ApiError, NotFound
+from scaler.kube.reflector import Reflector
 from simulator import nodeobjects
 from simulator.driver import SimulatedDriver
 from simulator.kubelet import SimulatedKubelet
 from simulator.nodeobjects import LEASE_NAMESPACE, NodeSpec, Site
 from simulator.nvml.binding import bind
-from simulator.persist import persist
 from simulator.podrunner import PodRunner, Spawn, timestamp
+from simulator.retrying_client import persist
 from simulator.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
 
-    from scaler.cluster.client import KubeClient
+    from scaler.kube.client import KubeClient
 
     JsonObject = dict[str, Any]
 

@@ -8,17 +8,17 @@ from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from scaler.cluster.client import STRATEGIC_MERGE_PATCH, Forbidden
+from scaler.kube.client import STRATEGIC_MERGE_PATCH, Forbidden
 from simulator import podstatus
 from simulator.nodeobjects import LOOPBACK
-from simulator.persist import persist
 from simulator.podstatus import GPU_MEMORY_ANNOTATION, POD_IP_ANNOTATION, STARTUP_ANNOTATION
+from simulator.retrying_client import persist
 from simulator.scheduling import container_requests
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scaler.cluster.client import KubeClient
+    from scaler.kube.client import KubeClient
     from simulator.driver import SimulatedDriver
     from simulator.kubelet import SimulatedKubelet
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from scaler.cluster.client import STRATEGIC_MERGE_PATCH
+from scaler.kube.client import STRATEGIC_MERGE_PATCH
 from simulator import podstatus
-from simulator.persist import persist
 from simulator.podrunner import timestamp
+from simulator.retrying_client import persist
 from simulator.scheduling import plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scaler.cluster.client import KubeClient
+    from scaler.kube.client import KubeClient
 
     JsonObject = dict[str, Any]
 

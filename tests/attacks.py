@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp import web
 
-from scaler.cluster.client import KubeClient
+from scaler.kube.client import KubeClient
 from simulator import nodeobjects
 from simulator.apiserver import running_apiserver
 from simulator.nodes import EXPORTER_NAMESPACE, NodeSpec, running_nodes
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from exporter.config import Config
+    from exporter.cli.config import Config
     from tests.running import ScalerProcess
 
     JsonObject = dict[str, Any]

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from exporter.config import Config
-from scaler.cluster.client import KubeClient
+from exporter.cli.config import Config
+from scaler.kube.client import KubeClient
 from simulator.apiserver import running_apiserver
 from simulator.nodes import NodeSpec, running_nodes
 from tests.scaled import LEASE, Scaled

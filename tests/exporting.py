@@ -10,7 +10,7 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.app import RunningExporter, running
-from exporter.config import Config
+from exporter.cli.config import Config
 from simulator.nvml.binding import bind
 
 if TYPE_CHECKING:

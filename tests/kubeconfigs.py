@@ -6,7 +6,7 @@ from typing import Any, Final
 
 LOADS: Final = """
 import asyncio, sys
-from scaler.cluster.credentials import Credentials
+from scaler.kube.credentials import Credentials
 print(asyncio.run(Credentials.from_kubeconfig(sys.argv[1])).server)
 unused = [name for name in sys.modules if ".client.api." in name or ".client.models." in name]
 assert not unused, f"the image lacks these modules: {unused}"

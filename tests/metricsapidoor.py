@@ -15,9 +15,9 @@ import orjson
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from scaler.cluster.client import KubeClient
-from scaler.cluster.frontproxy import FrontProxy
-from scaler.cluster.reviews import Reviews
+from scaler.kube.client import KubeClient
+from scaler.kube.delegated_auth import Reviews
+from scaler.kube.request_header_auth import FrontProxy
 from scaler.metricsapi.authentication import Authentication
 from scaler.metricsapi.certificates import renewed
 from scaler.metricsapi.documents import value_list

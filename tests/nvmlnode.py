@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from exporter.model import Collector, DeviceReading, Readings
-    from exporter.processes.owners import ProcessOwners
+    from exporter.processes.process_owner import ProcessOwners
 
 
 class Clock:

@@ -13,7 +13,7 @@ from tests.waiting import DEADLINE_SECONDS, until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from scaler.cluster.client import KubeClient
+    from scaler.kube.client import KubeClient
     from simulator.nodes import SimulatedNodes
 
 NAME = NAME_SERVING

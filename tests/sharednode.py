@@ -11,10 +11,10 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.app import running
-from exporter.config import Config
+from exporter.cli.config import Config
 from exporter.model import Collector
-from exporter.processes import owners
-from exporter.processes.owners import ProcessOwners
+from exporter.processes import process_owner
+from exporter.processes.process_owner import ProcessOwners
 from simulator.driver import GpuSpec, SimulatedDriver, SimulatedProcess
 from simulator.kubelet import SimulatedKubelet
 from simulator.nvml.binding import bind
@@ -40,7 +40,7 @@ class FakeNode:
         self.proc = folder / "proc"
         self.logs = folder / "log"
         (self.proc / "self" / "ns").mkdir(parents=True)
-        (self.proc / "self" / "ns" / "pid").symlink_to(owners.INITIAL_PID_NAMESPACE)
+        (self.proc / "self" / "ns" / "pid").symlink_to(process_owner.INITIAL_PID_NAMESPACE)
         self.process(1, "0::/init.scope")
         for pod, uid in UIDS.items():
             (self.logs / "pods" / f"default_{pod}_{uid}").mkdir(parents=True)

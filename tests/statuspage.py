@@ -21,10 +21,10 @@ from scaler.model import (
     ScalingPolicy,
 )
 from scaler.policy.parse import parse_policy
-from scaler.reporting.board import Board, LoopReport, Told
+from scaler.readings.gpus import GpuAnswer, GpuSample
 from scaler.reporting.metrics import ScalerMetrics
-from scaler.sources.gpus import GpuAnswer, GpuSample
-from scaler.web.gpureader import GpuReader
+from scaler.reporting.status_store import Board, LoopReport, Told
+from scaler.web.gpu_reader import GpuReader
 from scaler.web.listening import LIMITS, listening
 from scaler.web.page import About, StatusPage
 from scaler.web.server import StatusServer

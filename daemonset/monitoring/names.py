@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from exporter.families import EXTENDED_FAMILIES
+from exporter.exposition.families import EXTENDED_FAMILIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import ModuleType
 
-    from exporter.config import Config
+    from exporter.cli.config import Config
     from exporter.doctor.finding import Finding
     from exporter.doctor.host import Host
     from exporter.model import Readings

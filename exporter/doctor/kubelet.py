@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from exporter.attribution import Holdings, attribute, is_claimed, is_fraction, remember
+from exporter.attribution.attribute import Holdings, attribute, is_claimed, is_fraction, remember
 from exporter.doctor.finding import failure, note, ok, warning
 from exporter.model import Collector
 from exporter.podresources.client import PodResourcesClient, PodResourcesError
@@ -19,7 +19,7 @@ from exporter.processes.files import UnreadableError, is_there, unreadable
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from exporter.config import Config
+    from exporter.cli.config import Config
     from exporter.doctor.finding import Finding
     from exporter.model import Readings
     from exporter.podresources.decode import Listing

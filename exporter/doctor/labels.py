@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from exporter.doctor.finding import failure, note, ok, warning
 from exporter.model import Collector
 from exporter.processes.files import UnreadableError, is_there
-from exporter.processes.finished import FinishedPods
-from exporter.processes.owners import OwnerUnknownError, ProcessOwners
+from exporter.processes.process_owner import OwnerUnknownError, ProcessOwners
+from exporter.processes.terminated_pods import FinishedPods
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from exporter.config import Config
+    from exporter.cli.config import Config
     from exporter.doctor.finding import Finding
 
 

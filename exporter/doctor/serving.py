@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
-from exporter import webaccess
 from exporter.doctor.finding import failure, note, ok, warning
-from exporter.webmodel import WebConfigError
+from toolkit.web import auth
+from toolkit.web.model import WebConfigError
 
 if TYPE_CHECKING:
-    from exporter.config import Config
+    from exporter.cli.config import Config
     from exporter.doctor.finding import Finding
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(5)
@@ -26,7 +26,7 @@ async def check_serving(config: Config) -> list[Finding]:
     tls = False
     if config.web_config_file:
         try:
-            loaded = await asyncio.to_thread(webaccess.load, config.web_config_file)
+            loaded = await asyncio.to_thread(auth.load, config.web_config_file)
         except WebConfigError as error:
             return [
                 failure("web config", problem, "mend the file; see docs/exporter.md")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from exporter.bounds import BOUNDS
 from exporter.model import Device, DeviceReading
+from exporter.nvml.bounds import BOUNDS
 from exporter.nvml.calls import ABSENT, NvmlError, raise_if_gone, within
-from exporter.nvml.dutycycle import KERNELS, DutyCycles
+from exporter.nvml.duty_cycle import KERNELS, DutyCycles
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from exporter.model import ProcessUse
     from exporter.nvml.calls import Calls
     from exporter.nvml.gpu import Gpu
+    from exporter.nvml.process_lists import DeviceMemory
     from exporter.nvml.processes import ProcessUses
-    from exporter.nvml.processlists import DeviceMemory
 
 # An older driver or an unusual memory controller knows only the first memory structure.
 _NO_MEMORY_V2: Final = ABSENT | {"ARGUMENT_VERSION_MISMATCH", "INVALID_ARGUMENT"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from exporter import families
+from exporter.exposition import families
 from exporter.nvml.calls import within
 
 if TYPE_CHECKING:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from exporter import families
+from exporter.exposition import families
 from exporter.model import Collector
 from exporter.nvml.board import clocks, health, info, performance_state, power, throttle, video
 from exporter.nvml.calls import NvmlError, within
-from exporter.nvml.dutycycle import MEMORY, DutyCycles
+from exporter.nvml.duty_cycle import MEMORY, DutyCycles
 from exporter.nvml.ecc import ecc
 from exporter.nvml.links import nvlink, pcie
 

@@ -12,7 +12,7 @@ from collections import Counter, deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from exporter import families
+from exporter.exposition import families
 from exporter.nvml.calls import ABSENT, DEVICE_GONE, SESSION_GONE, NvmlError, raise_if_gone
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from exporter import linkfamilies as families
+from exporter.exposition import link_families as families
 from exporter.nvml.calls import within
 
 if TYPE_CHECKING:

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from exporter.model import ProcessUse
 from exporter.nvml.calls import ABSENT, STAMPS_MICROSECONDS, NvmlError, raise_if_gone
-from exporter.nvml.processlists import PIDS, are_hidden, impossible_entry
-from exporter.processes.owners import OwnerUnknownError
-from exporter.window import MAX_SAMPLE_SPAN_SECONDS, DutyCycleWindow
+from exporter.nvml.process_lists import PIDS, are_hidden, impossible_entry
+from exporter.nvml.window import MAX_SAMPLE_SPAN_SECONDS, DutyCycleWindow
+from exporter.processes.process_owner import OwnerUnknownError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from exporter.nvml.calls import Calls
-    from exporter.nvml.processlists import DeviceMemory
-    from exporter.processes.owners import ProcessOwners
+    from exporter.nvml.process_lists import DeviceMemory
+    from exporter.processes.process_owner import ProcessOwners
 
 log = logging.getLogger(__name__)
 

@@ -9,22 +9,22 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from exporter import families
-from exporter.bounds import BOUNDS, bounded
-from exporter.logonce import LogOnce
+from exporter.exposition import families
 from exporter.model import Collector, DeviceReading, Readings, UnreadableGpu
 from exporter.nvml.base import FUNCTIONS, BaseReadings
 from exporter.nvml.board import mig_info
+from exporter.nvml.bounds import BOUNDS, bounded
 from exporter.nvml.calls import SESSION_GONE, Answers, Calls, NvmlError
 from exporter.nvml.extended import ExtendedReadings
-from exporter.nvml.failing import MAX_TOLD, FailingCalls
+from exporter.nvml.failing_calls import MAX_TOLD, FailingCalls
 from exporter.nvml.gpm import GRAPHICS_UTIL, Gpm
 from exporter.nvml.gpu import Gpu
-from exporter.nvml.patience import HangsError, Patience
+from exporter.nvml.hang_guard import HangsError, Patience
 from exporter.nvml.processes import ProcessUses
 from exporter.nvml.seen import SeenGpus
 from exporter.nvml.xid import XidErrors
-from exporter.processes.owners import ProcessOwners
+from exporter.processes.process_owner import ProcessOwners
+from toolkit.log_once import LogOnce
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping

@@ -13,17 +13,17 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from exporter import families
-from exporter.logonce import LogOnce
+from exporter.exposition import families
 from exporter.nvml.calls import ABSENT, Calls, NvmlError
-from exporter.nvml.failing import MAX_TOLD
+from exporter.nvml.failing_calls import MAX_TOLD
+from toolkit.log_once import LogOnce
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from types import ModuleType
 
     from exporter.model import Sample
-    from exporter.nvml.failing import FailingCalls
+    from exporter.nvml.failing_calls import FailingCalls
     from exporter.nvml.gpu import Gpu
 
 log = logging.getLogger(__name__)

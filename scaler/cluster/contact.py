@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from scaler.cluster.watch import Reflector
+    from scaler.kube.reflector import Reflector
     from scaler.model import ObjectRef
 
 log = logging.getLogger(__name__)

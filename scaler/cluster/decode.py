@@ -12,16 +12,17 @@ from sys import intern
 from typing import TYPE_CHECKING
 
 from scaler import budgets
-from scaler.cluster import fields, podfacts
+from scaler.cluster import pod_facts
+from scaler.kube import fields
 from scaler.model import ExporterEndpoint, ObjectRef, PodPhase, PodState
 from scaler.policy.annotations import ANNOTATIONS, ENABLED, PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from scaler.cluster.fields import JsonObject
     from scaler.cluster.kinds import Kinds
-    from scaler.selectors import Selector
+    from scaler.kube.fields import JsonObject
+    from scaler.kube.selectors import Selector
 
 EXPORTER_LABEL = "app.kubernetes.io/name"
 EXPORTER_NAME = "gpu-exporter"
@@ -188,7 +189,7 @@ def decode_pod(
             ready_since = now.monotonic_seconds
         else:
             ready_since = now.place(ready or None)
-    restarts, served = podfacts.restarts(status), None
+    restarts, served = pod_facts.restarts(status), None
     if previous is not None and previous.restarts == restarts:
         served, since = previous.state.served_seconds, previous.state.ready_since_seconds
         if since is not None and ready is None:
@@ -213,7 +214,7 @@ def decode_pod(
                 None if unschedulable is None or scheduled is None else fields.message(scheduled)
             ),
             served_seconds=served,
-            requests_gpu=podfacts.asks_for_gpu(spec),
+            requests_gpu=pod_facts.asks_for_gpu(spec),
         ),
         controller_uid=None if owner is None else intern(owner),
         labels=fields.texts(labels) if by_labels else NO_LABELS,

@@ -16,13 +16,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 from scaler.budgets import LOG_BYTES
-from scaler.cluster.errors import ApiError, NotFound
 from scaler.cluster.kinds import Kinds
-from scaler.cluster.retryafter import MOST_SECONDS
-from toolkit.partylog import PartyLog
+from scaler.kube.errors import ApiError, NotFound
+from scaler.kube.retry_after import MOST_SECONDS
+from toolkit.party_log import PartyLog
 
 if TYPE_CHECKING:
-    from scaler.cluster.client import JsonObject, KubeClient
+    from scaler.kube.client import JsonObject, KubeClient
     from scaler.model import ObjectRef
 
 log = logging.getLogger(__name__)

@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scaler.cluster.errors import ClusterError, NotFound
+from scaler.kube.errors import ClusterError, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from scaler.cluster.client import KubeClient
+    from scaler.kube.client import KubeClient
     from scaler.model import ObjectRef
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scaler.cluster.errors import ClusterError, Conflict, NotFound
 from scaler.cluster.kinds import DEPLOYMENTS
+from scaler.kube.errors import ClusterError, Conflict, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scaler.cluster.client import JsonObject, KubeClient
     from scaler.cluster.kinds import WorkloadKind
+    from scaler.kube.client import JsonObject, KubeClient
     from scaler.model import ObjectRef
 
 

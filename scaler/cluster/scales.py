@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scaler.budgets import LOG_BYTES
-from scaler.cluster.errors import ApiError, NotFound
-from scaler.cluster.fields import MalformedObject, count
-from scaler.selectors import Selector, SelectorError, parse_selector
-from toolkit.partylog import PartyLog
+from scaler.kube.errors import ApiError, NotFound
+from scaler.kube.fields import MalformedObject, count
+from scaler.kube.selectors import Selector, SelectorError, parse_selector
+from toolkit.party_log import PartyLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scaler.cluster.client import JsonObject, KubeClient
+    from scaler.kube.client import JsonObject, KubeClient
 
 log = logging.getLogger(__name__)
 

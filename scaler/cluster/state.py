@@ -17,21 +17,21 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from scaler.cluster import decode, podfacts
+from scaler.cluster import decode, pod_facts
 from scaler.cluster.contact import Contact, LostContact, Watched
 from scaler.cluster.decode import EXPORTERS_NAMESPACE, Instant
 from scaler.cluster.kinds import DEPLOYMENTS, Kinds
 from scaler.cluster.scales import Scales
-from scaler.cluster.watch import Reflector
+from scaler.kube.reflector import Reflector
 from scaler.model import DeploymentState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from scaler.cluster.client import JsonObject, KubeClient
     from scaler.cluster.scales import Scale
+    from scaler.kube.client import JsonObject, KubeClient
+    from scaler.kube.selectors import Selector
     from scaler.model import ExporterEndpoint, ObjectRef, PodState
-    from scaler.selectors import Selector
 
 CORE = "/api/v1"
 APPS = "/apis/apps/v1"
@@ -76,7 +76,7 @@ class ClusterState:
         self._exporters: dict[str, decode.Pod] = {}
         self._defaults: dict[str, Mapping[str, str]] | None = None if namespaces else {}
         self._built: dict[str, DeploymentState] = {}
-        self._group_sizes: dict[str, podfacts.GroupSize] = {}
+        self._group_sizes: dict[str, pod_facts.GroupSize] = {}
         self._exporters_namespace = exporters_namespace
         self._endpoints: Mapping[str, ExporterEndpoint] | None = None
         scopes = tuple(namespaces) or (None,)
@@ -265,7 +265,7 @@ class ClusterState:
         return [pod for pod in labelled if selector.matches(pod.labels)]
 
     def _group_size(self, uid: str, pods: Sequence[decode.Pod], scale: Scale) -> int | None:
-        size = podfacts.group_size(pods, scale, self._group_sizes.get(uid))
+        size = pod_facts.group_size(pods, scale, self._group_sizes.get(uid))
         if size is not None:
             self._group_sizes[uid] = size
         return None if size is None else size.pods

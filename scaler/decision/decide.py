@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from scaler.decision import idling
+from scaler.decision import scale_to_zero
 from scaler.decision.behavior import (
     LimitedReplicas,
     limit_with_behavior,
@@ -14,11 +14,11 @@ from scaler.decision.behavior import (
     with_first_recommendation,
     with_recommendation,
 )
+from scaler.decision.gpu_requests import names_gpu
 from scaler.decision.grouping import group_pods
 from scaler.decision.inactive import inactive
 from scaler.decision.proposals import propose
 from scaler.decision.replicas import highest_proposal
-from scaler.gpurequests import names_gpu
 from scaler.model import (
     AnnotationProblem,
     AppliedLimit,
@@ -61,15 +61,15 @@ def decide(
     known = history if history is not None else History()
     # A clock that goes backwards would age nothing and forget nothing: time stands still instead.
     now_seconds = max(now_seconds, newest_seconds(known))
-    known = idling.with_seen_count(known, deployment, now_seconds)
+    known = scale_to_zero.with_seen_count(known, deployment, now_seconds)
     if known.held:
-        known = idling.without_idleness(known)
+        known = scale_to_zero.without_idleness(known)
     left_alone = inactive(deployment, policy, known, now_seconds)
     if left_alone is not None:
         return left_alone
     assert isinstance(policy, ScalingPolicy)
     known = with_first_recommendation(known, deployment.spec_replicas, policy.behavior, now_seconds)
-    outside = _outside_range(deployment, policy, idling.without_idleness(known), now_seconds)
+    outside = _outside_range(deployment, policy, scale_to_zero.without_idleness(known), now_seconds)
     if outside is not None:
         return outside
     return _follow_metrics(deployment, policy, readings, known, now_seconds)
@@ -130,7 +130,7 @@ def _follow_metrics(
         for target in policy.targets
     )
     proposed = highest_proposal([proposal.replicas for proposal in proposals], current_replicas)
-    history = idling.with_activity(history, policy, proposed, now_seconds)
+    history = scale_to_zero.with_activity(history, policy, proposed, now_seconds)
     if proposed is None:
         return _held_without_metrics(deployment, policy, proposals, history, now_seconds)
 
@@ -145,7 +145,7 @@ def _follow_metrics(
         history=history,
         now_seconds=now_seconds,
     )
-    limited = idling.with_cooldown(limited, policy, history, current_replicas, now_seconds)
+    limited = scale_to_zero.with_cooldown(limited, policy, history, current_replicas, now_seconds)
     used = ", ".join(item.metric for item in proposals if item.replicas is not None)
     decision = Decision(
         ref=deployment.ref,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from scaler.decision.counting import count_values, left_out
+from scaler.decision.gpu_requests import NO_GPU
 from scaler.decision.grouping import pods_per_replica
 from scaler.decision.replicas import (
     Tolerance,
@@ -19,7 +20,6 @@ from scaler.decision.replicas import (
     mean_milli,
     pods_metric_replicas,
 )
-from scaler.gpurequests import NO_GPU
 from scaler.model import (
     DeploymentState,
     LeftOutPod,

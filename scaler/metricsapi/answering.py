@@ -6,6 +6,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from scaler.kube.selectors import Selector, SelectorError, parse_selector
 from scaler.metricsapi import documents
 from scaler.metricsapi.documents import Item
 from scaler.metricsapi.history import Target
@@ -18,12 +19,11 @@ from scaler.metricsapi.paths import (
     ResourcesAsked,
     ValuesAsked,
 )
-from scaler.selectors import Selector, SelectorError, parse_selector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from scaler.cluster.labelled import LabelledObjects
+    from scaler.cluster.pod_cache import LabelledObjects
     from scaler.metricsapi.collector import Collector
     from scaler.metricsapi.history import History
     from scaler.metricsapi.names import ServedMetric

@@ -17,8 +17,8 @@ from scaler.metricsapi.identity import Peer, Trust, bearer_token, caller_of, pee
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scaler.cluster.frontproxy import FrontProxy
-    from scaler.cluster.reviews import Reviews
+    from scaler.kube.delegated_auth import Reviews
+    from scaler.kube.request_header_auth import FrontProxy
     from scaler.metricsapi.identity import Headers
     from scaler.metricsapi.tls import ServerTls
     from scaler.model import User

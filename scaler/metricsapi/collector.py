@@ -20,11 +20,11 @@ from scaler.metricsapi.names import WINDOW_SECONDS, Resource
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from scaler.cluster.labelled import LabelledObjects
+    from scaler.cluster.pod_cache import LabelledObjects
     from scaler.metricsapi.history import History
     from scaler.metricsapi.telemetry import Telemetry
     from scaler.model import ExporterEndpoint
-    from scaler.sources.gpus import GpuAnswer, GpuSource
+    from scaler.readings.gpus import GpuAnswer, GpuSource
 
 log = logging.getLogger(__name__)
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from scaler.kube.selectors import EVERYTHING
 from scaler.metricsapi.names import GROUP, METRICS, VERSIONS, Resource
-from scaler.selectors import EVERYTHING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from scaler.kube.selectors import Selector
     from scaler.metricsapi.paths import Attributes, ValuesAsked
-    from scaler.selectors import Selector
 
     JsonObject = dict[str, Any]
 

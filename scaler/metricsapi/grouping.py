@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from scaler.metricsapi.history import Sample, Target
 from scaler.metricsapi.names import Resource
-from scaler.sources.devices import CONTAINERS_OWN
+from scaler.readings.devices import CONTAINERS_OWN
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from scaler.sources.gpus import GpuSample
+    from scaler.readings.gpus import GpuSample
 
 
 def by_target(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from scaler.sources.devices import (
+from scaler.readings.devices import (
     CONTAINER_DUTY_CYCLE,
     CONTAINER_MEMORY_USED,
     DUTY_CYCLE,

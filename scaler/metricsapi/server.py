@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import orjson
 from aiohttp import web
 
-from scaler.cluster.errors import ApiError
-from scaler.cluster.reviews import Access
+from scaler.kube.delegated_auth import Access
+from scaler.kube.errors import ApiError
 from scaler.metricsapi import documents
 from scaler.metricsapi.names import GROUP
 from scaler.metricsapi.paths import HEALTH_PATHS, GroupsAsked, read_path
-from toolkit.clients import ClientFaults
-from toolkit.limits import Limits
-from toolkit.listening import Listener
-from toolkit.sockets import bound_sockets
+from toolkit.listening.client_connection import ClientFaults
+from toolkit.listening.limits import Limits
+from toolkit.listening.listener import Listener
+from toolkit.listening.sockets import bound_sockets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from scaler.cluster.reviews import Reviews
+    from scaler.kube.delegated_auth import Reviews
     from scaler.metricsapi.answering import Answers
     from scaler.metricsapi.authentication import Authentication
     from scaler.metricsapi.paths import Attributes

@@ -7,13 +7,13 @@ import logging
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
-from scaler.cluster.apiservices import ApiServices, OwnedByAnother, Registration
-from scaler.cluster.endpointslices import anybody_is_ready
-from scaler.cluster.errors import ApiError
-from scaler.cluster.frontproxy import front_proxy_watch
-from scaler.cluster.labelled import LabelledObjects
-from scaler.cluster.reviews import Reviews
-from scaler.cluster.secret import SharedSecret
+from scaler.cluster.pod_cache import LabelledObjects
+from scaler.kube.api_services import ApiServices, OwnedByAnother, Registration
+from scaler.kube.delegated_auth import Reviews
+from scaler.kube.endpoint_slices import anybody_is_ready
+from scaler.kube.errors import ApiError
+from scaler.kube.request_header_auth import front_proxy_watch
+from scaler.kube.secret import SharedSecret
 from scaler.metricsapi.answering import Answers
 from scaler.metricsapi.authentication import Authentication
 from scaler.metricsapi.collector import Collector
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
-    from scaler.cluster.client import KubeClient
+    from scaler.kube.client import KubeClient
     from scaler.metricsapi.serving import ServingCertificate
     from scaler.metricsapi.settings import MetricsApiSettings
     from scaler.model import ExporterEndpoint
-    from scaler.sources.gpus import GpuSource
-    from toolkit.listening import Listener
+    from scaler.readings.gpus import GpuSource
+    from toolkit.listening.listener import Listener
 
 log = logging.getLogger(__name__)
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from cryptography import x509
 
-from scaler.cluster.errors import Conflict
+from scaler.kube.errors import Conflict
 from scaler.metricsapi.certificates import MaterialError, read_secret, renewed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from scaler.cluster.secret import SharedSecret
+    from scaler.kube.secret import SharedSecret
     from scaler.metricsapi.telemetry import Telemetry
     from scaler.metricsapi.tls import ServerTls
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING
 
-from toolkit.pemfiles import as_file
+from toolkit.web.pem_files import as_file
 
 if TYPE_CHECKING:
     from ssl import SSLContext, SSLObject

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from scaler.gpurequests import NO_GPU, requests_gpu
+from scaler.decision.gpu_requests import NO_GPU, requests_gpu
 from scaler.model import Metric, ScalingPolicy
 from scaler.policy.annotations import ENABLED, PREFIX
 from scaler.policy.parse import default_problems, parse_policy

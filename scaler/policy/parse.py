@@ -17,6 +17,7 @@ from scaler.model import (
     MetricTarget,
     ScalingPolicy,
 )
+from scaler.policy.annotation_texts import BY_NAME, WHOLE_NUMBER, AnnotationTexts
 from scaler.policy.annotations import (
     ACTIVATION_THRESHOLD,
     BEHAVIOR,
@@ -32,8 +33,7 @@ from scaler.policy.annotations import (
     TARGET_QUERY,
     WINDOW,
 )
-from scaler.policy.annotationtexts import BY_NAME, WHOLE_NUMBER, AnnotationTexts
-from scaler.policy.behaviortext import never_wakes, parse_behavior
+from scaler.policy.behavior_text import never_wakes, parse_behavior
 from scaler.quantities import is_milli, milli, parse_quantity
 from toolkit.durations import parse_duration
 

@@ -13,7 +13,7 @@ from scaler.quantities import format_duration, format_value
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from scaler.reporting.decisiondata import (
+    from scaler.reporting.serialization import (
         DecisionDict,
         EpisodeDict,
         PolicyDict,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypedDict
 
 from scaler.model import Metric
-from scaler.reporting.decisiondata import decision_to_dict
 from scaler.reporting.explanation import policy_facts, remarks
+from scaler.reporting.serialization import decision_to_dict
 from scaler.web.views import (
     MAX_MESSAGE_LENGTH,
     EventDict,
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from scaler.model import MetricProposal, ObjectRef
-    from scaler.reporting.board import Board, DecisionRecord
-    from scaler.reporting.decisiondata import ConditionDict, LimitDict, ProblemDict, ProposalDict
-    from scaler.reporting.episodes import Episode
+    from scaler.reporting.decision_runs import Episode
+    from scaler.reporting.serialization import ConditionDict, LimitDict, ProblemDict, ProposalDict
+    from scaler.reporting.status_store import Board, DecisionRecord
 
 MAX_PODS = 100
 MAX_EPISODES = 50

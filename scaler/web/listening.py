@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from toolkit.clients import ClientFaults
-from toolkit.limits import Limits
-from toolkit.listening import Listener
-from toolkit.sockets import bound_sockets
+from toolkit.listening.client_connection import ClientFaults
+from toolkit.listening.limits import Limits
+from toolkit.listening.listener import Listener
+from toolkit.listening.sockets import bound_sockets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence

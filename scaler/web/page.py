@@ -16,7 +16,7 @@ from aiohttp import web
 from scaler.model import ObjectRef, workload_ref
 from scaler.web.answers import file_answer, json_answer, load_files
 from scaler.web.detail import detail
-from scaler.web.gpumap import gpu_map, parse_map_query
+from scaler.web.gpu_map import gpu_map, parse_map_query
 from scaler.web.views import (
     MAX_PODS_OFFSET,
     QueryError,
@@ -29,10 +29,10 @@ from scaler.web.views import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from scaler.controller import Controller
+    from scaler.controller.loop import Controller
     from scaler.model import DeploymentState
-    from scaler.reporting.board import Board, DecisionRecord
-    from scaler.web.gpureader import GpuReader
+    from scaler.reporting.status_store import Board, DecisionRecord
+    from scaler.web.gpu_reader import GpuReader
     from scaler.web.wording import State
 
 POD_INDEX_SECONDS = 5.0

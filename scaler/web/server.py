@@ -8,18 +8,18 @@ import orjson
 from aiohttp import web
 
 from scaler.model import workload_ref
-from scaler.reporting.decisiondata import decision_to_dict, episode_to_dict
+from scaler.reporting.serialization import decision_to_dict, episode_to_dict
 from scaler.web.answers import add_security_headers
-from scaler.web.metricspage import MetricsPage
+from scaler.web.metrics_page import MetricsPage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from scaler.controller import Controller
+    from scaler.controller.loop import Controller
     from scaler.model import ObjectRef
-    from scaler.reporting.board import DecisionRecord
-    from scaler.reporting.decisiondata import DecisionDict
     from scaler.reporting.metrics import ScalerMetrics
+    from scaler.reporting.serialization import DecisionDict
+    from scaler.reporting.status_store import DecisionRecord
     from scaler.web.page import StatusPage
 
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from scaler.model import Decision, Metric, ObjectRef
-    from scaler.reporting.board import Board, DecisionRecord, Told
-    from scaler.reporting.replicahistory import ReplicaChange, ReplicaHistory
+    from scaler.reporting.replica_history import ReplicaChange, ReplicaHistory
+    from scaler.reporting.status_store import Board, DecisionRecord, Told
 
 MAX_ROWS = 200
 MAX_PODS_OFFSET = 1_000_000

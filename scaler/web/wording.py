@@ -11,7 +11,7 @@ from scaler.quantities import format_value
 
 if TYPE_CHECKING:
     from scaler.model import Decision
-    from scaler.reporting.episodes import Episode
+    from scaler.reporting.decision_runs import Episode
 
 
 class Group(StrEnum):

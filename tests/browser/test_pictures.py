@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from simulator.story import Sight, header, row
+from simulator.demo_script import Sight, header, row
 from tests.browser.pictures import look, picture_of, shortened
 
 PNG = b"\x89PNG\r\n"

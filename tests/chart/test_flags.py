@@ -6,13 +6,13 @@ import argparse
 
 import pytest
 
-from exporter.config import parse
-from exporter.flags import ENVIRONMENT_PREFIX
+from exporter.cli.config import parse
+from exporter.cli.flags import ENVIRONMENT_PREFIX
 from exporter.model import Collector
-from scaler.commandline.config import add_run_arguments, parse_run_arguments
+from scaler.cli.config import add_run_arguments, parse_run_arguments
 from tests.chart import objects, pod_specs
 from tests.chart.cases import ALL, flags
-from toolkit.flags import environment_name
+from toolkit.cli.flags import environment_name
 
 pytestmark = pytest.mark.needs("helm")
 IN_A_POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scaler.cluster.client import KubeClient
+from scaler.kube.client import KubeClient
 from tests.cluster.controlplane import ControlPlane, running_control_plane
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from scaler.cluster.errors import NotFound
+from scaler.kube.errors import NotFound
 from simulator.scenario import (
     BEHAVIOR,
     MAX_REPLICAS,
@@ -22,7 +22,7 @@ from tests.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from scaler.cluster.client import KubeClient
+    from scaler.kube.client import KubeClient
     from simulator.nodes import SimulatedNodes
 
     JsonObject = dict[str, Any]

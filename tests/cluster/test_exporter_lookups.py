@@ -13,7 +13,7 @@ import yaml
 
 from exporter.kubeapi.client import METADATA_ONLY, ApiClient, ApiError
 from exporter.kubeapi.devices import ClaimedDevices
-from exporter.kubeapi.podlabels import published_labels
+from exporter.kubeapi.pod_labels import published_labels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 import yaml
 
-from exporter.config import Config
+from exporter.cli.config import Config
 from simulator.nodes import NodeSpec, running_nodes
 from simulator.scenario import NAME_SERVING
 from tests.cluster.chain.access import allow, disallow
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from scaler.cluster.client import KubeClient
+    from scaler.kube.client import KubeClient
     from tests.cluster.controlplane import ControlPlane
     from tests.pages.markdown import Block
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest_asyncio
 
-from scaler.cluster.errors import ApiError
+from scaler.kube.errors import ApiError
 from scaler.metricsapi.certificates import (
     AUTHORITY_LIFETIME,
     AUTHORITY_RENEWED_BEFORE,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from scaler.cluster.client import KubeClient
+    from scaler.kube.client import KubeClient
     from tests.cluster.certificates import Certificate
     from tests.cluster.controlplane import ControlPlane
 

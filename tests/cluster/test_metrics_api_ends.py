@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest_asyncio
 
-from scaler.cluster.errors import NotFound
+from scaler.kube.errors import NotFound
 from tests.cluster.hpa import namespace_is_gone
 from tests.cluster.metricsapi import installing
 from tests.cluster.processes import free_ports
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
-    from scaler.cluster.client import KubeClient
+    from scaler.kube.client import KubeClient
     from tests.cluster.controlplane import ControlPlane
     from tests.running import ScalerProcess
 

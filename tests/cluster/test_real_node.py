@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from exporter.podresources.client import PodResourcesError
-from exporter.processes.finished import FinishedPods
+from exporter.processes.terminated_pods import FinishedPods
 from tests.cluster.node.inspection import Process
 from tests.cluster.node.joined import PODS, daemonset, joined_node, wait_for_devices
 from tests.cluster.node.pods import (

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 import yaml
 
-from scaler.cluster.errors import NotFound
+from scaler.kube.errors import NotFound
 from simulator.scenario import NAME_SERVING
 from tests.cluster.chain.access import allow, disallow
 from tests.cluster.chain.prometheus import running_prometheus, shipped_jobs
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-    from scaler.cluster.client import KubeClient
+    from scaler.kube.client import KubeClient
     from tests.cluster.controlplane import ControlPlane
     from tests.pages.markdown import Block
     from tests.pages.reading import Reading
@@ -105,7 +105,7 @@ class Cluster:
         log = self.plane.logs / "gpu-simulator.log"
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "simulator.guests", *flags),
+                *(sys.executable, "-m", "simulator.virtual_nodes", *flags),
                 *(f"--kubeconfig={kubeconfig}", "--first-port=0"),
                 env={**os.environ, "POD_IP": "127.0.0.1"},
                 stdout=output,

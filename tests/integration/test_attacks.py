@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.config import Config
+from exporter.cli.config import Config
 from tests.attacks import ATTACKS, of_party, running_world
 from tests.running import running_scaler
 from tests.scaled import DEPLOYMENTS, NAME

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from scaler.cluster.client import KubeClient, ServerError, TooManyRequests
 from scaler.cluster.events import EventRecorder
+from scaler.kube.client import KubeClient, ServerError, TooManyRequests
 from scaler.model import ObjectRef
 from simulator.apiserver import running_apiserver
 from tests.embedded import running_cluster

@@ -102,7 +102,7 @@ def test_a_kubeconfig_that_the_system_keeps_from_us(command, code, tmp_path, cap
 
 def test_a_service_account_that_the_system_keeps_from_us(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("KUBECONFIG", raising=False)
-    monkeypatch.setattr("scaler.cluster.credentials.SERVICE_ACCOUNT", tmp_path)
+    monkeypatch.setattr("scaler.kube.credentials.SERVICE_ACCOUNT", tmp_path)
     with forbidden(tmp_path, errno.EACCES):
         assert main(["status"]) == 1
     assert told(capsys) == (

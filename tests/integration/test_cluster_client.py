@@ -9,8 +9,8 @@ import pytest
 import yaml
 from aiohttp import web
 
-from scaler.cluster import credentials as credentials_module
-from scaler.cluster.client import (
+from scaler.kube import credentials as credentials_module
+from scaler.kube.client import (
     AlreadyExists,
     ApiError,
     ConfigurationError,
@@ -25,7 +25,7 @@ from scaler.cluster.client import (
     Unauthorized,
     Unreachable,
 )
-from scaler.cluster.credentials import Credentials
+from scaler.kube.credentials import Credentials
 from simulator.apiserver import running_apiserver
 from tests.serving import serving
 

@@ -6,8 +6,8 @@ import asyncio
 from contextlib import asynccontextmanager
 
 from scaler.cluster import events as events_module
-from scaler.cluster.client import KubeClient
 from scaler.cluster.events import EventRecorder
+from scaler.kube.client import KubeClient
 from scaler.model import ObjectRef
 from simulator.apiserver import running_apiserver
 from tests.waiting import until

@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from scaler.cluster.client import KubeClient
 from scaler.cluster.kinds import UnknownKind, find_kinds
 from scaler.cluster.scale import ReplicasChanged, scale_workload
 from scaler.cluster.state import ClusterState
+from scaler.kube.client import KubeClient
 from scaler.model import ObjectRef
 from simulator.apiserver import running_apiserver
 from simulator.apiserver.resources import Resource

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from aiohttp import web
 
-from scaler.cluster.client import KubeClient
-from scaler.cluster.errors import NotFound
-from scaler.cluster.leader import NoLeaderError, get_from_leader
+from scaler.kube.client import KubeClient
+from scaler.kube.errors import NotFound
+from scaler.kube.leader_proxy import NoLeaderError, get_from_leader
 from tests.serving import serving
 
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/gpu-scaler/leases/gpu-scaler"

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from scaler.cluster.client import KubeClient
-from scaler.cluster.lease import STOP_ANNOTATION, LeaseElection
+from scaler.kube.client import KubeClient
+from scaler.kube.lease import STOP_ANNOTATION, LeaseElection
 from simulator.apiserver import running_apiserver
 from tests.waiting import until
 

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import pytest
 
-from scaler.cluster.client import KubeClient, NotFound, ServerError
 from scaler.cluster.scale import LeaseLost, Replaced, ReplicasChanged, scale_workload
+from scaler.kube.client import KubeClient, NotFound, ServerError
 from scaler.model import ObjectRef
 from simulator.apiserver import running_apiserver
 

@@ -6,9 +6,9 @@ import asyncio
 import time
 from contextlib import asynccontextmanager
 
-from scaler.cluster.client import KubeClient
 from scaler.cluster.state import ClusterState
 from scaler.decision.decide import decide
+from scaler.kube.client import KubeClient
 from scaler.model import Metric, MetricReading, ObjectRef, PodValue
 from simulator.apiserver import SCALED_OBJECTS, running_apiserver
 from simulator.apiserver.resources import PODS as POD_KIND

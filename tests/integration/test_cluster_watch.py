@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from scaler.cluster import watch
-from scaler.cluster.client import KubeClient
-from scaler.cluster.watch import Reflector
+from scaler.kube import reflector as watch
+from scaler.kube.client import KubeClient
+from scaler.kube.reflector import Reflector
 from simulator.apiserver import running_apiserver
 from tests.serving import serving
 from tests.waiting import until

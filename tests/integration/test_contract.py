@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
-from exporter import catalogue
-from exporter.attribution import Holdings, attribute, remember
-from exporter.exposition import Exposition
-from exporter.families import EXTENDED_FAMILIES
+from exporter.attribution.attribute import Holdings, attribute, remember
+from exporter.exposition import catalogue
+from exporter.exposition.families import EXTENDED_FAMILIES
+from exporter.exposition.pages import Exposition
 from exporter.model import Allocation, Collector, Container, Device, DeviceReading, Readings
 from scaler.metricsapi.names import FAMILIES
 from scaler.model import Metric, ObjectRef
-from scaler.sources.exposition import INTERVAL, SNAPSHOT_AGE, families_for, read_exposition
+from scaler.readings.exposition import INTERVAL, SNAPSHOT_AGE, families_for, read_exposition
 
 POD = ObjectRef(namespace="default", name="web-0")
 ALL_METRICS = [metric for metric in Metric if metric is not Metric.QUERY]

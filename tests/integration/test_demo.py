@@ -9,7 +9,7 @@ import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from simulator.story import CHAPTERS, STORY_DEADLINE_SECONDS
+from simulator.demo_script import CHAPTERS, STORY_DEADLINE_SECONDS
 from tests.pages.markdown import ROOT
 from tests.pages.reading import read_through, run
 from tests.simulated import programs

@@ -27,9 +27,9 @@ OPENMETRICS = "application/openmetrics-text;version=1.0.0"
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
     """Shorten what is meant for real drivers and kubelets."""
-    monkeypatch.setattr("exporter.sampler.FIRST_RETRY_SECONDS", 0.05)
-    monkeypatch.setattr("exporter.sampler.LAST_RETRY_SECONDS", 0.1)
-    monkeypatch.setattr("exporter.sampler.STOP_SECONDS", 0.2)
+    monkeypatch.setattr("exporter.nvml.sampler.FIRST_RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("exporter.nvml.sampler.LAST_RETRY_SECONDS", 0.1)
+    monkeypatch.setattr("exporter.nvml.sampler.STOP_SECONDS", 0.2)
     monkeypatch.setattr("exporter.podresources.client.MIN_INTERVAL_SECONDS", 0.05)
 
 
@@ -150,8 +150,8 @@ async def test_metrics_at_the_root():
 
 
 async def test_a_hanging_call(monkeypatch, caplog):
-    monkeypatch.setattr("exporter.nvml.patience.HANGING_CALL_SECONDS", 0.1)
-    monkeypatch.setattr("exporter.config.MIN_MAX_AGE_SECONDS", 0.3)
+    monkeypatch.setattr("exporter.nvml.hang_guard.HANGING_CALL_SECONDS", 0.1)
+    monkeypatch.setattr("exporter.cli.config.MIN_MAX_AGE_SECONDS", 0.3)
     monkeypatch.setattr("exporter.app._WATCHDOG_SECONDS", 0.02)
     with SimulatedDriver(["T4"]) as driver:
         async with exporter(driver) as reader:
@@ -190,7 +190,7 @@ async def test_a_hanging_call(monkeypatch, caplog):
 
 
 async def test_the_end_does_not_wait_for_a_hanging_call(monkeypatch, caplog):
-    monkeypatch.setattr("exporter.nvml.patience.HANGING_CALL_SECONDS", 0.05)
+    monkeypatch.setattr("exporter.nvml.hang_guard.HANGING_CALL_SECONDS", 0.05)
     with SimulatedDriver(["T4"]) as driver:
         async with exporter(driver) as reader:
             await until(reader.ready)
@@ -365,7 +365,7 @@ async def test_once_without_a_library():
 
 async def test_once_with_a_hanging_driver(monkeypatch):
     monkeypatch.setattr("exporter.app._ONCE_TIMEOUT_SECONDS", 2.0)
-    monkeypatch.setattr("exporter.nvml.patience.HANGING_CALL_SECONDS", 0.1)
+    monkeypatch.setattr("exporter.nvml.hang_guard.HANGING_CALL_SECONDS", 0.1)
     with SimulatedDriver(["T4"]) as driver:
         driver.faults.hang("nvmlDeviceGetUUID")
         result = await once(configuration(once=True), bind(driver))
@@ -374,7 +374,7 @@ async def test_once_with_a_hanging_driver(monkeypatch):
 
 
 async def test_a_dead_thread_is_told_by_healthz(monkeypatch):
-    monkeypatch.setattr("exporter.sampler.Sampler._run", lambda self: None)
+    monkeypatch.setattr("exporter.nvml.sampler.Sampler._run", lambda self: None)
     with SimulatedDriver(["T4"]) as driver:
         async with exporter(driver) as reader:
             status, _, text = await reader.get("/healthz")

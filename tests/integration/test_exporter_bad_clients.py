@@ -11,18 +11,19 @@ from dataclasses import replace
 import aiohttp
 import pytest
 
-from exporter import endpoint, passwords, webaccess
 from tests.cluster.certificates import Authority
 from tests.exporterweb import WebFile, exporter, get, hashed
 from tests.listeningclients import BROKEN_GZIP, NO_HTTP, said
 from tests.waiting import until
-from toolkit import answering, listening
+from toolkit.listening import listener, request_limits
+from toolkit.web import auth, passwords
+from toolkit.web import server as web_server
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
     """Look often for idle clients."""
-    monkeypatch.setattr(listening, "REAP_SECONDS", 0.02)
+    monkeypatch.setattr(listener, "REAP_SECONDS", 0.02)
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def limited(monkeypatch):
     """Change limits of the exporter."""
 
     def change(**limits) -> None:
-        monkeypatch.setattr(endpoint, "LIMITS", replace(endpoint.LIMITS, **limits))
+        monkeypatch.setattr(web_server, "LIMITS", replace(web_server.LIMITS, **limits))
 
     return change
 
@@ -102,7 +103,7 @@ async def test_guessers_at_one_address_delay_no_login_at_another(file, monkeypat
 
 
 async def test_more_requests_at_once_than_allowed_are_refused_at_once(file, monkeypatch):
-    monkeypatch.setattr(answering, "UNREAD_SECONDS", 60)
+    monkeypatch.setattr(request_limits, "UNREAD_SECONDS", 60)
     checking = asyncio.Event()
     proceed = asyncio.Event()
 
@@ -111,7 +112,7 @@ async def test_more_requests_at_once_than_allowed_are_refused_at_once(file, monk
         await proceed.wait()
         return True
 
-    monkeypatch.setattr(webaccess.Access, "_is_user", slowly)
+    monkeypatch.setattr(auth.Access, "_is_user", slowly)
     file.write(basic_auth_users={"prometheus": hashed("right")})
     async with exporter(file, max_requests=1) as address:
         first = asyncio.create_task(get(address))
@@ -175,7 +176,7 @@ async def test_what_is_no_http_writes_no_log_but_our_own_failures_do(caplog, mon
         def broken(*_arguments, **_options):
             raise ValueError("a bug")
 
-        monkeypatch.setattr("exporter.exposition.Exposition.render", broken)
+        monkeypatch.setattr("exporter.exposition.pages.Exposition.render", broken)
         assert (await get(address))[0] == 500
     assert [str(one.exc_info[1]) for one in caplog.records if one.exc_info] == ["a bug"]
 
@@ -268,7 +269,7 @@ async def test_of_too_many_handshakes_the_oldest_go(file, limited):
         host, _, port = address.partition(":")
         silent = [
             await asyncio.open_connection(host, int(port))
-            for _ in range(endpoint.LIMITS.handshakes + 20)
+            for _ in range(web_server.LIMITS.handshakes + 20)
         ]
         await until(silent[19][0].at_eof, what="20 are ended")
         assert (await get(address, file.client()))[0] == 200
@@ -279,7 +280,7 @@ async def test_of_too_many_handshakes_the_oldest_go(file, limited):
 
 
 async def test_connections_that_cannot_be_taken_are_said_once_and_taken_later(monkeypatch, caplog):
-    monkeypatch.setattr(listening, "PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(listener, "PAUSE_SECONDS", 0.02)
     loop = asyncio.get_running_loop()
     real, failures = loop.sock_accept, [0]
 
@@ -301,7 +302,7 @@ async def test_of_too_many_connections_those_that_asked_nothing_for_longest_end_
     monkeypatch, limited
 ):
     limited(connections=20)
-    monkeypatch.setattr(listening, "REAP_SECONDS", 60)
+    monkeypatch.setattr(listener, "REAP_SECONDS", 60)
     async with exporter() as address, aiohttp.ClientSession() as session:
         host, _, port = address.partition(":")
         silent = [await asyncio.open_connection(host, int(port)) for _ in range(60)]

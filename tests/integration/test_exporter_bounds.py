@@ -239,7 +239,7 @@ def test_a_number_of_gpus_that_cannot_be_is_an_error():
 
 @pytest.mark.parametrize("garbage", [2**32 - 1, 101])
 def test_a_sample_buffer_that_goes_on_with_garbage_gives_way_to_the_rates(garbage, monkeypatch):
-    monkeypatch.setattr("exporter.nvml.dutycycle._BUFFER_STALLED_SECONDS", 0.0)
+    monkeypatch.setattr("exporter.nvml.duty_cycle._BUFFER_STALLED_SECONDS", 0.0)
     node = Node("H100", window_seconds=0.01).open()
     node.driver.set_load(0, 40)
     assert node.after(20).duty_cycle_percent == 40

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from exporter.families import EXTENDED_FAMILIES, MIG_INFO
+from exporter.exposition.families import EXTENDED_FAMILIES, MIG_INFO
 from exporter.model import Collector, MetricType, Scope
 from simulator.driver import MODELS, GpuSpec
 from tests.nvmlnode import Node

@@ -13,11 +13,11 @@ import pytest
 from pynvml import NVML_ERROR_FUNCTION_NOT_FOUND, NVML_ERROR_UNKNOWN
 
 from exporter.app import running
-from exporter.processes.owners import OwnerUnknownError, ProcessOwners
+from exporter.processes.process_owner import OwnerUnknownError, ProcessOwners
 from scaler.metricsapi.grouping import by_target
 from scaler.metricsapi.history import Target
 from scaler.metricsapi.names import Resource
-from scaler.sources.gpus import read_node
+from scaler.readings.gpus import read_node
 from simulator.driver import GpuSpec, SimulatedDriver
 from simulator.kubelet import PluginDevice, SimulatedKubelet
 from simulator.nvml.binding import bind

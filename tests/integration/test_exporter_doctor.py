@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from exporter.config import Config
+from exporter.cli.config import Config
 from exporter.doctor.examination import examine
 from exporter.doctor.finding import Level, failure, note, ok, render, warning
 from exporter.doctor.host import Host
 from exporter.model import Collector
-from exporter.processes.owners import ProcessOwners
+from exporter.processes.process_owner import ProcessOwners
 from simulator.driver import GpuSpec, SimulatedDriver
 from simulator.nvml.binding import bind
 from tests.exporting import exporter

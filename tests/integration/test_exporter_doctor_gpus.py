@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from exporter.config import Config
+from exporter.cli.config import Config
 from exporter.doctor.examination import examine
 from exporter.doctor.finding import Finding, Level
 from exporter.doctor.host import Host
@@ -74,7 +74,7 @@ def devices(tmp_path):
     ],
 )
 async def test_a_gpu_that_cannot_be_read_is_named(devices, monkeypatch, index, break_gpu, text):
-    monkeypatch.setattr("exporter.nvml.patience.HANGING_CALL_SECONDS", 1.0)
+    monkeypatch.setattr("exporter.nvml.hang_guard.HANGING_CALL_SECONDS", 1.0)
     with SimulatedDriver(["RTX-A6000"] * 8) as driver:
         uuid = driver.gpus[index].uuid
         break_gpu(driver, uuid)
@@ -87,7 +87,7 @@ async def test_a_gpu_that_cannot_be_read_is_named(devices, monkeypatch, index, b
 
 
 async def test_every_gpu_that_cannot_be_read_is_named(devices, monkeypatch):
-    monkeypatch.setattr("exporter.nvml.patience.HANGING_CALL_SECONDS", 1.0)
+    monkeypatch.setattr("exporter.nvml.hang_guard.HANGING_CALL_SECONDS", 1.0)
     with SimulatedDriver(["T4"] * 4) as driver:
         driver.faults.lose(driver.gpus[0].uuid)
         driver.faults.hang("nvmlDeviceGetFanSpeed", uuid=driver.gpus[1].uuid)

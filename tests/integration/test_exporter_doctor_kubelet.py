@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from exporter.config import Config
+from exporter.cli.config import Config
 from exporter.doctor.examination import examine
 from exporter.doctor.finding import Level
 from exporter.doctor.host import Host

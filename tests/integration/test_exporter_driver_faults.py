@@ -17,8 +17,8 @@ import pytest
 from exporter.app import RestartNeededError
 from exporter.model import Collector
 from exporter.nvml.calls import NvmlError
+from exporter.nvml.sampler import RESTART_AFTER_SECONDS, restart_reason
 from exporter.program import EXIT_RESTART
-from exporter.sampler import RESTART_AFTER_SECONDS, restart_reason
 from simulator.driver import GpuSpec, SimulatedDriver
 from simulator.nvml.binding import bind
 from tests.exporting import PREFIX, exporter
@@ -49,8 +49,8 @@ sys.exit(main())
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    monkeypatch.setattr("exporter.sampler.FIRST_RETRY_SECONDS", 0.05)
-    monkeypatch.setattr("exporter.sampler.LAST_RETRY_SECONDS", 0.1)
+    monkeypatch.setattr("exporter.nvml.sampler.FIRST_RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("exporter.nvml.sampler.LAST_RETRY_SECONDS", 0.1)
 
 
 @dataclass
@@ -185,14 +185,14 @@ async def test_the_same_driver_loaded_again_needs_no_new_process():
     ],
 )
 async def test_nvml_that_answered_and_stays_away_ends_it(monkeypatch, break_nvml):
-    monkeypatch.setattr("exporter.sampler.RESTART_AFTER_SECONDS", 0.5)
+    monkeypatch.setattr("exporter.nvml.sampler.RESTART_AFTER_SECONDS", 0.5)
     with SimulatedDriver(["T4"]) as driver:
         reason = await ends_after(driver, lambda: break_nvml(driver))
     assert "NVML answered before and has not for" in reason
 
 
 async def test_without_a_driver_from_the_beginning_it_waits(monkeypatch):
-    monkeypatch.setattr("exporter.sampler.RESTART_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr("exporter.nvml.sampler.RESTART_AFTER_SECONDS", 0.0)
     with SimulatedDriver(["T4"]) as driver:
         driver.faults.unload_driver()
         async with exporter(driver) as reader:

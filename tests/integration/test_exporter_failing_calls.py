@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from exporter.model import Collector
-from exporter.nvml.failing import MAX_TOLD
+from exporter.nvml.failing_calls import MAX_TOLD
 from tests.nvmlnode import Node
 from tests.waiting import until
 

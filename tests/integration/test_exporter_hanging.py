@@ -10,7 +10,7 @@ import pytest
 from exporter.model import Collector
 from exporter.nvml import Nvml
 from exporter.nvml.calls import Calls
-from exporter.nvml.patience import HangsError, Patience
+from exporter.nvml.hang_guard import HangsError, Patience
 from simulator.driver import SimulatedDriver
 from simulator.nvml.binding import bind
 from tests.exporting import PREFIX, exporter
@@ -23,7 +23,7 @@ HEALTH = frozenset({Collector.HEALTH})
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    monkeypatch.setattr("exporter.nvml.patience.HANGING_CALL_SECONDS", 1.0)
+    monkeypatch.setattr("exporter.nvml.hang_guard.HANGING_CALL_SECONDS", 1.0)
 
 
 async def fresh(reader, driver, uuid):
@@ -149,7 +149,7 @@ def test_what_a_thread_that_was_left_behind_read_counts_for_nothing():
 
 
 def test_a_call_that_hangs_is_named_as_soon_as_its_gpu_is_left_out(monkeypatch):
-    monkeypatch.setattr("exporter.nvml.patience.HANGING_CALL_SECONDS", 2.0)
+    monkeypatch.setattr("exporter.nvml.hang_guard.HANGING_CALL_SECONDS", 2.0)
     with SimulatedDriver(["T4"]) as driver:
         binding = bind(driver)
         asked = binding.nvmlDeviceGetUUID
@@ -169,7 +169,7 @@ def test_a_call_that_hangs_is_named_as_soon_as_its_gpu_is_left_out(monkeypatch):
 
 
 def test_a_gpu_whose_last_call_returned_a_moment_too_late_is_read_again(monkeypatch):
-    monkeypatch.setattr("exporter.nvml.patience.HANGING_CALL_SECONDS", 0.05)
+    monkeypatch.setattr("exporter.nvml.hang_guard.HANGING_CALL_SECONDS", 0.05)
     with SimulatedDriver(["T4"]) as driver:
         patience = Patience(Calls(bind(driver), lambda _: None))
         returned = threading.Event()
@@ -179,7 +179,7 @@ def test_a_gpu_whose_last_call_returned_a_moment_too_late_is_read_again(monkeypa
         (left_behind,) = set(threading.enumerate()) - before
         returned.set()
         left_behind.join(60)
-        monkeypatch.setattr("exporter.nvml.patience.HANGING_CALL_SECONDS", 60)
+        monkeypatch.setattr("exporter.nvml.hang_guard.HANGING_CALL_SECONDS", 60)
         assert patience.read(0, lambda: "read") == "read"
         assert not patience.hangs
         patience.close()

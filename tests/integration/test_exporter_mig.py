@@ -155,7 +155,7 @@ def test_samples_are_freed(on_the_drivers_clock):
 async def test_a_driver_that_goes_away_takes_its_samples_along_and_the_exporter_goes_on(
     monkeypatch,
 ):
-    monkeypatch.setattr("exporter.sampler.FIRST_RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("exporter.nvml.sampler.FIRST_RETRY_SECONDS", 0.05)
     with SimulatedDriver([HOPPER]) as driver:
         async with exporter(driver, collectors=frozenset({Collector.GPM})) as reader:
 

@@ -103,7 +103,7 @@ def test_a_board_with_neither_has_no_duty_cycle():
 
 @pytest.mark.parametrize("jump_seconds", [-86_400, -3600, 86_400])
 def test_a_clock_that_jumps_does_not_freeze_the_duty_cycle(monkeypatch, jump_seconds):
-    monkeypatch.setattr("exporter.nvml.dutycycle._BUFFER_STALLED_SECONDS", 0.0)
+    monkeypatch.setattr("exporter.nvml.duty_cycle._BUFFER_STALLED_SECONDS", 0.0)
     node = Node("T4", window_seconds=0.1).open()
     node.driver.set_load(0, 100)
     assert node.after(30).duty_cycle_percent == 100.0

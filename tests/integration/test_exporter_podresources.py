@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
-from exporter.attribution import Holdings, remember
+from exporter.attribution.attribute import Holdings, remember
 from exporter.podresources.client import (
     KEEP_SECONDS,
     PodResources,

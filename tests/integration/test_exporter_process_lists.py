@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from exporter.processes.owners import ProcessOwners
+from exporter.processes.process_owner import ProcessOwners
 from simulator.driver import SimulatedProcess
 from tests.sharednode import (
     DEVICE_MEMORY,

@@ -89,7 +89,7 @@ async def test_a_released_nvml_that_nobody_takes_back_is_taken_back_in_time():
 async def test_releasing_again_begins_the_time_anew(monkeypatch):
     ahead_seconds = 0
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + ahead_seconds, time=time.time)
-    monkeypatch.setattr("exporter.sampler.time", clock)
+    monkeypatch.setattr("exporter.nvml.sampler.time", clock)
     monkeypatch.setattr("exporter.health.time", clock)
 
     def left(reason):
@@ -135,7 +135,7 @@ async def test_a_released_exporter_ends_at_once():
 
 
 async def test_release_while_the_driver_is_away_lasts_too(monkeypatch):
-    monkeypatch.setattr("exporter.sampler.FIRST_RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("exporter.nvml.sampler.FIRST_RETRY_SECONDS", 0.05)
     with SimulatedDriver(["T4"]) as driver:
         driver.faults.unload_driver()
         async with exporter(driver) as reader:
@@ -170,7 +170,7 @@ async def test_a_driver_that_was_replaced_meanwhile_needs_a_new_process():
 
 @pytest.mark.usefixtures("_impatient")
 async def test_a_driver_that_does_not_come_back_after_the_release_needs_a_new_process(monkeypatch):
-    monkeypatch.setattr("exporter.sampler.RESTART_AFTER_SECONDS", 0.5)
+    monkeypatch.setattr("exporter.nvml.sampler.RESTART_AFTER_SECONDS", 0.5)
     reason = ""
     with SimulatedDriver(["T4"]) as driver:
         try:
@@ -188,8 +188,8 @@ async def test_a_driver_that_does_not_come_back_after_the_release_needs_a_new_pr
 
 @pytest.fixture
 def _impatient(monkeypatch):
-    monkeypatch.setattr("exporter.sampler.FIRST_RETRY_SECONDS", 0.05)
-    monkeypatch.setattr("exporter.sampler.LAST_RETRY_SECONDS", 0.1)
+    monkeypatch.setattr("exporter.nvml.sampler.FIRST_RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("exporter.nvml.sampler.LAST_RETRY_SECONDS", 0.1)
 
 
 async def test_the_signals_release_and_resume():

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from exporter.app import running
-from exporter.processes.owners import ProcessOwners
+from exporter.processes.process_owner import ProcessOwners
 from simulator.kubelet import SimulatedKubelet
 from simulator.nvml.binding import bind
 from tests.forbidding import CODES, forbidden, unprivileged

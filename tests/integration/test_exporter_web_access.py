@@ -10,12 +10,12 @@ import aiohttp
 import pytest
 import yaml
 
-from exporter import webaccess
-from exporter.webmodel import WebConfigError
 from tests.cluster.certificates import Authority
 from tests.exporterweb import WebFile, exporter, get, hashed
 from tests.waiting import until
-from toolkit.arguments import EXIT_USAGE
+from toolkit.cli.arguments import EXIT_USAGE
+from toolkit.web import auth
+from toolkit.web.model import WebConfigError
 
 HEADERS = {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "deny"}
 RELOADED = "nvidia_gpu_exporter_web_config_last_reload_successful"
@@ -24,7 +24,7 @@ RELOADED = "nvidia_gpu_exporter_web_config_last_reload_successful"
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
     """Look often for changed files."""
-    monkeypatch.setattr(webaccess, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(auth, "POLL_SECONDS", 0.02)
 
 
 @pytest.fixture

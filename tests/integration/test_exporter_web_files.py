@@ -7,9 +7,9 @@ import textwrap
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from exporter import webaccess
-from exporter.webmodel import WebConfigError
 from tests.cluster.certificates import Authority
+from toolkit.web import auth
+from toolkit.web.model import WebConfigError
 
 FILES = "tls_server_config: {cert_file: server.crt, key_file: server.key%s}"
 HASH = "$2y$10$" + "a" * 53
@@ -136,10 +136,10 @@ def folder(tmp_path):
     return tmp_path
 
 
-def load(folder, text: str) -> webaccess.Loaded:
+def load(folder, text: str) -> auth.Loaded:
     file = folder / "web.yml"
     file.write_text(text)
-    return webaccess.load(str(file))
+    return auth.load(str(file))
 
 
 @pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in ACCEPTED.items()])

@@ -19,7 +19,7 @@ import aiohttp
 import pytest
 from cryptography import x509
 
-from scaler.cluster.client import KubeClient
+from scaler.kube.client import KubeClient
 from simulator.apiserver import running_apiserver
 from simulator.apiserver.resources import DEPLOYMENTS as STORED
 from simulator.apiserver.resources import Resource

@@ -13,12 +13,13 @@ from aiohttp import web
 
 from tests.listeningclients import BROKEN_GZIP, NO_HTTP, said, said_and_reset
 from tests.waiting import until
-from toolkit import answering, clients, listening
-from toolkit.answering import SLICE_BYTES
-from toolkit.clients import ClientFaults
-from toolkit.limits import Limits
-from toolkit.listening import Listener
-from toolkit.sockets import bound_sockets
+from toolkit.listening import client_connection, request_limits
+from toolkit.listening import listener as listening
+from toolkit.listening.client_connection import ClientFaults
+from toolkit.listening.limits import Limits
+from toolkit.listening.listener import Listener
+from toolkit.listening.request_limits import SLICE_BYTES
+from toolkit.listening.sockets import bound_sockets
 
 if TYPE_CHECKING:
     import ssl
@@ -229,11 +230,11 @@ async def test_what_cannot_be_read_is_one_line_and_a_count(caplog, sent):
 
 async def test_a_minute_later_there_is_another_line_that_says_how_many(caplog, monkeypatch):
     now = [1000.0]
-    monkeypatch.setattr("toolkit.clients.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("toolkit.listening.client_connection.time.monotonic", lambda: now[0])
     faults = ClientFaults()
     for _ in range(30):
         faults.note(ConnectionResetError())
-    now[0] += clients.LOG_SECONDS
+    now[0] += client_connection.LOG_SECONDS
     faults.note(ConnectionResetError())
     assert [one.count for one in caplog.records] == [1, 30]
 
@@ -256,7 +257,7 @@ async def large(_: web.BaseRequest) -> web.Response:
 
 
 async def test_what_clients_do_not_read_is_bounded_in_all(monkeypatch):
-    monkeypatch.setattr(answering, "UNREAD_SECONDS", 0.0)
+    monkeypatch.setattr(request_limits, "UNREAD_SECONDS", 0.0)
     async with served(large, unsent_bytes=30_000_000) as made:
         greedy = [await opened(made, ASK % b"", source="127.0.0.2") for _ in range(60)]
         most = 30_000_000 // 8_000_000
@@ -291,7 +292,7 @@ async def test_an_answer_is_forgotten_once_it_is_sent():
 
 
 async def test_a_request_counts_until_its_answer_is_sent(monkeypatch):
-    monkeypatch.setattr(answering, "UNREAD_SECONDS", 60.0)
+    monkeypatch.setattr(request_limits, "UNREAD_SECONDS", 60.0)
     async with served(large, requests=2) as made:
         held = [await opened(made, ASK % b"") for _ in range(2)]
         for reader, _ in held:
@@ -307,7 +308,7 @@ async def test_a_request_counts_until_its_answer_is_sent(monkeypatch):
 
 
 async def test_an_answer_that_nobody_reads_gives_way_to_anybody(monkeypatch):
-    monkeypatch.setattr(answering, "UNREAD_SECONDS", 0.0)
+    monkeypatch.setattr(request_limits, "UNREAD_SECONDS", 0.0)
     async with served(large, requests=1) as made:
         _, first = await opened(made, ASK % b"")
         reader, second = await opened(made, ASK % b"")

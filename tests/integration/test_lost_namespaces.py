@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from scaler.cluster import watch
-from scaler.cluster.client import KubeClient
 from scaler.cluster.kinds import DEPLOYMENTS, STATEFUL_SETS, Kinds
 from scaler.cluster.state import ClusterState
 from scaler.decision.decide import decide
+from scaler.kube import reflector
+from scaler.kube.client import KubeClient
 from scaler.model import Outcome
 from scaler.policy.parse import parse_policy
 from simulator.apiserver import SCALED_OBJECTS, running_apiserver
@@ -36,7 +36,7 @@ STATEFUL = Resource(
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(watch, "DISCONNECTED_SECONDS", 0.5)
+    monkeypatch.setattr(reflector, "DISCONNECTED_SECONDS", 0.5)
 
 
 @asynccontextmanager

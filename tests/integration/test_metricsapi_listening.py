@@ -199,7 +199,9 @@ async def test_what_callers_break_is_a_count_and_one_line(tmp_path, caplog):
         for sent in (BROKEN_GZIP % b"/apis", NO_HTTP) * 5:
             await said((host, int(port)), sent, tls, HOST)
         await until(lambda: count() == 10, what="all are counted")
-        (told,) = [one for one in caplog.records if one.name == "toolkit.clients"]
+        (told,) = [
+            one for one in caplog.records if one.name == "toolkit.listening.client_connection"
+        ]
         assert (told.levelname, told.exc_info) == ("INFO", None)
         assert [one for one in caplog.records if one.levelno > 20] == []
 

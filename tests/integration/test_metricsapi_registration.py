@@ -14,10 +14,10 @@ import pytest
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from scaler.cluster.apiservices import ApiServices, OwnedByAnother, Registration
-from scaler.cluster.client import KubeClient
-from scaler.cluster.errors import NotFound
-from scaler.cluster.secret import SharedSecret
+from scaler.kube.api_services import ApiServices, OwnedByAnother, Registration
+from scaler.kube.client import KubeClient
+from scaler.kube.errors import NotFound
+from scaler.kube.secret import SharedSecret
 from scaler.metricsapi.certificates import SERVING_LIFETIME, Material, read_secret, renewed
 from scaler.metricsapi.serving import CertificateError, FileCertificate, SecretCertificate
 from scaler.metricsapi.telemetry import Telemetry

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scaler.cluster.reviews import MAX_AT_ONCE
+from scaler.kube.delegated_auth import MAX_AT_ONCE
 from scaler.metricsapi import server
 from tests.metricsapidoor import PODS, Door, running_door
 from tests.waiting import until

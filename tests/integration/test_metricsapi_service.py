@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from scaler.cluster.client import KubeClient
+from scaler.kube.client import KubeClient
 from scaler.metricsapi import service
 from scaler.metricsapi.certificates import renewed
 from scaler.metricsapi.service import MetricsApi

@@ -11,8 +11,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from daemonset.monitoring.names import metric_names
-from exporter.catalogue import FAMILIES, LABELS
-from exporter.families import EXTENDED_FAMILIES
+from exporter.exposition.catalogue import FAMILIES, LABELS
+from exporter.exposition.families import EXTENDED_FAMILIES
 from exporter.model import Collector, Scope
 from scaler.metricsapi.telemetry import Telemetry
 from scaler.reporting.metrics import DEPLOYMENT_LABELS, ScalerMetrics
@@ -83,7 +83,7 @@ def _labels(families: Any) -> dict[str, set[str]]:
 
 @pytest.fixture(name="known")
 async def _known(monkeypatch, tmp_path) -> dict[str, set[str]]:
-    monkeypatch.setattr("exporter.nvml.patience.HANGING_CALL_SECONDS", 1.0)
+    monkeypatch.setattr("exporter.nvml.hang_guard.HANGING_CALL_SECONDS", 1.0)
     return await exporter_metrics(str(tmp_path / "kubelet.sock")) | scaler_metrics()
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scaler.cluster.client import KubeClient
+from scaler.kube.client import KubeClient
 from simulator.apiserver import running_apiserver
 from simulator.apiserver.resources import Resource
 from tests.answering import Answers

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
-from scaler.cluster.client import (
+from scaler.kube.client import (
     STRATEGIC_MERGE_PATCH,
     AlreadyExists,
     ApiError,

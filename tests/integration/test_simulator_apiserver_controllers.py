@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import Any
 
-from scaler.cluster.client import KubeClient
+from scaler.kube.client import KubeClient
 from simulator.apiserver import running_apiserver
 from tests.waiting import until
 

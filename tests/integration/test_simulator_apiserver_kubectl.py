@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from scaler.cluster.client import KubeClient
+from scaler.kube.client import KubeClient
 from simulator.apiserver import running_apiserver
 from tests.cluster import tools
 from tests.waiting import until

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scaler.cluster.client import Forbidden, KubeClient, NotFound
+from scaler.kube.client import Forbidden, KubeClient, NotFound
 from simulator.apiserver import running_apiserver
-from simulator.guests import EXPORTER_CONFIG, main
 from simulator.nodes import NodeSpec, Site, running_nodes
+from simulator.virtual_nodes import EXPORTER_CONFIG, main
 from tests.waiting import until
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.config import Config
-from scaler.cluster.client import KubeClient, NotFound
+from exporter.cli.config import Config
+from scaler.kube.client import KubeClient, NotFound
 from simulator.apiserver import running_apiserver
 from simulator.driver import GpuSpec
 from simulator.kubelet import SHARED_GPU_RESOURCE

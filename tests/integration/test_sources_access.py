@@ -14,13 +14,13 @@ import yaml
 from aiohttp import web
 
 from exporter.app import running
-from exporter.config import Config
+from exporter.cli.config import Config
 from scaler.model import ExporterEndpoint, Metric, ObjectRef, PodPhase, PodState
-from scaler.sources import http
-from scaler.sources.exporters import ExporterSource
-from scaler.sources.prometheus import PrometheusSource
-from scaler.sources.settings import ExportersSettings, HttpAccess, PrometheusSettings
-from scaler.sources.source import ReadingRequest
+from scaler.readings import http
+from scaler.readings.exporters.source import ExporterSource
+from scaler.readings.prometheus.source import PrometheusSource
+from scaler.readings.settings import ExportersSettings, HttpAccess, PrometheusSettings
+from scaler.readings.source import ReadingRequest
 from simulator.driver import GpuSpec, SimulatedDriver
 from simulator.nvml.binding import bind
 from tests.cluster.certificates import Authority
@@ -28,7 +28,7 @@ from tests.serving import serving
 
 if TYPE_CHECKING:
     from scaler.model import MetricReading
-    from scaler.sources.source import Source
+    from scaler.readings.source import Source
 
 WEB = ObjectRef(namespace="default", name="web")
 POD = ObjectRef(namespace="default", name="web-0")

@@ -13,10 +13,12 @@ from aiohttp import web
 
 from scaler.budgets import INLINE_CHARACTERS, TEXT_CHARACTERS
 from scaler.model import ExporterEndpoint, Metric, ObjectRef, PodPhase, PodState
-from scaler.sources import exporters, scraping, unexpected
-from scaler.sources.exporters import ExporterSource
-from scaler.sources.exposition import read_exposition
-from scaler.sources.source import ReadingRequest
+from scaler.readings import unexpected
+from scaler.readings.exporters import scrape
+from scaler.readings.exporters import source as exporters
+from scaler.readings.exporters.source import ExporterSource
+from scaler.readings.exposition import read_exposition
+from scaler.readings.source import ReadingRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -228,7 +230,7 @@ async def test_a_hanging_exporter_costs_one_timeout_and_only_its_own_pods():
 
 
 async def test_a_page_over_budget_is_named_and_costs_only_its_own_pods(monkeypatch):
-    monkeypatch.setattr(scraping, "PAGE_BYTES", 10_000)
+    monkeypatch.setattr(scrape, "PAGE_BYTES", 10_000)
 
     async def flood(_):
         return web.Response(text=exposition(63) + "# \n" * 10_000)
@@ -277,7 +279,7 @@ async def test_what_an_exporter_writes_never_reaches_a_terminal_as_a_command():
 
 
 async def test_many_hanging_exporters_cost_one_deadline_and_come_last_after_that(monkeypatch):
-    monkeypatch.setattr(scraping, "MAX_CONCURRENT_SCRAPES", 2)
+    monkeypatch.setattr(scrape, "MAX_CONCURRENT_SCRAPES", 2)
     monkeypatch.setattr(exporters, "READ_SECONDS", 3)
     asked = []
 

@@ -8,8 +8,8 @@ import pytest
 from aiohttp import web
 
 from scaler.model import Metric, ObjectRef, PodPhase, PodState
-from scaler.sources.prometheus import PrometheusSource
-from scaler.sources.source import ReadingRequest
+from scaler.readings.prometheus.source import PrometheusSource
+from scaler.readings.source import ReadingRequest
 from tests.cluster.chain.prometheus import serving_prometheus
 from tests.cluster.processes import Processes
 from tests.serving import serving

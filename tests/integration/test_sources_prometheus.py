@@ -15,12 +15,12 @@ from aiohttp import web
 from multidict import MultiDict
 
 from scaler.model import Metric, MetricReading, ObjectRef, PodPhase, PodState
-from scaler.sources import prometheus as prometheus_source
-from scaler.sources.joining import metric_answer
-from scaler.sources.prometheus import MAX_CONCURRENT_QUERIES, PrometheusSource
-from scaler.sources.promql import PART
-from scaler.sources.settings import HttpAccess, PrometheusSettings
-from scaler.sources.source import ReadingRequest
+from scaler.readings.prometheus import source as prometheus_source
+from scaler.readings.prometheus.join import metric_answer
+from scaler.readings.prometheus.queries import PART
+from scaler.readings.prometheus.source import MAX_CONCURRENT_QUERIES, PrometheusSource
+from scaler.readings.settings import HttpAccess, PrometheusSettings
+from scaler.readings.source import ReadingRequest
 from tests.serving import serving
 
 if TYPE_CHECKING:
@@ -459,7 +459,7 @@ async def test_samples_behind_a_query_of_somebody_elses_are_not_older(params, ex
 
 
 async def test_that_it_cannot_be_read_is_said_once_and_so_is_that_it_can(caplog):
-    caplog.set_level(logging.INFO, logger="scaler.sources.prometheus")
+    caplog.set_level(logging.INFO, logger="scaler.readings.prometheus.source")
     fails = [False, True, True, False]
     prometheus = Prometheus(lambda _: web.Response(status=500) if fails[0] else gpus())
     async with source(prometheus) as opened:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from scaler.sources.names import PRESETS
-from scaler.sources.promql import PART, series_query
+from scaler.readings.prometheus.names import PRESETS
+from scaler.readings.prometheus.queries import PART, series_query
 from tests.cluster import tools
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
 
-from scaler.reporting.decisiondata import decision_to_dict
 from scaler.reporting.metrics import ScalerMetrics
-from scaler.web import gpureader
+from scaler.reporting.serialization import decision_to_dict
+from scaler.web import gpu_reader
 from scaler.web.answers import STATIC
 from scaler.web.listening import LIMITS, listening
 from tests.listeningclients import BROKEN_GZIP, NO_HTTP, said
@@ -222,7 +222,7 @@ async def test_metrics_are_rendered_at_most_once_a_second_however_often_asked(
     collected = []
     now_seconds = 100.0
     clock = SimpleNamespace(monotonic=lambda: now_seconds)
-    monkeypatch.setattr("scaler.web.metricspage.time", clock)
+    monkeypatch.setattr("scaler.web.metrics_page.time", clock)
     real = CollectorRegistry.collect
 
     def counted(registry):
@@ -295,7 +295,11 @@ async def test_what_clients_break_is_a_count_and_one_line(scene, client, caplog)
 
         await until(is_counted, what="all are counted")
     (told,) = caplog.records
-    assert (told.name, told.levelname, told.exc_info) == ("toolkit.clients", "INFO", None)
+    assert (told.name, told.levelname, told.exc_info) == (
+        "toolkit.listening.client_connection",
+        "INFO",
+        None,
+    )
 
 
 @pytest.mark.parametrize("host", ["", "::"])
@@ -341,10 +345,10 @@ async def asked_for_gpus(client: aiohttp.ClientSession, url: str, query: str = "
 
 
 async def test_gpus_are_read_only_while_somebody_looks(scene, client, monkeypatch):
-    monkeypatch.setattr(gpureader, "WATCHED_SECONDS", 3600)
-    monkeypatch.setattr(gpureader, "KEPT_SECONDS", 0.5)
-    monkeypatch.setattr(gpureader, "ROUND_SECONDS", 0.05)
-    monkeypatch.setattr(gpureader, "SLICE_SECONDS", 0.05)
+    monkeypatch.setattr(gpu_reader, "WATCHED_SECONDS", 3600)
+    monkeypatch.setattr(gpu_reader, "KEPT_SECONDS", 0.5)
+    monkeypatch.setattr(gpu_reader, "ROUND_SECONDS", 0.05)
+    monkeypatch.setattr(gpu_reader, "SLICE_SECONDS", 0.05)
     reader = scene.reader()
     task = asyncio.create_task(reader.run())
     try:
@@ -355,7 +359,7 @@ async def test_gpus_are_read_only_while_somebody_looks(scene, client, monkeypatc
         await until(lambda: reader.nodes.get("node-1") is not None)
         assert [list(wanted) for wanted in scene.asked[:1]] == [["node-1"]]
         # Nobody asks any more: first reading ends, then what was read is forgotten.
-        monkeypatch.setattr(gpureader, "WATCHED_SECONDS", 0)
+        monkeypatch.setattr(gpu_reader, "WATCHED_SECONDS", 0)
         await until(lambda: reader.nodes == {})
         rounds = len(scene.asked)
         reader.ask()

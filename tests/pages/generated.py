@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import CollectorRegistry
 
-from exporter.catalogue import FAMILIES, LABELS
-from exporter.config import Config
-from exporter.families import EXTENDED_FAMILIES
+from exporter.cli.config import Config
+from exporter.exposition.catalogue import FAMILIES, LABELS
+from exporter.exposition.families import EXTENDED_FAMILIES
 from exporter.health import Counters, Health
 from exporter.model import Collector, Scope
 from scaler.metricsapi.telemetry import Telemetry

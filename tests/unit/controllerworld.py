@@ -5,9 +5,9 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-from scaler.cluster.errors import Conflict, NotFound
-from scaler.cluster.zeros import Zeros
-from scaler.controller import Controller
+from scaler.cluster.scale_to_zero_store import Zeros
+from scaler.controller.loop import Controller
+from scaler.kube.errors import Conflict, NotFound
 from scaler.model import (
     DeploymentState,
     Metric,
@@ -19,8 +19,8 @@ from scaler.model import (
     PodValue,
 )
 from scaler.quantities import milli
+from scaler.readings.source import SourceAnswer
 from scaler.reporting.metrics import ScalerMetrics
-from scaler.sources.source import SourceAnswer
 
 NOW = 1000.0
 ZEROS = "/api/v1/namespaces/gpu-scaler/configmaps/zeros"

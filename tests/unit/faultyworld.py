@@ -12,16 +12,16 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from scaler.cluster.decode import Instant, Pod, decode_pod
-from scaler.cluster.errors import Conflict, Unreachable, from_status
+from scaler.kube.errors import Conflict, Unreachable, from_status
 from scaler.model import DeploymentState, ExporterEndpoint, MetricReading, ObjectRef
-from scaler.sources.exporters import ExporterSource
-from scaler.sources.scraping import Scraped
-from scaler.sources.source import SourceAnswer
+from scaler.readings.exporters.scrape import Scraped
+from scaler.readings.exporters.source import ExporterSource
+from scaler.readings.source import SourceAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from scaler.sources.source import ReadingRequest
+    from scaler.readings.source import ReadingRequest
     from tests.virtualtime import VirtualLoop
 
     JsonObject = dict[str, Any]
@@ -228,7 +228,7 @@ class World:
             "status": {"phase": phase, "conditions": conditions},
         }
 
-    # What the exporters answer (scaler.sources.scraping).
+    # What the exporters answer (scaler.readings.exporters.scrape).
 
     async def scrape(self, endpoint: ExporterEndpoint | None, _: object, **__: object) -> Scraped:
         assert endpoint is not None
@@ -296,7 +296,7 @@ class World:
                 return False
         return not workload.warned
 
-    # What the API server answers (scaler.cluster.client).
+    # What the API server answers (scaler.kube.client).
 
     async def get(self, path: str, *, timeout_seconds: float = 10.0, **_: object) -> JsonObject:
         if "/leases/" in path:

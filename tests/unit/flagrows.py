@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from toolkit.flags import Flags
+from toolkit.cli.flags import Flags
 
 
 class FlagRows(Flags):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from scaler.decision.decide import decide
 from scaler.model import History, Metric, Recommendation
-from scaler.reporting.decisiondata import decision_to_dict
 from scaler.reporting.explanation import explain_text
+from scaler.reporting.serialization import decision_to_dict
 from tests.unit.deployments import (
     NOW,
     WEB,

@@ -15,8 +15,8 @@ from scaler.decision.decide import decide
 from scaler.model import Condition, ConditionType, Decision, DeploymentState, ObjectRef, Outcome
 from scaler.policy.annotations import ANNOTATIONS
 from scaler.policy.parse import default_problems, parse_policy
-from scaler.policy.yamltext import YamlError, read_yaml
-from scaler.reporting.decisiondata import decision_to_dict
+from scaler.policy.yaml_text import YamlError, read_yaml
+from scaler.reporting.serialization import decision_to_dict
 
 ENABLED = "gpu-scaler/enabled"
 GOOD = {ENABLED: "true", "gpu-scaler/max-replicas": "3", "gpu-scaler/target-duty-cycle": "40"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scaler.model import Decision, ObjectRef, Outcome
-from scaler.reporting.board import MAX_TOLD, Board, LoopReport, Told
+from scaler.reporting.status_store import MAX_TOLD, Board, LoopReport, Told
 
 
 def ref(name: str = "web") -> ObjectRef:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from exporter.model import Collector
-from scaler.sources.names import PRESETS as METRIC_NAMES
+from scaler.readings.prometheus.names import PRESETS as METRIC_NAMES
 from tests.chart.valuestable import BEGIN, PAGE, VALUES, described, page_with_table, table
 
 ROOT = Path(__file__).resolve().parents[2]

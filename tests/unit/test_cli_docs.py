@@ -5,8 +5,8 @@ from __future__ import annotations
 from argparse import _SubParsersAction
 from pathlib import Path
 
-from exporter.flags import build_parser as exporter_parser
-from scaler.commandline.parser import build_parser
+from exporter.cli.flags import build_parser as exporter_parser
+from scaler.cli.parser import build_parser
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
 BEGIN = "## Help\n"

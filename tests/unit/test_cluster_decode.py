@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.cluster import podfacts
+from scaler.cluster import pod_facts
 from scaler.cluster.decode import (
     Instant,
     decode_hpa,
@@ -17,9 +17,9 @@ from scaler.cluster.decode import (
     decode_scaled_object,
     decode_workload,
 )
-from scaler.cluster.fields import MalformedObject
 from scaler.cluster.kinds import Kinds
 from scaler.cluster.scales import Scale
+from scaler.kube.fields import MalformedObject
 from scaler.model import ObjectRef, PodPhase
 
 # 2026-11-23T21:00:00Z is 1795467600.
@@ -447,11 +447,11 @@ def members(count, *, is_ready=True, kind="Group", **more):
 
 def sized(pods, asked, found, known):
     scale = Scale(replicas=asked, selector=None, found_replicas=found)
-    return podfacts.group_size(pods, scale, known)
+    return pod_facts.group_size(pods, scale, known)
 
 
 def size(pods, replicas):
-    return podfacts.GroupSize(pods=pods, replicas=replicas)
+    return pod_facts.GroupSize(pods=pods, replicas=replicas)
 
 
 @pytest.mark.parametrize(

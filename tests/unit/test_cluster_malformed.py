@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaler.cluster.kinds import DEPLOYMENTS, Kinds, WorkloadKind
-from scaler.cluster.labelled import LabelledObjects
-from scaler.cluster.serverclock import ServerClock
+from scaler.cluster.pod_cache import LabelledObjects
 from scaler.cluster.state import ClusterState
+from scaler.kube.selectors import parse_selector
+from scaler.kube.server_clock import ServerClock
 from scaler.model import ObjectRef
-from scaler.selectors import parse_selector
 
 SERVERS = WorkloadKind(group="example.com", version="v1", plural="servers", kind="Server")
 GOOD = ObjectRef(namespace="ns", name="good")

@@ -8,14 +8,14 @@ import re
 import pytest
 
 from exporter.__main__ import main as exporter_main
-from exporter.config import parse as exporter_config
-from exporter.flags import build_parser as exporter_parser
+from exporter.cli.config import parse as exporter_config
+from exporter.cli.flags import build_parser as exporter_parser
 from scaler.__main__ import main as scaler_main
-from scaler.commandline.config import parse_run_arguments
-from scaler.commandline.parser import build_parser
+from scaler.cli.config import parse_run_arguments
+from scaler.cli.parser import build_parser
 from scaler.policy.annotations import PREFIX
 from simulator.demo import main as demo_main
-from simulator.guests import main as simulator_main
+from simulator.virtual_nodes import main as simulator_main
 
 COMMANDS = ("run", "status", "why-not", "explain", "check", "completion")
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.contention import (
+from scaler.decision.contention import (
     BETWEEN_TRIES_SECONDS,
     CONTENDED,
     MAX_SHOWN,

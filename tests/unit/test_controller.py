@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scaler import controller
-from scaler.cluster.errors import Forbidden, Unreachable
+from scaler.controller import loop
+from scaler.kube.errors import Forbidden, Unreachable
 from scaler.model import Outcome
 from tests.unit.controllerworld import World, deployment, ref
 
 if TYPE_CHECKING:
-    from scaler.sources.source import SourceAnswer
+    from scaler.readings.source import SourceAnswer
 
 
 async def test_scales_and_announces():
@@ -210,7 +210,7 @@ async def test_a_takeover_begins_with_the_count_that_it_finds():
 
 
 async def test_a_change_is_one_line_of_the_log_with_what_it_came_from(caplog):
-    caplog.set_level("INFO", logger="scaler.reporting.announcer")
+    caplog.set_level("INFO", logger="scaler.reporting.notifier")
     world = World(deployment(replicas=2))
     await world.controller.cycle()
     world.duty_percent, world.states = 40, (deployment(replicas=4),)
@@ -290,7 +290,7 @@ async def test_a_lack_of_memory_makes_no_annotation_wrong(monkeypatch):
         raise MemoryError
 
     with monkeypatch.context() as patching:
-        patching.setattr(controller, "parse_policy", no_memory)
+        patching.setattr(loop, "parse_policy", no_memory)
         with pytest.raises(MemoryError):
             await world.controller.cycle()
     await world.controller.cycle()

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from scaler.cluster.errors import (
+from scaler.decision.scale_to_zero import SHOWS_WITHIN_SECONDS
+from scaler.kube.errors import (
     Forbidden,
     ServerError,
     TooManyRequests,
     Unreachable,
     from_status,
 )
-from scaler.decision.idling import SHOWS_WITHIN_SECONDS
 from scaler.model import DeploymentState, Outcome
 from tests.unit.controllerworld import World, deployment, ref
 

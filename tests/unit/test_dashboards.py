@@ -10,7 +10,7 @@ import pytest
 
 from daemonset.monitoring.__main__ import BUILDERS
 from daemonset.monitoring.names import collectors, metric_names
-from exporter.families import EXTENDED_FAMILIES
+from exporter.exposition.families import EXTENDED_FAMILIES
 from exporter.model import Collector
 from tests import dashboards
 

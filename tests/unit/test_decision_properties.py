@@ -29,8 +29,8 @@ from scaler.model import (
     ScalingRules,
     SelectPolicy,
 )
-from scaler.reporting.decisiondata import decision_to_dict
 from scaler.reporting.explanation import explain_text, status_table
+from scaler.reporting.serialization import decision_to_dict
 from tests.unit.deployments import (
     NOW,
     WEB,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from scaler.controller.missing_gpus import DeviceCounts
 from scaler.decision.decide import decide
-from scaler.devicecounts import DeviceCounts
 from scaler.model import Metric, Outcome
 from tests.unit.deployments import NOW, deployment, immediate, pod_ref, policy, reading, ready_pods
 

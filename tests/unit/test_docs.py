@@ -8,12 +8,12 @@ from pathlib import PurePosixPath
 import pytest
 import yaml
 
-from exporter.webconfig import parse_web_config
 from scaler.policy.manifests import check_manifests
 from tests.pages import generated
 from tests.pages.files import FileKind, deployment, kind_of
 from tests.pages.markdown import PAGES, PROGRAMS, ROOT, blocks, page
 from tests.pages.reading import commands, readings
+from toolkit.web.config import parse_web_config
 
 LANGUAGES = {"bash", "mermaid", "promql", "text", "yaml"}
 MAX_PICTURE_BYTES = 200_000

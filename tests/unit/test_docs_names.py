@@ -10,14 +10,14 @@ import shlex
 import pytest
 
 from exporter import __main__ as exporter
-from exporter.config import parse
+from exporter.cli.config import parse
 from scaler import __main__ as scaler
-from scaler.commandline.parser import build_parser
+from scaler.cli.parser import build_parser
 from scaler.metricsapi.names import FAMILIES as SERVED
 from scaler.model import Outcome
 from scaler.policy.annotations import ANNOTATIONS
-from scaler.reporting.news import HOLD_SECONDS
-from simulator import guests
+from scaler.reporting.recorded_event import HOLD_SECONDS
+from simulator import virtual_nodes
 from tests.pages import generated
 from tests.pages.markdown import COMMAND, PAGES, ROOT, page
 from tests.pages.messages import says, templates
@@ -44,7 +44,7 @@ def helped(main, *arguments):
 @pytest.fixture(scope="module")
 def help_texts():
     commands = ("run", "status", "why-not", "explain", "check")
-    others = [helped(exporter.main), helped(guests.main)]
+    others = [helped(exporter.main), helped(virtual_nodes.main)]
     return [*others, *(helped(scaler.main, one) for one in commands)]
 
 

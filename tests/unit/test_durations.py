@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config import parse as parse_exporter
+from exporter.cli.config import parse as parse_exporter
 from tests.unit.test_scaler_config import parse as parse_scaler
-from toolkit.arguments import UsageError
+from toolkit.cli.arguments import UsageError
 from toolkit.durations import parse_duration, parse_duration_within
 
 SECONDS = {

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaler.model import Decision, Metric, MetricProposal, ObjectRef, Outcome
-from scaler.reporting.decisiondata import episode_to_dict
-from scaler.reporting.episodes import KEPT_SECONDS, MAX_EPISODES, Episode, add_decision
+from scaler.reporting.decision_runs import KEPT_SECONDS, MAX_EPISODES, Episode, add_decision
 from scaler.reporting.explanation import history_table
+from scaler.reporting.serialization import episode_to_dict
 
 
 def decision(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.attribution import Holdings, attribute, remember
+from exporter.attribution.attribute import Holdings, attribute, remember
 from exporter.model import (
     Allocation,
     Container,

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.bounds import BOUNDS, bounded
-from exporter.catalogue import FAMILIES
-from exporter.families import EXTENDED_FAMILIES
+from exporter.exposition.catalogue import FAMILIES
+from exporter.exposition.families import EXTENDED_FAMILIES
 from exporter.model import Device, DeviceReading, ProcessOwner, ProcessUse
+from exporter.nvml.bounds import BOUNDS, bounded
 
 NAMES = {
     "nvidia_gpu_num_devices",

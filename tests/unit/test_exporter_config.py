@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 import exporter
-from exporter.config import Config, parse
-from exporter.flags import ENVIRONMENT_PREFIX
+from exporter.cli.config import Config, parse
+from exporter.cli.flags import ENVIRONMENT_PREFIX
 from exporter.model import Collector
-from toolkit.arguments import UsageError
-from toolkit.flags import environment_name
+from toolkit.cli.arguments import UsageError
+from toolkit.cli.flags import environment_name
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 

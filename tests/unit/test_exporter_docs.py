@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from exporter import passwords
-from exporter.config import Config
-from exporter.endpoint import LIMITS
+from exporter.cli.config import Config
 from exporter.model import Collector
 from exporter.nvml.xid import MAX_KINDS, ZERO_XIDS
+from toolkit.web import passwords
+from toolkit.web.server import LIMITS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = (ROOT / "docs" / "exporter.md").read_text(encoding="utf-8")

@@ -10,9 +10,9 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter import catalogue
-from exporter.attribution import Holdings, attribute, remember
-from exporter.exposition import Exposition
+from exporter.attribution.attribute import Holdings, attribute, remember
+from exporter.exposition import catalogue
+from exporter.exposition.pages import Exposition
 from exporter.model import Allocation, Container, Device, DeviceReading, Readings
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"

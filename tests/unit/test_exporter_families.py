@@ -22,11 +22,11 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter import catalogue, families
-from exporter.attribution import Holdings, attribute, remember
-from exporter.catalogue import FAMILIES, LABELS
-from exporter.exposition import Exposition
-from exporter.families import EXTENDED_FAMILIES
+from exporter.attribution.attribute import Holdings, attribute, remember
+from exporter.exposition import catalogue, families
+from exporter.exposition.catalogue import FAMILIES, LABELS
+from exporter.exposition.families import EXTENDED_FAMILIES
+from exporter.exposition.pages import Exposition
 from exporter.model import (
     Allocation,
     Collector,

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from exporter.processes.finished import FinishedPods
+from exporter.processes.terminated_pods import FinishedPods
 from tests.forbidding import CODES, forbidden
 
 UIDS = [f"0a1b2c3d-0000-4000-8000-00000000000{n}" for n in range(4)]

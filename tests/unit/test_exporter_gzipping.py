@@ -7,7 +7,7 @@ import zlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.gzipping import gzipped
+from exporter.exposition.compression import gzipped
 
 ANY_GZIP_READER = zlib.MAX_WBITS | 16
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.logonce import AGAIN_SECONDS, LogOnce
+from toolkit.log_once import AGAIN_SECONDS, LogOnce
 
 
 @pytest.fixture
 def clock(monkeypatch):
     now = [1000.0]
-    monkeypatch.setattr("exporter.logonce.monotonic", lambda: now[0])
+    monkeypatch.setattr("toolkit.log_once.monotonic", lambda: now[0])
     return now
 
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter import passwords
-from exporter.passwords import CONCURRENT_CHECKS, PLACES_PER_ADDRESS, Passwords
-from exporter.ratelimit import TokenBucket
-from exporter.webmodel import RateLimit
 from tests.waiting import until
+from toolkit.web import passwords
+from toolkit.web.model import RateLimit
+from toolkit.web.passwords import CONCURRENT_CHECKS, PLACES_PER_ADDRESS, Passwords
+from toolkit.web.rate_limit import TokenBucket
 
 
 def hash_of(cost: int) -> str:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.nvml.processlists import PIDS, impossible_entry
+from exporter.nvml.process_lists import PIDS, impossible_entry
 
 MIB = 2**20
 TOTAL = 15360 * MIB

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from exporter.model import Readings
 from exporter.nvml import NvmlError
-from exporter.sampler import FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS, Sampler, retry_seconds
+from exporter.nvml.sampler import FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS, Sampler, retry_seconds
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ async def test_a_driver_that_comes_and_goes_does_not_fill_the_log_and_is_left_lo
 
 async def test_it_is_told_again_when_it_lasts(caplog, monkeypatch):
     clock = count(step=7.0)
-    monkeypatch.setattr("exporter.logonce.monotonic", lambda: next(clock))
+    monkeypatch.setattr("toolkit.log_once.monotonic", lambda: next(clock))
     await run(NOT_LOADED, None, *[NOT_LOADED] * 20)
     reasons = [vars(record).get("error") for record in caplog.records]
     assert reasons == [str(NOT_LOADED), str(UNINITIALIZED), str(NOT_LOADED)]

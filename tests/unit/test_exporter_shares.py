@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.attribution.shares import Share, shares
 from exporter.model import Container, ProcessOwner, ProcessUse
-from exporter.shares import Share, shares
 
 
 def holder(pod="a", container="main"):

@@ -7,8 +7,8 @@ from uuid import UUID
 
 import pytest
 
+from exporter.attribution.snapshots import MAX_LOGGED_IDS, Snapshots
 from exporter.model import Allocation, Container, Device, DeviceReading, Readings
-from exporter.snapshots import MAX_LOGGED_IDS, Snapshots
 
 
 def readings(duty_cycle_percent=1.0):

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.webconfig import parse_web_config
-from exporter.webmodel import (
+from toolkit.web.config import parse_web_config
+from toolkit.web.model import (
     ClientAuth,
     RateLimit,
     Tls,

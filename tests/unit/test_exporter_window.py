@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.window import DutyCycleWindow
+from exporter.nvml.window import DutyCycleWindow
 
 
 def mean(window_seconds, *batches):

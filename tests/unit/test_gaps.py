@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scaler.cluster.errors import Unreachable, from_status
-from scaler.cluster.zeros import Zeros
-from scaler.controller import Controller, suspended_seconds
+from scaler.cluster.scale_to_zero_store import Zeros
+from scaler.controller.loop import Controller, suspended_seconds
+from scaler.kube.errors import Unreachable, from_status
 from tests.unit.controllerworld import NOW, ZEROS, World, deployment
 from tests.virtualtime import VirtualLoop
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from scaler.model import MetricReading
-    from scaler.sources.source import SourceAnswer
+    from scaler.readings.source import SourceAnswer
 
 INTERVAL_SECONDS = 2.0
 WINDOW_SECONDS = 60.0

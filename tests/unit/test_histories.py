@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from scaler.controller.history import UNSURE_SECONDS, Histories
 from scaler.decision.decide import decide
-from scaler.histories import UNSURE_SECONDS, Histories
 from scaler.model import Metric, Recommendation, ScaleEvent
 from tests.unit.deployments import NOW, deployment, policy, reading, ready_pods
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.config import parse as parse_exporter
+from exporter.cli.config import parse as parse_exporter
 from tests.unit.test_scaler_config import parse as parse_scaler
-from toolkit.addresses import parse_listen_address
-from toolkit.arguments import UsageError
+from toolkit.cli.addresses import parse_listen_address
+from toolkit.cli.arguments import UsageError
 
 
 @pytest.mark.parametrize(

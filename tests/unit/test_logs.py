@@ -23,8 +23,8 @@ OTHER_NAMES_FOR_CAUSES = {"cause", "details", "problem", "reason", "why"}
 
 
 def record(message="NVML answers", *arguments, **extra):
-    made = logging.getLogger("exporter.sampler").makeRecord(
-        "exporter.sampler", logging.WARNING, __file__, 1, message, arguments, None, extra=extra
+    made = logging.getLogger("exporter.nvml.sampler").makeRecord(
+        "exporter.nvml.sampler", logging.WARNING, __file__, 1, message, arguments, None, extra=extra
     )
     made.created = 1_700_000_000.25
     return made
@@ -51,7 +51,7 @@ def record(message="NVML answers", *arguments, **extra):
 )
 def test_logfmt(made, line):
     assert LogfmtFormatter().format(made) == (
-        f"ts=2023-11-14T22:13:20.250Z level=warning logger=exporter.sampler {line}"
+        f"ts=2023-11-14T22:13:20.250Z level=warning logger=exporter.nvml.sampler {line}"
     )
 
 
@@ -60,7 +60,7 @@ def test_json():
     assert json.loads(JsonFormatter().format(made)) == {
         "ts": "2023-11-14T22:13:20.250Z",
         "level": "warning",
-        "logger": "exporter.sampler",
+        "logger": "exporter.nvml.sampler",
         "msg": "NVML answers",
         "devices": 2,
         "path": ["a", "b"],

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scaler import controller
-from scaler.loophealth import no_loop_begun_because, no_loop_ended_because
+from scaler.controller import loop
+from scaler.controller.loop_health import no_loop_begun_because, no_loop_ended_because
 from scaler.model import Outcome
 from scaler.policy.parse import parse_policy
 from tests.unit.controllerworld import NOW, World, deployment
@@ -80,7 +80,7 @@ async def test_annotations_that_break_the_parser_cost_no_other(monkeypatch):
         return parse_policy(annotations, namespace=namespace, **rest)
 
     world.states[1].annotations["gpu-scaler/ready-age"] = "7s"  # type: ignore[index]
-    monkeypatch.setattr(controller, "parse_policy", parse)
+    monkeypatch.setattr(loop, "parse_policy", parse)
     await world.controller.cycle()
     assert ("web", 2) in world.patched
     assert world.outcome("llm") == (Outcome.REFUSED, "InvalidAnnotation")

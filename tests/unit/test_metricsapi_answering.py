@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from prometheus_client import CollectorRegistry
 
-from scaler.cluster.client import KubeClient
-from scaler.cluster.labelled import LabelledNode, LabelledObjects, LabelledPod
+from scaler.cluster.pod_cache import LabelledNode, LabelledObjects, LabelledPod
+from scaler.kube.client import KubeClient
 from scaler.metricsapi.answering import Answers
 from scaler.metricsapi.collector import LOOK_BACK_AGAIN_SECONDS, Collector
 from scaler.metricsapi.paths import read_path
 from scaler.metricsapi.telemetry import Telemetry
 from scaler.model import ObjectRef
-from scaler.sources.devices import (
+from scaler.readings.devices import (
     CONTAINER_DUTY_CYCLE,
     CONTAINER_MEMORY_USED,
     DUTY_CYCLE,
     MEMORY_USED,
 )
-from scaler.sources.gpus import GpuAnswer, GpuSample
+from scaler.readings.gpus import GpuAnswer, GpuSample
 from tests.waiting import until
 
 if TYPE_CHECKING:
-    from scaler.selectors import Selector
+    from scaler.kube.selectors import Selector
 
 API = "/apis/custom.metrics.k8s.io/v1beta1"
 PODS = f"{API}/namespaces/default/pods"

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from scaler.cluster.reviews import MAX_AT_ONCE
-from scaler.commandline.metricsapi import add_metrics_api_arguments
+from scaler.cli.metricsapi import add_metrics_api_arguments
+from scaler.kube.delegated_auth import MAX_AT_ONCE
+from scaler.kube.selectors import MAX_REQUIREMENTS, MAX_TEXT_LENGTH
 from scaler.metricsapi import certificates, server
 from scaler.metricsapi.history import KEPT_SECONDS, MAX_SAMPLES, SLOT_SECONDS
 from scaler.metricsapi.names import FAMILIES, PREFIX, WINDOW_SECONDS
-from scaler.selectors import MAX_REQUIREMENTS, MAX_TEXT_LENGTH
 from tests.unit.flagrows import FlagRows
 
 DOCS = (Path(__file__).resolve().parents[2] / "docs" / "metrics-api.md").read_text(encoding="utf-8")

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scaler.kube.selectors import parse_selector
 from scaler.metricsapi import documents
 from scaler.metricsapi.documents import Item, quantity, value_list
 from scaler.metricsapi.names import METRICS, Resource
 from scaler.metricsapi.paths import Attributes, ValuesAsked
 from scaler.quantities import parse_quantity
-from scaler.selectors import parse_selector
 
 AT = 1764018000.9  # 2025-11-24T21:00:00.9Z
 

@@ -12,8 +12,8 @@ from scaler.decision.decide import decide
 from scaler.model import ScalingPolicy
 from scaler.policy.annotations import ANNOTATIONS
 from scaler.policy.parse import parse_policy
-from scaler.reporting.decisiondata import decision_to_dict
 from scaler.reporting.explanation import explain_text
+from scaler.reporting.serialization import decision_to_dict
 from tests.unit.deployments import NOW, deployment, reading, ready_pods
 
 DEFAULTS = {"gpu-scaler/max-replicas": "8", "gpu-scaler/target-duty-cycle": "50"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scaler.model import Decision, ObjectRef, Outcome
-from scaler.reporting.news import HOLD_SECONDS, News, follow
+from scaler.reporting.recorded_event import HOLD_SECONDS, News, follow
 
 HELD, UNCHANGED, SCALED = Outcome.HELD, Outcome.UNCHANGED, Outcome.SCALED
 REFUSED, FAILED, DRY_RUN = Outcome.REFUSED, Outcome.FAILED, Outcome.DRY_RUN

@@ -9,7 +9,7 @@ import pytest
 from scaler.budgets import LOG_BYTES
 from tests.unit.controllerworld import World, deployment
 from toolkit.logs import LogfmtFormatter
-from toolkit.partylog import MINUTE_SECONDS, PartyLog
+from toolkit.party_log import MINUTE_SECONDS, PartyLog
 
 log = logging.getLogger("toolkit.test")
 

@@ -9,8 +9,8 @@ from itertools import pairwise
 import pytest
 
 from scaler.budgets import PARSING_SECONDS, PARSING_SLICE_SECONDS
+from scaler.controller.policies import WAITS, Policies
 from scaler.model import DeploymentState, ObjectRef, Outcome
-from scaler.policies import WAITS, Policies
 from scaler.policy.parse import parse_policy
 from tests.unit.controllerworld import World, deployment, ref
 

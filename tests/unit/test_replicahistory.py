@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaler.model import Decision, ObjectRef, Outcome
-from scaler.reporting.replicahistory import (
+from scaler.reporting.replica_history import (
     GAP_SECONDS,
     KEPT_SECONDS,
     MAX_CHANGES,

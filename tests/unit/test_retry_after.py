@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.cluster.errors import ApiError, from_status
-from scaler.cluster.retryafter import (
+from scaler.kube.errors import ApiError, from_status
+from scaler.kube.retry_after import (
     MAX_PATHS,
     MOST_FOR_LEASES_SECONDS,
     MOST_SECONDS,

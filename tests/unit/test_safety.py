@@ -19,11 +19,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from scaler import controller as controller_module
-from scaler.cluster.lease import LeaseElection
-from scaler.cluster.zeros import Zeros
-from scaler.controller import Controller
+from scaler.cluster.scale_to_zero_store import Zeros
+from scaler.controller import loop as controller_module
+from scaler.controller.loop import Controller
 from scaler.decision.decide import decide
+from scaler.kube.lease import LeaseElection
 from scaler.model import Decision, PolicyType, ScalingPolicy, SelectPolicy
 from scaler.policy.parse import opted_in, parse_policy
 from scaler.reporting.metrics import ScalerMetrics

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scaler.controller.history import Histories
+from scaler.controller.writer import not_done
 from scaler.decision.decide import decide
-from scaler.histories import Histories
 from scaler.model import (
     AnnotationProblem,
     Decision,
@@ -20,13 +21,12 @@ from scaler.model import (
     MetricReading,
     Outcome,
 )
-from scaler.writing import not_done
 from tests.unit.deployments import NOW, WEB, deployment, immediate, policy, reading, ready_pods
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from scaler.plans import Policy
+    from scaler.controller.plans import Policy
 
 COOLDOWN = 600.0
 OWN_ZERO = History(zeroed_seconds=NOW - 3600)

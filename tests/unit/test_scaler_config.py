@@ -6,13 +6,13 @@ import argparse
 
 import pytest
 
-from scaler.commandline.config import (
+from scaler.cli.config import (
     Config,
     add_run_arguments,
     parse_run_arguments,
 )
 from scaler.metricsapi.settings import MetricsApiSettings
-from toolkit.arguments import UsageError
+from toolkit.cli.arguments import UsageError
 
 
 def parse(*arguments: str, **environ: str) -> Config:

@@ -8,18 +8,19 @@ from pathlib import Path
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
-from scaler.cluster import lease
-from scaler.cluster.errors import ApiError
+from scaler.cli.source import add_source_arguments
 from scaler.cluster.scale import Replaced
-from scaler.commandline.source import add_source_arguments
+from scaler.controller.retry_order import ACT_SECONDS
 from scaler.decision import proposals
+from scaler.kube import lease
+from scaler.kube.errors import ApiError
 from scaler.model import Outcome
 from scaler.policy.annotations import ANNOTATIONS
-from scaler.reporting import news
+from scaler.readings import devices, exposition, http
+from scaler.readings.prometheus import join, source
+from scaler.readings.prometheus.names import PRESETS
+from scaler.reporting import recorded_event
 from scaler.reporting.metrics import ScalerMetrics
-from scaler.sources import devices, exposition, http, joining, prometheus
-from scaler.sources.names import PRESETS
-from scaler.turns import ACT_SECONDS
 from tests.unit.flagrows import FlagRows
 from tests.unit.scalerexamples import EXAMPLES, told
 
@@ -137,13 +138,13 @@ def test_the_annotations_it_names_are_known():
     "said",
     [
         f"and at least {exposition.MIN_STALE_AFTER_SECONDS:g} s, after it was taken",
-        f"not finite, or older than {joining.STALE_AFTER_SECONDS:g} s",
-        f"at most {prometheus.MAX_CONCURRENT_QUERIES} of them run at once",
+        f"not finite, or older than {join.STALE_AFTER_SECONDS:g} s",
+        f"at most {source.MAX_CONCURRENT_QUERIES} of them run at once",
         f"read again every {http.REREAD_SECONDS:g} s at most",
         f"where every pod is at {proposals.SATURATED_MILLI // 1000} or more",
         f"saturated ({devices.SATURATED_PERCENT:g} or more)",
         f"works on it ({devices.WORKING_PERCENT:g} or more)",
-        f"a hold when it has lasted for {news.HOLD_SECONDS:g} s",
+        f"a hold when it has lasted for {recorded_event.HOLD_SECONDS:g} s",
         f"took longer than {ACT_SECONDS:g} s",
         f"annotate lease gpu-scaler {lease.STOP_ANNOTATION}=true",
     ],

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from scaler.sources.names import PRESETS
-from scaler.sources.settings import ExportersSettings, HttpAccess, PrometheusSettings
+from scaler.readings.prometheus.names import PRESETS
+from scaler.readings.settings import ExportersSettings, HttpAccess, PrometheusSettings
 from tests.unit.test_scaler_config import parse
-from toolkit.arguments import UsageError
+from toolkit.cli.arguments import UsageError
 
 PROMETHEUS = ("--source=prometheus", "--prometheus.url=http://prometheus:9090")
 

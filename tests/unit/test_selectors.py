@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.selectors import EVERYTHING, SelectorError, parse_selector
+from scaler.kube.selectors import EVERYTHING, SelectorError, parse_selector
 
 LABELS = {"app": "web", "tier": "a", "empty": "", "number": "5", "x.io/y": "1"}
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.cluster.serverclock import ServerClock, http_date
+from scaler.kube.server_clock import ServerClock, http_date
 
 # 2026-11-23T21:00:00Z
 SERVER_UNIX_SECONDS = 1795467600.0

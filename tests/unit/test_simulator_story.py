@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from simulator.story import CHAPTERS, Sight, row, same_line
+from simulator.demo_script import CHAPTERS, Sight, row, same_line
 
 IDLE = Sight(
     at_seconds=3.4,

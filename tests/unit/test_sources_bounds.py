@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from scaler.decision.replicas import MAX_INT64
 from scaler.model import Metric, ObjectRef
-from scaler.sources import devices
-from scaler.sources.devices import BOUNDS, FAMILIES, PARTS, out_of_bounds
-from scaler.sources.exposition import NodeReadings, read_exposition, stale_after_seconds
-from scaler.sources.gpuqueries import GpuSeries, Holder, gpu_samples
-from scaler.sources.gpus import read_node
-from scaler.sources.names import PRESETS
-from scaler.sources.promapi import Result
-from scaler.sources.promql import PART, read_series, read_total
+from scaler.readings import devices
+from scaler.readings.devices import BOUNDS, FAMILIES, PARTS, out_of_bounds
+from scaler.readings.exposition import NodeReadings, read_exposition, stale_after_seconds
+from scaler.readings.gpus import read_node
+from scaler.readings.prometheus.gpu_queries import GpuSeries, Holder, gpu_samples
+from scaler.readings.prometheus.names import PRESETS
+from scaler.readings.prometheus.queries import PART, read_series, read_total
+from scaler.readings.prometheus.response import Result
 
 OURS = PRESETS["gpu-exporter"]
 POD = ObjectRef(namespace="default", name="web-0")

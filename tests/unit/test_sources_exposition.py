@@ -11,9 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from scaler.budgets import LINE_CHARACTERS, PAGE_SAMPLES, TEXT_CHARACTERS
 from scaler.model import Metric, ObjectRef
-from scaler.sources.devices import PodReading
-from scaler.sources.exposition import ExpositionError, families_for, read_exposition
-from scaler.sources.series import Series, read_samples
+from scaler.readings.devices import PodReading
+from scaler.readings.exposition import ExpositionError, families_for, read_exposition
+from scaler.readings.series import Series, read_samples
 
 WEB_0 = ObjectRef(namespace="default", name="web-0")
 WEB_1 = ObjectRef(namespace="default", name="web-1")

@@ -7,19 +7,19 @@ import math
 import pytest
 
 from scaler.model import ObjectRef
-from scaler.sources.devices import DUTY_CYCLE, MEMORY_USED
-from scaler.sources.exposition import ExpositionError
-from scaler.sources.gpuqueries import (
+from scaler.readings.devices import DUTY_CYCLE, MEMORY_USED
+from scaler.readings.exposition import ExpositionError
+from scaler.readings.gpus import GpuSample, read_node
+from scaler.readings.prometheus.gpu_queries import (
     gpu_query,
     gpu_samples,
     past_query,
     past_samples,
     read_gpu_series,
 )
-from scaler.sources.gpus import GpuSample, read_node
-from scaler.sources.names import PRESETS
-from scaler.sources.promapi import PromqlError, Result
-from scaler.sources.promql import PART
+from scaler.readings.prometheus.names import PRESETS
+from scaler.readings.prometheus.queries import PART
+from scaler.readings.prometheus.response import PromqlError, Result
 
 OURS = PRESETS["gpu-exporter"]
 DCGM = PRESETS["dcgm"]

@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from scaler.model import Metric, ObjectRef, PodPhase, PodState, PodValue
-from scaler.sources.joining import MetricAnswer, SeriesAnswer, metric_answer, reading_of, series_of
-from scaler.sources.names import PRESETS
-from scaler.sources.promql import SeriesValues
+from scaler.readings.prometheus.join import (
+    MetricAnswer,
+    SeriesAnswer,
+    metric_answer,
+    reading_of,
+    series_of,
+)
+from scaler.readings.prometheus.names import PRESETS
+from scaler.readings.prometheus.queries import SeriesValues
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,10 +13,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scaler.model import ObjectRef
-from scaler.sources.names import PRESETS
-from scaler.sources.promapi import PromqlError, Result, read_error, read_result
-from scaler.sources.promql import PART, SeriesValues, read_series, read_total, series_query
-from scaler.sources.window import PodRanges
+from scaler.readings.prometheus.names import PRESETS
+from scaler.readings.prometheus.queries import (
+    PART,
+    SeriesValues,
+    read_series,
+    read_total,
+    series_query,
+)
+from scaler.readings.prometheus.response import PromqlError, Result, read_error, read_result
+from scaler.readings.window import PodRanges
 
 OURS = PRESETS["gpu-exporter"]
 DCGM = PRESETS["dcgm"]

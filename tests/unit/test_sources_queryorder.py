@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.sources.queryorder import in_fair_order
+from scaler.readings.prometheus.query_order import in_fair_order
 
 SLOW = [("crowd", f"slow{number:03}") for number in range(100)]
 _QUERIES = st.lists(

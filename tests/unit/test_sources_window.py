@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaler.model import ObjectRef, PodPhase, PodState, PodValue
-from scaler.sources.window import RANGES, PodWindow, not_yet, pod_ranges, serving_since
+from scaler.readings.window import RANGES, PodWindow, not_yet, pod_ranges, serving_since
 
 
 def value(milli: int, at: float) -> PodValue:

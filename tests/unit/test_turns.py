@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scaler.cluster.zeros import Zeros
-from scaler.controller import Controller
-from scaler.leadership import AlwaysLeader
+from scaler.cluster.scale_to_zero_store import Zeros
+from scaler.controller.leader_election import AlwaysLeader
+from scaler.controller.loop import Controller
+from scaler.controller.retry_order import ACT_SECONDS, Turns
 from scaler.reporting.metrics import ScalerMetrics
-from scaler.turns import ACT_SECONDS, Turns
 from tests.unit.faultyworld import Patch, WarnedSource, World
 from tests.virtualtime import VirtualLoop
 

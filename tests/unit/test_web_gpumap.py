@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scaler.sources.gpus import GpuSample
-from scaler.web.gpumap import (
+from scaler.readings.gpus import GpuSample
+from scaler.web.gpu_map import (
     COUNT_LABELS,
     FREE,
     UNKNOWN,

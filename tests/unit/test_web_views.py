@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaler.model import AppliedLimit, Metric, Outcome
-from scaler.reporting.episodes import add_decision
-from scaler.reporting.replicahistory import ReplicaChange
+from scaler.reporting.decision_runs import add_decision
+from scaler.reporting.replica_history import ReplicaChange
 from scaler.web.detail import MAX_PODS, detail
 from scaler.web.views import (
     MAX_MESSAGE_LENGTH,

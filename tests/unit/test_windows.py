@@ -10,9 +10,9 @@ import pytest
 
 from scaler.decision.decide import decide
 from scaler.model import ExporterEndpoint, Metric, ObjectRef, Outcome, PodPhase, PodState
-from scaler.sources.exporters import ExporterSource
-from scaler.sources.scraping import Scraped
-from scaler.sources.source import ReadingRequest
+from scaler.readings.exporters.scrape import Scraped
+from scaler.readings.exporters.source import ExporterSource
+from scaler.readings.source import ReadingRequest
 from tests.unit.deployments import WEB, deployment, immediate, policy
 from tests.virtualtime import VirtualLoop
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.config import Config
-from scaler.cluster.errors import NotFound
+from exporter.cli.config import Config
+from scaler.kube.errors import NotFound
 from simulator.nodes import NodeSpec, running_nodes
 from tests.cluster.annotations.audit import Audit
 from tests.scaled import DEPLOYMENTS, LEASE, Scaled
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from scaler.cluster.client import KubeClient
+    from scaler.kube.client import KubeClient
     from tests.cluster.controlplane import ControlPlane
 
 ACCOUNT = "gpu-scaler/gpu-scaler"

@@ -10,16 +10,16 @@ import aiohttp
 import pytest
 
 from simulator.demo import EXPORTER_CONFIG, Stage, tell
+from simulator.demo_script import PODS_FOR_MORE_LOAD
 from simulator.nodes import NodeSpec, running_nodes
 from simulator.scenario import NAME_SERVING, press_deployment, serving_deployment
-from simulator.story import PODS_FOR_MORE_LOAD
 from simulator.workload import Workload
 from tests.cluster.annotations.conftest import empty
 from tests.running import running_scaler
 from tests.scaled import DEPLOYMENTS
 
 if TYPE_CHECKING:
-    from scaler.cluster.client import KubeClient
+    from scaler.kube.client import KubeClient
 
 EVENTS = "/api/v1/namespaces/default/events"
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
-from scaler.cluster.errors import NotFound
+from scaler.kube.errors import NotFound
 from tests.cluster.processes import free_ports
 from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from scaler.cluster.client import KubeClient
+    from scaler.kube.client import KubeClient
     from tests.cluster.controlplane import ControlPlane
 
 RULES_FILE: Final = Path(__file__).parents[3] / "daemonset" / "prometheus-adapter-rules.yaml"

@@ -10,9 +10,9 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from exporter.config import Config
+from exporter.cli.config import Config
 from exporter.model import Collector
-from scaler.cluster.client import KubeClient
+from scaler.kube.client import KubeClient
 from simulator.nodes import running_nodes
 from tests.cluster.chain.access import allow, disallow
 from tests.cluster.chain.adapter import running_adapter

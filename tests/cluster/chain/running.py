@@ -16,7 +16,7 @@ from tests.waiting import until
 if TYPE_CHECKING:
     import aiohttp
 
-    from scaler.cluster.client import KubeClient
+    from scaler.kube.client import KubeClient
     from simulator.nodes import SimulatedNodes
     from tests.cluster.chain.prometheus import Prometheus
     from tests.cluster.controlplane import ControlPlane

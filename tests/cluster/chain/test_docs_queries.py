@@ -14,9 +14,9 @@ from aiohttp import web
 
 from scaler.model import Metric, ObjectRef
 from scaler.policy.annotations import QUERY
-from scaler.sources.prometheus import PrometheusSource
-from scaler.sources.settings import PrometheusSettings
-from scaler.sources.source import ReadingRequest
+from scaler.readings.prometheus.source import PrometheusSource
+from scaler.readings.settings import PrometheusSettings
+from scaler.readings.source import ReadingRequest
 from tests.cluster.chain.prometheus import running_prometheus
 from tests.pages.files import FileKind, deployment, documents, kind_of
 from tests.pages.markdown import blocks

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from exporter.catalogue import FAMILIES
-from exporter.families import EXTENDED_FAMILIES
+from exporter.exposition.catalogue import FAMILIES
+from exporter.exposition.families import EXTENDED_FAMILIES
 from exporter.model import Collector
 from tests.cluster.chain.running import NODES
 from tests.waiting import until

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 import pytest_asyncio
 
-from scaler.cluster.errors import ApiError
+from scaler.kube.errors import ApiError
 from scaler.metricsapi.names import METRICS
 from scaler.quantities import parse_quantity
 from tests.cluster.chain.running import API, NAMESPACE, Chain

@@ -10,10 +10,10 @@ import pytest_asyncio
 from aiohttp import web
 
 from scaler.model import Metric, ObjectRef, PodPhase, PodState, PodValue
-from scaler.sources.names import PRESETS
-from scaler.sources.prometheus import PrometheusSource
-from scaler.sources.settings import PrometheusSettings
-from scaler.sources.source import ReadingRequest
+from scaler.readings.prometheus.names import PRESETS
+from scaler.readings.prometheus.source import PrometheusSource
+from scaler.readings.settings import PrometheusSettings
+from scaler.readings.source import ReadingRequest
 from tests.cluster.chain.prometheus import running_prometheus
 from tests.serving import serving
 from tests.waiting import until

@@ -20,10 +20,10 @@ from scaler.model import (
     ScalingPolicy,
 )
 from scaler.policy.parse import parse_policy
-from scaler.sources.exporters import ExporterSource
-from scaler.sources.prometheus import PrometheusSource
-from scaler.sources.settings import PrometheusSettings
-from scaler.sources.source import ReadingRequest
+from scaler.readings.exporters.source import ExporterSource
+from scaler.readings.prometheus.source import PrometheusSource
+from scaler.readings.settings import PrometheusSettings
+from scaler.readings.source import ReadingRequest
 from tests.cluster.chain.running import LOADS, NAMESPACE, PODS, Chain
 from tests.waiting import until
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from scaler.model import Decision
-    from scaler.sources.source import Source
+    from scaler.readings.source import Source
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest_asyncio
 
-from exporter.config import Config
-from scaler.cluster.client import KubeClient
+from exporter.cli.config import Config
+from scaler.kube.client import KubeClient
 from simulator.nodes import NodeSpec, running_nodes
 from tests.cluster.metricsapi import installing
 from tests.cluster.processes import free_ports

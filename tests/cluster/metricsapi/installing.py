@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 
-from scaler.cluster.errors import NotFound
+from scaler.kube.errors import NotFound
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from scaler.cluster.client import KubeClient
+    from scaler.kube.client import KubeClient
     from tests.cluster.controlplane import ControlPlane
     from tests.running import ScalerProcess
 

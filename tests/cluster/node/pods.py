@@ -18,7 +18,7 @@ from tests.waiting import until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from scaler.cluster.client import KubeClient
+    from scaler.kube.client import KubeClient
 
     JsonObject = dict[str, Any]
 

@@ -13,9 +13,9 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from exporter.config import Config
+from exporter.cli.config import Config
 from exporter.model import Collector
-from scaler.cluster.client import KubeClient
+from scaler.kube.client import KubeClient
 from simulator.apiserver import running_apiserver
 from simulator.driver import GpuSpec
 from simulator.kubelet import SHARED_GPU_RESOURCE

@@ -1,0 +1,1 @@
+"""Which container uses which GPU: readings and allocations become labelled samples."""

@@ -1,0 +1,133 @@
+"""The newest snapshot: each cycle's readings joined with the newest allocations."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from exporter.attribution.attribute import Holdings, attribute, is_claimed, is_fraction, remember
+from exporter.model import AllocateMode
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from exporter.model import Allocation, Readings, Snapshot
+
+log = logging.getLogger(__name__)
+
+# A plugin that shares by memory has an ID for each GiB or MiB.
+MAX_LOGGED_IDS: Final = 10
+# Instances of MIG that are made anew have new IDs.
+MAX_TOLD_IDS: Final = 10_000
+
+
+class Snapshots:
+    """Replaces `newest` whenever readings or allocations change; used on the event loop only."""
+
+    def __init__(self) -> None:
+        self.newest: Snapshot | None = None
+        self._readings: Readings | None = None
+        self._readings_count = 0
+        self._holdings = Holdings()
+        self._holdings_valid = True
+        self._claimed_uuids: Mapping[str, str] = {}
+        self._unmatched: tuple[str, ...] = ()
+        # Of what comes and goes with the pods the log tells only once.
+        self._told_unmatched: set[str] = set()
+        self._told_left_out = False
+
+    def on_readings(self, readings: Readings) -> None:
+        """Take over one cycle's readings."""
+        self._readings = readings
+        self._readings_count += 1
+        self._join()
+
+    def on_allocations(self, allocations: Collection[Allocation]) -> None:
+        """Take over one List answer."""
+        holdings = remember(self._holdings, allocations)
+        if holdings is self._holdings and self._holdings_valid:
+            return
+        self._holdings = holdings
+        self._holdings_valid = True
+        self._join()
+
+    def on_allocations_expired(self) -> None:
+        """Publish no pods until the next List answer.
+
+        Who appeared when stays remembered, so that the end of an outage moves no GPU to a finished
+        pod.
+        """
+        self._holdings_valid = False
+        self._join()
+
+    def on_claimed_uuids(self, uuids: Mapping[str, str]) -> None:
+        """Take over the UUIDs of claimed devices by device ID."""
+        if uuids != self._claimed_uuids:
+            self._claimed_uuids = uuids
+            self._join()
+
+    def unmatched_device_ids(self) -> Collection[str]:
+        """Return the device IDs of pods for which there is no GPU."""
+        return self._unmatched
+
+    def holders(self) -> Collection[tuple[str, str]]:
+        """Return the (namespace, pod) that hold GPUs."""
+        if self.newest is None:
+            return ()
+        return {
+            (row.container.namespace_name, row.container.pod_name)
+            for row in self.newest.rows
+            if row.container is not None
+        }
+
+    def complete(self) -> bool:
+        """Whether all that takes two cycles is measured, or had two cycles' time for it."""
+        if self._readings is None or self._readings.awaits_second_sample:
+            return False
+        return self._readings_count > 1 or all(
+            reading.duty_cycle_percent is not None for reading in self._readings.devices
+        )
+
+    def _join(self) -> None:
+        if self._readings is None:
+            return
+        holdings = self._holdings if self._holdings_valid else Holdings()
+        self.newest = attribute(self._readings, holdings, self._claimed_uuids)
+        self._report_what_is_new(self.newest)
+
+    def _report_what_is_new(self, snapshot: Snapshot) -> None:
+        self._unmatched = snapshot.unmatched_device_ids
+        new = [one for one in self._unmatched if one not in self._told_unmatched]
+        if new:
+            if len(self._told_unmatched) > MAX_TOLD_IDS:
+                self._told_unmatched.clear()
+            self._told_unmatched.update(new)
+            log.warning(
+                _why_unmatched(new),
+                extra={"device_ids": ",".join(new[:MAX_LOGGED_IDS]), "devices": len(new)},
+            )
+        shared = {
+            row.reading.device.uuid
+            for row in snapshot.rows
+            if row.allocate_mode is AllocateMode.SHARE
+            and row.holder_count > 1
+            and row.own_memory_used_bytes is None
+        }
+        if shared and not self._told_left_out:
+            self._told_left_out = True
+            log.info(
+                "Several containers share a GPU; nvidia_gpu_memory_used_bytes is left out for "
+                "them, because their own parts of its memory are not known",
+                extra={"gpus": len(shared)},
+            )
+
+
+def _why_unmatched(device_ids: Collection[str]) -> str:
+    if any(is_claimed(one) for one in device_ids):
+        return "Pods hold claimed devices (DRA) whose GPUs are not known; --dra looks them up"
+    if any(is_fraction(one) for one in device_ids):
+        return (
+            "Pods hold fractions of GPUs, and of which is known by their processes only: "
+            "--collectors containers, with hostPID"
+        )
+    return "Pods hold devices that NVML does not show"

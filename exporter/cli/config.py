@@ -1,0 +1,174 @@
+"""The exporter's configuration: flags and their environment variables in, one frozen Config out."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from exporter.cli.flags import ALL_COLLECTORS, DEFAULT_SOCKET, build_parser
+from exporter.model import Collector
+from toolkit.cli.flags import LOG_FORMATS, LOG_LEVELS, Values
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+SERVICE_ACCOUNT_FOLDER: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
+# Below 100 ms one cycle over many GPUs takes longer than its interval; beyond a minute no reader
+# would call the values current.
+MIN_INTERVAL_SECONDS: Final = 0.1
+MAX_INTERVAL_SECONDS: Final = 60.0
+MAX_WINDOW_SECONDS: Final = 300.0
+MIN_RELEASE_SECONDS: Final = 1.0
+MAX_RELEASE_SECONDS: Final = 86400.0
+# A short interval must not make a single slow cycle empty the exposition.
+MIN_MAX_AGE_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything that can be set. An empty `listen_host` means all interfaces, port 0 any free one.
+
+    An empty `pod_resources_socket` switches pod labels off. `collectors` are the extended families
+    beside the base set. `dra` and `pod_labels` (a regular expression) ask the Kubernetes API at
+    `api_url` with the service account in that folder. `max_requests` are answered at once, 0 means
+    any number.
+    """
+
+    listen_host: str = ""
+    listen_port: int = 9445
+    telemetry_path: str = "/metrics"
+    web_config_file: str = ""
+    max_requests: int = 40
+    node_name: str = ""
+    pod_resources_socket: str = DEFAULT_SOCKET
+    extra_resource_names: tuple[str, ...] = ()
+    nvml_interval_seconds: float = 2.0
+    nvml_window_seconds: float = 10.0
+    nvml_release_seconds: float = 600.0
+    nvml_required: bool = False
+    collectors: frozenset[Collector] = frozenset()
+    dra: bool = False
+    pod_labels: str = ""
+    api_url: str = ""
+    service_account_folder: str = SERVICE_ACCOUNT_FOLDER
+    proc_folder: str = "/proc"
+    logs_folder: str = "/var/log"
+    cgroup_folder: str = "/sys/fs/cgroup"
+    log_level: str = "info"
+    log_format: str = "logfmt"
+    once: bool = False
+
+    @property
+    def max_age_seconds(self) -> float:
+        """The age in seconds past which readings are not published: 3 intervals, at least 10."""
+        return max(3 * self.nvml_interval_seconds, MIN_MAX_AGE_SECONDS)
+
+
+def parse(
+    arguments: Sequence[str], environment: Mapping[str, str], *, host_name: str, version: str
+) -> Config:
+    """Return the configuration; a flag wins over its environment variable.
+
+    Raises UsageError with every problem at once; `--help` and `--version` print and raise
+    SystemExit.
+    """
+    parser = build_parser(environment, version)
+    parsed, unknown = parser.parse_known_args(arguments)
+    values = Values(parsed)
+    values.problems.extend(parser.unknown(word) for word in unknown)
+    config = _config(values, environment, host_name)
+    values.check()
+    return config
+
+
+def _config(values: Values, environment: Mapping[str, str], host_name: str) -> Config:
+    host, port = values.listen_address("web.listen-address")
+    dra = values.switch("dra")
+    node_name = (
+        values.text("node-name")
+        or environment.get("NODE_NAME")
+        or environment.get("MY_NODE_NAME")
+        or host_name
+    )
+    names = (name.strip() for name in values.text("pod-resources.extra-names").split(","))
+    return Config(
+        listen_host=host,
+        listen_port=port,
+        telemetry_path=_telemetry_path(values),
+        web_config_file=values.text("web.config.file"),
+        max_requests=_count(values, "web.max-requests"),
+        node_name=node_name,
+        pod_resources_socket=values.text("pod-resources.socket"),
+        extra_resource_names=tuple(name for name in names if name),
+        nvml_interval_seconds=values.seconds(
+            "nvml.interval", lowest=MIN_INTERVAL_SECONDS, highest=MAX_INTERVAL_SECONDS
+        ),
+        nvml_window_seconds=values.seconds(
+            "nvml.window", lowest=MIN_INTERVAL_SECONDS, highest=MAX_WINDOW_SECONDS
+        ),
+        nvml_release_seconds=values.seconds(
+            "nvml.release-for", lowest=MIN_RELEASE_SECONDS, highest=MAX_RELEASE_SECONDS
+        ),
+        nvml_required=values.switch("nvml.required"),
+        dra=dra,
+        pod_labels=_pattern(values, "pod-labels"),
+        api_url=_api_url(values, environment, dra=dra),
+        collectors=_collectors(values, "collectors") - _collectors(values, "no-collectors"),
+        proc_folder=values.text("path.procfs"),
+        logs_folder=values.text("path.logs"),
+        cgroup_folder=values.text("path.cgroup"),
+        log_level=values.choice("log.level", LOG_LEVELS),
+        log_format=values.choice("log.format", LOG_FORMATS),
+        once=values.switch("once"),
+    )
+
+
+def _collectors(values: Values, flag: str) -> frozenset[Collector]:
+    names = {name.strip() for name in values.text(flag).split(",")} - {""}
+    for name in sorted(names - {*Collector, ALL_COLLECTORS}):
+        values.problem(flag, f"{name!r} is not one of {ALL_COLLECTORS}, {', '.join(Collector)}")
+    return frozenset(one for one in Collector if one in names or ALL_COLLECTORS in names)
+
+
+def _pattern(values: Values, flag: str) -> str:
+    text = values.text(flag)
+    try:
+        re.compile(text)
+    except re.error as error:
+        values.problem(flag, f"{text!r} is not a regular expression: {error}")
+    return text
+
+
+def _api_url(values: Values, environment: Mapping[str, str], *, dra: bool) -> str:
+    """Return where every pod finds the API server."""
+    host = environment.get("KUBERNETES_SERVICE_HOST", "")
+    for flag, asks in (("dra", dra), ("pod-labels", values.text("pod-labels"))):
+        if not host and asks:
+            values.problem(
+                flag,
+                "asks the Kubernetes API, which works in a pod only: KUBERNETES_SERVICE_HOST"
+                " is not set here",
+            )
+    if not host:
+        return ""
+    port = environment.get("KUBERNETES_SERVICE_PORT", "443")
+    return f"https://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _count(values: Values, flag: str) -> int:
+    text = values.text(flag)
+    if not re.fullmatch(r"\d{1,6}", text, re.ASCII):
+        values.problem(flag, f"{text!r} is not a whole number from 0 to 999999")
+        return 0
+    return int(text)
+
+
+def _telemetry_path(values: Values) -> str:
+    path = values.text("web.telemetry-path")
+    if not re.fullmatch(r"/[\w./~-]*", path) or path in {"/healthz", "/readyz"}:
+        values.problem(
+            "web.telemetry-path",
+            f"{path!r} is not a path such as /metrics (/healthz and /readyz are taken)",
+        )
+    return path

@@ -1,0 +1,1 @@
+"""Metric families and the text formats that Prometheus reads."""

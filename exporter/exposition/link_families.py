@@ -1,0 +1,127 @@
+"""The families of PCIe and NVLink, a part of the table in `exporter.exposition.families`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from exporter.model import Collector, ExtendedFamily
+
+_gauge: Final = ExtendedFamily.gauge
+_counter: Final = ExtendedFamily.counter
+
+PCIE_TRANSMIT: Final = _gauge(
+    "pcie_transmit_bytes_per_second",
+    "bytes per second",
+    "PCIe traffic from the GPU over 20 ms, measured every 5 to 10 s.",
+    of=Collector.PCIE,
+    source="nvmlDeviceGetPcieThroughput",
+)
+PCIE_RECEIVE: Final = _gauge(
+    "pcie_receive_bytes_per_second",
+    "bytes per second",
+    "PCIe traffic to the GPU over 20 ms, measured every 5 to 10 s.",
+    of=Collector.PCIE,
+    source="nvmlDeviceGetPcieThroughput",
+)
+PCIE_REPLAYS: Final = _counter(
+    "pcie_replays",
+    "replays",
+    "PCIe packets that were sent again.",
+    of=Collector.PCIE,
+    source="nvmlDeviceGetPcieReplayCounter",
+)
+PCIE_GENERATION: Final = _gauge(
+    "pcie_link_generation",
+    "generation",
+    "Generation at which the PCIe link runs now; idle GPUs lower it.",
+    of=Collector.PCIE,
+    source="nvmlDeviceGetCurrPcieLinkGeneration",
+)
+PCIE_MAX_GENERATION: Final = _gauge(
+    "pcie_link_max_generation",
+    "generation",
+    "Highest PCIe generation of this GPU in this slot.",
+    of=Collector.PCIE,
+    source="nvmlDeviceGetMaxPcieLinkGeneration",
+)
+PCIE_WIDTH: Final = _gauge(
+    "pcie_link_width",
+    "lanes",
+    "Lanes on which the PCIe link runs now.",
+    of=Collector.PCIE,
+    source="nvmlDeviceGetCurrPcieLinkWidth",
+)
+PCIE_MAX_WIDTH: Final = _gauge(
+    "pcie_link_max_width",
+    "lanes",
+    "Most PCIe lanes of this GPU in this slot.",
+    of=Collector.PCIE,
+    source="nvmlDeviceGetMaxPcieLinkWidth",
+)
+
+NVLINK_UP: Final = _gauge(
+    "nvlink_up",
+    "0 or 1",
+    "1 while the link is active; looked at every 5 to 10 s.",
+    of=Collector.NVLINK,
+    source="nvmlDeviceGetNvLinkState",
+    labels=("link",),
+)
+NVLINK_TRANSMIT: Final = _counter(
+    "nvlink_transmit_bytes",
+    "bytes",
+    "Data sent over all links, without the protocol's own.",
+    of=Collector.NVLINK,
+    source="nvmlDeviceGetFieldValues(NVML_FI_DEV_NVLINK_THROUGHPUT_DATA_TX)",
+)
+NVLINK_RECEIVE: Final = _counter(
+    "nvlink_receive_bytes",
+    "bytes",
+    "Data received over all links, without the protocol's own.",
+    of=Collector.NVLINK,
+    source="nvmlDeviceGetFieldValues(NVML_FI_DEV_NVLINK_THROUGHPUT_DATA_RX)",
+)
+NVLINK_ERRORS: Final = _counter(
+    "nvlink_errors",
+    "errors",
+    "Errors of a link: replay, recovery, crc_flit, crc_data, ecc_data. Absent on Blackwell and "
+    "newer, where nvlink_recoveries_total and the families after it take its place.",
+    of=Collector.NVLINK,
+    source="nvmlDeviceGetNvLinkErrorCounter",
+    labels=("link", "error"),
+)
+NVLINK_RECOVERIES: Final = _counter(
+    "nvlink_recoveries",
+    "recoveries",
+    "How often a link that was up had to recover: successful, or failed, which leaves it down. "
+    "Blackwell and newer, in place of the errors replay, recovery and crc.",
+    of=Collector.NVLINK,
+    source="nvmlDeviceGetFieldValues(NVML_FI_DEV_NVLINK_COUNT_LINK_RECOVERY_*)",
+    labels=("link", "result"),
+)
+NVLINK_SYMBOL_ERRORS: Final = _counter(
+    "nvlink_symbol_errors",
+    "errors",
+    "Errors in symbols that a link received. Blackwell and newer.",
+    of=Collector.NVLINK,
+    source="nvmlDeviceGetFieldValues(NVML_FI_DEV_NVLINK_COUNT_SYMBOL_ERRORS)",
+    labels=("link",),
+)
+NVLINK_EFFECTIVE_ERRORS: Final = _counter(
+    "nvlink_effective_errors",
+    "errors",
+    "Errors in packets that a link received. Blackwell and newer.",
+    of=Collector.NVLINK,
+    source="nvmlDeviceGetFieldValues(NVML_FI_DEV_NVLINK_COUNT_EFFECTIVE_ERRORS)",
+    labels=("link",),
+)
+NVLINK_BIT_ERRORS: Final = _gauge(
+    "nvlink_bit_error_ratio",
+    "ratio 0-1",
+    "Bit error ratio (BER) of a link, by the errors that it counts: symbol or effective. Blackwell "
+    "and newer.",
+    of=Collector.NVLINK,
+    source="nvmlDeviceGetFieldValues(NVML_FI_DEV_NVLINK_COUNT_SYMBOL_BER, "
+    "NVML_FI_DEV_NVLINK_COUNT_EFFECTIVE_BER)",
+    labels=("link", "errors"),
+)

@@ -1,0 +1,131 @@
+"""Shares of time from the driver's own sample buffer, averaged over a window."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from exporter.nvml.calls import (
+    ABSENT,
+    STAMPS_MICROSECONDS,
+    NvmlError,
+    member_of,
+    raise_if_gone,
+)
+from exporter.nvml.window import DutyCycleWindow
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from exporter.nvml.calls import Calls
+
+# A buffer without a new sample for this long (or the window, if longer) is not trusted any more.
+_BUFFER_STALLED_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meter:
+    """What is averaged: a kind of samples, and the same in nvmlUtilization_t as a fallback."""
+
+    samples: str
+    rate: str
+
+
+KERNELS: Final = Meter(samples="NVML_GPU_UTILIZATION_SAMPLES", rate="gpu")
+MEMORY: Final = Meter(samples="NVML_MEMORY_UTILIZATION_SAMPLES", rate="memory")
+
+
+class _History:
+    """What the duty cycle of one GPU is averaged from."""
+
+    def __init__(self, window_seconds: float) -> None:
+        self.samples = DutyCycleWindow(window_seconds)
+        self.instants = DutyCycleWindow(window_seconds)
+        self.cursor_microseconds = 0
+        self.newest_microseconds = 0
+        self.progress_seconds = time.monotonic()
+
+
+class DutyCycles:
+    """The averages of one meter over a window in seconds, for all GPUs."""
+
+    def __init__(self, calls: Calls, meter: Meter, window_seconds: float) -> None:
+        self._calls = calls
+        self._meter = meter
+        self._window_seconds = window_seconds
+        self._histories: dict[str, _History] = {}
+        # The devices that have no such samples, and no such rates.
+        self._without_samples: set[str] = set()
+        self._without_rates: set[str] = set()
+
+    def begin_session(self) -> None:
+        """Ask a newly opened NVML anew for what the last one did not have."""
+        self._without_samples.clear()
+        self._without_rates.clear()
+
+    def keep(self, uuids: Collection[str]) -> None:
+        """Forget all other devices."""
+        self._histories = {uuid: kept for uuid, kept in self._histories.items() if uuid in uuids}
+
+    def percent(self, uuid: str, handle: Any) -> float | None:
+        """Return the mean over the window, 0 to 100; raises NvmlError if the device is gone."""
+        calls = self._calls
+        history = self._histories.setdefault(uuid, _History(self._window_seconds))
+        if uuid in self._without_samples:
+            return self._instantaneous(uuid, handle, history)
+        try:
+            value_type, samples = calls.call(
+                "nvmlDeviceGetSamples",
+                handle,
+                getattr(calls.binding, self._meter.samples),
+                history.cursor_microseconds,
+                expected=frozenset({"NOT_FOUND"}),
+            )
+        except NvmlError as error:
+            raise_if_gone(error)
+            if error.code in ABSENT:
+                self._without_samples.add(uuid)
+                return self._instantaneous(uuid, handle, history)
+            if error.code != "NOT_FOUND":
+                return None
+            value_type, samples = 0, []
+        member = member_of(value_type)
+        percents = [
+            (stamp, percent)
+            for sample in (samples if member else ())
+            if (stamp := sample.timeStamp) in STAMPS_MICROSECONDS
+            and 0 <= (percent := getattr(sample.sampleValue, member)) <= 100
+        ]
+        now = time.monotonic()
+        newest = max(percents, default=(0, 0))[0]
+        if newest and newest != history.newest_microseconds:
+            if newest < history.newest_microseconds:
+                history.samples.clear()  # the host's clock was set back
+            history.samples.add((stamp / 1e6, percent) for stamp, percent in percents)
+            history.cursor_microseconds = history.newest_microseconds = newest
+            history.progress_seconds = now
+            history.instants.clear()
+        elif now - history.progress_seconds > max(self._window_seconds, _BUFFER_STALLED_SECONDS):
+            # Ask for the whole buffer next time: after the clock was set back, all that is new
+            # looks old.
+            history.cursor_microseconds = 0
+            history.samples.clear()
+        mean = history.samples.mean_percent()
+        return self._instantaneous(uuid, handle, history) if mean is None else mean
+
+    def _instantaneous(self, uuid: str, handle: Any, history: _History) -> float | None:
+        if uuid in self._without_rates:
+            return None
+        try:
+            rates = self._calls.call("nvmlDeviceGetUtilizationRates", handle)
+        except NvmlError as error:
+            raise_if_gone(error)
+            if error.code in ABSENT:
+                self._without_rates.add(uuid)
+            return None
+        rate = getattr(rates, self._meter.rate)
+        if not 0 <= rate <= 100:
+            return None
+        history.instants.add([(time.monotonic(), float(rate))])
+        return history.instants.mean_percent()

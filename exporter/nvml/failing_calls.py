@@ -1,0 +1,51 @@
+"""What the log tells of GPUs, and of calls about them, that fail: a line each for begin and end."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Final
+
+from exporter.nvml.calls import DEVICE_GONE, SESSION_GONE
+from toolkit.log_once import LogOnce
+
+if TYPE_CHECKING:
+    from exporter.nvml.calls import Answers, NvmlError
+
+log = logging.getLogger(__name__)
+
+MAX_TOLD: Final = 32
+"""Calls, and GPUs, that the log tells at a time; `nvidia_gpu_exporter_errors_total` counts all."""
+
+_GONE: Final = DEVICE_GONE | SESSION_GONE
+
+
+class FailingCalls:
+    """Tells the calls that fail while their GPU is read, by GPU and function; for any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._told = LogOnce(limit=MAX_TOLD)
+
+    def observe(self, uuid: str, answers: Answers) -> None:
+        """Take over what the calls about a GPU answered in one cycle."""
+        if not answers.failures and not self._told.has_told:
+            return
+        for function, error in answers.failures.items():
+            self.note(uuid, function, error)
+        for function in answers.successes - answers.failures.keys():
+            self.note(uuid, function, None)
+
+    def note(self, uuid: str, function: str, error: NvmlError | None) -> None:
+        """Take over one answer; the UUID is empty for a call that is about no GPU."""
+        with self._lock:
+            if error is None:
+                if self._told.ends((uuid, function)):
+                    log.info(
+                        "NVML call no longer fails", extra={"function": function, "uuid": uuid}
+                    )
+            elif error.code not in _GONE and self._told.begins((uuid, function)):
+                log.warning(
+                    "NVML call fails; what it reads is absent until it succeeds",
+                    extra={"function": function, "code": error.code, "uuid": uuid},
+                )

@@ -1,0 +1,79 @@
+"""HTTP: metrics, /healthz, /readyz and a landing page; nothing here waits for NVML."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import hdrs, web
+
+from exporter import __version__
+from exporter.exposition.negotiation import accepts_gzip
+
+if TYPE_CHECKING:
+    from exporter.exposition.pages import Exposition
+    from exporter.health import Health
+
+_LANDING_PAGE: Final = """<!DOCTYPE html>
+<html lang="en">
+<head><meta charset="utf-8"><title>GPU exporter</title></head>
+<body>
+<h1>GPU exporter</h1>
+<p>Version {version}, node {node}: {state}</p>
+<ul>
+<li><a href="{path}">Metrics</a></li>
+<li><a href="/healthz">Health</a></li>
+<li><a href="/readyz">Readiness</a></li>
+</ul>
+</body>
+</html>
+"""
+
+
+def application(
+    *, exposition: Exposition, health: Health, telemetry_path: str, node_name: str
+) -> web.Application:
+    """Return the web application."""
+
+    async def metrics(request: web.Request) -> web.Response:
+        gzip = accepts_gzip(",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, [])))
+        rendered = exposition.render(
+            health.fresh_snapshot(),
+            accept=",".join(request.headers.getall(hdrs.ACCEPT, [])),
+            names=request.query.getall("name[]", []),
+            gzip=gzip,
+        )
+        headers = {hdrs.CONTENT_TYPE: rendered.content_type, hdrs.VARY: "Accept, Accept-Encoding"}
+        if gzip:
+            headers[hdrs.CONTENT_ENCODING] = "gzip"
+        return web.Response(body=rendered.body, headers=headers)
+
+    async def healthz(request: web.Request) -> web.Response:
+        return _verdict(health.dead_reason())
+
+    async def readyz(request: web.Request) -> web.Response:
+        return _verdict(health.unready_reason())
+
+    async def landing_page(request: web.Request) -> web.Response:
+        reason = health.unready_reason()
+        page = _LANDING_PAGE.format(
+            version=html.escape(__version__),
+            node=html.escape(node_name),
+            state=html.escape(f"not ready: {reason}" if reason else "ready"),
+            path=html.escape(telemetry_path),
+        )
+        return web.Response(text=page, content_type="text/html")
+
+    app = web.Application()
+    app.router.add_get(telemetry_path, metrics)
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    if telemetry_path != "/":
+        app.router.add_get("/", landing_page)
+    return app
+
+
+def _verdict(reason: str | None) -> web.Response:
+    if reason is None:
+        return web.Response(text="ok\n")
+    return web.Response(text=reason + "\n", status=503)

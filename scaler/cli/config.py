@@ -1,0 +1,189 @@
+"""Pure: the command line of `gpu-scaler run` with its environment defaults -> one frozen Config."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from scaler.cli.metricsapi import add_metrics_api_arguments, parse_metrics_api
+from scaler.cli.source import add_source_arguments, parse_exporters, parse_prometheus
+from scaler.readings.settings import ExportersSettings, PrometheusSettings
+from toolkit.cli.flags import LOG_FORMATS, LOG_LEVELS, Flags, Values
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping
+
+    from scaler.metricsapi.settings import MetricsApiSettings
+
+
+ENVIRONMENT_PREFIX = "GPU_SCALER_"
+# A DNS label (RFC 1123).
+_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_KIND = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?)?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything that `gpu-scaler run` can be told; durations in seconds.
+
+    `interval_seconds` is short because reading the exporters takes one hop. The lease durations
+    are those of the Kubernetes controllers. `prometheus` is None unless it is the source,
+    `metrics_api` unless it is served.
+    No `namespaces` means all.
+    """
+
+    source: str = "exporters"
+    exporters: ExportersSettings = field(default_factory=ExportersSettings)
+    prometheus: PrometheusSettings | None = None
+    metrics_api: MetricsApiSettings | None = None
+    kinds: tuple[str, ...] = ("deployments.apps",)
+    namespaces: tuple[str, ...] = ()
+    exporters_namespace: str = "gpu-exporter"
+    interval_seconds: float = 2.0
+    scrape_timeout_seconds: float = 2.0
+    kubeconfig: str | None = None
+    context: str | None = None
+    listen_host: str = ""
+    listen_port: int = 9446
+    leader_elect: bool = True
+    lease_namespace: str = "gpu-scaler"
+    lease_name: str = "gpu-scaler"
+    lease_duration_seconds: float = 15.0
+    renew_deadline_seconds: float = 10.0
+    retry_period_seconds: float = 2.0
+    identity: str | None = None
+    once: bool = False
+    dry_run: bool = False
+    log_level: str = "info"
+    log_format: str = "logfmt"
+
+
+def add_run_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
+    """Add the flags of `gpu-scaler run`; each takes its default from `GPU_SCALER_<FLAG>`."""
+
+    def group(title: str) -> Flags:
+        return Flags(parser.add_argument_group(title), environ, prefix=ENVIRONMENT_PREFIX)
+
+    scaling = group("what is scaled")
+    scaling.text("interval", "DURATION", "2s", "time between two loops")
+    scaling.text(
+        "kinds",
+        "NAMES",
+        "deployments.apps",
+        "what is scaled where it is annotated, by comma: statefulsets.apps, rollouts.argoproj.io",
+    )
+    scaling.text(
+        "namespaces",
+        "NAMES",
+        "",
+        "scale in these only, by comma, with Roles there; without it in all",
+    )
+    scaling.switch("dry-run", "decide and report for every Deployment, change nothing")
+    parser.add_argument("--once", action="store_true", help="do one loop and exit")
+    add_source_arguments(group)
+    lease = group("which of several replicas acts")
+    lease.switch("no-leader-elect", "act without a Lease: only where no second scaler can run")
+    add_lease_arguments(lease)
+    lease.text("lease-duration", "DURATION", "15s", "how long a silent leader is still believed")
+    lease.text("renew-deadline", "DURATION", "10s", "how long a leader acts on its last renewal")
+    lease.text("retry-period", "DURATION", "2s", "time between two tries to get or renew the Lease")
+    lease.text(
+        "identity", "NAME", None, "this replica's name in the Lease (default: the host name)"
+    )
+    add_metrics_api_arguments(group("metrics API for HorizontalPodAutoscalers"))
+    serving = group("page, metrics and log")
+    serving.text(
+        "web.listen-address",
+        "HOST:PORT",
+        ":9446",
+        "address of the status page, /metrics, /healthz, /readyz and the decisions",
+    )
+    serving.text("log.level", "|".join(LOG_LEVELS), "info", "how much is logged")
+    serving.text("log.format", "|".join(LOG_FORMATS), "logfmt", "how it is written")
+    add_kubeconfig_arguments(group("Kubernetes API"))
+
+
+def add_lease_arguments(flags: Flags) -> None:
+    """Add the flags that say which Lease the acting scaler holds."""
+    flags.text("lease-namespace", "NAME", "gpu-scaler", "namespace of the acting scaler's Lease")
+    flags.text("lease-name", "NAME", "gpu-scaler", "name of the acting scaler's Lease")
+
+
+def add_kubeconfig_arguments(flags: Flags) -> None:
+    """Add the flags that say which cluster is meant."""
+    flags.text(
+        "kubeconfig",
+        "FILE",
+        None,
+        "kubeconfig file (default: the pod's service account, else $KUBECONFIG, else"
+        " ~/.kube/config)",
+    )
+    flags.text("context", "NAME", None, "context of the kubeconfig (default: its current one)")
+
+
+def parse_run_arguments(arguments: argparse.Namespace) -> Config:
+    """Return the Config of parsed arguments.
+
+    Raises:
+        UsageError: with every wrong value, not only the first.
+    """
+    values = Values(arguments)
+    kinds = _names(values, "kinds", _KIND, "a plural and its group like statefulsets.apps")
+    if not kinds:
+        values.problem("kinds", "at least one is needed, such as deployments.apps")
+    exporters_namespace = _namespaces(values, "exporters.namespace")
+    if len(exporters_namespace) != 1:
+        values.problem("exporters.namespace", "exactly one namespace is needed")
+    host, port = values.listen_address("web.listen-address")
+    source = values.choice("source", ("exporters", "prometheus"))
+    config = Config(
+        source=source,
+        exporters=parse_exporters(values),
+        prometheus=parse_prometheus(values, is_source=source == "prometheus"),
+        metrics_api=parse_metrics_api(values),
+        kinds=kinds,
+        namespaces=_namespaces(values, "namespaces"),
+        exporters_namespace=next(iter(exporters_namespace), ""),
+        interval_seconds=values.seconds("interval"),
+        scrape_timeout_seconds=values.seconds("scrape-timeout"),
+        kubeconfig=values.optional("kubeconfig"),
+        context=values.optional("context"),
+        listen_host=host,
+        listen_port=port,
+        leader_elect=not values.switch("no-leader-elect"),
+        lease_namespace=values.text("lease-namespace"),
+        lease_name=values.text("lease-name"),
+        lease_duration_seconds=values.seconds("lease-duration"),
+        renew_deadline_seconds=values.seconds("renew-deadline"),
+        retry_period_seconds=values.seconds("retry-period"),
+        identity=values.optional("identity"),
+        once=values.switch("once"),
+        dry_run=values.switch("dry-run"),
+        log_level=values.choice("log.level", LOG_LEVELS),
+        log_format=values.choice("log.format", LOG_FORMATS),
+    )
+    if not (
+        config.retry_period_seconds < config.renew_deadline_seconds < config.lease_duration_seconds
+    ):
+        values.problems.append(
+            "--retry-period must be below --renew-deadline, and that below --lease-duration:"
+            f" got {config.retry_period_seconds:g} s, {config.renew_deadline_seconds:g} s,"
+            f" {config.lease_duration_seconds:g} s"
+        )
+    values.check()
+    return config
+
+
+def _namespaces(values: Values, flag: str) -> tuple[str, ...]:
+    return _names(values, flag, _NAMESPACE, "the name of a namespace")
+
+
+def _names(values: Values, flag: str, pattern: re.Pattern[str], what: str) -> tuple[str, ...]:
+    given = (name.strip() for name in values.text(flag).split(","))
+    found = tuple(dict.fromkeys(name for name in given if name))
+    for name in found:
+        if not pattern.fullmatch(name):
+            values.problem(flag, f"{name!r} is not {what}")
+    return found

@@ -1,0 +1,89 @@
+"""Pure: the flags of the metrics API -> its settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scaler.metricsapi.settings import MetricsApiSettings
+
+if TYPE_CHECKING:
+    from toolkit.cli.flags import Flags, Values
+
+MAX_INTERVAL_SECONDS = 60.0
+
+
+def add_metrics_api_arguments(flags: Flags) -> None:
+    """Add the flags."""
+    flags.switch("metrics-api", "serve custom.metrics.k8s.io for HorizontalPodAutoscalers")
+    flags.text(
+        "metrics-api.listen-address", "HOST:PORT", ":6443", "address of the metrics API, HTTPS"
+    )
+    flags.text(
+        "metrics-api.service",
+        "NAMESPACE/NAME",
+        "gpu-scaler/gpu-metrics-api",
+        "NAMESPACE/NAME of the Service in front, which the certificate is for",
+    )
+    flags.text("metrics-api.service-port", "PORT", "443", "port of that Service")
+    flags.text(
+        "metrics-api.secret",
+        "NAME",
+        "gpu-metrics-api",
+        "Secret in the Service's namespace that keeps the certificate that is made",
+    )
+    flags.text(
+        "metrics-api.tls-cert-file", "FILE", None, "PEM file of another certificate, read again"
+    )
+    flags.text("metrics-api.tls-key-file", "FILE", None, "PEM file of its private key")
+    flags.text(
+        "metrics-api.tls-ca-file",
+        "FILE",
+        None,
+        "PEM file of the CAs that verify it, for the APIServices",
+    )
+    flags.switch("metrics-api.no-register", "leave the APIServices to others")
+    flags.text(
+        "metrics-api.interval", "DURATION", "5s", "time between two reads of what is asked for"
+    )
+
+
+def parse_metrics_api(values: Values) -> MetricsApiSettings | None:
+    """Return the settings, None where the API is off."""
+    if not values.switch("metrics-api"):
+        return None
+    service = values.text("metrics-api.service")
+    namespace, slash, name = service.partition("/")
+    if not (namespace and slash and name) or "/" in name:
+        values.problem("metrics-api.service", f"{service!r} is not NAMESPACE/NAME")
+    cert_file = values.optional("metrics-api.tls-cert-file")
+    key_file = values.optional("metrics-api.tls-key-file")
+    ca_file = values.optional("metrics-api.tls-ca-file")
+    if (cert_file is None) != (key_file is None):
+        values.problems.append(
+            "--metrics-api.tls-cert-file and --metrics-api.tls-key-file go together"
+        )
+    if ca_file and not cert_file:
+        values.problem("metrics-api.tls-ca-file", "is for --metrics-api.tls-cert-file")
+    host, port = values.listen_address("metrics-api.listen-address")
+    return MetricsApiSettings(
+        listen_host=host,
+        listen_port=port,
+        service_namespace=namespace,
+        service_name=name,
+        service_port=_port(values, "metrics-api.service-port"),
+        secret_name=values.text("metrics-api.secret"),
+        cert_file=cert_file,
+        key_file=key_file,
+        ca_file=ca_file,
+        register=not values.switch("metrics-api.no-register"),
+        # Values are fresh for 15 s at least, and the average has a sample every 5 s at most.
+        interval_seconds=values.seconds("metrics-api.interval", highest=MAX_INTERVAL_SECONDS),
+    )
+
+
+def _port(values: Values, flag: str) -> int:
+    text = values.text(flag)
+    if not text.isdecimal() or not 0 < int(text) <= 65535:
+        values.problem(flag, f"{text!r} is not a port from 1 to 65535")
+        return 443
+    return int(text)

@@ -1,0 +1,270 @@
+"""Pure: the flags that say where metric values come from -> the settings of the sources."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from scaler.quantities import parse_quantity
+from scaler.readings.prometheus.names import PRESETS, MetricNames
+from scaler.readings.settings import ExportersSettings, HttpAccess, PrometheusSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from toolkit.cli.flags import Flags, Values
+
+MAX_TIMEOUT_SECONDS = 30.0
+MAX_ANSWER_BYTES = 2**30
+MAX_SERIES = 10_000_000
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_MATCHER = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*(=|!=|=~|!~)\"([^\"\\\n]|\\.)*\"")
+_HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n]*)")
+
+
+def add_source_arguments(group: Callable[[str], Flags]) -> None:
+    """Add the flags of both sources; `group` makes the group of a title."""
+    flags = group("where values come from")
+    flags.text(
+        "source",
+        "exporters|prometheus",
+        "exporters",
+        "who is asked: the exporters themselves, or Prometheus",
+    )
+    exporters = group("with --source exporters")
+    exporters.text("scrape-timeout", "DURATION", "2s", "how long one exporter may take to answer")
+    exporters.text(
+        "exporters.namespace",
+        "NAME",
+        "gpu-exporter",
+        "namespace of the exporters; pods in other namespaces are ignored",
+    )
+    exporters.text(
+        "exporters.scheme", "http|https", "http", "http or https, the same for all exporters"
+    )
+    _add_access(exporters, "exporters", "the exporters")
+    _add_prometheus(group("with --source prometheus"))
+
+
+def _add_prometheus(flags: Flags) -> None:
+    flags.text("prometheus.url", "URL", "", "base URL of the Prometheus API (required)")
+    flags.text(
+        "prometheus.metrics",
+        "|".join(PRESETS),
+        "gpu-exporter",
+        "whose metrics Prometheus has: gpu-exporter, dcgm (dcgm-exporter, labels pod and namespace)"
+        " or dcgm-exported (labels exported_pod and exported_namespace)",
+    )
+    for name, what in (
+        ("namespace-label", "label that holds the pod namespace"),
+        ("pod-label", "label that holds the pod name"),
+        ("container-label", "label that holds the container name"),
+        ("device-labels", "labels that identify a GPU, separated by commas"),
+    ):
+        flags.text(f"prometheus.{name}", "LABEL", None, what)
+    flags.text(
+        "prometheus.exporters-matcher",
+        "MATCHER",
+        None,
+        "matcher that only series of the GPU exporters themselves satisfy (default"
+        ' namespace="..." with the name in --exporters.namespace; required with dcgm)',
+    )
+    flags.repeated(
+        "prometheus.matcher", "MATCHER", 'only series that this matches, such as cluster="eu-1"'
+    )
+    flags.repeated(
+        "prometheus.param", "NAME=VALUE", "parameter of every query; NAME= leaves out one of ours"
+    )
+    flags.repeated("prometheus.header", "'NAME: VALUE'", "header sent with every query")
+    flags.repeated(
+        "prometheus.header-file", "'NAME: FILE'", "header whose value is in a file, read again"
+    )
+    flags.text(
+        "prometheus.timeout", "DURATION", "5s", "how long all queries of a loop may take, up to 30s"
+    )
+    flags.text("prometheus.max-answer-size", "BYTES", "64Mi", "size that one answer may have")
+    flags.text("prometheus.max-series", "NUMBER", "250000", "series that one answer may have")
+    _add_access(flags, "prometheus", "Prometheus")
+
+
+def _add_access(flags: Flags, prefix: str, what: str) -> None:
+    flags.text(f"{prefix}.tls-ca-file", "FILE", None, f"PEM file of the CAs that vouch for {what}")
+    flags.text(
+        f"{prefix}.tls-server-name", "NAME", None, f"name that the certificate of {what} is for"
+    )
+    flags.switch(
+        f"{prefix}.tls-insecure-skip-verify", f"believe any certificate of {what}: insecure"
+    )
+    flags.text(
+        f"{prefix}.tls-cert-file", "FILE", None, f"PEM file of the certificate shown to {what}"
+    )
+    flags.text(f"{prefix}.tls-key-file", "FILE", None, "PEM file of its private key")
+    flags.text(f"{prefix}.username", "NAME", None, f"user of {what} (basic auth)")
+    flags.text(f"{prefix}.password-file", "FILE", None, "file with the password, read again")
+    flags.text(f"{prefix}.bearer-token-file", "FILE", None, "file with a bearer token, read again")
+
+
+def parse_exporters(values: Values) -> ExportersSettings:
+    """Return the settings of the exporters source."""
+    scheme = values.choice("exporters.scheme", ("http", "https"))
+    return ExportersSettings(scheme=scheme, access=_access(values, "exporters"))
+
+
+def parse_prometheus(values: Values, *, is_source: bool) -> PrometheusSettings | None:
+    """Return the settings of the Prometheus source, None where that is not the source."""
+    if not is_source:
+        if values.text("prometheus.url"):
+            values.problem("prometheus.url", "needs --source prometheus")
+        return None
+    pairs = _pairs(values, "prometheus.param")
+    matchers = values.repeated("prometheus.matcher")
+    _check_matchers(values, "prometheus.matcher", matchers)
+    return PrometheusSettings(
+        url=_url(values, "prometheus.url"),
+        names=_names(values),
+        matchers=(*_exporters_matcher(values), *matchers),
+        params=pairs,
+        timeout_seconds=values.seconds("prometheus.timeout", highest=MAX_TIMEOUT_SECONDS),
+        max_answer_bytes=_whole(values, "prometheus.max-answer-size", MAX_ANSWER_BYTES),
+        max_series=_whole(values, "prometheus.max-series", MAX_SERIES),
+        access=replace(
+            _access(values, "prometheus"),
+            headers=_headers(values, "prometheus.header"),
+            header_files=_headers(values, "prometheus.header-file"),
+        ),
+    )
+
+
+def _check_matchers(values: Values, flag: str, matchers: Iterable[str]) -> None:
+    for text in matchers:
+        if not _MATCHER.fullmatch(text):
+            values.problem(flag, f'{text!r} is not a matcher like cluster="eu-1"')
+
+
+def _exporters_matcher(values: Values) -> tuple[str, ...]:
+    """What tells an exporter's series from those of a scraped pod that poses as one."""
+    flag = "prometheus.exporters-matcher"
+    given = values.optional(flag)
+    if given:
+        _check_matchers(values, flag, [given])
+        return (given,)
+    if values.text("prometheus.metrics") != "gpu-exporter":
+        values.problem(
+            flag,
+            "required with --prometheus.metrics dcgm and dcgm-exported, because without"
+            " it any scraped pod can report GPU values for other pods; for example"
+            ' job="nvidia-dcgm-exporter"',
+        )
+        return ()
+    return (f'namespace="{values.text("exporters.namespace")}"',)
+
+
+def _url(values: Values, flag: str) -> str:
+    """The address without a trailing slash; a password in it would end up in logs and events."""
+    url = values.text(flag)
+    if not url:
+        values.problem(flag, "needed with --source prometheus")
+        return ""
+    try:
+        parts = urlsplit(url)
+        port_is_right = parts.port is None or parts.port > 0
+    except ValueError:
+        parts, port_is_right = urlsplit(""), False
+    if parts.username is not None or parts.password is not None:
+        values.problem(
+            flag, "holds a user; use --prometheus.username and --prometheus.password-file"
+        )
+    elif parts.scheme not in ("http", "https") or not parts.hostname or not port_is_right:
+        values.problem(flag, f"{url!r} is not http://HOST[:PORT][/PATH] or https://...")
+    elif parts.query or parts.fragment:
+        values.problem(flag, f"{url!r} has a part behind the path; use --prometheus.param")
+    elif re.search(r"/api/v1(/query)?/?$", parts.path):
+        values.problem(flag, f"{url!r} is to end before /api/v1")
+    return url.rstrip("/")
+
+
+def _names(values: Values) -> MetricNames:
+    preset = values.choice("prometheus.metrics", PRESETS)
+    names = PRESETS.get(preset, PRESETS["gpu-exporter"])
+
+    def labels(flag: str, *texts: str) -> tuple[str, ...]:
+        for text in texts:
+            if not _LABEL.fullmatch(text):
+                values.problem(flag, f"{text!r} is not the name of a label")
+        return texts
+
+    def label(flag: str) -> str | None:
+        given = values.optional(flag)
+        return None if given is None else labels(flag, given)[0]
+
+    devices = values.optional("prometheus.device-labels")
+    return replace(
+        names,
+        namespace_label=label("prometheus.namespace-label") or names.namespace_label,
+        pod_label=label("prometheus.pod-label") or names.pod_label,
+        container_label=label("prometheus.container-label") or names.container_label,
+        device_labels=names.device_labels
+        if devices is None
+        else labels("prometheus.device-labels", *devices.split(",")),
+    )
+
+
+def _access(values: Values, prefix: str) -> HttpAccess:
+    def text(name: str) -> str | None:
+        return values.optional(f"{prefix}.{name}")
+
+    def together(one: str, other: str) -> None:
+        if (text(one) is None) != (text(other) is None):
+            values.problems.append(f"--{prefix}.{one} and --{prefix}.{other} go together")
+
+    together("username", "password-file")
+    together("tls-cert-file", "tls-key-file")
+    if text("password-file") and text("bearer-token-file"):
+        values.problems.append(
+            f"--{prefix}.password-file and --{prefix}.bearer-token-file are mutually exclusive"
+        )
+    return HttpAccess(
+        ca_file=text("tls-ca-file"),
+        server_name=text("tls-server-name"),
+        insecure_skip_verify=values.switch(f"{prefix}.tls-insecure-skip-verify"),
+        cert_file=text("tls-cert-file"),
+        key_file=text("tls-key-file"),
+        username=text("username"),
+        password_file=text("password-file"),
+        bearer_token_file=text("bearer-token-file"),
+    )
+
+
+def _pairs(values: Values, flag: str) -> tuple[tuple[str, str], ...]:
+    pairs = [text.partition("=") for text in values.repeated(flag)]
+    for name, equals, _ in pairs:
+        if not name or not equals or name in ("query", "time", "timeout"):
+            values.problem(flag, f"{name!r} is not NAME=VALUE with a name of its own")
+    return tuple((name, value) for name, _, value in pairs)
+
+
+def _headers(values: Values, flag: str) -> tuple[tuple[str, str], ...]:
+    found = []
+    for text in values.repeated(flag):
+        match = _HEADER.fullmatch(text)
+        if match is None or not match[2]:
+            # Not the text: there may be a secret in it.
+            values.problem(flag, "one value is not like 'X-Scope-OrgID: team-a'")
+        elif match[1].lower() == "authorization" and flag.endswith("header"):
+            values.problem(flag, f"Authorization is a secret; name its file with --{flag}-file")
+        else:
+            found.append((match[1], match[2].strip()))
+    return tuple(found)
+
+
+def _whole(values: Values, flag: str, highest: int) -> int:
+    text = values.text(flag)
+    try:
+        number = int(parse_quantity(text))
+    except ValueError:
+        number = 0
+    if not 0 < number <= highest:
+        values.problem(flag, f"{text!r} is not a number above 0 and up to {highest}")
+    return number

@@ -1,0 +1,172 @@
+"""Pods and nodes with their labels, for selectors that others have written."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from sys import intern
+from typing import TYPE_CHECKING, Any
+
+from scaler.cluster.decode import Instant
+from scaler.kube import fields
+from scaler.kube.reflector import Reflector
+from scaler.model import PodPhase
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from scaler.kube.client import JsonObject, KubeClient
+    from scaler.kube.selectors import Selector
+
+PODS = "/api/v1/pods"
+NODES = "/api/v1/nodes"
+ENDED = (PodPhase.SUCCEEDED, PodPhase.FAILED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledPod:
+    """A pod that has a node and has not ended; `created_seconds` is monotonic.
+
+    `asks_for_devices` says whether it names any resource that plugins or DRA drivers give out.
+    """
+
+    namespace: str
+    name: str
+    labels: Mapping[str, str]
+    node_name: str
+    created_seconds: float
+    asks_for_devices: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledNode:
+    """A node."""
+
+    name: str
+    labels: Mapping[str, str]
+
+
+class LabelledObjects:
+    """Watches pods and nodes while `run` runs; the other methods answer from memory."""
+
+    def __init__(
+        self,
+        client: KubeClient,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._clock = clock
+        self._by_namespace: defaultdict[str, dict[str, LabelledPod]] = defaultdict(dict)
+        self._by_name: dict[str, LabelledNode] = {}
+        self._labels: dict[frozenset[tuple[str, str]], Mapping[str, str]] = {}
+        pods = Reflector(client, PODS, self._decode_pod, changed=self._pod_changed)
+        nodes = Reflector(
+            client, NODES, lambda raw, _: _decode_node(raw), changed=self._node_changed
+        )
+        self._reflectors: tuple[Reflector[Any], ...] = (pods, nodes)
+
+    async def run(self) -> None:
+        """Keep watching until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for reflector in self._reflectors:
+                group.create_task(reflector.run())
+
+    @property
+    def synced(self) -> bool:
+        """Whether both kinds have been listed once."""
+        return all(reflector.synced.is_set() for reflector in self._reflectors)
+
+    async def wait_synced(self) -> None:
+        """Wait until both kinds have been listed once."""
+        for reflector in self._reflectors:
+            await reflector.synced.wait()
+
+    def pods(self, namespace: str) -> Collection[LabelledPod]:
+        """Return the pods of a namespace."""
+        return self._by_namespace.get(namespace, {}).values()
+
+    def selected(self, namespace: str, selector: Selector) -> Collection[LabelledPod]:
+        """Return the pods of a namespace that a selector picks."""
+        # Few sets of labels are shared by many pods: each is held against the selector once.
+        picked: dict[int, bool] = {}
+        found = []
+        for pod in self.pods(namespace):
+            labels = id(pod.labels)
+            is_picked = picked.get(labels)
+            if is_picked is None:
+                is_picked = picked[labels] = selector.matches(pod.labels)
+            if is_picked:
+                found.append(pod)
+        return found
+
+    def pod(self, namespace: str, name: str) -> LabelledPod | None:
+        """Return a pod, None if there is none that runs."""
+        return self._by_namespace.get(namespace, {}).get(name)
+
+    def nodes(self) -> Collection[LabelledNode]:
+        """Return all nodes."""
+        return self._by_name.values()
+
+    def _decode_pod(self, raw: JsonObject, previous: LabelledPod | None) -> LabelledPod | None:
+        metadata, node = raw["metadata"], raw["spec"].get("nodeName")
+        if not node or (raw.get("status") or {}).get("phase") in ENDED:
+            return None
+        if previous is None:
+            now = Instant(
+                wall_seconds=self._client.clock.seconds(), monotonic_seconds=self._clock()
+            )
+            created = now.place(metadata.get("creationTimestamp"))
+        else:
+            created = previous.created_seconds
+        return LabelledPod(
+            namespace=intern(fields.text(metadata, "namespace")),
+            name=fields.text(metadata, "name"),
+            labels=self._shared(fields.texts(metadata.get("labels") or {})),
+            node_name=intern(node),
+            created_seconds=created,
+            asks_for_devices=_asks_for_devices(raw["spec"]),
+        )
+
+    def _shared(self, labels: Mapping[str, str]) -> Mapping[str, str]:
+        """The pods of one ReplicaSet have the same labels, kept once."""
+        if len(self._labels) > 10_000:
+            self._labels.clear()
+        return self._labels.setdefault(frozenset(labels.items()), labels)
+
+    def _pod_changed(self, old: LabelledPod | None, new: LabelledPod | None) -> None:
+        if old is not None:
+            siblings = self._by_namespace[old.namespace]
+            # Not the pod that has come in the place of this one under the same name.
+            if siblings.get(old.name) == old:
+                del siblings[old.name]
+            if not siblings:
+                del self._by_namespace[old.namespace]
+        if new is not None:
+            self._by_namespace[new.namespace][new.name] = new
+
+    def _node_changed(self, old: LabelledNode | None, new: LabelledNode | None) -> None:
+        if old is not None and self._by_name.get(old.name) == old:
+            del self._by_name[old.name]
+        if new is not None:
+            self._by_name[new.name] = new
+
+
+def _asks_for_devices(spec: JsonObject) -> bool:
+    # Resources of plugins have a domain in their names, those of Kubernetes itself have none.
+    return bool(spec.get("resourceClaims")) or any(
+        "/" in resource
+        for containers in ("containers", "initContainers")
+        for container in spec.get(containers) or ()
+        for resource in (container.get("resources") or {}).get("limits") or ()
+    )
+
+
+def _decode_node(raw: JsonObject) -> LabelledNode:
+    metadata = raw["metadata"]
+    return LabelledNode(
+        name=intern(fields.text(metadata, "name")),
+        labels=fields.texts(metadata.get("labels") or {}),
+    )

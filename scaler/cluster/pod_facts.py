@@ -1,0 +1,76 @@
+"""What raw pods say beyond their phase: restarts, a GPU asked for, the size of a replica. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from scaler.decision.gpu_requests import requests_gpu
+from scaler.model import PodPhase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from scaler.cluster.decode import Pod
+    from scaler.cluster.scales import Scale
+
+    JsonObject = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupSize:
+    """How many pods make up one replica, and how many replicas were asked for when they did."""
+
+    pods: int
+    replicas: int
+
+
+def restarts(status: JsonObject) -> int:
+    """Return how often containers of the pod were started again."""
+    return sum(one.get("restartCount") or 0 for one in status.get("containerStatuses") or ())
+
+
+def asks_for_gpu(spec: JsonObject) -> bool | None:
+    """Return whether a container that runs as long as the pod does asks for a GPU."""
+    if not spec.get("containers"):
+        return None
+    return requests_gpu(_resources(spec), claims=bool(spec.get("resourceClaims")))
+
+
+def group_size(pods: Iterable[Pod], scale: Scale, known: GroupSize | None) -> GroupSize | None:
+    """Return how many of a scale's pods make up one replica, None where nothing is known.
+
+    A scale finds a replica as soon as its first pod is there. A size that is `known` stands until
+    the pods have followed the count: too large a size would ask for too few replicas.
+    """
+    asked, found = scale.replicas, scale.found_replicas
+    ended = (PodPhase.FAILED, PodPhase.SUCCEEDED)
+    alive = [pod for pod in pods if not pod.state.deleting and pod.state.phase not in ended]
+    if any(pod.in_replica_set for pod in alive):
+        return GroupSize(pods=1, replicas=asked)
+    if not alive or not asked:
+        return known
+    if known is None:
+        return GroupSize(pods=max(1, round(len(alive) / (found or asked))), replicas=asked)
+    is_moving = (
+        found not in (None, asked)
+        or len(alive) % asked > 0
+        or any(pod.state.ready_since_seconds is None for pod in alive)
+    )
+    if is_moving:
+        return known
+    size = GroupSize(pods=len(alive) // asked, replicas=asked)
+    # Nothing has come or gone yet, it only looks as if everything had settled.
+    has_more_to_go = size.pods > known.pods and asked < known.replicas
+    has_more_to_come = size.pods < known.pods and asked > known.replicas
+    return known if has_more_to_go or has_more_to_come else size
+
+
+def _resources(spec: JsonObject) -> Iterator[tuple[str, object]]:
+    sidecars = (
+        one for one in spec.get("initContainers") or () if one.get("restartPolicy") == "Always"
+    )
+    for container in (*spec["containers"], *sidecars):
+        resources = container.get("resources") or {}
+        for part in ("limits", "requests"):
+            yield from (resources.get(part) or {}).items()

@@ -1,0 +1,161 @@
+"""Which workloads the scaler set to 0, in a ConfigMap beside its Lease.
+
+A count of 0 says not who set it, and only a 0 of the scaler's own may be left again. So that is
+written down before the count is changed, outside of the workload, and read by whoever leads next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import TYPE_CHECKING
+
+from scaler.cluster.kinds import Kinds
+from scaler.cluster.scale import count_of
+from scaler.kube.errors import AlreadyExists, ApiError, NotFound
+from scaler.model import workload_ref
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
+
+    from scaler.kube.client import KubeClient
+    from scaler.model import ObjectRef
+
+log = logging.getLogger(__name__)
+
+CALL_TIMEOUT_SECONDS = 2.0
+MAX_LOOKS = 4
+"""How many workloads that are not shown are looked for in one loop."""
+
+
+class Zeros:
+    """The ConfigMap `namespace`/`name`: a key for each uid, its value the workload's name."""
+
+    def __init__(
+        self, client: KubeClient, *, namespace: str, name: str, kinds: Kinds | None = None
+    ) -> None:
+        self._client = client
+        self._kinds = kinds or Kinds()
+        self._collection = f"/api/v1/namespaces/{namespace}/configmaps"
+        self._path = f"{self._collection}/{name}"
+        self._name = name
+        self._title = f"ConfigMap {namespace}/{name}"
+        self._written: dict[str, str] | None = None
+        self._withdrawn: set[str] = set()
+        self.problem: str | None = f"{self._title} has not been read yet"
+        """Why nobody knows what is written down, None where that is known."""
+
+    @property
+    def uids(self) -> AbstractSet[str]:
+        """What is written down; nothing while that is not known."""
+        return frozenset() if self._written is None else self._written.keys()
+
+    def forget(self) -> None:
+        """Know nothing any more: another replica leads, and writes."""
+        self._written = None
+        self._withdrawn.clear()
+        self.problem = f"{self._title} has not been read yet"
+
+    async def load(self) -> bool:
+        """Read once what is written down; return whether that is known since just now."""
+        if self._written is not None:
+            return False
+        try:
+            self._written = await self._read()
+        except Exception as error:  # noqa: BLE001  (what is wrong with it concerns zeros alone)
+            why = error if isinstance(error, ApiError) else repr(error)
+            self._note(f"{self._title} cannot be read: {why}")
+            return False
+        self._note(None)
+        return True
+
+    async def add(self, ref: ObjectRef, uid: str) -> None:
+        """Write down that a workload is about to be set to 0; raises ApiError."""
+        await self._write({uid: str(ref)})
+        self._withdrawn.discard(uid)
+        if self._written is not None:
+            self._written[uid] = str(ref)
+
+    def withdraw(self, uid: str) -> None:
+        """Note that what was added came to nothing: a 0 that is found now may be a human's."""
+        self._withdrawn.add(uid)
+
+    async def tend(self, counts: Mapping[str, int], own: AbstractSet[str]) -> None:
+        """Strike out what ended, write again what somebody deleted; failures wait for the next.
+
+        `counts` are the replicas of the workloads that are shown, `own` those that count as set to
+        0 by the scaler. One that is not shown is struck out only where the API server says that it
+        is gone, or has replicas: it may have lost its annotation, or its kind may be hidden.
+        """
+        written = self._written or {}
+        ended = {uid for uid in written if counts.get(uid, 0) > 0 or uid in self._withdrawn} - own
+        unseen = {uid: ref for uid, ref in written.items() if uid not in counts}
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
+                ended |= await self._ended_unseen(unseen)
+                found = await self._read()
+                changes: dict[str, str | None] = {
+                    uid: ref
+                    for uid, ref in written.items()
+                    if uid not in found and uid not in ended
+                }
+                changes |= dict.fromkeys(sorted(ended & found.keys()))
+                if changes:
+                    await self._write(changes)
+        except Exception as error:  # noqa: BLE001  (likewise)
+            log.debug("Record of own zeros not kept up", extra={"error": repr(error)})
+            return
+        self._withdrawn -= ended | own
+        for uid in ended:
+            written.pop(uid, None)
+
+    async def _ended_unseen(self, unseen: Mapping[str, str]) -> AbstractSet[str]:
+        """Those of a few of the workloads whose 0 is not the scaler's any more."""
+        chosen = random.sample(sorted(unseen), min(MAX_LOOKS, len(unseen)))
+        async with asyncio.TaskGroup() as group:
+            looks = {uid: group.create_task(self._has_ended(uid, unseen[uid])) for uid in chosen}
+        return {uid for uid, look in looks.items() if look.result()}
+
+    async def _has_ended(self, uid: str, written: str) -> bool:
+        namespace, _, name = written.partition("/")
+        ref = workload_ref(namespace, name)
+        kind = next((one for one in self._kinds if one.ref_kind == ref.kind), None)
+        if kind is None:
+            return False
+        try:
+            return await count_of(self._client, ref, kind=kind, uid=uid) != 0
+        except ApiError:
+            return False
+
+    async def _read(self) -> dict[str, str]:
+        try:
+            found = await self._client.get(self._path, timeout_seconds=CALL_TIMEOUT_SECONDS)
+        except NotFound:
+            return {}
+        return dict(found.get("data") or {})
+
+    async def _write(self, data: Mapping[str, str | None]) -> None:
+        try:
+            await self._patch(data)
+        except NotFound:
+            there = {uid: ref for uid, ref in data.items() if ref is not None}
+            if not there:
+                return
+            try:
+                await self._client.post(
+                    self._collection,
+                    {"metadata": {"name": self._name}, "data": there},
+                    timeout_seconds=CALL_TIMEOUT_SECONDS,
+                )
+            except AlreadyExists:
+                await self._patch(data)
+
+    async def _patch(self, data: Mapping[str, str | None]) -> None:
+        await self._client.patch(self._path, {"data": data}, timeout_seconds=CALL_TIMEOUT_SECONDS)
+
+    def _note(self, problem: str | None) -> None:
+        if problem is not None and "cannot be read" not in (self.problem or ""):
+            log.warning("Cannot read the scale-to-zero record", extra={"error": problem})
+        self.problem = problem

@@ -1,0 +1,1 @@
+"""The loop, what it remembers between loops, and the writes it makes."""

@@ -1,0 +1,401 @@
+"""The loop: watch -> read -> decide -> act. One Deployment's failure is its own.
+
+Only the holder of the lease decides and acts. A replica that waits keeps its watches warm and
+holds no history, so that a takeover begins with the replica counts that it finds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from scaler.cluster.kinds import Kinds
+from scaler.controller.history import Histories, standing
+from scaler.controller.missing_gpus import DeviceCounts
+from scaler.controller.plans import Plan, asks_the_same
+from scaler.controller.policies import Policies
+from scaler.controller.retry_order import ACT_SECONDS, Turns
+from scaler.controller.writer import Writer, not_done
+from scaler.decision.decide import decide
+from scaler.model import AnnotationProblem, Decision, History, Outcome, ScalingPolicy
+from scaler.policy.annotations import ENABLED
+from scaler.policy.parse import opted_in, parse_policy
+from scaler.readings.unexpected import unexpected
+from scaler.reporting.notifier import Announcer
+from scaler.reporting.status_store import Board, LoopReport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from scaler.cluster.events import EventRecorder
+    from scaler.cluster.scale_to_zero_store import Zeros
+    from scaler.cluster.state import ClusterState
+    from scaler.controller.leader_election import Leadership
+    from scaler.controller.plans import Policy
+    from scaler.kube.client import KubeClient
+    from scaler.model import DeploymentState, Metric, MetricReading
+    from scaler.readings.source import Source, SourceAnswer
+    from scaler.reporting.metrics import ScalerMetrics
+
+log = logging.getLogger(__name__)
+
+MAX_CONCURRENT_PATCHES = 32
+LOOK_SECONDS = 5.0
+"""How often the clock is looked at while a loop waits: much less than what counts as a gap."""
+
+
+def suspended_seconds() -> float:
+    """Return for how long the machine has been suspended: the monotonic clock does not count it."""
+    # Linux alone has this clock; elsewhere a suspension is not told from a long loop.
+    boot = getattr(time, "CLOCK_BOOTTIME", None)
+    return 0.0 if boot is None else time.clock_gettime(boot) - time.monotonic()
+
+
+class Controller:
+    """Decides for every opted-in Deployment once per interval, and acts where it leads."""
+
+    def __init__(  # noqa: PLR0913  (the parts that the loop ties together)
+        self,
+        *,
+        client: KubeClient,
+        state: ClusterState,
+        source: Source,
+        events: EventRecorder,
+        leadership: Leadership,
+        metrics: ScalerMetrics,
+        zeros: Zeros,
+        kinds: Kinds | None = None,
+        dry_run: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        suspended: Callable[[], float] = suspended_seconds,
+    ) -> None:
+        self._state = state
+        self._source = source
+        self.board = Board()
+        self._announcer = Announcer(events, metrics, self.board, clock)
+        self._leadership = leadership
+        self._metrics = metrics
+        self._zeros = zeros
+        self._dry_run = dry_run
+        self._clock = clock
+        self._suspended = suspended
+        self._histories = Histories()
+        self._writer = Writer(
+            client,
+            kinds=kinds or Kinds(),
+            zeros=zeros,
+            histories=self._histories,
+            metrics=metrics,
+            leads=lambda: leadership.is_leader(clock()),
+            clock=clock,
+        )
+        self._interval_seconds = 0.0
+        self._looking: asyncio.Task[None] | None = None
+        self._turns = Turns()
+        self._devices = DeviceCounts()
+        self._act_until_seconds = 0.0
+        self._policies = Policies(self._parse)
+        self._patches = asyncio.Semaphore(MAX_CONCURRENT_PATCHES)
+        self.holding: str | None = None
+        self.stopped: str | None = None
+        self.last_tick_seconds: float | None = None
+        self.last_loop_seconds: float | None = None
+        self.leading_since_seconds: float | None = None
+
+    async def run(self, *, interval_seconds: float, stop: asyncio.Event) -> None:
+        """Loop every `interval_seconds` until `stop` is set; the loop under way is finished."""
+        self._interval_seconds = interval_seconds
+        self._looking = asyncio.create_task(self._keep_looking())
+        try:
+            await self._loop(interval_seconds, stop)
+        finally:
+            self._looking.cancel()
+            self._looking = None
+
+    async def _keep_looking(self) -> None:
+        """Look at the clock while a loop waits for answers, so that its wait is no gap.
+
+        A process that is stopped meanwhile does not look either, which is a gap then.
+        """
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            self._now()
+
+    async def _loop(self, interval_seconds: float, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            started = self._clock()
+            try:
+                await self.cycle()
+            except Exception:  # the loop must outlive whatever one turn of it meets
+                self._metrics.loop_failures.inc()
+                self._histories.hold_all()
+                log.exception("Loop failed; the next one begins anew")
+            # Not below 0 nor beyond the interval, whatever the clock does.
+            took = max(0.0, self._clock() - started)
+            pause = max(0.0, interval_seconds - took)
+            try:
+                await asyncio.wait_for(stop.wait(), timeout=pause)
+            except TimeoutError:
+                continue
+
+    async def cycle(self) -> None:
+        """Decide and act once for every opted-in Deployment, if this replica leads."""
+        started = self.last_tick_seconds = self._now()
+        self._announcer.tell_rest()
+        leading = self._leadership.is_leader(started)
+        self._metrics.leader.set(leading)
+        if not leading:
+            self.leading_since_seconds = None
+            self._watch_stop()
+            self._forget()
+            return
+        if self.leading_since_seconds is None:
+            self.leading_since_seconds = started
+        self._watch_contact(fresh=self._state.is_fresh(started))
+        if self.holding is not None:
+            self._histories.hold_all()
+            return
+        deployments = [one for one in self._state.deployments() if opted_in(one.annotations)]
+        policies = await self._policies.of(deployments)
+        plans = [Plan(deployment=one, policy=policies[one.uid]) for one in deployments]
+        if any(plan.may_sleep() for plan in plans):
+            await self._know_zeros(plans)
+        planned = self._stage("plan", started)
+        answer, _ = await asyncio.gather(self._read(plans), self._tend_zeros(plans))
+        readings = answer.readings
+        read = self._stage("read", planned)
+        decisions = [
+            self._decide_alone(plan, readings.get(plan.deployment.ref, {})) for plan in plans
+        ]
+        decided = self._stage("decide", read)
+        in_the_way = None
+        if any(decision.outcome is Outcome.SCALED for decision in decisions):
+            in_the_way = await self._leadership.look()
+            self._waited()
+        self._watch_stop()
+        in_turn = sorted(
+            zip(plans, decisions, strict=True),
+            key=lambda pair: self._turns.rank(pair[0].deployment.uid),
+        )
+        self._act_until_seconds = self._clock() + ACT_SECONDS
+        async with asyncio.TaskGroup() as group:
+            tasks = {
+                plan.deployment.uid: group.create_task(
+                    self._settle(plan, readings.get(plan.deployment.ref, {}), decision, in_the_way)
+                )
+                for plan, decision in in_turn
+            }
+        self._stage("act", decided)
+        settled = [tasks[plan.deployment.uid].result() for plan in plans]
+        self.board.record(settled, self._observe_source(answer))
+        self._devices.forget_others()
+        self._keep_only({plan.deployment.uid for plan in plans})
+        self.last_loop_seconds = self._clock()
+        self._metrics.last_loop.set_to_current_time()
+        self._metrics.loop_duration.observe(self.last_loop_seconds - started)
+
+    async def _know_zeros(self, plans: Sequence[Plan]) -> None:
+        """Take over what is written down: by a scaler that led before, or of one that comes back.
+
+        A Deployment comes back when its annotation does, or when its scale can be read again.
+        """
+        is_news = await self._zeros.load()
+        for plan in plans:
+            uid, history = plan.deployment.uid, self._histories.of(plan.deployment)
+            # A 0 of one that was decided on before that is a human's, or known to be ours.
+            undecided = history is None or (is_news and not history.recommendations)
+            if undecided and uid in self._zeros.uids:
+                self._histories.own_zero(uid)
+
+    async def _tend_zeros(self, plans: Sequence[Plan]) -> None:
+        if self._zeros.uids:
+            shown = [plan.deployment for plan in plans if plan.deployment.out_of_contact is None]
+            counts = {deployment.uid: deployment.spec_replicas for deployment in shown}
+            await self._zeros.tend(counts, self._histories.own_zeros())
+
+    async def _read(self, plans: Sequence[Plan]) -> SourceAnswer:
+        requests = (plan.request(self._histories.of(plan.deployment)) for plan in plans)
+        return await self._source.read(
+            [request for request in requests if request is not None],
+            self._state.exporter_endpoints(),
+        )
+
+    def _stage(self, name: str, begun_seconds: float) -> float:
+        """Note how long a part of the loop took; return its end."""
+        now = self._waited()
+        self._metrics.stage_duration.labels(name).observe(now - begun_seconds)
+        return now
+
+    def _parse(self, deployment: DeploymentState, before: Policy | None) -> Policy:
+        """Return what the annotations and their defaults ask for, now that they have changed."""
+        policy = self._parsed(deployment)
+        if self._dry_run and isinstance(policy, ScalingPolicy):
+            policy = replace(policy, dry_run=True)
+        if before is not None and not asks_the_same(before, policy):
+            self._histories.forget_idleness(deployment.uid)
+        return policy
+
+    def _parsed(self, deployment: DeploymentState) -> Policy:
+        try:
+            return parse_policy(
+                deployment.annotations,
+                query_supported=self._source.answers_queries,
+                defaults=deployment.defaults,
+                namespace=deployment.ref.namespace,
+            )
+        except MemoryError:
+            # Nobody wrote it, and an answer would stand until the annotations change.
+            raise
+        except Exception as error:  # noqa: BLE001  (whatever somebody wrote there stays theirs)
+            problem = unexpected(str(deployment.ref), error)
+            return (AnnotationProblem(annotation=ENABLED, value=None, message=problem),)
+
+    def _watch_contact(self, *, fresh: bool) -> None:
+        """Hold everything while replica counts and pods may be anything."""
+        self._metrics.holding.set(not fresh)
+        if fresh == (self.holding is None):
+            return
+        if fresh:
+            self.holding = None
+            log.info("Watches are in contact with the Kubernetes API again")
+        else:
+            self.holding = "the watches are out of contact with the Kubernetes API"
+            log.warning("Holding all decisions", extra={"error": self.holding})
+
+    def _watch_stop(self) -> None:
+        """Say once when a person stops all scaling, and when it goes on."""
+        stopped = self._leadership.stopped_because()
+        if stopped == self.stopped:
+            return
+        self.stopped = stopped
+        self._metrics.stopped.set(stopped is not None)
+        if stopped is None:
+            log.info("Scaling goes on")
+        else:
+            log.warning("Scaling is stopped", extra={"error": stopped})
+
+    def _decide_alone(self, plan: Plan, readings: Mapping[Metric, MetricReading]) -> Decision:
+        """Decide for one Deployment; whatever goes wrong stays its own."""
+        try:
+            return self._decide(plan.deployment, plan, readings)
+        except Exception as error:  # noqa: BLE001  (logged with its traceback)
+            self._histories.hold(plan.deployment.uid)
+            return self._failed(plan.deployment, error)
+
+    async def _settle(
+        self,
+        plan: Plan,
+        readings: Mapping[Metric, MetricReading],
+        decision: Decision,
+        in_the_way: str | None,
+    ) -> Decision:
+        """Carry one Deployment's decision out, and tell of it."""
+        deployment = plan.deployment
+        decision = self._writer.heed_others(deployment, decision)
+        if decision.outcome is not Outcome.SCALED:
+            self._histories.keep(deployment.uid, decision)
+        elif in_the_way is not None:
+            self._histories.keep_undone(deployment.uid, decision)
+            if self.stopped is not None:
+                decision = not_done(decision, Outcome.PAUSED, "ScalingStopped", self.stopped)
+            else:
+                decision = not_done(decision, Outcome.HELD, "LeaseLost", in_the_way)
+        else:
+            async with self._patches:
+                decision = await self._act_alone(plan, readings, decision)
+        try:
+            self._announcer.announce(deployment, decision)
+        except Exception as error:  # noqa: BLE001  (logged with its traceback)
+            return self._failed(deployment, error)
+        return decision
+
+    async def _act_alone(
+        self, plan: Plan, readings: Mapping[Metric, MetricReading], decision: Decision
+    ) -> Decision:
+        """Act unless it is too late in this loop; whatever goes wrong stays its own."""
+        deployment = plan.deployment
+        if self._clock() > self._act_until_seconds:
+            self._histories.keep_undone(deployment.uid, decision)
+            why = "the writes for other Deployments took too long; its turn is in the next loop"
+            return not_done(decision, Outcome.HELD, "WaitingForItsTurn", why)
+        try:
+            decision = await self._writer.carry_out(
+                deployment, decision, lambda found: self._decide(found, plan, readings)
+            )
+        except Exception as error:  # noqa: BLE001
+            decision = self._failed(deployment, error)
+        self._turns.note(
+            deployment.uid, failed=decision.outcome is Outcome.FAILED, now_seconds=self._clock()
+        )
+        return decision
+
+    def _failed(self, deployment: DeploymentState, error: Exception) -> Decision:
+        self._announcer.note_failure(deployment, error)
+        return Decision(
+            ref=deployment.ref,
+            current_replicas=deployment.spec_replicas,
+            desired_replicas=deployment.spec_replicas,
+            outcome=Outcome.FAILED,
+            reason="InternalError",
+            message=f"the decision failed: {type(error).__name__}: {error}; nothing is changed",
+            at_seconds=self._clock(),
+            history=self._histories.of(deployment) or History(),
+        )
+
+    def _decide(
+        self, deployment: DeploymentState, plan: Plan, readings: Mapping[Metric, MetricReading]
+    ) -> Decision:
+        now = self._now()
+        readings = self._devices.whole(deployment, readings)
+        history, unknown = self._histories.of(deployment), self._zeros.problem
+        if unknown is not None:
+            held = plan.unknown_zero(deployment, history, unknown, now)
+            if held is not None:
+                return held
+        if history is not None and isinstance(plan.policy, ScalingPolicy):
+            history = standing(history, plan.policy.behavior, now)
+        return decide(deployment, plan.policy, readings, history, now)
+
+    def _waited(self) -> float:
+        """Read the clock after a wait; of a lone loop nobody looked at it meanwhile."""
+        now = self._clock()
+        if self._looking is None:
+            self._histories.waited(now)
+        return now
+
+    def _now(self) -> float:
+        """Read the clock; the histories stand a jump of it."""
+        now = self._clock()
+        self._histories.look(
+            now, interval_seconds=self._interval_seconds, suspended_seconds=self._suspended()
+        )
+        return now
+
+    def _observe_source(self, answer: SourceAnswer) -> LoopReport:
+        self._metrics.reads.labels("success").inc(answer.succeeded)
+        self._metrics.reads.labels("error").inc(answer.failed)
+        age = answer.max_age_seconds
+        self._metrics.source_age.set(float("nan") if age is None else age)
+        return LoopReport(
+            ended_unix_seconds=time.time(),
+            succeeded=answer.succeeded,
+            failed=answer.failed,
+            max_age_seconds=age,
+        )
+
+    def _keep_only(self, uids: set[str]) -> None:
+        self._histories.keep_only(uids)
+        self._turns.keep_only(uids)
+        self._announcer.keep_only(uids)
+        self._writer.keep_only(uids)
+        self._policies.keep_only(uids)
+
+    def _forget(self) -> None:
+        self._histories.keep_only(set())
+        self._zeros.forget()
+        self._announcer.keep_only(set())
+        self._writer.keep_only(set())
+        self.board.forget()

@@ -1,0 +1,83 @@
+"""Pure: a Deployment with what its annotations ask for, and what that needs to be decided on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeAlias
+
+from scaler.model import Decision, History, Outcome, ScalingPolicy
+from scaler.readings.source import ReadingRequest
+
+if TYPE_CHECKING:
+    from scaler.model import AnnotationProblem, DeploymentState
+
+Policy: TypeAlias = "ScalingPolicy | tuple[AnnotationProblem, ...]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A Deployment with what its annotations ask for, or with what is wrong with them."""
+
+    deployment: DeploymentState
+    policy: Policy
+
+    def acts(self) -> bool:
+        """Whether the scaler may change the count at all."""
+        return (
+            isinstance(self.policy, ScalingPolicy)
+            and not self.policy.paused
+            and self.deployment.owned_by is None
+        )
+
+    def may_sleep(self) -> bool:
+        """Whether the scaler may set it to 0, or have set it; annotations may have changed."""
+        return self.deployment.spec_replicas == 0 or (
+            isinstance(self.policy, ScalingPolicy) and self.policy.min_replicas == 0
+        )
+
+    def request(self, history: History | None) -> ReadingRequest | None:
+        """The values that matter; at 0 replicas where the scaler set them, so that it wakes."""
+        if not self.acts() or not isinstance(self.policy, ScalingPolicy):
+            return None
+        if self.deployment.spec_replicas == 0 and not _is_own_zero(history):
+            return None
+        return ReadingRequest(
+            deployment=self.deployment.ref,
+            metrics=tuple(target.metric for target in self.policy.targets),
+            pods=self.deployment.pods,
+            window_seconds=self.policy.window_seconds,
+            query=next((one.query for one in self.policy.targets if one.query), None),
+        )
+
+    def unknown_zero(
+        self, found: DeploymentState, history: History | None, why: str, now_seconds: float
+    ) -> Decision | None:
+        """The decision on a 0 of which is not known whose it is; None where that is no matter."""
+        if found.spec_replicas > 0 or _is_own_zero(history):
+            return None
+        if not self.acts() or not self.may_sleep():
+            return None
+        return Decision(
+            ref=found.ref,
+            current_replicas=0,
+            desired_replicas=0,
+            outcome=Outcome.HELD,
+            reason="UnknownZero",
+            message=f"held at 0 replicas: whether gpu-scaler or a human set 0 is not known: {why}",
+            at_seconds=now_seconds,
+            policy=self.policy if isinstance(self.policy, ScalingPolicy) else None,
+            history=replace(history or History(), held=True),
+        )
+
+
+def asks_the_same(one: Policy, other: Policy) -> bool:
+    """Whether two policies call the same idle."""
+    return (
+        isinstance(one, ScalingPolicy)
+        and isinstance(other, ScalingPolicy)
+        and (one.targets, one.activation_milli) == (other.targets, other.activation_milli)
+    )
+
+
+def _is_own_zero(history: History | None) -> bool:
+    return history is not None and history.scaled_to_zero

@@ -1,0 +1,103 @@
+"""What all Deployments' annotations ask for, parsed when they change and within a budget per loop.
+
+Whoever may write annotations may change them as often as they like. Parsing takes a bounded time in
+each loop, the namespaces take turns, and what has had no turn has one in the next loop: a flood of
+changes in one namespace costs that namespace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, TypeAlias
+
+from scaler.budgets import PARSING_SECONDS, PARSING_SLICE_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
+
+    from scaler.controller.plans import Policy
+    from scaler.model import DeploymentState
+
+Texts: TypeAlias = "tuple[Mapping[str, str], Mapping[str, str] | None]"
+
+WAITS: Policy = ()
+"""The policy of a Deployment whose annotations have not had their turn."""
+
+
+class Policies:
+    """Policies by uid; `parse` is called once for each change of the texts behind one.
+
+    It gets the Deployment and the policy that it had before, None where it had none.
+    """
+
+    def __init__(
+        self,
+        parse: Callable[[DeploymentState, Policy | None], Policy],
+        *,
+        clock: Callable[[], float] = time.thread_time,
+    ) -> None:
+        """`clock` is of processor time: a busy machine takes nobody's turn away."""
+        self._parse = parse
+        self._clock = clock
+        self._known: dict[str, tuple[Texts, Policy]] = {}
+        self._waiting: dict[str, None] = {}
+        self._served: dict[str, None] = {}
+
+    async def of(self, deployments: Sequence[DeploymentState]) -> Mapping[str, Policy]:
+        """Return the policies by uid, `WAITS` for those that have a turn in a later loop."""
+        changed = {one.uid: one for one in deployments if not self._is_known(one)}
+        # Those that wait keep their places, the longest wait first.
+        self._waiting = {
+            **{uid: None for uid in self._waiting if uid in changed},
+            **dict.fromkeys(uid for uid in changed if uid not in self._waiting),
+        }
+        left_seconds, slice_seconds = PARSING_SECONDS, 0.0
+        for deployment in self._in_turn(changed[uid] for uid in self._waiting):
+            if left_seconds <= 0:
+                break
+            if slice_seconds > PARSING_SLICE_SECONDS:
+                await asyncio.sleep(0)
+                slice_seconds = 0.0
+            begun = self._clock()
+            known = self._known.get(deployment.uid)
+            policy = self._parse(deployment, None if known is None else known[1])
+            self._known[deployment.uid] = (_texts(deployment), policy)
+            del self._waiting[deployment.uid]
+            self._served.pop(deployment.ref.namespace, None)
+            self._served[deployment.ref.namespace] = None
+            took = self._clock() - begun
+            left_seconds -= took
+            slice_seconds += took
+        return {
+            one.uid: WAITS if one.uid in self._waiting else self._known[one.uid][1]
+            for one in deployments
+        }
+
+    def keep_only(self, uids: AbstractSet[str]) -> None:
+        """Forget all other Deployments."""
+        for gone in self._known.keys() - uids:
+            del self._known[gone]
+
+    def _is_known(self, deployment: DeploymentState) -> bool:
+        known = self._known.get(deployment.uid)
+        return known is not None and known[0] == _texts(deployment)
+
+    def _in_turn(self, waiting: Iterable[DeploymentState]) -> Iterable[DeploymentState]:
+        """Yield one Deployment of each namespace, then the next of each: the last served last."""
+        queues: dict[str, list[DeploymentState]] = {}
+        for deployment in waiting:
+            queues.setdefault(deployment.ref.namespace, []).append(deployment)
+        for queue in queues.values():
+            queue.reverse()
+        self._served = {name: None for name in self._served if name in queues}
+        order = [name for name in queues if name not in self._served] + list(self._served)
+        while order:
+            for name in order:
+                yield queues[name].pop()
+            order = [name for name in order if queues[name]]
+
+
+def _texts(deployment: DeploymentState) -> Texts:
+    return (deployment.annotations, deployment.defaults)

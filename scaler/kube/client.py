@@ -1,0 +1,376 @@
+"""A thin REST client of the Kubernetes API: paths in, parsed JSON out.
+
+Raw JSON rather than generated models, because a watch of tens of thousands of pods is decoded
+ten times faster so. Every call has a timeout and nothing is retried here (one new try with fresh
+credentials after a 401 apart): callers run in loops and know what a repetition would mean.
+Errors are those of `scaler.kube.errors`; `except ApiError` catches them all.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Self
+
+import aiohttp
+import orjson
+
+from scaler.kube.credentials import Access, Credentials
+from scaler.kube.errors import (
+    AlreadyExists,
+    ApiError,
+    ClusterError,
+    ConfigurationError,
+    Conflict,
+    Forbidden,
+    Gone,
+    Invalid,
+    NotFound,
+    ServerError,
+    TooManyRequests,
+    Unauthorized,
+    Unreachable,
+    from_status,
+)
+from scaler.kube.retry_after import RetryAfter, retry_after_seconds
+from scaler.kube.server_clock import ServerClock
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from types import TracebackType
+
+__all__ = [
+    "JSON",
+    "JSON_PATCH",
+    "MERGE_PATCH",
+    "STRATEGIC_MERGE_PATCH",
+    "AlreadyExists",
+    "ApiError",
+    "ClusterError",
+    "ConfigurationError",
+    "Conflict",
+    "Forbidden",
+    "Gone",
+    "Invalid",
+    "JsonObject",
+    "KubeClient",
+    "NotFound",
+    "ServerError",
+    "TooManyRequests",
+    "Unauthorized",
+    "Unreachable",
+]
+
+
+JsonObject = dict[str, Any]
+
+JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
+
+DEFAULT_TIMEOUT_SECONDS = 10.0
+PAGE_LIMIT = 500
+
+
+class KubeClient:
+    """One connection pool to one API server; close it, or use it as an async context manager.
+
+    A path that the server refused with a `Retry-After` (429, 503) is not asked again before that
+    time: every call raises the same error at once.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials | str,
+        *,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+    ) -> None:
+        """`credentials` may be a bare URL for a server that asks for none."""
+        if isinstance(credentials, str):
+            credentials = Credentials(Access(server=credentials.rstrip("/")))
+        self._credentials = credentials
+        self._timeout_seconds = timeout_seconds
+        self._session: aiohttp.ClientSession | None = None
+        self._retry_after = RetryAfter()
+        self.clock = ServerClock()
+        self.answers: Counter[tuple[str, int]] = Counter()
+        """How many requests were answered so far, by method and HTTP status."""
+
+    @classmethod
+    async def in_cluster(cls) -> Self:
+        """Use the pod's service account; raises ConfigurationError."""
+        return cls(await Credentials.in_cluster())
+
+    @classmethod
+    async def from_kubeconfig(cls, path: str | None = None, context: str | None = None) -> Self:
+        """Use a kubeconfig (`path`, else $KUBECONFIG, else the default); ConfigurationError."""
+        return cls(await Credentials.from_kubeconfig(path, context))
+
+    @classmethod
+    async def load(cls, kubeconfig: str | None = None, context: str | None = None) -> Self:
+        """Use the kubeconfig if one is named, else the service account, else ~/.kube/config."""
+        return cls(await Credentials.load(kubeconfig, context))
+
+    @property
+    def server(self) -> str:
+        """The API server's base URL."""
+        return self._credentials.server
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections; a request after this opens them again."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def get(
+        self,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        timeout_seconds: float | None = None,
+    ) -> JsonObject:
+        """GET one object (or whatever the path answers) as parsed JSON."""
+        return await self._request("GET", path, params=params, timeout_seconds=timeout_seconds)
+
+    async def list_(
+        self, path: str, *, params: Mapping[str, str] | None = None, limit: int = PAGE_LIMIT
+    ) -> JsonObject:
+        """GET a whole collection, page by page; `metadata` is that of the last page."""
+        items: list[Any] = []
+        page: JsonObject = {}
+        async for page in self.pages(path, params=params, limit=limit):
+            items.extend(page.get("items") or ())
+        return {**page, "items": items}
+
+    async def pages(
+        self, path: str, *, params: Mapping[str, str] | None = None, limit: int = PAGE_LIMIT
+    ) -> AsyncIterator[JsonObject]:
+        """Yield a collection's pages of at most `limit` items.
+
+        Raises Gone when the list took so long that the server has forgotten its snapshot.
+        """
+        token = ""
+        while True:
+            query = {**(params or {}), "limit": str(limit)}
+            if token:
+                query["continue"] = token
+            page = await self.get(path, params=query)
+            metadata = page.get("metadata") or {}
+            if not isinstance(metadata, dict) or not isinstance(page.get("items") or [], list):
+                raise _not_json(f"GET {path}", 200, f"{page!r:.200}")
+            yield page
+            token = metadata.get("continue") or ""
+            if not token:
+                return
+
+    async def post(
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        *,
+        timeout_seconds: float | None = None,
+    ) -> JsonObject:
+        """POST (create) an object; raises AlreadyExists."""
+        return await self._request("POST", path, body=body, timeout_seconds=timeout_seconds)
+
+    async def put(
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        *,
+        timeout_seconds: float | None = None,
+    ) -> JsonObject:
+        """PUT (replace) an object; raises Conflict if its resourceVersion is not the newest."""
+        return await self._request("PUT", path, body=body, timeout_seconds=timeout_seconds)
+
+    async def patch(
+        self,
+        path: str,
+        body: Any,
+        *,
+        content_type: str = MERGE_PATCH,
+        timeout_seconds: float | None = None,
+    ) -> JsonObject:
+        """PATCH an object; raises Conflict if the patch names a resourceVersion that is old."""
+        return await self._request(
+            "PATCH", path, body=body, content_type=content_type, timeout_seconds=timeout_seconds
+        )
+
+    async def delete(
+        self,
+        path: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        params: Mapping[str, str] | None = None,
+        timeout_seconds: float | None = None,
+    ) -> JsonObject:
+        """DELETE an object; `body` is a `metav1.DeleteOptions`, e.g. `gracePeriodSeconds` 0."""
+        return await self._request(
+            "DELETE", path, params=params, body=body, timeout_seconds=timeout_seconds
+        )
+
+    @asynccontextmanager
+    async def stream(
+        self, path: str, *, params: Mapping[str, str], idle_timeout_seconds: float
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """GET an endless answer (a watch) as chunks of bytes of any size.
+
+        `idle_timeout_seconds` without a byte raises Unreachable, so that a half-open connection
+        ends. Raises ApiError like every call, and Unreachable when the answer breaks off.
+        """
+        request = f"GET {path}"
+        self._retry_after.check(request, path)
+        timeout = aiohttp.ClientTimeout(
+            total=None, connect=self._timeout_seconds, sock_read=idle_timeout_seconds
+        )
+        try:
+            response = await self._send("GET", path, params=params, timeout=timeout)
+            try:
+                if response.status >= 400:
+                    raise await self._refused(request, path, response)
+                yield response.content.iter_any()
+            finally:
+                response.close()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _unreachable(request, error) from error
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Any = None,
+        content_type: str = JSON,
+        timeout_seconds: float | None = None,
+    ) -> JsonObject:
+        request = f"{method} {path}"
+        self._retry_after.check(request, path)
+        timeout = aiohttp.ClientTimeout(total=timeout_seconds or self._timeout_seconds)
+        data = None if body is None else orjson.dumps(body)
+        try:
+            response = await self._send(
+                method, path, params=params, data=data, content_type=content_type, timeout=timeout
+            )
+            async with response:
+                if response.status >= 400:
+                    raise await self._refused(request, path, response)
+                answer = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _unreachable(request, error) from error
+        try:
+            parsed = orjson.loads(answer) if answer else {}
+        except orjson.JSONDecodeError as error:
+            text = answer[:200].decode(errors="replace")
+            raise _not_json(request, response.status, text) from error
+        if not isinstance(parsed, dict):
+            raise _not_json(request, response.status, answer[:200].decode(errors="replace"))
+        return parsed
+
+    async def _refused(self, request: str, path: str, response: aiohttp.ClientResponse) -> ApiError:
+        error = await _error(request, response, now_unix_seconds=self.clock.seconds())
+        self._retry_after.note(path, error)
+        return error
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  (aiohttp enforces it, body included)
+        params: Mapping[str, str] | None = None,
+        data: bytes | None = None,
+        content_type: str = JSON,
+    ) -> aiohttp.ClientResponse:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                headers={"Accept": JSON, "User-Agent": f"gpu-scaler/{version('gpu-scaler')}"}
+            )
+        for refresh in (False, True):
+            access = await self._credentials.access(refresh=refresh)
+            headers = {} if data is None else {"Content-Type": content_type}
+            if access.authorization:
+                headers["Authorization"] = access.authorization
+            response = await self._session.request(
+                method,
+                access.server + path,
+                params=params,
+                data=data,
+                headers=headers,
+                timeout=timeout,
+                ssl=True if access.tls is None else access.tls,
+                server_hostname=access.tls_server_name,
+                proxy=access.proxy,
+                allow_redirects=False,
+            )
+            self.answers[method, response.status] += 1
+            self.clock.note(response.headers.get("Date"))
+            if response.status != 401 or refresh:
+                break
+            response.release()
+        return response
+
+
+async def _error(
+    request: str, response: aiohttp.ClientResponse, *, now_unix_seconds: float
+) -> ApiError:
+    text = (await response.read()).decode(errors="replace")
+    try:
+        body = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        body = {}
+    status = body if isinstance(body, dict) else {}
+    return from_status(
+        request=request,
+        status=response.status,
+        body=status,
+        text=text,
+        retry_after_seconds=retry_after_seconds(
+            response.headers.get("Retry-After"), status, now_unix_seconds=now_unix_seconds
+        ),
+    )
+
+
+def _unreachable(request: str, error: Exception) -> Unreachable:
+    timed_out = isinstance(error, TimeoutError)
+    return Unreachable(
+        request=request,
+        status=None,
+        reason="Timeout" if timed_out else type(error).__name__,
+        message=connection_problem(error)
+        or ("no answer in time" if timed_out else "connection failed"),
+    )
+
+
+def connection_problem(error: Exception) -> str:
+    """Return what is wrong with a connection, without what only asyncio and aiohttp know of it."""
+    if isinstance(error, aiohttp.ClientSSLError | aiohttp.ServerFingerprintMismatch):
+        return str(error)
+    if isinstance(error, aiohttp.ClientConnectorError):
+        code = error.os_error.errno
+        why = os.strerror(code) if code and code > 0 else error.os_error.strerror
+        return f"cannot connect to {error.host}:{error.port}: {why or error.os_error}"
+    return str(error)
+
+
+def _not_json(request: str, status: int, text: str) -> ApiError:
+    return ApiError(
+        request=request,
+        status=status,
+        reason="NotJSON",
+        message=f"the answer is not the JSON object that was asked for: {text!r}",
+    )

@@ -1,0 +1,228 @@
+"""Where the API server is and how to be let in: in-cluster service account or kubeconfig.
+
+The parsing of kubeconfig files, exec plugins, OIDC and client certificates is that of
+`kubernetes.aio.config`; this module adds what it leaves out: token files and exec credentials
+are looked at again at least each minute on the monotonic clock (bound service account tokens
+live an hour, EKS caps them at a day), and rotated certificates make a new TLS context.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import os
+import ssl
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from yaml import YAMLError
+
+from scaler.kube.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+log = logging.getLogger(__name__)
+
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_IN_CLUSTER = "in-cluster service account"
+REFRESH_SECONDS = 60.0
+LOAD_TIMEOUT_SECONDS = 60.0
+
+
+class Loader(Protocol):
+    """What both loaders of `kubernetes.aio.config` offer; may be called again to read anew."""
+
+    def load_and_set(self, client_configuration: Any) -> Awaitable[None] | None:
+        """Read files and plugins, and write the result into the configuration."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """What one request needs; `tls` is None for plain HTTP, True for the system's CAs."""
+
+    server: str
+    authorization: str | None = None
+    tls: ssl.SSLContext | None = None
+    tls_server_name: str | None = None
+    proxy: str | None = None
+
+
+class Credentials:
+    """The server's address with credentials that stay valid while the process runs."""
+
+    def __init__(self, access: Access) -> None:
+        """Fixed access without any file behind it: tests, the simulator, `kubectl proxy`."""
+        self._access = access
+        self._loader: Loader | None = None
+        self._configuration: Any = None
+        self._certificates: tuple[object, ...] | None = None
+        self._read_at_seconds = time.monotonic()
+        self._failing = False
+        self._lock = asyncio.Lock()
+
+    @property
+    def server(self) -> str:
+        """The API server's base URL without a trailing slash."""
+        return self._access.server
+
+    @classmethod
+    async def in_cluster(cls, service_account: Path = SERVICE_ACCOUNT) -> Credentials:
+        """Use the service account mounted into this pod; raises ConfigurationError."""
+        from kubernetes.aio.config.incluster_config import InClusterConfigLoader  # noqa: PLC0415
+
+        loader = InClusterConfigLoader(  # type: ignore[no-untyped-call]
+            token_filename=str(service_account / "token"),
+            cert_filename=str(service_account / "ca.crt"),
+            try_refresh_token=False,
+        )
+        return await cls._from_loader(loader, _new_configuration(), _IN_CLUSTER)
+
+    @classmethod
+    async def from_kubeconfig(
+        cls, path: str | None = None, context: str | None = None
+    ) -> Credentials:
+        """Use a kubeconfig: `path`, else $KUBECONFIG, else ~/.kube/config.
+
+        Raises ConfigurationError that names the file and what is wrong with it.
+        """
+        from kubernetes.aio.config import load_kube_config  # noqa: PLC0415
+
+        # Read here and not by the library, which keeps the value of the time of its import.
+        files = path or os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
+        what = f"kubeconfig {files}" + (f", context {context}" if context else "")
+        if not any(_is_file(part, what) for part in files.split(os.pathsep) if part):
+            message = f"{what}: no such file; set --kubeconfig or KUBECONFIG"
+            raise ConfigurationError(message)
+        configuration = _new_configuration()
+        try:
+            async with asyncio.timeout(LOAD_TIMEOUT_SECONDS):
+                loader = await load_kube_config(  # type: ignore[no-untyped-call]
+                    config_file=files,
+                    context=context,
+                    client_configuration=configuration,
+                    persist_config=False,
+                )
+        except Exception as error:  # the library raises KeyError, TypeError, YAMLError and more
+            raise ConfigurationError(f"{what}: {_why_unusable(error)}") from error
+        return await cls._from_loader(loader, configuration, what)
+
+    @classmethod
+    async def load(cls, kubeconfig: str | None = None, context: str | None = None) -> Credentials:
+        """Use the kubeconfig if one is named, else the service account if there is one."""
+        named = kubeconfig or context or os.environ.get("KUBECONFIG")
+        if not named and _is_file(f"{SERVICE_ACCOUNT}/token", _IN_CLUSTER):
+            return await cls.in_cluster()
+        return await cls.from_kubeconfig(kubeconfig, context)
+
+    @classmethod
+    async def _from_loader(cls, loader: Loader, configuration: Any, what: str) -> Credentials:
+        credentials = cls(Access(server=""))
+        credentials._loader = loader
+        credentials._configuration = configuration
+        try:
+            await credentials._read()
+        except Exception as error:  # ConfigException, OSError, ssl.SSLError
+            raise ConfigurationError(f"{what}: {error}") from error
+        return credentials
+
+    async def access(self, *, refresh: bool = False) -> Access:
+        """Return what the next request needs; reads files again when they may have changed.
+
+        `refresh` reads at once: the server has just said 401.
+        """
+        if self._loader is None:
+            return self._access
+        async with self._lock:
+            if refresh or time.monotonic() - self._read_at_seconds >= REFRESH_SECONDS:
+                await self._refresh()
+            return self._access
+
+    async def _refresh(self) -> None:
+        try:
+            await self._read()
+            self._failing = False
+        except Exception as error:  # noqa: BLE001  (the old token may well be valid still)
+            self._read_at_seconds = time.monotonic()
+            if not self._failing:
+                log.warning(
+                    "Cannot read the API credentials again; the old ones stay in use",
+                    extra={"error": str(error)},
+                )
+            self._failing = True
+
+    async def _read(self) -> None:
+        assert self._loader is not None
+        async with asyncio.timeout(LOAD_TIMEOUT_SECONDS):
+            result = self._loader.load_and_set(self._configuration)
+            if inspect.isawaitable(result):
+                await result
+        configuration = self._configuration
+        token = configuration.api_key.get("BearerToken")
+        certificates = _certificate_versions(configuration)
+        tls = self._access.tls
+        if certificates != self._certificates:
+            tls = _tls_context(configuration)
+        self._access = Access(
+            server=str(configuration.host).rstrip("/"),
+            # A token file usually ends in a newline, which no header may hold.
+            authorization=token.strip() if token else None,
+            tls=tls,
+            tls_server_name=configuration.tls_server_name,
+            proxy=configuration.proxy,
+        )
+        self._certificates = certificates
+        self._read_at_seconds = time.monotonic()
+
+
+def _why_unusable(error: Exception) -> str:
+    """Return it in one line; what the library trips over says little without its kind."""
+    text = " ".join(str(error).split())
+    if isinstance(error, TimeoutError):
+        return f"its credentials did not come within {LOAD_TIMEOUT_SECONDS:g} s"
+    if isinstance(error, OSError) and error.strerror:
+        # It may be a file that the kubeconfig names.
+        return f"{error.filename or 'it'} cannot be read: {error.strerror}"
+    if isinstance(error, TypeError | KeyError | AttributeError | ValueError | YAMLError):
+        return f"is not a kubeconfig: {type(error).__name__}: {text}"
+    return text
+
+
+def _is_file(path: str, what: str) -> bool:
+    """Return whether there is such a file; raises ConfigurationError if the system does not say."""
+    try:
+        return Path(path).expanduser().is_file()
+    except OSError as error:
+        raise ConfigurationError(f"{what}: {_why_unusable(error)}") from error
+
+
+def _new_configuration() -> Any:
+    from kubernetes.aio.client import Configuration  # noqa: PLC0415
+
+    return Configuration()
+
+
+def _certificate_versions(configuration: Any) -> tuple[object, ...]:
+    paths = (configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file)
+    return (
+        configuration.verify_ssl,
+        *((path, Path(path).stat().st_mtime_ns) if path else None for path in paths),
+    )
+
+
+def _tls_context(configuration: Any) -> ssl.SSLContext | None:
+    if not str(configuration.host).startswith("https"):
+        return None
+    context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
+    # Since Python 3.13 the default is strict, and refuses the CAs that many clusters were
+    # installed with (no authority key identifier); kubectl accepts them.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if configuration.cert_file:
+        context.load_cert_chain(configuration.cert_file, keyfile=configuration.key_file)
+    if not configuration.verify_ssl:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,166 @@
+"""The API server's word on who holds a token, and on who may do what; each remembered for 10 s."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from scaler.kube.errors import ApiError
+from scaler.model import User
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Hashable, Mapping
+
+    from scaler.kube.client import KubeClient
+
+log = logging.getLogger(__name__)
+
+TOKEN_REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
+ACCESS_REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+REMEMBERED_SECONDS = 10.0
+MAX_REMEMBERED = 4096
+MAX_AT_ONCE = 16
+"""Of each kind: strangers' tokens must not take all connections from those who scale."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """What somebody wants to do: with a resource, or with a `path` where `resource` is empty."""
+
+    verb: str
+    path: str
+    group: str = ""
+    version: str = ""
+    namespace: str = ""
+    resource: str = ""
+    subresource: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """Whether it is allowed, and the authorizer's reason."""
+
+    allowed: bool
+    reason: str = ""
+
+
+class Reviews:
+    """Asks the API server, once in 10 s for the same."""
+
+    def __init__(self, client: KubeClient, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._client = client
+        self._token_limit = asyncio.Semaphore(MAX_AT_ONCE)
+        self._access_limit = asyncio.Semaphore(MAX_AT_ONCE)
+        self._failing = False
+        self._users: _Remembered[User | None] = _Remembered(clock)
+        self._verdicts: _Remembered[Verdict] = _Remembered(clock)
+
+    async def user_of(self, token: str) -> User | None:
+        """Return whose token it is, None if nobody's; raises ApiError."""
+        digest = hashlib.sha256(token.encode()).digest()
+        return await self._users.get(digest, lambda: self._review_token(token))
+
+    async def may(self, user: User, access: Access) -> Verdict:
+        """Return whether the user may do it; raises ApiError."""
+        return await self._verdicts.get((user, access), lambda: self._review_access(user, access))
+
+    async def _review_token(self, token: str) -> User | None:
+        body = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenReview",
+            "spec": {"token": token},
+        }
+        status = await self._ask(self._token_limit, TOKEN_REVIEWS, body)
+        user = status.get("user") or {}
+        if not status.get("authenticated") or status.get("error") or not user.get("username"):
+            return None
+        return User(
+            name=user["username"],
+            groups=tuple(user.get("groups") or ()),
+            uid=user.get("uid") or "",
+            extra=tuple(sorted((k, tuple(v)) for k, v in (user.get("extra") or {}).items())),
+        )
+
+    async def _review_access(self, user: User, access: Access) -> Verdict:
+        spec: dict[str, Any] = {
+            "user": user.name,
+            "groups": list(user.groups),
+            "uid": user.uid,
+            "extra": {key: list(values) for key, values in user.extra},
+        }
+        body: Mapping[str, Any] = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SubjectAccessReview",
+            "spec": spec,
+        }
+        if access.resource:
+            spec["resourceAttributes"] = {
+                "verb": access.verb,
+                "group": access.group,
+                "version": access.version,
+                "namespace": access.namespace,
+                "resource": access.resource,
+                "subresource": access.subresource,
+                "name": access.name,
+            }
+        else:
+            spec["nonResourceAttributes"] = {"verb": access.verb, "path": access.path}
+        status = await self._ask(self._access_limit, ACCESS_REVIEWS, body)
+        return Verdict(
+            allowed=status.get("allowed") is True and not status.get("denied"),
+            reason=status.get("reason") or "",
+        )
+
+    async def _ask(
+        self, limit: asyncio.Semaphore, path: str, body: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Return the status in the answer; says once when there are none, and when there are."""
+        async with limit:
+            try:
+                answer = await self._client.post(path, body)
+            except ApiError as error:
+                if not self._failing:
+                    log.warning("Callers cannot be reviewed", extra={"error": str(error)})
+                self._failing = True
+                raise
+        if self._failing:
+            log.info("Callers can be reviewed again")
+        self._failing = False
+        return answer.get("status") or {}
+
+
+class _Remembered(Generic[T]):
+    """Answers by key for 10 s, the newest 4096; who asks meanwhile waits for the same one."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._tasks: OrderedDict[Hashable, tuple[float, asyncio.Future[T]]] = OrderedDict()
+
+    async def get(self, key: Hashable, ask: Callable[[], Awaitable[T]]) -> T:
+        """Return what is remembered, else what `ask` says; its errors are not remembered."""
+        now = self._clock()
+        asked, task = self._tasks.get(key, (0.0, None))
+        if task is None or now - asked >= REMEMBERED_SECONDS:
+            task = asyncio.ensure_future(ask())
+            # Of one whom nobody waits for any more the error is nobody's.
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._tasks[key] = (now, task)
+            self._tasks.move_to_end(key)
+            while len(self._tasks) > MAX_REMEMBERED:
+                self._tasks.popitem(last=False)
+        try:
+            # A caller who gives up must not take the answer away from the others.
+            return await asyncio.shield(task)
+        except BaseException:
+            failed = task.done() and (task.cancelled() or task.exception() is not None)
+            if failed and self._tasks.get(key, (0.0, None))[1] is task:
+                del self._tasks[key]
+            raise

@@ -1,0 +1,112 @@
+"""Fields of raw API objects, taken as what they have to be or refused. Pure."""
+
+from __future__ import annotations
+
+from sys import intern
+from typing import TYPE_CHECKING, Any
+
+from scaler.kube.selectors import MAX_REQUIREMENTS, Operator, Requirement, Selector
+from scaler.model import ObjectRef
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    JsonObject = Mapping[str, Any]
+
+LABEL_SELECTOR_OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
+MAX_REPLICAS = 2**31 - 1
+
+
+class MalformedObject(ValueError):  # noqa: N818
+    """An object that is not as its kind promises; the message says where."""
+
+
+def ref(metadata: JsonObject, kind: str = "") -> ObjectRef:
+    """Return what the object is called."""
+    return ObjectRef(
+        namespace=intern(text(metadata, "namespace")), name=text(metadata, "name"), kind=kind
+    )
+
+
+def text(raw: JsonObject, field: str) -> str:
+    """Return a field that has to be there and be a text."""
+    value = raw.get(field)
+    if not isinstance(value, str) or not value:
+        raise MalformedObject(f"{field} is {_shown(value)}, not text")
+    return value
+
+
+def texts(raw: JsonObject) -> Mapping[str, str]:
+    """Return labels or annotations, which have to be texts."""
+    for key in raw:
+        if not isinstance(raw[key], str):
+            raise MalformedObject(f"{_shown(key)} is {_shown(raw[key])}, not text")
+    return raw
+
+
+def count(value: object) -> int | None:
+    """Return a replica count, None where it is none; null is the API's default, 1."""
+    if value is None:
+        return 1
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_REPLICAS:
+        return value
+    return None
+
+
+def message(condition: JsonObject) -> str | None:
+    """Return what a condition says."""
+    found = condition.get("message")
+    return found if isinstance(found, str) else None
+
+
+def label_selector(raw: object) -> Selector | None:
+    """Read a `metav1.LabelSelector`, or a plain map of labels as a ReplicationController has it.
+
+    Raises MalformedObject or SelectorError for one that no API server would take of a workload.
+    """
+    if not isinstance(raw, dict):
+        return None
+    wrapped = raw.keys() <= {"matchLabels", "matchExpressions"}
+    equal = (raw.get("matchLabels") or {}) if wrapped else raw
+    expressions = (raw.get("matchExpressions") or ()) if wrapped else ()
+    if len(equal) + len(expressions) > MAX_REQUIREMENTS:
+        raise MalformedObject(f"spec.selector has more than {MAX_REQUIREMENTS} requirements")
+    requirements = (
+        *(
+            Requirement(key=key, operator=Operator.IN, values=frozenset({value}))
+            for key, value in equal.items()
+        ),
+        *(
+            Requirement(
+                key=text(one, "key"),
+                operator=_operator(one.get("operator")),
+                values=frozenset(one.get("values") or ()),
+            )
+            for one in expressions
+        ),
+    )
+    # One that selects everything is none.
+    return Selector(requirements=requirements) if requirements else None
+
+
+def controller_uid(metadata: JsonObject, *kinds: str) -> str | None:
+    """Return the uid of the controller if it is of one of these kinds.
+
+    It says something only together with the object's namespace: whoever may write an object may
+    write any uid there.
+    """
+    for owner in metadata.get("ownerReferences") or ():
+        if owner.get("controller") and owner.get("kind") in kinds:
+            return text(owner, "uid")
+    return None
+
+
+def _operator(name: object) -> Operator:
+    if name not in LABEL_SELECTOR_OPERATORS:
+        allowed = ", ".join(LABEL_SELECTOR_OPERATORS)
+        raise MalformedObject(f"spec.selector: operator {_shown(name)} is not one of {allowed}")
+    return Operator(str(name))
+
+
+def _shown(value: object) -> str:
+    return f"{value!r:.80}"

@@ -1,0 +1,243 @@
+"""Leader election on a `coordination.k8s.io/v1` Lease: of several scalers, one acts.
+
+Ages are measured on this process's monotonic clock, from the moment a change of the Lease was
+seen, so the clocks of the candidates need not agree. A holder may act for `renew_deadline` after
+it SENT its last successful renewal; the others wait for the longer `lease_duration` after they SAW
+it. A paused process or a slow request therefore ends the holder's right before anybody else's
+begins. Source: client-go `tools/leaderelection`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from scaler.kube.errors import ApiError, Conflict, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from scaler.kube.client import JsonObject, KubeClient
+
+log = logging.getLogger(__name__)
+
+STOP_ANNOTATION = "gpu-scaler/paused"
+JITTER = 0.2
+RELEASED_DURATION_SECONDS = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """The Lease as last read, and when on our clock this content was first seen."""
+
+    resource_version: str
+    holder: str
+    acquired: str | None
+    renewed: str | None
+    transitions: int
+    duration_seconds: float
+    annotations: Mapping[str, str]
+    labels: Mapping[str, str]
+    seen_seconds: float
+
+
+class LeaseElection:
+    """One candidate; `run` keeps trying, `is_leader` answers from what was achieved."""
+
+    def __init__(
+        self,
+        client: KubeClient,
+        *,
+        namespace: str,
+        name: str,
+        identity: str,
+        lease_duration_seconds: float = 15.0,
+        renew_deadline_seconds: float = 10.0,
+        retry_period_seconds: float = 2.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`retry_period < renew_deadline < lease_duration`, or two could act at once."""
+        if not retry_period_seconds < renew_deadline_seconds < lease_duration_seconds:
+            msg = (
+                "retry period < renew deadline < lease duration is needed, got"
+                f" {retry_period_seconds:g} s, {renew_deadline_seconds:g} s,"
+                f" {lease_duration_seconds:g} s"
+            )
+            raise ValueError(msg)
+        self._client = client
+        self._collection = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+        self._path = f"{self._collection}/{name}"
+        self._name = name
+        self._identity = identity
+        self._lease_duration_seconds = lease_duration_seconds
+        self._renew_deadline_seconds = renew_deadline_seconds
+        self._retry_period_seconds = retry_period_seconds
+        self._clock = clock
+        self._seen: _Seen | None = None
+        self._renewed_seconds: float | None = None
+        self._problem: str | None = None
+
+    def is_leader(self, now_seconds: float) -> bool:
+        """Return whether this candidate may act at `now_seconds` (monotonic)."""
+        renewed = self._renewed_seconds
+        return renewed is not None and now_seconds < renewed + self._renew_deadline_seconds
+
+    def leader(self) -> str | None:
+        """Return the holder's identity as last seen, None where there is none."""
+        return self._seen.holder or None if self._seen is not None else None
+
+    def stopped_because(self) -> str | None:
+        """Return why nothing may be scaled at all, as last seen; None where it may.
+
+        Whatever the Lease's annotation `gpu-scaler/paused` says but "false" stops everything.
+        """
+        value = "" if self._seen is None else self._seen.annotations.get(STOP_ANNOTATION, "")
+        if value in ("", "false"):
+            return None
+        return (
+            f"all scaling is stopped: Lease {self._name} carries {STOP_ANNOTATION}={value[:80]!r}"
+        )
+
+    async def look(self) -> str | None:
+        """Read the Lease anew just before acting; return what is in the way, None if nothing is."""
+        try:
+            async with asyncio.timeout(self._retry_period_seconds):
+                seen = self._observe(await self._client.get(self._path))
+        except (ApiError, TimeoutError) as error:
+            return f"the Lease could not be read before acting: {str(error) or 'no answer in time'}"
+        if seen.holder != self._identity:
+            return f"the Lease is held by {seen.holder or 'nobody'}"
+        return self.stopped_because()
+
+    async def run(self) -> None:
+        """Try to get and keep the Lease until cancelled; release it with `release` after that."""
+        was_leader = False
+        while True:
+            await self.try_once()
+            leads = self.is_leader(self._clock())
+            if leads != was_leader:
+                was_leader = leads
+                message = "Leading: this replica acts" if leads else "Not leading any more"
+                log.info(message, extra={"identity": self._identity, "leader": self.leader()})
+            await asyncio.sleep(self._retry_period_seconds * random.uniform(1, 1 + JITTER))
+
+    async def try_once(self) -> bool:
+        """Get or renew the Lease if that is possible now; return whether this candidate holds it.
+
+        An API error is logged where it is news; the time already won is then not lengthened.
+        """
+        sent = self._clock()
+        try:
+            async with asyncio.timeout(self._renew_deadline_seconds / 2):
+                try:
+                    holds = await self._acquire_or_renew(sent)
+                except Conflict:
+                    # Somebody wrote in between: a candidate that won, or a person's annotation.
+                    holds = await self._acquire_or_renew(sent)
+        except Conflict:
+            holds = False
+        except (ApiError, TimeoutError) as error:
+            self._note_problem(str(error) or "no answer in time")
+            return self.is_leader(self._clock())
+        self._note_problem(None)
+        self._renewed_seconds = sent if holds else None
+        return holds
+
+    async def release(self) -> None:
+        """Give the Lease back so that another takes over at once; stop acting before this."""
+        held, self._renewed_seconds = self._renewed_seconds, None
+        if held is None:
+            return
+        try:
+            async with asyncio.timeout(self._retry_period_seconds):
+                # Read anew: a renewal that was cut off by the end may have arrived after all.
+                seen = self._observe(await self._client.get(self._path))
+                if seen.holder == self._identity:
+                    await self._put(seen, holder="", duration=RELEASED_DURATION_SECONDS)
+        except (ApiError, TimeoutError) as error:
+            log.warning(
+                "Lease not released; it ends by itself",
+                extra={"lease": self._name, "error": str(error)},
+            )
+
+    async def _acquire_or_renew(self, sent: float) -> bool:
+        try:
+            lease = await self._client.get(self._path)
+        except NotFound:
+            lease = await self._client.post(self._collection, self._body(None, self._identity))
+            self._observe(lease)
+            return True
+        seen = self._observe(lease)
+        if seen.holder not in ("", self._identity) and not self._expired(seen, sent):
+            return False
+        lease = await self._put(seen, holder=self._identity, duration=None)
+        self._observe(lease)
+        return True
+
+    def _expired(self, seen: _Seen, now: float) -> bool:
+        """Whether the holder has been silent for the longest of its own and our duration."""
+        duration = max(seen.duration_seconds, self._lease_duration_seconds)
+        return now >= seen.seen_seconds + duration
+
+    def _observe(self, lease: JsonObject) -> _Seen:
+        spec = lease.get("spec", {})
+        holder, renewed = spec.get("holderIdentity") or "", spec.get("renewTime")
+        before = self._seen
+        unchanged = before is not None and (before.holder, before.renewed) == (holder, renewed)
+        self._seen = _Seen(
+            resource_version=lease["metadata"]["resourceVersion"],
+            holder=holder,
+            acquired=spec.get("acquireTime"),
+            renewed=renewed,
+            transitions=spec.get("leaseTransitions") or 0,
+            duration_seconds=float(spec.get("leaseDurationSeconds") or 0),
+            annotations=lease["metadata"].get("annotations") or {},
+            labels=lease["metadata"].get("labels") or {},
+            seen_seconds=before.seen_seconds if before and unchanged else self._clock(),
+        )
+        return self._seen
+
+    async def _put(self, seen: _Seen, *, holder: str, duration: int | None) -> JsonObject:
+        return await self._client.put(self._path, self._body(seen, holder, duration))
+
+    def _body(self, seen: _Seen | None, holder: str, duration: int | None = None) -> JsonObject:
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        metadata: JsonObject = {"name": self._name}
+        acquired, transitions = now, 0
+        if seen is not None:
+            metadata["resourceVersion"] = seen.resource_version
+            # A PUT replaces what people wrote there too.
+            metadata |= {"annotations": seen.annotations, "labels": seen.labels}
+            transitions = seen.transitions
+            if holder == seen.holder:
+                acquired = seen.acquired or now
+            elif holder:
+                transitions += 1
+        return {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": metadata,
+            "spec": {
+                "holderIdentity": holder,
+                # The API knows whole seconds only, and at least one.
+                "leaseDurationSeconds": duration or max(1, round(self._lease_duration_seconds)),
+                "acquireTime": acquired,
+                "renewTime": now,
+                "leaseTransitions": transitions,
+            },
+        }
+
+    def _note_problem(self, problem: str | None) -> None:
+        if problem == self._problem:
+            return
+        self._problem = problem
+        if problem is not None:
+            log.warning(
+                "Lease could not be read or renewed",
+                extra={"lease": self._name, "error": problem},
+            )

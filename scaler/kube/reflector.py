@@ -1,0 +1,343 @@
+"""One kind of object kept in memory by list and watch, decoded to what the program needs of it.
+
+Each watch is asked to end after half a minute and must have ended a little later, so that a
+half-open connection (a peer that vanished without a word) is noticed within that time. Bookmarks
+and the versions of events carry the next watch on from where the last one ended; 410 Gone and
+ERROR events mean listing again. After a list, what it no longer holds is gone here too.
+
+Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import orjson
+
+from scaler.budgets import LOG_BYTES
+from scaler.kube.errors import ApiError, Forbidden, Gone, NotFound, from_status
+from scaler.kube.fields import MalformedObject
+from scaler.kube.retry_after import MOST_SECONDS
+from toolkit.party_log import PartyLog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from scaler.kube.client import JsonObject, KubeClient
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+WATCH_SECONDS = 30
+IDLE_GRACE_SECONDS = 5.0
+"""How much longer than the server's own limit a silent watch is waited for."""
+DISCONNECTED_SECONDS = 10.0
+"""How long what was read last may still be used while there is no connection."""
+ABSENT_RETRY_SECONDS = 60.0
+BACKOFF_SECONDS = (0.2, 15.0)
+LEAST_WATCH_SECONDS = 1.0
+MAX_MALFORMED = 1000
+"""How many objects that cannot be read are remembered, so that each is logged once."""
+
+
+class Reflector(Generic[T]):
+    """Keeps `objects` by uid as the server has them; `run` does so until cancelled.
+
+    `decode(raw, previous)` returns the slim form, or None for an object of no interest; `previous`
+    is the slim form it had before. `changed(old, new)` is called for each difference, with None
+    for what was not there or is not there any more. `optional` is for a kind that the cluster may
+    not serve, nor show to us where it `may_be_hidden`: it counts as synced and empty, and is tried
+    again each minute. One that was shown and is not any more is out of contact.
+    """
+
+    def __init__(  # noqa: PLR0913  (the seams of the tests)
+        self,
+        client: KubeClient,
+        path: str,
+        decode: Callable[[JsonObject, T | None], T | None],
+        *,
+        changed: Callable[[T | None, T | None], None] | None = None,
+        optional: bool = False,
+        may_be_hidden: bool = True,
+        watch_seconds: int = WATCH_SECONDS,
+        idle_grace_seconds: float = IDLE_GRACE_SECONDS,
+        backoff_seconds: tuple[float, float] = BACKOFF_SECONDS,
+    ) -> None:
+        self._client = client
+        self._path = path
+        self._decode = decode
+        self._changed = changed or (lambda old, new: None)
+        self._optional = optional
+        self._may_be_hidden = may_be_hidden
+        self._watch_seconds = watch_seconds
+        self._idle_seconds = watch_seconds + idle_grace_seconds
+        self._backoff_seconds = backoff_seconds
+        self._objects: dict[str, T] = {}
+        self._version: str | None = None
+        self._problem: str | None = None
+        self._warned = False
+        self._was_listed = False
+        self._failures = 0
+        self._contact_seconds: float | None = None
+        self._good_for_seconds = 0.0
+        self._malformed: set[str] = set()
+        self._told = PartyLog(log, most_bytes=LOG_BYTES)
+        self.synced = asyncio.Event()
+        self.tried = asyncio.Event()
+        """Set once a first try has ended, well or not."""
+
+    @property
+    def path(self) -> str:
+        """What is listed and watched."""
+        return self._path
+
+    @property
+    def objects(self) -> Mapping[str, T]:
+        """What the server has, by uid."""
+        return self._objects
+
+    @property
+    def problem(self) -> str | None:
+        """Why there is no contact just now, None while there is."""
+        return self._problem
+
+    def age_seconds(self, now_seconds: float) -> float | None:
+        """Return how long ago the server was last heard from; None if never."""
+        return None if self._contact_seconds is None else now_seconds - self._contact_seconds
+
+    def is_fresh(self, now_seconds: float) -> bool:
+        """Return whether `objects` can be trusted at `now_seconds` (monotonic).
+
+        True while a watch is open and not overdue, and for 10 s after contact was lost.
+        """
+        age = self.age_seconds(now_seconds)
+        return self.synced.is_set() and age is not None and age <= self._good_for_seconds
+
+    async def run(self) -> None:
+        """List and watch until cancelled; failures are logged when they begin and end."""
+        while True:
+            error: ApiError | None = None
+            try:
+                if self._version is None:
+                    await self._list()
+                await self._watch(self._version or "")
+            except ApiError as failure:
+                error = failure
+            pause_seconds = self._pause_after(error)
+            self.tried.set()
+            await asyncio.sleep(pause_seconds)
+
+    def _pause_after(self, error: ApiError | None) -> float:
+        """Return how long to wait before the next try; remembers and logs what happened."""
+        if error is not None and self._is_absence(error):
+            return self._absent(error)
+        self._failures += 1
+        if isinstance(error, Gone):
+            self._version = None
+        elif error is not None:
+            return max(self._failed(error), min(error.retry_after_seconds or 0.0, MOST_SECONDS))
+        # An end in due time, or a first 410, is nothing to wait for; a server or proxy that ends
+        # each watch at once must not make a busy loop.
+        return self._backoff() if self._failures > 1 else 0.0
+
+    def _is_absence(self, error: ApiError) -> bool:
+        """Whether there is no such kind, or none for us; what was shown before is still there."""
+        is_hidden = isinstance(error, Forbidden) and self._may_be_hidden and not self._was_listed
+        # What may not be hidden does not vanish either: an API server that begins, or a proxy.
+        is_not_served = isinstance(error, NotFound) and (
+            self._may_be_hidden or not self._was_listed
+        )
+        return self._optional and (is_not_served or is_hidden)
+
+    async def _list(self) -> None:
+        found: dict[str, T] = {}
+        page: JsonObject = {}
+        async for page in self._client.pages(self._path):
+            for raw in page.get("items") or ():
+                uid = _uid(raw)
+                thing = self._slim(raw, uid)
+                if thing is not None:
+                    found[uid] = thing
+            self._in_contact(DISCONNECTED_SECONDS)
+        version = (page.get("metadata") or {}).get("resourceVersion")
+        if not isinstance(version, str):
+            raise self._not_understood(f"a list without a resourceVersion: {page!r:.200}")
+        before, self._objects = self._objects, found
+        for uid, old in before.items():
+            if uid not in found:
+                self._changed(old, None)
+        for uid, new in found.items():
+            was = before.get(uid)
+            if was != new:
+                self._changed(was, new)
+        self._version = version
+        self._was_listed = True
+        self._recovered()
+        self.synced.set()
+        self.tried.set()
+
+    async def _watch(self, version: str) -> None:
+        params = {
+            "watch": "1",
+            "resourceVersion": version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(self._watch_seconds),
+        }
+        opened = None
+        try:
+            async with self._client.stream(
+                self._path, params=params, idle_timeout_seconds=self._idle_seconds
+            ) as chunks:
+                opened = time.monotonic()
+                self._in_contact(self._idle_seconds)
+                self._recovered()
+                splitter = LineSplitter()
+                async for chunk in chunks:
+                    self._in_contact(self._idle_seconds)
+                    for line in splitter.feed(chunk):
+                        self._apply(line)
+        finally:
+            self._good_for_seconds = DISCONNECTED_SECONDS
+            if opened is not None and time.monotonic() - opened >= LEAST_WATCH_SECONDS:
+                self._failures = 0
+        self._in_contact(DISCONNECTED_SECONDS)
+
+    def _apply(self, line: bytes) -> None:
+        try:
+            event = orjson.loads(line)
+            type_, raw = event["type"], event["object"]
+            code = int(raw.get("code") or 500) if type_ == "ERROR" else 0
+            version = "" if code else str(raw["metadata"]["resourceVersion"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            self._version = None
+            raise self._not_understood(
+                f"a line of the watch is no event: {line[:200]!r}"
+            ) from error
+        if code:
+            self._version = None
+            raise from_status(request=f"GET {self._path}?watch", status=code, body=raw)
+        if type_ != "BOOKMARK":
+            uid = _uid(raw)
+            new = None if type_ == "DELETED" else self._slim(raw, uid)
+            self._replace(uid, new)
+        self._version = version
+        self._failures = 0
+
+    def _not_understood(self, message: str) -> ApiError:
+        return ApiError(request=f"GET {self._path}", status=200, reason="NotJSON", message=message)
+
+    def _replace(self, uid: str, new: T | None) -> None:
+        old = self._objects.get(uid)
+        if new is None:
+            self._objects.pop(uid, None)
+        else:
+            self._objects[uid] = new
+        if old != new:
+            self._changed(old, new)
+
+    def _slim(self, raw: JsonObject, uid: str) -> T | None:
+        try:
+            if not uid:
+                raise MalformedObject("it has no uid")
+            return self._decode(raw, self._objects.get(uid))
+        except MemoryError:
+            # Our fault and not the object's: a pod that is left out would be one that is not there.
+            raise
+        except Exception as error:  # noqa: BLE001  (whatever it holds: it must not hide the others)
+            if uid not in self._malformed:
+                if len(self._malformed) >= MAX_MALFORMED:
+                    self._malformed.clear()
+                self._malformed.add(uid)
+                title = _title(raw)
+                self._told.log(
+                    logging.WARNING,
+                    title.rpartition("/")[0],
+                    "Object left out: it cannot be read",
+                    {"path": self._path, "object": title, "error": repr(error)[:200]},
+                )
+            return None
+
+    def _absent(self, error: ApiError) -> float:
+        for old in self._objects.values():
+            self._changed(old, None)
+        self._objects = {}
+        self._version = None
+        self._was_listed = False
+        if isinstance(error, Forbidden) and not self._warned:
+            self._warned = True
+            log.warning(
+                "Optional kind cannot be seen; it is treated as absent",
+                extra={"path": self._path, "error": error.message},
+            )
+        self._problem = f"absent: {error.message}"
+        self._failures = 0
+        self._in_contact(ABSENT_RETRY_SECONDS + 2 * DISCONNECTED_SECONDS)
+        self.synced.set()
+        return ABSENT_RETRY_SECONDS
+
+    def _failed(self, error: ApiError) -> float:
+        # One cut connection is everyday life: a load balancer, an API server that restarts.
+        if not self._warned and (self._failures > 1 or error.status is not None):
+            self._warned = True
+            log.warning(
+                "Watch failing; it is tried again",
+                extra={"path": self._path, "error": str(error)},
+            )
+        self._problem = str(error)
+        return self._backoff()
+
+    def _backoff(self) -> float:
+        first, most = self._backoff_seconds
+        return min(most, first * 2.0 ** min(self._failures - 1, 16)) * random.uniform(0.5, 1.0)
+
+    def _recovered(self) -> None:
+        if self._warned:
+            log.info("Watch in contact again", extra={"path": self._path})
+        self._warned = False
+        self._problem = None
+
+    def _in_contact(self, good_for_seconds: float) -> None:
+        self._contact_seconds = time.monotonic()
+        self._good_for_seconds = good_for_seconds
+        self._told.tell_rest()
+
+
+def _uid(raw: JsonObject) -> str:
+    """Return an object's uid, empty where it has none."""
+    try:
+        uid = raw["metadata"]["uid"]
+    except (KeyError, TypeError):
+        return ""
+    return uid if isinstance(uid, str) else ""
+
+
+def _title(raw: JsonObject) -> str:
+    """Return `namespace/name` of an object that may be anything."""
+    try:
+        metadata = raw["metadata"]
+        return f"{metadata.get('namespace') or ''}/{metadata.get('name')}".lstrip("/")[:200]
+    except (KeyError, TypeError, AttributeError):
+        return f"{raw!r:.80}"
+
+
+class LineSplitter:
+    """Puts lines of any length together from chunks of any size."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Return the non-empty lines that `chunk` completes; the rest waits for the next one."""
+        *ends, rest = chunk.split(b"\n")
+        lines = []
+        for end in ends:
+            lines.append(b"".join((*self._parts, end)))
+            self._parts.clear()
+        if rest:
+            self._parts.append(rest)
+        return [line for line in lines if line]

@@ -1,0 +1,72 @@
+"""Whom an extension API server believes, as the API server publishes it for all of them.
+
+Source: https://kubernetes.io/docs/tasks/extend-kubernetes/configure-aggregation-layer/
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import orjson
+
+from scaler.kube.reflector import Reflector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scaler.kube.client import JsonObject, KubeClient
+
+NAMESPACE = "kube-system"
+NAME = "extension-apiserver-authentication"
+PATH = f"/api/v1/namespaces/{NAMESPACE}/configmaps?fieldSelector=metadata.name%3D{NAME}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontProxy:
+    """The authorities as PEM texts, empty where there are none; names and headers as published."""
+
+    client_ca_pem: str = ""
+    front_proxy_ca_pem: str = ""
+    allowed_names: tuple[str, ...] = ()
+    user_headers: tuple[str, ...] = ()
+    uid_headers: tuple[str, ...] = ()
+    group_headers: tuple[str, ...] = ()
+    extra_prefixes: tuple[str, ...] = ()
+
+
+def decode_front_proxy(raw: JsonObject) -> FrontProxy:
+    """Return what the ConfigMap says.
+
+    Raises:
+        ValueError: a list in it is no list of texts.
+    """
+    data = raw.get("data") or {}
+
+    def texts(key: str) -> tuple[str, ...]:
+        found = orjson.loads(data.get(f"requestheader-{key}") or "[]")
+        if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+            raise ValueError(f"requestheader-{key} is not a list of texts")
+        return tuple(found)
+
+    return FrontProxy(
+        client_ca_pem=data.get("client-ca-file") or "",
+        front_proxy_ca_pem=data.get("requestheader-client-ca-file") or "",
+        allowed_names=texts("allowed-names"),
+        user_headers=texts("username-headers"),
+        uid_headers=texts("uid-headers"),
+        group_headers=texts("group-headers"),
+        extra_prefixes=texts("extra-headers-prefix"),
+    )
+
+
+def front_proxy_watch(
+    client: KubeClient, changed: Callable[[FrontProxy], None]
+) -> Reflector[FrontProxy]:
+    """Return a watch that tells of each change; whom nobody publishes any more, nobody believes."""
+    return Reflector(
+        client,
+        PATH,
+        lambda raw, _: decode_front_proxy(raw),
+        changed=lambda _, new: changed(new or FrontProxy()),
+    )

@@ -1,0 +1,186 @@
+"""Pure: the text of `gpu-scaler/behavior` to a Behavior, with the limits of `autoscaling/v2`."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from scaler.budgets import BEHAVIOR_BYTES, size_bytes
+from scaler.decision.behavior import DEFAULT_BEHAVIOR, scale_up_limit
+from scaler.model import Behavior, History, PolicyType, RatePolicy, ScalingRules, SelectPolicy
+from scaler.policy.annotations import BEHAVIOR
+from scaler.policy.yaml_text import YamlError, read_yaml
+from scaler.quantities import parse_quantity
+
+MAX_TOLERANCE = 100.0
+_MAX_INT32 = 2**31 - 1
+
+
+def _tolerance(value: object) -> float:
+    """A quantity as text or number; ValueError's text ends up in the message."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError('is not a quantity such as "0.1" or "100m"')
+    try:
+        quantity = parse_quantity(str(value))
+    except ValueError:
+        raise ValueError('is not a quantity such as "0.1" or "100m"') from None
+    if quantity < 0:
+        raise ValueError("is below 0")
+    if quantity > MAX_TOLERANCE:
+        raise ValueError(f"is above {MAX_TOLERANCE:g}")
+    return float(quantity)
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", strict=True, alias_generator=to_camel, hide_input_in_errors=True
+    )
+
+
+class _PolicyText(_Model):
+    type: Literal["Pods", "Percent"]
+    value: int = Field(ge=1, le=_MAX_INT32)
+    period_seconds: int = Field(ge=1, le=1800)
+
+
+class _RulesText(_Model):
+    stabilization_window_seconds: int | None = Field(default=None, ge=0, le=3600)
+    select_policy: Literal["Max", "Min", "Disabled"] | None = None
+    policies: list[_PolicyText] | None = Field(default=None, max_length=100)
+    tolerance: Annotated[float, BeforeValidator(_tolerance)] | None = None
+
+    def filled_in(self, default: ScalingRules) -> ScalingRules:
+        window_seconds = self.stabilization_window_seconds
+        policies = default.policies
+        if self.policies is not None:
+            policies = tuple(
+                RatePolicy(
+                    type=PolicyType(item.type),
+                    value=item.value,
+                    period_seconds=item.period_seconds,
+                )
+                for item in self.policies
+            )
+        return ScalingRules(
+            stabilization_window_seconds=(
+                default.stabilization_window_seconds if window_seconds is None else window_seconds
+            ),
+            select_policy=(
+                default.select_policy
+                if self.select_policy is None
+                else SelectPolicy(self.select_policy)
+            ),
+            policies=policies,
+            tolerance=default.tolerance if self.tolerance is None else self.tolerance,
+        )
+
+
+class _BehaviorText(_Model):
+    scale_up: _RulesText | None = None
+    scale_down: _RulesText | None = None
+
+
+# The same few texts come back for every Deployment in every loop, at a millisecond each.
+@lru_cache(maxsize=1024)
+def parse_behavior(text: str) -> Behavior | tuple[str, ...]:
+    """The behavior with the HPA's defaults filled in, or one sentence per mistake.
+
+    Never raises, whatever the text. Source: HorizontalPodAutoscalerBehavior of `autoscaling/v2`
+    with `tolerance` of KEP-4951.
+    """
+    if size_bytes(text) > BEHAVIOR_BYTES:
+        return (f"is longer than the {BEHAVIOR_BYTES} bytes that are allowed",)
+    try:
+        document = read_yaml(text)
+    except YamlError as error:
+        return (str(error),)
+    try:
+        parsed = _BehaviorText.model_validate({} if document is None else document)
+    except ValidationError as error:
+        return tuple(_sentence(item) for item in error.errors(include_url=False))
+    problems = []
+    for name, rules in (("scaleUp", parsed.scale_up), ("scaleDown", parsed.scale_down)):
+        if rules is not None and rules.policies == [] and rules.select_policy != "Disabled":
+            problems.append(f"{name}.policies: must have at least one policy")
+    if problems:
+        return tuple(problems)
+    return Behavior(
+        scale_up=(parsed.scale_up or _RulesText()).filled_in(DEFAULT_BEHAVIOR.scale_up),
+        scale_down=(parsed.scale_down or _RulesText()).filled_in(DEFAULT_BEHAVIOR.scale_down),
+    )
+
+
+def never_wakes(rules: ScalingRules) -> str | None:
+    """Why these rules for the way up lead nowhere from 0 replicas, None where they do."""
+    if scale_up_limit(0, rules, History(), 0.0) > 0:
+        return None
+    if rules.select_policy is SelectPolicy.DISABLED:
+        return (
+            f"needs another selectPolicy than Disabled in scaleUp of {BEHAVIOR}: nothing would ever"
+            " lead back up"
+        )
+    if any(policy.type is PolicyType.PODS for policy in rules.policies):
+        return (
+            f"needs selectPolicy Max, or policies of type Pods alone, in scaleUp of {BEHAVIOR}: of"
+            " several the least counts, and no percentage of 0 pods ever leads back up"
+        )
+    return (
+        f"needs a policy of type Pods in scaleUp of {BEHAVIOR}: no percentage of 0 pods ever leads"
+        " back up"
+    )
+
+
+_FIELDS = {
+    0: ("scaleUp", "scaleDown"),
+    1: ("stabilizationWindowSeconds", "selectPolicy", "policies", "tolerance"),
+}
+_POLICY_FIELDS = ("type", "value", "periodSeconds")
+
+
+def _sentence(error: Any) -> str:
+    """One validation error as `path: value is wrong in this way`."""
+    location: tuple[int | str, ...] = error["loc"]
+    context, given = error.get("ctx", {}), _shown(error.get("input"))
+    match error["type"]:
+        case "greater_than_equal":
+            text = f"{given} is below {context['ge']}"
+        case "less_than_equal":
+            text = f"{given} is above {context['le']}"
+        case "literal_error":
+            text = f"{given} is not one of {context['expected']}"
+        case "missing":
+            text = "is required"
+        case "extra_forbidden":
+            known = _FIELDS.get(len(location) - 1, _POLICY_FIELDS)
+            text = f"is not a field; known are {', '.join(known)}"
+        case "int_type":
+            text = f"{given} is not a whole number"
+        case "list_type":
+            text = f"{given} is not a list"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            text = f"{given} is not a mapping"
+        case "value_error":
+            text = f"{given} {context['error']}"
+        case _:
+            text = f"{given}: {error['msg']}"
+    path = _path(location)
+    return f"{path}: {text}" if path else text
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    parts = [f"[{part}]" if isinstance(part, int) else f".{_short(part)}" for part in location]
+    return "".join(parts).removeprefix(".")
+
+
+def _shown(value: object) -> str:
+    """The value as it stands in JSON, where it is JSON's."""
+    return _short(json.dumps(value, ensure_ascii=False, default=repr))
+
+
+def _short(text: str) -> str:
+    text = "".join(char if char.isprintable() else "?" for char in text)
+    return text if len(text) <= 60 else f"{text[:60]}..."

@@ -1,0 +1,1 @@
+"""Readings from Prometheus and what speaks its HTTP API."""

@@ -1,0 +1,198 @@
+"""Pure: the queries for single GPUs, and what Prometheus answers to them.
+
+As in `promql`, a label of ours tells values from the times of their samples.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from scaler.model import ObjectRef
+from scaler.readings.devices import CONTAINERS_OWN, out_of_bounds
+from scaler.readings.gpus import GpuSample
+from scaler.readings.prometheus.join import STALE_AFTER_SECONDS
+from scaler.readings.prometheus.queries import PART, TIME, VALUE, as_part, sample_age_seconds
+from scaler.readings.prometheus.response import PromqlError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from scaler.readings.prometheus.names import MetricNames
+    from scaler.readings.prometheus.response import Result
+
+
+class Holder(NamedTuple):
+    """Who holds which GPU; `pod` is None of a free one."""
+
+    node: str
+    pod: ObjectRef | None
+    uuid: str
+    container: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuSeries:
+    """One series of all GPUs: values and ages in seconds."""
+
+    values: Mapping[Holder, Decimal]
+    ages_seconds: Mapping[Holder, float]
+
+
+def gpu_query(series: str, names: MetricNames, family: str, *, matchers: Sequence[str] = ()) -> str:
+    """Return the query for a series of all GPUs, free ones included."""
+    selector = f"{series}{{{', '.join(matchers)}}}"
+    by = _by(names, family)
+    values, times = f"max {by} ({selector})", f"min {by} (timestamp({selector}))"
+    return f"{as_part(VALUE, values)} or {as_part(TIME, times)}"
+
+
+def past_query(
+    series: str,
+    names: MetricNames,
+    family: str,
+    *,
+    namespaces: Collection[str],
+    seconds: float,
+    step_seconds: float,
+    matchers: Sequence[str] = (),
+) -> str:
+    """Return the query for a series over the last `seconds`; no namespaces stand for all.
+
+    A sample is of use for as long as a value may be used, and not for as long as Prometheus looks
+    back: an outage would be filled with what was before it.
+    """
+    # Their names are DNS labels: nothing in them means anything to a regular expression.
+    within = [f'{names.namespace_label}=~"{"|".join(sorted(namespaces))}"'] if namespaces else []
+    selector = f"{series}{{{', '.join((*within, *matchers))}}}"
+    fresh = f"{selector} and time() - timestamp({selector}) < {STALE_AFTER_SECONDS:g}"
+    return f"max {_by(names, family)} ({fresh})[{seconds:g}s:{step_seconds:g}s]"
+
+
+def _by(names: MetricNames, family: str) -> str:
+    labels = [names.node_label, names.namespace_label, names.pod_label, *names.device_labels]
+    # The device's values repeat for each container.
+    if family in CONTAINERS_OWN and names.container_label is not None:
+        labels.append(names.container_label)
+    return f"by ({', '.join(labels)})"
+
+
+def read_gpu_series(result: Result, names: MetricNames) -> GpuSeries:
+    """Return the answer to a `gpu_query`; what is no finite number above or at 0 is left out.
+
+    Raises:
+        PromqlError: the answer is to something else.
+    """
+    if result.type != "vector":
+        raise PromqlError(f"the result is a {result.type} instead of a vector")
+    values: dict[Holder, Decimal] = {}
+    ages: dict[Holder, float] = {}
+    try:
+        for row in result.rows:
+            holder = _holder(row["metric"], names)
+            evaluated_seconds, text = row["value"]
+            if row["metric"][PART] == VALUE:
+                value = _value(text)
+                if value is not None:
+                    values[holder] = value
+            else:
+                ages[holder] = sample_age_seconds(evaluated_seconds, text)
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+        raise PromqlError(f"the result is malformed: {type(error).__name__}: {error}") from error
+    return GpuSeries(values=values, ages_seconds=ages)
+
+
+def gpu_samples(
+    parts: Sequence[GpuSeries], *, factor: int, asked_seconds: float, family: str = ""
+) -> list[GpuSample]:
+    """Return the samples of a family, which is the sum of its series times the factor.
+
+    Those outside the family's bounds are left out.
+    """
+    first, *others = parts
+    samples = (
+        GpuSample(
+            holder.node,
+            holder.pod,
+            holder.uuid,
+            float(sum((one.values[holder] for one in others), value) * factor),
+            asked_seconds - max(one.ages_seconds.get(holder, math.inf) for one in parts),
+            STALE_AFTER_SECONDS,
+        )
+        for holder, value in first.values.items()
+        if all(holder in one.values for one in others)
+    )
+    return [sample for sample in samples if out_of_bounds(family, sample.value) is None]
+
+
+def past_samples(
+    results: Sequence[Result],
+    names: MetricNames,
+    *,
+    factor: int,
+    asked_seconds: float,
+    family: str = "",
+) -> list[GpuSample]:
+    """Return the samples in the answers to the `past_query` of each of a family's series.
+
+    The newest of all of them is taken to be of `asked_seconds`. Those outside the family's bounds
+    are left out.
+
+    Raises:
+        PromqlError: an answer is to something else.
+    """
+    first, *others = (_read_past(result, names) for result in results)
+    newest = max((time for _, time in first), default=0.0)
+    samples = (
+        GpuSample(
+            holder.node,
+            holder.pod,
+            holder.uuid,
+            float(sum((one[holder, time] for one in others), value) * factor),
+            asked_seconds - (newest - time),
+            STALE_AFTER_SECONDS,
+        )
+        for (holder, time), value in first.items()
+        if all((holder, time) in one for one in others)
+    )
+    possible = (sample for sample in samples if out_of_bounds(family, sample.value) is None)
+    return sorted(possible, key=lambda sample: sample.sampled_seconds)
+
+
+def _read_past(result: Result, names: MetricNames) -> dict[tuple[Holder, float], Decimal]:
+    if result.type != "matrix":
+        raise PromqlError(f"the result is a {result.type} instead of a matrix")
+    try:
+        return {
+            (holder, float(time)): value
+            for row in result.rows
+            for holder in [_holder(row["metric"], names)]
+            for time, value in _values(row["values"])
+        }
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+        raise PromqlError(f"the result is malformed: {type(error).__name__}: {error}") from error
+
+
+def _values(pairs: Iterable[Any]) -> Iterable[tuple[float, Decimal]]:
+    for time, text in pairs:
+        value = _value(text)
+        if value is not None:
+            yield time, value
+
+
+def _value(text: str) -> Decimal | None:
+    value = Decimal(text)
+    return value if value.is_finite() and value >= 0 else None
+
+
+def _holder(labels: Mapping[str, str], names: MetricNames) -> Holder:
+    pod = labels.get(names.pod_label)
+    namespace = labels.get(names.namespace_label, "")
+    return Holder(
+        labels.get(names.node_label, ""),
+        ObjectRef(namespace=namespace, name=pod) if pod else None,
+        "/".join(filter(None, (labels.get(label) for label in names.device_labels))),
+        labels.get(names.container_label or "", ""),
+    )

@@ -1,0 +1,350 @@
+"""Pure: the queries that we send to Prometheus, and what its answers say.
+
+One query brings the values of a series for all pods of the cluster together with the times of
+their samples: a sample in the answer of an instant query carries the time of the evaluation, so
+its own has to be asked for. A label of ours tells the two parts apart. Pods that have not been
+Ready for all of a window have a part for each length of what they may be averaged over.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from scaler.budgets import shown
+from scaler.decision.replicas import clamp_int64
+from scaler.model import ObjectRef
+from scaler.quantities import milli
+from scaler.readings.devices import CONTAINER_DUTY_CYCLE, CONTAINERS_OWN, PARTS, out_of_bounds
+from scaler.readings.prometheus.response import PromqlError
+from scaler.readings.window import NEEDED_SHARE, not_yet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from scaler.readings.prometheus.names import MetricNames
+    from scaler.readings.prometheus.response import Result
+    from scaler.readings.window import PodRanges
+
+PART = "gpu_scaler_part"
+VALUE, TIME = "value", "time"
+OWN_VALUE, OWN_TIME = "own_value", "own_time"
+"""The parts of the query that are about containers' own parts of a shared GPU."""
+
+STEPS = 20
+"""At so many moments of a window it is looked whether there is a sample: each costs Prometheus."""
+FRESH_SECONDS = 60
+"""Longer than Prometheus scrapes apart; after that a value is not used either."""
+
+_Holder: TypeAlias = tuple[ObjectRef, str, str]
+"""A pod, a GPU of it, and the container where containers show their own parts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesValues:
+    """One series of the asked pods: values by pod and GPU, the age of each pod's oldest sample.
+
+    `problems` names the pods whose values may not be used, with the reason. `totals` is the sum
+    over all pods, asked for or not, by GPU.
+    """
+
+    values: Mapping[ObjectRef, Mapping[str, Sequence[float]]]
+    ages_seconds: Mapping[ObjectRef, float]
+    problems: Mapping[ObjectRef, str]
+    totals: Mapping[str, float] = field(default_factory=dict)
+
+
+def family_query(
+    family: str,
+    series: str,
+    names: MetricNames,
+    *,
+    matchers: Sequence[str] = (),
+    window_seconds: float = 0.0,
+    shorter: Mapping[int, Sequence[str]] | None = None,
+) -> str:
+    """Return the query for a series of a family, with containers' own parts if there are any."""
+    query = series_query(
+        series,
+        names,
+        per_container=family in CONTAINERS_OWN,
+        matchers=matchers,
+        window_seconds=window_seconds,
+        shorter=shorter,
+    )
+    parts = names.families.get(PARTS.get(family, ""))
+    if parts is None:
+        return query
+    own = series_query(
+        parts.series[0],
+        names,
+        per_container=True,
+        matchers=('allocate_mode="share"', *matchers),
+        window_seconds=window_seconds,
+        shorter=shorter,
+        parts=(OWN_VALUE, OWN_TIME),
+    )
+    return f"{query} or {own}"
+
+
+def series_query(
+    series: str,
+    names: MetricNames,
+    *,
+    per_container: bool,
+    matchers: Sequence[str] = (),
+    window_seconds: float = 0.0,
+    shorter: Mapping[int, Sequence[str]] | None = None,
+    parts: tuple[str, str] = (VALUE, TIME),
+) -> str:
+    """Return the query for a series of all pods, averaged over the window unless that is 0.
+
+    Of the same value scraped twice the greater counts, and the older sample. `shorter` names the
+    pods that are averaged over less of the window, by milliseconds.
+    """
+    always = (f'{names.pod_label}!=""', *matchers)
+    labels = [names.namespace_label, names.pod_label, *names.device_labels]
+    if per_container and names.container_label is not None:
+        labels.append(names.container_label)
+    by = f"by ({', '.join(labels)})"
+    value_part, time_part = parts
+    selector = _selector(series, always)
+    times = f"min {by} (timestamp({selector}))"
+    if window_seconds <= 0:
+        values = as_part(value_part, f"max {by} ({selector})")
+        return f"{values} or {as_part(time_part, times)}"
+    window = max(2, round(window_seconds * 1000))
+    means = [as_part(value_part, _mean(selector, by, window, window))]
+    for milliseconds, pods in sorted((shorter or {}).items()):
+        # Their names are DNS names: of what is in them a dot alone means something.
+        text = "|".join(pod.replace(".", r"\\.") for pod in sorted(pods))
+        some = _selector(series, (*always, f'{names.pod_label}=~"{text}"'))
+        mean = _mean(some, by, milliseconds, window)
+        means.append(as_part(_part(value_part, milliseconds), mean))
+    return " or ".join((*means, as_part(time_part, times)))
+
+
+def _selector(series: str, matchers: Sequence[str]) -> str:
+    return series + "{" + ", ".join(matchers) + "}"
+
+
+def _mean(selector: str, by: str, milliseconds: int, window: int) -> str:
+    """The mean over the last milliseconds, where samples cover half of the window.
+
+    A moment is covered by a sample that is fresh then. What an outage gains by this at its
+    beginning is taken off: within twice the time it gains as much again.
+    """
+    over = f"[{milliseconds}ms]"
+    at = f"[{milliseconds}ms:{max(1, window // STEPS)}ms]"
+    age = f"min {by} (time() - timestamp({selector}))"
+    fresh, older = (
+        f"count_over_time(({age} < {seconds}){at})"
+        for seconds in (FRESH_SECONDS, 2 * FRESH_SECONDS)
+    )
+    needed = int(STEPS * NEEDED_SHARE)
+    total, count = (
+        f"sum {by} ({function}({selector}{over}))"
+        for function in ("sum_over_time", "count_over_time")
+    )
+    return f"({total} / {count} and 2 * {fresh} - {older} >= {needed})"
+
+
+def _part(part: str, milliseconds: int) -> str:
+    return f"{part}_of_{milliseconds}"
+
+
+def read_total(result: Result) -> int:
+    """Return the value of `gpu-scaler/query` in milli units, within an int64.
+
+    Any value above 0 stays above 0.
+
+    Raises:
+        PromqlError: it is not exactly one finite number.
+    """
+    if result.type == "scalar":
+        sample: Any = result.rows
+    elif result.type != "vector":
+        raise PromqlError(f"the result is a {result.type}, and has to be a number or one series")
+    elif not result.rows:
+        raise PromqlError("the result is empty: no series matches")
+    elif len(result.rows) > 1:
+        raise PromqlError(
+            f"the result has {len(result.rows)} series and has to have one: aggregate them, as with"
+            " sum(...)"
+        )
+    else:
+        sample = result.rows[0].get("value") if isinstance(result.rows[0], dict) else None
+    try:
+        _, text = sample
+        if not math.isfinite(float(text)):
+            raise PromqlError(f"the result is {shown(text)}, which is no number to scale on")
+        return clamp_int64(milli(Decimal(text)))
+    except (TypeError, ValueError, ArithmeticError) as error:
+        if isinstance(error, PromqlError):
+            raise
+        raise PromqlError(f"the result is not a sample: {shown(sample)}") from error
+
+
+def read_series(
+    result: Result,
+    names: MetricNames,
+    *,
+    factor: int,
+    pods: Iterable[ObjectRef],
+    family: str = "",
+    is_part: bool = False,
+    ranges: PodRanges | None = None,
+) -> tuple[SeriesValues, SeriesValues]:
+    """Return the values of `pods` in the answer to a `family_query`; of all others nothing.
+
+    A series that `is_part` of the family's sum may be 0 where the family may not.
+    `ranges` says which part of the query each pod's value is in. The second are their containers'
+    own parts of shared GPUs. A value outside the bounds of the family, or of which it is a part, is
+    its pod's problem.
+
+    Raises:
+        PromqlError: the answer is to something else.
+    """
+    if result.type != "vector":
+        raise PromqlError(f"the result is a {result.type} instead of a vector")
+    device, own = _Side(), _Side()
+    try:
+        _fill(device, own, result.rows, names, pods, ranges)
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        if isinstance(error, PromqlError):
+            raise
+        raise PromqlError(f"the result is malformed: {type(error).__name__}: {error}") from error
+    own_family = PARTS.get(family, "")
+    judged = partial(out_of_bounds, family, is_part=is_part)
+    return _values(device, factor, judged, ranges), _values(
+        own, factor, partial(out_of_bounds, own_family), ranges
+    )
+
+
+class _Sample:
+    """A value as text, and the age of its sample in seconds; None what the answer does not say."""
+
+    __slots__ = ("age_seconds", "text")
+
+    def __init__(self) -> None:
+        self.text: str | None = None
+        self.age_seconds: float | None = None
+
+
+class _Side:
+    """The samples of the asked pods, and the sums of all pods' values by GPU."""
+
+    def __init__(self) -> None:
+        self.samples: dict[_Holder, _Sample] = {}
+        self.totals: defaultdict[str, float] = defaultdict(float)
+
+
+def _fill(
+    device: _Side,
+    own: _Side,
+    rows: Sequence[Any],
+    names: MetricNames,
+    pods: Iterable[ObjectRef],
+    ranges: PodRanges | None,
+) -> None:
+    sides = {VALUE: device, TIME: device, OWN_VALUE: own, OWN_TIME: own}
+    # The refs that are there already are kept rather than tens of thousands of their likes.
+    known = {pod: pod for pod in pods}
+    container_label = names.container_label or ""
+    shortened: dict[ObjectRef, str] = {}
+    if ranges is not None:
+        shortened = {pod: str(length) for pod, length in ranges.milliseconds.items()}
+        shortened |= dict.fromkeys(ranges.too_young, "none")
+    for row in rows:
+        labels = row["metric"]
+        part, milliseconds = labels[PART], ""
+        if shortened and part not in sides:
+            part, _, milliseconds = part.partition("_of_")
+        side = sides.get(part)
+        if side is None:
+            continue
+        if part == OWN_VALUE and not milliseconds:
+            part_value = float(row["value"][1])
+            # Whoever else holds the GPU; what cannot be adds nothing.
+            if out_of_bounds(CONTAINER_DUTY_CYCLE, part_value) is None:
+                side.totals[_device(labels, names)] += part_value
+        named = ObjectRef(labels.get(names.namespace_label, ""), labels.get(names.pod_label, ""))
+        pod = known.get(named)
+        if pod is None:
+            continue
+        is_value = part in (VALUE, OWN_VALUE)
+        if is_value and shortened and milliseconds != shortened.get(pod, ""):
+            continue
+        holder = pod, _device(labels, names), labels.get(container_label, "")
+        sample = side.samples.get(holder)
+        if sample is None:
+            sample = side.samples[holder] = _Sample()
+        evaluated_seconds, text = row["value"]
+        if is_value:
+            sample.text = text
+        else:
+            sample.age_seconds = sample_age_seconds(evaluated_seconds, text)
+
+
+def sample_age_seconds(evaluated_seconds: float, time_text: str) -> float:
+    """Return how old a sample was when the query was evaluated; infinite without a usable time."""
+    age = float(evaluated_seconds) - float(time_text)
+    # Clocks of two machines: a sample from the future is of now.
+    return max(0.0, age) if math.isfinite(age) else math.inf
+
+
+def _values(
+    side: _Side,
+    factor: int,
+    problem_of: Callable[[float], str | None],
+    ranges: PodRanges | None,
+) -> SeriesValues:
+    values: dict[ObjectRef, dict[str, list[float]]] = {}
+    ages: dict[ObjectRef, float] = {}
+    problems: dict[ObjectRef, str] = {}
+    for (pod, device, _), sample in side.samples.items():
+        # A value without a time is of a GPU that the pod held earlier in the window.
+        if sample.age_seconds is None:
+            continue
+        ages[pod] = max(ages.get(pod, 0.0), sample.age_seconds)
+        if sample.text is None:
+            problems[pod] = _no_mean(pod, ranges)
+            continue
+        value = _scaled(sample.text, factor)
+        if not math.isfinite(value) or value < 0:
+            problems[pod] = f"the value for this pod is {shown(sample.text)}"
+        elif (impossible := problem_of(value)) is not None:
+            problems[pod] = f"the value for this pod is {impossible}"
+        else:
+            values.setdefault(pod, {}).setdefault(device, []).append(value)
+    for pod, _, _ in side.samples:
+        if pod not in ages:
+            ages[pod] = math.inf
+    return SeriesValues(values=values, ages_seconds=ages, problems=problems, totals=side.totals)
+
+
+def _no_mean(pod: ObjectRef, ranges: PodRanges | None) -> str:
+    if ranges is None or pod not in ranges.too_young:
+        return "not even half of the window is stored for this pod"
+    return not_yet(ranges.too_young[pod], ranges.window_seconds)
+
+
+def _device(labels: Mapping[str, str], names: MetricNames) -> str:
+    return "/".join([labels.get(label, "") for label in names.device_labels])
+
+
+def as_part(part: str, query: str) -> str:
+    """Return the query with a label of ours on its series that says which part they are."""
+    return f'label_replace({query}, "{PART}", "{part}", "", "")'
+
+
+def _scaled(text: str, factor: int) -> float:
+    try:
+        # 71.353 W are 71353 mW: as floats they would not be.
+        return float(text) if factor == 1 else float(Decimal(text) * factor)
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise PromqlError(f"the result is malformed: {shown(text)} is no number") from error

@@ -1,0 +1,373 @@
+"""The source that reads Prometheus, or what speaks its HTTP API: Thanos, Mimir, VictoriaMetrics.
+
+One query per series, window and loop serves all Deployments; those of `gpu-scaler/query` are each
+their own. All are to be answered within one timeout, so that no crowd of queries holds up a loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, NamedTuple
+
+import aiohttp
+
+from scaler.budgets import shown
+from scaler.model import Metric, MetricReading, ObjectRef, PodValue
+from scaler.readings.devices import PARTS
+from scaler.readings.http import (
+    AccessError,
+    AnswerTooLargeError,
+    Credentials,
+    new_session,
+    read_body,
+)
+from scaler.readings.prometheus.join import (
+    STALE_AFTER_SECONDS,
+    MetricAnswer,
+    SeriesAnswer,
+    metric_answer,
+    reading_of,
+    series_of,
+)
+from scaler.readings.prometheus.queries import family_query, read_series, read_total
+from scaler.readings.prometheus.query_order import in_fair_order
+from scaler.readings.prometheus.response import PromqlError, Result, read_error, read_result
+from scaler.readings.source import ReadingRequest, SourceAnswer, readable
+from scaler.readings.unexpected import unexpected
+from scaler.readings.window import pod_ranges
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from scaler.model import ExporterEndpoint, PodState
+    from scaler.readings.settings import PrometheusSettings
+    from scaler.readings.window import PodRanges
+
+log = logging.getLogger(__name__)
+
+PATH = "/api/v1/query"
+MAX_CONCURRENT_SERIES = 8
+MAX_CONCURRENT_QUERIES = 16
+GET_INSTEAD_STATUSES = (403, 404, 405, 501)
+"""What proxies that let only GET through answer to a POST."""
+# Thanos: an error rather than what some stores know, and one of several replicas.
+# VictoriaMetrics: the newest samples, which its cache leaves out, at their own times.
+PARAMS = {"partial_response": "false", "dedup": "true", "nocache": "1"}
+LOOKBACK = ("lookback_delta", f"{STALE_AFTER_SECONDS:g}s")
+"""Our own queries bring their samples' ages; for those of others Prometheus leaves old ones out."""
+
+
+class _Wanted(NamedTuple):
+    """What one query is to bring for all Deployments."""
+
+    series: str
+    window_seconds: float
+
+
+class PrometheusSource:
+    """Sends queries; use as an async context manager, which owns the connections."""
+
+    def __init__(self, settings: PrometheusSettings) -> None:
+        self._settings = settings
+        self._url = settings.url.rstrip("/") + PATH
+        self._names = settings.names
+        ours = PARAMS | {"timeout": f"{settings.timeout_seconds:g}"}
+        given = {name for name, _ in settings.params}
+        # One may be given several times: VictoriaMetrics' extra_label, Thanos' storeMatch[].
+        self._params = [(name, value) for name, value in ours.items() if name not in given]
+        self._params += [(name, value) for name, value in settings.params if value]
+        self._query_params = [
+            *self._params,
+            *([] if LOOKBACK[0] in given else [LOOKBACK]),
+        ]
+        self._credentials = Credentials(settings.access)
+        self._session: aiohttp.ClientSession | None = None
+        self._posts = True
+        self._series_limit = asyncio.Semaphore(MAX_CONCURRENT_SERIES)
+        self._query_limit = asyncio.Semaphore(MAX_CONCURRENT_QUERIES)
+        self._begun_seconds: dict[str, float] = {}
+        self._timed_out: set[str] = set()
+        self._failing = False
+
+    @property
+    def answers_queries(self) -> bool:
+        """True: it is Prometheus that speaks PromQL."""
+        return True
+
+    async def __aenter__(self) -> PrometheusSource:
+        """Open the connection pool."""
+        self._session = new_session(
+            connections=MAX_CONCURRENT_SERIES + MAX_CONCURRENT_QUERIES,
+            headers={"Accept": "application/json"},
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the connection pool."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def read(
+        self, requests: Sequence[ReadingRequest], _: Mapping[str, ExporterEndpoint]
+    ) -> SourceAnswer:
+        """Return each Deployment's reading of each metric that it asked for; never raises.
+
+        What fails is the `problem` of the readings that it was for.
+        """
+        deadline = asyncio.get_running_loop().time() + self._settings.timeout_seconds
+        wanted = self._wanted(requests)
+        pods = [pod.ref for request in requests for pod in readable(request.pods)]
+        ranges = _ranges(requests)
+        queries = in_fair_order(
+            (
+                (request.deployment.namespace, request.query)
+                for request in requests
+                if request.query is not None
+            ),
+            begun_seconds=self._begun_seconds,
+            timed_out=self._timed_out,
+        )
+        async with asyncio.TaskGroup() as group:
+            series_tasks = {
+                one: group.create_task(
+                    self._series(one, pods, ranges.get(one.window_seconds), deadline)
+                )
+                for one in wanted
+            }
+            query_tasks = {
+                query: group.create_task(self._total(query, deadline)) for query in queries
+            }
+        answers = {one: task.result() for one, task in series_tasks.items()}
+        totals = {query: task.result() for query, task in query_tasks.items()}
+        self._begun_seconds = {
+            query: at for query, at in self._begun_seconds.items() if query in totals
+        }
+        self._timed_out &= totals.keys()
+        self._log(answers)
+        return SourceAnswer(
+            readings=self._readings(requests, answers, totals),
+            succeeded=sum(answer.problem is None for answer in answers.values())
+            + sum(isinstance(total, PodValue) for total in totals.values()),
+            failed=sum(answer.problem is not None for answer in answers.values())
+            + sum(isinstance(total, str) for total in totals.values()),
+            max_age_seconds=max(
+                (
+                    age
+                    for answer in answers.values()
+                    if answer.values is not None
+                    for age in answer.values.ages_seconds.values()
+                ),
+                default=None,
+            ),
+        )
+
+    async def result(self, query: str) -> Result | str:
+        """Return the data of the answer to one query, or why there is none."""
+        deadline = asyncio.get_running_loop().time() + self._settings.timeout_seconds
+        return await self._within(deadline, self._series_limit, query)
+
+    def _wanted(self, requests: Sequence[ReadingRequest]) -> Sequence[_Wanted]:
+        """The queries that are needed, the one for most Deployments first."""
+        counts = Counter(
+            _Wanted(series, request.window_seconds)
+            for request in requests
+            for metric in request.metrics
+            if metric is not Metric.QUERY
+            for series in series_of(metric, self._names)
+        )
+        return [wanted for wanted, _ in counts.most_common()]
+
+    def _readings(
+        self,
+        requests: Sequence[ReadingRequest],
+        answers: Mapping[_Wanted, SeriesAnswer],
+        totals: Mapping[str, PodValue | str],
+    ) -> dict[ObjectRef, dict[Metric, MetricReading]]:
+        computed: dict[tuple[Metric, float], MetricAnswer] = {}
+        readings: defaultdict[ObjectRef, dict[Metric, MetricReading]] = defaultdict(dict)
+        for request in requests:
+            for metric in request.metrics:
+                if metric is Metric.QUERY:
+                    reading = _total_reading(request.deployment, totals[request.query or ""])
+                else:
+                    try:
+                        reading = self._gpu_reading(request, metric, answers, computed)
+                    except Exception as error:  # noqa: BLE001  (it is this reading's alone)
+                        problem = self._problem(unexpected(metric, error))
+                        reading = MetricReading(metric=metric, values={}, problem=problem)
+                readings[request.deployment][metric] = reading
+        return readings
+
+    def _gpu_reading(
+        self,
+        request: ReadingRequest,
+        metric: Metric,
+        answers: Mapping[_Wanted, SeriesAnswer],
+        computed: dict[tuple[Metric, float], MetricAnswer],
+    ) -> MetricReading:
+        window = request.window_seconds
+        if (metric, window) not in computed:
+            series = series_of(metric, self._names)
+            by_series = {one: answers[_Wanted(one, window)] for one in series}
+            computed[metric, window] = metric_answer(metric, self._names, by_series)
+        return reading_of(metric, self._names, request.pods, computed[metric, window])
+
+    async def _series(
+        self,
+        wanted: _Wanted,
+        pods: Sequence[ObjectRef],
+        ranges: PodRanges | None,
+        deadline: float,
+    ) -> SeriesAnswer:
+        # The memory in use of dcgm-exporter is part of its total as well.
+        family, named = next(
+            (family, named)
+            for family, named in self._names.families.items()
+            if wanted.series in named.series
+        )
+        query = family_query(
+            family,
+            wanted.series,
+            self._names,
+            matchers=self._settings.matchers,
+            window_seconds=wanted.window_seconds,
+            shorter=ranges.pods_by_length() if ranges is not None else None,
+        )
+        asked = time.monotonic()
+        answer = await self._within(deadline, self._series_limit, query)
+        values, own, problem = None, None, None
+        if isinstance(answer, Result):
+            try:
+                values, own = read_series(
+                    answer,
+                    self._names,
+                    factor=named.factor,
+                    pods=pods,
+                    family=family,
+                    is_part=len(named.series) > 1,
+                    ranges=ranges,
+                )
+            except PromqlError as error:
+                problem = self._problem(str(error))
+            except Exception as error:  # noqa: BLE001  (it is this series' alone)
+                problem = self._problem(unexpected(wanted.series, error))
+        else:
+            problem = answer
+        return SeriesAnswer(
+            asked_seconds=asked,
+            duration_seconds=time.monotonic() - asked,
+            values=values,
+            problem=problem,
+            own=own if PARTS.get(family) in self._names.families else None,
+        )
+
+    async def _total(self, query: str, deadline: float) -> PodValue | str:
+        asked = time.monotonic()
+        answer = await self._within(deadline, self._query_limit, query)
+        if not isinstance(answer, Result):
+            return answer
+        try:
+            return PodValue(value_milli=read_total(answer), sampled_seconds=asked)
+        except PromqlError as error:
+            return self._problem(str(error))
+        except Exception as error:  # noqa: BLE001  (it is this query's alone)
+            return self._problem(unexpected("a gpu-scaler/query", error))
+
+    async def _within(self, deadline: float, limit: asyncio.Semaphore, query: str) -> Result | str:
+        """The answer, or why there is none."""
+        begun = False
+        try:
+            async with asyncio.timeout_at(deadline), limit:
+                begun = True
+                if limit is not self._query_limit:
+                    return await self._ask(query, self._params)
+                self._begun_seconds[query] = time.monotonic()
+                self._timed_out.discard(query)
+                return await self._ask(query, self._query_params)
+        except TimeoutError:
+            seconds = f"{self._settings.timeout_seconds:g} s (--prometheus.timeout)"
+            if not begun:
+                return self._problem(f"not asked: other queries took all of the {seconds}")
+            self._timed_out.add(query)
+            return self._problem(f"no answer within {seconds}")
+        except AnswerTooLargeError as error:
+            return self._problem(f"{error} (--prometheus.max-answer-size)")
+        except (PromqlError, AccessError, aiohttp.ClientError, OSError, ValueError) as error:
+            return self._problem(shown(error) or type(error).__name__)
+        except Exception as error:  # noqa: BLE001  (it is this query's alone)
+            return self._problem(unexpected("Prometheus", error))
+
+    async def _ask(self, query: str, more: Sequence[tuple[str, str]]) -> Result:
+        params = [("query", query), *more]
+        posts = self._posts
+        status, location, body = await self._send(params, posts=posts)
+        if posts and status in GET_INSTEAD_STATUSES:
+            refused = status
+            status, location, body = await self._send(params, posts=False)
+            if self._posts and status not in GET_INSTEAD_STATUSES:
+                self._posts = False
+                log.info("Prometheus takes no POST, asking by GET", extra={"status": refused})
+        if status == 200:
+            return read_result(body, max_series=self._settings.max_series)
+        if location is not None:
+            raise PromqlError(
+                f"HTTP status {status} leads to {location[:200]!r}: give the address itself in"
+                " --prometheus.url"
+            )
+        said = read_error(body)
+        raise PromqlError(f"HTTP status {status}" + (f": {said}" if said else ""))
+
+    async def _send(
+        self, params: Sequence[tuple[str, str]], *, posts: bool
+    ) -> tuple[int, str | None, bytes]:
+        if self._session is None:
+            msg = "PrometheusSource is not open: use it as an async context manager"
+            raise RuntimeError(msg)
+        granted = await self._credentials.current()
+        async with self._session.request(
+            "POST" if posts else "GET",
+            self._url,
+            data=aiohttp.FormData(params) if posts else None,
+            params=None if posts else params,
+            headers=granted.headers,
+            ssl=granted.tls,
+            server_hostname=granted.server_name,
+            allow_redirects=False,
+        ) as response:
+            body = await read_body(response, max_bytes=self._settings.max_answer_bytes)
+            redirects = 300 <= response.status < 400
+            location = response.headers.get("Location") if redirects else None
+            return response.status, location, body
+
+    def _problem(self, what: str) -> str:
+        return f"Prometheus at {self._settings.url}: {what}"
+
+    def _log(self, answers: Mapping[_Wanted, SeriesAnswer]) -> None:
+        """Say once when Prometheus cannot be read, and once when it can again."""
+        problem = next((one.problem for one in answers.values() if one.problem is not None), None)
+        if not answers or (problem is not None) == self._failing:
+            return
+        self._failing = problem is not None
+        if problem is not None:
+            log.warning("Prometheus cannot be read", extra={"error": problem})
+        else:
+            log.info("Prometheus can be read again")
+
+
+def _ranges(requests: Sequence[ReadingRequest]) -> Mapping[float, PodRanges]:
+    """What the pods may be averaged over, by window."""
+    now = time.monotonic()
+    pods: defaultdict[float, list[PodState]] = defaultdict(list)
+    for request in requests:
+        if request.window_seconds > 0:
+            pods[request.window_seconds] += readable(request.pods)
+    return {window: pod_ranges(some, window, now) for window, some in pods.items()}
+
+
+def _total_reading(deployment: ObjectRef, total: PodValue | str) -> MetricReading:
+    if isinstance(total, str):
+        return MetricReading(metric=Metric.QUERY, values={}, problem=total)
+    return MetricReading(metric=Metric.QUERY, values={deployment: total})

@@ -1,0 +1,249 @@
+"""Pure: the GPUs of all nodes as the map shows them, a page of nodes at a time."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
+
+from scaler.web.views import QueryError, whole_number
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from scaler.model import ObjectRef
+    from scaler.readings.gpus import GpuSample
+
+MAX_NODES = 100
+DEFAULT_NODES = 50
+SORTS = ("name", "busiest", "free", "trouble")
+BINS = ("0 to 19 %", "20 to 39 %", "40 to 59 %", "60 to 79 %", "80 to 100 %")
+"""The shades of the map, by duty cycle."""
+FREE = len(BINS)
+UNKNOWN = FREE + 1
+COUNT_LABELS = (*BINS, "Free", "No reading")
+
+
+class Gpu(NamedTuple):
+    """A GPU, its duty cycle in percent (None if that is not known) and the pods that hold it."""
+
+    uuid: str
+    duty_cycle: float | None
+    pods: tuple[ObjectRef, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """What is known of one node's GPUs since `read_unix_seconds`, or why nothing is."""
+
+    gpus: tuple[Gpu, ...]
+    read_unix_seconds: float
+    problem: str | None = None
+    counts: tuple[int, ...] = (0,) * len(COUNT_LABELS)
+
+
+class CellDict(TypedDict):
+    """One GPU; `bin` is its shade, None for a free one and one without a reading."""
+
+    uuid: str
+    duty: float | None
+    bin: int | None
+    pods: list[PodLink]
+
+
+class PodLink(TypedDict):
+    """A pod, and its Deployment if that one has opted in."""
+
+    pod: str
+    deployment: str | None
+
+
+class NodeDict(TypedDict):
+    """One row of the map; `read` is None while the node was not read yet."""
+
+    node: str
+    read: float | None
+    problem: str | None
+    gpus: list[CellDict]
+
+
+class CountDict(TypedDict):
+    """How many GPUs of the whole cluster are in one shade."""
+
+    label: str
+    count: int
+
+
+class MapDict(TypedDict):
+    """A page of nodes, and counts of GPUs over all nodes; `oldest` is the oldest of all readings.
+
+    `read` is how many of the nodes have been read since somebody looks.
+    """
+
+    nodes: int
+    read: int
+    failed: int
+    found: int
+    offset: int
+    limit: int
+    oldest: float | None
+    problem: str | None
+    counts: list[CountDict]
+    rows: list[NodeDict]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapQuery:
+    """Which nodes to show: every word of `search` is in the node's name, or in that of a pod."""
+
+    search: str = ""
+    sort: str = "name"
+    offset: int = 0
+    limit: int = DEFAULT_NODES
+
+
+def parse_map_query(params: Mapping[str, str]) -> MapQuery:
+    """Return what the URL asks for.
+
+    Raises:
+        QueryError: a value that is not allowed.
+    """
+    sort = params.get("sort") or "name"
+    if sort not in SORTS:
+        raise QueryError(f"sort: {sort!r} is not one of {', '.join(SORTS)}")
+    return MapQuery(
+        search=params.get("search", "")[:200],
+        sort=sort,
+        offset=whole_number(params, "offset", 0, most=10_000_000),
+        limit=whole_number(params, "limit", DEFAULT_NODES, least=1, most=MAX_NODES),
+    )
+
+
+def read_nodes(
+    samples: Iterable[GpuSample], *, now_seconds: float, now_unix_seconds: float
+) -> dict[str, Node]:
+    """Return the nodes that the duty cycles in `samples` are of; a stale one is not known.
+
+    A GPU that several containers hold has a sample for each.
+    """
+    found: defaultdict[str, dict[str, list[GpuSample]]] = defaultdict(dict)
+    for sample in samples:
+        found[sample.node].setdefault(sample.uuid, []).append(sample)
+    nodes = {}
+    for name, by_uuid in found.items():
+        gpus = tuple(_gpu(uuid, some, now_seconds) for uuid, some in by_uuid.items())
+        nodes[name] = Node(gpus=gpus, read_unix_seconds=now_unix_seconds, counts=_counts(gpus))
+    return nodes
+
+
+def _gpu(uuid: str, samples: Sequence[GpuSample], now_seconds: float) -> Gpu:
+    fresh = [s.value for s in samples if now_seconds - s.sampled_seconds <= s.fresh_for_seconds]
+    pods = tuple(dict.fromkeys(s.pod for s in samples if s.pod is not None))
+    return Gpu(uuid, max(fresh, default=None), pods)
+
+
+def shade(gpu: Gpu) -> int:
+    """Return the index of the GPU's label in COUNT_LABELS."""
+    if gpu.duty_cycle is None:
+        return UNKNOWN
+    if not gpu.pods:
+        return FREE
+    return min(len(BINS) - 1, int(gpu.duty_cycle * len(BINS) / 100))
+
+
+def _counts(gpus: Iterable[Gpu]) -> tuple[int, ...]:
+    counts = [0] * len(COUNT_LABELS)
+    for gpu in gpus:
+        counts[shade(gpu)] += 1
+    return tuple(counts)
+
+
+def gpu_map(
+    nodes: Mapping[str, Node | None],
+    query: MapQuery,
+    *,
+    deployment_of: Callable[[ObjectRef], ObjectRef | None],
+    problem: str | None = None,
+) -> MapDict:
+    """Return the page that `query` asks for; None is a node that was not read yet."""
+    known = {name: node for name, node in nodes.items() if node is not None}
+    words = query.search.lower().split()
+    found = [name for name, node in nodes.items() if _matches(name, node, words)]
+    offset = min(query.offset, max(0, (len(found) - 1) // query.limit * query.limit))
+    page = _sorted(found, query.sort, known)[offset : offset + query.limit]
+    totals = [sum(column) for column in zip(*(n.counts for n in known.values()), strict=True)]
+    return {
+        "nodes": len(nodes),
+        "read": len(known),
+        "failed": sum(node.problem is not None for node in known.values()),
+        "found": len(found),
+        "offset": offset,
+        "limit": query.limit,
+        "oldest": min((node.read_unix_seconds for node in known.values()), default=None),
+        "problem": problem,
+        "counts": [
+            {"label": label, "count": count}
+            for label, count in zip(COUNT_LABELS, totals or [0] * len(COUNT_LABELS), strict=True)
+        ],
+        "rows": [_row(name, known.get(name), deployment_of) for name in page],
+    }
+
+
+def _matches(name: str, node: Node | None, words: Sequence[str]) -> bool:
+    if all(word in name for word in words):
+        return True
+    return node is not None and any(
+        all(word in text for word in words)
+        for gpu in node.gpus
+        for text in (f"{name} {pod}" for pod in gpu.pods)
+    )
+
+
+def _sorted(names: list[str], sort: str, nodes: Mapping[str, Node]) -> list[str]:
+    names = sorted(names)
+    if sort == "free":
+        names.sort(key=lambda name: -nodes[name].counts[FREE] if name in nodes else 0)
+    elif sort == "trouble":
+        names.sort(key=lambda name: -_trouble(nodes[name]) if name in nodes else 0)
+    elif sort == "busiest":
+        names.sort(key=lambda name: -_mean(nodes[name]) if name in nodes else 1.0)
+    return names
+
+
+def _trouble(node: Node) -> int:
+    """How much is unknown: the GPUs without a reading, or more than a node has."""
+    return node.counts[UNKNOWN] if node.problem is None else 1_000_000
+
+
+def _mean(node: Node) -> float:
+    duties = [gpu.duty_cycle for gpu in node.gpus if gpu.duty_cycle is not None]
+    return sum(duties) / len(duties) if duties else -0.5
+
+
+def _row(
+    name: str, node: Node | None, deployment_of: Callable[[ObjectRef], ObjectRef | None]
+) -> NodeDict:
+    if node is None:
+        return {"node": name, "read": None, "problem": None, "gpus": []}
+    return {
+        "node": name,
+        "read": node.read_unix_seconds,
+        "problem": node.problem,
+        "gpus": [_cell(gpu, deployment_of) for gpu in node.gpus],
+    }
+
+
+def _cell(gpu: Gpu, deployment_of: Callable[[ObjectRef], ObjectRef | None]) -> CellDict:
+    index = shade(gpu)
+    links: list[PodLink] = []
+    for pod in gpu.pods:
+        deployment = deployment_of(pod)
+        links.append(
+            {"pod": str(pod), "deployment": None if deployment is None else str(deployment)}
+        )
+    return {
+        "uuid": gpu.uuid,
+        "duty": None if gpu.duty_cycle is None else round(gpu.duty_cycle, 1),
+        "bin": index if index < len(BINS) else None,
+        "pods": links,
+    }

@@ -1,0 +1,127 @@
+"""Reads the GPUs of all nodes for the map, only while somebody looks at it, and never in a hurry.
+
+Exporters are read a few nodes at a time, so that the loop that scales never waits for the map: of
+a small cluster every reading is two seconds old at most, 5,000 nodes take 25 s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from scaler.readings.devices import DUTY_CYCLE
+from scaler.web.gpu_map import Node, read_nodes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from scaler.model import ExporterEndpoint
+    from scaler.readings.gpus import GpuAnswer, GpuSource
+
+log = logging.getLogger(__name__)
+
+WATCHED_SECONDS = 20.0
+"""For how long after the last question reading goes on."""
+KEPT_SECONDS = 120.0
+"""After this time without a question, what was read is given back to the machine's memory."""
+NODES_AT_ONCE = 100
+SLICE_SECONDS = 0.5
+ROUND_SECONDS = 2.0
+IDLE_SHARE = 9
+"""Prometheus answers for all nodes at once: pauses are this many times as long as its answers."""
+
+
+class GpuReader:
+    """Keeps `nodes` for as long as `ask` is called; `run` does the reading until cancelled.
+
+    `by_node` says whether the source is asked for each node (exporters), or once (Prometheus).
+    """
+
+    def __init__(
+        self,
+        source: GpuSource,
+        endpoints: Callable[[], Mapping[str, ExporterEndpoint]],
+        *,
+        by_node: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._source = source
+        self._endpoints = endpoints
+        self._by_node = by_node
+        self._clock = clock
+        self._asked = asyncio.Event()
+        self._asked_seconds = 0.0
+        self.nodes: dict[str, Node | None] = {}
+        self.problem: str | None = None
+
+    def ask(self) -> None:
+        """Have the nodes read for some time from now on."""
+        self._asked_seconds = self._clock()
+        self._asked.set()
+        if self._by_node:
+            for name in self._endpoints():
+                self.nodes.setdefault(name, None)
+
+    async def run(self) -> None:
+        """Read while somebody asks; until cancelled."""
+        while True:
+            try:
+                # Not wait_for, which loses a cancellation that comes together with the event.
+                async with asyncio.timeout(KEPT_SECONDS):
+                    await self._asked.wait()
+            except TimeoutError:
+                self.nodes = {}
+                self.problem = None
+                await self._asked.wait()
+            started = self._clock()
+            try:
+                await self._read_all()
+            except Exception as error:  # the page must come back by itself
+                self.problem = f"reading failed: {type(error).__name__}: {error}"
+                log.exception("Reading the GPUs for the map failed; it is tried again")
+            took = self._clock() - started
+            pause = ROUND_SECONDS - took if self._by_node else max(ROUND_SECONDS, IDLE_SHARE * took)
+            await asyncio.sleep(max(SLICE_SECONDS, pause))
+            if self._clock() - self._asked_seconds > WATCHED_SECONDS:
+                self._asked.clear()
+
+    async def _read_all(self) -> None:
+        if not self._by_node:
+            self._take(await self._source.read_gpus({"": {DUTY_CYCLE}}, {}), ())
+            return
+        names = sorted(self._endpoints())
+        # What nobody could read yet comes first: a new viewer waits least.
+        names.sort(key=self._is_known)
+        for gone in self.nodes.keys() - names:
+            del self.nodes[gone]
+        for first in range(0, len(names), NODES_AT_ONCE):
+            started = self._clock()
+            some = names[first : first + NODES_AT_ONCE]
+            wanted = {name: {DUTY_CYCLE} for name in some}
+            self._take(await self._source.read_gpus(wanted, self._endpoints()), some)
+            if first + NODES_AT_ONCE < len(names):
+                await asyncio.sleep(max(0.0, SLICE_SECONDS - (self._clock() - started)))
+
+    def _is_known(self, name: str) -> bool:
+        node = self.nodes.get(name)
+        return node is not None and node.problem is None
+
+    def _take(self, answer: GpuAnswer, asked: Sequence[str]) -> None:
+        now, now_unix = self._clock(), time.time()
+        self.problem = next(iter(answer.failed_families.values()), None)
+        found = read_nodes(
+            answer.samples.get(DUTY_CYCLE, ()), now_seconds=now, now_unix_seconds=now_unix
+        )
+        if not self._by_node:
+            if self.problem is None:
+                self.nodes = dict(found)
+            return
+        for name in asked:
+            problem = answer.failed_nodes.get(name)
+            if problem is None and name not in found:
+                problem = f"the exporter of node {name} shows no GPU"
+            if problem is not None:
+                found[name] = Node(gpus=(), read_unix_seconds=now_unix, problem=problem)
+            self.nodes[name] = found[name]

@@ -1,0 +1,38 @@
+"""Requests of the simulated nodes to an API server that comes and goes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from scaler.kube.errors import Conflict, NotFound, ServerError, TooManyRequests, Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+FIRST_RETRY_SECONDS: Final = 0.1
+LAST_RETRY_SECONDS: Final = 5.0
+
+
+async def persist(request: Callable[[], Awaitable[T]]) -> T | None:
+    """Repeat a request until the server answers it.
+
+    Returns None where the object is gone or is another one (404, 409). Raises other ApiErrors,
+    which no waiting mends.
+    """
+    delay = FIRST_RETRY_SECONDS
+    while True:
+        try:
+            return await request()
+        except (NotFound, Conflict):
+            return None
+        except (Unreachable, ServerError, TooManyRequests) as error:
+            if delay == FIRST_RETRY_SECONDS:
+                log.warning("A request failed; repeating it", extra={"error": str(error)})
+            await asyncio.sleep(max(delay, error.retry_after_seconds or 0))
+            delay = min(2 * delay, LAST_RETRY_SECONDS)

@@ -1,0 +1,1 @@
+"""Flags with environment variables, help, and shell completion."""

@@ -1,0 +1,184 @@
+"""Pure: flags, each with an environment variable, and their values, each checked under its name."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from toolkit.cli.addresses import parse_listen_address
+from toolkit.cli.arguments import UsageError
+from toolkit.durations import parse_duration_within
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    Container = argparse.ArgumentParser | argparse._ArgumentGroup
+
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+LOG_FORMATS: Final = ("logfmt", "json")
+_SWITCH_WORDS: Final = ("true", "false", "1", "0", "")
+
+
+class FromEnvironment(str):
+    """A text that an environment variable gave: what is wrong with it is said of the variable."""
+
+    variable: str
+
+    def __new__(cls, text: str, variable: str) -> FromEnvironment:
+        """Return the text, which knows where it came from."""
+        made = super().__new__(cls, text)
+        made.variable = variable
+        return made
+
+
+class _Switched(FromEnvironment):
+    """What an environment variable says of a switch."""
+
+
+def environment_name(prefix: str, flag: str) -> str:
+    """Return the environment variable of a flag: `web.listen-address` -> `PREFIX_WEB_...`."""
+    return prefix + re.sub(r"[.-]", "_", flag).upper()
+
+
+class Flags:
+    """Adds flags to a parser or a group; each takes its default from its variable in `environ`.
+
+    A metavar of words between bars, such as `text|json`, is all that the flag takes.
+    """
+
+    def __init__(self, container: Container, environ: Mapping[str, str], *, prefix: str) -> None:
+        self._container = container
+        self._environ = environ
+        self._prefix = prefix
+
+    def text(self, name: str, metavar: str, default: object, text: str) -> None:
+        """Add a flag with a value."""
+        variable, given = self._given(name)
+        shown = "" if default in (None, "") else f" (default {default})"
+        self._container.add_argument(
+            f"--{name}",
+            default=default if given is None else given,
+            metavar=metavar,
+            help=f"{text}{shown} [{variable}]",
+        )
+
+    def switch(self, name: str, text: str) -> None:
+        """Add a flag without a value; its variable is true or false."""
+        variable, given = self._given(name)
+        self._container.add_argument(
+            f"--{name}",
+            action="store_const",
+            const=True,
+            default=False if given is None else _Switched(given, variable),
+            help=f"{text} [{variable}=true]",
+        )
+
+    def repeated(self, name: str, metavar: str, text: str) -> None:
+        """Add a flag that may be given several times; its variable has one value a line."""
+        variable, given = self._given(name)
+        lines = (given or "").splitlines()
+        self._container.add_argument(
+            f"--{name}",
+            action=_Repeated,
+            default=tuple(FromEnvironment(line, variable) for line in lines if line.strip()),
+            metavar=metavar,
+            help=f"{text}; may be repeated [{variable}, one a line]",
+        )
+
+    def _given(self, name: str) -> tuple[str, FromEnvironment | None]:
+        variable = environment_name(self._prefix, name)
+        text = self._environ.get(variable)
+        return variable, None if text is None else FromEnvironment(text, variable)
+
+
+class _Repeated(argparse.Action):
+    """Adds to what was given before; argparse's own would add to what the variable says."""
+
+    def __call__(
+        self,
+        _parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        _option: str | None = None,
+    ) -> None:
+        before = getattr(namespace, self.dest)
+        given = before if isinstance(before, list) else []
+        setattr(namespace, self.dest, [*given, values])
+
+
+class Values:
+    """The values of parsed flags; notes what is wrong under the name that the user wrote."""
+
+    def __init__(self, parsed: argparse.Namespace) -> None:
+        self._parsed = vars(parsed)
+        self.problems: list[str] = []
+
+    def check(self) -> None:
+        """Raise UsageError if anything was wrong, also with a switch that nobody asked for."""
+        for value in self._parsed.values():
+            # Read as false, `yes` would have a program act where it was told not to.
+            if isinstance(value, _Switched) and value.lower() not in _SWITCH_WORDS:
+                words = ", ".join(_SWITCH_WORDS[:-1])
+                self.problems.append(f"{value.variable}: {str(value)!r} is not one of {words}")
+        if self.problems:
+            raise UsageError(self.problems)
+
+    def problem(self, flag: str, sentence: str) -> None:
+        """Note what is wrong with a flag, or with its variable where that gave the value."""
+        value = self._value(flag)
+        first = next(iter(value), "") if isinstance(value, tuple) else value
+        where = first.variable if isinstance(first, FromEnvironment) else f"--{flag}"
+        self.problems.append(f"{where}: {sentence}")
+
+    def text(self, flag: str) -> str:
+        """Return the text of a flag, empty where there is none."""
+        return self.optional(flag) or ""
+
+    def optional(self, flag: str) -> str | None:
+        """Return the text of a flag; None where there is none."""
+        value = self._value(flag)
+        return None if value in (None, "") else str(value)
+
+    def repeated(self, flag: str) -> tuple[str, ...]:
+        """Return all values of a repeated flag."""
+        value = self._value(flag)
+        assert isinstance(value, list | tuple)
+        return tuple(str(one) for one in value)
+
+    def switch(self, flag: str) -> bool:
+        """Return whether a switch is on."""
+        value = self._value(flag)
+        return value is True or str(value).lower() in ("true", "1")
+
+    def choice(self, flag: str, allowed: Iterable[str]) -> str:
+        """Return the text of a flag that takes these only."""
+        value = self.text(flag)
+        if value not in allowed:
+            self.problem(flag, f"{value!r} is not one of {', '.join(allowed)}")
+        return value
+
+    def seconds(self, flag: str, *, lowest: float = 0.0, highest: float = math.inf) -> float:
+        """Return a duration within bounds, 1 s where it is none."""
+        try:
+            return parse_duration_within(self.text(flag), lowest=lowest, highest=highest)
+        except ValueError as error:
+            self.problem(flag, str(error))
+            return 1.0
+
+    def listen_address(self, flag: str) -> tuple[str, int]:
+        """Return the host, empty for all addresses of the machine, and the port of HOST:PORT."""
+        address = self.text(flag)
+        parsed = parse_listen_address(address)
+        if parsed is None:
+            self.problem(
+                flag,
+                f"{address!r} is not HOST:PORT or :PORT with a port up to 65535 "
+                "([HOST]:PORT for IPv6)",
+            )
+            return "", 0
+        return parsed
+
+    def _value(self, flag: str) -> object:
+        return self._parsed[flag.replace("-", "_")]

@@ -1,0 +1,1 @@
+"""Listeners that take connections within limits; aiohttp parses the HTTP."""

@@ -1,0 +1,195 @@
+"""Takes connections, none of which is waited for: TLS handshakes, and clients that do not go on.
+
+A connection by TLS costs 0.3 MB from its first moment on, whoever made it. So there is a bound to
+those that shake hands as well as to those that have: of too many the oldest goes, since who means
+it is through within milliseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import resource
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from toolkit.listening.client_connection import ClientConnection, ClientFaults, ServerLog
+from toolkit.listening.request_limits import Answering
+from toolkit.listening.sockets import host_of
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
+    from collections.abc import Sequence
+
+    from aiohttp import web
+
+    from toolkit.listening.limits import Limits
+
+log = logging.getLogger(__name__)
+
+REAP_SECONDS: Final = 1.0
+PAUSE_SECONDS: Final = 1.0
+"""After a connection that could not be taken, for want of files."""
+QUIET_SECONDS: Final = 60.0
+"""What goes on is told once; it is over when it did not happen for so long."""
+
+
+class Listener:
+    """Takes connections while `run` runs, and lets the server speak HTTP on them."""
+
+    def __init__(
+        self,
+        bound: Sequence[socket.socket],
+        server: web.Server,
+        limits: Limits,
+        *,
+        tls: ssl.SSLContext | None = None,
+        faults: ClientFaults | None = None,
+    ) -> None:
+        faults = faults or ClientFaults()
+        self.tls = tls
+        """What new connections are made by; None is plain HTTP. Those that exist go on."""
+        self._bound = bound
+        self._server = server
+        self._limits = limits
+        self._most, self._most_handshakes = _within_files(limits)
+        self._logger = ServerLog(log, faults)
+        server.request_handler = Answering(server.request_handler, limits, faults).handle
+        # Oldest first, with the address of each.
+        self._handshakes: dict[asyncio.Task[None], tuple[socket.socket, str]] = {}
+        self._told_seconds: dict[str, float] = {}
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Host and port of each socket."""
+        return [one.getsockname()[:2] for one in self._bound]
+
+    def close(self) -> None:
+        """Take no connection any more."""
+        for bound in self._bound:
+            bound.close()
+
+    def end_all(self) -> None:
+        """End every connection and every handshake; new ones are made by `tls` as it is now."""
+        for task in self._handshakes:
+            task.cancel()
+        for client in self._clients():
+            client.end()
+
+    async def run(self) -> None:
+        """Let in who comes, and end what does not go on, until cancelled; closes at its end."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for bound in self._bound:
+                    group.create_task(self._accept(bound, group))
+                while True:
+                    await asyncio.sleep(REAP_SECONDS)
+                    self._end_idle()
+        finally:
+            # Not before: the loop still waits for a socket that is being accepted from.
+            self.close()
+
+    async def _accept(self, bound: socket.socket, group: asyncio.TaskGroup) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, name = await loop.sock_accept(bound)
+            except ConnectionAbortedError:
+                continue
+            except OSError as error:
+                self._tell("Connections cannot be accepted", str(error))
+                # There may be no file left, and whoever has most of them gives some back.
+                open_now = len(self._server.connections)
+                self._end_silent((open_now + 1) // 2)
+                await asyncio.sleep(0 if open_now else PAUSE_SECONDS)
+                continue
+            task = group.create_task(self._shake_hands(connection))
+            self._handshakes[task] = connection, host_of(name)
+            task.add_done_callback(self._is_over)
+            await self._make_room()
+
+    def _tell(self, event: str, error: str) -> None:
+        now = time.monotonic()
+        if now - self._told_seconds.get(event, -QUIET_SECONDS) >= QUIET_SECONDS:
+            log.warning(event, extra={"error": error})
+        self._told_seconds[event] = now
+
+    async def _make_room(self) -> None:
+        if len(self._handshakes) > self._most_handshakes:
+            by_address = Counter(address for _, address in self._handshakes.values())
+            oldest = max(self._handshakes, key=lambda task: by_address[self._handshakes[task][1]])
+            oldest.cancel()
+            await asyncio.wait([oldest])
+        else:
+            # A crowd at the door must not hold up those who are in.
+            await asyncio.sleep(0)
+
+    async def _shake_hands(self, connection: socket.socket) -> None:
+        tls = self.tls
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self._client,
+                connection,
+                ssl=tls,
+                ssl_handshake_timeout=self._limits.handshake_seconds if tls else None,
+            )
+        except OSError:
+            # A client that has no TLS, no time or no certificate that is trusted: its affair.
+            connection.close()
+        except Exception:  # one connection's failure is its own
+            log.exception("A connection failed")
+            connection.close()
+        else:
+            too_many = len(self._server.connections) - self._most
+            if too_many > 0:
+                self._tell(
+                    "Connections end because there are too many", f"{self._most} are allowed"
+                )
+                self._end_silent(too_many)
+
+    def _is_over(self, task: asyncio.Task[None]) -> None:
+        connection, _ = self._handshakes.pop(task)
+        if task.cancelled():
+            connection.close()
+
+    def _client(self) -> ClientConnection:
+        return ClientConnection(
+            self._server,
+            max_request_bytes=self._limits.request_bytes,
+            loop=asyncio.get_running_loop(),
+            access_log=None,
+            logger=self._logger,
+            max_line_size=self._limits.line_bytes,
+            max_field_size=self._limits.line_bytes,
+            max_headers=self._limits.headers,
+        )
+
+    def _clients(self) -> list[ClientConnection]:
+        return [one for one in self._server.connections if isinstance(one, ClientConnection)]
+
+    def _end_idle(self) -> None:
+        now = time.monotonic()
+        for client in self._clients():
+            if now - client.asked_seconds > self._limits.idle_seconds:
+                client.end()
+
+    def _end_silent(self, number: int) -> None:
+        """End so many connections: of the address that has most the one that was silent longest."""
+        clients = sorted(self._clients(), key=lambda one: one.asked_seconds)
+        by_address = Counter(one.address for one in clients)
+        for _ in range(min(number, len(clients))):
+            # Of equals the first.
+            victim = max(clients, key=lambda one: by_address[one.address])
+            clients.remove(victim)
+            by_address[victim.address] -= 1
+            victim.end()
+
+
+def _within_files(limits: Limits) -> tuple[int, int]:
+    """Return how many connections and handshakes leave files for the program's own work."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return limits.connections, limits.handshakes
+    return min(limits.connections, files // 2), min(limits.handshakes, files // 4)

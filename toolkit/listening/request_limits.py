@@ -1,0 +1,152 @@
+"""Answers requests within bounds for all clients together: those under way, and the bytes unsent.
+
+An answer is under way until all of it has been sent. Where there are too many, the client address
+that has most of them gives way, so that nobody is kept out by one that does not read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+from aiohttp.payload import Payload
+
+from toolkit.listening.client_connection import ClientConnection
+from toolkit.listening.fair_queue import Turns
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aiohttp.abc import AbstractStreamWriter
+
+    from toolkit.listening.client_connection import ClientFaults
+    from toolkit.listening.limits import Limits
+
+SLICE_BYTES: Final = 64 * 1024
+"""Handed to a connection at a time: it copies what it cannot send at once."""
+UNREAD_SECONDS: Final = 1.0
+"""An answer that takes longer may be given up for another, whoever asks for that."""
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class _Answer:
+    client: ClientConnection
+    begun_seconds: float
+    unsent_bytes: int = 0
+
+
+class Answering:
+    """Stands around a server's handler."""
+
+    def __init__(
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        limits: Limits,
+        faults: ClientFaults,
+    ) -> None:
+        self._handler = handler
+        self._limits = limits
+        self._faults = faults
+        self._turns = Turns()
+        # Oldest first.
+        self._under_way: dict[_Answer, None] = {}
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer, and see to it that the client gets the answer in time."""
+        client = request.protocol
+        assert isinstance(client, ClientConnection)
+        client.note_request()
+        await self._turns.wait(client.address)
+        if client.transport is None:
+            self._faults.note(ConnectionResetError())
+            return web.Response()
+        answer = _Answer(client=client, begun_seconds=time.monotonic())
+        most = self._limits.requests
+        if most and len(self._under_way) >= most and not self._make_way(answer):
+            return _busy(f"{most} requests are answered already")
+        self._under_way[answer] = None
+        try:
+            response = await self._handler(request)
+            response = self._sliced(response, answer)
+            await self._send(request, response)
+        except web.HTTPException as refusal:
+            await self._send(request, refusal)
+            raise
+        finally:
+            self._under_way.pop(answer, None)
+        return response
+
+    def _sliced(self, response: web.StreamResponse, answer: _Answer) -> web.StreamResponse:
+        body = response.body if isinstance(response, web.Response) else None
+        if not isinstance(body, bytes):
+            return response
+        answer.unsent_bytes = len(body)
+        while sum(one.unsent_bytes for one in self._under_way) > self._limits.unsent_bytes:
+            if len(self._under_way) == 1 or answer not in self._under_way:
+                break
+            if not self._make_way(answer):
+                answer.unsent_bytes = 0
+                return _busy("too much is being sent already")
+        if len(body) > SLICE_BYTES:
+            assert isinstance(response, web.Response)
+            response.body = _Slices(body)
+        return response
+
+    def _make_way(self, newcomer: _Answer) -> bool:
+        """End an answer for the newcomer's sake; whether one could be ended."""
+        others = [one for one in self._under_way if one is not newcomer]
+        by_address = Counter(one.client.address for one in others)
+        most = max(by_address.values(), default=0)
+        now = time.monotonic()
+        for one in others:
+            is_greedy = by_address[one.client.address] == most
+            is_fair = most > by_address[newcomer.client.address] + 1
+            if is_greedy and (is_fair or now - one.begun_seconds > UNREAD_SECONDS):
+                one.client.end()
+                self._under_way.pop(one, None)
+                return True
+        return False
+
+    async def _send(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
+        """Send all of it here: after a handler nobody watches the time."""
+        try:
+            async with asyncio.timeout(self._limits.read_seconds):
+                await response.prepare(request)
+                await response.write_eof()
+                await request.writer.drain()
+        except TimeoutError:
+            assert isinstance(request.protocol, ClientConnection)
+            request.protocol.end()
+        except ConnectionError as error:
+            self._faults.note(error)
+        finally:
+            if isinstance(response, web.Response):
+                # The library keeps an answer until the connection's next one.
+                response.body = None
+
+
+def _busy(why: str) -> web.Response:
+    return web.Response(status=503, text=f"{why}; try again later\n", headers={"Retry-After": "1"})
+
+
+class _Slices(Payload):
+    """A body that is handed over slice by slice."""
+
+    _value: bytes
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(body)
+        self._size = len(body)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return self._value.decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        body = memoryview(self._value)
+        for start in range(0, len(body), SLICE_BYTES):
+            await writer.write(body[start : start + SLICE_BYTES])
+            await writer.drain()

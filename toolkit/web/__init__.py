@@ -1,0 +1,1 @@
+"""A web server that follows the web configuration file of Prometheus exporters."""

@@ -1,0 +1,28 @@
+"""Pure: how many requests pass in a time, by a token bucket."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from toolkit.web.model import RateLimit
+
+
+class TokenBucket:
+    """Holds `burst` requests at most and gets one back per interval; it is full at the start."""
+
+    def __init__(self, limit: RateLimit) -> None:
+        self.limit = limit
+        self._tokens = float(limit.burst)
+        self._filled_seconds: float | None = None
+
+    def take(self, now_seconds: float) -> bool:
+        """Whether a request may pass now (monotonic seconds); if so it is counted."""
+        if self._filled_seconds is not None:
+            gained = (now_seconds - self._filled_seconds) / self.limit.interval_seconds
+            self._tokens = min(self._tokens + gained, float(self.limit.burst))
+        self._filled_seconds = now_seconds
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
