@@ -51,8 +51,8 @@ def _often(monkeypatch):
         "podresources.client.MIN_INTERVAL_SECONDS",
         "kubeapi.devices.LOOK_SECONDS",
         "kubeapi.devices.AGAIN_SECONDS",
-        "kubeapi.podlabels.LOOK_SECONDS",
-        "kubeapi.podlabels._FIRST_RETRY_SECONDS",
+        "kubeapi.pod_labels.LOOK_SECONDS",
+        "kubeapi.pod_labels._FIRST_RETRY_SECONDS",
     ):
         monkeypatch.setattr(f"exporter.{name}", 0.02)
 
