@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     JsonObject = dict[str, Any]
 
 START_SECONDS = 60.0
-CALL_SECONDS = 30.0
+CALL_SECONDS = 60.0
 CONTRAST = Path(__file__).with_name("contrast.js").read_text(encoding="utf-8")
 FLAGS = (
     "--headless=new",

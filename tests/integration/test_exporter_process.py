@@ -22,7 +22,8 @@ from tests.faultymachine import DISK_FULL
 from tests.forbidding import CODES
 from tests.waiting import until
 
-# The program as it is, with a simulated library in the place of the real one.
+# The program as it is, with a simulated library in the place of the real one. It says on standard
+# output when a call begins to hang.
 SIMULATED = """
 import sys
 from simulator.driver import SimulatedDriver
@@ -32,6 +33,12 @@ sys.modules["pynvml"] = bind(driver)
 HANG = {hang!r}
 if HANG:
     driver.faults.hang(HANG)
+    wait = driver.faults.wait_while_hung
+    def tell_and_wait(function, uuid=None):
+        if function == HANG:
+            print("hangs", flush=True)
+        wait(function, uuid)
+    driver.faults.wait_while_hung = tell_and_wait
 from exporter.__main__ import main
 sys.exit(main())
 """
@@ -198,8 +205,9 @@ async def test_a_signal_ends_it_while_nvml_hangs():
     flags = ("--web.listen-address=127.0.0.1:0", "--log.format=json")
     async with process(simulated(hang="nvmlDeviceGetUUID"), *flags) as started:
         await listening_port(started)
-        started.send_signal(signal.SIGTERM)
         async with asyncio.timeout(60):
+            assert await started.stdout.readline() == b"hangs\n"
+            started.send_signal(signal.SIGTERM)
             _, err = await started.communicate()
     assert started.returncode == 0
     last = json.loads(err.splitlines()[-1])

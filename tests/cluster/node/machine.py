@@ -196,7 +196,7 @@ class Machine:
         asked = ["ctr", f"--address={address}", "--connect-timeout=1s", "version"]
         return (
             address.exists()
-            and subprocess.run(asked, capture_output=True, timeout=10, check=False).returncode == 0
+            and subprocess.run(asked, capture_output=True, timeout=60, check=False).returncode == 0
         )
 
     def _kubelet_is_healthy(self) -> bool:
