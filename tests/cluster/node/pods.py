@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 INTERVAL_SECONDS: Final = 2.0
 """The exporter's default, which the shipped manifest leaves as it is."""
-IN_FLIGHT_SECONDS: Final = 0.1
-"""A List answer stamped so soon after an event may have been made before it."""
 POD_DEADLINE_SECONDS: Final = 60.0
 DEVICE_FAMILY: Final = "nvidia_gpu_duty_cycle"
 LISTED_AT: Final = "nvidia_gpu_exporter_pod_resources_last_success_timestamp_seconds"
@@ -99,12 +97,15 @@ class Exporter:
         return labels["pod_name"] if place == (self._namespace, "main") else str(labels)
 
     async def next_answer(self) -> Answer:
-        """Return what the exporter says when it has listed once more."""
-        begin = time.time() + IN_FLIGHT_SECONDS
+        """Return what the exporter says when it has begun to list, and listed, after this call."""
+        # One list may be under way; the next one begins when that has ended.
+        under_way = await self._listed_after(time.time())
+        return await self._listed_after(under_way.listed_at_unix_seconds)
 
+    async def _listed_after(self, unix_seconds: float) -> Answer:
         async def newer() -> Answer | None:
             answer = await self.answer()
-            return answer if answer.listed_at_unix_seconds > begin else None
+            return answer if answer.listed_at_unix_seconds > unix_seconds else None
 
         found = await until(newer, what="the exporter lists again")
         assert found is not None
