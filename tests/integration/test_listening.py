@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
+import re
 import socket
 from contextlib import asynccontextmanager
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -226,6 +229,68 @@ async def test_what_cannot_be_read_is_one_line_and_a_count(caplog, sent):
         await until(lambda: made.faults == 20, what="all are counted")
     (told,) = caplog.records
     assert (told.levelname, told.exc_info) == ("INFO", None)
+
+
+@pytest.mark.parametrize("sent", [BROKEN_GZIP % b"/", NO_HTTP], ids=["gzip", "no HTTP"])
+async def test_after_what_cannot_be_read_the_connection_ends(monkeypatch, sent):
+    async def handler(request: web.BaseRequest) -> web.Response:
+        pytest.fail(f"{request.path} is handled")
+
+    monkeypatch.setattr(client_connection, "FAULT_SECONDS", 0.0)
+    async with served(handler) as made:
+        reader, writer = await opened(made, sent + ASK % b"")
+        answer = await reader.read()
+        assert re.findall(rb"^HTTP/1.. (\d+)", answer, re.MULTILINE) == [b"400"]
+        writer.transport.abort()
+
+
+async def test_whoever_waits_for_the_answer_to_what_cannot_be_read_keeps_nobody_waiting(
+    monkeypatch,
+):
+    monkeypatch.setattr(client_connection, "FAULT_SECONDS", 3600.0)
+
+    async def handler(_: web.BaseRequest) -> web.Response:
+        return web.Response(text="ok")
+
+    async with served(handler) as made:
+        faulty = [await opened(made, BROKEN_GZIP % b"/") for _ in range(50)]
+        assert b" 200 " in await said(made.address, ASK_ONCE)
+        assert made.connections() >= len(faulty)
+        for _, writer in faulty:
+            writer.transport.abort()
+        await until(lambda: not made.connections(), what="no connection outlives its client")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [BROKEN_GZIP % b"/", NO_HTTP, b"GET /missing HTTP/1.1\r\nHost: a\r\n\r\n", ASK_ONCE],
+    ids=["gzip", "no HTTP", "not found", "valid"],
+)
+async def test_no_request_leaves_much_for_the_garbage_collector(monkeypatch, sent):
+    monkeypatch.setattr(client_connection, "FAULT_SECONDS", 0.0)
+
+    async def handler(request: web.BaseRequest) -> web.Response:
+        if request.path == "/missing":
+            raise web.HTTPNotFound
+        return web.Response(text="ok")
+
+    async with served(handler) as made:
+        await said(made.address, sent if sent == ASK_ONCE else sent + ASK_ONCE)
+        await until(lambda: not made.connections())
+        gc.collect()
+        gc.disable()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            for _ in range(5):
+                await said(made.address, sent if sent == ASK_ONCE else sent + ASK_ONCE)
+            await until(lambda: not made.connections())
+            gc.collect()
+            left = [one for one in gc.garbage if isinstance(one, (FrameType, web.BaseRequest))]
+        finally:
+            gc.set_debug(0)
+            gc.enable()
+            gc.garbage.clear()
+    assert not left
 
 
 async def test_a_minute_later_there_is_another_line_that_says_how_many(caplog, monkeypatch):

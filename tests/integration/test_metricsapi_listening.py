@@ -161,7 +161,7 @@ async def test_a_user_may_be_in_many_groups(tmp_path):
         pytest.param(b"GET / HTTP/1.1\r\nX: " + b"a" * 70_000 + b"\r\n", 400, id="a header"),
         pytest.param(
             b"POST /apis HTTP/1.1\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n",
-            401,
+            400,
             id="a body that is not packed",
         ),
     ],

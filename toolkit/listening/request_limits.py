@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 from aiohttp.payload import Payload
 
-from toolkit.listening.client_connection import ClientConnection
+from toolkit.listening.client_connection import ClientConnection, forget_frames
 from toolkit.listening.fair_queue import Turns
 
 if TYPE_CHECKING:
@@ -60,6 +60,11 @@ class Answering:
         client = request.protocol
         assert isinstance(client, ClientConnection)
         client.note_request()
+        if request.content.exception() is not None:
+            # No turn is taken for it. It counts as a fault when the server reads the body, and the
+            # connection ends.
+            client.is_faulty = True
+            return web.Response(status=400, text="the body is not what its headers say\n")
         await self._turns.wait(client.address)
         if client.transport is None:
             self._faults.note(ConnectionResetError())
@@ -70,12 +75,12 @@ class Answering:
             return _busy(f"{most} requests are answered already")
         self._under_way[answer] = None
         try:
-            response = await self._handler(request)
+            try:
+                response = await self._handler(request)
+            except web.HTTPException as refusal:
+                response = _unraised(refusal)
             response = self._sliced(response, answer)
             await self._send(request, response)
-        except web.HTTPException as refusal:
-            await self._send(request, refusal)
-            raise
         finally:
             self._under_way.pop(answer, None)
         return response
@@ -127,6 +132,14 @@ class Answering:
             if isinstance(response, web.Response):
                 # The library keeps an answer until the connection's next one.
                 response.body = None
+
+
+def _unraised(refusal: web.HTTPException) -> web.Response:
+    """Return the same answer without the frames that an exception and what it passed hold."""
+    forget_frames(refusal)
+    return web.Response(
+        status=refusal.status, reason=refusal.reason, headers=refusal.headers, body=refusal.body
+    )
 
 
 def _busy(why: str) -> web.Response:
