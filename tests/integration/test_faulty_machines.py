@@ -219,8 +219,10 @@ async def test_stopped_alone_while_the_load_ends(bed: Bed):
         await until(lambda: _decides(scaler, "DesiredWithinRange"))
         scaler.process.send_signal(signal.SIGSTOP)
         bed.percent = 0.0
-        renewed = (await bed.cluster.client.get(LEASE))["spec"]["renewTime"]
         stopped = time.monotonic()
+        await until(lambda: time.monotonic() > stopped + window_seconds)
+        # A renewal that was under way has been taken by now.
+        renewed = (await bed.cluster.client.get(LEASE))["spec"]["renewTime"]
         await until(lambda: time.monotonic() > stopped + 2 * window_seconds)
         assert (await bed.cluster.client.get(LEASE))["spec"]["renewTime"] == renewed
         goes_on = time.monotonic()
