@@ -22,7 +22,7 @@ import aiohttp
 
 from benchmarks.processes import rss_megabytes
 from benchmarks.report import Figure, percentile, publish
-from exporter.cli.config import Config
+from exporter.cli.config import ExporterConfig
 from scaler.budgets import PAGE_BYTES
 from scaler.model import Metric
 from scaler.readings.exposition import ExpositionError, read_exposition
@@ -141,7 +141,7 @@ async def _measure(attacks: list[Attack]) -> list[Figure]:
 async def _watched(attack: Attack | None) -> Watched:
     seen = Watched()
     with tempfile.TemporaryDirectory(prefix="gpu-") as folder:
-        async with running_world(Path(folder), exporter=Config()) as world:
+        async with running_world(Path(folder), exporter=ExporterConfig()) as world:
             names = [f"serving-{n}" for n in range(STEPS)]
             for name in names:
                 await world.client.post(DEPLOYMENTS, of_party("innocent", name))

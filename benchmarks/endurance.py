@@ -27,7 +27,7 @@ from benchmarks.exporter import until_ready
 from benchmarks.processes import rss_megabytes
 from benchmarks.report import Figure, publish
 from exporter.app import running
-from exporter.cli.config import Config
+from exporter.cli.config import ExporterConfig
 from exporter.podresources import client
 from simulator.exporter import busy_driver
 from simulator.kubelet import GPU_RESOURCE, SimulatedKubelet
@@ -238,7 +238,7 @@ async def _exporter(socket_path: str) -> AsyncIterator[tuple[int, str]]:
 
 async def _export(socket_path: str) -> None:
     client.MIN_INTERVAL_SECONDS = LIST_SECONDS  # type: ignore[misc]
-    config = Config(
+    config = ExporterConfig(
         listen_host="127.0.0.1",
         listen_port=0,
         node_name="node",

@@ -23,7 +23,7 @@ import aiohttp
 
 from benchmarks.latencytable import report
 from benchmarks.timeline import FAMILY, Bench, Patches, Timeline, Way
-from exporter.cli.config import Config
+from exporter.cli.config import ExporterConfig
 from scaler.kube.client import KubeClient
 from simulator.nodes import NodeSpec, running_nodes
 from tests.cluster.chain.access import allow
@@ -56,7 +56,7 @@ class Setting:
     """How fast everything goes; empty flags and no scrape interval are the programs' defaults."""
 
     name: str
-    exporter: Config
+    exporter: ExporterConfig
     scaler_flags: tuple[str, ...]
     scrape_interval: str | None
     adapter_flags: tuple[str, ...]
@@ -71,7 +71,7 @@ def defaults(minutes: float) -> Setting:
     """Return the documented defaults, with as many Deployments of the chain as fit."""
     return Setting(
         name="defaults",
-        exporter=Config(),
+        exporter=ExporterConfig(),
         scaler_flags=(),
         scrape_interval=None,
         adapter_flags=(),
@@ -86,7 +86,7 @@ def defaults(minutes: float) -> Setting:
 
 TUNED: Final = Setting(
     name="tuned",
-    exporter=Config(nvml_interval_seconds=1, nvml_window_seconds=1),
+    exporter=ExporterConfig(nvml_interval_seconds=1, nvml_window_seconds=1),
     scaler_flags=("--interval=1s",),
     scrape_interval="1s",
     adapter_flags=("--metrics-relist-interval=1s", "--metrics-max-age=1m"),

@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.processes import cpu_seconds, rss_megabytes
 from benchmarks.report import Figure, percentile, publish
-from exporter.cli.config import Config
+from exporter.cli.config import ExporterConfig
 from scaler.kube.client import KubeClient
-from scaler.metricsapi.history import History, Sample
+from scaler.metricsapi.history import TargetSample, TargetSeries
 from simulator.nodes import NodeSpec, running_nodes
 from tests.cluster.controlplane import ControlPlane, running_control_plane
 from tests.cluster.metricsapi import installing
@@ -47,7 +47,7 @@ PERIOD_SECONDS: Final = 15
 TARGET_PERCENT: Final = 40
 GPUS_PER_NODE: Final = 16
 # What is measured is the metrics API: the many exporters of this one machine should not be busy.
-EXPORTER: Final = Config(nvml_interval_seconds=5)
+EXPORTER: Final = ExporterConfig(nvml_interval_seconds=5)
 CONTROLLER_FLAGS: Final = (
     f"--horizontal-pod-autoscaler-sync-period={PERIOD_SECONDS}s",
     "--concurrent-horizontal-pod-autoscaler-syncs=20",
@@ -113,10 +113,10 @@ def _figures(measured: Measured, history_bytes: float) -> list[Figure]:
 def _history_bytes() -> float:
     """What one metric of one pod and GPU takes when three minutes are full."""
     tracemalloc.start()
-    histories = [History() for _ in range(HISTORIES)]
+    histories = [TargetSeries() for _ in range(HISTORIES)]
     for second in range(300):
         for history in histories:
-            history.record({"GPU-0": Sample(second * 0.37, float(second), 15.0)})
+            history.record({"GPU-0": TargetSample(second * 0.37, float(second), 15.0)})
     taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     return taken / HISTORIES

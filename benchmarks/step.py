@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.report import Figure, percentile, publish
-from exporter.cli.config import Config
+from exporter.cli.config import ExporterConfig
 from scaler.kube.client import KubeClient
 from simulator.apiserver import running_apiserver
 from simulator.nodes import NodeSpec, SimulatedNodes, running_nodes
@@ -38,12 +38,14 @@ def main() -> None:
     """Measure at all defaults and tuned for speed, and publish."""
     figures = [
         *asyncio.run(
-            _measure(name="all defaults", exporter=Config(), scaler_flags=(), limit_seconds=8)
+            _measure(
+                name="all defaults", exporter=ExporterConfig(), scaler_flags=(), limit_seconds=8
+            )
         ),
         *asyncio.run(
             _measure(
                 name="1 s sampling, 1 s window, 1 s loop",
-                exporter=Config(nvml_interval_seconds=1, nvml_window_seconds=1),
+                exporter=ExporterConfig(nvml_interval_seconds=1, nvml_window_seconds=1),
                 scaler_flags=("--interval=1s",),
                 limit_seconds=3,
             )
@@ -53,7 +55,7 @@ def main() -> None:
 
 
 async def _measure(
-    *, name: str, exporter: Config, scaler_flags: tuple[str, ...], limit_seconds: float
+    *, name: str, exporter: ExporterConfig, scaler_flags: tuple[str, ...], limit_seconds: float
 ) -> list[Figure]:
     spec = NodeSpec(name="gpu-node-1", gpus=("H100",) * REPETITIONS)
     async with (

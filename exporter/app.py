@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from types import ModuleType
 
-    from exporter.cli.config import Config
+    from exporter.cli.config import ExporterConfig
     from exporter.model import Readings
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class OnceResult:
 class _Lookups:
     """What is asked of the Kubernetes API, and the metrics of it."""
 
-    def __init__(self, config: Config, snapshots: Snapshots, counters: Counters) -> None:
+    def __init__(self, config: ExporterConfig, snapshots: Snapshots, counters: Counters) -> None:
         # Those who do without it do without its imports as well.
         from exporter.kubeapi.client import ApiClient  # noqa: PLC0415
         from exporter.kubeapi.devices import ClaimedDevices  # noqa: PLC0415
@@ -124,10 +124,10 @@ class _Lookups:
         await self._client.close()
 
 
-class _Parts:
+class _ExporterParts:
     """The objects of one exporter, wired; made in the event loop that they will run in."""
 
-    def __init__(self, config: Config, binding: ModuleType) -> None:
+    def __init__(self, config: ExporterConfig, binding: ModuleType) -> None:
         loop = asyncio.get_running_loop()
         counters = Counters()
         self.failure: asyncio.Future[str] = loop.create_future()
@@ -235,14 +235,14 @@ class _Parts:
 
 
 @asynccontextmanager
-async def running(config: Config, binding: ModuleType) -> AsyncIterator[RunningExporter]:
+async def running(config: ExporterConfig, binding: ModuleType) -> AsyncIterator[RunningExporter]:
     """Run an exporter over `binding` (nvidia-ml-py) while the context lasts.
 
     Raises BindError if the address cannot be bound, WebConfigError if the web configuration file
     cannot be used, NvmlRequiredError (also out of the body) if NVML is required and cannot be used,
     RestartNeededError (likewise) if only a new process can use NVML.
     """
-    parts = _Parts(config, binding)
+    parts = _ExporterParts(config, binding)
     try:
         async with parts.sampling(), asyncio.TaskGroup() as tasks:
             background = [tasks.create_task(parts.watch())]
@@ -279,9 +279,9 @@ async def running(config: Config, binding: ModuleType) -> AsyncIterator[RunningE
         raise
 
 
-async def once(config: Config, binding: ModuleType) -> OnceResult:
+async def once(config: ExporterConfig, binding: ModuleType) -> OnceResult:
     """Read the GPUs and the pods once and render them; says why if NVML does not answer."""
-    parts = _Parts(replace(config, nvml_interval_seconds=_ONCE_INTERVAL_SECONDS), binding)
+    parts = _ExporterParts(replace(config, nvml_interval_seconds=_ONCE_INTERVAL_SECONDS), binding)
     async with parts.sampling():
         if parts.pod_resources is not None:
             await parts.pod_resources.refresh()

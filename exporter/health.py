@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
     from exporter.attribution.snapshots import Snapshots
-    from exporter.cli.config import Config
+    from exporter.cli.config import ExporterConfig
     from exporter.model import Snapshot
     from exporter.nvml import Nvml, NvmlError
     from exporter.nvml.sampler import Sampler
@@ -82,7 +82,7 @@ class Health:
 
     def __init__(
         self,
-        config: Config,
+        config: ExporterConfig,
         *,
         nvml: Nvml,
         sampler: Sampler,

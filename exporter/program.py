@@ -23,7 +23,7 @@ from toolkit.web.server import BindError
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from exporter.cli.config import Config
+    from exporter.cli.config import ExporterConfig
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ EXIT_RESTART: Final = 3
 """The kubelet has to start the container anew: see `exporter.nvml.sampler.restart_reason`."""
 
 
-async def run(config: Config, binding: ModuleType) -> int:
+async def run(config: ExporterConfig, binding: ModuleType) -> int:
     """Serve until a signal ends it, or only a new process can go on."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -78,7 +78,7 @@ async def run(config: Config, binding: ModuleType) -> int:
     return 0
 
 
-async def examine_node(config: Config, binding: ModuleType) -> int:
+async def examine_node(config: ExporterConfig, binding: ModuleType) -> int:
     """Print what `doctor` found."""
     # Those who do not ask for it do not pay for its imports.
     from exporter.doctor.examination import examine  # noqa: PLC0415
@@ -96,7 +96,7 @@ async def examine_node(config: Config, binding: ModuleType) -> int:
     return EXIT_FAILURE if any(one.level is Level.FAILURE for one in findings) else 0
 
 
-async def print_once(config: Config, binding: ModuleType) -> int:
+async def print_once(config: ExporterConfig, binding: ModuleType) -> int:
     """Print one exposition."""
     result = await once(config, binding)
     sys.stdout.write(result.exposition.decode())

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
     from contextlib import AbstractAsyncContextManager
 
-    from scaler.cli.config import Config
+    from scaler.cli.config import ScalerConfig
     from scaler.cluster.kinds import Kinds
     from scaler.metricsapi.service import MetricsApi
     from scaler.readings.source import Source
@@ -60,7 +60,7 @@ class StartError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Parts:
+class _ScalerParts:
     """What the running scaler is made of."""
 
     state: ClusterState
@@ -72,7 +72,7 @@ class _Parts:
     metrics_api: MetricsApi | None = None
 
 
-async def run(config: Config) -> int:
+async def run(config: ScalerConfig) -> int:
     """Run until SIGTERM or SIGINT (or for one loop with `once`) and return the exit status.
 
     Raises:
@@ -117,7 +117,7 @@ async def run(config: Config) -> int:
     return 0
 
 
-async def _source(config: Config, stack: AsyncExitStack) -> Source:
+async def _source(config: ScalerConfig, stack: AsyncExitStack) -> Source:
     if config.prometheus is not None:
         return await stack.enter_async_context(PrometheusSource(config.prometheus))
     return await stack.enter_async_context(
@@ -129,7 +129,7 @@ async def _source(config: Config, stack: AsyncExitStack) -> Source:
     )
 
 
-def _gpu_source(config: Config) -> PrometheusGpus | ExporterGpus:
+def _gpu_source(config: ScalerConfig) -> PrometheusGpus | ExporterGpus:
     """Return where the values of single GPUs come from, with connections of its own."""
     if config.prometheus is not None:
         return PrometheusGpus(PrometheusSource(config.prometheus), config.prometheus)
@@ -139,7 +139,7 @@ def _gpu_source(config: Config) -> PrometheusGpus | ExporterGpus:
 
 
 async def _metrics_api(
-    config: Config, client: KubeClient, parts: _Parts, stack: AsyncExitStack
+    config: ScalerConfig, client: KubeClient, parts: _ScalerParts, stack: AsyncExitStack
 ) -> MetricsApi:
     """Return the metrics API, which listens and reads from sources of its own."""
     # Those who do without it do without its certificates' library as well (10 MB).
@@ -158,7 +158,9 @@ async def _metrics_api(
     return api
 
 
-def _assemble(config: Config, client: KubeClient, source: Source, kinds: Kinds) -> _Parts:
+def _assemble(
+    config: ScalerConfig, client: KubeClient, source: Source, kinds: Kinds
+) -> _ScalerParts:
     identity = config.identity or socket.gethostname()
     metrics = ScalerMetrics(version("gpu-scaler"))
     state = ClusterState(
@@ -205,7 +207,7 @@ def _assemble(config: Config, client: KubeClient, source: Source, kinds: Kinds) 
         ]
     )
     metrics.show_decisions(lambda: [r.decision for r in controller.board.records.values()])
-    return _Parts(
+    return _ScalerParts(
         state=state,
         events=events,
         election=election,
@@ -216,7 +218,9 @@ def _assemble(config: Config, client: KubeClient, source: Source, kinds: Kinds) 
 
 
 @asynccontextmanager
-async def _listening(config: Config, parts: _Parts, gpus: GpuReader) -> AsyncIterator[None]:
+async def _listening(
+    config: ScalerConfig, parts: _ScalerParts, gpus: GpuReader
+) -> AsyncIterator[None]:
     """Serve the page, metrics, health and decisions while the context lasts."""
 
     def leader() -> str | None:
@@ -269,7 +273,9 @@ async def _bound(
         raise StartError(msg) from error
 
 
-async def _serve(config: Config, parts: _Parts, gpus: GpuReader, stop: asyncio.Event) -> None:
+async def _serve(
+    config: ScalerConfig, parts: _ScalerParts, gpus: GpuReader, stop: asyncio.Event
+) -> None:
     """Own the background tasks until `stop`; end the loop first, then the Lease, then the rest."""
     async with asyncio.TaskGroup() as group:
         background = [group.create_task(parts.state.run()), group.create_task(parts.events.run())]
@@ -296,7 +302,7 @@ async def _serve(config: Config, parts: _Parts, gpus: GpuReader, stop: asyncio.E
             task.cancel()
 
 
-async def _once(parts: _Parts) -> int:
+async def _once(parts: _ScalerParts) -> int:
     """Do one loop as the leader; what it decided is returned by the exit status."""
     async with asyncio.TaskGroup() as group:
         background = [group.create_task(parts.state.run()), group.create_task(parts.events.run())]
@@ -335,7 +341,7 @@ async def _first_of(*awaitables: Coroutine[object, object, object]) -> None:
             task.cancel()
 
 
-def _not_ready_because(config: Config, parts: _Parts) -> str | None:
+def _not_ready_because(config: ScalerConfig, parts: _ScalerParts) -> str | None:
     now = time.monotonic()
     if not parts.state.is_fresh(now):
         lost = "; ".join(str(one) for one in parts.state.lost(now)[:MAX_LOST_NAMED])
@@ -353,7 +359,7 @@ def _not_ready_because(config: Config, parts: _Parts) -> str | None:
     )
 
 
-def _not_alive_because(config: Config, parts: _Parts) -> str | None:
+def _not_alive_because(config: ScalerConfig, parts: _ScalerParts) -> str | None:
     return no_loop_begun_because(
         time.monotonic(),
         last_tick_seconds=parts.controller.last_tick_seconds,
@@ -362,7 +368,7 @@ def _not_alive_because(config: Config, parts: _Parts) -> str | None:
     )
 
 
-def _read_seconds(config: Config) -> float:
+def _read_seconds(config: ScalerConfig) -> float:
     """How long the source of values may take to answer."""
     if config.prometheus is not None:
         return config.prometheus.timeout_seconds

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 
-from exporter.cli.config import Config
+from exporter.cli.config import ExporterConfig
 from scaler.kube.client import KubeClient
 from simulator.apiserver import running_apiserver
 from simulator.demo_script import (
@@ -64,7 +64,7 @@ SCALER_NAMESPACE: Final = {
     "kind": "Namespace",
     "metadata": {"name": "gpu-scaler"},
 }
-EXPORTER_CONFIG: Final = Config(nvml_interval_seconds=1.0, nvml_window_seconds=3.0)
+EXPORTER_CONFIG: Final = ExporterConfig(nvml_interval_seconds=1.0, nvml_window_seconds=3.0)
 
 
 class DemoError(RuntimeError):

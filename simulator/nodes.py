@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from exporter.app import running
-from exporter.cli.config import Config
+from exporter.cli.config import ExporterConfig
 from scaler.kube.client import MERGE_PATCH, ApiError, NotFound
 from scaler.kube.reflector import Reflector
 from simulator import nodeobjects
@@ -73,7 +73,7 @@ class SimulatedNodes:
         *,
         namespace: str,
         startup_seconds: float,
-        exporter_config: Config,
+        exporter_config: ExporterConfig,
         schedules: bool,
         site: Site,
     ) -> None:
@@ -292,7 +292,7 @@ async def running_nodes(
     *,
     namespace: str = EXPORTER_NAMESPACE,
     startup_seconds: float = 2.0,
-    exporter_config: Config | None = None,
+    exporter_config: ExporterConfig | None = None,
     schedules: bool = True,
     site: Site | None = None,
 ) -> AsyncIterator[SimulatedNodes]:
@@ -319,7 +319,7 @@ async def running_nodes(
                     spawn,
                     namespace=namespace,
                     startup_seconds=startup_seconds,
-                    exporter_config=exporter_config or Config(),
+                    exporter_config=exporter_config or ExporterConfig(),
                     schedules=schedules,
                     site=site or Site(),
                 )

@@ -16,7 +16,7 @@ import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
-from exporter.cli.config import Config
+from exporter.cli.config import ExporterConfig
 from scaler.kube.client import ClusterError, KubeClient
 from simulator.driver import MODELS
 from simulator.nodeobjects import LOOPBACK
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 NAME_PREFIX: Final = "simulated-gpu"
 OWNERS: Final = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
 # Short enough to watch, as in the demo.
-EXPORTER_CONFIG: Final = Config(nvml_interval_seconds=1.0, nvml_window_seconds=3.0)
+EXPORTER_CONFIG: Final = ExporterConfig(nvml_interval_seconds=1.0, nvml_window_seconds=3.0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

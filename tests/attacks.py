@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from exporter.cli.config import Config
+    from exporter.cli.config import ExporterConfig
     from tests.running import ScalerProcess
 
     JsonObject = dict[str, Any]
@@ -75,7 +75,9 @@ class Attack:
 
 
 @asynccontextmanager
-async def running_world(folder: Path, *, exporter: Config, gpus: int = 8) -> AsyncIterator[World]:
+async def running_world(
+    folder: Path, *, exporter: ExporterConfig, gpus: int = 8
+) -> AsyncIterator[World]:
     """Run the API, both nodes, and the evil one's exporter; Deployments are the caller's."""
     async with running_apiserver() as api, KubeClient(api.url) as client:
         for name in ("gpu-scaler", EVIL_NAMESPACE):

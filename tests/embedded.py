@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from exporter.cli.config import Config
+from exporter.cli.config import ExporterConfig
 from scaler.kube.client import KubeClient
 from simulator.apiserver import running_apiserver
 from simulator.nodes import NodeSpec, running_nodes
@@ -34,7 +34,7 @@ class Cluster(Scaled):
 @asynccontextmanager
 async def running_cluster(folder: Path) -> AsyncIterator[Cluster]:
     async with running_apiserver() as api, KubeClient(api.url) as client:
-        config = Config(nvml_interval_seconds=0.2, nvml_window_seconds=0.5)
+        config = ExporterConfig(nvml_interval_seconds=0.2, nvml_window_seconds=0.5)
         spec = NodeSpec(name="gpu-node-1", gpus=("H100",) * 8)
         await client.post(
             "/api/v1/namespaces",

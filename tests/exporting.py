@@ -10,7 +10,7 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.app import RunningExporter, running
-from exporter.cli.config import Config
+from exporter.cli.config import ExporterConfig
 from simulator.nvml.binding import bind
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def configuration(**changes):
         "pod_resources_socket": "",
         "nvml_interval_seconds": 0.05,
     }
-    return Config(**(defaults | changes))
+    return ExporterConfig(**(defaults | changes))
 
 
 @dataclass

@@ -11,7 +11,7 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.app import running
-from exporter.cli.config import Config
+from exporter.cli.config import ExporterConfig
 from exporter.model import Collector
 from exporter.processes import process_owner
 from exporter.processes.process_owner import ProcessOwners
@@ -56,8 +56,8 @@ class FakeNode:
         self.process(pid, f"0::/kubepods/burstable/pod{UIDS[pod]}/{IDS[pod, container]}")
 
 
-def configured(node: FakeNode, socket_path: str) -> Config:
-    return Config(
+def configured(node: FakeNode, socket_path: str) -> ExporterConfig:
+    return ExporterConfig(
         listen_host="127.0.0.1",
         listen_port=0,
         node_name="node-1",

@@ -26,7 +26,7 @@ MIN_MAX_AGE_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class ExporterConfig:
     """Everything that can be set. An empty `listen_host` means all interfaces, port 0 any free one.
 
     An empty `pod_resources_socket` switches pod labels off. `collectors` are the extended families
@@ -67,7 +67,7 @@ class Config:
 
 def parse(
     arguments: Sequence[str], environment: Mapping[str, str], *, host_name: str, version: str
-) -> Config:
+) -> ExporterConfig:
     """Return the configuration; a flag wins over its environment variable.
 
     Raises UsageError with every problem at once; `--help` and `--version` print and raise
@@ -82,7 +82,7 @@ def parse(
     return config
 
 
-def _config(values: Values, environment: Mapping[str, str], host_name: str) -> Config:
+def _config(values: Values, environment: Mapping[str, str], host_name: str) -> ExporterConfig:
     host, port = values.listen_address("web.listen-address")
     dra = values.switch("dra")
     node_name = (
@@ -92,7 +92,7 @@ def _config(values: Values, environment: Mapping[str, str], host_name: str) -> C
         or host_name
     )
     names = (name.strip() for name in values.text("pod-resources.extra-names").split(","))
-    return Config(
+    return ExporterConfig(
         listen_host=host,
         listen_port=port,
         telemetry_path=_telemetry_path(values),

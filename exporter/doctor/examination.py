@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import ModuleType
 
-    from exporter.cli.config import Config
+    from exporter.cli.config import ExporterConfig
     from exporter.doctor.finding import Finding
     from exporter.doctor.host import Host
     from exporter.model import Readings
@@ -32,7 +32,7 @@ _READ_HOST: Final = (
 
 
 async def examine(
-    config: Config,
+    config: ExporterConfig,
     *,
     binding: ModuleType,
     host: Host,

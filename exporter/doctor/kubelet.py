@@ -19,7 +19,7 @@ from exporter.processes.files import UnreadableError, is_there, unreadable
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from exporter.cli.config import Config
+    from exporter.cli.config import ExporterConfig
     from exporter.doctor.finding import Finding
     from exporter.model import Readings
     from exporter.podresources.decode import Listing
@@ -39,7 +39,7 @@ _LET_IN: Final = (
 )
 
 
-async def check_kubelet(config: Config, readings: Readings | None) -> list[Finding]:
+async def check_kubelet(config: ExporterConfig, readings: Readings | None) -> list[Finding]:
     """Return what stands between the exporter and the pods that hold the devices.
 
     `readings` are those of NVML, None where it does not answer.
@@ -103,7 +103,9 @@ def _refused(error: PodResourcesError) -> Finding:
     return failure(_STEP, f"the kubelet does not list its pods' devices: {error}", "see its log")
 
 
-def _listed(listing: Listing, readings: Readings | None, config: Config) -> Iterator[Finding]:
+def _listed(
+    listing: Listing, readings: Readings | None, config: ExporterConfig
+) -> Iterator[Finding]:
     containers = {allocation.container for allocation in listing.allocations}
     devices = {allocation.device_id for allocation in listing.allocations}
     yield ok(_STEP, f"lists {len(devices)} GPU devices held by {len(containers)} containers")
@@ -121,7 +123,7 @@ def _listed(listing: Listing, readings: Readings | None, config: Config) -> Iter
         yield from _unmatched(snapshot.unmatched_device_ids, config)
 
 
-def _unmatched(device_ids: Collection[str], config: Config) -> Iterator[Finding]:
+def _unmatched(device_ids: Collection[str], config: ExporterConfig) -> Iterator[Finding]:
     claimed = [one for one in device_ids if is_claimed(one)]
     fractions = [one for one in device_ids if is_fraction(one)]
     others = [one for one in device_ids if one not in {*claimed, *fractions}]

@@ -15,11 +15,13 @@ from exporter.processes.terminated_pods import FinishedPods
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from exporter.cli.config import Config
+    from exporter.cli.config import ExporterConfig
     from exporter.doctor.finding import Finding
 
 
-def check_node_name(config: Config, environment: Mapping[str, str], host_name: str) -> Finding:
+def check_node_name(
+    config: ExporterConfig, environment: Mapping[str, str], host_name: str
+) -> Finding:
     """Return whether the label node_name is the node's name: a pod's own name is its host's."""
     if config.node_name == host_name and "KUBERNETES_SERVICE_HOST" in environment:
         return warning(
@@ -30,7 +32,7 @@ def check_node_name(config: Config, environment: Mapping[str, str], host_name: s
     return ok("node name", config.node_name)
 
 
-def check_finished_pods(config: Config) -> Finding:
+def check_finished_pods(config: ExporterConfig) -> Finding:
     """Return whether pods that have finished can be told where an old kubelet lists them."""
     pods = FinishedPods(cgroups=Path(config.cgroup_folder), logs=Path(config.logs_folder))
     problem = pods.problem()
@@ -43,7 +45,7 @@ def check_finished_pods(config: Config) -> Finding:
     )
 
 
-def check_processes(config: Config) -> Finding:
+def check_processes(config: ExporterConfig) -> Finding:
     """Return whether the processes on a GPU can be told apart by container."""
     owners = ProcessOwners(proc=Path(config.proc_folder), logs=Path(config.logs_folder))
     problem = owners.problem()

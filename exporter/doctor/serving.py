@@ -15,13 +15,13 @@ from toolkit.web import auth
 from toolkit.web.model import WebConfigError
 
 if TYPE_CHECKING:
-    from exporter.cli.config import Config
+    from exporter.cli.config import ExporterConfig
     from exporter.doctor.finding import Finding
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(5)
 
 
-async def check_serving(config: Config) -> list[Finding]:
+async def check_serving(config: ExporterConfig) -> list[Finding]:
     """Return what stands between the exporter's readers and its answers."""
     tls = False
     if config.web_config_file:
@@ -43,14 +43,14 @@ async def check_serving(config: Config) -> list[Finding]:
     return [ok("address", f"{address} is free")]
 
 
-def _bind(config: Config) -> None:
+def _bind(config: ExporterConfig) -> None:
     family = socket.AF_INET6 if ":" in config.listen_host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind((config.listen_host, config.listen_port))
 
 
-async def _in_use(config: Config, address: str, *, tls: bool) -> Finding:
+async def _in_use(config: ExporterConfig, address: str, *, tls: bool) -> Finding:
     """Ask whoever has the port whether it is an exporter, and whether it is ready."""
     scheme = "https" if tls else "http"
     host = config.listen_host or "127.0.0.1"

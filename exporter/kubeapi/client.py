@@ -20,7 +20,7 @@ MAX_ANSWER_BYTES: Final = 16 << 20
 METADATA_ONLY: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
 
-class ApiError(Exception):
+class KubeApiError(Exception):
     """The API server did not answer as asked; `status` is its HTTP status, None without one."""
 
     def __init__(self, status: int | None, text: str) -> None:
@@ -58,13 +58,13 @@ class ApiClient:
             # begins anew, by the authority of that time.
             await self.close()
             text = f"GET {path}: {type(error).__name__}: {error}"
-            raise ApiError(None, text) from error
+            raise KubeApiError(None, text) from error
         if answer.status != 200:
-            raise ApiError(answer.status, f"GET {path}: {answer.status} {_message(body)}")
+            raise KubeApiError(answer.status, f"GET {path}: {answer.status} {_message(body)}")
         try:
             return orjson.loads(body)
         except orjson.JSONDecodeError as error:
-            raise ApiError(answer.status, f"GET {path}: no JSON: {error}") from error
+            raise KubeApiError(answer.status, f"GET {path}: no JSON: {error}") from error
 
     async def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -12,7 +12,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from exporter.kubeapi.client import ApiError
+from exporter.kubeapi.client import KubeApiError
 from exporter.model import DRA_DRIVER, claimed_device_id
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class ClaimedDevices:
             log.warning(
                 "ResourceSlices cannot be listed; GPUs that are claimed anew stay without pods",
                 extra={"error": str(error), "retry_seconds": AGAIN_SECONDS},
-                exc_info=None if isinstance(error, ApiError) else error,
+                exc_info=None if isinstance(error, KubeApiError) else error,
             )
         self._problem = str(error)
         self._on_error("resourceslices")
@@ -96,7 +96,7 @@ class ClaimedDevices:
         for version in others:
             try:
                 return await self._list_by(version)
-            except ApiError as error:
+            except KubeApiError as error:
                 if error.status != 404:
                     raise
         return await self._list_by(last)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client.metrics_core import GaugeMetricFamily
 
-from exporter.kubeapi.client import METADATA_ONLY, ApiError
+from exporter.kubeapi.client import METADATA_ONLY, KubeApiError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -94,7 +94,7 @@ class PodLabels:
         except Exception as error:  # noqa: BLE001  (it is logged)
             # Beside ApiError whatever an answer brings about: the loop must outlive it. A pod that
             # is gone from the API is about to be gone from the kubelet's list.
-            if not (isinstance(error, ApiError) and error.status == 404):
+            if not (isinstance(error, KubeApiError) and error.status == 404):
                 self._failed(error)
             failures = known.failures + 1 if known else 1
             wait = min(_FIRST_RETRY_SECONDS * 2.0**failures, _LAST_RETRY_SECONDS)
@@ -110,7 +110,7 @@ class PodLabels:
             log.warning(
                 "Labels of pods cannot be read; those of new pods are missing until they can",
                 extra={"error": str(error)},
-                exc_info=None if isinstance(error, ApiError) else error,
+                exc_info=None if isinstance(error, KubeApiError) else error,
             )
         self._problem = str(error)
         self._on_error("pods")

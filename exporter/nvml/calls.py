@@ -60,7 +60,7 @@ class RunningCall(NamedTuple):
         return f"{self.function} has not returned for {seconds:.0f} s"
 
 
-class Answers:
+class CallOutcomes:
     """What the calls about one GPU, or about none (None), answered in one cycle, by function.
 
     `failures` are neither absences nor what the caller expected. A function may be in both, where
@@ -78,7 +78,7 @@ class Answers:
 class _Thread(threading.local):
     """Where the calls of each thread are noted."""
 
-    answers: Answers | None = None
+    answers: CallOutcomes | None = None
 
 
 class Calls:
@@ -113,7 +113,7 @@ class Calls:
         return self._running.get(thread.ident or 0)
 
     @contextmanager
-    def about(self, answers: Answers) -> Iterator[None]:
+    def about(self, answers: CallOutcomes) -> Iterator[None]:
         """Note in `answers` what this thread's calls answer while the context lasts."""
         before, self._thread.answers = self._thread.answers, answers
         try:
@@ -123,8 +123,8 @@ class Calls:
 
     def with_failures(self, read: Callable[[], T]) -> tuple[T, Collection[NvmlError]]:
         """Return what `read` returns, and which of its calls failed."""
-        around = self._thread.answers or Answers()
-        answers = Answers(around.index)
+        around = self._thread.answers or CallOutcomes()
+        answers = CallOutcomes(around.index)
         with self.about(answers):
             result = read()
         around.successes |= answers.successes

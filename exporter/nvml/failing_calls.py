@@ -10,7 +10,7 @@ from exporter.nvml.calls import DEVICE_GONE, SESSION_GONE
 from toolkit.log_once import LogOnce
 
 if TYPE_CHECKING:
-    from exporter.nvml.calls import Answers, NvmlError
+    from exporter.nvml.calls import CallOutcomes, NvmlError
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class FailingCalls:
         self._lock = threading.Lock()
         self._told = LogOnce(limit=MAX_TOLD)
 
-    def observe(self, uuid: str, answers: Answers) -> None:
+    def observe(self, uuid: str, answers: CallOutcomes) -> None:
         """Take over what the calls about a GPU answered in one cycle."""
         if not answers.failures and not self._told.has_told:
             return

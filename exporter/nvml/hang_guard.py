@@ -37,8 +37,8 @@ class Patience:
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
-        self._reader: _Reader | None = None
-        self._left: dict[int, _Reader] = {}
+        self._reader: _ReaderThread | None = None
+        self._left: dict[int, _ReaderThread] = {}
 
     @property
     def hangs(self) -> bool:
@@ -68,7 +68,7 @@ class Patience:
                 raise HangsError(self._calls.running_in(left))
             del self._left[index]
         if self._reader is None:
-            self._reader = _Reader()
+            self._reader = _ReaderThread()
         reader = self._reader
         reader.jobs.put(work)
         try:
@@ -93,7 +93,7 @@ class Patience:
             reader.join()
 
 
-class _Reader(threading.Thread):
+class _ReaderThread(threading.Thread):
     def __init__(self) -> None:
         # A daemon: a call that never returns must not keep the process from ending.
         super().__init__(name="nvml-gpus", daemon=True)

@@ -14,7 +14,7 @@ from exporter.model import Collector, DeviceReading, Readings, UnreadableGpu
 from exporter.nvml.base import FUNCTIONS, BaseReadings
 from exporter.nvml.board import mig_info
 from exporter.nvml.bounds import BOUNDS, bounded
-from exporter.nvml.calls import SESSION_GONE, Answers, Calls, NvmlError
+from exporter.nvml.calls import SESSION_GONE, CallOutcomes, Calls, NvmlError
 from exporter.nvml.extended import ExtendedReadings
 from exporter.nvml.failing_calls import MAX_TOLD, FailingCalls
 from exporter.nvml.gpm import GRAPHICS_UTIL, Gpm
@@ -144,7 +144,7 @@ class Nvml:
             self._xid.watch({gpu.device.uuid: gpu for gpu in self._gpus.values()})
             readings = [self._with_xid_errors(reading) for reading in readings]
         readings.extend(self._read_lost())
-        answers = Answers()
+        answers = CallOutcomes()
         with self._calls.about(answers):
             node = self._extended.node()
         self._failing.observe("", answers)
@@ -163,7 +163,7 @@ class Nvml:
 
         Raises NvmlError where the whole session cannot go on.
         """
-        answers = Answers(index)
+        answers = CallOutcomes(index)
         try:
             found = self._patience.read(index, partial(self._read_gpu, index, answers))
         except HangsError as error:
@@ -198,7 +198,7 @@ class Nvml:
             log.warning(message, extra=extra, exc_info=caught)
         return UnreadableGpu(index=index, uuid=uuid, problem=problem)
 
-    def _read_gpu(self, index: int, answers: Answers) -> list[DeviceReading]:
+    def _read_gpu(self, index: int, answers: CallOutcomes) -> list[DeviceReading]:
         """Return the readings of a GPU and its instances; raises NvmlError if it is not readable.
 
         What a board does not have leaves it readable, be it everything.

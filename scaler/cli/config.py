@@ -25,7 +25,7 @@ _KIND = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9.-]{0,
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class ScalerConfig:
     """Everything that `gpu-scaler run` can be told; durations in seconds.
 
     `interval_seconds` is short because reading the exporters takes one hop. The lease durations
@@ -123,7 +123,7 @@ def add_kubeconfig_arguments(flags: Flags) -> None:
     flags.text("context", "NAME", None, "context of the kubeconfig (default: its current one)")
 
 
-def parse_run_arguments(arguments: argparse.Namespace) -> Config:
+def parse_run_arguments(arguments: argparse.Namespace) -> ScalerConfig:
     """Return the Config of parsed arguments.
 
     Raises:
@@ -138,7 +138,7 @@ def parse_run_arguments(arguments: argparse.Namespace) -> Config:
         values.problem("exporters.namespace", "exactly one namespace is needed")
     host, port = values.listen_address("web.listen-address")
     source = values.choice("source", ("exporters", "prometheus"))
-    config = Config(
+    config = ScalerConfig(
         source=source,
         exporters=parse_exporters(values),
         prometheus=parse_prometheus(values, is_source=source == "prometheus"),

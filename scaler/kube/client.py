@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import aiohttp
 import orjson
 
-from scaler.kube.credentials import Access, Credentials
+from scaler.kube.credentials import ApiAccess, ApiCredentials
 from scaler.kube.errors import (
     AlreadyExists,
     ApiError,
@@ -84,13 +84,13 @@ class KubeClient:
 
     def __init__(
         self,
-        credentials: Credentials | str,
+        credentials: ApiCredentials | str,
         *,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
     ) -> None:
         """`credentials` may be a bare URL for a server that asks for none."""
         if isinstance(credentials, str):
-            credentials = Credentials(Access(server=credentials.rstrip("/")))
+            credentials = ApiCredentials(ApiAccess(server=credentials.rstrip("/")))
         self._credentials = credentials
         self._timeout_seconds = timeout_seconds
         self._session: aiohttp.ClientSession | None = None
@@ -102,17 +102,17 @@ class KubeClient:
     @classmethod
     async def in_cluster(cls) -> Self:
         """Use the pod's service account; raises ConfigurationError."""
-        return cls(await Credentials.in_cluster())
+        return cls(await ApiCredentials.in_cluster())
 
     @classmethod
     async def from_kubeconfig(cls, path: str | None = None, context: str | None = None) -> Self:
         """Use a kubeconfig (`path`, else $KUBECONFIG, else the default); ConfigurationError."""
-        return cls(await Credentials.from_kubeconfig(path, context))
+        return cls(await ApiCredentials.from_kubeconfig(path, context))
 
     @classmethod
     async def load(cls, kubeconfig: str | None = None, context: str | None = None) -> Self:
         """Use the kubeconfig if one is named, else the service account, else ~/.kube/config."""
-        return cls(await Credentials.load(kubeconfig, context))
+        return cls(await ApiCredentials.load(kubeconfig, context))
 
     @property
     def server(self) -> str:

@@ -41,7 +41,7 @@ class Loader(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
+class ApiAccess:
     """What one request needs; `tls` is None for plain HTTP, True for the system's CAs."""
 
     server: str
@@ -51,10 +51,10 @@ class Access:
     proxy: str | None = None
 
 
-class Credentials:
+class ApiCredentials:
     """The server's address with credentials that stay valid while the process runs."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: ApiAccess) -> None:
         """Fixed access without any file behind it: tests, the simulator, `kubectl proxy`."""
         self._access = access
         self._loader: Loader | None = None
@@ -70,7 +70,7 @@ class Credentials:
         return self._access.server
 
     @classmethod
-    async def in_cluster(cls, service_account: Path = SERVICE_ACCOUNT) -> Credentials:
+    async def in_cluster(cls, service_account: Path = SERVICE_ACCOUNT) -> ApiCredentials:
         """Use the service account mounted into this pod; raises ConfigurationError."""
         from kubernetes.aio.config.incluster_config import InClusterConfigLoader  # noqa: PLC0415
 
@@ -84,7 +84,7 @@ class Credentials:
     @classmethod
     async def from_kubeconfig(
         cls, path: str | None = None, context: str | None = None
-    ) -> Credentials:
+    ) -> ApiCredentials:
         """Use a kubeconfig: `path`, else $KUBECONFIG, else ~/.kube/config.
 
         Raises ConfigurationError that names the file and what is wrong with it.
@@ -111,7 +111,9 @@ class Credentials:
         return await cls._from_loader(loader, configuration, what)
 
     @classmethod
-    async def load(cls, kubeconfig: str | None = None, context: str | None = None) -> Credentials:
+    async def load(
+        cls, kubeconfig: str | None = None, context: str | None = None
+    ) -> ApiCredentials:
         """Use the kubeconfig if one is named, else the service account if there is one."""
         named = kubeconfig or context or os.environ.get("KUBECONFIG")
         if not named and _is_file(f"{SERVICE_ACCOUNT}/token", _IN_CLUSTER):
@@ -119,8 +121,8 @@ class Credentials:
         return await cls.from_kubeconfig(kubeconfig, context)
 
     @classmethod
-    async def _from_loader(cls, loader: Loader, configuration: Any, what: str) -> Credentials:
-        credentials = cls(Access(server=""))
+    async def _from_loader(cls, loader: Loader, configuration: Any, what: str) -> ApiCredentials:
+        credentials = cls(ApiAccess(server=""))
         credentials._loader = loader
         credentials._configuration = configuration
         try:
@@ -129,7 +131,7 @@ class Credentials:
             raise ConfigurationError(f"{what}: {error}") from error
         return credentials
 
-    async def access(self, *, refresh: bool = False) -> Access:
+    async def access(self, *, refresh: bool = False) -> ApiAccess:
         """Return what the next request needs; reads files again when they may have changed.
 
         `refresh` reads at once: the server has just said 401.
@@ -166,7 +168,7 @@ class Credentials:
         tls = self._access.tls
         if certificates != self._certificates:
             tls = _tls_context(configuration)
-        self._access = Access(
+        self._access = ApiAccess(
             server=str(configuration.host).rstrip("/"),
             # A token file usually ends in a newline, which no header may hold.
             authorization=token.strip() if token else None,

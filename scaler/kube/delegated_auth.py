@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
+class AccessRequest:
     """What somebody wants to do: with a resource, or with a `path` where `resource` is empty."""
 
     verb: str
@@ -68,7 +68,7 @@ class Reviews:
         digest = hashlib.sha256(token.encode()).digest()
         return await self._users.get(digest, lambda: self._review_token(token))
 
-    async def may(self, user: User, access: Access) -> Verdict:
+    async def may(self, user: User, access: AccessRequest) -> Verdict:
         """Return whether the user may do it; raises ApiError."""
         return await self._verdicts.get((user, access), lambda: self._review_access(user, access))
 
@@ -89,7 +89,7 @@ class Reviews:
             extra=tuple(sorted((k, tuple(v)) for k, v in (user.get("extra") or {}).items())),
         )
 
-    async def _review_access(self, user: User, access: Access) -> Verdict:
+    async def _review_access(self, user: User, access: AccessRequest) -> Verdict:
         spec: dict[str, Any] = {
             "user": user.name,
             "groups": list(user.groups),

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from scaler.cluster.pod_cache import LabelledObjects
-    from scaler.metricsapi.collector import Collector
-    from scaler.metricsapi.history import History
+    from scaler.metricsapi.history import TargetSeries
     from scaler.metricsapi.names import ServedMetric
     from scaler.metricsapi.paths import Asked
+    from scaler.metricsapi.target_reader import TargetReader
 
     JsonObject: TypeAlias = dict[str, Any]
 
@@ -38,17 +38,17 @@ METRIC_LABEL = "uuid"
 
 
 class Answers:
-    """Answers from what the collector has."""
+    """Answers from what the reader has."""
 
     def __init__(
         self,
         *,
-        collector: Collector,
+        reader: TargetReader,
         objects: LabelledObjects,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        self._collector = collector
+        self._reader = reader
         self._objects = objects
         self._clock = clock
         self._wall_clock = wall_clock
@@ -78,7 +78,7 @@ class Answers:
         except SelectorError as error:
             return documents.bad_request(str(error))
         chosen = self._chosen(asked, selector)
-        found = await self._collector.histories(
+        found = await self._reader.histories(
             [target._replace(family=metric.family) for target in chosen],
             over_time=metric.over_time,
         )
@@ -121,7 +121,7 @@ class Answers:
 
     def _items(
         self,
-        found: Mapping[Target, History],
+        found: Mapping[Target, TargetSeries],
         chosen: Mapping[Target, float],
         metric: ServedMetric,
         metric_selector: Selector,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from scaler.metricsapi.history import Sample, Target
+from scaler.metricsapi.history import Target, TargetSample
 from scaler.metricsapi.names import Resource
 from scaler.readings.devices import CONTAINERS_OWN
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 def by_target(
     family: str, samples: Iterable[GpuSample], targets: Collection[Target]
-) -> Mapping[Target, Mapping[str, Sample]]:
+) -> Mapping[Target, Mapping[str, TargetSample]]:
     """Return the samples of each target by GPU, of those that have any; all are of `family`.
 
     Of a GPU that several containers hold the greatest value counts; of what each shows of its own,
     such as memory in use, the sum.
     """
-    found: defaultdict[Target, dict[str, Sample]] = defaultdict(dict)
+    found: defaultdict[Target, dict[str, TargetSample]] = defaultdict(dict)
     add = family in CONTAINERS_OWN
     for gpu in samples:
         for target in _owners(gpu, family):
@@ -32,22 +32,24 @@ def by_target(
             by_gpu = found[target]
             before = by_gpu.get(gpu.uuid)
             if before is None:
-                by_gpu[gpu.uuid] = Sample(gpu.value, gpu.sampled_seconds, gpu.fresh_for_seconds)
+                by_gpu[gpu.uuid] = TargetSample(
+                    gpu.value, gpu.sampled_seconds, gpu.fresh_for_seconds
+                )
             else:
                 value = before.value + gpu.value if add else max(before.value, gpu.value)
                 sampled = min(before.sampled_seconds, gpu.sampled_seconds)
-                by_gpu[gpu.uuid] = Sample(value, sampled, gpu.fresh_for_seconds)
+                by_gpu[gpu.uuid] = TargetSample(value, sampled, gpu.fresh_for_seconds)
     return found
 
 
 def past_by_target(
     family: str, samples: Iterable[GpuSample], targets: Collection[Target]
-) -> Mapping[Target, Mapping[str, list[Sample]]]:
+) -> Mapping[Target, Mapping[str, list[TargetSample]]]:
     """Return the same for samples of several instants, oldest first."""
     at: defaultdict[float, list[GpuSample]] = defaultdict(list)
     for sample in samples:
         at[sample.sampled_seconds].append(sample)
-    found: defaultdict[Target, defaultdict[str, list[Sample]]] = defaultdict(
+    found: defaultdict[Target, defaultdict[str, list[TargetSample]]] = defaultdict(
         lambda: defaultdict(list)
     )
     for instant in sorted(at):

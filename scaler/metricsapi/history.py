@@ -33,7 +33,7 @@ class Target(NamedTuple):
     family: str
 
 
-class Sample(NamedTuple):
+class TargetSample(NamedTuple):
     """One GPU's value, when it was taken (monotonic), and for how long it may be used."""
 
     value: float
@@ -53,7 +53,7 @@ class Value:
     window_seconds: int | None
 
 
-class History:
+class TargetSeries:
     """The samples of one target by GPU.
 
     One that `keeps_gpus` has no value while a GPU is not shown that was before: a GPU that fails
@@ -79,7 +79,7 @@ class History:
         self.problem: str | None = None
         """Why the last read brought nothing, None where it did."""
 
-    def record(self, samples: Mapping[str, Sample]) -> None:
+    def record(self, samples: Mapping[str, TargetSample]) -> None:
         """Add what the source shows now, by GPU."""
         newest = -math.inf
         for uuid, sample in samples.items():
@@ -96,7 +96,7 @@ class History:
             if self._tracks[uuid].sampled_seconds() < newest - WINDOW_SECONDS:
                 del self._tracks[uuid]
 
-    def fill(self, uuid: str, samples: Iterable[Sample]) -> None:
+    def fill(self, uuid: str, samples: Iterable[TargetSample]) -> None:
         """Put older samples of a GPU that is shown, oldest first, before those that are there."""
         track = self._tracks.get(uuid)
         if track is not None:
@@ -163,7 +163,7 @@ class _Track:
     def value(self) -> float:
         return self._samples[-1]
 
-    def add(self, sample: Sample) -> None:
+    def add(self, sample: TargetSample) -> None:
         samples = self._samples
         if samples:
             last = samples[-2]
@@ -175,7 +175,7 @@ class _Track:
         if len(samples) > 2 * MAX_SAMPLES:
             del samples[: len(samples) - 2 * MAX_SAMPLES]
 
-    def fill(self, older: Iterable[Sample]) -> None:
+    def fill(self, older: Iterable[TargetSample]) -> None:
         newer, self._samples = self._samples, array("d")
         for sample in older:
             if not newer or _slot(sample.sampled_seconds) < _slot(newer[0]):
@@ -208,17 +208,17 @@ def _slot(seconds: float) -> int:
     return math.floor(seconds / SLOT_SECONDS)
 
 
-class Histories:
+class TargetStore:
     """What is asked for, since when not any more, and what is known of it."""
 
     def __init__(self) -> None:
         self._asked_seconds: dict[Target, float] = {}
-        self._histories: dict[Target, History] = {}
+        self._histories: dict[Target, TargetSeries] = {}
 
     def __len__(self) -> int:
         return len(self._asked_seconds)
 
-    def __getitem__(self, target: Target) -> History:
+    def __getitem__(self, target: Target) -> TargetSeries:
         return self._histories[target]
 
     def ask(self, targets: Iterable[Target], now_seconds: float) -> frozenset[Target]:
@@ -227,7 +227,7 @@ class Histories:
         for target in targets:
             if target not in self._asked_seconds:
                 # A pod has its GPUs for as long as it lives.
-                self._histories[target] = History(keeps_gpus=target.resource is Resource.PODS)
+                self._histories[target] = TargetSeries(keeps_gpus=target.resource is Resource.PODS)
                 new.add(target)
             self._asked_seconds[target] = now_seconds
         return frozenset(new)
@@ -240,6 +240,6 @@ class Histories:
                 del self._histories[target]
         return frozenset(self._asked_seconds)
 
-    def get(self, target: Target) -> History | None:
+    def get(self, target: Target) -> TargetSeries | None:
         """Return what is known of a target that is asked for, None of any other."""
         return self._histories.get(target)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import orjson
 from aiohttp import web
 
-from scaler.kube.delegated_auth import Access
+from scaler.kube.delegated_auth import AccessRequest
 from scaler.kube.errors import ApiError
 from scaler.metricsapi import documents
 from scaler.metricsapi.names import GROUP
@@ -146,7 +146,7 @@ class Server:
     async def _refusal(self, user: User, method: str, attributes: Attributes) -> JsonObject | None:
         if MASTERS in user.groups:
             return None
-        access = Access(
+        access = AccessRequest(
             verb=method.lower(),
             path=attributes.path,
             group=GROUP if attributes.resource else "",

@@ -16,10 +16,10 @@ from scaler.kube.request_header_auth import front_proxy_watch
 from scaler.kube.secret import SharedSecret
 from scaler.metricsapi.answering import Answers
 from scaler.metricsapi.authentication import Authentication
-from scaler.metricsapi.collector import Collector
 from scaler.metricsapi.names import GROUP
 from scaler.metricsapi.server import Server
 from scaler.metricsapi.serving import CertificateError, FileCertificate, SecretCertificate
+from scaler.metricsapi.target_reader import TargetReader
 from scaler.metricsapi.telemetry import Telemetry
 from scaler.metricsapi.tls import ServerTls
 
@@ -64,12 +64,12 @@ class MetricsApi:
         self._authentication = Authentication(self._tls, reviews, wall_clock=client.clock.now)
         self._front_proxy = front_proxy_watch(client, self._authentication.follow)
         self._objects = LabelledObjects(client)
-        self._collector = Collector(
+        self._reader = TargetReader(
             source=source, objects=self._objects, endpoints=endpoints, telemetry=telemetry
         )
         self._server = Server(
             answers=Answers(
-                collector=self._collector,
+                reader=self._reader,
                 objects=self._objects,
                 wall_clock=client.clock.seconds,
             ),
@@ -114,7 +114,7 @@ class MetricsApi:
             group.create_task(self._listener.run())
             group.create_task(self._front_proxy.run())
             group.create_task(self._objects.run())
-            group.create_task(self._collector.run(interval_seconds=self._settings.interval_seconds))
+            group.create_task(self._reader.run(interval_seconds=self._settings.interval_seconds))
             group.create_task(self._keep())
 
     @asynccontextmanager

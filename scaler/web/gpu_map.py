@@ -24,7 +24,7 @@ UNKNOWN = FREE + 1
 COUNT_LABELS = (*BINS, "Free", "No reading")
 
 
-class Gpu(NamedTuple):
+class MapGpu(NamedTuple):
     """A GPU, its duty cycle in percent (None if that is not known) and the pods that hold it."""
 
     uuid: str
@@ -36,7 +36,7 @@ class Gpu(NamedTuple):
 class Node:
     """What is known of one node's GPUs since `read_unix_seconds`, or why nothing is."""
 
-    gpus: tuple[Gpu, ...]
+    gpus: tuple[MapGpu, ...]
     read_unix_seconds: float
     problem: str | None = None
     counts: tuple[int, ...] = (0,) * len(COUNT_LABELS)
@@ -136,13 +136,13 @@ def read_nodes(
     return nodes
 
 
-def _gpu(uuid: str, samples: Sequence[GpuSample], now_seconds: float) -> Gpu:
+def _gpu(uuid: str, samples: Sequence[GpuSample], now_seconds: float) -> MapGpu:
     fresh = [s.value for s in samples if now_seconds - s.sampled_seconds <= s.fresh_for_seconds]
     pods = tuple(dict.fromkeys(s.pod for s in samples if s.pod is not None))
-    return Gpu(uuid, max(fresh, default=None), pods)
+    return MapGpu(uuid, max(fresh, default=None), pods)
 
 
-def shade(gpu: Gpu) -> int:
+def shade(gpu: MapGpu) -> int:
     """Return the index of the GPU's label in COUNT_LABELS."""
     if gpu.duty_cycle is None:
         return UNKNOWN
@@ -151,7 +151,7 @@ def shade(gpu: Gpu) -> int:
     return min(len(BINS) - 1, int(gpu.duty_cycle * len(BINS) / 100))
 
 
-def _counts(gpus: Iterable[Gpu]) -> tuple[int, ...]:
+def _counts(gpus: Iterable[MapGpu]) -> tuple[int, ...]:
     counts = [0] * len(COUNT_LABELS)
     for gpu in gpus:
         counts[shade(gpu)] += 1
@@ -233,7 +233,7 @@ def _row(
     }
 
 
-def _cell(gpu: Gpu, deployment_of: Callable[[ObjectRef], ObjectRef | None]) -> CellDict:
+def _cell(gpu: MapGpu, deployment_of: Callable[[ObjectRef], ObjectRef | None]) -> CellDict:
     index = shade(gpu)
     links: list[PodLink] = []
     for pod in gpu.pods:

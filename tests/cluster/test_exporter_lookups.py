@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from exporter.kubeapi.client import METADATA_ONLY, ApiClient, ApiError
+from exporter.kubeapi.client import METADATA_ONLY, ApiClient, KubeApiError
 from exporter.kubeapi.devices import ClaimedDevices
 from exporter.kubeapi.pod_labels import published_labels
 
@@ -117,13 +117,13 @@ async def test_the_labels_of_a_pod(installed, client):
     ],
 )
 async def test_nothing_else_is_allowed(client, path):
-    with pytest.raises(ApiError) as refused:
+    with pytest.raises(KubeApiError) as refused:
         await client.get(path)
     assert refused.value.status == 403
 
 
 async def test_without_the_roles_nothing_is(client):
     for path in ("/apis/resource.k8s.io/v1/resourceslices", "/api/v1/namespaces/default/pods/x"):
-        with pytest.raises(ApiError) as refused:
+        with pytest.raises(KubeApiError) as refused:
             await client.get(path)
         assert refused.value.status == 403

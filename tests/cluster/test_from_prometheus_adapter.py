@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 import yaml
 
-from exporter.cli.config import Config
+from exporter.cli.config import ExporterConfig
 from simulator.nodes import NodeSpec, running_nodes
 from simulator.scenario import NAME_SERVING
 from tests.cluster.chain.access import allow, disallow
@@ -96,7 +96,7 @@ async def serving(
                 admin,
                 [NodeSpec(name="migrating-1", gpus=("H100",) * 10)],
                 startup_seconds=0.1,
-                exporter_config=Config(nvml_interval_seconds=0.5, nvml_window_seconds=2),
+                exporter_config=ExporterConfig(nvml_interval_seconds=0.5, nvml_window_seconds=2),
             )
         )
         folder = tmp_path / "prometheus-to-go"

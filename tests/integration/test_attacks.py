@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.cli.config import Config
+from exporter.cli.config import ExporterConfig
 from tests.attacks import ATTACKS, of_party, running_world
 from tests.running import running_scaler
 from tests.scaled import DEPLOYMENTS, NAME
 from tests.waiting import until
 
-EXPORTER = Config(nvml_interval_seconds=0.2, nvml_window_seconds=0.5)
+EXPORTER = ExporterConfig(nvml_interval_seconds=0.2, nvml_window_seconds=0.5)
 
 
 @pytest.mark.parametrize("attack", [pytest.param(one, id=one.name) for one in ATTACKS])

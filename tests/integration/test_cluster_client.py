@@ -25,7 +25,7 @@ from scaler.kube.client import (
     Unauthorized,
     Unreachable,
 )
-from scaler.kube.credentials import Credentials
+from scaler.kube.credentials import ApiCredentials
 from simulator.apiserver import running_apiserver
 from tests.serving import serving
 
@@ -203,7 +203,7 @@ async def test_a_token_file_is_read_again_without_being_asked(tmp_path, monkeypa
     monkeypatch.setattr(credentials_module, "REFRESH_SECONDS", 0.0)
     (tmp_path / "token").write_text("first")
     (tmp_path / "config").write_text(kubeconfig("http://api", tokenFile="token"))
-    credentials = await Credentials.from_kubeconfig(str(tmp_path / "config"))
+    credentials = await ApiCredentials.from_kubeconfig(str(tmp_path / "config"))
     (tmp_path / "token").write_text("second")
     assert (await credentials.access()).authorization == "Bearer second"
     (tmp_path / "token").unlink()
@@ -222,7 +222,7 @@ async def test_an_exec_plugin_gives_the_token(tmp_path):
         "args": [json.dumps(answer)],
     }
     (tmp_path / "config").write_text(kubeconfig("http://api/", exec=plugin))
-    credentials = await Credentials.from_kubeconfig(str(tmp_path / "config"), "other")
+    credentials = await ApiCredentials.from_kubeconfig(str(tmp_path / "config"), "other")
     assert (await credentials.access()).authorization == "Bearer from-plugin"
     assert credentials.server == "http://api"
 
@@ -232,9 +232,9 @@ async def test_the_service_account_of_the_pod(tmp_path, monkeypatch):
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
     (tmp_path / "token").write_text("pod-token\n")
     with pytest.raises(ConfigurationError, match="in-cluster service account"):
-        await Credentials.in_cluster(tmp_path)
+        await ApiCredentials.in_cluster(tmp_path)
     (tmp_path / "ca.crt").write_text(certificate())
-    access = await (await Credentials.in_cluster(tmp_path)).access()
+    access = await (await ApiCredentials.in_cluster(tmp_path)).access()
     assert access.server == "https://[fd00::1]:443"
     assert access.authorization == "bearer pod-token"
     assert access.tls is not None

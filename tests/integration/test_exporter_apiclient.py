@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from exporter.kubeapi.client import ApiClient, ApiError
+from exporter.kubeapi.client import ApiClient, KubeApiError
 from tests.cluster.certificates import Authority
 from tests.forbidding import CODES, forbidden
 from tests.kubeapi import Api, service_account
@@ -38,7 +38,7 @@ async def test_a_request_that_is_not_answered_ends_in_time(account, monkeypatch)
         await asyncio.Event().wait()
 
     async with serving(handle, tls=context) as url:
-        with pytest.raises(ApiError, match="TimeoutError"):
+        with pytest.raises(KubeApiError, match="TimeoutError"):
             await ApiClient(url, folder).get("/x")
 
 
@@ -77,7 +77,7 @@ async def test_another_ca_is_not_believed(account, api, tmp_path):
     other = Authority(tmp_path / "other", "ca")
     (other.file.parent / "token").write_text("secret")
     client = ApiClient(settings["api_url"], other.file.parent)
-    with pytest.raises(ApiError, match="certificate verify failed"):
+    with pytest.raises(KubeApiError, match="certificate verify failed"):
         await client.get("/x")
     await client.close()
 
@@ -89,7 +89,7 @@ async def test_a_token_that_cannot_be_sent_is_an_error_like_any_other(account, a
     server.documents["/x"] = {}
     (folder / "token").write_bytes(token)
     client = ApiClient(settings["api_url"], folder)
-    with pytest.raises(ApiError, match="GET /x: "):
+    with pytest.raises(KubeApiError, match="GET /x: "):
         await client.get("/x")
     (folder / "token").write_text("good")
     assert await client.get("/x") == {}
@@ -102,7 +102,7 @@ async def test_a_token_that_cannot_be_read_is_an_error_like_any_other(account, a
     server, settings = api
     server.documents["/x"] = {}
     client = ApiClient(settings["api_url"], folder)
-    with forbidden(folder / "token", code), pytest.raises(ApiError, match=os.strerror(code)):
+    with forbidden(folder / "token", code), pytest.raises(KubeApiError, match=os.strerror(code)):
         await client.get("/x")
     assert await client.get("/x") == {}
     await client.close()
@@ -125,7 +125,7 @@ async def test_bad_answers(account, answer, text):
 
     async with serving(handle, tls=context) as url:
         client = ApiClient(url, folder)
-        with pytest.raises(ApiError, match=text):
+        with pytest.raises(KubeApiError, match=text):
             await client.get("/x")
         await client.close()
 
@@ -134,5 +134,5 @@ async def test_no_token(account, api):
     folder, _ = account
     _, settings = api
     (folder / "token").unlink()
-    with pytest.raises(ApiError, match="No such file"):
+    with pytest.raises(KubeApiError, match="No such file"):
         await ApiClient(settings["api_url"], folder).get("/x")

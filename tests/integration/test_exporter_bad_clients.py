@@ -112,7 +112,7 @@ async def test_more_requests_at_once_than_allowed_are_refused_at_once(file, monk
         await proceed.wait()
         return True
 
-    monkeypatch.setattr(auth.Access, "_is_user", slowly)
+    monkeypatch.setattr(auth.WebAuth, "_is_user", slowly)
     file.write(basic_auth_users={"prometheus": hashed("right")})
     async with exporter(file, max_requests=1) as address:
         first = asyncio.create_task(get(address))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from exporter.cli.config import Config
+from exporter.cli.config import ExporterConfig
 from exporter.doctor.examination import examine
 from exporter.doctor.finding import Level, failure, note, ok, render, warning
 from exporter.doctor.host import Host
@@ -77,7 +77,7 @@ async def findings(driver, node, *, environment=None, host_name="pod-x7k", **cha
         "node_name": "node-1",
     }
     return await examine(
-        Config(**(settings | {"pod_resources_socket": ""} | changes)),
+        ExporterConfig(**(settings | {"pod_resources_socket": ""} | changes)),
         binding=bind(driver),
         host=Host(node.root),
         environment=environment or {},
@@ -192,7 +192,7 @@ async def test_no_driver(node, prepare, break_driver, text, fix):
         binding.nvmlShutdown()
         break_driver(driver)
         found = await examine(
-            Config(listen_host="127.0.0.1", listen_port=0, pod_resources_socket=""),
+            ExporterConfig(listen_host="127.0.0.1", listen_port=0, pod_resources_socket=""),
             binding=binding,
             host=Host(node.root),
             environment={},

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from exporter.cli.config import Config
+from exporter.cli.config import ExporterConfig
 from exporter.doctor.examination import examine
 from exporter.doctor.finding import Finding, Level
 from exporter.doctor.host import Host
@@ -28,7 +28,7 @@ def devices(tmp_path):
 
     async def examined(driver) -> list[Finding]:
         found = await examine(
-            Config(listen_host="127.0.0.1", listen_port=0, pod_resources_socket=""),
+            ExporterConfig(listen_host="127.0.0.1", listen_port=0, pod_resources_socket=""),
             binding=bind(driver),
             host=Host(tmp_path),
             environment={},

@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from exporter.cli.config import Config
+from exporter.cli.config import ExporterConfig
 from exporter.doctor.examination import examine
 from exporter.doctor.finding import Level
 from exporter.doctor.host import Host
@@ -29,7 +29,9 @@ def socket_path():
 
 async def kubelet_findings(driver, socket_path, **changes):
     found = await examine(
-        Config(listen_host="127.0.0.1", listen_port=0, pod_resources_socket=socket_path, **changes),
+        ExporterConfig(
+            listen_host="127.0.0.1", listen_port=0, pod_resources_socket=socket_path, **changes
+        ),
         binding=bind(driver),
         host=Host(Path(socket_path).parent / "none"),
         environment={},

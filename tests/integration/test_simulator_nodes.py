@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.cli.config import Config
+from exporter.cli.config import ExporterConfig
 from scaler.kube.client import KubeClient, NotFound
 from simulator.apiserver import running_apiserver
 from simulator.driver import GpuSpec
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from simulator.apiserver import ApiServer
 
 PODS = "/api/v1/namespaces/default/pods"
-FAST_EXPORTER = Config(nvml_interval_seconds=0.1, nvml_window_seconds=0.5)
+FAST_EXPORTER = ExporterConfig(nvml_interval_seconds=0.1, nvml_window_seconds=0.5)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import yaml
 from aiohttp import web
 
 from exporter.app import running
-from exporter.cli.config import Config
+from exporter.cli.config import ExporterConfig
 from scaler.model import ExporterEndpoint, Metric, ObjectRef, PodPhase, PodState
 from scaler.readings import http
 from scaler.readings.exporters.source import ExporterSource
@@ -268,7 +268,7 @@ async def test_our_exporter_behind_tls_certificates_and_a_password(authority, tm
             }
         )
     )
-    config = Config(
+    config = ExporterConfig(
         listen_host="127.0.0.1",
         listen_port=0,
         node_name="node-1",

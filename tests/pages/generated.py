@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import CollectorRegistry
 
-from exporter.cli.config import Config
+from exporter.cli.config import ExporterConfig
 from exporter.exposition.catalogue import FAMILIES, LABELS
 from exporter.exposition.families import EXTENDED_FAMILIES
 from exporter.health import Counters, Health
@@ -178,7 +178,7 @@ def _health() -> Health:
     }
     readings.taken_at_seconds = time.monotonic()
     call.started_seconds = time.monotonic() - 3600
-    return Health(Config(), **parts)
+    return Health(ExporterConfig(), **parts)
 
 
 def _code(text: str | None) -> str:

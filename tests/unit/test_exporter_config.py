@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import exporter
-from exporter.cli.config import Config, parse
+from exporter.cli.config import ExporterConfig, parse
 from exporter.cli.flags import ENVIRONMENT_PREFIX
 from exporter.model import Collector
 from toolkit.cli.arguments import UsageError
@@ -28,7 +28,7 @@ def problems(*arguments, **environment):
 
 
 def test_the_defaults_are_those_of_the_contract():
-    assert configured() == Config(
+    assert configured() == ExporterConfig(
         listen_host="",
         listen_port=9445,
         telemetry_path="/metrics",
@@ -46,7 +46,7 @@ def test_the_defaults_are_those_of_the_contract():
 
 
 def test_embedding_and_command_line_have_the_same_defaults():
-    assert configured("--node-name=n") == Config(node_name="n")
+    assert configured("--node-name=n") == ExporterConfig(node_name="n")
 
 
 def test_every_flag():
@@ -70,7 +70,7 @@ def test_every_flag():
         "--once",
         KUBERNETES_SERVICE_HOST="fd00::1",
         KUBERNETES_SERVICE_PORT="6443",
-    ) == Config(
+    ) == ExporterConfig(
         listen_host="127.0.0.1",
         listen_port=0,
         telemetry_path="/gpus",
@@ -218,8 +218,8 @@ def test_all_mistakes_are_reported_together_under_the_name_that_was_written():
 
 
 def test_readings_are_published_for_three_intervals_and_at_least_ten_seconds():
-    assert Config(nvml_interval_seconds=1.0).max_age_seconds == 10.0
-    assert Config(nvml_interval_seconds=5.0).max_age_seconds == 15.0
+    assert ExporterConfig(nvml_interval_seconds=1.0).max_age_seconds == 10.0
+    assert ExporterConfig(nvml_interval_seconds=5.0).max_age_seconds == 15.0
 
 
 def test_version_and_help_end_with_success(capsys):

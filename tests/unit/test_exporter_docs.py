@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cli.config import Config
+from exporter.cli.config import ExporterConfig
 from exporter.model import Collector
 from exporter.nvml.xid import MAX_KINDS, ZERO_XIDS
 from toolkit.web import passwords
@@ -31,7 +31,7 @@ def test_the_xids_that_begin_at_zero_are_named():
 @pytest.mark.parametrize(
     "said",
     [
-        f"`--web.max-requests` requests ({Config().max_requests})",
+        f"`--web.max-requests` requests ({ExporterConfig().max_requests})",
         f"its headers have at most {LIMITS.line_bytes} bytes",
         f"more than {LIMITS.request_bytes // 1024} KiB before a request is whole",
         f"no request begins for {LIMITS.idle_seconds:g} seconds",

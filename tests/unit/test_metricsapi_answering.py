@@ -14,8 +14,8 @@ from prometheus_client import CollectorRegistry
 from scaler.cluster.pod_cache import LabelledNode, LabelledObjects, LabelledPod
 from scaler.kube.client import KubeClient
 from scaler.metricsapi.answering import Answers
-from scaler.metricsapi.collector import LOOK_BACK_AGAIN_SECONDS, Collector
 from scaler.metricsapi.paths import read_path
+from scaler.metricsapi.target_reader import LOOK_BACK_AGAIN_SECONDS, TargetReader
 from scaler.metricsapi.telemetry import Telemetry
 from scaler.model import ObjectRef
 from scaler.readings.devices import (
@@ -106,7 +106,7 @@ async def running(interval=3600.0):
     now = SimpleNamespace(seconds=100.0)
     source = Source()
     objects = Objects()
-    collector = Collector(
+    reader = TargetReader(
         source=source,
         objects=objects,
         endpoints=dict,
@@ -114,18 +114,18 @@ async def running(interval=3600.0):
         clock=lambda: now.seconds,
     )
     answers = Answers(
-        collector=collector,
+        reader=reader,
         objects=objects,
         clock=lambda: now.seconds,
         wall_clock=lambda: now.seconds + 1_764_000_000,
     )
-    task = asyncio.create_task(collector.run(interval_seconds=interval))
+    task = asyncio.create_task(reader.run(interval_seconds=interval))
 
     async def ask(path, **query):
         return await answers.answer(read_path(path)[0], query)
 
     try:
-        yield SimpleNamespace(ask=ask, source=source, now=now, answers=answers, collector=collector)
+        yield SimpleNamespace(ask=ask, source=source, now=now, answers=answers, reader=reader)
     finally:
         task.cancel()
 
@@ -261,7 +261,7 @@ async def test_a_pod_of_which_a_gpu_is_missing_is_no_item(api):
     ]
     assert values(await api.ask(path)) == {"web-1": "50", "web-2": "10"}
     del api.source.samples[DUTY_CYCLE][1]
-    await api.collector._read_safely(api.collector._histories.wanted(api.now.seconds))
+    await api.reader._read_safely(api.reader._histories.wanted(api.now.seconds))
     assert values(await api.ask(path)) == {"web-2": "10"}
     # Nodes and namespaces go on with what they have.
     answer = await api.ask(f"{API}/namespaces/default/metrics/duty_cycle_current")
@@ -416,7 +416,7 @@ async def test_a_past_that_could_not_be_read_is_looked_for_again(api, fails):
         assert (await api.ask(path))["code"] == 500
         # What its loop does meanwhile.
         api.source.failed_families = {}
-        await api.collector._read_safely(api.collector._histories.wanted(api.now.seconds))
+        await api.reader._read_safely(api.reader._histories.wanted(api.now.seconds))
     else:
         await api.ask(path)
     api.source.past = [gpu(0, at=99 - 5 * n) for n in range(36, 0, -1)]
@@ -425,7 +425,7 @@ async def test_a_past_that_could_not_be_read_is_looked_for_again(api, fails):
     api.now.seconds += LOOK_BACK_AGAIN_SECONDS
     for _ in range(2):
         api.source.samples[DUTY_CYCLE] = [gpu(100, at=api.now.seconds)]
-        await api.collector._read_safely(api.collector._histories.wanted(api.now.seconds))
+        await api.reader._read_safely(api.reader._histories.wanted(api.now.seconds))
         (item,) = (await api.ask(path))["items"]
         assert (item["value"], item["window"]) == ("10", 111)
     assert len(api.source.asked_past) == 2

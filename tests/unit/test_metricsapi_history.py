@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from scaler.metricsapi.history import (
     KEPT_SECONDS,
     MAX_SAMPLES,
-    Histories,
-    History,
-    Sample,
     Target,
+    TargetSample,
+    TargetSeries,
+    TargetStore,
 )
 from scaler.metricsapi.names import Resource
 
@@ -23,20 +23,20 @@ NOW = 10_000.0
 TARGET = Target(Resource.PODS, "default", "web-1", "nvidia_gpu_duty_cycle")
 
 
-def recorded(*rounds: dict[str, float], every: float = 5.0, until: float = NOW) -> History:
+def recorded(*rounds: dict[str, float], every: float = 5.0, until: float = NOW) -> TargetSeries:
     """A history of `rounds`, the last of them at `until`."""
-    history = History()
+    history = TargetSeries()
     for n, shown in enumerate(rounds):
         at = until - every * (len(rounds) - 1 - n)
-        history.record({u: Sample(v, at, 15) for u, v in shown.items()})
+        history.record({u: TargetSample(v, at, 15) for u, v in shown.items()})
     return history
 
 
-def current(history: History, **more):
+def current(history: TargetSeries, **more):
     return history.value(over_time=False, now_seconds=NOW, **more)
 
 
-def over_time(history: History, **more):
+def over_time(history: TargetSeries, **more):
     return history.value(over_time=True, now_seconds=NOW, **more)
 
 
@@ -64,8 +64,8 @@ def test_no_value_is_truncated(shown, now_milli, over_time_milli):
 
 
 def test_it_is_as_old_as_the_oldest_of_its_gpus():
-    history = History()
-    samples = {"a": Sample(1, NOW - 9, 15), "b": Sample(3, NOW - 2, 20)}
+    history = TargetSeries()
+    samples = {"a": TargetSample(1, NOW - 9, 15), "b": TargetSample(3, NOW - 2, 20)}
     history.record(samples)
     assert current(history).sampled_seconds == NOW - 9
 
@@ -82,7 +82,7 @@ def test_stale_is_no_value(ask, age, has_value):
 
 @pytest.mark.parametrize("ask", [current, over_time])
 def test_nothing_shown_is_no_value_and_not_0(ask):
-    assert ask(History()) is None
+    assert ask(TargetSeries()) is None
     assert ask(recorded({"a": 40}, {})) is None
 
 
@@ -92,11 +92,11 @@ def test_a_gpu_that_is_not_shown_any_more_is_not_counted():
 
 def test_of_a_pod_that_shows_fewer_gpus_than_before_there_is_no_value():
     """A failed GPU takes its series along: half of a pod is not the pod."""
-    history = History(keeps_gpus=True)
+    history = TargetSeries(keeps_gpus=True)
     for at in (-400, -10, -5):
-        history.record({"a": Sample(0, NOW + at, 15), "b": Sample(100, NOW + at, 15)})
+        history.record({"a": TargetSample(0, NOW + at, 15), "b": TargetSample(100, NOW + at, 15)})
     assert current(history).value_milli == 50_000
-    history.record({"a": Sample(0, NOW, 15)})
+    history.record({"a": TargetSample(0, NOW, 15)})
     assert current(history) is None
     assert over_time(history) is None
     # The one that is there can be asked for, and so can a pod that came later in its place.
@@ -140,10 +140,10 @@ def test_the_average_over_time(values, value, window):
     ],
 )
 def test_the_window_is_the_seconds_that_have_samples(before, away, after, covered):
-    history = History()
+    history = TargetSeries()
     begin = NOW - before - away - after
     for at in [*range(0, before + 1, 5), *range(before + away, before + away + after + 1, 5)]:
-        history.record({"a": Sample(90, begin + at, 15)})
+        history.record({"a": TargetSample(90, begin + at, 15)})
     assert over_time(history).window_seconds == covered
 
 
@@ -171,15 +171,15 @@ def test_of_five_seconds_the_last_sample_counts():
 
 def test_the_same_sample_read_twice_counts_once():
     history = recorded({"a": 10}, {"a": 20})
-    history.record({"a": Sample(99, NOW, 15)})
-    history.record({"a": Sample(99, NOW - 1, 15)})
+    history.record({"a": TargetSample(99, NOW, 15)})
+    history.record({"a": TargetSample(99, NOW - 1, 15)})
     assert current(history).value_milli == 20_000
     assert over_time(history).value_milli == 15_000
 
 
 def test_older_samples_are_put_before_those_that_are_there():
     history = recorded({"a": 100}, {"a": 100})
-    older = [Sample(0, NOW - 100 + 5 * n, 15) for n in range(21)]
+    older = [TargetSample(0, NOW - 100 + 5 * n, 15) for n in range(21)]
     history.fill("a", older)
     history.fill("of no pod", older)
     found = over_time(history)
@@ -194,11 +194,13 @@ def test_older_samples_are_put_before_those_that_are_there():
     )
 )
 def test_a_mean_is_never_beyond_what_was_sampled(steps):
-    history, at, seen = History(), 0.0, []
+    history, at, seen = TargetSeries(), 0.0, []
     for value, pause, both in steps:
         at += pause
         seen.append((at, value))
-        shown = {"a": Sample(value, at, 15)} | ({"b": Sample(value, at, 15)} if both else {})
+        shown = {"a": TargetSample(value, at, 15)} | (
+            {"b": TargetSample(value, at, 15)} if both else {}
+        )
         history.record(shown)
         found = history.value(over_time=True, now_seconds=at)
         values = [value for when, value in seen if when >= at - 180]
@@ -209,12 +211,12 @@ def test_a_mean_is_never_beyond_what_was_sampled(steps):
 
 
 def test_memory_has_a_bound():
-    def fill(histories: list[History], seconds: int) -> None:
+    def fill(histories: list[TargetSeries], seconds: int) -> None:
         for at in range(seconds):
             for history in histories:
-                history.record({"GPU-1": Sample(at * 0.5, float(at), 15)})
+                history.record({"GPU-1": TargetSample(at * 0.5, float(at), 15)})
 
-    histories = [History() for _ in range(100)]
+    histories = [TargetSeries() for _ in range(100)]
     tracemalloc.start()
     try:
         fill(histories, 400)
@@ -229,7 +231,7 @@ def test_memory_has_a_bound():
 
 
 def test_what_is_not_asked_for_any_more_is_forgotten():
-    histories = Histories()
+    histories = TargetStore()
     other = TARGET._replace(name="web-2")
     assert histories.ask([TARGET, other], 0) == {TARGET, other}
     assert histories.ask([TARGET], KEPT_SECONDS) == frozenset()

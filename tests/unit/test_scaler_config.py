@@ -7,7 +7,7 @@ import argparse
 import pytest
 
 from scaler.cli.config import (
-    Config,
+    ScalerConfig,
     add_run_arguments,
     parse_run_arguments,
 )
@@ -15,14 +15,14 @@ from scaler.metricsapi.settings import MetricsApiSettings
 from toolkit.cli.arguments import UsageError
 
 
-def parse(*arguments: str, **environ: str) -> Config:
+def parse(*arguments: str, **environ: str) -> ScalerConfig:
     parser = argparse.ArgumentParser()
     add_run_arguments(parser, environ)
     return parse_run_arguments(parser.parse_args(arguments))
 
 
 def test_defaults_are_those_of_the_dataclass():
-    assert parse() == Config()
+    assert parse() == ScalerConfig()
 
 
 @pytest.mark.parametrize(

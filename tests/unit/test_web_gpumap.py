@@ -9,7 +9,7 @@ from scaler.web.gpu_map import (
     COUNT_LABELS,
     FREE,
     UNKNOWN,
-    Gpu,
+    MapGpu,
     MapQuery,
     Node,
     gpu_map,
@@ -59,7 +59,7 @@ def shown(nodes, problem=None, **asked: object):
     ],
 )
 def test_the_shade_of_a_gpu(duty, pods, index):
-    assert shade(Gpu("GPU-1", duty, pods)) == index
+    assert shade(MapGpu("GPU-1", duty, pods)) == index
 
 
 def test_a_shared_gpu_is_one_with_all_its_pods():

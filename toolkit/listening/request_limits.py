@@ -16,7 +16,7 @@ from aiohttp import web
 from aiohttp.payload import Payload
 
 from toolkit.listening.client_connection import ClientConnection, forget_frames
-from toolkit.listening.fair_queue import Turns
+from toolkit.listening.fair_queue import FairQueue
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -51,7 +51,7 @@ class Answering:
         self._handler = handler
         self._limits = limits
         self._faults = faults
-        self._turns = Turns()
+        self._queue = FairQueue()
         # Oldest first.
         self._under_way: dict[_Answer, None] = {}
 
@@ -65,7 +65,9 @@ class Answering:
             # connection ends.
             client.is_faulty = True
             return web.Response(status=400, text="the body is not what its headers say\n")
-        await self._turns.wait(client.address)
+        async with self._queue.turn(client.address):
+            # One request of each address begins in a turn of the event loop.
+            await asyncio.sleep(0)
         if client.transport is None:
             self._faults.note(ConnectionResetError())
             return web.Response()

@@ -111,7 +111,7 @@ def has_changed(path: str, loaded: Loaded) -> bool:
         return True
 
 
-class Access:
+class WebAuth:
     """Who may read: the users and headers of the file as last read, as an aiohttp middleware."""
 
     def __init__(self, config: WebConfig, *, open_paths: Collection[str] = ()) -> None:

@@ -82,7 +82,7 @@ def parse_web_config(document: object, folder: PurePath) -> WebConfig:
     Raises:
         WebConfigError: with every wrong key, not only the first.
     """
-    reader = _Reader(folder)
+    reader = _ConfigReader(folder)
     top = reader.mapping(
         {} if document is None else document,
         "",
@@ -100,7 +100,7 @@ def parse_web_config(document: object, folder: PurePath) -> WebConfig:
     return config
 
 
-class _Reader:
+class _ConfigReader:
     """Reads one part after the other and notes each problem under its key."""
 
     def __init__(self, folder: PurePath) -> None:

@@ -11,8 +11,9 @@ import hashlib
 import hmac
 import secrets
 from collections import OrderedDict
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
+
+from toolkit.listening.fair_queue import FairQueue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,12 +27,6 @@ _NOBODY: Final = "$2b${cost:02d}$CwTycUXWue0Thq9StjUM0uJ8Jt3u4tCMJ1vXcY7pqz0RkJj
 """The hash of a password that nobody knows."""
 
 
-@dataclass(slots=True)
-class _Queue:
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    places: int = 0
-
-
 class Passwords:
     """Remembers what was checked lately, by name, hash and password: a new hash is a new check."""
 
@@ -41,7 +36,7 @@ class Passwords:
         self._accepted: OrderedDict[bytes, None] = OrderedDict()
         self._refused: OrderedDict[bytes, None] = OrderedDict()
         self._checks = asyncio.Semaphore(CONCURRENT_CHECKS)
-        self._queues: dict[str, _Queue] = {}
+        self._queue = FairQueue()
 
     async def is_user(
         self, users: Mapping[str, str], name: str, password: str, *, address: str
@@ -55,18 +50,11 @@ class Passwords:
             return True
         if given in self._refused:
             return False
-        queue = self._queues.setdefault(address, _Queue())
-        if queue.places >= PLACES_PER_ADDRESS:
+        if self._queue.length(address) >= PLACES_PER_ADDRESS:
             return None
-        queue.places += 1
-        try:
-            # Both are first come, first served: the addresses take turns, and so do their requests.
-            async with queue.turn, self._checks:
-                is_user = await asyncio.to_thread(_is_right, password, hashed, highest)
-        finally:
-            queue.places -= 1
-            if not queue.places:
-                del self._queues[address]
+        # Both are first come, first served: the addresses take turns, and so do their requests.
+        async with self._queue.turn(address), self._checks:
+            is_user = await asyncio.to_thread(_is_right, password, hashed, highest)
         _remember(given, self._accepted if is_user else self._refused)
         return is_user
 

@@ -62,7 +62,7 @@ class Endpoint:
         self._runner: web.AppRunner | None = None
         self._listener: Listener | None = None
         self._loaded: Loaded | None = None
-        self._access: auth.Access | None = None
+        self._access: auth.WebAuth | None = None
         self.web_config_is_good: bool | None = None
         """Whether the file could be used when it was read last; None without one."""
 
@@ -75,7 +75,7 @@ class Endpoint:
         """
         if self._file:
             self._loaded = await asyncio.to_thread(auth.load, self._file)
-            self._access = auth.Access(self._loaded.config, open_paths=PROBE_PATHS)
+            self._access = auth.WebAuth(self._loaded.config, open_paths=PROBE_PATHS)
             self.web_config_is_good = True
             app.middlewares.append(self._access.handle)
         self._runner = web.AppRunner(app, shutdown_timeout=_SHUTDOWN_SECONDS)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.cli.config import Config
+from exporter.cli.config import ExporterConfig
 from scaler.kube.errors import NotFound
 from simulator.nodes import NodeSpec, running_nodes
 from tests.cluster.annotations.audit import Audit
@@ -27,7 +27,7 @@ ACCOUNT = "gpu-scaler/gpu-scaler"
 @pytest.fixture
 async def scaled(installed: ControlPlane, admin: KubeClient) -> AsyncIterator[Scaled]:
     """A cluster for one test, empty and without a leader at its end."""
-    config = Config(nvml_interval_seconds=0.2, nvml_window_seconds=0.5)
+    config = ExporterConfig(nvml_interval_seconds=0.2, nvml_window_seconds=0.5)
     spec = NodeSpec(name="gpu-node-1", gpus=("H100",) * 8)
     async with running_nodes(admin, [spec], startup_seconds=0.1, exporter_config=config) as nodes:
         yield Scaled(client=admin, nodes=nodes)

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from exporter.cli.config import Config
+from exporter.cli.config import ExporterConfig
 from exporter.model import Collector
 from scaler.kube.client import KubeClient
 from simulator.nodes import running_nodes
@@ -51,7 +51,7 @@ async def chain(
         )
         stack.push_async_callback(asyncio.to_thread, plane.restart_controller_manager)
         client = await stack.enter_async_context(await KubeClient.from_kubeconfig(str(plane.admin)))
-        config = Config(
+        config = ExporterConfig(
             nvml_interval_seconds=0.5, nvml_window_seconds=2, collectors=frozenset(Collector)
         )
         nodes = await stack.enter_async_context(

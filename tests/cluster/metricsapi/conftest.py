@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest_asyncio
 
-from exporter.cli.config import Config
+from exporter.cli.config import ExporterConfig
 from scaler.kube.client import KubeClient
 from simulator.nodes import NodeSpec, running_nodes
 from tests.cluster.metricsapi import installing
@@ -53,7 +53,7 @@ async def served(installed: ControlPlane) -> AsyncIterator[Served]:
         )
         stack.push_async_callback(asyncio.to_thread, plane.restart_controller_manager)
         client = await stack.enter_async_context(await KubeClient.from_kubeconfig(str(plane.admin)))
-        config = Config(nvml_interval_seconds=0.5, nvml_window_seconds=2)
+        config = ExporterConfig(nvml_interval_seconds=0.5, nvml_window_seconds=2)
         nodes = await stack.enter_async_context(
             running_nodes(client, NODES, startup_seconds=0.1, exporter_config=config)
         )

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from exporter.cli.config import Config
+from exporter.cli.config import ExporterConfig
 from exporter.model import Collector
 from scaler.kube.client import KubeClient
 from simulator.apiserver import running_apiserver
@@ -71,7 +71,7 @@ async def monitored(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[M
         client = await stack.enter_async_context(KubeClient(api.url))
         for name in ("gpu-scaler", NAMESPACE):
             await client.post("/api/v1/namespaces", {"metadata": {"name": name}})
-        config = Config(
+        config = ExporterConfig(
             nvml_interval_seconds=0.5, nvml_window_seconds=2, collectors=frozenset(Collector)
         )
         nodes = await stack.enter_async_context(

@@ -14,14 +14,14 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from scaler.metricsapi.grouping import by_target, past_by_target
-from scaler.metricsapi.history import SLOT_SECONDS, Histories, Sample, Target
+from scaler.metricsapi.history import SLOT_SECONDS, Target, TargetSample, TargetStore
 from scaler.metricsapi.names import WINDOW_SECONDS, Resource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
     from scaler.cluster.pod_cache import LabelledObjects
-    from scaler.metricsapi.history import History
+    from scaler.metricsapi.history import TargetSeries
     from scaler.metricsapi.telemetry import Telemetry
     from scaler.model import ExporterEndpoint
     from scaler.readings.gpus import GpuAnswer, GpuSource
@@ -32,7 +32,7 @@ LOOK_BACK_AGAIN_SECONDS = 15.0
 """After a source that could not be asked for the past: it may have started together with us."""
 
 
-class Collector:
+class TargetReader:
     """Keeps the histories of what is asked for."""
 
     def __init__(
@@ -49,7 +49,7 @@ class Collector:
         self._endpoints = endpoints
         self._telemetry = telemetry
         self._clock = clock
-        self._histories = Histories()
+        self._histories = TargetStore()
         self._reading: dict[Target, asyncio.Task[None]] = {}
         self._failing = False
 
@@ -68,7 +68,7 @@ class Collector:
 
     async def histories(
         self, targets: Collection[Target], *, over_time: bool
-    ) -> Mapping[Target, History]:
+    ) -> Mapping[Target, TargetSeries]:
         """Return what is known of these targets, after a first read of those that are new.
 
         `over_time` has the past of each looked for as well, until that was done once.
@@ -143,7 +143,7 @@ class Collector:
         if not wanted:
             return
         answer = await self._source.read_gpus(wanted, self._endpoints())
-        found: dict[Target, Mapping[str, Sample]] = {}
+        found: dict[Target, Mapping[str, TargetSample]] = {}
         for family, some in by_family.items():
             found |= by_target(family, answer.samples.get(family, ()), some)
         for target, nodes in nodes_of.items():
