@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from markdown_it import MarkdownIt
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from markdown_it.token import Token
 
@@ -167,6 +167,12 @@ def blocks(language: str) -> list[Block]:
         for block in page(name).blocks
         if block.language == language and block.untried_because is None
     ]
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table as GitHub's Markdown has it."""
+    lines = [head, ("---",) * len(head), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 def _anchor(heading: Token, before: Sequence[str]) -> str:

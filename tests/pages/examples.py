@@ -1,4 +1,4 @@
-"""The worked examples of docs/scaler.md, by their heading, decided by the real code."""
+"""The worked examples of docs/scaler.md, by name, decided by the real code."""
 
 from __future__ import annotations
 
@@ -79,14 +79,14 @@ def asleep() -> Decision:
 
 
 EXAMPLES = {
-    "A load step, with a pod that is Pending": load_step,
-    "Above the target while a pod starts": starting,
-    "All pods saturated": saturation,
-    "Overloaded pods": overloaded,
-    "A rollout while the old pods are busy": rollout,
-    "The load is gone": load_gone,
-    "A value is missing": one_is_missing,
-    "Waking from zero": asleep,
+    "load-step": load_step,
+    "starting": starting,
+    "saturation": saturation,
+    "overloaded": overloaded,
+    "rollout": rollout,
+    "load-gone": load_gone,
+    "missing-value": one_is_missing,
+    "waking": asleep,
 }
 
 

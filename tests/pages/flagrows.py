@@ -12,14 +12,14 @@ class FlagRows(Flags):
 
     def __init__(self) -> None:
         super().__init__(argparse.ArgumentParser(), {}, prefix="")
-        self.rows: list[str] = []
+        self.rows: list[tuple[str, str, str]] = []
 
     def text(self, name: str, metavar: str, default: object, text: str) -> None:
         shown = f"`{default}`" if default else ""
-        self.rows.append(f"| `--{name}` | {shown} | {text} |")
+        self.rows.append((f"`--{name}`", shown, text))
 
     def switch(self, name: str, text: str) -> None:
-        self.rows.append(f"| `--{name}` | off | {text} |")
+        self.rows.append((f"`--{name}`", "off", text))
 
     def repeated(self, name: str, metavar: str, text: str) -> None:
-        self.rows.append(f"| `--{name} {metavar}` | | {text}; may be repeated |")
+        self.rows.append((f"`--{name} {metavar}`", "", f"{text}; may be repeated"))

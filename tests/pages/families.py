@@ -1,0 +1,140 @@
+"""The tables of metric families, made from the code that serves them."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Final
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics import MetricWrapperBase
+
+from exporter.cli.config import ExporterConfig
+from exporter.exposition.catalogue import FAMILIES, LABELS
+from exporter.exposition.families import EXTENDED_FAMILIES
+from exporter.health import Counters, Health
+from exporter.model import Collector, Scope
+from scaler.metricsapi.telemetry import Telemetry
+from scaler.reporting.metrics import ScalerMetrics
+from tests.pages.examples import EXAMPLES
+from tests.pages.markdown import table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from prometheus_client.metrics_core import Metric
+
+OTHER_LABELS: Final = {Scope.DEVICE: "no pod's: the first four", Scope.NODE: "only `node_name`"}
+OF_THE_PROCESS: Final = ("process_", "python_")
+"""Prefixes of the families that the client library adds for every process."""
+
+
+def labels() -> str:
+    """The labels of each GPU's series, in their order."""
+    return ", ".join(f"`{label}`" for label in LABELS) + "\n"
+
+
+def base_families() -> str:
+    """The exporter's families that are always on."""
+    rows = [(f"`{one.name}`", one.help, one.source) for one in FAMILIES]
+    count = (
+        "`nvidia_gpu_num_devices`",
+        "Number of GPUs that the driver shows; only `node_name`.",
+        "nvmlDeviceGetCount",
+    )
+    return table(("family", "meaning", "NVML function"), [*rows, count])
+
+
+def extended_families() -> str:
+    """The exporter's other families, a table for each collector."""
+    return "\n".join(
+        f"### `{collector.value}`\n\n{_families_of(collector)}" for collector in Collector
+    )
+
+
+def exporter_families() -> str:
+    """What the exporter says of itself."""
+    return _own([*_health().collect(), *Counters().registry.collect()])
+
+
+def scaler_families() -> str:
+    """What the scaler says of itself and of its decisions."""
+    metrics = ScalerMetrics("0")
+    metrics.show_answers({("GET", 200): 1})
+    metrics.show_decisions(lambda: [example() for example in EXAMPLES.values()])
+    declared: dict[str, tuple[str, ...]] = {
+        one._name: one._labelnames
+        for one in vars(metrics).values()
+        if isinstance(one, MetricWrapperBase)
+    }
+    rows = []
+    for family in _ours(metrics.registry.collect()):
+        labels = declared.get(family.name) or tuple(
+            name for sample in family.samples[:1] for name in sample.labels if name != "le"
+        )
+        shown = ", ".join(f"`{label}`" for label in labels)
+        rows.append((f"`{_name(family)}`", family.type, shown, family.documentation))
+    return table(("family", "type", "labels", "meaning"), sorted(rows))
+
+
+def metrics_api_families() -> str:
+    """What the scaler says of its metrics API."""
+    registry = CollectorRegistry()
+    Telemetry(registry)
+    return _own(registry.collect())
+
+
+def _families_of(collector: Collector) -> str:
+    def own_labels(scope: Scope, labels: tuple[str, ...]) -> str:
+        shown = ", ".join(f"`{label}`" for label in labels)
+        return f"{OTHER_LABELS[scope]} and {shown}" if scope in OTHER_LABELS else shown
+
+    rows = (
+        (
+            f"`{one.name}`",
+            one.type.value,
+            one.unit,
+            own_labels(one.scope, one.labels),
+            one.help,
+            one.source,
+        )
+        for one in EXTENDED_FAMILIES
+        if one.collector is collector
+    )
+    return table(("family", "type", "unit", "labels", "meaning", "NVML function"), rows)
+
+
+def _own(families: Iterable[Metric]) -> str:
+    rows = [(f"`{_name(one)}`", one.type, one.documentation) for one in _ours(families)]
+    return table(("family", "type", "meaning"), sorted(rows))
+
+
+def _ours(families: Iterable[Metric]) -> list[Metric]:
+    return [one for one in families if not one.name.startswith(OF_THE_PROCESS)]
+
+
+def _name(family: Metric) -> str:
+    return family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")
+
+
+def _health() -> Health:
+    """An exporter's health in the state in which it has the most to say."""
+    call = SimpleNamespace(function="nvmlInit", started_seconds=float("-inf"))
+    readings = SimpleNamespace(taken_at_seconds=0.0, unreadable_count=0, device_count=1)
+    state = SimpleNamespace(
+        nvml_up=True, problem=None, released_until_seconds=None, last_success_unix_seconds=1.0
+    )
+    parts: dict[str, Any] = {
+        "nvml": SimpleNamespace(hanging_call=call),
+        "sampler": SimpleNamespace(state=state, is_alive=lambda: True),
+        "snapshots": SimpleNamespace(
+            newest=SimpleNamespace(readings=readings, unmatched_device_ids=())
+        ),
+        "pod_resources": SimpleNamespace(
+            last_success_unix_seconds=1.0, problem=None, finished_count=0
+        ),
+        "endpoint": SimpleNamespace(web_config_is_good=True),
+    }
+    readings.taken_at_seconds = time.monotonic()
+    call.started_seconds = time.monotonic() - 3600
+    return Health(ExporterConfig(), **parts)

@@ -1,0 +1,77 @@
+"""The tables of annotations, flags and presets, and the worked examples, made from the code."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from scaler.cli.metricsapi import add_metrics_api_arguments
+from scaler.cli.source import add_source_arguments
+from scaler.policy.annotations import ANNOTATIONS
+from scaler.readings import devices
+from scaler.readings.prometheus.names import PRESETS
+from tests.pages.examples import EXAMPLES, told
+from tests.pages.flagrows import FlagRows
+from tests.pages.markdown import table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+def annotation_table() -> str:
+    """All annotations."""
+    rows = (
+        (f"`{one.name}`", _code(one.default), f"{one.meaning}: {one.allowed}")
+        for one in ANNOTATIONS
+    )
+    return table(("annotation", "default", "meaning"), rows)
+
+
+def source_flags() -> str:
+    """The flags of both sources of readings."""
+    flags = FlagRows()
+    add_source_arguments(lambda _: flags)
+    return table(("flag", "default", "meaning"), flags.rows)
+
+
+def metrics_api_flags() -> str:
+    """The flags of the metrics API."""
+    flags = FlagRows()
+    add_metrics_api_arguments(flags)
+    return table(("flag", "default", "meaning"), flags.rows)
+
+
+def presets() -> str:
+    """The label and series names of each preset of `--prometheus.metrics`."""
+
+    def series(name: str, family: str) -> str:
+        return f"`{PRESETS[name].families[family].series[0]}`"
+
+    def scaled(name: str, family: str) -> str:
+        return f"{series(name, family)}, x {PRESETS[name].families[family].factor}"
+
+    rows = (
+        (
+            f"`{name}`",
+            f"`{one.namespace_label}`, `{one.pod_label}`",
+            series(name, devices.DUTY_CYCLE),
+            scaled(name, devices.MEMORY_USED),
+            scaled(name, devices.POWER_USAGE),
+        )
+        for name, one in PRESETS.items()
+    )
+    head = ("preset", "namespace, pod", "duty cycle", "memory used, in", "power, in")
+    return table(head, rows)
+
+
+def _example(name: str) -> str:
+    return f"```text\n{told(EXAMPLES[name]())}```\n"
+
+
+EXAMPLE_PARTS: Final[Mapping[str, Callable[[], str]]] = {
+    f"example-{name}": partial(_example, name) for name in EXAMPLES
+}
+
+
+def _code(text: str | None) -> str:
+    return "" if text is None else f"`{text}`"
