@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import gc
 import re
 import socket
+import ssl
 from contextlib import asynccontextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -25,7 +27,6 @@ from toolkit.listening.request_limits import SLICE_BYTES
 from toolkit.listening.sockets import bound_sockets
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable
 
 ASK = b"GET /%b HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -219,7 +220,9 @@ async def test_requests_and_resets_are_one_line_and_a_count(caplog):
 
 
 @pytest.mark.parametrize("sent", [BROKEN_GZIP % b"/", NO_HTTP], ids=["gzip", "no HTTP"])
-async def test_what_cannot_be_read_is_one_line_and_a_count(caplog, sent):
+async def test_what_cannot_be_read_is_one_line_and_a_count(caplog, monkeypatch, sent):
+    monkeypatch.setattr(client_connection, "FAULT_SECONDS", 0.0)
+
     async def handler(_: web.BaseRequest) -> web.Response:
         return web.Response(text="ok")
 
@@ -275,22 +278,43 @@ async def test_no_request_leaves_much_for_the_garbage_collector(monkeypatch, sen
         return web.Response(text="ok")
 
     async with served(handler) as made:
-        await said(made.address, sent if sent == ASK_ONCE else sent + ASK_ONCE)
+        left = await garbage(made, sent if sent == ASK_ONCE else sent + ASK_ONCE)
+    assert not {FrameType, web.BaseRequest} & left
+
+
+@pytest.mark.parametrize("sent", [b"", NO_HTTP], ids=["nothing", "no TLS"])
+async def test_no_failed_handshake_leaves_its_buffers_to_the_garbage_collector(sent):
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    async with served(slow_answer, tls=tls) as made:
+        left = await garbage(made, sent)
+    assert not {FrameType, ssl.MemoryBIO} & left
+
+
+async def garbage(made: Served, sent: bytes) -> set[type]:
+    """Return the types of what connections that say this leave to the garbage collector."""
+
+    async def connect() -> None:
+        reader, writer = await asyncio.open_connection(*made.address)
+        writer.write(sent)
+        writer.write_eof()
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.transport.abort()
         await until(lambda: not made.connections())
+
+    await connect()
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        for _ in range(5):
+            await connect()
         gc.collect()
-        gc.disable()
-        gc.set_debug(gc.DEBUG_SAVEALL)
-        try:
-            for _ in range(5):
-                await said(made.address, sent if sent == ASK_ONCE else sent + ASK_ONCE)
-            await until(lambda: not made.connections())
-            gc.collect()
-            left = [one for one in gc.garbage if isinstance(one, (FrameType, web.BaseRequest))]
-        finally:
-            gc.set_debug(0)
-            gc.enable()
-            gc.garbage.clear()
-    assert not left
+        return {type(one) for one in gc.garbage}
+    finally:
+        gc.set_debug(0)
+        gc.enable()
+        gc.garbage.clear()
 
 
 async def test_a_minute_later_there_is_another_line_that_says_how_many(caplog, monkeypatch):

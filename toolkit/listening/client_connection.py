@@ -131,7 +131,9 @@ class ClientConnection(web.RequestHandler):
             resp.force_close()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._lost.wait(), FAULT_SECONDS)
-        return await super().finish_response(request, resp, start_time)
+        resp, is_reset = await super().finish_response(request, resp, start_time)
+        # Nobody reads the rest of an invalid request.
+        return resp, is_reset or self.is_faulty
 
     def note_request(self) -> None:
         """Remember that a request begins now (monotonic)."""

@@ -14,7 +14,12 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from toolkit.listening.client_connection import ClientConnection, ClientFaults, ServerLog
+from toolkit.listening.client_connection import (
+    ClientConnection,
+    ClientFaults,
+    ServerLog,
+    forget_frames,
+)
 from toolkit.listening.request_limits import Answering
 from toolkit.listening.sockets import host_of
 
@@ -135,8 +140,9 @@ class Listener:
                 ssl=tls,
                 ssl_handshake_timeout=self._limits.handshake_seconds if tls else None,
             )
-        except OSError:
+        except OSError as error:
             # A client that has no TLS, no time or no certificate that is trusted: its affair.
+            forget_frames(error)
             connection.close()
         except Exception:  # one connection's failure is its own
             log.exception("A connection failed")

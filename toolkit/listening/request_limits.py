@@ -60,10 +60,12 @@ class Answering:
         client = request.protocol
         assert isinstance(client, ClientConnection)
         client.note_request()
-        if request.content.exception() is not None:
-            # No turn is taken for it. It counts as a fault when the server reads the body, and the
-            # connection ends.
+        fault = request.content.exception()
+        if fault is not None:
+            # Its body is broken. No turn is taken for it.
             client.is_faulty = True
+            self._faults.note(fault)
+            forget_frames(fault)
             return web.Response(status=400, text="the body is not what its headers say\n")
         async with self._queue.turn(client.address):
             # One request of each address begins in a turn of the event loop.
