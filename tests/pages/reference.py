@@ -6,7 +6,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from scaler.cli.metricsapi import add_metrics_api_arguments
-from scaler.cli.source import add_source_arguments
 from scaler.policy.annotations import ANNOTATIONS
 from scaler.readings import devices
 from scaler.readings.prometheus.names import PRESETS
@@ -25,13 +24,6 @@ def annotation_table() -> str:
         for one in ANNOTATIONS
     )
     return table(("annotation", "default", "meaning"), rows)
-
-
-def source_flags() -> str:
-    """The flags of both sources of readings."""
-    flags = FlagRows()
-    add_source_arguments(lambda _: flags)
-    return table(("flag", "default", "meaning"), flags.rows)
 
 
 def metrics_api_flags() -> str:
