@@ -41,21 +41,21 @@ class Counters:
         self.registry = CollectorRegistry()
         self.nvml_errors = Counter(
             "nvidia_gpu_exporter_errors",
-            "NVML calls that failed, by function and error code. OTHER stands for codes that the "
-            "exporter's NVML binding does not know; the log has their number.",
+            "Failed NVML calls by function and error code. OTHER is a code unknown to the "
+            "exporter; the log has its number.",
             ["function", "code"],
             registry=self.registry,
         )
         self.pod_resources_errors = Counter(
             "nvidia_gpu_exporter_pod_resources_errors",
-            "Calls to the kubelet's pod-resources API that failed, by gRPC code; NO_PODS: "
-            "the kubelet did not know its pods yet.",
+            "Failed calls to the kubelet's pod-resources API by gRPC code; NO_PODS: the kubelet "
+            "did not know its pods yet.",
             ["code"],
             registry=self.registry,
         )
         self.api_errors = Counter(
             "nvidia_gpu_exporter_api_errors",
-            "Requests to the Kubernetes API that failed, by resource (--dra, --pod-labels).",
+            "Failed requests to the Kubernetes API by resource (--dra, --pod-labels).",
             ["resource"],
             registry=self.registry,
         )
@@ -66,7 +66,7 @@ class Counters:
         )
         self.cycle_seconds = Histogram(
             "nvidia_gpu_exporter_cycle_duration_seconds",
-            "Time that a finished NVML cycle took, failed ones included.",
+            "Duration of NVML cycles, including failed ones.",
             buckets=CYCLE_SECONDS_BUCKETS,
             registry=self.registry,
         )
@@ -160,7 +160,7 @@ class Health:
         yield _gauge("nvml_up", "1 while NVML answers, 0 while it cannot be used.", state.nvml_up)
         yield _gauge(
             "nvml_released",
-            "1 while NVML is released on demand, so that a GPU can be reset.",
+            "1 while NVML is released on demand, for example to reset a GPU.",
             state.released_until_seconds is not None,
         )
         yield _gauge(
@@ -171,19 +171,19 @@ class Health:
         if state.last_success_unix_seconds is not None:
             yield _gauge(
                 "last_success_timestamp_seconds",
-                "When the last NVML cycle succeeded, in Unix time.",
+                "Unix time of the last successful NVML cycle.",
                 state.last_success_unix_seconds,
             )
         if snapshot is not None:
             yield _gauge(
                 "unreadable_devices",
-                "GPUs that the driver shows and that could not be read in the last cycle.",
+                "GPUs that the driver shows but that could not be read in the last cycle.",
                 snapshot.readings.unreadable_count,
             )
         if call := self._nvml.hanging_call:
             hanging = GaugeMetricFamily(
                 "nvidia_gpu_exporter_hanging_call_seconds",
-                "How long an NVML call has not returned; absent while none hangs.",
+                "How long an NVML call has been hanging; absent if none is.",
                 labels=["function"],
             )
             hanging.add_metric([call.function], time.monotonic() - call.started_seconds)
@@ -192,7 +192,7 @@ class Health:
         if (is_good := self._endpoint.web_config_is_good) is not None:
             yield _gauge(
                 "web_config_last_reload_successful",
-                "1 if the web configuration file could be used when it was read last.",
+                "1 if the web configuration file was valid when last read.",
                 is_good,
             )
 
@@ -203,18 +203,18 @@ class Health:
         last_success = pod_resources.last_success_unix_seconds
         yield _gauge(
             "pod_resources_up",
-            "1 while the kubelet lists its pods' devices.",
+            "1 while the kubelet lists the devices of its pods.",
             last_success is not None and pod_resources.problem is None,
         )
         if last_success is not None:
             yield _gauge(
                 "pod_resources_last_success_timestamp_seconds",
-                "When the kubelet last listed its pods' devices, in Unix time.",
+                "Unix time when the kubelet last listed the devices of its pods.",
                 last_success,
             )
         yield _gauge(
             "pod_resources_finished_pods",
-            "Pods that the kubelet lists with devices although they have finished.",
+            "Finished pods that the kubelet still lists with devices.",
             pod_resources.finished_count,
         )
         if snapshot is not None:

@@ -83,39 +83,38 @@ def _memory_used_bytes(row: Row) -> float | None:
 FAMILIES: Final = (
     Family(
         name="nvidia_gpu_duty_cycle",
-        help="Percent of time over the averaging window during which a kernel was executing on "
-        "the GPU.",
+        help="Percentage of the averaging window in which a kernel ran on the GPU.",
         source="nvmlDeviceGetSamples, nvmlDeviceGetUtilizationRates",
         value=lambda row: row.reading.duty_cycle_percent,
     ),
     Family(
         name="nvidia_gpu_memory_total_bytes",
-        help="Total memory of the GPU or MIG instance in bytes.",
+        help="Total memory of the GPU or MIG instance.",
         source="nvmlDeviceGetMemoryInfo",
         value=lambda row: row.reading.memory_total_bytes,
     ),
     Family(
         name="nvidia_gpu_memory_used_bytes",
-        help="Memory in use on the GPU or MIG instance in bytes; on a shared GPU the container's "
-        "own, absent while several containers hold it and it cannot be told apart.",
+        help="Memory in use on the GPU or MIG instance; on a GPU that several containers share, "
+        "the container's own, absent if unknown.",
         source="nvmlDeviceGetMemoryInfo",
         value=_memory_used_bytes,
     ),
     Family(
         name="nvidia_gpu_power_usage_milliwatts",
-        help="Power usage of the GPU's board in milliwatts.",
+        help="Power usage of the board.",
         source="nvmlDeviceGetPowerUsage",
         value=lambda row: row.reading.power_usage_milliwatts,
     ),
     Family(
         name="nvidia_gpu_temperature_celsius",
-        help="Temperature of the GPU in degrees Celsius.",
+        help="Temperature of the GPU.",
         source="nvmlDeviceGetTemperature",
         value=lambda row: row.reading.temperature_celsius,
     ),
     Family(
         name="nvidia_gpu_fanspeed_percent",
-        help="Fan speed as a percent of its maximum; absent on boards without a fan.",
+        help="Fan speed as a percentage of its maximum; absent on boards without a fan.",
         source="nvmlDeviceGetFanSpeed",
         value=lambda row: row.reading.fan_speed_percent,
     ),

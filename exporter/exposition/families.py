@@ -17,8 +17,8 @@ GPU_INFO: Final = ExtendedFamily(
     name="nvidia_gpu_info",
     type=MetricType.INFO,
     unit="",
-    help="The board behind a GPU; join by uuid. mig_mode is enabled, disabled, other for a mode "
-    "that this exporter does not know, or empty without MIG.",
+    help="The GPU's board; join by uuid. mig_mode is enabled, disabled, other (unknown to this "
+    "exporter) or empty (no MIG).",
     collector=Collector.INFO,
     source="nvmlDeviceGetPciInfo, nvmlDeviceGetSerial, nvmlDeviceGetBoardPartNumber, "
     "nvmlDeviceGetVbiosVersion, nvmlDeviceGetMigMode",
@@ -29,7 +29,7 @@ MIG_INFO: Final = ExtendedFamily(
     name="nvidia_gpu_mig_info",
     type=MetricType.INFO,
     unit="",
-    help="The MIG instance behind a uuid, and the GPU that it is a part of; join by uuid.",
+    help="The MIG instance and its parent GPU; join by uuid.",
     collector=Collector.INFO,
     source="nvmlDeviceGetName, nvmlDeviceGetGpuInstanceId, nvmlDeviceGetComputeInstanceId",
     labels=("parent_uuid", "mig_profile", "gpu_instance_id", "compute_instance_id"),
@@ -39,7 +39,7 @@ DRIVER_INFO: Final = ExtendedFamily(
     name="nvidia_gpu_driver_info",
     type=MetricType.INFO,
     unit="",
-    help="Versions of the node's driver, of the CUDA that it supports and of its NVML library.",
+    help="Versions of the driver, of the CUDA that it supports and of NVML.",
     collector=Collector.INFO,
     source="nvmlSystemGetDriverVersion, nvmlSystemGetCudaDriverVersion_v2, "
     "nvmlSystemGetNVMLVersion",
@@ -50,15 +50,15 @@ DRIVER_INFO: Final = ExtendedFamily(
 READABLE: Final = _gauge(
     "readable",
     "0 or 1",
-    "1 while the GPU can be read, 0 for one that could be read before and is lost.",
+    "1 while the GPU can be read, 0 if it could be read before and is lost.",
     of=Collector.HEALTH,
     source="nvmlDeviceGetHandleByIndex and all that follows",
 )
 RECOVERY_ACTION: Final = _gauge(
     "recovery_action",
     "0 or 1",
-    "1 for the action that the driver asks for so that the GPU becomes usable again, 0 for the "
-    "others; other is an action that this exporter does not know.",
+    "1 for the action that the driver requests to recover the GPU, 0 for the others; other is "
+    "unknown to this exporter.",
     of=Collector.HEALTH,
     source="nvmlDeviceGetFieldValues(NVML_FI_DEV_GET_GPU_RECOVERY_ACTION)",
     labels=("action",),
@@ -75,7 +75,7 @@ CLOCK: Final = _gauge(
 CLOCK_MAX: Final = _gauge(
     "clock_max_hertz",
     "hertz",
-    "Highest clock of the board by domain: graphics, sm, memory, video.",
+    "Maximum clock by domain: graphics, sm, memory, video.",
     of=Collector.CLOCKS,
     source="nvmlDeviceGetMaxClockInfo",
     labels=("clock",),
@@ -84,8 +84,8 @@ CLOCK_MAX: Final = _gauge(
 THROTTLE_ACTIVE: Final = _gauge(
     "clocks_event_reason_active",
     "0 or 1",
-    "1 while this reason holds the clocks down; reasons that the board does not know are absent, "
-    "other is a reason that this exporter does not know.",
+    "1 while this reason limits the clocks; absent if the board does not support the reason, "
+    "other is unknown to this exporter.",
     of=Collector.THROTTLE,
     source="nvmlDeviceGetCurrentClocksEventReasons, nvmlDeviceGetSupportedClocksEventReasons, "
     "before R535 nvmlDeviceGetCurrentClocksThrottleReasons, "
@@ -95,7 +95,7 @@ THROTTLE_ACTIVE: Final = _gauge(
 THROTTLE_SECONDS: Final = _counter(
     "clocks_event_seconds",
     "seconds",
-    "Time for which this reason held the clocks down, so that nothing between two scrapes is lost.",
+    "Time for which this reason limited the clocks.",
     of=Collector.THROTTLE,
     source="nvmlDeviceGetFieldValues(NVML_FI_DEV_CLOCKS_EVENT_REASON_*), before them "
     "nvmlDeviceGetFieldValues(NVML_FI_DEV_PERF_POLICY_*), nvmlDeviceGetViolationStatus",
@@ -105,21 +105,21 @@ THROTTLE_SECONDS: Final = _counter(
 POWER_LIMIT: Final = _gauge(
     "power_limit_watts",
     "watts",
-    "Power limit that the driver enforces, the lowest of all that apply.",
+    "Power limit that the driver enforces: the lowest that applies.",
     of=Collector.POWER,
     source="nvmlDeviceGetEnforcedPowerLimit",
 )
 POWER_MANAGEMENT_LIMIT: Final = _gauge(
     "power_management_limit_watts",
     "watts",
-    "Power limit that was set on the board.",
+    "Power limit set on the board.",
     of=Collector.POWER,
     source="nvmlDeviceGetPowerManagementLimit",
 )
 POWER_DEFAULT_LIMIT: Final = _gauge(
     "power_default_limit_watts",
     "watts",
-    "Power limit with which the board starts.",
+    "Default power limit of the board.",
     of=Collector.POWER,
     source="nvmlDeviceGetPowerManagementDefaultLimit",
 )
@@ -140,7 +140,7 @@ POWER_HIGHEST_LIMIT: Final = _gauge(
 ENERGY: Final = _counter(
     "energy_joules",
     "joules",
-    "Energy that the board has used since the driver was loaded.",
+    "Energy used by the board since the driver was loaded.",
     of=Collector.POWER,
     source="nvmlDeviceGetTotalEnergyConsumption",
 )
@@ -156,7 +156,7 @@ PERFORMANCE_STATE: Final = _gauge(
 MEMORY_BANDWIDTH: Final = _gauge(
     "memory_bandwidth_duty_cycle_ratio",
     "ratio 0-1",
-    "Share of the averaging window in which device memory was being read or written.",
+    "Share of the averaging window in which device memory was read or written.",
     of=Collector.MEMORY_BANDWIDTH,
     source="nvmlDeviceGetSamples, nvmlDeviceGetUtilizationRates",
 )
@@ -171,14 +171,14 @@ GRAPHICS_ACTIVE: Final = _gauge(
 SM_ACTIVE: Final = _gauge(
     "sm_active_ratio",
     "ratio 0-1",
-    "Share of the multiprocessors that were busy, over the averaging window.",
+    "Share of multiprocessors that were busy in the averaging window.",
     of=Collector.GPM,
     source="nvmlGpmMetricsGet",
 )
 SM_OCCUPANCY: Final = _gauge(
     "sm_occupancy_ratio",
     "ratio 0-1",
-    "Warps that were active, as a share of the highest possible number.",
+    "Active warps as a share of the maximum.",
     of=Collector.GPM,
     source="nvmlGpmMetricsGet",
 )
@@ -192,7 +192,7 @@ TENSOR_ACTIVE: Final = _gauge(
 DRAM_ACTIVE: Final = _gauge(
     "dram_bandwidth_ratio",
     "ratio 0-1",
-    "Bandwidth of device memory that was used, as a share of the highest possible.",
+    "Device memory bandwidth in use, as a share of the maximum.",
     of=Collector.GPM,
     source="nvmlGpmMetricsGet",
 )
@@ -200,14 +200,14 @@ DRAM_ACTIVE: Final = _gauge(
 ENCODER: Final = _gauge(
     "encoder_utilization_ratio",
     "ratio 0-1",
-    "Share of NVML's own sampling period in which the video encoder was busy.",
+    "Share of NVML's sampling period in which the video encoder was busy.",
     of=Collector.VIDEO,
     source="nvmlDeviceGetEncoderUtilization",
 )
 DECODER: Final = _gauge(
     "decoder_utilization_ratio",
     "ratio 0-1",
-    "Share of NVML's own sampling period in which the video decoder was busy.",
+    "Share of NVML's sampling period in which the video decoder was busy.",
     of=Collector.VIDEO,
     source="nvmlDeviceGetDecoderUtilization",
 )
@@ -215,14 +215,14 @@ DECODER: Final = _gauge(
 ECC_ENABLED: Final = _gauge(
     "ecc_enabled",
     "0 or 1",
-    "1 where the memory is protected by ECC.",
+    "1 if ECC protects the memory.",
     of=Collector.ECC,
     source="nvmlDeviceGetEccMode",
 )
 ECC_VOLATILE: Final = _counter(
     "ecc_volatile_errors",
     "errors",
-    "Memory errors since the driver was loaded: corrected or uncorrected, by where they were.",
+    "Memory errors since the driver was loaded, corrected or uncorrected, by location.",
     of=Collector.ECC,
     source="nvmlDeviceGetMemoryErrorCounter",
     labels=("error", "location"),
@@ -230,7 +230,7 @@ ECC_VOLATILE: Final = _counter(
 ECC_AGGREGATE: Final = _counter(
     "ecc_aggregate_errors",
     "errors",
-    "Memory errors in the board's life: corrected or uncorrected, by where they were.",
+    "Memory errors in the board's lifetime, corrected or uncorrected, by location.",
     of=Collector.ECC,
     source="nvmlDeviceGetMemoryErrorCounter",
     labels=("error", "location"),
@@ -238,7 +238,7 @@ ECC_AGGREGATE: Final = _counter(
 RETIRED_PAGES: Final = _counter(
     "retired_pages",
     "pages",
-    "Memory pages that the board no longer uses: after single_bit or double_bit errors.",
+    "Memory pages retired after single_bit or double_bit errors.",
     of=Collector.ECC,
     source="nvmlDeviceGetFieldValues(NVML_FI_DEV_RETIRED_SBE, NVML_FI_DEV_RETIRED_DBE)",
     labels=("cause",),
@@ -246,14 +246,14 @@ RETIRED_PAGES: Final = _counter(
 RETIREMENT_PENDING: Final = _gauge(
     "page_retirement_pending",
     "0 or 1",
-    "1 while pages wait for the next reset to be retired.",
+    "1 while pages wait for a reset to be retired.",
     of=Collector.ECC,
     source="nvmlDeviceGetFieldValues(NVML_FI_DEV_RETIRED_PENDING)",
 )
 REMAPPED_ROWS: Final = _counter(
     "remapped_rows",
     "rows",
-    "Memory rows that were replaced, after corrected or uncorrected errors.",
+    "Memory rows replaced after corrected or uncorrected errors.",
     of=Collector.ECC,
     source="nvmlDeviceGetRemappedRows",
     labels=("error",),
@@ -261,14 +261,14 @@ REMAPPED_ROWS: Final = _counter(
 REMAPPING_PENDING: Final = _gauge(
     "row_remapping_pending",
     "0 or 1",
-    "1 while rows wait for the next reset to be replaced.",
+    "1 while rows wait for a reset to be replaced.",
     of=Collector.ECC,
     source="nvmlDeviceGetRemappedRows",
 )
 REMAPPING_FAILED: Final = _gauge(
     "row_remapping_failed",
     "0 or 1",
-    "1 after a row could not be replaced: the board should be.",
+    "1 if a row could not be replaced: replace the board.",
     of=Collector.ECC,
     source="nvmlDeviceGetRemappedRows",
 )
@@ -276,9 +276,8 @@ REMAPPING_FAILED: Final = _gauge(
 XID_ERRORS: Final = _counter(
     "xid_errors",
     "errors",
-    "Xid errors since the exporter started. The Xids that call for action are there from 0 on, "
-    "others from their first time; beyond 32 kinds on a GPU the rest is xid=other, and so are "
-    "numbers that are no Xid.",
+    "Xid errors since the exporter started. Xids that need action start at 0, others appear with "
+    "their first error; invalid numbers, and Xids beyond 32 per GPU, count as other.",
     of=Collector.XID,
     source="nvmlEventSetWait_v2",
     labels=("xid",),
@@ -286,7 +285,7 @@ XID_ERRORS: Final = _counter(
 XID_LAST: Final = _gauge(
     "xid_last_timestamp_seconds",
     "seconds",
-    "When the newest Xid error was reported, in Unix time; absent before the first.",
+    "Unix time of the last Xid error; absent before the first.",
     of=Collector.XID,
     source="nvmlEventSetWait_v2",
 )
@@ -294,7 +293,7 @@ XID_LAST: Final = _gauge(
 CONTAINER_DUTY_CYCLE: Final = _gauge(
     "container_duty_cycle",
     "percent",
-    "The container's own part of the GPU's time: the sum over its processes, averaged over the "
+    "The container's share of the GPU's time: the sum over its processes, averaged over the "
     "window.",
     of=Collector.CONTAINERS,
     source="nvmlDeviceGetProcessUtilization",
@@ -302,7 +301,7 @@ CONTAINER_DUTY_CYCLE: Final = _gauge(
 CONTAINER_MEMORY_USED: Final = _gauge(
     "container_memory_used_bytes",
     "bytes",
-    "The container's own part of the memory in use: the sum over its processes.",
+    "Memory used by the container: the sum over its processes.",
     of=Collector.CONTAINERS,
     source="nvmlDeviceGetComputeRunningProcesses_v3, nvmlDeviceGetGraphicsRunningProcesses_v3, "
     "nvmlDeviceGetMPSComputeRunningProcesses_v3",

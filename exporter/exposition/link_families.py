@@ -26,35 +26,35 @@ PCIE_RECEIVE: Final = _gauge(
 PCIE_REPLAYS: Final = _counter(
     "pcie_replays",
     "replays",
-    "PCIe packets that were sent again.",
+    "PCIe packets that were retransmitted.",
     of=Collector.PCIE,
     source="nvmlDeviceGetPcieReplayCounter",
 )
 PCIE_GENERATION: Final = _gauge(
     "pcie_link_generation",
     "generation",
-    "Generation at which the PCIe link runs now; idle GPUs lower it.",
+    "Current PCIe generation of the link; idle GPUs lower it.",
     of=Collector.PCIE,
     source="nvmlDeviceGetCurrPcieLinkGeneration",
 )
 PCIE_MAX_GENERATION: Final = _gauge(
     "pcie_link_max_generation",
     "generation",
-    "Highest PCIe generation of this GPU in this slot.",
+    "Maximum PCIe generation of this GPU in this slot.",
     of=Collector.PCIE,
     source="nvmlDeviceGetMaxPcieLinkGeneration",
 )
 PCIE_WIDTH: Final = _gauge(
     "pcie_link_width",
     "lanes",
-    "Lanes on which the PCIe link runs now.",
+    "Current PCIe lanes of the link.",
     of=Collector.PCIE,
     source="nvmlDeviceGetCurrPcieLinkWidth",
 )
 PCIE_MAX_WIDTH: Final = _gauge(
     "pcie_link_max_width",
     "lanes",
-    "Most PCIe lanes of this GPU in this slot.",
+    "Maximum PCIe lanes of this GPU in this slot.",
     of=Collector.PCIE,
     source="nvmlDeviceGetMaxPcieLinkWidth",
 )
@@ -62,7 +62,7 @@ PCIE_MAX_WIDTH: Final = _gauge(
 NVLINK_UP: Final = _gauge(
     "nvlink_up",
     "0 or 1",
-    "1 while the link is active; looked at every 5 to 10 s.",
+    "1 while the link is active, read every 5 to 10 s.",
     of=Collector.NVLINK,
     source="nvmlDeviceGetNvLinkState",
     labels=("link",),
@@ -70,14 +70,14 @@ NVLINK_UP: Final = _gauge(
 NVLINK_TRANSMIT: Final = _counter(
     "nvlink_transmit_bytes",
     "bytes",
-    "Data sent over all links, without the protocol's own.",
+    "Data sent over all links, without protocol overhead.",
     of=Collector.NVLINK,
     source="nvmlDeviceGetFieldValues(NVML_FI_DEV_NVLINK_THROUGHPUT_DATA_TX)",
 )
 NVLINK_RECEIVE: Final = _counter(
     "nvlink_receive_bytes",
     "bytes",
-    "Data received over all links, without the protocol's own.",
+    "Data received over all links, without protocol overhead.",
     of=Collector.NVLINK,
     source="nvmlDeviceGetFieldValues(NVML_FI_DEV_NVLINK_THROUGHPUT_DATA_RX)",
 )
@@ -85,7 +85,7 @@ NVLINK_ERRORS: Final = _counter(
     "nvlink_errors",
     "errors",
     "Errors of a link: replay, recovery, crc_flit, crc_data, ecc_data. Absent on Blackwell and "
-    "newer, where nvlink_recoveries_total and the families after it take its place.",
+    "newer, which have the following four families.",
     of=Collector.NVLINK,
     source="nvmlDeviceGetNvLinkErrorCounter",
     labels=("link", "error"),
@@ -93,8 +93,7 @@ NVLINK_ERRORS: Final = _counter(
 NVLINK_RECOVERIES: Final = _counter(
     "nvlink_recoveries",
     "recoveries",
-    "How often a link that was up had to recover: successful, or failed, which leaves it down. "
-    "Blackwell and newer, in place of the errors replay, recovery and crc.",
+    "Recoveries of a link: successful, or failed, which leaves it down. Blackwell and newer.",
     of=Collector.NVLINK,
     source="nvmlDeviceGetFieldValues(NVML_FI_DEV_NVLINK_COUNT_LINK_RECOVERY_*)",
     labels=("link", "result"),
@@ -102,7 +101,7 @@ NVLINK_RECOVERIES: Final = _counter(
 NVLINK_SYMBOL_ERRORS: Final = _counter(
     "nvlink_symbol_errors",
     "errors",
-    "Errors in symbols that a link received. Blackwell and newer.",
+    "Symbol errors received on a link. Blackwell and newer.",
     of=Collector.NVLINK,
     source="nvmlDeviceGetFieldValues(NVML_FI_DEV_NVLINK_COUNT_SYMBOL_ERRORS)",
     labels=("link",),
@@ -110,7 +109,7 @@ NVLINK_SYMBOL_ERRORS: Final = _counter(
 NVLINK_EFFECTIVE_ERRORS: Final = _counter(
     "nvlink_effective_errors",
     "errors",
-    "Errors in packets that a link received. Blackwell and newer.",
+    "Packet errors received on a link. Blackwell and newer.",
     of=Collector.NVLINK,
     source="nvmlDeviceGetFieldValues(NVML_FI_DEV_NVLINK_COUNT_EFFECTIVE_ERRORS)",
     labels=("link",),
@@ -118,8 +117,7 @@ NVLINK_EFFECTIVE_ERRORS: Final = _counter(
 NVLINK_BIT_ERRORS: Final = _gauge(
     "nvlink_bit_error_ratio",
     "ratio 0-1",
-    "Bit error ratio (BER) of a link, by the errors that it counts: symbol or effective. Blackwell "
-    "and newer.",
+    "Bit error ratio of a link, by symbol or effective errors. Blackwell and newer.",
     of=Collector.NVLINK,
     source="nvmlDeviceGetFieldValues(NVML_FI_DEV_NVLINK_COUNT_SYMBOL_BER, "
     "NVML_FI_DEV_NVLINK_COUNT_EFFECTIVE_BER)",

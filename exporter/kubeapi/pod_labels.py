@@ -118,7 +118,7 @@ class PodLabels:
     def collect(self) -> Iterator[Metric]:
         """Yield the family (prometheus-client's collector interface)."""
         family = GaugeMetricFamily(
-            FAMILY, "Labels of a pod that holds a GPU, those that --pod-labels allows; always 1."
+            FAMILY, "Labels of a pod that uses a GPU, as allowed by --pod-labels; always 1."
         )
         # An API server that does not answer must not keep those that are gone.
         holders = frozenset(self._holders())

@@ -25,7 +25,7 @@ class Telemetry:
         )
         self.reads = Counter(
             "gpu_scaler_metrics_api_reads_total",
-            "Reads of all that is asked for; error where a node or a query failed",
+            "Reads of all requested values; error if a node or a query failed",
             ["result"],
             registry=registry,
         )
@@ -36,11 +36,11 @@ class Telemetry:
         )
         self.targets = Gauge(
             "gpu_scaler_metrics_api_targets",
-            "Pods, nodes and namespaces times metrics that are asked for and read",
+            "Requested values: pods, nodes and namespaces times metrics",
             registry=registry,
         )
         self.certificate_expiry = Gauge(
             "gpu_scaler_metrics_api_certificate_expiry_timestamp_seconds",
-            "When the serving certificate ends",
+            "Unix time when the serving certificate expires",
             registry=registry,
         )

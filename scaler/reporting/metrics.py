@@ -45,14 +45,14 @@ class ScalerMetrics:
         )
         self.stage_duration = Histogram(
             "gpu_scaler_loop_stage_duration_seconds",
-            "Time that a part of the loop took: plan (annotations), read (values), decide, act",
+            "Duration of a stage of the loop: plan (annotations), read (values), decide, act",
             ["stage"],
             buckets=LOOP_BUCKETS_SECONDS,
             registry=self.registry,
         )
         self.last_loop = Gauge(
             "gpu_scaler_last_loop_timestamp_seconds",
-            "When the last loop that decided ended",
+            "Unix time when the last loop that decided ended",
             registry=self.registry,
         )
         self.loop_failures = Counter(
@@ -62,18 +62,18 @@ class ScalerMetrics:
         )
         self.leader = Gauge(
             "gpu_scaler_leader",
-            "1 where this replica holds the lease and acts",
+            "1 if this replica holds the Lease and acts",
             registry=self.registry,
         )
         self.holding = Gauge(
             "gpu_scaler_holding",
-            "1 while nothing is decided, since there is no contact with the Kubernetes API",
+            "1 while nothing is decided because the Kubernetes API cannot be reached",
             registry=self.registry,
         )
         self.out_of_contact = Gauge(
             "gpu_scaler_out_of_contact",
-            "1 for each namespace and kind that is held, since its watch has no contact with the"
-            " Kubernetes API; an empty label stands for all",
+            "1 for each namespace and kind that is held because its watch cannot reach the "
+            "Kubernetes API; an empty label means all",
             ["namespace", "kind"],
             registry=None,
         )
@@ -93,7 +93,7 @@ class ScalerMetrics:
         )
         self.held = Counter(
             "gpu_scaler_held_total",
-            "Decisions that left the count alone although another may be wanted, by reason",
+            "Decisions that kept the replica count although another may be needed, by reason",
             ["reason"],
             registry=self.registry,
         )
@@ -105,7 +105,7 @@ class ScalerMetrics:
         )
         self.patch_failures = Counter(
             "gpu_scaler_patch_failures_total",
-            "Replica counts that could not be patched, by reason",
+            "Failed patches of replica counts, by reason",
             ["reason"],
             registry=self.registry,
         )
@@ -122,7 +122,7 @@ class ScalerMetrics:
         )
         self.source_age = Gauge(
             "gpu_scaler_source_max_age_seconds",
-            "Age of the oldest readings that the last loop decided on",
+            "Age of the oldest readings that the last loop used",
             registry=self.registry,
         )
 
@@ -149,7 +149,7 @@ class AnswerCollector(Collector):
         """Yield the counter as it is now."""
         family = CounterMetricFamily(
             "gpu_scaler_api_requests",
-            "Requests that the Kubernetes API answered; a watch counts when it begins",
+            "Requests that the Kubernetes API answered; a watch counts when it starts",
             labels=("method", "code"),
         )
         for (method, status), count in sorted(self._answers.items()):
@@ -181,20 +181,20 @@ class DecisionCollector(Collector):
     def collect(self) -> Iterable[Family]:
         """Yield the families of the decisions as they are now."""
         current = GaugeMetricFamily(
-            "gpu_scaler_current_replicas", "spec.replicas found", labels=DEPLOYMENT_LABELS
+            "gpu_scaler_current_replicas", "Current spec.replicas", labels=DEPLOYMENT_LABELS
         )
         desired = GaugeMetricFamily(
             "gpu_scaler_desired_replicas", "Replicas decided on", labels=DEPLOYMENT_LABELS
         )
         minimum = GaugeMetricFamily(
-            "gpu_scaler_min_replicas", "Floor by annotation", labels=DEPLOYMENT_LABELS
+            "gpu_scaler_min_replicas", "Minimum replicas by annotation", labels=DEPLOYMENT_LABELS
         )
         maximum = GaugeMetricFamily(
-            "gpu_scaler_max_replicas", "Ceiling by annotation", labels=DEPLOYMENT_LABELS
+            "gpu_scaler_max_replicas", "Maximum replicas by annotation", labels=DEPLOYMENT_LABELS
         )
         value = GaugeMetricFamily(
             "gpu_scaler_metric_value",
-            "Mean value per pod that was decided on, in the metric's unit",
+            "Average value per pod that the decision used, in the metric's unit",
             labels=(*DEPLOYMENT_LABELS, "metric"),
         )
         target = GaugeMetricFamily(
@@ -204,13 +204,12 @@ class DecisionCollector(Collector):
         )
         proposed = GaugeMetricFamily(
             "gpu_scaler_proposed_replicas",
-            "Replicas that the metrics ask for, before stabilization and limits; absent where"
-            " nothing could be computed",
+            "Replicas that the metrics ask for, before stabilization and limits; absent if unknown",
             labels=DEPLOYMENT_LABELS,
         )
         info = GaugeMetricFamily(
             "gpu_scaler_decision_info",
-            "1 for the outcome and the reason of the last decision",
+            "1 for the outcome and reason of the last decision",
             labels=(*DEPLOYMENT_LABELS, "outcome", "reason"),
         )
         outcomes = Tally[str]()
