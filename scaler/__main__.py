@@ -9,7 +9,7 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from scaler.cli.config import parse_run_arguments
 from scaler.cli.parser import build_parser
@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
 
+    from scaler.reporting.serialization import DecisionDocument
+
 EXIT_FAILURE = 1
 EXIT_INTERRUPTED = 130
 GARBAGE_THRESHOLDS = (200_000, 20, 100)
+_T = TypeVar("_T")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,8 +83,10 @@ def _why_not(parsed: argparse.Namespace) -> int:
 def _list(
     parsed: argparse.Namespace,
     is_wanted: Callable[[dict[str, Any]], bool],
-    table: Callable[[Any], str],
+    table: Callable[[list[DecisionDocument]], str],
 ) -> int:
+    from scaler.reporting.serialization import DecisionDocument  # noqa: PLC0415
+
     document = _ask(parsed, "/api/v1/decisions")
     if document is None:
         return EXIT_FAILURE
@@ -105,12 +110,16 @@ def _list(
         where = f" in namespace {parsed.namespace}" if parsed.namespace else ""
         _complain(f"no Deployment{where} carries the annotation gpu-scaler/enabled")
         return 0
-    sys.stdout.write(table(decisions))
+    documents = _decoded(decisions, list[DecisionDocument])
+    if documents is None:
+        return EXIT_FAILURE
+    sys.stdout.write(table(documents))
     return 0
 
 
 def _explain(parsed: argparse.Namespace) -> int:
     from scaler.reporting.explanation import explain_text, history_table  # noqa: PLC0415
+    from scaler.reporting.serialization import DecisionDocument, EpisodeDocument  # noqa: PLC0415
 
     namespace, _, name = parsed.deployment.partition("/")
     path = f"/api/v1/decisions/{namespace}/{name}"
@@ -119,13 +128,20 @@ def _explain(parsed: argparse.Namespace) -> int:
         return EXIT_FAILURE
     if parsed.output != "text":
         _print_data(document, parsed.output)
-    elif "history" in document:
-        sys.stdout.write(history_table(document["history"], now_unix_seconds=time.time()))
-    elif "decision" in document:
-        sys.stdout.write(explain_text(document["decision"], now_unix_seconds=time.time()))
     if not document.keys() & {"decision", "history"}:
         _complain(str(document.get("error", "the scaler gave no decision")))
         return EXIT_FAILURE
+    if parsed.output != "text":
+        return 0
+    text = None
+    if "history" in document:
+        if (episodes := _decoded(document["history"], list[EpisodeDocument])) is not None:
+            text = history_table(episodes, now_unix_seconds=time.time())
+    elif (decision := _decoded(document["decision"], DecisionDocument)) is not None:
+        text = explain_text(decision, now_unix_seconds=time.time())
+    if text is None:
+        return EXIT_FAILURE
+    sys.stdout.write(text)
     return 0
 
 
@@ -178,6 +194,19 @@ def _ask(parsed: argparse.Namespace, path: str) -> dict[str, Any] | None:
         return asyncio.run(remote.get(path))
     except (RemoteError, ClusterError) as error:
         _complain(str(error))
+        return None
+
+
+def _decoded(data: Any, type_: type[_T]) -> _T | None:
+    from scaler.reporting.serialization import decode  # noqa: PLC0415
+
+    try:
+        return decode(data, type_)
+    except ValueError as error:
+        _complain(
+            f"cannot read the scaler's answer, which may come from another version: {error};"
+            " use -o json, or the gpu-scaler of the scaler's version"
+        )
         return None
 
 

@@ -59,8 +59,8 @@ class ScalingRules:
 
     stabilization_window_seconds: int
     select_policy: SelectPolicy
-    policies: tuple[RatePolicy, ...]
     tolerance: float
+    policies: tuple[RatePolicy, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

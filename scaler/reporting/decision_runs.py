@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from scaler.model import Metric  # noqa: TC001 - msgspec reads the annotations
+
 if TYPE_CHECKING:
-    from scaler.model import Decision, Metric, Outcome
+    from scaler.model import Decision, Outcome
 
 KEPT_SECONDS = 3600.0
 MAX_EPISODES = 100

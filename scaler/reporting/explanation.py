@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scaler.model import Metric
+from scaler.model import Metric, PolicyType, SelectPolicy, SettingOrigin
 from scaler.quantities import format_duration, format_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from scaler.model import ScalingRules
     from scaler.reporting.serialization import (
-        DecisionDict,
-        EpisodeDict,
-        PolicyDict,
-        ProposalDict,
-        RulesDict,
+        DecisionDocument,
+        EpisodeDocument,
+        PolicyDocument,
+        ProposalDocument,
     )
 
 STATUS_COLUMNS = (
@@ -39,104 +39,103 @@ _COLUMN_GAP = "   "
 _MAX_VALUE_LENGTH = 60
 
 
-def explain_text(document: DecisionDict, *, now_unix_seconds: float) -> str:
+def explain_text(document: DecisionDocument, *, now_unix_seconds: float) -> str:
     """The text of `gpu-scaler explain`: everything that went into one decision, in its order."""
-    age = format_duration(now_unix_seconds - document["decided_unix_seconds"])
+    age = format_duration(now_unix_seconds - document.decided_unix_seconds)
     lines = [
         f"{_title(document)}, decided {age} ago",
-        f"  outcome:   {document['outcome']}: {document['reason']}",
-        f"             {document['message']}",
-        f"  replicas:  {document['current_replicas']} now,"
-        f" {document['desired_replicas']} desired{_asked(document)}",
+        f"  outcome:   {document.outcome}: {document.reason}",
+        f"             {document.message}",
+        f"  replicas:  {document.current_replicas} now,"
+        f" {document.desired_replicas} desired{_asked(document)}",
     ]
-    if (policy := document["policy"]) is not None:
+    if (policy := document.policy) is not None:
         lines += _policy_lines(policy)
-        lines += _setting_lines(policy, document["namespace"])
-    if document["problems"]:
+        lines += _setting_lines(policy, document.namespace)
+    if document.problems:
         lines.append("Wrong annotations:")
-        lines += [f"  {item['annotation']}: {item['message']}" for item in document["problems"]]
-    for proposal in document["metrics"]:
+        lines += [f"  {item.annotation}: {item.message}" for item in document.problems]
+    for proposal in document.metrics:
         lines += _proposal_lines(proposal)
-    if document["metrics"]:
+    if document.metrics:
         lines.append("Limits applied:")
         lines += [
-            f"  {item['reason']}: {item['replicas_before']} -> {item['replicas_after']}"
-            f" ({item['message']})"
-            for item in document["limits"]
+            f"  {item.reason}: {item.replicas_before} -> {item.replicas_after} ({item.message})"
+            for item in document.limits
         ] or ["  none"]
-    if document["conditions"]:
+    if document.conditions:
         lines.append("Conditions:")
         lines += [
-            f"  {item['type']:<14} {item['status']!s:<6} {item['reason']}: {item['message']}"
-            for item in document["conditions"]
+            f"  {item.type:<14} {item.status!s:<6} {item.reason}: {item.message}"
+            for item in document.conditions
         ]
     return "\n".join(lines) + "\n"
 
 
-def _title(document: DecisionDict) -> str:
-    kind = document["kind"]
+def _title(document: DecisionDocument) -> str:
+    kind = document.kind
     title = "Deployment" if kind == "deployments.apps" else kind
-    return f"{title} {document['namespace']}/{document['name']}"
+    return f"{title} {document.namespace}/{document.name}"
 
 
-def _qualified_name(document: DecisionDict) -> str:
+def _qualified_name(document: DecisionDocument) -> str:
     """The name as `explain` takes it."""
-    kind, name = document["kind"], document["name"]
+    kind, name = document.kind, document.name
     return name if kind == "deployments.apps" else f"{kind}:{name}"
 
 
-def _asked(document: DecisionDict) -> str:
-    proposed = document["proposed_replicas"]
+def _asked(document: DecisionDocument) -> str:
+    proposed = document.proposed_replicas
     return "" if proposed is None else f", {proposed} proposed by the metrics"
 
 
-def _policy_lines(policy: PolicyDict) -> list[str]:
+def _policy_lines(policy: PolicyDocument) -> list[str]:
     return [f"  {name + ':':<10} {text}" for name, text in policy_facts(policy)]
 
 
-def policy_facts(policy: PolicyDict) -> list[tuple[str, str]]:
+def policy_facts(policy: PolicyDocument) -> list[tuple[str, str]]:
     """What the annotations ask for, as names and texts."""
-    states = (("dry run", policy["dry_run"]), ("paused", policy["paused"]))
+    states = (("dry run", policy.dry_run), ("paused", policy.paused))
     flags = [name for name, is_on in states if is_on]
     window = "the latest value"
-    if policy["window_seconds"] > 0:
-        window = f"the average over {format_duration(policy['window_seconds'])}"
-    age = format_duration(policy["ready_age_seconds"])
+    if policy.window_seconds > 0:
+        window = f"the average over {format_duration(policy.window_seconds)}"
+    age = format_duration(policy.ready_age_seconds)
     return [
         (
             "range",
-            f"{policy['min_replicas']} to {policy['max_replicas']}"
+            f"{policy.min_replicas} to {policy.max_replicas}"
             + (f" ({', '.join(flags)})" if flags else ""),
         ),
         *_zero_facts(policy),
         ("values", f"{window} of pods Ready for {age} or more"),
-        ("up", _rules_text(policy["scale_up"])),
-        ("down", _rules_text(policy["scale_down"])),
+        ("up", _rules_text(policy.scale_up)),
+        ("down", _rules_text(policy.scale_down)),
         *(
-            ("query", " ".join(target["query"].split()))
-            for target in policy["targets"]
-            if target["query"] is not None
+            ("query", " ".join(target.query.split()))
+            for target in policy.targets
+            if target.query is not None
         ),
     ]
 
 
-def _zero_facts(policy: PolicyDict) -> list[tuple[str, str]]:
-    if policy["min_replicas"] > 0:
+def _zero_facts(policy: PolicyDocument) -> list[tuple[str, str]]:
+    if policy.min_replicas > 0:
         return []
-    threshold = format_value(Metric.QUERY, policy["activation_milli"])
-    cooldown = format_duration(policy["cooldown_seconds"])
+    threshold = format_value(Metric.QUERY, policy.activation_milli)
+    cooldown = format_duration(policy.cooldown_seconds)
     return [
         ("zero", f"scales to 0 after {cooldown} idle, wakes when the query exceeds {threshold}")
     ]
 
 
-def _setting_lines(policy: PolicyDict, namespace: str) -> list[str]:
+def _setting_lines(policy: PolicyDocument, namespace: str) -> list[str]:
     """Where each value comes from; those that nobody gave are the documented defaults."""
-    given = [item for item in policy["settings"] if item["origin"] != "built-in"]
-    width = max((len(item["annotation"]) for item in given), default=0)
+    given = [item for item in policy.settings if item.origin is not SettingOrigin.BUILT_IN]
+    width = max((len(item.annotation) for item in given), default=0)
     return ["Annotations:"] * bool(given) + [
-        f"  {item['annotation']:<{width}} = {_one_line(item['value'])}"
-        + (f"  (Namespace {namespace})" if item["origin"] == "namespace" else "")
+        f"  {item.annotation:<{width}} = {_one_line(item.value)}"
+        + (f"  (Namespace {namespace})" if item.origin is SettingOrigin.NAMESPACE else "")
         for item in given
     ]
 
@@ -146,64 +145,64 @@ def _one_line(text: str) -> str:
     return short if len(short) <= _MAX_VALUE_LENGTH else f"{short[:_MAX_VALUE_LENGTH]}..."
 
 
-def _rules_text(rules: RulesDict) -> str:
-    stabilized = f"stabilized over {format_duration(rules['stabilization_window_seconds'])}"
-    tolerance = f"tolerance {rules['tolerance'] * 100:g} %"
-    if rules["select_policy"] == "Disabled":
+def _rules_text(rules: ScalingRules) -> str:
+    stabilized = f"stabilized over {format_duration(rules.stabilization_window_seconds)}"
+    tolerance = f"tolerance {rules.tolerance * 100:g} %"
+    if rules.select_policy is SelectPolicy.DISABLED:
         return f"disabled; {tolerance}"
     policies = " or ".join(
-        f"{item['value']}{'%' if item['type'] == 'Percent' else ' pods'}/{item['period_seconds']}s"
-        for item in rules["policies"]
+        f"{item.value}{'%' if item.type is PolicyType.PERCENT else ' pods'}/{item.period_seconds}s"
+        for item in rules.policies
     )
-    choice = "least" if rules["select_policy"] == "Min" else "most"
-    which = f", whichever is {choice}" if len(rules["policies"]) > 1 else ""
+    choice = "least" if rules.select_policy is SelectPolicy.MIN else "most"
+    which = f", whichever is {choice}" if len(rules.policies) > 1 else ""
     return f"at most {policies}{which}; {stabilized}; {tolerance}"
 
 
-def _proposal_lines(proposal: ProposalDict) -> list[str]:
-    metric = Metric(proposal["metric"])
-    lines = [f"Metric {metric.value}, target {format_value(metric, proposal['target_milli'])}:"]
-    if proposal["replicas"] is None:
-        lines.append(f"  proposes:  nothing: {proposal['problem']}")
+def _proposal_lines(proposal: ProposalDocument) -> list[str]:
+    metric = proposal.metric
+    lines = [f"Metric {metric.value}, target {format_value(metric, proposal.target_milli)}:"]
+    if proposal.replicas is None:
+        lines.append(f"  proposes:  nothing: {proposal.problem}")
     else:
-        lines.append(f"  proposes:  {proposal['replicas']} replicas{_remarks(proposal)}")
-    if proposal["mean_milli"] is not None:
+        lines.append(f"  proposes:  {proposal.replicas} replicas{_remarks(proposal)}")
+    if proposal.mean_milli is not None:
         over = "per replica"
         if metric is not Metric.QUERY:
-            counted = len(proposal["pods"])
+            counted = len(proposal.pods)
             over = f"over {counted} counted {'pod' if counted == 1 else 'pods'}"
-        lines.append(f"  mean:      {format_value(metric, proposal['mean_milli'])} {over}")
-    for pod in proposal["pods"]:
-        devices = f" over {pod['device_count']} GPUs" if pod["device_count"] > 1 else ""
+        lines.append(f"  mean:      {format_value(metric, proposal.mean_milli)} {over}")
+    for pod in proposal.pods:
+        devices = f" over {pod.device_count} GPUs" if pod.device_count > 1 else ""
         lines.append(
-            f"  counted:   {pod['pod']} = {format_value(metric, pod['value_milli'])}{devices},"
-            f" {pod['age_seconds']:.1f}s old"
+            f"  counted:   {pod.pod} = {format_value(metric, pod.value_milli)}{devices},"
+            f" {pod.age_seconds:.1f}s old"
         )
-    lines += [f"  left out:  {item['pod']}: {item['reason']}" for item in proposal["left_out"]]
+    lines += [f"  left out:  {item.pod}: {item.reason}" for item in proposal.left_out]
     return lines
 
 
-def _remarks(proposal: ProposalDict) -> str:
+def _remarks(proposal: ProposalDocument) -> str:
     found = remarks(proposal)
     return f" ({'; '.join(found)})" if found else ""
 
 
-def remarks(proposal: ProposalDict) -> list[str]:
+def remarks(proposal: ProposalDocument) -> list[str]:
     """What is to be known of a proposal beside its number."""
     found = []
-    if proposal["saturated"]:
+    if proposal.saturated:
         found.append("every pod is saturated, so the value is only a floor of the demand")
-    if proposal["unheld_replicas"] is not None:
+    if proposal.unheld_replicas is not None:
         found.append(
-            f"held: {proposal['unheld_replicas']} by the values there are, but not every serving"
+            f"held: {proposal.unheld_replicas} by the values there are, but not every serving"
             " pod has one"
         )
-    elif not proposal["complete"]:
+    elif not proposal.complete:
         found.append("not every serving pod has a value, which would hold a scale-down")
     return found
 
 
-def status_table(documents: Iterable[DecisionDict], *, now_unix_seconds: float) -> str:
+def status_table(documents: Iterable[DecisionDocument], *, now_unix_seconds: float) -> str:
     """The table of `gpu-scaler status`, in the manner of `kubectl get hpa`.
 
     AGE is that of the decision: it grows where the scaler has stopped deciding.
@@ -211,43 +210,42 @@ def status_table(documents: Iterable[DecisionDict], *, now_unix_seconds: float) 
     return _table([STATUS_COLUMNS, *(status_row(item, now_unix_seconds) for item in documents)])
 
 
-def why_not_table(documents: Iterable[DecisionDict]) -> str:
+def why_not_table(documents: Iterable[DecisionDocument]) -> str:
     """The table of `gpu-scaler why-not`: each Deployment whose count was left alone, and why."""
     rows = [
         (
-            document["namespace"],
+            document.namespace,
             _qualified_name(document),
-            str(document["current_replicas"]),
-            document["outcome"],
-            document["reason"],
-            " ".join(document["message"].split()),
+            str(document.current_replicas),
+            document.outcome,
+            document.reason,
+            " ".join(document.message.split()),
         )
         for document in documents
     ]
     return _table([WHY_NOT_COLUMNS, *rows])
 
 
-def history_table(episodes: Iterable[EpisodeDict], *, now_unix_seconds: float) -> str:
+def history_table(episodes: Iterable[EpisodeDocument], *, now_unix_seconds: float) -> str:
     """The table of `gpu-scaler explain --history`: one line for as long as nothing changed."""
     return _table([HISTORY_COLUMNS, *(_history_row(one, now_unix_seconds) for one in episodes)])
 
 
-def _history_row(episode: EpisodeDict, now_unix_seconds: float) -> tuple[str, ...]:
-    replicas = str(episode["current_replicas"])
-    if episode["desired_replicas"] != episode["current_replicas"]:
-        replicas += f" -> {episode['desired_replicas']}"
+def _history_row(episode: EpisodeDocument, now_unix_seconds: float) -> tuple[str, ...]:
+    replicas = str(episode.current_replicas)
+    if episode.desired_replicas != episode.current_replicas:
+        replicas += f" -> {episode.desired_replicas}"
     values = [
-        _target_text(Metric(item["metric"]), item["mean_milli"], item["target_milli"])
-        for item in episode["means"]
+        _target_text(item.metric, item.mean_milli, item.target_milli) for item in episode.means
     ]
     return (
-        f"{format_duration(now_unix_seconds - episode['begun_unix_seconds'])} ago",
-        format_duration(episode["last_unix_seconds"] - episode["begun_unix_seconds"]),
+        f"{format_duration(now_unix_seconds - episode.begun_unix_seconds)} ago",
+        format_duration(episode.last_unix_seconds - episode.begun_unix_seconds),
         ", ".join(values) or "-",
         replicas,
-        episode["outcome"],
-        episode["reason"],
-        episode["message"],
+        episode.outcome,
+        episode.reason,
+        episode.message,
     )
 
 
@@ -260,38 +258,38 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
     return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
-def status_row(document: DecisionDict, now_unix_seconds: float) -> tuple[str, ...]:
+def status_row(document: DecisionDocument, now_unix_seconds: float) -> tuple[str, ...]:
     """The cells of one Deployment's row, in the order of STATUS_COLUMNS."""
-    policy = document["policy"]
+    policy = document.policy
     return (
-        document["namespace"],
+        document.namespace,
         _qualified_name(document),
         targets_text(document),
-        UNKNOWN if policy is None else str(policy["min_replicas"]),
-        UNKNOWN if policy is None else str(policy["max_replicas"]),
-        str(document["current_replicas"]),
-        str(document["desired_replicas"]),
-        document["reason"],
-        format_duration(now_unix_seconds - document["decided_unix_seconds"]),
+        UNKNOWN if policy is None else str(policy.min_replicas),
+        UNKNOWN if policy is None else str(policy.max_replicas),
+        str(document.current_replicas),
+        str(document.desired_replicas),
+        document.reason,
+        format_duration(now_unix_seconds - document.decided_unix_seconds),
     )
 
 
-def targets_text(document: DecisionDict) -> str:
+def targets_text(document: DecisionDocument) -> str:
     """Value and target of each metric: `63/40`, named where there are several."""
-    policy = document["policy"]
+    policy = document.policy
     if policy is None:
         return UNKNOWN
-    means = {item["metric"]: item["mean_milli"] for item in document["metrics"]}
+    means = {item.metric: item.mean_milli for item in document.metrics}
     texts: Sequence[tuple[str, str]] = [
         (
-            target["metric"],
+            target.metric,
             _target_text(
-                Metric(target["metric"]),
-                means.get(target["metric"]),
-                target["average_value_milli"],
+                target.metric,
+                means.get(target.metric),
+                target.average_value_milli,
             ),
         )
-        for target in policy["targets"]
+        for target in policy.targets
     ]
     if len(texts) == 1:
         return texts[0][1]

@@ -1,18 +1,36 @@
-"""Pure: a Decision as plain data that JSON can hold, for whoever shows it.
+"""Pure: a decision as JSON has it, and back from the JSON of another process.
 
-Instants become ages in seconds at the moment of the decision.
+Instants become ages in seconds at the moment of the decision. What looks the same in JSON as in
+`scaler/model.py` is that dataclass itself.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import msgspec
+
+from scaler.model import (  # noqa: TC001 - msgspec reads the annotations
+    AppliedLimit,
+    Condition,
+    Metric,
+    MetricTarget,
+    ScalingRules,
+    Setting,
+)
+from scaler.reporting.decision_runs import MetricMean  # noqa: TC001 - msgspec reads them
 
 if TYPE_CHECKING:
-    from scaler.model import Behavior, Decision, MetricProposal, ScalingPolicy, ScalingRules
+    from scaler.model import AnnotationProblem, Decision, MetricProposal, ScalingPolicy
     from scaler.reporting.decision_runs import Episode
 
+DEPLOYMENTS: Final = "deployments.apps"
+_T = TypeVar("_T")
 
-class PodValueDict(TypedDict):
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodValueDocument:
     """One pod's value, with its age when the decision was taken."""
 
     pod: str
@@ -21,17 +39,19 @@ class PodValueDict(TypedDict):
     device_count: int
 
 
-class LeftOutPodDict(TypedDict):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOutDocument:
     """A pod that was not counted as it is, and why."""
 
     pod: str
     reason: str
 
 
-class ProposalDict(TypedDict):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProposalDocument:
     """What one metric asks for."""
 
-    metric: str
+    metric: Metric
     target_milli: int
     mean_milli: int | None
     replicas: int | None
@@ -39,44 +59,12 @@ class ProposalDict(TypedDict):
     complete: bool
     saturated: bool
     problem: str | None
-    pods: list[PodValueDict]
-    left_out: list[LeftOutPodDict]
+    pods: tuple[PodValueDocument, ...]
+    left_out: tuple[LeftOutDocument, ...]
 
 
-class RatePolicyDict(TypedDict):
-    """One rate policy of the behavior."""
-
-    type: str
-    value: int
-    period_seconds: int
-
-
-class RulesDict(TypedDict):
-    """One direction of the behavior."""
-
-    stabilization_window_seconds: int
-    select_policy: str
-    tolerance: float
-    policies: list[RatePolicyDict]
-
-
-class TargetDict(TypedDict):
-    """One target; `query` is None but for the query."""
-
-    metric: str
-    average_value_milli: int
-    query: str | None
-
-
-class SettingDict(TypedDict):
-    """An annotation's value as it counts; `origin` is own, namespace or built-in."""
-
-    annotation: str
-    value: str
-    origin: str
-
-
-class PolicyDict(TypedDict):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyDocument:
     """What the annotations ask for, defaults filled in."""
 
     min_replicas: int
@@ -87,13 +75,14 @@ class PolicyDict(TypedDict):
     ready_age_seconds: float
     dry_run: bool
     paused: bool
-    targets: list[TargetDict]
-    scale_up: RulesDict
-    scale_down: RulesDict
-    settings: list[SettingDict]
+    targets: tuple[MetricTarget, ...]
+    scale_up: ScalingRules
+    scale_down: ScalingRules
+    settings: tuple[Setting, ...]
 
 
-class ProblemDict(TypedDict):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProblemDocument:
     """One wrong annotation; `namespace` is the Namespace that has it as a default, else None."""
 
     annotation: str
@@ -102,26 +91,12 @@ class ProblemDict(TypedDict):
     namespace: str | None
 
 
-class LimitDict(TypedDict):
-    """One step of stabilization or limits that changed the count."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionDocument:
+    """A whole decision. `kind` is like `deployments.apps`.
 
-    reason: str
-    message: str
-    replicas_before: int
-    replicas_after: int
-
-
-class ConditionDict(TypedDict):
-    """One condition in the HPA's words."""
-
-    type: str
-    status: bool
-    reason: str
-    message: str
-
-
-class DecisionDict(TypedDict):
-    """A whole decision; what JSON can hold and nothing else. `kind` is like `deployments.apps`."""
+    `outcome` is a text, so that `status` shows one that a newer scaler has added.
+    """
 
     kind: str
     namespace: str
@@ -133,22 +108,15 @@ class DecisionDict(TypedDict):
     outcome: str
     reason: str
     message: str
-    policy: PolicyDict | None
-    problems: list[ProblemDict]
-    metrics: list[ProposalDict]
-    limits: list[LimitDict]
-    conditions: list[ConditionDict]
+    policy: PolicyDocument | None
+    problems: tuple[ProblemDocument, ...]
+    metrics: tuple[ProposalDocument, ...]
+    limits: tuple[AppliedLimit, ...]
+    conditions: tuple[Condition, ...]
 
 
-class MeanDict(TypedDict):
-    """A metric's mean and target; `mean_milli` is None where there was no value."""
-
-    metric: str
-    mean_milli: int | None
-    target_milli: int
-
-
-class EpisodeDict(TypedDict):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpisodeDocument:
     """Decisions in a row that say the same."""
 
     begun_unix_seconds: float
@@ -159,134 +127,101 @@ class EpisodeDict(TypedDict):
     message: str
     current_replicas: int
     desired_replicas: int
-    means: list[MeanDict]
+    means: tuple[MetricMean, ...]
 
 
-def episode_to_dict(episode: Episode) -> EpisodeDict:
-    """The episode as plain data."""
-    return {
-        "begun_unix_seconds": episode.begun_unix_seconds,
-        "last_unix_seconds": episode.last_unix_seconds,
-        "decisions": episode.decisions,
-        "outcome": episode.outcome.value,
-        "reason": episode.reason,
-        "message": episode.message,
-        "current_replicas": episode.current_replicas,
-        "desired_replicas": episode.desired_replicas,
-        "means": [
-            {
-                "metric": item.metric.value,
-                "mean_milli": item.mean_milli,
-                "target_milli": item.target_milli,
-            }
-            for item in episode.means
-        ],
-    }
+def decode(data: Any, type_: type[_T]) -> _T:
+    """Return parsed JSON as one of the types above; fields that it does not know are ignored.
+
+    Raises:
+        ValueError: a field is missing, or has a value that this version does not know.
+    """
+    return msgspec.convert(data, type_)
 
 
-def decision_to_dict(decision: Decision, *, decided_unix_seconds: float) -> DecisionDict:
-    """The decision as plain data; `decided_unix_seconds` is its instant on the wall clock."""
-    return {
-        "kind": decision.ref.kind or "deployments.apps",
-        "namespace": decision.ref.namespace,
-        "name": decision.ref.name,
-        "decided_unix_seconds": decided_unix_seconds,
-        "current_replicas": decision.current_replicas,
-        "desired_replicas": decision.desired_replicas,
-        "proposed_replicas": decision.proposed,
-        "outcome": decision.outcome.value,
-        "reason": decision.reason,
-        "message": decision.message,
-        "policy": None if decision.policy is None else _policy_to_dict(decision.policy),
-        "problems": [
-            {
-                "annotation": item.annotation,
-                "value": item.value,
-                "message": item.message,
-                "namespace": item.namespace,
-            }
-            for item in decision.problems
-        ],
-        "metrics": [_proposal_to_dict(item, decision.at_seconds) for item in decision.proposals],
-        "limits": [
-            {
-                "reason": item.reason,
-                "message": item.message,
-                "replicas_before": item.replicas_before,
-                "replicas_after": item.replicas_after,
-            }
-            for item in decision.limits
-        ],
-        "conditions": [
-            {
-                "type": item.type.value,
-                "status": item.status,
-                "reason": item.reason,
-                "message": item.message,
-            }
-            for item in decision.conditions
-        ],
-    }
+def episode_document(episode: Episode) -> EpisodeDocument:
+    """Return what JSON says of an episode."""
+    return EpisodeDocument(
+        begun_unix_seconds=episode.begun_unix_seconds,
+        last_unix_seconds=episode.last_unix_seconds,
+        decisions=episode.decisions,
+        outcome=episode.outcome,
+        reason=episode.reason,
+        message=episode.message,
+        current_replicas=episode.current_replicas,
+        desired_replicas=episode.desired_replicas,
+        means=episode.means,
+    )
 
 
-def _proposal_to_dict(proposal: MetricProposal, at_seconds: float) -> ProposalDict:
-    return {
-        "metric": proposal.metric.value,
-        "target_milli": proposal.target_milli,
-        "mean_milli": proposal.mean_milli,
-        "replicas": proposal.replicas,
-        "unheld_replicas": proposal.unheld_replicas,
-        "complete": proposal.complete,
-        "saturated": proposal.saturated,
-        "problem": proposal.problem,
-        "pods": [
-            {
-                "pod": ref.name,
-                "value_milli": value.value_milli,
-                "age_seconds": max(0.0, at_seconds - value.sampled_seconds),
-                "device_count": value.device_count,
-            }
+def decision_document(decision: Decision, *, decided_unix_seconds: float) -> DecisionDocument:
+    """Return what JSON says of a decision; it was taken at `decided_unix_seconds` (wall clock)."""
+    at_seconds = decision.at_seconds
+    return DecisionDocument(
+        kind=decision.ref.kind or DEPLOYMENTS,
+        namespace=decision.ref.namespace,
+        name=decision.ref.name,
+        decided_unix_seconds=decided_unix_seconds,
+        current_replicas=decision.current_replicas,
+        desired_replicas=decision.desired_replicas,
+        proposed_replicas=decision.proposed,
+        outcome=decision.outcome,
+        reason=decision.reason,
+        message=decision.message,
+        policy=None if decision.policy is None else _policy(decision.policy),
+        problems=tuple(_problem(item) for item in decision.problems),
+        metrics=tuple(_proposal(item, at_seconds) for item in decision.proposals),
+        limits=decision.limits,
+        conditions=decision.conditions,
+    )
+
+
+def _proposal(proposal: MetricProposal, at_seconds: float) -> ProposalDocument:
+    return ProposalDocument(
+        metric=proposal.metric,
+        target_milli=proposal.target_milli,
+        mean_milli=proposal.mean_milli,
+        replicas=proposal.replicas,
+        unheld_replicas=proposal.unheld_replicas,
+        complete=proposal.complete,
+        saturated=proposal.saturated,
+        problem=proposal.problem,
+        pods=tuple(
+            PodValueDocument(
+                pod=ref.name,
+                value_milli=value.value_milli,
+                age_seconds=max(0.0, at_seconds - value.sampled_seconds),
+                device_count=value.device_count,
+            )
             for ref, value in sorted(proposal.values.items())
-        ],
-        "left_out": [{"pod": item.pod.name, "reason": item.reason} for item in proposal.left_out],
-    }
+        ),
+        left_out=tuple(
+            LeftOutDocument(pod=item.pod.name, reason=item.reason) for item in proposal.left_out
+        ),
+    )
 
 
-def _policy_to_dict(policy: ScalingPolicy) -> PolicyDict:
-    behavior: Behavior = policy.behavior
-    return {
-        "min_replicas": policy.min_replicas,
-        "max_replicas": policy.max_replicas,
-        "activation_milli": policy.activation_milli,
-        "cooldown_seconds": policy.cooldown_seconds,
-        "window_seconds": policy.window_seconds,
-        "ready_age_seconds": policy.ready_age_seconds,
-        "dry_run": policy.dry_run,
-        "paused": policy.paused,
-        "targets": [
-            {
-                "metric": target.metric.value,
-                "average_value_milli": target.average_value_milli,
-                "query": target.query,
-            }
-            for target in policy.targets
-        ],
-        "scale_up": _rules_to_dict(behavior.scale_up),
-        "scale_down": _rules_to_dict(behavior.scale_down),
-        "settings": [
-            {"annotation": item.annotation, "value": item.value, "origin": item.origin.value}
-            for item in policy.settings
-        ],
-    }
+def _policy(policy: ScalingPolicy) -> PolicyDocument:
+    return PolicyDocument(
+        min_replicas=policy.min_replicas,
+        max_replicas=policy.max_replicas,
+        activation_milli=policy.activation_milli,
+        cooldown_seconds=policy.cooldown_seconds,
+        window_seconds=policy.window_seconds,
+        ready_age_seconds=policy.ready_age_seconds,
+        dry_run=policy.dry_run,
+        paused=policy.paused,
+        targets=policy.targets,
+        scale_up=policy.behavior.scale_up,
+        scale_down=policy.behavior.scale_down,
+        settings=policy.settings,
+    )
 
 
-def _rules_to_dict(rules: ScalingRules) -> RulesDict:
-    return {
-        "stabilization_window_seconds": rules.stabilization_window_seconds,
-        "select_policy": rules.select_policy.value,
-        "tolerance": rules.tolerance,
-        "policies": [
-            {"type": item.type.value, "value": item.value, "period_seconds": item.period_seconds}
-            for item in rules.policies
-        ],
-    }
+def _problem(problem: AnnotationProblem) -> ProblemDocument:
+    return ProblemDocument(
+        annotation=problem.annotation,
+        value=problem.value,
+        message=problem.message,
+        namespace=problem.namespace,
+    )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from scaler.model import Metric
 from scaler.reporting.explanation import policy_facts, remarks
-from scaler.reporting.serialization import decision_to_dict
+from scaler.reporting.serialization import decision_document
 from scaler.web.views import (
     MAX_MESSAGE_LENGTH,
     EventDict,
@@ -22,9 +22,9 @@ from scaler.web.wording import number_and_unit, state_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from scaler.model import MetricProposal, ObjectRef
+    from scaler.model import AppliedLimit, Condition, MetricProposal, ObjectRef
     from scaler.reporting.decision_runs import Episode
-    from scaler.reporting.serialization import ConditionDict, LimitDict, ProblemDict, ProposalDict
+    from scaler.reporting.serialization import ProblemDocument, ProposalDocument
     from scaler.reporting.status_store import Board, DecisionRecord
 
 MAX_PODS = 100
@@ -80,10 +80,10 @@ class DetailDict(TypedDict):
     decided: float
     proposed: int | None
     facts: list[tuple[str, str]]
-    problems: list[ProblemDict]
+    problems: tuple[ProblemDocument, ...]
     metrics: list[MetricDict]
-    limits: list[LimitDict]
-    conditions: list[ConditionDict]
+    limits: tuple[AppliedLimit, ...]
+    conditions: tuple[Condition, ...]
     history: ReplicasDict
     episodes: list[EpisodeView]
     events: list[EventDict]
@@ -101,7 +101,7 @@ def detail(
     """
     record = board.records[ref]
     decision = record.decision
-    document = decision_to_dict(decision, decided_unix_seconds=record.decided_unix_seconds)
+    document = decision_document(decision, decided_unix_seconds=record.decided_unix_seconds)
     history, told = board.replicas[ref], board.told.get(ref, ())
     targets = () if decision.policy is None else decision.policy.targets
     queries = {target.metric: target.query for target in targets}
@@ -109,14 +109,14 @@ def detail(
         "row": row(record, state_of(decision), history, told),
         "decided": record.decided_unix_seconds,
         "proposed": decision.proposed,
-        "facts": [] if document["policy"] is None else policy_facts(document["policy"]),
-        "problems": document["problems"],
+        "facts": [] if document.policy is None else policy_facts(document.policy),
+        "problems": document.problems,
         "metrics": [
             _metric(record, proposal, shown, queries.get(proposal.metric), nodes, pod_offset)
-            for proposal, shown in zip(decision.proposals, document["metrics"], strict=True)
+            for proposal, shown in zip(decision.proposals, document.metrics, strict=True)
         ],
-        "limits": document["limits"],
-        "conditions": document["conditions"],
+        "limits": document.limits,
+        "conditions": document.conditions,
         "history": {
             "changes": [(*one,) for one in history.changes],
             "until": history.until_unix_seconds,
@@ -131,7 +131,7 @@ def detail(
 def _metric(
     record: DecisionRecord,
     proposal: MetricProposal,
-    shown: ProposalDict,
+    shown: ProposalDocument,
     query: str | None,
     nodes: Mapping[ObjectRef, str],
     pod_offset: int,

@@ -8,7 +8,7 @@ import orjson
 from aiohttp import web
 
 from scaler.model import workload_ref
-from scaler.reporting.serialization import decision_to_dict, episode_to_dict
+from scaler.reporting.serialization import decision_document, episode_document
 from scaler.web.answers import add_security_headers
 from scaler.web.metrics_page import MetricsPage
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scaler.controller.loop import Controller
     from scaler.model import ObjectRef
     from scaler.reporting.metrics import ScalerMetrics
-    from scaler.reporting.serialization import DecisionDict
+    from scaler.reporting.serialization import DecisionDocument
     from scaler.reporting.status_store import DecisionRecord
     from scaler.web.page import StatusPage
 
@@ -75,7 +75,7 @@ class StatusServer:
         records = self._controller.board.records
         if records is not self._decisions_of:
             # There are new ones with each loop; whoever asks more often gets the same text.
-            documents = [_record_to_dict(records[ref]) for ref in sorted(records)]
+            documents = [_document(records[ref]) for ref in sorted(records)]
             self._decisions_of, self._decisions_text = records, orjson.dumps(documents)
         return _json(self._envelope() | {"decisions": orjson.Fragment(self._decisions_text)})
 
@@ -84,14 +84,14 @@ class StatusServer:
         record = self._controller.board.records.get(ref)
         if record is None:
             return self._unknown(ref)
-        return _json(self._envelope() | {"decision": _record_to_dict(record)})
+        return _json(self._envelope() | {"decision": _document(record)})
 
     async def _history(self, request: web.Request) -> web.Response:
         ref = _ref(request)
         episodes = self._controller.board.episodes.get(ref)
         if episodes is None:
             return self._unknown(ref)
-        return _json(self._envelope() | {"history": [episode_to_dict(one) for one in episodes]})
+        return _json(self._envelope() | {"history": [episode_document(one) for one in episodes]})
 
     def _unknown(self, ref: ObjectRef) -> web.Response:
         message = (
@@ -115,8 +115,8 @@ def _ref(request: web.Request) -> ObjectRef:
     return workload_ref(request.match_info["namespace"], request.match_info["name"])
 
 
-def _record_to_dict(record: DecisionRecord) -> DecisionDict:
-    return decision_to_dict(record.decision, decided_unix_seconds=record.decided_unix_seconds)
+def _document(record: DecisionRecord) -> DecisionDocument:
+    return decision_document(record.decision, decided_unix_seconds=record.decided_unix_seconds)
 
 
 def _health(problem: str | None, *, more: str = "") -> web.Response:

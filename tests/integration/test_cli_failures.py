@@ -193,3 +193,28 @@ def test_one_loop_without_a_cluster(kubeconfig, monkeypatch, capsys):
     assert main(["run", "--once", f"--kubeconfig={kubeconfig}"]) == 1
     last = capsys.readouterr().err.splitlines()[-1]
     assert last == "gpu-scaler: the watches did not synchronise within 0.3 s"
+
+
+@pytest.mark.parametrize(
+    ("command", "path"),
+    [
+        ("status", "/api/v1/decisions"),
+        ("explain default/web", "/api/v1/decisions/default/web"),
+        ("explain default/web --history", "/api/v1/decisions/default/web/history"),
+    ],
+)
+def test_a_scaler_of_another_version(command, path, monkeypatch, capsys):
+    documents = {
+        "/api/v1/decisions": {"decisions": [{"namespace": "default"}], "leading": True},
+        "/api/v1/decisions/default/web": {"decision": {"namespace": "default"}},
+        "/api/v1/decisions/default/web/history": {"history": [{"outcome": 3}]},
+    }
+
+    async def answer(_, asked):
+        return documents[asked]
+
+    monkeypatch.setattr("scaler.cli.api_client.Remote.get", answer)
+    assert main([*command.split(), "--server=http://x"]) == 1
+    assert "another version" in told(capsys)
+    assert main([*command.split(), "--server=http://x", "-o", "json"]) == 0
+    assert json.loads(capsys.readouterr().out) == documents[path]

@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from scaler.reporting.metrics import ScalerMetrics
-from scaler.reporting.serialization import decision_to_dict
+from scaler.reporting.serialization import decision_document
 from scaler.web import gpu_reader
 from scaler.web.answers import STATIC
 from scaler.web.listening import LIMITS, listening
@@ -260,9 +260,9 @@ async def test_decisions_become_text_once_a_loop_however_often_asked(scene, clie
 
     def counted(*given, **options):
         written.append(given)
-        return decision_to_dict(*given, **options)
+        return decision_document(*given, **options)
 
-    monkeypatch.setattr("scaler.web.server.decision_to_dict", counted)
+    monkeypatch.setattr("scaler.web.server.decision_document", counted)
     async with status_page(scene) as url:
 
         async def asked() -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from scaler.decision.decide import decide
 from scaler.model import History, Metric, Recommendation
 from scaler.reporting.explanation import explain_text
-from scaler.reporting.serialization import decision_to_dict
+from scaler.reporting.serialization import decision_document
 from tests.unit.deployments import (
     NOW,
     WEB,
@@ -92,7 +92,7 @@ EXAMPLES = {
 
 def told(decision: Decision) -> str:
     """What `gpu-scaler explain` says, without the settings and the conditions."""
-    document = decision_to_dict(decision, decided_unix_seconds=NOW)
+    document = decision_document(decision, decided_unix_seconds=NOW)
     text = explain_text(document, now_unix_seconds=NOW + 1).partition("Conditions:\n")[0]
     return "".join(
         line

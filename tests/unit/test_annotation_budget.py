@@ -16,7 +16,7 @@ from scaler.model import Condition, ConditionType, Decision, DeploymentState, Ob
 from scaler.policy.annotations import ANNOTATIONS
 from scaler.policy.parse import default_problems, parse_policy
 from scaler.policy.yaml_text import YamlError, read_yaml
-from scaler.reporting.serialization import decision_to_dict
+from scaler.reporting.serialization import decision_document
 
 ENABLED = "gpu-scaler/enabled"
 GOOD = {ENABLED: "true", "gpu-scaler/max-replicas": "3", "gpu-scaler/target-duty-cycle": "40"}
@@ -76,7 +76,7 @@ def test_a_flood_of_annotations_is_one_short_decision(annotations):
     assert found.message.startswith("not scaled until the annotations are corrected: gpu-scaler/")
     assert len(found.message.encode()) <= budgets.MESSAGE_BYTES
     assert len(found.problems) <= budgets.PROBLEMS + 1
-    document = orjson.dumps(decision_to_dict(found, decided_unix_seconds=0))
+    document = orjson.dumps(decision_document(found, decided_unix_seconds=0))
     assert len(document) <= 64 * 1024
 
 

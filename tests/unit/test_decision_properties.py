@@ -30,7 +30,7 @@ from scaler.model import (
     SelectPolicy,
 )
 from scaler.reporting.explanation import explain_text, status_table
-from scaler.reporting.serialization import decision_to_dict
+from scaler.reporting.serialization import decision_document
 from tests.unit.deployments import (
     NOW,
     WEB,
@@ -170,7 +170,7 @@ def test_any_input_gives_one_decision_within_the_rules(state, rules, readings, h
             assert all(proposal.complete for proposal in decision.proposals)
             assert all(readings[target.metric].problem is None for target in rules.targets)
 
-    document = decision_to_dict(decision, decided_unix_seconds=now)
+    document = decision_document(decision, decided_unix_seconds=now)
     assert explain_text(document, now_unix_seconds=now)
     assert status_table([document], now_unix_seconds=now).count("\n") == 2
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scaler.model import Decision, Metric, MetricProposal, ObjectRef, Outcome
 from scaler.reporting.decision_runs import KEPT_SECONDS, MAX_EPISODES, Episode, add_decision
 from scaler.reporting.explanation import history_table
-from scaler.reporting.serialization import episode_to_dict
+from scaler.reporting.serialization import episode_document
 
 
 def decision(
@@ -91,7 +91,7 @@ def test_the_table():
         (62, decision(Outcome.SCALED, reason="SuccessfulRescale", replicas=(1, 2), duty_cycle=63)),
         (64, decision(Outcome.HELD, reason="X", replicas=(2, 2), duty_cycle=None)),
     )
-    table = history_table([episode_to_dict(one) for one in episodes], now_unix_seconds=100)
+    table = history_table([episode_document(one) for one in episodes], now_unix_seconds=100)
     head, *lines = [line.split("   ") for line in table.splitlines()]
     assert [cell.strip() for cell in head if cell] == [
         *("BEGAN", "LASTED", "VALUES", "REPLICAS", "OUTCOME", "REASON", "MESSAGE")

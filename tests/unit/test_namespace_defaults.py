@@ -13,7 +13,7 @@ from scaler.model import ScalingPolicy
 from scaler.policy.annotations import ANNOTATIONS
 from scaler.policy.parse import parse_policy
 from scaler.reporting.explanation import explain_text
-from scaler.reporting.serialization import decision_to_dict
+from scaler.reporting.serialization import decision_document
 from tests.unit.deployments import NOW, deployment, reading, ready_pods
 
 DEFAULTS = {"gpu-scaler/max-replicas": "8", "gpu-scaler/target-duty-cycle": "50"}
@@ -95,7 +95,7 @@ def explained(own, defaults):
     decision = decide(
         deployment(ready_pods(2)), merged(own, defaults), reading([50.0, 50.0]), None, NOW
     )
-    document = decision_to_dict(decision, decided_unix_seconds=0.0)
+    document = decision_document(decision, decided_unix_seconds=0.0)
     return explain_text(document, now_unix_seconds=0.0)
 
 

@@ -267,7 +267,7 @@ def test_a_detail_explains_every_pod_left_out_first():
     # Read at 99 and decided at 100 on the monotonic clock.
     assert first["sampled"] == NOW - 1
     assert metric["counted"] == 2
-    assert [item["reason"] for item in document["limits"]] == ["TooManyReplicas"]
+    assert [item.reason for item in document["limits"]] == ["TooManyReplicas"]
     assert [episode["state"] for episode in document["episodes"]] == ["Waits for its pods"]
 
 
