@@ -26,6 +26,7 @@ from scaler.model import Outcome
 from scaler.readings.exporters.gpus import ExporterGpus
 from scaler.readings.exporters.scrape import Scraper
 from scaler.readings.exporters.source import ExporterSource
+from scaler.readings.gpus_and_queries import GpusAndQueries
 from scaler.readings.prometheus.gpus import PrometheusGpus
 from scaler.readings.prometheus.source import PrometheusSource
 from scaler.reporting.metrics import ScalerMetrics
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from scaler.cli.config import ScalerConfig
     from scaler.cluster.kinds import Kinds
     from scaler.metricsapi.service import MetricsApi
+    from scaler.readings.settings import PrometheusSettings
     from scaler.readings.source import Source
 
 log = logging.getLogger(__name__)
@@ -52,6 +54,8 @@ DRAIN_SECONDS = 3.0
 """How long the metrics API goes on after SIGTERM, until nobody is led to this replica any more."""
 LAST_LOOP_GRACE_SECONDS = 3.0
 """How long a loop under way may still take after SIGTERM before it is cancelled."""
+QUERIES_PATIENCE_SECONDS = 0.5
+"""How long decisions on GPU values from exporters wait for answers to queries."""
 MAX_LOST_NAMED = 3
 
 
@@ -105,7 +109,7 @@ async def run(config: ScalerConfig) -> int:
         gpus = GpuReader(
             await stack.enter_async_context(_gpu_source(config)),
             parts.state.exporter_endpoints,
-            by_node=config.prometheus is None,
+            by_node=_gpus_from(config) is None,
         )
         await stack.enter_async_context(_listening(config, parts, gpus))
         log.info(
@@ -118,21 +122,38 @@ async def run(config: ScalerConfig) -> int:
 
 
 async def _source(config: ScalerConfig, stack: AsyncExitStack) -> Source:
-    if config.prometheus is not None:
-        return await stack.enter_async_context(PrometheusSource(config.prometheus))
-    return await stack.enter_async_context(
+    prometheus = config.prometheus
+    queries = None
+    if prometheus is not None:
+        queries = await stack.enter_async_context(PrometheusSource(prometheus))
+        if config.source == "prometheus":
+            return queries
+    exporters = await stack.enter_async_context(
         ExporterSource(
             settings=config.exporters,
             timeout_seconds=config.scrape_timeout_seconds,
             interval_seconds=config.interval_seconds,
         )
     )
+    if prometheus is None or queries is None:
+        return exporters
+    # A lone loop has no later one that could take the answers.
+    patience = prometheus.timeout_seconds + 1 if config.once else QUERIES_PATIENCE_SECONDS
+    return await stack.enter_async_context(
+        GpusAndQueries(exporters, queries, patience_seconds=patience)
+    )
+
+
+def _gpus_from(config: ScalerConfig) -> PrometheusSettings | None:
+    """Return the Prometheus that GPU values come from, None where exporters are read."""
+    return config.prometheus if config.source == "prometheus" else None
 
 
 def _gpu_source(config: ScalerConfig) -> PrometheusGpus | ExporterGpus:
     """Return where the values of single GPUs come from, with connections of its own."""
-    if config.prometheus is not None:
-        return PrometheusGpus(PrometheusSource(config.prometheus), config.prometheus)
+    prometheus = _gpus_from(config)
+    if prometheus is not None:
+        return PrometheusGpus(PrometheusSource(prometheus), prometheus)
     return ExporterGpus(
         Scraper(settings=config.exporters, timeout_seconds=config.scrape_timeout_seconds)
     )
@@ -370,6 +391,5 @@ def _not_alive_because(config: ScalerConfig, parts: _ScalerParts) -> str | None:
 
 def _read_seconds(config: ScalerConfig) -> float:
     """How long the source of values may take to answer."""
-    if config.prometheus is not None:
-        return config.prometheus.timeout_seconds
-    return config.scrape_timeout_seconds
+    prometheus = _gpus_from(config)
+    return config.scrape_timeout_seconds if prometheus is None else prometheus.timeout_seconds

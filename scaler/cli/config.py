@@ -29,8 +29,8 @@ class ScalerConfig:
     """Everything that `gpu-scaler run` can be told; durations in seconds.
 
     `interval_seconds` is short because reading the exporters takes one hop. The lease durations
-    are those of the Kubernetes controllers. `prometheus` is None unless it is the source,
-    `metrics_api` unless it is served.
+    are those of the Kubernetes controllers. `source` says where GPU values come from; `prometheus`
+    answers queries with either, None without its URL. `metrics_api` is None unless it is served.
     No `namespaces` means all.
     """
 

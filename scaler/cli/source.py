@@ -31,9 +31,9 @@ def add_source_arguments(group: Callable[[str], Flags]) -> None:
         "source",
         "exporters|prometheus",
         "exporters",
-        "who is asked: the exporters themselves, or Prometheus",
+        "source of GPU values: the exporters themselves, or Prometheus",
     )
-    exporters = group("with --source exporters")
+    exporters = group("exporters, with --source exporters")
     exporters.text("scrape-timeout", "DURATION", "2s", "how long one exporter may take to answer")
     exporters.text(
         "exporters.namespace",
@@ -45,11 +45,16 @@ def add_source_arguments(group: Callable[[str], Flags]) -> None:
         "exporters.scheme", "http|https", "http", "http or https, the same for all exporters"
     )
     _add_access(exporters, "exporters", "the exporters")
-    _add_prometheus(group("with --source prometheus"))
+    _add_prometheus(group("Prometheus, for gpu-scaler/query and with --source prometheus"))
 
 
 def _add_prometheus(flags: Flags) -> None:
-    flags.text("prometheus.url", "URL", "", "base URL of the Prometheus API (required)")
+    flags.text(
+        "prometheus.url",
+        "URL",
+        "",
+        "base URL of the Prometheus API (required with --source prometheus)",
+    )
     flags.text(
         "prometheus.metrics",
         "|".join(PRESETS),
@@ -113,10 +118,11 @@ def parse_exporters(values: Values) -> ExportersSettings:
 
 
 def parse_prometheus(values: Values, *, is_source: bool) -> PrometheusSettings | None:
-    """Return the settings of the Prometheus source, None where that is not the source."""
-    if not is_source:
-        if values.text("prometheus.url"):
-            values.problem("prometheus.url", "needs --source prometheus")
+    """Return how Prometheus is read, None where nothing is read from there.
+
+    `is_source` says whether GPU values come from there, and not queries alone.
+    """
+    if not is_source and not values.text("prometheus.url"):
         return None
     pairs = _pairs(values, "prometheus.param")
     matchers = values.repeated("prometheus.matcher")
@@ -124,7 +130,7 @@ def parse_prometheus(values: Values, *, is_source: bool) -> PrometheusSettings |
     return PrometheusSettings(
         url=_url(values, "prometheus.url"),
         names=_names(values),
-        matchers=(*_exporters_matcher(values), *matchers),
+        matchers=(*_exporters_matcher(values, required=is_source), *matchers),
         params=pairs,
         timeout_seconds=values.seconds("prometheus.timeout", highest=MAX_TIMEOUT_SECONDS),
         max_answer_bytes=_whole(values, "prometheus.max-answer-size", MAX_ANSWER_BYTES),
@@ -143,14 +149,14 @@ def _check_matchers(values: Values, flag: str, matchers: Iterable[str]) -> None:
             values.problem(flag, f'{text!r} is not a matcher like cluster="eu-1"')
 
 
-def _exporters_matcher(values: Values) -> tuple[str, ...]:
+def _exporters_matcher(values: Values, *, required: bool) -> tuple[str, ...]:
     """What tells an exporter's series from those of a scraped pod that poses as one."""
     flag = "prometheus.exporters-matcher"
     given = values.optional(flag)
     if given:
         _check_matchers(values, flag, [given])
         return (given,)
-    if values.text("prometheus.metrics") != "gpu-exporter":
+    if required and values.text("prometheus.metrics") != "gpu-exporter":
         values.problem(
             flag,
             "required with --prometheus.metrics dcgm and dcgm-exported, because without"

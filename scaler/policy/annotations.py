@@ -96,7 +96,7 @@ ANNOTATIONS: tuple[Annotation, ...] = (
     Annotation(
         name=QUERY,
         default=None,
-        meaning="a PromQL expression for the whole Deployment; Prometheus source only",
+        meaning="a PromQL expression for the whole Deployment; needs --prometheus.url",
         allowed="up to 8192 characters, together with gpu-scaler/target-query",
     ),
     Annotation(

@@ -72,7 +72,7 @@ def parse_policy(
     """The policy that the annotations ask for, or everything that is wrong with them at once.
 
     `defaults` are the annotations of the `namespace`, None where they are not known.
-    `query_supported` is whether the metric source can answer `gpu-scaler/query`. Never raises.
+    `query_supported` is whether there is a Prometheus to answer `gpu-scaler/query`. Never raises.
     """
     parser = _Parser(annotations, defaults, namespace)
     parser.within_budget()
@@ -251,9 +251,7 @@ class _Parser(AnnotationTexts):
         if TARGET_QUERY not in self._annotations:
             self._problem(QUERY, f"needs {TARGET_QUERY}, which is absent")
         if not query_supported:
-            self._problem(
-                QUERY, "needs the Prometheus source: start gpu-scaler with --source prometheus"
-            )
+            self._problem(QUERY, "needs Prometheus: start gpu-scaler with --prometheus.url")
         if not query.strip():
             self._refuse(QUERY, "is empty")
         elif len(query) > _MAX_QUERY_LENGTH:

@@ -56,6 +56,11 @@ SWITCHES: Final[dict[str, tuple[str, ...]]] = {
         *("scaler.prometheus.access.secret=thanos", "scaler.prometheus.access.keys.ca=ca.crt"),
         "scaler.prometheus.access.keys.bearerToken=token",
     ),
+    "queries": (
+        *("scaler.prometheus.url=https://prometheus:9090", "exporter.web.configSecret=web"),
+        *("scaler.prometheus.access.secret=asking", "scaler.prometheus.access.keys.ca=ca.crt"),
+        *("scaler.exporters.access.secret=readers", "scaler.exporters.access.keys.ca=ca.crt"),
+    ),
     "scraped-by-annotation": (
         "exporter.scrapeAnnotations=true",
         "scaler.scrapeAnnotations=true",

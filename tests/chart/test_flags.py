@@ -116,6 +116,17 @@ def test_prometheus():
     assert config.prometheus.access.bearer_token_file == "/etc/gpu-scaler/prometheus/token"
 
 
+def test_queries_go_to_prometheus_beside_the_exporters():
+    config = scaler_config(flags("queries"))
+    assert config.source == "exporters"
+    assert config.exporters.access.ca_file == "/etc/gpu-scaler/exporters/ca.crt"
+    assert config.prometheus is not None
+    assert config.prometheus.access.ca_file == "/etc/gpu-scaler/prometheus/ca.crt"
+    (found,) = containers(flags("queries"), "scaler")
+    mounted = {one["mountPath"] for one in found["volumeMounts"]}
+    assert {"/etc/gpu-scaler/exporters", "/etc/gpu-scaler/prometheus"} <= mounted
+
+
 def test_namespaces_and_kinds():
     config = scaler_config(flags("namespaces"))
     assert config.namespaces == ("team-a", "team-b")

@@ -60,7 +60,6 @@ pytestmark = pytest.mark.needs("helm")
             ),
             "scaler.prometheus.exportersMatcher is empty",
         ),
-        (("scaler.prometheus.url=http://x",), "set scaler.source=prometheus to read from there"),
         (("scaler.exporters.access.keys.ca=x",), "scaler.exporters.access.secret no Secret"),
         (
             ("scaler.exporters.access.username=x",),

@@ -31,7 +31,8 @@ class Bed:
         self.client = client
         self.kubeconfig = kubeconfig
         self.answers = answers
-        self.flags = ("--source=prometheus", f"--prometheus.url={url}")
+        self.beside = (f"--prometheus.url={url}",)
+        self.flags = ("--source=prometheus", *self.beside)
 
     async def add(
         self, name: str, query: str, *, path: str = DEPLOYMENTS, **annotations: str
@@ -90,6 +91,17 @@ async def test_the_value_is_shared_out_among_pods_down_to_none_and_back(bed):
         await bed.replicas_become("web", 4)
         _, said, _ = await run_program("explain", "default/web", f"--server={scaler.url}")
         assert "query:     sum(queue)" in said
+        bed.answers.totals["sum(queue)"] = 0
+        await bed.replicas_become("web", 0)
+        bed.answers.totals["sum(queue)"] = 12
+        await bed.replicas_become("web", 2)
+
+
+async def test_queries_are_answered_beside_the_exporters_to_none_and_back(bed):
+    bed.answers.totals["sum(queue)"] = 35
+    await bed.add("web", "sum(queue)", min_replicas="0", cooldown="0s", behavior=IMMEDIATE)
+    async with running_scaler(bed.kubeconfig, *bed.beside):
+        await bed.replicas_become("web", 4)
         bed.answers.totals["sum(queue)"] = 0
         await bed.replicas_become("web", 0)
         bed.answers.totals["sum(queue)"] = 12
@@ -172,7 +184,7 @@ async def test_what_prometheus_says_of_a_wrong_query_holds_its_deployment_alone(
     assert "HTTP status 400: bad_data: cannot parse sum(" in decision["message"]
 
 
-async def test_with_the_exporters_as_the_source_it_is_a_wrong_annotation(bed):
+async def test_without_a_prometheus_it_is_a_wrong_annotation(bed):
     bed.answers.totals["good"] = 20
     await bed.add("web", "good")
     async with running_scaler(bed.kubeconfig) as scaler:
@@ -184,7 +196,7 @@ async def test_with_the_exporters_as_the_source_it_is_a_wrong_annotation(bed):
         decision = await until(refused)
     assert decision["reason"] == "InvalidAnnotation"
     assert (
-        'gpu-scaler/query: "good" needs the Prometheus source: start gpu-scaler with'
-        " --source prometheus" in decision["message"]
+        'gpu-scaler/query: "good" needs Prometheus: start gpu-scaler with --prometheus.url'
+        in decision["message"]
     )
     assert not bed.answers.asked

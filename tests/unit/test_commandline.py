@@ -55,7 +55,6 @@ def no_environment(monkeypatch):
         ("run --interval=-2s", "--interval: '-2s' is not a duration such as 10s, 500ms or 1m30s"),
         ("run --source=graphite", "--source: 'graphite' is not one of exporters, prometheus"),
         ("run --source=prometheus", "--prometheus.url: needed with --source prometheus"),
-        ("run --prometheus.url=http://a", "--prometheus.url: needs --source prometheus"),
         (
             "run --web.listen-address=9446",
             "--web.listen-address: '9446' is not HOST:PORT or :PORT with a port up to 65535"

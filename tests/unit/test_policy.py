@@ -239,7 +239,7 @@ def test_a_query_needs_the_prometheus_source():
     query = {"query": "up", "target-query": "1"}
     assert texts(query) == []
     assert texts(query, query_supported=False) == [
-        'query: "up" needs the Prometheus source: start gpu-scaler with --source prometheus'
+        'query: "up" needs Prometheus: start gpu-scaler with --prometheus.url'
     ]
 
 

@@ -25,6 +25,14 @@ def test_an_address_is_all_that_prometheus_needs():
     assert settings() == PrometheusSettings(url="http://prometheus:9090", matchers=(OURS,))
 
 
+@pytest.mark.parametrize("metrics", sorted(PRESETS))
+def test_for_queries_beside_the_exporters_an_address_is_enough(metrics):
+    found = parse("--prometheus.url=http://prometheus:9090", f"--prometheus.metrics={metrics}")
+    assert found.source == "exporters"
+    assert found.prometheus is not None
+    assert found.prometheus.url == "http://prometheus:9090"
+
+
 @pytest.mark.parametrize("preset", sorted(PRESETS))
 def test_no_preset_takes_series_of_whoever_is_scraped(preset):
     flags = (f"--prometheus.metrics={preset}", "--exporters.namespace=gpus")
@@ -114,9 +122,6 @@ def test_variables_hold_several_values_by_line_and_flags_replace_them():
     ("flags", "message"),
     [
         pytest.param(["--source=prometheus"], "--prometheus.url: needed", id="no URL"),
-        pytest.param(
-            ["--prometheus.url=http://a"], "--prometheus.url: needs --source prometheus", id="other"
-        ),
         *(
             pytest.param([*PROMETHEUS, flag], message, id=flag.split(":")[0])
             for flag, message in (

@@ -54,6 +54,13 @@ volumeMounts:
 {{- end }}
 {{- if eq $scaler.source "prometheus" }}
 - --source=prometheus
+{{- else }}
+{{- if or (include "gpu-scaler.exporterServesTls" .) (eq $scaler.exporters.scheme "https") }}
+- --exporters.scheme=https
+{{- end }}
+{{- include "gpu-scaler.accessArgs" (dict "of" "exporters" "access" $scaler.exporters.access) }}
+{{- end }}
+{{- if $scaler.prometheus.url }}
 - --prometheus.url={{ $scaler.prometheus.url }}
 {{- if ne $scaler.prometheus.metrics "gpu-exporter" }}
 - --prometheus.metrics={{ $scaler.prometheus.metrics }}
@@ -71,11 +78,6 @@ volumeMounts:
 - {{ printf "--prometheus.header=%s: %s" $name $value | quote }}
 {{- end }}
 {{- include "gpu-scaler.accessArgs" (dict "of" "prometheus" "access" $scaler.prometheus.access) }}
-{{- else }}
-{{- if or (include "gpu-scaler.exporterServesTls" .) (eq $scaler.exporters.scheme "https") }}
-- --exporters.scheme=https
-{{- end }}
-{{- include "gpu-scaler.accessArgs" (dict "of" "exporters" "access" $scaler.exporters.access) }}
 {{- end }}
 {{- with $scaler.metricsApi }}
 {{- if .enabled }}
@@ -127,9 +129,18 @@ volumeMounts:
 {{- end }}
 {{- end }}
 
-{{/* The Secret with what the source asks for: empty where there is none. */}}
-{{- define "gpu-scaler.accessSecret" -}}
-{{ (index .Values.scaler .Values.scaler.source).access.secret }}
+{{/* The Secrets that hold credentials for the exporters and for Prometheus, by whose they are. */}}
+{{- define "gpu-scaler.accessSecrets" -}}
+{{- $secrets := dict }}
+{{- with .Values.scaler }}
+{{- if and (eq .source "exporters") .exporters.access.secret }}
+{{- $_ := set $secrets "exporters" .exporters.access.secret }}
+{{- end }}
+{{- if and .prometheus.url .prometheus.access.secret }}
+{{- $_ := set $secrets "prometheus" .prometheus.access.secret }}
+{{- end }}
+{{- end }}
+{{- toYaml $secrets }}
 {{- end }}
 
 {{- define "gpu-scaler.certificateSecret" -}}
@@ -140,8 +151,8 @@ volumeMounts:
 {{- end }}
 
 {{- define "gpu-scaler.scalerMounts" -}}
-{{- if include "gpu-scaler.accessSecret" . }}
-- {name: access, mountPath: /etc/gpu-scaler/{{ .Values.scaler.source }}, readOnly: true}
+{{- range $of, $_ := include "gpu-scaler.accessSecrets" . | fromYaml }}
+- {name: {{ $of }}-access, mountPath: /etc/gpu-scaler/{{ $of }}, readOnly: true}
 {{- end }}
 {{- if include "gpu-scaler.certificateSecret" . }}
 - {name: certificate, mountPath: /etc/gpu-scaler/metrics-api, readOnly: true}
@@ -155,10 +166,10 @@ volumeMounts:
 {{- end }}
 
 {{- define "gpu-scaler.scalerVolumes" -}}
-{{- with include "gpu-scaler.accessSecret" . }}
-- name: access
+{{- range $of, $secret := include "gpu-scaler.accessSecrets" . | fromYaml }}
+- name: {{ $of }}-access
   secret:
-    secretName: {{ . }}
+    secretName: {{ $secret }}
 {{- end }}
 {{- with include "gpu-scaler.certificateSecret" . }}
 - name: certificate

@@ -1,0 +1,119 @@
+"""GPU metrics from one source, `gpu-scaler/query` from another; neither waits for the other."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
+
+from scaler.model import Metric, MetricReading
+from scaler.readings.source import SourceAnswer
+from scaler.readings.unexpected import unexpected
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from scaler.model import ExporterEndpoint, ObjectRef
+    from scaler.readings.source import ReadingRequest, Source
+
+NO_ANSWER_YET = (
+    "Prometheus: no answer to this query yet; decisions on GPU values did not wait for it"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answered:
+    """What came of a query."""
+
+    query: str | None
+    reading: MetricReading
+
+
+class GpusAndQueries:
+    """Asks both at once; use as an async context manager, which owns what is under way.
+
+    `read` waits for queries for up to `patience_seconds`, and as long as GPU values take. Queries
+    that take longer go on, and a later `read` has their answers; meanwhile the last ones count.
+    """
+
+    def __init__(self, gpus: Source, queries: Source, *, patience_seconds: float) -> None:
+        self._gpus = gpus
+        self._queries = queries
+        self._patience_seconds = patience_seconds
+        self._asking: asyncio.Task[SourceAnswer] | None = None
+        self._answered: Mapping[ObjectRef, _Answered] = {}
+
+    @property
+    def answers_queries(self) -> bool:
+        """Whether `gpu-scaler/query` can be answered."""
+        return self._queries.answers_queries
+
+    async def __aenter__(self) -> Self:
+        """Do nothing: the two sources are open already."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """End the queries under way."""
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.wait({self._asking})
+
+    async def read(
+        self, requests: Sequence[ReadingRequest], endpoints: Mapping[str, ExporterEndpoint]
+    ) -> SourceAnswer:
+        """Return each Deployment's reading of each metric that it asked for; never raises."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + self._patience_seconds
+        queries = [
+            replace(one, metrics=(Metric.QUERY,)) for one in requests if Metric.QUERY in one.metrics
+        ]
+        if self._asking is None and queries:
+            self._asking = asyncio.create_task(self._ask(queries, endpoints))
+        gpus = [one for request in requests for one in _without_query(request)]
+        answer = await self._gpus.read(gpus, endpoints)
+        totals = None
+        if self._asking is not None:
+            await asyncio.wait({self._asking}, timeout=max(0.0, until - clock()))
+            if self._asking.done():
+                totals, self._asking = self._asking.result(), None
+        readings = {ref: dict(found) for ref, found in answer.readings.items()}
+        for one in queries:
+            readings.setdefault(one.deployment, {})[Metric.QUERY] = self._total(one)
+        return SourceAnswer(
+            readings=readings,
+            succeeded=answer.succeeded + (totals.succeeded if totals else 0),
+            failed=answer.failed + (totals.failed if totals else 0),
+            max_age_seconds=answer.max_age_seconds,
+        )
+
+    async def _ask(
+        self, requests: Sequence[ReadingRequest], endpoints: Mapping[str, ExporterEndpoint]
+    ) -> SourceAnswer:
+        try:
+            answer = await self._queries.read(requests, endpoints)
+        except Exception as error:  # noqa: BLE001  (GPU values have nothing to do with it)
+            problem = f"Prometheus: {unexpected('Prometheus', error)}"
+            reading = MetricReading(metric=Metric.QUERY, values={}, problem=problem)
+            failed = {one.deployment: {Metric.QUERY: reading} for one in requests}
+            answer = SourceAnswer(readings=failed, failed=len(requests))
+        self._answered = {
+            one.deployment: _Answered(
+                query=one.query, reading=answer.readings[one.deployment][Metric.QUERY]
+            )
+            for one in requests
+        }
+        return answer
+
+    def _total(self, request: ReadingRequest) -> MetricReading:
+        known = self._answered.get(request.deployment)
+        if known is None or known.query != request.query:
+            return MetricReading(metric=Metric.QUERY, values={}, problem=NO_ANSWER_YET)
+        return known.reading
+
+
+def _without_query(request: ReadingRequest) -> Sequence[ReadingRequest]:
+    """The request for GPU metrics, if there are any in it."""
+    if Metric.QUERY not in request.metrics:
+        return (request,)
+    metrics = tuple(one for one in request.metrics if one is not Metric.QUERY)
+    return (replace(request, metrics=metrics, query=None),) if metrics else ()
