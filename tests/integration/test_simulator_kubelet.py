@@ -28,7 +28,7 @@ async def kubelet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sim
 
 
 async def listed(
-    kubelet: SimulatedKubelet, *, timeout_seconds: float = 10, max_bytes: int = 4 << 20
+    kubelet: SimulatedKubelet, *, timeout_seconds: float = 60, max_bytes: int = 4 << 20
 ) -> ListPodResourcesResponse:
     options = [
         ("grpc.max_receive_message_length", max_bytes),
