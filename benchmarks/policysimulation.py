@@ -10,13 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
+from benchmarks.hpa import limit_without_behavior
 from benchmarks.traces import POD_REQUESTS_PER_SECOND
-from scaler.decision.behavior import DEFAULT_BEHAVIOR, limit_without_behavior
+from scaler.decision.behavior import DEFAULT_BEHAVIOR
 from scaler.decision.decide import decide
+from scaler.decision.model import Recommendation, ScalingHistory
 from scaler.decision.replicas import Tolerance, pods_metric_replicas
 from scaler.model import (
     DeploymentState,
-    History,
     Metric,
     MetricReading,
     MetricTarget,
@@ -24,7 +25,6 @@ from scaler.model import (
     PodPhase,
     PodState,
     PodValue,
-    Recommendation,
     ScalingPolicy,
 )
 
@@ -104,7 +104,7 @@ class HpaPolicy:
             missing_count=0,
             tolerance=Tolerance(up=0.1, down=0.1),
         ).replicas
-        limited = limit_without_behavior(
+        replicas, _ = limit_without_behavior(
             current_replicas=current,
             proposed_replicas=asked,
             min_replicas=MIN_REPLICAS,
@@ -116,7 +116,7 @@ class HpaPolicy:
             one for one in self._recommendations if one.at_seconds > seen.now - 300
         ]
         self._recommendations.append(Recommendation(replicas=asked, at_seconds=seen.now))
-        return limited.replicas
+        return replicas
 
 
 class OurPolicy:
@@ -125,7 +125,7 @@ class OurPolicy:
     def __init__(self, target_percent: int, *, name: str, loop_seconds: int) -> None:
         self.name = name
         self.loop_seconds = loop_seconds
-        self._history: History | None = None
+        self._history: ScalingHistory | None = None
         target = MetricTarget(metric=Metric.DUTY_CYCLE, average_value_milli=target_percent * 1000)
         self._policy = ScalingPolicy(
             min_replicas=MIN_REPLICAS,
@@ -150,7 +150,6 @@ class OurPolicy:
             DeploymentState(
                 ref=WEB,
                 uid="web",
-                resource_version="1",
                 annotations={},
                 spec_replicas=len(pods),
                 pods=pods,

@@ -19,10 +19,10 @@ from scaler.cluster.state import ClusterState
 from scaler.controller.leader_election import AlwaysLeader
 from scaler.controller.loop import Controller
 from scaler.controller.loop_health import no_loop_begun_because, no_loop_ended_because
+from scaler.decision.model import Outcome
 from scaler.kube.client import KubeClient
 from scaler.kube.errors import ClusterError
 from scaler.kube.lease import LeaseElection
-from scaler.model import Outcome
 from scaler.readings.exporters.gpus import ExporterGpus
 from scaler.readings.exporters.scrape import Scraper
 from scaler.readings.exporters.source import ExporterSource

@@ -8,18 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from scaler.model import (
-    Decision,
-    ExporterEndpoint,
-    LeftOutPod,
-    Metric,
-    MetricProposal,
-    MetricTarget,
-    ObjectRef,
-    Outcome,
-    PodValue,
-    ScalingPolicy,
-)
+from scaler.decision.model import Decision, LeftOutPod, MetricProposal, Outcome
+from scaler.model import ExporterEndpoint, Metric, MetricTarget, ObjectRef, PodValue, ScalingPolicy
 from scaler.policy.parse import parse_policy
 from scaler.readings.gpus import GpuAnswer, GpuSample
 from scaler.reporting.metrics import ScalerMetrics

@@ -65,7 +65,6 @@ class Workload:
 
     ref: ObjectRef
     uid: str
-    resource_version: str
     annotations: Mapping[str, str]
     spec_replicas: int | None
     selector: Selector | None = None
@@ -129,7 +128,6 @@ def decode_workload(raw: JsonObject, kind: str = "") -> Workload | None:
     return Workload(
         ref=fields.ref(metadata, kind),
         uid=fields.text(metadata, "uid"),
-        resource_version=fields.text(metadata, "resourceVersion"),
         annotations=annotations,
         spec_replicas=fields.count(spec.get("replicas", 1)),
         selector=fields.label_selector(spec.get("selector")) if kind else None,

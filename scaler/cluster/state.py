@@ -242,7 +242,6 @@ class ClusterState:
             state = DeploymentState(
                 ref=item.ref,
                 uid=item.uid,
-                resource_version=item.resource_version,
                 annotations=item.annotations,
                 spec_replicas=replicas,
                 pods=tuple(sorted(pods, key=lambda pod: pod.ref.name)),

@@ -12,14 +12,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from scaler.decision.behavior import newest_seconds
+from scaler.decision.model import ScalingHistory
 from scaler.decision.scale_to_zero import without_idleness
-from scaler.model import History
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from collections.abc import Set as AbstractSet
 
-    from scaler.model import Behavior, Decision, DeploymentState, ScaleEvent
+    from scaler.decision.model import Decision, ScaleEvent
+    from scaler.model import Behavior, DeploymentState
 
 LEAST_GAP_SECONDS = 15.0
 """How long nobody may have looked before that time stops counting; the HPA's own period."""
@@ -32,7 +33,7 @@ class Histories:
     """Histories by uid of the Deployment, on a clock that may jump."""
 
     def __init__(self) -> None:
-        self._known: dict[str, History] = {}
+        self._known: dict[str, ScalingHistory] = {}
         self._unsure: dict[str, Decision] = {}
         self._looked_seconds: float | None = None
         self._suspended_seconds = math.inf
@@ -76,7 +77,7 @@ class Histories:
         """Note that nothing was decided at all."""
         self._known = {uid: replace(one, held=True) for uid, one in self._known.items()}
 
-    def of(self, deployment: DeploymentState) -> History | None:
+    def of(self, deployment: DeploymentState) -> ScalingHistory | None:
         """Return what is known of a Deployment; None where it is seen for the first time.
 
         A count that only a write of unknown outcome explains is that write's.
@@ -104,7 +105,7 @@ class Histories:
 
     def own_zero(self, uid: str) -> None:
         """Take over that the scaler set this Deployment to 0, as one that led before wrote down."""
-        known = self._known.get(uid, History())
+        known = self._known.get(uid, ScalingHistory())
         self._known[uid] = replace(known, zeroed_seconds=self._looked_seconds or 0.0)
 
     def own_zeros(self) -> set[str]:
@@ -121,7 +122,7 @@ class Histories:
 
     def keep_undone(self, uid: str, decision: Decision) -> None:
         """Remember what was recommended, and when, by a decision that was not carried out."""
-        before, decided = self._known.get(uid, History()), decision.history
+        before, decided = self._known.get(uid, ScalingHistory()), decision.history
         self._known[uid] = replace(
             before,
             recommendations=decided.recommendations,
@@ -142,7 +143,7 @@ class Histories:
             del self._unsure[gone]
 
 
-def standing(history: History, behavior: Behavior, now_seconds: float) -> History:
+def standing(history: ScalingHistory, behavior: Behavior, now_seconds: float) -> ScalingHistory:
     """The history of a loop that has looked all the time: what it said last stands until now.
 
     A loop slower than the window would otherwise find no recommendation in it, take the count
@@ -158,7 +159,7 @@ def standing(history: History, behavior: Behavior, now_seconds: float) -> Histor
     return replace(history, recommendations=(*others, until_now))
 
 
-def shifted(history: History, by_seconds: float) -> History:
+def shifted(history: ScalingHistory, by_seconds: float) -> ScalingHistory:
     """The history as if everything had happened `by_seconds` later."""
 
     def later(events: Sequence[ScaleEvent]) -> tuple[ScaleEvent, ...]:

@@ -20,7 +20,8 @@ from scaler.controller.policies import Policies
 from scaler.controller.retry_order import ACT_SECONDS, Turns
 from scaler.controller.writer import Writer, not_done
 from scaler.decision.decide import decide
-from scaler.model import AnnotationProblem, Decision, History, Outcome, ScalingPolicy
+from scaler.decision.model import Decision, Outcome, ScalingHistory
+from scaler.model import AnnotationProblem, ScalingPolicy
 from scaler.policy.annotations import ENABLED
 from scaler.policy.parse import opted_in, parse_policy
 from scaler.readings.unexpected import unexpected
@@ -342,7 +343,7 @@ class Controller:
             reason="InternalError",
             message=f"the decision failed: {type(error).__name__}: {error}; nothing is changed",
             at_seconds=self._clock(),
-            history=self._histories.of(deployment) or History(),
+            history=self._histories.of(deployment) or ScalingHistory(),
         )
 
     def _decide(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from scaler.model import Decision, History, Outcome, ScalingPolicy
+from scaler.decision.model import Decision, Outcome, ScalingHistory
+from scaler.model import ScalingPolicy
 from scaler.readings.source import ReadingRequest
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Plan:
             isinstance(self.policy, ScalingPolicy) and self.policy.min_replicas == 0
         )
 
-    def request(self, history: History | None) -> ReadingRequest | None:
+    def request(self, history: ScalingHistory | None) -> ReadingRequest | None:
         """The values that matter; at 0 replicas where the scaler set them, so that it wakes."""
         if not self.acts() or not isinstance(self.policy, ScalingPolicy):
             return None
@@ -50,7 +51,7 @@ class Plan:
         )
 
     def unknown_zero(
-        self, found: DeploymentState, history: History | None, why: str, now_seconds: float
+        self, found: DeploymentState, history: ScalingHistory | None, why: str, now_seconds: float
     ) -> Decision | None:
         """The decision on a 0 of which is not known whose it is; None where that is no matter."""
         if found.spec_replicas > 0 or _is_own_zero(history):
@@ -66,7 +67,7 @@ class Plan:
             message=f"held at 0 replicas: whether gpu-scaler or a human set 0 is not known: {why}",
             at_seconds=now_seconds,
             policy=self.policy if isinstance(self.policy, ScalingPolicy) else None,
-            history=replace(history or History(), held=True),
+            history=replace(history or ScalingHistory(), held=True),
         )
 
 
@@ -79,5 +80,5 @@ def asks_the_same(one: Policy, other: Policy) -> bool:
     )
 
 
-def _is_own_zero(history: History | None) -> bool:
+def _is_own_zero(history: ScalingHistory | None) -> bool:
     return history is not None and history.scaled_to_zero

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from scaler.cluster.scale import LeaseLost, Replaced, ReplicasChanged, scale_workload
 from scaler.decision.behavior import with_change
 from scaler.decision.contention import CONTENDED, Contention
+from scaler.decision.model import Decision, Outcome, ScalingHistory
 from scaler.kube.errors import ApiError
-from scaler.model import Decision, History, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +65,7 @@ class Writer:
             return decision
         self._histories.keep_undone(uid, decision)
         held = not_done(decision, Outcome.HELD, CONTENDED, why)
-        return replace(held, history=self._histories.of(deployment) or History())
+        return replace(held, history=self._histories.of(deployment) or ScalingHistory())
 
     def keep_only(self, uids: AbstractSet[str]) -> None:
         """Forget all other workloads."""
@@ -136,7 +136,7 @@ class Writer:
                 " makes it do"
             )
             return self._failed(decision, "Conflict", why)
-        history = self._histories.of(deployment) or History()
+        history = self._histories.of(deployment) or ScalingHistory()
         if decision.policy is not None:
             history = with_change(
                 history,

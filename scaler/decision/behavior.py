@@ -10,17 +10,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from scaler.model import (
-    AppliedLimit,
-    Behavior,
-    History,
-    PolicyType,
-    RatePolicy,
-    Recommendation,
-    ScaleEvent,
-    ScalingRules,
-    SelectPolicy,
-)
+from scaler.decision.model import AppliedLimit, Recommendation, ScaleEvent, ScalingHistory
+from scaler.model import Behavior, PolicyType, RatePolicy, ScalingRules, SelectPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,9 +36,6 @@ DEFAULT_BEHAVIOR = Behavior(
     ),
 )
 
-_UNLIMITED_UP_FACTOR = 2
-_UNLIMITED_UP_MINIMUM = 4
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitedReplicas:
@@ -64,7 +52,7 @@ def limit_with_behavior(
     min_replicas: int,
     max_replicas: int,
     behavior: Behavior,
-    history: History,
+    history: ScalingHistory,
     now_seconds: float,
 ) -> LimitedReplicas:
     """Stabilize, then limit the rate, then keep within min and max.
@@ -112,46 +100,6 @@ def limit_with_behavior(
     return LimitedReplicas(replicas=rate_limit.replicas_after, limits=(*limits, rate_limit))
 
 
-def limit_without_behavior(
-    *,
-    current_replicas: int,
-    proposed_replicas: int,
-    min_replicas: int,
-    max_replicas: int,
-    recommendations: Sequence[Recommendation],
-    now_seconds: float,
-) -> LimitedReplicas:
-    """What an HPA without `spec.behavior` does: 300 s downscale stabilization, doubling upwards.
-
-    Source: normalizeDesiredReplicas and convertDesiredReplicasWithRules.
-    """
-    cutoff_seconds = now_seconds - DEFAULT_DOWN_WINDOW_SECONDS
-    recent = [item.replicas for item in recommendations if item.at_seconds > cutoff_seconds]
-    stabilized = max([proposed_replicas, *recent])
-    limits = []
-    if stabilized != proposed_replicas:
-        limits.append(
-            AppliedLimit(
-                reason="ScaleDownStabilized",
-                message="recent recommendations were higher than current one, applying the highest",
-                replicas_before=proposed_replicas,
-                replicas_after=stabilized,
-            )
-        )
-    up_limit = max(_UNLIMITED_UP_FACTOR * current_replicas, _UNLIMITED_UP_MINIMUM)
-    limit: AppliedLimit | None = None
-    if stabilized < min_replicas:
-        limit = _too_few(stabilized, min_replicas)
-    elif stabilized > min(up_limit, max_replicas):
-        if max_replicas > up_limit:
-            limit = _too_fast_up(stabilized, up_limit)
-        else:
-            limit = _too_many(stabilized, max_replicas)
-    if limit is None:
-        return LimitedReplicas(replicas=stabilized, limits=tuple(limits))
-    return LimitedReplicas(replicas=limit.replicas_after, limits=(*limits, limit))
-
-
 def stabilized_replicas(
     *,
     current_replicas: int,
@@ -179,7 +127,7 @@ def _rate_and_range_limit(
     min_replicas: int,
     max_replicas: int,
     behavior: Behavior,
-    history: History,
+    history: ScalingHistory,
     now_seconds: float,
 ) -> AppliedLimit | None:
     """What stands in the way of the desired count (convertDesiredReplicasWithBehaviorRate)."""
@@ -209,7 +157,7 @@ def _rate_and_range_limit(
 
 
 def scale_up_limit(
-    current_replicas: int, rules: ScalingRules, history: History, now_seconds: float
+    current_replicas: int, rules: ScalingRules, history: ScalingHistory, now_seconds: float
 ) -> int:
     """The highest count that the scale-up policies allow now, never below the current one."""
 
@@ -226,7 +174,7 @@ def scale_up_limit(
 
 
 def scale_down_limit(
-    current_replicas: int, rules: ScalingRules, history: History, now_seconds: float
+    current_replicas: int, rules: ScalingRules, history: ScalingHistory, now_seconds: float
 ) -> int:
     """The lowest count that the scale-down policies allow now, never above the current one."""
 
@@ -245,7 +193,7 @@ def scale_down_limit(
 def _policy_limits(
     current_replicas: int,
     rules: ScalingRules,
-    history: History,
+    history: ScalingHistory,
     now_seconds: float,
     allowed: Callable[[RatePolicy, int], int],
 ) -> list[int]:
@@ -266,8 +214,8 @@ def _changed(events: Sequence[ScaleEvent], period_seconds: int, now_seconds: flo
 
 
 def with_first_recommendation(
-    history: History, current_replicas: int, behavior: Behavior, now_seconds: float
-) -> History:
+    history: ScalingHistory, current_replicas: int, behavior: Behavior, now_seconds: float
+) -> ScalingHistory:
     """The history, with the count found as a recommendation where nothing stands for it.
 
     So neither a restart, nor a hold of any length, nor a gap in the loop longer than the
@@ -287,13 +235,13 @@ def with_first_recommendation(
 
 
 def with_recommendation(
-    history: History,
+    history: ScalingHistory,
     replicas: int,
     behavior: Behavior,
     now_seconds: float,
     *,
     down_only: bool = False,
-) -> History:
+) -> ScalingHistory:
     """The history with one more recommendation and without those that no window reaches.
 
     Only the lowest and the highest of the windows up to now matter, so of equal recommendations
@@ -314,12 +262,12 @@ def with_recommendation(
 
 
 def with_change(
-    history: History,
+    history: ScalingHistory,
     replicas_before: int,
     replicas_after: int,
     behavior: Behavior,
     now_seconds: float,
-) -> History:
+) -> ScalingHistory:
     """The history with a change of the count, without changes that no policy's period reaches."""
     periods = [
         policy.period_seconds
@@ -338,7 +286,7 @@ def with_change(
     return replace(history, scale_ups=ups, scale_downs=downs, zeroed_seconds=zeroed_seconds)
 
 
-def newest_seconds(history: History) -> float:
+def newest_seconds(history: ScalingHistory) -> float:
     """The newest instant that the history knows, minus infinity where it knows none."""
     instants = [item.at_seconds for item in history.recommendations]
     instants += [item.at_seconds for item in (*history.scale_ups, *history.scale_downs)]

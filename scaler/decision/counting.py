@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from scaler.decision.model import LeftOutPod
 from scaler.decision.replicas import mean_milli
-from scaler.model import LeftOutPod
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -17,20 +17,22 @@ from scaler.decision.behavior import (
 from scaler.decision.gpu_requests import names_gpu
 from scaler.decision.grouping import group_pods
 from scaler.decision.inactive import inactive
-from scaler.decision.proposals import propose
-from scaler.decision.replicas import highest_proposal
-from scaler.model import (
-    AnnotationProblem,
+from scaler.decision.model import (
     AppliedLimit,
     Condition,
     ConditionType,
     Decision,
-    DeploymentState,
-    History,
-    Metric,
     MetricProposal,
-    MetricReading,
     Outcome,
+    ScalingHistory,
+)
+from scaler.decision.proposals import propose
+from scaler.decision.replicas import highest_proposal
+from scaler.model import (
+    AnnotationProblem,
+    DeploymentState,
+    Metric,
+    MetricReading,
     PodPhase,
     PodState,
     ScalingPolicy,
@@ -47,7 +49,7 @@ def decide(
     deployment: DeploymentState,
     policy: ScalingPolicy | tuple[AnnotationProblem, ...],
     readings: Mapping[Metric, MetricReading],
-    history: History | None,
+    history: ScalingHistory | None,
     now_seconds: float,
 ) -> Decision:
     """Decide on one Deployment; the same inputs always give the same decision.
@@ -58,7 +60,7 @@ def decide(
     the decision was carried out, and the one given where carrying it out failed. Source: the order
     of reconcileAutoscaler.
     """
-    known = history if history is not None else History()
+    known = history if history is not None else ScalingHistory()
     # A clock that goes backwards would age nothing and forget nothing: time stands still instead.
     now_seconds = max(now_seconds, newest_seconds(known))
     known = scale_to_zero.with_seen_count(known, deployment, now_seconds)
@@ -76,7 +78,7 @@ def decide(
 
 
 def _outside_range(
-    deployment: DeploymentState, policy: ScalingPolicy, history: History, now_seconds: float
+    deployment: DeploymentState, policy: ScalingPolicy, history: ScalingHistory, now_seconds: float
 ) -> Decision | None:
     """Outside min and max goes straight back: no metrics, no stabilization, no rate limits."""
     current_replicas = deployment.spec_replicas
@@ -118,7 +120,7 @@ def _follow_metrics(
     deployment: DeploymentState,
     policy: ScalingPolicy,
     readings: Mapping[Metric, MetricReading],
-    history: History,
+    history: ScalingHistory,
     now_seconds: float,
 ) -> Decision:
     current_replicas = deployment.spec_replicas
@@ -189,7 +191,7 @@ def _held_without_metrics(
     deployment: DeploymentState,
     policy: ScalingPolicy,
     proposals: tuple[MetricProposal, ...],
-    history: History,
+    history: ScalingHistory,
     now_seconds: float,
 ) -> Decision:
     """Nothing can be computed, or only less than now while some metric is unknown."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scaler.model import LeftOutPod, PodPhase, PodState
+from scaler.decision.model import LeftOutPod
+from scaler.model import PodPhase, PodState
 from scaler.quantities import format_duration
 
 if TYPE_CHECKING:

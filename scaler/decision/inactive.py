@@ -6,13 +6,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from scaler.budgets import MESSAGE_BYTES, clipped, size_bytes
-from scaler.model import Condition, ConditionType, Decision, Outcome, ScalingPolicy
+from scaler.decision.model import Condition, ConditionType, Decision, Outcome
+from scaler.model import ScalingPolicy
 from scaler.quantities import format_replicas
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from scaler.model import AnnotationProblem, DeploymentState, History
+    from scaler.decision.model import ScalingHistory
+    from scaler.model import AnnotationProblem, DeploymentState
 
 _ROOM_BYTES = MESSAGE_BYTES - 100
 """Less what stands before it, and how many are not named."""
@@ -21,7 +23,7 @@ _ROOM_BYTES = MESSAGE_BYTES - 100
 def inactive(
     deployment: DeploymentState,
     policy: ScalingPolicy | tuple[AnnotationProblem, ...],
-    history: History,
+    history: ScalingHistory,
     now_seconds: float,
 ) -> Decision | None:
     """The decision where the scaler does not act at all, whatever the metrics say."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from scaler.decision.counting import count_values, left_out
 from scaler.decision.gpu_requests import NO_GPU
 from scaler.decision.grouping import pods_per_replica
+from scaler.decision.model import LeftOutPod, MetricProposal
 from scaler.decision.replicas import (
     Tolerance,
     average_value_replicas,
@@ -20,15 +21,7 @@ from scaler.decision.replicas import (
     mean_milli,
     pods_metric_replicas,
 )
-from scaler.model import (
-    DeploymentState,
-    LeftOutPod,
-    Metric,
-    MetricProposal,
-    MetricReading,
-    MetricTarget,
-    ScalingPolicy,
-)
+from scaler.model import DeploymentState, Metric, MetricReading, MetricTarget, ScalingPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 MAX_INT32 = 2**31 - 1
 MAX_INT64 = 2**63 - 1
@@ -40,11 +40,6 @@ class MetricReplicas:
 def mean_milli(values_milli: Sequence[int]) -> int:
     """The mean, truncated towards zero; `values_milli` must not be empty."""
     return clamp_int64(_divide(sum(values_milli), len(values_milli)))
-
-
-def sum_milli(values_milli: Iterable[int]) -> int:
-    """The sum of an External metric's series, capped to what an int64 holds."""
-    return clamp_int64(sum(values_milli))
 
 
 def clamp_int64(value: int) -> int:
@@ -100,23 +95,6 @@ def pods_metric_replicas(
     if padded_ratio < 1.0:
         return asks(min(replicas, current_replicas))
     return asks(max(replicas, current_replicas))
-
-
-def value_replicas(
-    *,
-    current_replicas: int,
-    target_milli: int,
-    usage_milli: int,
-    ready_count: int,
-    tolerance: Tolerance,
-) -> MetricReplicas:
-    """Replicas for an Object or External metric with a target of type Value."""
-    usage_milli = clamp_int64(usage_milli)
-    ratio = usage_milli / target_milli
-    if current_replicas == 0:
-        return MetricReplicas(replicas=_ceil(ratio), usage_milli=usage_milli)
-    replicas = current_replicas if tolerance.allows(ratio) else _ceil(ratio * ready_count)
-    return MetricReplicas(replicas=replicas, usage_milli=usage_milli)
 
 
 def average_value_replicas(

@@ -10,17 +10,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from scaler.decision.behavior import LimitedReplicas
-from scaler.model import AppliedLimit, History, ScalingPolicy
+from scaler.decision.model import AppliedLimit, ScalingHistory
 from scaler.quantities import format_duration
 
 if TYPE_CHECKING:
-    from scaler.model import DeploymentState
+    from scaler.model import DeploymentState, ScalingPolicy
 
 SHOWS_WITHIN_SECONDS = 60.0
 """How long a watch may still show the count of before; longer than a silent one is believed."""
 
 
-def with_seen_count(history: History, deployment: DeploymentState, now_seconds: float) -> History:
+def with_seen_count(
+    history: ScalingHistory, deployment: DeploymentState, now_seconds: float
+) -> ScalingHistory:
     """The history, without a 0 of ours that somebody has ended since."""
     zeroed = history.zeroed_seconds
     if zeroed is None or deployment.spec_replicas == 0 or deployment.out_of_contact is not None:
@@ -30,7 +32,7 @@ def with_seen_count(history: History, deployment: DeploymentState, now_seconds: 
     return replace(history, zeroed_seconds=None)
 
 
-def without_idleness(history: History) -> History:
+def without_idleness(history: ScalingHistory) -> ScalingHistory:
     """The history where nobody looks at the metrics: the cooldown begins with the next look."""
     if history.active_seconds is None:
         return history
@@ -38,8 +40,8 @@ def without_idleness(history: History) -> History:
 
 
 def with_activity(
-    history: History, policy: ScalingPolicy, proposed: int | None, now_seconds: float
-) -> History:
+    history: ScalingHistory, policy: ScalingPolicy, proposed: int | None, now_seconds: float
+) -> ScalingHistory:
     """The history with when 0 was last not asked for; what is not known is not idle."""
     if policy.min_replicas > 0:
         return without_idleness(history)
@@ -51,7 +53,7 @@ def with_activity(
 def with_cooldown(
     limited: LimitedReplicas,
     policy: ScalingPolicy,
-    history: History,
+    history: ScalingHistory,
     current_replicas: int,
     now_seconds: float,
 ) -> LimitedReplicas:

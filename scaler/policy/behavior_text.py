@@ -11,7 +11,8 @@ from pydantic.alias_generators import to_camel
 
 from scaler.budgets import BEHAVIOR_BYTES, size_bytes
 from scaler.decision.behavior import DEFAULT_BEHAVIOR, scale_up_limit
-from scaler.model import Behavior, History, PolicyType, RatePolicy, ScalingRules, SelectPolicy
+from scaler.decision.model import ScalingHistory
+from scaler.model import Behavior, PolicyType, RatePolicy, ScalingRules, SelectPolicy
 from scaler.policy.annotations import BEHAVIOR
 from scaler.policy.yaml_text import YamlError, read_yaml
 from scaler.quantities import parse_quantity
@@ -116,7 +117,7 @@ def parse_behavior(text: str) -> Behavior | tuple[str, ...]:
 
 def never_wakes(rules: ScalingRules) -> str | None:
     """Why these rules for the way up lead nowhere from 0 replicas, None where they do."""
-    if scale_up_limit(0, rules, History(), 0.0) > 0:
+    if scale_up_limit(0, rules, ScalingHistory(), 0.0) > 0:
         return None
     if rules.select_policy is SelectPolicy.DISABLED:
         return (

@@ -10,13 +10,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from scaler.decision.behavior import DEFAULT_BEHAVIOR
-from scaler.model import (
-    AnnotationProblem,
-    Behavior,
-    Metric,
-    MetricTarget,
-    ScalingPolicy,
-)
+from scaler.model import AnnotationProblem, Behavior, Metric, MetricTarget, ScalingPolicy
 from scaler.policy.annotation_texts import BY_NAME, WHOLE_NUMBER, AnnotationTexts
 from scaler.policy.annotations import (
     ACTIVATION_THRESHOLD,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from scaler.model import Metric  # noqa: TC001 - msgspec reads the annotations
 
 if TYPE_CHECKING:
-    from scaler.model import Decision, Outcome
+    from scaler.decision.model import Decision, Outcome
 
 KEPT_SECONDS = 3600.0
 MAX_EPISODES = 100

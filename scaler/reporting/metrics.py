@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric as Family
 
-    from scaler.model import Decision
+    from scaler.decision.model import Decision
 
 LOOP_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 DEPLOYMENT_LABELS = ("namespace", "deployment", "kind")

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from scaler.budgets import CHANGES_LOG_BYTES, LOG_BYTES
-from scaler.model import Outcome
+from scaler.decision.model import Outcome
 from scaler.reporting.recorded_event import News, follow
 from scaler.reporting.status_store import Told
 from toolkit.party_log import PartyLog
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scaler.cluster.events import EventRecorder
-    from scaler.model import Decision, DeploymentState
+    from scaler.decision.model import Decision
+    from scaler.model import DeploymentState
     from scaler.reporting.metrics import ScalerMetrics
     from scaler.reporting.status_store import Board
 

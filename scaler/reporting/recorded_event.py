@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scaler.decision.contention import CONTENDED
-from scaler.model import Decision, Outcome
+from scaler.decision.model import Decision, Outcome
 
 HOLD_SECONDS = 15.0
 """How long a hold lasts before anybody is told; the HPA looks no more often than that. Pods that

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from scaler.model import Outcome
+from scaler.decision.model import Outcome
 
 if TYPE_CHECKING:
-    from scaler.model import Decision
+    from scaler.decision.model import Decision
 
 KEPT_SECONDS = 3600.0
 MAX_CHANGES = 240

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
-from scaler.model import (  # noqa: TC001 - msgspec reads the annotations
+from scaler.decision.model import (  # noqa: TC001 - msgspec reads the annotations
     AppliedLimit,
     Condition,
+)
+from scaler.model import (  # noqa: TC001 - likewise
     Metric,
     MetricTarget,
     ScalingRules,
@@ -22,7 +24,8 @@ from scaler.model import (  # noqa: TC001 - msgspec reads the annotations
 from scaler.reporting.decision_runs import MetricMean  # noqa: TC001 - msgspec reads them
 
 if TYPE_CHECKING:
-    from scaler.model import AnnotationProblem, Decision, MetricProposal, ScalingPolicy
+    from scaler.decision.model import Decision, MetricProposal
+    from scaler.model import AnnotationProblem, ScalingPolicy
     from scaler.reporting.decision_runs import Episode
 
 DEPLOYMENTS: Final = "deployments.apps"

@@ -12,7 +12,8 @@ from scaler.reporting.replica_history import ReplicaHistory, add_count
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from scaler.model import Decision, ObjectRef
+    from scaler.decision.model import Decision
+    from scaler.model import ObjectRef
 
 MAX_TOLD = 20
 """Events per Deployment; and of all of them together."""

@@ -22,7 +22,8 @@ from scaler.web.wording import number_and_unit, state_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from scaler.model import AppliedLimit, Condition, MetricProposal, ObjectRef
+    from scaler.decision.model import AppliedLimit, Condition, MetricProposal
+    from scaler.model import ObjectRef
     from scaler.reporting.decision_runs import Episode
     from scaler.reporting.serialization import ProblemDocument, ProposalDocument
     from scaler.reporting.status_store import Board, DecisionRecord

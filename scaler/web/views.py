@@ -21,7 +21,8 @@ from scaler.web.wording import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from scaler.model import Decision, Metric, ObjectRef
+    from scaler.decision.model import Decision
+    from scaler.model import Metric, ObjectRef
     from scaler.reporting.replica_history import ReplicaChange, ReplicaHistory
     from scaler.reporting.status_store import Board, DecisionRecord, Told
 

@@ -6,11 +6,12 @@ import re
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from scaler.model import Metric, Outcome
+from scaler.decision.model import Outcome
+from scaler.model import Metric
 from scaler.quantities import format_value
 
 if TYPE_CHECKING:
-    from scaler.model import Decision
+    from scaler.decision.model import Decision
     from scaler.reporting.decision_runs import Episode
 
 

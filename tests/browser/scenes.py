@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scaler.model import AppliedLimit, Outcome
+from scaler.decision.model import AppliedLimit, Outcome
 from tests.statuspage import Scene, decision, gpu, policy, ref, refused, status_page, told
 
 if TYPE_CHECKING:

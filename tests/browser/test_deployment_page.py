@@ -29,7 +29,6 @@ async def test_one_deployment_is_explained(browser):
         Deployment(
             ref=ref("images"),
             uid="u",
-            resource_version="1",
             annotations={},
             spec_replicas=3,
             pods=pods,

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from scaler.model import Outcome
+from scaler.decision.model import Outcome
 from tests.browser.scenes import cells, keep, opened, some_nodes, usual
 from tests.statuspage import Scene, decision, status_page
 

@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from scaler.model import Outcome
+from scaler.decision.model import Outcome
 from tests.cluster.conftest import ROOT
 from tests.pages.files import deployment
 from tests.pages.markdown import page

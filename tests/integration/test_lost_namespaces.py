@@ -11,9 +11,9 @@ import pytest
 from scaler.cluster.kinds import DEPLOYMENTS, STATEFUL_SETS, Kinds
 from scaler.cluster.state import ClusterState
 from scaler.decision.decide import decide
+from scaler.decision.model import Outcome
 from scaler.kube import reflector
 from scaler.kube.client import KubeClient
-from scaler.model import Outcome
 from scaler.policy.parse import parse_policy
 from simulator.apiserver import SCALED_OBJECTS, running_apiserver
 from simulator.apiserver.resources import Resource

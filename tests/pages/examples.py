@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from scaler.decision.decide import decide
-from scaler.model import History, Metric, Recommendation
+from scaler.decision.model import Recommendation, ScalingHistory
+from scaler.model import Metric
 from scaler.reporting.explanation import explain_text
 from scaler.reporting.serialization import decision_document
 from tests.unit.deployments import (
@@ -23,7 +24,7 @@ from tests.unit.deployments import (
 )
 
 if TYPE_CHECKING:
-    from scaler.model import Decision
+    from scaler.decision.model import Decision
 
 
 def load_step() -> Decision:
@@ -54,7 +55,7 @@ def starting() -> Decision:
 
 
 def load_gone() -> Decision:
-    busy = History(recommendations=(Recommendation(replicas=6, at_seconds=NOW - 100),))
+    busy = ScalingHistory(recommendations=(Recommendation(replicas=6, at_seconds=NOW - 100),))
     return decide(deployment(ready_pods(6)), policy(max_replicas=10), reading([13] * 6), busy, NOW)
 
 
@@ -72,7 +73,7 @@ def asleep() -> Decision:
         activation_milli=2000,
         cooldown_seconds=300.0,
     )
-    own = History(zeroed_seconds=NOW - 3600)
+    own = ScalingHistory(zeroed_seconds=NOW - 3600)
     return decide(
         deployment((), replicas=0), rules, reading({WEB: 35}, metric=Metric.QUERY), own, NOW
     )

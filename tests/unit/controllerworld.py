@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scaler.cluster.scale_to_zero_store import Zeros
 from scaler.controller.loop import Controller
@@ -13,7 +13,6 @@ from scaler.model import (
     Metric,
     MetricReading,
     ObjectRef,
-    Outcome,
     PodPhase,
     PodState,
     PodValue,
@@ -21,6 +20,9 @@ from scaler.model import (
 from scaler.quantities import milli
 from scaler.readings.source import SourceAnswer
 from scaler.reporting.metrics import ScalerMetrics
+
+if TYPE_CHECKING:
+    from scaler.decision.model import Outcome
 
 NOW = 1000.0
 ZEROS = "/api/v1/namespaces/gpu-scaler/configmaps/zeros"
@@ -47,7 +49,6 @@ def deployment(
     return DeploymentState(
         ref=ref(name, namespace),
         uid=f"uid-{name}",
-        resource_version="1",
         annotations={
             "gpu-scaler/enabled": "true",
             "gpu-scaler/max-replicas": "10",

@@ -79,7 +79,6 @@ def deployment(
     return DeploymentState(
         ref=WEB,
         uid="uid-web",
-        resource_version="1",
         annotations={},
         spec_replicas=len(pods) if replicas is None else replicas,
         pods=tuple(pods),

@@ -190,7 +190,6 @@ class World:
         return DeploymentState(
             ref=workload.ref,
             uid=workload.uid,
-            resource_version=str(workload.version),
             annotations=dict(workload.annotations),
             spec_replicas=workload.replicas,
             pods=tuple(pods),

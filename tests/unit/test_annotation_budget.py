@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from scaler import budgets
 from scaler.cluster.decode import decode_namespace, decode_workload
 from scaler.decision.decide import decide
-from scaler.model import Condition, ConditionType, Decision, DeploymentState, ObjectRef, Outcome
+from scaler.decision.model import Condition, ConditionType, Decision, Outcome
+from scaler.model import DeploymentState, ObjectRef
 from scaler.policy.annotations import ANNOTATIONS
 from scaler.policy.parse import default_problems, parse_policy
 from scaler.policy.yaml_text import YamlError, read_yaml
@@ -43,7 +44,6 @@ def decision(annotations) -> Decision:
     state = DeploymentState(
         ref=ObjectRef(namespace="evil", name="web"),
         uid="u",
-        resource_version="1",
         annotations=kept,
         spec_replicas=1,
         pods=(),

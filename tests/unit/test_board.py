@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from scaler.model import Decision, ObjectRef, Outcome
+from scaler.decision.model import Decision, Outcome
+from scaler.model import ObjectRef
 from scaler.reporting.status_store import MAX_TOLD, Board, LoopReport, Told
 
 

@@ -14,7 +14,7 @@ from scaler.decision.contention import (
     WITHIN_SECONDS,
     Contention,
 )
-from scaler.model import Outcome
+from scaler.decision.model import Outcome
 from tests.unit.controllerworld import World, deployment, ref
 
 UID = "u"

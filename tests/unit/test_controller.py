@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from scaler.controller import loop
+from scaler.decision.model import Outcome
 from scaler.kube.errors import Forbidden, Unreachable
-from scaler.model import Outcome
 from tests.unit.controllerworld import World, deployment, ref
 
 if TYPE_CHECKING:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
+from scaler.decision.model import Outcome
 from scaler.decision.scale_to_zero import SHOWS_WITHIN_SECONDS
 from scaler.kube.errors import (
     Forbidden,
@@ -14,8 +16,10 @@ from scaler.kube.errors import (
     Unreachable,
     from_status,
 )
-from scaler.model import DeploymentState, Outcome
 from tests.unit.controllerworld import World, deployment, ref
+
+if TYPE_CHECKING:
+    from scaler.model import DeploymentState
 
 
 def queried(replicas: int) -> DeploymentState:

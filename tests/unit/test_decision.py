@@ -8,17 +8,15 @@ import pytest
 
 from scaler.decision.behavior import DEFAULT_BEHAVIOR, with_recommendation
 from scaler.decision.decide import decide
-from scaler.model import (
-    AnnotationProblem,
+from scaler.decision.model import (
     ConditionType,
     Decision,
-    History,
-    Metric,
     Outcome,
-    PodPhase,
     Recommendation,
     ScaleEvent,
+    ScalingHistory,
 )
+from scaler.model import AnnotationProblem, Metric, PodPhase
 from tests.unit.deployments import (
     NOW,
     WEB,
@@ -105,7 +103,7 @@ def test_outside_the_range_goes_straight_back(replicas, bounds, expected, cause,
         deployment(ready_pods(replicas)),
         policy(min_replicas=bounds[0], max_replicas=bounds[1]),
         {},
-        History(recommendations=(Recommendation(replicas=10, at_seconds=NOW - 1),)),
+        ScalingHistory(recommendations=(Recommendation(replicas=10, at_seconds=NOW - 1),)),
         NOW,
     )
     assert outcome(decision) == (Outcome.SCALED, expected, "SuccessfulRescale")
@@ -147,9 +145,9 @@ def test_stabilization_is_named():
     "history",
     [
         pytest.param(None, id="restart"),
-        pytest.param(History(), id="never decided"),
+        pytest.param(ScalingHistory(), id="never decided"),
         pytest.param(
-            History(recommendations=(Recommendation(replicas=1, at_seconds=NOW - 400),)),
+            ScalingHistory(recommendations=(Recommendation(replicas=1, at_seconds=NOW - 400),)),
             id="a gap longer than the window",
         ),
     ],
@@ -165,7 +163,7 @@ def test_the_count_found_is_the_first_recommendation(history):
 
 
 def test_a_clock_that_goes_back_stands_still():
-    history = History(recommendations=(Recommendation(replicas=4, at_seconds=NOW),))
+    history = ScalingHistory(recommendations=(Recommendation(replicas=4, at_seconds=NOW),))
     decision = decide(deployment(ready_pods(4)), policy(), reading([0] * 4), history, NOW - 5000)
     assert (decision.at_seconds, decision.desired_replicas) == (NOW, 4)
 
@@ -179,7 +177,7 @@ def test_a_clock_that_goes_back_stands_still():
     ],
 )
 def test_no_data_holds(readings, expected):
-    history = with_recommendation(History(), 3, DEFAULT_BEHAVIOR, NOW - 10)
+    history = with_recommendation(ScalingHistory(), 3, DEFAULT_BEHAVIOR, NOW - 10)
     decision = decide(deployment(ready_pods(3)), policy(), readings, history, NOW)
     assert outcome(decision) == (Outcome.HELD, 3, "FailedGetPodsMetric")
     assert expected in decision.message
@@ -301,7 +299,7 @@ def test_only_its_own_zero_is_left(scaled_to_zero, expected):
         deployment((), replicas=0),
         policy(targets, min_replicas=0),
         reading({WEB: 25}, metric=Metric.QUERY) | reading([]),
-        History(zeroed_seconds=NOW - 100 if scaled_to_zero else None),
+        ScalingHistory(zeroed_seconds=NOW - 100 if scaled_to_zero else None),
         NOW,
     )
     assert (decision.outcome, decision.desired_replicas) == expected
@@ -311,7 +309,7 @@ def test_only_its_own_zero_is_left(scaled_to_zero, expected):
 def test_a_human_zero_after_own_zero_is_told_apart():
     """Somebody set replicas above 0 in between, so the next 0 is theirs."""
     rules = policy(QUERY, min_replicas=0)
-    history: History | None = History(zeroed_seconds=NOW - 100)
+    history: ScalingHistory | None = ScalingHistory(zeroed_seconds=NOW - 100)
     readings = reading({WEB: 20}, metric=Metric.QUERY)
     up = decide(deployment(ready_pods(2)), rules, readings, history, NOW)
     assert not up.history.scaled_to_zero
@@ -349,7 +347,7 @@ def test_the_activation_threshold_decides_between_none_and_some(total, current, 
         deployment(ready_pods(current)),
         replace(rules, activation_milli=5000),
         reading({WEB: total}, metric=Metric.QUERY),
-        History(zeroed_seconds=NOW - 100) if current == 0 else None,
+        ScalingHistory(zeroed_seconds=NOW - 100) if current == 0 else None,
         NOW,
     )
     assert decision.desired_replicas == expected

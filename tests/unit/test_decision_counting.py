@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from scaler.cluster.decode import Instant, decode_pod
 from scaler.decision.decide import decide
 from scaler.decision.grouping import ONE_POD_KINDS
-from scaler.model import Decision, Metric, ObjectRef, Outcome, PodPhase, PodState
+from scaler.decision.model import Decision, Outcome
+from scaler.model import Metric, ObjectRef, PodPhase, PodState
 from tests.unit.deployments import (
     NOW,
     deployment,

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from scaler.decision.decide import decide
-from scaler.model import Decision, Metric, ObjectRef, Outcome, PodPhase
+from scaler.decision.model import Decision, Outcome
+from scaler.model import Metric, ObjectRef, PodPhase
 from tests.unit.deployments import (
     NOW,
     deployment,

@@ -9,22 +9,19 @@ from hypothesis import strategies as st
 
 from scaler.decision.behavior import scale_down_limit, scale_up_limit
 from scaler.decision.decide import decide
+from scaler.decision.model import Outcome, Recommendation, ScaleEvent, ScalingHistory
 from scaler.model import (
     Behavior,
     DeploymentState,
-    History,
     Metric,
     MetricReading,
     MetricTarget,
     ObjectRef,
-    Outcome,
     PodPhase,
     PodState,
     PodValue,
     PolicyType,
     RatePolicy,
-    Recommendation,
-    ScaleEvent,
     ScalingPolicy,
     ScalingRules,
     SelectPolicy,
@@ -137,7 +134,7 @@ EVENTS = st.lists(
     st.builds(ScaleEvent, change=st.integers(1, 20), at_seconds=INSTANTS), max_size=3
 ).map(tuple)
 HISTORIES = st.builds(
-    History,
+    ScalingHistory,
     recommendations=st.lists(
         st.builds(Recommendation, replicas=COUNTS, at_seconds=INSTANTS), max_size=5
     ).map(tuple),
@@ -163,7 +160,7 @@ def test_any_input_gives_one_decision_within_the_rules(state, rules, readings, h
     if desired != current:
         assert rules.min_replicas <= desired <= rules.max_replicas
     if rules.min_replicas <= current <= rules.max_replicas:
-        known, at = history or History(), decision.at_seconds
+        known, at = history or ScalingHistory(), decision.at_seconds
         assert desired <= scale_up_limit(current, rules.behavior.scale_up, known, at)
         assert desired >= scale_down_limit(current, rules.behavior.scale_down, known, at)
         if desired < current:

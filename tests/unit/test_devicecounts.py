@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from scaler.controller.missing_gpus import DeviceCounts
 from scaler.decision.decide import decide
-from scaler.model import Metric, Outcome
+from scaler.decision.model import Outcome
+from scaler.model import Metric
 from tests.unit.deployments import NOW, deployment, immediate, pod_ref, policy, reading, ready_pods
 
 

@@ -13,8 +13,8 @@ from exporter import __main__ as exporter
 from exporter.cli.config import parse
 from scaler import __main__ as scaler
 from scaler.cli.parser import build_parser
+from scaler.decision.model import Outcome
 from scaler.metricsapi.names import FAMILIES as SERVED
-from scaler.model import Outcome
 from scaler.policy.annotations import ANNOTATIONS
 from simulator import virtual_nodes
 from tests.pages import generated

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.model import Decision, Metric, MetricProposal, ObjectRef, Outcome
+from scaler.decision.model import Decision, MetricProposal, Outcome
+from scaler.model import Metric, ObjectRef
 from scaler.reporting.decision_runs import KEPT_SECONDS, MAX_EPISODES, Episode, add_decision
 from scaler.reporting.explanation import history_table
 from scaler.reporting.serialization import episode_document

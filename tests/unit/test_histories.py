@@ -8,7 +8,8 @@ import pytest
 
 from scaler.controller.history import UNSURE_SECONDS, Histories
 from scaler.decision.decide import decide
-from scaler.model import Metric, Recommendation, ScaleEvent
+from scaler.decision.model import Recommendation, ScaleEvent
+from scaler.model import Metric
 from tests.unit.deployments import NOW, deployment, policy, reading, ready_pods
 
 INTERVAL = 2.0

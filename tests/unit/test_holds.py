@@ -13,10 +13,13 @@ from scaler.model import Behavior
 from tests.unit.deployments import NOW, deployment, policy, reading, ready_pods
 
 if TYPE_CHECKING:
-    from scaler.model import History, ScalingPolicy
+    from scaler.decision.model import ScalingHistory
+    from scaler.model import ScalingPolicy
 
 
-def after(seconds: float, history: History | None, values, rules: ScalingPolicy, *, count: int):
+def after(
+    seconds: float, history: ScalingHistory | None, values, rules: ScalingPolicy, *, count: int
+):
     """What is decided that much later, of values that are as fresh as ever."""
     now = NOW + seconds
     fresh = {

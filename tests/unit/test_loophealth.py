@@ -6,7 +6,7 @@ import pytest
 
 from scaler.controller import loop
 from scaler.controller.loop_health import no_loop_begun_because, no_loop_ended_because
-from scaler.model import Outcome
+from scaler.decision.model import Outcome
 from scaler.policy.parse import parse_policy
 from tests.unit.controllerworld import NOW, World, deployment
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scaler.model import Decision, ObjectRef, Outcome
+from scaler.decision.model import Decision, Outcome
+from scaler.model import ObjectRef
 from scaler.reporting.recorded_event import HOLD_SECONDS, News, follow
 
 HELD, UNCHANGED, SCALED = Outcome.HELD, Outcome.UNCHANGED, Outcome.SCALED

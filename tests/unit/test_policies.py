@@ -10,7 +10,8 @@ import pytest
 
 from scaler.budgets import PARSING_SECONDS, PARSING_SLICE_SECONDS
 from scaler.controller.policies import WAITS, Policies
-from scaler.model import DeploymentState, ObjectRef, Outcome
+from scaler.decision.model import Outcome
+from scaler.model import DeploymentState, ObjectRef
 from scaler.policy.parse import parse_policy
 from tests.unit.controllerworld import World, deployment, ref
 
@@ -19,7 +20,6 @@ def state(name: str, namespace: str = "ns", **annotations: str) -> DeploymentSta
     return DeploymentState(
         ref=ObjectRef(namespace=namespace, name=name),
         uid=f"{namespace}/{name}",
-        resource_version="1",
         annotations=annotations,
         spec_replicas=1,
         pods=(),

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaler.decision.decide import decide
-from scaler.model import AnnotationProblem, History, Metric, ScalingPolicy
+from scaler.decision.model import ScalingHistory
+from scaler.model import AnnotationProblem, Metric, ScalingPolicy
 from scaler.policy.annotations import TARGET_ANNOTATIONS
 from scaler.policy.parse import parse_policy
 from tests.unit.deployments import NOW, WEB, deployment, reading
@@ -102,7 +103,7 @@ def test_what_may_sleep_can_wake_and_what_never_could_is_refused(rules, down, th
     awake = parsed(**given_ | {"min-replicas": "1"})
     assert isinstance(awake, ScalingPolicy)
     policy = replace(awake, min_replicas=0)
-    now, history = NOW, History(zeroed_seconds=NOW)
+    now, history = NOW, ScalingHistory(zeroed_seconds=NOW)
     zero, busy = deployment((), replicas=0), reading({WEB: 1000}, metric=Metric.QUERY)
     wakes = False
     while now < NOW + 3600 + 2 * LOOP_SECONDS and not wakes:

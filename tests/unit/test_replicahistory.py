@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.model import Decision, ObjectRef, Outcome
+from scaler.decision.model import Decision, Outcome
+from scaler.model import ObjectRef
 from scaler.reporting.replica_history import (
     GAP_SECONDS,
     KEPT_SECONDS,

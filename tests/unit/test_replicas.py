@@ -14,8 +14,6 @@ from scaler.decision.replicas import (
     highest_proposal,
     mean_milli,
     pods_metric_replicas,
-    sum_milli,
-    value_replicas,
 )
 
 TEN_PERCENT = Tolerance(up=0.1, down=0.1)
@@ -181,27 +179,6 @@ def test_means_truncate_as_int64_division(values, expected):
 
 
 @pytest.mark.parametrize(
-    ("current", "usage", "target", "ready", "expected"),
-    [
-        pytest.param(3, 20000, 15000, 3, 4, id="Object Value ScaleUp"),
-        pytest.param(3, 50000, 10000, 1, 5, id="Object Value, 2 of 3 unready"),
-        pytest.param(3, 8600, 4400, 1, 2, id="External Value, 2 of 3 unready"),
-        pytest.param(3, 4500, 4400, 3, 3, id="within tolerance"),
-        pytest.param(0, 4500, 4400, 0, 2, id="from zero there is no tolerance"),
-    ],
-)
-def test_value_vectors(current, usage, target, ready, expected):
-    asked = value_replicas(
-        current_replicas=current,
-        target_milli=target,
-        usage_milli=usage,
-        ready_count=ready,
-        tolerance=TEN_PERCENT,
-    )
-    assert (asked.replicas, asked.usage_milli) == (expected, usage)
-
-
-@pytest.mark.parametrize(
     ("current", "usage", "target", "expected"),
     [
         pytest.param(3, 20000, 5000, (4, 6667), id="Object AverageValue"),
@@ -217,11 +194,6 @@ def test_average_value_vectors(current, usage, target, expected):
         current_replicas=current, target_milli=target, usage_milli=usage, tolerance=TEN_PERCENT
     )
     assert (asked.replicas, asked.usage_milli) == expected
-
-
-def test_external_series_are_summed_and_capped():
-    assert sum_milli([1, 2, 3]) == 6
-    assert sum_milli([MAX_INT64, MAX_INT64]) == MAX_INT64
 
 
 @pytest.mark.parametrize(
@@ -280,9 +252,7 @@ def test_no_arithmetic_leaves_int64(values, current, target):
     _, mean = pods(values, target, current)
     common = {"current_replicas": current, "target_milli": target, "tolerance": TEN_PERCENT}
     for usage in values:
-        of_value = value_replicas(usage_milli=usage, ready_count=current, **common)
         of_average = average_value_replicas(usage_milli=usage, **common)
-        for found in (mean, of_value.usage_milli, of_average.usage_milli, sum_milli(values)):
+        for found in (mean, of_average.usage_milli):
             assert -MAX_INT64 <= found <= MAX_INT64
-        for replicas in (of_value.replicas, of_average.replicas):
-            assert -MAX_INT32 <= replicas <= MAX_INT32
+        assert -MAX_INT32 <= of_average.replicas <= MAX_INT32

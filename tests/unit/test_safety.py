@@ -24,7 +24,7 @@ from scaler.controller import loop as controller_module
 from scaler.controller.loop import Controller
 from scaler.decision.decide import decide
 from scaler.kube.lease import LeaseElection
-from scaler.model import Decision, PolicyType, ScalingPolicy, SelectPolicy
+from scaler.model import PolicyType, ScalingPolicy, SelectPolicy
 from scaler.policy.parse import opted_in, parse_policy
 from scaler.reporting.metrics import ScalerMetrics
 from tests.unit.faultyworld import NODES, Patch, WarnedSource, Workload, World
@@ -32,6 +32,7 @@ from tests.virtualtime import VirtualLoop
 
 if TYPE_CHECKING:
     from scaler.cluster.events import EventType
+    from scaler.decision.model import Decision
     from scaler.model import DeploymentState, ObjectRef, RatePolicy
 
 INTERVAL_SECONDS = 5.0

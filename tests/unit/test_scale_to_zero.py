@@ -12,15 +12,8 @@ from hypothesis import strategies as st
 from scaler.controller.history import Histories
 from scaler.controller.writer import not_done
 from scaler.decision.decide import decide
-from scaler.model import (
-    AnnotationProblem,
-    Decision,
-    DeploymentState,
-    History,
-    Metric,
-    MetricReading,
-    Outcome,
-)
+from scaler.decision.model import Decision, Outcome, ScalingHistory
+from scaler.model import AnnotationProblem, DeploymentState, Metric, MetricReading
 from tests.unit.deployments import NOW, WEB, deployment, immediate, policy, reading, ready_pods
 
 if TYPE_CHECKING:
@@ -29,7 +22,7 @@ if TYPE_CHECKING:
     from scaler.controller.plans import Policy
 
 COOLDOWN = 600.0
-OWN_ZERO = History(zeroed_seconds=NOW - 3600)
+OWN_ZERO = ScalingHistory(zeroed_seconds=NOW - 3600)
 ASLEEP = deployment((), replicas=0)
 AWAKE = deployment(ready_pods(1))
 RULES = replace(
@@ -81,7 +74,7 @@ class TestAsleep:
         for total, wait, what in loops:
             now += wait
             if what == "restart":
-                history = History(zeroed_seconds=now)
+                history = ScalingHistory(zeroed_seconds=now)
             rules: Policy = WRONG if what == "wrong" else replace(RULES, paused=what == "paused")
             decision = decide(ASLEEP, rules, query(total), history, now)
             assert decision.desired_replicas == 0
@@ -126,7 +119,7 @@ class TestOtherAnnotations:
     @pytest.mark.parametrize("minimum", [0, 1, 3])
     def test_a_humans_zero_stays(self, minimum):
         rules = replace(RULES, min_replicas=minimum)
-        decision = decide(ASLEEP, rules, query(50), History(), NOW)
+        decision = decide(ASLEEP, rules, query(50), ScalingHistory(), NOW)
         assert (decision.outcome, decision.reason) == (Outcome.DISABLED, "ScalingDisabled")
 
     def test_a_count_that_is_out_of_date_does_not_end_it(self):
@@ -197,7 +190,7 @@ class TestCooldown:
         )
     )
     def test_the_last_replica_goes_after_a_whole_cooldown_of_idle_looks(self, loops):
-        now, history = NOW, History()
+        now, history = NOW, ScalingHistory()
         idle_since: float | None = None
         for what, wait in loops:
             now += wait

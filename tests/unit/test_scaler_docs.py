@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scaler.model import Outcome
+from scaler.decision.model import Outcome
 from tests.pages.examples import EXAMPLES
 
 EXPECTED = {

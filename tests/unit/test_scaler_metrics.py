@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
-from scaler.model import Outcome
+from scaler.decision.model import Outcome
 from scaler.reporting.metrics import DecisionCollector
 from tests import statuspage
 from tests.unit.controllerworld import World, deployment

@@ -8,20 +8,22 @@ from pathlib import Path
 import orjson
 import pytest
 
-from scaler.model import (
-    AnnotationProblem,
+from scaler.decision.model import (
     AppliedLimit,
-    Behavior,
     Condition,
     ConditionType,
     Decision,
-    History,
     LeftOutPod,
-    Metric,
     MetricProposal,
+    Outcome,
+    ScalingHistory,
+)
+from scaler.model import (
+    AnnotationProblem,
+    Behavior,
+    Metric,
     MetricTarget,
     ObjectRef,
-    Outcome,
     PodValue,
     PolicyType,
     RatePolicy,
@@ -131,7 +133,7 @@ RICH = Decision(
         Condition(type=ConditionType.ABLE_TO_SCALE, status=True, reason="Ready", message="a"),
         Condition(type=ConditionType.SCALING_LIMITED, status=False, reason="Within", message="b"),
     ),
-    history=History(zeroed_seconds=3.0),
+    history=ScalingHistory(zeroed_seconds=3.0),
 )
 REFUSED = Decision(
     ref=ObjectRef("prod", "db", kind="statefulsets.apps"),

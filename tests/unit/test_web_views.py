@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.model import AppliedLimit, Metric, Outcome
+from scaler.decision.model import AppliedLimit, Outcome
+from scaler.model import Metric
 from scaler.reporting.decision_runs import add_decision
 from scaler.reporting.replica_history import ReplicaChange
 from scaler.web.detail import MAX_PODS, detail

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from scaler.decision.decide import decide
-from scaler.model import ExporterEndpoint, Metric, ObjectRef, Outcome, PodPhase, PodState
+from scaler.decision.model import Outcome
+from scaler.model import ExporterEndpoint, Metric, ObjectRef, PodPhase, PodState
 from scaler.readings.exporters.scrape import Scraped
 from scaler.readings.exporters.source import ExporterSource
 from scaler.readings.source import ReadingRequest
@@ -19,7 +20,7 @@ from tests.virtualtime import VirtualLoop
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from scaler.model import Decision
+    from scaler.decision.model import Decision
 
 START = 10_000.0
 

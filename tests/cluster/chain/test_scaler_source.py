@@ -9,12 +9,12 @@ import pytest
 import pytest_asyncio
 
 from scaler.decision.decide import decide
+from scaler.decision.model import Outcome
 from scaler.model import (
     DeploymentState,
     ExporterEndpoint,
     Metric,
     ObjectRef,
-    Outcome,
     PodPhase,
     PodState,
     ScalingPolicy,
@@ -30,7 +30,7 @@ from tests.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from scaler.model import Decision
+    from scaler.decision.model import Decision
     from scaler.readings.source import Source
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
@@ -80,7 +80,6 @@ class Bed:
         deployment = DeploymentState(
             ref=WEB,
             uid="1",
-            resource_version="1",
             annotations={},
             spec_replicas=len(self.pods),
             pods=self.pods,

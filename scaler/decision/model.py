@@ -1,0 +1,189 @@
+"""What decisions are made of: the scaling history, proposals, limits, conditions and outcomes.
+
+Instants and milli units are as in `scaler.model`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from scaler.budgets import clipped
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from scaler.model import AnnotationProblem, Metric, ObjectRef, PodValue, ScalingPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recommendation:
+    """A replica count recommended at some instant, before stabilization.
+
+    `down_only` is a count that was found rather than computed (after a start, a takeover or a
+    hold): it keeps the count from going down, and says nothing about going up.
+    """
+
+    replicas: int
+    at_seconds: float
+    down_only: bool = field(default=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScaleEvent:
+    """A change that was made: `change` pods added (or removed), always positive."""
+
+    change: int
+    at_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalingHistory:
+    """What stabilization and rate limits remember of one Deployment; replaced, never edited.
+
+    `zeroed_seconds` is when the scaler set the count to 0, None while that is not its doing, so
+    that a 0 set by a human is told apart. `active_seconds` is when something else than 0 was last
+    asked for, None before the first decision. `held` is True while nothing has been computed since
+    a hold, or since a gap in which nobody looked.
+    """
+
+    recommendations: tuple[Recommendation, ...] = ()
+    scale_ups: tuple[ScaleEvent, ...] = ()
+    scale_downs: tuple[ScaleEvent, ...] = ()
+    zeroed_seconds: float | None = None
+    active_seconds: float | None = None
+    held: bool = field(default=False, compare=False)
+
+    @property
+    def scaled_to_zero(self) -> bool:
+        """Whether the scaler set the count to 0."""
+        return self.zeroed_seconds is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOutPod:
+    """A pod that a proposal did not count as it is, and why."""
+
+    pod: ObjectRef
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricProposal:
+    """What one metric asks for, with everything that `explain` shows of it.
+
+    `replicas` is None where the metric could not be used; `problem` then says why.
+    `mean_milli` is the mean over the pods counted, before any padding.
+    `complete` is False where a serving pod had no fresh value: such a proposal never scales down.
+    `unheld_replicas` is the lower count that it would ask for otherwise, None where nothing holds.
+    `saturated` is True where growth past the HPA's arithmetic applied (contract 3, point 3).
+    `waits_for` says what has to happen until all pods asked for count, None where they do.
+    """
+
+    metric: Metric
+    target_milli: int
+    replicas: int | None
+    mean_milli: int | None
+    values: Mapping[ObjectRef, PodValue]
+    left_out: tuple[LeftOutPod, ...] = ()
+    complete: bool = True
+    unheld_replicas: int | None = None
+    saturated: bool = False
+    problem: str | None = None
+    waits_for: str | None = None
+
+    def above_target(self, tolerance: float) -> bool:
+        """Whether the mean is above the target by more than the tolerance."""
+        return self.mean_milli is not None and self.mean_milli > self.target_milli * (1 + tolerance)
+
+
+class ConditionType(StrEnum):
+    """Condition types of the HPA's status."""
+
+    ABLE_TO_SCALE = "AbleToScale"
+    SCALING_ACTIVE = "ScalingActive"
+    SCALING_LIMITED = "ScalingLimited"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """A condition in the HPA's words: `ScalingLimited` True `TooManyReplicas`, with a sentence."""
+
+    type: ConditionType
+    status: bool
+    reason: str
+    message: str
+
+    def __post_init__(self) -> None:
+        """Clip the message to its budget."""
+        object.__setattr__(self, "message", clipped(self.message))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppliedLimit:
+    """A step of stabilization or limits that changed the count, in the HPA's words."""
+
+    reason: str
+    message: str
+    replicas_before: int
+    replicas_after: int
+
+
+class Outcome(StrEnum):
+    """What became of one Deployment in one loop."""
+
+    SCALED = "scaled"
+    UNCHANGED = "unchanged"
+    HELD = "held"
+    DRY_RUN = "dry-run"
+    PAUSED = "paused"
+    DISABLED = "disabled"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """One Deployment's decision with its reasons; pure data, acting on it comes after.
+
+    `desired_replicas` equals `current_replicas` unless something is to be changed. `proposed` is
+    the highest proposal before stabilization and limits, None where nothing could be computed;
+    `limits` are the steps that changed it on the way to `desired_replicas`.
+    `outcome` is SCALED when the count is to change; the controller turns it into FAILED if the
+    API refuses. `reason` is one CamelCase word for tables and events, `message` the sentence.
+    `history` is the history to keep if the decision is carried out.
+    """
+
+    ref: ObjectRef
+    current_replicas: int
+    desired_replicas: int
+    outcome: Outcome
+    reason: str
+    message: str
+    at_seconds: float
+    policy: ScalingPolicy | None = None
+    problems: tuple[AnnotationProblem, ...] = ()
+    proposals: tuple[MetricProposal, ...] = ()
+    proposed: int | None = None
+    limits: tuple[AppliedLimit, ...] = ()
+    conditions: tuple[Condition, ...] = ()
+    history: ScalingHistory = field(default_factory=ScalingHistory)
+
+    def __post_init__(self) -> None:
+        """Clip the message to its budget, once for all who tell it."""
+        object.__setattr__(self, "message", clipped(self.message))
+
+    def is_held(self) -> bool:
+        """Whether the count is left alone although another one was, or may be, wanted."""
+        if self.outcome is Outcome.UNCHANGED:
+            return self.reason != "DesiredWithinRange"
+        return self.outcome is Outcome.HELD
+
+    @property
+    def above_target(self) -> bool:
+        """Whether the mean of a metric is above its target by more than the tolerance."""
+        if self.policy is None:
+            return False
+        tolerance = self.policy.behavior.scale_up.tolerance
+        return any(item.above_target(tolerance) for item in self.proposals)
