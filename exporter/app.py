@@ -22,8 +22,8 @@ from exporter.nvml.sampler import Sampler
 from exporter.podresources.client import PodResources, PodResourcesClient
 from exporter.processes.process_owner import ProcessOwners
 from exporter.processes.terminated_pods import FinishedPods
-from exporter.web.server import application
-from toolkit.web.server import Endpoint
+from exporter.web.server import LIMITS, application
+from toolkit.web.server import WebServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -165,11 +165,11 @@ class _ExporterParts:
                     cgroups=Path(config.cgroup_folder), logs=Path(config.logs_folder)
                 ).among,
             )
-        self.endpoint = Endpoint(
+        self.web = WebServer(
             host=config.listen_host,
             port=config.listen_port,
-            web_config_file=config.web_config_file,
-            max_requests=config.max_requests,
+            limits=replace(LIMITS, requests=config.max_requests),
+            config_file=config.web_config_file,
             on_client_fault=counters.client_errors.inc,
         )
         self.health = Health(
@@ -178,7 +178,7 @@ class _ExporterParts:
             sampler=self.sampler,
             snapshots=self.snapshots,
             pod_resources=self.pod_resources,
-            endpoint=self.endpoint,
+            web=self.web,
         )
         self.lookups = None
         if config.dra or config.pod_labels:
@@ -243,25 +243,22 @@ async def running(config: ExporterConfig, binding: ModuleType) -> AsyncIterator[
     RestartNeededError (likewise) if only a new process can use NVML.
     """
     parts = _ExporterParts(config, binding)
+    app = application(
+        exposition=parts.exposition,
+        health=parts.health,
+        telemetry_path=config.telemetry_path,
+        node_name=config.node_name,
+    )
+    work = [parts.watch, parts.web.run, parts.end_without_nvml]
+    if parts.pod_resources is not None:
+        work.append(parts.pod_resources.run)
+    if parts.lookups is not None:
+        work.append(parts.lookups.run)
     try:
-        async with parts.sampling(), asyncio.TaskGroup() as tasks:
-            background = [tasks.create_task(parts.watch())]
-            if parts.pod_resources is not None:
-                background.append(tasks.create_task(parts.pod_resources.run()))
-            if parts.lookups is not None:
-                background.append(tasks.create_task(parts.lookups.run()))
+        async with parts.sampling(), parts.web.opened(app), asyncio.TaskGroup() as tasks:
+            background = [tasks.create_task(one()) for one in work]
             try:
-                address = await parts.endpoint.start(
-                    application(
-                        exposition=parts.exposition,
-                        health=parts.health,
-                        telemetry_path=config.telemetry_path,
-                        node_name=config.node_name,
-                    )
-                )
-                background.append(tasks.create_task(parts.endpoint.run()))
-                # Not before: a server that is cancelled while it begins to listen leaks its socket.
-                background.append(tasks.create_task(parts.end_without_nvml()))
+                address = parts.web.addresses[0]
                 log.info("Listening", extra={"host": address[0], "port": address[1]})
                 yield RunningExporter(
                     address=address,
@@ -271,7 +268,6 @@ async def running(config: ExporterConfig, binding: ModuleType) -> AsyncIterator[
             finally:
                 for task in background:
                     task.cancel()
-                await parts.endpoint.stop()
     except BaseExceptionGroup as group:
         # The caller gets what went wrong, not how the tasks are organised.
         if len(group.exceptions) == 1:

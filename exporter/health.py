@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from exporter.nvml import Nvml, NvmlError
     from exporter.nvml.sampler import Sampler
     from exporter.podresources.client import PodResources
-    from toolkit.web.server import Endpoint
+    from toolkit.web.server import WebServer
 
 log = logging.getLogger(__name__)
 
@@ -88,14 +88,14 @@ class Health:
         sampler: Sampler,
         snapshots: Snapshots,
         pod_resources: PodResources | None,
-        endpoint: Endpoint,
+        web: WebServer,
     ) -> None:
         self._config = config
         self._nvml = nvml
         self._sampler = sampler
         self._snapshots = snapshots
         self._pod_resources = pod_resources
-        self._endpoint = endpoint
+        self._web = web
         self._fixed = (
             InfoMetricFamily(
                 "nvidia_gpu_exporter_build",
@@ -189,7 +189,7 @@ class Health:
             hanging.add_metric([call.function], time.monotonic() - call.started_seconds)
             yield hanging
         yield from self._pod_resources_metrics(snapshot)
-        if (is_good := self._endpoint.web_config_is_good) is not None:
+        if (is_good := self._web.config_is_good) is not None:
             yield _gauge(
                 "web_config_last_reload_successful",
                 "1 if the web configuration file was valid when last read.",

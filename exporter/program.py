@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Final
 from exporter import __version__
 from exporter.app import NvmlRequiredError, RestartNeededError, once, running
 from toolkit.cli.arguments import EXIT_USAGE
-from toolkit.listening.sockets import why_not_bound
+from toolkit.listening.listener import BindError
 from toolkit.web.model import WebConfigError
-from toolkit.web.server import BindError
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -71,7 +70,7 @@ async def run(config: ExporterConfig, binding: ModuleType) -> int:
             extra={
                 "host": config.listen_host,
                 "port": config.listen_port,
-                "error": why_not_bound(error),
+                "error": str(error),
             },
         )
         return EXIT_FAILURE

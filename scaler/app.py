@@ -31,10 +31,10 @@ from scaler.readings.prometheus.gpus import PrometheusGpus
 from scaler.readings.prometheus.source import PrometheusSource
 from scaler.reporting.metrics import ScalerMetrics
 from scaler.web.gpu_reader import GpuReader
-from scaler.web.listening import listening
 from scaler.web.page import About, StatusPage
-from scaler.web.server import StatusServer
-from toolkit.listening.sockets import why_not_bound
+from scaler.web.server import LIMITS, StatusServer
+from toolkit.listening.listener import BindError
+from toolkit.web.server import WebServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
@@ -72,6 +72,7 @@ class _ScalerParts:
     election: LeaseElection | None
     controller: Controller
     metrics: ScalerMetrics
+    web: WebServer
     identity: str
     metrics_api: MetricsApi | None = None
 
@@ -184,6 +185,12 @@ def _assemble(
 ) -> _ScalerParts:
     identity = config.identity or socket.gethostname()
     metrics = ScalerMetrics(version("gpu-scaler"))
+    web = WebServer(
+        host=config.listen_host,
+        port=config.listen_port,
+        limits=LIMITS,
+        on_client_fault=metrics.client_errors.inc,
+    )
     state = ClusterState(
         client,
         kinds=kinds,
@@ -234,6 +241,7 @@ def _assemble(
         election=election,
         controller=controller,
         metrics=metrics,
+        web=web,
         identity=identity,
     )
 
@@ -270,17 +278,11 @@ async def _listening(
         held=lambda: [str(one) for one in parts.state.lost(time.monotonic())],
         page=page,
     )
-    app = server.application()
     async with AsyncExitStack() as stack:
         address = f"{config.listen_host}:{config.listen_port}"
-        serving = listening(
-            app,
-            config.listen_host,
-            config.listen_port,
-            on_client_fault=parts.metrics.client_errors.inc,
-        )
-        addresses = await _bound(stack, "--web.listen-address", address, serving)
-        log.info("Listening", extra={"addresses": [f"{host}:{port}" for host, port in addresses]})
+        await _bound(stack, "--web.listen-address", address, parts.web.opened(server.application()))
+        addresses = [f"{host}:{port}" for host, port in parts.web.addresses]
+        log.info("Listening", extra={"addresses": addresses})
         yield
 
 
@@ -289,8 +291,8 @@ async def _bound(
 ) -> _T:
     try:
         return await stack.enter_async_context(serving)
-    except OSError as error:
-        msg = f"{flag}: {address} cannot be bound: {why_not_bound(error)}"
+    except BindError as error:
+        msg = f"{flag}: {address} cannot be bound: {error}"
         raise StartError(msg) from error
 
 
@@ -299,8 +301,8 @@ async def _serve(
 ) -> None:
     """Own the background tasks until `stop`; end the loop first, then the Lease, then the rest."""
     async with asyncio.TaskGroup() as group:
-        background = [group.create_task(parts.state.run()), group.create_task(parts.events.run())]
-        background.append(group.create_task(gpus.run()))
+        work = (parts.state.run, parts.events.run, parts.web.run, gpus.run)
+        background = [group.create_task(one()) for one in work]
         if parts.metrics_api is not None:
             background.append(group.create_task(parts.metrics_api.run()))
         if parts.election is not None:

@@ -165,7 +165,7 @@ async def running_door(
             not_ready_because=lambda: not_ready[0] if not_ready else None,
             limits=replace(LIMITS, **limits),
         )
-        async with server.listening(tls.context, bound_to, 0) as listening:
+        async with server.opened(tls, bound_to, 0) as listening:
             _, port = listening.addresses[0]
             running = asyncio.create_task(listening.run())
             made = Door(

@@ -15,9 +15,9 @@ from scaler.readings.gpus import GpuAnswer, GpuSample
 from scaler.reporting.metrics import ScalerMetrics
 from scaler.reporting.status_store import Board, LoopReport, Told
 from scaler.web.gpu_reader import GpuReader
-from scaler.web.listening import LIMITS, listening
 from scaler.web.page import About, StatusPage
-from scaler.web.server import StatusServer
+from scaler.web.server import LIMITS, StatusServer
+from toolkit.web.server import WebServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -201,19 +201,24 @@ def application(scene: Scene, reader: GpuReader, metrics: ScalerMetrics):
 
 
 @asynccontextmanager
-async def status_page(scene: Scene, *, port: int = 0, **limits: Any) -> AsyncIterator[str]:
+async def status_page(
+    scene: Scene, *, host: str = "127.0.0.1", port: int = 0, config_file: str = "", **limits: Any
+) -> AsyncIterator[str]:
     """Serve the scene while the context lasts and yield its URL."""
 
     reader = scene.reader()
     metrics = ScalerMetrics("test")
-    serving = listening(
-        application(scene, reader, metrics),
-        "127.0.0.1",
-        port,
+    server = WebServer(
+        host=host,
+        port=port,
         limits=replace(LIMITS, **limits),
+        config_file=config_file,
         on_client_fault=metrics.client_errors.inc,
     )
-    async with asyncio.TaskGroup() as group, serving as addresses:
-        reading = group.create_task(reader.run())
-        yield f"http://127.0.0.1:{addresses[0][1]}"
-        reading.cancel()
+    async with server.opened(application(scene, reader, metrics)), asyncio.TaskGroup() as group:
+        running = [group.create_task(one()) for one in (reader.run, server.run)]
+        try:
+            yield f"{server.scheme}://127.0.0.1:{server.addresses[0][1]}"
+        finally:
+            for one in running:
+                one.cancel()

@@ -6,7 +6,6 @@ import hashlib
 import logging
 import ssl
 import time
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import orjson
@@ -17,20 +16,22 @@ from scaler.kube.errors import ApiError
 from scaler.metricsapi import documents
 from scaler.metricsapi.names import GROUP
 from scaler.metricsapi.paths import HEALTH_PATHS, GroupsAsked, read_path
-from toolkit.listening.client_connection import ClientFaults
 from toolkit.listening.limits import Limits
-from toolkit.listening.listener import Listener
-from toolkit.listening.sockets import bound_sockets
+from toolkit.listening.listener import opened
+from toolkit.web.server import probe_answer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
 
     from scaler.kube.delegated_auth import Reviews
     from scaler.metricsapi.answering import Answers
     from scaler.metricsapi.authentication import Authentication
     from scaler.metricsapi.paths import Attributes
     from scaler.metricsapi.telemetry import Telemetry
+    from scaler.metricsapi.tls import ServerTls
     from scaler.model import User
+    from toolkit.listening.listener import Listener
 
     JsonObject: TypeAlias = dict[str, Any]
 
@@ -55,7 +56,7 @@ LIMITS = Limits(
 
 
 class Server:
-    """Handles requests; `listening` is where they come from."""
+    """Handles requests; `opened` is where they come from."""
 
     def __init__(
         self,
@@ -75,37 +76,22 @@ class Server:
         self._under_way = 0
         self._limits = limits
 
-    @asynccontextmanager
-    async def listening(self, tls: ssl.SSLContext, host: str, port: int) -> AsyncIterator[Listener]:
-        """Listen while the context lasts; who comes in is served while what it yields runs.
-
-        An empty host is all addresses.
-
-        Raises:
-            OSError: the address cannot be bound.
-        """
-        runner = web.ServerRunner(web.Server(self.handle), shutdown_timeout=2.0)
-        await runner.setup()
-        try:
-            assert runner.server is not None
-            listener = Listener(
-                await bound_sockets(host, port),
-                runner.server,
-                self._limits,
-                tls=tls,
-                faults=ClientFaults(self._telemetry.client_errors.inc),
-            )
-            try:
-                yield listener
-            finally:
-                listener.close()
-        finally:
-            await runner.cleanup()
+    def opened(self, tls: ServerTls, host: str, port: int) -> AbstractAsyncContextManager[Listener]:
+        """Bind the address while the context lasts: see `toolkit.listening.listener.opened`."""
+        return opened(
+            web.ServerRunner(web.Server(self.handle), shutdown_timeout=2.0),
+            host,
+            port,
+            self._limits,
+            tls=lambda: tls.context,
+            on_client_fault=self._telemetry.client_errors.inc,
+        )
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         if request.path in HEALTH_PATHS:
-            return self._health(request.path)
+            # The port itself answers while the process lives.
+            return probe_answer(self._not_ready_because() if request.path == "/readyz" else None)
         started = time.monotonic()
         self._under_way += 1
         try:
@@ -160,12 +146,6 @@ class Server:
         if verdict.allowed:
             return None
         return documents.forbidden(user.name, attributes, verb=access.verb, reason=verdict.reason)
-
-    def _health(self, path: str) -> web.Response:
-        problem = self._not_ready_because() if path == "/readyz" else None
-        if problem is None:
-            return web.Response(text="ok")
-        return web.Response(status=503, text=f"{problem}\n")
 
 
 def _peer_certificate(request: web.BaseRequest) -> bytes | None:

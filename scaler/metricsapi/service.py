@@ -120,8 +120,8 @@ class MetricsApi:
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[int]:
         """Listen while the context lasts; yields the port."""
-        async with self._server.listening(
-            self._tls.context, self._settings.listen_host, self._settings.listen_port
+        async with self._server.opened(
+            self._tls, self._settings.listen_host, self._settings.listen_port
         ) as self._listener:
             host, port = self._listener.addresses[0]
             log.info("Metrics API listening", extra={"host": host, "port": port})

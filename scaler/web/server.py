@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import orjson
 from aiohttp import web
@@ -11,6 +11,8 @@ from scaler.model import workload_ref
 from scaler.reporting.serialization import decision_document, episode_document
 from scaler.web.answers import add_security_headers
 from scaler.web.metrics_page import MetricsPage
+from toolkit.listening.limits import Limits
+from toolkit.web.server import probe_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +23,14 @@ if TYPE_CHECKING:
     from scaler.reporting.serialization import DecisionDocument
     from scaler.reporting.status_store import DecisionRecord
     from scaler.web.page import StatusPage
+
+LIMITS: Final = Limits(
+    connections=512,
+    # Longer than the intervals at which Prometheus users scrape.
+    idle_seconds=60.0,
+    request_bytes=32 * 1024,
+    unsent_bytes=64 * 1024 * 1024,
+)
 
 
 class StatusServer:
@@ -65,11 +75,11 @@ class StatusServer:
         return app
 
     async def _healthz(self, _: web.Request) -> web.Response:
-        return _health(self._not_alive_because())
+        return probe_answer(self._not_alive_because())
 
     async def _readyz(self, _: web.Request) -> web.Response:
         held = "".join(f"held: {one}\n" for one in self._held())
-        return _health(self._not_ready_because(), more=held)
+        return probe_answer(self._not_ready_because(), more=held)
 
     async def _decisions(self, _: web.Request) -> web.Response:
         records = self._controller.board.records
@@ -117,12 +127,6 @@ def _ref(request: web.Request) -> ObjectRef:
 
 def _document(record: DecisionRecord) -> DecisionDocument:
     return decision_document(record.decision, decided_unix_seconds=record.decided_unix_seconds)
-
-
-def _health(problem: str | None, *, more: str = "") -> web.Response:
-    if problem is None:
-        return web.Response(text=f"ok\n{more}")
-    return web.Response(status=503, text=f"{problem}\n")
 
 
 def _json(document: dict[str, object], *, status: int = 200) -> web.Response:

@@ -20,6 +20,7 @@ from simulator.kubelet import SimulatedKubelet
 from simulator.nvml.binding import bind
 from tests.exporting import PREFIX, configuration, exporter
 from tests.waiting import until
+from toolkit.listening.listener import BindError
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"
 
@@ -292,7 +293,7 @@ async def test_an_exception_of_the_embedding_program_comes_out_as_it_is():
 async def test_an_address_in_use():
     with SimulatedDriver(["T4"]) as driver:
         async with exporter(driver) as reader:
-            with pytest.raises(OSError, match="address already in use"):
+            with pytest.raises(BindError, match="Address already in use"):
                 async with exporter(driver, listen_port=reader.port):
                     pass
 

@@ -11,13 +11,13 @@ from dataclasses import replace
 import aiohttp
 import pytest
 
+from exporter.web.server import LIMITS
 from tests.cluster.certificates import Authority
 from tests.exporterweb import WebFile, exporter, get, hashed
 from tests.listeningclients import BROKEN_GZIP, NO_HTTP, said
 from tests.waiting import until
 from toolkit.listening import listener, request_limits
 from toolkit.web import auth, passwords
-from toolkit.web import server as web_server
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def limited(monkeypatch):
     """Change limits of the exporter."""
 
     def change(**limits) -> None:
-        monkeypatch.setattr(web_server, "LIMITS", replace(web_server.LIMITS, **limits))
+        monkeypatch.setattr("exporter.app.LIMITS", replace(LIMITS, **limits))
 
     return change
 
@@ -268,8 +268,7 @@ async def test_of_too_many_handshakes_the_oldest_go(file, limited):
     async with exporter(file) as address:
         host, _, port = address.partition(":")
         silent = [
-            await asyncio.open_connection(host, int(port))
-            for _ in range(web_server.LIMITS.handshakes + 20)
+            await asyncio.open_connection(host, int(port)) for _ in range(LIMITS.handshakes + 20)
         ]
         await until(silent[19][0].at_eof, what="20 are ended")
         assert (await get(address, file.client()))[0] == 200

@@ -137,7 +137,7 @@ async def test_only_the_bind_is_called_a_bind(monkeypatch, caplog, code):
 
     config = configuration(listen_port=9445)
     with SimulatedDriver(["T4"]) as driver:
-        monkeypatch.setattr("toolkit.web.server.bound_sockets", fails)
+        monkeypatch.setattr("toolkit.listening.listener.bound_sockets", fails)
         assert await run(config, bind(driver)) == 1
         (said,) = [one for one in caplog.records if one.levelname == "ERROR"]
         assert said.message == "The address cannot be bound"

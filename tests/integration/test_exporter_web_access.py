@@ -14,6 +14,7 @@ from tests.cluster.certificates import Authority
 from tests.exporterweb import WebFile, exporter, get, hashed
 from tests.waiting import until
 from toolkit.cli.arguments import EXIT_USAGE
+from toolkit.listening.listener import BindError
 from toolkit.web import auth
 from toolkit.web.model import WebConfigError
 
@@ -386,7 +387,7 @@ async def test_a_file_that_is_emptied_is_said_once_with_what_it_would_take_away(
             assert (await get(address))[0] == 401
     (told,) = [one for one in caplog.records if "not reloaded" in one.message]
     assert told.error == (
-        f"{file.path}: basic_auth_users is gone; restart the exporter to serve without it"
+        f"{file.path}: basic_auth_users is gone; restart the program to serve without it"
     )
 
 
@@ -451,7 +452,7 @@ async def test_tls_can_be_switched_on_while_running(file):
 async def test_an_address_that_another_exporter_has_is_refused(file):
     file.write(tls_server_config=file.tls)
     async with exporter(file) as address:
-        with pytest.raises(OSError, match="address already in use"):
+        with pytest.raises(BindError, match="Address already in use"):
             async with exporter(file, listen_port=int(address.partition(":")[2])):
                 pass
         assert (await get(address, file.client()))[0] == 200

@@ -67,7 +67,7 @@ async def served(
     made.server = web.Server(handler)
     bound = await bound_sockets("127.0.0.1", 0)
     listener = Listener(
-        bound, made.server, Limits(**everything), tls=tls, faults=ClientFaults(made.count)
+        bound, made.server, Limits(**everything), tls=lambda: tls, faults=ClientFaults(made.count)
     )
     made.address = listener.addresses[0]
     running = asyncio.create_task(listener.run())

@@ -191,7 +191,7 @@ async def test_only_reading(door):
 
 async def test_health_is_open(door):
     for path in ("/healthz", "/livez", "/readyz"):
-        assert await door.get(path) == (200, {"text": "ok"})
+        assert await door.get(path) == (200, {"text": "ok\n"})
     door.not_ready.append("not yet")
     assert (await door.get("/healthz"))[0] == 200
     assert await door.get("/readyz") == (503, {"text": "not yet\n"})

@@ -13,13 +13,12 @@ import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
 
-from scaler.reporting.metrics import ScalerMetrics
 from scaler.reporting.serialization import decision_document
 from scaler.web import gpu_reader
 from scaler.web.answers import STATIC
-from scaler.web.listening import LIMITS, listening
+from scaler.web.server import LIMITS
 from tests.listeningclients import BROKEN_GZIP, NO_HTTP, said
-from tests.statuspage import IDENTITY, Scene, application, decision, gpu, ref, status_page
+from tests.statuspage import IDENTITY, Scene, decision, gpu, ref, status_page
 from tests.waiting import until
 
 PATHS = (
@@ -304,10 +303,10 @@ async def test_what_clients_break_is_a_count_and_one_line(scene, client, caplog)
 
 @pytest.mark.parametrize("host", ["", "::"])
 async def test_all_addresses_are_those_of_both_families(scene, client, host):
-    app = application(scene, scene.reader(), ScalerMetrics("test"))
-    async with listening(app, host, 0) as addresses:
+    async with status_page(scene, host=host) as url:
         for name in ("127.0.0.1", "[::1]"):
-            async with client.get(f"http://{name}:{addresses[0][1]}/healthz") as answer:
+            address = url.replace("127.0.0.1", name)
+            async with client.get(f"{address}/healthz") as answer:
                 assert answer.status == 200
 
 

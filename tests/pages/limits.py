@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from exporter.cli.config import ExporterConfig
 from exporter.nvml.xid import MAX_KINDS, ZERO_XIDS
+from exporter.web.server import LIMITS
 from scaler.controller.retry_order import ACT_SECONDS
 from scaler.decision import proposals
 from scaler.kube.delegated_auth import MAX_AT_ONCE
@@ -16,10 +17,9 @@ from scaler.metricsapi.names import WINDOW_SECONDS
 from scaler.readings import devices, exposition, http
 from scaler.readings.prometheus import join, source
 from scaler.reporting import recorded_event
-from scaler.web import listening
+from scaler.web import server as status_page
 from tests.pages.markdown import table
 from toolkit.web import passwords
-from toolkit.web.server import LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -69,7 +69,7 @@ def metrics_api_limits() -> str:
 
 def status_page_limits() -> str:
     """The bounds of the clients of the scaler's status page and metrics."""
-    return _table(_of_clients(listening.LIMITS))
+    return _table(_of_clients(status_page.LIMITS))
 
 
 def _of_clients(limits: Limits) -> list[tuple[str, str, str]]:

@@ -12,6 +12,7 @@ import logging
 import resource
 import time
 from collections import Counter
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from toolkit.listening.client_connection import (
@@ -21,12 +22,12 @@ from toolkit.listening.client_connection import (
     forget_frames,
 )
 from toolkit.listening.request_limits import Answering
-from toolkit.listening.sockets import host_of
+from toolkit.listening.sockets import bound_sockets, host_of, why_not_bound
 
 if TYPE_CHECKING:
     import socket
     import ssl
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from aiohttp import web
 
@@ -41,6 +42,10 @@ QUIET_SECONDS: Final = 60.0
 """What goes on is told once; it is over when it did not happen for so long."""
 
 
+class BindError(Exception):
+    """The address cannot be bound; the text is the system's reason."""
+
+
 class Listener:
     """Takes connections while `run` runs, and lets the server speak HTTP on them."""
 
@@ -50,12 +55,12 @@ class Listener:
         server: web.Server,
         limits: Limits,
         *,
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext | None] = lambda: None,
         faults: ClientFaults | None = None,
     ) -> None:
+        """`tls` is asked for each new connection; None is plain HTTP. Those that exist go on."""
         faults = faults or ClientFaults()
-        self.tls = tls
-        """What new connections are made by; None is plain HTTP. Those that exist go on."""
+        self._tls = tls
         self._bound = bound
         self._server = server
         self._limits = limits
@@ -77,7 +82,7 @@ class Listener:
             bound.close()
 
     def end_all(self) -> None:
-        """End every connection and every handshake; new ones are made by `tls` as it is now."""
+        """End every connection and every handshake; new ones are made by what `tls` says now."""
         for task in self._handshakes:
             task.cancel()
         for client in self._clients():
@@ -132,7 +137,7 @@ class Listener:
             await asyncio.sleep(0)
 
     async def _shake_hands(self, connection: socket.socket) -> None:
-        tls = self.tls
+        tls = self._tls()
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
                 self._client,
@@ -191,6 +196,40 @@ class Listener:
             clients.remove(victim)
             by_address[victim.address] -= 1
             victim.end()
+
+
+@asynccontextmanager
+async def opened(
+    runner: web.BaseRunner,
+    host: str,
+    port: int,
+    limits: Limits,
+    *,
+    tls: Callable[[], ssl.SSLContext | None] = lambda: None,
+    on_client_fault: Callable[[], None] = lambda: None,
+) -> AsyncIterator[Listener]:
+    """Bind the address while the context lasts; clients are let in while the listener runs.
+
+    An empty host is all addresses of the machine. End the listener's `run` before the context.
+
+    Raises:
+        BindError: the address cannot be bound.
+    """
+    await runner.setup()
+    try:
+        try:
+            bound = await bound_sockets(host, port)
+        except OSError as error:
+            raise BindError(why_not_bound(error)) from error
+        assert runner.server is not None
+        faults = ClientFaults(on_client_fault)
+        listener = Listener(bound, runner.server, limits, tls=tls, faults=faults)
+        try:
+            yield listener
+        finally:
+            listener.close()
+    finally:
+        await runner.cleanup()
 
 
 def _within_files(limits: Limits) -> tuple[int, int]:
