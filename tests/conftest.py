@@ -15,7 +15,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests import needs
 from tests.image.shipped import ShippedImage, built_image
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 _LACKING = pytest.StashKey[Counter[str]]()
 
 # A machine that is busy with something else is slow, which says nothing of what is tested.
-settings.register_profile("any machine", deadline=None)
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("any machine")
 
 

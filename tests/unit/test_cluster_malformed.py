@@ -163,7 +163,7 @@ def seen(api: Lists) -> tuple[ClusterState, LabelledObjects]:
     return asyncio.run(see())
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(data=st.data())
 def test_random_objects_hide_no_other_and_raise_nothing(data: st.DataObject) -> None:
     plural = data.draw(st.sampled_from(sorted(OBJECTS)))

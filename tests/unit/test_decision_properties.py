@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scaler.decision.behavior import scale_down_limit, scale_up_limit
@@ -145,7 +145,6 @@ HISTORIES = st.builds(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(deployments(), policies(), all_readings(), st.none() | HISTORIES, INSTANTS)
 def test_any_input_gives_one_decision_within_the_rules(state, rules, readings, history, now):
     decision = decide(state, rules, readings, history, now)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scaler.decision.decide import decide
@@ -94,7 +94,6 @@ RULES = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None)
 @given(rules=RULES, down=RULES, threshold=st.sampled_from(["0", "1m", "10"]))
 def test_what_may_sleep_can_wake_and_what_never_could_is_refused(rules, down, threshold):
     """Asleep, with a value far above the target for as long as any window and period."""
