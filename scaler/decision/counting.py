@@ -24,15 +24,30 @@ UP_ONLY = "counts on the way up only"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OneWay:
-    """What counts on one way: values in milli units, and pods asked for that have none.
+class PodSamples:
+    """One metric's values by the state of their pods, each in milli units as it was read.
 
-    `values_milli` are those of `counted`, on the way up followed by those of young pods.
-    `missing` serve without a fresh value, `unready` do not serve yet: 0 each on the way up.
-    `left_out` are all pods that are not in `counted`.
+    `missing` names the pods that serve without a fresh value, `lapsed_missing` those that served
+    before and have none.
     """
 
-    counted: Mapping[ObjectRef, PodValue]
+    serving: Mapping[ObjectRef, PodValue]
+    lapsed: Mapping[ObjectRef, PodValue]
+    young: Mapping[ObjectRef, PodValue]
+    missing: tuple[LeftOutPod, ...]
+    lapsed_missing: tuple[LeftOutPod, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """What counts in one direction: values, and how many pods without one count beside them.
+
+    `values_milli` are those of `pods`, when scaling up followed by those of young pods.
+    `missing` pods serve without a fresh value, `unready` pods do not serve yet.
+    `left_out` are all pods that are not in `pods`.
+    """
+
+    pods: Mapping[ObjectRef, PodValue]
     values_milli: Sequence[int]
     missing: int
     unready: int
@@ -40,96 +55,113 @@ class OneWay:
 
     @property
     def mean_milli(self) -> int | None:
-        """The mean over `counted`, None without any."""
-        counted = self.values_milli[: len(self.counted)]
+        """The mean over `pods`, None without any."""
+        counted = self.values_milli[: len(self.pods)]
         return mean_milli(counted) if counted else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
-    """One metric's values by the way on which they count.
-
-    `missing` names the pods that serve without a fresh value. `serving_milli` are the values of
-    pods that are Ready now, young ones as they are.
-    """
-
-    up: OneWay
-    down: OneWay
-    missing: tuple[LeftOutPod, ...]
-    serving_milli: Sequence[int]
-
-
-def count_values(reading: MetricReading, groups: PodGroups, *, asked_pods: int) -> Counts:
-    """Sort a metric's values by the way on which they count; `asked_pods` are asked for."""
+def sample_pods(reading: MetricReading, groups: PodGroups) -> PodSamples:
+    """Sort a metric's values by the state of their pods."""
     serving: dict[ObjectRef, PodValue] = {}
     missing: list[LeftOutPod] = []
     for pod in groups.serving:
         value = reading.values.get(pod.ref)
         if value is None:
-            reason = reading.missing.get(pod.ref, "no fresh value")
-            missing.append(LeftOutPod(pod=pod.ref, reason=reason))
+            missing.append(LeftOutPod(pod=pod.ref, reason=_why_missing(pod.ref, reading)))
         elif value.sampled_seconds < (pod.ready_since_seconds or 0.0):
-            # What it did until then was to load.
+            # The pod was still loading when the exporter took the sample.
             reason = "the last sample predates readiness"
             missing.append(LeftOutPod(pod=pod.ref, reason=reason))
         else:
             serving[pod.ref] = value
-    down = OneWay(
-        counted=serving,
-        values_milli=_milli(serving),
-        missing=len(missing),
-        unready=0,
-        left_out=(*missing, *left_out(groups)),
-    )
-    return Counts(
-        up=_up(down, missing, reading, groups, asked_pods),
-        down=down,
-        missing=tuple(missing),
-        serving_milli=[*down.values_milli, *_milli(_found(reading, groups.young))],
-    )
-
-
-def _up(
-    down: OneWay,
-    missing: Sequence[LeftOutPod],
-    reading: MetricReading,
-    groups: PodGroups,
-    asked_pods: int,
-) -> OneWay:
-    most = max(1, asked_pods)
     lapsed = _found(reading, groups.lapsed)
-    counted = {**down.counted, **lapsed} if lapsed else down.counted
-    surplus: list[ObjectRef] = []
-    if len(counted) > most:
-        ranked = sorted(counted, key=lambda pod: -counted[pod].value_milli)
-        surplus = ranked[most:]
-        busiest = {*ranked[:most]}
-        # In their own order, which people look for.
-        counted = {pod: value for pod, value in counted.items() if pod in busiest}
-    values_milli = down.values_milli if counted is down.counted else _milli(counted)
-    young_milli: list[int] = []
-    if counted:
-        # One that still tells of its warm-up asks for no more than those that serve for longer.
-        mean = mean_milli(values_milli)
-        found = [min(value, mean) for value in _milli(_found(reading, groups.young))]
-        young_milli = sorted(found, reverse=True)[: most - len(counted)]
-    room = most - len(counted) - len(young_milli)
-    zeros = len(groups.young) - len(young_milli) + len(groups.lapsed) - len(lapsed)
-    zeros += len(groups.unready)
-    return OneWay(
-        counted=counted,
+    return PodSamples(
+        serving=serving,
+        lapsed=lapsed,
+        young=_found(reading, groups.young),
+        missing=tuple(missing),
+        lapsed_missing=tuple(
+            replace(pod, reason=f"not Ready, and {_why_missing(pod.pod, reading)}: {AS_ZERO}")
+            for pod in groups.lapsed
+            if pod.pod not in lapsed
+        ),
+    )
+
+
+def counted_down(samples: PodSamples, groups: PodGroups) -> Counted:
+    """What counts when scaling down: the pods that serve."""
+    return Counted(
+        pods=samples.serving,
+        values_milli=_milli(samples.serving.values()),
+        missing=len(samples.missing),
+        unready=0,
+        left_out=(*samples.missing, *left_out(groups)),
+    )
+
+
+def counted_up(samples: PodSamples, groups: PodGroups, *, asked_pods: int) -> Counted:
+    """What counts when scaling up: as many pods as are asked for, whatever a rollout adds."""
+    places = max(1, asked_pods)
+    pods, surplus = _busiest(samples, places)
+    values_milli = _milli(pods.values())
+    young_milli = _young_in(places - len(pods), samples, values_milli)
+    free = places - len(pods) - len(young_milli)
+    missing, unready = _zeros_in(free, samples, groups, young=len(young_milli))
+    return Counted(
+        pods=pods,
         values_milli=[*values_milli, *young_milli],
-        missing=min(len(missing), room),
-        unready=min(zeros, room - min(len(missing), room)),
+        missing=missing,
+        unready=unready,
         left_out=(
-            *missing,
-            *(_without_value(pod, reading) for pod in groups.lapsed if pod.pod not in lapsed),
-            *(_surplus(pod, most) for pod in surplus),
+            *samples.missing,
+            *samples.lapsed_missing,
+            *(_surplus(pod, places) for pod in surplus),
             *_explained(groups.young, UP_ONLY),
-            *_explained(groups.unready, AS_ZERO if room else f"not among the {most} asked for"),
+            *_explained(groups.unready, AS_ZERO if free else f"not among the {places} asked for"),
             *groups.ignored,
         ),
     )
+
+
+def _busiest(
+    samples: PodSamples, places: int
+) -> tuple[Mapping[ObjectRef, PodValue], Sequence[ObjectRef]]:
+    """First rule of a surge: of the pods that serve or served, the busiest count.
+
+    Idle surge pods would hide the load of the others. Returns them and the pods left out.
+    """
+    pods = {**samples.serving, **samples.lapsed} if samples.lapsed else samples.serving
+    if len(pods) <= places:
+        return pods, ()
+    ranked = sorted(pods, key=lambda pod: -pods[pod].value_milli)
+    busiest = {*ranked[:places]}
+    # In their own order, which people look for.
+    return {pod: value for pod, value in pods.items() if pod in busiest}, ranked[places:]
+
+
+def _young_in(places: int, samples: PodSamples, values_milli: Sequence[int]) -> Sequence[int]:
+    """Second rule: the places left are for young pods, none with more than the mean.
+
+    A pod whose value still includes its warm-up asks for no more than those that serve for longer.
+    """
+    if not values_milli:
+        return ()
+    mean = mean_milli(values_milli)
+    young_milli = [min(value, mean) for value in _milli(samples.young.values())]
+    return sorted(young_milli, reverse=True)[:places]
+
+
+def _zeros_in(
+    places: int, samples: PodSamples, groups: PodGroups, *, young: int
+) -> tuple[int, int]:
+    """Third rule: the places left then are for pods that count as 0, missing ones first.
+
+    A surge pod beyond those places would lower the mean of a count that nobody asked for.
+    `young` is how many young pods count with a value. Returns the missing and the unready.
+    """
+    missing = min(len(samples.missing), places)
+    unready = len(groups.young) - young + len(samples.lapsed_missing) + len(groups.unready)
+    return missing, min(unready, places - missing)
 
 
 def left_out(groups: PodGroups) -> tuple[LeftOutPod, ...]:
@@ -150,15 +182,14 @@ def _found(reading: MetricReading, pods: Sequence[LeftOutPod]) -> dict[ObjectRef
     return {pod: value for pod, value in found if value is not None}
 
 
-def _milli(values: Mapping[ObjectRef, PodValue]) -> list[int]:
-    return [value.value_milli for value in values.values()]
+def _milli(values: Iterable[PodValue]) -> list[int]:
+    return [value.value_milli for value in values]
 
 
-def _without_value(pod: LeftOutPod, reading: MetricReading) -> LeftOutPod:
-    why = reading.missing.get(pod.pod, "no fresh value")
-    return replace(pod, reason=f"not Ready, and {why}: {AS_ZERO}")
+def _why_missing(pod: ObjectRef, reading: MetricReading) -> str:
+    return reading.missing.get(pod, "no fresh value")
 
 
-def _surplus(pod: ObjectRef, most: int) -> LeftOutPod:
-    reason = f"not among the busiest {most}, which is how many are asked for"
+def _surplus(pod: ObjectRef, places: int) -> LeftOutPod:
+    reason = f"not among the busiest {places}, which is how many are asked for"
     return LeftOutPod(pod=pod, reason=reason)

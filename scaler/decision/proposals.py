@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from scaler.decision.counting import count_values, left_out
+from scaler.decision.counting import counted_down, counted_up, left_out, sample_pods
 from scaler.decision.gpu_requests import NO_GPU
 from scaler.decision.grouping import pods_per_replica
 from scaler.decision.model import LeftOutPod, MetricProposal
@@ -26,7 +26,7 @@ from scaler.model import DeploymentState, Metric, MetricReading, MetricTarget, S
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from scaler.decision.counting import Counts, OneWay
+    from scaler.decision.counting import Counted, PodSamples
     from scaler.decision.grouping import PodGroups
 
 SATURATED_MILLI = 99_000
@@ -88,7 +88,7 @@ def _propose_total(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Now:
+class _Asked:
     """What is asked for now, and what each pod of it is to do."""
 
     replicas: int
@@ -108,104 +108,113 @@ def _propose_per_pod(
     tolerance: Tolerance,
     groups: PodGroups,
 ) -> MetricProposal:
-    target_milli, current_replicas = target.average_value_milli, deployment.spec_replicas
-    now = _Now(
-        replicas=current_replicas,
+    target_milli = target.average_value_milli
+    asked = _Asked(
+        replicas=deployment.spec_replicas,
         pods_per_replica=pods_per_replica(deployment),
         target_milli=target_milli,
         tolerance=tolerance,
     )
-    counts = count_values(reading, groups, asked_pods=now.pods)
-    up_milli, down_milli = counts.up.mean_milli, counts.down.mean_milli
-    if up_milli is None:
-        problem = _no_values_problem(deployment, groups, counts.missing)
-        return _unusable(target, groups, problem, counts.missing)
-    # Idle ones that do not serve now make nothing less busy of those that do.
-    shown = counts.up if up_milli > target_milli else counts.down
-    mean = up_milli if shown is counts.up else down_milli
-    if mean is None:
+    samples = sample_pods(reading, groups)
+    up = counted_up(samples, groups, asked_pods=asked.pods)
+    down = counted_down(samples, groups)
+    if up.mean_milli is None:
+        problem = _no_values_problem(deployment, groups, samples.missing)
+        return _unusable(target, groups, problem, samples.missing)
+    # Idle pods that are not Ready now do not make those that serve less busy.
+    shown = up if up.mean_milli > target_milli else down
+    if shown.mean_milli is None:
         problem = "no pod is Ready now; pods that served before count for scaling up only"
-        return _unusable(target, groups, problem, counts.missing)
+        return _unusable(target, groups, problem, samples.missing)
 
     growth = 0
-    if mean > target_milli:
-        # The HPA multiplies by the pods that it finds: too few would lower it above the target.
-        replicas = max(_arithmetic(counts.up, now), current_replicas) if current_replicas else 0
-        pods = _saturation_growth(target.metric, counts, groups, now.pods)
-        growth = math.ceil(pods / now.pods_per_replica)
+    if shown.mean_milli > target_milli:
+        replicas = _higher(up, asked)
+        growth = _saturation_growth(target.metric, samples, groups, asked)
     else:
-        replicas = _lower(counts.down, now)
+        replicas = _lower(down, asked)
         if groups.lapsed:
             # What overloaded pods do keeps the count up, and never brings it down.
-            kept = _lower(replace(counts.up, missing=counts.down.missing, unready=0), now)
+            kept = _lower(replace(up, missing=down.missing, unready=0), asked)
             if kept > replicas:
-                replicas, shown, mean = kept, counts.up, up_milli
+                replicas, shown = kept, up
     saturated, replicas = growth > replicas, max(replicas, growth)
-    held = bool(counts.missing) and replicas < current_replicas
+    held = bool(samples.missing) and replicas < asked.replicas
     return MetricProposal(
         metric=target.metric,
         target_milli=target_milli,
-        replicas=current_replicas if held else replicas,
-        mean_milli=mean,
-        values=shown.counted,
+        replicas=asked.replicas if held else replicas,
+        mean_milli=shown.mean_milli,
+        values=shown.pods,
         left_out=shown.left_out,
-        complete=not counts.missing,
+        complete=not samples.missing,
         unheld_replicas=replicas if held else None,
         saturated=saturated,
-        waits_for=_waits_for(counts, groups, now.pods - len(shown.counted)),
+        waits_for=_waits_for(samples, groups, asked.pods - len(shown.pods)),
     )
 
 
-def _arithmetic(way: OneWay, now: _Now) -> int:
+def _arithmetic(counted: Counted, asked: _Asked) -> int:
     return pods_metric_replicas(
-        current_replicas=now.replicas,
-        target_milli=now.target_milli,
-        values_milli=way.values_milli,
-        ready_count=len(way.values_milli),
-        unready_count=way.unready,
-        missing_count=way.missing,
-        tolerance=now.tolerance,
-        pods_per_replica=now.pods_per_replica,
+        current_replicas=asked.replicas,
+        target_milli=asked.target_milli,
+        values_milli=counted.values_milli,
+        ready_count=len(counted.values_milli),
+        unready_count=counted.unready,
+        missing_count=counted.missing,
+        tolerance=asked.tolerance,
+        pods_per_replica=asked.pods_per_replica,
     ).replicas
 
 
-def _lower(way: OneWay, now: _Now) -> int:
+def _higher(up: Counted, asked: _Asked) -> int:
+    """The replicas asked for where the mean is above the target: never fewer than now.
+
+    The HPA multiplies by the pods that it finds: too few of them would lower the count.
+    """
+    return max(_arithmetic(up, asked), asked.replicas) if asked.replicas else 0
+
+
+def _lower(counted: Counted, asked: _Asked) -> int:
     """The replicas asked for where the mean is not above the target: never more than now.
 
     Pods beyond those asked for, as in a rollout, bring the others no nearer to a scale-down.
     """
-    busiest, most = way.values_milli, max(1, now.pods)
+    busiest, most = counted.values_milli, max(1, asked.pods)
     if len(busiest) > most:
         busiest = sorted(busiest, reverse=True)[:most]
-    if now.tolerance.allows(mean_milli(busiest) / now.target_milli):
-        return now.replicas
-    return min(_arithmetic(way, now), now.replicas)
+    if asked.tolerance.allows(mean_milli(busiest) / asked.target_milli):
+        return asked.replicas
+    return min(_arithmetic(counted, asked), asked.replicas)
 
 
-def _saturation_growth(metric: Metric, counts: Counts, groups: PodGroups, asked_pods: int) -> int:
-    """Twice the pods that serve where every one is saturated, else 0.
+def _saturation_growth(
+    metric: Metric, samples: PodSamples, groups: PodGroups, asked: _Asked
+) -> int:
+    """Replicas for twice the pods that serve where every one is saturated, else 0.
 
     A saturated value is only a floor of the demand: target 80 would grow 1, 2, 3, 4, 5, 7, 9. The
     factor is the HPA's scaleUpLimitFactor; the behavior's policies still limit what comes of it.
     Pods that load are among the twice, so that it cannot run to the maximum meanwhile; Pending
     ones that are asked for stop it, since there may be no GPU for them.
     """
-    serving_milli = counts.serving_milli
-    if metric not in SATURATING_METRICS or counts.missing or not serving_milli:
+    if metric not in SATURATING_METRICS or samples.missing:
         return 0
-    if groups.pending and len(serving_milli) < asked_pods:
+    ready = [*samples.serving.values(), *samples.young.values()]
+    if not ready or any(value.value_milli < SATURATED_MILLI for value in ready):
         return 0
-    if min(serving_milli) < SATURATED_MILLI:
+    if groups.pending and len(ready) < asked.pods:
         return 0
     # Pods above the current count are a rollout's surge.
-    return SATURATION_GROWTH_FACTOR * min(len(serving_milli), asked_pods)
+    pods = SATURATION_GROWTH_FACTOR * min(len(ready), asked.pods)
+    return math.ceil(pods / asked.pods_per_replica)
 
 
-def _waits_for(counts: Counts, groups: PodGroups, awaited: int) -> str | None:
+def _waits_for(samples: PodSamples, groups: PodGroups, awaited: int) -> str | None:
     """What has to happen until all pods asked for count, None where they do."""
     if awaited <= 0:
         return None
-    if counts.missing:
+    if samples.missing:
         return "every pod has a fresh value"
     if groups.lapsed:
         return "all pods are Ready again"
