@@ -39,7 +39,6 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "exporter-families": families.exporter_families,
     "scaler-families": families.scaler_families,
     "metrics-api-families": families.metrics_api_families,
-    "metrics-api-flags": reference.metrics_api_flags,
     "prometheus-presets": reference.presets,
     **reference.EXAMPLE_PARTS,
     **limits.PARTS,

@@ -1,16 +1,14 @@
-"""The tables of annotations, flags and presets, and the worked examples, made from the code."""
+"""The tables of annotations and presets, and the worked examples, made from the code."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from scaler.cli.metricsapi import add_metrics_api_arguments
 from scaler.policy.annotations import ANNOTATIONS
 from scaler.readings import devices
 from scaler.readings.prometheus.names import PRESETS
 from tests.pages.examples import EXAMPLES, told
-from tests.pages.flagrows import FlagRows
 from tests.pages.markdown import table
 
 if TYPE_CHECKING:
@@ -24,13 +22,6 @@ def annotation_table() -> str:
         for one in ANNOTATIONS
     )
     return table(("annotation", "default", "meaning"), rows)
-
-
-def metrics_api_flags() -> str:
-    """The flags of the metrics API."""
-    flags = FlagRows()
-    add_metrics_api_arguments(flags)
-    return table(("flag", "default", "meaning"), flags.rows)
 
 
 def presets() -> str:
