@@ -133,7 +133,7 @@ def _health() -> Health:
         "pod_resources": SimpleNamespace(
             last_success_unix_seconds=1.0, problem=None, finished_count=0
         ),
-        "endpoint": SimpleNamespace(web_config_is_good=True),
+        "web": SimpleNamespace(config_is_good=True),
     }
     readings.taken_at_seconds = time.monotonic()
     call.started_seconds = time.monotonic() - 3600
