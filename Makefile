@@ -59,7 +59,7 @@ generate: $(STAMP) ## Write what is made from other files: gRPC messages, dashbo
 	@$(BIN)/python -m daemonset.monitoring
 
 .PHONY: manifests
-manifests: $(STAMP) ## Write daemonset/*.yaml and the values table from the chart (needs make cluster-tools TOOLS=helm)
+manifests: $(STAMP) ## Write daemonset/*.yaml from the chart (needs make cluster-tools TOOLS=helm)
 	@$(BIN)/python -m tests.chart.manifests
 
 .PHONY: docs

@@ -1,7 +1,6 @@
 """The files of daemonset/ that are the chart's output: `make manifests` writes them.
 
-Each row of the table is a file with the values that it is rendered with. The values themselves
-become a table of docs/install.md.
+Each row of the table is a file with the values that it is rendered with.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tests import needs
-from tests.chart import CHART, rendered, valuestable
+from tests.chart import CHART, rendered
 
 FOLDER: Final = CHART.parent
 ORIGIN: Final = "Rendered from daemonset/chart by `make manifests`: change it there."
@@ -121,13 +120,12 @@ What a scaler needs in one of its --namespaces, instead of the ClusterRole of sc
 
 
 def main() -> int:
-    """Write all of them, and the table of the values."""
+    """Write all of them."""
     if not needs.is_there("helm"):
         sys.stderr.write(f"helm is not built yet: {needs.remedy('helm')}\n")
         return 1
     for manifest in MANIFESTS:
         (FOLDER / manifest.name).write_text(manifest.text(), encoding="utf-8")
-    valuestable.write()
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The chart's values, their schema and their table say the same; helm is not needed for this."""
+"""The chart's values and their schema say the same; helm is not needed for this."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 
 from exporter.model import Collector
 from scaler.readings.prometheus.names import PRESETS as METRIC_NAMES
-from tests.chart.valuestable import BEGIN, PAGE, VALUES, described, page_with_table, table
+from tests.chart.values_file import VALUES, described
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "daemonset" / "chart"
@@ -67,20 +67,11 @@ def test_a_preset_sets_values_that_there_are(path):
         assert value != defaults["exporter"][name]
 
 
-def test_the_page_has_the_values_as_they_are():
-    page = PAGE.read_text(encoding="utf-8")
-    assert page_with_table(page, TEXT) == page, "run make manifests"
-    assert BEGIN + table(TEXT) in page
-
-
-def test_a_table():
-    text = (
-        "a:\n  # One\n  # line.\n  b: 2\n  # A list.\n  c: [x]\n  # Whole.\n  d:\n    e: 1\nf: 1\n"
-    )
-    assert table(text).splitlines()[2:] == [
-        "| `a.b` | `2` | One line. |",
-        '| `a.c` | `["x"]` | A list. |',
-        '| `a.d` | `{"e": 1}` | Whole. |',
+def test_a_comment_describes_the_key_below_it():
+    text = "a:\n  # One\n  # line.\n  b: 2\n  c: [x]\n  # Whole.\n  d:\n    e: 1\n"
+    assert [(value.path, value.comment) for value in described(text)] == [
+        (("a", "b"), "One line."),
+        (("a", "d"), "Whole."),
     ]
 
 
