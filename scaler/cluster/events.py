@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 from scaler.budgets import LOG_BYTES
+from scaler.cluster.event_queue import EventQueue
 from scaler.cluster.kinds import Kinds
 from scaler.kube.errors import ApiError, NotFound
 from scaler.kube.retry_after import MOST_SECONDS
@@ -62,7 +63,7 @@ class EventRecorder:
         self._client = client
         self._kinds = kinds or Kinds()
         self._host = host
-        self._queue: asyncio.Queue[_Event] = asyncio.Queue(MAX_QUEUED)
+        self._queue: EventQueue[_Event] = EventQueue(MAX_QUEUED)
         self._waiting: set[asyncio.TimerHandle] = set()
         self._sent: OrderedDict[_Event, _Sent] = OrderedDict()
         self._failing = False
@@ -78,10 +79,9 @@ class EventRecorder:
         self._put(event)
 
     def _put(self, event: _Event) -> None:
-        try:
-            self._queue.put_nowait(event)
-        except asyncio.QueueFull:
-            self._note_failure(event, "the queue of events is full")
+        dropped = self._queue.put(event.ref.namespace, event)
+        if dropped is not None:
+            self._note_failure(dropped, "the queue of events is full")
 
     def _put_later(self, event: _Event, seconds: float) -> None:
         """Queue an event again, unless too many wait already."""
@@ -114,15 +114,15 @@ class EventRecorder:
             else:
                 self._failing = False
             finally:
-                self._queue.task_done()
+                self._queue.sent()
                 self._told.tell_rest()
 
     async def flush(self, *, timeout_seconds: float) -> None:
         """Wait until everything queued is sent, at most `timeout_seconds`; needs `run`."""
         try:
-            await asyncio.wait_for(self._queue.join(), timeout=timeout_seconds)
+            await asyncio.wait_for(self._queue.all_sent(), timeout=timeout_seconds)
         except TimeoutError:
-            log.warning("Events left unsent", extra={"count": self._queue.qsize()})
+            log.warning("Events left unsent", extra={"count": len(self._queue)})
 
     async def _send(self, event: _Event) -> None:
         collection = f"/api/v1/namespaces/{event.ref.namespace}/events"

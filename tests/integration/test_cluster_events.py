@@ -109,10 +109,24 @@ async def test_a_full_queue_drops_and_a_flush_gives_up(monkeypatch, caplog):
     async with recording() as (api, client, recorder):
         api.faults.delay_seconds = 3600
         record(recorder, message="hangs")
-        await until(recorder._queue.empty)
+        await until(lambda: len(recorder._queue) == 0)
         for number in range(5):
             record(recorder, message=f"m{number}")
         await recorder.flush(timeout_seconds=0.05)
         assert any(r.message == "Events left unsent" for r in caplog.records)
         api.faults.clear()
         assert await events(client) == []
+
+
+async def test_a_namespace_with_many_events_costs_the_others_neither_place_nor_time(monkeypatch):
+    monkeypatch.setattr(events_module, "MAX_QUEUED", 10)
+    async with recording() as (_, client, recorder):
+        await client.post("/api/v1/namespaces", {"metadata": {"name": "other"}})
+        for number in range(100):
+            record(recorder, message=f"m{number}")
+        other = ObjectRef(namespace="other", name="web")
+        recorder.record(other, "u2", type_="Normal", reason="SuccessfulRescale", message="New")
+        await recorder.flush(timeout_seconds=60)
+        assert {one["message"] for one in await events(client)} == {f"m{n}" for n in range(9)}
+        [event] = (await client.list_("/api/v1/namespaces/other/events"))["items"]
+        assert event["message"] == "New"
