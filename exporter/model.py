@@ -46,18 +46,19 @@ class Scope(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExtendedFamily:
-    """One extended family; `source` is the NVML function behind it.
+class Family:
+    """One metric family; `source` is the NVML function behind it.
 
     `name` is what a series is called, with the `_total` of a counter and the `_info` of an info
-    family; `labels` are those beside the ones that `scope` gives.
+    family; `labels` are those beside the ones that `scope` gives. `collector` is None of a family
+    that is always on.
     """
 
     name: str
     type: MetricType
     unit: str
     help: str
-    collector: Collector
+    collector: Collector | None
     source: str
     labels: tuple[str, ...] = ()
     scope: Scope = Scope.HOLDER
@@ -69,10 +70,10 @@ class ExtendedFamily:
         unit: str,
         text: str,
         *,
-        of: Collector,
+        of: Collector | None,
         source: str,
         labels: tuple[str, ...] = (),
-    ) -> ExtendedFamily:
+    ) -> Family:
         """Return a gauge; `name` is without its prefix."""
         return cls(
             name=f"nvidia_gpu_{name}",
@@ -94,7 +95,7 @@ class ExtendedFamily:
         of: Collector,
         source: str,
         labels: tuple[str, ...] = (),
-    ) -> ExtendedFamily:
+    ) -> Family:
         """Return a counter; `name` is without its prefix and `_total`."""
         return cls(
             name=f"nvidia_gpu_{name}_total",
@@ -122,7 +123,7 @@ class ExtendedFamily:
 class Sample:
     """One value of an extended family; what is not known has no sample."""
 
-    family: ExtendedFamily
+    family: Family
     value: float
     labels: tuple[str, ...]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from exporter.exposition.families import EXTENDED_FAMILIES
+from exporter.exposition.table import FAMILIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from exporter.model import Collector
 
 _NAME: Final = re.compile(r"(?<![\w:])(?:nvidia_gpu|gpu_scaler|process)_\w+(?![\w:])")
-_COLLECTORS: Final = {family.name: family.collector for family in EXTENDED_FAMILIES}
+_COLLECTORS: Final = {one.name: one.collector for one in FAMILIES if one.collector}
 
 
 def metric_names(expression: str) -> frozenset[str]:

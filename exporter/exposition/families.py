@@ -1,19 +1,18 @@
-"""The table of extended families: what each collector publishes and which NVML function says so.
+"""The families of all collectors except links; part of the table in `exporter.exposition.table`.
 
-Base units and `_total` on counters, as Prometheus asks for. docs/metrics.md shows this table.
+Base units, and `_total` on counters, as Prometheus asks for.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from exporter.exposition import link_families
-from exporter.model import Collector, ExtendedFamily, MetricType, Scope
+from exporter.model import Collector, Family, MetricType, Scope
 
-_gauge: Final = ExtendedFamily.gauge
-_counter: Final = ExtendedFamily.counter
+_gauge: Final = Family.gauge
+_counter: Final = Family.counter
 
-GPU_INFO: Final = ExtendedFamily(
+GPU_INFO: Final = Family(
     name="nvidia_gpu_info",
     type=MetricType.INFO,
     unit="",
@@ -25,7 +24,7 @@ GPU_INFO: Final = ExtendedFamily(
     labels=("pci_bus_id", "serial", "board_part_number", "vbios_version", "mig_mode"),
     scope=Scope.DEVICE,
 )
-MIG_INFO: Final = ExtendedFamily(
+MIG_INFO: Final = Family(
     name="nvidia_gpu_mig_info",
     type=MetricType.INFO,
     unit="",
@@ -35,7 +34,7 @@ MIG_INFO: Final = ExtendedFamily(
     labels=("parent_uuid", "mig_profile", "gpu_instance_id", "compute_instance_id"),
     scope=Scope.DEVICE,
 )
-DRIVER_INFO: Final = ExtendedFamily(
+DRIVER_INFO: Final = Family(
     name="nvidia_gpu_driver_info",
     type=MetricType.INFO,
     unit="",
@@ -305,16 +304,4 @@ CONTAINER_MEMORY_USED: Final = _gauge(
     of=Collector.CONTAINERS,
     source="nvmlDeviceGetComputeRunningProcesses_v3, nvmlDeviceGetGraphicsRunningProcesses_v3, "
     "nvmlDeviceGetMPSComputeRunningProcesses_v3",
-)
-
-# Those of links and all of the above, in the order of the collectors.
-EXTENDED_FAMILIES: Final = tuple(
-    sorted(
-        (
-            one
-            for one in (*vars(link_families).values(), *globals().values())
-            if isinstance(one, ExtendedFamily)
-        ),
-        key=lambda one: list(Collector).index(one.collector),
-    )
 )

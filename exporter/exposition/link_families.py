@@ -1,13 +1,13 @@
-"""The families of PCIe and NVLink, a part of the table in `exporter.exposition.families`."""
+"""The families of PCIe and NVLink, a part of the table in `exporter.exposition.table`."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from exporter.model import Collector, ExtendedFamily
+from exporter.model import Collector, Family
 
-_gauge: Final = ExtendedFamily.gauge
-_counter: Final = ExtendedFamily.counter
+_gauge: Final = Family.gauge
+_counter: Final = Family.counter
 
 PCIE_TRANSMIT: Final = _gauge(
     "pcie_transmit_bytes_per_second",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client.metrics_core import Metric
 
-from exporter.exposition import catalogue
+from exporter.exposition import metrics
 from exporter.exposition.compression import Gzipped, gzipped
 from exporter.exposition.negotiation import content_type as chosen
 from exporter.exposition.rendering import render
@@ -110,7 +110,7 @@ class Exposition:
         return asked
 
     def _families(self, snapshot: Snapshot) -> list[Metric]:
-        gpus = catalogue.families(snapshot, node_name=self._node_name)
+        gpus = metrics.families(snapshot, node_name=self._node_name)
         return [*gpus, *_collected(self._slow_metrics)]
 
 

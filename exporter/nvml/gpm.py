@@ -18,12 +18,12 @@ from exporter.nvml.calls import ABSENT, DEVICE_GONE, SESSION_GONE, NvmlError, ra
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from exporter.model import Device, ExtendedFamily, Sample
+    from exporter.model import Device, Family, Sample
     from exporter.nvml.calls import Calls
     from exporter.nvml.gpu import Gpu
 
 GRAPHICS_UTIL: Final = 1
-PROFILE: Final[Mapping[int, ExtendedFamily]] = {
+PROFILE: Final[Mapping[int, Family]] = {
     GRAPHICS_UTIL: families.GRAPHICS_ACTIVE,
     2: families.SM_ACTIVE,
     3: families.SM_OCCUPANCY,

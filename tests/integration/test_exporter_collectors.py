@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from exporter.exposition.families import EXTENDED_FAMILIES, MIG_INFO
+from exporter.exposition.families import MIG_INFO
+from exporter.exposition.table import EXTENDED_FAMILIES
 from exporter.model import Collector, MetricType, Scope
 from simulator.driver import MODELS, GpuSpec
 from tests.nvmlnode import Node

@@ -11,8 +11,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from daemonset.monitoring.names import metric_names
-from exporter.exposition.catalogue import FAMILIES, LABELS
-from exporter.exposition.families import EXTENDED_FAMILIES
+from exporter.exposition.table import FAMILIES, LABELS
 from exporter.model import Collector, Scope
 from scaler.metricsapi.telemetry import Telemetry
 from scaler.reporting.metrics import DEPLOYMENT_LABELS, ScalerMetrics
@@ -61,10 +60,8 @@ async def exporter_metrics(socket: str) -> dict[str, set[str]]:
             _, _, text = await reader.get()
             found |= _labels(text_string_to_metric_families(text))
             driver.faults.release()
-    for base in FAMILIES:
-        found[base.name] = {*LABELS}
     scopes = {Scope.HOLDER: {*LABELS}, Scope.DEVICE: {*LABELS[:4]}, Scope.NODE: {LABELS[3]}}
-    for family in EXTENDED_FAMILIES:
+    for family in FAMILIES:
         found[family.name] = scopes[family.scope] | set(family.labels)
     return found
 
@@ -111,4 +108,4 @@ def test_the_labels_of_a_deployment_are_those_of_the_rules():
 @pytest.mark.parametrize("collector", [*Collector])
 def test_whoever_turns_a_collector_on_finds_it_in_a_panel(collector):
     shown = {name for query in dashboards.queries() for name in metric_names(query.expr)}
-    assert shown & {one.name for one in EXTENDED_FAMILIES if one.collector is collector}
+    assert shown & {one.name for one in FAMILIES if one.collector is collector}

@@ -10,8 +10,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
 from exporter.cli.config import ExporterConfig
-from exporter.exposition.catalogue import FAMILIES, LABELS
-from exporter.exposition.families import EXTENDED_FAMILIES
+from exporter.exposition.table import BASE_FAMILIES, EXTENDED_FAMILIES, LABELS
 from exporter.health import Counters, Health
 from exporter.model import Collector, Scope
 from scaler.metricsapi.telemetry import Telemetry
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from prometheus_client.metrics_core import Metric
+
+    from exporter.model import Family
 
 OTHER_LABELS: Final = {Scope.DEVICE: "no pod's: the first four", Scope.NODE: "only `node_name`"}
 OF_THE_PROCESS: Final = ("process_", "python_")
@@ -36,13 +37,14 @@ def labels() -> str:
 
 def base_families() -> str:
     """The exporter's families that are always on."""
-    rows = [(f"`{one.name}`", one.help, one.source) for one in FAMILIES]
-    count = (
-        "`nvidia_gpu_num_devices`",
-        "Number of GPUs that the driver shows; only `node_name`.",
-        "nvmlDeviceGetCount",
-    )
-    return table(("family", "meaning", "NVML function"), [*rows, count])
+
+    def meaning(family: Family) -> str:
+        others = OTHER_LABELS.get(family.scope)
+        return f"{family.help.removesuffix('.')}; {others}." if others else family.help
+
+    by_gpu_first = sorted(BASE_FAMILIES, key=lambda one: one.scope is not Scope.HOLDER)
+    rows = [(f"`{one.name}`", meaning(one), one.source) for one in by_gpu_first]
+    return table(("family", "meaning", "NVML function"), rows)
 
 
 def extended_families() -> str:

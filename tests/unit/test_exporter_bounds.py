@@ -8,15 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.exposition.catalogue import FAMILIES
-from exporter.exposition.families import EXTENDED_FAMILIES
+from exporter.exposition.table import EXTENDED_FAMILIES, FAMILIES
 from exporter.model import Device, DeviceReading, ProcessOwner, ProcessUse
 from exporter.nvml.bounds import BOUNDS, bounded
 
 NAMES = {
     "nvidia_gpu_num_devices",
     *(family.name for family in FAMILIES),
-    *(family.name for family in EXTENDED_FAMILIES),
 }
 # What drivers, and the tools above them, write for "not available".
 FILLED_IN = (

@@ -11,9 +11,10 @@ from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.attribution.attribute import Holdings, attribute, remember
-from exporter.exposition import catalogue
+from exporter.exposition import metrics
 from exporter.exposition.pages import Exposition
-from exporter.model import Allocation, Container, Device, DeviceReading, Readings
+from exporter.exposition.table import BASE_FAMILIES, LABELS
+from exporter.model import Allocation, Container, Device, DeviceReading, Readings, Scope
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"
 
@@ -97,8 +98,8 @@ def test_a_free_gpu_has_empty_pod_labels():
 def test_an_unknown_reading_leaves_out_that_series_only(field, family):
     both = text(snapshot(reading("GPU-0"), reading("GPU-1", **{field: None})))
     assert both.count(f"\n{family}{{") == 1
-    for other in catalogue.FAMILIES:
-        if other.name != family:
+    for other in BASE_FAMILIES:
+        if other.name != family and other.scope is Scope.HOLDER:
             assert both.count(f"\n{other.name}{{") == 2
     # A family that nothing has is not announced either.
     assert family not in text(snapshot(reading(**{field: None})))
@@ -260,7 +261,7 @@ def test_a_scrape_does_not_render_what_was_prepared(monkeypatch):
     exposition.render(snapshot(reading()))
     shot = snapshot(reading(duty_cycle_percent=5.0))
     exposition.prepare(shot)
-    monkeypatch.setattr(catalogue, "families", None)
+    monkeypatch.setattr(metrics, "families", None)
     assert b"} 5.0\n" in exposition.render(shot).body
 
 
@@ -305,7 +306,8 @@ def test_many_different_filters_still_get_the_right_answer():
 
 
 def test_the_families_are_those_of_the_contract():
-    assert [family.name for family in catalogue.FAMILIES] == [
+    assert [family.name for family in BASE_FAMILIES] == [
+        "nvidia_gpu_num_devices",
         "nvidia_gpu_duty_cycle",
         "nvidia_gpu_memory_total_bytes",
         "nvidia_gpu_memory_used_bytes",
@@ -313,7 +315,7 @@ def test_the_families_are_those_of_the_contract():
         "nvidia_gpu_temperature_celsius",
         "nvidia_gpu_fanspeed_percent",
     ]
-    assert catalogue.LABELS == (
+    assert LABELS == (
         "minor_number",
         "uuid",
         "name",

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from exporter.exposition.catalogue import FAMILIES
-from exporter.exposition.families import EXTENDED_FAMILIES
+from exporter.exposition.table import FAMILIES
 from exporter.model import Collector
 from tests.cluster.chain.running import NODES
 from tests.waiting import until
@@ -21,7 +20,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="package")
 # NVLinks of Blackwell count is shown by no older board.
 ABSENT = {
     "nvidia_gpu_mig_info",
-    *(family.name for family in EXTENDED_FAMILIES if family.collector is Collector.GPM),
+    *(family.name for family in FAMILIES if family.collector is Collector.GPM),
     "nvidia_gpu_fanspeed_percent",
     "nvidia_gpu_xid_last_timestamp_seconds",
     "nvidia_gpu_container_duty_cycle",
@@ -35,7 +34,7 @@ ABSENT = {
 
 async def test_promtool_has_no_complaint(busy):
     texts = await busy.texts()
-    names = {family.name for family in FAMILIES} | {family.name for family in EXTENDED_FAMILIES}
+    names = {family.name for family in FAMILIES}
     for name in names - ABSENT:
         assert any(f"\n{name}{{" in text for text in texts), name
     for text in texts:

@@ -1,0 +1,93 @@
+"""The one table of the GPU families, in the order of the page; docs/metrics.md shows it.
+
+A family is added here and beside its kind in one of the three modules of families.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from exporter.exposition import base_families, families, link_families
+
+if TYPE_CHECKING:
+    from exporter.model import Family
+
+LABELS: Final = (
+    "minor_number",
+    "uuid",
+    "name",
+    "node_name",
+    "namespace_name",
+    "pod_name",
+    "container_name",
+    "allocate_mode",
+)
+"""The labels of each GPU's series, in their order, which readers of `nvidia_gpu_*` are used to."""
+
+BASE_FAMILIES: Final[tuple[Family, ...]] = (
+    base_families.NUM_DEVICES,
+    base_families.DUTY_CYCLE,
+    base_families.MEMORY_TOTAL,
+    base_families.MEMORY_USED,
+    base_families.POWER_USAGE,
+    base_families.TEMPERATURE,
+    base_families.FAN_SPEED,
+)
+"""Always on."""
+
+EXTENDED_FAMILIES: Final[tuple[Family, ...]] = (
+    families.GPU_INFO,
+    families.MIG_INFO,
+    families.DRIVER_INFO,
+    families.READABLE,
+    families.RECOVERY_ACTION,
+    families.CLOCK,
+    families.CLOCK_MAX,
+    families.THROTTLE_ACTIVE,
+    families.THROTTLE_SECONDS,
+    families.POWER_LIMIT,
+    families.POWER_MANAGEMENT_LIMIT,
+    families.POWER_DEFAULT_LIMIT,
+    families.POWER_LOWEST_LIMIT,
+    families.POWER_HIGHEST_LIMIT,
+    families.ENERGY,
+    families.PERFORMANCE_STATE,
+    families.MEMORY_BANDWIDTH,
+    families.ENCODER,
+    families.DECODER,
+    link_families.PCIE_TRANSMIT,
+    link_families.PCIE_RECEIVE,
+    link_families.PCIE_REPLAYS,
+    link_families.PCIE_GENERATION,
+    link_families.PCIE_MAX_GENERATION,
+    link_families.PCIE_WIDTH,
+    link_families.PCIE_MAX_WIDTH,
+    link_families.NVLINK_UP,
+    link_families.NVLINK_TRANSMIT,
+    link_families.NVLINK_RECEIVE,
+    link_families.NVLINK_ERRORS,
+    link_families.NVLINK_RECOVERIES,
+    link_families.NVLINK_SYMBOL_ERRORS,
+    link_families.NVLINK_EFFECTIVE_ERRORS,
+    link_families.NVLINK_BIT_ERRORS,
+    families.ECC_ENABLED,
+    families.ECC_VOLATILE,
+    families.ECC_AGGREGATE,
+    families.RETIRED_PAGES,
+    families.RETIREMENT_PENDING,
+    families.REMAPPED_ROWS,
+    families.REMAPPING_PENDING,
+    families.REMAPPING_FAILED,
+    families.XID_ERRORS,
+    families.XID_LAST,
+    families.GRAPHICS_ACTIVE,
+    families.SM_ACTIVE,
+    families.SM_OCCUPANCY,
+    families.TENSOR_ACTIVE,
+    families.DRAM_ACTIVE,
+    families.CONTAINER_DUTY_CYCLE,
+    families.CONTAINER_MEMORY_USED,
+)
+"""Those of the collectors."""
+
+FAMILIES: Final = BASE_FAMILIES + EXTENDED_FAMILIES
