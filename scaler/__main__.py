@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return status
     except UsageError as error:
         for problem in error.problems:
-            _complain(problem)
+            _print_error(problem)
         return EXIT_USAGE
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -47,20 +47,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(parsed: argparse.Namespace) -> int:
-    # Only this command needs the whole program: `check` and `--help` answer at once.
+    # Only this command imports the whole program: `check` and `--help` start fast.
     from scaler import app  # noqa: PLC0415
     from scaler.kube.errors import ClusterError  # noqa: PLC0415
     from toolkit import logs  # noqa: PLC0415
 
     config = parse_run_arguments(parsed)
     logs.set_up(level=config.log_level, log_format=config.log_format)
-    # What is known of a cluster and read in a loop has no cycles, and is millions of objects: to
-    # look through all of them several times in each loop took 40 % of it.
+    # The watched cluster and the readings are millions of objects without reference cycles. The
+    # default thresholds scan all of them several times per loop, which took 40 % of its time.
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     try:
         return asyncio.run(app.run(config))
     except (ClusterError, app.StartError, OSError) as error:
-        _complain(str(error))
+        _print_error(str(error))
         return EXIT_FAILURE
 
 
@@ -87,7 +87,7 @@ def _list(
 ) -> int:
     from scaler.reporting.serialization import DecisionDocument  # noqa: PLC0415
 
-    document = _ask(parsed, "/api/v1/decisions")
+    document = _get(parsed, "/api/v1/decisions")
     if document is None:
         return EXIT_FAILURE
     known = [
@@ -100,15 +100,15 @@ def _list(
         _print_data(document | {"decisions": decisions}, parsed.output)
         return 0
     if document.get("holding"):
-        _complain(f"holding all decisions: {document['holding']}")
+        _print_error(f"holding all decisions: {document['holding']}")
     if document.get("stopped"):
-        _complain(document["stopped"])
+        _print_error(document["stopped"])
     if not document["leading"]:
-        leader = document["leader"] or "nobody"
-        _complain(f"{document['identity']} does not act: the Lease is held by {leader}")
+        leader = document["leader"] or "no replica"
+        _print_error(f"{document['identity']} is not the leader: {leader} holds the Lease")
     if not known:
         where = f" in namespace {parsed.namespace}" if parsed.namespace else ""
-        _complain(f"no Deployment{where} carries the annotation gpu-scaler/enabled")
+        _print_error(f"no Deployment{where} has the annotation gpu-scaler/enabled")
         return 0
     documents = _decoded(decisions, list[DecisionDocument])
     if documents is None:
@@ -123,13 +123,13 @@ def _explain(parsed: argparse.Namespace) -> int:
 
     namespace, _, name = parsed.deployment.partition("/")
     path = f"/api/v1/decisions/{namespace}/{name}"
-    document = _ask(parsed, f"{path}/history" if parsed.history else path)
+    document = _get(parsed, f"{path}/history" if parsed.history else path)
     if document is None:
         return EXIT_FAILURE
     if parsed.output != "text":
         _print_data(document, parsed.output)
     if not document.keys() & {"decision", "history"}:
-        _complain(str(document.get("error", "the scaler gave no decision")))
+        _print_error(str(document.get("error", "the scaler returned no decision")))
         return EXIT_FAILURE
     if parsed.output != "text":
         return 0
@@ -158,13 +158,13 @@ def _check(parsed: argparse.Namespace) -> int:
             problems.append(f"{name}: cannot be read: {error.strerror}")
             continue
         except UnicodeDecodeError as error:
-            problems.append(f"{name}: cannot be read: it is not UTF-8 text ({error.reason})")
+            problems.append(f"{name}: cannot be read: not UTF-8 text ({error.reason})")
             continue
         files.append(("<stdin>" if name == "-" else name, text))
     problems.extend(check_manifests(files))
     if files and not any(PREFIX in text for _, text in files):
         names = ", ".join(name for name, _ in files)
-        _complain(f"nothing to check: no annotation {PREFIX}... is in {names}")
+        _print_error(f"nothing to check: no {PREFIX}* annotations in {names}")
     for problem in problems:
         sys.stdout.write(f"{problem}\n")
     return EXIT_FAILURE if problems else 0
@@ -173,16 +173,16 @@ def _check(parsed: argparse.Namespace) -> int:
 def _completion(parsed: argparse.Namespace) -> int:
     from toolkit.cli.completion import completion_script  # noqa: PLC0415
 
-    # Without the environment, whose values would become part of the script.
+    # An empty environment, because its values would become part of the script.
     sys.stdout.write(completion_script(build_parser({}, version("gpu-scaler")), parsed.shell))
     return 0
 
 
-def _ask(parsed: argparse.Namespace, path: str) -> dict[str, Any] | None:
-    from scaler.cli.api_client import Remote, RemoteError  # noqa: PLC0415
+def _get(parsed: argparse.Namespace, path: str) -> dict[str, Any] | None:
+    from scaler.cli.api_client import ScalerClient, ScalerClientError  # noqa: PLC0415
     from scaler.kube.errors import ClusterError  # noqa: PLC0415
 
-    remote = Remote(
+    client = ScalerClient(
         server=parsed.server,
         kubeconfig=parsed.kubeconfig,
         context=parsed.context,
@@ -191,9 +191,9 @@ def _ask(parsed: argparse.Namespace, path: str) -> dict[str, Any] | None:
         port=parsed.port,
     )
     try:
-        return asyncio.run(remote.get(path))
-    except (RemoteError, ClusterError) as error:
-        _complain(str(error))
+        return asyncio.run(client.get(path))
+    except (ScalerClientError, ClusterError) as error:
+        _print_error(str(error))
         return None
 
 
@@ -203,9 +203,9 @@ def _decoded(data: Any, type_: type[_T]) -> _T | None:
     try:
         return decode(data, type_)
     except ValueError as error:
-        _complain(
-            f"cannot read the scaler's answer, which may come from another version: {error};"
-            " use -o json, or the gpu-scaler of the scaler's version"
+        _print_error(
+            f"cannot decode the scaler's response, which may be of another version: {error};"
+            " use -o json, or the gpu-scaler command of the scaler's version"
         )
         return None
 
@@ -221,7 +221,7 @@ def _print_data(document: dict[str, Any], form: str) -> None:
     sys.stdout.buffer.write(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
 
 
-def _complain(message: str) -> None:
+def _print_error(message: str) -> None:
     sys.stderr.write(f"gpu-scaler: {message}\n")
 
 

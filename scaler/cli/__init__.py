@@ -1,1 +1,1 @@
-"""The command line and its environment: how the scaler is asked to run."""
+"""The command line of `gpu-scaler` and its environment variables."""

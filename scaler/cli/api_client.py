@@ -1,4 +1,4 @@
-"""What `status` and `explain` ask of the scaler that acts: its last decisions, as JSON."""
+"""Client of the acting scaler's API, for `status`, `why-not` and `explain`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from scaler.kube.leader_proxy import get_from_leader
 TIMEOUT_SECONDS = 10.0
 
 
-class RemoteError(RuntimeError):
-    """The scaler did not answer, or answered that it cannot; the message is for the user."""
+class ScalerClientError(RuntimeError):
+    """The scaler did not answer with a JSON object; the message is for the user."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Remote:
-    """Where the scaler is: at `server`, or behind the Kubernetes API under its Lease."""
+class ScalerClient:
+    """Reads from the scaler at `server`, or from the Lease's holder through the Kubernetes API."""
 
     server: str | None
     kubeconfig: str | None
@@ -33,8 +33,8 @@ class Remote:
         """Return the JSON document at `path`.
 
         Raises:
-            RemoteError: nothing answered, or not with JSON.
-            ClusterError: the way through the Kubernetes API failed.
+            ScalerClientError: the scaler did not answer, or not with a JSON object.
+            ClusterError: the request through the Kubernetes API failed.
         """
         if self.server is not None:
             return await _get(self.server.rstrip("/") + path)
@@ -54,12 +54,12 @@ async def _get(url: str) -> dict[str, Any]:
         async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
             document = orjson.loads(await response.read())
     except TimeoutError as error:
-        msg = f"the scaler at {url} gave no answer within {TIMEOUT_SECONDS:g} s"
-        raise RemoteError(msg) from error
+        msg = f"the scaler at {url} did not answer within {TIMEOUT_SECONDS:g} s"
+        raise ScalerClientError(msg) from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        msg = f"the scaler at {url} could not be asked: {connection_problem(error)}"
-        raise RemoteError(msg) from error
+        msg = f"cannot query the scaler at {url}: {connection_problem(error)}"
+        raise ScalerClientError(msg) from error
     if not isinstance(document, dict):
-        msg = f"the scaler at {url} answered something else than an object"
-        raise RemoteError(msg)
+        msg = f"the response of {url} is not a JSON object"
+        raise ScalerClientError(msg)
     return document

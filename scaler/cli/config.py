@@ -1,4 +1,4 @@
-"""Pure: the command line of `gpu-scaler run` with its environment defaults -> one frozen Config."""
+"""Pure: the flags of `gpu-scaler run` and their environment variables -> one ScalerConfig."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _KIND = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9.-]{0,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalerConfig:
-    """Everything that `gpu-scaler run` can be told; durations in seconds.
+    """The configuration of `gpu-scaler run`; durations in seconds.
 
-    `interval_seconds` is short because reading the exporters takes one hop. The lease durations
-    are those of the Kubernetes controllers. `source` says where GPU values come from; `prometheus`
-    answers queries with either, None without its URL. `metrics_api` is None unless it is served.
-    No `namespaces` means all.
+    `interval_seconds` is short because a scrape of the exporters takes one hop. The lease durations
+    are the defaults of the Kubernetes controllers. `source` provides the GPU values. `prometheus`
+    answers queries with either source; it is None without a URL. `metrics_api` is None if it is
+    off. Empty `namespaces` mean all namespaces.
     """
 
     source: str = "exporters"
@@ -61,58 +61,67 @@ class ScalerConfig:
 
 
 def add_run_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
-    """Add the flags of `gpu-scaler run`; each takes its default from `GPU_SCALER_<FLAG>`."""
+    """Add the flags of `gpu-scaler run`; `GPU_SCALER_<FLAG>` overrides the default of each."""
 
     def group(title: str) -> Flags:
         return Flags(parser.add_argument_group(title), environ, prefix=ENVIRONMENT_PREFIX)
 
-    scaling = group("what is scaled")
-    scaling.text("interval", "DURATION", "2s", "time between two loops")
+    scaling = group("scaling")
+    scaling.text("interval", "DURATION", "2s", "interval between loops")
     scaling.text(
         "kinds",
         "NAMES",
         "deployments.apps",
-        "what is scaled where it is annotated, by comma: statefulsets.apps, rollouts.argoproj.io",
+        "kinds to scale, separated by commas, such as statefulsets.apps or rollouts.argoproj.io",
     )
     scaling.text(
         "namespaces",
         "NAMES",
         "",
-        "scale in these only, by comma, with Roles there; without it in all",
+        "namespaces to scale in, separated by commas; each needs a Role (default: all namespaces)",
     )
-    scaling.switch("dry-run", "decide and report for every Deployment, change nothing")
-    parser.add_argument("--once", action="store_true", help="do one loop and exit")
+    scaling.switch("dry-run", "decide and report, but change no replica count")
+    parser.add_argument("--once", action="store_true", help="run one loop and exit")
     add_source_arguments(group)
-    lease = group("which of several replicas acts")
-    lease.switch("no-leader-elect", "act without a Lease: only where no second scaler can run")
+    lease = group("leader election")
+    lease.switch("no-leader-elect", "act without a Lease; safe only if no other scaler runs")
     add_lease_arguments(lease)
-    lease.text("lease-duration", "DURATION", "15s", "how long a silent leader is still believed")
-    lease.text("renew-deadline", "DURATION", "10s", "how long a leader acts on its last renewal")
-    lease.text("retry-period", "DURATION", "2s", "time between two tries to get or renew the Lease")
     lease.text(
-        "identity", "NAME", None, "this replica's name in the Lease (default: the host name)"
+        "lease-duration",
+        "DURATION",
+        "15s",
+        "time after its last renewal when another replica may take the Lease",
+    )
+    lease.text(
+        "renew-deadline", "DURATION", "10s", "time after its last renewal when the leader stops"
+    )
+    lease.text(
+        "retry-period", "DURATION", "2s", "interval between attempts to acquire or renew the Lease"
+    )
+    lease.text(
+        "identity", "NAME", None, "name of this replica in the Lease (default: the host name)"
     )
     add_metrics_api_arguments(group("metrics API for HorizontalPodAutoscalers"))
-    serving = group("page, metrics and log")
+    serving = group("status page, metrics and log")
     serving.text(
         "web.listen-address",
         "HOST:PORT",
         ":9446",
-        "address of the status page, /metrics, /healthz, /readyz and the decisions",
+        "listen address of the status page, the decisions API, /metrics, /healthz and /readyz",
     )
-    serving.text("log.level", "|".join(LOG_LEVELS), "info", "how much is logged")
-    serving.text("log.format", "|".join(LOG_FORMATS), "logfmt", "how it is written")
+    serving.text("log.level", "|".join(LOG_LEVELS), "info", "minimum level of log lines")
+    serving.text("log.format", "|".join(LOG_FORMATS), "logfmt", "format of log lines")
     add_kubeconfig_arguments(group("Kubernetes API"))
 
 
 def add_lease_arguments(flags: Flags) -> None:
-    """Add the flags that say which Lease the acting scaler holds."""
+    """Add the flags that name the acting scaler's Lease."""
     flags.text("lease-namespace", "NAME", "gpu-scaler", "namespace of the acting scaler's Lease")
     flags.text("lease-name", "NAME", "gpu-scaler", "name of the acting scaler's Lease")
 
 
 def add_kubeconfig_arguments(flags: Flags) -> None:
-    """Add the flags that say which cluster is meant."""
+    """Add the flags that select the cluster."""
     flags.text(
         "kubeconfig",
         "FILE",
@@ -120,22 +129,22 @@ def add_kubeconfig_arguments(flags: Flags) -> None:
         "kubeconfig file (default: the pod's service account, else $KUBECONFIG, else"
         " ~/.kube/config)",
     )
-    flags.text("context", "NAME", None, "context of the kubeconfig (default: its current one)")
+    flags.text("context", "NAME", None, "kubeconfig context (default: the current context)")
 
 
 def parse_run_arguments(arguments: argparse.Namespace) -> ScalerConfig:
-    """Return the Config of parsed arguments.
+    """Return the configuration of parsed arguments.
 
     Raises:
-        UsageError: with every wrong value, not only the first.
+        UsageError: with every invalid value, not only the first.
     """
     values = Values(arguments)
-    kinds = _names(values, "kinds", _KIND, "a plural and its group like statefulsets.apps")
+    kinds = _names(values, "kinds", _KIND, "PLURAL.GROUP, such as statefulsets.apps")
     if not kinds:
-        values.problem("kinds", "at least one is needed, such as deployments.apps")
+        values.problem("kinds", "at least one kind is required, such as deployments.apps")
     exporters_namespace = _namespaces(values, "exporters.namespace")
     if len(exporters_namespace) != 1:
-        values.problem("exporters.namespace", "exactly one namespace is needed")
+        values.problem("exporters.namespace", "exactly one namespace is required")
     host, port = values.listen_address("web.listen-address")
     source = values.choice("source", ("exporters", "prometheus"))
     config = ScalerConfig(
@@ -168,7 +177,7 @@ def parse_run_arguments(arguments: argparse.Namespace) -> ScalerConfig:
         config.retry_period_seconds < config.renew_deadline_seconds < config.lease_duration_seconds
     ):
         values.problems.append(
-            "--retry-period must be below --renew-deadline, and that below --lease-duration:"
+            "--retry-period must be below --renew-deadline, which must be below --lease-duration:"
             f" got {config.retry_period_seconds:g} s, {config.renew_deadline_seconds:g} s,"
             f" {config.lease_duration_seconds:g} s"
         )
@@ -177,7 +186,7 @@ def parse_run_arguments(arguments: argparse.Namespace) -> ScalerConfig:
 
 
 def _namespaces(values: Values, flag: str) -> tuple[str, ...]:
-    return _names(values, flag, _NAMESPACE, "the name of a namespace")
+    return _names(values, flag, _NAMESPACE, "a namespace name")
 
 
 def _names(values: Values, flag: str, pattern: re.Pattern[str], what: str) -> tuple[str, ...]:

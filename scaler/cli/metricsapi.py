@@ -16,34 +16,39 @@ def add_metrics_api_arguments(flags: Flags) -> None:
     """Add the flags."""
     flags.switch("metrics-api", "serve custom.metrics.k8s.io for HorizontalPodAutoscalers")
     flags.text(
-        "metrics-api.listen-address", "HOST:PORT", ":6443", "address of the metrics API, HTTPS"
+        "metrics-api.listen-address", "HOST:PORT", ":6443", "HTTPS listen address of the API"
     )
     flags.text(
         "metrics-api.service",
         "NAMESPACE/NAME",
         "gpu-scaler/gpu-metrics-api",
-        "NAMESPACE/NAME of the Service in front, which the certificate is for",
+        "Service of the API; the serving certificate is valid for its DNS names",
     )
-    flags.text("metrics-api.service-port", "PORT", "443", "port of that Service")
+    flags.text("metrics-api.service-port", "PORT", "443", "port of the Service")
     flags.text(
         "metrics-api.secret",
         "NAME",
         "gpu-metrics-api",
-        "Secret in the Service's namespace that keeps the certificate that is made",
+        "Secret in the Service's namespace that stores the generated certificate",
     )
     flags.text(
-        "metrics-api.tls-cert-file", "FILE", None, "PEM file of another certificate, read again"
+        "metrics-api.tls-cert-file",
+        "FILE",
+        None,
+        "PEM file of the serving certificate, reloaded on change (default: generated)",
     )
-    flags.text("metrics-api.tls-key-file", "FILE", None, "PEM file of its private key")
+    flags.text(
+        "metrics-api.tls-key-file", "FILE", None, "PEM file of the serving certificate's key"
+    )
     flags.text(
         "metrics-api.tls-ca-file",
         "FILE",
         None,
-        "PEM file of the CAs that verify it, for the APIServices",
+        "PEM file of the CA certificates for the caBundle of the APIServices",
     )
-    flags.switch("metrics-api.no-register", "leave the APIServices to others")
+    flags.switch("metrics-api.no-register", "do not create or update the APIServices")
     flags.text(
-        "metrics-api.interval", "DURATION", "5s", "time between two reads of what is asked for"
+        "metrics-api.interval", "DURATION", "5s", "interval between reads of requested metrics"
     )
 
 
@@ -60,10 +65,10 @@ def parse_metrics_api(values: Values) -> MetricsApiSettings | None:
     ca_file = values.optional("metrics-api.tls-ca-file")
     if (cert_file is None) != (key_file is None):
         values.problems.append(
-            "--metrics-api.tls-cert-file and --metrics-api.tls-key-file go together"
+            "--metrics-api.tls-cert-file and --metrics-api.tls-key-file must be set together"
         )
     if ca_file and not cert_file:
-        values.problem("metrics-api.tls-ca-file", "is for --metrics-api.tls-cert-file")
+        values.problem("metrics-api.tls-ca-file", "requires --metrics-api.tls-cert-file")
     host, port = values.listen_address("metrics-api.listen-address")
     return MetricsApiSettings(
         listen_host=host,
@@ -76,7 +81,7 @@ def parse_metrics_api(values: Values) -> MetricsApiSettings | None:
         key_file=key_file,
         ca_file=ca_file,
         register=not values.switch("metrics-api.no-register"),
-        # Values are fresh for 15 s at least, and the average has a sample every 5 s at most.
+        # A value stays fresh for at least 15 s. An average keeps at most one sample every 5 s.
         interval_seconds=values.seconds("metrics-api.interval", highest=MAX_INTERVAL_SECONDS),
     )
 

@@ -1,4 +1,4 @@
-"""Pure: the command line of `gpu-scaler` with all its commands."""
+"""Pure: the parser of the `gpu-scaler` command line."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _ENVIRONMENT = """
-A flag that is not given takes its value from the environment variable in
-brackets, where that is set."""
-_STATUS = "exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted"
+Each flag can also be set by the environment variable in brackets. The flag
+takes precedence."""
+_STATUS = "exit status: 0 success, 1 failure, 2 usage error, 130 interrupted"
 
 
 def build_parser(environ: Mapping[str, str], version: str) -> Parser:
-    """Return the parser; `command` is the word given, flags take their defaults from `environ`."""
+    """Return the parser; it stores the command as `command` and reads defaults from `environ`."""
     parser = Parser(
         prog="gpu-scaler",
-        description="Scales Deployments on GPU metrics, and says why.",
-        epilog=f"gpu-scaler COMMAND --help says more of each.\n\n{_STATUS}",
+        description="Scale Deployments on GPU metrics, and explain each decision.",
+        epilog=f"Run gpu-scaler COMMAND --help for the flags of a command.\n\n{_STATUS}",
         formatter_class=CommandsFormatter,
     )
     parser.add_argument("--version", action="version", version=f"gpu-scaler {version}")
@@ -50,39 +50,41 @@ def build_parser(environ: Mapping[str, str], version: str) -> Parser:
             usage=f"%(prog)s [FLAG ...]{_POSITIONALS.get(name, '')}",
         )
 
-    run = command("run", "watch, decide and scale until SIGTERM", more=_ENVIRONMENT)
+    run = command("run", "watch Deployments and scale them until SIGTERM", more=_ENVIRONMENT)
     add_run_arguments(run, environ)
 
     status = command("status", "show a table of all opted-in Deployments")
-    status.add_argument("-n", "--namespace", metavar="NAME", help="only this namespace")
+    status.add_argument("-n", "--namespace", metavar="NAME", help="namespace (default: all)")
     _add_remote_arguments(status, environ)
 
-    why_not = command("why-not", "show why each other Deployment was not scaled just now")
-    why_not.add_argument("-n", "--namespace", metavar="NAME", help="only this namespace")
+    why_not = command("why-not", "show why Deployments were not scaled in the last loop")
+    why_not.add_argument("-n", "--namespace", metavar="NAME", help="namespace (default: all)")
     _add_remote_arguments(why_not, environ)
 
-    explain = command("explain", "show why the last decision on a Deployment was taken")
+    explain = command("explain", "show the last decision for a Deployment and its reasons")
     explain.add_argument(
         "deployment",
         metavar="NAMESPACE/NAME",
         type=_workload,
-        help="other kinds: NAMESPACE/statefulsets.apps:NAME",
+        help="Deployment; for other kinds NAMESPACE/statefulsets.apps:NAME",
     )
     explain.add_argument(
-        "--history", action="store_true", help="what was decided in the last hour instead"
+        "--history", action="store_true", help="show the decisions of the last hour instead"
     )
     _add_remote_arguments(explain, environ)
 
     check = command(
         "check",
         "validate the annotations in manifests, offline",
-        status="exit status: 0 all are right, 1 something is wrong or cannot be read, 2 wrong\n"
-        "usage, 130 interrupted",
+        status="exit status: 0 no problems, 1 problems found or a file is unreadable, 2 usage\n"
+        "error, 130 interrupted",
     )
-    check.add_argument("files", nargs="+", metavar="FILE", help="YAML or JSON; - is standard input")
+    check.add_argument(
+        "files", nargs="+", metavar="FILE", help="YAML or JSON file; - is standard input"
+    )
 
-    completion = command("completion", "print a script that completes commands and flags")
-    completion.add_argument("shell", choices=SHELLS, metavar="|".join(SHELLS), help="for this one")
+    completion = command("completion", "print a shell completion script")
+    completion.add_argument("shell", choices=SHELLS, metavar="|".join(SHELLS), help="shell")
     completion.epilog = f"bash: source <(gpu-scaler completion bash)\n\n{_STATUS}"
     return parser
 
@@ -100,21 +102,21 @@ def _add_remote_arguments(parser: argparse.ArgumentParser, environ: Mapping[str,
         choices=("text", "json", "yaml"),
         default="text",
         metavar="text|json|yaml",
-        help="how it is written (default text)",
+        help="output format (default text)",
     )
-    asked = parser.add_argument_group("which scaler is asked")
-    asked.add_argument(
+    scaler = parser.add_argument_group("connection to the scaler")
+    scaler.add_argument(
         "--server",
         metavar="URL",
         type=_url,
         default=environ.get(environment_name(ENVIRONMENT_PREFIX, "server")),
-        help="URL of a scaler (default: the holder of the Lease, through the Kubernetes API)"
+        help="URL of the scaler (default: the Lease's holder, through the Kubernetes API)"
         f" [{environment_name(ENVIRONMENT_PREFIX, 'server')}]",
     )
-    add_lease_arguments(Flags(asked, environ, prefix=ENVIRONMENT_PREFIX))
-    # No variable: Kubernetes sets GPU_SCALER_PORT itself where a Service has that name.
-    asked.add_argument(
-        "--port", metavar="PORT", type=_port, default=9446, help="the scaler's port (default 9446)"
+    add_lease_arguments(Flags(scaler, environ, prefix=ENVIRONMENT_PREFIX))
+    # No variable: Kubernetes itself sets GPU_SCALER_PORT for a Service named gpu-scaler.
+    scaler.add_argument(
+        "--port", metavar="PORT", type=_port, default=9446, help="port of the scaler (default 9446)"
     )
     add_kubeconfig_arguments(
         Flags(parser.add_argument_group("Kubernetes API"), environ, prefix=ENVIRONMENT_PREFIX)
@@ -131,7 +133,7 @@ def _workload(text: str) -> str:
 
 def _url(text: str) -> str:
     if not re.fullmatch(r"https?://[^/\s]+\S*", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a URL like http://HOST:9446")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a URL such as http://HOST:9446")
     return text
 
 

@@ -1,4 +1,4 @@
-"""Pure: the flags that say where metric values come from -> the settings of the sources."""
+"""Pure: the flags of the metric sources -> the settings of the sources."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n]*)")
 
 
 def add_source_arguments(group: Callable[[str], Flags]) -> None:
-    """Add the flags of both sources; `group` makes the group of a title."""
-    flags = group("where values come from")
+    """Add the flags of both sources; `group` adds a titled group of flags."""
+    flags = group("source of GPU values")
     flags.text(
         "source",
         "exporters|prometheus",
@@ -34,16 +34,14 @@ def add_source_arguments(group: Callable[[str], Flags]) -> None:
         "source of GPU values: the exporters themselves, or Prometheus",
     )
     exporters = group("exporters, with --source exporters")
-    exporters.text("scrape-timeout", "DURATION", "2s", "how long one exporter may take to answer")
+    exporters.text("scrape-timeout", "DURATION", "2s", "timeout for one exporter scrape")
     exporters.text(
         "exporters.namespace",
         "NAME",
         "gpu-exporter",
         "namespace of the exporters; pods in other namespaces are ignored",
     )
-    exporters.text(
-        "exporters.scheme", "http|https", "http", "http or https, the same for all exporters"
-    )
+    exporters.text("exporters.scheme", "http|https", "http", "URL scheme of all exporters")
     _add_access(exporters, "exporters", "the exporters")
     _add_prometheus(group("Prometheus, for gpu-scaler/query and with --source prometheus"))
 
@@ -59,8 +57,8 @@ def _add_prometheus(flags: Flags) -> None:
         "prometheus.metrics",
         "|".join(PRESETS),
         "gpu-exporter",
-        "whose metrics Prometheus has: gpu-exporter, dcgm (dcgm-exporter, labels pod and namespace)"
-        " or dcgm-exported (labels exported_pod and exported_namespace)",
+        "exporter whose metrics Prometheus has: gpu-exporter, dcgm (dcgm-exporter with labels pod"
+        " and namespace) or dcgm-exported (labels exported_pod and exported_namespace)",
     )
     for name, what in (
         ("namespace-label", "label that holds the pod namespace"),
@@ -77,38 +75,45 @@ def _add_prometheus(flags: Flags) -> None:
         ' namespace="..." with the name in --exporters.namespace; required with dcgm)',
     )
     flags.repeated(
-        "prometheus.matcher", "MATCHER", 'only series that this matches, such as cluster="eu-1"'
+        "prometheus.matcher", "MATCHER", 'matcher for the series to read, such as cluster="eu-1"'
     )
     flags.repeated(
-        "prometheus.param", "NAME=VALUE", "parameter of every query; NAME= leaves out one of ours"
+        "prometheus.param", "NAME=VALUE", "parameter of every query; NAME= removes a default one"
     )
-    flags.repeated("prometheus.header", "'NAME: VALUE'", "header sent with every query")
+    flags.repeated("prometheus.header", "'NAME: VALUE'", "header of every query")
     flags.repeated(
-        "prometheus.header-file", "'NAME: FILE'", "header whose value is in a file, read again"
+        "prometheus.header-file",
+        "'NAME: FILE'",
+        "header of every query whose value is in a file, reread every 5s",
     )
     flags.text(
-        "prometheus.timeout", "DURATION", "5s", "how long all queries of a loop may take, up to 30s"
+        "prometheus.timeout", "DURATION", "5s", "timeout for all queries of one loop, up to 30s"
     )
-    flags.text("prometheus.max-answer-size", "BYTES", "64Mi", "size that one answer may have")
-    flags.text("prometheus.max-series", "NUMBER", "250000", "series that one answer may have")
+    flags.text("prometheus.max-answer-size", "BYTES", "64Mi", "maximum size of one response")
+    flags.text("prometheus.max-series", "NUMBER", "250000", "maximum series in one response")
     _add_access(flags, "prometheus", "Prometheus")
 
 
 def _add_access(flags: Flags, prefix: str, what: str) -> None:
-    flags.text(f"{prefix}.tls-ca-file", "FILE", None, f"PEM file of the CAs that vouch for {what}")
+    flags.text(f"{prefix}.tls-ca-file", "FILE", None, f"PEM file of the CAs that verify {what}")
     flags.text(
-        f"{prefix}.tls-server-name", "NAME", None, f"name that the certificate of {what} is for"
+        f"{prefix}.tls-server-name", "NAME", None, f"name to verify in the certificate of {what}"
     )
     flags.switch(
-        f"{prefix}.tls-insecure-skip-verify", f"believe any certificate of {what}: insecure"
+        f"{prefix}.tls-insecure-skip-verify", f"accept any certificate of {what} (insecure)"
     )
     flags.text(
-        f"{prefix}.tls-cert-file", "FILE", None, f"PEM file of the certificate shown to {what}"
+        f"{prefix}.tls-cert-file", "FILE", None, f"PEM file of the client certificate for {what}"
     )
-    flags.text(f"{prefix}.tls-key-file", "FILE", None, "PEM file of its private key")
-    flags.text(f"{prefix}.username", "NAME", None, f"user of {what} (basic auth)")
-    flags.text(f"{prefix}.password-file", "FILE", None, "file with the password, read again")
-    flags.text(f"{prefix}.bearer-token-file", "FILE", None, "file with a bearer token, read again")
+    flags.text(f"{prefix}.tls-key-file", "FILE", None, "PEM file of the client certificate's key")
+    flags.text(f"{prefix}.username", "NAME", None, f"user name for {what} (basic auth)")
+    flags.text(f"{prefix}.password-file", "FILE", None, "file with the password, reread every 5s")
+    flags.text(
+        f"{prefix}.bearer-token-file",
+        "FILE",
+        None,
+        "file with a bearer token, reread every 5s",
+    )
 
 
 def parse_exporters(values: Values) -> ExportersSettings:
@@ -118,9 +123,9 @@ def parse_exporters(values: Values) -> ExportersSettings:
 
 
 def parse_prometheus(values: Values, *, is_source: bool) -> PrometheusSettings | None:
-    """Return how Prometheus is read, None where nothing is read from there.
+    """Return the settings of Prometheus, None if neither GPU values nor queries use it.
 
-    `is_source` says whether GPU values come from there, and not queries alone.
+    `is_source` is whether GPU values come from Prometheus, too.
     """
     if not is_source and not values.text("prometheus.url"):
         return None
@@ -146,11 +151,11 @@ def parse_prometheus(values: Values, *, is_source: bool) -> PrometheusSettings |
 def _check_matchers(values: Values, flag: str, matchers: Iterable[str]) -> None:
     for text in matchers:
         if not _MATCHER.fullmatch(text):
-            values.problem(flag, f'{text!r} is not a matcher like cluster="eu-1"')
+            values.problem(flag, f'{text!r} is not a matcher such as cluster="eu-1"')
 
 
 def _exporters_matcher(values: Values, *, required: bool) -> tuple[str, ...]:
-    """What tells an exporter's series from those of a scraped pod that poses as one."""
+    """Return the matcher that excludes series of scraped pods that pose as an exporter."""
     flag = "prometheus.exporters-matcher"
     given = values.optional(flag)
     if given:
@@ -168,10 +173,10 @@ def _exporters_matcher(values: Values, *, required: bool) -> tuple[str, ...]:
 
 
 def _url(values: Values, flag: str) -> str:
-    """The address without a trailing slash; a password in it would end up in logs and events."""
+    """Return the URL without a trailing slash; refuse a password, which logs would show."""
     url = values.text(flag)
     if not url:
-        values.problem(flag, "needed with --source prometheus")
+        values.problem(flag, "required with --source prometheus")
         return ""
     try:
         parts = urlsplit(url)
@@ -180,14 +185,16 @@ def _url(values: Values, flag: str) -> str:
         parts, port_is_right = urlsplit(""), False
     if parts.username is not None or parts.password is not None:
         values.problem(
-            flag, "holds a user; use --prometheus.username and --prometheus.password-file"
+            flag,
+            "must not contain a user name or password; use --prometheus.username and"
+            " --prometheus.password-file",
         )
     elif parts.scheme not in ("http", "https") or not parts.hostname or not port_is_right:
         values.problem(flag, f"{url!r} is not http://HOST[:PORT][/PATH] or https://...")
     elif parts.query or parts.fragment:
-        values.problem(flag, f"{url!r} has a part behind the path; use --prometheus.param")
+        values.problem(flag, f"{url!r} has a query or a fragment; use --prometheus.param")
     elif re.search(r"/api/v1(/query)?/?$", parts.path):
-        values.problem(flag, f"{url!r} is to end before /api/v1")
+        values.problem(flag, f"{url!r} must end before /api/v1")
     return url.rstrip("/")
 
 
@@ -198,7 +205,7 @@ def _names(values: Values) -> MetricNames:
     def labels(flag: str, *texts: str) -> tuple[str, ...]:
         for text in texts:
             if not _LABEL.fullmatch(text):
-                values.problem(flag, f"{text!r} is not the name of a label")
+                values.problem(flag, f"{text!r} is not a label name")
         return texts
 
     def label(flag: str) -> str | None:
@@ -223,7 +230,7 @@ def _access(values: Values, prefix: str) -> HttpAccess:
 
     def together(one: str, other: str) -> None:
         if (text(one) is None) != (text(other) is None):
-            values.problems.append(f"--{prefix}.{one} and --{prefix}.{other} go together")
+            values.problems.append(f"--{prefix}.{one} and --{prefix}.{other} must be set together")
 
     together("username", "password-file")
     together("tls-cert-file", "tls-key-file")
@@ -247,7 +254,10 @@ def _pairs(values: Values, flag: str) -> tuple[tuple[str, str], ...]:
     pairs = [text.partition("=") for text in values.repeated(flag)]
     for name, equals, _ in pairs:
         if not name or not equals or name in ("query", "time", "timeout"):
-            values.problem(flag, f"{name!r} is not NAME=VALUE with a name of its own")
+            values.problem(
+                flag,
+                f"{name!r} is not NAME=VALUE with a NAME other than query, time and timeout",
+            )
     return tuple((name, value) for name, _, value in pairs)
 
 
@@ -256,10 +266,10 @@ def _headers(values: Values, flag: str) -> tuple[tuple[str, str], ...]:
     for text in values.repeated(flag):
         match = _HEADER.fullmatch(text)
         if match is None or not match[2]:
-            # Not the text: there may be a secret in it.
-            values.problem(flag, "one value is not like 'X-Scope-OrgID: team-a'")
+            # The message leaves out the text, which may contain a secret.
+            values.problem(flag, "a value is not 'NAME: VALUE' such as 'X-Scope-OrgID: team-a'")
         elif match[1].lower() == "authorization" and flag.endswith("header"):
-            values.problem(flag, f"Authorization is a secret; name its file with --{flag}-file")
+            values.problem(flag, f"Authorization holds a secret; use --{flag}-file")
         else:
             found.append((match[1], match[2].strip()))
     return tuple(found)

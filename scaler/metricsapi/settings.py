@@ -1,4 +1,4 @@
-"""Pure: what the metrics API can be told."""
+"""Pure: the settings of the metrics API."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricsApiSettings:
-    """How it is served and who leads to it; durations in seconds.
+    """Listener, Service, certificate and registration; durations in seconds.
 
-    With `cert_file` and `key_file` the certificate is theirs, else one is made and kept in the
-    Secret. `ca_file` holds what verifies it, for the APIServices; without it theirs stays as it is.
+    The serving certificate is that of `cert_file` and `key_file`; without them the scaler generates
+    one and stores it in the Secret. `ca_file` becomes the caBundle of the APIServices; without it
+    the scaler leaves their caBundle unchanged.
     """
 
     listen_host: str = ""

@@ -1,1 +1,1 @@
-"""Pure: the annotations of a Deployment become a policy, or errors that say why."""
+"""Pure: parses the annotations of a Deployment to a policy, or to errors."""

@@ -1,4 +1,4 @@
-"""Pure: the texts of annotations, where each comes from, and what is wrong with them, in bounds."""
+"""Pure: the values of annotations, the origin of each, and a bounded list of their problems."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MAX_VALUE_BYTES = 1024
 
 
 class AnnotationTexts:
-    """One Deployment's annotations over those of its Namespace; collects the problems with them."""
+    """A Deployment's annotations with its Namespace's as defaults; collects problems."""
 
     def __init__(
         self, own: Mapping[str, str], defaults: Mapping[str, str] | None, namespace: str
@@ -38,7 +38,7 @@ class AnnotationTexts:
         self._elsewhere = "" if defaults is None else f", here or on the Namespace {namespace}"
 
     def named(self) -> tuple[AnnotationProblem, ...]:
-        """The problems, those beyond the budget as one that says how many they are."""
+        """Return the problems; the last one counts those that exceed the budget."""
         if not self._unnamed:
             return tuple(self.problems)
         more = AnnotationProblem(
@@ -76,7 +76,7 @@ class AnnotationTexts:
         self._problem(name, f"{why}; allowed is {BY_NAME[name].allowed}", is_form=True)
 
     def settings(self) -> tuple[Setting, ...]:
-        """Every annotation that has a value, and where it comes from."""
+        """Return the value and the origin of every annotation that has a value or a default."""
         return tuple(
             Setting(annotation=row.name, value=value, origin=self._origin(row.name))
             for row in ANNOTATIONS
@@ -89,7 +89,7 @@ class AnnotationTexts:
         return SettingOrigin.NAMESPACE if name in self._defaults else SettingOrigin.BUILT_IN
 
     def no_opt_in_of_namespace(self) -> None:
-        """Refuse an opt-in of the Namespace."""
+        """Refuse an opt-in on the Namespace."""
         if self._opts_in_namespace is None:
             return
         if len(self.problems) >= budgets.PROBLEMS:
@@ -99,15 +99,15 @@ class AnnotationTexts:
             AnnotationProblem(
                 annotation=ENABLED,
                 value=budgets.clipped(self._opts_in_namespace, _MAX_VALUE_BYTES),
-                message=f"has no effect on a Namespace, and {self._namespace} has it: each"
-                f" Deployment opts in itself; {PAUSED} there stops those that did",
+                message=f"has no effect on the Namespace {self._namespace}: set it on each"
+                f" Deployment; {PAUSED} on the Namespace stops all of them",
                 namespace=self._namespace,
                 is_form=True,
             )
         )
 
     def known_names(self) -> None:
-        """Refuse annotations that nobody knows."""
+        """Refuse unknown annotations with the gpu-scaler/ prefix."""
         unknown = [
             name
             for name in sorted(self._annotations)
@@ -121,26 +121,27 @@ class AnnotationTexts:
             near = difflib.get_close_matches(
                 given, [known.removeprefix(PREFIX) for known in BY_NAME], n=1
             )
-            # Once is enough to look them up.
-            known = f": known are {', '.join(BY_NAME)}" if name == unknown[0] else ""
+            # One list of the known names is enough.
+            known = f"; allowed are {', '.join(BY_NAME)}" if name == unknown[0] else ""
             if near:
-                known = f": did you mean {PREFIX}{near[0]}?"
-            self._add(name, f"is not an annotation of gpu-scaler{known}", is_form=True)
+                known = f"; did you mean {PREFIX}{near[0]}?"
+            self._add(name, f"is not a gpu-scaler annotation{known}", is_form=True)
 
     def within_budget(self) -> None:
-        """Refuse more than a Deployment may have; what is too much is left out already."""
+        """Refuse annotations over the budget; the decoder has already left out the excess."""
         left_out = self._annotations.get(budgets.ANNOTATIONS_LEFT_OUT)
         if left_out is not None:
             self._add(
                 budgets.ANNOTATIONS_LEFT_OUT,
-                f"too many or too long, so {left_out} are left out; allowed are"
-                f" {budgets.ANNOTATIONS} annotations of {budgets.ANNOTATIONS_BYTES} bytes together",
+                f"too many or too long, so {left_out} are ignored; allowed are"
+                f" {budgets.ANNOTATIONS} annotations with {budgets.ANNOTATIONS_BYTES} bytes in"
+                " total",
                 is_form=True,
             )
             self._unnamed += int(left_out) if WHOLE_NUMBER.fullmatch(left_out) else 0
 
 
 def _shown(value: str) -> str:
-    """The value as a person finds it in the manifest, on one line and not without end."""
+    """Return the value as the manifest has it, on one line and shortened."""
     short = value if len(value) <= _MAX_SHOWN_LENGTH else value[:_MAX_SHOWN_LENGTH] + "..."
     return json.dumps(short, ensure_ascii=not short.isprintable())

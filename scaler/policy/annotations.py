@@ -1,4 +1,4 @@
-"""Pure: the table of the annotations, as contract and documentation have it."""
+"""Pure: the table of the annotations, from which the documentation is generated."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TARGET_ANNOTATIONS: Mapping[Metric, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Annotation:
-    """One row of the annotations table; `default` is None where absence has no value."""
+    """One row of the annotations table; `default` is None if there is no default value."""
 
     name: str
     default: str | None
@@ -48,103 +48,104 @@ ANNOTATIONS: tuple[Annotation, ...] = (
     Annotation(
         name=ENABLED,
         default=None,
-        meaning="opts the Deployment in; without it the scaler leaves the Deployment alone",
+        meaning="opts the Deployment in; without it the scaler ignores the Deployment",
         allowed='"true" or "false"',
     ),
     Annotation(
         name=MIN_REPLICAS,
         default="1",
-        meaning="floor of the replica count; 0 needs gpu-scaler/query",
+        meaning="minimum replica count; 0 requires gpu-scaler/query",
         allowed="a whole number from 0 to 2147483647",
     ),
     Annotation(
         name=MAX_REPLICAS,
         default=None,
-        meaning="ceiling of the replica count; required",
+        meaning="maximum replica count (required)",
         allowed="a whole number from 1 to 2147483647",
     ),
     Annotation(
         name=TARGET_ANNOTATIONS[Metric.DUTY_CYCLE],
         default=None,
-        meaning="average duty cycle per pod in percent",
+        meaning="target for the average duty cycle per pod, in percent",
         allowed="a number above 0 and below 100 / (1 + the scale-up tolerance)",
     ),
     Annotation(
         name=TARGET_ANNOTATIONS[Metric.MEMORY_USED_PERCENT],
         default=None,
-        meaning="average GPU memory in use per pod in percent of the total",
+        meaning="target for the average GPU memory in use per pod, in percent of the total",
         allowed="a number above 0 and below 100 / (1 + the scale-up tolerance)",
     ),
     Annotation(
         name=TARGET_ANNOTATIONS[Metric.MEMORY_USED_BYTES],
         default=None,
-        meaning="average GPU memory in use per pod and GPU in bytes",
+        meaning="target for the average GPU memory in use per pod and GPU, in bytes",
         allowed='a quantity above 0 and up to 1Pi, such as "20Gi"',
     ),
     Annotation(
         name=TARGET_ANNOTATIONS[Metric.POWER_USAGE_MILLIWATTS],
         default=None,
-        meaning="average board power per pod and GPU in milliwatts",
+        meaning="target for the average board power per pod and GPU, in milliwatts",
         allowed='a number above 0 and up to 1G, such as "250000" for 250 W',
     ),
     Annotation(
         name=TARGET_ANNOTATIONS[Metric.TEMPERATURE_CELSIUS],
         default=None,
-        meaning="average over the pods of each pod's hottest GPU in degrees Celsius",
+        meaning="target for the temperature of each pod's hottest GPU, averaged over the pods, in"
+        " degrees Celsius",
         allowed="a number above 0 and up to 200",
     ),
     Annotation(
         name=QUERY,
         default=None,
-        meaning="a PromQL expression for the whole Deployment; needs --prometheus.url",
+        meaning="PromQL expression for the whole Deployment; requires --prometheus.url",
         allowed="up to 8192 characters, together with gpu-scaler/target-query",
     ),
     Annotation(
         name=TARGET_QUERY,
         default=None,
-        meaning="query value per pod",
+        meaning="target for the query value per pod",
         allowed="a quantity above 0 and up to 1P, together with gpu-scaler/query",
     ),
     Annotation(
         name=ACTIVATION_THRESHOLD,
         default="0",
-        meaning="with min-replicas 0: the first pod comes when the query's value is above this",
+        meaning="with min-replicas 0: query value above which the scaler adds the first pod",
         allowed="a quantity from 0 to gpu-scaler/target-query",
     ),
     Annotation(
         name=COOLDOWN,
         default="5m",
-        meaning="with min-replicas 0: the last pod goes when none was asked for over this time",
+        meaning="with min-replicas 0: idle time after which the scaler removes the last pod",
         allowed='a duration from 0s to 1h, such as "10m"',
     ),
     Annotation(
         name=WINDOW,
         default="0s",
-        meaning="values are averaged over this; 0s takes the latest",
+        meaning="averaging window for values; 0s uses the latest value",
         allowed='a duration from 0s to 1h, such as "1m30s"',
     ),
     Annotation(
         name=BEHAVIOR,
         default=None,
-        meaning="an autoscaling/v2 HorizontalPodAutoscalerBehavior; the HPA's defaults without it",
+        meaning="autoscaling/v2 HorizontalPodAutoscalerBehavior (default: that of the HPA)",
         allowed="YAML or JSON of up to 4096 bytes and 200 fields and values, no anchors or tags",
     ),
     Annotation(
         name=READY_AGE,
         default="30s",
-        meaning="a pod counts as ready only after being Ready for this long",
+        meaning="time for which a pod must be Ready before the scaler counts its values",
         allowed='a duration from 0s to 1h, such as "30s"',
     ),
     Annotation(
         name=DRY_RUN,
         default="false",
-        meaning="decide and report, change nothing",
+        meaning="decide and report, but do not change the replica count",
         allowed='"true" or "false"',
     ),
     Annotation(
         name=PAUSED,
         default="false",
-        meaning="read and change nothing",
+        meaning="neither decide nor change the replica count",
         allowed='"true" or "false"',
     ),
 )

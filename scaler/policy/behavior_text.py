@@ -1,4 +1,4 @@
-"""Pure: the text of `gpu-scaler/behavior` to a Behavior, with the limits of `autoscaling/v2`."""
+"""Pure: parses `gpu-scaler/behavior` with the validation rules of `autoscaling/v2`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MAX_INT32 = 2**31 - 1
 
 
 def _tolerance(value: object) -> float:
-    """A quantity as text or number; ValueError's text ends up in the message."""
+    """Return a quantity given as text or number; the text of a ValueError is for the user."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError('is not a quantity such as "0.1" or "100m"')
     try:
@@ -85,16 +85,16 @@ class _BehaviorText(_Model):
     scale_down: _RulesText | None = None
 
 
-# The same few texts come back for every Deployment in every loop, at a millisecond each.
+# Parsing takes a millisecond, and Deployments share a few texts.
 @lru_cache(maxsize=1024)
 def parse_behavior(text: str) -> Behavior | tuple[str, ...]:
-    """The behavior with the HPA's defaults filled in, or one sentence per mistake.
+    """Return the behavior with the HPA's defaults filled in, or one message per problem.
 
-    Never raises, whatever the text. Source: HorizontalPodAutoscalerBehavior of `autoscaling/v2`
-    with `tolerance` of KEP-4951.
+    Never raises. Source: HorizontalPodAutoscalerBehavior of `autoscaling/v2` with `tolerance` of
+    KEP-4951.
     """
     if size_bytes(text) > BEHAVIOR_BYTES:
-        return (f"is longer than the {BEHAVIOR_BYTES} bytes that are allowed",)
+        return (f"is longer than {BEHAVIOR_BYTES} bytes, the maximum",)
     try:
         document = read_yaml(text)
     except YamlError as error:
@@ -116,23 +116,20 @@ def parse_behavior(text: str) -> Behavior | tuple[str, ...]:
 
 
 def never_wakes(rules: ScalingRules) -> str | None:
-    """Why these rules for the way up lead nowhere from 0 replicas, None where they do."""
+    """Return why these scale-up rules can never leave 0 replicas, None if they can."""
     if scale_up_limit(0, rules, ScalingHistory(), 0.0) > 0:
         return None
     if rules.select_policy is SelectPolicy.DISABLED:
         return (
-            f"needs another selectPolicy than Disabled in scaleUp of {BEHAVIOR}: nothing would ever"
-            " lead back up"
+            f"requires a selectPolicy other than Disabled in scaleUp of {BEHAVIOR}: without it the"
+            " Deployment could never scale up from 0"
         )
     if any(policy.type is PolicyType.PODS for policy in rules.policies):
         return (
-            f"needs selectPolicy Max, or policies of type Pods alone, in scaleUp of {BEHAVIOR}: of"
-            " several the least counts, and no percentage of 0 pods ever leads back up"
+            f"requires selectPolicy Max, or only policies of type Pods, in scaleUp of {BEHAVIOR}:"
+            " selectPolicy Min takes the policy of type Percent, and a percentage of 0 pods is 0"
         )
-    return (
-        f"needs a policy of type Pods in scaleUp of {BEHAVIOR}: no percentage of 0 pods ever leads"
-        " back up"
-    )
+    return f"requires a policy of type Pods in scaleUp of {BEHAVIOR}: a percentage of 0 pods is 0"
 
 
 _FIELDS = {
@@ -143,7 +140,7 @@ _POLICY_FIELDS = ("type", "value", "periodSeconds")
 
 
 def _sentence(error: Any) -> str:
-    """One validation error as `path: value is wrong in this way`."""
+    """Return one validation error as `path: problem with the value`."""
     location: tuple[int | str, ...] = error["loc"]
     context, given = error.get("ctx", {}), _shown(error.get("input"))
     match error["type"]:
@@ -157,7 +154,7 @@ def _sentence(error: Any) -> str:
             text = "is required"
         case "extra_forbidden":
             known = _FIELDS.get(len(location) - 1, _POLICY_FIELDS)
-            text = f"is not a field; known are {', '.join(known)}"
+            text = f"is not a field; allowed are {', '.join(known)}"
         case "int_type":
             text = f"{given} is not a whole number"
         case "list_type":
@@ -178,7 +175,7 @@ def _path(location: tuple[int | str, ...]) -> str:
 
 
 def _shown(value: object) -> str:
-    """The value as it stands in JSON, where it is JSON's."""
+    """Return the value as JSON, shortened."""
     return _short(json.dumps(value, ensure_ascii=False, default=repr))
 
 

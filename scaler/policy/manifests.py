@@ -1,4 +1,4 @@
-"""Pure: the gpu-scaler annotations in Kubernetes manifests, checked with file and line."""
+"""Pure: checks the gpu-scaler annotations in Kubernetes manifests; reports file and line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TEXT_TAG = "tag:yaml.org,2002:str"
 
 
 class _ManifestLoader(yaml.SafeLoader):
-    """Composes nodes with their lines; nothing is constructed, so tags and aliases are harmless."""
+    """Composes nodes with their lines; constructs no objects, so tags and aliases are harmless."""
 
     _depth = 0
 
@@ -82,7 +82,7 @@ class _Object:
         return _Finding(file_name=self.file_name, line=line, message=f"{where} {text}")
 
     def entries(self, parent: yaml.Node | None, field: str) -> dict[str, _Entry]:
-        """The `gpu-scaler/*` keys of a mapping such as metadata.annotations; the last of equals."""
+        """Return the `gpu-scaler/*` keys of a mapping; the last of duplicate keys wins."""
         mapping = _child(parent, field)
         if not isinstance(mapping, yaml.MappingNode):
             return {}
@@ -98,13 +98,13 @@ class _Object:
 
 
 def check_manifests(files: Iterable[tuple[str, str]]) -> list[str]:
-    """What is wrong with the gpu-scaler annotations of files, as `file:line: [object] text`.
+    """Return the problems with the gpu-scaler annotations of files, as `file:line: [object] text`.
 
-    `files` are names and texts. Reads multi-document YAML, JSON and Lists; a file that is no YAML
-    is one message. Every `gpu-scaler/*` annotation of a Deployment is checked as the scaler would
-    (a query is taken to have its source) with the defaults of its Namespace where that is in one
-    of the files, and those in places where the scaler never looks are named, as is one whose
-    targets are about GPUs while its pods request none. Never raises.
+    `files` are pairs of name and text: multi-document YAML, JSON, or Lists. A file that is not YAML
+    gives one message. Checks every `gpu-scaler/*` annotation of a Deployment as the scaler does,
+    assuming that `--prometheus.url` is set, with the defaults of its Namespace if one of the files
+    has it. Also reports annotations in places that the scaler ignores, and Deployments with GPU
+    targets whose pods request no GPU. Never raises.
     """
     objects: list[_Object] = []
     findings: list[_Finding] = []
@@ -126,7 +126,7 @@ def check_manifests(files: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def _read(file_name: str, text: str) -> tuple[list[_Object], list[_Finding]]:
-    """The objects of a file as far as it can be read, and where and why no further."""
+    """Return the objects of a file up to the first syntax error, and that error."""
     objects: list[_Object] = []
     findings: list[_Finding] = []
 
@@ -146,7 +146,7 @@ def _read(file_name: str, text: str) -> tuple[list[_Object], list[_Finding]]:
 
 
 def _objects(node: yaml.Node | None, depth: int) -> Iterator[yaml.MappingNode]:
-    """The objects of a document: itself, or the items of a List."""
+    """Yield the document itself, or the items of a List."""
     if not isinstance(node, yaml.MappingNode) or depth > _MAX_LIST_DEPTH:
         return
     items = _child(node, "items")
@@ -164,8 +164,7 @@ def _check_object(
         for key, entry in item.entries(parent, field).items():
             yield item.finding(
                 entry.line,
-                f"{key}: has no effect {place}; it belongs in metadata.annotations of the"
-                " Deployment",
+                f"{key}: has no effect {place}; move it to metadata.annotations of the Deployment",
             )
 
     template = _child(_child(_child(item.node, "spec"), "template"), "metadata")
@@ -200,7 +199,7 @@ def _check_deployment(
     if ENABLED not in entries:
         yield item.finding(
             first_line,
-            f'{ENABLED}: is absent, so the other annotations have no effect; set it to "true"'
+            f'{ENABLED}: is missing, so the other annotations have no effect; set it to "true"'
             ' or "false"',
         )
     policy = parse_policy(
@@ -214,7 +213,7 @@ def _check_deployment(
             yield from _check_gpus(item)
         return
     for problem in policy:
-        # What is wrong by itself is said once, where it stands: in the Namespace.
+        # `_check_namespace` reports an invalid value once, on the Namespace.
         if problem.namespace is not None and problem.is_form:
             continue
         owner = entries.get(problem.annotation, entries.get(ENABLED))
@@ -224,7 +223,7 @@ def _check_deployment(
 
 
 def _check_gpus(item: _Object) -> Iterator[_Finding]:
-    """What is wrong where a target is about GPUs; a patch without containers says nothing."""
+    """Report pods that request no GPU; a patch without containers is not checked."""
     pod = _child(_child(_child(item.node, "spec"), "template"), "spec")
     containers = _child(pod, "containers")
     if not isinstance(containers, yaml.SequenceNode) or not containers.value:
@@ -256,7 +255,7 @@ def _resources(
 def _unquoted(item: _Object, entries: Mapping[str, _Entry]) -> Iterator[_Finding]:
     for name, entry in entries.items():
         if not entry.is_text:
-            yield item.finding(entry.line, f"{name}: must be text: put its value in quotes")
+            yield item.finding(entry.line, f"{name}: must be a string; put the value in quotes")
 
 
 def _values(entries: Mapping[str, _Entry]) -> dict[str, str]:

@@ -1,6 +1,6 @@
-"""Pure: a Deployment's annotations to its ScalingPolicy, or to texts that say what is wrong.
+"""Pure: parses a Deployment's annotations to its ScalingPolicy, or to the problems with them.
 
-Those of its Namespace are defaults for all but `gpu-scaler/enabled`, each annotation by itself.
+Each annotation of its Namespace, except `gpu-scaler/enabled`, is the default of that annotation.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ _MAX_DURATION_SECONDS = 3600.0
 
 
 def opted_in(annotations: Mapping[str, str]) -> bool:
-    """Whether the Deployment is the scaler's business: to scale it or to say what is wrong.
+    """Return whether `gpu-scaler/enabled` is set to anything but "false".
 
-    Absent and "false" are not; any other value than "true" is a problem of `parse_policy`.
+    `parse_policy` reports a value other than "true".
     """
     return annotations.get(ENABLED, "false") != "false"
 
@@ -63,10 +63,10 @@ def parse_policy(
     defaults: Mapping[str, str] | None = None,
     namespace: str = "",
 ) -> ScalingPolicy | tuple[AnnotationProblem, ...]:
-    """The policy that the annotations ask for, or everything that is wrong with them at once.
+    """Return the policy of the annotations, or all problems with them.
 
-    `defaults` are the annotations of the `namespace`, None where they are not known.
-    `query_supported` is whether there is a Prometheus to answer `gpu-scaler/query`. Never raises.
+    `defaults` are the annotations of the `namespace`, None if they are unknown. `query_supported`
+    is whether a Prometheus can answer `gpu-scaler/query`. Never raises.
     """
     parser = _Parser(annotations, defaults, namespace)
     parser.within_budget()
@@ -103,7 +103,7 @@ def parse_policy(
 
 
 def default_problems(defaults: Mapping[str, str], namespace: str) -> tuple[AnnotationProblem, ...]:
-    """What is wrong with a Namespace's annotations whatever its Deployments say themselves."""
+    """Return the problems with a Namespace's annotations that no Deployment can fix."""
     parsed = parse_policy({}, query_supported=True, defaults=defaults, namespace=namespace)
     if isinstance(parsed, ScalingPolicy):
         return ()
@@ -115,12 +115,12 @@ def default_problems(defaults: Mapping[str, str], namespace: str) -> tuple[Annot
 
 
 class _Parser(AnnotationTexts):
-    """Reads values, and collects what is wrong with them."""
+    """Parses values and collects the problems with them."""
 
     def boolean(self, name: str) -> bool:
         value = self._annotations.get(name, BY_NAME[name].default)
         if value not in ("true", "false"):
-            self._refuse(name, "is not a truth value")
+            self._refuse(name, "is not a boolean")
         return value == "true"
 
     def whole_number(self, name: str, *, lowest: int) -> int | None:
@@ -180,8 +180,8 @@ class _Parser(AnnotationTexts):
         if not any(name in self._annotations for name in (QUERY, *TARGET_ANNOTATIONS.values())):
             self._problem(
                 TARGET_ANNOTATIONS[Metric.DUTY_CYCLE],
-                f"is absent and so is every other target; at least one is needed{self._elsewhere}"
-                f" of {', '.join(TARGET_ANNOTATIONS.values())}",
+                f"is missing, and so is every other target; at least one of"
+                f" {', '.join(TARGET_ANNOTATIONS.values())} is required{self._elsewhere}",
             )
         return tuple(targets)
 
@@ -192,7 +192,7 @@ class _Parser(AnnotationTexts):
             self._refuse(name, "is not a number or quantity")
             return None
         if not is_milli(value):
-            self._refuse(name, "is finer than the thousandths that gpu-scaler counts in")
+            self._refuse(name, "is more precise than 0.001")
             return None
         return value
 
@@ -216,23 +216,23 @@ class _Parser(AnnotationTexts):
         if value < 0:
             self._refuse(name, "is below 0")
         for target in targets:
-            # Above it the last pods would go while the query still asks for several.
+            # A higher threshold would remove the last pods while the query asks for several.
             if target.metric is Metric.QUERY and milli(value) > target.average_value_milli:
                 self._problem(
                     name,
-                    f"is above {TARGET_QUERY}, which is {self._annotations[TARGET_QUERY]}; allowed"
-                    " is that or less",
+                    f"is above {TARGET_QUERY}; allowed is at most"
+                    f" {self._annotations[TARGET_QUERY]}",
                 )
         return milli(value)
 
     def _below_saturation(self, name: str, target_milli: int, tolerance: float) -> None:
-        """The metric ends at 100, so a target near it can never be passed by the tolerance."""
+        """Refuse a target so close to 100 that no value can exceed it by the tolerance."""
         factor = 1 + Fraction(str(tolerance))
         if target_milli * factor >= 100_000:
             self._problem(
                 name,
-                f"can never scale up: the metric ends at 100, and with the scale-up tolerance"
-                f" {tolerance:g} it would have to pass {float(target_milli * factor / 1000):g};"
+                f"can never scale up: with the scale-up tolerance {tolerance:g} the metric would"
+                f" have to exceed {float(target_milli * factor / 1000):g}, but its maximum is 100;"
                 f" allowed is a number above 0 and below {math.ceil(100_000 / factor) / 1000:g}",
             )
 
@@ -240,12 +240,12 @@ class _Parser(AnnotationTexts):
         query = self._annotations.get(QUERY)
         if query is None:
             if TARGET_QUERY in self._annotations:
-                self._problem(TARGET_QUERY, f"needs {QUERY}, which is absent")
+                self._problem(TARGET_QUERY, f"requires {QUERY}, which is missing")
             return None
         if TARGET_QUERY not in self._annotations:
-            self._problem(QUERY, f"needs {TARGET_QUERY}, which is absent")
+            self._problem(QUERY, f"requires {TARGET_QUERY}, which is missing")
         if not query_supported:
-            self._problem(QUERY, "needs Prometheus: start gpu-scaler with --prometheus.url")
+            self._problem(QUERY, "requires Prometheus; start gpu-scaler with --prometheus.url")
         if not query.strip():
             self._refuse(QUERY, "is empty")
         elif len(query) > _MAX_QUERY_LENGTH:
@@ -258,15 +258,15 @@ class _Parser(AnnotationTexts):
         if min_replicas is not None and max_replicas is not None and min_replicas > max_replicas:
             self._problem(
                 MAX_REPLICAS,
-                f"is below {MIN_REPLICAS}, which is {min_replicas}; allowed is that or more",
+                f"is below {MIN_REPLICAS}; allowed is at least {min_replicas}",
             )
         if min_replicas != 0:
             return
         if QUERY not in self._annotations:
             self._problem(
                 MIN_REPLICAS,
-                f"needs {QUERY}: without pods no GPU metric could ever scale up again; allowed is"
-                " 1 or more",
+                f"requires {QUERY}, because without pods there are no GPU metrics to scale up on;"
+                " allowed is 1 or more",
             )
         if behavior is not None and (why := never_wakes(behavior.scale_up)):
             self._problem(MIN_REPLICAS, why)

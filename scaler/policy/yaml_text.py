@@ -1,7 +1,7 @@
-"""Pure: a short YAML or JSON text of somebody who may not be trusted, to plain values.
+"""Pure: parses a short, untrusted YAML or JSON text to plain values.
 
-Read from the events of the C parser, one by one, so that a text costs no more than its budget of
-bytes, values and depth. No aliases, no tags, and of scalars those that JSON has.
+Reads the events of the C parser one by one, so that a text costs no more than its budget of bytes,
+values and depth. Refuses aliases and tags; scalars have the types of JSON.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _FRACTION = re.compile(r"-?(?:0|[1-9][0-9]{0,17})\.[0-9]{1,18}")
 
 
 class YamlError(ValueError):
-    """The text is not taken; the message says why and where."""
+    """The text is refused; the message says why and on which line."""
 
 
 def read_yaml(text: str) -> Any:
-    """Return the one document of a text, None where there is none; raises YamlError."""
+    """Return the document of a text, None if it is empty; raises YamlError."""
     try:
         return _Document(yaml.parse(text, Loader=yaml.CSafeLoader)).read()
     except yaml.MarkedYAMLError as error:
@@ -35,14 +35,14 @@ def read_yaml(text: str) -> Any:
         raise _refusal(error.problem or str(error.context), mark) from None
     except (yaml.YAMLError, UnicodeError):
         raise YamlError(
-            "is not YAML or JSON as allowed: it holds a character that is not"
+            "is not valid YAML or JSON: it contains a character that is not allowed"
         ) from None
 
 
 def _refusal(why: str, mark: object) -> YamlError:
     line = getattr(mark, "line", None)
-    where = "" if line is None else f"line {line + 1} of the text "
-    return YamlError(f"{where}is not YAML or JSON as allowed: {why}")
+    where = "" if line is None else f"line {line + 1} of the value "
+    return YamlError(f"{where}is not valid YAML or JSON: {why}")
 
 
 class _Document:
@@ -60,7 +60,7 @@ class _Document:
                 continue
             starts += 1
             if starts > 1:
-                raise _refusal("but found another document", event.start_mark)
+                raise _refusal("more than one document", event.start_mark)
             document = self._value(next(self._events), 0)
         return document
 
@@ -92,16 +92,16 @@ class _Document:
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             name = self._value(event, depth + 1)
             if not isinstance(name, str):
-                raise _refusal("a field's name is not text", start.start_mark)
+                raise _refusal("a field name is not a string", start.start_mark)
             if name in found:
-                raise _refusal("a field is given twice", start.start_mark)
+                raise _refusal("duplicate field", start.start_mark)
             found[name] = self._value(next(self._events), depth + 1)
         return found
 
 
 def _scalar(event: yaml.ScalarEvent) -> Any:
     text: str = event.value
-    # Only a plain scalar is anything else than text.
+    # A quoted scalar is always a string.
     if not event.implicit[0]:
         return text
     if text in _NULL:

@@ -139,7 +139,7 @@ def test_no_scaler_at_an_address(capsys):
     port = free_port()
     assert main(["status", f"--server=http://127.0.0.1:{port}"]) == 1
     assert told(capsys) == (
-        f"the scaler at http://127.0.0.1:{port}/api/v1/decisions could not be asked: cannot connect"
+        f"cannot query the scaler at http://127.0.0.1:{port}/api/v1/decisions: cannot connect"
         f" to 127.0.0.1:{port}: Connection refused\n"
     )
 
@@ -213,7 +213,7 @@ def test_a_scaler_of_another_version(command, path, monkeypatch, capsys):
     async def answer(_, asked):
         return documents[asked]
 
-    monkeypatch.setattr("scaler.cli.api_client.Remote.get", answer)
+    monkeypatch.setattr("scaler.cli.api_client.ScalerClient.get", answer)
     assert main([*command.split(), "--server=http://x"]) == 1
     assert "another version" in told(capsys)
     assert main([*command.split(), "--server=http://x", "-o", "json"]) == 0

@@ -196,7 +196,7 @@ async def test_without_a_prometheus_it_is_a_wrong_annotation(bed):
         decision = await until(refused)
     assert decision["reason"] == "InvalidAnnotation"
     assert (
-        'gpu-scaler/query: "good" needs Prometheus: start gpu-scaler with --prometheus.url'
+        'gpu-scaler/query: "good" requires Prometheus; start gpu-scaler with --prometheus.url'
         in decision["message"]
     )
     assert not bed.answers.asked

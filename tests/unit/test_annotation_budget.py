@@ -186,7 +186,7 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     ],
 )
 def test_a_text_made_to_cost_is_refused(text):
-    with pytest.raises(YamlError, match="is not YAML or JSON as allowed"):
+    with pytest.raises(YamlError, match="is not valid YAML or JSON"):
         read_yaml(text)
 
 

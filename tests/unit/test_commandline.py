@@ -54,21 +54,21 @@ def no_environment(monkeypatch):
         ("run --interval=2", "--interval: '2' is not a duration such as 10s, 500ms or 1m30s"),
         ("run --interval=-2s", "--interval: '-2s' is not a duration such as 10s, 500ms or 1m30s"),
         ("run --source=graphite", "--source: 'graphite' is not one of exporters, prometheus"),
-        ("run --source=prometheus", "--prometheus.url: needed with --source prometheus"),
+        ("run --source=prometheus", "--prometheus.url: required with --source prometheus"),
         (
             "run --web.listen-address=9446",
             "--web.listen-address: '9446' is not HOST:PORT or :PORT with a port up to 65535"
             " ([HOST]:PORT for IPv6)",
         ),
-        ("run --namespaces=A_b", "--namespaces: 'A_b' is not the name of a namespace"),
+        ("run --namespaces=A_b", "--namespaces: 'A_b' is not a namespace name"),
         (
             "run --kinds=web!",
-            "--kinds: 'web!' is not a plural and its group like statefulsets.apps",
+            "--kinds: 'web!' is not PLURAL.GROUP, such as statefulsets.apps",
         ),
         ("run --log.level=all", "--log.level: 'all' is not one of debug, info, warning, error"),
         (
             "run --retry-period=20s",
-            "--retry-period must be below --renew-deadline, and that below --lease-duration:"
+            "--retry-period must be below --renew-deadline, which must be below --lease-duration:"
             " got 20 s, 10 s, 15 s",
         ),
         (
@@ -90,7 +90,8 @@ def no_environment(monkeypatch):
         ),
         (
             "status --server=host:1",
-            "--server: 'host:1' is not a URL like http://HOST:9446; see gpu-scaler status --help",
+            "--server: 'host:1' is not a URL such as http://HOST:9446;"
+            " see gpu-scaler status --help",
         ),
         ("explain", "NAMESPACE/NAME is missing; see gpu-scaler explain --help"),
         *(
@@ -131,7 +132,7 @@ NO_ADDRESS = "not HOST:PORT or :PORT with a port up to 65535 ([HOST]:PORT for IP
         ("SOURCE", "x", "'x' is not one of exporters, prometheus"),
         ("EXPORTERS_SCHEME", "ftp", "'ftp' is not one of http, https"),
         ("WEB_LISTEN_ADDRESS", "a:b:80", f"'a:b:80' is {NO_ADDRESS}"),
-        ("KINDS", "", "at least one is needed, such as deployments.apps"),
+        ("KINDS", "", "at least one kind is required, such as deployments.apps"),
     ],
 )
 def test_a_wrong_variable_is_named(variable, value, said, monkeypatch, capsys):
@@ -164,14 +165,17 @@ def test_a_wrong_variable_of_the_exporter_is_named(variable, value, said, monkey
 def test_one_of_the_lines_of_a_variable_is_named_by_it(monkeypatch, capsys):
     monkeypatch.setenv("GPU_SCALER_PROMETHEUS_PARAM", "dedup=true\nquery=up")
     flags = ["run", "--source=prometheus", "--prometheus.url=http://a"]
-    said = "'query' is not NAME=VALUE with a name of its own"
+    said = "'query' is not NAME=VALUE with a NAME other than query, time and timeout"
     assert run(scaler_main, flags, capsys) == (
         2,
         "",
         f"gpu-scaler: GPU_SCALER_PROMETHEUS_PARAM: {said}\n",
     )
     flags.append("--prometheus.param=dedup")
-    told = "gpu-scaler: --prometheus.param: 'dedup' is not NAME=VALUE with a name of its own\n"
+    told = (
+        "gpu-scaler: --prometheus.param: 'dedup' is not NAME=VALUE with a NAME other than"
+        " query, time and timeout\n"
+    )
     assert run(scaler_main, flags, capsys) == (2, "", told)
 
 
@@ -267,7 +271,7 @@ def test_a_wrong_pattern_says_where(monkeypatch, capsys):
         pytest.param(
             b"\xff\xfe",
             1,
-            "FILE: cannot be read: it is not UTF-8 text (invalid start byte)\n",
+            "FILE: cannot be read: not UTF-8 text (invalid start byte)\n",
             "",
             id="not text",
         ),
@@ -275,7 +279,7 @@ def test_a_wrong_pattern_says_where(monkeypatch, capsys):
             b"just text\n",
             0,
             "",
-            f"gpu-scaler: nothing to check: no annotation {PREFIX}... is in FILE\n",
+            f"gpu-scaler: nothing to check: no {PREFIX}* annotations in FILE\n",
             id="nothing of ours",
         ),
         pytest.param(

@@ -89,12 +89,12 @@ def test_a_behavior_has_the_line_of_its_annotation_and_its_own_path():
 def test_values_that_the_api_server_refuses(value):
     found = check(GOOD.replace('"10"', value))
     assert found[0].startswith("web.yaml:8: [Deployment prod/web] gpu-scaler/max-replicas:")
-    assert any("must be text: put its value in quotes" in text for text in found)
+    assert any("must be a string; put the value in quotes" in text for text in found)
 
 
 def test_annotations_without_opting_in_have_no_effect():
     (found,) = check(GOOD.replace("gpu-scaler/enabled", "example.com/enabled"))
-    assert found.startswith("web.yaml:8: [Deployment prod/web] gpu-scaler/enabled: is absent, so")
+    assert found.startswith("web.yaml:8: [Deployment prod/web] gpu-scaler/enabled: is missing, so")
 
 
 @pytest.mark.parametrize(
@@ -103,19 +103,19 @@ def test_annotations_without_opting_in_have_no_effect():
         pytest.param(
             GOOD.replace("{example.com/other", "{gpu-scaler/enabled"),
             "web.yaml:14: [Deployment prod/web] gpu-scaler/enabled: has no effect on the pod"
-            " template; it belongs in metadata.annotations of the Deployment",
+            " template; move it to metadata.annotations of the Deployment",
             id="pod template",
         ),
         pytest.param(
             "kind: Deployment\nmetadata:\n  name: web\n  labels:\n    gpu-scaler/enabled: x\n",
-            "web.yaml:5: [Deployment web] gpu-scaler/enabled: has no effect as a label; it belongs"
-            " in metadata.annotations of the Deployment",
+            "web.yaml:5: [Deployment web] gpu-scaler/enabled: has no effect as a label; move it"
+            " to metadata.annotations of the Deployment",
             id="label",
         ),
         pytest.param(
             "kind: StatefulSet\nmetadata:\n  annotations:\n    gpu-scaler/enabled: x\n",
             "web.yaml:4: [StatefulSet (no name)] gpu-scaler/enabled: has no effect on a"
-            " StatefulSet; it belongs in metadata.annotations of the Deployment",
+            " StatefulSet; move it to metadata.annotations of the Deployment",
             id="another kind",
         ),
     ],
@@ -230,7 +230,7 @@ def test_a_wrong_default_is_said_once_where_it_stands():
 def test_a_default_that_does_not_fit_names_its_namespace_at_the_deployment():
     assert check_both(minimum="9") == [
         'web.yaml:7: [Deployment prod/web] gpu-scaler/max-replicas: "8" is below'
-        " gpu-scaler/min-replicas, which is 9; allowed is that or more"
+        " gpu-scaler/min-replicas; allowed is at least 9"
         " (default of the Namespace prod)"
     ]
 
@@ -239,7 +239,7 @@ def test_a_namespace_opts_nobody_in():
     (found,) = check(
         'kind: Namespace\nmetadata:\n  name: prod\n  annotations: {gpu-scaler/enabled: "true"}\n'
     )
-    assert found.startswith("web.yaml:4: [Namespace prod] gpu-scaler/enabled: has no effect on a")
+    assert found.startswith("web.yaml:4: [Namespace prod] gpu-scaler/enabled: has no effect on the")
 
 
 def test_a_wrong_name_of_any_length_on_a_namespace():

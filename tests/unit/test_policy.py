@@ -120,7 +120,7 @@ WHOLE_MAX = "allowed is a whole number from 1 to 2147483647"
 WHOLE_MIN = "allowed is a whole number from 0 to 2147483647"
 PERCENT = "allowed is a number above 0 and below 100 / (1 + the scale-up tolerance)"
 NUMBER = "is not a number or quantity"
-TRUTH = 'is not a truth value; allowed is "true" or "false"'
+TRUTH = 'is not a boolean; allowed is "true" or "false"'
 
 
 @pytest.mark.parametrize(
@@ -139,13 +139,12 @@ TRUTH = 'is not a truth value; allowed is "true" or "false"'
         ({"min-replicas": "x"}, f'min-replicas: "x" is not a whole number; {WHOLE_MIN}'),
         (
             {"min-replicas": "0"},
-            'min-replicas: "0" needs gpu-scaler/query: without pods no GPU metric could ever scale'
-            " up again; allowed is 1 or more",
+            'min-replicas: "0" requires gpu-scaler/query, because without pods there are no GPU'
+            " metrics to scale up on; allowed is 1 or more",
         ),
         (
             {"min-replicas": "11"},
-            'max-replicas: "10" is below gpu-scaler/min-replicas, which is 11; allowed is that or'
-            " more",
+            'max-replicas: "10" is below gpu-scaler/min-replicas; allowed is at least 11',
         ),
         ({"target-duty-cycle": "x"}, f'target-duty-cycle: "x" {NUMBER}; {PERCENT}'),
         ({"target-duty-cycle": "NaN"}, f'target-duty-cycle: "NaN" {NUMBER}; {PERCENT}'),
@@ -154,15 +153,15 @@ TRUTH = 'is not a truth value; allowed is "true" or "false"'
         ({"target-duty-cycle": "101"}, f'target-duty-cycle: "101" is too high; {PERCENT}'),
         (
             {"target-duty-cycle": "91"},
-            'target-duty-cycle: "91" can never scale up: the metric ends at 100, and with the'
-            " scale-up tolerance 0.1 it would have to pass 100.1; allowed is a number above 0 and"
-            " below 90.91",
+            'target-duty-cycle: "91" can never scale up: with the scale-up tolerance 0.1 the'
+            " metric would have to exceed 100.1, but its maximum is 100; allowed is a number above"
+            " 0 and below 90.91",
         ),
         (
             {"target-memory-used-percent": "100"},
-            'target-memory-used-percent: "100" can never scale up: the metric ends at 100, and with'
-            " the scale-up tolerance 0.1 it would have to pass 110; allowed is a number above 0 and"
-            " below 90.91",
+            'target-memory-used-percent: "100" can never scale up: with the scale-up tolerance'
+            " 0.1 the metric would have to exceed 110, but its maximum is 100; allowed is a number"
+            " above 0 and below 90.91",
         ),
         (
             {"target-memory-used-bytes": "1e400"},
@@ -179,8 +178,8 @@ TRUTH = 'is not a truth value; allowed is "true" or "false"'
             'target-temperature-celsius: "300" is too high; allowed is a number above 0 and up to'
             " 200",
         ),
-        ({"query": "up"}, 'query: "up" needs gpu-scaler/target-query, which is absent'),
-        ({"target-query": "1"}, 'target-query: "1" needs gpu-scaler/query, which is absent'),
+        ({"query": "up"}, 'query: "up" requires gpu-scaler/target-query, which is missing'),
+        ({"target-query": "1"}, 'target-query: "1" requires gpu-scaler/query, which is missing'),
         (
             {"query": " ", "target-query": "1"},
             'query: " " is empty; allowed is up to 8192 characters, together with'
@@ -203,8 +202,7 @@ TRUTH = 'is not a truth value; allowed is "true" or "false"'
         ),
         (
             {"query": "up", "target-query": "5", "activation-threshold": "5001m"},
-            'activation-threshold: "5001m" is above gpu-scaler/target-query, which is 5; allowed is'
-            " that or less",
+            'activation-threshold: "5001m" is above gpu-scaler/target-query; allowed is at most 5',
         ),
         (
             {"cooldown": "soon"},
@@ -221,7 +219,7 @@ TRUTH = 'is not a truth value; allowed is "true" or "false"'
         ),
         (
             {"Min-Replica": "1"},
-            "Min-Replica: is not an annotation of gpu-scaler:"
+            "Min-Replica: is not a gpu-scaler annotation;"
             " did you mean gpu-scaler/min-replicas?",
         ),
     ],
@@ -232,20 +230,20 @@ def test_each_wrong_value_has_its_text(changes, expected):
 
 def test_an_unknown_annotation_unlike_any_lists_the_known():
     (text,) = texts({"zzz": "1"})
-    assert "known are gpu-scaler/enabled, gpu-scaler/min-replicas" in text
+    assert "allowed are gpu-scaler/enabled, gpu-scaler/min-replicas" in text
 
 
 def test_a_query_needs_the_prometheus_source():
     query = {"query": "up", "target-query": "1"}
     assert texts(query) == []
     assert texts(query, query_supported=False) == [
-        'query: "up" needs Prometheus: start gpu-scaler with --prometheus.url'
+        'query: "up" requires Prometheus; start gpu-scaler with --prometheus.url'
     ]
 
 
 def test_at_least_one_target():
     (text,) = texts({"target-duty-cycle": None})
-    assert text.startswith("target-duty-cycle: is absent and so is every other target")
+    assert text.startswith("target-duty-cycle: is missing, and so is every other target")
 
 
 def test_all_problems_at_once():
@@ -349,7 +347,7 @@ ONE_POLICY = "{type: Pods, value: 1, periodSeconds: 1}"
         ("scaleUp: {policies: [{type: Pods, value: 1}]}",
          "scaleUp.policies[0].periodSeconds: is required"),
         ("scaleUp: {policies: [{type: Pods, value: 1, periodSeconds: 1, x: 1}]}",
-         "scaleUp.policies[0].x: is not a field; known are type, value, periodSeconds"),
+         "scaleUp.policies[0].x: is not a field; allowed are type, value, periodSeconds"),
         ("scaleDown: {policies: []}", "scaleDown.policies: must have at least one policy"),
         ("scaleDown: {policies: 3}", "scaleDown.policies: 3 is not a list"),
         ("scaleDown: {stabilizationWindowSeconds: 3601}",
@@ -368,31 +366,31 @@ ONE_POLICY = "{type: Pods, value: 1, periodSeconds: 1}"
          'scaleDown.tolerance: ".nan" is not a quantity such as "0.1" or "100m"'),
         ("scaleDown: {tolerance: true}",
          'scaleDown.tolerance: true is not a quantity such as "0.1" or "100m"'),
-        ("scaledown: {}", "scaledown: is not a field; known are scaleUp, scaleDown"),
+        ("scaledown: {}", "scaledown: is not a field; allowed are scaleUp, scaleDown"),
         ("scaleUp: {window: 3}",
-         "scaleUp.window: is not a field; known are stabilizationWindowSeconds, selectPolicy,"
+         "scaleUp.window: is not a field; allowed are stabilizationWindowSeconds, selectPolicy,"
          " policies, tolerance"),
         ("scaleUp: 3", "scaleUp: 3 is not a mapping"),
         ("3", "3 is not a mapping"),
         ("[]", "[] is not a mapping"),
         ("2001-99-99", '"2001-99-99" is not a mapping'),
-        ("scaleUp: [}", "line 1 of the text is not YAML or JSON as allowed:"
+        ("scaleUp: [}", "line 1 of the value is not valid YAML or JSON:"
          " did not find expected node content"),
-        ("a: {}\n---\nb: {}", "line 2 of the text is not YAML or JSON as allowed:"
-         " but found another document"),
-        ("{1: 2}", "line 1 of the text is not YAML or JSON as allowed: a field's name is not text"),
+        ("a: {}\n---\nb: {}", "line 2 of the value is not valid YAML or JSON:"
+         " more than one document"),
+        ("{1: 2}", "line 1 of the value is not valid YAML or JSON: a field name is not a string"),
         ("scaleUp: {}\nscaleUp: {}",
-         "line 1 of the text is not YAML or JSON as allowed: a field is given twice"),
+         "line 1 of the value is not valid YAML or JSON: duplicate field"),
         ("a: &a []\nb: *a",
-         "line 1 of the text is not YAML or JSON as allowed: anchors are not allowed"),
+         "line 1 of the value is not valid YAML or JSON: anchors are not allowed"),
         ("!!python/object:os.system {}",
-         "line 1 of the text is not YAML or JSON as allowed: tags are not allowed"),
-        ("!!int foo", "line 1 of the text is not YAML or JSON as allowed: tags are not allowed"),
-        ("[" * 500, "line 1 of the text is not YAML or JSON as allowed: nested too deeply"),
-        ("a\x00", "is not YAML or JSON as allowed: it holds a character that is not"),
-        ("#" * 4096 + " ", "is longer than the 4096 bytes that are allowed"),
-        ("\u00e9" * 2049, "is longer than the 4096 bytes that are allowed"),
-        ("[" + "1," * 200 + "]", "line 1 of the text is not YAML or JSON as allowed:"
+         "line 1 of the value is not valid YAML or JSON: tags are not allowed"),
+        ("!!int foo", "line 1 of the value is not valid YAML or JSON: tags are not allowed"),
+        ("[" * 500, "line 1 of the value is not valid YAML or JSON: nested too deeply"),
+        ("a\x00", "is not valid YAML or JSON: it contains a character that is not allowed"),
+        ("#" * 4096 + " ", "is longer than 4096 bytes, the maximum"),
+        ("\u00e9" * 2049, "is longer than 4096 bytes, the maximum"),
+        ("[" + "1," * 200 + "]", "line 1 of the value is not valid YAML or JSON:"
          " more than 200 fields and values"),
     ],
 )  # fmt: skip
@@ -415,7 +413,7 @@ def test_zero_needs_a_way_back_up():
     query = {"query": "up", "target-query": "1", "min-replicas": "0"}
     assert texts(query) == []
     (found,) = texts(query | {"behavior": text})
-    assert "needs a policy of type Pods in scaleUp" in found
+    assert "requires a policy of type Pods in scaleUp" in found
 
 
 NAMES = st.sampled_from([item.name for item in ANNOTATIONS])

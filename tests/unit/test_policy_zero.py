@@ -43,13 +43,19 @@ def up(**rules: object) -> str:
 @pytest.mark.parametrize(
     ("behavior", "said"),
     [
-        (up(policies=[PERCENT]), "needs a policy of type Pods in scaleUp of gpu-scaler/behavior"),
-        (up(policies=[PERCENT, PERCENT], selectPolicy="Min"), "needs a policy of type Pods"),
-        (up(selectPolicy="Disabled"), "needs another selectPolicy than Disabled in scaleUp"),
-        (up(selectPolicy="Disabled", policies=[PODS]), "needs another selectPolicy than Disabled"),
-        (up(selectPolicy="Disabled", policies=[]), "needs another selectPolicy than Disabled"),
-        (up(selectPolicy="Min"), "needs selectPolicy Max, or policies of type Pods alone"),
-        (up(selectPolicy="Min", policies=[PODS, PERCENT]), "needs selectPolicy Max"),
+        (
+            up(policies=[PERCENT]),
+            "requires a policy of type Pods in scaleUp of gpu-scaler/behavior",
+        ),
+        (up(policies=[PERCENT, PERCENT], selectPolicy="Min"), "requires a policy of type Pods"),
+        (up(selectPolicy="Disabled"), "requires a selectPolicy other than Disabled in scaleUp"),
+        (
+            up(selectPolicy="Disabled", policies=[PODS]),
+            "requires a selectPolicy other than Disabled",
+        ),
+        (up(selectPolicy="Disabled", policies=[]), "requires a selectPolicy other than Disabled"),
+        (up(selectPolicy="Min"), "requires selectPolicy Max, or only policies of type Pods"),
+        (up(selectPolicy="Min", policies=[PODS, PERCENT]), "requires selectPolicy Max"),
     ],
 )
 def test_a_behavior_that_never_leaves_zero_is_refused(behavior, said):
@@ -112,7 +118,7 @@ def test_what_may_sleep_can_wake_and_what_never_could_is_refused(rules, down, th
     assert wakes == isinstance(parsed(**given_), ScalingPolicy)
 
 
-SAID = "is finer than the thousandths that gpu-scaler counts in; allowed is a "
+SAID = "is more precise than 0.001; allowed is a "
 
 
 @pytest.mark.parametrize("value", ["0.0002", "1u", "1n", "40.0005", "2e-4"])

@@ -75,14 +75,14 @@ def test_values(arguments, environ, expected):
         pytest.param(
             ["--namespaces=a/b,ok", "--exporters.namespace="],
             [
-                "--namespaces: 'a/b' is not the name of a namespace",
-                "--exporters.namespace: exactly one namespace is needed",
+                "--namespaces: 'a/b' is not a namespace name",
+                "--exporters.namespace: exactly one namespace is required",
             ],
             id="namespaces",
         ),
         pytest.param(
             ["--renew-deadline=20s"],
-            ["--renew-deadline, and that below --lease-duration: got 2 s, 20 s, 15 s"],
+            ["--renew-deadline, which must be below --lease-duration: got 2 s, 20 s, 15 s"],
             id="lease durations",
         ),
     ],
@@ -140,8 +140,8 @@ def test_the_flags_of_the_metrics_api():
         ("--metrics-api.service=name", "'name' is not NAMESPACE/NAME"),
         ("--metrics-api.service-port=0", "'0' is not a port from 1 to 65535"),
         ("--metrics-api.listen-address=7443", "'7443' is not HOST:PORT"),
-        ("--metrics-api.tls-cert-file=a", "--metrics-api.tls-key-file go together"),
-        ("--metrics-api.tls-ca-file=a", "is for --metrics-api.tls-cert-file"),
+        ("--metrics-api.tls-cert-file=a", "--metrics-api.tls-key-file must be set together"),
+        ("--metrics-api.tls-ca-file=a", "requires --metrics-api.tls-cert-file"),
         ("--metrics-api.interval=2m", "'2m' is not a duration above 0s and up to 1m"),
     ],
 )

@@ -121,28 +121,31 @@ def test_variables_hold_several_values_by_line_and_flags_replace_them():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        pytest.param(["--source=prometheus"], "--prometheus.url: needed", id="no URL"),
+        pytest.param(["--source=prometheus"], "--prometheus.url: required", id="no URL"),
         *(
             pytest.param([*PROMETHEUS, flag], message, id=flag.split(":")[0])
             for flag, message in (
                 ("--prometheus.url=prometheus:9090", "is not http://HOST[:PORT][/PATH]"),
                 ("--prometheus.url=http://a:99999", "is not http://HOST[:PORT][/PATH]"),
-                ("--prometheus.url=http://a/api/v1/query", "is to end before /api/v1"),
+                ("--prometheus.url=http://a/api/v1/query", "must end before /api/v1"),
                 ("--prometheus.url=http://a?tenant=1", "use --prometheus.param"),
                 ("--prometheus.metrics=node-exporter", "is not one of gpu-exporter, dcgm,"),
-                ("--prometheus.pod-label=pod-name", "'pod-name' is not the name of a label"),
-                ("--prometheus.device-labels=UUID,", "'' is not the name of a label"),
-                ('--prometheus.matcher=a="1", b="2"', "is not a matcher like"),
-                ('--prometheus.matcher=a="x"} or vector(1) #"', "is not a matcher like"),
-                ("--prometheus.exporters-matcher=job", "is not a matcher like"),
+                ("--prometheus.pod-label=pod-name", "'pod-name' is not a label name"),
+                ("--prometheus.device-labels=UUID,", "'' is not a label name"),
+                ('--prometheus.matcher=a="1", b="2"', "is not a matcher such as"),
+                ('--prometheus.matcher=a="x"} or vector(1) #"', "is not a matcher such as"),
+                ("--prometheus.exporters-matcher=job", "is not a matcher such as"),
                 ("--prometheus.param=query=up", "'query' is not NAME=VALUE"),
                 ("--prometheus.param=dedup", "'dedup' is not NAME=VALUE"),
                 ("--prometheus.timeout=31s", "'31s' is not a duration above 0s and up to 30s"),
                 ("--prometheus.timeout=5", "'5' is not a duration"),
                 ("--prometheus.max-series=0", "'0' is not a number above 0 and up to 10000000"),
                 ("--prometheus.max-answer-size=2Gi", "up to 1073741824"),
-                ("--prometheus.username=me", "and --prometheus.password-file go together"),
-                ("--prometheus.tls-cert-file=/crt", "and --prometheus.tls-key-file go together"),
+                ("--prometheus.username=me", "and --prometheus.password-file must be set together"),
+                (
+                    "--prometheus.tls-cert-file=/crt",
+                    "and --prometheus.tls-key-file must be set together",
+                ),
             )
         ),
         pytest.param(
@@ -169,10 +172,10 @@ def test_wrong_values(flags, message):
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        pytest.param("url=http://me:hunter2@a", "holds a user", id="URL"),
-        pytest.param("header=Authorization: hunter2", "Authorization is a secret", id="header"),
-        pytest.param("header=hunter2", "one value is not like", id="no header"),
-        pytest.param("header=X-Key: a\nhunter2: b", "one value is not like", id="two headers"),
+        pytest.param("url=http://me:hunter2@a", "must not contain a user name", id="URL"),
+        pytest.param("header=Authorization: hunter2", "Authorization holds a secret", id="header"),
+        pytest.param("header=hunter2", "a value is not", id="no header"),
+        pytest.param("header=X-Key: a\nhunter2: b", "a value is not", id="two headers"),
     ],
 )
 def test_no_secret_is_repeated(flag, message):
