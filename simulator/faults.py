@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 
 NVML_ERROR_GPU_IS_LOST = 15
-NVML_ERROR_RESET_REQUIRED = 16
 
 
 class Faults:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from scaler.kube.client import STRATEGIC_MERGE_PATCH, Forbidden
+from scaler.kube.client import Forbidden
 from simulator import podstatus
 from simulator.nodeobjects import LOOPBACK
 from simulator.podstatus import GPU_MEMORY_ANNOTATION, POD_IP_ANNOTATION, STARTUP_ANNOTATION
-from simulator.retrying_client import persist
+from simulator.retrying_client import STRATEGIC_MERGE_PATCH, persist
 from simulator.scheduling import container_requests
 
 if TYPE_CHECKING:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from scaler.kube.client import STRATEGIC_MERGE_PATCH
 from simulator import podstatus
 from simulator.podrunner import timestamp
-from simulator.retrying_client import persist
+from simulator.retrying_client import STRATEGIC_MERGE_PATCH, persist
 from simulator.scheduling import plan
 
 if TYPE_CHECKING:

@@ -43,9 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "JSON",
-    "JSON_PATCH",
     "MERGE_PATCH",
-    "STRATEGIC_MERGE_PATCH",
     "AlreadyExists",
     "ApiError",
     "ClusterError",
@@ -68,8 +66,6 @@ JsonObject = dict[str, Any]
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
-STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
-JSON_PATCH = "application/json-patch+json"
 
 DEFAULT_TIMEOUT_SECONDS = 10.0
 PAGE_LIMIT = 500

@@ -13,7 +13,6 @@ from urllib.parse import unquote
 from scaler.metricsapi.names import GROUP, VERSIONS, Resource
 
 HEALTH_PATHS = frozenset({"/healthz", "/livez", "/readyz"})
-ROOT = "/apis"
 ANY = "*"
 
 

@@ -10,7 +10,6 @@ import aiohttp
 import pytest
 
 from scaler.kube.client import (
-    STRATEGIC_MERGE_PATCH,
     AlreadyExists,
     ApiError,
     Conflict,
@@ -20,6 +19,7 @@ from scaler.kube.client import (
     Unreachable,
 )
 from simulator.apiserver import SCALED_OBJECTS, running_apiserver
+from simulator.retrying_client import STRATEGIC_MERGE_PATCH
 from tests.waiting import until
 
 CORE = "/api/v1/namespaces/default"
