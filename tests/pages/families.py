@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from exporter.model import Family
 
-OTHER_LABELS: Final = {Scope.DEVICE: "no pod's: the first four", Scope.NODE: "only `node_name`"}
+OTHER_LABELS: Final = {Scope.DEVICE: "only the first four", Scope.NODE: "only `node_name`"}
 OF_THE_PROCESS: Final = ("process_", "python_")
 """Prefixes of the families that the client library adds for every process."""
 
@@ -94,8 +94,7 @@ def _families_of(collector: Collector) -> str:
     rows = (
         (
             f"`{one.name}`",
-            one.type.value,
-            one.unit,
+            f"{one.type.value}, {one.unit}" if one.unit else one.type.value,
             own_labels(one.scope, one.labels),
             one.help,
             one.source,
@@ -103,7 +102,7 @@ def _families_of(collector: Collector) -> str:
         for one in EXTENDED_FAMILIES
         if one.collector is collector
     )
-    return table(("family", "type", "unit", "labels", "meaning", "NVML function"), rows)
+    return table(("family", "type", "labels", "meaning", "NVML function"), rows)
 
 
 def _own(families: Iterable[Metric]) -> str:
