@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from scaler.model import Metric
 
@@ -87,11 +87,20 @@ def format_duration(seconds: float) -> str:
 
 def format_value(metric: Metric, value_milli: int) -> str:
     """A metric's value with the unit that people read: 63, 12.5Gi, 250W."""
-    if metric is Metric.MEMORY_USED_BYTES:
-        return _with_prefix(value_milli / 1000, 1024, ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"))
-    if metric is Metric.POWER_USAGE_MILLIWATTS:
-        return _with_prefix(value_milli / 1_000_000, 1000, ("W", "kW", "MW"))
-    return _short(value_milli / 1000)
+    match metric:
+        case Metric.MEMORY_USED_BYTES:
+            return _with_prefix(value_milli / 1000, 1024, ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"))
+        case Metric.POWER_USAGE_MILLIWATTS:
+            return _with_prefix(value_milli / 1_000_000, 1000, ("W", "kW", "MW"))
+        case (
+            Metric.DUTY_CYCLE
+            | Metric.MEMORY_USED_PERCENT
+            | Metric.TEMPERATURE_CELSIUS
+            | Metric.QUERY
+        ):
+            return _short(value_milli / 1000)
+        case _:
+            assert_never(metric)
 
 
 def _with_prefix(value: float, base: int, units: tuple[str, ...]) -> str:

@@ -8,7 +8,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from scaler.decision.model import Decision, LeftOutPod, MetricProposal, Outcome
+from scaler.decision.model import (
+    Decision,
+    LeftOutPod,
+    MetricProposal,
+    Outcome,
+    Reason,
+)
 from scaler.model import ExporterEndpoint, Metric, MetricTarget, ObjectRef, PodValue, ScalingPolicy
 from scaler.policy.parse import parse_policy
 from scaler.readings.gpus import GpuAnswer, GpuSample
@@ -88,7 +94,7 @@ def decision(
         current_replicas=replicas,
         desired_replicas=replicas if desired is None else desired,
         outcome=outcome,
-        reason=reason,
+        reason=Reason(reason),
         message=message,
         at_seconds=100.0,
         **(parts | others),
@@ -101,7 +107,7 @@ def refused(name: str, message: str = "not scaled until the annotations are corr
         current_replicas=1,
         desired_replicas=1,
         outcome=Outcome.REFUSED,
-        reason="InvalidAnnotation",
+        reason=Reason.INVALID_ANNOTATION,
         message=message,
         at_seconds=100.0,
     )

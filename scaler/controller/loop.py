@@ -20,7 +20,7 @@ from scaler.controller.policies import Policies
 from scaler.controller.retry_order import ACT_SECONDS, Turns
 from scaler.controller.writer import Writer, not_done
 from scaler.decision.decide import decide
-from scaler.decision.model import Decision, Outcome, ScalingHistory
+from scaler.decision.model import Decision, Outcome, Reason, ScalingHistory
 from scaler.model import AnnotationProblem, ScalingPolicy
 from scaler.policy.annotations import ENABLED
 from scaler.policy.parse import opted_in, parse_policy
@@ -301,9 +301,9 @@ class Controller:
         elif in_the_way is not None:
             self._histories.keep_undone(deployment.uid, decision)
             if self.stopped is not None:
-                decision = not_done(decision, Outcome.PAUSED, "ScalingStopped", self.stopped)
+                decision = not_done(decision, Outcome.PAUSED, Reason.SCALING_STOPPED, self.stopped)
             else:
-                decision = not_done(decision, Outcome.HELD, "LeaseLost", in_the_way)
+                decision = not_done(decision, Outcome.HELD, Reason.LEASE_LOST, in_the_way)
         else:
             async with self._patches:
                 decision = await self._act_alone(plan, readings, decision)
@@ -321,7 +321,7 @@ class Controller:
         if self._clock() > self._act_until_seconds:
             self._histories.keep_undone(deployment.uid, decision)
             why = "the writes for other Deployments took too long; its turn is in the next loop"
-            return not_done(decision, Outcome.HELD, "WaitingForItsTurn", why)
+            return not_done(decision, Outcome.HELD, Reason.WAITING_FOR_ITS_TURN, why)
         try:
             decision = await self._writer.carry_out(
                 deployment, decision, lambda found: self._decide(found, plan, readings)
@@ -340,7 +340,7 @@ class Controller:
             current_replicas=deployment.spec_replicas,
             desired_replicas=deployment.spec_replicas,
             outcome=Outcome.FAILED,
-            reason="InternalError",
+            reason=Reason.INTERNAL_ERROR,
             message=f"the decision failed: {type(error).__name__}: {error}; nothing is changed",
             at_seconds=self._clock(),
             history=self._histories.of(deployment) or ScalingHistory(),

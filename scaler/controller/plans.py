@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from scaler.decision.model import Decision, Outcome, ScalingHistory
+from scaler.decision.model import Decision, Outcome, Reason, ScalingHistory
 from scaler.model import ScalingPolicy
 from scaler.readings.source import ReadingRequest
 
@@ -63,7 +63,7 @@ class Plan:
             current_replicas=0,
             desired_replicas=0,
             outcome=Outcome.HELD,
-            reason="UnknownZero",
+            reason=Reason.UNKNOWN_ZERO,
             message=f"held at 0 replicas: whether gpu-scaler or a human set 0 is not known: {why}",
             at_seconds=now_seconds,
             policy=self.policy if isinstance(self.policy, ScalingPolicy) else None,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from scaler.cluster.scale import LeaseLost, Replaced, ReplicasChanged, scale_workload
 from scaler.decision.behavior import with_change
-from scaler.decision.contention import CONTENDED, Contention
-from scaler.decision.model import Decision, Outcome, ScalingHistory
+from scaler.decision.contention import Contention
+from scaler.decision.model import Decision, Outcome, Reason, ScalingHistory
 from scaler.kube.errors import ApiError
 
 if TYPE_CHECKING:
@@ -59,12 +59,14 @@ class Writer:
         if why is None or not wanted:
             return decision
         if decision.outcome is Outcome.UNCHANGED:
-            return replace(decision, outcome=Outcome.HELD, reason=CONTENDED, message=why)
+            return replace(
+                decision, outcome=Outcome.HELD, reason=Reason.CONTENDED_REPLICAS, message=why
+            )
         up = decision.desired_replicas > decision.current_replicas
         if self._contention.may_write(uid, up=up, now_seconds=now):
             return decision
         self._histories.keep_undone(uid, decision)
-        held = not_done(decision, Outcome.HELD, CONTENDED, why)
+        held = not_done(decision, Outcome.HELD, Reason.CONTENDED_REPLICAS, why)
         return replace(held, history=self._histories.of(deployment) or ScalingHistory())
 
     def keep_only(self, uids: AbstractSet[str]) -> None:
@@ -94,14 +96,14 @@ class Writer:
                 decision = self.heed_others(deployment, decide(deployment))
             except LeaseLost as lost:
                 self._histories.keep_undone(uid, decision)
-                return not_done(decision, Outcome.HELD, "LeaseLost", str(lost))
+                return not_done(decision, Outcome.HELD, Reason.LEASE_LOST, str(lost))
             except Replaced as replaced:
                 # The watch may go on showing the old one for a while.
                 self._histories.keep_undone(uid, decision)
                 return self._failed(decision, "Replaced", str(replaced))
             except _ZeroUnknown as error:
                 self._histories.keep_undone(uid, decision)
-                return not_done(decision, Outcome.FAILED, "FailedUpdateScale", str(error))
+                return not_done(decision, Outcome.FAILED, Reason.FAILED_UPDATE_SCALE, str(error))
             except ApiError as error:
                 return self._not_written(uid, decision, error)
             except Exception:
@@ -188,14 +190,14 @@ class Writer:
 
     def _failed(self, decision: Decision, kind: str, why: str) -> Decision:
         self._metrics.patch_failures.labels(kind).inc()
-        return not_done(decision, Outcome.FAILED, "FailedUpdateScale", why)
+        return not_done(decision, Outcome.FAILED, Reason.FAILED_UPDATE_SCALE, why)
 
 
 class _ZeroUnknown(Exception):  # noqa: N818
     """Whoever led next would take the 0 for a human's."""
 
 
-def not_done(decision: Decision, outcome: Outcome, reason: str, why: str) -> Decision:
+def not_done(decision: Decision, outcome: Outcome, reason: Reason, why: str) -> Decision:
     """Return what became of a decision that was to change the count, and did not."""
     return replace(
         decision,

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from scaler.decision.model import AppliedLimit, Recommendation, ScaleEvent, ScalingHistory
+from scaler.decision.model import AppliedLimit, Reason, Recommendation, ScaleEvent, ScalingHistory
 from scaler.model import Behavior, PolicyType, RatePolicy, ScalingRules, SelectPolicy
 
 if TYPE_CHECKING:
@@ -70,10 +70,10 @@ def limit_with_behavior(
     if stabilized != proposed_replicas:
         if proposed_replicas >= current_replicas:
             window = behavior.scale_up.stabilization_window_seconds
-            reason, kind = "ScaleUpStabilized", "lower"
+            reason, kind = Reason.SCALE_UP_STABILIZED, "lower"
         else:
             window = behavior.scale_down.stabilization_window_seconds
-            reason, kind = "ScaleDownStabilized", "higher"
+            reason, kind = Reason.SCALE_DOWN_STABILIZED, "higher"
         extreme = "lowest" if kind == "lower" else "highest"
         limits.append(
             AppliedLimit(
@@ -144,7 +144,7 @@ def _rate_and_range_limit(
             return None
         if min_replicas < down_limit:
             return AppliedLimit(
-                reason="ScaleDownLimit",
+                reason=Reason.SCALE_DOWN_LIMIT,
                 message=(
                     "the desired replica count is decreasing faster than the maximum scale rate:"
                     f" {desired_replicas} wanted, {down_limit} allowed now"
@@ -295,7 +295,7 @@ def newest_seconds(history: ScalingHistory) -> float:
 
 def _too_few(desired_replicas: int, min_replicas: int) -> AppliedLimit:
     return AppliedLimit(
-        reason="TooFewReplicas",
+        reason=Reason.TOO_FEW_REPLICAS,
         message=(
             f"the desired replica count {desired_replicas} is less than the minimum replica count"
             f" {min_replicas}"
@@ -307,7 +307,7 @@ def _too_few(desired_replicas: int, min_replicas: int) -> AppliedLimit:
 
 def _too_many(desired_replicas: int, max_replicas: int) -> AppliedLimit:
     return AppliedLimit(
-        reason="TooManyReplicas",
+        reason=Reason.TOO_MANY_REPLICAS,
         message=(
             f"the desired replica count {desired_replicas} is more than the maximum replica count"
             f" {max_replicas}"
@@ -319,7 +319,7 @@ def _too_many(desired_replicas: int, max_replicas: int) -> AppliedLimit:
 
 def _too_fast_up(desired_replicas: int, up_limit: int) -> AppliedLimit:
     return AppliedLimit(
-        reason="ScaleUpLimit",
+        reason=Reason.SCALE_UP_LIMIT,
         message=(
             "the desired replica count is increasing faster than the maximum scale rate:"
             f" {desired_replicas} wanted, {up_limit} allowed now"

@@ -16,7 +16,6 @@ from scaler.quantities import format_duration
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
-CONTENDED = "ContendedReplicas"
 RESETS = 3
 WITHIN_SECONDS = 300.0
 BETWEEN_TRIES_SECONDS = 60.0

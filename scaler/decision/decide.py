@@ -24,6 +24,7 @@ from scaler.decision.model import (
     Decision,
     MetricProposal,
     Outcome,
+    Reason,
     ScalingHistory,
 )
 from scaler.decision.proposals import propose
@@ -42,7 +43,7 @@ from scaler.quantities import format_duration, format_replicas, format_value
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-STABILIZED_REASONS = frozenset({"ScaleUpStabilized", "ScaleDownStabilized"})
+STABILIZED_REASONS = frozenset({Reason.SCALE_UP_STABILIZED, Reason.SCALE_DOWN_STABILIZED})
 
 
 def decide(
@@ -84,10 +85,10 @@ def _outside_range(
     current_replicas = deployment.spec_replicas
     if current_replicas > policy.max_replicas:
         desired_replicas, cause = policy.max_replicas, "above Spec.MaxReplicas"
-        reason, bound = "TooManyReplicas", f"more than the maximum {policy.max_replicas}"
+        reason, bound = Reason.TOO_MANY_REPLICAS, f"more than the maximum {policy.max_replicas}"
     elif current_replicas < policy.min_replicas:
         desired_replicas, cause = policy.min_replicas, "below Spec.MinReplicas"
-        reason, bound = "TooFewReplicas", f"less than the minimum {policy.min_replicas}"
+        reason, bound = Reason.TOO_FEW_REPLICAS, f"less than the minimum {policy.min_replicas}"
     else:
         return None
     message = f"the replica count {current_replicas} is {bound}"
@@ -102,7 +103,7 @@ def _outside_range(
         current_replicas=current_replicas,
         desired_replicas=desired_replicas,
         outcome=Outcome.SCALED,
-        reason="SuccessfulRescale",
+        reason=Reason.SUCCESSFUL_RESCALE,
         message=f"New size: {desired_replicas}; reason: Current number of replicas {cause}",
         at_seconds=now_seconds,
         policy=policy,
@@ -154,7 +155,7 @@ def _follow_metrics(
         current_replicas=current_replicas,
         desired_replicas=limited.replicas,
         outcome=Outcome.UNCHANGED,
-        reason="DesiredWithinRange",
+        reason=Reason.DESIRED_WITHIN_RANGE,
         message=_within_range_message(proposals, policy, current_replicas),
         at_seconds=now_seconds,
         policy=policy,
@@ -180,7 +181,7 @@ def _follow_metrics(
         scaled = replace(
             decision,
             outcome=Outcome.SCALED,
-            reason="SuccessfulRescale",
+            reason=Reason.SUCCESSFUL_RESCALE,
             message=f"New size: {limited.replicas}; reason: {cause}",
         )
         return _carried_out(scaled, policy)
@@ -196,7 +197,9 @@ def _held_without_metrics(
 ) -> Decision:
     """Nothing can be computed, or only less than now while some metric is unknown."""
     failed = [proposal for proposal in proposals if proposal.replicas is None]
-    reason = "FailedGetExternalMetric" if _all_queries(failed) else "FailedGetPodsMetric"
+    reason = (
+        Reason.FAILED_GET_EXTERNAL_METRIC if _all_queries(failed) else Reason.FAILED_GET_PODS_METRIC
+    )
     texts = "; ".join(f"{proposal.metric}: {proposal.problem}" for proposal in failed)
     message = f"held at {format_replicas(deployment.spec_replicas)}: {texts}"
     return Decision(
@@ -236,7 +239,7 @@ def _explained_unchanged(
             return replace(
                 decision,
                 outcome=Outcome.HELD,
-                reason="IncompleteMetrics",
+                reason=Reason.INCOMPLETE_METRICS,
                 message=_incomplete_message(incomplete[0], decision.current_replicas),
             )
     if waiting := _waiting_for_nodes(pods, now_seconds):
@@ -254,7 +257,7 @@ def _carried_out(decision: Decision, policy: ScalingPolicy) -> Decision:
         return replace(
             decision,
             outcome=Outcome.DRY_RUN,
-            reason="DryRun",
+            reason=Reason.DRY_RUN,
             message=f"dry run, nothing is changed; {decision.message}",
         )
     history = with_change(
@@ -326,12 +329,12 @@ def _scaling_limited(
     return _condition(
         ConditionType.SCALING_LIMITED,
         False,
-        "DesiredWithinRange",
+        Reason.DESIRED_WITHIN_RANGE,
         "the desired count is within the acceptable range",
     )
 
 
-def _waiting_for_nodes(pods: Sequence[PodState], now_seconds: float) -> tuple[str, str] | None:
+def _waiting_for_nodes(pods: Sequence[PodState], now_seconds: float) -> tuple[Reason, str] | None:
     """Reason and sentence for pods that the scheduler finds no place for, None without such."""
     waiting = [
         (pod.unschedulable_since_seconds, pod.unschedulable_message)
@@ -343,7 +346,9 @@ def _waiting_for_nodes(pods: Sequence[PodState], now_seconds: float) -> tuple[st
     if not waiting:
         return None
     for_gpus = [item for item in waiting if _names_gpu(item[1])]
-    reason, what = ("InsufficientGPU", "a GPU") if for_gpus else ("Unschedulable", "a node")
+    reason, what = (
+        (Reason.INSUFFICIENT_GPU, "a GPU") if for_gpus else (Reason.UNSCHEDULABLE, "a node")
+    )
     chosen = for_gpus or waiting
     since_seconds, text = min(chosen, key=lambda item: item[0])
     age = format_duration(now_seconds - since_seconds)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from scaler.budgets import MESSAGE_BYTES, clipped, size_bytes
-from scaler.decision.model import Condition, ConditionType, Decision, Outcome
+from scaler.decision.model import Condition, ConditionType, Decision, Outcome, Reason
 from scaler.model import ScalingPolicy
 from scaler.quantities import format_replicas
 
@@ -30,35 +30,35 @@ def inactive(
     outcome = Outcome.REFUSED
     problems: tuple[AnnotationProblem, ...] = ()
     if deployment.out_of_contact is not None:
-        outcome, reason = Outcome.HELD, "OutOfContact"
+        outcome, reason = Outcome.HELD, Reason.OUT_OF_CONTACT
         message = (
             f"held at {format_replicas(deployment.spec_replicas)}: the Kubernetes API does not show"
             f" {deployment.out_of_contact}"
         )
     elif policy == ():
-        outcome, reason = Outcome.HELD, "WaitingForItsTurn"
+        outcome, reason = Outcome.HELD, Reason.WAITING_FOR_ITS_TURN
         message = (
             f"held at {format_replicas(deployment.spec_replicas)}: so many annotations have changed"
             " that reading them took the time of this loop; its turn is in the next loop"
         )
     elif not isinstance(policy, ScalingPolicy):
         problems = policy
-        reason = "InvalidAnnotation"
+        reason = Reason.INVALID_ANNOTATION
         message = f"not scaled until the annotations are corrected: {_problems_text(policy)}"
     elif policy.paused:
-        outcome, reason = Outcome.PAUSED, "Paused"
+        outcome, reason = Outcome.PAUSED, Reason.PAUSED
         message = (
             "gpu-scaler/paused is true: nothing is read or changed at"
             f" {format_replicas(deployment.spec_replicas)}"
         )
     elif deployment.owned_by is not None:
-        reason = "TargetedByOtherController"
+        reason = Reason.TARGETED_BY_OTHER_CONTROLLER
         message = (
             f"{deployment.owned_by} scales this Deployment too: not scaled by gpu-scaler until"
             " one of them is removed"
         )
     elif deployment.spec_replicas == 0 and not history.scaled_to_zero:
-        outcome, reason = Outcome.DISABLED, "ScalingDisabled"
+        outcome, reason = Outcome.DISABLED, Reason.SCALING_DISABLED
         message = (
             "scaling is disabled since the replica count of the target is zero: paused by a human;"
             " set replicas to 1 or more to resume"

@@ -98,6 +98,42 @@ class MetricProposal:
         return self.mean_milli is not None and self.mean_milli > self.target_milli * (1 + tolerance)
 
 
+class Reason(StrEnum):
+    """Why a decision came out as it did, as tables, events and metrics name it.
+
+    The HPA's word where it has one. Each has a row in docs/troubleshooting.md or docs/scaler.md and
+    a name on the status page (`scaler/web/wording.py`).
+    """
+
+    SUCCESSFUL_RESCALE = "SuccessfulRescale"
+    DESIRED_WITHIN_RANGE = "DesiredWithinRange"
+    DRY_RUN = "DryRun"
+    FAILED_GET_PODS_METRIC = "FailedGetPodsMetric"
+    FAILED_GET_EXTERNAL_METRIC = "FailedGetExternalMetric"
+    INCOMPLETE_METRICS = "IncompleteMetrics"
+    TOO_MANY_REPLICAS = "TooManyReplicas"
+    TOO_FEW_REPLICAS = "TooFewReplicas"
+    SCALE_UP_LIMIT = "ScaleUpLimit"
+    SCALE_DOWN_LIMIT = "ScaleDownLimit"
+    SCALE_UP_STABILIZED = "ScaleUpStabilized"
+    SCALE_DOWN_STABILIZED = "ScaleDownStabilized"
+    COOLING_DOWN = "CoolingDown"
+    INSUFFICIENT_GPU = "InsufficientGPU"
+    UNSCHEDULABLE = "Unschedulable"
+    CONTENDED_REPLICAS = "ContendedReplicas"
+    OUT_OF_CONTACT = "OutOfContact"
+    WAITING_FOR_ITS_TURN = "WaitingForItsTurn"
+    UNKNOWN_ZERO = "UnknownZero"
+    LEASE_LOST = "LeaseLost"
+    SCALING_STOPPED = "ScalingStopped"
+    INVALID_ANNOTATION = "InvalidAnnotation"
+    TARGETED_BY_OTHER_CONTROLLER = "TargetedByOtherController"
+    PAUSED = "Paused"
+    SCALING_DISABLED = "ScalingDisabled"
+    FAILED_UPDATE_SCALE = "FailedUpdateScale"
+    INTERNAL_ERROR = "InternalError"
+
+
 class ConditionType(StrEnum):
     """Condition types of the HPA's status."""
 
@@ -124,7 +160,7 @@ class Condition:
 class AppliedLimit:
     """A step of stabilization or limits that changed the count, in the HPA's words."""
 
-    reason: str
+    reason: Reason
     message: str
     replicas_before: int
     replicas_after: int
@@ -151,7 +187,7 @@ class Decision:
     the highest proposal before stabilization and limits, None where nothing could be computed;
     `limits` are the steps that changed it on the way to `desired_replicas`.
     `outcome` is SCALED when the count is to change; the controller turns it into FAILED if the
-    API refuses. `reason` is one CamelCase word for tables and events, `message` the sentence.
+    API refuses. `reason` is for tables and events, `message` is the sentence.
     `history` is the history to keep if the decision is carried out.
     """
 
@@ -159,7 +195,7 @@ class Decision:
     current_replicas: int
     desired_replicas: int
     outcome: Outcome
-    reason: str
+    reason: Reason
     message: str
     at_seconds: float
     policy: ScalingPolicy | None = None
@@ -177,7 +213,7 @@ class Decision:
     def is_held(self) -> bool:
         """Whether the count is left alone although another one was, or may be, wanted."""
         if self.outcome is Outcome.UNCHANGED:
-            return self.reason != "DesiredWithinRange"
+            return self.reason is not Reason.DESIRED_WITHIN_RANGE
         return self.outcome is Outcome.HELD
 
     @property

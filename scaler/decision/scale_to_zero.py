@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from scaler.decision.behavior import LimitedReplicas
-from scaler.decision.model import AppliedLimit, ScalingHistory
+from scaler.decision.model import AppliedLimit, Reason, ScalingHistory
 from scaler.quantities import format_duration
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def with_cooldown(
     if idle_seconds >= policy.cooldown_seconds:
         return limited
     limit = AppliedLimit(
-        reason="CoolingDown",
+        reason=Reason.COOLING_DOWN,
         message=(
             f"the last replica goes when none has been asked for over"
             f" {format_duration(policy.cooldown_seconds)} (gpu-scaler/cooldown):"

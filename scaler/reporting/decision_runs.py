@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from scaler.model import Metric  # noqa: TC001 - msgspec reads the annotations
 
 if TYPE_CHECKING:
-    from scaler.decision.model import Decision, Outcome
+    from scaler.decision.model import Decision, Outcome, Reason
 
 KEPT_SECONDS = 3600.0
 MAX_EPISODES = 100
@@ -35,7 +35,7 @@ class Episode:
     last_unix_seconds: float
     decisions: int
     outcome: Outcome
-    reason: str
+    reason: Reason
     message: str
     current_replicas: int
     desired_replicas: int

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from scaler.budgets import CHANGES_LOG_BYTES, LOG_BYTES
 from scaler.decision.model import Outcome
-from scaler.reporting.recorded_event import News, follow
+from scaler.reporting.recorded_event import News, event_type, follow
 from scaler.reporting.status_store import Told
 from toolkit.party_log import PartyLog
 
@@ -59,11 +59,11 @@ class Announcer:
         else:
             told, level, line = self._rest, logging.WARNING, "Nothing was scaled"
         told.log(level, deployment.ref.namespace, line, _log_fields(decision))
-        warning = not scaled and decision.outcome is not Outcome.DRY_RUN
+        type_ = event_type(decision.outcome) or "Normal"
         self._events.record(
             deployment.ref,
             deployment.uid,
-            type_="Warning" if warning else "Normal",
+            type_=type_,
             reason=decision.reason,
             message=decision.message,
         )
@@ -71,7 +71,7 @@ class Announcer:
         self._board.tell(
             Told(
                 ref=deployment.ref,
-                warning=warning,
+                warning=type_ == "Warning",
                 reason=decision.reason,
                 message=decision.message,
                 first_unix_seconds=now,

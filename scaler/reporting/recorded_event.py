@@ -6,9 +6,9 @@ Pure.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, assert_never
 
-from scaler.decision.contention import CONTENDED
-from scaler.decision.model import Decision, Outcome
+from scaler.decision.model import Decision, Outcome, Reason
 
 HOLD_SECONDS = 15.0
 """How long a hold lasts before anybody is told; the HPA looks no more often than that. Pods that
@@ -25,19 +25,32 @@ class News:
     told: bool = False
 
 
+def event_type(outcome: Outcome) -> Literal["Normal", "Warning"] | None:
+    """Return the type of the event that tells an outcome, None for one that needs no event."""
+    match outcome:
+        case Outcome.SCALED | Outcome.DRY_RUN:
+            return "Normal"
+        case Outcome.HELD | Outcome.DISABLED | Outcome.REFUSED | Outcome.FAILED:
+            return "Warning"
+        case Outcome.UNCHANGED | Outcome.PAUSED:
+            return None
+        case _:
+            assert_never(outcome)
+
+
 def follow(news: News | None, decision: Decision) -> tuple[News | None, bool]:
     """Return what is going on after `decision`, and whether it is to be told now."""
-    contended = news if news is not None and news.topic[0] == CONTENDED else None
+    contended = news if news is not None and news.topic[0] == Reason.CONTENDED_REPLICAS else None
     if decision.outcome is Outcome.SCALED:
         # One more try while somebody else sets the count back ends nothing.
         return contended, True
-    if decision.outcome in (Outcome.UNCHANGED, Outcome.PAUSED):
+    if event_type(decision.outcome) is None:
         return None, False
     topic = (decision.reason, _detail(decision))
     goes_on = news is not None and news.outcome is decision.outcome
     begun = news.begun_seconds if news is not None and goes_on else decision.at_seconds
     was_told = news is not None and news.told and news.topic == topic
-    at_once = decision.outcome is not Outcome.HELD or decision.reason == CONTENDED
+    at_once = decision.outcome is not Outcome.HELD or decision.reason is Reason.CONTENDED_REPLICAS
     lasts = at_once or decision.at_seconds - begun >= HOLD_SECONDS
     return (
         News(

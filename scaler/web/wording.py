@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, assert_never
 
-from scaler.decision.model import Outcome
+from scaler.decision.model import Outcome, Reason
 from scaler.model import Metric
 from scaler.quantities import format_value
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from scaler.decision.model import Decision
     from scaler.reporting.decision_runs import Episode
 
@@ -50,61 +52,86 @@ METRIC_LABELS = {
     Metric.QUERY: "Query",
 }
 
-_OUTCOMES = {
-    Outcome.HELD: State(Group.ATTENTION, "Held"),
-    Outcome.FAILED: State(Group.ATTENTION, "Failed"),
-    Outcome.DRY_RUN: State(Group.OFF, "Dry run"),
-    Outcome.PAUSED: State(Group.OFF, "Paused"),
-    Outcome.DISABLED: State(Group.OFF, "Off at 0 replicas"),
-}
-_REFUSALS = {
-    "InvalidAnnotation": State(Group.ATTENTION, "Wrong annotation"),
-    "TargetedByOtherController": State(Group.ATTENTION, "Other autoscaler"),
+_REFUSALS: Mapping[Reason, State] = {
+    Reason.INVALID_ANNOTATION: State(Group.ATTENTION, "Wrong annotation"),
+    Reason.TARGETED_BY_OTHER_CONTROLLER: State(Group.ATTENTION, "Other autoscaler"),
 }
 _WAITS_FOR_PODS = State(Group.CHANGING, "Waits for its pods")
 """Above the target, and what was asked for already would do: the new pods start or load."""
-_UNCHANGED = {
-    "DesiredWithinRange": State(Group.STEADY, "On target"),
-    "TooFewReplicas": State(Group.STEADY, "At minimum"),
-    "TooManyReplicas": State(Group.LIMITED, "At maximum"),
-    "InsufficientGPU": State(Group.LIMITED, "Waits for GPUs"),
-    "Unschedulable": State(Group.LIMITED, "Waits for a node"),
-    "ScaleUpLimit": State(Group.CHANGING, "Scaling up, limited"),
-    "ScaleDownLimit": State(Group.CHANGING, "Scaling down, limited"),
-    "ScaleUpStabilized": State(Group.CHANGING, "Waits to scale up"),
-    "ScaleDownStabilized": State(Group.CHANGING, "Waits to scale down"),
-    "CoolingDown": State(Group.CHANGING, "Waits to scale down"),
+_UNCHANGED: Mapping[Reason, State] = {
+    Reason.DESIRED_WITHIN_RANGE: State(Group.STEADY, "On target"),
+    Reason.TOO_FEW_REPLICAS: State(Group.STEADY, "At minimum"),
+    Reason.TOO_MANY_REPLICAS: State(Group.LIMITED, "At maximum"),
+    Reason.INSUFFICIENT_GPU: State(Group.LIMITED, "Waits for GPUs"),
+    Reason.UNSCHEDULABLE: State(Group.LIMITED, "Waits for a node"),
+    Reason.SCALE_UP_LIMIT: State(Group.CHANGING, "Scaling up, limited"),
+    Reason.SCALE_DOWN_LIMIT: State(Group.CHANGING, "Scaling down, limited"),
+    Reason.SCALE_UP_STABILIZED: State(Group.CHANGING, "Waits to scale up"),
+    Reason.SCALE_DOWN_STABILIZED: State(Group.CHANGING, "Waits to scale down"),
+    Reason.COOLING_DOWN: State(Group.CHANGING, "Waits to scale down"),
 }
-_UNITS = {
-    Metric.DUTY_CYCLE: "%",
-    Metric.MEMORY_USED_PERCENT: "%",
-    Metric.TEMPERATURE_CELSIUS: "°C",
+NAMED = {*_REFUSALS, *_UNCHANGED}
+"""Reasons with a name of their own."""
+NAMED_BY_OUTCOME = {
+    Reason.SUCCESSFUL_RESCALE,
+    Reason.DRY_RUN,
+    Reason.FAILED_GET_PODS_METRIC,
+    Reason.FAILED_GET_EXTERNAL_METRIC,
+    Reason.INCOMPLETE_METRICS,
+    Reason.CONTENDED_REPLICAS,
+    Reason.OUT_OF_CONTACT,
+    Reason.WAITING_FOR_ITS_TURN,
+    Reason.UNKNOWN_ZERO,
+    Reason.LEASE_LOST,
+    Reason.SCALING_STOPPED,
+    Reason.PAUSED,
+    Reason.SCALING_DISABLED,
+    Reason.FAILED_UPDATE_SCALE,
+    Reason.INTERNAL_ERROR,
 }
+"""The others, of which the outcome says enough: such as `Held`."""
 _NUMBER = re.compile(r"(-?[0-9.]+)(.*)")
 
 
 def state_of(decision: Decision | Episode) -> State:
-    """Return the state of a decision, or of several that say the same.
-
-    A reason that is not known here is shown as it is.
-    """
-    if decision.outcome is Outcome.SCALED:
-        up = decision.desired_replicas > decision.current_replicas
-        return State(Group.CHANGING, "Scaling up" if up else "Scaling down")
-    if decision.outcome is Outcome.REFUSED:
-        return _REFUSALS.get(decision.reason, State(Group.ATTENTION, "Refused"))
-    if decision.outcome is Outcome.UNCHANGED:
-        if decision.reason == "DesiredWithinRange" and decision.above_target:
-            return _WAITS_FOR_PODS
-        return _UNCHANGED.get(decision.reason, State(Group.STEADY, decision.reason))
-    return _OUTCOMES[decision.outcome]
+    """Return the state of a decision, or of several that say the same."""
+    match decision.outcome:
+        case Outcome.SCALED:
+            up = decision.desired_replicas > decision.current_replicas
+            return State(Group.CHANGING, "Scaling up" if up else "Scaling down")
+        case Outcome.UNCHANGED:
+            if decision.reason == Reason.DESIRED_WITHIN_RANGE and decision.above_target:
+                return _WAITS_FOR_PODS
+            return _UNCHANGED.get(decision.reason, State(Group.STEADY, decision.reason))
+        case Outcome.REFUSED:
+            return _REFUSALS.get(decision.reason, State(Group.ATTENTION, "Refused"))
+        case Outcome.HELD:
+            return State(Group.ATTENTION, "Held")
+        case Outcome.FAILED:
+            return State(Group.ATTENTION, "Failed")
+        case Outcome.DRY_RUN:
+            return State(Group.OFF, "Dry run")
+        case Outcome.PAUSED:
+            return State(Group.OFF, "Paused")
+        case Outcome.DISABLED:
+            return State(Group.OFF, "Off at 0 replicas")
+        case _:
+            assert_never(decision.outcome)
 
 
 def number_and_unit(metric: Metric, value_milli: int) -> tuple[str, str]:
     """Return a value as people read it: ("63", "%"), ("12.5", "GiB"), ("250", "W")."""
-    match = _NUMBER.fullmatch(format_value(metric, value_milli))
-    assert match is not None
-    number, unit = match.groups()
-    if metric is Metric.MEMORY_USED_BYTES:
-        unit += "B"
-    return number, _UNITS.get(metric, unit)
+    found = _NUMBER.fullmatch(format_value(metric, value_milli))
+    assert found is not None
+    number, unit = found.groups()
+    match metric:
+        case Metric.DUTY_CYCLE | Metric.MEMORY_USED_PERCENT:
+            return number, "%"
+        case Metric.TEMPERATURE_CELSIUS:
+            return number, "°C"
+        case Metric.MEMORY_USED_BYTES:
+            return number, f"{unit}B"
+        case Metric.POWER_USAGE_MILLIWATTS | Metric.QUERY:
+            return number, unit
+        case _:
+            assert_never(metric)

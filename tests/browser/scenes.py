@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scaler.decision.model import AppliedLimit, Outcome
+from scaler.decision.model import AppliedLimit, Outcome, Reason
 from tests.statuspage import Scene, decision, gpu, policy, ref, refused, status_page, told
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def usual(now: float | None = None) -> Scene:
     scene = Scene()
     now = time.time() if now is None else now
     capped = AppliedLimit(
-        reason="TooManyReplicas",
+        reason=Reason.TOO_MANY_REPLICAS,
         message="the desired replica count is more than the maximum replica count",
         replicas_before=14,
         replicas_after=10,

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from scaler import budgets
 from scaler.cluster.decode import decode_namespace, decode_workload
 from scaler.decision.decide import decide
-from scaler.decision.model import Condition, ConditionType, Decision, Outcome
+from scaler.decision.model import (
+    Condition,
+    ConditionType,
+    Decision,
+    Outcome,
+    Reason,
+)
 from scaler.model import DeploymentState, ObjectRef
 from scaler.policy.annotations import ANNOTATIONS
 from scaler.policy.parse import default_problems, parse_policy
@@ -144,7 +150,7 @@ def test_messages_are_clipped_where_they_become_decisions(unit, length):
         current_replicas=1,
         desired_replicas=1,
         outcome=Outcome.HELD,
-        reason="R",
+        reason=Reason.INCOMPLETE_METRICS,
         message=text,
         at_seconds=0.0,
     )

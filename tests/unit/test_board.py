@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scaler.decision.model import Decision, Outcome
+from scaler.decision.model import Decision, Outcome, Reason
 from scaler.model import ObjectRef
 from scaler.reporting.status_store import MAX_TOLD, Board, LoopReport, Told
 
@@ -32,7 +32,7 @@ def decision(name: str = "web") -> Decision:
         current_replicas=1,
         desired_replicas=1,
         outcome=Outcome.UNCHANGED,
-        reason="DesiredWithinRange",
+        reason=Reason.DESIRED_WITHIN_RANGE,
         message="",
         at_seconds=0.0,
     )

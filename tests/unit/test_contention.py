@@ -8,13 +8,12 @@ from hypothesis import strategies as st
 
 from scaler.decision.contention import (
     BETWEEN_TRIES_SECONDS,
-    CONTENDED,
     MAX_SHOWN,
     RESETS,
     WITHIN_SECONDS,
     Contention,
 )
-from scaler.decision.model import Outcome
+from scaler.decision.model import Outcome, Reason
 from tests.unit.controllerworld import World, deployment, ref
 
 UID = "u"
@@ -117,17 +116,19 @@ class TestTheLoop:
         world = World(deployment())
         await self.fight(world, 30)
         assert world.patched == [("web", 2)] * 3
-        assert world.outcome() == (Outcome.HELD, CONTENDED)
+        assert world.outcome() == (Outcome.HELD, Reason.CONTENDED_REPLICAS)
         assert "found 1 instead of 2" in decision(world).message
         assert world.events == [
             *[("web", "Normal", "SuccessfulRescale")] * 3,
-            ("web", "Warning", CONTENDED),
+            ("web", "Warning", Reason.CONTENDED_REPLICAS),
         ]
         world.now += BETWEEN_TRIES_SECONDS
         await self.fight(world, 30)
         assert len(world.patched) == 4, "one try in a minute"
-        assert world.outcome() == (Outcome.HELD, CONTENDED)
-        assert [event[2] for event in world.events].count(CONTENDED) == 1, "the same news goes on"
+        assert world.outcome() == (Outcome.HELD, Reason.CONTENDED_REPLICAS)
+        assert [event[2] for event in world.events].count(Reason.CONTENDED_REPLICAS) == 1, (
+            "the same news goes on"
+        )
 
     async def test_it_scales_as_before_once_nobody_sets_it_back(self):
         world = World(deployment())
@@ -145,7 +146,7 @@ class TestTheLoop:
         world.now += BETWEEN_TRIES_SECONDS
         await world.controller.cycle()
         assert len(world.patched) == 3
-        assert world.outcome() == (Outcome.HELD, CONTENDED)
+        assert world.outcome() == (Outcome.HELD, Reason.CONTENDED_REPLICAS)
 
     async def test_the_count_that_the_server_answers_is_the_one_that_is_told(self):
         world = World(deployment(replicas=3))
@@ -170,8 +171,11 @@ class TestTheLoop:
         for _ in range(20):
             await world.controller.cycle()
         assert len(world.patched) == 3
-        assert world.outcome() == (Outcome.HELD, CONTENDED)
-        assert [event[2] for event in world.events] == ["FailedUpdateScale", CONTENDED]
+        assert world.outcome() == (Outcome.HELD, Reason.CONTENDED_REPLICAS)
+        assert [event[2] for event in world.events] == [
+            "FailedUpdateScale",
+            Reason.CONTENDED_REPLICAS,
+        ]
 
     async def test_a_zero_that_a_webhook_makes_is_not_the_scalers(self):
         world = World(deployment(replicas=3))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +12,9 @@ from scaler.model import Metric, ObjectRef
 from scaler.reporting.decision_runs import KEPT_SECONDS, MAX_EPISODES, Episode, add_decision
 from scaler.reporting.explanation import history_table
 from scaler.reporting.serialization import episode_document
+
+if TYPE_CHECKING:
+    from scaler.decision.model import Reason
 
 
 def decision(
@@ -31,7 +36,7 @@ def decision(
         current_replicas=replicas[0],
         desired_replicas=replicas[1],
         outcome=outcome,
-        reason=reason,
+        reason=cast("Reason", reason),
         message=f"duty cycle {duty_cycle}",
         at_seconds=0.0,
         proposals=(proposal,),

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
 import pytest
 
 from scaler.decision.model import Decision, Outcome
 from scaler.model import ObjectRef
 from scaler.reporting.recorded_event import HOLD_SECONDS, News, follow
+
+if TYPE_CHECKING:
+    from scaler.decision.model import Reason
 
 HELD, UNCHANGED, SCALED = Outcome.HELD, Outcome.UNCHANGED, Outcome.SCALED
 REFUSED, FAILED, DRY_RUN = Outcome.REFUSED, Outcome.FAILED, Outcome.DRY_RUN
@@ -18,7 +23,7 @@ def decision(at: float, outcome: Outcome, reason: str = "R", message: str = "m",
         current_replicas=1,
         desired_replicas=desired,
         outcome=outcome,
-        reason=reason,
+        reason=cast("Reason", reason),
         message=message,
         at_seconds=at,
     )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.decision.model import Decision, Outcome
+from scaler.decision.model import Decision, Outcome, Reason
 from scaler.model import ObjectRef
 from scaler.reporting.replica_history import (
     GAP_SECONDS,
@@ -23,7 +23,7 @@ def decision(current: int, desired: int | None = None, outcome: Outcome = Outcom
         current_replicas=current,
         desired_replicas=current if desired is None else desired,
         outcome=outcome,
-        reason="Any",
+        reason=Reason.DESIRED_WITHIN_RANGE,
         message="",
         at_seconds=0.0,
     )

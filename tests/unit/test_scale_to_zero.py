@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scaler.controller.history import Histories
 from scaler.controller.writer import not_done
 from scaler.decision.decide import decide
-from scaler.decision.model import Decision, Outcome, ScalingHistory
+from scaler.decision.model import Decision, Outcome, Reason, ScalingHistory
 from scaler.model import AnnotationProblem, DeploymentState, Metric, MetricReading
 from tests.unit.deployments import NOW, WEB, deployment, immediate, policy, reading, ready_pods
 
@@ -255,5 +255,7 @@ class TestHistories:
             histories.look(now, interval_seconds=2)
             busy = decide(AWAKE, RULES, query(35), histories.of(AWAKE), now)
             assert busy.desired_replicas == 4
-            histories.keep_undone(AWAKE.uid, not_done(busy, Outcome.FAILED, "-", "refused"))
+            histories.keep_undone(
+                AWAKE.uid, not_done(busy, Outcome.FAILED, Reason.INTERNAL_ERROR, "refused")
+            )
         assert not self.goes(histories, now + 2)

@@ -16,6 +16,7 @@ from scaler.decision.model import (
     LeftOutPod,
     MetricProposal,
     Outcome,
+    Reason,
     ScalingHistory,
 )
 from scaler.model import (
@@ -91,7 +92,7 @@ RICH = Decision(
     current_replicas=4,
     desired_replicas=7,
     outcome=Outcome.DRY_RUN,
-    reason="DryRun",
+    reason=Reason.DRY_RUN,
     message="would scale to 7",
     at_seconds=NOW,
     policy=POLICY,
@@ -126,7 +127,10 @@ RICH = Decision(
     proposed=9,
     limits=(
         AppliedLimit(
-            reason="ScaleUpLimit", message="4 pods per 15 s", replicas_before=9, replicas_after=7
+            reason=Reason.SCALE_UP_LIMIT,
+            message="4 pods per 15 s",
+            replicas_before=9,
+            replicas_after=7,
         ),
     ),
     conditions=(
@@ -140,7 +144,7 @@ REFUSED = Decision(
     current_replicas=1,
     desired_replicas=1,
     outcome=Outcome.REFUSED,
-    reason="InvalidAnnotation",
+    reason=Reason.INVALID_ANNOTATION,
     message="wrong",
     at_seconds=NOW,
     problems=(
@@ -160,7 +164,7 @@ EPISODE = Episode(
     last_unix_seconds=DECIDED + 8,
     decisions=5,
     outcome=Outcome.HELD,
-    reason="IncompleteMetrics",
+    reason=Reason.INCOMPLETE_METRICS,
     message="held at 4 replicas",
     current_replicas=4,
     desired_replicas=4,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.decision.model import AppliedLimit, Outcome
+from scaler.decision.model import AppliedLimit, Outcome, Reason
 from scaler.model import Metric
 from scaler.reporting.decision_runs import add_decision
 from scaler.reporting.replica_history import ReplicaChange
@@ -42,12 +42,10 @@ NOW = 1_800_000_000.0
         (Outcome.UNCHANGED, "ScaleDownLimit", 2, Group.CHANGING, "Scaling down, limited"),
         (Outcome.UNCHANGED, "ScaleUpStabilized", 2, Group.CHANGING, "Waits to scale up"),
         (Outcome.UNCHANGED, "ScaleDownStabilized", 2, Group.CHANGING, "Waits to scale down"),
-        (Outcome.UNCHANGED, "SomethingNew", 2, Group.STEADY, "SomethingNew"),
         (Outcome.HELD, "FailedGetPodsMetric", 2, Group.ATTENTION, "Held"),
         (Outcome.FAILED, "FailedUpdateScale", 2, Group.ATTENTION, "Failed"),
         (Outcome.REFUSED, "InvalidAnnotation", 2, Group.ATTENTION, "Wrong annotation"),
         (Outcome.REFUSED, "TargetedByOtherController", 2, Group.ATTENTION, "Other autoscaler"),
-        (Outcome.REFUSED, "SomethingNew", 2, Group.ATTENTION, "Refused"),
         (Outcome.DRY_RUN, "DryRun", 2, Group.OFF, "Dry run"),
         (Outcome.PAUSED, "Paused", 2, Group.OFF, "Paused"),
         (Outcome.DISABLED, "ScalingDisabled", 2, Group.OFF, "Off at 0 replicas"),
@@ -249,7 +247,10 @@ def test_a_page_of_two_thousand_is_small():
 def test_a_detail_explains_every_pod_left_out_first():
     scene = Scene()
     limit = AppliedLimit(
-        reason="TooManyReplicas", message="more than 10", replicas_before=14, replicas_after=10
+        reason=Reason.TOO_MANY_REPLICAS,
+        message="more than 10",
+        replicas_before=14,
+        replicas_after=10,
     )
     one = decision(
         "web", replicas=2, duty_percent=63, left_out={"web-x": "is not Ready"}, limits=(limit,)
