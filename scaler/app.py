@@ -23,14 +23,9 @@ from scaler.decision.model import Outcome
 from scaler.kube.client import KubeClient
 from scaler.kube.errors import ClusterError
 from scaler.kube.lease import LeaseElection
-from scaler.readings.exporters.gpus import ExporterGpus
-from scaler.readings.exporters.scrape import Scraper
-from scaler.readings.exporters.source import ExporterSource
-from scaler.readings.gpus_and_queries import GpusAndQueries
-from scaler.readings.prometheus.gpus import PrometheusGpus
-from scaler.readings.prometheus.source import PrometheusSource
+from scaler.readings.sources import Sources
 from scaler.reporting.metrics import ScalerMetrics
-from scaler.web.gpu_reader import GpuReader
+from scaler.web.gpu_reader import IDLE_SHARE, ROUND_SECONDS, GpuReader
 from scaler.web.page import About, StatusPage
 from scaler.web.server import LIMITS, StatusServer
 from toolkit.listening.listener import BindError
@@ -43,7 +38,6 @@ if TYPE_CHECKING:
     from scaler.cli.config import ScalerConfig
     from scaler.cluster.kinds import Kinds
     from scaler.metricsapi.service import MetricsApi
-    from scaler.readings.settings import PrometheusSettings
     from scaler.readings.source import Source
 
 log = logging.getLogger(__name__)
@@ -54,8 +48,6 @@ DRAIN_SECONDS = 3.0
 """How long the metrics API goes on after SIGTERM, until nobody is led to this replica any more."""
 LAST_LOOP_GRACE_SECONDS = 3.0
 """How long a loop under way may still take after SIGTERM before it is cancelled."""
-QUERIES_PATIENCE_SECONDS = 0.5
-"""How long decisions on GPU values from exporters wait for answers to queries."""
 MAX_LOST_NAMED = 3
 
 
@@ -94,7 +86,15 @@ async def run(config: ScalerConfig) -> int:
         client = await stack.enter_async_context(
             await KubeClient.load(config.kubeconfig, config.context)
         )
-        source = await _source(config, stack)
+        sources = Sources(
+            exporters=config.exporters,
+            scrape_timeout_seconds=config.scrape_timeout_seconds,
+            prometheus=config.prometheus,
+            gpus_from_prometheus=config.source == "prometheus",
+        )
+        source = await sources.for_loop(
+            stack, interval_seconds=config.interval_seconds, once=config.once
+        )
         parts = _assemble(config, client, source, await find_kinds(client, config.kinds))
         if config.once:
             try:
@@ -105,12 +105,14 @@ async def run(config: ScalerConfig) -> int:
                     raise
                 raise known.exceptions[0] from None
         if config.metrics_api is not None:
-            api = await _metrics_api(config, client, parts, stack)
+            api = await _metrics_api(config, client, parts, sources, stack)
             parts = replace(parts, metrics_api=api)
+        endpoints = parts.state.exporter_endpoints
+        every = ROUND_SECONDS if sources.by_node else ROUND_SECONDS * (1 + IDLE_SHARE)
         gpus = GpuReader(
-            await stack.enter_async_context(_gpu_source(config)),
-            parts.state.exporter_endpoints,
-            by_node=_gpus_from(config) is None,
+            await stack.enter_async_context(sources.gpus(endpoints, every_seconds=every)),
+            endpoints,
+            by_node=sources.by_node,
         )
         await stack.enter_async_context(_listening(config, parts, gpus))
         log.info(
@@ -122,57 +124,25 @@ async def run(config: ScalerConfig) -> int:
     return 0
 
 
-async def _source(config: ScalerConfig, stack: AsyncExitStack) -> Source:
-    prometheus = config.prometheus
-    queries = None
-    if prometheus is not None:
-        queries = await stack.enter_async_context(PrometheusSource(prometheus))
-        if config.source == "prometheus":
-            return queries
-    exporters = await stack.enter_async_context(
-        ExporterSource(
-            settings=config.exporters,
-            timeout_seconds=config.scrape_timeout_seconds,
-            interval_seconds=config.interval_seconds,
-        )
-    )
-    if prometheus is None or queries is None:
-        return exporters
-    # A lone loop has no later one that could take the answers.
-    patience = prometheus.timeout_seconds + 1 if config.once else QUERIES_PATIENCE_SECONDS
-    return await stack.enter_async_context(
-        GpusAndQueries(exporters, queries, patience_seconds=patience)
-    )
-
-
-def _gpus_from(config: ScalerConfig) -> PrometheusSettings | None:
-    """Return the Prometheus that GPU values come from, None where exporters are read."""
-    return config.prometheus if config.source == "prometheus" else None
-
-
-def _gpu_source(config: ScalerConfig) -> PrometheusGpus | ExporterGpus:
-    """Return where the values of single GPUs come from, with connections of its own."""
-    prometheus = _gpus_from(config)
-    if prometheus is not None:
-        return PrometheusGpus(PrometheusSource(prometheus), prometheus)
-    return ExporterGpus(
-        Scraper(settings=config.exporters, timeout_seconds=config.scrape_timeout_seconds)
-    )
-
-
 async def _metrics_api(
-    config: ScalerConfig, client: KubeClient, parts: _ScalerParts, stack: AsyncExitStack
+    config: ScalerConfig,
+    client: KubeClient,
+    parts: _ScalerParts,
+    sources: Sources,
+    stack: AsyncExitStack,
 ) -> MetricsApi:
-    """Return the metrics API, which listens and reads from sources of its own."""
+    """Return the metrics API, which listens while the stack is open."""
     # Those who do without it do without its certificates' library as well (10 MB).
     from scaler.metricsapi.service import MetricsApi  # noqa: PLC0415
 
     assert config.metrics_api is not None
+    gpus = sources.gpus(
+        parts.state.exporter_endpoints, every_seconds=config.metrics_api.interval_seconds
+    )
     api = MetricsApi(
         client,
-        await stack.enter_async_context(_gpu_source(config)),
+        await stack.enter_async_context(gpus),
         config.metrics_api,
-        endpoints=parts.state.exporter_endpoints,
         registry=parts.metrics.registry,
     )
     address = f"{config.metrics_api.listen_host}:{config.metrics_api.listen_port}"
@@ -392,6 +362,7 @@ def _not_alive_because(config: ScalerConfig, parts: _ScalerParts) -> str | None:
 
 
 def _read_seconds(config: ScalerConfig) -> float:
-    """How long the source of values may take to answer."""
-    prometheus = _gpus_from(config)
-    return config.scrape_timeout_seconds if prometheus is None else prometheus.timeout_seconds
+    """How long GPU values may take."""
+    if config.source == "prometheus" and config.prometheus is not None:
+        return config.prometheus.timeout_seconds
+    return config.scrape_timeout_seconds

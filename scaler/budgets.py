@@ -18,6 +18,8 @@ PAGE_SAMPLES: Final = 20_000
 LINE_CHARACTERS: Final = 8 * 2**10
 INLINE_CHARACTERS: Final = 64 * 2**10
 """A longer page is parsed in a thread, so that the event loop goes on."""
+INLINE_SAMPLES: Final = 256
+"""What a page of that length has; more are joined to pods in a thread as well."""
 TEXT_CHARACTERS: Final = 300
 """A text that another party wrote, in a reason, a log line or an event."""
 

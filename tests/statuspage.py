@@ -154,9 +154,10 @@ class Scene:
             ),
         )
 
-    async def read_gpus(
-        self, wanted: Mapping[str, Collection[str]], _: Mapping[str, ExporterEndpoint]
-    ) -> GpuAnswer:
+    def need(self, wanted: Mapping[str, Collection[str]]) -> None:
+        pass
+
+    async def read_gpus(self, wanted: Mapping[str, Collection[str]]) -> GpuAnswer:
         self.asked.append(wanted)
         nodes = self.samples if self.source == "prometheus" else wanted
         samples = [one for node in nodes for one in self.samples.get(node, ())]

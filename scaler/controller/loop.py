@@ -395,6 +395,7 @@ class Controller:
         self._policies.keep_only(uids)
 
     def _forget(self) -> None:
+        self._source.forget()
         self._histories.keep_only(set())
         self._zeros.forget()
         self._announcer.keep_only(set())

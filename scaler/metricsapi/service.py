@@ -24,14 +24,13 @@ from scaler.metricsapi.telemetry import Telemetry
 from scaler.metricsapi.tls import ServerTls
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator
 
     from prometheus_client import CollectorRegistry
 
     from scaler.kube.client import KubeClient
     from scaler.metricsapi.serving import ServingCertificate
     from scaler.metricsapi.settings import MetricsApiSettings
-    from scaler.model import ExporterEndpoint
     from scaler.readings.gpus import GpuSource
     from toolkit.listening.listener import Listener
 
@@ -53,7 +52,6 @@ class MetricsApi:
         source: GpuSource,
         settings: MetricsApiSettings,
         *,
-        endpoints: Callable[[], Mapping[str, ExporterEndpoint]],
         registry: CollectorRegistry,
     ) -> None:
         self._client = client
@@ -64,9 +62,7 @@ class MetricsApi:
         self._authentication = Authentication(self._tls, reviews, wall_clock=client.clock.now)
         self._front_proxy = front_proxy_watch(client, self._authentication.follow)
         self._objects = LabelledObjects(client)
-        self._reader = TargetReader(
-            source=source, objects=self._objects, endpoints=endpoints, telemetry=telemetry
-        )
+        self._reader = TargetReader(source=source, objects=self._objects, telemetry=telemetry)
         self._server = Server(
             answers=Answers(
                 reader=self._reader,

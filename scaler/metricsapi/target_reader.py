@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from scaler.cluster.pod_cache import LabelledObjects
     from scaler.metricsapi.history import TargetSeries
     from scaler.metricsapi.telemetry import Telemetry
-    from scaler.model import ExporterEndpoint
     from scaler.readings.gpus import GpuAnswer, GpuSource
 
 log = logging.getLogger(__name__)
@@ -40,13 +39,11 @@ class TargetReader:
         *,
         source: GpuSource,
         objects: LabelledObjects,
-        endpoints: Callable[[], Mapping[str, ExporterEndpoint]],
         telemetry: Telemetry,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
         self._objects = objects
-        self._endpoints = endpoints
         self._telemetry = telemetry
         self._clock = clock
         self._histories = TargetStore()
@@ -60,7 +57,7 @@ class TargetReader:
                 started = self._clock()
                 wanted = self._histories.wanted(started)
                 self._telemetry.targets.set(len(wanted))
-                await self._read_safely(wanted)
+                await self._read_safely(wanted, all_of_them=True)
                 await asyncio.sleep(max(0.0, interval_seconds - (self._clock() - started)))
         finally:
             for task in set(self._reading.values()):
@@ -126,13 +123,13 @@ class TargetReader:
             for uuid, samples in older.get(target, {}).items():
                 history.fill(uuid, samples)
 
-    async def _read_safely(self, targets: Collection[Target]) -> None:
+    async def _read_safely(self, targets: Collection[Target], *, all_of_them: bool = False) -> None:
         try:
-            await self._read(targets)
+            await self._read(targets, all_of_them=all_of_them)
         except Exception:  # what is read must go on
             log.exception("Reading for the metrics API failed; it is tried again")
 
-    async def _read(self, targets: Collection[Target]) -> None:
+    async def _read(self, targets: Collection[Target], *, all_of_them: bool) -> None:
         nodes_of = {target: self._nodes_of(target) for target in targets}
         wanted: defaultdict[str, set[str]] = defaultdict(set)
         by_family: defaultdict[str, set[Target]] = defaultdict(set)
@@ -140,9 +137,11 @@ class TargetReader:
             by_family[target.family].add(target)
             for node in nodes:
                 wanted[node].add(target.family)
+        if all_of_them:
+            self._source.need(wanted)
         if not wanted:
             return
-        answer = await self._source.read_gpus(wanted, self._endpoints())
+        answer = await self._source.read_gpus(wanted)
         found: dict[Target, Mapping[str, TargetSample]] = {}
         for family, some in by_family.items():
             found |= by_target(family, answer.samples.get(family, ()), some)

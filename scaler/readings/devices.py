@@ -6,7 +6,6 @@ Families go by the exporter's names here, whatever a source calls them.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scaler.model import Metric
@@ -76,20 +75,14 @@ def out_of_bounds(family: str, value: float, *, is_part: bool = False) -> str | 
     return f"{family} {value:g}, which is not from {lowest:g} to {highest:g}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PodReading:
-    """One pod's value of one metric over all GPUs that showed it."""
-
-    value_milli: int
-    device_count: int
-
-
 def pod_values(
     metric: Metric,
     devices: Mapping[str, DeviceValues],
     part_totals: Mapping[str, float] | None = None,
-) -> Iterable[tuple[ObjectRef, PodReading]]:
-    """Yield the pods' values of `metric` from `devices`, which is by family.
+) -> Iterable[tuple[ObjectRef, int, int]]:
+    """Yield each pod, its value of `metric` in milli units, and over how many GPUs that is.
+
+    `devices` is by family.
 
     A pod's value is the mean over its GPUs, the maximum for temperature. Of a GPU that is shared
     its own part counts, where the containers' parts are known. `part_totals` is what the parts of
@@ -120,7 +113,7 @@ def pod_values(
             continue
         found = per_device.values()
         value = max(found) if metric is Metric.TEMPERATURE_CELSIUS else sum(found) / len(found)
-        yield pod, PodReading(value_milli=measured_milli(value), device_count=len(per_device))
+        yield pod, measured_milli(value), len(per_device)
 
 
 def _own_percent(device: Sequence[float], parts: Sequence[float], total: float) -> float:

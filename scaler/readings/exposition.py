@@ -7,11 +7,14 @@ design); this module is the scaler's side of it.
 from __future__ import annotations
 
 import math
+from array import array
 from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from scaler.budgets import OverBudgetError, shown
+from scaler.model import PodValue
 from scaler.readings.devices import (
     CONTAINER_DUTY_CYCLE,
     FAMILIES,
@@ -22,10 +25,9 @@ from scaler.readings.devices import (
 from scaler.readings.series import read_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from scaler.model import Metric, ObjectRef
-    from scaler.readings.devices import PodReading
     from scaler.readings.series import Series
 
 SNAPSHOT_AGE = "nvidia_gpu_exporter_snapshot_age_seconds"
@@ -43,19 +45,38 @@ class ExpositionError(ValueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NodeReadings:
-    """What one exporter said: the age of its readings and its interval, and values per pod.
+class NodePage:
+    """What came of asking one exporter for some families: samples, or why there are none.
 
-    `age_seconds` is None when the exporter has no readings to show. `problems` says of pods
-    without a value which one of theirs cannot be. `series` is what makes reading its next answer
-    quick.
+    `asked_seconds` is when the request left, so that readings are never taken for younger than
+    they are. `problem` completes "the exporter of node X ...". `age_seconds` is None when the
+    exporter has no readings to show. `values` are those of `series`, in the page's order; `known`
+    is what makes reading its next page quick.
     """
 
-    age_seconds: float | None
-    interval_seconds: float | None
-    values: Mapping[Metric, Mapping[ObjectRef, PodReading]]
-    problems: Mapping[Metric, Mapping[ObjectRef, str]] = field(default_factory=dict)
-    series: Mapping[str, Series] = field(compare=False)
+    families: tuple[str, ...]
+    asked_seconds: float
+    duration_seconds: float
+    problem: str | None = None
+    age_seconds: float | None = None
+    interval_seconds: float | None = None
+    series: tuple[Series, ...] = ()
+    values: Sequence[float] = ()
+    known: Mapping[str, Series] = field(default_factory=dict, compare=False, repr=False)
+
+    def samples(self) -> Iterable[tuple[Series, float]]:
+        """Return each series with its value."""
+        return zip(self.series, self.values, strict=True)
+
+    def stale_problem(self, now_seconds: float | None = None) -> str | None:
+        """Return why these readings may not be used now, or when they came; None if they may."""
+        if self.problem is not None:
+            return self.problem
+        if self.age_seconds is None:
+            return "has no GPU readings"
+        waited = self.duration_seconds if now_seconds is None else now_seconds - self.asked_seconds
+        age, limit = self.age_seconds + waited, stale_after_seconds(self.interval_seconds)
+        return f"shows readings {age:.0f} s old, more than {limit:.0f} s" if age > limit else None
 
 
 def stale_after_seconds(interval_seconds: float | None) -> float:
@@ -67,71 +88,93 @@ def stale_after_seconds(interval_seconds: float | None) -> float:
 
 
 def families_for(metrics: Iterable[Metric]) -> tuple[str, ...]:
-    """Return the families to ask an exporter for, its age and interval among them."""
+    """Return the families that these metrics are computed from, sorted."""
+    return _families_for(frozenset(metrics))
+
+
+@lru_cache(maxsize=1024)
+def _families_for(metrics: frozenset[Metric]) -> tuple[str, ...]:
     wanted = {family for metric in metrics for family in FAMILIES[metric]}
     wanted |= {PARTS[family] for family in wanted & PARTS.keys()}
-    return (*sorted(wanted), SNAPSHOT_AGE, INTERVAL)
+    return tuple(sorted(wanted))
 
 
-def samples_of(
-    text: str, known: Mapping[str, Series]
-) -> tuple[list[tuple[Series, float]], dict[str, Series]]:
-    """Return what `read_samples` does, and say of an exporter's page what is wrong with it."""
+def asked_names(families: Iterable[str]) -> tuple[str, ...]:
+    """Return the names to ask an exporter for: families, and the age and interval of readings."""
+    return (*families, SNAPSHOT_AGE, INTERVAL)
+
+
+def read_page(
+    text: str,
+    known: Mapping[str, Series] | None = None,
+    *,
+    families: tuple[str, ...] = (),
+    asked_seconds: float = 0.0,
+    duration_seconds: float = 0.0,
+) -> NodePage:
+    """Return the page with an exporter's text exposition (format 0.0.4), asked for `families`.
+
+    `known` is that of an earlier page, of whatever exporter.
+
+    Raises:
+        ExpositionError: the text does not parse, or is over budget.
+    """
     try:
-        return read_samples(text, known)
+        samples, seen = read_samples(text, known or {})
     except OverBudgetError as error:
         msg = f"over budget: {error}"
         raise ExpositionError(msg) from error
     except ValueError as error:
         msg = f"not a Prometheus text exposition: {error}"
         raise ExpositionError(msg) from error
-
-
-def read_exposition(
-    text: str, metrics: Iterable[Metric], known: Mapping[str, Series] | None = None
-) -> NodeReadings:
-    """Return the pods' values of `metrics` in an exporter's text exposition (format 0.0.4).
-
-    A pod with a sample outside the bounds of its family has no value. `known` is `series` of an
-    earlier answer, of whatever exporter.
-
-    Raises:
-        ExpositionError: the text does not parse, or is over budget.
-    """
-    samples, series = samples_of(text, known or {})
-    devices: dict[str, dict[ObjectRef, dict[str, list[float]]]] = defaultdict(
-        lambda: defaultdict(lambda: defaultdict(list))
-    )
-    impossible: dict[str, dict[ObjectRef, str]] = defaultdict(dict)
-    gauges: dict[str, float] = {}
-    for one, value in samples:
-        if one.name in (SNAPSHOT_AGE, INTERVAL):
-            gauges[one.name] = value
-        elif one.name == CONTAINER_DUTY_CYCLE and not one.shared:
-            continue
-        elif one.pod is not None:
-            problem = out_of_bounds(one.name, value)
-            if problem is None:
-                devices[one.name][one.pod][one.uuid].append(value)
-            else:
-                impossible[one.name][one.pod] = problem
-    problems = {metric: _problems(metric, impossible) for metric in metrics}
-    values = {
-        metric: {
-            pod: value for pod, value in pod_values(metric, devices) if pod not in problems[metric]
-        }
-        for metric in problems
-    }
-    return NodeReadings(
-        age_seconds=readings_age(gauges),
+    gauges = {one.name: value for one, value in samples if one.name in (SNAPSHOT_AGE, INTERVAL)}
+    return NodePage(
+        families=families,
+        asked_seconds=asked_seconds,
+        duration_seconds=duration_seconds,
+        age_seconds=_readings_age(gauges),
         interval_seconds=gauges.get(INTERVAL),
-        values=values,
-        problems=problems,
-        series=series,
+        series=tuple([one for one, _ in samples]),
+        values=array("d", [value for _, value in samples]),
+        known=seen,
     )
 
 
-def readings_age(gauges: Mapping[str, float]) -> float | None:
+def values_by_pod(
+    page: NodePage, metrics: Iterable[Metric]
+) -> Mapping[Metric, Mapping[ObjectRef, PodValue | str]]:
+    """Return the pods' values of `metrics` on a page.
+
+    A pod with a sample outside the bounds of its family has no value but the text that says so.
+    """
+    wanted = {*families_for(metrics)}
+    devices: dict[str, dict[ObjectRef, dict[str, list[float]]]] = {
+        family: defaultdict(lambda: defaultdict(list)) for family in wanted
+    }
+    impossible: dict[str, dict[ObjectRef, str]] = defaultdict(dict)
+    for one, value in page.samples():
+        if one.pod is None or one.name not in wanted:
+            continue
+        if one.name == CONTAINER_DUTY_CYCLE and not one.shared:
+            continue
+        problem = out_of_bounds(one.name, value)
+        if problem is None:
+            devices[one.name][one.pod][one.uuid].append(value)
+        else:
+            impossible[one.name][one.pod] = problem
+    sampled = page.asked_seconds - (page.age_seconds or 0.0)
+    found: dict[Metric, Mapping[ObjectRef, PodValue | str]] = {}
+    for metric in metrics:
+        values: dict[ObjectRef, PodValue | str] = {
+            pod: PodValue(value_milli=milli, sampled_seconds=sampled, device_count=count)
+            for pod, milli, count in pod_values(metric, devices)
+        }
+        values.update(_problems(metric, impossible))
+        found[metric] = values
+    return found
+
+
+def _readings_age(gauges: Mapping[str, float]) -> float | None:
     """Return the age of an exporter's readings, None without one that can be."""
     age = gauges.get(SNAPSHOT_AGE)
     return age if age is not None and 0 <= age < math.inf else None

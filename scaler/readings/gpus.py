@@ -7,19 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from scaler.readings.devices import out_of_bounds
-from scaler.readings.exposition import (
-    INTERVAL,
-    SNAPSHOT_AGE,
-    readings_age,
-    samples_of,
-    stale_after_seconds,
-)
+from scaler.readings.exposition import stale_after_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from scaler.model import ExporterEndpoint, ObjectRef
-    from scaler.readings.series import Series
+    from scaler.model import ObjectRef
+    from scaler.readings.exposition import NodePage
 
 
 class GpuSample(NamedTuple):
@@ -47,16 +41,15 @@ class GpuAnswer:
 
 
 class GpuSource(Protocol):
-    """Where the values of single GPUs come from."""
+    """Where one consumer has the values of single GPUs from."""
 
-    async def read_gpus(
-        self,
-        wanted: Mapping[str, Collection[str]],
-        endpoints: Mapping[str, ExporterEndpoint],
-    ) -> GpuAnswer:
-        """Return at least the GPUs of these nodes with these families.
+    def need(self, wanted: Mapping[str, Collection[str]]) -> None:
+        """Need these families of these nodes from now on, and nothing else."""
 
-        `endpoints` maps node names to exporters. Never raises for what fails outside.
+    async def read_gpus(self, wanted: Mapping[str, Collection[str]]) -> GpuAnswer:
+        """Need these families of these nodes as well; return at least their GPUs.
+
+        Never raises for what fails outside.
         """
 
     async def read_past(
@@ -69,41 +62,19 @@ class GpuSource(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeGpus:
-    """One exporter's samples by family; `series` is what makes reading its next answer quick.
+def node_gpus(
+    page: NodePage, node: str, families: Collection[str]
+) -> Mapping[str, Sequence[GpuSample]]:
+    """Return the samples of these families on an exporter's page.
 
-    `age_seconds` is None where there are no readings.
+    Those outside the bounds of their family are left out.
     """
-
-    samples: Mapping[str, Sequence[GpuSample]]
-    age_seconds: float | None
-    fresh_for_seconds: float
-    series: Mapping[str, Series] = field(compare=False)
-
-
-def read_node(
-    text: str, node: str, *, asked_seconds: float, known: Mapping[str, Series]
-) -> NodeGpus:
-    """Return the GPUs in an exporter's text exposition (format 0.0.4).
-
-    Samples outside the bounds of their family are left out. `known` is `series` of an earlier
-    answer.
-
-    Raises:
-        ExpositionError: the text does not parse, or is over budget.
-    """
-    samples, series = samples_of(text, known)
-    gauges = {one.name: value for one, value in samples if one.name in (SNAPSHOT_AGE, INTERVAL)}
-    age, fresh_for = readings_age(gauges), stale_after_seconds(gauges.get(INTERVAL))
+    if page.age_seconds is None:
+        return {}
+    sampled = page.asked_seconds - page.age_seconds
+    fresh_for = stale_after_seconds(page.interval_seconds)
     found: defaultdict[str, list[GpuSample]] = defaultdict(list)
-    if age is not None:
-        sampled = asked_seconds - age
-        for one, value in samples:
-            if one.uuid and out_of_bounds(one.name, value) is None:
-                found[one.name].append(
-                    GpuSample(node, one.pod, one.uuid, value, sampled, fresh_for)
-                )
-    return NodeGpus(
-        samples=dict(found), age_seconds=age, fresh_for_seconds=fresh_for, series=series
-    )
+    for one, value in page.samples():
+        if one.uuid and one.name in families and out_of_bounds(one.name, value) is None:
+            found[one.name].append(GpuSample(node, one.pod, one.uuid, value, sampled, fresh_for))
+    return dict(found)

@@ -86,6 +86,12 @@ class GpusAndQueries:
             max_age_seconds=answer.max_age_seconds,
         )
 
+    def forget(self) -> None:
+        """Keep nothing of what was read."""
+        self._answered = {}
+        self._gpus.forget()
+        self._queries.forget()
+
     async def _ask(
         self, requests: Sequence[ReadingRequest], endpoints: Mapping[str, ExporterEndpoint]
     ) -> SourceAnswer:

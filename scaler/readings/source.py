@@ -59,6 +59,9 @@ class Source(Protocol):
         are missing then, with the reason.
         """
 
+    def forget(self) -> None:
+        """Keep nothing for whoever reads: until the next `read` nothing is needed."""
+
 
 def readable(pods: Iterable[PodState]) -> Iterable[PodState]:
     """Pods that can have GPU readings at all: running ones on a node."""

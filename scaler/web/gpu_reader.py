@@ -1,7 +1,7 @@
 """Reads the GPUs of all nodes for the map, only while somebody looks at it, and never in a hurry.
 
-Exporters are read a few nodes at a time, so that the loop that scales never waits for the map: of
-a small cluster every reading is two seconds old at most, 5,000 nodes take 25 s.
+Nodes that the loop reads come from memory. Other exporters are asked a few at a time: of a small
+cluster every reading is two seconds old at most, 5,000 nodes take 25 s.
 """
 
 from __future__ import annotations
@@ -86,21 +86,23 @@ class GpuReader:
             await asyncio.sleep(max(SLICE_SECONDS, pause))
             if self._clock() - self._asked_seconds > WATCHED_SECONDS:
                 self._asked.clear()
+                self._source.need({})
 
     async def _read_all(self) -> None:
         if not self._by_node:
-            self._take(await self._source.read_gpus({"": {DUTY_CYCLE}}, {}), ())
+            self._take(await self._source.read_gpus({"": {DUTY_CYCLE}}), ())
             return
         names = sorted(self._endpoints())
         # What nobody could read yet comes first: a new viewer waits least.
         names.sort(key=self._is_known)
         for gone in self.nodes.keys() - names:
             del self.nodes[gone]
+        self._source.need({name: {DUTY_CYCLE} for name in names})
         for first in range(0, len(names), NODES_AT_ONCE):
             started = self._clock()
             some = names[first : first + NODES_AT_ONCE]
             wanted = {name: {DUTY_CYCLE} for name in some}
-            self._take(await self._source.read_gpus(wanted, self._endpoints()), some)
+            self._take(await self._source.read_gpus(wanted), some)
             if first + NODES_AT_ONCE < len(names):
                 await asyncio.sleep(max(0.0, SLICE_SECONDS - (self._clock() - started)))
 

@@ -10,8 +10,15 @@ from exporter.exposition.pages import Exposition
 from exporter.exposition.table import FAMILIES as PUBLISHED
 from exporter.model import Allocation, Collector, Container, Device, DeviceReading, Readings
 from scaler.metricsapi.names import FAMILIES
-from scaler.model import Metric, ObjectRef
-from scaler.readings.exposition import INTERVAL, SNAPSHOT_AGE, families_for, read_exposition
+from scaler.model import Metric, ObjectRef, PodValue
+from scaler.readings.exposition import (
+    INTERVAL,
+    SNAPSHOT_AGE,
+    asked_names,
+    families_for,
+    read_page,
+    values_by_pod,
+)
 
 POD = ObjectRef(namespace="default", name="web-0")
 ALL_METRICS = [metric for metric in Metric if metric is not Metric.QUERY]
@@ -60,18 +67,25 @@ def snapshot():
     ],
 )
 def test_the_scaler_reads_what_the_exporter_writes(metric, value_milli):
-    answer = exposition().render(snapshot(), names=families_for([metric]))
-    readings = read_exposition(answer.body.decode(), [metric])
-    assert set(readings.values[metric]) == {POD}
-    assert readings.values[metric][POD].value_milli == value_milli
-    assert readings.values[metric][POD].device_count == 2
+    answer = exposition().render(snapshot(), names=asked_names(families_for([metric])))
+    readings = read_page(answer.body.decode())
+    found = values_by_pod(readings, [metric])[metric]
+    assert {
+        pod: (one.value_milli, one.device_count)
+        for pod, one in found.items()
+        if isinstance(one, PodValue)
+    } == {POD: (value_milli, 2)}
     assert (readings.age_seconds, readings.interval_seconds) == (0.5, 2.0)
 
 
 def test_the_filter_leaves_nothing_out_that_is_read():
-    whole = read_exposition(exposition().render(snapshot()).body.decode(), ALL_METRICS)
-    asked = read_exposition(
-        exposition().render(snapshot(), names=families_for(ALL_METRICS)).body.decode(), ALL_METRICS
+    names = asked_names(families_for(ALL_METRICS))
+    whole, asked = (
+        values_by_pod(read_page(answer.body.decode()), ALL_METRICS)
+        for answer in (
+            exposition().render(snapshot()),
+            exposition().render(snapshot(), names=names),
+        )
     )
     assert whole == asked
 

@@ -17,7 +17,8 @@ from exporter.processes.process_owner import OwnerUnknownError, ProcessOwners
 from scaler.metricsapi.grouping import by_target
 from scaler.metricsapi.history import Target
 from scaler.metricsapi.names import Resource
-from scaler.readings.gpus import read_node
+from scaler.readings.exposition import read_page
+from scaler.readings.gpus import node_gpus
 from simulator.driver import GpuSpec, SimulatedDriver
 from simulator.kubelet import PluginDevice, SimulatedKubelet
 from simulator.nvml.binding import bind
@@ -75,7 +76,8 @@ async def test_the_metrics_api_reads_the_parts_as_values_of_pods(node):
     async with exporter(node, driver, "web/main", "web/side", "batch/main") as url:
         await becomes(url, DUTY_CYCLE, {"web/main": 30, "web/side": 10, "batch/main": 50})
         async with aiohttp.ClientSession() as session, session.get(url) as response:
-            read = read_node(await response.text(), "node-1", asked_seconds=100, known={})
+            page = read_page(await response.text())
+    read = node_gpus(page, "node-1", {MEMORY, DUTY_CYCLE})
     targets = {
         family: [Target(Resource.PODS, "default", pod, family) for pod in ("web", "batch")]
         for family in (MEMORY, DUTY_CYCLE)
@@ -83,7 +85,7 @@ async def test_the_metrics_api_reads_the_parts_as_values_of_pods(node):
     assert {
         (target.name, family): sample.value
         for family, some in targets.items()
-        for target, by_gpu in by_target(family, read.samples[family], some).items()
+        for target, by_gpu in by_target(family, read[family], some).items()
         for sample in by_gpu.values()
     } == {
         ("web", MEMORY): 3 * GIB,

@@ -62,7 +62,6 @@ async def starting(folder: Path, server: SlowApiServer) -> AsyncIterator[Metrics
             client,
             None,  # type: ignore[arg-type]
             settings,
-            endpoints=dict,
             registry=CollectorRegistry(),
         )
         async with api.serving():

@@ -13,11 +13,11 @@ from aiohttp import web
 
 from scaler.budgets import INLINE_CHARACTERS, TEXT_CHARACTERS
 from scaler.model import ExporterEndpoint, Metric, ObjectRef, PodPhase, PodState
-from scaler.readings import unexpected
-from scaler.readings.exporters import scrape
+from scaler.readings import store, unexpected
+from scaler.readings.exporters import reader
 from scaler.readings.exporters import source as exporters
 from scaler.readings.exporters.source import ExporterSource
-from scaler.readings.exposition import read_exposition
+from scaler.readings.exposition import read_page
 from scaler.readings.source import ReadingRequest
 
 if TYPE_CHECKING:
@@ -158,12 +158,12 @@ async def test_a_value_that_cannot_be_is_missing_by_node_and_others_have_theirs(
 
 
 async def test_an_error_that_nobody_foresaw_costs_its_node_alone(monkeypatch, caplog):
-    def breaks(text, metrics, known):
+    def breaks(text, known, **more):
         if "web-0" in text:
             raise ZeroDivisionError("not foreseen")
-        return read_exposition(text, metrics, known)
+        return read_page(text, known, **more)
 
-    monkeypatch.setattr(exporters, "read_exposition", breaks)
+    monkeypatch.setattr(reader, "read_page", breaks)
 
     async def answer(_):
         return web.Response(text=exposition(1))
@@ -230,7 +230,7 @@ async def test_a_hanging_exporter_costs_one_timeout_and_only_its_own_pods():
 
 
 async def test_a_page_over_budget_is_named_and_costs_only_its_own_pods(monkeypatch):
-    monkeypatch.setattr(scrape, "PAGE_BYTES", 10_000)
+    monkeypatch.setattr(reader, "PAGE_BYTES", 10_000)
 
     async def flood(_):
         return web.Response(text=exposition(63) + "# \n" * 10_000)
@@ -251,15 +251,15 @@ async def test_a_page_over_budget_is_named_and_costs_only_its_own_pods(monkeypat
 async def test_a_long_page_is_not_parsed_on_the_event_loop(monkeypatch):
     threads = []
 
-    def parse(*arguments):
+    def parse(*arguments, **more):
         threads.append(threading.current_thread())
-        return read_exposition(*arguments)
+        return read_page(*arguments, **more)
 
     async def answer(request):
         more = "# \n" * INLINE_CHARACTERS if request.query_string.startswith("long") else ""
         return web.Response(text=exposition(63) + more)
 
-    monkeypatch.setattr(exporters, "read_exposition", parse)
+    monkeypatch.setattr(reader, "read_page", parse)
     async with exporter(answer) as endpoint, ExporterSource() as source:
         for query in ("long", "short"):
             asked = replace(endpoint, url=f"{endpoint.url}?{query}=1")
@@ -279,7 +279,7 @@ async def test_what_an_exporter_writes_never_reaches_a_terminal_as_a_command():
 
 
 async def test_many_hanging_exporters_cost_one_deadline_and_come_last_after_that(monkeypatch):
-    monkeypatch.setattr(scrape, "MAX_CONCURRENT_SCRAPES", 2)
+    monkeypatch.setattr(store, "MAX_CONCURRENT_READS", 2)
     monkeypatch.setattr(exporters, "READ_SECONDS", 3)
     asked = []
 

@@ -119,6 +119,9 @@ class World:
     def exporter_endpoints(self) -> dict[str, object]:
         return {}
 
+    def forget(self) -> None:
+        self.asked = []
+
     async def read(self, requests: Any, _: object) -> SourceAnswer:
         self.asked = [request.deployment.name for request in requests]
         self.queries = [request.query for request in requests]

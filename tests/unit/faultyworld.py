@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from scaler.cluster.decode import Instant, Pod, decode_pod
 from scaler.kube.errors import Conflict, Unreachable, from_status
 from scaler.model import DeploymentState, ExporterEndpoint, MetricReading, ObjectRef
-from scaler.readings.exporters.scrape import Scraped
+from scaler.readings.exporters.reader import ScrapeError
 from scaler.readings.exporters.source import ExporterSource
 from scaler.readings.source import SourceAnswer
 
@@ -227,21 +227,17 @@ class World:
             "status": {"phase": phase, "conditions": conditions},
         }
 
-    # What the exporters answer (scaler.readings.exporters.scrape).
+    # What the exporters answer (scaler.readings.exporters.reader).
 
-    async def scrape(self, endpoint: ExporterEndpoint | None, _: object, **__: object) -> Scraped:
+    async def text(self, endpoint: ExporterEndpoint | None, _: object) -> str:
         assert endpoint is not None
-        node, asked = endpoint.url, self.monotonic()
+        node = endpoint.url
         fault = self.served[node] = self.node_faults[node]
         if fault == "silent":
             await asyncio.sleep(2)
-        problem = f"gave no answer ({node})" if fault in ("down", "silent") else None
-        return Scraped(
-            asked_seconds=asked,
-            duration_seconds=self.monotonic() - asked,
-            text="" if problem else self._exposition(node, fault),
-            problem=problem,
-        )
+        if fault in ("down", "silent"):
+            raise ScrapeError(f"gave no answer ({node})")
+        return self._exposition(node, fault)
 
     def _exposition(self, node: str, fault: NodeFault) -> str:
         if fault == "garbage":
@@ -393,8 +389,7 @@ class WarnedSource:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._source = ExporterSource(clock=world.monotonic)
-        self._source._scraper = world  # type: ignore[assignment]
+        self._source = ExporterSource(clock=world.monotonic, scraper=world)  # type: ignore[arg-type]
 
     @property
     def answers_queries(self) -> bool:
@@ -418,6 +413,9 @@ class WarnedSource:
             for ref, by_metric in answer.readings.items()
         }
         return SourceAnswer(readings=readings)
+
+    def forget(self) -> None:
+        self._source.forget()
 
 
 def _no_zeros() -> JsonObject:

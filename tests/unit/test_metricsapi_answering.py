@@ -52,7 +52,10 @@ class Source:
         self.go_on = asyncio.Event()
         self.go_on.set()
 
-    async def read_gpus(self, wanted, endpoints):
+    def need(self, wanted):
+        pass
+
+    async def read_gpus(self, wanted):
         self.asked.append({node: set(families) for node, families in wanted.items()})
         await self.go_on.wait()
         return GpuAnswer(
@@ -109,7 +112,6 @@ async def running(interval=3600.0):
     reader = TargetReader(
         source=source,
         objects=objects,
-        endpoints=dict,
         telemetry=Telemetry(CollectorRegistry()),
         clock=lambda: now.seconds,
     )

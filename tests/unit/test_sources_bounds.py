@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaler.decision.replicas import MAX_INT64
-from scaler.model import Metric, ObjectRef
+from scaler.model import Metric, ObjectRef, PodValue
 from scaler.readings import devices
 from scaler.readings.devices import BOUNDS, FAMILIES, PARTS, out_of_bounds
-from scaler.readings.exposition import NodeReadings, read_exposition, stale_after_seconds
-from scaler.readings.gpus import read_node
+from scaler.readings.exposition import read_page, stale_after_seconds, values_by_pod
+from scaler.readings.gpus import node_gpus
 from scaler.readings.prometheus.gpu_queries import GpuSeries, Holder, gpu_samples
 from scaler.readings.prometheus.names import PRESETS
 from scaler.readings.prometheus.queries import PART, read_series, read_total
@@ -51,8 +51,20 @@ def page(**changed: str) -> str:
     )
 
 
-def read(text: str) -> NodeReadings:
-    return read_exposition(text + "nvidia_gpu_exporter_snapshot_age_seconds 1\n", GPU_METRICS)
+class Found:
+    """The values by pod, and what is told of pods whose values cannot be."""
+
+    def __init__(self, text: str) -> None:
+        page = read_page(text + "nvidia_gpu_exporter_snapshot_age_seconds 1\n")
+        found = values_by_pod(page, GPU_METRICS)
+        self.values = {
+            metric: {pod: one for pod, one in some.items() if isinstance(one, PodValue)}
+            for metric, some in found.items()
+        }
+        self.problems = {
+            metric: {pod: one for pod, one in some.items() if isinstance(one, str)}
+            for metric, some in found.items()
+        }
 
 
 @pytest.mark.parametrize("family", sorted(BOUNDS))
@@ -64,7 +76,7 @@ def test_a_part_of_a_sum_may_be_0_and_no_more_than_the_sum(family):
 
 
 def test_what_is_sane_has_a_value_of_every_metric():
-    found = read(page())
+    found = Found(page())
     assert all(found.values[metric].keys() == {POD, OTHER} for metric in GPU_METRICS)
     assert not any(found.problems.values())
 
@@ -72,7 +84,7 @@ def test_what_is_sane_has_a_value_of_every_metric():
 @pytest.mark.parametrize("value", IMPOSSIBLE)
 @pytest.mark.parametrize("family", SANE)
 def test_a_value_that_cannot_be_is_missing_and_named(family, value):
-    found = read(page(**{family: value}))
+    found = Found(page(**{family: value}))
     for metric in GPU_METRICS:
         hit = family in FAMILIES[metric]
         assert (POD in found.values[metric]) is not hit
@@ -83,7 +95,7 @@ def test_a_value_that_cannot_be_is_missing_and_named(family, value):
 
 
 def test_one_of_several_gpus_is_enough():
-    found = read(line(devices.DUTY_CYCLE, "40") + line(devices.DUTY_CYCLE, "101", uuid="GPU-b"))
+    found = Found(line(devices.DUTY_CYCLE, "40") + line(devices.DUTY_CYCLE, "101", uuid="GPU-b"))
     assert found.values[Metric.DUTY_CYCLE] == {}
     assert found.problems[Metric.DUTY_CYCLE] == {
         POD: "nvidia_gpu_duty_cycle 101, which is not from 0 to 100"
@@ -96,7 +108,7 @@ def test_a_part_of_a_shared_gpu_that_cannot_be_hides_its_own_pod_alone():
         + line(devices.CONTAINER_DUTY_CYCLE, own, pod=pod, mode="share")
         for pod, own in (("web-0", "1e308"), ("web-1", "60"))
     )
-    found = read(text)
+    found = Found(text)
     assert found.values[Metric.DUTY_CYCLE].keys() == {OTHER}
     assert found.values[Metric.DUTY_CYCLE][OTHER].value_milli == 60_000
 
@@ -113,9 +125,9 @@ def test_every_family_that_is_read_has_bounds():
 @pytest.mark.parametrize("age", ["NaN", "+Inf", "-1", "-Inf"])
 def test_readings_of_an_age_that_cannot_be_are_none(age):
     text = page() + f"nvidia_gpu_exporter_snapshot_age_seconds {age}\n"
-    assert read_exposition(text, GPU_METRICS).age_seconds is None
-    found = read_node(text, "n1", asked_seconds=100.0, known={})
-    assert (found.age_seconds, found.samples) == (None, {})
+    found = read_page(text)
+    assert found.age_seconds is None
+    assert node_gpus(found, "n1", BOUNDS) == {}
 
 
 @pytest.mark.parametrize("interval", [1e308, math.inf, math.nan, -5.0, 1e9])
@@ -127,8 +139,8 @@ def test_an_interval_that_cannot_be_makes_nothing_fresh(interval):
 @pytest.mark.parametrize("family", SANE)
 def test_of_single_gpus_it_is_left_out(family, value):
     text = page(**{family: value}) + "nvidia_gpu_exporter_snapshot_age_seconds 1\n"
-    found = read_node(text, "n1", asked_seconds=100.0, known={})
-    assert [sample.pod for sample in found.samples[family]] == [OTHER]
+    found = node_gpus(read_page(text), "n1", BOUNDS)
+    assert [sample.pod for sample in found[family]] == [OTHER]
 
 
 def rows(value: str) -> Result:
@@ -183,7 +195,7 @@ def test_of_single_gpus_from_prometheus_it_is_left_out(value):
 
 @given(st.floats(allow_nan=True, allow_infinity=True), st.sampled_from(sorted(SANE)))
 def test_no_number_raises_and_what_counts_is_possible(value, family):
-    found = read(page(**{family: str(value)}))
+    found = Found(page(**{family: str(value)}))
     for metric in GPU_METRICS:
         for pod in (POD, OTHER):
             reading = found.values[metric].get(pod)

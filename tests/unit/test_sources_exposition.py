@@ -10,9 +10,14 @@ from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 
 from scaler.budgets import LINE_CHARACTERS, PAGE_SAMPLES, TEXT_CHARACTERS
-from scaler.model import Metric, ObjectRef
-from scaler.readings.devices import PodReading
-from scaler.readings.exposition import ExpositionError, families_for, read_exposition
+from scaler.model import Metric, ObjectRef, PodValue
+from scaler.readings.exposition import (
+    ExpositionError,
+    asked_names,
+    families_for,
+    read_page,
+    values_by_pod,
+)
 from scaler.readings.series import Series, read_samples
 
 WEB_0 = ObjectRef(namespace="default", name="web-0")
@@ -34,6 +39,10 @@ def series(family: str, value: str, *, pod: str = "web-0", uuid: str = "GPU-a", 
     return f"{family}{{{inner}}} {value}\n"
 
 
+def value(milli: int, device_count: int) -> PodValue:
+    return PodValue(value_milli=milli, sampled_seconds=0.0, device_count=device_count)
+
+
 DUTY = "nvidia_gpu_duty_cycle"
 OWN = "nvidia_gpu_container_duty_cycle"
 SHARED = {"allocate_mode": "share"}
@@ -48,25 +57,25 @@ HEAT = "nvidia_gpu_temperature_celsius"
         pytest.param(
             series(DUTY, "63.5"),
             Metric.DUTY_CYCLE,
-            {WEB_0: PodReading(value_milli=63500, device_count=1)},
+            {WEB_0: value(63500, 1)},
             id="one pod, one GPU",
         ),
         pytest.param(
             series(DUTY, "90") + series(DUTY, "30", uuid="GPU-b"),
             Metric.DUTY_CYCLE,
-            {WEB_0: PodReading(value_milli=60000, device_count=2)},
+            {WEB_0: value(60000, 2)},
             id="mean over the GPUs of a pod",
         ),
         pytest.param(
             series(HEAT, "60") + series(HEAT, "81", uuid="GPU-b"),
             Metric.TEMPERATURE_CELSIUS,
-            {WEB_0: PodReading(value_milli=81000, device_count=2)},
+            {WEB_0: value(81000, 2)},
             id="maximum of the temperatures",
         ),
         pytest.param(
             series(DUTY, "50") + series(DUTY, "50", container_name="side"),
             Metric.DUTY_CYCLE,
-            {WEB_0: PodReading(value_milli=50000, device_count=1)},
+            {WEB_0: value(50000, 1)},
             id="two containers of a pod on one GPU count it once",
         ),
         pytest.param(
@@ -76,8 +85,8 @@ HEAT = "nvidia_gpu_temperature_celsius"
             + series(OWN, "55", pod="web-1", **SHARED),
             Metric.DUTY_CYCLE,
             {
-                WEB_0: PodReading(value_milli=20000, device_count=1),
-                WEB_1: PodReading(value_milli=55000, device_count=1),
+                WEB_0: value(20000, 1),
+                WEB_1: value(55000, 1),
             },
             id="each pod's own part of a shared GPU",
         ),
@@ -88,7 +97,7 @@ HEAT = "nvidia_gpu_temperature_celsius"
             + series(OWN, "25", container_name="side", **SHARED)
             + series(DUTY, "15", uuid="GPU-b"),
             Metric.DUTY_CYCLE,
-            {WEB_0: PodReading(value_milli=30000, device_count=2)},
+            {WEB_0: value(30000, 2)},
             id="the parts of a pod's containers add up; its other GPU counts as it is",
         ),
         pytest.param(
@@ -98,8 +107,8 @@ HEAT = "nvidia_gpu_temperature_celsius"
             + series(OWN, "0.9", pod="web-1", **SHARED),
             Metric.DUTY_CYCLE,
             {
-                WEB_0: PodReading(value_milli=99000, device_count=1),
-                WEB_1: PodReading(value_milli=900, device_count=1),
+                WEB_0: value(99000, 1),
+                WEB_1: value(900, 1),
             },
             id="a saturated GPU is saturated for whoever works on it",
         ),
@@ -110,8 +119,8 @@ HEAT = "nvidia_gpu_temperature_celsius"
             + series(OWN, "39", pod="web-1", **SHARED),
             Metric.DUTY_CYCLE,
             {
-                WEB_0: PodReading(value_milli=80000, device_count=1),
-                WEB_1: PodReading(value_milli=80000, device_count=1),
+                WEB_0: value(80000, 1),
+                WEB_1: value(80000, 1),
             },
             id="parts that make up less than half of the GPU's are not all there",
         ),
@@ -120,25 +129,25 @@ HEAT = "nvidia_gpu_temperature_celsius"
             + series(DUTY, "50", container_name="side", **SHARED)
             + series(OWN, "30", **SHARED),
             Metric.DUTY_CYCLE,
-            {WEB_0: PodReading(value_milli=50000, device_count=1)},
+            {WEB_0: value(50000, 1)},
             id="a container whose part is not known",
         ),
         pytest.param(
             series(DUTY, "80") + series(OWN, "71"),
             Metric.DUTY_CYCLE,
-            {WEB_0: PodReading(value_milli=80000, device_count=1)},
+            {WEB_0: value(80000, 1)},
             id="of an exclusive GPU its duty cycle counts",
         ),
         pytest.param(
             series(USED, "1e9") + series(USED, "2e9", container_name="side"),
             Metric.MEMORY_USED_BYTES,
-            {WEB_0: PodReading(value_milli=3_000_000_000_000, device_count=1)},
+            {WEB_0: value(3_000_000_000_000, 1)},
             id="memory of two containers on one GPU adds up",
         ),
         pytest.param(
             series(USED, "20") + series(TOTAL, "80"),
             Metric.MEMORY_USED_PERCENT,
-            {WEB_0: PodReading(value_milli=25000, device_count=1)},
+            {WEB_0: value(25000, 1)},
             id="percent of the memory",
         ),
         pytest.param(
@@ -150,7 +159,7 @@ HEAT = "nvidia_gpu_temperature_celsius"
         pytest.param(
             series(DUTY, "NaN") + series(DUTY, "7", pod="web-1"),
             Metric.DUTY_CYCLE,
-            {WEB_1: PodReading(value_milli=7000, device_count=1)},
+            {WEB_1: value(7000, 1)},
             id="NaN is no value",
         ),
         pytest.param(
@@ -165,7 +174,8 @@ HEAT = "nvidia_gpu_temperature_celsius"
     ],
 )
 def test_values(text, metric, expected):
-    assert read_exposition(text, [metric]).values == {metric: expected}
+    found = values_by_pod(read_page(text), [metric])[metric]
+    assert {pod: one for pod, one in found.items() if isinstance(one, PodValue)} == expected
 
 
 labels = st.dictionaries(
@@ -207,23 +217,23 @@ def test_samples_are_those_of_the_reference_parser(rows):
 
 
 def test_a_series_that_is_known_is_not_parsed_anew():
-    first = read_exposition(series(DUTY, "1") + series(DUTY, "2", pod="web-1"), [Metric.DUTY_CYCLE])
-    second = read_exposition(series(DUTY, "3"), [Metric.DUTY_CYCLE], first.series)
-    assert second.values == {
-        Metric.DUTY_CYCLE: {WEB_0: PodReading(value_milli=3000, device_count=1)}
+    first = read_page(series(DUTY, "1") + series(DUTY, "2", pod="web-1"))
+    second = read_page(series(DUTY, "3"), first.known)
+    assert values_by_pod(second, [Metric.DUTY_CYCLE]) == {
+        Metric.DUTY_CYCLE: {WEB_0: value(3000, 1)}
     }
-    ((text, one),) = second.series.items()
-    assert one is first.series[text]
+    ((text, one),) = second.known.items()
+    assert one is first.known[text]
 
 
 def test_age_and_interval():
     text = "nvidia_gpu_exporter_snapshot_age_seconds 0.25\nnvidia_gpu_exporter_interval_seconds 2\n"
-    readings = read_exposition(text, [Metric.DUTY_CYCLE])
+    readings = read_page(text)
     assert (readings.age_seconds, readings.interval_seconds) == (0.25, 2.0)
 
 
 def test_no_age_without_readings():
-    assert read_exposition("", []).age_seconds is None
+    assert read_page("").age_seconds is None
 
 
 @pytest.mark.parametrize(
@@ -239,11 +249,11 @@ def test_no_age_without_readings():
 )
 def test_broken_text_is_an_error(text):
     with pytest.raises(ExpositionError, match="not a Prometheus text exposition"):
-        read_exposition(text, [Metric.DUTY_CYCLE])
+        values_by_pod(read_page(text), [Metric.DUTY_CYCLE])
 
 
 def test_only_needed_families_are_asked_for():
-    assert families_for([Metric.MEMORY_USED_PERCENT, Metric.MEMORY_USED_BYTES]) == (
+    assert asked_names(families_for([Metric.MEMORY_USED_PERCENT, Metric.MEMORY_USED_BYTES])) == (
         TOTAL,
         USED,
         "nvidia_gpu_exporter_snapshot_age_seconds",
@@ -272,14 +282,13 @@ def test_only_needed_families_are_asked_for():
 )
 def test_a_page_over_budget_says_which_one(text, what):
     with pytest.raises(ExpositionError, match=f"^over budget: .*{what}"):
-        read_exposition(text, [Metric.DUTY_CYCLE])
+        values_by_pod(read_page(text), [Metric.DUTY_CYCLE])
 
 
 def test_a_page_within_its_budget_is_read_to_the_last_sample():
     rows = [series(DUTY, "60", pod=f"web-{number}") for number in range(PAGE_SAMPLES)]
-    assert len(
-        read_exposition("".join(rows), [Metric.DUTY_CYCLE]).values[Metric.DUTY_CYCLE]
-    ) == len(rows)
+    found = values_by_pod(read_page("".join(rows)), [Metric.DUTY_CYCLE])
+    assert len(found[Metric.DUTY_CYCLE]) == len(rows)
 
 
 _NASTY = st.text(st.sampled_from('{}",= \\\n\t\r\x1b#_1e9+-.ab:é\u2028')) | st.text()
@@ -289,7 +298,7 @@ _NASTY = st.text(st.sampled_from('{}",= \\\n\t\r\x1b#_1e9+-.ab:é\u2028')) | st.
 def test_any_page_is_values_or_a_short_error_that_no_terminal_takes_for_a_command(text):
     said = ""
     try:
-        read_exposition(text, [Metric.DUTY_CYCLE])
+        values_by_pod(read_page(text), [Metric.DUTY_CYCLE])
     except ExpositionError as error:
         said = str(error)
     assert len(said) <= TEXT_CHARACTERS + 3

@@ -8,8 +8,8 @@ import pytest
 
 from scaler.model import ObjectRef
 from scaler.readings.devices import DUTY_CYCLE, MEMORY_USED
-from scaler.readings.exposition import ExpositionError
-from scaler.readings.gpus import GpuSample, read_node
+from scaler.readings.exposition import ExpositionError, read_page
+from scaler.readings.gpus import GpuSample, node_gpus
 from scaler.readings.prometheus.gpu_queries import (
     gpu_query,
     gpu_samples,
@@ -27,8 +27,8 @@ POD = ObjectRef(namespace="default", name="web-1")
 LABELS = {"node_name": "n1", "namespace_name": "default", "pod_name": "web-1", "uuid": "GPU-a"}
 
 
-def read(text, known=None):
-    return read_node(text, "n1", asked_seconds=100, known=known or {})
+def read(text):
+    return node_gpus(read_page(text, asked_seconds=100), "n1", {DUTY_CYCLE})
 
 
 def test_an_exporters_gpus_held_and_free():
@@ -39,26 +39,30 @@ def test_an_exporters_gpus_held_and_free():
         "nvidia_gpu_exporter_snapshot_age_seconds 1.5\n"
         "nvidia_gpu_exporter_interval_seconds 10\n"
     )
-    found = read(text)
-    expected = {
+    assert read(text) == {
         DUTY_CYCLE: [
             GpuSample("n1", POD, "GPU-a", 63, 98.5, 30),
             GpuSample("n1", None, "GPU-b", 0, 98.5, 30),
         ]
     }
-    assert (found.samples, found.age_seconds, found.fresh_for_seconds) == (expected, 1.5, 30)
-    assert read(text, found.series) == found
 
 
 @pytest.mark.parametrize("value", ["NaN", "+Inf", "-1"])
 def test_what_is_no_value_is_left_out(value):
     text = f'nvidia_gpu_duty_cycle{{uuid="GPU-a"}} {value}\n'
-    assert read(text + "nvidia_gpu_exporter_snapshot_age_seconds 1\n").samples == {}
+    assert read(text + "nvidia_gpu_exporter_snapshot_age_seconds 1\n") == {}
 
 
-def test_without_readings_there_is_no_age():
-    found = read('nvidia_gpu_duty_cycle{uuid="GPU-a"} 1\n')
-    assert (found.samples, found.age_seconds) == ({}, None)
+def test_other_families_of_the_page_are_left_out():
+    text = (
+        'nvidia_gpu_temperature_celsius{uuid="GPU-a"} 50\n'
+        "nvidia_gpu_exporter_snapshot_age_seconds 1\n"
+    )
+    assert read(text) == {}
+
+
+def test_without_an_age_there_are_no_readings():
+    assert read('nvidia_gpu_duty_cycle{uuid="GPU-a"} 1\n') == {}
 
 
 def test_what_is_no_exposition():

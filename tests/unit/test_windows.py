@@ -11,7 +11,7 @@ import pytest
 from scaler.decision.decide import decide
 from scaler.decision.model import Outcome
 from scaler.model import ExporterEndpoint, Metric, ObjectRef, PodPhase, PodState
-from scaler.readings.exporters.scrape import Scraped
+from scaler.readings.exporters.reader import ScrapeError
 from scaler.readings.exporters.source import ExporterSource
 from scaler.readings.source import ReadingRequest
 from tests.unit.deployments import WEB, deployment, immediate, policy
@@ -34,15 +34,17 @@ class Node:
         self.age_seconds = self.takes_seconds = 0.0
         self.interval_seconds = interval_seconds
         self.source = ExporterSource(
-            timeout_seconds=20, interval_seconds=interval_seconds, clock=self.now
+            timeout_seconds=20,
+            interval_seconds=interval_seconds,
+            clock=self.now,
+            scraper=self,  # type: ignore[arg-type]
         )
-        self.source._scraper = self  # type: ignore[assignment]
 
     def now(self) -> float:
         return START + self.loop.time()
 
-    async def scrape(self, endpoint: ExporterEndpoint, _: object, **__: object) -> Scraped:
-        asked, value = self.now(), self.duty(self.loop.time())
+    async def text(self, endpoint: ExporterEndpoint, _: object) -> str:
+        value = self.duty(self.loop.time())
         if endpoint.url == "slow":
             await asyncio.sleep(self.takes_seconds)
         lines = [
@@ -53,12 +55,9 @@ class Node:
             f"nvidia_gpu_exporter_snapshot_age_seconds {self.age_seconds}",
             "nvidia_gpu_exporter_interval_seconds 1",
         ]
-        return Scraped(
-            asked_seconds=asked,
-            duration_seconds=self.now() - asked,
-            text="\n".join(lines),
-            problem="is away" if value is None else None,
-        )
+        if value is None:
+            raise ScrapeError("is away")
+        return "\n".join(lines)
 
     def decision(self, *, window: float, count: int, target: int, ready_at: float) -> Decision:
         """What is decided now for pods that were Ready at that second."""

@@ -1,31 +1,43 @@
-"""The values of single GPUs, from the exporters themselves."""
+"""The values of single GPUs, from the exporters' pages in the store."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
-from functools import partial
 from typing import TYPE_CHECKING, Self
 
-from scaler.readings.exporters.scrape import parsed
-from scaler.readings.exposition import INTERVAL, SNAPSHOT_AGE, ExpositionError
-from scaler.readings.gpus import GpuAnswer, GpuSample, NodeGpus, read_node
-from scaler.readings.unexpected import unexpected
+from scaler.readings.exporters.reader import ExporterReader
+from scaler.readings.gpus import GpuAnswer, GpuSample, node_gpus
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from scaler.model import ExporterEndpoint
-    from scaler.readings.exporters.scrape import Scraper
-    from scaler.readings.series import Series
+    from scaler.readings.exporters.reader import Scraper
+    from scaler.readings.exposition import NodePage
+    from scaler.readings.store import ReadingStore
 
 
 class ExporterGpus:
-    """Asks the exporter of each node; use as an async context manager."""
+    """One consumer's view of them; use as an async context manager, which owns its connections.
 
-    def __init__(self, scraper: Scraper) -> None:
+    It has nodes read about every `every_seconds` where nobody else does so more often.
+    """
+
+    def __init__(
+        self,
+        store: ReadingStore[NodePage],
+        scraper: Scraper,
+        endpoints: Callable[[], Mapping[str, ExporterEndpoint]],
+        *,
+        every_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._scraper = scraper
-        self._series: dict[str, Mapping[str, Series]] = {}
+        self._clock = clock
+        reader = ExporterReader(scraper, endpoints, clock=clock)
+        self._demand = store.demand(reader, every_seconds=every_seconds)
 
     async def __aenter__(self) -> Self:
         """Open the connection pool."""
@@ -33,28 +45,28 @@ class ExporterGpus:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Close the connection pool."""
+        """Need nothing any more; close the connection pool."""
+        self._demand.state({})
         await self._scraper.__aexit__()
 
-    async def read_gpus(
-        self, wanted: Mapping[str, Collection[str]], endpoints: Mapping[str, ExporterEndpoint]
-    ) -> GpuAnswer:
-        """Return the GPUs of these nodes with these families."""
+    def need(self, wanted: Mapping[str, Collection[str]]) -> None:
+        """Need these families of these nodes from now on, and nothing else."""
+        self._demand.state(_sorted(wanted))
+
+    async def read_gpus(self, wanted: Mapping[str, Collection[str]]) -> GpuAnswer:
+        """Need these families of these nodes as well; return their GPUs."""
+        self._demand.add(_sorted(wanted))
         async with asyncio.TaskGroup() as group:
-            tasks = {
-                node: group.create_task(self._read(node, endpoints.get(node), families))
-                for node, families in wanted.items()
-            }
-        for gone in self._series.keys() - endpoints.keys():
-            del self._series[gone]
+            tasks = {node: group.create_task(self._demand.page(node)) for node in wanted}
         samples: defaultdict[str, list[GpuSample]] = defaultdict(list)
         failed: dict[str, str] = {}
         for node, task in tasks.items():
-            found = task.result()
-            if isinstance(found, str):
-                failed[node] = f"the exporter of node {node} {found}"
+            page = task.result()
+            problem = page.stale_problem(self._clock())
+            if problem is not None:
+                failed[node] = f"the exporter of node {node} {problem}"
                 continue
-            for family, some in found.samples.items():
+            for family, some in node_gpus(page, node, wanted[node]).items():
                 samples[family].extend(some)
         return GpuAnswer(samples=samples, failed_nodes=failed)
 
@@ -64,29 +76,6 @@ class ExporterGpus:
         """Return nothing: exporters keep no past."""
         return ()
 
-    async def _read(
-        self, node: str, endpoint: ExporterEndpoint | None, families: Collection[str]
-    ) -> NodeGpus | str:
-        names = (*sorted(families), SNAPSHOT_AGE, INTERVAL)
-        scraped = await self._scraper.scrape(endpoint, names)
-        if scraped.problem is not None:
-            return scraped.problem
-        read = partial(
-            read_node,
-            scraped.text,
-            node,
-            asked_seconds=scraped.asked_seconds,
-            known=self._series.get(node, {}),
-        )
-        try:
-            found = await parsed(read, scraped.text)
-        except ExpositionError as error:
-            return f"failed: {error}"
-        except Exception as error:  # noqa: BLE001  (it is this node's alone)
-            return unexpected(f"the exporter of node {node}", error)
-        self._series[node] = found.series
-        if found.age_seconds is None:
-            return "has no GPU readings"
-        if found.age_seconds + scraped.duration_seconds > found.fresh_for_seconds:
-            return f"shows readings {found.age_seconds:.0f} s old"
-        return found
+
+def _sorted(wanted: Mapping[str, Collection[str]]) -> Mapping[str, tuple[str, ...]]:
+    return {node: tuple(sorted(families)) for node, families in wanted.items()}

@@ -9,28 +9,26 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from scaler.model import Metric, MetricReading, PodState, PodValue
-from scaler.readings.exporters.scrape import Scraper, parsed
+from scaler.budgets import INLINE_SAMPLES
+from scaler.model import MetricReading, PodValue
+from scaler.readings.exporters.reader import ExporterReader, Scraper
 from scaler.readings.exposition import (
     MIN_STALE_AFTER_SECONDS,
-    ExpositionError,
-    NodeReadings,
+    NodePage,
     families_for,
-    read_exposition,
-    stale_after_seconds,
+    values_by_pod,
 )
 from scaler.readings.source import NO_GPU_POD, ReadingRequest, SourceAnswer, readable
+from scaler.readings.store import ReadingStore
 from scaler.readings.unexpected import unexpected
 from scaler.readings.window import NEEDED_SHARE, PodWindow, not_yet, serving_since
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from scaler.model import ExporterEndpoint, ObjectRef
-    from scaler.readings.series import Series
+    from scaler.model import ExporterEndpoint, Metric, ObjectRef, PodState
     from scaler.readings.settings import ExportersSettings
 
 
@@ -40,50 +38,41 @@ STEP_INTERVALS = 3
 """Two samples of a window have at most so many intervals between them, or nobody looked."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeScrape:
-    """What came of scraping one node: readings taken at `sampled_seconds`, or why there are none.
+class _Node(NamedTuple):
+    """A node's page with its pods' values, or the problem for which there are none."""
 
-    `asked_seconds` is when the request left, so that the readings are never taken for younger
-    than they are.
-    """
-
-    asked_seconds: float
-    duration_seconds: float
-    readings: NodeReadings | None
+    page: NodePage
     problem: str | None
-
-    def stale_problem(self) -> str | None:
-        """Return why these readings may not be used, or None if they are fresh."""
-        if self.readings is None:
-            return self.problem
-        age = self.readings.age_seconds
-        if age is None:
-            return "has no GPU readings"
-        limit = stale_after_seconds(self.readings.interval_seconds)
-        age += self.duration_seconds
-        return f"shows readings {age:.0f} s old, more than {limit:.0f} s" if age > limit else None
+    values: Mapping[Metric, Mapping[ObjectRef, PodValue | str]]
 
 
 class ExporterSource:
-    """Scrapes exporters over HTTP; use as an async context manager, which owns the connections."""
+    """Has exporters' pages read; use as an async context manager, which owns the connections.
+
+    The loop's demand waits for nobody: its nodes are asked at each `read`, in places of its own.
+    """
 
     def __init__(
         self,
         *,
+        store: ReadingStore[NodePage] | None = None,
         settings: ExportersSettings | None = None,
         timeout_seconds: float = 2.0,
         interval_seconds: float = 2.0,
         clock: Callable[[], float] = time.monotonic,
+        scraper: Scraper | None = None,
     ) -> None:
         """`interval_seconds` is how often `read` is called if exporters answer at once."""
-        self._scraper = Scraper(settings=settings, timeout_seconds=timeout_seconds, clock=clock)
+        self._scraper = scraper or Scraper(settings=settings, timeout_seconds=timeout_seconds)
+        self._endpoints: Mapping[str, ExporterEndpoint] = {}
+        reader = ExporterReader(self._scraper, lambda: self._endpoints, clock=clock)
+        self._demand = (store or ReadingStore(clock)).demand(reader, every_seconds=interval_seconds)
+        self._clock = clock
         self._longest_read_seconds = READ_SECONDS + timeout_seconds
         self._step_seconds = max(MIN_STALE_AFTER_SECONDS, STEP_INTERVALS * interval_seconds)
         self._reads = 0
         self._read_seconds = 0.0
         self._windows: dict[tuple[ObjectRef, str, Metric], tuple[int, PodWindow]] = {}
-        self._series: Mapping[str, Mapping[str, Series]] = {}
         self._failing: set[str] = set()
         self._asked_seconds: dict[str, float] = {}
 
@@ -109,41 +98,38 @@ class ExporterSource:
         `endpoints` maps node names to exporters. Never raises for a failing exporter: its pods are
         missing, with the reason.
         """
-        wanted: dict[str, set[Metric]] = defaultdict(set)
+        wanted: defaultdict[str, set[Metric]] = defaultdict(set)
         for request in requests:
             for pod in readable(request.pods):
                 wanted[pod.node_name or ""].update(request.metrics)
-        scrapes = await self._scrape_all(wanted, endpoints)
+        self._endpoints = endpoints
+        self._demand.state({node: families_for(metrics) for node, metrics in wanted.items()})
+        nodes = await self._read_all(wanted)
         self._reads += 1
-        self._series = {
-            node: scrape.readings.series
-            for node, scrape in scrapes.items()
-            if scrape.readings is not None
-        }
         readings = {
             request.deployment: {
-                metric: self._own_reading(request, metric, scrapes) for metric in request.metrics
+                metric: self._own_reading(request, metric, nodes) for metric in request.metrics
             }
             for request in requests
         }
         self._forget_windows(requests)
-        self._read_seconds = min(_duration_seconds(scrapes.values()), self._longest_read_seconds)
-        failed = sum(scrape.stale_problem() is not None for scrape in scrapes.values())
-        ages = [
-            scrape.readings.age_seconds
-            for scrape in scrapes.values()
-            if scrape.readings is not None and scrape.readings.age_seconds is not None
-        ]
+        pages = [one.page for one in nodes.values()]
+        self._read_seconds = min(_duration_seconds(pages), self._longest_read_seconds)
+        failed = sum(one.problem is not None for one in nodes.values())
+        ages = [page.age_seconds for page in pages if page.age_seconds is not None]
         return SourceAnswer(
             readings=readings,
-            succeeded=len(scrapes) - failed,
+            succeeded=len(nodes) - failed,
             failed=failed,
             max_age_seconds=max(ages, default=None),
         )
 
-    async def _scrape_all(
-        self, wanted: Mapping[str, set[Metric]], endpoints: Mapping[str, ExporterEndpoint]
-    ) -> Mapping[str, NodeScrape]:
+    def forget(self) -> None:
+        """Need nothing any more, until the next `read`."""
+        self._demand.state({})
+        self._forget_windows(())
+
+    async def _read_all(self, wanted: Mapping[str, set[Metric]]) -> Mapping[str, _Node]:
         begun = asyncio.get_running_loop().time()
         end = begun + READ_SECONDS
         # Those that failed last come last, so that they hold up nobody again; of the others those
@@ -153,100 +139,68 @@ class ExporterSource:
         )
         async with asyncio.TaskGroup() as group:
             tasks = {
-                node: group.create_task(self._scrape(node, endpoints.get(node), wanted[node], end))
-                for node in in_turn
+                node: group.create_task(self._node(node, wanted[node], end)) for node in in_turn
             }
-        scrapes = {node: task.result() for node, task in tasks.items()}
+        nodes = {node: task.result() for node, task in tasks.items()}
         self._failing = {
             node
-            for node, scrape in scrapes.items()
-            if scrape.problem is not None
+            for node, one in nodes.items()
+            if one.page.problem is not None
             and (node in self._failing or self._asked_seconds.get(node, 0.0) >= begun)
         }
         self._asked_seconds = {
             node: self._asked_seconds[node] for node in wanted if node in self._asked_seconds
         }
-        return scrapes
+        return nodes
 
-    async def _scrape(
-        self,
-        node: str,
-        endpoint: ExporterEndpoint | None,
-        metrics: Collection[Metric],
-        end: float,
-    ) -> NodeScrape:
-        def too_late() -> str | None:
+    async def _node(self, node: str, metrics: Collection[Metric], end: float) -> _Node:
+        async with self._demand.places:
             now = asyncio.get_running_loop().time()
             if now > end:
-                return f"was not asked: the others took more than {READ_SECONDS:g} s"
-            self._asked_seconds[node] = now
-            return None
-
-        scraped = await self._scraper.scrape(endpoint, families_for(metrics), too_late=too_late)
-        readings, problem = None, scraped.problem
-        if problem is None:
-            known = self._series.get(node)
-            try:
-                readings = await parsed(
-                    lambda: read_exposition(scraped.text, metrics, known), scraped.text
+                late = f"was not asked: the others took more than {READ_SECONDS:g} s"
+                page = NodePage(
+                    families=(), asked_seconds=self._clock(), duration_seconds=0.0, problem=late
                 )
-            except ExpositionError as error:
-                problem = f"failed: {error} ({endpoint.url if endpoint else node})"
-            except Exception as error:  # noqa: BLE001  (it is this node's alone)
-                problem = unexpected(f"the exporter of node {node}", error)
-        return NodeScrape(
-            asked_seconds=scraped.asked_seconds,
-            duration_seconds=scraped.duration_seconds,
-            readings=readings,
-            problem=problem,
-        )
+                return _Node(page, late, {})
+            self._asked_seconds[node] = now
+            page = await self._demand.ask(node)
+        problem = page.stale_problem()
+        if problem is not None:
+            return _Node(page, problem, {})
+        try:
+            if len(page.series) <= INLINE_SAMPLES:
+                values = values_by_pod(page, metrics)
+            else:
+                values = await asyncio.to_thread(values_by_pod, page, metrics)
+        except Exception as error:  # noqa: BLE001  (it is this node's alone)
+            return _Node(page, unexpected(f"the exporter of node {node}", error), {})
+        return _Node(page, None, values)
 
     def _own_reading(
-        self, request: ReadingRequest, metric: Metric, scrapes: Mapping[str, NodeScrape]
+        self, request: ReadingRequest, metric: Metric, nodes: Mapping[str, _Node]
     ) -> MetricReading:
         try:
-            return self._reading(request, metric, scrapes)
+            return self._reading(request, metric, nodes)
         except Exception as error:  # noqa: BLE001  (it is this Deployment's alone)
             problem = unexpected(str(request.deployment), error)
             return MetricReading(metric=metric, values={}, problem=problem)
 
     def _reading(
-        self, request: ReadingRequest, metric: Metric, scrapes: Mapping[str, NodeScrape]
+        self, request: ReadingRequest, metric: Metric, nodes: Mapping[str, _Node]
     ) -> MetricReading:
         values: dict[ObjectRef, PodValue] = {}
         missing: dict[ObjectRef, str] = {}
         for pod in readable(request.pods):
-            answer = self._pod_value(pod, metric, scrapes[pod.node_name or ""])
+            node = nodes[pod.node_name or ""]
+            answer = _pod_value(pod, metric, node)
             if isinstance(answer, PodValue) and request.window_seconds > 0:
-                asked = scrapes[pod.node_name or ""].asked_seconds
+                asked = node.page.asked_seconds
                 answer = self._window_mean(request, pod, metric, answer, asked)
             if isinstance(answer, PodValue):
                 values[pod.ref] = answer
             else:
                 missing[pod.ref] = answer
         return MetricReading(metric=metric, values=values, missing=missing)
-
-    def _pod_value(self, pod: PodState, metric: Metric, scrape: NodeScrape) -> PodValue | str:
-        problem = scrape.stale_problem()
-        if problem is not None or scrape.readings is None or scrape.readings.age_seconds is None:
-            return f"the exporter of node {pod.node_name} {problem}"
-        reading = scrape.readings.values[metric].get(pod.ref)
-        impossible = scrape.readings.problems[metric].get(pod.ref)
-        if impossible is not None:
-            return f"the exporter of node {pod.node_name} shows {impossible}"
-        if reading is None and pod.requests_gpu is False:
-            return NO_GPU_POD
-        if reading is None:
-            age = scrape.readings.age_seconds
-            return (
-                f"the exporter of node {pod.node_name} shows no {metric} for this pod;"
-                f" its last readings are {age:.0f} s old"
-            )
-        return PodValue(
-            value_milli=reading.value_milli,
-            sampled_seconds=scrape.asked_seconds - scrape.readings.age_seconds,
-            device_count=reading.device_count,
-        )
 
     def _window_mean(
         self,
@@ -280,7 +234,23 @@ class ExporterSource:
             del self._windows[key]
 
 
-def _duration_seconds(scrapes: Iterable[NodeScrape]) -> float:
-    """How long the scrapes took together."""
-    times = [(one.asked_seconds, one.asked_seconds + one.duration_seconds) for one in scrapes]
+def _pod_value(pod: PodState, metric: Metric, node: _Node) -> PodValue | str:
+    if node.problem is not None:
+        return f"the exporter of node {pod.node_name} {node.problem}"
+    found = node.values[metric].get(pod.ref)
+    if isinstance(found, str):
+        return f"the exporter of node {pod.node_name} shows {found}"
+    if found is not None:
+        return found
+    if pod.requests_gpu is False:
+        return NO_GPU_POD
+    return (
+        f"the exporter of node {pod.node_name} shows no {metric} for this pod;"
+        f" its last readings are {node.page.age_seconds:.0f} s old"
+    )
+
+
+def _duration_seconds(pages: Iterable[NodePage]) -> float:
+    """How long the pages took together."""
+    times = [(one.asked_seconds, one.asked_seconds + one.duration_seconds) for one in pages]
     return max((end for _, end in times), default=0.0) - min((at for at, _ in times), default=0.0)

@@ -1,9 +1,13 @@
-"""The values of single GPUs, from Prometheus: one query per series for the whole cluster."""
+"""The values of single GPUs, from Prometheus: one query per series for the whole cluster.
+
+In the store a family is a page of its own.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from scaler.readings.gpus import GpuAnswer, GpuSample
@@ -20,18 +24,79 @@ from scaler.readings.unexpected import unexpected
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from scaler.model import ExporterEndpoint
     from scaler.readings.prometheus.source import PrometheusSource
     from scaler.readings.settings import PrometheusSettings
+    from scaler.readings.store import ReadingStore
 
 
-class PrometheusGpus:
-    """Asks Prometheus through a source of its own; use as an async context manager."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FamilyPage:
+    """What came of asking for a family of all GPUs: samples, or the problem."""
+
+    families: tuple[str, ...]
+    asked_seconds: float
+    samples: Sequence[GpuSample] = ()
+    problem: str | None = None
+
+
+class FamilyReader:
+    """Reads families through one source of queries, whoever needs them."""
 
     def __init__(self, source: PrometheusSource, settings: PrometheusSettings) -> None:
         self._source = source
         self._names = settings.names
         self._matchers = settings.matchers
+
+    async def fetch(self, key: str, _: tuple[str, ...], __: FamilyPage | None) -> FamilyPage:
+        """Return the page of the family `key`."""
+        asked = time.monotonic()
+        found = await self._read(key, asked)
+        if isinstance(found, str):
+            return FamilyPage(families=(key,), asked_seconds=asked, problem=found)
+        return FamilyPage(families=(key,), asked_seconds=asked, samples=found)
+
+    async def _read(self, family: str, asked: float) -> Sequence[GpuSample] | str:
+        named = self._names.families.get(family)
+        if named is None:
+            # Not a failure: as with an exporter that does not show it, nothing has a value.
+            return ()
+        queries = [
+            gpu_query(series, self._names, family, matchers=self._matchers)
+            for series in named.series
+        ]
+        parts = []
+        for result in await asyncio.gather(*(self._source.result(query) for query in queries)):
+            if isinstance(result, str):
+                return result
+            try:
+                parts.append(read_gpu_series(result, self._names))
+            except PromqlError as error:
+                return f"Prometheus: {error}"
+        try:
+            return gpu_samples(parts, factor=named.factor, asked_seconds=asked, family=family)
+        except Exception as error:  # noqa: BLE001  (it is this family's alone)
+            return f"Prometheus: {unexpected(family, error)}"
+
+
+class PrometheusGpus:
+    """One consumer's view of them; use as an async context manager, which owns its connections.
+
+    It has families read about every `every_seconds` where nobody else does so more often.
+    """
+
+    def __init__(
+        self,
+        store: ReadingStore[FamilyPage],
+        source: PrometheusSource,
+        settings: PrometheusSettings,
+        *,
+        every_seconds: float,
+    ) -> None:
+        self._source = source
+        self._names = settings.names
+        self._matchers = settings.matchers
+        reader = FamilyReader(source, settings)
+        self._demand = store.demand(reader, every_seconds=every_seconds)
 
     async def __aenter__(self) -> Self:
         """Open the connection pool."""
@@ -39,22 +104,25 @@ class PrometheusGpus:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Close the connection pool."""
+        """Need nothing any more; close the connection pool."""
+        self._demand.state({})
         await self._source.__aexit__()
 
-    async def read_gpus(
-        self, wanted: Mapping[str, Collection[str]], endpoints: Mapping[str, ExporterEndpoint]
-    ) -> GpuAnswer:
-        """Return all GPUs with these families."""
-        families = {family for some in wanted.values() for family in some}
+    def need(self, wanted: Mapping[str, Collection[str]]) -> None:
+        """Need these families from now on, and nothing else."""
+        self._demand.state(_by_family(wanted))
+
+    async def read_gpus(self, wanted: Mapping[str, Collection[str]]) -> GpuAnswer:
+        """Need these families as well; return all GPUs with them."""
+        families = _by_family(wanted)
+        self._demand.add(families)
         async with asyncio.TaskGroup() as group:
-            tasks = {family: group.create_task(self._read(family)) for family in sorted(families)}
-        results = {family: task.result() for family, task in tasks.items()}
-        samples = {family: one for family, one in results.items() if not isinstance(one, str)}
+            tasks = {one: group.create_task(self._demand.page(one)) for one in sorted(families)}
+        pages = {family: task.result() for family, task in tasks.items()}
         return GpuAnswer(
-            samples=samples,
+            samples={family: one.samples for family, one in pages.items() if one.problem is None},
             failed_families={
-                family: one for family, one in results.items() if isinstance(one, str)
+                family: one.problem for family, one in pages.items() if one.problem is not None
             },
         )
 
@@ -92,25 +160,6 @@ class PrometheusGpus:
             unexpected(family, error)
             return None
 
-    async def _read(self, family: str) -> Sequence[GpuSample] | str:
-        named = self._names.families.get(family)
-        if named is None:
-            # Not a failure: as with an exporter that does not show it, nothing has a value.
-            return ()
-        asked = time.monotonic()
-        queries = [
-            gpu_query(series, self._names, family, matchers=self._matchers)
-            for series in named.series
-        ]
-        parts = []
-        for result in await asyncio.gather(*(self._source.result(query) for query in queries)):
-            if isinstance(result, str):
-                return result
-            try:
-                parts.append(read_gpu_series(result, self._names))
-            except PromqlError as error:
-                return f"Prometheus: {error}"
-        try:
-            return gpu_samples(parts, factor=named.factor, asked_seconds=asked, family=family)
-        except Exception as error:  # noqa: BLE001  (it is this family's alone)
-            return f"Prometheus: {unexpected(family, error)}"
+
+def _by_family(wanted: Mapping[str, Collection[str]]) -> Mapping[str, tuple[str, ...]]:
+    return {family: (family,) for some in wanted.values() for family in some}

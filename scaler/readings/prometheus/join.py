@@ -74,7 +74,7 @@ def metric_answer(
             devices[PARTS[family]], totals = own.values, own.totals
             known[PARTS[family]] = own
             answers = {**answers, PARTS[family]: answers[names.families[family].series[0]]}
-    computed = dict(pod_values(metric, devices, totals))
+    computed = {pod: (milli, count) for pod, milli, count in pod_values(metric, devices, totals)}
     found: dict[ObjectRef, PodValue] = {}
     missing: dict[ObjectRef, str] = {}
     needed = _needed_series(metric, names)
@@ -84,19 +84,14 @@ def metric_answer(
         if isinstance(sampled, str):
             missing[pod] = f"Prometheus: {sampled}"
             continue
-        reading = computed.get(pod)
-        shown = 0 if reading is None else reading.device_count
+        value_milli, shown = computed.get(pod, (None, 0))
         count = len(known[series[0]].values.get(pod, ()))
-        if reading is None or shown < count:
+        if value_milli is None or shown < count:
             missing[pod] = (
                 f"Prometheus: {metric} is known for only {shown} of the {count} GPUs of this pod"
             )
             continue
-        found[pod] = PodValue(
-            value_milli=reading.value_milli,
-            sampled_seconds=sampled,
-            device_count=reading.device_count,
-        )
+        found[pod] = PodValue(value_milli=value_milli, sampled_seconds=sampled, device_count=shown)
     return MetricAnswer(values=found, missing=missing, problem=None)
 
 

@@ -164,6 +164,9 @@ class PrometheusSource:
             ),
         )
 
+    def forget(self) -> None:
+        """Do nothing: what is kept is of the last `read` alone."""
+
     async def result(self, query: str) -> Result | str:
         """Return the data of the answer to one query, or why there is none."""
         deadline = asyncio.get_running_loop().time() + self._settings.timeout_seconds

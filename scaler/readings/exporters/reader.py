@@ -1,0 +1,162 @@
+"""Asks exporters over HTTP, each for a page of its node, or says why there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Self, TypeVar
+
+import aiohttp
+from yarl import URL
+
+from scaler.budgets import INLINE_CHARACTERS, PAGE_BYTES, shown
+from scaler.readings.exposition import ExpositionError, NodePage, asked_names, read_page
+from scaler.readings.http import (
+    AccessError,
+    AnswerTooLargeError,
+    Credentials,
+    new_session,
+    read_body,
+)
+from scaler.readings.settings import ExportersSettings
+from scaler.readings.store import MAX_CONCURRENT_READS
+from scaler.readings.unexpected import unexpected
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from scaler.model import ExporterEndpoint
+
+T = TypeVar("T")
+
+MAX_KNOWN_URLS = 16384
+FAILURES = (AccessError, AnswerTooLargeError, aiohttp.ClientError, OSError)
+
+
+class ScrapeError(RuntimeError):
+    """There is no answer; the message completes "the exporter of node X ..."."""
+
+
+class Scraper:
+    """Gets exporters' texts; use as an async context manager, which owns the connections."""
+
+    def __init__(
+        self, *, settings: ExportersSettings | None = None, timeout_seconds: float = 2.0
+    ) -> None:
+        self._settings = settings or ExportersSettings()
+        self._credentials = Credentials(self._settings.access)
+        self._timeout_seconds = timeout_seconds
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open the connection pool."""
+        self._session = new_session(
+            connections=MAX_CONCURRENT_READS, headers={"Accept": "text/plain;version=0.0.4"}
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the connection pool."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def text(self, endpoint: ExporterEndpoint | None, names: tuple[str, ...]) -> str:
+        """Return the answer with the series of these names.
+
+        Raises:
+            ScrapeError: there is none.
+        """
+        if endpoint is None:
+            msg = (
+                "is missing: no pod labelled app.kubernetes.io/name=gpu-exporter in"
+                " --exporters.namespace runs there"
+            )
+            raise ScrapeError(msg)
+        url = endpoint.url.replace("http://", f"{self._settings.scheme}://", 1)
+        try:
+            return await self._fetch(_asking_for(url, names))
+        except TimeoutError:
+            msg = f"gave no answer within {self._timeout_seconds:g} s ({url})"
+        except AnswerTooLargeError as error:
+            msg = f"is over budget: {error} ({url})"
+        except FAILURES as error:
+            msg = f"failed: {shown(error)} ({url})"
+        except Exception as error:  # noqa: BLE001  (it is this exporter's alone)
+            msg = f"{unexpected(f'the exporter at {url}', error)} ({url})"
+        raise ScrapeError(msg)
+
+    async def _fetch(self, url: URL) -> str:
+        if self._session is None:
+            msg = "Scraper is not open: use it as an async context manager"
+            raise RuntimeError(msg)
+        async with asyncio.timeout(self._timeout_seconds):
+            granted = await self._credentials.current()
+            async with self._session.get(
+                url,
+                headers=granted.headers,
+                ssl=granted.tls,
+                server_hostname=granted.server_name,
+                allow_redirects=False,
+            ) as response:
+                if response.status != 200:
+                    msg = f"HTTP status {response.status}, expected 200"
+                    raise aiohttp.ClientPayloadError(msg)
+                body = await read_body(response, max_bytes=PAGE_BYTES)
+                return body.decode("utf-8", errors="replace")
+
+
+class ExporterReader:
+    """Reads the pages of nodes through one `Scraper`, whoever needs them."""
+
+    def __init__(
+        self,
+        scraper: Scraper,
+        endpoints: Callable[[], Mapping[str, ExporterEndpoint]],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`endpoints` maps node names to exporters."""
+        self._scraper = scraper
+        self._endpoints = endpoints
+        self._clock = clock
+
+    async def fetch(self, key: str, families: tuple[str, ...], before: NodePage | None) -> NodePage:
+        """Return the page of the node `key`; what fails is its problem alone."""
+        endpoint = self._endpoints().get(key)
+        asked = self._clock()
+        try:
+            text = await self._scraper.text(endpoint, asked_names(families))
+            duration = self._clock() - asked
+            read = partial(
+                read_page,
+                text,
+                before.known if before is not None else {},
+                families=families,
+                asked_seconds=asked,
+                duration_seconds=duration,
+            )
+            return await parsed(read, len(text))
+        except ScrapeError as error:
+            problem = str(error)
+        except ExpositionError as error:
+            problem = f"failed: {error} ({endpoint.url if endpoint else key})"
+        except Exception as error:  # noqa: BLE001  (it is this node's alone)
+            problem = unexpected(f"the exporter of node {key}", error)
+        return NodePage(
+            families=families,
+            asked_seconds=asked,
+            duration_seconds=self._clock() - asked,
+            problem=problem,
+        )
+
+
+async def parsed(parse: Callable[[], T], characters: int) -> T:
+    """Return what `parse` makes of so long a text; a long one does not hold up the event loop."""
+    return parse() if characters <= INLINE_CHARACTERS else await asyncio.to_thread(parse)
+
+
+@lru_cache(maxsize=MAX_KNOWN_URLS)
+def _asking_for(url: str, names: tuple[str, ...]) -> URL:
+    """The address, whose parts are not taken asunder anew in each loop."""
+    return URL(url).update_query([("name[]", name) for name in names])

@@ -1,0 +1,93 @@
+"""Where values come from, as the command line says, with one store for all who read them."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from scaler.readings.exporters.gpus import ExporterGpus
+from scaler.readings.exporters.reader import Scraper
+from scaler.readings.exporters.source import ExporterSource
+from scaler.readings.gpus_and_queries import GpusAndQueries
+from scaler.readings.prometheus.gpus import FamilyPage, PrometheusGpus
+from scaler.readings.prometheus.source import PrometheusSource
+from scaler.readings.store import ReadingStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from contextlib import AsyncExitStack
+
+    from scaler.model import ExporterEndpoint
+    from scaler.readings.exposition import NodePage
+    from scaler.readings.settings import ExportersSettings, PrometheusSettings
+    from scaler.readings.source import Source
+
+QUERIES_PATIENCE_SECONDS = 0.5
+"""How long decisions on GPU values from exporters wait for answers to queries."""
+
+
+class Sources:
+    """Makes each consumer its own view of the store, with connections of its own."""
+
+    def __init__(
+        self,
+        *,
+        exporters: ExportersSettings,
+        scrape_timeout_seconds: float,
+        prometheus: PrometheusSettings | None,
+        gpus_from_prometheus: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`prometheus` answers queries in any case, where it is given."""
+        self._exporters = exporters
+        self._scrape_timeout_seconds = scrape_timeout_seconds
+        self._prometheus = prometheus
+        self._gpus_from = prometheus if gpus_from_prometheus else None
+        self._clock = clock
+        self._nodes: ReadingStore[NodePage] = ReadingStore(clock)
+        self._families: ReadingStore[FamilyPage] = ReadingStore(clock)
+
+    @property
+    def by_node(self) -> bool:
+        """Whether GPU values are read node by node."""
+        return self._gpus_from is None
+
+    async def for_loop(
+        self, stack: AsyncExitStack, *, interval_seconds: float, once: bool
+    ) -> Source:
+        """Return what the loop reads every `interval_seconds`, open as long as the stack is."""
+        queries = None
+        if self._prometheus is not None:
+            queries = await stack.enter_async_context(PrometheusSource(self._prometheus))
+            if self._gpus_from is not None:
+                return queries
+        exporters = await stack.enter_async_context(
+            ExporterSource(
+                store=self._nodes,
+                settings=self._exporters,
+                timeout_seconds=self._scrape_timeout_seconds,
+                interval_seconds=interval_seconds,
+                clock=self._clock,
+            )
+        )
+        if self._prometheus is None or queries is None:
+            return exporters
+        # A lone loop has no later one that could take the answers.
+        patience = self._prometheus.timeout_seconds + 1 if once else QUERIES_PATIENCE_SECONDS
+        return await stack.enter_async_context(
+            GpusAndQueries(exporters, queries, patience_seconds=patience)
+        )
+
+    def gpus(
+        self, endpoints: Callable[[], Mapping[str, ExporterEndpoint]], *, every_seconds: float
+    ) -> PrometheusGpus | ExporterGpus:
+        """Return what a consumer of single GPUs reads every `every_seconds`; it is to be opened."""
+        if self._gpus_from is not None:
+            queries = PrometheusSource(self._gpus_from)
+            return PrometheusGpus(
+                self._families, queries, self._gpus_from, every_seconds=every_seconds
+            )
+        scraper = Scraper(settings=self._exporters, timeout_seconds=self._scrape_timeout_seconds)
+        return ExporterGpus(
+            self._nodes, scraper, endpoints, every_seconds=every_seconds, clock=self._clock
+        )

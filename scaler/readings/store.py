@@ -1,0 +1,169 @@
+"""What was read last, in memory: filled by readers, read by everybody.
+
+Consumers state what they need; whoever is asked next is asked for all of it at once. The consumer
+with the shortest interval leads: it has a node (or a query) read each time, and the others take
+from memory what it brought. Each consumer has places of its own for what it waits for, so that
+none waits for another's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+MAX_CONCURRENT_READS = 256
+LATE_INTERVALS = 3
+"""A page is taken from memory for so many intervals of the consumer that has it read."""
+
+
+class Page(Protocol):
+    """What was read at once: an exporter's page, or the answer to a query."""
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """The families that were asked for, sorted."""
+
+    @property
+    def asked_seconds(self) -> float:
+        """When the request left (monotonic)."""
+
+
+PageT = TypeVar("PageT", bound=Page)
+
+
+class Reader(Protocol[PageT]):
+    """Asks one outside system."""
+
+    async def fetch(self, key: str, families: tuple[str, ...], before: PageT | None) -> PageT:
+        """Return the families of `key`; `before` is its page before. Never raises."""
+
+
+@dataclass(slots=True, eq=False)
+class _Asking(Generic[PageT]):
+    families: tuple[str, ...]
+    waiting: list[asyncio.Future[PageT | None]] = field(default_factory=list)
+
+
+class ReadingStore(Generic[PageT]):
+    """The last page of each node, or of each query; of those alone that somebody needs."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._demands: list[Demand[PageT]] = []
+        self._pages: dict[str, PageT] = {}
+        self._asking: dict[str, _Asking[PageT]] = {}
+
+    def demand(self, reader: Reader[PageT], *, every_seconds: float) -> Demand[PageT]:
+        """Return the demand of a new consumer, which needs nothing yet.
+
+        It is read through `reader`, whose connections it need not share with anybody.
+        """
+        demand = Demand(self, reader, every_seconds=every_seconds)
+        self._demands.append(demand)
+        # Of equal ones the first leads.
+        self._demands.sort(key=lambda one: one.every_seconds)
+        return demand
+
+    @property
+    def page_count(self) -> int:
+        """How many pages are in memory."""
+        return len(self._pages)
+
+    def _families(self, key: str) -> tuple[str, ...]:
+        found = [one.wanted[key] for one in self._demands if key in one.wanted]
+        return found[0] if len(found) == 1 else _joined(*found)
+
+    async def ask(self, key: str, reader: Reader[PageT]) -> PageT:
+        """Have it read now, for all who need it, whatever is in memory or under way."""
+        asking = self._asking[key] = _Asking[PageT](self._families(key))
+        page = None
+        try:
+            page = await reader.fetch(key, asking.families, self._pages.get(key))
+            before = self._pages.get(key)
+            is_newer = before is None or before.asked_seconds <= page.asked_seconds
+            if is_newer and self._leader(key) is not None:
+                self._pages[key] = page
+        finally:
+            if self._asking.get(key) is asking:
+                del self._asking[key]
+            for one in asking.waiting:
+                if not one.done():
+                    one.set_result(page)
+        return page
+
+    async def page(self, key: str, demand: Demand[PageT]) -> PageT:
+        """Return what `demand` needs: from memory where another one leads, else read now."""
+        wanted, leader = demand.wanted.get(key, ()), self._leader(key)
+        page = self._pages.get(key)
+        if page is not None and leader is not None and leader is not demand:
+            latest = page.asked_seconds + LATE_INTERVALS * leader.every_seconds
+            if self._clock() <= latest and _covers(page.families, wanted):
+                return page
+        asking = self._asking.get(key)
+        if asking is not None and _covers(asking.families, wanted):
+            answered: asyncio.Future[PageT | None] = asyncio.get_running_loop().create_future()
+            asking.waiting.append(answered)
+            page = await answered
+            # None where it was given up.
+            if page is not None:
+                return page
+        return await self.ask(key, demand.reader)
+
+    def forget_unwanted(self) -> None:
+        """Free the pages that nobody needs any more."""
+        wanted = {key for one in self._demands for key in one.wanted}
+        for key in self._pages.keys() - wanted:
+            del self._pages[key]
+
+    def _leader(self, key: str) -> Demand[PageT] | None:
+        return next((one for one in self._demands if key in one.wanted), None)
+
+
+class Demand(Generic[PageT]):
+    """What one consumer needs: families by node, or by query."""
+
+    def __init__(
+        self, store: ReadingStore[PageT], reader: Reader[PageT], *, every_seconds: float
+    ) -> None:
+        """Use `ReadingStore.demand`."""
+        self._store = store
+        self.reader = reader
+        self.every_seconds = every_seconds
+        self.places = asyncio.Semaphore(MAX_CONCURRENT_READS)
+        self.wanted: Mapping[str, tuple[str, ...]] = {}
+
+    def state(self, wanted: Mapping[str, tuple[str, ...]]) -> None:
+        """Need these sorted families from now on, and nothing else."""
+        self.wanted = wanted
+        self._store.forget_unwanted()
+
+    def add(self, wanted: Mapping[str, tuple[str, ...]]) -> None:
+        """Need these as well."""
+        self.wanted = {**self.wanted} | {
+            key: _joined(self.wanted.get(key, ()), families) for key, families in wanted.items()
+        }
+
+    async def ask(self, key: str) -> PageT:
+        """Have it read now, for all who need it, whatever is in memory or under way."""
+        return await self._store.ask(key, self.reader)
+
+    async def page(self, key: str) -> PageT:
+        """Return its page: from memory, where another consumer has it read; else read now."""
+        async with self.places:
+            return await self._store.page(key, self)
+
+
+@lru_cache(maxsize=1024)
+def _joined(*some: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted({family for families in some for family in families}))
+
+
+@lru_cache(maxsize=1024)
+def _covers(families: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
+    return set(families) >= set(wanted)
