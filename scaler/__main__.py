@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from scaler.cli.config import parse_run_arguments
 from scaler.cli.parser import build_parser
 from toolkit.cli.arguments import EXIT_USAGE, UsageError
+from toolkit.cli.flags import Values
 
 if TYPE_CHECKING:
     import argparse
@@ -51,6 +52,7 @@ def _run(parsed: argparse.Namespace) -> int:
     from scaler import app  # noqa: PLC0415
     from scaler.kube.errors import ClusterError  # noqa: PLC0415
     from toolkit import logs  # noqa: PLC0415
+    from toolkit.web.model import WebConfigError  # noqa: PLC0415
 
     config = parse_run_arguments(parsed)
     logs.set_up(level=config.log_level, log_format=config.log_format)
@@ -59,6 +61,8 @@ def _run(parsed: argparse.Namespace) -> int:
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     try:
         return asyncio.run(app.run(config))
+    except WebConfigError as error:
+        raise UsageError(error.problems) from error
     except (ClusterError, app.StartError, OSError) as error:
         _print_error(str(error))
         return EXIT_FAILURE
@@ -179,9 +183,11 @@ def _completion(parsed: argparse.Namespace) -> int:
 
 
 def _get(parsed: argparse.Namespace, path: str) -> dict[str, Any] | None:
+    from scaler.cli.access import parse_access  # noqa: PLC0415
     from scaler.cli.api_client import ScalerClient, ScalerClientError  # noqa: PLC0415
     from scaler.kube.errors import ClusterError  # noqa: PLC0415
 
+    values = Values(parsed)
     client = ScalerClient(
         server=parsed.server,
         kubeconfig=parsed.kubeconfig,
@@ -189,7 +195,9 @@ def _get(parsed: argparse.Namespace, path: str) -> dict[str, Any] | None:
         lease_namespace=parsed.lease_namespace,
         lease_name=parsed.lease_name,
         port=parsed.port,
+        access=parse_access(values, "server"),
     )
+    values.check()
     try:
         return asyncio.run(client.get(path))
     except (ScalerClientError, ClusterError) as error:

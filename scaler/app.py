@@ -159,6 +159,7 @@ def _assemble(
         host=config.listen_host,
         port=config.listen_port,
         limits=LIMITS,
+        config_file=config.web_config_file,
         on_client_fault=metrics.client_errors.inc,
     )
     state = ClusterState(
@@ -181,6 +182,7 @@ def _assemble(
             renew_deadline_seconds=config.renew_deadline_seconds,
             retry_period_seconds=config.retry_period_seconds,
         )
+        election.page = lambda: (web.scheme, web.addresses[0][1]) if web.addresses else None
     controller = Controller(
         client=client,
         kinds=kinds,
@@ -198,6 +200,8 @@ def _assemble(
         dry_run=config.dry_run,
     )
     metrics.show_answers(client.answers)
+    if config.web_config_file:
+        metrics.web_config.set_function(lambda: bool(web.config_is_good))
     metrics.show_lost(
         lambda: [
             (one.namespace or "", "" if one.kind is None else one.kind or "deployments.apps")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
@@ -10,6 +10,8 @@ import orjson
 
 from scaler.kube.client import KubeClient, connection_problem
 from scaler.kube.leader_proxy import get_from_leader
+from scaler.readings.http import AccessError, Credentials
+from scaler.readings.settings import HttpAccess
 
 TIMEOUT_SECONDS = 10.0
 
@@ -20,14 +22,18 @@ class ScalerClientError(RuntimeError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalerClient:
-    """Reads from the scaler at `server`, or from the Lease's holder through the Kubernetes API."""
+    """Reads from the scaler at `server`, or from the Lease's holder through the Kubernetes API.
+
+    `access` is for `server`; a `port` of None is the one that the Lease names.
+    """
 
     server: str | None
     kubeconfig: str | None
     context: str | None
     lease_namespace: str
     lease_name: str
-    port: int
+    port: int | None
+    access: HttpAccess = field(default_factory=HttpAccess)
 
     async def get(self, path: str) -> dict[str, Any]:
         """Return the JSON document at `path`.
@@ -37,7 +43,7 @@ class ScalerClient:
             ClusterError: the request through the Kubernetes API failed.
         """
         if self.server is not None:
-            return await _get(self.server.rstrip("/") + path)
+            return await _get(self.server.rstrip("/") + path, self.access)
         async with await KubeClient.load(self.kubeconfig, self.context) as client:
             return await get_from_leader(
                 client,
@@ -48,11 +54,25 @@ class ScalerClient:
             )
 
 
-async def _get(url: str) -> dict[str, Any]:
+async def _get(url: str, access: HttpAccess) -> dict[str, Any]:
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
     try:
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
-            document = orjson.loads(await response.read())
+        granted = await Credentials(access).current()
+        async with (
+            aiohttp.ClientSession(timeout=timeout, headers=granted.headers) as session,
+            session.get(url, ssl=granted.tls, server_hostname=granted.server_name) as response,
+        ):
+            body = await response.read()
+        if response.status in (401, 403):
+            why = body[:200].decode(errors="replace").strip()
+            msg = (
+                f"the scaler at {url} answered {response.status}: {why}"
+                " (--server.username, --server.password-file, --server.tls-cert-file)"
+            )
+            raise ScalerClientError(msg)
+        document = orjson.loads(body)
+    except AccessError as error:
+        raise ScalerClientError(str(error)) from error
     except TimeoutError as error:
         msg = f"the scaler at {url} did not answer within {TIMEOUT_SECONDS:g} s"
         raise ScalerClientError(msg) from error

@@ -47,6 +47,7 @@ class ScalerConfig:
     context: str | None = None
     listen_host: str = ""
     listen_port: int = 9446
+    web_config_file: str = ""
     leader_elect: bool = True
     lease_namespace: str = "gpu-scaler"
     lease_name: str = "gpu-scaler"
@@ -109,6 +110,13 @@ def add_run_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str
         ":9446",
         "listen address of the status page, the decisions API, /metrics, /healthz and /readyz",
     )
+    serving.text(
+        "web.config.file",
+        "FILE",
+        "",
+        "file with TLS certificates and users of that address, in the format of Prometheus'"
+        " exporter-toolkit (default: plain HTTP for everybody)",
+    )
     serving.text("log.level", "|".join(LOG_LEVELS), "info", "minimum level of log lines")
     serving.text("log.format", "|".join(LOG_FORMATS), "logfmt", "format of log lines")
     add_kubeconfig_arguments(group("Kubernetes API"))
@@ -161,6 +169,7 @@ def parse_run_arguments(arguments: argparse.Namespace) -> ScalerConfig:
         context=values.optional("context"),
         listen_host=host,
         listen_port=port,
+        web_config_file=values.text("web.config.file"),
         leader_elect=not values.switch("no-leader-elect"),
         lease_namespace=values.text("lease-namespace"),
         lease_name=values.text("lease-name"),

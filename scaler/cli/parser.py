@@ -6,6 +6,7 @@ import argparse
 import re
 from typing import TYPE_CHECKING
 
+from scaler.cli.access import add_access_arguments
 from scaler.cli.config import (
     ENVIRONMENT_PREFIX,
     add_kubeconfig_arguments,
@@ -116,8 +117,10 @@ def _add_remote_arguments(parser: argparse.ArgumentParser, environ: Mapping[str,
     add_lease_arguments(Flags(scaler, environ, prefix=ENVIRONMENT_PREFIX))
     # No variable: Kubernetes itself sets GPU_SCALER_PORT for a Service named gpu-scaler.
     scaler.add_argument(
-        "--port", metavar="PORT", type=_port, default=9446, help="port of the scaler (default 9446)"
+        "--port", metavar="PORT", type=_port, help="port of the scaler (default: from the Lease)"
     )
+    server = Flags(parser.add_argument_group("with --server"), environ, prefix=ENVIRONMENT_PREFIX)
+    add_access_arguments(server, "server", "the scaler")
     add_kubeconfig_arguments(
         Flags(parser.add_argument_group("Kubernetes API"), environ, prefix=ENVIRONMENT_PREFIX)
     )

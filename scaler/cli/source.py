@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from scaler.cli.access import add_access_arguments, parse_access
 from scaler.quantities import parse_quantity
 from scaler.readings.prometheus.names import PRESETS, MetricNames
-from scaler.readings.settings import ExportersSettings, HttpAccess, PrometheusSettings
+from scaler.readings.settings import ExportersSettings, PrometheusSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -42,7 +43,7 @@ def add_source_arguments(group: Callable[[str], Flags]) -> None:
         "namespace of the exporters; pods in other namespaces are ignored",
     )
     exporters.text("exporters.scheme", "http|https", "http", "URL scheme of all exporters")
-    _add_access(exporters, "exporters", "the exporters")
+    add_access_arguments(exporters, "exporters", "the exporters")
     _add_prometheus(group("Prometheus, for gpu-scaler/query and with --source prometheus"))
 
 
@@ -91,35 +92,13 @@ def _add_prometheus(flags: Flags) -> None:
     )
     flags.text("prometheus.max-answer-size", "BYTES", "64Mi", "maximum size of one response")
     flags.text("prometheus.max-series", "NUMBER", "250000", "maximum series in one response")
-    _add_access(flags, "prometheus", "Prometheus")
-
-
-def _add_access(flags: Flags, prefix: str, what: str) -> None:
-    flags.text(f"{prefix}.tls-ca-file", "FILE", None, f"PEM file of the CAs that verify {what}")
-    flags.text(
-        f"{prefix}.tls-server-name", "NAME", None, f"name to verify in the certificate of {what}"
-    )
-    flags.switch(
-        f"{prefix}.tls-insecure-skip-verify", f"accept any certificate of {what} (insecure)"
-    )
-    flags.text(
-        f"{prefix}.tls-cert-file", "FILE", None, f"PEM file of the client certificate for {what}"
-    )
-    flags.text(f"{prefix}.tls-key-file", "FILE", None, "PEM file of the client certificate's key")
-    flags.text(f"{prefix}.username", "NAME", None, f"user name for {what} (basic auth)")
-    flags.text(f"{prefix}.password-file", "FILE", None, "file with the password, reread every 5s")
-    flags.text(
-        f"{prefix}.bearer-token-file",
-        "FILE",
-        None,
-        "file with a bearer token, reread every 5s",
-    )
+    add_access_arguments(flags, "prometheus", "Prometheus")
 
 
 def parse_exporters(values: Values) -> ExportersSettings:
     """Return the settings of the exporters source."""
     scheme = values.choice("exporters.scheme", ("http", "https"))
-    return ExportersSettings(scheme=scheme, access=_access(values, "exporters"))
+    return ExportersSettings(scheme=scheme, access=parse_access(values, "exporters"))
 
 
 def parse_prometheus(values: Values, *, is_source: bool) -> PrometheusSettings | None:
@@ -141,7 +120,7 @@ def parse_prometheus(values: Values, *, is_source: bool) -> PrometheusSettings |
         max_answer_bytes=_whole(values, "prometheus.max-answer-size", MAX_ANSWER_BYTES),
         max_series=_whole(values, "prometheus.max-series", MAX_SERIES),
         access=replace(
-            _access(values, "prometheus"),
+            parse_access(values, "prometheus"),
             headers=_headers(values, "prometheus.header"),
             header_files=_headers(values, "prometheus.header-file"),
         ),
@@ -221,32 +200,6 @@ def _names(values: Values) -> MetricNames:
         device_labels=names.device_labels
         if devices is None
         else labels("prometheus.device-labels", *devices.split(",")),
-    )
-
-
-def _access(values: Values, prefix: str) -> HttpAccess:
-    def text(name: str) -> str | None:
-        return values.optional(f"{prefix}.{name}")
-
-    def together(one: str, other: str) -> None:
-        if (text(one) is None) != (text(other) is None):
-            values.problems.append(f"--{prefix}.{one} and --{prefix}.{other} must be set together")
-
-    together("username", "password-file")
-    together("tls-cert-file", "tls-key-file")
-    if text("password-file") and text("bearer-token-file"):
-        values.problems.append(
-            f"--{prefix}.password-file and --{prefix}.bearer-token-file are mutually exclusive"
-        )
-    return HttpAccess(
-        ca_file=text("tls-ca-file"),
-        server_name=text("tls-server-name"),
-        insecure_skip_verify=values.switch(f"{prefix}.tls-insecure-skip-verify"),
-        cert_file=text("tls-cert-file"),
-        key_file=text("tls-key-file"),
-        username=text("username"),
-        password_file=text("password-file"),
-        bearer_token_file=text("bearer-token-file"),
     )
 
 

@@ -2,28 +2,50 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
-from scaler.kube.errors import ClusterError, NotFound
+from scaler.kube.errors import ClusterError, NotFound, ServerError, Unauthorized
+from scaler.kube.lease import PAGE_ANNOTATION
 
 if TYPE_CHECKING:
     from scaler.kube.client import JsonObject, KubeClient
+
+DEFAULT_PORT = 9446
 
 
 class NoLeaderError(ClusterError):
     """Nobody holds the Lease, so nobody can say what was decided."""
 
 
+class PageProtectedError(ClusterError):
+    """The page wants a password or a certificate, which the pod proxy does not pass on."""
+
+    def __init__(self, why: str, *, namespace: str, pod: str, scheme: str, port: int) -> None:
+        super().__init__(
+            f"the status page of {namespace}/{pod} {why}. Run 'kubectl -n {namespace} port-forward"
+            f" pod/{pod} {port}' and ask with --server {scheme}://localhost:{port}; --help lists"
+            " the flags for passwords and certificates"
+        )
+
+
 async def get_from_leader(
-    client: KubeClient, path: str, *, lease_namespace: str, lease_name: str, port: int
+    client: KubeClient,
+    path: str,
+    *,
+    lease_namespace: str,
+    lease_name: str,
+    port: int | None = None,
 ) -> JsonObject:
     """GET `path` from the pod that holds the Lease, through the API server.
 
-    The caller needs `get` on the Lease and on `pods/proxy` in its namespace, and no network path to
-    the pod.
+    The Lease says by which scheme and at which port the pod answers; `port` is another one. The
+    caller needs `get` on the Lease and on `pods/proxy` in its namespace, and no network path to
+    the pod. The API server verifies no certificate of the pod.
 
     Raises:
         NoLeaderError: there is no Lease, or nobody holds it.
+        PageProtectedError: the pod wants a password or a client certificate.
         ApiError: the API server or the pod refused.
     """
     try:
@@ -40,7 +62,10 @@ async def get_from_leader(
     if not holder:
         msg = f"nobody holds the Lease {lease_namespace}/{lease_name}: no scaler is acting now"
         raise NoLeaderError(msg)
-    pod = f"/api/v1/namespaces/{lease_namespace}/pods/{holder}:{port}"
+    scheme, found_port = _page(lease, holder)
+    port = port or found_port
+    name = f"{holder}:{port}" if scheme == "http" else f"{scheme}:{holder}:{port}"
+    pod = f"/api/v1/namespaces/{lease_namespace}/pods/{name}"
     try:
         return await client.get(f"{pod}/proxy{path}")
     except NotFound as error:
@@ -48,3 +73,25 @@ async def get_from_leader(
             # The scaler's own answer, not the API server's: it says what it does not know.
             return dict(error.body)
         raise
+    except Unauthorized as error:
+        if error.body:
+            # A Status: it is the API server that does not accept us.
+            raise
+        why = "asks for a password, which the Kubernetes API does not pass on"
+    except ServerError as error:
+        if scheme == "http" or "error trying to reach service" not in error.message:
+            raise
+        why = (
+            f"did not answer the Kubernetes API over TLS ({error.message}); if it demands client"
+            " certificates, the Kubernetes API has none for it"
+        )
+    raise PageProtectedError(why, namespace=lease_namespace, pod=holder, scheme=scheme, port=port)
+
+
+def _page(lease: JsonObject, holder: str) -> tuple[str, int]:
+    """Return the scheme and the port of the holder's page, the defaults where it is not told."""
+    annotations = lease.get("metadata", {}).get("annotations") or {}
+    # One that an earlier holder left names that one.
+    pattern = rf"(https?):{re.escape(holder)}:([0-9]{{1,5}})"
+    found = re.fullmatch(pattern, str(annotations.get(PAGE_ANNOTATION, "")))
+    return (found[1], int(found[2])) if found else ("http", DEFAULT_PORT)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STOP_ANNOTATION = "gpu-scaler/paused"
+PAGE_ANNOTATION = "gpu-scaler/status-page"
+"""SCHEME:HOLDER:PORT of the holder's status page, as the API server's pod proxy takes it."""
 JITTER = 0.2
 RELEASED_DURATION_SECONDS = 1
 
@@ -77,6 +79,8 @@ class LeaseElection:
         self._lease_duration_seconds = lease_duration_seconds
         self._renew_deadline_seconds = renew_deadline_seconds
         self._retry_period_seconds = retry_period_seconds
+        self.page: Callable[[], tuple[str, int] | None] = lambda: None
+        """The scheme and the port of our status page; who looks for it finds it in the Lease."""
         self._clock = clock
         self._seen: _Seen | None = None
         self._renewed_seconds: float | None = None
@@ -207,12 +211,15 @@ class LeaseElection:
 
     def _body(self, seen: _Seen | None, holder: str, duration: int | None = None) -> JsonObject:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        metadata: JsonObject = {"name": self._name}
+        # A PUT replaces what people wrote there too.
+        annotations = dict(seen.annotations) if seen is not None else {}
+        page = self.page()
+        if holder and page is not None:
+            annotations[PAGE_ANNOTATION] = f"{page[0]}:{holder}:{page[1]}"
+        metadata: JsonObject = {"name": self._name, "annotations": annotations}
         acquired, transitions = now, 0
         if seen is not None:
-            metadata["resourceVersion"] = seen.resource_version
-            # A PUT replaces what people wrote there too.
-            metadata |= {"annotations": seen.annotations, "labels": seen.labels}
+            metadata |= {"resourceVersion": seen.resource_version, "labels": seen.labels}
             transitions = seen.transitions
             if holder == seen.holder:
                 acquired = seen.acquired or now

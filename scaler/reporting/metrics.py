@@ -120,6 +120,12 @@ class ScalerMetrics:
             "Requests that were not valid HTTP, or whose client disconnected before the answer",
             registry=self.registry,
         )
+        self.web_config = Gauge(
+            "gpu_scaler_web_config_last_reload_successful",
+            "1 if the web configuration file was valid when last read, or there is none",
+            registry=self.registry,
+        )
+        self.web_config.set(1)
         self.source_age = Gauge(
             "gpu_scaler_source_max_age_seconds",
             "Age of the oldest readings that the last loop used",

@@ -48,6 +48,11 @@ SWITCHES: Final[dict[str, tuple[str, ...]]] = {
         *("scaler.exporters.access.secret=readers", "scaler.exporters.access.username=us"),
         "scaler.exporters.access.keys.password=password",
     ),
+    "status-page-web-config": (*("scaler.web.configSecret=page", "scaler.scrapeAnnotations=true"),),
+    "status-page-client-certificates": (
+        *("scaler.web.configSecret=page", "scaler.web.clientCertificates=true"),
+        "scaler.web.configKey=web.yml",
+    ),
     "prometheus": (
         *("scaler.source=prometheus", "scaler.prometheus.url=https://thanos.monitoring:9091"),
         'scaler.prometheus.exportersMatcher=job="dcgm-exporter"',
@@ -82,6 +87,7 @@ SWITCHES: Final[dict[str, tuple[str, ...]]] = {
     "sidecar-with-tokens": (
         *("scaler.mode=sidecar", "exporter.dra=true", "exporter.collectors={containers}"),
         *("scaler.namespaces={team-a}", "exporter.web.configSecret=web"),
+        "scaler.web.configSecret=page",
         *("scaler.exporters.access.secret=readers", "scaler.exporters.access.keys.ca=ca.crt"),
     ),
     "scheduling": (
@@ -96,6 +102,7 @@ CUSTOM_RESOURCES: Final[dict[str, tuple[str, ...]]] = {
         *("exporter.podMonitor.enabled=true", "exporter.podMonitor.labels.release=prometheus"),
         *("exporter.podMonitor.interval=15s", "scaler.podMonitor.enabled=true"),
         *("exporter.web.configSecret=web", "exporter.podMonitor.tlsConfig.insecureSkipVerify=true"),
+        *("scaler.web.configSecret=page", "scaler.podMonitor.basicAuth.username.name=page"),
     ),
     "metrics-api-cert-manager": (
         "scaler.metricsApi.enabled=true",

@@ -105,6 +105,26 @@ def test_the_scaler_believes_the_exporters_of_the_release():
     )
 
 
+def test_the_status_page_reads_the_file_that_is_mounted():
+    assert scaler_config(flags("default")).web_config_file == ""
+    for case, name in (
+        ("status-page-web-config", "web-config.yaml"),
+        ("status-page-client-certificates", "web.yml"),
+        ("sidecar-with-tokens", "web-config.yaml"),
+    ):
+        (found,) = containers(flags(case), "scaler")
+        mounted = {one["name"]: one["mountPath"] for one in found["volumeMounts"]}
+        folder = mounted["scaler-web-config"]
+        assert scaler_config(flags(case)).web_config_file == f"{folder}/{name}"
+        (pod,) = [
+            pod
+            for pod in pod_specs(objects(*flags(case)))
+            if "scaler" in {one["name"] for one in pod["containers"]}
+        ]
+        secrets = {one["name"]: one.get("secret", {}).get("secretName") for one in pod["volumes"]}
+        assert secrets["scaler-web-config"] == "page"
+
+
 def test_prometheus():
     config = scaler_config(flags("prometheus"))
     assert config.source == "prometheus"

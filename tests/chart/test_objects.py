@@ -198,6 +198,36 @@ def test_how_the_kubelet_looks_at_the_exporter(case, probe):
     assert {name: value for name, value in found.items() if not name.endswith("Seconds")} == probe
 
 
+@pytest.mark.parametrize(
+    ("case", "probe"),
+    [
+        ("default", {"httpGet": {"path": "/healthz", "port": "http"}}),
+        (
+            "status-page-web-config",
+            {"httpGet": {"path": "/healthz", "port": "http", "scheme": "HTTPS"}},
+        ),
+        ("status-page-client-certificates", {"tcpSocket": {"port": "http"}}),
+    ],
+)
+def test_how_the_kubelet_and_prometheus_look_at_the_scaler(case, probe):
+    found = container(scaler_pod(*flags(case)), "scaler")["livenessProbe"]
+    assert {name: value for name, value in found.items() if not name.endswith("Seconds")} == probe
+
+
+def test_prometheus_scrapes_a_status_page_with_tls_by_https():
+    (monitor,) = (
+        one
+        for one in objects(*flags("pod-monitors"))
+        if (one["kind"], one["metadata"]["name"]) == ("PodMonitor", "gpu-scaler")
+    )
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    assert endpoint["scheme"] == "https"
+    assert endpoint["basicAuth"] == {"username": {"name": "page"}}
+    deployment = only(objects(*flags("status-page-web-config")), "Deployment", "gpu-scaler")
+    annotations = deployment["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["prometheus.io/scheme"] == "https"
+
+
 def test_namespaces_get_roles_and_there_is_no_clusterrole():
     found = objects(*flags("namespaces"))
     assert not [one for one in found if one["kind"].startswith("ClusterRole")]

@@ -6,40 +6,90 @@ import pytest
 from aiohttp import web
 
 from scaler.kube.client import KubeClient
-from scaler.kube.errors import NotFound
-from scaler.kube.leader_proxy import NoLeaderError, get_from_leader
+from scaler.kube.errors import NotFound, Unauthorized
+from scaler.kube.leader_proxy import NoLeaderError, PageProtectedError, get_from_leader
 from tests.serving import serving
 
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/gpu-scaler/leases/gpu-scaler"
-PROXY = "/api/v1/namespaces/gpu-scaler/pods/scaler-a:9446/proxy"
+PODS = "/api/v1/namespaces/gpu-scaler/pods"
 
 
-def api(*, holder: str | None, status: int = 200, answer: dict[str, object] | None = None):
-    """Answer as an API server with this Lease holder, whose pod gives `answer`."""
+def api(
+    *,
+    holder: str | None,
+    page: str | None = None,
+    pod: str = "scaler-a:9446",
+    status: int = 200,
+    answer: dict[str, object] | None = None,
+    text: str | None = None,
+):
+    """Answer as an API server with this Lease holder, whose pod gives `answer` or `text`."""
+    annotations = {} if page is None else {"gpu-scaler/status-page": page}
 
     async def handle(request: web.Request) -> web.Response:
         if request.path == LEASE and holder is not None:
-            return web.json_response({"spec": {"holderIdentity": holder}})
-        if request.path == f"{PROXY}/api/v1/decisions":
+            return web.json_response(
+                {"metadata": {"annotations": annotations}, "spec": {"holderIdentity": holder}}
+            )
+        if request.path == f"{PODS}/{pod}/proxy/api/v1/decisions":
+            if text is not None:
+                return web.Response(text=text, status=status)
             return web.json_response(answer or {"identity": "scaler-a"}, status=status)
         return web.json_response({"kind": "Status", "reason": "NotFound", "code": 404}, status=404)
 
     return handle
 
 
-async def ask(handler) -> dict[str, object]:
+async def ask(handler, port: int | None = None) -> dict[str, object]:
     async with serving(handler) as url, KubeClient(url) as client:
         return await get_from_leader(
             client,
             "/api/v1/decisions",
             lease_namespace="gpu-scaler",
             lease_name="gpu-scaler",
-            port=9446,
+            port=port,
         )
 
 
 async def test_asks_the_pod_that_holds_the_lease():
     assert await ask(api(holder="scaler-a")) == {"identity": "scaler-a"}
+
+
+@pytest.mark.parametrize(
+    ("page", "port", "pod"),
+    [
+        pytest.param("https:scaler-a:8443", None, "https:scaler-a:8443", id="TLS"),
+        pytest.param("http:scaler-a:8080", None, "scaler-a:8080", id="another port"),
+        pytest.param("https:scaler-a:8443", 7, "https:scaler-a:7", id="a port by flag"),
+        pytest.param("https:scaler-b:8443", None, "scaler-a:9446", id="of an earlier holder"),
+        pytest.param("gopher:scaler-a:70", None, "scaler-a:9446", id="no page"),
+    ],
+)
+async def test_the_lease_says_where_the_page_is(page, port, pod):
+    assert await ask(api(holder="scaler-a", page=page, pod=pod), port) == {"identity": "scaler-a"}
+
+
+async def test_a_page_with_passwords_is_told_from_an_api_server_that_refuses():
+    page = {"holder": "scaler-a", "page": "https:scaler-a:9446", "pod": "https:scaler-a:9446"}
+    with pytest.raises(PageProtectedError, match="port-forward pod/scaler-a 9446") as refused:
+        await ask(api(**page, status=401, text="Unauthorized\n"))  # type: ignore[arg-type]
+    assert "--server https://localhost:9446" in str(refused.value)
+    status: dict[str, object] = {"kind": "Status", "reason": "Unauthorized", "code": 401}
+    with pytest.raises(Unauthorized):
+        await ask(api(**page, status=401, answer=status))
+
+
+async def test_a_page_that_hangs_up_may_want_a_client_certificate():
+    status: dict[str, object] = {"message": "error trying to reach service: EOF"}
+    tls = api(
+        holder="scaler-a",
+        page="https:scaler-a:9446",
+        pod="https:scaler-a:9446",
+        status=503,
+        answer=status,
+    )
+    with pytest.raises(PageProtectedError, match="client certificates"):
+        await ask(tls)
 
 
 async def test_what_the_scaler_does_not_know_is_its_answer():

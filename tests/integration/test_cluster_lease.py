@@ -250,3 +250,23 @@ async def test_run_takes_over_and_stops_cleanly():
 async def test_durations_that_would_let_two_lead(durations):
     with pytest.raises(ValueError, match="retry period < renew deadline < lease duration"):
         candidate(KubeClient("http://api"), "a", Clock(0.0), **durations)
+
+
+async def test_the_holder_says_where_its_page_is_and_keeps_what_others_wrote():
+    async with two_candidates() as (_, a, b, clocks):
+        a.page = lambda: ("https", 9446)
+        await a.try_once()
+        await a._client.patch(a._path, {"metadata": {"annotations": {"theirs": "kept"}}})
+        await a.try_once()
+        lease = await a._client.get(a._path)
+        assert lease["metadata"]["annotations"] == {
+            "gpu-scaler/status-page": "https:a:9446",
+            "theirs": "kept",
+        }
+        a.page = lambda: None
+        b.page = lambda: ("http", 1234)
+        await b.try_once()
+        advance(clocks, 60)
+        await b.try_once()
+        lease = await a._client.get(a._path)
+        assert lease["metadata"]["annotations"]["gpu-scaler/status-page"] == "http:b:1234"

@@ -14,6 +14,7 @@ from exporter.cli.config import parse
 from scaler import __main__ as scaler
 from scaler.cli.parser import build_parser
 from scaler.decision.model import Outcome
+from scaler.kube.lease import PAGE_ANNOTATION
 from scaler.metricsapi.names import FAMILIES as SERVED
 from scaler.policy.annotations import ANNOTATIONS
 from simulator import virtual_nodes
@@ -85,7 +86,7 @@ def test_environment_variables(name, help_texts):
 
 @by_page
 def test_annotations(name):
-    known = {annotation.name for annotation in ANNOTATIONS}
+    known = {annotation.name for annotation in ANNOTATIONS} | {PAGE_ANNOTATION}
     for line, code in texts(name):
         # With a hyphen behind it kubectl takes an annotation away.
         for found in re.findall(r"(?<![\w/.-])gpu-scaler/[a-z][a-z-]*[a-z](?![\w./])", code):

@@ -21,12 +21,3 @@
 {{- end }}
 {{- end }}
 
-{{/* How the kubelet looks at the exporter; where clients need a certificate, the kubelet has none. */}}
-{{- define "gpu-scaler.exporterProbe" -}}
-{{- $web := .root.Values.exporter.web -}}
-{{- if and $web.configSecret $web.clientCertificates -}}
-tcpSocket: {port: metrics}
-{{- else -}}
-httpGet: {path: {{ .path }}, port: metrics{{ if include "gpu-scaler.exporterServesTls" .root }}, scheme: HTTPS{{ end }}}
-{{- end }}
-{{- end }}

@@ -50,6 +50,19 @@ subjects:
 {{- if and .Values.exporter.web.configSecret .Values.exporter.web.tls }}yes{{ end }}
 {{- end }}
 
+{{- define "gpu-scaler.scalerServesTls" -}}
+{{- if and .Values.scaler.web.configSecret .Values.scaler.web.tls }}yes{{ end }}
+{{- end }}
+
+{{/* How the kubelet looks at a program, without a certificate of its own: (dict "web" … "path" … "port" …). */}}
+{{- define "gpu-scaler.probe" -}}
+{{- if and .web.configSecret .web.clientCertificates -}}
+tcpSocket: {port: {{ .port }}}
+{{- else -}}
+httpGet: {path: {{ .path }}, port: {{ .port }}{{ if and .web.configSecret .web.tls }}, scheme: HTTPS{{ end }}}
+{{- end }}
+{{- end }}
+
 {{/* What a PodMonitor has to know of the port of a program: (dict "root" $ "monitor" … "tls" …). */}}
 {{- define "gpu-scaler.podMonitorEndpoint" -}}
 {{- with .monitor }}

@@ -17,12 +17,12 @@ ports:
   - {name: metrics-api, containerPort: 6443}
   {{- end }}
 livenessProbe:
-  httpGet: {path: /healthz, port: http}
+  {{- include "gpu-scaler.probe" (dict "web" $scaler.web "path" "/healthz" "port" "http") | nindent 2 }}
   periodSeconds: 10
   timeoutSeconds: 5
 {{- if ne $scaler.mode "sidecar" }}
 readinessProbe:
-  httpGet: {path: /readyz, port: http}
+  {{- include "gpu-scaler.probe" (dict "web" $scaler.web "path" "/readyz" "port" "http") | nindent 2 }}
   periodSeconds: 5
   timeoutSeconds: 5
 {{- end }}
@@ -92,6 +92,9 @@ volumeMounts:
 {{- end }}
 {{- end }}
 {{- end }}
+{{- if $scaler.web.configSecret }}
+- --web.config.file=/etc/gpu-scaler/web/{{ $scaler.web.configKey }}
+{{- end }}
 {{- range $scaler.extraArgs }}
 - {{ . | quote }}
 {{- end }}
@@ -157,6 +160,9 @@ volumeMounts:
 {{- if include "gpu-scaler.certificateSecret" . }}
 - {name: certificate, mountPath: /etc/gpu-scaler/metrics-api, readOnly: true}
 {{- end }}
+{{- if .Values.scaler.web.configSecret }}
+- {name: scaler-web-config, mountPath: /etc/gpu-scaler/web, readOnly: true}
+{{- end }}
 {{- if eq .Values.scaler.mode "sidecar" }}
 - {name: token, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}
 {{- end }}
@@ -173,6 +179,11 @@ volumeMounts:
 {{- end }}
 {{- with include "gpu-scaler.certificateSecret" . }}
 - name: certificate
+  secret:
+    secretName: {{ . }}
+{{- end }}
+{{- with .Values.scaler.web.configSecret }}
+- name: scaler-web-config
   secret:
     secretName: {{ . }}
 {{- end }}
