@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scaler.cluster.kinds import DEPLOYMENTS
@@ -42,40 +43,52 @@ class LeaseLost(ClusterError):  # noqa: N818
         super().__init__("the lease was lost")
 
 
-async def scale_workload(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """A workload's count as the API server had it at `resource_version`."""
+
+    replicas: int
+    resource_version: str
+
+
+async def read_scale(
+    client: KubeClient, ref: ObjectRef, *, kind: WorkloadKind = DEPLOYMENTS, uid: str
+) -> Scale:
+    """Return the count of a workload.
+
+    Raises:
+        Replaced: the name belongs to another workload than `uid` now.
+        ApiError: the API refused or did not answer.
+    """
+    scale = await _read(client, kind.scale_path(ref), ref, uid)
+    return Scale(replicas=_replicas(scale), resource_version=scale["metadata"]["resourceVersion"])
+
+
+async def write_scale(
     client: KubeClient,
     ref: ObjectRef,
     *,
     kind: WorkloadKind = DEPLOYMENTS,
     uid: str,
-    from_replicas: int,
+    scale: Scale,
     to_replicas: int,
     leads: Callable[[], bool] = lambda: True,
-    read: Callable[[int], object] = lambda replicas: None,
 ) -> int:
-    """Return the count that the API server answers, which need not be `to_replicas`.
+    """Return the count that the API server answers; a webhook may change `to_replicas`.
 
-    Changes `spec.replicas` by a merge patch of the scale subresource.
-
-    The scale is read first: it must be of the same workload with the same count, and the patch
-    carries the resourceVersion read, so that a write in between is a conflict and never
-    overwritten. `leads` is asked in the last moment before the write; `read` is told each count
-    that was read, and may raise. An admission webhook may have changed what was asked for.
+    Changes `spec.replicas` by a merge patch of the scale subresource with the resourceVersion of
+    `scale`, so that a write in between is a conflict and never overwritten. Asks `leads` just
+    before the write.
 
     Raises:
         LeaseLost: `leads` said no.
-        ReplicasChanged: the count is another one now, or somebody wrote in between.
+        ReplicasChanged: somebody wrote in between; the count may be the same.
         Replaced: the name belongs to another workload than `uid` now.
         ApiError: the API refused or did not answer; the count may then be either.
     """
     path = kind.scale_path(ref)
-    scale = await _read(client, path, ref, uid)
-    found = _replicas(scale)
-    read(found)
-    if found != from_replicas:
-        raise ReplicasChanged(ref, expected=from_replicas, found=found)
     patch = {
-        "metadata": {"resourceVersion": scale["metadata"]["resourceVersion"]},
+        "metadata": {"resourceVersion": scale.resource_version},
         "spec": {"replicas": to_replicas},
     }
     if not leads():
@@ -84,8 +97,7 @@ async def scale_workload(
         answer = await client.patch(path, patch, timeout_seconds=CALL_TIMEOUT_SECONDS)
     except Conflict as error:
         found = _replicas(await _read(client, path, ref, uid))
-        read(found)
-        raise ReplicasChanged(ref, expected=from_replicas, found=found) from error
+        raise ReplicasChanged(ref, expected=scale.replicas, found=found) from error
     return _replicas(answer) if "spec" in answer else to_replicas
 
 

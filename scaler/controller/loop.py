@@ -13,18 +13,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from scaler.cluster.kinds import Kinds
-from scaler.controller.history import Histories, standing
-from scaler.controller.missing_gpus import DeviceCounts
-from scaler.controller.plans import Plan, asks_the_same
-from scaler.controller.policies import Policies
-from scaler.controller.retry_order import ACT_SECONDS, Turns
-from scaler.controller.writer import Writer, not_done
+from scaler.controller.apply import DecisionApplier
+from scaler.controller.history import ScalingHistories
+from scaler.controller.missing_gpus import MissingGpus
+from scaler.controller.plans import Plan, same_idle_condition
+from scaler.controller.policies import Policies, parsed_policy
+from scaler.controller.writer import ScaleWriter
 from scaler.decision.decide import decide
+from scaler.decision.history import standing
 from scaler.decision.model import Decision, Outcome, Reason, ScalingHistory
-from scaler.model import AnnotationProblem, ScalingPolicy
-from scaler.policy.annotations import ENABLED
-from scaler.policy.parse import opted_in, parse_policy
-from scaler.readings.unexpected import unexpected
+from scaler.model import ScalingPolicy
+from scaler.policy.parse import opted_in
 from scaler.reporting.notifier import Announcer
 from scaler.reporting.status_store import Board, LoopReport
 
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_CONCURRENT_PATCHES = 32
 LOOK_SECONDS = 5.0
 """How often the clock is looked at while a loop waits: much less than what counts as a gap."""
 
@@ -83,23 +81,20 @@ class Controller:
         self._dry_run = dry_run
         self._clock = clock
         self._suspended = suspended
-        self._histories = Histories()
-        self._writer = Writer(
+        self._histories = ScalingHistories()
+        writer = ScaleWriter(
             client,
             kinds=kinds or Kinds(),
             zeros=zeros,
-            histories=self._histories,
-            metrics=metrics,
             leads=lambda: leadership.is_leader(clock()),
-            clock=clock,
+        )
+        self._applier = DecisionApplier(
+            writer, zeros=zeros, histories=self._histories, metrics=metrics, clock=clock
         )
         self._interval_seconds = 0.0
         self._looking: asyncio.Task[None] | None = None
-        self._turns = Turns()
-        self._devices = DeviceCounts()
-        self._act_until_seconds = 0.0
+        self._missing_gpus = MissingGpus()
         self._policies = Policies(self._parse)
-        self._patches = asyncio.Semaphore(MAX_CONCURRENT_PATCHES)
         self.holding: str | None = None
         self.stopped: str | None = None
         self.last_tick_seconds: float | None = None
@@ -162,8 +157,8 @@ class Controller:
         deployments = [one for one in self._state.deployments() if opted_in(one.annotations)]
         policies = await self._policies.of(deployments)
         plans = [Plan(deployment=one, policy=policies[one.uid]) for one in deployments]
-        if any(plan.may_sleep() for plan in plans):
-            await self._know_zeros(plans)
+        if any(plan.may_scale_to_zero() for plan in plans):
+            await self._adopt_zeros(plans)
         planned = self._stage("plan", started)
         answer, _ = await asyncio.gather(self._read(plans), self._tend_zeros(plans))
         readings = answer.readings
@@ -177,39 +172,40 @@ class Controller:
             in_the_way = await self._leadership.look()
             self._waited()
         self._watch_stop()
-        in_turn = sorted(
+        in_retry_order = sorted(
             zip(plans, decisions, strict=True),
-            key=lambda pair: self._turns.rank(pair[0].deployment.uid),
+            key=lambda pair: self._applier.retry_order.rank(pair[0].deployment.uid),
         )
-        self._act_until_seconds = self._clock() + ACT_SECONDS
+        self._applier.begin_loop()
+        blocked = self._blocked(in_the_way)
         async with asyncio.TaskGroup() as group:
             tasks = {
                 plan.deployment.uid: group.create_task(
-                    self._settle(plan, readings.get(plan.deployment.ref, {}), decision, in_the_way)
+                    self._settle(plan, readings.get(plan.deployment.ref, {}), decision, blocked)
                 )
-                for plan, decision in in_turn
+                for plan, decision in in_retry_order
             }
         self._stage("act", decided)
         settled = [tasks[plan.deployment.uid].result() for plan in plans]
         self.board.record(settled, self._observe_source(answer))
-        self._devices.forget_others()
+        self._missing_gpus.forget_others()
         self._keep_only({plan.deployment.uid for plan in plans})
         self.last_loop_seconds = self._clock()
         self._metrics.last_loop.set_to_current_time()
         self._metrics.loop_duration.observe(self.last_loop_seconds - started)
 
-    async def _know_zeros(self, plans: Sequence[Plan]) -> None:
+    async def _adopt_zeros(self, plans: Sequence[Plan]) -> None:
         """Take over what is written down: by a scaler that led before, or of one that comes back.
 
         A Deployment comes back when its annotation does, or when its scale can be read again.
         """
-        is_news = await self._zeros.load()
+        just_loaded = await self._zeros.load()
         for plan in plans:
             uid, history = plan.deployment.uid, self._histories.of(plan.deployment)
             # A 0 of one that was decided on before that is a human's, or known to be ours.
-            undecided = history is None or (is_news and not history.recommendations)
+            undecided = history is None or (just_loaded and not history.recommendations)
             if undecided and uid in self._zeros.uids:
-                self._histories.own_zero(uid)
+                self._histories.adopt_zero(uid)
 
     async def _tend_zeros(self, plans: Sequence[Plan]) -> None:
         if self._zeros.uids:
@@ -232,27 +228,12 @@ class Controller:
 
     def _parse(self, deployment: DeploymentState, before: Policy | None) -> Policy:
         """Return what the annotations and their defaults ask for, now that they have changed."""
-        policy = self._parsed(deployment)
+        policy = parsed_policy(deployment, query_supported=self._source.answers_queries)
         if self._dry_run and isinstance(policy, ScalingPolicy):
             policy = replace(policy, dry_run=True)
-        if before is not None and not asks_the_same(before, policy):
-            self._histories.forget_idleness(deployment.uid)
+        if before is not None and not same_idle_condition(before, policy):
+            self._histories.restart_cooldown(deployment.uid)
         return policy
-
-    def _parsed(self, deployment: DeploymentState) -> Policy:
-        try:
-            return parse_policy(
-                deployment.annotations,
-                query_supported=self._source.answers_queries,
-                defaults=deployment.defaults,
-                namespace=deployment.ref.namespace,
-            )
-        except MemoryError:
-            # Nobody wrote it, and an answer would stand until the annotations change.
-            raise
-        except Exception as error:  # noqa: BLE001  (whatever somebody wrote there stays theirs)
-            problem = unexpected(str(deployment.ref), error)
-            return (AnnotationProblem(annotation=ENABLED, value=None, message=problem),)
 
     def _watch_contact(self, *, fresh: bool) -> None:
         """Hold everything while replica counts and pods may be anything."""
@@ -286,51 +267,33 @@ class Controller:
             self._histories.hold(plan.deployment.uid)
             return self._failed(plan.deployment, error)
 
+    def _blocked(self, in_the_way: str | None) -> tuple[Outcome, Reason, str] | None:
+        """Why nothing may be written in this loop: an outcome, a reason and a sentence."""
+        if in_the_way is None:
+            return None
+        if self.stopped is not None:
+            return Outcome.PAUSED, Reason.SCALING_STOPPED, self.stopped
+        return Outcome.HELD, Reason.LEASE_LOST, in_the_way
+
     async def _settle(
         self,
         plan: Plan,
         readings: Mapping[Metric, MetricReading],
         decision: Decision,
-        in_the_way: str | None,
+        blocked: tuple[Outcome, Reason, str] | None,
     ) -> Decision:
-        """Carry one Deployment's decision out, and tell of it."""
+        """Apply one Deployment's decision and announce it; whatever goes wrong stays its own."""
         deployment = plan.deployment
-        decision = self._writer.heed_others(deployment, decision)
-        if decision.outcome is not Outcome.SCALED:
-            self._histories.keep(deployment.uid, decision)
-        elif in_the_way is not None:
-            self._histories.keep_undone(deployment.uid, decision)
-            if self.stopped is not None:
-                decision = not_done(decision, Outcome.PAUSED, Reason.SCALING_STOPPED, self.stopped)
-            else:
-                decision = not_done(decision, Outcome.HELD, Reason.LEASE_LOST, in_the_way)
-        else:
-            async with self._patches:
-                decision = await self._act_alone(plan, readings, decision)
+        try:
+            decision = await self._applier.apply(
+                deployment, decision, lambda found: self._decide(found, plan, readings), blocked
+            )
+        except Exception as error:  # noqa: BLE001  (logged with its traceback)
+            decision = self._failed(deployment, error)
         try:
             self._announcer.announce(deployment, decision)
         except Exception as error:  # noqa: BLE001  (logged with its traceback)
             return self._failed(deployment, error)
-        return decision
-
-    async def _act_alone(
-        self, plan: Plan, readings: Mapping[Metric, MetricReading], decision: Decision
-    ) -> Decision:
-        """Act unless it is too late in this loop; whatever goes wrong stays its own."""
-        deployment = plan.deployment
-        if self._clock() > self._act_until_seconds:
-            self._histories.keep_undone(deployment.uid, decision)
-            why = "the writes for other Deployments took too long; its turn is in the next loop"
-            return not_done(decision, Outcome.HELD, Reason.WAITING_FOR_ITS_TURN, why)
-        try:
-            decision = await self._writer.carry_out(
-                deployment, decision, lambda found: self._decide(found, plan, readings)
-            )
-        except Exception as error:  # noqa: BLE001
-            decision = self._failed(deployment, error)
-        self._turns.note(
-            deployment.uid, failed=decision.outcome is Outcome.FAILED, now_seconds=self._clock()
-        )
         return decision
 
     def _failed(self, deployment: DeploymentState, error: Exception) -> Decision:
@@ -350,7 +313,7 @@ class Controller:
         self, deployment: DeploymentState, plan: Plan, readings: Mapping[Metric, MetricReading]
     ) -> Decision:
         now = self._now()
-        readings = self._devices.whole(deployment, readings)
+        readings = self._missing_gpus.without_partial(deployment, readings)
         history, unknown = self._histories.of(deployment), self._zeros.problem
         if unknown is not None:
             held = plan.unknown_zero(deployment, history, unknown, now)
@@ -389,9 +352,8 @@ class Controller:
 
     def _keep_only(self, uids: set[str]) -> None:
         self._histories.keep_only(uids)
-        self._turns.keep_only(uids)
         self._announcer.keep_only(uids)
-        self._writer.keep_only(uids)
+        self._applier.keep_only(uids)
         self._policies.keep_only(uids)
 
     def _forget(self) -> None:
@@ -399,5 +361,5 @@ class Controller:
         self._histories.keep_only(set())
         self._zeros.forget()
         self._announcer.keep_only(set())
-        self._writer.keep_only(set())
+        self._applier.keep_only(set())
         self.board.forget()

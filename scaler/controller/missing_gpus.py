@@ -19,26 +19,27 @@ _Counts: TypeAlias = "defaultdict[Metric, dict[str, int]]"
 """GPUs by metric and uid of the pod."""
 
 
-class DeviceCounts:
+class MissingGpus:
     """Remembers how many GPUs each pod's value of each metric has covered at most."""
 
     def __init__(self) -> None:
         self._most: _Counts = defaultdict(dict)
         self._seen: _Counts = defaultdict(dict)
 
-    def whole(
+    def without_partial(
         self, deployment: DeploymentState, readings: Mapping[Metric, MetricReading]
     ) -> Mapping[Metric, MetricReading]:
         """Return the readings without the values of pods that miss a GPU."""
         return {
-            metric: self._whole(deployment, metric, reading) for metric, reading in readings.items()
+            metric: self._checked(deployment, metric, reading)
+            for metric, reading in readings.items()
         }
 
     def forget_others(self) -> None:
         """Forget the pods that nobody has asked about since the last call."""
         self._most, self._seen = self._seen, defaultdict(dict)
 
-    def _whole(
+    def _checked(
         self, deployment: DeploymentState, metric: Metric, reading: MetricReading
     ) -> MetricReading:
         fewer: dict[ObjectRef, str] = {}

@@ -30,7 +30,7 @@ class Plan:
             and self.deployment.owned_by is None
         )
 
-    def may_sleep(self) -> bool:
+    def may_scale_to_zero(self) -> bool:
         """Whether the scaler may set it to 0, or have set it; annotations may have changed."""
         return self.deployment.spec_replicas == 0 or (
             isinstance(self.policy, ScalingPolicy) and self.policy.min_replicas == 0
@@ -40,7 +40,7 @@ class Plan:
         """The values that matter; at 0 replicas where the scaler set them, so that it wakes."""
         if not self.acts() or not isinstance(self.policy, ScalingPolicy):
             return None
-        if self.deployment.spec_replicas == 0 and not _is_own_zero(history):
+        if self.deployment.spec_replicas == 0 and not _is_scaled_to_zero(history):
             return None
         return ReadingRequest(
             deployment=self.deployment.ref,
@@ -54,9 +54,9 @@ class Plan:
         self, found: DeploymentState, history: ScalingHistory | None, why: str, now_seconds: float
     ) -> Decision | None:
         """The decision on a 0 of which is not known whose it is; None where that is no matter."""
-        if found.spec_replicas > 0 or _is_own_zero(history):
+        if found.spec_replicas > 0 or _is_scaled_to_zero(history):
             return None
-        if not self.acts() or not self.may_sleep():
+        if not self.acts() or not self.may_scale_to_zero():
             return None
         return Decision(
             ref=found.ref,
@@ -71,8 +71,8 @@ class Plan:
         )
 
 
-def asks_the_same(one: Policy, other: Policy) -> bool:
-    """Whether two policies call the same idle."""
+def same_idle_condition(one: Policy, other: Policy) -> bool:
+    """Whether two policies are idle under the same conditions."""
     return (
         isinstance(one, ScalingPolicy)
         and isinstance(other, ScalingPolicy)
@@ -80,5 +80,5 @@ def asks_the_same(one: Policy, other: Policy) -> bool:
     )
 
 
-def _is_own_zero(history: ScalingHistory | None) -> bool:
+def _is_scaled_to_zero(history: ScalingHistory | None) -> bool:
     return history is not None and history.scaled_to_zero

@@ -12,6 +12,10 @@ import time
 from typing import TYPE_CHECKING, TypeAlias
 
 from scaler.budgets import PARSING_SECONDS, PARSING_SLICE_SECONDS
+from scaler.model import AnnotationProblem
+from scaler.policy.annotations import ENABLED
+from scaler.policy.parse import parse_policy
+from scaler.readings.unexpected import unexpected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -97,6 +101,23 @@ class Policies:
             for name in order:
                 yield queues[name].pop()
             order = [name for name in order if queues[name]]
+
+
+def parsed_policy(deployment: DeploymentState, *, query_supported: bool) -> Policy:
+    """Return what a Deployment's annotations and their defaults ask for."""
+    try:
+        return parse_policy(
+            deployment.annotations,
+            query_supported=query_supported,
+            defaults=deployment.defaults,
+            namespace=deployment.ref.namespace,
+        )
+    except MemoryError:
+        # Not the annotations' fault, and the answer would stand until they change.
+        raise
+    except Exception as error:  # noqa: BLE001  (whatever somebody wrote there stays theirs)
+        problem = unexpected(str(deployment.ref), error)
+        return (AnnotationProblem(annotation=ENABLED, value=None, message=problem),)
 
 
 def _texts(deployment: DeploymentState) -> Texts:

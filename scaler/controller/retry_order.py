@@ -12,7 +12,7 @@ ACT_SECONDS = 4.0
 """How long after the first write of a loop another may begin; the rest have the next loop."""
 
 
-class Turns:
+class RetryOrder:
     """Remembers by uid when a write failed last: those come last, the longest ago before."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Pure: stabilization windows, rate policies and the history that they need.
+"""Pure: stabilization windows and rate policies.
 
 Source: kubernetes `pkg/controller/podautoscaler/horizontal.go`. Every instant is seconds on one
 monotonic clock; an entry belongs to a window while it is strictly younger than the window.
@@ -7,7 +7,7 @@ monotonic clock; an entry belongs to a window while it is strictly younger than 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scaler.decision.model import AppliedLimit, Reason, Recommendation, ScaleEvent, ScalingHistory
@@ -211,86 +211,6 @@ def _policy_limits(
 def _changed(events: Sequence[ScaleEvent], period_seconds: int, now_seconds: float) -> int:
     cutoff_seconds = now_seconds - period_seconds
     return sum(event.change for event in events if event.at_seconds > cutoff_seconds)
-
-
-def with_first_recommendation(
-    history: ScalingHistory, current_replicas: int, behavior: Behavior, now_seconds: float
-) -> ScalingHistory:
-    """The history, with the count found as a recommendation where nothing stands for it.
-
-    So neither a restart, nor a hold of any length, nor a gap in the loop longer than the
-    stabilization window lets the count go down before the whole window has passed. Unlike the
-    HPA's, it does not keep the count from going up. Source: recordInitialRecommendation.
-    """
-    window_seconds = behavior.scale_down.stabilization_window_seconds
-    if window_seconds == 0:
-        return replace(history, held=False) if history.held else history
-    cutoff_seconds = now_seconds - window_seconds
-    if not history.held and any(
-        item.at_seconds > cutoff_seconds for item in history.recommendations
-    ):
-        return history
-    seeded = with_recommendation(history, current_replicas, behavior, now_seconds, down_only=True)
-    return replace(seeded, held=False)
-
-
-def with_recommendation(
-    history: ScalingHistory,
-    replicas: int,
-    behavior: Behavior,
-    now_seconds: float,
-    *,
-    down_only: bool = False,
-) -> ScalingHistory:
-    """The history with one more recommendation and without those that no window reaches.
-
-    Only the lowest and the highest of the windows up to now matter, so of equal recommendations
-    the newest stands for all.
-    """
-    cutoff_seconds = now_seconds - max(
-        behavior.scale_up.stabilization_window_seconds,
-        behavior.scale_down.stabilization_window_seconds,
-    )
-    kept = tuple(
-        item
-        for item in history.recommendations
-        if item.at_seconds > cutoff_seconds
-        and (item.replicas, item.down_only) != (replicas, down_only)
-    )
-    newest = Recommendation(replicas=replicas, at_seconds=now_seconds, down_only=down_only)
-    return replace(history, recommendations=(*kept, newest))
-
-
-def with_change(
-    history: ScalingHistory,
-    replicas_before: int,
-    replicas_after: int,
-    behavior: Behavior,
-    now_seconds: float,
-) -> ScalingHistory:
-    """The history with a change of the count, without changes that no policy's period reaches."""
-    periods = [
-        policy.period_seconds
-        for rules in (behavior.scale_up, behavior.scale_down)
-        for policy in rules.policies
-    ]
-    cutoff_seconds = now_seconds - max(periods, default=0)
-    ups = tuple(event for event in history.scale_ups if event.at_seconds > cutoff_seconds)
-    downs = tuple(event for event in history.scale_downs if event.at_seconds > cutoff_seconds)
-    change = replicas_after - replicas_before
-    if change > 0:
-        ups = (*ups, ScaleEvent(change=change, at_seconds=now_seconds))
-    elif change < 0:
-        downs = (*downs, ScaleEvent(change=-change, at_seconds=now_seconds))
-    zeroed_seconds = now_seconds if replicas_after == 0 else None
-    return replace(history, scale_ups=ups, scale_downs=downs, zeroed_seconds=zeroed_seconds)
-
-
-def newest_seconds(history: ScalingHistory) -> float:
-    """The newest instant that the history knows, minus infinity where it knows none."""
-    instants = [item.at_seconds for item in history.recommendations]
-    instants += [item.at_seconds for item in (*history.scale_ups, *history.scale_downs)]
-    return max(instants, default=-math.inf)
 
 
 def _too_few(desired_replicas: int, min_replicas: int) -> AppliedLimit:

@@ -5,22 +5,30 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from scaler.decision import scale_to_zero
-from scaler.decision.behavior import (
-    LimitedReplicas,
-    limit_with_behavior,
-    newest_seconds,
-    with_change,
-    with_first_recommendation,
-    with_recommendation,
+from scaler.decision.behavior import LimitedReplicas, limit_with_behavior
+from scaler.decision.conditions import (
+    incomplete_message,
+    ready_to_scale,
+    rescale_cause,
+    scaling_active,
+    scaling_limited,
+    waiting_for_nodes,
+    within_range_message,
 )
-from scaler.decision.gpu_requests import names_gpu
 from scaler.decision.grouping import group_pods
+from scaler.decision.history import (
+    active,
+    changed,
+    cooldown_restarted,
+    held,
+    newest_seconds,
+    recommended,
+    seeded,
+    seen,
+)
 from scaler.decision.inactive import inactive
 from scaler.decision.model import (
     AppliedLimit,
-    Condition,
-    ConditionType,
     Decision,
     MetricProposal,
     Outcome,
@@ -29,21 +37,19 @@ from scaler.decision.model import (
 )
 from scaler.decision.proposals import propose
 from scaler.decision.replicas import highest_proposal
+from scaler.decision.scale_to_zero import with_cooldown
 from scaler.model import (
     AnnotationProblem,
     DeploymentState,
     Metric,
     MetricReading,
-    PodPhase,
     PodState,
     ScalingPolicy,
 )
-from scaler.quantities import format_duration, format_replicas, format_value
+from scaler.quantities import format_replicas
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-STABILIZED_REASONS = frozenset({Reason.SCALE_UP_STABILIZED, Reason.SCALE_DOWN_STABILIZED})
 
 
 def decide(
@@ -64,15 +70,13 @@ def decide(
     known = history if history is not None else ScalingHistory()
     # A clock that goes backwards would age nothing and forget nothing: time stands still instead.
     now_seconds = max(now_seconds, newest_seconds(known))
-    known = scale_to_zero.with_seen_count(known, deployment, now_seconds)
-    if known.held:
-        known = scale_to_zero.without_idleness(known)
+    known = seen(known, deployment, now_seconds)
     left_alone = inactive(deployment, policy, known, now_seconds)
     if left_alone is not None:
         return left_alone
     assert isinstance(policy, ScalingPolicy)
-    known = with_first_recommendation(known, deployment.spec_replicas, policy.behavior, now_seconds)
-    outside = _outside_range(deployment, policy, scale_to_zero.without_idleness(known), now_seconds)
+    known = seeded(known, deployment.spec_replicas, policy.behavior, now_seconds)
+    outside = _outside_range(deployment, policy, cooldown_restarted(known), now_seconds)
     if outside is not None:
         return outside
     return _follow_metrics(deployment, policy, readings, known, now_seconds)
@@ -109,8 +113,8 @@ def _outside_range(
         policy=policy,
         limits=(limit,),
         conditions=(
-            _ready_to_scale(()),
-            _scaling_limited((limit,), deployment.pods, now_seconds),
+            ready_to_scale(()),
+            scaling_limited((limit,), deployment.pods, now_seconds),
         ),
         history=history,
     )
@@ -133,7 +137,7 @@ def _follow_metrics(
         for target in policy.targets
     )
     proposed = highest_proposal([proposal.replicas for proposal in proposals], current_replicas)
-    history = scale_to_zero.with_activity(history, policy, proposed, now_seconds)
+    history = active(history, policy, proposed, now_seconds)
     if proposed is None:
         return _held_without_metrics(deployment, policy, proposals, history, now_seconds)
 
@@ -148,7 +152,7 @@ def _follow_metrics(
         history=history,
         now_seconds=now_seconds,
     )
-    limited = scale_to_zero.with_cooldown(limited, policy, history, current_replicas, now_seconds)
+    limited = with_cooldown(limited, policy, history, current_replicas, now_seconds)
     used = ", ".join(item.metric for item in proposals if item.replicas is not None)
     decision = Decision(
         ref=deployment.ref,
@@ -156,28 +160,25 @@ def _follow_metrics(
         desired_replicas=limited.replicas,
         outcome=Outcome.UNCHANGED,
         reason=Reason.DESIRED_WITHIN_RANGE,
-        message=_within_range_message(proposals, policy, current_replicas),
+        message=within_range_message(proposals, policy, current_replicas),
         at_seconds=now_seconds,
         policy=policy,
         proposals=proposals,
         proposed=proposed,
         limits=limited.limits,
         conditions=(
-            _ready_to_scale(limited.limits),
-            _condition(
-                ConditionType.SCALING_ACTIVE,
+            ready_to_scale(limited.limits),
+            scaling_active(
                 True,
                 "ValidMetricFound",
                 f"the desired replica count {proposed} was computed from {used}",
             ),
-            _scaling_limited(limited.limits, deployment.pods, now_seconds),
+            scaling_limited(limited.limits, deployment.pods, now_seconds),
         ),
-        history=with_recommendation(
-            history, proposed, policy.behavior, now_seconds, down_only=kept
-        ),
+        history=recommended(history, proposed, policy.behavior, now_seconds, down_only=kept),
     )
     if limited.replicas != current_replicas:
-        cause = _rescale_cause(proposals, proposed, limited.replicas > current_replicas)
+        cause = rescale_cause(proposals, proposed, limited.replicas > current_replicas)
         scaled = replace(
             decision,
             outcome=Outcome.SCALED,
@@ -213,11 +214,11 @@ def _held_without_metrics(
         policy=policy,
         proposals=proposals,
         conditions=(
-            _ready_to_scale(()),
-            _condition(ConditionType.SCALING_ACTIVE, False, reason, texts),
-            _scaling_limited((), deployment.pods, now_seconds),
+            ready_to_scale(()),
+            scaling_active(False, reason, texts),
+            scaling_limited((), deployment.pods, now_seconds),
         ),
-        history=replace(history, held=True),
+        history=held(history),
     )
 
 
@@ -240,9 +241,9 @@ def _explained_unchanged(
                 decision,
                 outcome=Outcome.HELD,
                 reason=Reason.INCOMPLETE_METRICS,
-                message=_incomplete_message(incomplete[0], decision.current_replicas),
+                message=incomplete_message(incomplete[0], decision.current_replicas),
             )
-    if waiting := _waiting_for_nodes(pods, now_seconds):
+    if waiting := waiting_for_nodes(pods, now_seconds):
         reason, message = waiting
         return replace(decision, reason=reason, message=message)
     if limited.limits:
@@ -260,7 +261,7 @@ def _carried_out(decision: Decision, policy: ScalingPolicy) -> Decision:
             reason=Reason.DRY_RUN,
             message=f"dry run, nothing is changed; {decision.message}",
         )
-    history = with_change(
+    history = changed(
         decision.history,
         decision.current_replicas,
         decision.desired_replicas,
@@ -270,103 +271,5 @@ def _carried_out(decision: Decision, policy: ScalingPolicy) -> Decision:
     return replace(decision, history=history)
 
 
-def _rescale_cause(proposals: Sequence[MetricProposal], proposed: int, up: bool) -> str:
-    if not up:
-        return "All metrics below target"
-    highest = next(item for item in proposals if item.replicas == proposed)
-    if proposed == 1 and (highest.mean_milli or 0) <= highest.target_milli:
-        # The first replica, which comes before the target is reached.
-        return f"{highest.metric} above the activation threshold"
-    return f"{highest.metric} above target"
-
-
-def _within_range_message(
-    proposals: Sequence[MetricProposal], policy: ScalingPolicy, current_replicas: int
-) -> str:
-    values = ", ".join(
-        f"{item.metric} {format_value(item.metric, item.mean_milli)}"
-        f"/{format_value(item.metric, item.target_milli)}"
-        for item in proposals
-        if item.mean_milli is not None
-    )
-    for item in proposals:
-        if item.waits_for is not None and item.above_target(policy.behavior.scale_up.tolerance):
-            return (
-                f"{values}; the {format_replicas(current_replicas)} asked for will do once"
-                f" {item.waits_for}"
-            )
-    return f"the desired count {current_replicas} is within the acceptable range: {values}"
-
-
-def _incomplete_message(proposal: MetricProposal, current_replicas: int) -> str:
-    # Pods that miss a value come first among those left out; the rest are not serving.
-    first = proposal.left_out[0]
-    return (
-        f"held at {format_replicas(current_replicas)}: {proposal.metric} asks for"
-        f" {proposal.unheld_replicas}, but not every serving pod has a fresh value"
-        f" ({first.pod.name}: {first.reason})"
-    )
-
-
-def _ready_to_scale(limits: Sequence[AppliedLimit]) -> Condition:
-    for limit in limits:
-        if limit.reason in STABILIZED_REASONS:
-            return _condition(ConditionType.ABLE_TO_SCALE, True, limit.reason, limit.message)
-    return _condition(
-        ConditionType.ABLE_TO_SCALE, True, "ReadyForNewScale", "the replica count may be changed"
-    )
-
-
-def _scaling_limited(
-    limits: Sequence[AppliedLimit], pods: Sequence[PodState], now_seconds: float
-) -> Condition:
-    """What keeps the count from the desired one; a cluster without GPUs before any setting."""
-    if waiting := _waiting_for_nodes(pods, now_seconds):
-        return _condition(ConditionType.SCALING_LIMITED, True, *waiting)
-    for limit in limits:
-        if limit.reason not in STABILIZED_REASONS:
-            return _condition(ConditionType.SCALING_LIMITED, True, limit.reason, limit.message)
-    return _condition(
-        ConditionType.SCALING_LIMITED,
-        False,
-        Reason.DESIRED_WITHIN_RANGE,
-        "the desired count is within the acceptable range",
-    )
-
-
-def _waiting_for_nodes(pods: Sequence[PodState], now_seconds: float) -> tuple[Reason, str] | None:
-    """Reason and sentence for pods that the scheduler finds no place for, None without such."""
-    waiting = [
-        (pod.unschedulable_since_seconds, pod.unschedulable_message)
-        for pod in pods
-        if pod.phase is PodPhase.PENDING
-        and not pod.deleting
-        and pod.unschedulable_since_seconds is not None
-    ]
-    if not waiting:
-        return None
-    for_gpus = [item for item in waiting if _names_gpu(item[1])]
-    reason, what = (
-        (Reason.INSUFFICIENT_GPU, "a GPU") if for_gpus else (Reason.UNSCHEDULABLE, "a node")
-    )
-    chosen = for_gpus or waiting
-    since_seconds, text = min(chosen, key=lambda item: item[0])
-    age = format_duration(now_seconds - since_seconds)
-    if len(chosen) == 1:
-        message = f"1 pod has waited for {what} for {age}"
-    else:
-        message = f"{len(chosen)} pods have waited for {what}, the first for {age}"
-    return reason, f"{message}: {text}" if text else message
-
-
-def _names_gpu(message: str | None) -> bool:
-    """Whether the scheduler's text is about GPUs; no text is no other reason either."""
-    return message is None or names_gpu(message)
-
-
 def _all_queries(proposals: Sequence[MetricProposal]) -> bool:
     return all(proposal.metric is Metric.QUERY for proposal in proposals)
-
-
-def _condition(type_: ConditionType, status: bool, reason: str, message: str) -> Condition:
-    return Condition(type=type_, status=status, reason=reason, message=message)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from scaler.budgets import MESSAGE_BYTES, clipped, size_bytes
-from scaler.decision.model import Condition, ConditionType, Decision, Outcome, Reason
+from scaler.decision.conditions import scaling_active
+from scaler.decision.history import held
+from scaler.decision.model import Decision, Outcome, Reason
 from scaler.model import ScalingPolicy
 from scaler.quantities import format_replicas
 
@@ -75,12 +76,8 @@ def inactive(
         at_seconds=now_seconds,
         policy=policy if isinstance(policy, ScalingPolicy) else None,
         problems=problems,
-        conditions=(
-            Condition(
-                type=ConditionType.SCALING_ACTIVE, status=False, reason=reason, message=message
-            ),
-        ),
-        history=replace(history, held=True),
+        conditions=(scaling_active(False, reason, message),),
+        history=held(history),
     )
 
 

@@ -6,7 +6,6 @@ A Deployment with `gpu-scaler/min-replicas` 0 sleeps once its query has been at 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from scaler.decision.behavior import LimitedReplicas
@@ -14,40 +13,7 @@ from scaler.decision.model import AppliedLimit, Reason, ScalingHistory
 from scaler.quantities import format_duration
 
 if TYPE_CHECKING:
-    from scaler.model import DeploymentState, ScalingPolicy
-
-SHOWS_WITHIN_SECONDS = 60.0
-"""How long a watch may still show the count of before; longer than a silent one is believed."""
-
-
-def with_seen_count(
-    history: ScalingHistory, deployment: DeploymentState, now_seconds: float
-) -> ScalingHistory:
-    """The history, without a 0 of ours that somebody has ended since."""
-    zeroed = history.zeroed_seconds
-    if zeroed is None or deployment.spec_replicas == 0 or deployment.out_of_contact is not None:
-        return history
-    if now_seconds - zeroed <= SHOWS_WITHIN_SECONDS:
-        return history
-    return replace(history, zeroed_seconds=None)
-
-
-def without_idleness(history: ScalingHistory) -> ScalingHistory:
-    """The history where nobody looks at the metrics: the cooldown begins with the next look."""
-    if history.active_seconds is None:
-        return history
-    return replace(history, active_seconds=None)
-
-
-def with_activity(
-    history: ScalingHistory, policy: ScalingPolicy, proposed: int | None, now_seconds: float
-) -> ScalingHistory:
-    """The history with when 0 was last not asked for; what is not known is not idle."""
-    if policy.min_replicas > 0:
-        return without_idleness(history)
-    if proposed == 0 and history.active_seconds is not None:
-        return history
-    return replace(history, active_seconds=now_seconds)
+    from scaler.model import ScalingPolicy
 
 
 def with_cooldown(

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from scaler.cluster.kinds import UnknownKind, find_kinds
-from scaler.cluster.scale import ReplicasChanged, scale_workload
+from scaler.cluster.scale import read_scale, write_scale
 from scaler.cluster.state import ClusterState
 from scaler.kube.client import KubeClient
 from scaler.model import ObjectRef
@@ -94,26 +94,12 @@ async def test_a_custom_resource_has_its_count_and_its_selector_from_its_scale()
         await client.post(PODS, pod("llm-b", "llm"))
         await until(lambda: found(state) == {REF: (2, ["llm-a", "llm-b"])})
 
-        await scale_workload(
-            client,
-            REF,
-            kind=kinds.of(REF),
-            uid=made["metadata"]["uid"],
-            from_replicas=2,
-            to_replicas=5,
-        )
+        kind, uid = kinds.of(REF), made["metadata"]["uid"]
+        scale = await read_scale(client, REF, kind=kind, uid=uid)
+        assert scale.replicas == 2
+        await write_scale(client, REF, kind=kind, uid=uid, scale=scale, to_replicas=5)
         await until(lambda: found(state) == {REF: (5, ["llm-a", "llm-b"])})
-        with pytest.raises(
-            ReplicasChanged, match=r"servers.example.com default/llm has 5 replicas"
-        ):
-            await scale_workload(
-                client,
-                REF,
-                kind=kinds.of(REF),
-                uid=made["metadata"]["uid"],
-                from_replicas=2,
-                to_replicas=3,
-            )
+        assert (await read_scale(client, REF, kind=kind, uid=uid)).replicas == 5
         await client.delete(f"{PATH}/llm")
         await until(lambda: found(state) == {})
 

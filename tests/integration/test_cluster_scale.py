@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pytest
 
-from scaler.cluster.scale import LeaseLost, Replaced, ReplicasChanged, scale_workload
+from scaler.cluster.scale import LeaseLost, Replaced, ReplicasChanged, read_scale, write_scale
 from scaler.kube.client import KubeClient, NotFound, ServerError
 from scaler.model import ObjectRef
 from simulator.apiserver import running_apiserver
@@ -41,6 +41,15 @@ async def uid(client):
     return (await client.get(f"{DEPLOYMENTS}/web"))["metadata"]["uid"]
 
 
+async def scale(client, to_replicas, *, ref=WEB, known=None, leads=lambda: True):
+    """Read the scale of a Deployment and write another count in its place."""
+    known = known or await uid(client)
+    found = await read_scale(client, ref, uid=known)
+    return await write_scale(
+        client, ref, uid=known, scale=found, to_replicas=to_replicas, leads=leads
+    )
+
+
 async def replicas(client):
     return (await client.get(f"{DEPLOYMENTS}/web"))["spec"]["replicas"]
 
@@ -49,9 +58,7 @@ async def replicas(client):
 async def test_the_count_is_changed_and_nothing_else(before, after):
     async with web(before) as (_, client):
         old = await client.get(f"{DEPLOYMENTS}/web")
-        await scale_workload(
-            client, WEB, uid=await uid(client), from_replicas=before, to_replicas=after
-        )
+        assert await scale(client, after) == after
         new = await client.get(f"{DEPLOYMENTS}/web")
         assert new["spec"] == {**old["spec"], "replicas": after}
         assert new["metadata"]["labels"] == old["metadata"]["labels"]
@@ -60,22 +67,7 @@ async def test_the_count_is_changed_and_nothing_else(before, after):
 async def test_who_does_not_lead_any_more_when_the_scale_was_read_writes_nothing():
     async with web() as (_, client):
         with pytest.raises(LeaseLost):
-            await scale_workload(
-                client,
-                WEB,
-                uid=await uid(client),
-                from_replicas=2,
-                to_replicas=5,
-                leads=lambda: False,
-            )
-        assert await replicas(client) == 2
-
-
-async def test_another_count_than_decided_from():
-    async with web(2) as (_, client):
-        with pytest.raises(ReplicasChanged) as caught:
-            await scale_workload(client, WEB, uid=await uid(client), from_replicas=3, to_replicas=4)
-        assert caught.value.found == 2
+            await scale(client, 5, leads=lambda: False)
         assert await replicas(client) == 2
 
 
@@ -93,9 +85,7 @@ class Meddling(KubeClient):
 async def test_a_write_in_between_is_never_overwritten():
     async with web(2) as (api, client), Meddling(api.url) as meddling:
         with pytest.raises(ReplicasChanged) as caught:
-            await scale_workload(
-                meddling, WEB, uid=await uid(client), from_replicas=2, to_replicas=4
-            )
+            await scale(meddling, 4)
         assert caught.value.found == 7
         assert await replicas(client) == 7
 
@@ -104,9 +94,7 @@ async def test_an_unrelated_write_in_between_means_read_again(monkeypatch):
     monkeypatch.setattr(Meddling, "meddle", {"metadata": {"labels": {"x": "y"}}})
     async with web(2) as (api, client), Meddling(api.url) as meddling:
         with pytest.raises(ReplicasChanged) as caught:
-            await scale_workload(
-                meddling, WEB, uid=await uid(client), from_replicas=2, to_replicas=4
-            )
+            await scale(meddling, 4)
         assert caught.value.found == 2
         assert await replicas(client) == 2
 
@@ -117,7 +105,7 @@ async def test_another_deployment_of_that_name_is_left_alone():
         await client.delete(f"{DEPLOYMENTS}/web")
         await client.post(DEPLOYMENTS, deployment(2))
         with pytest.raises(Replaced, match="default/web"):
-            await scale_workload(client, WEB, uid=before, from_replicas=2, to_replicas=4)
+            await scale(client, 4, known=before)
         assert await replicas(client) == 2
 
 
@@ -125,10 +113,10 @@ async def test_an_api_that_refuses():
     async with web(2) as (api, client):
         missing = ObjectRef(namespace="default", name="gone")
         with pytest.raises(NotFound, match="gone"):
-            await scale_workload(client, missing, uid="any", from_replicas=2, to_replicas=4)
+            await scale(client, 4, ref=missing, known="any")
         known = await uid(client)
         api.faults.error_status = 503
         with pytest.raises(ServerError):
-            await scale_workload(client, WEB, uid=known, from_replicas=2, to_replicas=4)
+            await scale(client, 4, known=known)
         api.faults.clear()
         assert await replicas(client) == 2

@@ -9,16 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.hpa import limit_without_behavior
+from scaler.decision import history as scaling_history
 from scaler.decision.behavior import (
     DEFAULT_BEHAVIOR,
     limit_with_behavior,
-    newest_seconds,
     scale_down_limit,
     scale_up_limit,
     stabilized_replicas,
-    with_change,
-    with_first_recommendation,
-    with_recommendation,
 )
 from scaler.decision.model import Recommendation, ScaleEvent, ScalingHistory
 from scaler.model import Behavior, PolicyType, RatePolicy, ScalingRules, SelectPolicy
@@ -270,27 +267,27 @@ def test_events_leave_their_period(age, expected):
 
 def test_the_history_keeps_what_some_window_reaches():
     history = ScalingHistory(recommendations=recommended((9, 301), (8, 299), (5, 10)))
-    kept = with_recommendation(history, 5, DEFAULT_BEHAVIOR, NOW).recommendations
+    kept = scaling_history.recommended(history, 5, DEFAULT_BEHAVIOR, NOW).recommendations
     assert [(item.replicas, NOW - item.at_seconds) for item in kept] == [(8, 299.0), (5, 0.0)]
 
     behavior = Behavior(scale_up=rules((4, "Pods", 60)), scale_down=rules((4, "Pods", 120)))
     history = ScalingHistory(
         scale_ups=events(1, age=121) + events(2, age=119), scale_downs=events(3, age=120)
     )
-    changed = with_change(history, 5, 8, behavior, NOW)
+    changed = scaling_history.changed(history, 5, 8, behavior, NOW)
     assert [event.change for event in changed.scale_ups] == [2, 3]
     assert changed.scale_downs == ()
-    changed = with_change(changed, 8, 0, behavior, NOW)
+    changed = scaling_history.changed(changed, 8, 0, behavior, NOW)
     assert [event.change for event in changed.scale_downs] == [8]
     assert changed.scaled_to_zero
-    assert not with_change(changed, 0, 1, behavior, NOW).scaled_to_zero
+    assert not scaling_history.changed(changed, 0, 1, behavior, NOW).scaled_to_zero
 
 
 def test_the_count_found_is_the_first_recommendation():
-    first = with_first_recommendation(ScalingHistory(), 7, DEFAULT_BEHAVIOR, NOW)
+    first = scaling_history.seeded(ScalingHistory(), 7, DEFAULT_BEHAVIOR, NOW)
     assert first.recommendations == recommended((7, 0))
-    assert with_first_recommendation(first, 3, DEFAULT_BEHAVIOR, NOW + 299) is first
-    later = with_first_recommendation(first, 3, DEFAULT_BEHAVIOR, NOW + 300)
+    assert scaling_history.seeded(first, 3, DEFAULT_BEHAVIOR, NOW + 299) is first
+    later = scaling_history.seeded(first, 3, DEFAULT_BEHAVIOR, NOW + 300)
     assert [item.replicas for item in later.recommendations] == [3]
 
 
@@ -299,17 +296,17 @@ def test_without_a_down_window_the_count_found_holds_nothing():
         scale_up=replace(DEFAULT_UP, stabilization_window_seconds=60),
         scale_down=WITHOUT_WINDOWS.scale_down,
     )
-    history = with_first_recommendation(ScalingHistory(), 2, behavior, NOW)
+    history = scaling_history.seeded(ScalingHistory(), 2, behavior, NOW)
     for second in range(1, 120):
-        history = with_first_recommendation(history, 2, behavior, NOW + second)
-        history = with_recommendation(history, 9, behavior, NOW + second)
+        history = scaling_history.seeded(history, 2, behavior, NOW + second)
+        history = scaling_history.recommended(history, 9, behavior, NOW + second)
     assert {item.replicas for item in history.recommendations} == {9}
 
 
 def test_newest_instant():
-    assert newest_seconds(ScalingHistory()) == float("-inf")
+    assert scaling_history.newest_seconds(ScalingHistory()) == float("-inf")
     history = ScalingHistory(recommendations=recommended((1, 5)), scale_downs=events(1, age=2))
-    assert newest_seconds(history) == NOW - 2
+    assert scaling_history.newest_seconds(history) == NOW - 2
 
 
 @given(
@@ -333,7 +330,7 @@ def test_rates_hold_over_any_sequence(sequence, up, down):
             history=history,
             now_seconds=now,
         ).replicas
-        history = with_change(history, current, after, behavior, now)
+        history = scaling_history.changed(history, current, after, behavior, now)
         for period, allowed, sign in ((60, up, 1), (90, down, -1)):
             # The count at the start of the period is the last one set before it began.
             start = [count for at, count in past if at <= now - period] or [past[0][1]]
@@ -368,7 +365,7 @@ def test_dropping_equal_recommendations_changes_nothing(steps, current, windows)
             for recommendations in (history.recommendations, everything)
         ]
         assert outcomes[0] == outcomes[1]
-        history = with_recommendation(history, proposed, behavior, now)
+        history = scaling_history.recommended(history, proposed, behavior, now)
         everything.append(Recommendation(replicas=proposed, at_seconds=now))
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scaler.controller import loop
+from scaler.controller import policies
 from scaler.decision.model import Outcome
 from scaler.kube.errors import Forbidden, Unreachable
 from tests.unit.controllerworld import World, deployment, ref
@@ -290,7 +290,7 @@ async def test_a_lack_of_memory_makes_no_annotation_wrong(monkeypatch):
         raise MemoryError
 
     with monkeypatch.context() as patching:
-        patching.setattr(loop, "parse_policy", no_memory)
+        patching.setattr(policies, "parse_policy", no_memory)
         with pytest.raises(MemoryError):
             await world.controller.cycle()
     await world.controller.cycle()

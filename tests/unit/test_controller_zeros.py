@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from scaler.decision.history import SHOWS_WITHIN_SECONDS
 from scaler.decision.model import Outcome
-from scaler.decision.scale_to_zero import SHOWS_WITHIN_SECONDS
 from scaler.kube.errors import (
     Forbidden,
     ServerError,

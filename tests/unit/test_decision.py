@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from scaler.decision.behavior import DEFAULT_BEHAVIOR, with_recommendation
+from scaler.decision.behavior import DEFAULT_BEHAVIOR
 from scaler.decision.decide import decide
+from scaler.decision.history import recommended
 from scaler.decision.model import (
     ConditionType,
     Decision,
@@ -177,7 +178,7 @@ def test_a_clock_that_goes_back_stands_still():
     ],
 )
 def test_no_data_holds(readings, expected):
-    history = with_recommendation(ScalingHistory(), 3, DEFAULT_BEHAVIOR, NOW - 10)
+    history = recommended(ScalingHistory(), 3, DEFAULT_BEHAVIOR, NOW - 10)
     decision = decide(deployment(ready_pods(3)), policy(), readings, history, NOW)
     assert outcome(decision) == (Outcome.HELD, 3, "FailedGetPodsMetric")
     assert expected in decision.message

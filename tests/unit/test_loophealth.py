@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scaler.controller import loop
+from scaler.controller import policies
 from scaler.controller.loop_health import no_loop_begun_because, no_loop_ended_because
 from scaler.decision.model import Outcome
 from scaler.policy.parse import parse_policy
@@ -80,7 +80,7 @@ async def test_annotations_that_break_the_parser_cost_no_other(monkeypatch):
         return parse_policy(annotations, namespace=namespace, **rest)
 
     world.states[1].annotations["gpu-scaler/ready-age"] = "7s"  # type: ignore[index]
-    monkeypatch.setattr(loop, "parse_policy", parse)
+    monkeypatch.setattr(policies, "parse_policy", parse)
     await world.controller.cycle()
     assert ("web", 2) in world.patched
     assert world.outcome("llm") == (Outcome.REFUSED, "InvalidAnnotation")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.controller.history import Histories
-from scaler.controller.writer import not_done
+from scaler.controller.apply import not_applied
+from scaler.controller.history import ScalingHistories
 from scaler.decision.decide import decide
 from scaler.decision.model import Decision, Outcome, Reason, ScalingHistory
 from scaler.model import AnnotationProblem, DeploymentState, Metric, MetricReading
@@ -210,20 +210,20 @@ class TestCooldown:
 class TestHistories:
     """What is remembered of idleness between two loops."""
 
-    def kept(self, total: float) -> tuple[Histories, Decision]:
-        histories = Histories()
+    def kept(self, total: float) -> tuple[ScalingHistories, Decision]:
+        histories = ScalingHistories()
         histories.look(NOW, interval_seconds=2)
         decision = decide(AWAKE, RULES, query(total), None, NOW)
-        histories.keep(AWAKE.uid, decision)
+        histories.record(AWAKE.uid, decision)
         return histories, decision
 
-    def goes(self, histories: Histories, now: float) -> bool:
+    def goes(self, histories: ScalingHistories, now: float) -> bool:
         histories.look(now, interval_seconds=2)
         decision = decide(AWAKE, RULES, query(0), histories.of(AWAKE), now)
-        histories.keep(AWAKE.uid, decision)
+        histories.record(AWAKE.uid, decision)
         return decision.desired_replicas == 0
 
-    def looked_at_until(self, histories: Histories, now: float) -> None:
+    def looked_at_until(self, histories: ScalingHistories, now: float) -> None:
         looked = NOW
         while looked + 2 < now:
             looked += 2
@@ -244,7 +244,7 @@ class TestHistories:
     def test_another_query_is_not_idle_yet(self):
         histories, _ = self.kept(0)
         self.looked_at_until(histories, NOW + COOLDOWN)
-        histories.forget_idleness(AWAKE.uid)
+        histories.restart_cooldown(AWAKE.uid)
         assert not self.goes(histories, NOW + COOLDOWN)
 
     def test_what_was_asked_for_counts_where_it_could_not_be_carried_out(self):
@@ -255,7 +255,7 @@ class TestHistories:
             histories.look(now, interval_seconds=2)
             busy = decide(AWAKE, RULES, query(35), histories.of(AWAKE), now)
             assert busy.desired_replicas == 4
-            histories.keep_undone(
-                AWAKE.uid, not_done(busy, Outcome.FAILED, Reason.INTERNAL_ERROR, "refused")
+            histories.record_undone(
+                AWAKE.uid, not_applied(busy, Outcome.FAILED, Reason.FAILED_UPDATE_SCALE, "refused")
             )
         assert not self.goes(histories, now + 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from scaler.controller.missing_gpus import DeviceCounts
+from scaler.controller.missing_gpus import MissingGpus
 from scaler.decision.decide import decide
 from scaler.decision.model import Outcome
 from scaler.model import Metric
@@ -25,14 +25,14 @@ def shown(*counts: int, percent: float = 40):
 TWO = deployment(ready_pods(2))
 
 
-def looks(counts: DeviceCounts, readings):
-    found = counts.whole(TWO, readings)
+def looks(counts: MissingGpus, readings):
+    found = counts.without_partial(TWO, readings)
     counts.forget_others()
     return found[Metric.DUTY_CYCLE]
 
 
 def test_a_pod_that_misses_a_gpu_has_no_value_until_it_is_back():
-    counts = DeviceCounts()
+    counts = MissingGpus()
     assert len(looks(counts, shown(4, 8)).values) == 2
     for _ in range(3):
         found = looks(counts, shown(4, 7))
@@ -44,7 +44,7 @@ def test_a_pod_that_misses_a_gpu_has_no_value_until_it_is_back():
 
 
 def test_it_does_not_scale_down_on_the_gpus_that_are_left():
-    counts = DeviceCounts()
+    counts = MissingGpus()
     looks(counts, shown(2, 2, percent=40))
     found = {Metric.DUTY_CYCLE: looks(counts, shown(2, 1, percent=0))}
     decision = decide(TWO, policy(behavior=immediate()), found, None, NOW)
@@ -53,7 +53,7 @@ def test_it_does_not_scale_down_on_the_gpus_that_are_left():
 
 
 def test_pods_that_are_gone_are_forgotten():
-    counts = DeviceCounts()
+    counts = MissingGpus()
     looks(counts, shown(2, 2))
     counts.forget_others()
     assert len(looks(counts, shown(1, 1)).values) == 2

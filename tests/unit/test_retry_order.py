@@ -11,7 +11,7 @@ import pytest
 from scaler.cluster.scale_to_zero_store import Zeros
 from scaler.controller.leader_election import AlwaysLeader
 from scaler.controller.loop import Controller
-from scaler.controller.retry_order import ACT_SECONDS, Turns
+from scaler.controller.retry_order import ACT_SECONDS, RetryOrder
 from scaler.reporting.metrics import ScalerMetrics
 from tests.unit.faultyworld import Patch, WarnedSource, World
 from tests.virtualtime import VirtualLoop
@@ -123,12 +123,12 @@ def test_every_one_that_hangs_is_tried_again(cluster):
     assert {patch.workload for patch in cluster.patches} == {*cluster.world.workloads}
 
 
-def test_turns():
-    turns = Turns()
-    turns.note("a", failed=True, now_seconds=2.0)
-    turns.note("b", failed=True, now_seconds=1.0)
-    turns.note("d", failed=True, now_seconds=0.0)
-    turns.note("d", failed=False, now_seconds=3.0)
-    assert sorted("abcd", key=turns.rank) == ["c", "d", "b", "a"]
-    turns.keep_only({"c"})
-    assert sorted("abcd", key=turns.rank) == ["a", "b", "c", "d"]
+def test_what_failed_last_comes_last():
+    order = RetryOrder()
+    order.note("a", failed=True, now_seconds=2.0)
+    order.note("b", failed=True, now_seconds=1.0)
+    order.note("d", failed=True, now_seconds=0.0)
+    order.note("d", failed=False, now_seconds=3.0)
+    assert sorted("abcd", key=order.rank) == ["c", "d", "b", "a"]
+    order.keep_only({"c"})
+    assert sorted("abcd", key=order.rank) == ["a", "b", "c", "d"]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from scaler.controller.history import UNSURE_SECONDS, Histories
+from scaler.controller.history import UNCONFIRMED_SECONDS, ScalingHistories
 from scaler.decision.decide import decide
 from scaler.decision.model import Recommendation, ScaleEvent
 from scaler.model import Metric
@@ -16,7 +16,7 @@ INTERVAL = 2.0
 TWO = deployment(ready_pods(2))
 
 
-def seen(histories: Histories, now: float = NOW):
+def seen(histories: ScalingHistories, now: float = NOW):
     """A decision from 2 pods to 4, taken at `now`."""
     histories.look(now, interval_seconds=INTERVAL)
     decision = decide(TWO, policy(), reading([80, 80]), histories.of(TWO), now)
@@ -35,8 +35,8 @@ def seen(histories: Histories, now: float = NOW):
     ],
 )
 def test_time_in_which_nobody_looked_does_not_count(gap, moved):
-    histories = Histories()
-    histories.keep(TWO.uid, seen(histories))
+    histories = ScalingHistories()
+    histories.record(TWO.uid, seen(histories))
     histories.look(NOW + gap, interval_seconds=INTERVAL)
     history = histories.of(TWO)
     assert history is not None
@@ -45,8 +45,8 @@ def test_time_in_which_nobody_looked_does_not_count(gap, moved):
 
 
 def test_a_long_interval_is_no_gap():
-    histories = Histories()
-    histories.keep(TWO.uid, seen(histories))
+    histories = ScalingHistories()
+    histories.record(TWO.uid, seen(histories))
     histories.look(NOW + 60, interval_seconds=60)
     history = histories.of(TWO)
     assert history is not None
@@ -54,8 +54,8 @@ def test_a_long_interval_is_no_gap():
 
 
 def test_a_write_of_unknown_outcome_counts_once_it_shows():
-    histories = Histories()
-    histories.keep_unsure(TWO.uid, seen(histories))
+    histories = ScalingHistories()
+    histories.record_unconfirmed(TWO.uid, seen(histories))
     before = histories.of(TWO)
     assert before is not None
     assert (before.scale_ups, len(before.recommendations)) == ((), 2)
@@ -65,9 +65,9 @@ def test_a_write_of_unknown_outcome_counts_once_it_shows():
 
 
 def test_the_same_count_much_later_is_somebody_elses():
-    histories = Histories()
-    histories.keep_unsure(TWO.uid, seen(histories))
-    for second in range(1, int(UNSURE_SECONDS) + 2):
+    histories = ScalingHistories()
+    histories.record_unconfirmed(TWO.uid, seen(histories))
+    for second in range(1, int(UNCONFIRMED_SECONDS) + 2):
         histories.look(NOW + second, interval_seconds=INTERVAL)
         histories.of(TWO)
     history = histories.of(replace(TWO, spec_replicas=4))
@@ -77,10 +77,10 @@ def test_the_same_count_much_later_is_somebody_elses():
 
 def test_a_zero_of_unknown_outcome_is_its_own_and_wakes():
     wakes = policy({Metric.QUERY: 5}, min_replicas=0)
-    histories = Histories()
+    histories = ScalingHistories()
     asleep = replace(seen(histories), desired_replicas=0)
     asleep = replace(asleep, history=replace(asleep.history, zeroed_seconds=NOW))
-    histories.keep_unsure(TWO.uid, asleep)
+    histories.record_unconfirmed(TWO.uid, asleep)
     at_zero = deployment((), replicas=0)
     history = histories.of(at_zero)
     busy = reading({at_zero.ref: 11}, metric=Metric.QUERY)
@@ -88,7 +88,7 @@ def test_a_zero_of_unknown_outcome_is_its_own_and_wakes():
 
 
 def test_others_are_forgotten():
-    histories = Histories()
-    histories.keep_unsure(TWO.uid, seen(histories))
+    histories = ScalingHistories()
+    histories.record_unconfirmed(TWO.uid, seen(histories))
     histories.keep_only(set())
     assert histories.of(TWO) is None

@@ -1,0 +1,236 @@
+"""Applying decisions: the count is written, and what came of it is recorded and said."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from scaler.controller.retry_order import ACT_SECONDS, RetryOrder
+from scaler.controller.writer import (
+    CountChanged,
+    NotWritten,
+    ScaleWriter,
+    WriteResult,
+)
+from scaler.decision.contention import Contention
+from scaler.decision.history import changed
+from scaler.decision.model import Decision, Outcome, Reason, ScalingHistory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from collections.abc import Set as AbstractSet
+
+    from scaler.cluster.scale_to_zero_store import Zeros
+    from scaler.controller.history import ScalingHistories
+    from scaler.model import DeploymentState
+    from scaler.reporting.metrics import ScalerMetrics
+
+MAX_CONCURRENT_PATCHES = 32
+MAX_DECISIONS_PER_LOOP = 3
+
+
+class DecisionApplier:
+    """Applies the decisions of one loop after another; the only one that records them."""
+
+    def __init__(
+        self,
+        writer: ScaleWriter,
+        *,
+        zeros: Zeros,
+        histories: ScalingHistories,
+        metrics: ScalerMetrics,
+        clock: Callable[[], float],
+    ) -> None:
+        self._writer = writer
+        self._zeros = zeros
+        self._histories = histories
+        self._metrics = metrics
+        self._clock = clock
+        self._contention = Contention()
+        self._patches = asyncio.Semaphore(MAX_CONCURRENT_PATCHES)
+        self._apply_until_seconds = 0.0
+        self.retry_order = RetryOrder()
+
+    def begin_loop(self) -> None:
+        """Note that the writes of a loop begin now; those that come too late wait for the next."""
+        self._apply_until_seconds = self._clock() + ACT_SECONDS
+
+    async def apply(
+        self,
+        deployment: DeploymentState,
+        decision: Decision,
+        decide: Callable[[DeploymentState], Decision],
+        blocked: tuple[Outcome, Reason, str] | None,
+    ) -> Decision:
+        """Return what came of a decision, which is recorded.
+
+        `decide` decides again where the API server has another count. `blocked` says why nothing
+        may be written in this loop: an outcome, a reason and a sentence. Raises whatever `decide`
+        and the writer do not expect.
+        """
+        uid = deployment.uid
+        decision = self._left_to_others(deployment, decision)
+        if decision.outcome is not Outcome.SCALED:
+            self._histories.record(uid, decision)
+            return decision
+        if blocked is not None:
+            self._histories.record_undone(uid, decision)
+            return not_applied(decision, *blocked)
+        async with self._patches:
+            if self._clock() > self._apply_until_seconds:
+                self._histories.record_undone(uid, decision)
+                why = "the writes for other Deployments took too long; its turn is in the next loop"
+                return not_applied(decision, Outcome.HELD, Reason.WAITING_FOR_ITS_TURN, why)
+            failed = True
+            try:
+                applied = await self._decide_and_write(deployment, decision, decide)
+                failed = applied.outcome is Outcome.FAILED
+            finally:
+                self.retry_order.note(uid, failed=failed, now_seconds=self._clock())
+        return applied
+
+    def keep_only(self, uids: AbstractSet[str]) -> None:
+        """Forget all other workloads."""
+        self._contention.keep_only(uids)
+        self.retry_order.keep_only(uids)
+
+    async def _decide_and_write(
+        self,
+        deployment: DeploymentState,
+        decision: Decision,
+        decide: Callable[[DeploymentState], Decision],
+    ) -> Decision:
+        uid = deployment.uid
+        for _ in range(MAX_DECISIONS_PER_LOOP):
+            if decision.outcome is not Outcome.SCALED:
+                self._histories.record(uid, decision)
+                return decision
+            try:
+                result = await self._write(deployment, decision)
+            except Exception:
+                self._contention.unsure(uid)
+                self._histories.record_unconfirmed(uid, decision)
+                raise
+            if not isinstance(result, CountChanged):
+                return self._recorded(deployment, decision, result)
+            if decision.desired_replicas == 0:
+                self._zeros.withdraw(uid)
+            deployment = replace(deployment, spec_replicas=result.found)
+            decision = self._left_to_others(deployment, decide(deployment))
+        self._histories.record_undone(uid, decision)
+        return self._failed(decision, "Conflict", "somebody else keeps writing replicas")
+
+    async def _write(self, deployment: DeploymentState, decision: Decision) -> WriteResult:
+        """Write a count unless the API server has another one, or somebody else sets it."""
+        if decision.desired_replicas == 0:
+            not_recorded = await self._writer.record_zero(deployment)
+            if not_recorded is not None:
+                return not_recorded
+        scale = await self._writer.read(deployment)
+        if isinstance(scale, NotWritten):
+            return scale
+        uid, found, now = deployment.uid, scale.replicas, self._clock()
+        self._contention.read(uid, found, now)
+        if found != decision.current_replicas or self._is_left_to_others(decision, uid, now):
+            return CountChanged(found=found)
+        result = await self._writer.write(deployment, scale, decision.desired_replicas)
+        if isinstance(result, CountChanged):
+            self._contention.read(uid, result.found, self._clock())
+        return result
+
+    def _left_to_others(self, deployment: DeploymentState, decision: Decision) -> Decision:
+        """Return the decision, held where somebody else keeps setting the count."""
+        uid, now = deployment.uid, self._clock()
+        self._contention.shown(uid, deployment.spec_replicas, now)
+        why = self._contention.why_not(uid, now)
+        if why is None:
+            return decision
+        if decision.outcome is Outcome.UNCHANGED:
+            if decision.proposed == decision.current_replicas:
+                return decision
+            return replace(
+                decision, outcome=Outcome.HELD, reason=Reason.CONTENDED_REPLICAS, message=why
+            )
+        if decision.outcome is not Outcome.SCALED or not self._is_left_to_others(
+            decision, uid, now
+        ):
+            return decision
+        self._histories.record_undone(uid, decision)
+        held = not_applied(decision, Outcome.HELD, Reason.CONTENDED_REPLICAS, why)
+        return replace(held, history=self._histories.of(deployment) or ScalingHistory())
+
+    def _is_left_to_others(self, decision: Decision, uid: str, now_seconds: float) -> bool:
+        if self._contention.why_not(uid, now_seconds) is None:
+            return False
+        up = decision.desired_replicas > decision.current_replicas
+        return not self._contention.may_write(uid, up=up, now_seconds=now_seconds)
+
+    def _recorded(
+        self, deployment: DeploymentState, decision: Decision, result: WriteResult
+    ) -> Decision:
+        """Record what came of a write, and return the decision with it."""
+        uid = deployment.uid
+        if isinstance(result, NotWritten):
+            if result.failure is not None:
+                self._metrics.patch_failures.labels(result.failure).inc()
+            if result.is_unconfirmed:
+                self._contention.unsure(uid)
+                self._histories.record_unconfirmed(uid, decision)
+            else:
+                self._histories.record_undone(uid, decision)
+            return not_applied(decision, result.outcome, result.reason, result.message)
+        assert not isinstance(result, CountChanged)
+        asked, answered = decision.desired_replicas, result.replicas
+        self._contention.wrote(uid, asked=asked, answered=answered, now_seconds=self._clock())
+        if answered == asked:
+            self._histories.record(uid, decision)
+            return decision
+        self._histories.record_undone(uid, decision)
+        if answered == decision.current_replicas:
+            why = (
+                f"the API server took the write and answered {answered}, as an admission webhook"
+                " makes it do"
+            )
+            return self._failed(decision, "Conflict", why)
+        history = self._histories.of(deployment) or ScalingHistory()
+        mutated = replace(
+            decision,
+            desired_replicas=answered,
+            history=_with_answer(history, decision, answered),
+            message=decision.message.replace(
+                f"New size: {asked}", f"New size: {answered} ({asked} were asked for)", 1
+            ),
+        )
+        self._histories.record(uid, mutated)
+        return mutated
+
+    def _failed(self, decision: Decision, failure: str, why: str) -> Decision:
+        self._metrics.patch_failures.labels(failure).inc()
+        return not_applied(decision, Outcome.FAILED, Reason.FAILED_UPDATE_SCALE, why)
+
+
+def _with_answer(history: ScalingHistory, decision: Decision, answered: int) -> ScalingHistory:
+    """The history with a count that an admission webhook made of the one asked for."""
+    if decision.policy is None:
+        return history
+    history = changed(
+        history,
+        decision.current_replicas,
+        answered,
+        decision.policy.behavior,
+        decision.at_seconds,
+    )
+    # A 0 that was not asked for is somebody else's.
+    return replace(history, zeroed_seconds=None)
+
+
+def not_applied(decision: Decision, outcome: Outcome, reason: Reason, why: str) -> Decision:
+    """Return what came of a decision to change the count that was not applied."""
+    return replace(
+        decision,
+        outcome=outcome,
+        desired_replicas=decision.current_replicas,
+        reason=reason,
+        message=f"wanted {decision.desired_replicas} replicas but did not change them: {why}",
+    )
