@@ -42,7 +42,7 @@ def rows():
 
 def test_every_right_has_its_row_and_every_row_its_right():
     said = re.findall(
-        r"^\| `[^|]+\| [^|]+\| `[^|]+\|", section("Rights on the Kubernetes API"), re.M
+        r"^\| `[^|]+\| [^|]+\| `[^|]+\|", section("Permissions on the Kubernetes API"), re.M
     )
     assert sorted(set(said)) == sorted({*rows()})
     assert len(said) == len(set(said))
@@ -64,4 +64,4 @@ def test_every_path_of_the_node_has_its_row_and_every_row_its_path():
 def test_what_is_bound_beside_our_own_roles_is_named():
     bound = {one["roleRef"]["name"] for case in CASES for one in objects(*case) if "roleRef" in one}
     for name in bound:
-        assert f"`{name}`" in section("Rights on the Kubernetes API")
+        assert f"`{name}`" in section("Permissions on the Kubernetes API")
