@@ -123,7 +123,7 @@ def _list(
 
 def _explain(parsed: argparse.Namespace) -> int:
     from scaler.reporting.explanation import explain_text, history_table  # noqa: PLC0415
-    from scaler.reporting.serialization import DecisionDocument, EpisodeDocument  # noqa: PLC0415
+    from scaler.reporting.serialization import DecisionDocument, DecisionRunDocument  # noqa: PLC0415
 
     namespace, _, name = parsed.deployment.partition("/")
     path = f"/api/v1/decisions/{namespace}/{name}"
@@ -139,8 +139,8 @@ def _explain(parsed: argparse.Namespace) -> int:
         return 0
     text = None
     if "history" in document:
-        if (episodes := _decoded(document["history"], list[EpisodeDocument])) is not None:
-            text = history_table(episodes, now_unix_seconds=time.time())
+        if (runs := _decoded(document["history"], list[DecisionRunDocument])) is not None:
+            text = history_table(runs, now_unix_seconds=time.time())
     elif (decision := _decoded(document["decision"], DecisionDocument)) is not None:
         text = explain_text(decision, now_unix_seconds=time.time())
     if text is None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from scaler.cluster.events import EventRecorder
 from scaler.cluster.kinds import find_kinds
-from scaler.cluster.scale_to_zero_store import Zeros
+from scaler.cluster.scale_to_zero_store import ScaleToZeroStore
 from scaler.cluster.state import ClusterState
 from scaler.controller.leader_election import AlwaysLeader
 from scaler.controller.loop import Controller
@@ -191,7 +191,7 @@ def _assemble(
         events=events,
         leadership=election or AlwaysLeader(),
         metrics=metrics,
-        zeros=Zeros(
+        zeros=ScaleToZeroStore(
             client,
             namespace=config.lease_namespace,
             name=f"{config.lease_name}-zeros",
@@ -208,7 +208,7 @@ def _assemble(
             for one in state.lost(time.monotonic())
         ]
     )
-    metrics.show_decisions(lambda: [r.decision for r in controller.board.records.values()])
+    metrics.show_decisions(lambda: [r.decision for r in controller.status_store.records.values()])
     return _ScalerParts(
         state=state,
         events=events,
@@ -324,7 +324,7 @@ async def _once(parts: _ScalerParts) -> int:
                 task.cancel()
     failed = any(
         record.decision.outcome is Outcome.FAILED
-        for record in parts.controller.board.records.values()
+        for record in parts.controller.status_store.records.values()
     )
     return 1 if failed or parts.state.lost(time.monotonic()) else 0
 

@@ -16,12 +16,12 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from scaler.kube.client import KubeClient
-from scaler.kube.delegated_auth import Reviews
-from scaler.kube.request_header_auth import FrontProxy
+from scaler.kube.delegated_auth import DelegatedAuth
+from scaler.kube.request_header_auth import RequestHeaderAuth
 from scaler.metricsapi.authentication import Authentication
 from scaler.metricsapi.certificates import renewed
 from scaler.metricsapi.documents import value_list
-from scaler.metricsapi.paths import ValuesAsked
+from scaler.metricsapi.paths import ValueRequest
 from scaler.metricsapi.server import LIMITS, Server
 from scaler.metricsapi.telemetry import Telemetry
 from scaler.metricsapi.tls import ServerTls
@@ -76,7 +76,7 @@ class AnswersNothing:
     """Has one empty list for every metric."""
 
     async def answer(self, asked, query):
-        if isinstance(asked, ValuesAsked):
+        if isinstance(asked, ValueRequest):
             return value_list(asked, ())
         return {"kind": "APIGroup"}
 
@@ -109,7 +109,7 @@ class Door:
             "group_headers": ("X-Remote-Group",),
             "extra_prefixes": ("X-Remote-Extra-",),
         }
-        self.authentication.follow(FrontProxy(**(published | changes)))
+        self.authentication.follow(RequestHeaderAuth(**(published | changes)))
 
     @asynccontextmanager
     async def session(
@@ -153,7 +153,7 @@ async def running_door(
     not_ready: list[str] = []
     registry = CollectorRegistry()
     async with serving(kubernetes.handle) as kubernetes_url, KubeClient(kubernetes_url) as client:
-        reviews = Reviews(client, clock=lambda: clock.seconds)
+        reviews = DelegatedAuth(client, clock=lambda: clock.seconds)
         authentication = Authentication(
             tls, reviews, wall_clock=lambda: datetime.now(UTC) + clock.later
         )

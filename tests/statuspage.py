@@ -1,4 +1,4 @@
-"""The scaler's status server over a board that a test fills, on a real socket."""
+"""The scaler's status server over a store that a test fills, on a real socket."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from scaler.model import ExporterEndpoint, Metric, MetricTarget, ObjectRef, PodV
 from scaler.policy.parse import parse_policy
 from scaler.readings.gpus import GpuAnswer, GpuSample
 from scaler.reporting.metrics import ScalerMetrics
-from scaler.reporting.status_store import Board, LoopReport, Told
+from scaler.reporting.status_store import LoopReport, RecordedEvent, StatusStore
 from scaler.web.gpu_reader import GpuReader
 from scaler.web.page import About, StatusPage
 from scaler.web.server import LIMITS, StatusServer
@@ -113,8 +113,10 @@ def refused(name: str, message: str = "not scaled until the annotations are corr
     )
 
 
-def told(name: str, message: str, at: float, *, warning: bool = False, count: int = 1) -> Told:
-    return Told(
+def told(
+    name: str, message: str, at: float, *, warning: bool = False, count: int = 1
+) -> RecordedEvent:
+    return RecordedEvent(
         ref=ref(name),
         warning=warning,
         reason="InvalidAnnotation" if warning else "SuccessfulRescale",
@@ -129,7 +131,7 @@ def told(name: str, message: str, at: float, *, warning: bool = False, count: in
 class Scene:
     """What there is to see; it also stands for the controller and for the source of GPUs."""
 
-    board: Board = field(default_factory=Board)
+    status_store: StatusStore = field(default_factory=StatusStore)
     holding: str | None = None
     stopped: str | None = None
     leader: str | None = IDENTITY
@@ -143,8 +145,8 @@ class Scene:
     asked: list[Collection[str]] = field(default_factory=list)
 
     def decide(self, *decisions: Decision, at: float | None = None, failed: int = 0) -> None:
-        """Put one loop's decisions on the board, those of now unless said otherwise."""
-        self.board.record(
+        """Put one loop's decisions on the store, those of now unless said otherwise."""
+        self.status_store.record(
             decisions,
             LoopReport(
                 ended_unix_seconds=time.time() if at is None else at,

@@ -56,7 +56,7 @@ class PartyLog:
         """Log a line about `party`, with the traceback of `error`, or count it."""
         if not self._logger.isEnabledFor(level):
             return
-        self.tell_rest()
+        self.log_omitted()
         minute = self._minutes.setdefault(party, _Minute(self._clock()))
         size = _size_bytes(message, fields, error)
         if minute.logged_bytes and minute.logged_bytes + size > self._most_bytes:
@@ -65,7 +65,7 @@ class PartyLog:
         minute.logged_bytes += size
         self._logger.log(level, message, extra=dict(fields), exc_info=error)
 
-    def tell_rest(self) -> None:
+    def log_omitted(self) -> None:
         """Log how many lines were left out in each minute that has ended; call it regularly."""
         now = self._clock()
         ended = [

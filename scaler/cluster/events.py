@@ -115,7 +115,7 @@ class EventRecorder:
                 self._failing = False
             finally:
                 self._queue.sent()
-                self._told.tell_rest()
+                self._told.log_omitted()
 
     async def flush(self, *, timeout_seconds: float) -> None:
         """Wait until everything queued is sent, at most `timeout_seconds`; needs `run`."""

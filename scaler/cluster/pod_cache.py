@@ -26,7 +26,7 @@ ENDED = (PodPhase.SUCCEEDED, PodPhase.FAILED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LabelledPod:
+class CachedPod:
     """A pod that has a node and has not ended; `created_seconds` is monotonic.
 
     `asks_for_devices` says whether it names any resource that plugins or DRA drivers give out.
@@ -41,14 +41,14 @@ class LabelledPod:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LabelledNode:
+class CachedNode:
     """A node."""
 
     name: str
     labels: Mapping[str, str]
 
 
-class LabelledObjects:
+class PodCache:
     """Watches pods and nodes while `run` runs; the other methods answer from memory."""
 
     def __init__(
@@ -59,8 +59,8 @@ class LabelledObjects:
     ) -> None:
         self._client = client
         self._clock = clock
-        self._by_namespace: defaultdict[str, dict[str, LabelledPod]] = defaultdict(dict)
-        self._by_name: dict[str, LabelledNode] = {}
+        self._by_namespace: defaultdict[str, dict[str, CachedPod]] = defaultdict(dict)
+        self._by_name: dict[str, CachedNode] = {}
         self._labels: dict[frozenset[tuple[str, str]], Mapping[str, str]] = {}
         pods = Reflector(client, PODS, self._decode_pod, changed=self._pod_changed)
         nodes = Reflector(
@@ -84,11 +84,11 @@ class LabelledObjects:
         for reflector in self._reflectors:
             await reflector.synced.wait()
 
-    def pods(self, namespace: str) -> Collection[LabelledPod]:
+    def pods(self, namespace: str) -> Collection[CachedPod]:
         """Return the pods of a namespace."""
         return self._by_namespace.get(namespace, {}).values()
 
-    def selected(self, namespace: str, selector: Selector) -> Collection[LabelledPod]:
+    def selected(self, namespace: str, selector: Selector) -> Collection[CachedPod]:
         """Return the pods of a namespace that a selector picks."""
         # Few sets of labels are shared by many pods: each is held against the selector once.
         picked: dict[int, bool] = {}
@@ -102,15 +102,15 @@ class LabelledObjects:
                 found.append(pod)
         return found
 
-    def pod(self, namespace: str, name: str) -> LabelledPod | None:
+    def pod(self, namespace: str, name: str) -> CachedPod | None:
         """Return a pod, None if there is none that runs."""
         return self._by_namespace.get(namespace, {}).get(name)
 
-    def nodes(self) -> Collection[LabelledNode]:
+    def nodes(self) -> Collection[CachedNode]:
         """Return all nodes."""
         return self._by_name.values()
 
-    def _decode_pod(self, raw: JsonObject, previous: LabelledPod | None) -> LabelledPod | None:
+    def _decode_pod(self, raw: JsonObject, previous: CachedPod | None) -> CachedPod | None:
         metadata, node = raw["metadata"], raw["spec"].get("nodeName")
         if not node or (raw.get("status") or {}).get("phase") in ENDED:
             return None
@@ -121,7 +121,7 @@ class LabelledObjects:
             created = now.place(metadata.get("creationTimestamp"))
         else:
             created = previous.created_seconds
-        return LabelledPod(
+        return CachedPod(
             namespace=intern(fields.text(metadata, "namespace")),
             name=fields.text(metadata, "name"),
             labels=self._shared(fields.texts(metadata.get("labels") or {})),
@@ -136,7 +136,7 @@ class LabelledObjects:
             self._labels.clear()
         return self._labels.setdefault(frozenset(labels.items()), labels)
 
-    def _pod_changed(self, old: LabelledPod | None, new: LabelledPod | None) -> None:
+    def _pod_changed(self, old: CachedPod | None, new: CachedPod | None) -> None:
         if old is not None:
             siblings = self._by_namespace[old.namespace]
             # Not the pod that has come in the place of this one under the same name.
@@ -147,7 +147,7 @@ class LabelledObjects:
         if new is not None:
             self._by_namespace[new.namespace][new.name] = new
 
-    def _node_changed(self, old: LabelledNode | None, new: LabelledNode | None) -> None:
+    def _node_changed(self, old: CachedNode | None, new: CachedNode | None) -> None:
         if old is not None and self._by_name.get(old.name) == old:
             del self._by_name[old.name]
         if new is not None:
@@ -164,9 +164,9 @@ def _asks_for_devices(spec: JsonObject) -> bool:
     )
 
 
-def _decode_node(raw: JsonObject) -> LabelledNode:
+def _decode_node(raw: JsonObject) -> CachedNode:
     metadata = raw["metadata"]
-    return LabelledNode(
+    return CachedNode(
         name=intern(fields.text(metadata, "name")),
         labels=fields.texts(metadata.get("labels") or {}),
     )

@@ -44,7 +44,7 @@ class LeaseLost(ClusterError):  # noqa: N818
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scale:
+class VersionedScale:
     """A workload's count as the API server had it at `resource_version`."""
 
     replicas: int
@@ -53,7 +53,7 @@ class Scale:
 
 async def read_scale(
     client: KubeClient, ref: ObjectRef, *, kind: WorkloadKind = DEPLOYMENTS, uid: str
-) -> Scale:
+) -> VersionedScale:
     """Return the count of a workload.
 
     Raises:
@@ -61,7 +61,9 @@ async def read_scale(
         ApiError: the API refused or did not answer.
     """
     scale = await _read(client, kind.scale_path(ref), ref, uid)
-    return Scale(replicas=_replicas(scale), resource_version=scale["metadata"]["resourceVersion"])
+    return VersionedScale(
+        replicas=_replicas(scale), resource_version=scale["metadata"]["resourceVersion"]
+    )
 
 
 async def write_scale(
@@ -70,7 +72,7 @@ async def write_scale(
     *,
     kind: WorkloadKind = DEPLOYMENTS,
     uid: str,
-    scale: Scale,
+    scale: VersionedScale,
     to_replicas: int,
     leads: Callable[[], bool] = lambda: True,
 ) -> int:

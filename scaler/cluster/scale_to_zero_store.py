@@ -30,7 +30,7 @@ MAX_LOOKS = 4
 """How many workloads that are not shown are looked for in one loop."""
 
 
-class Zeros:
+class ScaleToZeroStore:
     """The ConfigMap `namespace`/`name`: a key for each uid, its value the workload's name."""
 
     def __init__(

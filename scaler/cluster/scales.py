@@ -82,7 +82,7 @@ class Scales:
                 for uid, path in list(self._unread.items()):
                     group.create_task(self._read(uid, path))
             self.settled.set()
-            self._told.tell_rest()
+            self._told.log_omitted()
             if self._unread and not self._wanted.is_set():
                 await asyncio.sleep(RETRY_SECONDS)
                 self._wanted.set()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Set as AbstractSet
 
-    from scaler.cluster.scale_to_zero_store import Zeros
+    from scaler.cluster.scale_to_zero_store import ScaleToZeroStore
     from scaler.controller.history import ScalingHistories
     from scaler.model import DeploymentState
     from scaler.reporting.metrics import ScalerMetrics
@@ -37,7 +37,7 @@ class DecisionApplier:
         self,
         writer: ScaleWriter,
         *,
-        zeros: Zeros,
+        zeros: ScaleToZeroStore,
         histories: ScalingHistories,
         metrics: ScalerMetrics,
         clock: Callable[[], float],

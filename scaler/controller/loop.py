@@ -24,14 +24,14 @@ from scaler.decision.history import standing
 from scaler.decision.model import Decision, Outcome, Reason, ScalingHistory
 from scaler.model import ScalingPolicy
 from scaler.policy.parse import opted_in
-from scaler.reporting.notifier import Announcer
-from scaler.reporting.status_store import Board, LoopReport
+from scaler.reporting.notifier import Notifier
+from scaler.reporting.status_store import LoopReport, StatusStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from scaler.cluster.events import EventRecorder
-    from scaler.cluster.scale_to_zero_store import Zeros
+    from scaler.cluster.scale_to_zero_store import ScaleToZeroStore
     from scaler.cluster.state import ClusterState
     from scaler.controller.leader_election import Leadership
     from scaler.controller.plans import Policy
@@ -65,7 +65,7 @@ class Controller:
         events: EventRecorder,
         leadership: Leadership,
         metrics: ScalerMetrics,
-        zeros: Zeros,
+        zeros: ScaleToZeroStore,
         kinds: Kinds | None = None,
         dry_run: bool = False,
         clock: Callable[[], float] = time.monotonic,
@@ -73,8 +73,8 @@ class Controller:
     ) -> None:
         self._state = state
         self._source = source
-        self.board = Board()
-        self._announcer = Announcer(events, metrics, self.board, clock)
+        self.status_store = StatusStore()
+        self._notifier = Notifier(events, metrics, self.status_store, clock)
         self._leadership = leadership
         self._metrics = metrics
         self._zeros = zeros
@@ -140,7 +140,7 @@ class Controller:
     async def cycle(self) -> None:
         """Decide and act once for every opted-in Deployment, if this replica leads."""
         started = self.last_tick_seconds = self._now()
-        self._announcer.tell_rest()
+        self._notifier.log_omitted()
         leading = self._leadership.is_leader(started)
         self._metrics.leader.set(leading)
         if not leading:
@@ -187,7 +187,7 @@ class Controller:
             }
         self._stage("act", decided)
         settled = [tasks[plan.deployment.uid].result() for plan in plans]
-        self.board.record(settled, self._observe_source(answer))
+        self.status_store.record(settled, self._observe_source(answer))
         self._missing_gpus.forget_others()
         self._keep_only({plan.deployment.uid for plan in plans})
         self.last_loop_seconds = self._clock()
@@ -291,13 +291,13 @@ class Controller:
         except Exception as error:  # noqa: BLE001  (logged with its traceback)
             decision = self._failed(deployment, error)
         try:
-            self._announcer.announce(deployment, decision)
+            self._notifier.notify(deployment, decision)
         except Exception as error:  # noqa: BLE001  (logged with its traceback)
             return self._failed(deployment, error)
         return decision
 
     def _failed(self, deployment: DeploymentState, error: Exception) -> Decision:
-        self._announcer.note_failure(deployment, error)
+        self._notifier.note_failure(deployment, error)
         return Decision(
             ref=deployment.ref,
             current_replicas=deployment.spec_replicas,
@@ -352,7 +352,7 @@ class Controller:
 
     def _keep_only(self, uids: set[str]) -> None:
         self._histories.keep_only(uids)
-        self._announcer.keep_only(uids)
+        self._notifier.keep_only(uids)
         self._applier.keep_only(uids)
         self._policies.keep_only(uids)
 
@@ -360,6 +360,6 @@ class Controller:
         self._source.forget()
         self._histories.keep_only(set())
         self._zeros.forget()
-        self._announcer.keep_only(set())
+        self._notifier.keep_only(set())
         self._applier.keep_only(set())
-        self.board.forget()
+        self.status_store.clear()

@@ -9,7 +9,7 @@ from scaler.cluster.scale import (
     LeaseLost,
     Replaced,
     ReplicasChanged,
-    Scale,
+    VersionedScale,
     read_scale,
     write_scale,
 )
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scaler.cluster.kinds import Kinds
-    from scaler.cluster.scale_to_zero_store import Zeros
+    from scaler.cluster.scale_to_zero_store import ScaleToZeroStore
     from scaler.kube.client import KubeClient
     from scaler.model import DeploymentState
 
@@ -61,7 +61,12 @@ class ScaleWriter:
     """Reads and writes the counts of workloads; asks `leads` just before each write."""
 
     def __init__(
-        self, client: KubeClient, *, kinds: Kinds, zeros: Zeros, leads: Callable[[], bool]
+        self,
+        client: KubeClient,
+        *,
+        kinds: Kinds,
+        zeros: ScaleToZeroStore,
+        leads: Callable[[], bool],
     ) -> None:
         self._client = client
         self._kinds = kinds
@@ -83,7 +88,7 @@ class ScaleWriter:
             )
         return None
 
-    async def read(self, deployment: DeploymentState) -> Scale | NotWritten:
+    async def read(self, deployment: DeploymentState) -> VersionedScale | NotWritten:
         """Return the scale that the API server has now."""
         try:
             return await read_scale(
@@ -95,7 +100,9 @@ class ScaleWriter:
         except (Replaced, ApiError) as error:
             return _failed(error)
 
-    async def write(self, deployment: DeploymentState, scale: Scale, replicas: int) -> WriteResult:
+    async def write(
+        self, deployment: DeploymentState, scale: VersionedScale, replicas: int
+    ) -> WriteResult:
         """Write a count in place of the one of `scale`."""
         try:
             answered = await write_scale(

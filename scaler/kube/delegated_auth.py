@@ -45,14 +45,14 @@ class AccessRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class AccessDecision:
     """Whether it is allowed, and the authorizer's reason."""
 
     allowed: bool
     reason: str = ""
 
 
-class Reviews:
+class DelegatedAuth:
     """Asks the API server, once in 10 s for the same."""
 
     def __init__(self, client: KubeClient, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -61,14 +61,14 @@ class Reviews:
         self._access_limit = asyncio.Semaphore(MAX_AT_ONCE)
         self._failing = False
         self._users: _Remembered[User | None] = _Remembered(clock)
-        self._verdicts: _Remembered[Verdict] = _Remembered(clock)
+        self._verdicts: _Remembered[AccessDecision] = _Remembered(clock)
 
     async def user_of(self, token: str) -> User | None:
         """Return whose token it is, None if nobody's; raises ApiError."""
         digest = hashlib.sha256(token.encode()).digest()
         return await self._users.get(digest, lambda: self._review_token(token))
 
-    async def may(self, user: User, access: AccessRequest) -> Verdict:
+    async def may(self, user: User, access: AccessRequest) -> AccessDecision:
         """Return whether the user may do it; raises ApiError."""
         return await self._verdicts.get((user, access), lambda: self._review_access(user, access))
 
@@ -89,7 +89,7 @@ class Reviews:
             extra=tuple(sorted((k, tuple(v)) for k, v in (user.get("extra") or {}).items())),
         )
 
-    async def _review_access(self, user: User, access: AccessRequest) -> Verdict:
+    async def _review_access(self, user: User, access: AccessRequest) -> AccessDecision:
         spec: dict[str, Any] = {
             "user": user.name,
             "groups": list(user.groups),
@@ -114,7 +114,7 @@ class Reviews:
         else:
             spec["nonResourceAttributes"] = {"verb": access.verb, "path": access.path}
         status = await self._ask(self._access_limit, ACCESS_REVIEWS, body)
-        return Verdict(
+        return AccessDecision(
             allowed=status.get("allowed") is True and not status.get("denied"),
             reason=status.get("reason") or "",
         )

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from scaler.kube.client import KubeClient
 
 
-async def anybody_is_ready(client: KubeClient, *, namespace: str, service: str) -> bool:
+async def has_ready_endpoint(client: KubeClient, *, namespace: str, service: str) -> bool:
     """Return whether a Service has an endpoint that requests are led to; raises ApiError.
 
     A pod that is being deleted is none, a container that is only started anew still is one.

@@ -304,7 +304,7 @@ class Reflector(Generic[T]):
     def _in_contact(self, good_for_seconds: float) -> None:
         self._contact_seconds = time.monotonic()
         self._good_for_seconds = good_for_seconds
-        self._told.tell_rest()
+        self._told.log_omitted()
 
 
 def _uid(raw: JsonObject) -> str:

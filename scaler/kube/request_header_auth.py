@@ -23,7 +23,7 @@ PATH = f"/api/v1/namespaces/{NAMESPACE}/configmaps?fieldSelector=metadata.name%3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FrontProxy:
+class RequestHeaderAuth:
     """The authorities as PEM texts, empty where there are none; names and headers as published."""
 
     client_ca_pem: str = ""
@@ -35,7 +35,7 @@ class FrontProxy:
     extra_prefixes: tuple[str, ...] = ()
 
 
-def decode_front_proxy(raw: JsonObject) -> FrontProxy:
+def decode_request_header_auth(raw: JsonObject) -> RequestHeaderAuth:
     """Return what the ConfigMap says.
 
     Raises:
@@ -49,7 +49,7 @@ def decode_front_proxy(raw: JsonObject) -> FrontProxy:
             raise ValueError(f"requestheader-{key} is not a list of texts")
         return tuple(found)
 
-    return FrontProxy(
+    return RequestHeaderAuth(
         client_ca_pem=data.get("client-ca-file") or "",
         front_proxy_ca_pem=data.get("requestheader-client-ca-file") or "",
         allowed_names=texts("allowed-names"),
@@ -60,13 +60,13 @@ def decode_front_proxy(raw: JsonObject) -> FrontProxy:
     )
 
 
-def front_proxy_watch(
-    client: KubeClient, changed: Callable[[FrontProxy], None]
-) -> Reflector[FrontProxy]:
+def watch_request_header_auth(
+    client: KubeClient, changed: Callable[[RequestHeaderAuth], None]
+) -> Reflector[RequestHeaderAuth]:
     """Return a watch that tells of each change; whom nobody publishes any more, nobody believes."""
     return Reflector(
         client,
         PATH,
-        lambda raw, _: decode_front_proxy(raw),
-        changed=lambda _, new: changed(new or FrontProxy()),
+        lambda raw, _: decode_request_header_auth(raw),
+        changed=lambda _, new: changed(new or RequestHeaderAuth()),
     )

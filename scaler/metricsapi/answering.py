@@ -13,20 +13,20 @@ from scaler.metricsapi.history import Target
 from scaler.metricsapi.names import METRICS, Resource
 from scaler.metricsapi.paths import (
     ANY,
-    GroupAsked,
-    GroupsAsked,
-    NothingThere,
-    ResourcesAsked,
-    ValuesAsked,
+    GroupListRequest,
+    GroupRequest,
+    ResourceListRequest,
+    UnknownPath,
+    ValueRequest,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from scaler.cluster.pod_cache import LabelledObjects
+    from scaler.cluster.pod_cache import PodCache
     from scaler.metricsapi.history import TargetSeries
     from scaler.metricsapi.names import ServedMetric
-    from scaler.metricsapi.paths import Asked
+    from scaler.metricsapi.paths import ApiRequest
     from scaler.metricsapi.target_reader import TargetReader
 
     JsonObject: TypeAlias = dict[str, Any]
@@ -37,14 +37,14 @@ METRIC_LABEL = "uuid"
 """The one label that metrics have here."""
 
 
-class Answers:
+class Responder:
     """Answers from what the reader has."""
 
     def __init__(
         self,
         *,
         reader: TargetReader,
-        objects: LabelledObjects,
+        objects: PodCache,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -53,21 +53,21 @@ class Answers:
         self._clock = clock
         self._wall_clock = wall_clock
 
-    async def answer(self, asked: Asked, query: Mapping[str, str]) -> JsonObject:
+    async def answer(self, asked: ApiRequest, query: Mapping[str, str]) -> JsonObject:
         """Return the answer, a failure as a metav1.Status."""
         match asked:
-            case GroupsAsked():
+            case GroupListRequest():
                 return documents.groups()
-            case GroupAsked():
+            case GroupRequest():
                 return documents.group()
-            case ResourcesAsked(version=version):
+            case ResourceListRequest(version=version):
                 return documents.resources(version)
-            case ValuesAsked():
+            case ValueRequest():
                 return await self._values(asked, query)
-            case NothingThere():
+            case UnknownPath():
                 return documents.no_such_path()
 
-    async def _values(self, asked: ValuesAsked, query: Mapping[str, str]) -> JsonObject:
+    async def _values(self, asked: ValueRequest, query: Mapping[str, str]) -> JsonObject:
         metric = METRICS.get(asked.metric)
         if metric is None:
             return documents.no_such_metric(asked.resource, asked.metric)
@@ -95,7 +95,7 @@ class Answers:
             )
         return documents.value_list(asked, (), metric_selector)
 
-    def _chosen(self, asked: ValuesAsked, selector: Selector) -> Mapping[Target, float]:
+    def _chosen(self, asked: ValueRequest, selector: Selector) -> Mapping[Target, float]:
         """The objects that are meant, as targets of no family, and since when they are there."""
         always = float("-inf")
         if asked.resource is Resource.NAMESPACES:
@@ -154,7 +154,7 @@ def _metric_selector(text: str) -> Selector:
     return selector
 
 
-def _check_field_selector(asked: ValuesAsked, text: str) -> None:
+def _check_field_selector(asked: ValueRequest, text: str) -> None:
     """As in Kubernetes, it may repeat the name of the one object that is asked for."""
     if not text:
         return

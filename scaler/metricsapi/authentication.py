@@ -17,8 +17,8 @@ from scaler.metricsapi.identity import Peer, Trust, bearer_token, caller_of, pee
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scaler.kube.delegated_auth import Reviews
-    from scaler.kube.request_header_auth import FrontProxy
+    from scaler.kube.delegated_auth import DelegatedAuth
+    from scaler.kube.request_header_auth import RequestHeaderAuth
     from scaler.metricsapi.identity import Headers
     from scaler.metricsapi.tls import ServerTls
     from scaler.model import User
@@ -34,7 +34,7 @@ class Authentication:
     def __init__(
         self,
         tls: ServerTls,
-        reviews: Reviews,
+        reviews: DelegatedAuth,
         *,
         wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -49,7 +49,7 @@ class Authentication:
         """Whether the API server can be told from others."""
         return bool(self._trust.front_proxy_authorities)
 
-    def follow(self, published: FrontProxy) -> None:
+    def follow(self, published: RequestHeaderAuth) -> None:
         """Believe these from now on; what cannot be read changes nothing."""
         try:
             trust = _trust(published)
@@ -93,7 +93,7 @@ class Authentication:
         return self._peers[der]
 
 
-def _trust(published: FrontProxy) -> Trust:
+def _trust(published: RequestHeaderAuth) -> Trust:
     return Trust(
         front_proxy_authorities=_certificates(published.front_proxy_ca_pem),
         client_authorities=_certificates(published.client_ca_pem),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from scaler.kube.selectors import Selector
-    from scaler.metricsapi.paths import Attributes, ValuesAsked
+    from scaler.metricsapi.paths import Attributes, ValueRequest
 
     JsonObject = dict[str, Any]
 
@@ -40,7 +40,7 @@ def quantity(value_milli: int) -> str:
 
 
 def value_list(
-    asked: ValuesAsked, items: Iterable[Item], metric_selector: Selector = EVERYTHING
+    asked: ValueRequest, items: Iterable[Item], metric_selector: Selector = EVERYTHING
 ) -> JsonObject:
     """Return a MetricValueList in the version that was asked for."""
     return {
@@ -51,7 +51,7 @@ def value_list(
     }
 
 
-def _item(asked: ValuesAsked, item: Item, metric_selector: Selector) -> JsonObject:
+def _item(asked: ValueRequest, item: Item, metric_selector: Selector) -> JsonObject:
     described = {"kind": KINDS[asked.resource], "name": item.name, "apiVersion": "/v1"}
     if asked.resource is Resource.PODS:
         described["namespace"] = asked.namespace

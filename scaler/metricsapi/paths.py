@@ -17,24 +17,24 @@ ANY = "*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GroupsAsked:
+class GroupListRequest:
     """`/apis`: all groups, which is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GroupAsked:
+class GroupRequest:
     """`/apis/custom.metrics.k8s.io`: the versions of the group."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ResourcesAsked:
+class ResourceListRequest:
     """`/apis/custom.metrics.k8s.io/{version}`: the names of the metrics."""
 
     version: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ValuesAsked:
+class ValueRequest:
     """A metric of one object, or of all (`*`) that a selector picks; `namespace` "" for nodes."""
 
     version: str
@@ -45,11 +45,13 @@ class ValuesAsked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NothingThere:
+class UnknownPath:
     """A path that leads nowhere."""
 
 
-Asked: TypeAlias = GroupsAsked | GroupAsked | ResourcesAsked | ValuesAsked | NothingThere
+ApiRequest: TypeAlias = (
+    GroupListRequest | GroupRequest | ResourceListRequest | ValueRequest | UnknownPath
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +66,7 @@ class Attributes:
     name: str = ""
 
 
-def read_path(raw_path: str) -> tuple[Asked, Attributes]:
+def read_path(raw_path: str) -> tuple[ApiRequest, Attributes]:
     """Return what the path (still percent-encoded, without a query) asks for, and its attributes.
 
     `*` may be written `%2A`, as the HPA controller does.
@@ -72,21 +74,21 @@ def read_path(raw_path: str) -> tuple[Asked, Attributes]:
     parts = [unquote(part) for part in raw_path.strip("/").split("/")]
     path = "/" + "/".join(parts)
     if parts == ["apis"]:
-        return GroupsAsked(), Attributes(path=path)
+        return GroupListRequest(), Attributes(path=path)
     if parts[:2] != ["apis", GROUP]:
-        return NothingThere(), Attributes(path=path)
+        return UnknownPath(), Attributes(path=path)
     match parts[2:]:
         case []:
-            return GroupAsked(), Attributes(path=path)
+            return GroupRequest(), Attributes(path=path)
         case [version]:
-            asked = ResourcesAsked(version=version) if version in VERSIONS else NothingThere()
+            asked = ResourceListRequest(version=version) if version in VERSIONS else UnknownPath()
             return asked, Attributes(path=path)
         case [version, *rest]:
             return _read_resource(path, version, rest)
     raise AssertionError(parts)
 
 
-def _read_resource(path: str, version: str, parts: list[str]) -> tuple[Asked, Attributes]:
+def _read_resource(path: str, version: str, parts: list[str]) -> tuple[ApiRequest, Attributes]:
     namespace = ""
     if parts[0] == "namespaces" and len(parts) > 1:
         namespace = parts[1]
@@ -102,16 +104,16 @@ def _read_resource(path: str, version: str, parts: list[str]) -> tuple[Asked, At
         name=name,
     )
     return (
-        NothingThere() if any(more) else _values(version, namespace, resource, name, subresource)
+        UnknownPath() if any(more) else _values(version, namespace, resource, name, subresource)
     ), attributes
 
 
-def _values(version: str, namespace: str, resource: str, name: str, subresource: str) -> Asked:
+def _values(version: str, namespace: str, resource: str, name: str, subresource: str) -> ApiRequest:
     if version not in VERSIONS or not name:
-        return NothingThere()
+        return UnknownPath()
     if namespace and resource == "metrics" and not subresource:
         # A namespace is asked for as the object that it is, its metric in the place of a name.
-        return ValuesAsked(
+        return ValueRequest(
             version=version,
             resource=Resource.NAMESPACES,
             namespace=namespace,
@@ -120,7 +122,7 @@ def _values(version: str, namespace: str, resource: str, name: str, subresource:
         )
     wanted = Resource.PODS if namespace else Resource.NODES
     if resource != wanted or not subresource:
-        return NothingThere()
-    return ValuesAsked(
+        return UnknownPath()
+    return ValueRequest(
         version=version, resource=wanted, namespace=namespace, name=name, metric=subresource
     )

@@ -15,7 +15,7 @@ from scaler.kube.delegated_auth import AccessRequest
 from scaler.kube.errors import ApiError
 from scaler.metricsapi import documents
 from scaler.metricsapi.names import GROUP
-from scaler.metricsapi.paths import HEALTH_PATHS, GroupsAsked, read_path
+from scaler.metricsapi.paths import HEALTH_PATHS, GroupListRequest, read_path
 from toolkit.listening.limits import Limits
 from toolkit.listening.listener import opened
 from toolkit.web.server import probe_answer
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
-    from scaler.kube.delegated_auth import Reviews
-    from scaler.metricsapi.answering import Answers
+    from scaler.kube.delegated_auth import DelegatedAuth
+    from scaler.metricsapi.answering import Responder
     from scaler.metricsapi.authentication import Authentication
     from scaler.metricsapi.paths import Attributes
     from scaler.metricsapi.telemetry import Telemetry
@@ -61,9 +61,9 @@ class Server:
     def __init__(
         self,
         *,
-        answers: Answers,
+        answers: Responder,
         authentication: Authentication,
-        reviews: Reviews,
+        reviews: DelegatedAuth,
         telemetry: Telemetry,
         not_ready_because: Callable[[], str | None],
         limits: Limits = LIMITS,
@@ -123,7 +123,7 @@ class Server:
             return _json(request, refusal)
         if request.method != "GET":
             return _json(request, documents.method_not_allowed())
-        if isinstance(asked, GroupsAsked):
+        if isinstance(asked, GroupListRequest):
             version = _aggregated_version(request.headers.get("Accept", ""))
             if version is not None:
                 return _discovery(request, version)

@@ -7,14 +7,14 @@ import logging
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
-from scaler.cluster.pod_cache import LabelledObjects
+from scaler.cluster.pod_cache import PodCache
 from scaler.kube.api_services import ApiServices, OwnedByAnother, Registration
-from scaler.kube.delegated_auth import Reviews
-from scaler.kube.endpoint_slices import anybody_is_ready
+from scaler.kube.delegated_auth import DelegatedAuth
+from scaler.kube.endpoint_slices import has_ready_endpoint
 from scaler.kube.errors import ApiError
-from scaler.kube.request_header_auth import front_proxy_watch
+from scaler.kube.request_header_auth import watch_request_header_auth
 from scaler.kube.secret import SharedSecret
-from scaler.metricsapi.answering import Answers
+from scaler.metricsapi.answering import Responder
 from scaler.metricsapi.authentication import Authentication
 from scaler.metricsapi.names import GROUP
 from scaler.metricsapi.server import Server
@@ -57,14 +57,14 @@ class MetricsApi:
         self._client = client
         self._settings = settings
         telemetry = Telemetry(registry)
-        reviews = Reviews(client)
+        reviews = DelegatedAuth(client)
         self._tls = ServerTls()
         self._authentication = Authentication(self._tls, reviews, wall_clock=client.clock.now)
-        self._front_proxy = front_proxy_watch(client, self._authentication.follow)
-        self._objects = LabelledObjects(client)
+        self._front_proxy = watch_request_header_auth(client, self._authentication.follow)
+        self._objects = PodCache(client)
         self._reader = TargetReader(source=source, objects=self._objects, telemetry=telemetry)
         self._server = Server(
-            answers=Answers(
+            answers=Responder(
                 reader=self._reader,
                 objects=self._objects,
                 wall_clock=client.clock.seconds,
@@ -135,7 +135,7 @@ class MetricsApi:
             return
         try:
             async with asyncio.timeout(LEAVE_SECONDS):
-                if await anybody_is_ready(
+                if await has_ready_endpoint(
                     self._client,
                     namespace=self._settings.service_namespace,
                     service=self._settings.service_name,

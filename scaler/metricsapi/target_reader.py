@@ -20,7 +20,7 @@ from scaler.metricsapi.names import WINDOW_SECONDS, Resource
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from scaler.cluster.pod_cache import LabelledObjects
+    from scaler.cluster.pod_cache import PodCache
     from scaler.metricsapi.history import TargetSeries
     from scaler.metricsapi.telemetry import Telemetry
     from scaler.readings.gpus import GpuAnswer, GpuSource
@@ -38,7 +38,7 @@ class TargetReader:
         self,
         *,
         source: GpuSource,
-        objects: LabelledObjects,
+        objects: PodCache,
         telemetry: Telemetry,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

@@ -1,1 +1,1 @@
-"""What people are told: texts, events, counts, and what is remembered of the last hour."""
+"""Reporting: explanations, events, metrics and the history of the last hour."""

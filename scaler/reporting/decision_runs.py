@@ -1,4 +1,4 @@
-"""Pure: what was decided for one Deployment in the last hour, equal decisions in a row as one."""
+"""Pure: the decisions of the last hour for one Deployment; equal consecutive ones form a run."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from scaler.decision.model import Decision, Outcome, Reason
 
 KEPT_SECONDS = 3600.0
-MAX_EPISODES = 100
-"""Per Deployment: about 60 kB at most, with a Deployment that changes its mind in every loop."""
+MAX_RUNS = 100
+"""Per Deployment: at most about 60 kB, if every loop decides something else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricMean:
-    """A metric's mean over the pods counted, None where there was none, and its target."""
+    """A metric's mean over the counted pods, None if there is none, and its target."""
 
     metric: Metric
     mean_milli: int | None
@@ -25,10 +25,10 @@ class MetricMean:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Episode:
-    """Decisions in a row that say the same; message and means are those of the last one.
+class DecisionRun:
+    """Consecutive equal decisions; message and means are those of the last one.
 
-    Instants are Unix seconds, of the first and the last decision.
+    The times of the first and the last decision are Unix seconds.
     """
 
     begun_unix_seconds: float
@@ -42,17 +42,17 @@ class Episode:
     means: tuple[MetricMean, ...]
     above_target: bool = False
 
-    def says(self) -> tuple[object, ...]:
-        """Return what makes a decision belong to this episode."""
+    def key(self) -> tuple[object, ...]:
+        """Return the values that all decisions of a run have in common."""
         counts = self.current_replicas, self.desired_replicas
         return self.outcome, self.reason, self.above_target, *counts
 
 
 def add_decision(
-    episodes: tuple[Episode, ...], decision: Decision, now_unix_seconds: float
-) -> tuple[Episode, ...]:
-    """Return the episodes with one more decision, without those that ended over an hour ago."""
-    new = Episode(
+    runs: tuple[DecisionRun, ...], decision: Decision, now_unix_seconds: float
+) -> tuple[DecisionRun, ...]:
+    """Return the runs with one more decision, without those that ended over an hour ago."""
+    new = DecisionRun(
         begun_unix_seconds=now_unix_seconds,
         last_unix_seconds=now_unix_seconds,
         decisions=1,
@@ -71,11 +71,11 @@ def add_decision(
         ),
         above_target=decision.above_target,
     )
-    before = episodes
-    if episodes and episodes[-1].says() == new.says():
-        last, before = episodes[-1], episodes[:-1]
+    before = runs
+    if runs and runs[-1].key() == new.key():
+        last, before = runs[-1], runs[:-1]
         new = replace(new, begun_unix_seconds=last.begun_unix_seconds, decisions=last.decisions + 1)
     if before and now_unix_seconds - before[0].last_unix_seconds > KEPT_SECONDS:
         oldest = now_unix_seconds - KEPT_SECONDS
         before = tuple(one for one in before if one.last_unix_seconds >= oldest)
-    return (*before[-(MAX_EPISODES - 1) :], new)
+    return (*before[-(MAX_RUNS - 1) :], new)

@@ -1,6 +1,6 @@
-"""Pure: a decision's data as the text of `gpu-scaler explain` and `status`.
+"""Pure: formats decisions for `gpu-scaler explain`, `status` and `why-not`.
 
-The process that decides and the one that prints are two, so text is made from the data alone.
+The process that prints is not the one that decides, so the text comes from the document alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from scaler.model import ScalingRules
     from scaler.reporting.serialization import (
         DecisionDocument,
-        EpisodeDocument,
+        DecisionRunDocument,
         PolicyDocument,
         ProposalDocument,
     )
@@ -40,20 +40,20 @@ _MAX_VALUE_LENGTH = 60
 
 
 def explain_text(document: DecisionDocument, *, now_unix_seconds: float) -> str:
-    """The text of `gpu-scaler explain`: everything that went into one decision, in its order."""
+    """Return the text of `gpu-scaler explain`: all inputs and steps of a decision, in order."""
     age = format_duration(now_unix_seconds - document.decided_unix_seconds)
     lines = [
         f"{_title(document)}, decided {age} ago",
         f"  outcome:   {document.outcome}: {document.reason}",
         f"             {document.message}",
         f"  replicas:  {document.current_replicas} now,"
-        f" {document.desired_replicas} desired{_asked(document)}",
+        f" {document.desired_replicas} desired{_proposed(document)}",
     ]
     if (policy := document.policy) is not None:
         lines += _policy_lines(policy)
         lines += _setting_lines(policy, document.namespace)
     if document.problems:
-        lines.append("Wrong annotations:")
+        lines.append("Invalid annotations:")
         lines += [f"  {item.annotation}: {item.message}" for item in document.problems]
     for proposal in document.metrics:
         lines += _proposal_lines(proposal)
@@ -79,12 +79,12 @@ def _title(document: DecisionDocument) -> str:
 
 
 def _qualified_name(document: DecisionDocument) -> str:
-    """The name as `explain` takes it."""
+    """Return the name in the form that `explain` accepts."""
     kind, name = document.kind, document.name
     return name if kind == "deployments.apps" else f"{kind}:{name}"
 
 
-def _asked(document: DecisionDocument) -> str:
+def _proposed(document: DecisionDocument) -> str:
     proposed = document.proposed_replicas
     return "" if proposed is None else f", {proposed} proposed by the metrics"
 
@@ -94,7 +94,7 @@ def _policy_lines(policy: PolicyDocument) -> list[str]:
 
 
 def policy_facts(policy: PolicyDocument) -> list[tuple[str, str]]:
-    """What the annotations ask for, as names and texts."""
+    """Return the policy as pairs of name and text."""
     states = (("dry run", policy.dry_run), ("paused", policy.paused))
     flags = [name for name, is_on in states if is_on]
     window = "the latest value"
@@ -108,7 +108,7 @@ def policy_facts(policy: PolicyDocument) -> list[tuple[str, str]]:
             + (f" ({', '.join(flags)})" if flags else ""),
         ),
         *_zero_facts(policy),
-        ("values", f"{window} of pods Ready for {age} or more"),
+        ("values", f"{window} of pods that have been Ready for {age} or more"),
         ("up", _rules_text(policy.scale_up)),
         ("down", _rules_text(policy.scale_down)),
         *(
@@ -130,7 +130,7 @@ def _zero_facts(policy: PolicyDocument) -> list[tuple[str, str]]:
 
 
 def _setting_lines(policy: PolicyDocument, namespace: str) -> list[str]:
-    """Where each value comes from; those that nobody gave are the documented defaults."""
+    """Return the annotations that are set, and which of them the Namespace sets."""
     given = [item for item in policy.settings if item.origin is not SettingOrigin.BUILT_IN]
     width = max((len(item.annotation) for item in given), default=0)
     return ["Annotations:"] * bool(given) + [
@@ -154,7 +154,7 @@ def _rules_text(rules: ScalingRules) -> str:
         f"{item.value}{'%' if item.type is PolicyType.PERCENT else ' pods'}/{item.period_seconds}s"
         for item in rules.policies
     )
-    choice = "least" if rules.select_policy is SelectPolicy.MIN else "most"
+    choice = "less" if rules.select_policy is SelectPolicy.MIN else "more"
     which = f", whichever is {choice}" if len(rules.policies) > 1 else ""
     return f"at most {policies}{which}; {stabilized}; {tolerance}"
 
@@ -188,30 +188,30 @@ def _remarks(proposal: ProposalDocument) -> str:
 
 
 def remarks(proposal: ProposalDocument) -> list[str]:
-    """What is to be known of a proposal beside its number."""
+    """Return remarks on a proposal's replica count."""
     found = []
     if proposal.saturated:
-        found.append("every pod is saturated, so the value is only a floor of the demand")
+        found.append("every pod is saturated, so the demand may be higher than the value")
     if proposal.unheld_replicas is not None:
         found.append(
-            f"held: {proposal.unheld_replicas} by the values there are, but not every serving"
-            " pod has one"
+            f"held: {proposal.unheld_replicas} by the available values, but some serving pods"
+            " have no value"
         )
     elif not proposal.complete:
-        found.append("not every serving pod has a value, which would hold a scale-down")
+        found.append("some serving pods have no value, which would hold a scale-down")
     return found
 
 
 def status_table(documents: Iterable[DecisionDocument], *, now_unix_seconds: float) -> str:
-    """The table of `gpu-scaler status`, in the manner of `kubectl get hpa`.
+    """Return the table of `gpu-scaler status`, similar to `kubectl get hpa`.
 
-    AGE is that of the decision: it grows where the scaler has stopped deciding.
+    AGE is the age of the decision, which grows if the scaler stops deciding.
     """
     return _table([STATUS_COLUMNS, *(status_row(item, now_unix_seconds) for item in documents)])
 
 
 def why_not_table(documents: Iterable[DecisionDocument]) -> str:
-    """The table of `gpu-scaler why-not`: each Deployment whose count was left alone, and why."""
+    """Return the table of `gpu-scaler why-not`: each Deployment that was not scaled, and why."""
     rows = [
         (
             document.namespace,
@@ -226,12 +226,12 @@ def why_not_table(documents: Iterable[DecisionDocument]) -> str:
     return _table([WHY_NOT_COLUMNS, *rows])
 
 
-def history_table(episodes: Iterable[EpisodeDocument], *, now_unix_seconds: float) -> str:
-    """The table of `gpu-scaler explain --history`: one line for as long as nothing changed."""
-    return _table([HISTORY_COLUMNS, *(_history_row(one, now_unix_seconds) for one in episodes)])
+def history_table(runs: Iterable[DecisionRunDocument], *, now_unix_seconds: float) -> str:
+    """Return the table of `gpu-scaler explain --history`: one row per decision run."""
+    return _table([HISTORY_COLUMNS, *(_history_row(one, now_unix_seconds) for one in runs)])
 
 
-def _history_row(episode: EpisodeDocument, now_unix_seconds: float) -> tuple[str, ...]:
+def _history_row(episode: DecisionRunDocument, now_unix_seconds: float) -> tuple[str, ...]:
     replicas = str(episode.current_replicas)
     if episode.desired_replicas != episode.current_replicas:
         replicas += f" -> {episode.desired_replicas}"
@@ -259,7 +259,7 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def status_row(document: DecisionDocument, now_unix_seconds: float) -> tuple[str, ...]:
-    """The cells of one Deployment's row, in the order of STATUS_COLUMNS."""
+    """Return the cells of a Deployment's row, in the order of STATUS_COLUMNS."""
     policy = document.policy
     return (
         document.namespace,
@@ -275,7 +275,7 @@ def status_row(document: DecisionDocument, now_unix_seconds: float) -> tuple[str
 
 
 def targets_text(document: DecisionDocument) -> str:
-    """Value and target of each metric: `63/40`, named where there are several."""
+    """Return value and target of each metric: `63/40`, with names if there are several."""
     policy = document.policy
     if policy is None:
         return UNKNOWN

@@ -1,4 +1,4 @@
-"""The scaler's own metrics (`gpu_scaler_*`), built anew from the last decisions at each scrape."""
+"""The scaler's own metrics (`gpu_scaler_*`); the gauges per Deployment are built at each scrape."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DEPLOYMENT_LABELS = ("namespace", "deployment", "kind")
 
 
 class ScalerMetrics:
-    """Counters and histograms of the loop, in a registry of their own."""
+    """The scaler's metrics in a registry of their own."""
 
     def __init__(self, version: str) -> None:
         self.registry = CollectorRegistry()
@@ -39,7 +39,7 @@ class ScalerMetrics:
         ).labels(version).set(1)
         self.loop_duration = Histogram(
             "gpu_scaler_loop_duration_seconds",
-            "Time from the start of a loop to its last action",
+            "Duration of a loop from its start to its last action",
             buckets=LOOP_BUCKETS_SECONDS,
             registry=self.registry,
         )
@@ -52,7 +52,7 @@ class ScalerMetrics:
         )
         self.last_loop = Gauge(
             "gpu_scaler_last_loop_timestamp_seconds",
-            "Unix time when the last loop that decided ended",
+            "Unix time of the end of the last loop that made decisions",
             registry=self.registry,
         )
         self.loop_failures = Counter(
@@ -62,18 +62,18 @@ class ScalerMetrics:
         )
         self.leader = Gauge(
             "gpu_scaler_leader",
-            "1 if this replica holds the Lease and acts",
+            "1 if this replica is the leader and scales, else 0",
             registry=self.registry,
         )
         self.holding = Gauge(
             "gpu_scaler_holding",
-            "1 while nothing is decided because the Kubernetes API cannot be reached",
+            "1 while the scaler holds all decisions because it cannot reach the Kubernetes API",
             registry=self.registry,
         )
         self.out_of_contact = Gauge(
             "gpu_scaler_out_of_contact",
-            "1 for each namespace and kind that is held because its watch cannot reach the "
-            "Kubernetes API; an empty label means all",
+            "1 for each namespace and kind that the scaler holds because a watch has lost its "
+            "connection; an empty label means all",
             ["namespace", "kind"],
             registry=None,
         )
@@ -82,7 +82,7 @@ class ScalerMetrics:
         self.registry.register(self.out_of_contact)
         self.stopped = Gauge(
             "gpu_scaler_stopped",
-            "1 while the Lease's annotation gpu-scaler/paused stops all scaling",
+            "1 while the annotation gpu-scaler/paused on the Lease stops all scaling",
             registry=self.registry,
         )
         self.decisions = Counter(
@@ -93,25 +93,25 @@ class ScalerMetrics:
         )
         self.held = Counter(
             "gpu_scaler_held_total",
-            "Decisions that kept the replica count although another may be needed, by reason",
+            "Decisions that held the replica count, by reason",
             ["reason"],
             registry=self.registry,
         )
         self.rescales = Counter(
             "gpu_scaler_rescales_total",
-            "Replica counts patched, by direction",
+            "Changes of replica counts, by direction",
             ["direction"],
             registry=self.registry,
         )
         self.patch_failures = Counter(
             "gpu_scaler_patch_failures_total",
-            "Failed patches of replica counts, by reason",
+            "Failed changes of replica counts, by reason",
             ["reason"],
             registry=self.registry,
         )
         self.reads = Counter(
             "gpu_scaler_source_reads_total",
-            "Exporters read, or queries sent to Prometheus, by result",
+            "Exporter scrapes and Prometheus queries, by result",
             ["result"],
             registry=self.registry,
         )
@@ -128,16 +128,16 @@ class ScalerMetrics:
         self.web_config.set(1)
         self.source_age = Gauge(
             "gpu_scaler_source_max_age_seconds",
-            "Age of the oldest readings that the last loop used",
+            "Age of the oldest value that the last loop used, in seconds",
             registry=self.registry,
         )
 
     def show_answers(self, answers: Mapping[tuple[str, int], int]) -> None:
-        """Publish the Kubernetes API's `answers` by method and status, as they are now."""
+        """Publish the counts in `answers`: responses of the Kubernetes API by method and status."""
         self.registry.register(AnswerCollector(answers))
 
     def show_lost(self, lost: Callable[[], Iterable[tuple[str, str]]]) -> None:
-        """Publish the namespaces and kinds of `lost()`, which are held; "" stands for all."""
+        """Publish the held namespaces and kinds that `lost()` returns; "" means all."""
         self._refresher.lost = lost
 
     def show_decisions(self, decisions: Callable[[], Collection[Decision]]) -> None:
@@ -146,7 +146,7 @@ class ScalerMetrics:
 
 
 class AnswerCollector(Collector):
-    """How often the Kubernetes API was asked for something."""
+    """Counts the requests to the Kubernetes API."""
 
     def __init__(self, answers: Mapping[tuple[str, int], int]) -> None:
         self._answers = answers
@@ -155,7 +155,7 @@ class AnswerCollector(Collector):
         """Yield the counter as it is now."""
         family = CounterMetricFamily(
             "gpu_scaler_api_requests",
-            "Requests that the Kubernetes API answered; a watch counts when it starts",
+            "Requests that the Kubernetes API answered; a watch counts once, at its start",
             labels=("method", "code"),
         )
         for (method, status), count in sorted(self._answers.items()):
@@ -164,7 +164,7 @@ class AnswerCollector(Collector):
 
 
 class LostRefresher(Collector):
-    """Sets a gauge anew before each scrape; it has no family of its own."""
+    """Refreshes a gauge before each scrape; has no family of its own."""
 
     def __init__(self, gauge: Gauge) -> None:
         self._gauge = gauge
@@ -179,7 +179,7 @@ class LostRefresher(Collector):
 
 
 class DecisionCollector(Collector):
-    """Replica counts, bounds, values, targets and reasons of the last decisions."""
+    """Gauges per Deployment: replica counts, limits, values, targets and reasons."""
 
     def __init__(self, decisions: Callable[[], Collection[Decision]]) -> None:
         self._decisions = decisions
@@ -190,27 +190,27 @@ class DecisionCollector(Collector):
             "gpu_scaler_current_replicas", "Current spec.replicas", labels=DEPLOYMENT_LABELS
         )
         desired = GaugeMetricFamily(
-            "gpu_scaler_desired_replicas", "Replicas decided on", labels=DEPLOYMENT_LABELS
+            "gpu_scaler_desired_replicas", "Desired replicas", labels=DEPLOYMENT_LABELS
         )
         minimum = GaugeMetricFamily(
-            "gpu_scaler_min_replicas", "Minimum replicas by annotation", labels=DEPLOYMENT_LABELS
+            "gpu_scaler_min_replicas", "Minimum of the replica count", labels=DEPLOYMENT_LABELS
         )
         maximum = GaugeMetricFamily(
-            "gpu_scaler_max_replicas", "Maximum replicas by annotation", labels=DEPLOYMENT_LABELS
+            "gpu_scaler_max_replicas", "Maximum of the replica count", labels=DEPLOYMENT_LABELS
         )
         value = GaugeMetricFamily(
             "gpu_scaler_metric_value",
-            "Average value per pod that the decision used, in the metric's unit",
+            "Average value per pod, in the unit of the metric",
             labels=(*DEPLOYMENT_LABELS, "metric"),
         )
         target = GaugeMetricFamily(
             "gpu_scaler_metric_target",
-            "Target value per pod, in the metric's unit",
+            "Target value per pod, in the unit of the metric",
             labels=(*DEPLOYMENT_LABELS, "metric"),
         )
         proposed = GaugeMetricFamily(
             "gpu_scaler_proposed_replicas",
-            "Replicas that the metrics ask for, before stabilization and limits; absent if unknown",
+            "Replicas that the metrics propose before stabilization and limits; absent if unknown",
             labels=DEPLOYMENT_LABELS,
         )
         info = GaugeMetricFamily(
@@ -241,7 +241,7 @@ class DecisionCollector(Collector):
                     value.add_metric(labels, proposal.mean_milli / 1000)
         by_outcome = GaugeMetricFamily(
             "gpu_scaler_deployments",
-            "Opted-in Deployments by the outcome of the last loop",
+            "Opted-in Deployments, by outcome of the last decision",
             labels=("outcome",),
         )
         for outcome, count in sorted(outcomes.items()):

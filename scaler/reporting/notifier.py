@@ -1,4 +1,4 @@
-"""Decisions that are news become a log line, an event on the Deployment and counts."""
+"""Reports decisions as log lines, as events on the Deployment and in counters."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from scaler.budgets import CHANGES_LOG_BYTES, LOG_BYTES
 from scaler.decision.model import Outcome
-from scaler.reporting.recorded_event import News, event_type, follow
-from scaler.reporting.status_store import Told
+from scaler.reporting.event_deduplication import OngoingOutcome, deduplicate, event_type
+from scaler.reporting.status_store import RecordedEvent
 from toolkit.party_log import PartyLog
 
 if TYPE_CHECKING:
@@ -19,46 +19,46 @@ if TYPE_CHECKING:
     from scaler.decision.model import Decision
     from scaler.model import DeploymentState
     from scaler.reporting.metrics import ScalerMetrics
-    from scaler.reporting.status_store import Board
+    from scaler.reporting.status_store import StatusStore
 
 log = logging.getLogger(__name__)
 
 
-class Announcer:
-    """Remembers what has been told of each Deployment."""
+class Notifier:
+    """Reports each decision, and remembers the outcomes that it has reported."""
 
     def __init__(
         self,
         events: EventRecorder,
         metrics: ScalerMetrics,
-        board: Board,
+        store: StatusStore,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._events = events
         self._metrics = metrics
-        self._board = board
-        self._news: dict[str, News] = {}
+        self._status_store = store
+        self._ongoing: dict[str, OngoingOutcome] = {}
         self._changes = PartyLog(log, most_bytes=CHANGES_LOG_BYTES, clock=clock)
         self._rest = PartyLog(log, most_bytes=LOG_BYTES, clock=clock)
 
-    def announce(self, deployment: DeploymentState, decision: Decision) -> None:
-        """Count the decision; log it and emit an event where it is news."""
+    def notify(self, deployment: DeploymentState, decision: Decision) -> None:
+        """Count the decision; log it and record an event unless it repeats a reported one."""
         self._metrics.decisions.labels(decision.outcome).inc()
         if decision.is_held():
             self._metrics.held.labels(decision.reason).inc()
-        news, is_told = follow(self._news.pop(deployment.uid, None), decision)
-        if news is not None:
-            self._news[deployment.uid] = news
-        if not is_told:
+        ongoing, is_new = deduplicate(self._ongoing.pop(deployment.uid, None), decision)
+        if ongoing is not None:
+            self._ongoing[deployment.uid] = ongoing
+        if not is_new:
             return
         scaled = decision.outcome is Outcome.SCALED
         if scaled:
             up = decision.desired_replicas > decision.current_replicas
             self._metrics.rescales.labels("up" if up else "down").inc()
-            told, level, line = self._changes, logging.INFO, "Replicas changed"
+            party_log, level, line = self._changes, logging.INFO, "Replica count changed"
         else:
-            told, level, line = self._rest, logging.WARNING, "Nothing was scaled"
-        told.log(level, deployment.ref.namespace, line, _log_fields(decision))
+            party_log, level, line = self._rest, logging.WARNING, "Deployment not scaled"
+        party_log.log(level, deployment.ref.namespace, line, _log_fields(decision))
         type_ = event_type(decision.outcome) or "Normal"
         self._events.record(
             deployment.ref,
@@ -68,8 +68,8 @@ class Announcer:
             message=decision.message,
         )
         now = time.time()
-        self._board.tell(
-            Told(
+        self._status_store.add_event(
+            RecordedEvent(
                 ref=deployment.ref,
                 warning=type_ == "Warning",
                 reason=decision.reason,
@@ -80,25 +80,25 @@ class Announcer:
         )
 
     def note_failure(self, deployment: DeploymentState, error: Exception) -> None:
-        """Log an error that nobody foresaw, with its traceback."""
+        """Log an unexpected error with its traceback."""
         fields = {"deployment": str(deployment.ref)}
         self._rest.log(
             logging.ERROR, deployment.ref.namespace, "Decision failed", fields, error=error
         )
 
-    def tell_rest(self) -> None:
-        """Log how many lines each namespace's budget has left out; call it once per loop."""
-        self._changes.tell_rest()
-        self._rest.tell_rest()
+    def log_omitted(self) -> None:
+        """Log how many lines each namespace's budget has omitted; call it once per loop."""
+        self._changes.log_omitted()
+        self._rest.log_omitted()
 
     def keep_only(self, uids: set[str]) -> None:
         """Forget all other Deployments."""
-        for gone in self._news.keys() - uids:
-            del self._news[gone]
+        for gone in self._ongoing.keys() - uids:
+            del self._ongoing[gone]
 
 
 def _log_fields(decision: Decision) -> dict[str, object]:
-    """Return the inputs and the result of a decision as fields of one log line."""
+    """Return the inputs and the result of a decision as fields of a log line."""
     fields: dict[str, object] = {
         "deployment": str(decision.ref),
         "outcome": decision.outcome.value,

@@ -1,4 +1,4 @@
-"""Pure: how many replicas a Deployment had over the last hour, as the instants of its changes."""
+"""Pure: the replica count of a Deployment over the last hour, as a list of its changes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 KEPT_SECONDS = 3600.0
 MAX_CHANGES = 240
-"""Per Deployment: one in 15 s for the whole hour. Of more, the oldest are forgotten."""
+"""Per Deployment: one in 15 s for the whole hour. Beyond that the oldest are dropped."""
 GAP_SECONDS = 30.0
-"""Where nothing was decided for so long, the count in between is unknown."""
+"""After a longer gap between two decisions, the count in between is unknown."""
 
 
 class ReplicaChange(NamedTuple):
-    """From `unix_seconds` on there were so many replicas; None where nobody looked."""
+    """The replica count from `unix_seconds` on; None if it is unknown."""
 
     unix_seconds: float
     replicas: int | None
@@ -26,7 +26,7 @@ class ReplicaChange(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaHistory:
-    """The changes, oldest first; the last one holds until `until_unix_seconds`."""
+    """The changes, oldest first; the last count is valid until `until_unix_seconds`."""
 
     changes: tuple[ReplicaChange, ...]
     until_unix_seconds: float
@@ -35,7 +35,7 @@ class ReplicaHistory:
 def add_count(
     history: ReplicaHistory | None, decision: Decision, now_unix_seconds: float
 ) -> ReplicaHistory:
-    """Return the history with the count that one more decision left behind."""
+    """Return the history with the replica count after one more decision."""
     scaled = decision.outcome is Outcome.SCALED
     replicas = decision.desired_replicas if scaled else decision.current_replicas
     changes = () if history is None else history.changes
@@ -50,7 +50,7 @@ def add_count(
 
 
 def _kept(changes: tuple[ReplicaChange, ...], oldest: float) -> tuple[ReplicaChange, ...]:
-    """The last change before `oldest` stays: it says what there was at that instant."""
+    """Drop changes before `oldest`, except the last one: it has the count at that time."""
     first = 0
     while first + 1 < len(changes) and changes[first + 1].unix_seconds <= oldest:
         first += 1

@@ -1,7 +1,7 @@
-"""Pure: a decision as JSON has it, and back from the JSON of another process.
+"""Pure: decisions as JSON documents, encoded here and decoded by another process.
 
-Instants become ages in seconds at the moment of the decision. What looks the same in JSON as in
-`scaler/model.py` is that dataclass itself.
+Times become ages in seconds at the time of the decision. Types that look the same in JSON are the
+dataclasses of the models themselves.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from scaler.reporting.decision_runs import MetricMean  # noqa: TC001 - msgspec r
 if TYPE_CHECKING:
     from scaler.decision.model import Decision, MetricProposal
     from scaler.model import AnnotationProblem, ScalingPolicy
-    from scaler.reporting.decision_runs import Episode
+    from scaler.reporting.decision_runs import DecisionRun
 
 DEPLOYMENTS: Final = "deployments.apps"
 _T = TypeVar("_T")
@@ -44,7 +44,7 @@ class PodValueDocument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOutDocument:
-    """A pod that was not counted as it is, and why."""
+    """A pod whose value was not used, and why."""
 
     pod: str
     reason: str
@@ -52,7 +52,7 @@ class LeftOutDocument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProposalDocument:
-    """What one metric asks for."""
+    """What one metric proposes."""
 
     metric: Metric
     target_milli: int
@@ -68,7 +68,7 @@ class ProposalDocument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyDocument:
-    """What the annotations ask for, defaults filled in."""
+    """The policy of the annotations, with defaults filled in."""
 
     min_replicas: int
     max_replicas: int
@@ -86,7 +86,7 @@ class PolicyDocument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProblemDocument:
-    """One wrong annotation; `namespace` is the Namespace that has it as a default, else None."""
+    """An invalid annotation; `namespace` is the Namespace that sets it as a default, else None."""
 
     annotation: str
     value: str | None
@@ -98,7 +98,7 @@ class ProblemDocument:
 class DecisionDocument:
     """A whole decision. `kind` is like `deployments.apps`.
 
-    `outcome` is a text, so that `status` shows one that a newer scaler has added.
+    `outcome` is a string, so that `status` can show an outcome that only a newer scaler knows.
     """
 
     kind: str
@@ -119,8 +119,8 @@ class DecisionDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EpisodeDocument:
-    """Decisions in a row that say the same."""
+class DecisionRunDocument:
+    """Consecutive equal decisions."""
 
     begun_unix_seconds: float
     last_unix_seconds: float
@@ -134,7 +134,7 @@ class EpisodeDocument:
 
 
 def decode(data: Any, type_: type[_T]) -> _T:
-    """Return parsed JSON as one of the types above; fields that it does not know are ignored.
+    """Return parsed JSON as one of the types above; unknown fields are ignored.
 
     Raises:
         ValueError: a field is missing, or has a value that this version does not know.
@@ -142,23 +142,23 @@ def decode(data: Any, type_: type[_T]) -> _T:
     return msgspec.convert(data, type_)
 
 
-def episode_document(episode: Episode) -> EpisodeDocument:
-    """Return what JSON says of an episode."""
-    return EpisodeDocument(
-        begun_unix_seconds=episode.begun_unix_seconds,
-        last_unix_seconds=episode.last_unix_seconds,
-        decisions=episode.decisions,
-        outcome=episode.outcome,
-        reason=episode.reason,
-        message=episode.message,
-        current_replicas=episode.current_replicas,
-        desired_replicas=episode.desired_replicas,
-        means=episode.means,
+def decision_run_document(run: DecisionRun) -> DecisionRunDocument:
+    """Return the document of a decision run."""
+    return DecisionRunDocument(
+        begun_unix_seconds=run.begun_unix_seconds,
+        last_unix_seconds=run.last_unix_seconds,
+        decisions=run.decisions,
+        outcome=run.outcome,
+        reason=run.reason,
+        message=run.message,
+        current_replicas=run.current_replicas,
+        desired_replicas=run.desired_replicas,
+        means=run.means,
     )
 
 
 def decision_document(decision: Decision, *, decided_unix_seconds: float) -> DecisionDocument:
-    """Return what JSON says of a decision; it was taken at `decided_unix_seconds` (wall clock)."""
+    """Return the document of a decision made at `decided_unix_seconds` (wall clock)."""
     at_seconds = decision.at_seconds
     return DecisionDocument(
         kind=decision.ref.kind or DEPLOYMENTS,

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from scaler.reporting.decision_runs import Episode, add_decision
+from scaler.reporting.decision_runs import DecisionRun, add_decision
 from scaler.reporting.replica_history import ReplicaHistory, add_count
 
 if TYPE_CHECKING:
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from scaler.decision.model import Decision
     from scaler.model import ObjectRef
 
-MAX_TOLD = 20
-"""Events per Deployment; and of all of them together."""
+MAX_EVENTS = 20
+"""Events kept per Deployment, and in the list of the latest ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionRecord:
-    """A decision and when it was taken by the wall clock (Unix seconds), for people to read."""
+    """A decision and its time by the wall clock, in Unix seconds."""
 
     decision: Decision
     decided_unix_seconds: float
@@ -29,7 +29,7 @@ class DecisionRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopReport:
-    """When the last loop that decided ended, and how reading went (exporters, or queries)."""
+    """When the last deciding loop ended, how many reads succeeded and failed, and their age."""
 
     ended_unix_seconds: float
     succeeded: int
@@ -38,8 +38,8 @@ class LoopReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """An event as it was recorded; equal ones in a row are one with their count."""
+class RecordedEvent:
+    """An event that the scaler recorded; equal consecutive events are one with a count."""
 
     ref: ObjectRef
     warning: bool
@@ -49,53 +49,57 @@ class Told:
     last_unix_seconds: float
     count: int = 1
 
-    def says(self) -> tuple[object, ...]:
-        """Return what makes the next event the same news."""
-        return self.warning, self.reason, self.message
+    def is_same_as(self, other: RecordedEvent) -> bool:
+        """Return whether the other event has the same type, reason and message."""
+        return (self.warning, self.reason, self.message) == (
+            other.warning,
+            other.reason,
+            other.message,
+        )
 
 
-class Board:
-    """Everything by Deployment, as of the last loop; instants are Unix seconds."""
+class StatusStore:
+    """Decisions, history and events by Deployment, as of the last loop; times are Unix seconds."""
 
     def __init__(self) -> None:
-        self.forget()
+        self.clear()
 
-    def forget(self) -> None:
-        """Know nothing any more: another replica decides."""
+    def clear(self) -> None:
+        """Forget everything, because another replica decides now."""
         self.records: Mapping[ObjectRef, DecisionRecord] = {}
-        self.episodes: Mapping[ObjectRef, tuple[Episode, ...]] = {}
+        self.decision_runs: Mapping[ObjectRef, tuple[DecisionRun, ...]] = {}
         self.replicas: Mapping[ObjectRef, ReplicaHistory] = {}
-        self.told: dict[ObjectRef, tuple[Told, ...]] = {}
-        self.latest: deque[Told] = deque(maxlen=MAX_TOLD)
+        self.events: dict[ObjectRef, tuple[RecordedEvent, ...]] = {}
+        self.latest_events: deque[RecordedEvent] = deque(maxlen=MAX_EVENTS)
         self.report: LoopReport | None = None
 
-    def tell(self, new: Told) -> None:
-        """Add an event."""
-        before = self.told.get(new.ref, ())
-        if before and before[-1].says() == new.says():
+    def add_event(self, new: RecordedEvent) -> None:
+        """Add an event, or count it if it equals the Deployment's last one."""
+        before = self.events.get(new.ref, ())
+        if before and before[-1].is_same_as(new):
             last, before = before[-1], before[:-1]
             new = replace(
                 new, first_unix_seconds=last.first_unix_seconds, count=last.count + new.count
             )
-            if last in self.latest:
-                self.latest.remove(last)
-        self.told[new.ref] = (*before[-(MAX_TOLD - 1) :], new)
-        self.latest.append(new)
+            if last in self.latest_events:
+                self.latest_events.remove(last)
+        self.events[new.ref] = (*before[-(MAX_EVENTS - 1) :], new)
+        self.latest_events.append(new)
 
     def record(self, decisions: Sequence[Decision], report: LoopReport) -> None:
-        """Take over one loop's decisions, and forget what was known of other Deployments."""
+        """Store the decisions of one loop, and forget all other Deployments."""
         now = report.ended_unix_seconds
         self.report = report
         self.records = {
             decision.ref: DecisionRecord(decision=decision, decided_unix_seconds=now)
             for decision in decisions
         }
-        self.episodes = {
-            ref: add_decision(self.episodes.get(ref, ()), record.decision, now)
+        self.decision_runs = {
+            ref: add_decision(self.decision_runs.get(ref, ()), record.decision, now)
             for ref, record in self.records.items()
         }
         self.replicas = {
             ref: add_count(self.replicas.get(ref), record.decision, now)
             for ref, record in self.records.items()
         }
-        self.told = {ref: told for ref, told in self.told.items() if ref in self.records}
+        self.events = {ref: events for ref, events in self.events.items() if ref in self.records}

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
     from scaler.decision.model import AppliedLimit, Condition, MetricProposal
     from scaler.model import ObjectRef
-    from scaler.reporting.decision_runs import Episode
+    from scaler.reporting.decision_runs import DecisionRun
     from scaler.reporting.serialization import ProblemDocument, ProposalDocument
-    from scaler.reporting.status_store import Board, DecisionRecord
+    from scaler.reporting.status_store import DecisionRecord, StatusStore
 
 MAX_PODS = 100
-MAX_EPISODES = 50
+MAX_RUNS = 50
 """The newest; `explain --history` has all of them."""
 
 
@@ -59,7 +59,7 @@ class MetricDict(TypedDict):
     pod_count: int
 
 
-class EpisodeView(TypedDict):
+class DecisionRunView(TypedDict):
     """Decisions in a row that say the same."""
 
     begun: float
@@ -86,24 +86,24 @@ class DetailDict(TypedDict):
     limits: tuple[AppliedLimit, ...]
     conditions: tuple[Condition, ...]
     history: ReplicasDict
-    episodes: list[EpisodeView]
+    episodes: list[DecisionRunView]
     events: list[EventDict]
     pod_offset: int
     pod_limit: int
 
 
 def detail(
-    board: Board, ref: ObjectRef, *, nodes: Mapping[ObjectRef, str], pod_offset: int = 0
+    store: StatusStore, ref: ObjectRef, *, nodes: Mapping[ObjectRef, str], pod_offset: int = 0
 ) -> DetailDict:
     """Return everything about one Deployment; `nodes` says where its pods run.
 
     Raises:
         KeyError: nothing was decided for it.
     """
-    record = board.records[ref]
+    record = store.records[ref]
     decision = record.decision
     document = decision_document(decision, decided_unix_seconds=record.decided_unix_seconds)
-    history, told = board.replicas[ref], board.told.get(ref, ())
+    history, told = store.replicas[ref], store.events.get(ref, ())
     targets = () if decision.policy is None else decision.policy.targets
     queries = {target.metric: target.query for target in targets}
     return {
@@ -122,7 +122,7 @@ def detail(
             "changes": [(*one,) for one in history.changes],
             "until": history.until_unix_seconds,
         },
-        "episodes": [_episode(one) for one in reversed(board.episodes[ref][-MAX_EPISODES:])],
+        "episodes": [_episode(one) for one in reversed(store.decision_runs[ref][-MAX_RUNS:])],
         "events": [event_dict(one) for one in reversed(told)],
         "pod_offset": pod_offset,
         "pod_limit": MAX_PODS,
@@ -188,7 +188,7 @@ def _pods(
     return pods
 
 
-def _episode(episode: Episode) -> EpisodeView:
+def _episode(episode: DecisionRun) -> DecisionRunView:
     state = state_of(episode)
     return {
         "begun": episode.begun_unix_seconds,

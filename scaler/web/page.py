@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from scaler.controller.loop import Controller
     from scaler.model import DeploymentState
-    from scaler.reporting.status_store import Board, DecisionRecord
+    from scaler.reporting.status_store import DecisionRecord, StatusStore
     from scaler.web.gpu_reader import GpuReader
     from scaler.web.wording import State
 
@@ -121,13 +121,13 @@ class StatusPage:
             query = parse_query(request.query)
         except QueryError as error:
             return self._wrong(request, error)
-        board = self._board
-        document = overview(board, self._all_states(board), query)
+        store = self._status_store
+        document = overview(store, self._all_states(store), query)
         return json_answer(request, {"scaler": self.scaler()} | document)
 
     async def _detail(self, request: web.Request) -> web.Response:
         ref = workload_ref(request.match_info["namespace"], request.match_info["name"])
-        if ref not in self._board.records:
+        if ref not in self._status_store.records:
             message = (
                 f"{ref.title} is not known here: it does not exist, or does not carry the"
                 " annotation gpu-scaler/enabled"
@@ -137,7 +137,7 @@ class StatusPage:
             offset = whole_number(request.query, "pods", 0, most=MAX_PODS_OFFSET)
         except QueryError as error:
             return self._wrong(request, error)
-        document = detail(self._board, ref, nodes=self._nodes_of(ref), pod_offset=offset)
+        document = detail(self._status_store, ref, nodes=self._nodes_of(ref), pod_offset=offset)
         return json_answer(request, {"scaler": self.scaler()} | document)
 
     async def _gpu_map(self, request: web.Request) -> web.Response:
@@ -155,8 +155,8 @@ class StatusPage:
         return json_answer(request, {"scaler": self.scaler()} | document)
 
     @property
-    def _board(self) -> Board:
-        return self._controller.board
+    def _status_store(self) -> StatusStore:
+        return self._controller.status_store
 
     def _wrong(self, request: web.Request, error: QueryError) -> web.Response:
         return json_answer(request, {"scaler": self.scaler(), "error": str(error)}, status=400)
@@ -164,7 +164,7 @@ class StatusPage:
     def scaler(self) -> ScalerDict:
         """Return what is to be known before anything else is believed."""
         leader = self._leader()
-        report = self._board.report
+        report = self._status_store.report
         return {
             "identity": self._identity,
             "leader": leader,
@@ -181,10 +181,10 @@ class StatusPage:
             "max_age_seconds": None if report is None else report.max_age_seconds,
         }
 
-    def _all_states(self, board: Board) -> Mapping[ObjectRef, State]:
+    def _all_states(self, store: StatusStore) -> Mapping[ObjectRef, State]:
         """Return the states, worked out once after each loop."""
-        if self._states is None or self._states[0] is not board.records:
-            self._states = (board.records, all_states(board.records))
+        if self._states is None or self._states[0] is not store.records:
+            self._states = (store.records, all_states(store.records))
         return self._states[1]
 
     def _nodes_of(self, ref: ObjectRef) -> Mapping[ObjectRef, str]:
@@ -201,4 +201,4 @@ class StatusPage:
                 now, {pod.ref: one.ref for one in self._deployments() for pod in one.pods}
             )
         ref = self._pods.deployments.get(pod)
-        return ref if ref in self._board.records else None
+        return ref if ref in self._status_store.records else None

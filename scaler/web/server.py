@@ -8,7 +8,7 @@ import orjson
 from aiohttp import web
 
 from scaler.model import workload_ref
-from scaler.reporting.serialization import decision_document, episode_document
+from scaler.reporting.serialization import decision_document, decision_run_document
 from scaler.web.answers import add_security_headers
 from scaler.web.metrics_page import MetricsPage
 from toolkit.listening.limits import Limits
@@ -65,7 +65,7 @@ class StatusServer:
         app = web.Application()
         app.on_response_prepare.append(add_security_headers)
         self._page.add_routes(app)
-        metrics = MetricsPage(self._metrics.registry, lambda: self._controller.board.records)
+        metrics = MetricsPage(self._metrics.registry, lambda: self._controller.status_store.records)
         app.router.add_get("/metrics", metrics.handle)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
@@ -82,7 +82,7 @@ class StatusServer:
         return probe_answer(self._not_ready_because(), more=held)
 
     async def _decisions(self, _: web.Request) -> web.Response:
-        records = self._controller.board.records
+        records = self._controller.status_store.records
         if records is not self._decisions_of:
             # There are new ones with each loop; whoever asks more often gets the same text.
             documents = [_document(records[ref]) for ref in sorted(records)]
@@ -91,17 +91,19 @@ class StatusServer:
 
     async def _decision(self, request: web.Request) -> web.Response:
         ref = _ref(request)
-        record = self._controller.board.records.get(ref)
+        record = self._controller.status_store.records.get(ref)
         if record is None:
             return self._unknown(ref)
         return _json(self._envelope() | {"decision": _document(record)})
 
     async def _history(self, request: web.Request) -> web.Response:
         ref = _ref(request)
-        episodes = self._controller.board.episodes.get(ref)
+        episodes = self._controller.status_store.decision_runs.get(ref)
         if episodes is None:
             return self._unknown(ref)
-        return _json(self._envelope() | {"history": [episode_document(one) for one in episodes]})
+        return _json(
+            self._envelope() | {"history": [decision_run_document(one) for one in episodes]}
+        )
 
     def _unknown(self, ref: ObjectRef) -> web.Response:
         message = (

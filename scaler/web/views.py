@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from scaler.decision.model import Decision
     from scaler.model import Metric, ObjectRef
     from scaler.reporting.replica_history import ReplicaChange, ReplicaHistory
-    from scaler.reporting.status_store import Board, DecisionRecord, Told
+    from scaler.reporting.status_store import DecisionRecord, RecordedEvent, StatusStore
 
 MAX_ROWS = 200
 MAX_PODS_OFFSET = 1_000_000
@@ -156,8 +156,10 @@ def whole_number(
     return int(text)
 
 
-def overview(board: Board, states: Mapping[ObjectRef, State], query: OverviewQuery) -> OverviewDict:
-    """Return the page that `query` asks for; `states` are those of the board's decisions."""
+def overview(
+    store: StatusStore, states: Mapping[ObjectRef, State], query: OverviewQuery
+) -> OverviewDict:
+    """Return the page that `query` asks for; `states` are those of the store's decisions."""
     words = query.search.lower().split()
     # Names are lower case by the rules of Kubernetes.
     found = [ref for ref in states if _matches(f"{ref}", words)]
@@ -167,7 +169,7 @@ def overview(board: Board, states: Mapping[ObjectRef, State], query: OverviewQue
     if query.group is not None:
         found = [ref for ref in found if states[ref].group is query.group]
     offset = min(query.offset, max(0, (len(found) - 1) // query.limit * query.limit))
-    page = _sorted(found, query.sort, board, states)[offset : offset + query.limit]
+    page = _sorted(found, query.sort, store, states)[offset : offset + query.limit]
     return {
         "total": len(states),
         "found": len(found),
@@ -179,14 +181,14 @@ def overview(board: Board, states: Mapping[ObjectRef, State], query: OverviewQue
         ],
         "deployments": [
             row(
-                board.records[ref],
+                store.records[ref],
                 states[ref],
-                board.replicas[ref],
-                board.told.get(ref, ()),
+                store.replicas[ref],
+                store.events.get(ref, ()),
             )
             for ref in page
         ],
-        "events": [event_dict(one) for one in reversed(board.latest)],
+        "events": [event_dict(one) for one in reversed(store.latest_events)],
     }
 
 
@@ -196,7 +198,7 @@ def all_states(records: Mapping[ObjectRef, DecisionRecord]) -> Mapping[ObjectRef
 
 
 def row(
-    record: DecisionRecord, state: State, history: ReplicaHistory, told: Sequence[Told]
+    record: DecisionRecord, state: State, history: ReplicaHistory, told: Sequence[RecordedEvent]
 ) -> RowDict:
     """Return one Deployment's row."""
     decision = record.decision
@@ -264,7 +266,7 @@ def thinned(changes: Sequence[ReplicaChange]) -> list[tuple[float, int | None]]:
     return kept
 
 
-def event_dict(told: Told) -> EventDict:
+def event_dict(told: RecordedEvent) -> EventDict:
     """Return an event as data."""
     return {
         "namespace": told.ref.namespace,
@@ -283,7 +285,7 @@ def _matches(text: str, words: Iterable[str]) -> bool:
 
 
 def _sorted(
-    refs: list[ObjectRef], sort: str, board: Board, states: Mapping[ObjectRef, State]
+    refs: list[ObjectRef], sort: str, store: StatusStore, states: Mapping[ObjectRef, State]
 ) -> list[ObjectRef]:
     refs = sorted(refs)
     if sort == "attention":
@@ -293,5 +295,5 @@ def _sorted(
         order = list(Group)
         refs.sort(key=lambda ref: (order.index(states[ref].group), states[ref].label))
     elif sort == "replicas":
-        refs.sort(key=lambda ref: -board.records[ref].decision.current_replicas)
+        refs.sort(key=lambda ref: -store.records[ref].decision.current_replicas)
     return refs

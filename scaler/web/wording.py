@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from scaler.decision.model import Decision
-    from scaler.reporting.decision_runs import Episode
+    from scaler.reporting.decision_runs import DecisionRun
 
 
 class Group(StrEnum):
@@ -93,8 +93,8 @@ NAMED_BY_OUTCOME = {
 _NUMBER = re.compile(r"(-?[0-9.]+)(.*)")
 
 
-def state_of(decision: Decision | Episode) -> State:
-    """Return the state of a decision, or of several that say the same."""
+def state_of(decision: Decision | DecisionRun) -> State:
+    """Return the state of a decision, or of a run of decisions."""
     match decision.outcome:
         case Outcome.SCALED:
             up = decision.desired_replicas > decision.current_replicas

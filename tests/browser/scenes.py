@@ -99,11 +99,15 @@ def usual(now: float | None = None) -> Scene:
             at=at,
         )
         if step % 5 == 0 and step:
-            scene.board.tell(
+            scene.status_store.add_event(
                 told("chat", f"New size: {growing}; reason: duty_cycle above target", at)
             )
-    scene.board.tell(told("vision", "gpu-scaler/target-duty-cycle", now - 300, warning=True))
-    scene.board.tell(told("images", "New size: 4; reason: duty_cycle above target", now))
+    scene.status_store.add_event(
+        told("vision", "gpu-scaler/target-duty-cycle", now - 300, warning=True)
+    )
+    scene.status_store.add_event(
+        told("images", "New size: 4; reason: duty_cycle above target", now)
+    )
     return scene
 
 

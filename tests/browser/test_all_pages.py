@@ -66,7 +66,7 @@ async def test_what_others_wrote_is_text_and_nothing_else(browser):
         decision("other", scaling=scaling),
         refused("vision", HOSTILE),
     )
-    scene.board.tell(told("web", HOSTILE, time.time(), warning=True))
+    scene.status_store.add_event(told("web", HOSTILE, time.time(), warning=True))
     async with opened(browser, scene, "#/", shot="hostile") as page:
         assert HOSTILE in await page.texts(".message")
         assert HOSTILE in await page.text(".events")

@@ -16,7 +16,7 @@ from scaler.metricsapi.history import KEPT_SECONDS, SLOT_SECONDS
 from scaler.metricsapi.names import WINDOW_SECONDS
 from scaler.readings import devices, exposition, http
 from scaler.readings.prometheus import join, source
-from scaler.reporting import recorded_event
+from scaler.reporting import event_deduplication
 from scaler.web import server as status_page
 from tests.pages.markdown import table
 from toolkit.web import passwords
@@ -114,7 +114,7 @@ NUMBERS: Final[Mapping[str, str]] = {
     "saturated-pod-percent": f"{proposals.SATURATED_MILLI // 1000}",
     "saturated-gpu-percent": f"{devices.SATURATED_PERCENT:g}",
     "working-percent": f"{devices.WORKING_PERCENT:g}",
-    "hold-event-seconds": f"{recorded_event.HOLD_SECONDS:g}",
+    "hold-event-seconds": f"{event_deduplication.HOLD_SECONDS:g}",
     "act-seconds": f"{ACT_SECONDS:g}",
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from scaler.cluster.scale_to_zero_store import Zeros
+from scaler.cluster.scale_to_zero_store import ScaleToZeroStore
 from scaler.controller.loop import Controller
 from scaler.kube.errors import Conflict, NotFound
 from scaler.model import (
@@ -96,7 +96,7 @@ class World:
             events=self,  # type: ignore[arg-type]
             leadership=self,
             metrics=self.metrics,
-            zeros=Zeros(self, namespace="gpu-scaler", name="zeros"),  # type: ignore[arg-type]
+            zeros=ScaleToZeroStore(self, namespace="gpu-scaler", name="zeros"),  # type: ignore[arg-type]
             clock=lambda: self.now,
         )
 
@@ -200,5 +200,5 @@ class World:
         self.events.append((about.name, type_, reason))
 
     def outcome(self, name: str = "web") -> tuple[Outcome, str]:
-        decision = self.controller.board.records[ref(name)].decision
+        decision = self.controller.status_store.records[ref(name)].decision
         return decision.outcome, decision.reason

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaler.cluster.kinds import DEPLOYMENTS, Kinds, WorkloadKind
-from scaler.cluster.pod_cache import LabelledObjects
+from scaler.cluster.pod_cache import PodCache
 from scaler.cluster.state import ClusterState
 from scaler.kube.selectors import parse_selector
 from scaler.kube.server_clock import ServerClock
@@ -149,11 +149,11 @@ def reflectors(state: ClusterState) -> list[Any]:
     return [one.reflector for one in state._watches]
 
 
-def seen(api: Lists) -> tuple[ClusterState, LabelledObjects]:
-    async def see() -> tuple[ClusterState, LabelledObjects]:
+def seen(api: Lists) -> tuple[ClusterState, PodCache]:
+    async def see() -> tuple[ClusterState, PodCache]:
         client: Any = api
         state = ClusterState(client, kinds=Kinds([DEPLOYMENTS, SERVERS]))
-        labelled = LabelledObjects(client)
+        labelled = PodCache(client)
         for reflector in (*reflectors(state), *labelled._reflectors):
             await reflector._list()
         for uid, path in list(state._scales._unread.items()):

@@ -103,7 +103,7 @@ def test_however_it_is_fought_writes_are_few(moments):
 
 
 def decision(world):
-    return world.controller.board.records[ref("web")].decision
+    return world.controller.status_store.records[ref("web")].decision
 
 
 class TestTheLoop:

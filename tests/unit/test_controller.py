@@ -26,7 +26,7 @@ async def test_without_the_lease_nothing_is_read_or_changed():
     world = World(deployment())
     world.leads = False
     await world.controller.cycle()
-    assert (world.asked, world.patched, dict(world.controller.board.records)) == ([], [], {})
+    assert (world.asked, world.patched, dict(world.controller.status_store.records)) == ([], [], {})
 
 
 async def test_a_lease_lost_while_reading_stops_the_patch():
@@ -59,7 +59,7 @@ async def test_a_count_that_somebody_else_wrote_is_decided_on_anew():
     world = World(deployment())
     world.replicas["web"] = 9
     await world.controller.cycle()
-    decision = world.controller.board.records[ref("web")].decision
+    decision = world.controller.status_store.records[ref("web")].decision
     assert decision.current_replicas == 9
     assert world.replicas["web"] == 9
     assert world.patched == []
@@ -117,7 +117,7 @@ async def test_nothing_is_scaled_while_all_scaling_is_stopped():
     await world.controller.cycle()
     assert (world.patched, world.events) == ([], [])
     assert world.outcome() == (Outcome.PAUSED, "ScalingStopped")
-    assert "wanted 2 replicas" in world.controller.board.records[ref("web")].decision.message
+    assert "wanted 2 replicas" in world.controller.status_store.records[ref("web")].decision.message
     world.stopped = None
     await world.controller.cycle()
     assert world.patched == [("web", 2)]
@@ -216,7 +216,7 @@ async def test_a_change_is_one_line_of_the_log_with_what_it_came_from(caplog):
     world.duty_percent, world.states = 40, (deployment(replicas=4),)
     await world.controller.cycle()
     (line,) = caplog.records
-    assert line.message == "Replicas changed"
+    assert line.message == "Replica count changed"
     told = {
         "deployment": "default/web",
         "outcome": "scaled",
@@ -234,7 +234,7 @@ async def test_a_change_is_one_line_of_the_log_with_what_it_came_from(caplog):
 async def test_metrics_of_each_deployment_come_and_go_with_it():
     world = World(deployment(), deployment("api", max_replicas="3", min_replicas="2"))
     world.metrics.show_decisions(
-        lambda: [record.decision for record in world.controller.board.records.values()]
+        lambda: [record.decision for record in world.controller.status_store.records.values()]
     )
 
     def values(name: str) -> dict[str, float | None]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scaler.cluster.scale_to_zero_store import Zeros
+from scaler.cluster.scale_to_zero_store import ScaleToZeroStore
 from scaler.controller.loop import Controller, suspended_seconds
 from scaler.kube.errors import Unreachable, from_status
 from tests.unit.controllerworld import NOW, ZEROS, World, deployment
@@ -52,7 +52,7 @@ class Life(World):
             events=self,  # type: ignore[arg-type]
             leadership=self,
             metrics=self.metrics,
-            zeros=Zeros(self, namespace="gpu-scaler", name="zeros"),  # type: ignore[arg-type]
+            zeros=ScaleToZeroStore(self, namespace="gpu-scaler", name="zeros"),  # type: ignore[arg-type]
             clock=self.clock,
             suspended=lambda: self.suspended_seconds,
         )

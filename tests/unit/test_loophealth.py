@@ -57,14 +57,14 @@ async def test_a_loop_that_fails_does_not_count_as_ended():
 
 async def test_what_cannot_be_told_of_one_deployment_costs_no_other(monkeypatch):
     world = World(deployment(), deployment("llm"))
-    told = world.controller._announcer.announce
+    told = world.controller._notifier.notify
 
-    def announce(about, decision):
+    def notify(about, decision):
         if about.ref.name == "llm":
             raise ZeroDivisionError("not foreseen")
         told(about, decision)
 
-    monkeypatch.setattr(world.controller._announcer, "announce", announce)
+    monkeypatch.setattr(world.controller._notifier, "notify", notify)
     await world.controller.cycle()
     assert ("web", 2) in world.patched
     assert world.controller.last_loop_seconds == NOW

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from prometheus_client import CollectorRegistry
 
-from scaler.cluster.pod_cache import LabelledNode, LabelledObjects, LabelledPod
+from scaler.cluster.pod_cache import CachedNode, CachedPod, PodCache
 from scaler.kube.client import KubeClient
-from scaler.metricsapi.answering import Answers
+from scaler.metricsapi.answering import Responder
 from scaler.metricsapi.paths import read_path
 from scaler.metricsapi.target_reader import LOOK_BACK_AGAIN_SECONDS, TargetReader
 from scaler.metricsapi.telemetry import Telemetry
@@ -73,12 +73,12 @@ class Source:
         return self.past
 
 
-class Objects(LabelledObjects):
+class Objects(PodCache):
     """Pods web-1 and web-2 on n1 and n2 with the label app=web, other-1 on n2; no GPU for cpu-1."""
 
     def __init__(self):
         self._pods = {
-            name: LabelledPod(
+            name: CachedPod(
                 namespace="default",
                 name=name,
                 labels={"app": name.partition("-")[0]},
@@ -101,7 +101,7 @@ class Objects(LabelledObjects):
         return self._pods.get(name) if namespace == "default" else None
 
     def nodes(self):
-        return [LabelledNode(name=name, labels={"zone": name}) for name in ("n1", "n2")]
+        return [CachedNode(name=name, labels={"zone": name}) for name in ("n1", "n2")]
 
 
 @asynccontextmanager
@@ -115,7 +115,7 @@ async def running(interval=3600.0):
         telemetry=Telemetry(CollectorRegistry()),
         clock=lambda: now.seconds,
     )
-    answers = Answers(
+    answers = Responder(
         reader=reader,
         objects=objects,
         clock=lambda: now.seconds,
@@ -203,7 +203,7 @@ def test_labels_that_many_pods_share_are_looked_at_once():
     ],
 )
 def test_which_pods_ask_for_devices(spec, asks):
-    objects = LabelledObjects(KubeClient("http://nobody"))
+    objects = PodCache(KubeClient("http://nobody"))
     metadata = {"namespace": "default", "name": "web-1"}
     pod = objects._decode_pod({"metadata": metadata, "spec": {"nodeName": "n1"} | spec}, None)
     assert pod is not None

@@ -10,14 +10,14 @@ from scaler.kube.selectors import parse_selector
 from scaler.metricsapi import documents
 from scaler.metricsapi.documents import Item, quantity, value_list
 from scaler.metricsapi.names import METRICS, Resource
-from scaler.metricsapi.paths import Attributes, ValuesAsked
+from scaler.metricsapi.paths import Attributes, ValueRequest
 from scaler.quantities import parse_quantity
 
 AT = 1764018000.9  # 2025-11-24T21:00:00.9Z
 
 
 def asked(version="v1beta1", resource=Resource.PODS, namespace="ns"):
-    return ValuesAsked(
+    return ValueRequest(
         version=version, resource=resource, namespace=namespace, name="*", metric="duty_cycle"
     )
 

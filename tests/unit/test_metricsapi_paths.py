@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from scaler.metricsapi.names import Resource
 from scaler.metricsapi.paths import (
     Attributes,
-    GroupAsked,
-    GroupsAsked,
-    NothingThere,
-    ResourcesAsked,
-    ValuesAsked,
+    GroupListRequest,
+    GroupRequest,
+    ResourceListRequest,
+    UnknownPath,
+    ValueRequest,
     read_path,
 )
 
@@ -21,7 +21,7 @@ API = "/apis/custom.metrics.k8s.io"
 
 
 def values(resource, namespace, name, metric="m", version="v1beta1"):
-    return ValuesAsked(
+    return ValueRequest(
         version=version, resource=resource, namespace=namespace, name=name, metric=metric
     )
 
@@ -29,11 +29,11 @@ def values(resource, namespace, name, metric="m", version="v1beta1"):
 @pytest.mark.parametrize(
     ("path", "asked"),
     [
-        pytest.param("/apis", GroupsAsked(), id="groups"),
-        pytest.param("/apis/", GroupsAsked(), id="with a slash at the end"),
-        pytest.param(API, GroupAsked(), id="group"),
-        pytest.param(f"{API}/v1beta1", ResourcesAsked(version="v1beta1"), id="v1beta1"),
-        pytest.param(f"{API}/v1beta2/", ResourcesAsked(version="v1beta2"), id="v1beta2"),
+        pytest.param("/apis", GroupListRequest(), id="groups"),
+        pytest.param("/apis/", GroupListRequest(), id="with a slash at the end"),
+        pytest.param(API, GroupRequest(), id="group"),
+        pytest.param(f"{API}/v1beta1", ResourceListRequest(version="v1beta1"), id="v1beta1"),
+        pytest.param(f"{API}/v1beta2/", ResourceListRequest(version="v1beta2"), id="v1beta2"),
         pytest.param(
             f"{API}/v1beta1/namespaces/ns/pods/*/m", values(Resource.PODS, "ns", "*"), id="all pods"
         ),
@@ -64,26 +64,26 @@ def values(resource, namespace, name, metric="m", version="v1beta1"):
             values(Resource.PODS, "ns", "../*"),
             id="an encoded slash, which parts nothing",
         ),
-        pytest.param(f"{API}%2Fv1beta1/nodes/n/m", NothingThere(), id="an encoded slash before"),
-        pytest.param(f"{API}/v1beta1/../v1beta1/nodes/n/m", NothingThere(), id="a way up"),
-        pytest.param(f"{API}/v1", NothingThere(), id="another version"),
-        pytest.param(f"{API}/v1/namespaces/ns/pods/p/m", NothingThere(), id="of another version"),
-        pytest.param(f"{API}/v1beta1/namespaces/ns/pods/p", NothingThere(), id="no metric"),
-        pytest.param(f"{API}/v1beta1/namespaces/ns/pods", NothingThere(), id="no pod"),
-        pytest.param(f"{API}/v1beta1/namespaces/ns", NothingThere(), id="only a namespace"),
-        pytest.param(f"{API}/v1beta1/namespaces", NothingThere(), id="namespaces"),
-        pytest.param(f"{API}/v1beta1/nodes/n", NothingThere(), id="no metric of a node"),
-        pytest.param(f"{API}/v1beta1/nodes", NothingThere(), id="nodes"),
-        pytest.param(f"{API}/v1beta1/pods/p/m", NothingThere(), id="pods without a namespace"),
-        pytest.param(f"{API}/v1beta1/namespaces/ns/nodes/n/m", NothingThere(), id="nodes in one"),
-        pytest.param(f"{API}/v1beta1/namespaces/ns/services/s/m", NothingThere(), id="services"),
-        pytest.param(f"{API}/v1beta1/namespaces/ns/pods/p/m/x", NothingThere(), id="too long"),
-        pytest.param(f"{API}/v1beta1/namespaces/ns/pods//m", NothingThere(), id="an empty name"),
-        pytest.param(f"{API}/v1beta1/namespaces//pods/p/m", NothingThere(), id="no namespace"),
-        pytest.param("/", NothingThere(), id="root"),
-        pytest.param("/metrics", NothingThere(), id="something else"),
-        pytest.param("/apis/metrics.k8s.io/v1beta1", NothingThere(), id="another group"),
-        pytest.param("/openapi/v2", NothingThere(), id="OpenAPI"),
+        pytest.param(f"{API}%2Fv1beta1/nodes/n/m", UnknownPath(), id="an encoded slash before"),
+        pytest.param(f"{API}/v1beta1/../v1beta1/nodes/n/m", UnknownPath(), id="a way up"),
+        pytest.param(f"{API}/v1", UnknownPath(), id="another version"),
+        pytest.param(f"{API}/v1/namespaces/ns/pods/p/m", UnknownPath(), id="of another version"),
+        pytest.param(f"{API}/v1beta1/namespaces/ns/pods/p", UnknownPath(), id="no metric"),
+        pytest.param(f"{API}/v1beta1/namespaces/ns/pods", UnknownPath(), id="no pod"),
+        pytest.param(f"{API}/v1beta1/namespaces/ns", UnknownPath(), id="only a namespace"),
+        pytest.param(f"{API}/v1beta1/namespaces", UnknownPath(), id="namespaces"),
+        pytest.param(f"{API}/v1beta1/nodes/n", UnknownPath(), id="no metric of a node"),
+        pytest.param(f"{API}/v1beta1/nodes", UnknownPath(), id="nodes"),
+        pytest.param(f"{API}/v1beta1/pods/p/m", UnknownPath(), id="pods without a namespace"),
+        pytest.param(f"{API}/v1beta1/namespaces/ns/nodes/n/m", UnknownPath(), id="nodes in one"),
+        pytest.param(f"{API}/v1beta1/namespaces/ns/services/s/m", UnknownPath(), id="services"),
+        pytest.param(f"{API}/v1beta1/namespaces/ns/pods/p/m/x", UnknownPath(), id="too long"),
+        pytest.param(f"{API}/v1beta1/namespaces/ns/pods//m", UnknownPath(), id="an empty name"),
+        pytest.param(f"{API}/v1beta1/namespaces//pods/p/m", UnknownPath(), id="no namespace"),
+        pytest.param("/", UnknownPath(), id="root"),
+        pytest.param("/metrics", UnknownPath(), id="something else"),
+        pytest.param("/apis/metrics.k8s.io/v1beta1", UnknownPath(), id="another group"),
+        pytest.param("/openapi/v2", UnknownPath(), id="OpenAPI"),
     ],
 )
 def test_what_is_asked(path, asked):
@@ -137,7 +137,7 @@ PARTS = st.sampled_from(
 @given(st.lists(PARTS | st.text(max_size=5)).map(lambda parts: "/" + "/".join(parts)))
 def test_values_are_only_given_for_what_was_reviewed(path):
     asked, attributes = read_path(path)
-    if isinstance(asked, ValuesAsked):
+    if isinstance(asked, ValueRequest):
         assert attributes.resource
         assert attributes.namespace == asked.namespace
         named = {attributes.name, attributes.subresource, attributes.namespace}

@@ -20,7 +20,7 @@ class Told:
     def __init__(self, most_bytes: int = 1000) -> None:
         self.now = 0.0
         self._log = PartyLog(log, most_bytes=most_bytes, clock=lambda: self.now)
-        self.tell_rest = self._log.tell_rest
+        self.log_omitted = self._log.log_omitted
 
     def about(self, party: str, number: int = 1, *, text: str = "x", error=None) -> None:
         for _ in range(number):
@@ -38,13 +38,13 @@ def left_out(caplog) -> list[tuple[str, int]]:
 def test_what_is_beyond_a_partys_budget_is_counted_and_told_when_the_minute_ends(caplog):
     told = Told()
     told.about("greedy", 100)
-    told.tell_rest()
+    told.log_omitted()
     some = len(logged(caplog))
     assert 0 < some <= 10
     assert left_out(caplog) == []
     told.now += MINUTE_SECONDS
-    told.tell_rest()
-    told.tell_rest()
+    told.log_omitted()
+    told.log_omitted()
     assert left_out(caplog) == [("greedy", 100 - some)]
     told.about("greedy")
     assert len(logged(caplog)) == some + 1
@@ -56,7 +56,7 @@ def test_no_party_takes_anothers_lines(caplog):
     told.about("modest", 3)
     assert logged(caplog)[-3:] == ["modest"] * 3
     told.now += MINUTE_SECONDS
-    told.tell_rest()
+    told.log_omitted()
     assert [party for party, _ in left_out(caplog)] == ["greedy"]
 
 
@@ -96,4 +96,4 @@ async def test_a_namespaces_log_does_not_grow_with_its_deployments(caplog, numbe
     await world.controller.cycle()
     (rest,) = [one for one in caplog.records if getattr(one, "namespace", "") == "evil"]
     assert rest.left_out >= number - len(lines)
-    assert len(world.controller.board.records) == number + 1
+    assert len(world.controller.status_store.records) == number + 1

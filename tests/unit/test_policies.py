@@ -138,6 +138,6 @@ async def test_what_waits_is_held_with_its_history_and_then_decided_on():
     assert world.outcome("one") == (Outcome.SCALED, "SuccessfulRescale")
     assert world.outcome("web") == (Outcome.HELD, "WaitingForItsTurn")
     assert world.patched == [("one", 2)]
-    assert world.controller.board.records[ref("web")].decision.desired_replicas == 1
+    assert world.controller.status_store.records[ref("web")].decision.desired_replicas == 1
     await world.controller.cycle()
     assert world.outcome("web") == (Outcome.SCALED, "SuccessfulRescale")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scaler.cluster.scale_to_zero_store import Zeros
+from scaler.cluster.scale_to_zero_store import ScaleToZeroStore
 from scaler.controller.leader_election import AlwaysLeader
 from scaler.controller.loop import Controller
 from scaler.controller.retry_order import ACT_SECONDS, RetryOrder
@@ -47,7 +47,7 @@ class Cluster:
             client=self.world,  # type: ignore[arg-type]
             state=self.world,  # type: ignore[arg-type]
             source=WarnedSource(self.world),
-            zeros=Zeros(self.world, namespace="-", name="-"),  # type: ignore[arg-type]
+            zeros=ScaleToZeroStore(self.world, namespace="-", name="-"),  # type: ignore[arg-type]
             events=self,  # type: ignore[arg-type]
             leadership=AlwaysLeader(),
             metrics=ScalerMetrics("test"),

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from scaler.cluster.scale_to_zero_store import Zeros
+from scaler.cluster.scale_to_zero_store import ScaleToZeroStore
 from scaler.controller import loop as controller_module
 from scaler.controller.loop import Controller
 from scaler.decision.decide import decide
@@ -227,7 +227,7 @@ class Hour(RuleBasedStateMachine):
             client=self.world,  # type: ignore[arg-type]
             state=self.world,  # type: ignore[arg-type]
             source=WarnedSource(self.world),
-            zeros=Zeros(self.world, namespace="-", name="-"),  # type: ignore[arg-type]
+            zeros=ScaleToZeroStore(self.world, namespace="-", name="-"),  # type: ignore[arg-type]
             events=self,  # type: ignore[arg-type]
             leadership=self,
             metrics=self.metrics,
@@ -257,7 +257,7 @@ class Hour(RuleBasedStateMachine):
         while self.loop.time() < end:
             loops = self.world.loops
             self.loop.pass_time(min(INTERVAL_SECONDS / 5, end - self.loop.time()))
-            if not self.controller.board.records:
+            if not self.controller.status_store.records:
                 # It does not lead; whoever leads next knows nothing of what was.
                 self.frozen = True
                 self.auditor.may_forget |= {*WORKLOADS}

@@ -21,7 +21,7 @@ def registry(*decisions) -> CollectorRegistry:
 async def decided(**annotations: str) -> CollectorRegistry:
     world = World(deployment(replicas=3, **annotations), duty_percent=80)
     await world.controller.cycle()
-    return registry(*(record.decision for record in world.controller.board.records.values()))
+    return registry(*(record.decision for record in world.controller.status_store.records.values()))
 
 
 async def test_what_the_metrics_ask_for_is_told_beyond_the_ceiling():

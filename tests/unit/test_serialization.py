@@ -34,14 +34,14 @@ from scaler.model import (
     Setting,
     SettingOrigin,
 )
-from scaler.reporting.decision_runs import Episode, MetricMean
+from scaler.reporting.decision_runs import DecisionRun, MetricMean
 from scaler.reporting.explanation import explain_text, history_table, status_table
 from scaler.reporting.serialization import (
     DecisionDocument,
-    EpisodeDocument,
+    DecisionRunDocument,
     decision_document,
+    decision_run_document,
     decode,
-    episode_document,
 )
 
 GOLDEN = Path(__file__).with_name("serialized.json")
@@ -159,7 +159,7 @@ REFUSED = Decision(
         ),
     ),
 )
-EPISODE = Episode(
+EPISODE = DecisionRun(
     begun_unix_seconds=DECIDED,
     last_unix_seconds=DECIDED + 8,
     decisions=5,
@@ -181,7 +181,7 @@ def documents():
 
 
 def test_the_json_is_what_it_was():
-    document = {"decisions": documents(), "history": [episode_document(EPISODE)]}
+    document = {"decisions": documents(), "history": [decision_run_document(EPISODE)]}
     assert orjson.dumps(document, option=orjson.OPT_INDENT_2) == GOLDEN.read_bytes()
 
 
@@ -196,7 +196,7 @@ def test_another_process_reads_what_was_written_whatever_fields_a_newer_one_adds
     data = with_news(json.loads(GOLDEN.read_bytes()))
     decisions = decode(data["decisions"], list[DecisionDocument])
     assert decisions == documents()
-    assert decode(data["history"], list[EpisodeDocument]) == [episode_document(EPISODE)]
+    assert decode(data["history"], list[DecisionRunDocument]) == [decision_run_document(EPISODE)]
 
 
 def test_an_answer_of_another_form_is_an_error_that_names_the_field():
@@ -217,4 +217,4 @@ def test_the_texts_name_what_the_data_has():
         assert part in text
     assert "gpu-scaler/max-replicas: is required" in explain_text(refused, now_unix_seconds=now)
     assert "statefulsets.apps:db" in status_table([rich, refused], now_unix_seconds=now)
-    assert "63.5/40" in history_table([episode_document(EPISODE)], now_unix_seconds=now)
+    assert "63.5/40" in history_table([decision_run_document(EPISODE)], now_unix_seconds=now)

@@ -132,7 +132,7 @@ def test_a_wrong_address_says_what_is_allowed(params, said):
 
 def shown(scene: Scene, **asked: object):
     query = OverviewQuery(**asked)  # type: ignore[arg-type]
-    return overview(scene.board, all_states(scene.board.records), query)
+    return overview(scene.status_store, all_states(scene.status_store.records), query)
 
 
 def names(document) -> list[str]:
@@ -198,7 +198,7 @@ def test_a_refused_row_has_no_policy(scene):
 
 def test_the_latest_events_are_of_all_pages_newest_first(scene):
     for at in range(3):
-        scene.board.tell(told("zzz", f"New size: {at}", NOW + at))
+        scene.status_store.add_event(told("zzz", f"New size: {at}", NOW + at))
     events = shown(scene, limit=1)["events"]
     assert [event["message"] for event in events] == [f"New size: {at}" for at in (2, 1, 0)]
 
@@ -257,7 +257,7 @@ def test_a_detail_explains_every_pod_left_out_first():
     )
     scene.decide(one, at=NOW)
     counted = ref("web-5d8f6c7b9d-00000")
-    document = detail(scene.board, ref("web"), nodes={counted: "gpu-node-1"})
+    document = detail(scene.status_store, ref("web"), nodes={counted: "gpu-node-1"})
     (metric,) = document["metrics"]
     assert [(pod["pod"], pod["left_out"]) for pod in metric["pods"]] == [
         ("web-x", "is not Ready"),
@@ -276,10 +276,10 @@ def test_a_detail_explains_every_pod_left_out_first():
 def test_a_detail_of_many_pods_comes_in_pages():
     scene = Scene()
     scene.decide(decision("web", replicas=1500), at=NOW)
-    document = detail(scene.board, ref("web"), nodes={}, pod_offset=1450)
+    document = detail(scene.status_store, ref("web"), nodes={}, pod_offset=1450)
     (metric,) = document["metrics"]
     assert (len(metric["pods"]), metric["pod_count"]) == (50, 1500)
-    document = detail(scene.board, ref("web"), nodes={})
+    document = detail(scene.status_store, ref("web"), nodes={})
     assert len(document["metrics"][0]["pods"]) == MAX_PODS
     assert len(orjson.dumps(document)) < 50_000
 
@@ -289,5 +289,5 @@ def test_a_query_has_no_pods():
     scaling = policy(query="sum(rate(requests[1m]))", target_query="5")
     one = decision("web", scaling=scaling)
     scene.decide(one, at=NOW)
-    document = detail(scene.board, ref("web"), nodes={})
+    document = detail(scene.status_store, ref("web"), nodes={})
     assert ("query", "sum(rate(requests[1m]))") in document["facts"]

@@ -1,4 +1,4 @@
-"""What is told of a Deployment's decisions, and when."""
+"""Which decisions of a Deployment are reported."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from scaler.decision.model import Decision, Outcome
 from scaler.model import ObjectRef
-from scaler.reporting.recorded_event import HOLD_SECONDS, News, follow
+from scaler.reporting.event_deduplication import HOLD_SECONDS, OngoingOutcome, deduplicate
 
 if TYPE_CHECKING:
     from scaler.decision.model import Reason
@@ -30,12 +30,12 @@ def decision(at: float, outcome: Outcome, reason: str = "R", message: str = "m",
 
 
 def told(*decisions: Decision) -> list[float]:
-    """When something was told."""
-    news: News | None = None
+    """When a decision was reported."""
+    ongoing: OngoingOutcome | None = None
     moments = []
     for one in decisions:
-        news, is_told = follow(news, one)
-        if is_told:
+        ongoing, is_new = deduplicate(ongoing, one)
+        if is_new:
             moments.append(one.at_seconds)
     return moments
 

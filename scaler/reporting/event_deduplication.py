@@ -1,6 +1,6 @@
-"""Which decisions are worth an event and a log line: each piece of news once, a hold if it lasts.
+"""Pure: decides which decisions get an event and a log line.
 
-Pure.
+An outcome that goes on is reported once, a hold only if it lasts.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from typing import Literal, assert_never
 from scaler.decision.model import Decision, Outcome, Reason
 
 HOLD_SECONDS = 15.0
-"""How long a hold lasts before anybody is told; the HPA looks no more often than that. Pods that
-have just been made have no values yet, and a single scrape that failed is nobody's business."""
+"""How long a hold lasts before it is reported: the period of the HPA. New pods have no values yet,
+and a single failed scrape is not worth an event."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class News:
-    """What is going on with one Deployment, since when, and whether it has been told."""
+class OngoingOutcome:
+    """The outcome that a Deployment's decisions have, since when, and whether it was reported."""
 
     outcome: Outcome
     topic: tuple[str, str]
     begun_seconds: float
-    told: bool = False
+    reported: bool = False
 
 
 def event_type(outcome: Outcome) -> Literal["Normal", "Warning"] | None:
-    """Return the type of the event that tells an outcome, None for one that needs no event."""
+    """Return the type of the event for an outcome, None for one that needs no event."""
     match outcome:
         case Outcome.SCALED | Outcome.DRY_RUN:
             return "Normal"
@@ -38,33 +38,36 @@ def event_type(outcome: Outcome) -> Literal["Normal", "Warning"] | None:
             assert_never(outcome)
 
 
-def follow(news: News | None, decision: Decision) -> tuple[News | None, bool]:
-    """Return what is going on after `decision`, and whether it is to be told now."""
-    contended = news if news is not None and news.topic[0] == Reason.CONTENDED_REPLICAS else None
+def deduplicate(
+    ongoing: OngoingOutcome | None, decision: Decision
+) -> tuple[OngoingOutcome | None, bool]:
+    """Return the outcome that goes on after `decision`, and whether to report the decision."""
+    is_contended = ongoing is not None and ongoing.topic[0] == Reason.CONTENDED_REPLICAS
+    contended = ongoing if is_contended else None
     if decision.outcome is Outcome.SCALED:
-        # One more try while somebody else sets the count back ends nothing.
+        # A new attempt does not end a conflict with another writer of the count.
         return contended, True
     if event_type(decision.outcome) is None:
         return None, False
     topic = (decision.reason, _detail(decision))
-    goes_on = news is not None and news.outcome is decision.outcome
-    begun = news.begun_seconds if news is not None and goes_on else decision.at_seconds
-    was_told = news is not None and news.told and news.topic == topic
+    goes_on = ongoing is not None and ongoing.outcome is decision.outcome
+    begun = ongoing.begun_seconds if ongoing is not None and goes_on else decision.at_seconds
+    was_reported = ongoing is not None and ongoing.reported and ongoing.topic == topic
     at_once = decision.outcome is not Outcome.HELD or decision.reason is Reason.CONTENDED_REPLICAS
     lasts = at_once or decision.at_seconds - begun >= HOLD_SECONDS
     return (
-        News(
+        OngoingOutcome(
             outcome=decision.outcome,
             topic=topic,
             begun_seconds=begun,
-            told=was_told or lasts,
+            reported=was_reported or lasts,
         ),
-        lasts and not was_told,
+        lasts and not was_reported,
     )
 
 
 def _detail(decision: Decision) -> str:
-    """What beside the reason makes it other news: not the ages in a hold's message."""
+    """Return what distinguishes outcomes of one reason; a hold's message has ages that change."""
     if decision.outcome is Outcome.REFUSED:
         return decision.message
     if decision.outcome is Outcome.DRY_RUN:

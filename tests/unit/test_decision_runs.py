@@ -1,4 +1,4 @@
-"""Decisions in a row as episodes: what belongs together, how long it is kept, how it reads."""
+"""Decisions in a row as runs: what belongs together, how long it is kept, how it reads."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from scaler.decision.model import Decision, MetricProposal, Outcome
 from scaler.model import Metric, ObjectRef
-from scaler.reporting.decision_runs import KEPT_SECONDS, MAX_EPISODES, Episode, add_decision
+from scaler.reporting.decision_runs import KEPT_SECONDS, MAX_RUNS, DecisionRun, add_decision
 from scaler.reporting.explanation import history_table
-from scaler.reporting.serialization import episode_document
+from scaler.reporting.serialization import decision_run_document
 
 if TYPE_CHECKING:
     from scaler.decision.model import Reason
@@ -43,11 +43,11 @@ def decision(
     )
 
 
-def told(*decided: tuple[float, Decision]) -> tuple[Episode, ...]:
-    episodes: tuple[Episode, ...] = ()
+def told(*decided: tuple[float, Decision]) -> tuple[DecisionRun, ...]:
+    runs: tuple[DecisionRun, ...] = ()
     for at, one in decided:
-        episodes = add_decision(episodes, one, at)
-    return episodes
+        runs = add_decision(runs, one, at)
+    return runs
 
 
 def test_decisions_that_say_the_same_are_one_with_the_last_words():
@@ -58,46 +58,46 @@ def test_decisions_that_say_the_same_are_one_with_the_last_words():
 
 
 def test_another_outcome_reason_or_count_begins_another():
-    episodes = told(
+    runs = told(
         (0, decision()),
         (2, decision(Outcome.SCALED, reason="SuccessfulRescale", replicas=(1, 2))),
         (4, decision(replicas=(2, 2))),
         (6, decision(replicas=(2, 2), reason="ScaleDownStabilized")),
         (8, decision(Outcome.HELD, replicas=(2, 2), reason="ScaleDownStabilized")),
     )
-    assert len(episodes) == 5
+    assert len(runs) == 5
 
 
 def test_an_hour_is_kept_from_the_end_of_each():
-    episodes = told(
+    runs = told(
         (0, decision(reason="A")),
         (10, decision(reason="A")),
         (20, decision(reason="B")),
         (KEPT_SECONDS + 11, decision(reason="C")),
     )
-    assert [one.reason for one in episodes] == ["B", "C"]
+    assert [one.reason for one in runs] == ["B", "C"]
 
 
 @given(st.lists(st.tuples(st.floats(0, 100), st.sampled_from("ABC")), max_size=300))
 def test_no_more_than_so_many_and_always_the_last(steps):
     now = 1e9
-    episodes: tuple[Episode, ...] = ()
+    runs: tuple[DecisionRun, ...] = ()
     for pause, reason in steps:
         now += pause
-        episodes = add_decision(episodes, decision(reason=reason), now)
-        assert len(episodes) <= MAX_EPISODES
-        assert (episodes[-1].reason, episodes[-1].last_unix_seconds) == (reason, now)
-    assert all(one.begun_unix_seconds <= one.last_unix_seconds for one in episodes)
+        runs = add_decision(runs, decision(reason=reason), now)
+        assert len(runs) <= MAX_RUNS
+        assert (runs[-1].reason, runs[-1].last_unix_seconds) == (reason, now)
+    assert all(one.begun_unix_seconds <= one.last_unix_seconds for one in runs)
 
 
 def test_the_table():
-    episodes = told(
+    runs = told(
         (0, decision()),
         (60, decision()),
         (62, decision(Outcome.SCALED, reason="SuccessfulRescale", replicas=(1, 2), duty_cycle=63)),
         (64, decision(Outcome.HELD, reason="X", replicas=(2, 2), duty_cycle=None)),
     )
-    table = history_table([episode_document(one) for one in episodes], now_unix_seconds=100)
+    table = history_table([decision_run_document(one) for one in runs], now_unix_seconds=100)
     head, *lines = [line.split("   ") for line in table.splitlines()]
     assert [cell.strip() for cell in head if cell] == [
         *("BEGAN", "LASTED", "VALUES", "REPLICAS", "OUTCOME", "REASON", "MESSAGE")
