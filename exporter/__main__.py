@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
+import signal
 import socket
 import sys
 from typing import TYPE_CHECKING, Final
@@ -18,6 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
 
+    from exporter.cli.config import ExporterConfig
+
+# By its own name this module is `__main__` for some, which says nothing in a log.
+log = logging.getLogger("exporter")
+
+EXIT_FAILURE: Final = 1
+EXIT_RESTART: Final = 3
+"""The kubelet has to start the container anew: see `exporter.nvml.sampler.restart_reason`."""
 DOCTOR: Final = "doctor"
 COMPLETION: Final = "completion"
 GARBAGE_THRESHOLD: Final = 5000
@@ -44,8 +54,6 @@ def main(arguments: Sequence[str] | None = None, *, binding: ModuleType | None =
     # aiohttp loads the system's certificate authorities when it is imported, 2 MB of them. The
     # exporter asks the cluster's API server only, by the authority of its service account.
     os.environ |= {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
-    from exporter.program import examine_node, print_once, run  # noqa: PLC0415
-
     if binding is None:
         import pynvml  # noqa: PLC0415  (not the memory of two where another one is given)
 
@@ -56,8 +64,90 @@ def main(arguments: Sequence[str] | None = None, *, binding: ModuleType | None =
         log_format=config.log_format,
     )
     if doctor:
-        return asyncio.run(examine_node(config, binding))
-    return asyncio.run(print_once(config, binding) if config.once else run(config, binding))
+        return asyncio.run(_examine_node(config, binding))
+    return asyncio.run(_print_once(config, binding) if config.once else run(config, binding))
+
+
+async def run(config: ExporterConfig, binding: ModuleType) -> int:
+    """Serve until a signal ends it, or only a new process can go on."""
+    # Nothing of this is imported before the configuration is known.
+    from exporter.app import NvmlRequiredError, RestartNeededError, running  # noqa: PLC0415
+    from toolkit.listening.listener import BindError  # noqa: PLC0415
+    from toolkit.web.model import WebConfigError  # noqa: PLC0415
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    log.info(
+        "Starting",
+        extra={
+            "version": __version__,
+            "node_name": config.node_name,
+            "interval_seconds": config.nvml_interval_seconds,
+        },
+    )
+    try:
+        async with running(config, binding) as exporter:
+            loop.add_signal_handler(signal.SIGUSR1, exporter.release)
+            loop.add_signal_handler(signal.SIGUSR2, exporter.resume)
+            await stop.wait()
+            log.info("Ending on a signal")
+    except NvmlRequiredError as error:
+        log.error("NVML is required and cannot be used", extra={"error": str(error)})
+        return EXIT_FAILURE
+    except RestartNeededError as error:
+        log.error(
+            "Exiting so that the kubelet restarts the container: NVML cannot be used any more",
+            extra={"error": str(error), "status": EXIT_RESTART},
+        )
+        return EXIT_RESTART
+    except WebConfigError as error:
+        for problem in error.problems:
+            log.error("The web configuration cannot be used", extra={"error": problem})
+        return EXIT_USAGE
+    except BindError as error:
+        log.error(
+            "The address cannot be bound",
+            extra={
+                "host": config.listen_host,
+                "port": config.listen_port,
+                "error": str(error),
+            },
+        )
+        return EXIT_FAILURE
+    return 0
+
+
+async def _examine_node(config: ExporterConfig, binding: ModuleType) -> int:
+    """Print what `doctor` found."""
+    # Those who do not ask for it do not pay for its imports.
+    from exporter.doctor.examination import examine  # noqa: PLC0415
+    from exporter.doctor.finding import Level, render  # noqa: PLC0415
+    from exporter.doctor.host import Host  # noqa: PLC0415
+
+    findings = await examine(
+        config,
+        binding=binding,
+        host=Host(),
+        environment=os.environ,
+        host_name=socket.gethostname(),
+    )
+    sys.stdout.write(render(findings))
+    return EXIT_FAILURE if any(one.level is Level.FAILURE for one in findings) else 0
+
+
+async def _print_once(config: ExporterConfig, binding: ModuleType) -> int:
+    """Print one exposition."""
+    from exporter.app import once  # noqa: PLC0415
+
+    result = await once(config, binding)
+    sys.stdout.write(result.exposition.decode())
+    sys.stdout.flush()
+    if result.problem is not None:
+        sys.stderr.write(f"gpu-exporter: NVML did not answer: {result.problem}\n")
+        return EXIT_FAILURE
+    return 0
 
 
 def _completion(arguments: Sequence[str]) -> int:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
+from exporter.__main__ import EXIT_RESTART
 from exporter.app import RestartNeededError
 from exporter.model import Collector
 from exporter.nvml.calls import NvmlError
 from exporter.nvml.sampler import RESTART_AFTER_SECONDS, restart_reason
-from exporter.program import EXIT_RESTART
 from simulator.driver import GpuSpec, SimulatedDriver
 from simulator.nvml.binding import bind
 from tests.exporting import PREFIX, exporter

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
-from exporter.program import run
+from exporter.__main__ import run
 from simulator.driver import SimulatedDriver
 from simulator.nvml.binding import bind
 from tests.cluster.processes import free_ports
