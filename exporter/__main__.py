@@ -48,8 +48,7 @@ def main(arguments: Sequence[str] | None = None, *, binding: ModuleType | None =
             version=__version__,
         )
     except UsageError as error:
-        for problem in error.problems:
-            sys.stderr.write(f"gpu-exporter: {problem}\n")
+        sys.stderr.write(error.text("gpu-exporter"))
         return EXIT_USAGE
     # aiohttp loads the system's certificate authorities when it is imported, 2 MB of them. The
     # exporter asks the cluster's API server only, by the authority of its service account.

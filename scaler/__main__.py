@@ -36,8 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except UsageError as error:
-        for problem in error.problems:
-            _print_error(problem)
+        sys.stderr.write(error.text("gpu-scaler"))
         return EXIT_USAGE
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED

@@ -8,7 +8,6 @@ the Deployment's own annotations and the programs' own flags.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import logging
 import os
@@ -49,6 +48,7 @@ from simulator.scenario import (
     serving_deployment,
 )
 from simulator.workload import Workload
+from toolkit.cli.arguments import EXIT_USAGE, Parser, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -73,12 +73,16 @@ class DemoError(RuntimeError):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; exit 0 only if every chapter of the story really happened."""
-    parser = argparse.ArgumentParser(prog="gpu-demo", description=__doc__)
+    parser = Parser(prog="gpu-demo", description=__doc__)
     parser.add_argument(
         "--keep", action="store_true", help="leave everything running until Ctrl-C, and say where"
     )
     parser.add_argument("--version", action="version", version=f"gpu-demo {version('gpu-scaler')}")
-    parsed = parser.parse_args(arguments)
+    try:
+        parsed = parser.parse_args(arguments)
+    except UsageError as error:
+        sys.stderr.write(error.text("gpu-demo"))
+        return EXIT_USAGE
     logging.basicConfig(level=logging.ERROR)
     try:
         asyncio.run(_demo(keep=parsed.keep))

@@ -23,6 +23,7 @@ from simulator.nodeobjects import LOOPBACK
 from simulator.nodes import NodeSpec, Site, running_nodes
 from simulator.workload import Workload
 from toolkit import logs
+from toolkit.cli.arguments import EXIT_USAGE, Parser, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +38,11 @@ EXPORTER_CONFIG: Final = ExporterConfig(nvml_interval_seconds=1.0, nvml_window_s
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the nodes until SIGTERM and return the exit status: 0, or 1 for what no waiting mends."""
-    parsed = _parser().parse_args(arguments)
+    try:
+        parsed = _parser().parse_args(arguments)
+    except UsageError as error:
+        sys.stderr.write(error.text("gpu-simulator"))
+        return EXIT_USAGE
     logs.set_up(level="info", log_format="logfmt")
     try:
         asyncio.run(_run(parsed))
@@ -49,39 +54,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="gpu-simulator",
         description="Adds simulated GPU nodes to a Kubernetes cluster until SIGTERM.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('gpu-scaler')}")
     parser.add_argument(
-        "--nodes", type=_count, default=2, metavar="N", help="number of nodes; default 2"
+        "--nodes", type=_count, default=2, metavar="N", help="number of nodes (default 2)"
     )
     parser.add_argument(
-        "--gpus", type=_count, default=8, metavar="N", help="GPUs of each node; default 8"
+        "--gpus", type=_count, default=8, metavar="N", help="GPUs of each node (default 8)"
     )
-    parser.add_argument("--model", choices=sorted(MODELS), default="H100", help="default H100")
+    parser.add_argument(
+        "--model",
+        choices=sorted(MODELS),
+        default="H100",
+        metavar="NAME",
+        help=f"model of the GPUs: {', '.join(sorted(MODELS))} (default H100)",
+    )
     parser.add_argument(
         "--host",
         default=os.environ.get("POD_IP", LOOPBACK),
-        help=f"where the exporters listen and are reached; default $POD_IP, else {LOOPBACK}",
+        metavar="HOST",
+        help=f"address of the exporters (default $POD_IP, else {LOOPBACK})",
     )
     parser.add_argument(
         "--first-port",
         type=int,
         default=9445,
         metavar="PORT",
-        help="port of the first exporter, the others follow; 0 takes free ones; default 9445",
+        help="port of the first exporter, the others follow; 0 takes free ones (default 9445)",
     )
     parser.add_argument(
         "--owner",
         default="gpu-simulator",
         metavar="NAME",
-        help="ClusterRole with which nodes and exporter pods go; default gpu-simulator",
+        help="ClusterRole with which nodes and exporter pods go (default gpu-simulator)",
     )
     parser.add_argument(
-        "--kubeconfig", help="default: the pod's service account, else ~/.kube/config"
+        "--kubeconfig",
+        metavar="FILE",
+        help="kubeconfig file (default: the pod's service account, else ~/.kube/config)",
     )
     return parser
 

@@ -311,6 +311,15 @@ def test_every_program_tells_its_version(name, main, capsys):
     assert re.fullmatch(rf"{name} \d+\.\d+\.\d+\n", out)
 
 
+@pytest.mark.parametrize(
+    ("name", "main"), [("gpu-demo", demo_main), ("gpu-simulator", simulator_main)]
+)
+def test_the_simulators_refuse_wrong_flags_as_the_programs_do(name, main, capsys):
+    status, out, err = run(main, ["--nonsense"], capsys)
+    assert (status, out) == (2, "")
+    assert err == f"{name}: unknown argument '--nonsense'; see {name} --help\n"
+
+
 @pytest.mark.parametrize("command", [[], *([one] for one in COMMANDS)], ids=" ".join)
 def test_the_scalers_help_fits_a_terminal_and_says_how_it_ends(command, capsys):
     status, out, _ = run(scaler_main, [*command, "--help"], capsys)

@@ -32,6 +32,10 @@ class UsageError(Exception):
         super().__init__("\n".join(problems))
         self.problems = tuple(problems)
 
+    def text(self, program: str) -> str:
+        """Return a line for each problem, as `program` says it."""
+        return "".join(f"{program}: {problem}\n" for problem in self.problems)
+
 
 class Formatter(argparse.RawDescriptionHelpFormatter):
     """Below each flag what it does; names with hyphens stay in one piece."""
