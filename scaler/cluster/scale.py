@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 CALL_TIMEOUT_SECONDS = 2.0
-"""Both calls together stay within the five seconds between a leader's renew deadline and the end
-of its Lease, so that no patch of a former leader arrives after another has begun to act."""
+"""A write and a read together stay within the five seconds between a leader's renew deadline and
+the end of its Lease, so that no patch of a former leader arrives after another began to act."""
 
 
-class ReplicasChanged(ClusterError):  # noqa: N818  (what happened is no error of anybody's)
+class ReplicasChanged(ClusterError):  # noqa: N818  (a normal event)
     """Somebody else wrote the count since it was read: decide again from `found`."""
 
     def __init__(self, ref: ObjectRef, *, expected: int, found: int) -> None:
@@ -33,7 +33,7 @@ class Replaced(ClusterError):  # noqa: N818
     """The workload was deleted, and another one has its name; what was decided is void."""
 
     def __init__(self, ref: ObjectRef) -> None:
-        super().__init__(f"{ref.title} was deleted and another one made under its name")
+        super().__init__(f"{ref.title} was deleted and created again")
 
 
 class LeaseLost(ClusterError):  # noqa: N818

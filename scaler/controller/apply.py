@@ -1,4 +1,4 @@
-"""Applying decisions: the count is written, and what came of it is recorded and said."""
+"""Applies decisions: writes the replica count and records what came of it."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class DecisionApplier:
         async with self._patches:
             if self._clock() > self._apply_until_seconds:
                 self._histories.record_undone(uid, decision)
-                why = "the writes for other Deployments took too long; its turn is in the next loop"
+                why = "the writes for other Deployments took too long; retrying in the next loop"
                 return not_applied(decision, Outcome.HELD, Reason.WAITING_FOR_ITS_TURN, why)
             failed = True
             try:
@@ -109,7 +109,7 @@ class DecisionApplier:
             try:
                 result = await self._write(deployment, decision)
             except Exception:
-                self._contention.unsure(uid)
+                self._contention.unconfirmed(uid)
                 self._histories.record_unconfirmed(uid, decision)
                 raise
             if not isinstance(result, CountChanged):
@@ -119,7 +119,7 @@ class DecisionApplier:
             deployment = replace(deployment, spec_replicas=result.found)
             decision = self._left_to_others(deployment, decide(deployment))
         self._histories.record_undone(uid, decision)
-        return self._failed(decision, "Conflict", "somebody else keeps writing replicas")
+        return self._failed(decision, "Conflict", "another writer keeps changing the replica count")
 
     async def _write(self, deployment: DeploymentState, decision: Decision) -> WriteResult:
         """Write a count unless the API server has another one, or somebody else sets it."""
@@ -143,7 +143,7 @@ class DecisionApplier:
         """Return the decision, held where somebody else keeps setting the count."""
         uid, now = deployment.uid, self._clock()
         self._contention.shown(uid, deployment.spec_replicas, now)
-        why = self._contention.why_not(uid, now)
+        why = self._contention.problem(uid, now)
         if why is None:
             return decision
         if decision.outcome is Outcome.UNCHANGED:
@@ -161,7 +161,7 @@ class DecisionApplier:
         return replace(held, history=self._histories.of(deployment) or ScalingHistory())
 
     def _is_left_to_others(self, decision: Decision, uid: str, now_seconds: float) -> bool:
-        if self._contention.why_not(uid, now_seconds) is None:
+        if self._contention.problem(uid, now_seconds) is None:
             return False
         up = decision.desired_replicas > decision.current_replicas
         return not self._contention.may_write(uid, up=up, now_seconds=now_seconds)
@@ -175,7 +175,7 @@ class DecisionApplier:
             if result.failure is not None:
                 self._metrics.patch_failures.labels(result.failure).inc()
             if result.is_unconfirmed:
-                self._contention.unsure(uid)
+                self._contention.unconfirmed(uid)
                 self._histories.record_unconfirmed(uid, decision)
             else:
                 self._histories.record_undone(uid, decision)
@@ -189,8 +189,8 @@ class DecisionApplier:
         self._histories.record_undone(uid, decision)
         if answered == decision.current_replicas:
             why = (
-                f"the API server took the write and answered {answered}, as an admission webhook"
-                " makes it do"
+                f"the API server accepted the write but answered {answered}, as it does when an"
+                " admission webhook changes the count"
             )
             return self._failed(decision, "Conflict", why)
         history = self._histories.of(deployment) or ScalingHistory()
@@ -199,7 +199,7 @@ class DecisionApplier:
             desired_replicas=answered,
             history=_with_answer(history, decision, answered),
             message=decision.message.replace(
-                f"New size: {asked}", f"New size: {answered} ({asked} were asked for)", 1
+                f"New size: {asked}", f"New size: {answered} ({asked} were requested)", 1
             ),
         )
         self._histories.record(uid, mutated)
@@ -211,7 +211,7 @@ class DecisionApplier:
 
 
 def _with_answer(history: ScalingHistory, decision: Decision, answered: int) -> ScalingHistory:
-    """The history with a count that an admission webhook made of the one asked for."""
+    """The history with the count that an admission webhook chose instead."""
     if decision.policy is None:
         return history
     history = changed(
@@ -221,7 +221,7 @@ def _with_answer(history: ScalingHistory, decision: Decision, answered: int) -> 
         decision.policy.behavior,
         decision.at_seconds,
     )
-    # A 0 that was not asked for is somebody else's.
+    # A 0 that the scaler did not request is somebody else's.
     return replace(history, zeroed_seconds=None)
 
 
@@ -232,5 +232,5 @@ def not_applied(decision: Decision, outcome: Outcome, reason: Reason, why: str) 
         outcome=outcome,
         desired_replicas=decision.current_replicas,
         reason=reason,
-        message=f"wanted {decision.desired_replicas} replicas but did not change them: {why}",
+        message=f"wanted {decision.desired_replicas} replicas but did not write them: {why}",
     )

@@ -128,7 +128,7 @@ class Controller:
             except Exception:  # the loop must outlive whatever one turn of it meets
                 self._metrics.loop_failures.inc()
                 self._histories.hold_all()
-                log.exception("Loop failed; the next one begins anew")
+                log.exception("Loop failed; retrying after the interval")
             # Not below 0 nor beyond the interval, whatever the clock does.
             took = max(0.0, self._clock() - started)
             pause = max(0.0, interval_seconds - took)
@@ -242,9 +242,9 @@ class Controller:
             return
         if fresh:
             self.holding = None
-            log.info("Watches are in contact with the Kubernetes API again")
+            log.info("Watches have contact with the Kubernetes API again")
         else:
-            self.holding = "the watches are out of contact with the Kubernetes API"
+            self.holding = "the watches have lost contact with the Kubernetes API"
             log.warning("Holding all decisions", extra={"error": self.holding})
 
     def _watch_stop(self) -> None:
@@ -255,7 +255,7 @@ class Controller:
         self.stopped = stopped
         self._metrics.stopped.set(stopped is not None)
         if stopped is None:
-            log.info("Scaling goes on")
+            log.info("Scaling resumed")
         else:
             log.warning("Scaling is stopped", extra={"error": stopped})
 
@@ -304,7 +304,7 @@ class Controller:
             desired_replicas=deployment.spec_replicas,
             outcome=Outcome.FAILED,
             reason=Reason.INTERNAL_ERROR,
-            message=f"the decision failed: {type(error).__name__}: {error}; nothing is changed",
+            message=f"the decision failed: {type(error).__name__}: {error}; nothing was changed",
             at_seconds=self._clock(),
             history=self._histories.of(deployment) or ScalingHistory(),
         )

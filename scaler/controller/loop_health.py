@@ -1,13 +1,13 @@
-"""Pure: whether loops begin, and a leader's end."""
+"""Pure: whether loops start, and whether those of a leader finish."""
 
 from __future__ import annotations
 
 UNENDED_SECONDS = 30.0
-"""A leader whose loops have not ended for so long is not ready: they are stuck, or all fail."""
+"""A leader without a finished loop for so long is not ready: loops are stuck, or all fail."""
 UNENDED_LOOPS = 3
 
 SILENT_SECONDS = 60.0
-"""A loop that has not begun for so long is stuck: /healthz fails and the kubelet restarts us."""
+"""Without a new loop for so long, /healthz fails and the kubelet restarts the container."""
 
 
 def no_loop_ended_because(
@@ -18,10 +18,10 @@ def no_loop_ended_because(
     interval_seconds: float,
     read_seconds: float,
 ) -> str | None:
-    """Return what to say where no loop has ended for too long, None where all is well.
+    """Return the problem if no loop has finished for too long, else None.
 
-    Longer is allowed where loops are rare, or where their source may take its time
-    (`read_seconds`). `leading_since_seconds` is None while another replica leads.
+    The limit is longer with a long interval or a slow source (`read_seconds`).
+    `leading_since_seconds` is None while another replica leads.
     """
     if leading_since_seconds is None:
         return None
@@ -29,7 +29,7 @@ def no_loop_ended_because(
     silent = now_seconds - since
     if silent <= max(UNENDED_SECONDS, UNENDED_LOOPS * max(interval_seconds, read_seconds)):
         return None
-    return f"no loop has ended for {silent:.0f} s: the log says why"
+    return f"no loop has finished for {silent:.0f} s; see the log"
 
 
 def no_loop_begun_because(
@@ -39,11 +39,11 @@ def no_loop_begun_because(
     interval_seconds: float,
     read_seconds: float,
 ) -> str | None:
-    """Return what to say where no loop has begun for too long, so that the process has to end.
+    """Return the problem if no loop has started for too long and the process must end, else None.
 
-    A loop that waits is not stuck, and neither is one that is not due yet.
+    A loop that waits for answers is not stuck, nor is one that is not due yet.
     """
     silent = 0.0 if last_tick_seconds is None else now_seconds - last_tick_seconds
     if silent <= max(SILENT_SECONDS, UNENDED_LOOPS * max(interval_seconds, read_seconds)):
         return None
-    return f"the loop has not begun for {silent:.0f} s"
+    return f"no loop has started for {silent:.0f} s"

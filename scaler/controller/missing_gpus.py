@@ -1,7 +1,7 @@
-"""Pure: pods of which fewer GPUs are shown than before.
+"""Pure: pods whose values cover fewer GPUs than before.
 
-A GPU that falls off the bus or hangs in the driver takes its series along, and the mean over those
-that are left says nothing of what it did. A pod keeps its GPUs for as long as it lives.
+The series of a GPU disappear when it falls off the bus or hangs in the driver. The mean over the
+others says nothing about its load. A pod keeps its GPUs for as long as it lives.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _Counts: TypeAlias = "defaultdict[Metric, dict[str, int]]"
 
 
 class MissingGpus:
-    """Remembers how many GPUs each pod's value of each metric has covered at most."""
+    """Remembers the most GPUs that each pod's value of each metric has covered."""
 
     def __init__(self) -> None:
         self._most: _Counts = defaultdict(dict)
@@ -49,7 +49,7 @@ class MissingGpus:
             count = 0 if value is None else value.device_count
             most = seen[pod.uid] = max(count, before.get(pod.uid, 0))
             if 0 < count < most:
-                fewer[pod.ref] = f"{metric} is shown of {count} of its GPUs, and was of {most}"
+                fewer[pod.ref] = f"{metric} covers {count} of the pod's GPUs, {most} before"
         if not fewer:
             return reading
         values = {pod: value for pod, value in reading.values.items() if pod not in fewer}

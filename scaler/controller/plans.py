@@ -1,4 +1,4 @@
-"""Pure: a Deployment with what its annotations ask for, and what that needs to be decided on."""
+"""Pure: a Deployment with its policy, and the readings that a decision needs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Policy: TypeAlias = "ScalingPolicy | tuple[AnnotationProblem, ...]"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A Deployment with what its annotations ask for, or with what is wrong with them."""
+    """A Deployment with its policy, or with the problems of its annotations."""
 
     deployment: DeploymentState
     policy: Policy
@@ -31,13 +31,13 @@ class Plan:
         )
 
     def may_scale_to_zero(self) -> bool:
-        """Whether the scaler may set it to 0, or have set it; annotations may have changed."""
+        """Whether the scaler may scale it to 0, or may have done so under other annotations."""
         return self.deployment.spec_replicas == 0 or (
             isinstance(self.policy, ScalingPolicy) and self.policy.min_replicas == 0
         )
 
     def request(self, history: ScalingHistory | None) -> ReadingRequest | None:
-        """The values that matter; at 0 replicas where the scaler set them, so that it wakes."""
+        """The values that count; at 0 replicas only where the scaler scaled to zero."""
         if not self.acts() or not isinstance(self.policy, ScalingPolicy):
             return None
         if self.deployment.spec_replicas == 0 and not _is_scaled_to_zero(history):
@@ -53,7 +53,7 @@ class Plan:
     def unknown_zero(
         self, found: DeploymentState, history: ScalingHistory | None, why: str, now_seconds: float
     ) -> Decision | None:
-        """The decision on a 0 of which is not known whose it is; None where that is no matter."""
+        """The decision on a 0 that nobody can explain; None where that makes no difference."""
         if found.spec_replicas > 0 or _is_scaled_to_zero(history):
             return None
         if not self.acts() or not self.may_scale_to_zero():
@@ -64,7 +64,7 @@ class Plan:
             desired_replicas=0,
             outcome=Outcome.HELD,
             reason=Reason.UNKNOWN_ZERO,
-            message=f"held at 0 replicas: whether gpu-scaler or a human set 0 is not known: {why}",
+            message=f"held at 0 replicas: cannot tell whether gpu-scaler scaled to zero: {why}",
             at_seconds=now_seconds,
             policy=self.policy if isinstance(self.policy, ScalingPolicy) else None,
             history=replace(history or ScalingHistory(), held=True),

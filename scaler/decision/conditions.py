@@ -21,7 +21,7 @@ def rescale_cause(proposals: Sequence[MetricProposal], proposed: int, up: bool) 
         return "All metrics below target"
     highest = next(item for item in proposals if item.replicas == proposed)
     if proposed == 1 and (highest.mean_milli or 0) <= highest.target_milli:
-        # The first replica, which comes before the target is reached.
+        # The first replica is added before the target is reached.
         return f"{highest.metric} above the activation threshold"
     return f"{highest.metric} above target"
 
@@ -38,10 +38,8 @@ def within_range_message(
     )
     for item in proposals:
         if item.waits_for is not None and item.above_target(policy.behavior.scale_up.tolerance):
-            return (
-                f"{values}; the {format_replicas(current_replicas)} asked for will do once"
-                f" {item.waits_for}"
-            )
+            count = format_replicas(current_replicas)
+            return f"{values}; {count} will be enough once {item.waits_for}"
     return f"the desired count {current_replicas} is within the acceptable range: {values}"
 
 
@@ -67,14 +65,14 @@ def ready_to_scale(limits: Sequence[AppliedLimit]) -> Condition:
         if limit.reason in STABILIZED_REASONS:
             return _condition(ConditionType.ABLE_TO_SCALE, True, limit.reason, limit.message)
     return _condition(
-        ConditionType.ABLE_TO_SCALE, True, "ReadyForNewScale", "the replica count may be changed"
+        ConditionType.ABLE_TO_SCALE, True, "ReadyForNewScale", "the replica count can change now"
     )
 
 
 def scaling_limited(
     limits: Sequence[AppliedLimit], pods: Sequence[PodState], now_seconds: float
 ) -> Condition:
-    """What keeps the count from the desired one; a cluster without GPUs before any setting."""
+    """What keeps the count from the desired one: missing nodes first, then limits."""
     if waiting := waiting_for_nodes(pods, now_seconds):
         return _condition(ConditionType.SCALING_LIMITED, True, *waiting)
     for limit in limits:
@@ -89,7 +87,7 @@ def scaling_limited(
 
 
 def waiting_for_nodes(pods: Sequence[PodState], now_seconds: float) -> tuple[Reason, str] | None:
-    """Reason and sentence for pods that the scheduler finds no place for, None without such."""
+    """Reason and message for pods that no node has room for, None without any."""
     waiting = [
         (pod.unschedulable_since_seconds, pod.unschedulable_message)
         for pod in pods
@@ -114,7 +112,7 @@ def waiting_for_nodes(pods: Sequence[PodState], now_seconds: float) -> tuple[Rea
 
 
 def _names_gpu(message: str | None) -> bool:
-    """Whether the scheduler's text is about GPUs; no text is no other reason either."""
+    """Whether the scheduler's message is about GPUs; without a message it may be."""
     return message is None or names_gpu(message)
 
 

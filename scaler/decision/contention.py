@@ -1,4 +1,4 @@
-"""Pure: who else sets the replica count, and how long the scaler leaves it to them.
+"""Pure: whether somebody else resets the replica count, and how long the scaler holds back.
 
 A GitOps tool or an admission webhook that sets the count back undoes every write, and every write
 that it undoes starts and stops pods. After three of them in five minutes the scaler writes less:
@@ -40,7 +40,7 @@ class _Written:
 
 
 class Contention:
-    """Follows by uid what became of the scaler's writes; instants are monotonic."""
+    """Follows by uid what came of the scaler's writes; instants are monotonic."""
 
     def __init__(self) -> None:
         self._written: dict[str, _Written] = {}
@@ -54,8 +54,8 @@ class Contention:
         if answered != asked:
             self._add(uid, Reset(asked=asked, found=answered, at_seconds=now_seconds))
 
-    def unsure(self, uid: str) -> None:
-        """Note a write of which nobody knows what became of it: it proves nothing."""
+    def unconfirmed(self, uid: str) -> None:
+        """Note a write without an answer: it proves nothing."""
         self._written.pop(uid, None)
 
     def shown(self, uid: str, replicas: int, now_seconds: float) -> None:
@@ -75,12 +75,12 @@ class Contention:
             self._set_back(uid, replicas, now_seconds)
 
     def resets(self, uid: str, now_seconds: float) -> tuple[Reset, ...]:
-        """Return what was set back in the last five minutes, the oldest first."""
+        """Return the resets of the last five minutes, the oldest first."""
         oldest = now_seconds - WITHIN_SECONDS
         return tuple(one for one in self._resets.get(uid, ()) if one.at_seconds > oldest)
 
-    def why_not(self, uid: str, now_seconds: float) -> str | None:
-        """Return what somebody else does to the count, None while it is not contended."""
+    def problem(self, uid: str, now_seconds: float) -> str | None:
+        """Return what somebody else does to the count, None while nobody does."""
         resets = self.resets(uid, now_seconds)
         if len(resets) < RESETS:
             return None
@@ -89,8 +89,8 @@ class Contention:
             for one in resets[-MAX_SHOWN:]
         )
         return (
-            "somebody else sets the replica count, as a GitOps tool or an admission webhook does:"
-            f" found {found}; more replicas are tried once a minute, fewer are not"
+            "another writer resets the replica count, such as a GitOps tool or a webhook:"
+            f" found {found}; gpu-scaler scales up at most once a minute and does not scale down"
         )
 
     def may_write(self, uid: str, *, up: bool, now_seconds: float) -> bool:

@@ -1,8 +1,8 @@
-"""Pure: which pods' values of one metric count on the way up, and which on the way down.
+"""Pure: which pods' values of one metric count when scaling up, and which when scaling down.
 
-On the way down counts who serves, and nothing else. On the way up counts whatever may show more
-demand, of the busiest pods as many as are asked for: the pods that a rollout has in addition
-neither raise the count nor hide the load of those that serve.
+When scaling down, only pods that serve count. When scaling up, every value that may show more
+demand counts, of no more pods than the replica count requests: the surge pods of a rollout neither
+raise the count nor hide the load of the pods that serve.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from scaler.decision.grouping import PodGroups
     from scaler.model import MetricReading, ObjectRef, PodValue
 
-AS_ZERO = "counts as 0 on the way up"
-UP_ONLY = "counts on the way up only"
+AS_ZERO = "counts as 0 when scaling up"
+UP_ONLY = "counts only when scaling up"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,9 +99,9 @@ def counted_down(samples: PodSamples, groups: PodGroups) -> Counted:
     )
 
 
-def counted_up(samples: PodSamples, groups: PodGroups, *, asked_pods: int) -> Counted:
-    """What counts when scaling up: as many pods as are asked for, whatever a rollout adds."""
-    places = max(1, asked_pods)
+def counted_up(samples: PodSamples, groups: PodGroups, *, requested_pods: int) -> Counted:
+    """What counts when scaling up: as many pods as are requested, whatever a rollout adds."""
+    places = max(1, requested_pods)
     pods, surplus = _busiest(samples, places)
     values_milli = _milli(pods.values())
     young_milli = _young_in(places - len(pods), samples, values_milli)
@@ -117,7 +117,7 @@ def counted_up(samples: PodSamples, groups: PodGroups, *, asked_pods: int) -> Co
             *samples.lapsed_missing,
             *(_surplus(pod, places) for pod in surplus),
             *_explained(groups.young, UP_ONLY),
-            *_explained(groups.unready, AS_ZERO if free else f"not among the {places} asked for"),
+            *_explained(groups.unready, AS_ZERO if free else f"beyond the {places} requested pods"),
             *groups.ignored,
         ),
     )
@@ -126,23 +126,23 @@ def counted_up(samples: PodSamples, groups: PodGroups, *, asked_pods: int) -> Co
 def _busiest(
     samples: PodSamples, places: int
 ) -> tuple[Mapping[ObjectRef, PodValue], Sequence[ObjectRef]]:
-    """First rule of a surge: of the pods that serve or served, the busiest count.
+    """First surge rule: of the pods that serve or served before, the busiest count.
 
-    Idle surge pods would hide the load of the others. Returns them and the pods left out.
+    Idle surge pods would hide the load of the others. Returns those that count and the rest.
     """
     pods = {**samples.serving, **samples.lapsed} if samples.lapsed else samples.serving
     if len(pods) <= places:
         return pods, ()
     ranked = sorted(pods, key=lambda pod: -pods[pod].value_milli)
     busiest = {*ranked[:places]}
-    # In their own order, which people look for.
+    # In the order of the pods, which people look for.
     return {pod: value for pod, value in pods.items() if pod in busiest}, ranked[places:]
 
 
 def _young_in(places: int, samples: PodSamples, values_milli: Sequence[int]) -> Sequence[int]:
-    """Second rule: the places left are for young pods, none with more than the mean.
+    """Second surge rule: the places left go to young pods, none with more than the mean.
 
-    A pod whose value still includes its warm-up asks for no more than those that serve for longer.
+    A value that still includes the warm-up asks for no more than those of older pods.
     """
     if not values_milli:
         return ()
@@ -154,9 +154,9 @@ def _young_in(places: int, samples: PodSamples, values_milli: Sequence[int]) -> 
 def _zeros_in(
     places: int, samples: PodSamples, groups: PodGroups, *, young: int
 ) -> tuple[int, int]:
-    """Third rule: the places left then are for pods that count as 0, missing ones first.
+    """Third surge rule: the places left then go to pods that count as 0, missing ones first.
 
-    A surge pod beyond those places would lower the mean of a count that nobody asked for.
+    A surge pod beyond those places would lower the mean of pods that were never requested.
     `young` is how many young pods count with a value. Returns the missing and the unready.
     """
     missing = min(len(samples.missing), places)
@@ -165,7 +165,7 @@ def _zeros_in(
 
 
 def left_out(groups: PodGroups) -> tuple[LeftOutPod, ...]:
-    """Return the pods that do not serve, and what becomes of each."""
+    """Return the pods that do not serve, and how each counts."""
     return (
         *_explained((*groups.lapsed, *groups.young), UP_ONLY),
         *_explained(groups.unready, AS_ZERO),
@@ -191,5 +191,5 @@ def _why_missing(pod: ObjectRef, reading: MetricReading) -> str:
 
 
 def _surplus(pod: ObjectRef, places: int) -> LeftOutPod:
-    reason = f"not among the busiest {places}, which is how many are asked for"
+    reason = f"not among the {places} busiest pods ({places} are requested)"
     return LeftOutPod(pod=pod, reason=reason)

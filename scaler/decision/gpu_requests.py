@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 NVIDIA = "nvidia.com/"
 GPU = "gpu"
 NO_GPU = (
-    "its pods request no GPU: a container has to ask for one in resources.limits, such as"
+    "its pods request no GPU: set one in a container's resources.limits, such as"
     ' nvidia.com/gpu: "1"'
 )
 

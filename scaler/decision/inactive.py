@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scaler.model import AnnotationProblem, DeploymentState
 
 _ROOM_BYTES = MESSAGE_BYTES - 100
-"""Less what stands before it, and how many are not named."""
+"""Without the text before the problems and the count of those not named."""
 
 
 def inactive(
@@ -33,14 +33,14 @@ def inactive(
     if deployment.out_of_contact is not None:
         outcome, reason = Outcome.HELD, Reason.OUT_OF_CONTACT
         message = (
-            f"held at {format_replicas(deployment.spec_replicas)}: the Kubernetes API does not show"
+            f"held at {format_replicas(deployment.spec_replicas)}: cannot watch"
             f" {deployment.out_of_contact}"
         )
     elif policy == ():
         outcome, reason = Outcome.HELD, Reason.WAITING_FOR_ITS_TURN
         message = (
-            f"held at {format_replicas(deployment.spec_replicas)}: so many annotations have changed"
-            " that reading them took the time of this loop; its turn is in the next loop"
+            f"held at {format_replicas(deployment.spec_replicas)}: too many annotations changed at"
+            " once; those of this Deployment are parsed in a later loop"
         )
     elif not isinstance(policy, ScalingPolicy):
         problems = policy
@@ -49,20 +49,19 @@ def inactive(
     elif policy.paused:
         outcome, reason = Outcome.PAUSED, Reason.PAUSED
         message = (
-            "gpu-scaler/paused is true: nothing is read or changed at"
-            f" {format_replicas(deployment.spec_replicas)}"
+            f"paused at {format_replicas(deployment.spec_replicas)}: gpu-scaler/paused is true"
         )
     elif deployment.owned_by is not None:
         reason = Reason.TARGETED_BY_OTHER_CONTROLLER
         message = (
-            f"{deployment.owned_by} scales this Deployment too: not scaled by gpu-scaler until"
-            " one of them is removed"
+            f"{deployment.owned_by} scales this Deployment too; gpu-scaler does not scale it until"
+            " one of the two is removed"
         )
     elif deployment.spec_replicas == 0 and not history.scaled_to_zero:
         outcome, reason = Outcome.DISABLED, Reason.SCALING_DISABLED
         message = (
-            "scaling is disabled since the replica count of the target is zero: paused by a human;"
-            " set replicas to 1 or more to resume"
+            "scaling is disabled since the replica count of the target is zero, and gpu-scaler did"
+            " not set it; set replicas to 1 or more to resume"
         )
     else:
         return None
@@ -82,7 +81,7 @@ def inactive(
 
 
 def _problems_text(problems: Sequence[AnnotationProblem]) -> str:
-    """Name as many problems as there is room for, the first at least, and count the others."""
+    """Name as many problems as fit, at least the first, and count the others."""
     named: list[str] = []
     left_bytes = _ROOM_BYTES
     unnamed = sum(problem.stands_for or 1 for problem in problems)

@@ -43,7 +43,7 @@ def propose(
 ) -> MetricProposal:
     """What one metric asks for; a proposal without `replicas` says in `problem` why not."""
     if reading is None:
-        return _unusable(target, groups, "nothing was read for this metric")
+        return _unusable(target, groups, "no reading for this metric")
     if reading.problem is not None:
         return _unusable(target, groups, reading.problem)
     tolerance = Tolerance(
@@ -88,8 +88,8 @@ def _propose_total(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
-    """What is asked for now, and what each pod of it is to do."""
+class _Requested:
+    """What the Deployment requests now, and its target per pod."""
 
     replicas: int
     pods_per_replica: int
@@ -109,14 +109,14 @@ def _propose_per_pod(
     groups: PodGroups,
 ) -> MetricProposal:
     target_milli = target.average_value_milli
-    asked = _Asked(
+    requested = _Requested(
         replicas=deployment.spec_replicas,
         pods_per_replica=pods_per_replica(deployment),
         target_milli=target_milli,
         tolerance=tolerance,
     )
     samples = sample_pods(reading, groups)
-    up = counted_up(samples, groups, asked_pods=asked.pods)
+    up = counted_up(samples, groups, requested_pods=requested.pods)
     down = counted_down(samples, groups)
     if up.mean_milli is None:
         problem = _no_values_problem(deployment, groups, samples.missing)
@@ -124,101 +124,101 @@ def _propose_per_pod(
     # Idle pods that are not Ready now do not make those that serve less busy.
     shown = up if up.mean_milli > target_milli else down
     if shown.mean_milli is None:
-        problem = "no pod is Ready now; pods that served before count for scaling up only"
+        problem = "no pod is Ready now; pods that served before count only when scaling up"
         return _unusable(target, groups, problem, samples.missing)
 
     growth = 0
     if shown.mean_milli > target_milli:
-        replicas = _higher(up, asked)
-        growth = _saturation_growth(target.metric, samples, groups, asked)
+        replicas = _higher(up, requested)
+        growth = _saturation_growth(target.metric, samples, groups, requested)
     else:
-        replicas = _lower(down, asked)
+        replicas = _lower(down, requested)
         if groups.lapsed:
-            # What overloaded pods do keeps the count up, and never brings it down.
-            kept = _lower(replace(up, missing=down.missing, unready=0), asked)
+            # Overloaded pods keep the count up and never bring it down.
+            kept = _lower(replace(up, missing=down.missing, unready=0), requested)
             if kept > replicas:
                 replicas, shown = kept, up
     saturated, replicas = growth > replicas, max(replicas, growth)
-    held = bool(samples.missing) and replicas < asked.replicas
+    held = bool(samples.missing) and replicas < requested.replicas
     return MetricProposal(
         metric=target.metric,
         target_milli=target_milli,
-        replicas=asked.replicas if held else replicas,
+        replicas=requested.replicas if held else replicas,
         mean_milli=shown.mean_milli,
         values=shown.pods,
         left_out=shown.left_out,
         complete=not samples.missing,
         unheld_replicas=replicas if held else None,
         saturated=saturated,
-        waits_for=_waits_for(samples, groups, asked.pods - len(shown.pods)),
+        waits_for=_waits_for(samples, groups, requested.pods - len(shown.pods)),
     )
 
 
-def _arithmetic(counted: Counted, asked: _Asked) -> int:
+def _arithmetic(counted: Counted, requested: _Requested) -> int:
     return pods_metric_replicas(
-        current_replicas=asked.replicas,
-        target_milli=asked.target_milli,
+        current_replicas=requested.replicas,
+        target_milli=requested.target_milli,
         values_milli=counted.values_milli,
         ready_count=len(counted.values_milli),
         unready_count=counted.unready,
         missing_count=counted.missing,
-        tolerance=asked.tolerance,
-        pods_per_replica=asked.pods_per_replica,
+        tolerance=requested.tolerance,
+        pods_per_replica=requested.pods_per_replica,
     ).replicas
 
 
-def _higher(up: Counted, asked: _Asked) -> int:
-    """The replicas asked for where the mean is above the target: never fewer than now.
+def _higher(up: Counted, requested: _Requested) -> int:
+    """The replicas proposed where the mean is above the target: never fewer than now.
 
     The HPA multiplies by the pods that it finds: too few of them would lower the count.
     """
-    return max(_arithmetic(up, asked), asked.replicas) if asked.replicas else 0
+    return max(_arithmetic(up, requested), requested.replicas) if requested.replicas else 0
 
 
-def _lower(counted: Counted, asked: _Asked) -> int:
-    """The replicas asked for where the mean is not above the target: never more than now.
+def _lower(counted: Counted, requested: _Requested) -> int:
+    """The replicas proposed where the mean is not above the target: never more than now.
 
-    Pods beyond those asked for, as in a rollout, bring the others no nearer to a scale-down.
+    Surge pods of a rollout bring the others no nearer to a scale-down.
     """
-    busiest, most = counted.values_milli, max(1, asked.pods)
+    busiest, most = counted.values_milli, max(1, requested.pods)
     if len(busiest) > most:
         busiest = sorted(busiest, reverse=True)[:most]
-    if asked.tolerance.allows(mean_milli(busiest) / asked.target_milli):
-        return asked.replicas
-    return min(_arithmetic(counted, asked), asked.replicas)
+    if requested.tolerance.allows(mean_milli(busiest) / requested.target_milli):
+        return requested.replicas
+    return min(_arithmetic(counted, requested), requested.replicas)
 
 
 def _saturation_growth(
-    metric: Metric, samples: PodSamples, groups: PodGroups, asked: _Asked
+    metric: Metric, samples: PodSamples, groups: PodGroups, requested: _Requested
 ) -> int:
     """Replicas for twice the pods that serve where every one is saturated, else 0.
 
     A saturated value is only a floor of the demand: target 80 would grow 1, 2, 3, 4, 5, 7, 9. The
     factor is the HPA's scaleUpLimitFactor; the behavior's policies still limit what comes of it.
-    Pods that load are among the twice, so that it cannot run to the maximum meanwhile; Pending
-    ones that are asked for stop it, since there may be no GPU for them.
+    Pods that still load are part of that, so the count cannot run to the maximum meanwhile.
+    Requested pods that are Pending stop the growth, since there may be no GPU for them.
     """
     if metric not in SATURATING_METRICS or samples.missing:
         return 0
     ready = [*samples.serving.values(), *samples.young.values()]
     if not ready or any(value.value_milli < SATURATED_MILLI for value in ready):
         return 0
-    if groups.pending and len(ready) < asked.pods:
+    if groups.pending and len(ready) < requested.pods:
         return 0
     # Pods above the current count are a rollout's surge.
-    pods = SATURATION_GROWTH_FACTOR * min(len(ready), asked.pods)
-    return math.ceil(pods / asked.pods_per_replica)
+    pods = SATURATION_GROWTH_FACTOR * min(len(ready), requested.pods)
+    return math.ceil(pods / requested.pods_per_replica)
 
 
 def _waits_for(samples: PodSamples, groups: PodGroups, awaited: int) -> str | None:
-    """What has to happen until all pods asked for count, None where they do."""
+    """What has to happen before all requested pods count, None where they do."""
     if awaited <= 0:
         return None
     if samples.missing:
         return "every pod has a fresh value"
     if groups.lapsed:
         return "all pods are Ready again"
-    return "the new one counts" if awaited == 1 else f"the {awaited} new ones count"
+    return "the new pod counts" if awaited == 1 else f"the {awaited} new pods count"
 
 
 def _no_values_problem(

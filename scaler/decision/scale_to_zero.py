@@ -1,7 +1,7 @@
-"""Pure: when the last replica may go, and whose 0 it then is.
+"""Pure: the cooldown before a Deployment scales to zero.
 
-A Deployment with `gpu-scaler/min-replicas` 0 sleeps once its query has been at or below
-`gpu-scaler/activation-threshold` for all of `gpu-scaler/cooldown`, and wakes above the threshold.
+A Deployment with `gpu-scaler/min-replicas` 0 scales to 0 once its query has been at or
+below `gpu-scaler/activation-threshold` for all of `gpu-scaler/cooldown`, and back above it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def with_cooldown(
 ) -> LimitedReplicas:
     """The count after limits, where the last replica stays until the cooldown has passed.
 
-    At 0 there is none to keep: no cooldown ever adds one.
+    At 0 there is none to keep: a cooldown never adds one.
     """
     if limited.replicas > 0 or current_replicas == 0 or policy.min_replicas > 0:
         return limited
@@ -37,9 +37,8 @@ def with_cooldown(
     limit = AppliedLimit(
         reason=Reason.COOLING_DOWN,
         message=(
-            f"the last replica goes when none has been asked for over"
-            f" {format_duration(policy.cooldown_seconds)} (gpu-scaler/cooldown):"
-            f" {format_duration(idle_seconds)} so far"
+            f"scales to 0 after {format_duration(policy.cooldown_seconds)} idle"
+            f" (gpu-scaler/cooldown), idle for {format_duration(idle_seconds)} so far"
         ),
         replicas_before=limited.replicas,
         replicas_after=1,

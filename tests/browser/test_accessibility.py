@@ -30,7 +30,7 @@ async def test_axe_finds_nothing(browser, address, dark, size):
     scene = usual()
     scene.samples = some_nodes(3)
     scene.failed_nodes = {"gpu-node-9": "the exporter of node gpu-node-9 gave no answer"}
-    scene.holding = "the watches are out of contact with the Kubernetes API"
+    scene.holding = "the watches have lost contact with the Kubernetes API"
     async with opened(browser, scene, address, dark=dark, **SIZES[size]) as page:
         if "gpus" in address:
             await page.see("document.querySelectorAll('.gpus li').length === 24")

@@ -40,8 +40,8 @@ async def test_a_replica_that_does_not_lead_says_who_does_and_links_nothing(brow
     ("change", "said", "stale"),
     [
         pytest.param(
-            {"holding": "the watches are out of contact with the Kubernetes API"},
-            "Nothing is scaled: the watches are out of contact with the Kubernetes API.",
+            {"holding": "the watches have lost contact with the Kubernetes API"},
+            "Nothing is scaled: the watches have lost contact with the Kubernetes API.",
             True,
             id="API down",
         ),

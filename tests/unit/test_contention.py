@@ -58,7 +58,7 @@ class TestWhatIsAReset:
     def test_a_write_of_unknown_outcome_proves_nothing(self):
         contention = Contention()
         contention.wrote(UID, asked=6, answered=6, now_seconds=0)
-        contention.unsure(UID)
+        contention.unconfirmed(UID)
         contention.read(UID, 3, 1)
         assert contention.resets(UID, 1) == ()
 
@@ -66,20 +66,20 @@ class TestWhatIsAReset:
 def test_it_is_contended_after_three_resets_within_five_minutes():
     contention = Contention()
     fought(contention, RESETS - 1)
-    assert contention.why_not(UID, 0) is None
+    assert contention.problem(UID, 0) is None
     fought(contention, 1, asked=7, found=2, now_seconds=WITHIN_SECONDS - 1)
-    why = contention.why_not(UID, WITHIN_SECONDS - 1)
+    why = contention.problem(UID, WITHIN_SECONDS - 1)
     assert why is not None
     assert "3 instead of 6 (4m59s ago), 3 instead of 6 (4m59s ago), 2 instead of 7 (now)" in why
-    assert contention.why_not("other", 0) is None
-    assert contention.why_not(UID, WITHIN_SECONDS) is None, "the first two are over"
+    assert contention.problem("other", 0) is None
+    assert contention.problem(UID, WITHIN_SECONDS) is None, "the first two are over"
 
 
 def test_what_is_shown_and_remembered_is_bounded():
     contention = Contention()
     fought(contention, 1000)
     assert len(contention.resets(UID, 0)) <= 2 * MAX_SHOWN
-    assert (contention.why_not(UID, 0) or "").count("instead of") == MAX_SHOWN
+    assert (contention.problem(UID, 0) or "").count("instead of") == MAX_SHOWN
     contention.keep_only(set())
     assert contention.resets(UID, 0) == ()
 
@@ -91,7 +91,7 @@ def test_however_it_is_fought_writes_are_few(moments):
         contention = Contention()
         writes: list[float] = []
         for now in moments:
-            contended = contention.why_not(UID, now) is not None
+            contended = contention.problem(UID, now) is not None
             if contended and not contention.may_write(UID, up=up, now_seconds=now):
                 continue
             writes.append(now)
@@ -154,7 +154,7 @@ class TestTheLoop:
         await world.controller.cycle()
         assert world.outcome() == (Outcome.SCALED, "SuccessfulRescale")
         assert decision(world).desired_replicas == 4
-        assert decision(world).message.startswith("New size: 4 (6 were asked for); reason: ")
+        assert decision(world).message.startswith("New size: 4 (6 were requested); reason: ")
         assert [event.change for event in decision(world).history.scale_ups] == [1]
 
     @pytest.mark.parametrize("annotations", [{}, {"behavior": '{"scaleUp": {"tolerance": "0"}}'}])
@@ -181,7 +181,7 @@ class TestTheLoop:
         world = World(deployment(replicas=3))
         world.mutated = {6: 0}
         await world.controller.cycle()
-        assert decision(world).message.startswith("New size: 0 (6 were asked for)")
+        assert decision(world).message.startswith("New size: 0 (6 were requested)")
         world.states = (deployment(replicas=0),)
         world.now += 2
         await world.controller.cycle()

@@ -48,7 +48,7 @@ async def test_out_of_contact_everything_holds():
     world.fresh = False
     await world.controller.cycle()
     assert (world.asked, world.patched) == ([], [])
-    assert world.controller.holding == "the watches are out of contact with the Kubernetes API"
+    assert world.controller.holding == "the watches have lost contact with the Kubernetes API"
     world.fresh = True
     await world.controller.cycle()
     assert world.controller.holding is None

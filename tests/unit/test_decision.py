@@ -13,6 +13,7 @@ from scaler.decision.model import (
     ConditionType,
     Decision,
     Outcome,
+    Reason,
     Recommendation,
     ScaleEvent,
     ScalingHistory,
@@ -172,7 +173,7 @@ def test_a_clock_that_goes_back_stands_still():
 @pytest.mark.parametrize(
     ("readings", "expected"),
     [
-        pytest.param({}, "nothing was read for this metric", id="no reading"),
+        pytest.param({}, "no reading for this metric", id="no reading"),
         pytest.param(reading([]), "no serving pod has a fresh value", id="empty metrics"),
         pytest.param(reading([90, 90, 90], problem="partial"), "partial", id="a warned source"),
     ],
@@ -389,7 +390,7 @@ def test_the_cooldown_keeps_one_replica_and_no_more():
     readings = reading({WEB: 0}, metric=Metric.QUERY)
     decision = decide(deployment(ready_pods(4)), rules, readings, None, NOW)
     assert (decision.outcome, decision.desired_replicas) == (Outcome.SCALED, 1)
-    assert decision.limits[-1].message.endswith(" over 2m (gpu-scaler/cooldown): 0s so far")
+    assert decision.limits[-1].reason is Reason.COOLING_DOWN
 
 
 def test_the_reason_of_an_unchanged_count_is_the_wait_for_gpus():
@@ -447,8 +448,8 @@ def test_left_out_pods_are_named_with_their_reason():
     (proposal,) = decision.proposals
     assert {item.pod.name: item.reason for item in proposal.left_out} == {
         "web-1": "exporter on node gpu-7 did not answer",
-        "web-2": "Pending: counts as 0 on the way up",
+        "web-2": "Pending: counts as 0 when scaling up",
         "web-3": "has ended (Failed)",
-        "web-4": "not Ready: counts as 0 on the way up",
+        "web-4": "not Ready: counts as 0 when scaling up",
     }
     assert [ref.name for ref in proposal.values] == ["web-0"]

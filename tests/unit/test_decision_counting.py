@@ -162,7 +162,7 @@ class TestOverloadedPods:
         decision = decided((*ready_pods(4), *lapsed_pods(4, first=4)), [70] * 4 + [0] * 4)
         assert (decision.outcome, decision.desired_replicas) == (Outcome.UNCHANGED, 8)
         assert decision.message == (
-            "duty_cycle 70/60; the 8 replicas asked for will do once all pods are Ready again"
+            "duty_cycle 70/60; 8 replicas will be enough once all pods are Ready again"
         )
 
     @given(
@@ -233,14 +233,14 @@ class TestRollouts:
         decision = decided(pods, [80] * 3, replicas=4)
         assert decision.desired_replicas == 4
         assert decision.message == (
-            "duty_cycle 80/60; the 4 replicas asked for will do once the new one counts"
+            "duty_cycle 80/60; 4 replicas will be enough once the new pod counts"
         )
 
     def test_the_pods_that_do_not_count_are_named(self):
         decision = decided((*ready_pods(4), *SURGE["idle"]), [90] * 4 + [0] * 4, replicas=4)
         (proposal,) = decision.proposals
         assert [pod.name for pod in proposal.values] == [f"web-{n}" for n in range(4)]
-        assert "not among the busiest 4" in proposal.left_out[0].reason
+        assert "not among the 4 busiest" in proposal.left_out[0].reason
 
     @given(
         st.lists(st.integers(41, 98), min_size=1, max_size=6),
@@ -294,7 +294,7 @@ class TestReplicasOfSeveralPods:
         decision = decided(pods, [60] * 8, target=40, replicas=3, ref=GROUPS, pods_per_replica=4)
         assert (decision.outcome, decision.desired_replicas) == (Outcome.UNCHANGED, 3)
         assert decision.message == (
-            "duty_cycle 60/40; the 3 replicas asked for will do once the 4 new ones count"
+            "duty_cycle 60/40; 3 replicas will be enough once the 4 new pods count"
         )
 
     def test_saturated_groups_double(self):
@@ -369,36 +369,35 @@ class TestAboveTheTarget:
                 (*ready_pods(1), other_pod(1)),
                 [63],
                 2,
-                "duty_cycle 63/40; the 2 replicas asked for will do once the new one counts",
+                "duty_cycle 63/40; 2 replicas will be enough once the new pod counts",
                 id="one loads",
             ),
             pytest.param(
                 (*ready_pods(1), ready_pod(1, age_seconds=15)),
                 [63, 20],
                 2,
-                "duty_cycle 63/40; the 2 replicas asked for will do once the new one counts",
+                "duty_cycle 63/40; 2 replicas will be enough once the new pod counts",
                 id="one is young",
             ),
             pytest.param(
                 (*ready_pods(2), *pending_pods(2, first=2)),
                 [63, 63],
                 4,
-                "duty_cycle 63/40; the 4 replicas asked for will do once the 2 new ones count",
+                "duty_cycle 63/40; 4 replicas will be enough once the 2 new pods count",
                 id="two are Pending",
             ),
             pytest.param(
                 ready_pods(2),
                 [63, None],
                 2,
-                "duty_cycle 63/40; the 2 replicas asked for will do once every pod has a fresh"
-                " value",
+                "duty_cycle 63/40; 2 replicas will be enough once every pod has a fresh value",
                 id="one has no value",
             ),
             pytest.param(
                 ready_pods(1),
                 [63],
                 2,
-                "duty_cycle 63/40; the 2 replicas asked for will do once the new one counts",
+                "duty_cycle 63/40; 2 replicas will be enough once the new pod counts",
                 id="one does not exist yet",
             ),
             pytest.param(

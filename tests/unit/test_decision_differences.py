@@ -78,11 +78,11 @@ class TestUnreadyPods:
         decision = decide(deployment(pods), rules, reading([60, 60, value, value]), None, NOW)
         assert decision.desired_replicas == expected
 
-    def test_a_young_pod_does_not_count_on_the_way_down(self):
+    def test_a_young_pod_does_not_count_when_scaling_down(self):
         pods = (*ready_pods(2), ready_pod(2, age_seconds=15))
         decision = decided(pods, [30, 30, 0])
         assert (decision.proposed, decision.proposals[0].mean_milli) == (2, 30_000)
-        assert "counts on the way up only" in decision.proposals[0].left_out[0].reason
+        assert "counts only when scaling up" in decision.proposals[0].left_out[0].reason
 
     def test_a_pod_counts_once_it_was_ready_for_the_ready_age(self):
         pods = (*ready_pods(2), ready_pod(2, age_seconds=30), ready_pod(3, age_seconds=30))
@@ -331,4 +331,3 @@ class TestOthersAndHumans:
         )
         assert (decision.outcome, decision.desired_replicas) == (Outcome.DISABLED, 0)
         assert decision.reason == "ScalingDisabled"
-        assert "paused by a human" in decision.message

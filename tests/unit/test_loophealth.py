@@ -34,7 +34,7 @@ def test_when_no_loop_has_ended(now, leading, ended, interval, read, silent):
         interval_seconds=interval,
         read_seconds=read,
     )
-    expected = None if silent is None else f"no loop has ended for {silent} s: the log says why"
+    expected = None if silent is None else f"no loop has finished for {silent} s; see the log"
     assert said == expected
 
 
@@ -107,4 +107,4 @@ def test_a_loop_that_waits_is_not_stuck(last, interval, read, is_stuck):
     )
     assert (said is not None) is is_stuck
     if is_stuck:
-        assert said == f"the loop has not begun for {last} s"
+        assert said == f"no loop has started for {last} s"

@@ -278,7 +278,7 @@ def test_pods_that_request_no_gpu_are_told(resources, is_told):
     assert len(found) == is_told
     if is_told:
         assert found[0].startswith(
-            "web.yaml:17: [Deployment prod/web] its pods request no GPU: a container has to ask"
+            "web.yaml:17: [Deployment prod/web] its pods request no GPU: set one in a container's"
         )
 
 

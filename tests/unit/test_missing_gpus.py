@@ -37,7 +37,7 @@ def test_a_pod_that_misses_a_gpu_has_no_value_until_it_is_back():
     for _ in range(3):
         found = looks(counts, shown(4, 7))
         assert found.values.keys() == {pod_ref(0)}
-        assert found.missing == {pod_ref(1): "duty_cycle is shown of 7 of its GPUs, and was of 8"}
+        assert found.missing == {pod_ref(1): "duty_cycle covers 7 of the pod's GPUs, 8 before"}
     looks(counts, shown(4, 0))
     assert looks(counts, shown(4, 7)).missing
     assert len(looks(counts, shown(4, 8)).values) == 2
@@ -49,7 +49,7 @@ def test_it_does_not_scale_down_on_the_gpus_that_are_left():
     found = {Metric.DUTY_CYCLE: looks(counts, shown(2, 1, percent=0))}
     decision = decide(TWO, policy(behavior=immediate()), found, None, NOW)
     assert (decision.outcome, decision.desired_replicas) == (Outcome.HELD, 2)
-    assert "of its GPUs" in decision.message
+    assert "of the pod's GPUs" in decision.message
 
 
 def test_pods_that_are_gone_are_forgotten():

@@ -119,7 +119,7 @@ async def test_a_deployment_that_is_made_anew_at_the_same_moment_is_not_scaled_f
     await _measured(scaler)
     between.before_next_scale(PATH, make_anew)
     scaled.load(80)
-    await until(lambda: any("made under its name" in line for line in scaler.log))
+    await until(lambda: any("deleted and created again" in line for line in scaler.log))
     # Its own pod is idle.
     await _measured(scaler)
     await _decided_again(scaler, 5)
