@@ -26,71 +26,40 @@ if TYPE_CHECKING:
 
     from toolkit.listening.limits import Limits
 
-OLDEST_GOES: Final = "the connection that has been silent longest is closed"
+OLDEST_GOES: Final = "the longest silent connection is closed"
 CLOSED: Final = "the connection is closed"
+WRONG: Final = "status 400"
 MIB: Final = 1 << 20
 
 
-def exporter_limits() -> str:
-    """The bounds of the exporter's clients."""
-    return _table(
-        [
-            (
-                "requests answered at once (`--web.max-requests`)",
-                f"{ExporterConfig().max_requests}",
-                "status 503",
-            ),
-            *_of_clients(LIMITS),
-            (
-                "password checks that wait, for each client address",
-                f"{passwords.PLACES_PER_ADDRESS}",
-                "status 503",
-            ),
-        ]
-    )
-
-
-def metrics_api_limits() -> str:
-    """The bounds of the metrics API's callers."""
-    return _table(
-        [
-            ("requests answered at once", f"{server.MAX_REQUESTS}", "status 429"),
-            *_of_clients(server.LIMITS),
-            ("path", f"{server.MAX_PATH_LENGTH} characters", "status 414"),
-            (
-                "label selector",
-                f"{MAX_TEXT_LENGTH} characters, {MAX_REQUIREMENTS} requirements",
-                "status 400",
-            ),
-            ("TokenReviews, and SubjectAccessReviews, at once", f"{MAX_AT_ONCE}", "the next waits"),
-        ]
-    )
-
-
-def status_page_limits() -> str:
-    """The bounds of the clients of the scaler's status page and metrics."""
-    return _table(_of_clients(status_page.LIMITS))
-
-
-def _of_clients(limits: Limits) -> list[tuple[str, str, str]]:
-    return [
-        ("connections", f"{limits.connections}, or half of the open-file limit", OLDEST_GOES),
-        ("TLS handshakes at once", f"{limits.handshakes}", OLDEST_GOES),
-        ("time for a TLS handshake", f"{limits.handshake_seconds:g} s", CLOSED),
-        ("time without a request", f"{limits.idle_seconds:g} s", CLOSED),
-        ("request line, and each header", f"{limits.line_bytes} bytes", "status 400"),
-        ("whole request head, and body", f"{limits.request_bytes >> 10} KiB", CLOSED),
-        ("time to read an answer", f"{limits.read_seconds:g} s", CLOSED),
-        (
-            "unsent answers, all connections",
-            f"{limits.unsent_bytes // MIB} MiB",
-            "a connection of the address with the most is closed",
-        ),
+def client_limits() -> str:
+    """The bounds of the clients of each listener, and what happens beyond them."""
+    every = (LIMITS, status_page.LIMITS, server.LIMITS)
+    alone = f"{MAX_TEXT_LENGTH} characters, {MAX_REQUIREMENTS} requirements"
+    places = f"{passwords.PLACES_PER_ADDRESS}"
+    asked = f"{ExporterConfig().max_requests} (`--web.max-requests`)"
+    rows = [
+        ("requests answered at once", asked, "", f"{server.MAX_REQUESTS}", "status 503 or 429"),
+        _row("connections", every, lambda one: f"{one.connections}", OLDEST_GOES),
+        _row("TLS handshakes at once", every, lambda one: f"{one.handshakes}", OLDEST_GOES),
+        _row("time for a handshake", every, lambda one: f"{one.handshake_seconds:g} s", CLOSED),
+        _row("time without a request", every, lambda one: f"{one.idle_seconds:g} s", CLOSED),
+        _row("request line, each header", every, lambda one: f"{one.line_bytes} bytes", WRONG),
+        _row("request head, body", every, lambda one: f"{one.request_bytes >> 10} KiB", CLOSED),
+        _row("time to read an answer", every, lambda one: f"{one.read_seconds:g} s", CLOSED),
+        _row("unsent answers", every, lambda one: f"{one.unsent_bytes // MIB} MiB", CLOSED),
+        ("password checks that wait, per address", places, places, "", "status 503"),
+        ("path", "", "", f"{server.MAX_PATH_LENGTH} characters", "status 414"),
+        ("label selector", "", "", alone, WRONG),
+        ("TokenReviews, SubjectAccessReviews at once", "", "", f"{MAX_AT_ONCE}", "the next waits"),
     ]
+    return table(("limit of", "exporter", "status page", "metrics API", "beyond it"), rows)
 
 
-def _table(rows: Iterable[tuple[str, str, str]]) -> str:
-    return table(("limit of", "value", "beyond it"), rows)
+def _row(
+    name: str, every: Iterable[Limits], value: Callable[[Limits], str], beyond: str
+) -> tuple[str, ...]:
+    return (name, *map(value, every), beyond)
 
 
 def _listed(words: Iterable[object]) -> str:
@@ -119,8 +88,6 @@ NUMBERS: Final[Mapping[str, str]] = {
 }
 
 PARTS: Final[Mapping[str, Callable[[], str]]] = {
-    "exporter-limits": exporter_limits,
-    "metrics-api-limits": metrics_api_limits,
-    "status-page-limits": status_page_limits,
+    "client-limits": client_limits,
     **{name: text.__str__ for name, text in NUMBERS.items()},
 }
