@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import socket
 import ssl
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
 from exporter.doctor.finding import failure, note, ok, warning
+from toolkit.listening.sockets import bound_sockets, why_not_bound
 from toolkit.web import auth
 from toolkit.web.model import WebConfigError
 
@@ -35,19 +35,14 @@ async def check_serving(config: ExporterConfig) -> list[Finding]:
         tls = loaded.tls is not None
     address = f"{config.listen_host}:{config.listen_port}"
     try:
-        _bind(config)
+        for one in await bound_sockets(config.listen_host, config.listen_port):
+            one.close()
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
-            return [failure("address", f"{address}: {error.strerror}", "see --web.listen-address")]
+            problem = f"{address}: {why_not_bound(error)}"
+            return [failure("address", problem, "see --web.listen-address")]
         return [await _in_use(config, address, tls=tls)]
     return [ok("address", f"{address} is free")]
-
-
-def _bind(config: ExporterConfig) -> None:
-    family = socket.AF_INET6 if ":" in config.listen_host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((config.listen_host, config.listen_port))
 
 
 async def _in_use(config: ExporterConfig, address: str, *, tls: bool) -> Finding:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from scaler.kube.errors import NotFound
 from simulator.apiserver import running_apiserver
 from tests.cluster.certificates import Authority
+from tests.embedded import running_cluster
 from tests.exporterweb import WebFile, get, hashed
-from tests.running import run_program
+from tests.running import run_program, running_scaler
+from tests.scaled import LEASE
 from tests.statuspage import Scene, decision, status_page
 from tests.waiting import until
 from toolkit.web import auth
@@ -97,3 +100,35 @@ async def test_a_file_that_cannot_be_used_ends_the_start(tmp_path):
     assert err.splitlines()[-1] == (
         f"gpu-scaler: {tmp_path / 'absent'}: cannot be read: No such file or directory"
     )
+
+
+async def test_the_lease_says_when_a_running_scaler_begins_to_speak_tls(file, tmp_path):
+    file.write()
+    async with (
+        running_cluster(tmp_path) as cluster,
+        running_scaler(
+            cluster.kubeconfig, "--identity=scaler-a", f"--web.config.file={file.path}"
+        ) as scaler,
+    ):
+        address = scaler.url.removeprefix("http://")
+
+        async def page() -> str:
+            try:
+                lease = await cluster.client.get(LEASE)
+            except NotFound:
+                return ""
+            annotations = lease["metadata"].get("annotations") or {}
+            return str(annotations.get("gpu-scaler/status-page"))
+
+        async def is_plain() -> bool:
+            return await page() == f"http:scaler-a:{address.rpartition(':')[2]}"
+
+        async def is_by_tls() -> bool:
+            return await page() == f"https:scaler-a:{address.rpartition(':')[2]}"
+
+        await until(is_plain, what="the page in the Lease")
+        file.write(tls_server_config=file.tls)
+        await until(is_by_tls, what="TLS in the Lease")
+        status, metrics, _ = await get(address, file.client())
+        assert status == 200
+        assert "gpu_scaler_web_config_last_reload_successful 1.0" in metrics
