@@ -91,13 +91,14 @@ async def run(config: ExporterConfig, binding: ModuleType) -> int:
             loop.add_signal_handler(signal.SIGUSR1, exporter.release)
             loop.add_signal_handler(signal.SIGUSR2, exporter.resume)
             await stop.wait()
-            log.info("Ending on a signal")
+            log.info("Exiting on a signal")
     except NvmlRequiredError as error:
         log.error("NVML is required and cannot be used", extra={"error": str(error)})
         return EXIT_FAILURE
     except RestartNeededError as error:
         log.error(
-            "Exiting so that the kubelet restarts the container: NVML cannot be used any more",
+            "Exiting so that the kubelet restarts the container: this process can no longer use "
+            "NVML",
             extra={"error": str(error), "status": EXIT_RESTART},
         )
         return EXIT_RESTART

@@ -286,7 +286,7 @@ async def _serve(
             parts.controller.run(interval_seconds=config.interval_seconds, stop=stop)
         )
         await stop.wait()
-        log.info("Ending on a signal", extra={"identity": parts.identity})
+        log.info("Exiting on a signal", extra={"identity": parts.identity})
         await asyncio.wait([loop], timeout=LAST_LOOP_GRACE_SECONDS)
         loop.cancel()
         if parts.election is not None:

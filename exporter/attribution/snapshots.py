@@ -116,8 +116,8 @@ class Snapshots:
         if shared and not self._told_left_out:
             self._told_left_out = True
             log.info(
-                "Several containers share a GPU; nvidia_gpu_memory_used_bytes is left out for "
-                "them, because their own parts of its memory are not known",
+                "Several containers share a GPU; nvidia_gpu_memory_used_bytes is absent for them, "
+                "because each container's own memory is unknown",
                 extra={"gpus": len(shared)},
             )
 

@@ -55,8 +55,8 @@ def _add_gpu_flags(flags: Flags) -> None:
         "nvml.release-for",
         "DURATION",
         "10m",
-        "Time for which SIGUSR1 releases NVML, so that a GPU can be reset or its MIG mode "
-        "changed, 1s to 24h; SIGUSR2 takes it back before",
+        "Time for which SIGUSR1 releases NVML, for a GPU reset or a change of the MIG mode, 1s to "
+        "24h; SIGUSR2 takes it back earlier",
     )
     flags.text(
         "collectors",
@@ -65,10 +65,8 @@ def _add_gpu_flags(flags: Flags) -> None:
         "Groups of further families, separated by commas, beside the base set, which is always "
         f"on: {ALL_COLLECTORS}, or some of {', '.join(Collector)} (default: none)",
     )
-    flags.text("no-collectors", "NAMES", "", "Groups to leave out of those, separated by commas")
-    flags.switch(
-        "nvml.required", "Exit with status 1, instead of retrying, when NVML cannot be used"
-    )
+    flags.text("no-collectors", "NAMES", "", "Groups to exclude from those, separated by commas")
+    flags.switch("nvml.required", "Exit with status 1 instead of retrying if NVML cannot be used")
 
 
 def _add_pod_flags(flags: Flags) -> None:
@@ -83,40 +81,39 @@ def _add_pod_flags(flags: Flags) -> None:
         "pod-resources.socket",
         "FILE",
         DEFAULT_SOCKET,
-        "The kubelet's pod-resources socket; empty: no pod labels",
+        "The kubelet's pod-resources socket; empty for no pod labels",
     )
     flags.text(
         "pod-resources.extra-names",
         "NAMES",
         "",
-        "Further resource names, separated by commas, beside nvidia.com/gpu, "
+        "Additional resource names, separated by commas, besides nvidia.com/gpu, "
         "nvidia.com/gpu.shared and nvidia.com/mig-*",
     )
     flags.text(
         "pod-labels",
         "REGEX",
         "",
-        "Regular expression for names of pod labels to publish as nvidia_gpu_pod_labels, "
-        "matched as a whole; asks the Kubernetes API (default: none)",
+        "Regular expression for whole names of pod labels to publish as nvidia_gpu_pod_labels; "
+        "reads the Kubernetes API (default: none)",
     )
-    flags.text("path.procfs", "DIR", "/proc", "Where /proc is; for the collector containers")
+    flags.text("path.procfs", "DIR", "/proc", "Path of /proc, for the collector containers")
     flags.text(
         "path.logs",
         "DIR",
         "/var/log",
-        "Where the node's /var/log/pods and /var/log/containers are; for the collector "
-        "containers and to tell finished pods",
+        "Path of the node's /var/log, which has pods and containers, for the collector containers "
+        "and to detect finished pods",
     )
     flags.text(
         "path.cgroup",
         "DIR",
         "/sys/fs/cgroup",
-        "Where the node's /sys/fs/cgroup is; to tell finished pods",
+        "Path of the node's /sys/fs/cgroup, to detect finished pods",
     )
     flags.switch(
         "dra",
-        "Ask the Kubernetes API (ResourceSlices) which GPUs pods hold by dynamic resource "
-        "allocation",
+        "Look up GPUs held by dynamic resource allocation in the Kubernetes API (ResourceSlices)",
     )
 
 
@@ -124,18 +121,20 @@ def _add_serving_flags(flags: Flags) -> None:
     flags.text(
         "web.listen-address", "HOST:PORT", ":9445", "Address to serve on, HOST:PORT or :PORT"
     )
-    flags.text("web.telemetry-path", "PATH", "/metrics", "Path under which to expose metrics")
+    flags.text("web.telemetry-path", "PATH", "/metrics", "Path of the metrics")
     flags.text(
         "web.config.file",
         "FILE",
         "",
         "File with TLS certificates and users, in the format of Prometheus' exporter-toolkit "
-        "(default: plain HTTP for everybody)",
+        "(default: plain HTTP for everyone)",
     )
-    flags.text("web.max-requests", "NUMBER", "40", "Requests answered at once; 0: any number")
-    flags.text("log.level", "|".join(LOG_LEVELS), "info", "How much is logged")
-    flags.text("log.format", "|".join(LOG_FORMATS), "logfmt", "How it is written")
+    flags.text(
+        "web.max-requests", "NUMBER", "40", "Maximum requests answered at once; 0 for no limit"
+    )
+    flags.text("log.level", "|".join(LOG_LEVELS), "info", "Lowest level to log")
+    flags.text("log.format", "|".join(LOG_FORMATS), "logfmt", "Format of the log")
     flags.switch(
         "once",
-        "Print one exposition to standard output and exit; status 0 only if NVML answered",
+        "Print the metrics once to standard output and exit; status 0 only if NVML answered",
     )

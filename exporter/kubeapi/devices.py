@@ -77,14 +77,14 @@ class ClaimedDevices:
             self._failed(error)
             return
         if self._problem is not None or not self._listed:
-            log.info("ResourceSlices are listed", extra={"devices": len(uuids)})
+            log.info("Listed ResourceSlices", extra={"devices": len(uuids)})
         self._problem = None
         self._listed = True
 
     def _failed(self, error: Exception) -> None:
         if self._problem is None:
             log.warning(
-                "ResourceSlices cannot be listed; GPUs that are claimed anew stay without pods",
+                "Cannot list ResourceSlices; newly claimed GPUs have no pod labels",
                 extra={"error": str(error), "retry_seconds": AGAIN_SECONDS},
                 exc_info=None if isinstance(error, KubeApiError) else error,
             )

@@ -108,7 +108,7 @@ class PodLabels:
     def _failed(self, error: Exception) -> None:
         if self._problem is None:
             log.warning(
-                "Labels of pods cannot be read; those of new pods are missing until they can",
+                "Cannot read pod labels; those of new pods are missing",
                 extra={"error": str(error)},
                 exc_info=None if isinstance(error, KubeApiError) else error,
             )

@@ -92,7 +92,7 @@ class ExtendedReadings:
             except Exception:
                 self._broken.add((gpu.device.uuid, collector))
                 log.exception(
-                    "A collector failed unexpectedly and is off for this GPU",
+                    "A collector failed unexpectedly and is disabled for this GPU",
                     extra={"collector": collector.value, "uuid": gpu.device.uuid},
                 )
         return tuple(samples)

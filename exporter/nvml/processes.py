@@ -203,13 +203,13 @@ class ProcessUses:
         if problem is not None:
             if not self._untold:
                 log.warning(
-                    "Containers' own parts of the GPUs are unknown", extra={"error": problem}
+                    "Memory and duty cycle per container are unknown", extra={"error": problem}
                 )
             self._untold.add(uuid)
         elif uuid in self._untold:
             self._untold.discard(uuid)
             if not self._untold:
-                log.info("Containers' own parts of the GPUs are known again")
+                log.info("Memory and duty cycle per container are known again")
 
 
 class _Time:

@@ -166,10 +166,10 @@ class Sampler:
         return until is not None and time.monotonic() < until
 
     def _stay_away(self) -> None:
-        log.warning("NVML is released: no GPU is read until it is taken back")
+        log.warning("NVML is released; no GPU is read until it is taken back")
         is_closed = self._close()
         if not is_closed:
-            log.warning("NVML stays open until a call returns that hangs in the driver")
+            log.warning("NVML stays open until the call that hangs in the driver returns")
         while not self._stopping and self._released():
             until = self._release_until_seconds
             if until is None:
@@ -182,14 +182,14 @@ class Sampler:
         self._lost_seconds = time.monotonic()
         self.state = SamplerState()
         if not self._stopping:
-            log.info("NVML is taken back")
+            log.info("NVML is in use again")
 
     def _close(self) -> bool:
         """Let NVML go; False while a call hangs, so that it has to be tried again."""
         try:
             return self._nvml.close()
         except Exception:
-            log.exception("NVML could not be let go")
+            log.exception("NVML could not be released")
             return True
 
     def _session(self) -> Exception | None:
@@ -246,9 +246,9 @@ class Sampler:
             self._on_restart_needed(reason)
         if self._problems.begins(problem):
             if not isinstance(error, NvmlError):
-                log.error("The NVML thread failed unexpectedly and goes on", exc_info=error)
+                log.error("The NVML thread failed unexpectedly; trying again", exc_info=error)
             log.warning(
-                "NVML cannot be used; trying again until it can",
+                "NVML cannot be used; retrying",
                 extra={"error": problem, "longest_retry_seconds": LAST_RETRY_SECONDS},
             )
         self._outage_is_told = self._problems.has_told
@@ -261,6 +261,6 @@ class Sampler:
         call = self._nvml.running_call
         if self._thread.is_alive() or call is not None:
             log.warning(
-                "Ending without nvmlShutdown: an NVML call does not return",
+                "Exiting without nvmlShutdown, because an NVML call does not return",
                 extra={"function": call.function if call else ""},
             )

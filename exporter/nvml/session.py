@@ -181,7 +181,7 @@ class Nvml:
         uuid = found[0].device.uuid
         self._failing.observe(uuid, answers)
         if self._told.ends(index):
-            log.info("GPU is read again", extra={"index": index, "uuid": uuid})
+            log.info("GPU can be read again", extra={"index": index, "uuid": uuid})
         return found
 
     def _left_out(

@@ -170,7 +170,7 @@ class _Watcher:
                     if error.code in ABSENT:
                         return  # this driver has no events at all
                 except Exception:
-                    log.exception("Waiting for Xid errors failed unexpectedly and goes on")
+                    log.exception("Waiting for Xid errors failed unexpectedly; trying again")
                 finally:
                     self._calls_or_none("nvmlEventSetFree", event_set)
             self._stop.wait(_RETRY_SECONDS)
@@ -227,12 +227,12 @@ class _Watcher:
                 self._unsupported.add(uuid)
             elif self._unwatched.begins(uuid):
                 log.warning(
-                    "The Xid errors of a GPU cannot be watched",
+                    "Cannot watch a GPU for Xid errors",
                     extra={"uuid": uuid, "error": str(error)},
                 )
             return False
         if self._unwatched.ends(uuid):
-            log.info("The Xid errors of a GPU are watched again", extra={"uuid": uuid})
+            log.info("Watching a GPU for Xid errors again", extra={"uuid": uuid})
         return True
 
     def _calls_or_none(self, function: str, *arguments: Any) -> Any:

@@ -168,7 +168,7 @@ class PodResources:
         except Exception as error:
             # The loop must outlive any answer of the kubelet and whatever the node's files hold.
             if self.problem is None or not self.problem.startswith(INTERNAL):
-                log.exception("The pod resources could not be processed; the exporter tries again")
+                log.exception("Processing the pod resources failed unexpectedly; trying again")
             self._failed(INTERNAL, f"{type(error).__name__}: {error}")
 
     async def _list(self) -> None:
@@ -221,7 +221,7 @@ class PodResources:
     def _failed(self, code: str, details: str) -> None:
         if self.problem is None or not self.problem.startswith(code):
             log.warning(
-                "Pod resources cannot be listed; GPUs lose their pod labels until they can",
+                "Cannot list pod resources; GPUs lose their pod labels",
                 extra={
                     "code": code,
                     "error": details,
@@ -236,5 +236,5 @@ class PodResources:
         ):
             self._listed_seconds = None
             self._held = frozenset()
-            log.warning("The last pod resources are too old; GPUs have no pod labels now")
+            log.warning("The last pod resources are too old; GPUs have no pod labels")
             self._on_expiry()

@@ -119,7 +119,8 @@ class ProcessOwners:
         """Say once why containers have no names, and when they have again."""
         if problem is not None and not self._are_containers_unreadable:
             log.warning(
-                "Containers cannot be told apart; those of one pod that share a GPU have no parts",
+                "Cannot tell containers apart; those of one pod that share a GPU have no memory "
+                "or duty cycle of their own",
                 extra={"error": problem},
             )
         elif problem is None and self._are_containers_unreadable:

@@ -71,12 +71,12 @@ class FinishedPods:
         """Say once why finished pods cannot be told, and when they can again."""
         if problem is not None and not self._is_unreadable:
             log.warning(
-                "Finished pods cannot be told from running ones; where the kubelet lists them "
-                "(before 1.34) they keep their GPUs",
+                "Cannot detect finished pods; those that the kubelet lists (before 1.34) keep "
+                "their GPUs",
                 extra={"error": problem},
             )
         elif problem is None and self._is_unreadable:
-            log.info("Finished pods can be told from running ones again")
+            log.info("Finished pods can be detected again")
         self._is_unreadable = problem is not None
 
     def _without_cgroup(self, pods: Collection[tuple[str, str]]) -> frozenset[tuple[str, str]]:

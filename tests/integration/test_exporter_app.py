@@ -128,7 +128,7 @@ async def test_an_event_wait_that_hangs_does_not_hold_up_the_end(caplog):
         async with exporter(driver, collectors=frozenset({Collector.XID})) as reader:
             await until(reader.ready)
             await until(driver.events.registered, what="the event thread")
-    assert "Ending without nvmlShutdown" in caplog.text
+    assert "Exiting without nvmlShutdown" in caplog.text
 
 
 async def test_landing_page_health_and_telemetry_path():
@@ -197,7 +197,7 @@ async def test_the_end_does_not_wait_for_a_hanging_call(monkeypatch, caplog):
             await until(reader.ready)
             driver.faults.hang("nvmlDeviceGetPowerUsage")
             await until(reader.unready_reason, what="the call hangs")
-        assert "Ending without nvmlShutdown" in caplog.text
+        assert "Exiting without nvmlShutdown" in caplog.text
 
 
 async def test_a_lost_gpu_takes_only_its_own_series_along():

@@ -129,7 +129,7 @@ async def test_after_an_upgrade_of_the_driver_the_program_ends_to_be_started_ane
         assert await running.ended() == EXIT_RESTART == 3
     last = running.log[-1]
     assert last["msg"] == (
-        "Exiting so that the kubelet restarts the container: NVML cannot be used any more"
+        "Exiting so that the kubelet restarts the container: this process can no longer use NVML"
     )
     assert last["status"] == 3
     assert last["error"].startswith("nvmlInit: LIB_RM_VERSION_MISMATCH")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 UNKNOWN = 999
 BEGINS, ENDS = "NVML call fails; what it reads is absent until it succeeds", "no longer fails"
-LOST, BACK = "GPU cannot be read", "GPU is read again"
+LOST, BACK = "GPU cannot be read", "GPU can be read again"
 READ = frozenset(Collector) - {Collector.XID, Collector.CONTAINERS}
 # Asked of no GPU, or once a session; and what gives back.
 NOT_OF_A_GPU = {"nvmlInit", "nvmlInitWithFlags", "nvmlShutdown", "nvmlDeviceGetCount"}

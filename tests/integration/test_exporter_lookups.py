@@ -252,7 +252,7 @@ async def test_the_version_that_was_served_is_asked_first_and_told_once(api, acc
     beta2 = SLICES.format("v1beta2")
     assert [one.path for one in server.requests] == [new, beta2, old, old, old, new]
     assert found == [{f"{DRIVER}/{NODE}/gpu-0": "GPU-a"}] * 3
-    assert caplog.text.count("ResourceSlices are listed") == 1
+    assert caplog.text.count("Listed ResourceSlices") == 1
 
 
 @pytest.mark.parametrize(
@@ -379,7 +379,7 @@ async def test_labels_that_cannot_be_read_are_tried_again(node, api, caplog):
             return errors.get("pods", 0) >= 2
 
         await until(refused)
-        assert caplog.text.count("Labels of pods cannot be read") == 1
+        assert caplog.text.count("Cannot read pod labels") == 1
         server.status = None
 
         async def read():
@@ -443,7 +443,7 @@ async def test_nothing_unexpected_ends_the_lookups(account, caplog):
     assert [one.exc_info[0] for one in caplog.records if one.exc_info] == [KeyError] * 2
     client.fails = False
     await until(lambda: list(labels.collect()))
-    await until(lambda: "ResourceSlices are listed" in caplog.text)
+    await until(lambda: "Listed ResourceSlices" in caplog.text)
     for loop in loops:
         loop.cancel()
     await asyncio.wait(loops)

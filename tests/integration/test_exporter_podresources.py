@@ -206,7 +206,7 @@ async def test_the_mapping_outlives_errors_for_a_while_and_is_then_dropped(
         assert pod_resources.problem is None
     finally:
         await pod_resources.close()
-    said = [one for one in caplog.records if "cannot be listed" in one.getMessage()]
+    said = [one for one in caplog.records if "Cannot list pod resources" in one.getMessage()]
     assert len(said) == 1, "one cause is one line"
 
 
@@ -245,7 +245,11 @@ async def test_an_answer_that_does_not_decode_is_an_error_like_any_other(
         assert len(recorder.published) == 2
     finally:
         await pod_resources.close()
-    said = [vars(one)["code"] for one in caplog.records if "cannot be listed" in one.getMessage()]
+    said = [
+        vars(one)["code"]
+        for one in caplog.records
+        if "Cannot list pod resources" in one.getMessage()
+    ]
     assert said == ["INTERNAL"], "one cause is one line"
 
 
@@ -352,7 +356,11 @@ async def test_a_kubelet_that_does_not_know_its_pods_yet_frees_nothing(
     assert await refreshed(recorder, times=3) == {device: "pod"}
     assert recorder.errors == ["NO_PODS"] * 3
     assert recorder.pod_resources.problem.startswith("NO_PODS: ")
-    said = [vars(one)["code"] for one in caplog.records if "cannot be listed" in one.getMessage()]
+    said = [
+        vars(one)["code"]
+        for one in caplog.records
+        if "Cannot list pod resources" in one.getMessage()
+    ]
     assert said == ["NO_PODS"], "one cause is one line"
 
     kubelet.release("ns", "pod")

@@ -166,7 +166,7 @@ async def test_a_signal_ends_it_cleanly(number):
             async with asyncio.timeout(60):
                 _, err = await started.communicate()
     assert started.returncode == 0
-    assert json.loads(err.splitlines()[-1])["msg"] == "Ending on a signal"
+    assert json.loads(err.splitlines()[-1])["msg"] == "Exiting on a signal"
 
 
 async def test_it_serves_while_the_disk_is_full():
@@ -212,7 +212,7 @@ async def test_a_signal_ends_it_while_nvml_hangs():
     assert started.returncode == 0
     last = json.loads(err.splitlines()[-1])
     assert (last["msg"], last["function"]) == (
-        "Ending without nvmlShutdown: an NVML call does not return",
+        "Exiting without nvmlShutdown, because an NVML call does not return",
         "nvmlDeviceGetUUID",
     )
 

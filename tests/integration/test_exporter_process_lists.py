@@ -64,10 +64,10 @@ def test_a_list_with_an_impossible_entry_is_no_list(node, caplog, entry, is_mps_
         gpus.driver.set_processes(0, true)
         (found,) = gpus.read_first().uses or ()
     assert found.memory_used_bytes == 2 * GIB
-    told = [one.message for one in caplog.records if "own parts of the GPUs" in one.message]
+    told = [one.message for one in caplog.records if "duty cycle per container" in one.message]
     assert told == [
-        "Containers' own parts of the GPUs are unknown",
-        "Containers' own parts of the GPUs are known again",
+        "Memory and duty cycle per container are unknown",
+        "Memory and duty cycle per container are known again",
     ]
 
 

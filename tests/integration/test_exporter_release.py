@@ -69,7 +69,7 @@ async def test_release_shuts_nvml_down_and_publishes_no_gpu_until_resumed():
             assert 0 < left(reason) <= 600
             assert (await reader.get("/healthz"))[0] == 200
             reader.exporter.resume()
-            await until(reader.ready, what="NVML is taken back")
+            await until(reader.ready, what="NVML is in use again")
             assert len(await reader.values("nvidia_gpu_temperature_celsius")) == 2
             assert await reader.value(f"{PREFIX}nvml_released") == 0.0
         assert not driver.sessions
@@ -89,7 +89,7 @@ async def test_a_released_nvml_that_nobody_takes_back_is_taken_back_in_time():
             await until(reader.ready)
             reader.exporter.release()
             await until(lambda: sessions == [set()])
-            await until(reader.ready, what="NVML is taken back")
+            await until(reader.ready, what="NVML is in use again")
 
 
 async def test_releasing_again_begins_the_time_anew(monkeypatch):
@@ -209,9 +209,9 @@ async def test_the_signals_release_and_resume():
             await _said_sessions(program, 1)
             program.send_signal(signal.SIGUSR1)
             await _said_sessions(program, 0)
-            await _said(program.stderr, "NVML is released: no GPU is read until it is taken back")
+            await _said(program.stderr, "NVML is released; no GPU is read until it is taken back")
             program.send_signal(signal.SIGUSR2)
-            await _said(program.stderr, "NVML is taken back")
+            await _said(program.stderr, "NVML is in use again")
             await _said_sessions(program, 1)
             program.terminate()
             await program.communicate()

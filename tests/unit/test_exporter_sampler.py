@@ -124,7 +124,7 @@ async def test_ever_new_reasons_do_not_fill_the_log(caplog):
 async def test_the_log_shows_where_an_unexpected_reason_came_from(caplog):
     await run(ValueError("made up"))
     (record,) = [one for one in caplog.records if one.exc_info]
-    assert record.getMessage() == "The NVML thread failed unexpectedly and goes on"
+    assert record.getMessage() == "The NVML thread failed unexpectedly; trying again"
     assert "made up" in caplog.text
 
 

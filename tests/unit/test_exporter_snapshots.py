@@ -139,7 +139,7 @@ def test_left_out_memory_is_said_once(caplog):
         snapshots.on_allocations(shared)
         snapshots.on_readings(readings())
     (record,) = caplog.records
-    assert "nvidia_gpu_memory_used_bytes is left out" in record.getMessage()
+    assert "nvidia_gpu_memory_used_bytes is absent" in record.getMessage()
 
 
 def test_complete_with_a_duty_cycle_or_after_two_cycles():
