@@ -1,9 +1,9 @@
-"""The data that crosses the scaler's walls: policies and readings in, decisions out.
+"""The data that every part of the scaler shares: policies, workloads, pods and readings.
 
-Every instant named `*_seconds` that carries no other word is on the monotonic clock of this
-process, so that a jump of the wall clock can never age or refresh anything. Metric values are
-integers in milli units of the metric's own unit, as in the HorizontalPodAutoscaler, so that its
-truncations are ours as well. Unknown is `None`, never 0.
+Every instant named `*_seconds` without another word is on the monotonic clock of this process, so
+that a jump of the wall clock neither ages nor refreshes anything. Metric values are integers in
+milli units of the metric's unit, truncated as in the HorizontalPodAutoscaler. Unknown is `None`,
+never 0. Decisions and the scaling history are in `scaler.decision.model`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Metric(StrEnum):
-    """What a target is about; the value is the name shown to people."""
+    """The metric of a target; the value is the name that people see."""
 
     DUTY_CYCLE = "duty_cycle"
     MEMORY_USED_PERCENT = "memory_used_percent"
@@ -71,7 +71,7 @@ class Behavior:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricTarget:
-    """One target annotation: the average value per pod that the Deployment wants.
+    """One target annotation: the wanted average value per pod.
 
     `average_value_milli` is in milli units of the metric (percent, bytes, milliwatts, celsius).
     `query` is the PromQL expression where `metric` is `Metric.QUERY`, else None.
@@ -83,7 +83,7 @@ class MetricTarget:
 
 
 class SettingOrigin(StrEnum):
-    """Where the value of an annotation comes from; the first of these that has one wins."""
+    """Where the value of an annotation comes from; the first that has one wins."""
 
     OWN = "own"
     NAMESPACE = "namespace"
@@ -92,7 +92,7 @@ class SettingOrigin(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """An annotation's value as it counts, and where it comes from."""
+    """An annotation's effective value and where it comes from."""
 
     annotation: str
     value: str
@@ -101,12 +101,11 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingPolicy:
-    """What a Deployment's annotations ask for (contract 2), defaults filled in.
+    """The policy of a Deployment's annotations (contract 2), defaults filled in.
 
-    `activation_milli` is what the query has to pass for the first replica, `cooldown_seconds` how
-    long it may not before the last one goes; both matter where `min_replicas` is 0.
-    `settings` are the texts behind it; two policies that ask for the same are equal whatever they
-    are.
+    With `min_replicas` 0, the first replica starts when the query exceeds `activation_milli`, and
+    the last one stops when it has not for `cooldown_seconds`. `settings` are the annotation texts;
+    they do not count for equality.
     """
 
     min_replicas: int
@@ -124,11 +123,11 @@ class ScalingPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnnotationProblem:
-    """One wrong annotation: which, its value (None if absent), and what is allowed.
+    """One wrong annotation: its name, its value (None if absent), and what is allowed.
 
-    `namespace` is the Namespace that has it as a default, None where it is the Deployment's own.
+    `namespace` is the Namespace that sets it as a default, None for the Deployment's own.
     `is_form` is True where the text itself is wrong, whatever the other annotations are.
-    `stands_for` is how many further problems it counts that are not named, 0 of an ordinary one.
+    `stands_for` is the number of further problems that are counted and not named, usually 0.
     """
 
     annotation: str
@@ -140,9 +139,9 @@ class AnnotationProblem:
 
 
 class ObjectRef(NamedTuple):
-    """A namespaced object's name, and the key of maps of tens of thousands of pods: so a tuple.
+    """A namespaced object's name. A tuple, because it is the key of maps of thousands of pods.
 
-    `kind` is the resource of a workload that is no Deployment, such as `statefulsets.apps`.
+    `kind` is the resource of a workload other than a Deployment, such as `statefulsets.apps`.
     """
 
     namespace: str
@@ -173,7 +172,7 @@ def workload_ref(namespace: str, qualified_name: str) -> ObjectRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """Somebody as the Kubernetes API names them."""
+    """A user of the Kubernetes API."""
 
     name: str
     groups: tuple[str, ...] = ()
@@ -193,13 +192,13 @@ class PodPhase(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodState:
-    """What a decision needs to know of one pod.
+    """What a decision needs to know about one pod.
 
     `ready_since_seconds` is None unless the Ready condition is true now.
     `unschedulable_since_seconds` is None unless the scheduler says `Unschedulable` now;
-    `unschedulable_message` is the scheduler's own text. `served_seconds` is how long it has been
-    Ready without a break before, None where that is not known. `requests_gpu` is whether a
-    container asks for a GPU, None where that is not known.
+    `unschedulable_message` is the scheduler's own text. `served_seconds` is how long it was Ready
+    without a break before, None if unknown. `requests_gpu` is whether a container requests a GPU,
+    None if unknown.
     """
 
     ref: ObjectRef
@@ -222,8 +221,8 @@ class DeploymentState:
     `owned_by` names the HPA or ScaledObject that targets the Deployment too, e.g.
     `HorizontalPodAutoscaler default/web`, else None.
     `defaults` are the annotations of its Namespace, None where Namespaces are not watched.
-    `pods_per_replica` is how many pods one replica is made of, None where nothing says so.
-    `out_of_contact` is why all of this may be out of date, None while the watches show it.
+    `pods_per_replica` is the number of pods in one replica, None if unknown.
+    `out_of_contact` is why all of this may be out of date, None while the watches work.
     """
 
     ref: ObjectRef
@@ -239,7 +238,7 @@ class DeploymentState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExporterEndpoint:
-    """Where a node's exporter serves its metrics, and the pod that does."""
+    """The URL of a node's exporter, and its pod."""
 
     url: str
     pod: ObjectRef
@@ -262,11 +261,11 @@ class PodValue:
 class MetricReading:
     """What a source answered for one metric of one Deployment.
 
-    The one value of `Metric.QUERY` stands for the whole Deployment and is keyed by its name.
-    `values` holds fresh finite values only; a pod without one is left out and named in `missing`
-    with the reason a person needs ("exporter on node gpu-7 did not answer: timeout after 2 s").
-    `problem` says why the reading as a whole may not be trusted (source warnings, API error);
-    then nothing scales on it in any direction.
+    The one value of `Metric.QUERY` is for the whole Deployment and keyed by its name.
+    `values` holds fresh finite values only; a pod without one is in `missing` with the reason
+    ("exporter on node gpu-7 did not answer: timeout after 2 s").
+    `problem` says why the whole reading cannot be trusted (source warnings, API error);
+    nothing scales on it in any direction.
     """
 
     metric: Metric

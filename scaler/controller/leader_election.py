@@ -1,4 +1,4 @@
-"""Whether this process may act: what the loop needs to know of the Lease."""
+"""What the loop needs to know about the Lease: whether this process may write."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from typing import Protocol
 
 
 class Leadership(Protocol):
-    """Whether this process may act now: a lease, or the lone scaler that needs none."""
+    """Whether this process may write now: it holds the Lease, or needs none."""
 
     def is_leader(self, now_seconds: float) -> bool:
         """Return True while this process may write to the cluster."""
 
     def stopped_because(self) -> str | None:
-        """Return why a person wants nothing scaled at all, as last seen."""
+        """Return why an operator stopped all scaling, as last seen, or None."""
 
     async def look(self) -> str | None:
-        """Look anew just before acting; return what is in the way, None if nothing is."""
+        """Check again just before writing; return what is in the way, or None."""
 
 
 class AlwaysLeader:
-    """The leadership of a scaler that runs alone (`--no-leader-elect`)."""
+    """Leadership of a scaler that runs alone (`--no-leader-elect`)."""
 
     def is_leader(self, now_seconds: float) -> bool:
         """Return True."""

@@ -1,7 +1,7 @@
 """The loop: watch -> read -> decide -> act. One Deployment's failure is its own.
 
-Only the holder of the lease decides and acts. A replica that waits keeps its watches warm and
-holds no history, so that a takeover begins with the replica counts that it finds.
+Only the holder of the Lease decides and acts. A standby keeps its watches warm and holds no
+history, so that a takeover starts with the replica counts that it finds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 from scaler.cluster.kinds import Kinds
 from scaler.controller.apply import DecisionApplier
 from scaler.controller.history import ScalingHistories
+from scaler.controller.loop_clock import LoopClock, suspended_seconds
 from scaler.controller.missing_gpus import MissingGpus
+from scaler.controller.own_zeros import adopt_zeros, tend_zeros
 from scaler.controller.plans import Plan, same_idle_condition
 from scaler.controller.policies import Policies, parsed_policy
 from scaler.controller.writer import ScaleWriter
@@ -42,19 +44,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 5.0
-"""How often the clock is looked at while a loop waits: much less than what counts as a gap."""
-
-
-def suspended_seconds() -> float:
-    """Return for how long the machine has been suspended: the monotonic clock does not count it."""
-    # Linux alone has this clock; elsewhere a suspension is not told from a long loop.
-    boot = getattr(time, "CLOCK_BOOTTIME", None)
-    return 0.0 if boot is None else time.clock_gettime(boot) - time.monotonic()
-
 
 class Controller:
-    """Decides for every opted-in Deployment once per interval, and acts where it leads."""
+    """Decides for every opted-in Deployment once per interval, and acts as the leader."""
 
     def __init__(  # noqa: PLR0913  (the parts that the loop ties together)
         self,
@@ -80,8 +72,8 @@ class Controller:
         self._zeros = zeros
         self._dry_run = dry_run
         self._clock = clock
-        self._suspended = suspended
         self._histories = ScalingHistories()
+        self._loop_clock = LoopClock(self._histories, clock=clock, suspended=suspended)
         writer = ScaleWriter(
             client,
             kinds=kinds or Kinds(),
@@ -91,8 +83,6 @@ class Controller:
         self._applier = DecisionApplier(
             writer, zeros=zeros, histories=self._histories, metrics=metrics, clock=clock
         )
-        self._interval_seconds = 0.0
-        self._looking: asyncio.Task[None] | None = None
         self._missing_gpus = MissingGpus()
         self._policies = Policies(self._parse)
         self.holding: str | None = None
@@ -103,33 +93,19 @@ class Controller:
 
     async def run(self, *, interval_seconds: float, stop: asyncio.Event) -> None:
         """Loop every `interval_seconds` until `stop` is set; the loop under way is finished."""
-        self._interval_seconds = interval_seconds
-        self._looking = asyncio.create_task(self._keep_looking())
-        try:
+        async with self._loop_clock.watched(interval_seconds):
             await self._loop(interval_seconds, stop)
-        finally:
-            self._looking.cancel()
-            self._looking = None
-
-    async def _keep_looking(self) -> None:
-        """Look at the clock while a loop waits for answers, so that its wait is no gap.
-
-        A process that is stopped meanwhile does not look either, which is a gap then.
-        """
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            self._now()
 
     async def _loop(self, interval_seconds: float, stop: asyncio.Event) -> None:
         while not stop.is_set():
             started = self._clock()
             try:
                 await self.cycle()
-            except Exception:  # the loop must outlive whatever one turn of it meets
+            except Exception:  # the loop must outlive whatever one round meets
                 self._metrics.loop_failures.inc()
                 self._histories.hold_all()
                 log.exception("Loop failed; retrying after the interval")
-            # Not below 0 nor beyond the interval, whatever the clock does.
+            # Between 0 and the interval, whatever the clock does.
             took = max(0.0, self._clock() - started)
             pause = max(0.0, interval_seconds - took)
             try:
@@ -139,7 +115,7 @@ class Controller:
 
     async def cycle(self) -> None:
         """Decide and act once for every opted-in Deployment, if this replica leads."""
-        started = self.last_tick_seconds = self._now()
+        started = self.last_tick_seconds = self._loop_clock.now()
         self._notifier.log_omitted()
         leading = self._leadership.is_leader(started)
         self._metrics.leader.set(leading)
@@ -158,9 +134,11 @@ class Controller:
         policies = await self._policies.of(deployments)
         plans = [Plan(deployment=one, policy=policies[one.uid]) for one in deployments]
         if any(plan.may_scale_to_zero() for plan in plans):
-            await self._adopt_zeros(plans)
+            await adopt_zeros(self._zeros, self._histories, plans)
         planned = self._stage("plan", started)
-        answer, _ = await asyncio.gather(self._read(plans), self._tend_zeros(plans))
+        answer, _ = await asyncio.gather(
+            self._read(plans), tend_zeros(self._zeros, self._histories, plans)
+        )
         readings = answer.readings
         read = self._stage("read", planned)
         decisions = [
@@ -170,7 +148,7 @@ class Controller:
         in_the_way = None
         if any(decision.outcome is Outcome.SCALED for decision in decisions):
             in_the_way = await self._leadership.look()
-            self._waited()
+            self._loop_clock.after_wait()
         self._watch_stop()
         in_retry_order = sorted(
             zip(plans, decisions, strict=True),
@@ -194,25 +172,6 @@ class Controller:
         self._metrics.last_loop.set_to_current_time()
         self._metrics.loop_duration.observe(self.last_loop_seconds - started)
 
-    async def _adopt_zeros(self, plans: Sequence[Plan]) -> None:
-        """Take over what is written down: by a scaler that led before, or of one that comes back.
-
-        A Deployment comes back when its annotation does, or when its scale can be read again.
-        """
-        just_loaded = await self._zeros.load()
-        for plan in plans:
-            uid, history = plan.deployment.uid, self._histories.of(plan.deployment)
-            # A 0 of one that was decided on before that is a human's, or known to be ours.
-            undecided = history is None or (just_loaded and not history.recommendations)
-            if undecided and uid in self._zeros.uids:
-                self._histories.adopt_zero(uid)
-
-    async def _tend_zeros(self, plans: Sequence[Plan]) -> None:
-        if self._zeros.uids:
-            shown = [plan.deployment for plan in plans if plan.deployment.out_of_contact is None]
-            counts = {deployment.uid: deployment.spec_replicas for deployment in shown}
-            await self._zeros.tend(counts, self._histories.own_zeros())
-
     async def _read(self, plans: Sequence[Plan]) -> SourceAnswer:
         requests = (plan.request(self._histories.of(plan.deployment)) for plan in plans)
         return await self._source.read(
@@ -221,13 +180,13 @@ class Controller:
         )
 
     def _stage(self, name: str, begun_seconds: float) -> float:
-        """Note how long a part of the loop took; return its end."""
-        now = self._waited()
+        """Observe how long a stage of the loop took; return its end."""
+        now = self._loop_clock.after_wait()
         self._metrics.stage_duration.labels(name).observe(now - begun_seconds)
         return now
 
     def _parse(self, deployment: DeploymentState, before: Policy | None) -> Policy:
-        """Return what the annotations and their defaults ask for, now that they have changed."""
+        """Return the policy of annotations that have changed."""
         policy = parsed_policy(deployment, query_supported=self._source.answers_queries)
         if self._dry_run and isinstance(policy, ScalingPolicy):
             policy = replace(policy, dry_run=True)
@@ -236,7 +195,7 @@ class Controller:
         return policy
 
     def _watch_contact(self, *, fresh: bool) -> None:
-        """Hold everything while replica counts and pods may be anything."""
+        """Hold everything while the watches show neither replica counts nor pods."""
         self._metrics.holding.set(not fresh)
         if fresh == (self.holding is None):
             return
@@ -248,7 +207,7 @@ class Controller:
             log.warning("Holding all decisions", extra={"error": self.holding})
 
     def _watch_stop(self) -> None:
-        """Say once when a person stops all scaling, and when it goes on."""
+        """Log once when a person stops all scaling, and when it resumes."""
         stopped = self._leadership.stopped_because()
         if stopped == self.stopped:
             return
@@ -312,7 +271,7 @@ class Controller:
     def _decide(
         self, deployment: DeploymentState, plan: Plan, readings: Mapping[Metric, MetricReading]
     ) -> Decision:
-        now = self._now()
+        now = self._loop_clock.now()
         readings = self._missing_gpus.without_partial(deployment, readings)
         history, unknown = self._histories.of(deployment), self._zeros.problem
         if unknown is not None:
@@ -322,21 +281,6 @@ class Controller:
         if history is not None and isinstance(plan.policy, ScalingPolicy):
             history = standing(history, plan.policy.behavior, now)
         return decide(deployment, plan.policy, readings, history, now)
-
-    def _waited(self) -> float:
-        """Read the clock after a wait; of a lone loop nobody looked at it meanwhile."""
-        now = self._clock()
-        if self._looking is None:
-            self._histories.waited(now)
-        return now
-
-    def _now(self) -> float:
-        """Read the clock; the histories stand a jump of it."""
-        now = self._clock()
-        self._histories.look(
-            now, interval_seconds=self._interval_seconds, suspended_seconds=self._suspended()
-        )
-        return now
 
     def _observe_source(self, answer: SourceAnswer) -> LoopReport:
         self._metrics.reads.labels("success").inc(answer.succeeded)

@@ -1,8 +1,8 @@
-"""What all Deployments' annotations ask for, parsed when they change and within a budget per loop.
+"""The policies of all Deployments, parsed when annotations change and within a budget per loop.
 
-Whoever may write annotations may change them as often as they like. Parsing takes a bounded time in
-each loop, the namespaces take turns, and what has had no turn has one in the next loop: a flood of
-changes in one namespace costs that namespace.
+Anybody who may write annotations may change them as often as they like. Parsing takes a bounded
+time per loop and is fair between namespaces; what does not fit waits for the next loop. So a flood
+of changes in one namespace delays that namespace only.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Texts: TypeAlias = "tuple[Mapping[str, str], Mapping[str, str] | None]"
 
 WAITS: Policy = ()
-"""The policy of a Deployment whose annotations have not had their turn."""
+"""The policy of a Deployment whose annotations wait to be parsed."""
 
 
 class Policies:
@@ -42,7 +42,7 @@ class Policies:
         *,
         clock: Callable[[], float] = time.thread_time,
     ) -> None:
-        """`clock` is of processor time: a busy machine takes nobody's turn away."""
+        """`clock` counts processor time, so that a busy machine delays nobody."""
         self._parse = parse
         self._clock = clock
         self._known: dict[str, tuple[Texts, Policy]] = {}
@@ -50,15 +50,15 @@ class Policies:
         self._served: dict[str, None] = {}
 
     async def of(self, deployments: Sequence[DeploymentState]) -> Mapping[str, Policy]:
-        """Return the policies by uid, `WAITS` for those that have a turn in a later loop."""
+        """Return the policies by uid, `WAITS` for those that are parsed in a later loop."""
         changed = {one.uid: one for one in deployments if not self._is_known(one)}
-        # Those that wait keep their places, the longest wait first.
+        # Those that already wait keep their places, the longest wait first.
         self._waiting = {
             **{uid: None for uid in self._waiting if uid in changed},
             **dict.fromkeys(uid for uid in changed if uid not in self._waiting),
         }
         left_seconds, slice_seconds = PARSING_SECONDS, 0.0
-        for deployment in self._in_turn(changed[uid] for uid in self._waiting):
+        for deployment in self._in_fair_order(changed[uid] for uid in self._waiting):
             if left_seconds <= 0:
                 break
             if slice_seconds > PARSING_SLICE_SECONDS:
@@ -88,8 +88,8 @@ class Policies:
         known = self._known.get(deployment.uid)
         return known is not None and known[0] == _texts(deployment)
 
-    def _in_turn(self, waiting: Iterable[DeploymentState]) -> Iterable[DeploymentState]:
-        """Yield one Deployment of each namespace, then the next of each: the last served last."""
+    def _in_fair_order(self, waiting: Iterable[DeploymentState]) -> Iterable[DeploymentState]:
+        """Yield one Deployment of each namespace, then the next of each; the last served last."""
         queues: dict[str, list[DeploymentState]] = {}
         for deployment in waiting:
             queues.setdefault(deployment.ref.namespace, []).append(deployment)
@@ -104,7 +104,7 @@ class Policies:
 
 
 def parsed_policy(deployment: DeploymentState, *, query_supported: bool) -> Policy:
-    """Return what a Deployment's annotations and their defaults ask for."""
+    """Return the policy of a Deployment's annotations and their defaults, or its problems."""
     try:
         return parse_policy(
             deployment.annotations,
@@ -115,7 +115,7 @@ def parsed_policy(deployment: DeploymentState, *, query_supported: bool) -> Poli
     except MemoryError:
         # Not the annotations' fault, and the answer would stand until they change.
         raise
-    except Exception as error:  # noqa: BLE001  (whatever somebody wrote there stays theirs)
+    except Exception as error:  # noqa: BLE001  (one Deployment's annotations must not stop the others)
         problem = unexpected(str(deployment.ref), error)
         return (AnnotationProblem(annotation=ENABLED, value=None, message=problem),)
 

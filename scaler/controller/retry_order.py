@@ -1,4 +1,4 @@
-"""Pure: whose write comes first, so that Deployments that fail do not hold up the others."""
+"""Pure: the order of writes, in which Deployments that failed come last and hold up nobody."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
 ACT_SECONDS = 4.0
-"""How long after the first write of a loop another may begin; the rest have the next loop."""
+"""How long after the first write of a loop others may start; the rest wait for the next loop."""
 
 
 class RetryOrder:
-    """Remembers by uid when a write failed last: those come last, the longest ago before."""
+    """Remembers by uid when a write last failed: recent failures come last."""
 
     def __init__(self) -> None:
         self._failed_seconds: dict[str, float] = {}
 
     def rank(self, uid: str) -> float:
-        """Return what to sort Deployments by."""
+        """Return the sort key of a Deployment."""
         return self._failed_seconds.get(uid, -math.inf)
 
     def note(self, uid: str, *, failed: bool, now_seconds: float) -> None:
-        """Remember how a write went."""
+        """Remember whether a write failed."""
         if failed:
             self._failed_seconds[uid] = now_seconds
         else:

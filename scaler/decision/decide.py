@@ -1,4 +1,4 @@
-"""Pure: what one Deployment needs now, in the HPA's order and words, with every reason for it."""
+"""Pure: one Deployment's decision, in the HPA's order and words, with every reason."""
 
 from __future__ import annotations
 
@@ -63,12 +63,11 @@ def decide(
 
     `history` is None where the scaler sees the Deployment for the first time (a start, a
     takeover): the count found is then the first recommendation, so nothing scales down sooner
-    than the stabilization window. So it is after a hold of any kind. Keep `Decision.history` once
-    the decision was carried out, and the one given where carrying it out failed. Source: the order
-    of reconcileAutoscaler.
+    than the stabilization window. The same holds after any hold. Keep `Decision.history` once the
+    decision is applied, else its `undone` form. Source: the order of reconcileAutoscaler.
     """
     known = history if history is not None else ScalingHistory()
-    # A clock that goes backwards would age nothing and forget nothing: time stands still instead.
+    # While a clock goes backwards, time stands still.
     now_seconds = max(now_seconds, newest_seconds(known))
     known = seen(known, deployment, now_seconds)
     left_alone = inactive(deployment, policy, known, now_seconds)
@@ -85,7 +84,7 @@ def decide(
 def _outside_range(
     deployment: DeploymentState, policy: ScalingPolicy, history: ScalingHistory, now_seconds: float
 ) -> Decision | None:
-    """Outside min and max goes straight back: no metrics, no stabilization, no rate limits."""
+    """A count outside min and max goes straight back, without metrics, windows or rate limits."""
     current_replicas = deployment.spec_replicas
     if current_replicas > policy.max_replicas:
         desired_replicas, cause = policy.max_replicas, "above Spec.MaxReplicas"
@@ -118,7 +117,7 @@ def _outside_range(
         ),
         history=history,
     )
-    return _carried_out(decision, policy)
+    return _with_change(decision, policy)
 
 
 def _follow_metrics(
@@ -141,7 +140,7 @@ def _follow_metrics(
     if proposed is None:
         return _held_without_metrics(deployment, policy, proposals, history, now_seconds)
 
-    # The count where a value is missing, which nothing has asked for.
+    # A missing value keeps the current count; no metric proposed it.
     kept = proposed == current_replicas and not all(item.complete for item in proposals)
     limited = limit_with_behavior(
         current_replicas=current_replicas,
@@ -185,7 +184,7 @@ def _follow_metrics(
             reason=Reason.SUCCESSFUL_RESCALE,
             message=f"New size: {limited.replicas}; reason: {cause}",
         )
-        return _carried_out(scaled, policy)
+        return _with_change(scaled, policy)
     return _explained_unchanged(decision, limited, deployment.pods, now_seconds)
 
 
@@ -196,7 +195,7 @@ def _held_without_metrics(
     history: ScalingHistory,
     now_seconds: float,
 ) -> Decision:
-    """Nothing can be computed, or only less than now while some metric is unknown."""
+    """Hold: no metric is usable, or the usable ones propose less while another is unknown."""
     failed = [proposal for proposal in proposals if proposal.replicas is None]
     reason = (
         Reason.FAILED_GET_EXTERNAL_METRIC if _all_queries(failed) else Reason.FAILED_GET_PODS_METRIC
@@ -228,7 +227,7 @@ def _explained_unchanged(
     pods: Sequence[PodState],
     now_seconds: float,
 ) -> Decision:
-    """An unchanged count with the one reason that a person looks for first."""
+    """An unchanged count with the reason that people look for first."""
     unheld = max(
         proposal.replicas if proposal.unheld_replicas is None else proposal.unheld_replicas
         for proposal in decision.proposals
@@ -252,14 +251,14 @@ def _explained_unchanged(
     return decision
 
 
-def _carried_out(decision: Decision, policy: ScalingPolicy) -> Decision:
-    """A change with its event in the history, or the mere report of one in a dry run."""
+def _with_change(decision: Decision, policy: ScalingPolicy) -> Decision:
+    """A change with its event in the history, or only its report in a dry run."""
     if policy.dry_run:
         return replace(
             decision,
             outcome=Outcome.DRY_RUN,
             reason=Reason.DRY_RUN,
-            message=f"dry run, nothing is changed; {decision.message}",
+            message=f"dry run, nothing was changed; {decision.message}",
         )
     history = changed(
         decision.history,

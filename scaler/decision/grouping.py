@@ -1,8 +1,8 @@
 """Pure: which of a workload's pods count, whatever the metric.
 
-Differs from the HPA's groupPods in that readiness counts for every metric, not for cpu alone, that
-a Succeeded pod is ignored as a Failed one is, and that a pod which served before and is overloaded
-now is told from one that still loads.
+Unlike the HPA's groupPods, readiness counts for every metric and not only for cpu, a Succeeded pod
+is ignored like a Failed one, and a pod that served before and is overloaded now differs from one
+that still loads.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from scaler.model import DeploymentState
 
 SETTLING_SECONDS = 10.0
-"""Until then a value still tells of what was before Ready: the exporter's window by default."""
+"""How long a value still covers time before readiness: the exporter's default window."""
 SETTLING_SHARE = 1 / 3
-"""Of the ready age, which is set longer where pods warm up for longer after they are Ready."""
+"""The same as a share of the ready age, which is longer for pods that warm up for longer."""
 ONE_POD_KINDS = frozenset(
     {
         "",
@@ -35,18 +35,18 @@ ONE_POD_KINDS = frozenset(
         "statefulsets.apps.kruise.io",
     }
 )
-"""Of these, more pods than replicas are a rollout, a preview or about to end."""
+"""Kinds with one pod per replica: more pods than replicas are a rollout or about to end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodGroups:
     """A Deployment's own pods by how they count.
 
-    `serving` have been Ready for the ready age. `lapsed` had been, and are not Ready now, or not
-    for as long again. `young` have been Ready for less, yet long enough for their values to be
-    about serving. `unready` are Pending, not Ready or Ready for a moment (capacity asked for that
-    does not serve yet), `pending` how many of them have no running container. `ignored` are ending
-    or have ended.
+    `serving` pods have been Ready for the ready age. `lapsed` pods had been, and are not Ready now
+    or not for that long again. `young` pods have been Ready for less, but long enough for their
+    values to be about serving. `unready` pods are Pending, not Ready or Ready for a moment:
+    requested capacity that does not serve yet. `pending` of these have no running container.
+    `ignored` pods are being deleted or have ended.
     """
 
     serving: tuple[PodState, ...]
@@ -60,7 +60,7 @@ class PodGroups:
 def group_pods(
     pods: Iterable[PodState], *, ready_age_seconds: float, now_seconds: float
 ) -> PodGroups:
-    """Sort pods by how they count."""
+    """Sort pods into groups."""
     serving: list[PodState] = []
     lapsed: list[LeftOutPod] = []
     young: list[LeftOutPod] = []
@@ -105,7 +105,7 @@ def group_pods(
 def pods_per_replica(deployment: DeploymentState) -> int:
     """How many pods make up one replica.
 
-    Where nothing says so it is what the pods and the count show, of kinds that may have several.
+    Without any statement, kinds that may have several have as many as pods and count show.
     """
     if deployment.ref.kind in ONE_POD_KINDS:
         return 1

@@ -22,7 +22,7 @@ class Recommendation:
     """A replica count recommended at some instant, before stabilization.
 
     `down_only` is a count that was found rather than computed (after a start, a takeover or a
-    hold): it keeps the count from going down, and says nothing about going up.
+    hold): it limits scaling down and not scaling up.
     """
 
     replicas: int
@@ -32,7 +32,7 @@ class Recommendation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScaleEvent:
-    """A change that was made: `change` pods added (or removed), always positive."""
+    """A change that was made: `change` pods were added or removed, always positive."""
 
     change: int
     at_seconds: float
@@ -42,10 +42,9 @@ class ScaleEvent:
 class ScalingHistory:
     """What stabilization and rate limits remember of one Deployment; replaced, never edited.
 
-    `zeroed_seconds` is when the scaler set the count to 0, None while that is not its doing, so
-    that a 0 set by a human is told apart. `active_seconds` is when something else than 0 was last
-    asked for, None before the first decision. `held` is True while nothing has been computed since
-    a hold, or since a gap in which nobody looked.
+    `zeroed_seconds` is when the scaler scaled to zero, None otherwise, so that a 0 set by a human
+    stays one. `active_seconds` is when the metrics last asked for a pod, None before the first
+    decision. `held` is True from a hold or a gap in the loop until something is computed again.
     """
 
     recommendations: tuple[Recommendation, ...] = ()
@@ -57,13 +56,13 @@ class ScalingHistory:
 
     @property
     def scaled_to_zero(self) -> bool:
-        """Whether the scaler set the count to 0."""
+        """Whether the scaler scaled to zero."""
         return self.zeroed_seconds is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOutPod:
-    """A pod that a proposal did not count as it is, and why."""
+    """A pod whose value a proposal left out, and why."""
 
     pod: ObjectRef
     reason: str
@@ -71,14 +70,14 @@ class LeftOutPod:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricProposal:
-    """What one metric asks for, with everything that `explain` shows of it.
+    """What one metric proposes, with everything that `explain` shows about it.
 
     `replicas` is None where the metric could not be used; `problem` then says why.
     `mean_milli` is the mean over the pods counted, before any padding.
     `complete` is False where a serving pod had no fresh value: such a proposal never scales down.
-    `unheld_replicas` is the lower count that it would ask for otherwise, None where nothing holds.
+    `unheld_replicas` is the lower count that missing values hold back, None without a hold.
     `saturated` is True where growth past the HPA's arithmetic applied (contract 3, point 3).
-    `waits_for` says what has to happen until all pods asked for count, None where they do.
+    `waits_for` says what has to happen before all requested pods count, None where they do.
     """
 
     metric: Metric
@@ -144,7 +143,7 @@ class ConditionType(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """A condition in the HPA's words: `ScalingLimited` True `TooManyReplicas`, with a sentence."""
+    """A condition in the HPA's words, such as `ScalingLimited` True `TooManyReplicas`."""
 
     type: ConditionType
     status: bool
@@ -167,7 +166,7 @@ class AppliedLimit:
 
 
 class Outcome(StrEnum):
-    """What became of one Deployment in one loop."""
+    """The outcome of one Deployment in one loop."""
 
     SCALED = "scaled"
     UNCHANGED = "unchanged"
@@ -181,14 +180,14 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """One Deployment's decision with its reasons; pure data, acting on it comes after.
+    """One Deployment's decision with its reasons; the controller applies it.
 
     `desired_replicas` equals `current_replicas` unless something is to be changed. `proposed` is
     the highest proposal before stabilization and limits, None where nothing could be computed;
     `limits` are the steps that changed it on the way to `desired_replicas`.
     `outcome` is SCALED when the count is to change; the controller turns it into FAILED if the
     API refuses. `reason` is for tables and events, `message` is the sentence.
-    `history` is the history to keep if the decision is carried out.
+    `history` is the history to keep if the decision is applied.
     """
 
     ref: ObjectRef
@@ -207,11 +206,11 @@ class Decision:
     history: ScalingHistory = field(default_factory=ScalingHistory)
 
     def __post_init__(self) -> None:
-        """Clip the message to its budget, once for all who tell it."""
+        """Clip the message to its budget, once for every reader."""
         object.__setattr__(self, "message", clipped(self.message))
 
     def is_held(self) -> bool:
-        """Whether the count is left alone although another one was, or may be, wanted."""
+        """Whether the count stays although another one is, or may be, wanted."""
         if self.outcome is Outcome.UNCHANGED:
             return self.reason is not Reason.DESIRED_WITHIN_RANGE
         return self.outcome is Outcome.HELD

@@ -19,19 +19,19 @@ MAX_INT64 = 2**63 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tolerance:
-    """How far the ratio of usage to target may be off without a change; 0.1 = 10 %."""
+    """How far the ratio of usage to target may be from 1 without a change; 0.1 = 10 %."""
 
     up: float
     down: float
 
     def allows(self, ratio: float) -> bool:
-        """Whether the ratio is near enough to 1, bounds included (KEP-4951)."""
+        """Whether the ratio is close enough to 1, bounds included (KEP-4951)."""
         return 1.0 - self.down <= ratio <= 1.0 + self.up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricReplicas:
-    """What one metric asks for; `usage_milli` is the value that a status shows."""
+    """What one metric proposes; `usage_milli` is the value that a status shows."""
 
     replicas: int
     usage_milli: int
@@ -62,8 +62,8 @@ def pods_metric_replicas(
 
     `values_milli` are the samples left after those of unready and ignored pods were dropped, at
     least one; the HPA counts `ready_count` pods, which differs from their number when the metrics
-    API knows pods that the selector does not. On the way up missing and unready pods count as 0,
-    on the way down missing pods count as at the target. Raises ValueError without samples.
+    API knows pods that the selector does not. When scaling up, missing and unready pods count as 0;
+    when scaling down, missing pods count as at the target. Raises ValueError without samples.
     """
     if not values_milli:
         raise ValueError("did not receive metrics for targeted pods (pods might be unready)")

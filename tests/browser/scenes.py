@@ -91,7 +91,7 @@ def usual(now: float | None = None) -> Scene:
                 replicas=1,
                 outcome=Outcome.DRY_RUN,
                 reason="DryRun",
-                message="dry run, nothing is changed; New size: 2; reason: duty_cycle above target",
+                message="dry run, nothing was changed; New size: 2; reason: duty_cycle high",
                 duty_percent=70,
                 scaling=policy(dry_run="true", target_memory_used_bytes="20Gi"),
             ),

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from scaler.cluster.scale_to_zero_store import ScaleToZeroStore
-from scaler.controller.loop import Controller, suspended_seconds
+from scaler.controller.loop import Controller
+from scaler.controller.loop_clock import suspended_seconds
 from scaler.kube.errors import Unreachable, from_status
 from tests.unit.controllerworld import NOW, ZEROS, World, deployment
 from tests.virtualtime import VirtualLoop
@@ -132,22 +133,16 @@ def test_time_that_we_wait_ourselves_counts(loop, stage, seconds):
 
 
 def test_a_lone_loop_that_waits_sees_no_gap():
-    now = [NOW]
-
     class Slow(World):
-        def is_leader(self, now_seconds: float) -> bool:
-            return True
-
         async def read(self, requests: Any, endpoints: object) -> SourceAnswer:
-            now[0] += 20
+            self.now += 20
             return await super().read(requests, endpoints)
 
     world = Slow(deployment(replicas=6, behavior=WINDOW), duty_percent=0)
-    world.controller._clock = lambda: now[0]
     for _ in range(4):
         assert world.patched == []
         asyncio.run(world.controller.cycle())
-        now[0] += INTERVAL_SECONDS
+        world.now += INTERVAL_SECONDS
     assert world.patched == [("web", 1)]
 
 
