@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import orjson
@@ -39,6 +40,9 @@ from scaler.reporting.explanation import explain_text, history_table, status_tab
 from scaler.reporting.serialization import (
     DecisionDocument,
     DecisionRunDocument,
+    PolicyDocument,
+    ProblemDocument,
+    ProposalDocument,
     decision_document,
     decision_run_document,
     decode,
@@ -183,6 +187,34 @@ def documents():
 def test_the_json_is_what_it_was():
     document = {"decisions": documents(), "history": [decision_run_document(EPISODE)]}
     assert orjson.dumps(document, option=orjson.OPT_INDENT_2) == GOLDEN.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("source", "document", "elsewhere"),
+    [
+        pytest.param(
+            Decision,
+            DecisionDocument,
+            # Flattened, renamed, on another clock, or of no use to a reader.
+            {"ref", "proposed", "proposals", "at_seconds", "history"},
+            id="Decision",
+        ),
+        # As its mean, its pods, and what they wait for in the message.
+        pytest.param(
+            MetricProposal, ProposalDocument, {"values", "waits_for"}, id="MetricProposal"
+        ),
+        # As its two directions.
+        pytest.param(ScalingPolicy, PolicyDocument, {"behavior"}, id="ScalingPolicy"),
+        # What only the parser goes by.
+        pytest.param(
+            AnnotationProblem, ProblemDocument, {"is_form", "stands_for"}, id="AnnotationProblem"
+        ),
+        pytest.param(DecisionRun, DecisionRunDocument, {"above_target"}, id="DecisionRun"),
+    ],
+)
+def test_a_field_is_in_the_json_or_left_out_on_purpose(source, document, elsewhere):
+    left_out = {one.name for one in fields(source)} - {one.name for one in fields(document)}
+    assert left_out == elsewhere, f"scaler/reporting/serialization.py ({document.__name__})"
 
 
 def with_news(data):
