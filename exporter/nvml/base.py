@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from exporter.model import Device, DeviceReading
@@ -70,30 +69,32 @@ class BaseReadings:
         One failing reading is None; raises NvmlError if the device or the session is gone.
         """
         calls, handle = self._calls, gpu.handle
-        board = DeviceReading(
-            device=gpu.device,
-            power_usage_milliwatts=calls.optional("nvmlDeviceGetPowerUsage", handle),
-            temperature_celsius=calls.optional(
-                "nvmlDeviceGetTemperature", handle, calls.binding.NVML_TEMPERATURE_GPU
-            ),
-            fan_speed_percent=calls.optional("nvmlDeviceGetFanSpeed", handle),
+        power = calls.optional("nvmlDeviceGetPowerUsage", handle)
+        temperature = calls.optional(
+            "nvmlDeviceGetTemperature", handle, calls.binding.NVML_TEMPERATURE_GPU
         )
+        fan_speed = calls.optional("nvmlDeviceGetFanSpeed", handle)
+        duty_cycle = total = used = uses = None
         mig_mode = calls.optional("nvmlDeviceGetMigMode", handle)
         gpu.observe_mig_mode(None if mig_mode is None else mig_mode[0])
-        if gpu.mig_enabled:
+        if not gpu.mig_enabled:
             # Memory is that of the instances and so that sums by uuid stay true it is not repeated
             # on the board; utilization of the board does not exist under MIG.
-            return [replace(board, has_mig=True), *self._read_instances(gpu)]
-        total, used = self._memory(handle)
-        return [
-            replace(
-                board,
-                duty_cycle_percent=self._duty_cycles.percent(gpu.device.uuid, handle),
-                memory_total_bytes=total,
-                memory_used_bytes=used,
-                uses=self._read_uses(gpu.device, handle, (total, used)),
-            )
-        ]
+            total, used = self._memory(handle)
+            duty_cycle = self._duty_cycles.percent(gpu.device.uuid, handle)
+            uses = self._read_uses(gpu.device, handle, (total, used))
+        board = DeviceReading(
+            device=gpu.device,
+            has_mig=gpu.mig_enabled,
+            duty_cycle_percent=duty_cycle,
+            memory_total_bytes=total,
+            memory_used_bytes=used,
+            power_usage_milliwatts=power,
+            temperature_celsius=temperature,
+            fan_speed_percent=fan_speed,
+            uses=uses,
+        )
+        return [board, *self._read_instances(gpu)] if gpu.mig_enabled else [board]
 
     def _read_uses(
         self, device: Device, handle: Any, memory: DeviceMemory

@@ -226,14 +226,14 @@ class Nvml:
         self, reading: DeviceReading, shares: Mapping[int, float], extended: tuple[Sample, ...]
     ) -> DeviceReading:
         """Return the reading with what is measured by GPM and with its extended samples."""
-        device = reading.device
+        device, duty_cycle = reading.device, reading.duty_cycle_percent
         if device.is_mig_instance:
             # Of a whole GPU the driver's own samples are finer.
-            reading = replace(reading, duty_cycle_percent=shares.get(GRAPHICS_UTIL))
+            duty_cycle = shares.get(GRAPHICS_UTIL)
             if self._with_info:
                 extended = (*extended, mig_info(device))
         extended = (*extended, *self._gpm.samples(shares))
-        return replace(reading, extended=extended) if extended else reading
+        return replace(reading, duty_cycle_percent=duty_cycle, extended=extended)
 
     def _read_lost(self) -> Iterator[DeviceReading]:
         """Yield what is known of GPUs that are lost: their last Xid errors say why."""
