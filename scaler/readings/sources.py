@@ -85,7 +85,11 @@ class Sources:
         if self._gpus_from is not None:
             queries = PrometheusSource(self._gpus_from)
             return PrometheusGpus(
-                self._families, queries, self._gpus_from, every_seconds=every_seconds
+                self._families,
+                queries,
+                self._gpus_from,
+                every_seconds=every_seconds,
+                clock=self._clock,
             )
         scraper = Scraper(settings=self._exporters, timeout_seconds=self._scrape_timeout_seconds)
         return ExporterGpus(

@@ -18,11 +18,13 @@ from scaler.metricsapi.names import Resource
 from scaler.metricsapi.target_reader import TargetReader
 from scaler.metricsapi.telemetry import Telemetry
 from scaler.readings.devices import DUTY_CYCLE, MEMORY_USED
-from scaler.readings.settings import ExportersSettings
+from scaler.readings.prometheus.queries import PART
+from scaler.readings.settings import ExportersSettings, PrometheusSettings
 from scaler.readings.sources import Sources
 from scaler.web import gpu_reader
 from scaler.web.gpu_reader import NODES_AT_ONCE, GpuReader
 from tests.integration.test_sources_exporters import exporter
+from tests.serving import serving
 from tests.unit.controllerworld import World, deployment
 from tests.waiting import until
 
@@ -222,3 +224,44 @@ async def test_a_replica_that_leads_no_more_frees_what_its_loop_read():
         made.cluster.leads = False
         await made.cluster.controller.cycle()
         assert source._demand._store.page_count == 0
+
+
+async def test_a_family_is_asked_of_prometheus_once_for_all_who_need_it():
+    now = [1000.0]
+    asked: Counter[str] = Counter()
+
+    async def answer(request: web.Request) -> web.Response:
+        asked[str((await request.post())["query"])] += 1
+        sample = [1_800_000_000, "63"]
+        labels = {"node_name": "n1", "uuid": "GPU-a", PART: "value"}
+        times = labels | {PART: "time"}
+        result = [
+            {"metric": labels, "value": sample},
+            {"metric": times, "value": [1_800_000_000, "1799999999"]},
+        ]
+        data = {"resultType": "vector", "result": result}
+        return web.json_response({"status": "success", "data": data})
+
+    async with serving(answer) as url:
+        sources = Sources(
+            exporters=ExportersSettings(),
+            scrape_timeout_seconds=2,
+            prometheus=PrometheusSettings(url=url),
+            gpus_from_prometheus=True,
+            clock=lambda: now[0],
+        )
+        async with (
+            sources.gpus(dict, every_seconds=20.0) as gpu_map,
+            sources.gpus(dict, every_seconds=5.0) as api,
+        ):
+            for _ in range(3):
+                now[0] += 5
+                found = [
+                    await view.read_gpus({node: {DUTY_CYCLE}})
+                    for view, node in ((api, "n1"), (gpu_map, ""), (gpu_map, ""))
+                ]
+                assert [
+                    [(gpu.value, gpu.sampled_seconds) for gpu in one.samples[DUTY_CYCLE]]
+                    for one in found
+                ] == [[(63.0, now[0] - 1)]] * 3
+    assert list(asked.values()) == [3]

@@ -22,7 +22,7 @@ from scaler.readings.prometheus.response import PromqlError
 from scaler.readings.unexpected import unexpected
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from scaler.readings.prometheus.source import PrometheusSource
     from scaler.readings.settings import PrometheusSettings
@@ -42,14 +42,21 @@ class FamilyPage:
 class FamilyReader:
     """Reads families through one source of queries, whoever needs them."""
 
-    def __init__(self, source: PrometheusSource, settings: PrometheusSettings) -> None:
+    def __init__(
+        self,
+        source: PrometheusSource,
+        settings: PrometheusSettings,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self._source = source
         self._names = settings.names
         self._matchers = settings.matchers
 
     async def fetch(self, key: str, _: tuple[str, ...], __: FamilyPage | None) -> FamilyPage:
         """Return the page of the family `key`."""
-        asked = time.monotonic()
+        asked = self._clock()
         found = await self._read(key, asked)
         if isinstance(found, str):
             return FamilyPage(families=(key,), asked_seconds=asked, problem=found)
@@ -91,11 +98,13 @@ class PrometheusGpus:
         settings: PrometheusSettings,
         *,
         every_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._source = source
         self._names = settings.names
         self._matchers = settings.matchers
-        reader = FamilyReader(source, settings)
+        reader = FamilyReader(source, settings, clock=clock)
         self._demand = store.demand(reader, every_seconds=every_seconds)
 
     async def __aenter__(self) -> Self:
@@ -133,7 +142,7 @@ class PrometheusGpus:
         named = self._names.families.get(family)
         if named is None:
             return ()
-        asked = time.monotonic()
+        asked = self._clock()
         queries = [
             past_query(
                 series,
