@@ -96,7 +96,7 @@ bench-step: $(STAMP) ## Load step to patched replicas, at defaults and tuned for
 	@$(BIN)/python -m benchmarks.step
 
 .PHONY: bench-scaler
-bench-scaler: $(STAMP) ## The scaler on up to 5,000 nodes: time per loop by stage, memory
+bench-scaler: $(STAMP) ## The scaler on up to 20,000 nodes: time per loop by stage, beside a bare client; memory
 	@$(BIN)/python -m benchmarks.scaler
 
 .PHONY: bench-policy

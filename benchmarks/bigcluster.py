@@ -1,9 +1,10 @@
 """A large cluster that stands still, as a process: its API, all its exporters, and a Prometheus.
 
 `python -m benchmarks.bigcluster --nodes 5000` prints one line of JSON when it answers: the URLs of
-the API, of the Prometheus and of the counts of requests to the API. Each node has 8 GPUs, all held
-by one-GPU pods of Deployments with 20 replicas. The exporters are one listener on every loopback
-address, so that each node has an address and connections of its own; every answer is made once.
+the API, of the Prometheus and of the counts of requests to the API, and the exporters' port. Each
+node has 8 GPUs, all held by one-GPU pods of Deployments with 20 replicas. The exporters are one
+listener on every loopback address, so that each node has an address and connections of its own;
+every answer is made once.
 """
 
 from __future__ import annotations
@@ -68,13 +69,13 @@ async def _serve(nodes: int) -> None:
         counts = _counted(api.faults)
         for node, held in enumerate(_fill(api.store, nodes, port)):
             labels = [_labels(node, gpu, pod) for gpu, pod in enumerate(held)]
-            answers[_address(node)] = _answer(labels)
+            answers[address(node)] = _answer(labels)
             series += labels
         answer = answer_to_query(series, TARGET_PERCENT)
         series.clear()
         async with running_prometheus(answer) as prometheus, _showing(counts) as counts_url:
             urls = {"url": api.url, "prometheus": prometheus, "counts": counts_url}
-            print(json.dumps(urls), flush=True)
+            print(json.dumps(urls | {"exporters_port": port}), flush=True)
             await asyncio.Event().wait()
 
 
@@ -208,7 +209,7 @@ def _exporter_pod(store: Store, node: int, port: int, since: str) -> None:
             ],
         },
     }
-    _run(store, store.create(PODS, "gpu-exporter", pod), _address(node), since)
+    _run(store, store.create(PODS, "gpu-exporter", pod), address(node), since)
 
 
 def _run(store: Store, pod: JsonObject, pod_ip: str, since: str) -> JsonObject:
@@ -282,7 +283,8 @@ def _node(number: int) -> str:
     return f"gpu-node-{number:05d}"
 
 
-def _address(node: int) -> str:
+def address(node: int) -> str:
+    """Return the address of a node's exporter."""
     return f"127.1.{node // 250}.{node % 250 + 1}"
 
 
