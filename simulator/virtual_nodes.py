@@ -6,7 +6,6 @@ are reported as running, and how busy their GPUs are follows from annotations (`
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import logging
 import os
@@ -24,8 +23,10 @@ from simulator.nodes import NodeSpec, Site, running_nodes
 from simulator.workload import Workload
 from toolkit import logs
 from toolkit.cli.arguments import EXIT_USAGE, Parser, UsageError
+from toolkit.cli.flags import whole_number
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
 log = logging.getLogger(__name__)
@@ -61,10 +62,18 @@ def _parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('gpu-scaler')}")
     parser.add_argument(
-        "--nodes", type=_count, default=2, metavar="N", help="number of nodes (default 2)"
+        "--nodes",
+        type=whole_number(1, 100),
+        default=2,
+        metavar="N",
+        help="number of nodes (default 2)",
     )
     parser.add_argument(
-        "--gpus", type=_count, default=8, metavar="N", help="GPUs of each node (default 8)"
+        "--gpus",
+        type=whole_number(1, 100),
+        default=8,
+        metavar="N",
+        help="GPUs of each node (default 8)",
     )
     parser.add_argument(
         "--model",
@@ -81,7 +90,7 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--first-port",
-        type=int,
+        type=whole_number(0, 65535),
         default=9445,
         metavar="PORT",
         help="port of the first exporter, the others follow; 0 takes free ones (default 9445)",
@@ -98,13 +107,6 @@ def _parser() -> Parser:
         help="kubeconfig file (default: the pod's service account, else ~/.kube/config)",
     )
     return parser
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 100:
-        msg = f"{text!r} is not a whole number from 1 to 100"
-        raise argparse.ArgumentTypeError(msg)
-    return int(text)
 
 
 async def _run(parsed: argparse.Namespace) -> None:

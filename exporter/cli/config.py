@@ -97,7 +97,7 @@ def _config(values: Values, environment: Mapping[str, str], host_name: str) -> E
         listen_port=port,
         telemetry_path=_telemetry_path(values),
         web_config_file=values.text("web.config.file"),
-        max_requests=_count(values, "web.max-requests"),
+        max_requests=values.whole_number("web.max-requests", 0, 999_999),
         node_name=node_name,
         pod_resources_socket=values.text("pod-resources.socket"),
         extra_resource_names=tuple(name for name in names if name),
@@ -154,14 +154,6 @@ def _api_url(values: Values, environment: Mapping[str, str], *, dra: bool) -> st
         return ""
     port = environment.get("KUBERNETES_SERVICE_PORT", "443")
     return f"https://{f'[{host}]' if ':' in host else host}:{port}"
-
-
-def _count(values: Values, flag: str) -> int:
-    text = values.text(flag)
-    if not re.fullmatch(r"\d{1,6}", text, re.ASCII):
-        values.problem(flag, f"{text!r} is not a whole number from 0 to 999999")
-        return 0
-    return int(text)
 
 
 def _telemetry_path(values: Values) -> str:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from toolkit.cli.flags import Flags, Values
 
 MAX_INTERVAL_SECONDS = 60.0
+MAX_PORT = 65535
 
 
 def add_metrics_api_arguments(flags: Flags) -> None:
@@ -75,7 +76,7 @@ def parse_metrics_api(values: Values) -> MetricsApiSettings | None:
         listen_port=port,
         service_namespace=namespace,
         service_name=name,
-        service_port=_port(values, "metrics-api.service-port"),
+        service_port=values.whole_number("metrics-api.service-port", 1, MAX_PORT),
         secret_name=values.text("metrics-api.secret"),
         cert_file=cert_file,
         key_file=key_file,
@@ -84,11 +85,3 @@ def parse_metrics_api(values: Values) -> MetricsApiSettings | None:
         # A value stays fresh for at least 15 s. An average keeps at most one sample every 5 s.
         interval_seconds=values.seconds("metrics-api.interval", highest=MAX_INTERVAL_SECONDS),
     )
-
-
-def _port(values: Values, flag: str) -> int:
-    text = values.text(flag)
-    if not text.isdecimal() or not 0 < int(text) <= 65535:
-        values.problem(flag, f"{text!r} is not a port from 1 to 65535")
-        return 443
-    return int(text)

@@ -13,8 +13,9 @@ from scaler.cli.config import (
     add_lease_arguments,
     add_run_arguments,
 )
+from scaler.cli.metricsapi import MAX_PORT
 from toolkit.cli.arguments import SHELLS, CommandParser, CommandsFormatter, Parser
-from toolkit.cli.flags import Flags, environment_name
+from toolkit.cli.flags import Flags, environment_name, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -117,7 +118,10 @@ def _add_remote_arguments(parser: argparse.ArgumentParser, environ: Mapping[str,
     add_lease_arguments(Flags(scaler, environ, prefix=ENVIRONMENT_PREFIX))
     # No variable: Kubernetes itself sets GPU_SCALER_PORT for a Service named gpu-scaler.
     scaler.add_argument(
-        "--port", metavar="PORT", type=_port, help="port of the scaler (default: from the Lease)"
+        "--port",
+        metavar="PORT",
+        type=whole_number(1, MAX_PORT),
+        help="port of the scaler (default: from the Lease)",
     )
     server = Flags(parser.add_argument_group("with --server"), environ, prefix=ENVIRONMENT_PREFIX)
     add_access_arguments(server, "server", "the scaler")
@@ -138,9 +142,3 @@ def _url(text: str) -> str:
     if not re.fullmatch(r"https?://[^/\s]+\S*", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a URL such as http://HOST:9446")
     return text
-
-
-def _port(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 < int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 1 to 65535")
-    return int(text)

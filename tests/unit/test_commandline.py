@@ -82,11 +82,11 @@ def no_environment(monkeypatch):
         ),
         (
             "status --port=http",
-            "--port: 'http' is not a port from 1 to 65535; see gpu-scaler status --help",
+            "--port: 'http' is not a whole number from 1 to 65535; see gpu-scaler status --help",
         ),
         (
             "status --port=99999",
-            "--port: '99999' is not a port from 1 to 65535; see gpu-scaler status --help",
+            "--port: '99999' is not a whole number from 1 to 65535; see gpu-scaler status --help",
         ),
         (
             "status --server=host:1",

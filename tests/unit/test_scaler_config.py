@@ -138,7 +138,8 @@ def test_the_flags_of_the_metrics_api():
     ("flag", "said"),
     [
         ("--metrics-api.service=name", "'name' is not NAMESPACE/NAME"),
-        ("--metrics-api.service-port=0", "'0' is not a port from 1 to 65535"),
+        ("--metrics-api.service-port=٤٤٣", "'٤٤٣' is not a whole number from 1 to 65535"),
+        ("--metrics-api.service-port=0", "'0' is not a whole number from 1 to 65535"),
         ("--metrics-api.listen-address=7443", "'7443' is not HOST:PORT"),
         ("--metrics-api.tls-cert-file=a", "--metrics-api.tls-key-file must be set together"),
         ("--metrics-api.tls-ca-file=a", "requires --metrics-api.tls-cert-file"),

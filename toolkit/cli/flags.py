@@ -12,7 +12,7 @@ from toolkit.cli.arguments import UsageError
 from toolkit.durations import parse_duration_within
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     Container = argparse.ArgumentParser | argparse._ArgumentGroup
 
@@ -40,6 +40,21 @@ class _Switched(FromEnvironment):
 def environment_name(prefix: str, flag: str) -> str:
     """Return the environment variable of a flag: `web.listen-address` -> `PREFIX_WEB_...`."""
     return prefix + re.sub(r"[.-]", "_", flag).upper()
+
+
+def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
+    """Return what reads a whole number within bounds, as a `type` of argparse."""
+
+    def read(text: str) -> int:
+        digits = len(str(highest))
+        number = int(text) if re.fullmatch(rf"[0-9]{{1,{digits}}}", text) else lowest - 1
+        if not lowest <= number <= highest:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not a whole number from {lowest} to {highest}"
+            )
+        return number
+
+    return read
 
 
 class Flags:
@@ -166,6 +181,14 @@ class Values:
         except ValueError as error:
             self.problem(flag, str(error))
             return 1.0
+
+    def whole_number(self, flag: str, lowest: int, highest: int) -> int:
+        """Return a whole number within bounds, `lowest` where it is none."""
+        try:
+            return whole_number(lowest, highest)(self.text(flag))
+        except argparse.ArgumentTypeError as error:
+            self.problem(flag, str(error))
+            return lowest
 
     def listen_address(self, flag: str) -> tuple[str, int]:
         """Return the host, empty for all addresses of the machine, and the port of HOST:PORT."""
