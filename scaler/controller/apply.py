@@ -12,6 +12,7 @@ from scaler.controller.writer import (
     NotWritten,
     ScaleWriter,
     WriteResult,
+    Written,
 )
 from scaler.decision.contention import Contention
 from scaler.decision.history import changed
@@ -70,7 +71,7 @@ class DecisionApplier:
         and the writer do not expect.
         """
         uid = deployment.uid
-        decision = self._left_to_others(deployment, decision)
+        decision = self._held_if_contended(deployment, decision)
         if decision.outcome is not Outcome.SCALED:
             self._histories.record(uid, decision)
             return decision
@@ -80,8 +81,8 @@ class DecisionApplier:
         async with self._patches:
             if self._clock() > self._apply_until_seconds:
                 self._histories.record_undone(uid, decision)
-                why = "the writes for other Deployments took too long; retrying in the next loop"
-                return not_applied(decision, Outcome.HELD, Reason.WAITING_FOR_ITS_TURN, why)
+                cause = "the writes for other Deployments took too long; retrying in the next loop"
+                return not_applied(decision, Outcome.HELD, Reason.WAITING_FOR_ITS_TURN, cause)
             failed = True
             try:
                 applied = await self._decide_and_write(deployment, decision, decide)
@@ -117,7 +118,7 @@ class DecisionApplier:
             if decision.desired_replicas == 0:
                 self._zeros.withdraw(uid)
             deployment = replace(deployment, spec_replicas=result.found)
-            decision = self._left_to_others(deployment, decide(deployment))
+            decision = self._held_if_contended(deployment, decide(deployment))
         self._histories.record_undone(uid, decision)
         return self._failed(decision, "Conflict", "another writer keeps changing the replica count")
 
@@ -132,42 +133,40 @@ class DecisionApplier:
             return scale
         uid, found, now = deployment.uid, scale.replicas, self._clock()
         self._contention.read(uid, found, now)
-        if found != decision.current_replicas or self._is_left_to_others(decision, uid, now):
+        if found != decision.current_replicas or self._is_contended(decision, uid, now):
             return CountChanged(found=found)
         result = await self._writer.write(deployment, scale, decision.desired_replicas)
         if isinstance(result, CountChanged):
             self._contention.read(uid, result.found, self._clock())
         return result
 
-    def _left_to_others(self, deployment: DeploymentState, decision: Decision) -> Decision:
+    def _held_if_contended(self, deployment: DeploymentState, decision: Decision) -> Decision:
         """Return the decision, held where somebody else keeps setting the count."""
         uid, now = deployment.uid, self._clock()
         self._contention.shown(uid, deployment.spec_replicas, now)
-        why = self._contention.problem(uid, now)
-        if why is None:
+        cause = self._contention.problem(uid, now)
+        if cause is None:
             return decision
         if decision.outcome is Outcome.UNCHANGED:
             if decision.proposed == decision.current_replicas:
                 return decision
             return replace(
-                decision, outcome=Outcome.HELD, reason=Reason.CONTENDED_REPLICAS, message=why
+                decision, outcome=Outcome.HELD, reason=Reason.CONTENDED_REPLICAS, message=cause
             )
-        if decision.outcome is not Outcome.SCALED or not self._is_left_to_others(
-            decision, uid, now
-        ):
+        if decision.outcome is not Outcome.SCALED or not self._is_contended(decision, uid, now):
             return decision
         self._histories.record_undone(uid, decision)
-        held = not_applied(decision, Outcome.HELD, Reason.CONTENDED_REPLICAS, why)
+        held = not_applied(decision, Outcome.HELD, Reason.CONTENDED_REPLICAS, cause)
         return replace(held, history=self._histories.of(deployment) or ScalingHistory())
 
-    def _is_left_to_others(self, decision: Decision, uid: str, now_seconds: float) -> bool:
+    def _is_contended(self, decision: Decision, uid: str, now_seconds: float) -> bool:
         if self._contention.problem(uid, now_seconds) is None:
             return False
         up = decision.desired_replicas > decision.current_replicas
         return not self._contention.may_write(uid, up=up, now_seconds=now_seconds)
 
     def _recorded(
-        self, deployment: DeploymentState, decision: Decision, result: WriteResult
+        self, deployment: DeploymentState, decision: Decision, result: Written | NotWritten
     ) -> Decision:
         """Record what came of a write, and return the decision with it."""
         uid = deployment.uid
@@ -180,34 +179,35 @@ class DecisionApplier:
             else:
                 self._histories.record_undone(uid, decision)
             return not_applied(decision, result.outcome, result.reason, result.message)
-        assert not isinstance(result, CountChanged)
-        asked, answered = decision.desired_replicas, result.replicas
-        self._contention.wrote(uid, asked=asked, answered=answered, now_seconds=self._clock())
-        if answered == asked:
+        requested, answered = decision.desired_replicas, result.replicas
+        self._contention.wrote(
+            uid, requested=requested, answered=answered, now_seconds=self._clock()
+        )
+        if answered == requested:
             self._histories.record(uid, decision)
             return decision
         self._histories.record_undone(uid, decision)
         if answered == decision.current_replicas:
-            why = (
+            cause = (
                 f"the API server accepted the write but answered {answered}, as it does when an"
                 " admission webhook changes the count"
             )
-            return self._failed(decision, "Conflict", why)
+            return self._failed(decision, "Conflict", cause)
         history = self._histories.of(deployment) or ScalingHistory()
         mutated = replace(
             decision,
             desired_replicas=answered,
             history=_with_answer(history, decision, answered),
             message=decision.message.replace(
-                f"New size: {asked}", f"New size: {answered} ({asked} were requested)", 1
+                f"New size: {requested}", f"New size: {answered} ({requested} were requested)", 1
             ),
         )
         self._histories.record(uid, mutated)
         return mutated
 
-    def _failed(self, decision: Decision, failure: str, why: str) -> Decision:
+    def _failed(self, decision: Decision, failure: str, cause: str) -> Decision:
         self._metrics.patch_failures.labels(failure).inc()
-        return not_applied(decision, Outcome.FAILED, Reason.FAILED_UPDATE_SCALE, why)
+        return not_applied(decision, Outcome.FAILED, Reason.FAILED_UPDATE_SCALE, cause)
 
 
 def _with_answer(history: ScalingHistory, decision: Decision, answered: int) -> ScalingHistory:
@@ -225,12 +225,12 @@ def _with_answer(history: ScalingHistory, decision: Decision, answered: int) -> 
     return replace(history, zeroed_seconds=None)
 
 
-def not_applied(decision: Decision, outcome: Outcome, reason: Reason, why: str) -> Decision:
+def not_applied(decision: Decision, outcome: Outcome, reason: Reason, cause: str) -> Decision:
     """Return what came of a decision to change the count that was not applied."""
     return replace(
         decision,
         outcome=outcome,
         desired_replicas=decision.current_replicas,
         reason=reason,
-        message=f"wanted {decision.desired_replicas} replicas but did not write them: {why}",
+        message=f"wanted {decision.desired_replicas} replicas but did not write them: {cause}",
     )

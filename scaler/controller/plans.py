@@ -51,7 +51,11 @@ class Plan:
         )
 
     def unknown_zero(
-        self, found: DeploymentState, history: ScalingHistory | None, why: str, now_seconds: float
+        self,
+        found: DeploymentState,
+        history: ScalingHistory | None,
+        problem: str,
+        now_seconds: float,
     ) -> Decision | None:
         """The decision on a 0 that nobody can explain; None where that makes no difference."""
         if found.spec_replicas > 0 or _is_scaled_to_zero(history):
@@ -64,7 +68,7 @@ class Plan:
             desired_replicas=0,
             outcome=Outcome.HELD,
             reason=Reason.UNKNOWN_ZERO,
-            message=f"held at 0 replicas: cannot tell whether gpu-scaler scaled to zero: {why}",
+            message=f"held at 0 replicas: cannot tell whether gpu-scaler scaled to zero: {problem}",
             at_seconds=now_seconds,
             policy=self.policy if isinstance(self.policy, ScalingPolicy) else None,
             history=replace(history or ScalingHistory(), held=True),

@@ -24,9 +24,9 @@ MAX_SHOWN = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reset:
-    """A count that was asked for, and the one that was found instead."""
+    """A count that was requested, and the one that was found instead."""
 
-    asked: int
+    requested: int
     found: int
     at_seconds: float
 
@@ -47,12 +47,12 @@ class Contention:
         self._tried_seconds: dict[str, float] = {}
         self._resets: dict[str, tuple[Reset, ...]] = {}
 
-    def wrote(self, uid: str, *, asked: int, answered: int, now_seconds: float) -> None:
+    def wrote(self, uid: str, *, requested: int, answered: int, now_seconds: float) -> None:
         """Note a write that the API server took, and the count that it answered."""
         self._written[uid] = _Written(answered)
         self._tried_seconds[uid] = now_seconds
-        if answered != asked:
-            self._add(uid, Reset(asked=asked, found=answered, at_seconds=now_seconds))
+        if answered != requested:
+            self._add(uid, Reset(requested=requested, found=answered, at_seconds=now_seconds))
 
     def unconfirmed(self, uid: str) -> None:
         """Note a write without an answer: it proves nothing."""
@@ -66,13 +66,13 @@ class Contention:
         if replicas == written.replicas:
             written.shown = True
         elif written.shown:
-            self._set_back(uid, replicas, now_seconds)
+            self._reset(uid, replicas, now_seconds)
 
     def read(self, uid: str, replicas: int, now_seconds: float) -> None:
         """Note a count that the API server has just now."""
         written = self._written.get(uid)
         if written is not None and replicas != written.replicas:
-            self._set_back(uid, replicas, now_seconds)
+            self._reset(uid, replicas, now_seconds)
 
     def resets(self, uid: str, now_seconds: float) -> tuple[Reset, ...]:
         """Return the resets of the last five minutes, the oldest first."""
@@ -85,7 +85,7 @@ class Contention:
         if len(resets) < RESETS:
             return None
         found = ", ".join(
-            f"{one.found} instead of {one.asked} ({_ago(now_seconds - one.at_seconds)})"
+            f"{one.found} instead of {one.requested} ({_ago(now_seconds - one.at_seconds)})"
             for one in resets[-MAX_SHOWN:]
         )
         return (
@@ -104,9 +104,9 @@ class Contention:
             for gone in known.keys() - uids:
                 known.pop(gone, None)
 
-    def _set_back(self, uid: str, found: int, now_seconds: float) -> None:
+    def _reset(self, uid: str, found: int, now_seconds: float) -> None:
         written = self._written.pop(uid)
-        self._add(uid, Reset(asked=written.replicas, found=found, at_seconds=now_seconds))
+        self._add(uid, Reset(requested=written.replicas, found=found, at_seconds=now_seconds))
 
     def _add(self, uid: str, reset: Reset) -> None:
         self._resets[uid] = (*self.resets(uid, reset.at_seconds), reset)[-2 * MAX_SHOWN :]

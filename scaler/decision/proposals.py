@@ -69,20 +69,20 @@ def _propose_total(
     if value is None:
         problem = reading.missing.get(deployment.ref, "the query returned no value")
         return _unusable(target, None, problem)
-    asked = average_value_replicas(
+    computed = average_value_replicas(
         current_replicas=deployment.spec_replicas,
         target_milli=target.average_value_milli,
         usage_milli=clamp_int64(value.value_milli),
         tolerance=tolerance,
     )
-    replicas = asked.replicas
+    replicas = computed.replicas
     if policy.min_replicas == 0:
         replicas = max(1, replicas) if value.value_milli > policy.activation_milli else 0
     return MetricProposal(
         metric=target.metric,
         target_milli=target.average_value_milli,
         replicas=replicas,
-        mean_milli=asked.usage_milli,
+        mean_milli=computed.usage_milli,
         values={deployment.ref: value},
     )
 

@@ -19,36 +19,36 @@ from tests.unit.controllerworld import World, deployment, ref
 UID = "u"
 
 
-def fought(contention, times, *, asked=6, found=3, now_seconds=0.0):
+def fought(contention, times, *, requested=6, found=3, now_seconds=0.0):
     for _ in range(times):
-        contention.wrote(UID, asked=asked, answered=asked, now_seconds=now_seconds)
+        contention.wrote(UID, requested=requested, answered=requested, now_seconds=now_seconds)
         contention.read(UID, found, now_seconds)
 
 
 class TestWhatIsAReset:
     def test_a_count_that_the_server_has_instead_of_the_one_it_answered(self):
         contention = Contention()
-        contention.wrote(UID, asked=6, answered=6, now_seconds=0)
+        contention.wrote(UID, requested=6, answered=6, now_seconds=0)
         contention.read(UID, 6, 1)
         assert contention.resets(UID, 1) == ()
         contention.read(UID, 3, 2)
         [reset] = contention.resets(UID, 2)
-        assert (reset.asked, reset.found) == (6, 3)
+        assert (reset.requested, reset.found) == (6, 3)
         contention.read(UID, 3, 3)
         assert len(contention.resets(UID, 3)) == 1, "one write is set back once"
 
     def test_a_count_that_the_server_answers_instead_of_the_one_asked_for(self):
         contention = Contention()
-        contention.wrote(UID, asked=6, answered=4, now_seconds=0)
+        contention.wrote(UID, requested=6, answered=4, now_seconds=0)
         [reset] = contention.resets(UID, 0)
-        assert (reset.asked, reset.found) == (6, 4)
+        assert (reset.requested, reset.found) == (6, 4)
         contention.read(UID, 4, 1)
         contention.shown(UID, 4, 1)
         assert len(contention.resets(UID, 1)) == 1
 
     def test_a_watch_that_lags_behind_shows_none(self):
         contention = Contention()
-        contention.wrote(UID, asked=6, answered=6, now_seconds=0)
+        contention.wrote(UID, requested=6, answered=6, now_seconds=0)
         contention.shown(UID, 3, 1)
         assert contention.resets(UID, 1) == ()
         contention.shown(UID, 6, 2)
@@ -57,7 +57,7 @@ class TestWhatIsAReset:
 
     def test_a_write_of_unknown_outcome_proves_nothing(self):
         contention = Contention()
-        contention.wrote(UID, asked=6, answered=6, now_seconds=0)
+        contention.wrote(UID, requested=6, answered=6, now_seconds=0)
         contention.unconfirmed(UID)
         contention.read(UID, 3, 1)
         assert contention.resets(UID, 1) == ()
@@ -67,7 +67,7 @@ def test_it_is_contended_after_three_resets_within_five_minutes():
     contention = Contention()
     fought(contention, RESETS - 1)
     assert contention.problem(UID, 0) is None
-    fought(contention, 1, asked=7, found=2, now_seconds=WITHIN_SECONDS - 1)
+    fought(contention, 1, requested=7, found=2, now_seconds=WITHIN_SECONDS - 1)
     why = contention.problem(UID, WITHIN_SECONDS - 1)
     assert why is not None
     assert "3 instead of 6 (4m59s ago), 3 instead of 6 (4m59s ago), 2 instead of 7 (now)" in why
