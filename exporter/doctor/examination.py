@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 GPUS_TIMEOUT_SECONDS: Final = 30.0
 """GPUs that wake up take seconds; a call that takes longer hangs in the driver."""
 _READ_HOST: Final = (
-    "run as user 0; SELinux or AppArmor may forbid it too; until then the findings on the library, "
-    "the driver and the devices may be incomplete"
+    "run as user 0; SELinux or AppArmor may also forbid it; until then the findings on the "
+    "library, the driver and the devices may be incomplete"
 )
 
 

@@ -25,7 +25,7 @@ _GIVE_DEVICES: Final = (
     "the container needs the driver's device files: runtimeClassName: nvidia and "
     "NVIDIA_VISIBLE_DEVICES=all (request no nvidia.com/gpu), or on GKE privileged: true"
 )
-_NEW_CONTAINER: Final = "delete the exporter's pod, so that a new one is started"
+_NEW_CONTAINER: Final = "delete the exporter's pod, so that a new one starts"
 
 
 def check_gpus(nvml: Nvml, host: Host) -> tuple[list[Finding], Readings | None]:
@@ -58,8 +58,9 @@ def _without_library(host: Host) -> Finding:
         if problem := load_problem(library):
             return failure(
                 "library",
-                f"{library} is there and cannot be loaded: {problem}",
-                "it was built for another system than the image; use the image as it is published",
+                f"{library} exists but cannot be loaded: {problem}",
+                "it was built for a different system than the image; use the published image "
+                "unchanged",
             )
         return failure(
             "library",
@@ -69,7 +70,7 @@ def _without_library(host: Host) -> Finding:
     if not host.pci_gpus() and host.kernel_module_version() is None:
         return failure(
             "library",
-            f"{LIBRARY} is not there, and the node shows neither an NVIDIA GPU nor its driver",
+            f"{LIBRARY} does not exist, and the node has neither an NVIDIA GPU nor its driver",
             "keep the exporter off nodes without GPUs (nodeAffinity of the DaemonSet)",
         )
     return failure("library", f"{LIBRARY} is not in this container", _GIVE_LIBRARY)
@@ -92,8 +93,8 @@ def _without_driver(error: NvmlError, host: Host) -> Finding:
     if error.code == "LIB_RM_VERSION_MISMATCH":
         return failure(
             "driver",
-            f"{error}: the library of this container is not that of the kernel module "
-            f"({module or 'not to be seen'})",
+            f"{error}: the library of this container does not match the kernel module "
+            f"({module or 'not visible'})",
             _NEW_CONTAINER,
         )
     if module is None:
@@ -132,7 +133,7 @@ def _devices(readings: Readings, host: Host) -> Iterator[Finding]:
         yield warning(
             "devices",
             f"NVML shows {readings.device_count} of the {on_bus} NVIDIA GPUs on the PCI bus",
-            "set NVIDIA_VISIBLE_DEVICES=all; GPUs given to virtual machines stay out",
+            "set NVIDIA_VISIBLE_DEVICES=all; GPUs assigned to virtual machines do not appear",
         )
     divided = {reading.device.parent_uuid for reading in readings.devices}
     for reading in readings.devices:

@@ -30,12 +30,11 @@ _SHOWN_IDS: Final = 5
 _MAYBE_GPU: Final = re.compile("gpu|nvidia|vcuda", re.IGNORECASE)
 _MOUNT: Final = (
     "mount the node's /var/lib/kubelet/pod-resources (the folder, not the socket) read-only at the "
-    "same path; where the kubelet has another --root-dir, name the socket by "
-    "--pod-resources.socket"
+    "same path; if the kubelet has another --root-dir, set --pod-resources.socket"
 )
 _LET_IN: Final = (
     "the socket belongs to root: runAsUser: 0 (without any capability); SELinux or AppArmor may "
-    "forbid it too"
+    "also forbid it"
 )
 
 
@@ -71,7 +70,7 @@ def _socket_problem(path: Path) -> Finding | None:
     except PermissionError as error:
         return failure(_STEP, str(unreadable(path, error)), _LET_IN)
     except OSError as error:
-        return failure(_STEP, f"{path}: {error.strerror}; the kubelet makes it", _MOUNT)
+        return failure(_STEP, f"{path}: {error.strerror}; the kubelet creates it", _MOUNT)
     if not stat.S_ISSOCK(mode):
         return failure(_STEP, f"{path} is not a socket", _MOUNT)
     with socket.socket(socket.AF_UNIX) as probe:
@@ -88,7 +87,7 @@ def _socket_problem(path: Path) -> Finding | None:
             return failure(
                 _STEP,
                 f"{path} does not answer: {error.strerror or error}",
-                "a socket that a former kubelet left behind: mount the folder and not the socket",
+                "a previous kubelet left the socket behind: mount the folder, not the socket",
             )
     return None
 
@@ -97,8 +96,8 @@ def _refused(error: PodResourcesError) -> Finding:
     if error.code == "RESOURCE_EXHAUSTED":
         return warning(
             _STEP,
-            f"the kubelet answers too many others already: {error}",
-            "find what else asks for pod resources on this node; the exporter goes on trying",
+            f"the kubelet is already answering too many clients: {error}",
+            "find what else reads pod resources on this node; the exporter keeps trying",
         )
     return failure(_STEP, f"the kubelet does not list its pods' devices: {error}", "see its log")
 
@@ -110,13 +109,13 @@ def _listed(
     devices = {allocation.device_id for allocation in listing.allocations}
     yield ok(_STEP, f"lists {len(devices)} GPU devices held by {len(containers)} containers")
     if not listing.has_api_pods:
-        yield note(_STEP, "it does not know its pods yet, or this node has none")
+        yield note(_STEP, "the kubelet does not know its pods yet, or this node has none")
     others = sorted(name for name in listing.other_resource_names if _MAYBE_GPU.search(name))
     if others:
         yield warning(
             _STEP,
-            f"devices of {', '.join(others)} are not taken for GPUs",
-            f"if they are: --pod-resources.extra-names={','.join(others)}",
+            f"devices of {', '.join(others)} are not treated as GPUs",
+            f"if they are GPUs, set --pod-resources.extra-names={','.join(others)}",
         )
     if readings is not None:
         snapshot = attribute(readings, remember(Holdings(), listing.allocations))
@@ -130,14 +129,14 @@ def _unmatched(device_ids: Collection[str], config: ExporterConfig) -> Iterator[
     if claimed and not config.dra:
         yield warning(
             _STEP,
-            f"claimed devices (DRA) do not say which GPUs they are: {_some(claimed)}",
-            "--dra looks that up, with daemonset/exporter-dra-role.yaml",
+            f"claimed devices (DRA) do not name their GPUs: {_some(claimed)}",
+            "set --dra and apply daemonset/exporter-dra-role.yaml",
         )
     if fractions and Collector.CONTAINERS not in config.collectors:
         yield warning(
             _STEP,
-            f"fractions of GPUs do not say of which they are: {_some(fractions)}",
-            "the containers' processes do: --collectors=containers, with hostPID: true",
+            f"fractions do not name their GPUs: {_some(fractions)}",
+            "set --collectors=containers and hostPID: true to find them by their processes",
         )
     if others:
         yield warning(

@@ -26,22 +26,22 @@ def check_node_name(
     if config.node_name == host_name and "KUBERNETES_SERVICE_HOST" in environment:
         return warning(
             "node name",
-            f"{config.node_name!r} is the host's name, which in a pod is the pod's own",
+            f"{config.node_name!r} is the host name, which in a pod is the pod's name",
             "set the environment variable NODE_NAME from the field spec.nodeName",
         )
     return ok("node name", config.node_name)
 
 
 def check_finished_pods(config: ExporterConfig) -> Finding:
-    """Return whether pods that have finished can be told where an old kubelet lists them."""
+    """Return whether finished pods can be detected where an old kubelet lists them."""
     pods = FinishedPods(cgroups=Path(config.cgroup_folder), logs=Path(config.logs_folder))
     problem = pods.problem()
     if problem is None:
-        return ok("finished", "pods that have finished can be told")
+        return ok("finished", "finished pods can be detected")
     return note(
         "finished",
-        f"{problem} (only kubelets before 1.34 list pods that have finished)",
-        "on such nodes mount what docs/exporter.md says under Finished pods",
+        f"{problem} (only kubelets before 1.34 list finished pods)",
+        "on such nodes add the mounts of docs/exporter.md, section Finished pods",
     )
 
 
@@ -56,15 +56,16 @@ def check_processes(config: ExporterConfig) -> Finding:
             problem = str(error)
     if problem is None:
         return ok(
-            "processes", f"the node's processes can be told apart (cgroup {_cgroup_version()})"
+            "processes",
+            f"the exporter can tell the node's processes apart (cgroup {_cgroup_version()})",
         )
     if Collector.CONTAINERS not in config.collectors:
         return note("processes", f"{problem} (only the collector `containers` would need it)")
     return failure(
         "processes",
         problem,
-        "see docs/exporter.md for hostPID and the two folders of /var/log, or leave the collector "
-        "`containers` out",
+        "see docs/exporter.md for hostPID and the two folders of /var/log, or disable the "
+        "collector `containers`",
     )
 
 

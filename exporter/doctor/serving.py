@@ -29,7 +29,7 @@ async def check_serving(config: ExporterConfig) -> list[Finding]:
             loaded = await asyncio.to_thread(auth.load, config.web_config_file)
         except WebConfigError as error:
             return [
-                failure("web config", problem, "mend the file; see docs/exporter.md")
+                failure("web config", problem, "fix the file; see docs/exporter.md")
                 for problem in error.problems
             ]
         tls = loaded.tls is not None
@@ -65,7 +65,7 @@ async def _in_use(config: ExporterConfig, address: str, *, tls: bool) -> Finding
             "choose another --web.listen-address unless it is the exporter's own",
         )
     if status == 200:
-        return ok("address", f"{address} is in use, by an exporter that is ready")
+        return ok("address", f"{address} is in use by an exporter that is ready")
     return note("address", f"{address} is in use; /readyz answers {status}: {text}")
 
 

@@ -85,7 +85,7 @@ async def test_a_renamed_resource_is_found_out(socket_path):
             kubelet.allocate("ns", "pod", "main", "corp.io/gpu-a", 1)
             _, (level, text, fix) = await kubelet_findings(driver, socket_path)
             assert level is Level.WARNING
-            assert "devices of corp.io/gpu-a are not taken for GPUs" in text
+            assert "devices of corp.io/gpu-a are not treated as GPUs" in text
             flag, _, value = fix.rpartition(" ")[2].partition("=")
             assert flag == "--pod-resources.extra-names"
             mended = await kubelet_findings(driver, socket_path, extra_resource_names=(value,))
@@ -95,7 +95,7 @@ async def test_a_renamed_resource_is_found_out(socket_path):
 @pytest.mark.parametrize(
     ("code", "level", "text"),
     [
-        (grpc.StatusCode.RESOURCE_EXHAUSTED, Level.WARNING, "answers too many others already"),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, Level.WARNING, "already answering too many clients"),
         (grpc.StatusCode.UNIMPLEMENTED, Level.FAILURE, "UNIMPLEMENTED: why"),
     ],
 )
