@@ -6,7 +6,6 @@ dataclasses of the models themselves.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
@@ -32,8 +31,7 @@ DEPLOYMENTS: Final = "deployments.apps"
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PodValueDocument:
+class PodValueDocument(msgspec.Struct, frozen=True, kw_only=True):
     """One pod's value, with its age when the decision was taken."""
 
     pod: str
@@ -42,16 +40,14 @@ class PodValueDocument:
     device_count: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeftOutDocument:
+class LeftOutDocument(msgspec.Struct, frozen=True, kw_only=True):
     """A pod whose value was not used, and why."""
 
     pod: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProposalDocument:
+class ProposalDocument(msgspec.Struct, frozen=True, kw_only=True):
     """What one metric proposes."""
 
     metric: Metric
@@ -66,8 +62,7 @@ class ProposalDocument:
     left_out: tuple[LeftOutDocument, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PolicyDocument:
+class PolicyDocument(msgspec.Struct, frozen=True, kw_only=True):
     """The policy of the annotations, with defaults filled in."""
 
     min_replicas: int
@@ -84,8 +79,7 @@ class PolicyDocument:
     settings: tuple[Setting, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProblemDocument:
+class ProblemDocument(msgspec.Struct, frozen=True, kw_only=True):
     """An invalid annotation; `namespace` is the Namespace that sets it as a default, else None."""
 
     annotation: str
@@ -94,8 +88,7 @@ class ProblemDocument:
     namespace: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecisionDocument:
+class DecisionDocument(msgspec.Struct, frozen=True, kw_only=True):
     """A whole decision. `kind` is like `deployments.apps`.
 
     `outcome` is a string, so that `status` can show an outcome that only a newer scaler knows.
@@ -118,8 +111,7 @@ class DecisionDocument:
     conditions: tuple[Condition, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecisionRunDocument:
+class DecisionRunDocument(msgspec.Struct, frozen=True, kw_only=True):
     """Consecutive equal decisions."""
 
     begun_unix_seconds: float

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import orjson
+import msgspec
 from aiohttp import hdrs, web
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def file_answer(request: web.Request, file: File) -> web.Response:
 
 def json_answer(request: web.Request, document: object, *, status: int = 200) -> web.Response:
     """Return a document, or 304 where it says what the browser has."""
-    body = orjson.dumps(document)
+    body = msgspec.json.encode(document)
     return _answer(request, body, "application/json", etag=_etag(body), status=status)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import orjson
+import msgspec
 from aiohttp import web
 
 from scaler.model import workload_ref
@@ -86,8 +86,8 @@ class StatusServer:
         if records is not self._decisions_of:
             # There are new ones with each loop; whoever asks more often gets the same text.
             documents = [_document(records[ref]) for ref in sorted(records)]
-            self._decisions_of, self._decisions_text = records, orjson.dumps(documents)
-        return _json(self._envelope() | {"decisions": orjson.Fragment(self._decisions_text)})
+            self._decisions_of, self._decisions_text = records, msgspec.json.encode(documents)
+        return _json(self._envelope() | {"decisions": msgspec.Raw(self._decisions_text)})
 
     async def _decision(self, request: web.Request) -> web.Response:
         ref = _ref(request)
@@ -132,4 +132,6 @@ def _document(record: DecisionRecord) -> DecisionDocument:
 
 
 def _json(document: dict[str, object], *, status: int = 200) -> web.Response:
-    return web.Response(status=status, body=orjson.dumps(document), content_type="application/json")
+    return web.Response(
+        status=status, body=msgspec.json.encode(document), content_type="application/json"
+    )

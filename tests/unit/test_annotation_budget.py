@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-import orjson
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -82,7 +82,7 @@ def test_a_flood_of_annotations_is_one_short_decision(annotations):
     assert found.message.startswith("not scaled until the annotations are corrected: gpu-scaler/")
     assert len(found.message.encode()) <= budgets.MESSAGE_BYTES
     assert len(found.problems) <= budgets.PROBLEMS + 1
-    document = orjson.dumps(decision_document(found, decided_unix_seconds=0))
+    document = msgspec.json.encode(decision_document(found, decided_unix_seconds=0))
     assert len(document) <= 64 * 1024
 
 
