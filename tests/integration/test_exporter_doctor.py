@@ -117,7 +117,7 @@ async def test_a_node_where_all_is_well(node):
             lambda node: node.write("usr/lib64/libnvidia-ml.so.1", "not a library"),
             "exists but cannot be loaded",
             "different system",
-            id="a library for different system",
+            id="a library for a different system",
         ),
         pytest.param(
             lambda node: (
