@@ -11,9 +11,11 @@
 9. `undone`: the change was not written. What was recommended stays, the change does not.
 10. `confirmed`: a write without an answer took effect after all.
 
-`decide` takes steps 3 to 8, `scaler.controller.history` the others. A history must neither forget a
-change that was made nor age while nobody looked: both would let the next change come sooner than
-the behavior allows. Source: kubernetes `pkg/controller/podautoscaler/horizontal.go`.
+`decide` takes steps 3 to 8, the controller the others; `scaler.controller.history` stores the
+result. A history must neither forget a change that was made nor age while nobody looked: both would
+let the next change come sooner than the behavior allows.
+
+Source: kubernetes `pkg/controller/podautoscaler/horizontal.go`.
 """
 
 from __future__ import annotations

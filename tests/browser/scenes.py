@@ -91,7 +91,9 @@ def usual(now: float | None = None) -> Scene:
                 replicas=1,
                 outcome=Outcome.DRY_RUN,
                 reason="DryRun",
-                message="dry run, nothing was changed; New size: 2; reason: duty_cycle high",
+                message=(
+                    "dry run, nothing was changed; New size: 2; reason: duty_cycle above target"
+                ),
                 duty_percent=70,
                 scaling=policy(dry_run="true", target_memory_used_bytes="20Gi"),
             ),

@@ -131,6 +131,17 @@ async def test_nothing_is_scaled_when_the_lease_cannot_be_read_before_acting():
     assert world.outcome() == (Outcome.HELD, "LeaseLost")
 
 
+async def test_a_lost_lease_forgets_which_writes_failed():
+    """As everything else that the next takeover finds anew."""
+    world = World(deployment())
+    world.failure = Unreachable(request="PATCH", status=None, reason="-", message="slow")
+    await world.controller.cycle()
+    assert world.controller._applier.retry_order.rank("uid-web") == world.now
+    world.leads = False
+    await world.controller.cycle()
+    assert world.controller._applier.retry_order.rank("uid-web") == float("-inf")
+
+
 async def test_one_deployments_failure_is_its_own():
     world = World(deployment("bad"), deployment("web"))
     world.broken_reading = "bad"
