@@ -39,6 +39,7 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "exporter-families": families.exporter_families,
     "scaler-families": families.scaler_families,
     "metrics-api-families": families.metrics_api_families,
+    "help": reference.help_section,
     "prometheus-presets": reference.presets,
     **reference.EXAMPLE_PARTS,
     **limits.PARTS,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from argparse import _SubParsersAction
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from exporter.cli.flags import build_parser as exporter_parser
+from scaler.cli.parser import build_parser
 from scaler.policy.annotations import ANNOTATIONS
 from scaler.readings import devices
 from scaler.readings.prometheus.names import PRESETS
@@ -45,6 +48,19 @@ def presets() -> str:
     )
     head = ("preset", "namespace, pod", "duty cycle", "memory used, in", "power, in")
     return table(head, rows)
+
+
+def helps() -> dict[str, str]:
+    """Return the help text of every command by the command."""
+    scaler = build_parser({}, "1")
+    (commands,) = (one for one in scaler._actions if isinstance(one, _SubParsersAction))
+    parsers = [exporter_parser({}, "1"), scaler, *commands.choices.values()]
+    return {parser.prog: parser.format_help() for parser in parsers}
+
+
+def help_section() -> str:
+    """The help of every command, each under a heading."""
+    return "\n".join(f"### {name}\n\n```text\n{text}```\n" for name, text in helps().items())
 
 
 def _example(name: str) -> str:
