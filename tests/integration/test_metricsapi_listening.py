@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,12 @@ ASK = f"GET {PODS} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
 
 
 async def connected(
-    door: Door, sent: bytes = b"", *, certificate: Certificate | None = None, tls: bool = True
+    door: Door,
+    sent: bytes = b"",
+    *,
+    certificate: Certificate | None = None,
+    tls: bool = True,
+    receive_bytes: int | None = None,
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     host, port = door.url.removeprefix("https://").split(":")
     context = None
@@ -28,8 +34,13 @@ async def connected(
         context = ssl.create_default_context(cadata=door.bundle)
         if certificate is not None:
             context.load_cert_chain(certificate.certificate, certificate.key)
+    own = socket.socket()
+    own.setblocking(False)
+    if receive_bytes is not None:
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+    await asyncio.get_running_loop().sock_connect(own, (host, int(port)))
     reader, writer = await asyncio.open_connection(
-        host, int(port), ssl=context, server_hostname=HOST if tls else None, limit=1024
+        sock=own, ssl=context, server_hostname=HOST if tls else None, limit=1024
     )
     writer.write(sent)
     await writer.drain()
@@ -99,7 +110,8 @@ async def test_of_too_many_connections_the_longest_silent_go_at_once(tmp_path):
 async def test_a_caller_that_does_not_read_is_disconnected(tmp_path):
     async with running_door(tmp_path, read_seconds=0.2) as door:
         alice = door.cluster.issue("alice")
-        reader, writer = await connected(door, certificate=alice)
+        # With little room at the caller a few answers fill the way to it.
+        reader, writer = await connected(door, certificate=alice, receive_bytes=2048)
 
         async def is_gone() -> bool:
             writer.write(ASK * 100)
