@@ -58,38 +58,6 @@ _REFUSALS: Mapping[Reason, State] = {
 }
 _WAITS_FOR_PODS = State(Group.CHANGING, "Waits for its pods")
 """Above the target, and what was asked for already would do: the new pods start or load."""
-_UNCHANGED: Mapping[Reason, State] = {
-    Reason.DESIRED_WITHIN_RANGE: State(Group.STEADY, "On target"),
-    Reason.TOO_FEW_REPLICAS: State(Group.STEADY, "At minimum"),
-    Reason.TOO_MANY_REPLICAS: State(Group.LIMITED, "At maximum"),
-    Reason.INSUFFICIENT_GPU: State(Group.LIMITED, "Waits for GPUs"),
-    Reason.UNSCHEDULABLE: State(Group.LIMITED, "Waits for a node"),
-    Reason.SCALE_UP_LIMIT: State(Group.CHANGING, "Scaling up, limited"),
-    Reason.SCALE_DOWN_LIMIT: State(Group.CHANGING, "Scaling down, limited"),
-    Reason.SCALE_UP_STABILIZED: State(Group.CHANGING, "Waits to scale up"),
-    Reason.SCALE_DOWN_STABILIZED: State(Group.CHANGING, "Waits to scale down"),
-    Reason.COOLING_DOWN: State(Group.CHANGING, "Waits to scale down"),
-}
-NAMED = {*_REFUSALS, *_UNCHANGED}
-"""Reasons with a name of their own."""
-NAMED_BY_OUTCOME = {
-    Reason.SUCCESSFUL_RESCALE,
-    Reason.DRY_RUN,
-    Reason.FAILED_GET_PODS_METRIC,
-    Reason.FAILED_GET_EXTERNAL_METRIC,
-    Reason.INCOMPLETE_METRICS,
-    Reason.CONTENDED_REPLICAS,
-    Reason.OUT_OF_CONTACT,
-    Reason.WAITING_FOR_ITS_TURN,
-    Reason.UNKNOWN_ZERO,
-    Reason.LEASE_LOST,
-    Reason.SCALING_STOPPED,
-    Reason.PAUSED,
-    Reason.SCALING_DISABLED,
-    Reason.FAILED_UPDATE_SCALE,
-    Reason.INTERNAL_ERROR,
-}
-"""The others, of which the outcome says enough: such as `Held`."""
 _NUMBER = re.compile(r"(-?[0-9.]+)(.*)")
 
 
@@ -100,9 +68,7 @@ def state_of(decision: Decision | DecisionRun) -> State:
             up = decision.desired_replicas > decision.current_replicas
             return State(Group.CHANGING, "Scaling up" if up else "Scaling down")
         case Outcome.UNCHANGED:
-            if decision.reason == Reason.DESIRED_WITHIN_RANGE and decision.above_target:
-                return _WAITS_FOR_PODS
-            return _UNCHANGED.get(decision.reason, State(Group.STEADY, decision.reason))
+            return _unchanged(decision)
         case Outcome.REFUSED:
             return _REFUSALS.get(decision.reason, State(Group.ATTENTION, "Refused"))
         case Outcome.HELD:
@@ -117,6 +83,52 @@ def state_of(decision: Decision | DecisionRun) -> State:
             return State(Group.OFF, "Off at 0 replicas")
         case _:
             assert_never(decision.outcome)
+
+
+def _unchanged(decision: Decision | DecisionRun) -> State:
+    """Name why a count stays, where the outcome does not say enough."""
+    match decision.reason:
+        case Reason.DESIRED_WITHIN_RANGE:
+            return _WAITS_FOR_PODS if decision.above_target else State(Group.STEADY, "On target")
+        case Reason.TOO_FEW_REPLICAS:
+            return State(Group.STEADY, "At minimum")
+        case Reason.TOO_MANY_REPLICAS:
+            return State(Group.LIMITED, "At maximum")
+        case Reason.INSUFFICIENT_GPU:
+            return State(Group.LIMITED, "Waits for GPUs")
+        case Reason.UNSCHEDULABLE:
+            return State(Group.LIMITED, "Waits for a node")
+        case Reason.SCALE_UP_LIMIT:
+            return State(Group.CHANGING, "Scaling up, limited")
+        case Reason.SCALE_DOWN_LIMIT:
+            return State(Group.CHANGING, "Scaling down, limited")
+        case Reason.SCALE_UP_STABILIZED:
+            return State(Group.CHANGING, "Waits to scale up")
+        case Reason.SCALE_DOWN_STABILIZED | Reason.COOLING_DOWN:
+            return State(Group.CHANGING, "Waits to scale down")
+        case (
+            Reason.SUCCESSFUL_RESCALE
+            | Reason.DRY_RUN
+            | Reason.FAILED_GET_PODS_METRIC
+            | Reason.FAILED_GET_EXTERNAL_METRIC
+            | Reason.INCOMPLETE_METRICS
+            | Reason.CONTENDED_REPLICAS
+            | Reason.OUT_OF_CONTACT
+            | Reason.WAITING_FOR_ITS_TURN
+            | Reason.UNKNOWN_ZERO
+            | Reason.LEASE_LOST
+            | Reason.SCALING_STOPPED
+            | Reason.INVALID_ANNOTATION
+            | Reason.TARGETED_BY_OTHER_CONTROLLER
+            | Reason.PAUSED
+            | Reason.SCALING_DISABLED
+            | Reason.FAILED_UPDATE_SCALE
+            | Reason.INTERNAL_ERROR
+        ):
+            # Reasons of other outcomes, which have names of their own.
+            return State(Group.STEADY, decision.reason)
+        case _:
+            assert_never(decision.reason)
 
 
 def number_and_unit(metric: Metric, value_milli: int) -> tuple[str, str]:

@@ -6,7 +6,7 @@ from functools import cache
 
 from scaler.decision.model import Outcome, Reason
 from scaler.reporting.event_deduplication import event_type
-from scaler.web.wording import NAMED, NAMED_BY_OUTCOME, state_of
+from scaler.web.wording import state_of
 from tests.pages.markdown import page
 from tests.statuspage import decision
 from tests.unit.places import places
@@ -23,7 +23,7 @@ def outcome_has_a_name(outcome):
 
 
 def reason_has_a_name(reason):
-    assert (reason in NAMED) != (reason in NAMED_BY_OUTCOME)
+    assert state_of(decision(outcome=Outcome.UNCHANGED, reason=reason)).label
 
 
 def reason_is_explained(reason):
@@ -38,7 +38,7 @@ OUTCOME_PLACES = {
     ].index(one.value),
 }
 REASON_PLACES = {
-    "scaler/web/wording.py (NAMED or NAMED_BY_OUTCOME)": reason_has_a_name,
+    "scaler/web/wording.py (state_of)": reason_has_a_name,
     "docs/troubleshooting.md or docs/scaler.md": reason_is_explained,
 }
 
