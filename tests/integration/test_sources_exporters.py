@@ -110,8 +110,11 @@ async def test_reads_the_value_with_its_age():
     ]
 
 
-async def missing_reason(answer, *, timeout_seconds: float = 2.0) -> str:
-    async with exporter(answer) as endpoint, ExporterSource(timeout_seconds=timeout_seconds) as s:
+async def missing_reason(answer, *, timeout_seconds: float = 60.0) -> str:
+    async with (
+        exporter(answer) as endpoint,
+        ExporterSource(clock=lambda: 100.0, timeout_seconds=timeout_seconds) as s,
+    ):
         readings = await read(s, ask(pod("web-0")), {"n1": endpoint})
     reading = readings[WEB][Metric.DUTY_CYCLE]
     assert reading.values == {}
@@ -145,7 +148,7 @@ async def test_a_value_that_cannot_be_is_missing_by_node_and_others_have_theirs(
     async def answer(_):
         return web.Response(text=exposition(value) + exposition(7, name="web-1"))
 
-    async with exporter(answer) as endpoint, ExporterSource() as source:
+    async with exporter(answer) as endpoint, ExporterSource(timeout_seconds=60) as source:
         readings = await read(
             source, ask(pod("web-0"), pod("web-1")), {"n1": endpoint, "n2": endpoint}
         )
@@ -171,7 +174,11 @@ async def test_an_error_that_nobody_foresaw_costs_its_node_alone(monkeypatch, ca
     async def other(_):
         return web.Response(text=exposition(7, name="web-1"))
 
-    async with exporter(answer) as bad, exporter(other) as good, ExporterSource() as source:
+    async with (
+        exporter(answer) as bad,
+        exporter(other) as good,
+        ExporterSource(timeout_seconds=60) as source,
+    ):
         for _ in range(3):
             readings = await read(
                 source, ask(pod("web-0"), pod("web-1", node="n2")), {"n1": bad, "n2": good}
@@ -186,7 +193,7 @@ async def test_an_address_that_is_none_costs_its_node_alone():
     async def answer(_):
         return web.Response(text=exposition(7, name="web-1"))
 
-    async with exporter(answer) as good, ExporterSource() as source:
+    async with exporter(answer) as good, ExporterSource(timeout_seconds=60) as source:
         bad = replace(good, url="http://[::1:9445/metrics")
         readings = await read(
             source, ask(pod("web-0"), pod("web-1", node="n2")), {"n1": bad, "n2": good}
@@ -200,7 +207,7 @@ async def test_readings_just_within_the_limit_are_fresh():
     async def answer(_):
         return web.Response(text=exposition(1, age=29, interval=10))
 
-    async with exporter(answer) as endpoint, ExporterSource() as source:
+    async with exporter(answer) as endpoint, ExporterSource(timeout_seconds=60) as source:
         readings = await read(source, ask(pod("web-0")), {"n1": endpoint})
     assert readings[WEB][Metric.DUTY_CYCLE].missing == {}
 
@@ -238,7 +245,11 @@ async def test_a_page_over_budget_is_named_and_costs_only_its_own_pods(monkeypat
     async def answer(_):
         return web.Response(text=exposition(7, name="web-1"))
 
-    async with exporter(flood) as bad, exporter(answer) as good, ExporterSource() as source:
+    async with (
+        exporter(flood) as bad,
+        exporter(answer) as good,
+        ExporterSource(timeout_seconds=60) as source,
+    ):
         readings = await read(
             source, ask(pod("web-0"), pod("web-1", node="n2")), {"n1": bad, "n2": good}
         )
@@ -260,7 +271,7 @@ async def test_a_long_page_is_not_parsed_on_the_event_loop(monkeypatch):
         return web.Response(text=exposition(63) + more)
 
     monkeypatch.setattr(reader, "read_page", parse)
-    async with exporter(answer) as endpoint, ExporterSource() as source:
+    async with exporter(answer) as endpoint, ExporterSource(timeout_seconds=60) as source:
         for query in ("long", "short"):
             asked = replace(endpoint, url=f"{endpoint.url}?{query}=1")
             readings = await read(source, ask(pod("web-0")), {"n1": asked})
@@ -317,7 +328,11 @@ async def test_an_exporter_speaks_for_the_pods_of_its_node_only():
     async def lie(_):
         return web.Response(text=exposition(1) + exposition(7, name="web-1"))
 
-    async with exporter(truth) as honest, exporter(lie) as lying, ExporterSource() as source:
+    async with (
+        exporter(truth) as honest,
+        exporter(lie) as lying,
+        ExporterSource(timeout_seconds=60) as source,
+    ):
         readings = await read(
             source, ask(pod("web-0"), pod("web-1", node="n2")), {"n1": honest, "n2": lying}
         )
@@ -332,7 +347,7 @@ async def test_node_without_exporter_and_refused_connection():
 
     async with exporter(answer) as gone:
         pass
-    async with ExporterSource() as source:
+    async with ExporterSource(timeout_seconds=60) as source:
         readings = await read(source, ask(pod("web-0"), pod("web-1", node="n2")), {"n1": gone})
     missing = readings[WEB][Metric.DUTY_CYCLE].missing
     assert "failed: " in missing[pod("web-0").ref]
@@ -340,7 +355,7 @@ async def test_node_without_exporter_and_refused_connection():
 
 
 async def test_only_nodes_with_running_pods_are_asked():
-    async with ExporterSource() as source:
+    async with ExporterSource(timeout_seconds=60) as source:
         answer = await source.read(ask(pod("web-0", phase=PodPhase.PENDING)), {})
     assert (answer.succeeded, answer.failed, answer.max_age_seconds) == (0, 0, None)
     assert answer.readings[WEB][Metric.DUTY_CYCLE].missing == {}
