@@ -1,1 +1,1 @@
-"""What the scaler shows of itself over HTTP."""
+"""The scaler's HTTP server: status page, decisions API, metrics and probes."""

@@ -1,7 +1,7 @@
-"""Answers of the status server: JSON and the page's files, unchanged ones as 304, all of them safe.
+"""Responses of the status server: JSON and the page's files, with ETags and security headers.
 
-The browser may load scripts, styles, images and data from this server and nothing from anywhere
-else, and no page may frame it.
+The browser may load scripts, styles, images and data from this server only, and no page may frame
+it.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ SECURITY_HEADERS: Final = {
 }
 _GZIP_LEVEL: Final = 1
 _GZIP_FROM_BYTES: Final = 1400
-"""What fits one packet is not worth it."""
+"""A smaller body fits one packet anyway."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """A file of the page, ready to be sent."""
+    """A file of the page, also compressed."""
 
     body: bytes
     gzipped: bytes
@@ -70,7 +70,7 @@ def _file(body: bytes, content_type: str) -> File:
 
 
 def file_answer(request: web.Request, file: File) -> web.Response:
-    """Return a file, or 304 where the browser has it."""
+    """Return a file, or 304 if the browser has it."""
     return _answer(request, file.body, file.content_type, etag=file.etag, gzipped=file.gzipped)
 
 
@@ -108,5 +108,5 @@ def _etag(body: bytes) -> str:
 
 
 async def add_security_headers(_: web.Request, response: web.StreamResponse) -> None:
-    """Say on every answer what a browser may do with it."""
+    """Add the security headers to every response."""
     response.headers.update(SECURITY_HEADERS)

@@ -1,4 +1,4 @@
-"""Pure: what the status page shows of one Deployment, as data that JSON can hold."""
+"""Pure: the data of the status page for one Deployment."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 MAX_PODS = 100
 MAX_RUNS = 50
-"""The newest; `explain --history` has all of them."""
+"""The newest ones; `explain --history` shows all."""
 
 
 class PodDict(TypedDict):
-    """A pod's value of one metric, or why it has none; `sampled` is an instant in Unix seconds."""
+    """A pod's value of one metric, or why it has none; `sampled` is in Unix seconds."""
 
     pod: str
     node: str | None
@@ -47,7 +47,7 @@ class PodDict(TypedDict):
 
 
 class MetricDict(TypedDict):
-    """One metric with its pods; `pods` is one page of `pod_count`."""
+    """One metric with its pods; `pods` is one page out of `pod_count` pods."""
 
     mean: ValueDict
     replicas: int | None
@@ -60,7 +60,7 @@ class MetricDict(TypedDict):
 
 
 class DecisionRunView(TypedDict):
-    """Decisions in a row that say the same."""
+    """Consecutive equal decisions."""
 
     begun: float
     last: float
@@ -75,7 +75,7 @@ class DecisionRunView(TypedDict):
 
 
 class DetailDict(TypedDict):
-    """Everything about one Deployment."""
+    """All data about one Deployment."""
 
     row: RowDict
     decided: float
@@ -95,10 +95,10 @@ class DetailDict(TypedDict):
 def detail(
     store: StatusStore, ref: ObjectRef, *, nodes: Mapping[ObjectRef, str], pod_offset: int = 0
 ) -> DetailDict:
-    """Return everything about one Deployment; `nodes` says where its pods run.
+    """Return all data about one Deployment; `nodes` has the node of each of its pods.
 
     Raises:
-        KeyError: nothing was decided for it.
+        KeyError: there is no decision for it.
     """
     record = store.records[ref]
     decision = record.decision
@@ -138,7 +138,7 @@ def _metric(
     pod_offset: int,
 ) -> MetricDict:
     is_query = proposal.metric is Metric.QUERY
-    # The one value of a query stands for the whole Deployment.
+    # A query has one value for the whole Deployment.
     pods = [] if is_query else _pods(record, proposal, nodes)
     return {
         "mean": value_dict(proposal.metric, proposal.mean_milli, proposal.target_milli),
@@ -155,7 +155,7 @@ def _metric(
 def _pods(
     record: DecisionRecord, proposal: MetricProposal, nodes: Mapping[ObjectRef, str]
 ) -> list[PodDict]:
-    """Those that are left out first: they are what a person looks for."""
+    """Return the pods, those without a value first."""
     decided = record.decision.at_seconds
     pods: list[PodDict] = [
         {

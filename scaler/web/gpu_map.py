@@ -1,4 +1,4 @@
-"""Pure: the GPUs of all nodes as the map shows them, a page of nodes at a time."""
+"""Pure: the data of the GPU map, one page of nodes at a time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COUNT_LABELS = (*BINS, "Free", "No reading")
 
 
 class MapGpu(NamedTuple):
-    """A GPU, its duty cycle in percent (None if that is not known) and the pods that hold it."""
+    """A GPU, its duty cycle in percent (None if unknown) and the pods that use it."""
 
     uuid: str
     duty_cycle: float | None
@@ -34,7 +34,7 @@ class MapGpu(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """What is known of one node's GPUs since `read_unix_seconds`, or why nothing is."""
+    """The GPUs of a node as of `read_unix_seconds`, or why they could not be read."""
 
     gpus: tuple[MapGpu, ...]
     read_unix_seconds: float
@@ -43,7 +43,7 @@ class Node:
 
 
 class CellDict(TypedDict):
-    """One GPU; `bin` is its shade, None for a free one and one without a reading."""
+    """One GPU; `bin` is its shade, None if it is free or has no reading."""
 
     uuid: str
     duty: float | None
@@ -52,14 +52,14 @@ class CellDict(TypedDict):
 
 
 class PodLink(TypedDict):
-    """A pod, and its Deployment if that one has opted in."""
+    """A pod, and its Deployment if it has opted in."""
 
     pod: str
     deployment: str | None
 
 
 class NodeDict(TypedDict):
-    """One row of the map; `read` is None while the node was not read yet."""
+    """One row of the map; `read` is None until the node has been read."""
 
     node: str
     read: float | None
@@ -68,16 +68,16 @@ class NodeDict(TypedDict):
 
 
 class CountDict(TypedDict):
-    """How many GPUs of the whole cluster are in one shade."""
+    """The number of GPUs in the cluster with one shade."""
 
     label: str
     count: int
 
 
 class MapDict(TypedDict):
-    """A page of nodes, and counts of GPUs over all nodes; `oldest` is the oldest of all readings.
+    """A page of nodes, and counts of GPUs over all nodes; `oldest` is the time of the oldest read.
 
-    `read` is how many of the nodes have been read since somebody looks.
+    `read` is the number of nodes read since the map was opened.
     """
 
     nodes: int
@@ -94,7 +94,7 @@ class MapDict(TypedDict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MapQuery:
-    """Which nodes to show: every word of `search` is in the node's name, or in that of a pod."""
+    """Which nodes to show: each word of `search` must occur in the name of the node or of a pod."""
 
     search: str = ""
     sort: str = "name"
@@ -103,10 +103,10 @@ class MapQuery:
 
 
 def parse_map_query(params: Mapping[str, str]) -> MapQuery:
-    """Return what the URL asks for.
+    """Return the query of a URL.
 
     Raises:
-        QueryError: a value that is not allowed.
+        QueryError: a parameter has a value that is not allowed.
     """
     sort = params.get("sort") or "name"
     if sort not in SORTS:
@@ -165,7 +165,7 @@ def gpu_map(
     deployment_of: Callable[[ObjectRef], ObjectRef | None],
     problem: str | None = None,
 ) -> MapDict:
-    """Return the page that `query` asks for; None is a node that was not read yet."""
+    """Return the page of `query`; a node that has not been read is None in `nodes`."""
     known = {name: node for name, node in nodes.items() if node is not None}
     words = query.search.lower().split()
     found = [name for name, node in nodes.items() if _matches(name, node, words)]

@@ -1,4 +1,4 @@
-"""The scaler's `/metrics`, rendered once a loop and once a second, however often asked."""
+"""The scaler's `/metrics`, rendered at most once per loop and second."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _GZIP_LEVEL: Final = 1
 
 
 class _Page:
-    """All families at one moment; each is encoded once, when somebody asks for it."""
+    """All families at one time; each is encoded on its first request."""
 
     def __init__(
         self, families: Sequence[Metric], *, loop: object, now_seconds: float, is_openmetrics: bool
@@ -40,7 +40,7 @@ class _Page:
         self._gzipped: bytes | None = None
 
     def body(self, names: Set[str], *, gzipped: bool) -> bytes:
-        """Return the families of these names, which may be their series'; no names are all."""
+        """Return the families with these names or series names; without names all families."""
         if names or not gzipped:
             wanted = (one for one in self._families if not names or names & self._names_of(one))
             return b"".join((*map(self._text, wanted), self._end))
@@ -64,7 +64,7 @@ class _Page:
 
 
 class MetricsPage:
-    """Answers with what a registry has."""
+    """Serves the metrics of a registry."""
 
     def __init__(self, registry: CollectorRegistry, loop: Callable[[], object]) -> None:
         """`loop` returns another object after each loop."""
@@ -74,7 +74,7 @@ class MetricsPage:
         self._answering = asyncio.Lock()
 
     async def handle(self, request: web.Request) -> web.Response:
-        """Answer in the format that is asked for; `name[]` limits the answer to these families."""
+        """Return the page in the requested format; `name[]` limits it to these families."""
         accept = ",".join(request.headers.getall(hdrs.ACCEPT, []))
         is_openmetrics = any(one.split(";")[0].strip() == _OPENMETRICS for one in accept.split(","))
         names = frozenset(request.query.getall("name[]", []))
@@ -97,7 +97,7 @@ class MetricsPage:
         now, loop = time.monotonic(), self._loop()
         is_fresh = page is not None and now - page.made_seconds < MAX_AGE_SECONDS
         if page is None or not is_fresh or page.loop is not loop:
-            # The old one's memory is free for the new one.
+            # Free the old page before the new one takes memory.
             self._pages.pop(is_openmetrics, None)
             page = _Page(
                 list(self._registry.collect()),
@@ -110,7 +110,7 @@ class MetricsPage:
 
 
 class _One(Collector):
-    """What the encoders take for a registry."""
+    """A registry of one family, for the encoders."""
 
     def __init__(self, family: Metric) -> None:
         self._family = family

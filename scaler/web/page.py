@@ -1,8 +1,7 @@
-"""The status page over HTTP: its files, and what it asks for again and again.
+"""The status page over HTTP: its files and the data that it polls.
 
-The page polls as often as the loop decides, with the ETag of what it has. No connection is kept
-for a viewer and nothing is remembered of him; an answer is one page of rows, whatever the size of
-the cluster.
+The page polls once per loop with the ETag of its data. The server keeps no state per viewer, and a
+response is one page of rows, whatever the size of the cluster.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ POD_INDEX_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class About:
-    """What the page says of the scaler itself."""
+    """What the page shows about the scaler itself."""
 
     version: str
     source: str
@@ -48,7 +47,7 @@ class About:
 
 
 class ScalerDict(TypedDict):
-    """The replica that answers, who leads, and what is in the way."""
+    """The replica that responds, the leader, and why it does not scale."""
 
     identity: str
     leader: str | None
@@ -67,14 +66,14 @@ class ScalerDict(TypedDict):
 
 @dataclass(slots=True)
 class _PodIndex:
-    """Which opted-in Deployment a pod is of; made anew now and then, and only when asked for."""
+    """The opted-in Deployment of each pod; rebuilt when it is needed and old."""
 
     made_seconds: float = float("-inf")
     deployments: dict[ObjectRef, ObjectRef] = field(default_factory=dict)
 
 
 class StatusPage:
-    """The handlers of the page; nothing here changes anything."""
+    """The handlers of the page; all are read-only."""
 
     def __init__(
         self,
@@ -113,7 +112,7 @@ class StatusPage:
     async def _static(self, request: web.Request) -> web.Response:
         file = self._files.get(request.match_info["name"])
         if file is None:
-            return web.Response(status=404, text="there is no such file\n")
+            return web.Response(status=404, text="no such file\n")
         return file_answer(request, file)
 
     async def _overview(self, request: web.Request) -> web.Response:
@@ -129,8 +128,8 @@ class StatusPage:
         ref = workload_ref(request.match_info["namespace"], request.match_info["name"])
         if ref not in self._status_store.records:
             message = (
-                f"{ref.title} is not known here: it does not exist, or does not carry the"
-                " annotation gpu-scaler/enabled"
+                f"no decision for {ref.title}: it does not exist, or does not have the annotation"
+                " gpu-scaler/enabled"
             )
             return json_answer(request, {"scaler": self.scaler(), "error": message}, status=404)
         try:
@@ -162,7 +161,7 @@ class StatusPage:
         return json_answer(request, {"scaler": self.scaler(), "error": str(error)}, status=400)
 
     def scaler(self) -> ScalerDict:
-        """Return what is to be known before anything else is believed."""
+        """Return the state of the scaler, on which all other data depends."""
         leader = self._leader()
         report = self._status_store.report
         return {
@@ -182,7 +181,7 @@ class StatusPage:
         }
 
     def _all_states(self, store: StatusStore) -> Mapping[ObjectRef, State]:
-        """Return the states, worked out once after each loop."""
+        """Return the states, computed once per loop."""
         if self._states is None or self._states[0] is not store.records:
             self._states = (store.records, all_states(store.records))
         return self._states[1]
@@ -194,7 +193,7 @@ class StatusPage:
         return {}
 
     def _deployment_of(self, pod: ObjectRef) -> ObjectRef | None:
-        """Return the pod's Deployment if this replica can show a page of it."""
+        """Return the pod's Deployment if this replica has a decision for it."""
         now = time.monotonic()
         if now - self._pods.made_seconds > POD_INDEX_SECONDS:
             self._pods = _PodIndex(

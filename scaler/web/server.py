@@ -1,4 +1,4 @@
-"""The scaler over HTTP: its metrics, its health, its last decisions as JSON, and its page."""
+"""The status server: metrics, probes, the last decisions as JSON, and the status page."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LIMITS: Final = Limits(
 
 
 class StatusServer:
-    """The handlers over one controller; nothing here changes anything."""
+    """The handlers of the status server; all are read-only."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class StatusServer:
         page: StatusPage,
         held: Callable[[], Sequence[str]] = tuple,
     ) -> None:
-        """`held` says which parts of the cluster are out of sight while the others go on."""
+        """`held` returns the held parts of the cluster while the scaler scales the others."""
         self._controller = controller
         self._metrics = metrics
         self._leader = leader
@@ -84,7 +84,7 @@ class StatusServer:
     async def _decisions(self, _: web.Request) -> web.Response:
         records = self._controller.status_store.records
         if records is not self._decisions_of:
-            # There are new ones with each loop; whoever asks more often gets the same text.
+            # Encode once per loop, however many clients poll.
             documents = [_document(records[ref]) for ref in sorted(records)]
             self._decisions_of, self._decisions_text = records, msgspec.json.encode(documents)
         return _json(self._envelope() | {"decisions": msgspec.Raw(self._decisions_text)})
@@ -98,17 +98,15 @@ class StatusServer:
 
     async def _history(self, request: web.Request) -> web.Response:
         ref = _ref(request)
-        episodes = self._controller.status_store.decision_runs.get(ref)
-        if episodes is None:
+        runs = self._controller.status_store.decision_runs.get(ref)
+        if runs is None:
             return self._unknown(ref)
-        return _json(
-            self._envelope() | {"history": [decision_run_document(one) for one in episodes]}
-        )
+        return _json(self._envelope() | {"history": [decision_run_document(one) for one in runs]})
 
     def _unknown(self, ref: ObjectRef) -> web.Response:
         message = (
-            f"no decision for {ref.title}: it does not exist, is being deleted, does not carry"
-            " the annotation gpu-scaler/enabled, or this replica does not lead"
+            f"no decision for {ref.title}: it does not exist, is being deleted, does not have"
+            " the annotation gpu-scaler/enabled, or this replica is not the leader"
         )
         return _json(self._envelope() | {"error": message}, status=404)
 

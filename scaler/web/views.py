@@ -1,7 +1,7 @@
-"""Pure: what the status page shows of the Deployments, as data that JSON can hold.
+"""Pure: the data of the status page's overview.
 
-Instants are Unix seconds; the browser makes ages of them, so that an answer in which nothing
-changed stays the same.
+Times are Unix seconds and the browser computes ages, so that unchanged data gives the same
+response.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SORTS = ("attention", "name", "state", "replicas")
 
 
 class ValueDict(TypedDict):
-    """One metric against its target; `value` is None where it is unknown, `ratio` likewise."""
+    """The value of a metric and its target; `value` and `ratio` are None if it is unknown."""
 
     metric: str
     label: str
@@ -61,7 +61,7 @@ class EventDict(TypedDict):
 
 
 class ReplicasDict(TypedDict):
-    """Replica counts of the last hour: pairs of instant and count, None where nobody looked."""
+    """Replica counts of the last hour: pairs of time and count, None if it is unknown."""
 
     changes: list[tuple[float, int | None]]
     until: float
@@ -86,7 +86,7 @@ class RowDict(TypedDict):
 
 
 class GroupDict(TypedDict):
-    """How many Deployments are in states of one kind."""
+    """The number of Deployments in one group of states."""
 
     group: str
     label: str
@@ -94,7 +94,7 @@ class GroupDict(TypedDict):
 
 
 class OverviewDict(TypedDict):
-    """A page of Deployments; `counts` are of all that the search found, whatever their state."""
+    """A page of Deployments; `counts` cover all search results, whatever their state."""
 
     total: int
     found: int
@@ -108,7 +108,7 @@ class OverviewDict(TypedDict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverviewQuery:
-    """Which Deployments to show; every word of `search` must be in NAMESPACE/NAME."""
+    """Which Deployments to show; each word of `search` must occur in NAMESPACE/NAME."""
 
     search: str = ""
     group: Group | None = None
@@ -118,14 +118,14 @@ class OverviewQuery:
 
 
 class QueryError(ValueError):
-    """A parameter of the URL is wrong; the message says what is allowed."""
+    """A URL parameter is invalid; the message says what is allowed."""
 
 
 def parse_query(params: Mapping[str, str]) -> OverviewQuery:
-    """Return what the URL asks for.
+    """Return the query of a URL.
 
     Raises:
-        QueryError: a value that is not allowed.
+        QueryError: a parameter has a value that is not allowed.
     """
     group = params.get("group", "")
     if group and group not in set(Group):
@@ -148,7 +148,7 @@ def whole_number(
     """Return the parameter as a number.
 
     Raises:
-        QueryError: it is none, or not within `least` and `most`.
+        QueryError: it is not a number from `least` to `most`.
     """
     text = params.get(name) or str(default)
     if not text.isascii() or not text.isdigit() or not least <= int(text[:20]) <= most:
@@ -159,9 +159,9 @@ def whole_number(
 def overview(
     store: StatusStore, states: Mapping[ObjectRef, State], query: OverviewQuery
 ) -> OverviewDict:
-    """Return the page that `query` asks for; `states` are those of the store's decisions."""
+    """Return the page of `query`; `states` are those of the store's decisions."""
     words = query.search.lower().split()
-    # Names are lower case by the rules of Kubernetes.
+    # Kubernetes names are lower case.
     found = [ref for ref in states if _matches(f"{ref}", words)]
     counts = dict.fromkeys(Group, 0)
     for ref in found:
@@ -221,7 +221,7 @@ def row(
 
 
 def values(decision: Decision) -> list[ValueDict]:
-    """Return each target with the value that there is."""
+    """Return each target with its value."""
     if decision.policy is None:
         return []
     means = {proposal.metric: proposal.mean_milli for proposal in decision.proposals}
@@ -232,7 +232,7 @@ def values(decision: Decision) -> list[ValueDict]:
 
 
 def value_dict(metric: Metric, value_milli: int | None, target_milli: int) -> ValueDict:
-    """Return a value against its target."""
+    """Return a value and its target."""
     value, value_unit = None, ""
     if value_milli is not None:
         value, value_unit = number_and_unit(metric, value_milli)
@@ -249,7 +249,7 @@ def value_dict(metric: Metric, value_milli: int | None, target_milli: int) -> Va
 
 
 def thinned(changes: Sequence[ReplicaChange]) -> list[tuple[float, int | None]]:
-    """Return at most one point per minute, the highest, where there are too many to draw small."""
+    """Return at most one point per minute, the highest, if there are too many to draw."""
     if len(changes) <= SPARK_POINTS:
         return [(change.unix_seconds, change.replicas) for change in changes]
     kept: list[tuple[float, int | None]] = []
@@ -261,7 +261,7 @@ def thinned(changes: Sequence[ReplicaChange]) -> list[tuple[float, int | None]]:
             kept[-1] = (at, max(known, default=None))
         else:
             kept.append((change.unix_seconds, change.replicas))
-    # What there is now is not to be hidden by what there was within its minute.
+    # Always keep the current count.
     kept.append((changes[-1].unix_seconds, changes[-1].replicas))
     return kept
 
@@ -289,7 +289,7 @@ def _sorted(
 ) -> list[ObjectRef]:
     refs = sorted(refs)
     if sort == "attention":
-        # The others stay where they are by name: what scales now and then must not jump about.
+        # All others stay sorted by name, so that rows do not jump when a Deployment scales.
         refs.sort(key=lambda ref: states[ref].group is not Group.ATTENTION)
     elif sort == "state":
         order = list(Group)

@@ -1,4 +1,4 @@
-"""Pure: a decision's state in words that need no manual, and its values as number and unit."""
+"""Pure: labels for the states of decisions, and values as number and unit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Group(StrEnum):
-    """Kinds of states, those that need a person first; the value goes into URLs."""
+    """Groups of states, in order of urgency; the value is used in URLs."""
 
     ATTENTION = "attention"
     LIMITED = "limited"
@@ -32,12 +32,12 @@ GROUP_LABELS = {
     Group.LIMITED: "At a limit",
     Group.CHANGING: "Changing",
     Group.STEADY: "Steady",
-    Group.OFF: "Not acting",
+    Group.OFF: "Not scaling",
 }
 
 
 class State(NamedTuple):
-    """What goes on with a Deployment: which kind of state, and its name for people."""
+    """The state of a Deployment: its group and its label."""
 
     group: Group
     label: str
@@ -53,7 +53,7 @@ METRIC_LABELS = {
 }
 
 _REFUSALS: Mapping[Reason, State] = {
-    Reason.INVALID_ANNOTATION: State(Group.ATTENTION, "Wrong annotation"),
+    Reason.INVALID_ANNOTATION: State(Group.ATTENTION, "Invalid annotation"),
     Reason.TARGETED_BY_OTHER_CONTROLLER: State(Group.ATTENTION, "Other autoscaler"),
 }
 _WAITS_FOR_PODS = State(Group.CHANGING, "Waits for its pods")
@@ -132,7 +132,7 @@ def _unchanged(decision: Decision | DecisionRun) -> State:
 
 
 def number_and_unit(metric: Metric, value_milli: int) -> tuple[str, str]:
-    """Return a value as people read it: ("63", "%"), ("12.5", "GiB"), ("250", "W")."""
+    """Return the number and the unit of a value: ("63", "%"), ("12.5", "GiB"), ("250", "W")."""
     found = _NUMBER.fullmatch(format_value(metric, value_milli))
     assert found is not None
     number, unit = found.groups()

@@ -52,7 +52,7 @@ async def test_one_deployment_is_explained(browser):
         assert steps[-1] == "Scaling up: 3 → 4"
         last = [" ".join(text.split()) for text in await page.texts(".past tbody tr")]
         assert "Scaling up 63 % of 40 % 3 → 4 SuccessfulRescale" in last[0]
-        assert "Waits for its pods" in last[1]
+        assert "Waiting for pods" in last[1]
         figures = [" ".join(text.split()) for text in await page.texts(".figures > div")]
         assert figures == ["Replicas 3 → 4 range 1 to 10", "Duty cycle 63 % of 40 %"]
         label = "document.querySelector('.chart').getAttribute('aria-label')"
@@ -78,4 +78,4 @@ async def test_wrong_annotations_stand_by_themselves(browser):
     )
     async with opened(browser, scene, "#/deployment/default/web", shot="wrong") as page:
         assert 'gpu-scaler/max-replicas: "x" is not a whole number' in await page.text(".facts")
-        assert "No values were used" in await page.text("main")
+        assert "This decision used no values" in await page.text("main")

@@ -28,7 +28,7 @@ async def test_the_map_shows_each_gpu_with_its_pod(browser):
         counts = {label: int(number) for label, _, number in (t.rpartition(" ") for t in shades)}
         assert sum(counts.values()) == 16
         assert counts["Free"] == 4
-        assert "2 of 3 nodes read, 1 could not be read." in await page.text(".progress")
+        assert "2 of 3 nodes read, 1 failed." in await page.text(".progress")
         listed = [name for role, name in await page.accessible() if role == "StaticText"]
         assert "web-5d8f6c7b" not in "".join(listed) or "default/" in listed
         await page.evaluate("document.querySelector('.bar > button').click()")
@@ -43,7 +43,7 @@ async def test_five_thousand_nodes_are_read_bit_by_bit_and_shown_by_pages(browse
         await page.see("document.querySelectorAll('.map tbody tr').length === 50")
         await keep(page, "5000-nodes")
         assert await page.text(".pager span") == "1 to 50 of 5,000 nodes"
-        assert "of 5,000 asked so far" in await page.text(".progress")
+        assert "of 5,000 read so far" in await page.text(".progress")
         assert max(len(wanted) for wanted in scene.asked) == 100
         assert await page.evaluate("document.querySelectorAll('*').length") < 5000
         before = page.received_bytes

@@ -27,7 +27,7 @@ async def test_each_deployment_is_told_in_words_and_numbers(browser):
         assert "Event SuccessfulRescale" in images["Why"]
         states = {name: (await cells(page, name))["State"] for name in ("chat", "vision", "speech")}
         assert [state[2:] for state in states.values()] == [
-            *("On target", "Wrong annotation", "Waits for GPUs")
+            *("On target", "Invalid annotation", "Waiting for GPUs")
         ]
         assert (await cells(page, "reranker"))["Against target"] == "Duty cycle unknown of 40 %"
         translate = await cells(page, "translate")
@@ -144,7 +144,9 @@ async def test_with_nothing_to_show_it_says_what_to_do(browser):
         assert "No Deployment has opted in" in await page.text(".nothing")
         assert 'gpu-scaler/enabled: "true"' in await page.text(".nothing pre")
         await page.evaluate("location.hash = '#/gpus'")
-        await page.see("document.querySelector('main').innerText.includes('No exporter runs')")
+        await page.see(
+            "document.querySelector('main').innerText.includes('No exporter is running')"
+        )
 
 
 async def test_all_is_reached_by_keyboard(browser):
@@ -163,7 +165,7 @@ async def test_all_is_reached_by_keyboard(browser):
                 "At a limit 2",
                 "Changing 1",
                 "Steady 1",
-                "Not acting 1",
+                "Not scaling 1",
             )
         ]
         assert [reached[9], *reached[11:]] == ["search", "reranker", "vision"]

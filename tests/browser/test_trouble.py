@@ -18,8 +18,8 @@ async def test_a_replica_that_does_not_lead_says_who_does_and_links_nothing(brow
     scene.samples = some_nodes(1)
     async with opened(browser, scene, shot="follower") as page:
         (notice,) = await page.texts(".notice")
-        assert "gpu-scaler-7d9c-a, does not lead" in notice
-        assert "gpu-scaler-7d9c-b leads" in notice
+        assert "gpu-scaler-7d9c-a, is a standby" in notice
+        assert "The leader is gpu-scaler-7d9c-b" in notice
         assert "No Deployment has opted in" not in await page.text("main")
         assert "port-forward pod/gpu-scaler-7d9c-b" in await page.text("main pre")
         links = "[...document.querySelectorAll('main a')].map((one) => one.href)"
@@ -41,7 +41,7 @@ async def test_a_replica_that_does_not_lead_says_who_does_and_links_nothing(brow
     [
         pytest.param(
             {"holding": "the watches have lost contact with the Kubernetes API"},
-            "Nothing is scaled: the watches have lost contact with the Kubernetes API.",
+            "The scaler holds all decisions: the watches have lost contact with the Kubernetes API.",
             True,
             id="API down",
         ),
@@ -80,7 +80,7 @@ async def test_what_is_in_the_way_is_said_first(browser, change, said, stale):
     ("failed", "said"),
     [
         pytest.param(5, "No exporter gave usable values", id="all"),
-        pytest.param(2, "2 of 5 exporters gave no usable values", id="some"),
+        pytest.param(2, "2 of 5 exporters returned no usable values", id="some"),
     ],
 )
 async def test_a_source_that_fails_is_said(browser, failed, said):
@@ -103,7 +103,7 @@ async def test_decisions_that_are_old_are_not_shown_as_new(browser):
     scene.decide(decision(), at=time.time() - 3 * 3600)
     async with opened(browser, scene, shot="stale") as page:
         (notice,) = await page.texts(".notice")
-        assert notice.startswith("Nothing was decided for 3h")
+        assert notice.startswith("The scaler has made no decision for 3h")
         assert await page.text("#pulse") == "Last decision 3h ago"
 
 
@@ -114,8 +114,8 @@ async def test_a_scaler_that_went_away_is_noticed_and_so_is_its_return(browser):
             await page.open(f"{url}/")
         await page.see("document.querySelector('.notice') !== null")
         notice = await page.text(".notice")
-        assert "No contact with the scaler since" in notice
-        assert "(nothing answers at its address). What is shown is from" in notice
+        assert "No connection to the scaler since" in notice
+        assert "(connection failed). This page shows the state at" in notice
         assert await page.evaluate("document.body.classList.contains('stale')")
         assert len(await page.texts(".deployments tbody tr")) == 7
         assert await page.low_contrast() == []
@@ -133,7 +133,7 @@ async def test_a_wrong_address_is_said(browser):
         assert "group: 'nonsense' is not one of attention" in await page.text(".notice")
         await page.evaluate("location.hash = '#/deployment/default/nobody'")
         await page.see("document.querySelector('.nothing:not([hidden])') !== null")
-        assert "Deployment default/nobody is not known here" in await page.text(".nothing")
+        assert "no decision for Deployment default/nobody" in await page.text(".nothing")
         await page.evaluate("location.hash = '#/'")
         await page.see("document.querySelector('.notice') === null")
         page.complaints = [one for one in page.complaints if "status of 40" not in one]

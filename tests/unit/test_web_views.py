@@ -36,15 +36,15 @@ NOW = 1_800_000_000.0
         (Outcome.UNCHANGED, "DesiredWithinRange", 2, Group.STEADY, "On target"),
         (Outcome.UNCHANGED, "TooFewReplicas", 2, Group.STEADY, "At minimum"),
         (Outcome.UNCHANGED, "TooManyReplicas", 2, Group.LIMITED, "At maximum"),
-        (Outcome.UNCHANGED, "InsufficientGPU", 2, Group.LIMITED, "Waits for GPUs"),
-        (Outcome.UNCHANGED, "Unschedulable", 2, Group.LIMITED, "Waits for a node"),
+        (Outcome.UNCHANGED, "InsufficientGPU", 2, Group.LIMITED, "Waiting for GPUs"),
+        (Outcome.UNCHANGED, "Unschedulable", 2, Group.LIMITED, "Waiting for a node"),
         (Outcome.UNCHANGED, "ScaleUpLimit", 2, Group.CHANGING, "Scaling up, limited"),
         (Outcome.UNCHANGED, "ScaleDownLimit", 2, Group.CHANGING, "Scaling down, limited"),
-        (Outcome.UNCHANGED, "ScaleUpStabilized", 2, Group.CHANGING, "Waits to scale up"),
-        (Outcome.UNCHANGED, "ScaleDownStabilized", 2, Group.CHANGING, "Waits to scale down"),
+        (Outcome.UNCHANGED, "ScaleUpStabilized", 2, Group.CHANGING, "Waiting to scale up"),
+        (Outcome.UNCHANGED, "ScaleDownStabilized", 2, Group.CHANGING, "Waiting to scale down"),
         (Outcome.HELD, "FailedGetPodsMetric", 2, Group.ATTENTION, "Held"),
         (Outcome.FAILED, "FailedUpdateScale", 2, Group.ATTENTION, "Failed"),
-        (Outcome.REFUSED, "InvalidAnnotation", 2, Group.ATTENTION, "Wrong annotation"),
+        (Outcome.REFUSED, "InvalidAnnotation", 2, Group.ATTENTION, "Invalid annotation"),
         (Outcome.REFUSED, "TargetedByOtherController", 2, Group.ATTENTION, "Other autoscaler"),
         (Outcome.DRY_RUN, "DryRun", 2, Group.OFF, "Dry run"),
         (Outcome.PAUSED, "Paused", 2, Group.OFF, "Paused"),
@@ -58,7 +58,7 @@ def test_a_state_in_words(outcome, reason, desired, group, label):
 
 @pytest.mark.parametrize(
     ("percent", "label"),
-    [(None, "On target"), (10, "On target"), (44, "On target"), (44.1, "Waits for its pods")],
+    [(None, "On target"), (10, "On target"), (44, "On target"), (44.1, "Waiting for pods")],
 )
 def test_what_is_above_its_target_by_more_than_the_tolerance_is_not_on_target(percent, label):
     one = decision(duty_percent=percent)
@@ -270,7 +270,7 @@ def test_a_detail_explains_every_pod_left_out_first():
     assert first["sampled"] == NOW - 1
     assert metric["counted"] == 2
     assert [item.reason for item in document["limits"]] == ["TooManyReplicas"]
-    assert [episode["state"] for episode in document["episodes"]] == ["Waits for its pods"]
+    assert [episode["state"] for episode in document["episodes"]] == ["Waiting for pods"]
 
 
 def test_a_detail_of_many_pods_comes_in_pages():

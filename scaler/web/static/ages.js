@@ -1,4 +1,4 @@
-// Elements that say how long ago something was, kept up to date once a second.
+// Elements that show an age, updated once a second.
 
 import { h, setText } from "./dom.js";
 import { clock, duration, nowSeconds } from "./words.js";

@@ -1,4 +1,4 @@
-// Replica counts over the last hour as SVG steps. Where the count is unknown nothing is drawn.
+// Replica counts over the last hour as SVG steps, with gaps where the count is unknown.
 
 import { svg } from "./dom.js";
 import { clock } from "./words.js";
@@ -19,14 +19,14 @@ export function segments({ changes, until }) {
 
 export function inWords(history) {
   const parts = segments(history);
-  if (!parts.length) return "No replica count is known of the last hour";
+  if (!parts.length) return "The replica count of the last hour is unknown";
   const counts = parts.map((part) => part.count);
   const [low, high] = [Math.min(...counts), Math.max(...counts)];
   const span = Math.max(1, Math.round((history.until - parts[0].from) / 60));
   const over = span >= 59 ? "the last hour" : `the last ${span} min`;
   const now = counts[counts.length - 1];
   return low === high
-    ? `${low} replicas all through ${over}`
+    ? `${low} replicas throughout ${over}`
     : `Between ${low} and ${high} replicas over ${over}, ${now} now`;
 }
 
@@ -127,8 +127,8 @@ export function chart(history, { width, min, max }) {
   );
 }
 
-// A value against its target; the target is where the mark is. The whole width is 100 % of what has
-// a percentage, else half as much again as the target.
+// A value and a mark at its target. The full width is 100 % for percentages, else 1.5 times the
+// target.
 export function meter({ value, target, target_unit: unit, ratio }) {
   const width = 96;
   const mark = unit === "%" ? round(Math.min(width - 1.5, (Number(target) / 100) * width)) : 64;

@@ -1,4 +1,4 @@
-// One Deployment: its values by pod, its hour, and its last decisions explained.
+// One Deployment: its values by pod, the last hour, and its decisions step by step.
 
 import { ago, setAgo } from "./ages.js";
 import { chart } from "./charts.js";
@@ -82,7 +82,7 @@ export function deployment({ names: [namespace, name], params, go, tell }) {
     show(unknown, data.error !== undefined);
     show(known, data.error === undefined);
     if (data.error !== undefined) {
-      setText(unknown, data.scaler.leading ? data.error : "Decisions are shown by the replica that leads.");
+      setText(unknown, data.scaler.leading ? data.error : "Only the leader shows decisions.");
       return;
     }
     if (shown !== null && shown.row.state !== data.row.state) tell(`Now: ${data.row.state}`);
@@ -141,7 +141,7 @@ function setFacts(node, data) {
 
 function setMetrics(node, data, go) {
   if (data.metrics.length === 0) {
-    redraw(node, "none", () => [h("p", { class: "quiet" }, "No values were used for this decision.")]);
+    redraw(node, "none", () => [h("p", { class: "quiet" }, "This decision used no values.")]);
     node.rowsByKey = new Map();
     return;
   }
@@ -189,7 +189,7 @@ function proposal(metric) {
   return `Proposes ${count(metric.replicas, "replica")}${over}${remarks}`;
 }
 
-// Names and reasons behind it stay as they are.
+// The rest of the text keeps its case.
 const begunSmall = (text) => text.charAt(0).toLowerCase() + text.slice(1);
 
 function makePod(pod) {

@@ -1,4 +1,4 @@
-// Elements and what is in them. Text is only ever set as text: nothing here parses HTML.
+// Helpers for DOM elements. Text is always set as text; nothing here parses HTML.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -21,7 +21,7 @@ function fill(node, attributes, children) {
   return node;
 }
 
-// Nothing is written that is there already: selections stay, and screen readers stay quiet.
+// Skip writes that change nothing: selections stay, and screen readers stay quiet.
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
@@ -35,14 +35,14 @@ export function show(node, visible) {
   node.hidden = !visible;
 }
 
-// Replaces what is in `node` where `key` says that it would be something else.
+// Replaces the content of `node` if `key` has changed.
 export function redraw(node, key, make) {
   if (node.dataset.key === key) return;
   node.dataset.key = key;
   node.replaceChildren(...make());
 }
 
-// Has one child of `parent` for each item, in their order; children stay with their key.
+// Keeps one child of `parent` per item, in order; a child stays with the key of its item.
 export function rows(parent, items, keyOf, make, update) {
   const known = parent.rowsByKey ?? new Map();
   const next = new Map();

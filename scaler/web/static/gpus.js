@@ -1,11 +1,11 @@
-// All nodes with their GPUs, a page of them at a time, and what all GPUs together do.
+// All nodes with their GPUs, page by page, and a summary of all GPUs.
 
 import { setAgo } from "./ages.js";
 import { h, redraw, rows, setAttribute, setText, show } from "./dom.js";
 import { pager, rowHeader, table, tools } from "./parts.js";
 import { count } from "./words.js";
 
-// A pod's name is told apart by its end.
+// The end of a pod's name is what distinguishes it.
 const TAIL = 6;
 
 export function gpus({ params, go }) {
@@ -13,7 +13,7 @@ export function gpus({ params, go }) {
   const state = h("p", { class: "progress quiet" }, "Reading…");
   const problem = h("p", { class: "trouble", hidden: true });
   const full = h("button", { type: "button", "aria-pressed": "false" }, "Full names");
-  const { node: map, body } = table("GPUs by node", [["Node"], ["GPUs: duty cycle, and the pod that holds it"]], {
+  const { node: map, body } = table("GPUs by node", [["Node"], ["GPUs: duty cycle and pod"]], {
     className: "map",
   });
   full.addEventListener("click", () => {
@@ -23,7 +23,7 @@ export function gpus({ params, go }) {
   const bar = tools({
     what: "Find node or pod",
     params,
-    sorts: [["", "Name"], ["busiest", "Duty cycle, busiest first"], ["free", "Free GPUs, most first"], ["trouble", "Without reading first"]],
+    sorts: [["", "Name"], ["busiest", "Duty cycle, busiest first"], ["free", "Free GPUs, most first"], ["trouble", "Missing readings first"]],
     go,
   });
   const node = [
@@ -56,15 +56,15 @@ export function gpus({ params, go }) {
 
 function progress({ nodes, read, failed, found, problem, scaler }) {
   if (nodes === 0 && scaler.source === "prometheus") {
-    return problem === null ? "Asking Prometheus…" : "";
+    return problem === null ? "Querying Prometheus…" : "";
   }
-  if (nodes === 0) return "No exporter runs in this cluster.";
+  if (nodes === 0) return "No exporter is running in this cluster.";
   const all = nodes.toLocaleString("en");
   const parts = [];
-  if (read < nodes) parts.push(`${count(read, "node")} of ${all} asked so far`);
+  if (read < nodes) parts.push(`${count(read, "node")} of ${all} read so far`);
   else parts.push(failed > 0 ? `${(nodes - failed).toLocaleString("en")} of ${count(nodes, "node")} read` : `${count(nodes, "node")} read`);
-  if (failed > 0) parts.push(`${failed.toLocaleString("en")} could not be read`);
-  if (found === 0) parts.push("none matches");
+  if (failed > 0) parts.push(`${failed.toLocaleString("en")} failed`);
+  if (found === 0) parts.push("no match");
   return `${parts.join(", ")}.`;
 }
 

@@ -1,4 +1,4 @@
-// The address says which page is shown; the page says what is asked for, again and again.
+// The URL selects the page, and the page selects the data to poll.
 
 import { setAgo, tickAll } from "./ages.js";
 import { deployment } from "./deployment.js";
@@ -8,7 +8,7 @@ import { notices } from "./notices.js";
 import { overview } from "./overview.js";
 import { clock, followServerClock, nowSeconds } from "./words.js";
 
-// As often as something is decided, within these.
+// Poll once per loop, within these limits.
 const [LEAST_SECONDS, MOST_SECONDS] = [1, 5];
 const RETRY_SECONDS = 15;
 const TIMEOUT_SECONDS = 10;
@@ -40,7 +40,7 @@ function decode(text) {
   }
 }
 
-// A page may say by its title what the tab shows of it while another one is looked at.
+// The title of the tab.
 function setTitle() {
   const title = `${view.title} · gpu-scaler`;
   if (document.title !== title) document.title = title;
@@ -73,7 +73,7 @@ function open() {
   setTitle();
   main.replaceChildren(...view.node);
   main.setAttribute("aria-busy", "true");
-  // A reader begins where the new page begins; the first page is where it begins anyway.
+  // Move the focus of screen readers to the new page, but not on the first page.
   if (before !== null) {
     main.querySelector("h1").focus({ preventScroll: true });
     scrollTo(0, 0);
@@ -96,8 +96,8 @@ async function ask(asked) {
 
 function inWords(error) {
   if (error.name === "TimeoutError") return `no answer within ${TIMEOUT_SECONDS} s`;
-  // What fetch says of a connection that cannot be made differs from browser to browser.
-  return error instanceof TypeError ? "nothing answers at its address" : error.message;
+  // The message of fetch for a failed connection differs between browsers.
+  return error instanceof TypeError ? "connection failed" : error.message;
 }
 
 async function follow() {
@@ -130,7 +130,7 @@ async function follow() {
   }
 }
 
-// Until it is time, the address changes, or somebody looks again.
+// Wait for the time, a new URL, or a visible tab.
 function pause(seconds) {
   return new Promise((resolve) => {
     const timer = document.hidden ? null : setTimeout(resolve, seconds * 1000);
@@ -141,15 +141,15 @@ function pause(seconds) {
   });
 }
 
-// What is said above the page, once a second, since silence is said as well.
+// Update the notices once a second, because the age of the data is one of them.
 function standing() {
   const now = nowSeconds();
   const found = [];
   if (failure !== null) {
-    const seen = last === null ? "Nothing can be shown yet." : `What is shown is from ${clock(last.at)}.`;
-    found.push(["error", `No contact with the scaler since ${clock(failure.since)} (${failure.why}). ${seen}`]);
+    const seen = last === null ? "There is no data yet." : `This page shows the state at ${clock(last.at)}.`;
+    found.push(["error", `No connection to the scaler since ${clock(failure.since)} (${failure.why}). ${seen}`]);
   }
-  if (refusal !== null) found.push(["error", `The address is wrong: ${refusal}.`]);
+  if (refusal !== null) found.push(["error", `The URL is invalid: ${refusal}.`]);
   if (last !== null) found.push(...notices(last.scaler, now));
   const box = document.getElementById("notices");
   const make = () => h("p", {});
@@ -166,11 +166,11 @@ function setPulse(scaler) {
   const lost = failure !== null;
   redraw(pulse, JSON.stringify([lost, leading, decided === null]), () =>
     lost
-      ? ["No contact"]
+      ? ["No connection"]
       : !leading
-        ? ["Does not lead"]
+        ? ["Standby"]
         : decided === null
-          ? ["Leads, no decision yet"]
+          ? ["Leader, no decision yet"]
           : ["Last decision ", h("time", { class: "ago" })],
   );
   const time = pulse.querySelector("time");
@@ -181,9 +181,9 @@ function setPulse(scaler) {
   const answers = source === "prometheus" ? "queries" : "exporters";
   const parts = [
     `gpu-scaler ${version}`,
-    `replica ${identity}${leading ? ", leads" : leader === null ? "" : `; ${leader} leads`}`,
+    `replica ${identity}${leading ? " (leader)" : leader === null ? "" : `, leader ${leader}`}`,
     leading ? `loop every ${scaler.interval_seconds} s` : "",
-    leading ? `${scaler.reads_succeeded} of ${asked} ${answers} gave values${readings}` : "",
+    leading ? `${scaler.reads_succeeded} of ${asked} ${answers} returned values${readings}` : "",
   ];
   setText(document.getElementById("about"), parts.filter(Boolean).join(" · "));
 }

@@ -1,4 +1,4 @@
-// What is to be known before anything else on the page is believed.
+// Notices above the page: why the scaler does not scale, and why the data may be old.
 
 import { clock, count, duration } from "./words.js";
 
@@ -10,10 +10,10 @@ export function notices(scaler, now) {
   const age = scaler.decided === null ? null : now - scaler.decided;
   if (scaler.stopped) found.push(["warning", `All scaling is stopped: ${scaler.stopped}.`]);
   if (scaler.holding) {
-    const seen = age === null ? "" : ` What is shown is from ${clock(scaler.decided)}.`;
-    found.push(["error", `Nothing is scaled: ${scaler.holding}.${seen}`]);
+    const seen = age === null ? "" : ` This page shows the state at ${clock(scaler.decided)}.`;
+    found.push(["error", `The scaler holds all decisions: ${scaler.holding}.${seen}`]);
   } else if (age !== null && age > Math.max(SILENT_SECONDS, 5 * scaler.interval_seconds)) {
-    found.push(["error", `Nothing was decided for ${duration(age)}; what is shown is from ${clock(scaler.decided)}.`]);
+    found.push(["error", `The scaler has made no decision for ${duration(age)}. This page shows the state at ${clock(scaler.decided)}.`]);
   } else if (scaler.unready) {
     found.push(["warning", `The scaler is not ready: ${scaler.unready}.`]);
   }
@@ -23,15 +23,15 @@ export function notices(scaler, now) {
 
 function following({ identity, leader }) {
   return leader
-    ? ["note", `This replica, ${identity}, does not lead and shows no decisions. ${leader} leads: ask that one.`]
-    : ["warning", `This replica, ${identity}, does not lead, and it knows of no leader: nothing is scaled.`];
+    ? ["note", `This replica, ${identity}, is a standby and has no decisions. The leader is ${leader}.`]
+    : ["warning", `This replica, ${identity}, is a standby, and there is no leader: no replica scales.`];
 }
 
 function reading({ source, reads_failed: failed, reads_succeeded: succeeded }) {
   const one = source === "prometheus" ? "Prometheus query" : "exporter";
   const many = source === "prometheus" ? "Prometheus queries" : "exporters";
   if (succeeded === 0) {
-    return ["error", `No ${one} gave usable values in the last loop: what depends on them is held.`];
+    return ["error", `No ${one} returned usable values in the last loop. The scaler holds the Deployments that need them.`];
   }
-  return ["warning", `${failed} of ${count(failed + succeeded, one, many)} gave no usable values in the last loop.`];
+  return ["warning", `${failed} of ${count(failed + succeeded, one, many)} returned no usable values in the last loop.`];
 }

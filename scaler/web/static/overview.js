@@ -1,4 +1,4 @@
-// All opted-in Deployments, a page of them at a time, and the latest events.
+// All opted-in Deployments, page by page, and the latest events.
 
 import { setAgo } from "./ages.js";
 import { spark } from "./charts.js";
@@ -69,7 +69,7 @@ export function overview({ params, go, tell }) {
     redraw(nothing, empty(data), () => emptyWords(data));
     const now = data.counts.find((one) => one.group === "attention").count;
     view.title = now > 0 ? `(${now}) Deployments` : "Deployments";
-    // Only what changed is told to those who do not see it.
+    // Announce only changes to screen readers.
     if (attention !== null && attention !== now) {
       tell(`${count(now, "Deployment needs", "Deployments need")} attention`);
     }
@@ -92,21 +92,21 @@ function emptyWords(data) {
     case "follower":
     case "nobody":
       return [
-        h("p", {}, "The replica that leads shows the Deployments; every replica shows the GPU map."),
+        h("p", {}, "Only the leader shows the Deployments. Every replica shows the GPU map."),
         ...(data.scaler.leader === null
           ? []
           : [
-              h("p", {}, "For its page, with the namespace in which the scaler runs:"),
+              h("p", {}, "To open the leader's page, where NAMESPACE is the namespace of the scaler:"),
               h("pre", {}, `kubectl -n NAMESPACE port-forward pod/${data.scaler.leader} ${location.port || "9446"}`),
             ]),
       ];
     case "search":
       return [h("p", {}, "No Deployment matches.")];
     case "begin":
-      return [h("p", {}, "No loop has ended yet.")];
+      return [h("p", {}, "The first loop has not finished yet.")];
     case "none":
       return [
-        h("p", {}, "No Deployment has opted in. These annotations do it:"),
+        h("p", {}, "No Deployment has opted in. Add these annotations to one:"),
         h("pre", {}, EXAMPLE),
       ];
     default:

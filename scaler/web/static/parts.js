@@ -1,4 +1,4 @@
-// What several pages show: states, values against targets, events, searching and paging.
+// Shared parts of pages: states, values and targets, events, search and paging.
 
 import { ago, setAgo } from "./ages.js";
 import { meter } from "./charts.js";
@@ -45,7 +45,7 @@ export function replicas(current, desired) {
   return current === desired ? `${current}` : `${current} → ${desired}`;
 }
 
-// Where no column says it, the style sheet adds the unit.
+// The style sheet adds the unit where no column header has it.
 export function setReplicas(node, current, desired) {
   setText(node, replicas(current, desired));
   setAttribute(node, "data-unit", desired === 1 ? " replica" : " replicas");
@@ -55,7 +55,7 @@ export function path(namespace, name) {
   return `#/deployment/${encodeURIComponent(namespace)}/${encodeURIComponent(name)}`;
 }
 
-// A table that keeps its meaning where narrow screens lay its rows out as cards.
+// A table whose rows become cards on narrow screens; roles keep it a table for screen readers.
 export function table(caption, columns, { className = "" } = {}) {
   const body = h("tbody", { role: "rowgroup" });
   const head = h(
@@ -117,7 +117,7 @@ function update(row, event) {
   setText(row.querySelector(".reason"), `${event.warning ? "Warning: " : ""}${event.reason}${times}`);
 }
 
-// Search and sort; what is typed becomes part of the address.
+// Search and sort; both are stored in the URL.
 export function tools({ what, params, sorts, go }) {
   let waiting;
   const search = h("input", {
@@ -159,7 +159,7 @@ export function pager({ what, go }) {
       [next, offset + limit, last < found],
     ]) {
       show(button, found > limit);
-      // Not `disabled`, which would lose the focus of who pages by keyboard.
+      // `disabled` would lose the keyboard focus.
       setAttribute(button, "aria-disabled", possible ? null : "true");
       button.onclick = () => possible && go({ offset: to ? `${to}` : "" });
     }

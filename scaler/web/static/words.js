@@ -1,8 +1,8 @@
-// Numbers, instants and ages as text.
+// Formats numbers, times and ages.
 
 let clockOffsetSeconds = 0;
 
-// The server's instants are on its own clock; a second or two are the rounding of the Date header.
+// The server's times are by its own clock; up to 2 s are the rounding of the Date header.
 export function followServerClock(dateHeader) {
   const server = Date.parse(dateHeader ?? "") / 1000;
   if (Number.isNaN(server)) return;
