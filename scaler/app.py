@@ -308,8 +308,8 @@ async def _once(parts: _ScalerParts) -> int:
                 await parts.state.wait_synced()
             if parts.election is not None and not await parts.election.try_once():
                 msg = (
-                    f"the Lease is held by {parts.election.leader() or 'nobody we could read'}:"
-                    " two scalers must not act at once; nothing was changed"
+                    f"{parts.election.leader() or 'another replica'} holds the Lease, and only one"
+                    " scaler may act; nothing was changed"
                 )
                 raise StartError(msg)
             await parts.controller.cycle()

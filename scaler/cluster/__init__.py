@@ -1,1 +1,1 @@
-"""The only place that speaks to the Kubernetes API."""
+"""The watched cluster as values: workloads, pods, exporters, scale, events."""

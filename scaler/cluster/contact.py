@@ -1,7 +1,7 @@
-"""Which part of the cluster is out of sight: a namespace or a kind, or all of it.
+"""Which namespaces and kinds are held because their watches have lost contact.
 
-A watch that fails costs what it shows and nothing else. A namespace that was deleted, or one whose
-Role is gone, must not stop the scaling of the others.
+A failing watch affects only the workloads that depend on it. A deleted namespace, or one whose Role
+is gone, must not stop the scaling of the others.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
-    """A watch, and whose decisions rest on it; None stands for all namespaces, or all kinds.
+    """A watch and the workloads that depend on it; None means all namespaces, or all kinds.
 
     `kind` is as in `ObjectRef.kind`.
     """
@@ -32,20 +32,20 @@ class Watched:
     kind: str | None
 
     def concerns(self, namespace: str, kind: str) -> bool:
-        """Return whether workloads of a namespace and kind are decided on by what it shows."""
+        """Return whether decisions on workloads of a namespace and kind depend on the watch."""
         return self.namespace in (None, namespace) and self.kind in (None, kind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LostContact:
-    """What cannot be seen just now, and why; None stands for all namespaces, or all kinds."""
+    """A namespace and kind whose watch has no contact, and why; None means all of them."""
 
     namespace: str | None
     kind: str | None
     why: str
 
     def hides(self, ref: ObjectRef) -> bool:
-        """Return whether a workload is concerned."""
+        """Return whether a workload is in this namespace and of this kind."""
         return self.namespace in (None, ref.namespace) and self.kind in (None, ref.kind)
 
     def __str__(self) -> str:
@@ -55,18 +55,18 @@ class LostContact:
 
 
 class Contact:
-    """Answers which watches are in contact; logs once when a part is lost and when it is back."""
+    """Tracks the contact of all watches; logs once when a part is lost and when it is back."""
 
     def __init__(
         self, watched: Sequence[Watched], *, namespaces: Collection[str], kinds: Collection[str]
     ) -> None:
-        """`namespaces` and `kinds` are all that workloads may be in; none are all namespaces."""
+        """`namespaces` and `kinds` are those of the workloads; no namespaces mean all."""
         self._watched = watched
         self._parts = tuple((name, kind) for name in namespaces or ("",) for kind in kinds)
         self._told: dict[tuple[str | None, str | None], LostContact] = {}
 
     def lost(self, now_seconds: float) -> tuple[LostContact, ...]:
-        """Return what is out of sight at `now_seconds` (monotonic), each part once."""
+        """Return the parts without contact at `now_seconds` (monotonic), each once."""
         found: dict[tuple[str | None, str | None], LostContact] = {}
         for one in self._watched:
             if not one.reflector.is_fresh(now_seconds):
@@ -79,17 +79,17 @@ class Contact:
                         or f"no answer to a watch of {one.reflector.path}",
                     ),
                 )
-        # What is lost of all kinds needs no further word on one of them.
+        # A part for all kinds includes the parts for single kinds.
         return tuple(
             one for one in found.values() if one.kind is None or (one.namespace, None) not in found
         )
 
     def is_fresh(self, now_seconds: float) -> bool:
-        """Return whether some part of the cluster is in sight."""
+        """Return whether some part of the cluster has contact."""
         return self._some_part(lambda reflector: reflector.is_fresh(now_seconds))
 
     async def wait_synced(self) -> None:
-        """Wait until each watch was tried, and some part of the cluster is in sight."""
+        """Wait until each watch was tried once, and some part of the cluster is synced."""
         for one in self._watched:
             await one.reflector.tried.wait()
         while not self._some_part(lambda reflector: reflector.synced.is_set()):
@@ -105,15 +105,16 @@ class Contact:
                     wait.cancel()
 
     def tell(self, lost: Collection[LostContact]) -> None:
-        """Log what was lost since the last call, and what is back."""
+        """Log the parts that were lost or are back since the last call."""
         now = {(one.namespace, one.kind): one for one in lost}
         for part, one in now.items():
             if part not in self._told:
                 where = {"namespace": one.namespace, "kind": one.kind}
-                log.warning("Holding what cannot be seen", extra=where | {"error": one.why})
+                log.warning("Watch lost; its workloads are held", extra=where | {"error": one.why})
         for part, one in self._told.items():
             if part not in now:
-                log.info("In sight again", extra={"namespace": one.namespace, "kind": one.kind})
+                fields = {"namespace": one.namespace, "kind": one.kind}
+                log.info("Watch is back; its workloads are scaled again", extra=fields)
         self._told = now
 
     def _some_part(self, is_seen: Callable[[Reflector[Any]], bool]) -> bool:

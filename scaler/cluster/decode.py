@@ -1,7 +1,7 @@
-"""Raw API objects decoded to the little that the scaler keeps of each. Pure.
+"""Pure: decodes raw API objects to the few fields that the scaler keeps.
 
-Both clocks are passed in: an instant that the API gives by the wall clock is put on the monotonic
-clock once, when it is first seen, so that a later jump of the wall clock changes no age.
+Both clocks are passed in: a timestamp of the API is converted to the monotonic clock once, when it
+is first seen, so that a later jump of the wall clock changes no age.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Instant:
     monotonic_seconds: float
 
     def place(self, timestamp: str | None) -> float:
-        """Return an RFC 3339 instant on the monotonic clock; none, or one to come, is now."""
+        """Return an RFC 3339 timestamp on the monotonic clock; none or a future one is now."""
         if timestamp is None:
             return self.monotonic_seconds
         age = self.wall_seconds - datetime.fromisoformat(timestamp).timestamp()
@@ -57,10 +57,10 @@ class Namespace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """A workload that carries the annotation `gpu-scaler/enabled`, whatever its value.
+    """A workload with the annotation `gpu-scaler/enabled`, whatever its value.
 
-    `selector` is its `spec.selector`, None where there is none or it is no selector.
-    `spec_replicas` is None where that field is something else than a count.
+    `selector` is its `spec.selector`, None if it is missing or invalid. `spec_replicas` is None if
+    the field is not a count.
     """
 
     ref: ObjectRef
@@ -72,7 +72,7 @@ class Workload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaSet:
-    """Which workload of its namespace controls a ReplicaSet, by uids."""
+    """A ReplicaSet and the Deployment of its namespace that controls it, by uid."""
 
     namespace: str
     uid: str
@@ -81,11 +81,11 @@ class ReplicaSet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pod:
-    """A pod of some workload, or an exporter's; with the transitions that its ages rest on.
+    """A pod of a workload or an exporter, with the transition times from which ages are computed.
 
-    `labels` are kept only where workloads find their pods by them. `restarts` counts those of its
-    containers: one that was started again loads again. `in_replica_set` is whether a ReplicaSet
-    controls it: one replica of its workload is then one pod.
+    `labels` are kept only if workloads select their pods by labels. `restarts` is the sum over its
+    containers: a restarted container loads its model again. `in_replica_set` is whether a
+    ReplicaSet controls the pod: one replica of its workload is then one pod.
     """
 
     state: PodState
@@ -100,14 +100,14 @@ class Pod:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Autoscaler:
-    """An HPA or a ScaledObject: its name for people, and the workload that it targets."""
+    """An HPA or a ScaledObject: its display name, and the workload that it targets."""
 
     text: str
     target: ObjectRef
 
 
 def decode_namespace(raw: JsonObject) -> Namespace | None:
-    """Return the Namespace if it has annotations of ours, else None."""
+    """Return the Namespace if it has gpu-scaler annotations, else None."""
     metadata = raw["metadata"]
     annotations = _ours(metadata)
     if not annotations:
@@ -116,9 +116,9 @@ def decode_namespace(raw: JsonObject) -> Namespace | None:
 
 
 def decode_workload(raw: JsonObject, kind: str = "") -> Workload | None:
-    """Return the workload if it carries the annotation, else None; `kind` is for its ref.
+    """Return the workload if it has the annotation and is not being deleted, else None.
 
-    One that is being deleted is of no interest any more.
+    `kind` is the kind for its ref.
     """
     metadata = raw["metadata"]
     annotations = _ours(metadata)
@@ -156,11 +156,12 @@ def decode_pod(
     by_labels: bool = False,
     exporters_namespace: str = EXPORTERS_NAMESPACE,
 ) -> Pod | None:
-    """Return the pod if it may be a workload's or is an exporter, else None.
+    """Return the pod if it can belong to a workload or is an exporter, else None.
 
-    It may be where an object of one of the kinds `controllers` controls it, and any pod may where
-    workloads find theirs `by_labels`. A pod elsewhere than in `exporters_namespace` is no exporter,
-    whatever its labels say: who may make pods somewhere is not to tell the values of others.
+    It can belong to a workload if an object of a kind in `controllers` controls it, or, if
+    workloads select pods `by_labels`, in any case. Pods outside `exporters_namespace` are never
+    exporters, whatever their labels: permission to create pods in some namespace must not allow
+    reporting values for other pods.
     """
     metadata, spec, status = raw["metadata"], raw["spec"], raw.get("status") or {}
     owner = fields.controller_uid(metadata, *controllers)
@@ -183,7 +184,7 @@ def decode_pod(
         if previous is not None and previous.ready_transition == ready:
             ready_since = previous.state.ready_since_seconds
         elif previous is not None and previous.ready_transition is None:
-            # Seen before it was Ready: no other clock needs to be believed.
+            # The change to Ready was observed, so no timestamp of another clock is needed.
             ready_since = now.monotonic_seconds
         else:
             ready_since = now.place(ready or None)
@@ -192,7 +193,7 @@ def decode_pod(
         served, since = previous.state.served_seconds, previous.state.ready_since_seconds
         if since is not None and ready is None:
             until = now.place((conditions.get("Ready") or {}).get("lastTransitionTime"))
-            # An end that is not after the beginning is by another clock, or was not written.
+            # An end before the beginning comes from another clock, or is missing.
             served = max(served or 0.0, (until if until > since else now.monotonic_seconds) - since)
     if unschedulable is not None:
         if previous is not None and previous.unschedulable_transition == unschedulable:
@@ -225,14 +226,14 @@ def decode_pod(
 
 
 def decode_hpa(raw: JsonObject, kinds: Kinds) -> Autoscaler | None:
-    """Return the HorizontalPodAutoscaler if it targets a workload of ours, else None."""
+    """Return the HorizontalPodAutoscaler if its target is of a scaled kind, else None."""
     return _autoscaler(raw, kinds, "HorizontalPodAutoscaler", default_kind="", default_version="")
 
 
 def decode_scaled_object(raw: JsonObject, kinds: Kinds) -> Autoscaler | None:
-    """Return the KEDA ScaledObject if it targets a workload of ours, else None.
+    """Return the KEDA ScaledObject if its target is of a scaled kind, else None.
 
-    Its default is a Deployment.
+    The default kind of its target is Deployment.
     """
     return _autoscaler(
         raw, kinds, "ScaledObject", default_kind="Deployment", default_version="apps/v1"
@@ -255,17 +256,17 @@ def _autoscaler(
 
 
 def _ours(metadata: JsonObject) -> Mapping[str, str]:
-    # Others are of no concern here, and `last-applied-configuration` may be large.
+    # Drop other annotations: `last-applied-configuration` may be large.
     annotations = metadata.get("annotations") or {}
     ours = {key: value for key, value in annotations.items() if key.startswith(PREFIX)}
     return budgets.kept_annotations(fields.texts(ours), known=_KNOWN_ANNOTATIONS)
 
 
 def _transition(condition: JsonObject | None, status: str) -> str | None:
-    """Return when the condition took this status ("" if that is not said), None if it has not."""
+    """Return when the condition took this status ("" if unknown), None if it has another one."""
     if condition is None or condition.get("status") != status:
         return None
-    # Pods that began together share it.
+    # Pods that started together share the text.
     return intern(condition.get("lastTransitionTime") or "")
 
 
@@ -277,7 +278,7 @@ def _phase(text: str | None) -> PodPhase:
 
 
 def _endpoint(raw: JsonObject, *, ready: bool) -> ExporterEndpoint | None:
-    """Return where the exporter's port named `metrics` is, None while it has no address."""
+    """Return the endpoint of the exporter's port `metrics`, None while the pod has no address."""
     metadata, status = raw["metadata"], raw.get("status") or {}
     address = status.get("podIP")
     ports = [

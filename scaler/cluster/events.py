@@ -1,7 +1,7 @@
-"""Events on workloads, sent by one background task so that no decision ever waits for them.
+"""Records events on workloads; one background task sends them, so that no decision waits.
 
-The same event again raises the count of the one that exists. A full queue or an API that refuses
-costs events, never a decision; the first failure of a row is logged. Where the API asks to wait,
+A repeated event increments the count of the existing one. A full queue or a refusal of the API
+drops events, never decisions; the first of consecutive failures is logged. If the API asks to wait,
 the event is sent after that time.
 """
 
@@ -39,7 +39,7 @@ EventType = Literal["Normal", "Warning"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Event:
-    """One thing that happened; equal events are the same news."""
+    """An event; equal events are counted as one."""
 
     ref: ObjectRef
     uid: str
@@ -50,14 +50,14 @@ class _Event:
 
 @dataclass(slots=True)
 class _Sent:
-    """An event that the API has: its name, and how often it happened."""
+    """An event that exists in the API: its name and its count."""
 
     name: str
     count: int
 
 
 class EventRecorder:
-    """Queues events; `run` sends them until cancelled, `flush` waits until all are sent."""
+    """Queues events. `run` sends them until cancelled; `flush` waits until all are sent."""
 
     def __init__(self, client: KubeClient, *, host: str, kinds: Kinds | None = None) -> None:
         self._client = client
@@ -81,10 +81,10 @@ class EventRecorder:
     def _put(self, event: _Event) -> None:
         dropped = self._queue.put(event.ref.namespace, event)
         if dropped is not None:
-            self._note_failure(dropped, "the queue of events is full")
+            self._note_failure(dropped, "the event queue is full")
 
     def _put_later(self, event: _Event, seconds: float) -> None:
-        """Queue an event again, unless too many wait already."""
+        """Queue an event again after a time, unless too many are waiting."""
 
         def put() -> None:
             self._waiting.discard(handle)
@@ -122,7 +122,7 @@ class EventRecorder:
         try:
             await asyncio.wait_for(self._queue.all_sent(), timeout=timeout_seconds)
         except TimeoutError:
-            log.warning("Events left unsent", extra={"count": len(self._queue)})
+            log.warning("Events not sent before exit", extra={"count": len(self._queue)})
 
     async def _send(self, event: _Event) -> None:
         collection = f"/api/v1/namespaces/{event.ref.namespace}/events"
@@ -136,7 +136,7 @@ class EventRecorder:
                     timeout_seconds=CALL_TIMEOUT_SECONDS,
                 )
             except NotFound:
-                # The API server forgets events after an hour: this one begins anew.
+                # The API server deletes events after an hour: create a new one.
                 del self._sent[event]
             else:
                 sent.count += 1

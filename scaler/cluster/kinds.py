@@ -1,6 +1,6 @@
-"""The kinds of workload that are scaled: the one place that knows where the API has them.
+"""The kinds of workloads that are scaled, and their paths in the API.
 
-A kind is named as kubectl does it, `statefulsets.apps`: the plural and the group.
+A kind is named as in kubectl, by plural and group: `statefulsets.apps`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class WorkloadKind:
     """A kind with a scale subresource.
 
-    `owns_pods` is True where all pods of a workload name it as their controller, or a ReplicaSet
-    that does: its `spec.replicas` is then the count as well.
+    `owns_pods` is True if the controller of each pod is the workload itself or one of its
+    ReplicaSets: its `spec.replicas` is then the replica count.
     """
 
     group: str
@@ -38,7 +38,7 @@ class WorkloadKind:
 
     @property
     def ref_kind(self) -> str:
-        """What `ObjectRef.kind` says of such workloads: nothing of Deployments."""
+        """The value of `ObjectRef.kind` for such workloads; empty for Deployments."""
         return "" if self == DEPLOYMENTS else self.name
 
     @property
@@ -66,11 +66,11 @@ KNOWN = {kind.name: kind for kind in (DEPLOYMENTS, STATEFUL_SETS)}
 
 
 class UnknownKind(ClusterError):  # noqa: N818
-    """The API server has no such kind, or none that can be scaled."""
+    """The API server does not have this kind, or it cannot be scaled."""
 
 
 class Kinds:
-    """The kinds that this scaler is for."""
+    """The kinds that the scaler scales."""
 
     def __init__(self, kinds: Iterable[WorkloadKind] = (DEPLOYMENTS,)) -> None:
         self._by_ref = {kind.ref_kind: kind for kind in kinds}
@@ -85,17 +85,17 @@ class Kinds:
         return self._by_ref[ref.kind]
 
     def ref_kind(self, group: str, kind: str) -> str | None:
-        """Return what refs say of the kind that others call `kind`; None if it is none of ours."""
+        """Return the ref kind of an API kind; None if it is not a scaled kind."""
         found = self._by_kind.get((group, kind))
         return None if found is None else found.ref_kind
 
 
 async def find_kinds(client: KubeClient, names: Sequence[str]) -> Kinds:
-    """Return the kinds of `--kinds`; the API server is asked for those that are not built in.
+    """Return the kinds of `--kinds`; looks up those that are not built in at the API server.
 
     Raises:
-        UnknownKind: it has no such kind, or it has no scale subresource.
-        ApiError: it did not answer.
+        UnknownKind: the API server does not have a kind, or it has no scale subresource.
+        ApiError: the request failed.
     """
     return Kinds([KNOWN.get(name) or await _discover(client, name) for name in names])
 
@@ -112,8 +112,8 @@ async def _discover(client: KubeClient, name: str) -> WorkloadKind:
         resources = []
     found = {one["name"]: one for one in resources if one.get("namespaced")}
     if plural not in found:
-        hint = "" if group else "; a group belongs to the name, as in statefulsets.apps"
-        raise UnknownKind(f"--kinds: the API server has no {name} in namespaces{hint}")
+        hint = "" if group else "; the name must include the group, as in statefulsets.apps"
+        raise UnknownKind(f"--kinds: the API server has no namespaced kind {name}{hint}")
     if f"{plural}/scale" not in found:
-        raise UnknownKind(f"--kinds: {name} has no scale subresource, so it cannot be scaled")
+        raise UnknownKind(f"--kinds: {name} has no scale subresource, which scaling requires")
     return WorkloadKind(group=group, version=version, plural=plural, kind=found[plural]["kind"])

@@ -1,4 +1,4 @@
-"""Pods and nodes with their labels, for selectors that others have written."""
+"""A cache of pods and nodes with their labels, for the selectors of metrics API clients."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ ENDED = (PodPhase.SUCCEEDED, PodPhase.FAILED)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachedPod:
-    """A pod that has a node and has not ended; `created_seconds` is monotonic.
+    """A scheduled pod that has not terminated; `created_seconds` is monotonic.
 
-    `asks_for_devices` says whether it names any resource that plugins or DRA drivers give out.
+    `asks_for_devices` is whether it requests a resource of a device plugin or a DRA driver.
     """
 
     namespace: str
@@ -42,14 +42,14 @@ class CachedPod:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachedNode:
-    """A node."""
+    """A node with its labels."""
 
     name: str
     labels: Mapping[str, str]
 
 
 class PodCache:
-    """Watches pods and nodes while `run` runs; the other methods answer from memory."""
+    """Watches pods and nodes while `run` runs; the other methods read from memory."""
 
     def __init__(
         self,
@@ -89,8 +89,8 @@ class PodCache:
         return self._by_namespace.get(namespace, {}).values()
 
     def selected(self, namespace: str, selector: Selector) -> Collection[CachedPod]:
-        """Return the pods of a namespace that a selector picks."""
-        # Few sets of labels are shared by many pods: each is held against the selector once.
+        """Return the pods of a namespace that match a selector."""
+        # Many pods share few sets of labels: match each set once.
         picked: dict[int, bool] = {}
         found = []
         for pod in self.pods(namespace):
@@ -103,7 +103,7 @@ class PodCache:
         return found
 
     def pod(self, namespace: str, name: str) -> CachedPod | None:
-        """Return a pod, None if there is none that runs."""
+        """Return a pod, None if it does not exist or has terminated."""
         return self._by_namespace.get(namespace, {}).get(name)
 
     def nodes(self) -> Collection[CachedNode]:
@@ -131,7 +131,7 @@ class PodCache:
         )
 
     def _shared(self, labels: Mapping[str, str]) -> Mapping[str, str]:
-        """The pods of one ReplicaSet have the same labels, kept once."""
+        """Return one shared mapping for equal labels, as the pods of a ReplicaSet have."""
         if len(self._labels) > 10_000:
             self._labels.clear()
         return self._labels.setdefault(frozenset(labels.items()), labels)
@@ -139,7 +139,7 @@ class PodCache:
     def _pod_changed(self, old: CachedPod | None, new: CachedPod | None) -> None:
         if old is not None:
             siblings = self._by_namespace[old.namespace]
-            # Not the pod that has come in the place of this one under the same name.
+            # A new pod may have taken the name already.
             if siblings.get(old.name) == old:
                 del siblings[old.name]
             if not siblings:
@@ -155,7 +155,7 @@ class PodCache:
 
 
 def _asks_for_devices(spec: JsonObject) -> bool:
-    # Resources of plugins have a domain in their names, those of Kubernetes itself have none.
+    # Names of device plugin resources have a domain; native Kubernetes resources have none.
     return bool(spec.get("resourceClaims")) or any(
         "/" in resource
         for containers in ("containers", "initContainers")

@@ -1,4 +1,4 @@
-"""What raw pods say beyond their phase: restarts, a GPU asked for, the size of a replica. Pure."""
+"""Pure: restarts and GPU requests of raw pods, and the number of pods per replica."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupSize:
-    """How many pods make up one replica, and how many replicas were asked for when they did."""
+    """The number of pods per replica, and the desired replicas when it was found."""
 
     pods: int
     replicas: int
 
 
 def restarts(status: JsonObject) -> int:
-    """Return how often containers of the pod were started again."""
+    """Return the number of restarts of the pod's containers."""
     return sum(one.get("restartCount") or 0 for one in status.get("containerStatuses") or ())
 
 
 def asks_for_gpu(spec: JsonObject) -> bool | None:
-    """Return whether a container that runs as long as the pod does asks for a GPU."""
+    """Return whether a container or a sidecar requests a GPU, None if it has no containers."""
     if not spec.get("containers"):
         return None
     return requests_gpu(_resources(spec), claims=bool(spec.get("resourceClaims")))
 
 
 def group_size(pods: Iterable[Pod], scale: Scale, known: GroupSize | None) -> GroupSize | None:
-    """Return how many of a scale's pods make up one replica, None where nothing is known.
+    """Return the number of pods per replica, None if it is unknown.
 
-    A scale finds a replica as soon as its first pod is there. A size that is `known` stands until
-    the pods have followed the count: too large a size would ask for too few replicas.
+    `status.replicas` of a scale counts a replica as soon as its first pod exists. The `known` size
+    remains until the pods have followed the count: too large a size would give too few replicas.
     """
     asked, found = scale.replicas, scale.found_replicas
     ended = (PodPhase.FAILED, PodPhase.SUCCEEDED)
@@ -60,7 +60,7 @@ def group_size(pods: Iterable[Pod], scale: Scale, known: GroupSize | None) -> Gr
     if is_moving:
         return known
     size = GroupSize(pods=len(alive) // asked, replicas=asked)
-    # Nothing has come or gone yet, it only looks as if everything had settled.
+    # The count has changed, but the pods have not followed yet.
     has_more_to_go = size.pods > known.pods and asked < known.replicas
     has_more_to_come = size.pods < known.pods and asked > known.replicas
     return known if has_more_to_go or has_more_to_come else size

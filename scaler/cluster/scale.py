@@ -1,4 +1,4 @@
-"""The one write to a workload: its `scale` subresource, on the count that was decided from."""
+"""Reads and writes the `scale` subresource, the only write to a workload."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ class ReplicasChanged(ClusterError):  # noqa: N818  (a normal event)
     """Somebody else wrote the count since it was read: decide again from `found`."""
 
     def __init__(self, ref: ObjectRef, *, expected: int, found: int) -> None:
-        super().__init__(f"{ref.title} has {found} replicas, not {expected} as decided from")
+        super().__init__(f"{ref.title} has {found} replicas; the decision was made for {expected}")
         self.found = found
 
 
 class Replaced(ClusterError):  # noqa: N818
-    """The workload was deleted, and another one has its name; what was decided is void."""
+    """The workload was deleted and recreated, so the decision is void."""
 
     def __init__(self, ref: ObjectRef) -> None:
         super().__init__(f"{ref.title} was deleted and created again")
 
 
 class LeaseLost(ClusterError):  # noqa: N818
-    """This process may not write any more; nothing was written."""
+    """This process is no longer the leader; nothing was written."""
 
     def __init__(self) -> None:
-        super().__init__("the lease was lost")
+        super().__init__("this replica is no longer the leader")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionedScale:
-    """A workload's count as the API server had it at `resource_version`."""
+    """A workload's replica count at `resource_version`."""
 
     replicas: int
     resource_version: str
@@ -54,7 +54,7 @@ class VersionedScale:
 async def read_scale(
     client: KubeClient, ref: ObjectRef, *, kind: WorkloadKind = DEPLOYMENTS, uid: str
 ) -> VersionedScale:
-    """Return the count of a workload.
+    """Return the replica count of a workload.
 
     Raises:
         Replaced: the name belongs to another workload than `uid` now.
@@ -106,13 +106,13 @@ async def write_scale(
 async def count_of(
     client: KubeClient, ref: ObjectRef, *, kind: WorkloadKind, uid: str
 ) -> int | None:
-    """Return the count that a workload has, None where it is gone; raises ApiError."""
+    """Return the replica count of a workload, None if it is gone; raises ApiError."""
     try:
         return _replicas(await _read(client, kind.scale_path(ref), ref, uid))
     except Replaced:
         return None
     except NotFound as error:
-        # A kind that is not served just now is not found either, and nothing of it is gone.
+        # An unserved API also answers 404, although its objects still exist.
         details = error.body.get("details")
         if not isinstance(details, dict) or details.get("name") != ref.name:
             raise

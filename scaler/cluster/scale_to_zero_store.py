@@ -1,7 +1,7 @@
-"""Which workloads the scaler set to 0, in a ConfigMap beside its Lease.
+"""The workloads that the scaler has scaled to 0, stored in a ConfigMap next to its Lease.
 
-A count of 0 says not who set it, and only a 0 of the scaler's own may be left again. So that is
-written down before the count is changed, outside of the workload, and read by whoever leads next.
+A count of 0 does not say who set it, and the scaler may only wake workloads that it has scaled to 0
+itself. It therefore records that before it changes the count, and the next leader reads it.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ log = logging.getLogger(__name__)
 
 CALL_TIMEOUT_SECONDS = 2.0
 MAX_LOOKS = 4
-"""How many workloads that are not shown are looked for in one loop."""
+"""How many unwatched workloads are looked up per loop."""
 
 
 class ScaleToZeroStore:
-    """The ConfigMap `namespace`/`name`: a key for each uid, its value the workload's name."""
+    """The ConfigMap `namespace`/`name`: its keys are uids, its values workload names."""
 
     def __init__(
         self, client: KubeClient, *, namespace: str, name: str, kinds: Kinds | None = None
@@ -45,26 +45,26 @@ class ScaleToZeroStore:
         self._written: dict[str, str] | None = None
         self._withdrawn: set[str] = set()
         self.problem: str | None = f"{self._title} has not been read yet"
-        """Why nobody knows what is written down, None where that is known."""
+        """Why the record is unknown, None if it has been read."""
 
     @property
     def uids(self) -> AbstractSet[str]:
-        """What is written down; nothing while that is not known."""
+        """The recorded uids; empty while the record is unknown."""
         return frozenset() if self._written is None else self._written.keys()
 
     def forget(self) -> None:
-        """Know nothing any more: another replica leads, and writes."""
+        """Forget the record, because another replica leads and writes it."""
         self._written = None
         self._withdrawn.clear()
         self.problem = f"{self._title} has not been read yet"
 
     async def load(self) -> bool:
-        """Read once what is written down; return whether that is known since just now."""
+        """Read the record if it is unknown; return whether this call has read it."""
         if self._written is not None:
             return False
         try:
             self._written = await self._read()
-        except Exception as error:  # noqa: BLE001  (what is wrong with it concerns zeros alone)
+        except Exception as error:  # noqa: BLE001  (a broken record affects scale to zero only)
             why = error if isinstance(error, ApiError) else repr(error)
             self._note(f"{self._title} cannot be read: {why}")
             return False
@@ -72,22 +72,22 @@ class ScaleToZeroStore:
         return True
 
     async def add(self, ref: ObjectRef, uid: str) -> None:
-        """Write down that a workload is about to be set to 0; raises ApiError."""
+        """Record that a workload is about to be scaled to 0; raises ApiError."""
         await self._write({uid: str(ref)})
         self._withdrawn.discard(uid)
         if self._written is not None:
             self._written[uid] = str(ref)
 
     def withdraw(self, uid: str) -> None:
-        """Note that what was added came to nothing: a 0 that is found now may be a human's."""
+        """Note that an added workload was not scaled: its 0 may be set by a human."""
         self._withdrawn.add(uid)
 
     async def tend(self, counts: Mapping[str, int], own: AbstractSet[str]) -> None:
-        """Strike out what ended, write again what somebody deleted; failures wait for the next.
+        """Remove outdated entries, restore deleted ones; a failure is retried by the next call.
 
-        `counts` are the replicas of the workloads that are shown, `own` those that count as set to
-        0 by the scaler. One that is not shown is struck out only where the API server says that it
-        is gone, or has replicas: it may have lost its annotation, or its kind may be hidden.
+        `counts` are the replicas of the watched workloads, `own` those that the scaler has scaled
+        to 0. The entry of an unwatched workload is removed only if the API server says that it is
+        gone or has replicas: it may have lost its annotation, or its kind may be hidden.
         """
         written = self._written or {}
         ended = {uid for uid in written if counts.get(uid, 0) > 0 or uid in self._withdrawn} - own
@@ -105,14 +105,14 @@ class ScaleToZeroStore:
                 if changes:
                     await self._write(changes)
         except Exception as error:  # noqa: BLE001  (likewise)
-            log.debug("Record of own zeros not kept up", extra={"error": repr(error)})
+            log.debug("Cannot update the scale-to-zero record", extra={"error": repr(error)})
             return
         self._withdrawn -= ended | own
         for uid in ended:
             written.pop(uid, None)
 
     async def _ended_unseen(self, unseen: Mapping[str, str]) -> AbstractSet[str]:
-        """Those of a few of the workloads whose 0 is not the scaler's any more."""
+        """Look up a few unwatched workloads; return those whose entry is outdated."""
         chosen = random.sample(sorted(unseen), min(MAX_LOOKS, len(unseen)))
         async with asyncio.TaskGroup() as group:
             looks = {uid: group.create_task(self._has_ended(uid, unseen[uid])) for uid in chosen}

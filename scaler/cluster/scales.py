@@ -1,7 +1,7 @@
-"""Scale subresources of workloads whose own fields say neither count nor pods in a known way.
+"""Scale subresources of workloads of other kinds than Deployments and StatefulSets.
 
-A scale cannot be watched. It is read when its object changes, a few at a time, and again until
-that succeeds; nothing is read while nothing changes.
+A scale subresource cannot be watched. It is read when its object changes, a few at a time, and
+retried until that succeeds.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ RETRY_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """What a scale subresource says; `selector` is None where it selects nothing or everything.
+    """A scale subresource; `selector` is None if it selects nothing or everything.
 
-    `replicas` are asked for, `found_replicas` are there, None where the scale does not say.
+    `replicas` is `spec.replicas`; `found_replicas` is `status.replicas`, None if it is unknown.
     """
 
     replicas: int
@@ -42,7 +42,7 @@ class Scale:
 
 
 class Scales:
-    """The scales by the uid of their objects; `changed` is called with the uid of each read."""
+    """Scales by the uid of their object; calls `changed` with the uid after each read."""
 
     def __init__(self, client: KubeClient, changed: Callable[[str], object]) -> None:
         self._client = client
@@ -58,23 +58,23 @@ class Scales:
         self.settled.set()
 
     def of(self, uid: str) -> Scale | None:
-        """Return an object's scale as read last, None before that."""
+        """Return the last read scale of an object, None before the first read."""
         return self._known.get(uid)
 
     def want(self, uid: str, path: str) -> None:
-        """Have the scale at `path` read: its object is new, or another than before."""
+        """Request a read of the scale at `path`, because its object is new or has changed."""
         self._unread[uid] = path
         self._wanted.set()
         self.settled.clear()
 
     def forget(self, uid: str) -> None:
-        """Forget an object that is gone."""
+        """Forget a deleted object."""
         self._known.pop(uid, None)
         self._unread.pop(uid, None)
         self._malformed.discard(uid)
 
     async def run(self) -> None:
-        """Read what is wanted until cancelled."""
+        """Read the requested scales until cancelled."""
         while True:
             await self._wanted.wait()
             self._wanted.clear()
@@ -90,7 +90,7 @@ class Scales:
     async def _read(self, uid: str, path: str) -> None:
         try:
             async with self._limit:
-                # What changes from now on is wanted anew.
+                # A change from now on requests another read.
                 self._unread.pop(uid, None)
                 raw = await self._client.get(path, timeout_seconds=CALL_TIMEOUT_SECONDS)
         except NotFound:
@@ -100,7 +100,7 @@ class Scales:
             if not self._failing:
                 self._failing = True
                 log.warning(
-                    "Scale cannot be read; its workload is left alone until it can",
+                    "Cannot read scale; its workload is not scaled until it can be read",
                     extra={"path": path, "error": str(error)},
                 )
             return
@@ -110,13 +110,13 @@ class Scales:
                 return
             scale = _scale(raw)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            # The object itself was read: its next change may mend this.
+            # The next change of the object requests another read.
             if uid not in self._malformed:
                 self._malformed.add(uid)
                 self._told.log(
                     logging.WARNING,
                     path.partition("/namespaces/")[2].partition("/")[0],
-                    "Scale is malformed; its workload is left alone until it changes",
+                    "Scale is malformed; its workload is not scaled until it changes",
                     {"path": path, "error": repr(error)[:200]},
                 )
             self._known.pop(uid, None)
@@ -127,8 +127,8 @@ class Scales:
 
 
 def _scale(raw: JsonObject) -> Scale:
-    """Return what a scale says; raises ValueError and the like where it is none."""
-    # The API server leaves out a count of zero.
+    """Return the decoded scale; raises ValueError or another error if it is malformed."""
+    # The API server omits a count of zero.
     replicas = count((raw.get("spec") or {}).get("replicas") or 0)
     if replicas is None:
         raise MalformedObject(f"spec.replicas is {raw['spec']['replicas']!r:.80}, not a count")

@@ -1,11 +1,11 @@
-"""The cluster as the scaler sees it: opted-in workloads with their own pods, and exporters.
+"""The watched cluster: opted-in workloads with their pods, and exporters.
 
-Reflectors, one for each kind (and namespace, where only some are ours), feed indexes by owner, so
-that a loop costs what changed since the last one and not pods times Deployments. Ownership is by
-uid along `ownerReferences`, never by label: pods that another workload's overlapping labels would
-catch are not ours. A uid counts within its namespace only: whoever may write a pod may write any
-uid into its `ownerReferences`. Workloads of kinds that we do not know are the exception: what
-stands between them and their pods is known to their controllers alone, so those go by the selector.
+One reflector per kind (and per namespace with --namespaces) feeds indexes by owner, so that the
+cost of a loop depends on what has changed and not on pods times Deployments. Pods are assigned by
+the uids in `ownerReferences` and never by labels, because labels of workloads can overlap. A uid is
+valid within its namespace only, because anybody who can write a pod can write any uid there.
+Workloads of other kinds use their selector, because only their controllers know the objects between
+them and their pods.
 """
 
 from __future__ import annotations
@@ -41,14 +41,15 @@ NO_DEFAULTS: Mapping[str, str] = {}
 
 T = TypeVar("T")
 _Owner: TypeAlias = "tuple[str, str]"
-"""The namespace and the uid of what owns something."""
+"""The namespace and the uid of an owner."""
 
 
 class ClusterState:
-    """Watches the cluster while `run` runs; the other methods answer from memory.
+    """Watches the cluster while `run` runs; the other methods read from memory.
 
-    Namespaces are watched where all of them are ours: no Role can grant to see some. A kind beside
-    Deployments that is absent, or never shown to us, is treated as empty, HPAs excepted.
+    Namespaces are watched only without --namespaces, because no Role can allow watching some of
+    them. A kind other than Deployments that is absent or was never readable counts as empty, except
+    HPAs.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class ClusterState:
         exporters_namespace: str = EXPORTERS_NAMESPACE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """No `namespaces` are all; outside of `exporters_namespace` no pod is an exporter."""
+        """No `namespaces` mean all; pods outside `exporters_namespace` are never exporters."""
         self._client = client
         self._kinds = kinds = kinds or Kinds()
         self._scales = Scales(client, lambda uid: self._built.pop(uid, None))
@@ -117,7 +118,7 @@ class ClusterState:
             lambda raw, _: decode.decode_hpa(raw, kinds),
             self._owner_changed,
             optional=True,
-            # Not to see them would mean to fight them.
+            # Without them the scaler would fight HPAs over replica counts.
             may_be_hidden=False,
         )
         self._watch(
@@ -144,9 +145,9 @@ class ClusterState:
         optional: bool = False,
         may_be_hidden: bool = True,
     ) -> tuple[Reflector[T], ...]:
-        """Add a reflector for each namespace, or one for all of them where the scope is None.
+        """Add a reflector for each namespace, or one for all of them if the scope is None.
 
-        `kind` is where only workloads of that kind are decided on by what it shows.
+        `kind` is set if only decisions on workloads of that kind depend on the watch.
         """
         reflectors = []
         for scope in scopes:
@@ -159,7 +160,7 @@ class ClusterState:
                 optional=optional,
                 may_be_hidden=may_be_hidden,
             )
-            # The exporters are there for all namespaces.
+            # All namespaces depend on the exporters.
             everybodys = resource == "pods" and scope == self._exporters_namespace
             self._watches.append(
                 Watched(reflector=reflector, namespace=None if everybodys else scope, kind=kind)
@@ -175,18 +176,19 @@ class ClusterState:
             group.create_task(self._scales.run())
 
     async def wait_synced(self) -> None:
-        """Wait until each kind was listed once, as far as the API server answers.
+        """Wait until each kind was listed once.
 
-        Namespaces and kinds that it refuses are held, and not waited for while others are there.
+        Does not wait for namespaces and kinds that the API server refuses while others are synced:
+        they are held.
         """
         await self._contact.wait_synced()
         await self._scales.settled.wait()
 
     def is_fresh(self, now_seconds: float) -> bool:
-        """Return whether anything can be decided on at `now_seconds` (monotonic).
+        """Return whether decisions are possible at `now_seconds` (monotonic).
 
         False before the first lists are complete, 10 s after a connection was lost, and at most
-        35 s after the API server fell silent on one that seems open.
+        35 s after the API server stopped sending on a connection that still seems open.
         """
         return self._contact.is_fresh(now_seconds)
 
@@ -195,7 +197,7 @@ class ClusterState:
         return self._contact.lost(now_seconds)
 
     def deployments(self) -> tuple[DeploymentState, ...]:
-        """Return the workloads that carry `gpu-scaler/enabled`, in order of their names."""
+        """Return the workloads with the annotation `gpu-scaler/enabled`, sorted by name."""
         lost = self.lost(self._clock())
         self._contact.tell(lost)
         states = [
@@ -209,7 +211,7 @@ class ClusterState:
         return tuple(sorted(states, key=lambda state: state.ref))
 
     def exporter_endpoints(self) -> Mapping[str, ExporterEndpoint]:
-        """Return where each node's exporter answers; the ready one where a node has two."""
+        """Return the exporter endpoint of each node; of two, the ready one."""
         if self._endpoints is None:
             best: dict[str, ExporterEndpoint] = {}
             for pod in self._exporters.values():
@@ -223,7 +225,7 @@ class ClusterState:
         return self._endpoints
 
     def _state_of(self, item: decode.Workload) -> DeploymentState | None:
-        """Return the state; None while only the scale would tell the count, and is not known."""
+        """Return the state; None while it depends on a scale subresource that was not read yet."""
         state = self._built.get(item.uid)
         if state is None:
             owner = (item.ref.namespace, item.uid)
@@ -245,7 +247,7 @@ class ClusterState:
                 annotations=item.annotations,
                 spec_replicas=replicas,
                 pods=tuple(sorted(pods, key=lambda pod: pod.ref.name)),
-                # KEDA makes an HPA of its own: the ScaledObject is what people know.
+                # KEDA creates an HPA for a ScaledObject: name the ScaledObject.
                 owned_by=max(owners) if owners else None,
                 defaults=self._defaults_of(item.ref.namespace),
                 pods_per_replica=per_replica,
@@ -375,7 +377,7 @@ class ClusterState:
                 del self._owners[old.target]
         if new is not None:
             self._owners[new.target].append(new.text)
-        # These change rarely, so which Deployment a name stands for is not worth an index.
+        # Autoscalers change rarely, so an index from names to workloads is not worth it.
         self._built.clear()
 
 

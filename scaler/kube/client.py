@@ -1,9 +1,9 @@
 """A thin REST client of the Kubernetes API: paths in, parsed JSON out.
 
-Raw JSON rather than generated models, because a watch of tens of thousands of pods is decoded
-ten times faster so. Every call has a timeout and nothing is retried here (one new try with fresh
-credentials after a 401 apart): callers run in loops and know what a repetition would mean.
-Errors are those of `scaler.kube.errors`; `except ApiError` catches them all.
+Uses raw JSON instead of generated models, which decodes a watch of tens of thousands of pods ten
+times faster. Every call has a timeout, and the only retry is one with fresh credentials after a
+401: callers run in loops and know whether a request may be repeated. Errors are those of
+`scaler.kube.errors`; `except ApiError` catches all of them.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ PAGE_LIMIT = 500
 class KubeClient:
     """One connection pool to one API server; close it, or use it as an async context manager.
 
-    A path that the server refused with a `Retry-After` (429, 503) is not asked again before that
-    time: every call raises the same error at once.
+    After a refusal with `Retry-After` (429, 503), calls to the same path raise the same error until
+    that time, without a request.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class KubeClient:
         *,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
     ) -> None:
-        """`credentials` may be a bare URL for a server that asks for none."""
+        """`credentials` may be the URL of a server without authentication."""
         if isinstance(credentials, str):
             credentials = ApiCredentials(ApiAccess(server=credentials.rstrip("/")))
         self._credentials = credentials
@@ -93,7 +93,7 @@ class KubeClient:
         self._retry_after = RetryAfter()
         self.clock = ServerClock()
         self.answers: Counter[tuple[str, int]] = Counter()
-        """How many requests were answered so far, by method and HTTP status."""
+        """The number of responses so far, by method and HTTP status."""
 
     @classmethod
     async def in_cluster(cls) -> Self:
@@ -102,7 +102,7 @@ class KubeClient:
 
     @classmethod
     async def from_kubeconfig(cls, path: str | None = None, context: str | None = None) -> Self:
-        """Use a kubeconfig (`path`, else $KUBECONFIG, else the default); ConfigurationError."""
+        """Use `path`, else $KUBECONFIG, else the default kubeconfig; raises ConfigurationError."""
         return cls(await ApiCredentials.from_kubeconfig(path, context))
 
     @classmethod
@@ -139,7 +139,7 @@ class KubeClient:
         params: Mapping[str, str] | None = None,
         timeout_seconds: float | None = None,
     ) -> JsonObject:
-        """GET one object (or whatever the path answers) as parsed JSON."""
+        """GET an object as parsed JSON."""
         return await self._request("GET", path, params=params, timeout_seconds=timeout_seconds)
 
     async def list_(
@@ -157,7 +157,7 @@ class KubeClient:
     ) -> AsyncIterator[JsonObject]:
         """Yield a collection's pages of at most `limit` items.
 
-        Raises Gone when the list took so long that the server has forgotten its snapshot.
+        Raises Gone if the list takes so long that the server has dropped its snapshot.
         """
         token = ""
         while True:
@@ -223,10 +223,10 @@ class KubeClient:
     async def stream(
         self, path: str, *, params: Mapping[str, str], idle_timeout_seconds: float
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """GET an endless answer (a watch) as chunks of bytes of any size.
+        """GET a streamed response (a watch) as chunks of bytes of any size.
 
-        `idle_timeout_seconds` without a byte raises Unreachable, so that a half-open connection
-        ends. Raises ApiError like every call, and Unreachable when the answer breaks off.
+        Raises Unreachable after `idle_timeout_seconds` without a byte, which detects half-open
+        connections, or if the connection breaks; raises ApiError like every call.
         """
         request = f"GET {path}"
         self._retry_after.check(request, path)
@@ -347,13 +347,12 @@ def _unreachable(request: str, error: Exception) -> Unreachable:
         request=request,
         status=None,
         reason="Timeout" if timed_out else type(error).__name__,
-        message=connection_problem(error)
-        or ("no answer in time" if timed_out else "connection failed"),
+        message=connection_problem(error) or ("timed out" if timed_out else "connection failed"),
     )
 
 
 def connection_problem(error: Exception) -> str:
-    """Return what is wrong with a connection, without what only asyncio and aiohttp know of it."""
+    """Return the problem with a connection, without the details of asyncio and aiohttp."""
     if isinstance(error, aiohttp.ClientSSLError | aiohttp.ServerFingerprintMismatch):
         return str(error)
     if isinstance(error, aiohttp.ClientConnectorError):
@@ -368,5 +367,5 @@ def _not_json(request: str, status: int, text: str) -> ApiError:
         request=request,
         status=status,
         reason="NotJSON",
-        message=f"the answer is not the JSON object that was asked for: {text!r}",
+        message=f"the response is not a JSON object: {text!r}",
     )

@@ -1,9 +1,9 @@
-"""Where the API server is and how to be let in: in-cluster service account or kubeconfig.
+"""API server address and credentials, from the in-cluster service account or a kubeconfig.
 
-The parsing of kubeconfig files, exec plugins, OIDC and client certificates is that of
-`kubernetes.aio.config`; this module adds what it leaves out: token files and exec credentials
-are looked at again at least each minute on the monotonic clock (bound service account tokens
-live an hour, EKS caps them at a day), and rotated certificates make a new TLS context.
+`kubernetes.aio.config` parses kubeconfig files, exec plugins, OIDC and client certificates. This
+module adds the refresh: token files and exec credentials are reread at least every minute (bound
+service account tokens expire after an hour, on EKS after at most a day), and rotated certificates
+give a new TLS context.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LOAD_TIMEOUT_SECONDS = 60.0
 
 
 class Loader(Protocol):
-    """What both loaders of `kubernetes.aio.config` offer; may be called again to read anew."""
+    """The common interface of both loaders of `kubernetes.aio.config`; can be called repeatedly."""
 
     def load_and_set(self, client_configuration: Any) -> Awaitable[None] | None:
         """Read files and plugins, and write the result into the configuration."""
@@ -42,7 +42,7 @@ class Loader(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiAccess:
-    """What one request needs; `tls` is None for plain HTTP, True for the system's CAs."""
+    """The connection settings of a request; `tls` is None for plain HTTP."""
 
     server: str
     authorization: str | None = None
@@ -55,7 +55,7 @@ class ApiCredentials:
     """The server's address with credentials that stay valid while the process runs."""
 
     def __init__(self, access: ApiAccess) -> None:
-        """Fixed access without any file behind it: tests, the simulator, `kubectl proxy`."""
+        """Use fixed settings without files, as tests, the simulator and `kubectl proxy` need."""
         self._access = access
         self._loader: Loader | None = None
         self._configuration: Any = None
@@ -87,11 +87,11 @@ class ApiCredentials:
     ) -> ApiCredentials:
         """Use a kubeconfig: `path`, else $KUBECONFIG, else ~/.kube/config.
 
-        Raises ConfigurationError that names the file and what is wrong with it.
+        Raises ConfigurationError with the file and the problem.
         """
         from kubernetes.aio.config import load_kube_config  # noqa: PLC0415
 
-        # Read here and not by the library, which keeps the value of the time of its import.
+        # The library keeps the value of KUBECONFIG that it reads at import, so read it here.
         files = path or os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
         what = f"kubeconfig {files}" + (f", context {context}" if context else "")
         if not any(_is_file(part, what) for part in files.split(os.pathsep) if part):
@@ -132,9 +132,9 @@ class ApiCredentials:
         return credentials
 
     async def access(self, *, refresh: bool = False) -> ApiAccess:
-        """Return what the next request needs; reads files again when they may have changed.
+        """Return the settings for the next request; rereads files that may have changed.
 
-        `refresh` reads at once: the server has just said 401.
+        `refresh` rereads them at once, after a 401.
         """
         if self._loader is None:
             return self._access
@@ -151,7 +151,7 @@ class ApiCredentials:
             self._read_at_seconds = time.monotonic()
             if not self._failing:
                 log.warning(
-                    "Cannot read the API credentials again; the old ones stay in use",
+                    "Cannot reread the API credentials; the old ones stay in use",
                     extra={"error": str(error)},
                 )
             self._failing = True
@@ -170,7 +170,7 @@ class ApiCredentials:
             tls = _tls_context(configuration)
         self._access = ApiAccess(
             server=str(configuration.host).rstrip("/"),
-            # A token file usually ends in a newline, which no header may hold.
+            # A token file usually ends in a newline, which a header cannot contain.
             authorization=token.strip() if token else None,
             tls=tls,
             tls_server_name=configuration.tls_server_name,
@@ -181,20 +181,20 @@ class ApiCredentials:
 
 
 def _why_unusable(error: Exception) -> str:
-    """Return it in one line; what the library trips over says little without its kind."""
+    """Return the problem in one line; includes the exception's type if its text says too little."""
     text = " ".join(str(error).split())
     if isinstance(error, TimeoutError):
-        return f"its credentials did not come within {LOAD_TIMEOUT_SECONDS:g} s"
+        return f"timed out after {LOAD_TIMEOUT_SECONDS:g} s while loading credentials"
     if isinstance(error, OSError) and error.strerror:
-        # It may be a file that the kubeconfig names.
-        return f"{error.filename or 'it'} cannot be read: {error.strerror}"
+        # The file may be one that the kubeconfig names.
+        return f"cannot read {error.filename or 'a file'}: {error.strerror}"
     if isinstance(error, TypeError | KeyError | AttributeError | ValueError | YAMLError):
         return f"is not a kubeconfig: {type(error).__name__}: {text}"
     return text
 
 
 def _is_file(path: str, what: str) -> bool:
-    """Return whether there is such a file; raises ConfigurationError if the system does not say."""
+    """Return whether the file exists; raises ConfigurationError if that cannot be determined."""
     try:
         return Path(path).expanduser().is_file()
     except OSError as error:

@@ -1,21 +1,21 @@
-"""What can go wrong between this program and the Kubernetes API, as one tree of exceptions.
+"""The exceptions of the Kubernetes API client.
 
     ClusterError
-      ConfigurationError      no usable credentials: nothing can be asked at all
-      ApiError                one request failed; `status` is the HTTP status
+      ConfigurationError      no usable credentials, so no request is possible
+      ApiError                a request failed; `status` is the HTTP status
         Unauthorized          401  the token or certificate is not accepted
-        Forbidden             403  RBAC says no
+        Forbidden             403  RBAC denies the request
         NotFound              404  no such object, or no such resource on this server
-        Conflict              409  the resourceVersion is not the newest any more
-          AlreadyExists       409  create of something that exists
+        Conflict              409  the resourceVersion is not the latest
+          AlreadyExists       409  the object to create exists
         Gone                  410  the resourceVersion or continue token is too old: list again
-        Invalid               422  the server refuses the object as it is
+        Invalid               422  the object is invalid
         TooManyRequests       429  the server is busy; see `retry_after_seconds`
-        ServerError           5xx  the server's own failure
-        Unreachable           no answer (`status` is None): refused, reset, TLS, timeout
+        ServerError           5xx  the server failed
+        Unreachable           no response (`status` is None): refused, reset, TLS, timeout
 
-`except ApiError` therefore catches whatever one request can end in, and `str(error)` says which
-request, which status and what the server said.
+`except ApiError` catches every failure of a request, and `str(error)` has the request, the status
+and the server's message.
 """
 
 # ruff: noqa: N818  (the names are the reasons that the API itself gives)
@@ -37,11 +37,11 @@ class ConfigurationError(ClusterError):
 
 
 class ApiError(ClusterError):
-    """A request that did not succeed.
+    """A failed request.
 
-    `reason` is the CamelCase word of the server's `metav1.Status` ("NotFound"), `message` its
-    sentence, `body` the whole Status (empty where the answer was not JSON). `sent` is False where
-    the server was not even asked, since it had asked to be left alone (`retry_after_seconds`).
+    `reason` is the CamelCase reason of the server's `metav1.Status` ("NotFound"), `message` its
+    message, `body` the whole Status (empty if the response was not JSON). `sent` is False if the
+    request was not sent because of an earlier `Retry-After` (`retry_after_seconds`).
     """
 
     def __init__(
@@ -55,8 +55,8 @@ class ApiError(ClusterError):
         retry_after_seconds: float | None = None,
         sent: bool = True,
     ) -> None:
-        code = "no answer" if status is None else f"{status} {reason}"
-        wait = f"; asked to wait {retry_after_seconds:.0f} s" if retry_after_seconds else ""
+        code = "no response" if status is None else f"{status} {reason}"
+        wait = f"; retry after {retry_after_seconds:.0f} s" if retry_after_seconds else ""
         super().__init__(f"{request}: {code}: {message}{wait}")
         self.request = request
         self.status = status
@@ -67,7 +67,7 @@ class ApiError(ClusterError):
         self._sent = sent
 
     def is_refusal(self) -> bool:
-        """Return whether nothing was done; otherwise what was asked may have been done or not."""
+        """Return whether the request had no effect; otherwise it may have had one."""
         return not self._sent or (self.status is not None and self.status < 500)
 
 
@@ -76,7 +76,7 @@ class Unauthorized(ApiError):
 
 
 class Forbidden(ApiError):
-    """403: RBAC says no."""
+    """403: RBAC denies the request."""
 
 
 class NotFound(ApiError):
@@ -88,7 +88,7 @@ class Conflict(ApiError):
 
 
 class AlreadyExists(Conflict):
-    """409 on a create: the object is there already."""
+    """409 on create: the object exists."""
 
 
 class Gone(ApiError):
@@ -96,7 +96,7 @@ class Gone(ApiError):
 
 
 class Invalid(ApiError):
-    """422: the server refuses the object as it is."""
+    """422: the object is invalid."""
 
 
 class TooManyRequests(ApiError):
@@ -104,11 +104,11 @@ class TooManyRequests(ApiError):
 
 
 class ServerError(ApiError):
-    """5xx: the server's own failure."""
+    """5xx: the server failed."""
 
 
 class Unreachable(ApiError):
-    """No answer at all: connection refused or reset, TLS failure, timeout."""
+    """No response: connection refused or reset, TLS failure, timeout."""
 
 
 _BY_STATUS: Mapping[int, type[ApiError]] = {
@@ -130,9 +130,9 @@ def from_status(
     text: str = "",
     retry_after_seconds: float | None = None,
 ) -> ApiError:
-    """Return the exception for an HTTP status and the `metav1.Status` that came with it.
+    """Return the exception for an HTTP status and its `metav1.Status`.
 
-    `text` is the raw answer, quoted (cut) where the body is no Status: a proxy's HTML page.
+    `text` is the raw response, quoted in part if it is not a Status, such as a proxy's HTML page.
     """
     reason = str(body.get("reason") or "")
     kind = _BY_STATUS.get(status, ServerError if status >= 500 else ApiError)
@@ -142,7 +142,7 @@ def from_status(
         request=request,
         status=status,
         reason=reason or kind.__name__,
-        message=str(body.get("message") or text[:200] or "the server gave no message"),
+        message=str(body.get("message") or text[:200] or "no message"),
         body=body,
         retry_after_seconds=retry_after_seconds,
     )

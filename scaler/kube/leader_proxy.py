@@ -1,4 +1,4 @@
-"""Reaching the acting scaler from outside: its Lease, then the API server's pod proxy."""
+"""Requests to the leader's pod through the API server's pod proxy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEFAULT_PORT = 9446
 
 
 class NoLeaderError(ClusterError):
-    """Nobody holds the Lease, so nobody can say what was decided."""
+    """No replica holds the Lease, so there are no decisions."""
 
 
 class PageProtectedError(ClusterError):
@@ -70,7 +70,7 @@ async def get_from_leader(
         return await client.get(f"{pod}/proxy{path}")
     except NotFound as error:
         if "identity" in error.body:
-            # The scaler's own answer, not the API server's: it says what it does not know.
+            # This 404 is the scaler's response, with its reason, and not the API server's.
             return dict(error.body)
         raise
     except Unauthorized as error:

@@ -1,9 +1,9 @@
-"""Leader election on a `coordination.k8s.io/v1` Lease: of several scalers, one acts.
+"""Leader election on a `coordination.k8s.io/v1` Lease: only one replica acts.
 
-Ages are measured on this process's monotonic clock, from the moment a change of the Lease was
-seen, so the clocks of the candidates need not agree. A holder may act for `renew_deadline` after
-it SENT its last successful renewal; the others wait for the longer `lease_duration` after they SAW
-it. A paused process or a slow request therefore ends the holder's right before anybody else's
+Ages are measured on this process's monotonic clock from the time when it observed a change of the
+Lease, so the clocks of the candidates need not agree. The leader may act for `renew_deadline` after
+it SENT its last successful renewal; the others wait for the longer `lease_duration` after they
+OBSERVED it. A paused process or a slow request therefore ends the leader's term before the next one
 begins. Source: client-go `tools/leaderelection`.
 """
 
@@ -35,7 +35,7 @@ RELEASED_DURATION_SECONDS = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Seen:
-    """The Lease as last read, and when on our clock this content was first seen."""
+    """The Lease as last read, and when this content was first observed (monotonic)."""
 
     resource_version: str
     holder: str
@@ -49,7 +49,7 @@ class _Seen:
 
 
 class LeaseElection:
-    """One candidate; `run` keeps trying, `is_leader` answers from what was achieved."""
+    """A candidate for leader; `run` acquires and renews the Lease until cancelled."""
 
     def __init__(
         self,
@@ -63,10 +63,10 @@ class LeaseElection:
         retry_period_seconds: float = 2.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`retry_period < renew_deadline < lease_duration`, or two could act at once."""
+        """Requires `retry_period < renew_deadline < lease_duration`, or two could act at once."""
         if not retry_period_seconds < renew_deadline_seconds < lease_duration_seconds:
             msg = (
-                "retry period < renew deadline < lease duration is needed, got"
+                "retry period < renew deadline < lease duration is required, got"
                 f" {retry_period_seconds:g} s, {renew_deadline_seconds:g} s,"
                 f" {lease_duration_seconds:g} s"
             )
@@ -92,48 +92,46 @@ class LeaseElection:
         return renewed is not None and now_seconds < renewed + self._renew_deadline_seconds
 
     def leader(self) -> str | None:
-        """Return the holder's identity as last seen, None where there is none."""
+        """Return the holder's identity as last observed, None if there is no holder."""
         return self._seen.holder or None if self._seen is not None else None
 
     def stopped_because(self) -> str | None:
-        """Return why nothing may be scaled at all, as last seen; None where it may.
+        """Return why all scaling is stopped, as last observed; None if it is not.
 
-        Whatever the Lease's annotation `gpu-scaler/paused` says but "false" stops everything.
+        Any value of the Lease's annotation `gpu-scaler/paused` except "false" stops all scaling.
         """
         value = "" if self._seen is None else self._seen.annotations.get(STOP_ANNOTATION, "")
         if value in ("", "false"):
             return None
-        return (
-            f"all scaling is stopped: Lease {self._name} carries {STOP_ANNOTATION}={value[:80]!r}"
-        )
+        return f"all scaling is stopped: Lease {self._name} has {STOP_ANNOTATION}={value[:80]!r}"
 
     async def look(self) -> str | None:
-        """Read the Lease anew just before acting; return what is in the way, None if nothing is."""
+        """Reread the Lease just before acting; return why not to act, None to act."""
         try:
             async with asyncio.timeout(self._retry_period_seconds):
                 seen = self._observe(await self._client.get(self._path))
         except (ApiError, TimeoutError) as error:
-            return f"the Lease could not be read before acting: {str(error) or 'no answer in time'}"
+            return f"cannot read the Lease before acting: {str(error) or 'timed out'}"
         if seen.holder != self._identity:
-            return f"the Lease is held by {seen.holder or 'nobody'}"
+            return f"{seen.holder or 'no replica'} holds the Lease"
         return self.stopped_because()
 
     async def run(self) -> None:
-        """Try to get and keep the Lease until cancelled; release it with `release` after that."""
+        """Acquire and renew the Lease until cancelled; call `release` after that."""
         was_leader = False
         while True:
             await self.try_once()
             leads = self.is_leader(self._clock())
             if leads != was_leader:
                 was_leader = leads
-                message = "Leading: this replica acts" if leads else "Not leading any more"
+                message = "Leading: this replica scales" if leads else "Stopped leading"
                 log.info(message, extra={"identity": self._identity, "leader": self.leader()})
             await asyncio.sleep(self._retry_period_seconds * random.uniform(1, 1 + JITTER))
 
     async def try_once(self) -> bool:
-        """Get or renew the Lease if that is possible now; return whether this candidate holds it.
+        """Acquire or renew the Lease if possible; return whether this candidate holds it.
 
-        An API error is logged where it is news; the time already won is then not lengthened.
+        Logs an API error unless it repeats the last one; the current term is then not extended.
         """
         sent = self._clock()
         try:
@@ -141,31 +139,31 @@ class LeaseElection:
                 try:
                     holds = await self._acquire_or_renew(sent)
                 except Conflict:
-                    # Somebody wrote in between: a candidate that won, or a person's annotation.
+                    # Another write came first: of a candidate, or of a user's annotation.
                     holds = await self._acquire_or_renew(sent)
         except Conflict:
             holds = False
         except (ApiError, TimeoutError) as error:
-            self._note_problem(str(error) or "no answer in time")
+            self._note_problem(str(error) or "timed out")
             return self.is_leader(self._clock())
         self._note_problem(None)
         self._renewed_seconds = sent if holds else None
         return holds
 
     async def release(self) -> None:
-        """Give the Lease back so that another takes over at once; stop acting before this."""
+        """Release the Lease so that another replica takes over at once; stop acting first."""
         held, self._renewed_seconds = self._renewed_seconds, None
         if held is None:
             return
         try:
             async with asyncio.timeout(self._retry_period_seconds):
-                # Read anew: a renewal that was cut off by the end may have arrived after all.
+                # Reread it: a renewal that was cancelled may still have arrived.
                 seen = self._observe(await self._client.get(self._path))
                 if seen.holder == self._identity:
                     await self._put(seen, holder="", duration=RELEASED_DURATION_SECONDS)
         except (ApiError, TimeoutError) as error:
             log.warning(
-                "Lease not released; it ends by itself",
+                "Cannot release the Lease; it will expire",
                 extra={"lease": self._name, "error": str(error)},
             )
 
@@ -184,7 +182,7 @@ class LeaseElection:
         return True
 
     def _expired(self, seen: _Seen, now: float) -> bool:
-        """Whether the holder has been silent for the longest of its own and our duration."""
+        """Return whether the holder has not renewed for the longer of its and our duration."""
         duration = max(seen.duration_seconds, self._lease_duration_seconds)
         return now >= seen.seen_seconds + duration
 
@@ -211,7 +209,7 @@ class LeaseElection:
 
     def _body(self, seen: _Seen | None, holder: str, duration: int | None = None) -> JsonObject:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        # A PUT replaces what people wrote there too.
+        # A PUT would otherwise drop annotations and labels of users.
         annotations = dict(seen.annotations) if seen is not None else {}
         page = self.page()
         if holder and page is not None:
@@ -245,6 +243,6 @@ class LeaseElection:
         self._problem = problem
         if problem is not None:
             log.warning(
-                "Lease could not be read or renewed",
+                "Cannot read or renew the Lease",
                 extra={"lease": self._name, "error": problem},
             )

@@ -28,7 +28,7 @@ async def test_a_replica_that_does_not_lead_says_who_does_and_links_nothing(brow
         await page.see("document.querySelectorAll('.gpus li').length === 8")
         assert await page.evaluate(links) == []
         scene.leader = None
-        await page.see("document.querySelector('.notice').innerText.includes('knows of no leader')")
+        await page.see("document.querySelector('.notice').innerText.includes('there is no leader')")
         scene.leader = "gpu-scaler-7d9c-a"
         scene.decide(decision("web"))
         await page.evaluate("location.hash = '#/'")
@@ -79,7 +79,7 @@ async def test_what_is_in_the_way_is_said_first(browser, change, said, stale):
 @pytest.mark.parametrize(
     ("failed", "said"),
     [
-        pytest.param(5, "No exporter gave usable values", id="all"),
+        pytest.param(5, "No exporter returned usable values", id="all"),
         pytest.param(2, "2 of 5 exporters returned no usable values", id="some"),
     ],
 )

@@ -32,7 +32,7 @@ async def test_no_method_asks_again_before_the_time(status, kind):
         return web.json_response({})
 
     async with serving(answer) as url, KubeClient(url) as client:
-        with pytest.raises(kind, match="slow down; asked to wait 20 s"):
+        with pytest.raises(kind, match="slow down; retry after 20 s"):
             await client.patch("/busy", {})
         calls = [
             lambda: client.patch("/busy", {}),
@@ -105,7 +105,7 @@ async def test_a_scale_that_is_refused_waits_as_told_and_says_so(tmp_path, statu
 
             decision = await until(told, what="the decision says that it waits")
             assert decision["reason"] == "FailedUpdateScale"
-            assert "asked to wait" in decision["message"]
+            assert "retry after" in decision["message"]
             assert str(status) in decision["message"]
             await cluster.ready(2)
             events = await cluster.events()

@@ -97,7 +97,7 @@ def test_a_kubeconfig_that_the_system_keeps_from_us(command, code, tmp_path, cap
     file = tmp_path / "config"
     with forbidden(tmp_path, code):
         assert main([command, f"--kubeconfig={file}"]) == 1
-    assert told(capsys) == f"kubeconfig {file}: {file} cannot be read: {os.strerror(code)}\n"
+    assert told(capsys) == f"kubeconfig {file}: cannot read {file}: {os.strerror(code)}\n"
 
 
 def test_a_service_account_that_the_system_keeps_from_us(tmp_path, monkeypatch, capsys):
@@ -131,7 +131,7 @@ def test_a_file_that_is_no_kubeconfig(content, said, tmp_path, capsys):
 def test_no_cluster(kubeconfig, capsys):
     assert main(["status", f"--kubeconfig={kubeconfig}"]) == 1
     said = told(capsys)
-    assert said.startswith(f"GET {LEASE}: no answer: cannot connect to 127.0.0.1:")
+    assert said.startswith(f"GET {LEASE}: no response: cannot connect to 127.0.0.1:")
     assert said.endswith(": Connection refused\n")
 
 

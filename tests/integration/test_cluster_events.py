@@ -113,7 +113,7 @@ async def test_a_full_queue_drops_and_a_flush_gives_up(monkeypatch, caplog):
         for number in range(5):
             record(recorder, message=f"m{number}")
         await recorder.flush(timeout_seconds=0.05)
-        assert any(r.message == "Events left unsent" for r in caplog.records)
+        assert any(r.message == "Events not sent before exit" for r in caplog.records)
         api.faults.clear()
         assert await events(client) == []
 

@@ -127,11 +127,11 @@ async def test_a_stateful_set_has_the_pods_that_it_controls_and_no_others():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("statefulset", "has no statefulset in namespaces; a group belongs to the name"),
-        ("gadgets.example.com", "has no gadgets.example.com in namespaces"),
-        ("things.absent.example.com", "has no things.absent.example.com in namespaces"),
+        ("statefulset", "has no namespaced kind statefulset; the name must include the group"),
+        ("gadgets.example.com", "has no namespaced kind gadgets.example.com"),
+        ("things.absent.example.com", "has no namespaced kind things.absent.example.com"),
         ("plains.example.com", "plains.example.com has no scale subresource"),
-        ("namespaces", "has no namespaces in namespaces"),
+        ("namespaces", "has no namespaced kind namespaces"),
     ],
 )
 async def test_a_kind_that_cannot_be_scaled(name, message):

@@ -83,7 +83,7 @@ async def test_a_look_just_before_acting_sees_another_holder_and_a_stop():
         # Its own clock lagged behind, and another one has begun.
         clocks[1].now += 10
         assert await b.try_once()
-        assert await a.look() == "the Lease is held by b"
+        assert await a.look() == "b holds the Lease"
 
 
 async def test_a_silent_leader_stops_before_another_begins():

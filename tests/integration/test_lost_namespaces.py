@@ -98,11 +98,13 @@ async def test_a_lost_watch_costs_its_namespace_alone(resource, status, caplog):
         assert len(state.lost(time.monotonic())) == 1
         api.faults.clear()
         await until(lambda: held(state) == {}, what="team-b is back")
-    told = [one for one in caplog.records if one.message == "Holding what cannot be seen"]
+    told = [one for one in caplog.records if one.message == "Watch lost; its workloads are held"]
     assert len(told) == 1
     assert [vars(one)["namespace"] for one in told] == ["team-b"]
     assert all(f"{status} " in vars(one)["error"] for one in told)
-    assert any(one.message == "In sight again" for one in caplog.records)
+    assert any(
+        one.message == "Watch is back; its workloads are scaled again" for one in caplog.records
+    )
 
 
 @pytest.mark.parametrize("status", [403, 404])
@@ -191,5 +193,5 @@ async def test_the_scaler_works_for_one_team_while_the_namespace_of_another_is_g
     assert "403" in ready
     assert 'gpu_scaler_out_of_contact{kind="",namespace="team-b"} 1.0' in metrics
     assert "gpu_scaler_holding 0.0" in metrics
-    assert "Holding what cannot be seen" in log
+    assert "Watch lost; its workloads are held" in log
     assert "team-b" in log

@@ -141,7 +141,7 @@ async def test_one_annotation_on_the_lease_stops_all_scaling_at_once(cluster):
 
         await until(is_renewed)
         _, _, said = await run_program("status", f"--server={scaler.url}")
-        assert "all scaling is stopped: Lease gpu-scaler carries gpu-scaler/paused='true'" in said
+        assert "all scaling is stopped: Lease gpu-scaler has gpu-scaler/paused='true'" in said
         await until(lambda: shows("gpu_scaler_stopped 1.0"))
         assert await cluster.replicas() == 1
         await cluster.annotate_lease(None)
@@ -318,7 +318,7 @@ async def test_once_does_nothing_where_another_scaler_acts(cluster):
             "run", f"--kubeconfig={cluster.kubeconfig}", "--once", "--identity=two"
         )
     assert status == 1
-    assert "the Lease is held by one" in err
+    assert "one holds the Lease" in err
 
 
 async def test_status_and_explain(cluster):

@@ -79,7 +79,7 @@ def is_asked(waits, path):
     try:
         waits.check("GET", path)
     except ApiError as error:
-        return not (error.is_refusal() and "asked to wait" in str(error))
+        return not (error.is_refusal() and "retry after" in str(error))
     return True
 
 
