@@ -1,4 +1,4 @@
-"""The APIServices that lead callers of a group to us; never those of somebody else.
+"""Creates and updates the APIServices of a group; never touches those of another Service.
 
 Source: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/api-service-v1/
 """
@@ -26,14 +26,14 @@ MANAGED_BY = "gpu-scaler"
 
 
 class OwnedByAnother(Exception):  # noqa: N818  (what is so, not what broke)
-    """An APIService leads to somebody else; the message says to whom."""
+    """An APIService belongs to another Service; the message names it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
-    """What leads to us: versions with their priorities, and the Service.
+    """The versions of the group with their priorities, and the Service that serves them.
 
-    `owner_role` is the ClusterRole with which the APIServices go when it is deleted.
+    `owner_role` is the ClusterRole that owns the APIServices: they are deleted together.
     """
 
     group: str
@@ -45,20 +45,20 @@ class Registration:
 
 
 class ApiServices:
-    """Makes and mends the APIServices of a group."""
+    """Creates, updates and removes the APIServices of a group."""
 
     def __init__(self, client: KubeClient, registration: Registration) -> None:
         self._client = client
         self._registration = registration
 
     async def ensure(self, ca_bundle_pem: bytes | None) -> bool:
-        """Have all versions lead to us and verify us by this bundle; return whether any changed.
+        """Register all versions with this CA bundle; return whether any APIService changed.
 
-        Without a bundle that of the APIService stays what it is.
+        Without a bundle the caBundle of an existing APIService stays unchanged.
 
         Raises:
-            OwnedByAnother: a version leads to somebody else; nothing was changed.
-            ApiError: the API server refused, or did not answer.
+            OwnedByAnother: a version belongs to another Service; nothing was changed.
+            ApiError: the API server refused a request, or did not answer.
         """
         found = {version: await self._read(version) for version in self._registration.priorities}
         for version, raw in found.items():
@@ -69,14 +69,14 @@ class ApiServices:
             if raw is None:
                 changed |= await self._create(version, ca_bundle_pem)
             elif ca_bundle_pem is not None:
-                changed |= await self._mend(version, raw, ca_bundle_pem)
+                changed |= await self._update(version, raw, ca_bundle_pem)
         return changed
 
     async def remove(self) -> bool:
-        """Take away those that were made here and lead to us; return whether there were any.
+        """Delete the APIServices that gpu-scaler created for its Service; return whether any.
 
         Raises:
-            ApiError: the API server refused, or did not answer.
+            ApiError: the API server refused a request, or did not answer.
         """
         removed = False
         for version in self._registration.priorities:
@@ -89,7 +89,7 @@ class ApiServices:
                     f"{PATH}/{self._name(version)}", body={"preconditions": found}
                 )
             except (NotFound, Conflict):
-                # The other replica was quicker, or somebody has plans for it.
+                # Another replica deleted it, or somebody changed it.
                 continue
             removed = True
         return removed
@@ -147,11 +147,11 @@ class ApiServices:
         try:
             await self._client.post(PATH, body)
         except AlreadyExists:
-            # The other replica, or somebody else: the next look tells.
+            # Another replica or somebody else created it; the next call checks it.
             return False
         return True
 
-    async def _mend(self, version: str, raw: JsonObject, ca_bundle_pem: bytes) -> bool:
+    async def _update(self, version: str, raw: JsonObject, ca_bundle_pem: bytes) -> bool:
         encoded = base64.b64encode(ca_bundle_pem).decode()
         if raw["spec"].get("caBundle") == encoded:
             return False
@@ -165,13 +165,13 @@ class ApiServices:
         return True
 
     async def _owner(self) -> JsonObject | None:
-        """The ClusterRole that `kubectl delete -f` takes away, and the APIServices with it."""
+        """Return the ClusterRole as owner, so that `kubectl delete -f` deletes the APIServices."""
         name = self._registration.owner_role
         try:
             role = await self._client.get(f"{CLUSTER_ROLES}/{name}")
         except (NotFound, Forbidden) as error:
             log.warning(
-                "APIServices are made without an owner: delete them manually after uninstalling",
+                "APIServices have no owner; delete them manually after uninstalling",
                 extra={"cluster_role": name, "error": str(error)},
             )
             return None

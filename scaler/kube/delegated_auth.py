@@ -1,4 +1,4 @@
-"""The API server's word on who holds a token, and on who may do what; each remembered for 10 s."""
+"""Delegated authentication and authorization: TokenReview and SubjectAccessReview, cached 10 s."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ ACCESS_REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 REMEMBERED_SECONDS = 10.0
 MAX_REMEMBERED = 4096
 MAX_AT_ONCE = 16
-"""Of each kind: strangers' tokens must not take all connections from those who scale."""
+"""Of each kind, so that reviews of unknown tokens cannot take all connections of the scaler."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessRequest:
-    """What somebody wants to do: with a resource, or with a `path` where `resource` is empty."""
+    """What a user requests: a resource, or a `path` if `resource` is empty."""
 
     verb: str
     path: str
@@ -46,14 +46,14 @@ class AccessRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessDecision:
-    """Whether it is allowed, and the authorizer's reason."""
+    """Whether a request is allowed, and the authorizer's reason."""
 
     allowed: bool
     reason: str = ""
 
 
 class DelegatedAuth:
-    """Asks the API server, once in 10 s for the same."""
+    """Reviews tokens and access at the API server; equal reviews share a result for 10 s."""
 
     def __init__(self, client: KubeClient, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
@@ -64,12 +64,12 @@ class DelegatedAuth:
         self._verdicts: _Remembered[AccessDecision] = _Remembered(clock)
 
     async def user_of(self, token: str) -> User | None:
-        """Return whose token it is, None if nobody's; raises ApiError."""
+        """Return the user of a token, None if it is invalid; raises ApiError."""
         digest = hashlib.sha256(token.encode()).digest()
         return await self._users.get(digest, lambda: self._review_token(token))
 
     async def may(self, user: User, access: AccessRequest) -> AccessDecision:
-        """Return whether the user may do it; raises ApiError."""
+        """Return whether the user may make the request; raises ApiError."""
         return await self._verdicts.get((user, access), lambda: self._review_access(user, access))
 
     async def _review_token(self, token: str) -> User | None:
@@ -122,42 +122,42 @@ class DelegatedAuth:
     async def _ask(
         self, limit: asyncio.Semaphore, path: str, body: Mapping[str, Any]
     ) -> Mapping[str, Any]:
-        """Return the status in the answer; says once when there are none, and when there are."""
+        """Return the status of a review; log when reviews begin and cease to fail."""
         async with limit:
             try:
                 answer = await self._client.post(path, body)
             except ApiError as error:
                 if not self._failing:
-                    log.warning("Callers cannot be reviewed", extra={"error": str(error)})
+                    log.warning("Cannot review clients", extra={"error": str(error)})
                 self._failing = True
                 raise
         if self._failing:
-            log.info("Callers can be reviewed again")
+            log.info("Reviews of clients work again")
         self._failing = False
         return answer.get("status") or {}
 
 
 class _Remembered(Generic[T]):
-    """Answers by key for 10 s, the newest 4096; who asks meanwhile waits for the same one."""
+    """Caches the newest 4096 results for 10 s; concurrent requests for a key share one review."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._tasks: OrderedDict[Hashable, tuple[float, asyncio.Future[T]]] = OrderedDict()
 
     async def get(self, key: Hashable, ask: Callable[[], Awaitable[T]]) -> T:
-        """Return what is remembered, else what `ask` says; its errors are not remembered."""
+        """Return the cached result, else that of `ask`; errors are not cached."""
         now = self._clock()
         asked, task = self._tasks.get(key, (0.0, None))
         if task is None or now - asked >= REMEMBERED_SECONDS:
             task = asyncio.ensure_future(ask())
-            # Of one whom nobody waits for any more the error is nobody's.
+            # Consume the error of a task whose callers have all gone.
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
             self._tasks[key] = (now, task)
             self._tasks.move_to_end(key)
             while len(self._tasks) > MAX_REMEMBERED:
                 self._tasks.popitem(last=False)
         try:
-            # A caller who gives up must not take the answer away from the others.
+            # A cancelled caller must not cancel the review for the others.
             return await asyncio.shield(task)
         except BaseException:
             failed = task.done() and (task.cancelled() or task.exception() is not None)

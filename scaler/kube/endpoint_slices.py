@@ -1,4 +1,4 @@
-"""Whether anybody is ready behind a Service.
+"""Whether a Service has a ready endpoint.
 
 Source: https://kubernetes.io/docs/reference/kubernetes-api/service-resources/endpoint-slice-v1/
 """
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 
 async def has_ready_endpoint(client: KubeClient, *, namespace: str, service: str) -> bool:
-    """Return whether a Service has an endpoint that requests are led to; raises ApiError.
+    """Return whether a Service has a ready endpoint; raises ApiError.
 
-    A pod that is being deleted is none, a container that is only started anew still is one.
+    A terminating pod is not ready; a restarting container may still count as ready.
     """
     listed = await client.list_(
         f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices",
         params={"labelSelector": f"kubernetes.io/service-name={service}"},
     )
     return any(
-        # As the API has it: what nobody has said counts as ready.
+        # By the API's definition an unset condition means ready.
         (endpoint.get("conditions") or {}).get("ready") is not False
         for one in listed["items"]
         for endpoint in one.get("endpoints") or ()

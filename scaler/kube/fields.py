@@ -1,4 +1,4 @@
-"""Fields of raw API objects, taken as what they have to be or refused. Pure."""
+"""Pure: reads fields of raw API objects and checks their types."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ MAX_REPLICAS = 2**31 - 1
 
 
 class MalformedObject(ValueError):  # noqa: N818
-    """An object that is not as its kind promises; the message says where."""
+    """A field of an object has the wrong type; the message names it."""
 
 
 def ref(metadata: JsonObject, kind: str = "") -> ObjectRef:
-    """Return what the object is called."""
+    """Return the reference of the object."""
     return ObjectRef(
         namespace=intern(text(metadata, "namespace")), name=text(metadata, "name"), kind=kind
     )
 
 
 def text(raw: JsonObject, field: str) -> str:
-    """Return a field that has to be there and be a text."""
+    """Return a required string field."""
     value = raw.get(field)
     if not isinstance(value, str) or not value:
         raise MalformedObject(f"{field} is {_shown(value)}, not text")
@@ -37,7 +37,7 @@ def text(raw: JsonObject, field: str) -> str:
 
 
 def texts(raw: JsonObject) -> Mapping[str, str]:
-    """Return labels or annotations, which have to be texts."""
+    """Return labels or annotations, whose values must be strings."""
     for key in raw:
         if not isinstance(raw[key], str):
             raise MalformedObject(f"{_shown(key)} is {_shown(raw[key])}, not text")
@@ -45,7 +45,7 @@ def texts(raw: JsonObject) -> Mapping[str, str]:
 
 
 def count(value: object) -> int | None:
-    """Return a replica count, None where it is none; null is the API's default, 1."""
+    """Return a replica count, None if it is invalid; null is the API's default, 1."""
     if value is None:
         return 1
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_REPLICAS:
@@ -54,15 +54,15 @@ def count(value: object) -> int | None:
 
 
 def message(condition: JsonObject) -> str | None:
-    """Return what a condition says."""
+    """Return the message of a condition."""
     found = condition.get("message")
     return found if isinstance(found, str) else None
 
 
 def label_selector(raw: object) -> Selector | None:
-    """Read a `metav1.LabelSelector`, or a plain map of labels as a ReplicationController has it.
+    """Return a `metav1.LabelSelector`, or a plain map of labels as in a ReplicationController.
 
-    Raises MalformedObject or SelectorError for one that no API server would take of a workload.
+    Raises MalformedObject or SelectorError for a selector that an API server would refuse.
     """
     if not isinstance(raw, dict):
         return None
@@ -85,14 +85,14 @@ def label_selector(raw: object) -> Selector | None:
             for one in expressions
         ),
     )
-    # One that selects everything is none.
+    # A selector that selects everything counts as missing.
     return Selector(requirements=requirements) if requirements else None
 
 
 def controller_uid(metadata: JsonObject, *kinds: str) -> str | None:
     """Return the uid of the controller if it is of one of these kinds.
 
-    It says something only together with the object's namespace: whoever may write an object may
+    The uid is valid within the object's namespace only, because anybody who can write an object can
     write any uid there.
     """
     for owner in metadata.get("ownerReferences") or ():

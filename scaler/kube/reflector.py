@@ -1,9 +1,9 @@
-"""One kind of object kept in memory by list and watch, decoded to what the program needs of it.
+"""A cache of one kind of object, kept by list and watch, decoded to the fields that are needed.
 
-Each watch is asked to end after half a minute and must have ended a little later, so that a
-half-open connection (a peer that vanished without a word) is noticed within that time. Bookmarks
-and the versions of events carry the next watch on from where the last one ended; 410 Gone and
-ERROR events mean listing again. After a list, what it no longer holds is gone here too.
+Each watch has a timeout of half a minute, and must end shortly after it, which detects half-open
+connections within that time. Bookmarks and the versions of events let the next watch continue where
+the last one ended; 410 Gone and ERROR events cause a new list. Objects missing from a list are
+deleted from the cache.
 
 Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
 """
@@ -35,24 +35,24 @@ T = TypeVar("T")
 
 WATCH_SECONDS = 30
 IDLE_GRACE_SECONDS = 5.0
-"""How much longer than the server's own limit a silent watch is waited for."""
+"""How much longer than the server's timeout to wait for a silent watch to end."""
 DISCONNECTED_SECONDS = 10.0
-"""How long what was read last may still be used while there is no connection."""
+"""How long the cache may be used without a connection."""
 ABSENT_RETRY_SECONDS = 60.0
 BACKOFF_SECONDS = (0.2, 15.0)
 LEAST_WATCH_SECONDS = 1.0
 MAX_MALFORMED = 1000
-"""How many objects that cannot be read are remembered, so that each is logged once."""
+"""How many malformed objects are remembered, so that each is logged once."""
 
 
 class Reflector(Generic[T]):
-    """Keeps `objects` by uid as the server has them; `run` does so until cancelled.
+    """Keeps `objects` by uid in sync with the server while `run` runs.
 
-    `decode(raw, previous)` returns the slim form, or None for an object of no interest; `previous`
-    is the slim form it had before. `changed(old, new)` is called for each difference, with None
-    for what was not there or is not there any more. `optional` is for a kind that the cluster may
-    not serve, nor show to us where it `may_be_hidden`: it counts as synced and empty, and is tried
-    again each minute. One that was shown and is not any more is out of contact.
+    `decode(raw, previous)` returns the decoded object, or None to ignore it; `previous` is its
+    earlier decoded form. `changed(old, new)` is called for each difference, with None for an object
+    that did not exist or was deleted. `optional` marks a kind that the cluster may not serve, or
+    may forbid if it `may_be_hidden`: it then counts as synced and empty, and is retried every
+    minute. A kind that was readable before counts as out of contact instead.
     """
 
     def __init__(  # noqa: PLR0913  (the seams of the tests)
@@ -89,25 +89,25 @@ class Reflector(Generic[T]):
         self._told = PartyLog(log, most_bytes=LOG_BYTES)
         self.synced = asyncio.Event()
         self.tried = asyncio.Event()
-        """Set once a first try has ended, well or not."""
+        """Set once the first attempt has ended, whether it succeeded or not."""
 
     @property
     def path(self) -> str:
-        """What is listed and watched."""
+        """The path that is listed and watched."""
         return self._path
 
     @property
     def objects(self) -> Mapping[str, T]:
-        """What the server has, by uid."""
+        """The decoded objects by uid."""
         return self._objects
 
     @property
     def problem(self) -> str | None:
-        """Why there is no contact just now, None while there is."""
+        """Why there is no contact, None while there is."""
         return self._problem
 
     def age_seconds(self, now_seconds: float) -> float | None:
-        """Return how long ago the server was last heard from; None if never."""
+        """Return the time since the last contact with the server; None if there was none."""
         return None if self._contact_seconds is None else now_seconds - self._contact_seconds
 
     def is_fresh(self, now_seconds: float) -> bool:
@@ -133,7 +133,7 @@ class Reflector(Generic[T]):
             await asyncio.sleep(pause_seconds)
 
     def _pause_after(self, error: ApiError | None) -> float:
-        """Return how long to wait before the next try; remembers and logs what happened."""
+        """Return the pause before the next attempt; records and logs the result of the last one."""
         if error is not None and self._is_absence(error):
             return self._absent(error)
         self._failures += 1
@@ -141,14 +141,14 @@ class Reflector(Generic[T]):
             self._version = None
         elif error is not None:
             return max(self._failed(error), min(error.retry_after_seconds or 0.0, MOST_SECONDS))
-        # An end in due time, or a first 410, is nothing to wait for; a server or proxy that ends
-        # each watch at once must not make a busy loop.
+        # A regular end or a first 410 needs no pause, but a server or proxy that ends each watch at
+        # once must not cause a busy loop.
         return self._backoff() if self._failures > 1 else 0.0
 
     def _is_absence(self, error: ApiError) -> bool:
-        """Whether there is no such kind, or none for us; what was shown before is still there."""
+        """Return whether the kind is not served or forbidden, and was never readable."""
         is_hidden = isinstance(error, Forbidden) and self._may_be_hidden and not self._was_listed
-        # What may not be hidden does not vanish either: an API server that begins, or a proxy.
+        # A 404 for a kind that may not be hidden comes from a starting API server or a proxy.
         is_not_served = isinstance(error, NotFound) and (
             self._may_be_hidden or not self._was_listed
         )
@@ -216,7 +216,7 @@ class Reflector(Generic[T]):
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             self._version = None
             raise self._not_understood(
-                f"a line of the watch is no event: {line[:200]!r}"
+                f"a line of the watch is not an event: {line[:200]!r}"
             ) from error
         if code:
             self._version = None
@@ -243,12 +243,12 @@ class Reflector(Generic[T]):
     def _slim(self, raw: JsonObject, uid: str) -> T | None:
         try:
             if not uid:
-                raise MalformedObject("it has no uid")
+                raise MalformedObject("the object has no uid")
             return self._decode(raw, self._objects.get(uid))
         except MemoryError:
-            # Our fault and not the object's: a pod that is left out would be one that is not there.
+            # Not the object's fault, and an omitted pod would look like a deleted one.
             raise
-        except Exception as error:  # noqa: BLE001  (whatever it holds: it must not hide the others)
+        except Exception as error:  # noqa: BLE001  (one object must not affect the others)
             if uid not in self._malformed:
                 if len(self._malformed) >= MAX_MALFORMED:
                     self._malformed.clear()
@@ -257,7 +257,7 @@ class Reflector(Generic[T]):
                 self._told.log(
                     logging.WARNING,
                     title.rpartition("/")[0],
-                    "Object left out: it cannot be read",
+                    "Malformed object ignored",
                     {"path": self._path, "object": title, "error": repr(error)[:200]},
                 )
             return None
@@ -271,7 +271,7 @@ class Reflector(Generic[T]):
         if isinstance(error, Forbidden) and not self._warned:
             self._warned = True
             log.warning(
-                "Optional kind cannot be seen; it is treated as absent",
+                "Optional kind is forbidden; it is treated as absent",
                 extra={"path": self._path, "error": error.message},
             )
         self._problem = f"absent: {error.message}"
@@ -281,11 +281,11 @@ class Reflector(Generic[T]):
         return ABSENT_RETRY_SECONDS
 
     def _failed(self, error: ApiError) -> float:
-        # One cut connection is everyday life: a load balancer, an API server that restarts.
+        # A single broken connection is normal: a load balancer, or an API server that restarts.
         if not self._warned and (self._failures > 1 or error.status is not None):
             self._warned = True
             log.warning(
-                "Watch failing; it is tried again",
+                "Watch failed; it will be retried",
                 extra={"path": self._path, "error": str(error)},
             )
         self._problem = str(error)
@@ -297,7 +297,7 @@ class Reflector(Generic[T]):
 
     def _recovered(self) -> None:
         if self._warned:
-            log.info("Watch in contact again", extra={"path": self._path})
+            log.info("Watch works again", extra={"path": self._path})
         self._warned = False
         self._problem = None
 
@@ -308,7 +308,7 @@ class Reflector(Generic[T]):
 
 
 def _uid(raw: JsonObject) -> str:
-    """Return an object's uid, empty where it has none."""
+    """Return an object's uid, empty if it has none."""
     try:
         uid = raw["metadata"]["uid"]
     except (KeyError, TypeError):
@@ -317,7 +317,7 @@ def _uid(raw: JsonObject) -> str:
 
 
 def _title(raw: JsonObject) -> str:
-    """Return `namespace/name` of an object that may be anything."""
+    """Return `namespace/name` of an object that may be malformed."""
     try:
         metadata = raw["metadata"]
         return f"{metadata.get('namespace') or ''}/{metadata.get('name')}".lstrip("/")[:200]
@@ -326,13 +326,13 @@ def _title(raw: JsonObject) -> str:
 
 
 class LineSplitter:
-    """Puts lines of any length together from chunks of any size."""
+    """Splits chunks of any size into lines of any length."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """Return the non-empty lines that `chunk` completes; the rest waits for the next one."""
+        """Return the non-empty lines that `chunk` completes; keeps the rest for the next chunk."""
         *ends, rest = chunk.split(b"\n")
         lines = []
         for end in ends:

@@ -1,4 +1,4 @@
-"""Whom an extension API server believes, as the API server publishes it for all of them.
+"""Request header authentication, as the API server publishes it for extension API servers.
 
 Source: https://kubernetes.io/docs/tasks/extend-kubernetes/configure-aggregation-layer/
 """
@@ -24,7 +24,7 @@ PATH = f"/api/v1/namespaces/{NAMESPACE}/configmaps?fieldSelector=metadata.name%3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestHeaderAuth:
-    """The authorities as PEM texts, empty where there are none; names and headers as published."""
+    """The CAs as PEM, empty if there are none, and the allowed names and header names."""
 
     client_ca_pem: str = ""
     front_proxy_ca_pem: str = ""
@@ -36,17 +36,17 @@ class RequestHeaderAuth:
 
 
 def decode_request_header_auth(raw: JsonObject) -> RequestHeaderAuth:
-    """Return what the ConfigMap says.
+    """Return the content of the ConfigMap.
 
     Raises:
-        ValueError: a list in it is no list of texts.
+        ValueError: a value is not a list of strings.
     """
     data = raw.get("data") or {}
 
     def texts(key: str) -> tuple[str, ...]:
         found = orjson.loads(data.get(f"requestheader-{key}") or "[]")
         if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
-            raise ValueError(f"requestheader-{key} is not a list of texts")
+            raise ValueError(f"requestheader-{key} is not a list of strings")
         return tuple(found)
 
     return RequestHeaderAuth(
@@ -63,7 +63,7 @@ def decode_request_header_auth(raw: JsonObject) -> RequestHeaderAuth:
 def watch_request_header_auth(
     client: KubeClient, changed: Callable[[RequestHeaderAuth], None]
 ) -> Reflector[RequestHeaderAuth]:
-    """Return a watch that tells of each change; whom nobody publishes any more, nobody believes."""
+    """Return a reflector that reports each change; a deleted ConfigMap revokes all trust."""
     return Reflector(
         client,
         PATH,

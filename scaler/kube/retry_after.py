@@ -1,8 +1,8 @@
-"""Heeding `Retry-After`: what a busy server refused is not asked again before the time it gave.
+"""Obeys `Retry-After`: a refused request is not sent again before that time.
 
-One place for all requests, so that no caller has to know: a loop that asks again too early gets the
-same error at once, and the server hears nothing of it. It goes by path: a webhook that refuses one
-workload's scale costs that workload alone.
+It covers all requests, so callers need not care: an early retry gets the same error without a
+request. It works by path, so that a webhook that refuses one workload's scale affects only that
+workload.
 
 Source: https://www.rfc-editor.org/rfc/rfc9110#name-retry-after
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MOST_SECONDS = 120.0
 MOST_FOR_LEASES_SECONDS = 3.0
-"""A leader that waited longer might lose its Lease: nothing would be scaled by anybody."""
+"""A leader that waited longer could lose its Lease, and no replica would scale."""
 MAX_PATHS = 10_000
 BUSY = (429, 503)
 
@@ -31,9 +31,9 @@ BUSY = (429, 503)
 def retry_after_seconds(
     header: str | None, status: Mapping[str, Any], *, now_unix_seconds: float
 ) -> float | None:
-    """Return what a `Retry-After` or a `metav1.Status` asks for, None where neither does.
+    """Return the delay of a `Retry-After` header or a `metav1.Status`, None without one.
 
-    `now_unix_seconds` is by the clock of who answered, as a date in the header is.
+    `now_unix_seconds` is by the server's clock, as is a date in the header.
     """
     text = (header or "").strip()
     if text.isascii() and text.isdigit():
@@ -53,14 +53,14 @@ def retry_after_seconds(
 
 
 class RetryAfter:
-    """Remembers by path until when not to ask."""
+    """Remembers by path until when not to send requests."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._until: dict[str, tuple[float, ApiError]] = {}
 
     def note(self, path: str, error: ApiError) -> None:
-        """Remember what an error asks for; one that asks for nothing is no matter."""
+        """Remember the delay of an error, if it has one."""
         if error.status not in BUSY or not error.retry_after_seconds:
             return
         if len(self._until) >= MAX_PATHS:
@@ -72,7 +72,7 @@ class RetryAfter:
             self._until[path] = (self._clock() + seconds, error)
 
     def check(self, request: str, path: str) -> None:
-        """Raise what the server answered last while it is not to be asked again."""
+        """Raise the server's last error again until its delay is over."""
         known = self._until.get(path)
         if known is None:
             return
@@ -85,7 +85,7 @@ class RetryAfter:
             request=request,
             status=error.status,
             reason=error.reason,
-            message=f"{error.message} (not sent again so soon)",
+            message=f"{error.message} (not sent, still waiting)",
             body=error.body,
             retry_after_seconds=left,
             sent=False,

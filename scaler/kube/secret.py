@@ -1,4 +1,4 @@
-"""One Secret that several replicas share; whoever writes it writes on what was read."""
+"""A Secret that several replicas share; writes carry the resourceVersion that was read."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretData:
-    """The data as it was at `resource_version`."""
+    """The data of a Secret at `resource_version`."""
 
     data: Mapping[str, bytes]
     resource_version: str
 
 
 class SharedSecret:
-    """The Secret `namespace`/`name`, which has to be there."""
+    """The Secret `namespace`/`name`, which must exist."""
 
     def __init__(self, client: KubeClient, *, namespace: str, name: str) -> None:
         self._client = client
         self._path = f"/api/v1/namespaces/{namespace}/secrets/{name}"
 
     async def read(self) -> SecretData:
-        """Return the data; raises NotFound, ApiError, or ValueError for what is no base64."""
+        """Return the data; raises NotFound, ApiError, or ValueError for invalid base64."""
         raw = await self._client.get(self._path)
         return SecretData(
             data={
@@ -39,7 +39,7 @@ class SharedSecret:
         )
 
     async def write(self, data: Mapping[str, bytes], resource_version: str) -> None:
-        """Put these keys into what was read; raises Conflict if somebody wrote in between."""
+        """Write these keys; raises Conflict if the Secret has changed since it was read."""
         encoded = {key: base64.b64encode(value).decode() for key, value in data.items()}
         await self._client.patch(
             self._path,

@@ -1,4 +1,4 @@
-"""Pure: label selectors as they are written in a query: `app=web,tier in (a,b),!canary`.
+"""Pure: label selectors in query form: `app=web,tier in (a,b),!canary`.
 
 Source: the grammar in apimachinery's `labels.Parse`.
 """
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 MAX_TEXT_LENGTH = 16_384
 MAX_REQUIREMENTS = 64
-"""More than anybody writes; each is held against every object there is."""
+"""More than any real selector has; each is matched against every object."""
 _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
 _KEY = re.compile(rf"(?:[a-z0-9](?:[a-z0-9.-]{{0,251}}[a-z0-9])?/)?{_NAME}")
 _VALUE = re.compile(rf"(?:{_NAME})?")
@@ -23,11 +23,11 @@ _TOKEN = re.compile(r"\s*(?:(==|!=|[=!<>(),])|([^\s=!<>(),]+))")
 
 
 class SelectorError(ValueError):
-    """The text is no label selector; the message says where it breaks."""
+    """The text is not a label selector; the message says where."""
 
 
 class Operator(StrEnum):
-    """How a label's value is held against those of a requirement."""
+    """How the value of a label is compared with those of a requirement."""
 
     IN = "In"
     NOT_IN = "NotIn"
@@ -39,7 +39,7 @@ class Operator(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirement:
-    """One part of a selector; `is_equality` where it is written `key=value`."""
+    """One requirement of a selector; `is_equality` if it is written `key=value`."""
 
     key: str
     operator: Operator
@@ -47,20 +47,20 @@ class Requirement:
     is_equality: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what `matches` could not answer."""
+        """Refuse values that the operator does not allow."""
         match self.operator:
             case Operator.IN | Operator.NOT_IN:
                 if not self.values:
-                    raise SelectorError(f"{self.key!r:.80}: {self.operator} needs values")
+                    raise SelectorError(f"{self.key!r:.80}: {self.operator} requires values")
             case Operator.GREATER | Operator.LESS:
                 if len(self.values) != 1 or not all(map(_is_integer, self.values)):
-                    raise SelectorError(f"{self.key!r:.80}: {self.operator} needs one integer")
+                    raise SelectorError(f"{self.key!r:.80}: {self.operator} requires one integer")
             case _:
                 if self.values:
                     raise SelectorError(f"{self.key!r:.80}: {self.operator} takes no values")
         for text in (self.key, *self.values):
             if not isinstance(text, str):
-                raise SelectorError(f"{text!r:.80} is not text")
+                raise SelectorError(f"{text!r:.80} is not a string")
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Return whether an object with these labels meets the requirement."""
@@ -84,7 +84,7 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selector:
-    """All requirements have to be met; none matches everything. `text` is as it was asked."""
+    """Requirements that must all match; none matches everything. `text` is the original text."""
 
     requirements: tuple[Requirement, ...] = ()
     text: str = ""
@@ -94,7 +94,7 @@ class Selector:
         return all(one.matches(labels) for one in self.requirements)
 
     def document(self) -> dict[str, object] | None:
-        """Return the selector as a `metav1.LabelSelector`, None where it selects everything."""
+        """Return the selector as a `metav1.LabelSelector`, None if it selects everything."""
         if not self.requirements:
             return None
         equal = {one.key: next(iter(one.values)) for one in self.requirements if one.is_equality}
@@ -116,10 +116,10 @@ EVERYTHING = Selector()
 
 
 def parse_selector(text: str) -> Selector:
-    """Return the selector that `text` says; an empty one selects everything.
+    """Parse a selector; an empty one selects everything.
 
     Raises:
-        SelectorError: it is not one, or longer than 16384 characters or 64 requirements.
+        SelectorError: it is invalid, or longer than 16384 characters or 64 requirements.
     """
     if len(text) > MAX_TEXT_LENGTH:
         raise SelectorError(f"the selector is longer than {MAX_TEXT_LENGTH} characters")
@@ -200,17 +200,17 @@ def _requirement(tokens: _Tokens) -> Requirement:
 def _key(tokens: _Tokens) -> str:
     key = tokens.next()
     if not _KEY.fullmatch(key):
-        raise tokens.error(f"{key!r} is not a label's name")
+        raise tokens.error(f"{key!r} is not a label name")
     return key
 
 
 def _value(tokens: _Tokens) -> str:
-    """The value of a comparison; none is the empty one."""
+    """Return the value of a comparison; a missing one is empty."""
     if tokens.peek() in ("", ","):
         return ""
     value = tokens.next()
     if not _VALUE.fullmatch(value):
-        raise tokens.error(f"{value!r} is not a label's value")
+        raise tokens.error(f"{value!r} is not a label value")
     return value
 
 
@@ -221,7 +221,7 @@ def _values(tokens: _Tokens) -> frozenset[str]:
         # `(a,,b)` and `()` name the empty value, as apimachinery has it.
         value = "" if tokens.peek() in (",", ")") else tokens.next()
         if not _VALUE.fullmatch(value):
-            raise tokens.error(f"{value!r} is not a label's value")
+            raise tokens.error(f"{value!r} is not a label value")
         found.add(value)
         separator = tokens.next()
         if separator == ")":

@@ -1,7 +1,7 @@
-"""The wall clock of the API server, by which the instants in its objects are written.
+"""The wall clock of the API server, which the timestamps in its objects use.
 
-The clock of this machine may be wrong by a day. A pod that has just begun would then look as if it
-had served for a day, and a certificate that is made here might be valid from tomorrow on.
+The clock of this machine may be wrong by a day. A new pod would then seem to have served for a day,
+and a generated certificate could become valid only tomorrow.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def http_date(text: str) -> float | None:
-    """Return the Unix seconds of a date in an HTTP header, None where it is none.
+    """Return the Unix seconds of a date in an HTTP header, None if it is invalid.
 
     Source: https://www.rfc-editor.org/rfc/rfc9110#name-date-time-formats
     """
@@ -28,15 +28,15 @@ def http_date(text: str) -> float | None:
 
 
 class ServerClock:
-    """Unix seconds as the server's answers date them; this machine's before the first answer."""
+    """The server's clock, by the dates of its responses; before the first, the local clock."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        # A date has whole seconds, so this is late by up to one: pods look younger, never older.
+        # A date has whole seconds, so this can be 1 s late: pods look younger, never older.
         self._ahead_seconds: float | None = None
 
     def note(self, date: str | None) -> None:
-        """Take over the `Date` of an answer that has just come."""
+        """Use the `Date` header of a response that has just arrived."""
         unix_seconds = http_date(date or "")
         if unix_seconds is not None:
             self._ahead_seconds = unix_seconds - self._clock()

@@ -1,4 +1,4 @@
-"""A request that was allowed -> the document that answers it."""
+"""Builds the response document of an authorized request."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 METRIC_LABEL = "uuid"
-"""The one label that metrics have here."""
+"""The only label of the metrics."""
 
 
 class Responder:
-    """Answers from what the reader has."""
+    """Responds with the values of the reader."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Responder:
         self._wall_clock = wall_clock
 
     async def answer(self, asked: ApiRequest, query: Mapping[str, str]) -> JsonObject:
-        """Return the answer, a failure as a metav1.Status."""
+        """Return the response document; a failure is a metav1.Status."""
         match asked:
             case GroupListRequest():
                 return documents.groups()
@@ -96,10 +96,10 @@ class Responder:
         return documents.value_list(asked, (), metric_selector)
 
     def _chosen(self, asked: ValueRequest, selector: Selector) -> Mapping[Target, float]:
-        """The objects that are meant, as targets of no family, and since when they are there."""
+        """Return the requested objects as targets without a family, and their creation times."""
         always = float("-inf")
         if asked.resource is Resource.NAMESPACES:
-            # Whatever name may be asked for, nothing is kept of what does not exist.
+            # Keep no state for namespaces that do not exist.
             exists = bool(self._objects.pods(asked.name))
             return (
                 {Target(Resource.NAMESPACES, asked.name, asked.name, ""): always} if exists else {}
@@ -148,18 +148,19 @@ def _metric_selector(text: str) -> Selector:
     for one in selector.requirements:
         if one.key != METRIC_LABEL:
             raise SelectorError(
-                f"the metric selector names the label {one.key!r}; metrics are told apart by"
-                f" {METRIC_LABEL!r} only"
+                f"the metric selector uses the label {one.key!r}; metrics have only the label"
+                f" {METRIC_LABEL!r}"
             )
     return selector
 
 
 def _check_field_selector(asked: ValueRequest, text: str) -> None:
-    """As in Kubernetes, it may repeat the name of the one object that is asked for."""
+    """Accept, as in Kubernetes, only the name of the single requested object."""
     if not text:
         return
     field, _, value = text.replace("==", "=").partition("=")
     if field != "metadata.name" or asked.name in (ANY, "") or value != asked.name:
         raise SelectorError(
-            f"fieldSelector {text[:200]!r} is not metadata.name={asked.name} of a single object"
+            f"fieldSelector {text[:200]!r} is not allowed; allowed is metadata.name={asked.name}"
+            " for a single object"
         )

@@ -1,6 +1,6 @@
-"""Who calls: by a certificate that the front proxy's or the clients' authority signed, or a token.
+"""Authenticates clients by a certificate of the front proxy's or the clients' CA, or by a token.
 
-Headers that name a user count only beside the front proxy's own certificate.
+User headers count only together with the front proxy's certificate.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAX_PEERS = 256
 
 
 class Authentication:
-    """Answers who a caller is; `follow` is told when the API server publishes something else."""
+    """Authenticates clients; `follow` updates the CAs and headers that the API server publishes."""
 
     def __init__(
         self,
@@ -46,24 +46,24 @@ class Authentication:
 
     @property
     def knows_front_proxy(self) -> bool:
-        """Whether the API server can be told from others."""
+        """Whether the CA of the front proxy is known."""
         return bool(self._trust.front_proxy_authorities)
 
     def follow(self, published: RequestHeaderAuth) -> None:
-        """Believe these from now on; what cannot be read changes nothing."""
+        """Trust these CAs and headers from now on; ignore them if they are invalid."""
         try:
             trust = _trust(published)
             self._tls.trust(f"{published.client_ca_pem}\n{published.front_proxy_ca_pem}".strip())
         except (ValueError, ssl.SSLError) as error:
             log.error(
-                "Published authorities cannot be read; the earlier ones stay",
+                "Cannot read the published CAs; the previous ones stay in use",
                 extra={"error": str(error)},
             )
             return
         self._trust = trust
         self._peers.clear()
         log.info(
-            "Authorities of callers taken up",
+            "Client CAs updated",
             extra={
                 "front_proxy": len(trust.front_proxy_authorities),
                 "clients": len(trust.client_authorities),
@@ -72,9 +72,9 @@ class Authentication:
         )
 
     async def user_of(self, certificate_der: bytes | None, headers: Headers) -> User | None:
-        """Return who calls, None if nobody vouches; raises ApiError where a token is not reviewed.
+        """Return the user, None if the client is not authenticated.
 
-        The certificate is one that the handshake has verified.
+        The TLS handshake has verified the certificate. Raises ApiError if a token review fails.
         """
         if certificate_der is not None:
             peer = self._peer(certificate_der)

@@ -1,7 +1,7 @@
-"""Pure: the serving certificate and its authority, made, renewed and kept as a Secret.
+"""Pure: generates and renews the serving certificate and its CA, stored in a Secret.
 
-A new authority is handed out for a day before it signs anything, and an old one until its end, so
-that whoever trusts what the Secret says always trusts what is served.
+A new CA is published for a day before it signs anything, and an old one until it expires, so that
+clients that trust the CA bundle of the Secret always trust the serving certificate.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ AUTHORITY_SETTLES = timedelta(days=1)
 SERVING_LIFETIME = timedelta(days=90)
 SERVING_RENEWED_BEFORE = timedelta(days=30)
 BACKDATED = timedelta(hours=1)
-"""Clocks of other machines may be behind."""
+"""The clocks of other machines may be behind."""
 
 
 class MaterialError(ValueError):
-    """What the Secret holds cannot be used; the message says what of it, not its content."""
+    """The content of the Secret is unusable; the message says why without quoting it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,17 +54,17 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
-    """The authorities, oldest first, and what one of them signed for the server."""
+    """The CAs, oldest first, and the serving certificate that one of them signed."""
 
     authorities: tuple[Pair, ...]
     serving: Pair
 
     def bundle_pem(self) -> bytes:
-        """Return what has to be trusted: the `caBundle`."""
+        """Return the `caBundle` to trust."""
         return b"".join(one.certificate_pem() for one in self.authorities)
 
     def to_secret(self) -> dict[str, bytes]:
-        """Return the data of a Secret; `tls.crt`, `tls.key` and `ca.crt` are what others know."""
+        """Return the data of a Secret with the usual keys `tls.crt`, `tls.key` and `ca.crt`."""
         return {
             "tls.crt": self.serving.certificate_pem(),
             "tls.key": self.serving.key_pem(),
@@ -74,10 +74,10 @@ class Material:
 
 
 def read_secret(data: Mapping[str, bytes]) -> Material | None:
-    """Return what `to_secret` made, None of an empty Secret.
+    """Decode the data of `to_secret`; return None for an empty Secret.
 
     Raises:
-        MaterialError: there is something else in it.
+        MaterialError: the Secret has other content.
     """
     if not any(data.values()):
         return None
@@ -85,13 +85,13 @@ def read_secret(data: Mapping[str, bytes]) -> Material | None:
         (serving,) = _pairs(data["tls.crt"], data["tls.key"])
         authorities = _pairs(data["ca.crt"], data["ca.key"])
     except (KeyError, ValueError, TypeError) as error:
-        msg = f"the keys tls.crt, tls.key, ca.crt and ca.key do not go together: {error!r}"
+        msg = f"the keys tls.crt, tls.key, ca.crt and ca.key do not match: {error!r}"
         raise MaterialError(msg) from error
     return Material(authorities=authorities, serving=serving)
 
 
 def renewed(material: Material | None, *, hosts: Sequence[str], now: datetime) -> Material:
-    """Return the same material while it will do, else with what has to be new at `now` (UTC)."""
+    """Return the same material while it is valid at `now` (UTC), else with renewed parts."""
     authorities = () if material is None else material.authorities
     living = tuple(one for one in authorities if _remaining(one, now) > timedelta(0))
     if not living or _remaining(living[-1], now) < AUTHORITY_RENEWED_BEFORE:
@@ -101,7 +101,7 @@ def renewed(material: Material | None, *, hosts: Sequence[str], now: datetime) -
             return material
         return replace(material, authorities=living)
     settled = [one for one in living if _age(one, now) >= AUTHORITY_SETTLES]
-    # The very first one has nobody who trusts another.
+    # Nobody trusts another CA than the very first one.
     signer = settled[-1] if settled else living[0]
     return Material(authorities=living, serving=_serving(signer, hosts, now))
 
@@ -122,10 +122,10 @@ def _serves(
 
 
 def is_issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
-    """Return whether the authority's key signed the certificate, without any between them."""
+    """Return whether the CA's key signed the certificate directly."""
     try:
         certificate.verify_directly_issued_by(authority)
-    except Exception:  # noqa: BLE001  (whatever is wrong with either of them)
+    except Exception:  # noqa: BLE001  (either of them may be malformed in any way)
         return False
     return True
 
@@ -140,7 +140,7 @@ def _age(pair: Pair, now: datetime) -> timedelta:
 
 def _authority(now: datetime) -> Pair:
     key = ec.generate_private_key(ec.SECP256R1())
-    # A name of its own, so that two of them are told apart by it.
+    # A unique name, which distinguishes two CAs.
     name = _name(f"gpu-scaler metrics API CA {now:%Y-%m-%d} {x509.random_serial_number():x}"[:64])
     usage = x509.KeyUsage(
         digital_signature=True,
@@ -215,8 +215,8 @@ def _pairs(certificates_pem: bytes, keys_pem: bytes) -> tuple[Pair, ...]:
     pairs = []
     for certificate, key in zip(certificates, keys, strict=True):
         if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise TypeError("a key is of another kind")
+            raise TypeError("a key is not an elliptic curve key")
         if key.public_key() != certificate.public_key():
-            raise ValueError("a key is of another certificate")
+            raise ValueError("a key does not belong to its certificate")
         pairs.append(Pair(certificate=certificate, key=key))
     return tuple(pairs)

@@ -1,4 +1,4 @@
-"""Pure: what the API answers, as the JSON that clients know.
+"""Pure: the JSON documents of the API's responses.
 
 Source: `k8s.io/metrics/pkg/apis/custom_metrics`, `k8s.io/api/apidiscovery/v2`, `metav1.Status`.
 """
@@ -25,7 +25,7 @@ KINDS = {Resource.PODS: "Pod", Resource.NODES: "Node", Resource.NAMESPACES: "Nam
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One object's value, sampled by the wall clock; `window_seconds` where it is an average."""
+    """The value of an object; `window_seconds` is set if it is an average."""
 
     name: str
     value_milli: int
@@ -42,7 +42,7 @@ def quantity(value_milli: int) -> str:
 def value_list(
     asked: ValueRequest, items: Iterable[Item], metric_selector: Selector = EVERYTHING
 ) -> JsonObject:
-    """Return a MetricValueList in the version that was asked for."""
+    """Return a MetricValueList in the requested version."""
     return {
         "kind": "MetricValueList",
         "apiVersion": f"{GROUP}/{asked.version}",
@@ -138,7 +138,7 @@ def _discovered(version: str, resource: Resource) -> JsonObject:
     kind = {"group": GROUP, "version": version, "kind": "MetricValueList"}
     return {
         "resource": str(resource),
-        # Nothing answers to the resource itself, but clients of v0.26 need a kind to be there.
+        # The resource itself is not served, but clients of v0.26 require a kind.
         "responseKind": {"group": "", "version": "", "kind": ""},
         "scope": "Namespaced" if resource is Resource.PODS else "Cluster",
         "singularResource": "",
@@ -163,7 +163,7 @@ def status(code: int, reason: str, message: str) -> JsonObject:
 
 
 def no_such_metric(resource: str, metric: str, name: str = "", selector: str = "") -> JsonObject:
-    """Return the 404 for a metric that is not served, or an object that has no value of it."""
+    """Return the 404 for an unknown metric, or for an object without a value of it."""
     message = f"the server could not find the metric {metric} for {resource}"
     if name:
         message += f" {name}"
@@ -173,23 +173,23 @@ def no_such_metric(resource: str, metric: str, name: str = "", selector: str = "
 
 
 def no_such_path() -> JsonObject:
-    """Return the 404 of a path that leads nowhere."""
+    """Return the 404 for an unknown path."""
     return status(404, "NotFound", "the server could not find the requested resource")
 
 
 def bad_request(message: str) -> JsonObject:
-    """Return the 400 of a request that cannot be read."""
+    """Return the 400 for an invalid request."""
     return status(400, "BadRequest", message)
 
 
 def path_too_long(most: int) -> JsonObject:
-    """Return the 414 of a path with which nothing can be asked for."""
-    message = f"the path is longer than {most} characters, which is more than any name takes"
+    """Return the 414 for a path that is longer than any valid one."""
+    message = f"the path is longer than {most} characters, the maximum"
     return status(414, "RequestURITooLong", message)
 
 
 def method_not_allowed() -> JsonObject:
-    """Return the 405 of everything but GET."""
+    """Return the 405 for all methods but GET."""
     return status(
         405,
         "MethodNotAllowed",
@@ -198,7 +198,7 @@ def method_not_allowed() -> JsonObject:
 
 
 def too_many_requests() -> JsonObject:
-    """Return the 429 of a crowd."""
+    """Return the 429 for too many concurrent requests."""
     return status(
         429,
         "TooManyRequests",
@@ -207,14 +207,14 @@ def too_many_requests() -> JsonObject:
 
 
 def unauthorized() -> JsonObject:
-    """Return the 401 of a caller whom nobody vouches for."""
+    """Return the 401 for a client that is not authenticated."""
     return status(401, "Unauthorized", "Unauthorized")
 
 
 def forbidden(
     user: str, attributes: Attributes, *, verb: str = "get", reason: str = ""
 ) -> JsonObject:
-    """Return the 403 in an API server's words."""
+    """Return the 403 with the message of an API server."""
     if not attributes.resource:
         message = f'forbidden: User "{user}" cannot {verb} path "{attributes.path}"'
         return status(403, "Forbidden", message + (f": {reason}" if reason else ""))
@@ -231,10 +231,10 @@ def forbidden(
 
 
 def unable_to_fetch() -> JsonObject:
-    """Return the 500 of a source that cannot be read; why is in the log, not for callers."""
+    """Return the 500 for a source that cannot be read; the log has the reason."""
     return status(500, "InternalError", "Internal error occurred: unable to fetch metrics")
 
 
 def unable_to_review() -> JsonObject:
-    """Return the 500 where the Kubernetes API did not say who may do what."""
+    """Return the 500 for a failed review of the Kubernetes API."""
     return status(500, "InternalError", "Internal error occurred: unable to review the request")

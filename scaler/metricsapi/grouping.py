@@ -1,4 +1,4 @@
-"""Pure: which nodes a target's GPUs are on, and the samples of a target by GPU."""
+"""Pure: groups GPU samples by target (pod, namespace, node)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 def by_target(
     family: str, samples: Iterable[GpuSample], targets: Collection[Target]
 ) -> Mapping[Target, Mapping[str, TargetSample]]:
-    """Return the samples of each target by GPU, of those that have any; all are of `family`.
+    """Return the samples of each target by GPU; all are of `family`.
 
-    Of a GPU that several containers hold the greatest value counts; of what each shows of its own,
-    such as memory in use, the sum.
+    For a GPU that several containers use, takes the highest value, or the sum for a family that
+    has values per container, such as memory in use.
     """
     found: defaultdict[Target, dict[str, TargetSample]] = defaultdict(dict)
     add = family in CONTAINERS_OWN
@@ -45,7 +45,7 @@ def by_target(
 def past_by_target(
     family: str, samples: Iterable[GpuSample], targets: Collection[Target]
 ) -> Mapping[Target, Mapping[str, list[TargetSample]]]:
-    """Return the same for samples of several instants, oldest first."""
+    """Return the same for samples of several times, oldest first."""
     at: defaultdict[float, list[GpuSample]] = defaultdict(list)
     for sample in samples:
         at[sample.sampled_seconds].append(sample)

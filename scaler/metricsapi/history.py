@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SLOT_SECONDS = 5.0
 MAX_SAMPLES = int(WINDOW_SECONDS / SLOT_SECONDS) + 1
 KEPT_SECONDS = 300.0
-"""How long what nobody asks for any more is still read."""
+"""How long a target is still read after its last request."""
 
 
 class Target(NamedTuple):
@@ -77,7 +77,7 @@ class TargetSeries:
         self.look_back_at_seconds = -math.inf
         """When to look for older samples than its own; infinite once that was done."""
         self.problem: str | None = None
-        """Why the last read brought nothing, None where it did."""
+        """Why the last read failed, None if it succeeded."""
 
     def record(self, samples: Mapping[str, TargetSample]) -> None:
         """Add what the source shows now, by GPU."""
@@ -209,7 +209,7 @@ def _slot(seconds: float) -> int:
 
 
 class TargetStore:
-    """What is asked for, since when not any more, and what is known of it."""
+    """The requested targets with the time of their last request, and their series."""
 
     def __init__(self) -> None:
         self._asked_seconds: dict[Target, float] = {}
@@ -222,7 +222,7 @@ class TargetStore:
         return self._histories[target]
 
     def ask(self, targets: Iterable[Target], now_seconds: float) -> frozenset[Target]:
-        """Note that these were asked for just now; return those that were not before."""
+        """Record a request for these targets; return the new ones."""
         new = set()
         for target in targets:
             if target not in self._asked_seconds:
@@ -233,7 +233,7 @@ class TargetStore:
         return frozenset(new)
 
     def wanted(self, now_seconds: float) -> frozenset[Target]:
-        """Return what was asked for of late; forget the rest."""
+        """Return the recently requested targets; forget the others."""
         for target, asked in list(self._asked_seconds.items()):
             if now_seconds - asked > KEPT_SECONDS:
                 del self._asked_seconds[target]
@@ -241,5 +241,5 @@ class TargetStore:
         return frozenset(self._asked_seconds)
 
     def get(self, target: Target) -> TargetSeries | None:
-        """Return what is known of a target that is asked for, None of any other."""
+        """Return the series of a requested target, None for others."""
         return self._histories.get(target)

@@ -1,7 +1,7 @@
-"""Pure: who a caller is, from the certificate that the handshake verified and the headers.
+"""Pure: the user of a request, from the verified client certificate and the headers.
 
-The front proxy (the API server's aggregation layer) vouches for others by headers; everybody else's
-headers mean nothing. Source: apiserver `pkg/authentication/request/{headerrequest,x509}`.
+The front proxy (the API server's aggregation layer) names the user in headers; headers of other
+clients are ignored. Source: apiserver `pkg/authentication/request/{headerrequest,x509}`.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ AUTHENTICATED = "system:authenticated"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
-    """Whose certificates are believed, and in what; header names are in lower case.
+    """The trusted CAs and their headers; header names are in lower case.
 
-    No `allowed_names` stand for any name that the front proxy's authority signed.
+    Empty `allowed_names` allow any name that the front proxy's CA signed.
     """
 
     front_proxy_authorities: tuple[x509.Certificate, ...] = ()
@@ -43,7 +43,7 @@ class Trust:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """A client's certificate with the authorities that signed it, found out once."""
+    """A client certificate with the CAs that signed it, cached."""
 
     certificate: x509.Certificate
     front_proxy: tuple[x509.Certificate, ...] = field(repr=False)
@@ -51,7 +51,7 @@ class Peer:
 
 
 def peer_of(der: bytes, trust: Trust) -> Peer | None:
-    """Return who signed a certificate, None if it cannot be read."""
+    """Return a certificate with the CAs that signed it, None if it cannot be parsed."""
     try:
         certificate = x509.load_der_x509_certificate(der)
     except ValueError:
@@ -64,9 +64,9 @@ def peer_of(der: bytes, trust: Trust) -> Peer | None:
 
 
 def caller_of(peer: Peer, headers: Headers, trust: Trust, now: datetime) -> User | None:
-    """Return who calls at `now` (UTC), None if the certificate says nothing.
+    """Return the user of a request at `now` (UTC), None if the certificate names none.
 
-    It may have ended since the handshake, hence the look at its dates.
+    Checks the dates again, because the certificate may have expired since the handshake.
     """
     if not _is_valid(peer.certificate, now):
         return None
@@ -87,7 +87,7 @@ def bearer_token(headers: Headers) -> str | None:
     for name, value in headers:
         scheme, _, token = value.strip().partition(" ")
         if name.lower() == "authorization" and scheme.lower() == "bearer" and token.strip():
-            # No token has other characters, and what is no text cannot be asked about.
+            # A valid token is ASCII; other text could not be reviewed.
             return token.strip() if token.isascii() else None
     return None
 
@@ -101,7 +101,7 @@ def _vouched_for(headers: Headers, trust: Trust) -> User | None:
         return None
     groups = [value for header in trust.group_headers for value in by_name.get(header, ()) if value]
     extra = {
-        # A header's name cannot have what a key may: it is percent-encoded.
+        # Keys are percent-encoded, because header names allow fewer characters.
         unquote(header.removeprefix(prefix)): tuple(values)
         for prefix in trust.extra_prefixes
         for header, values in by_name.items()

@@ -1,4 +1,4 @@
-"""Pure: the metrics that the API serves, by every name that an HPA may ask for (contract 5)."""
+"""Pure: the metrics that the API serves, by all names that an HPA can use (contract 5)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VERSIONS = ("v1beta2", "v1beta1")
 """The preferred one first."""
 PREFIX = "nvidia_gpu_"
 WINDOW_SECONDS = 180.0
-"""What `_over_time` is averaged over."""
+"""The averaging window of `_over_time`."""
 FAMILIES = (
     DUTY_CYCLE,
     MEMORY_TOTAL,
@@ -38,7 +38,7 @@ FAMILIES = (
 
 
 class Resource(StrEnum):
-    """What has values: a pod, a node, or a whole namespace."""
+    """The resources that have values: pods, nodes and namespaces."""
 
     PODS = "pods"
     NODES = "nodes"
@@ -47,7 +47,7 @@ class Resource(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedMetric:
-    """A name, the exporter's family behind it, and whether it is the 3-minute average."""
+    """A metric name, its exporter family, and whether it is the 3-minute average."""
 
     name: str
     family: str

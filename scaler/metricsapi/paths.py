@@ -1,7 +1,7 @@
-"""Pure: the path of a request -> what is asked for, and what the caller must be allowed to do.
+"""Pure: parses the path of a request to the request and its attributes for authorization.
 
-Attributes are taken from the path as an API server takes them, so that a RoleBinding means the same
-here as anywhere. Source: apiserver `pkg/endpoints/request/requestinfo.go`.
+Derives the attributes as an API server does, so that RoleBindings work as for other APIs. Source:
+apiserver `pkg/endpoints/request/requestinfo.go`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ANY = "*"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupListRequest:
-    """`/apis`: all groups, which is one."""
+    """`/apis`: the list of groups, which has one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class ResourceListRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValueRequest:
-    """A metric of one object, or of all (`*`) that a selector picks; `namespace` "" for nodes."""
+    """A metric of one object, or of all (`*`) that match a selector; `namespace` "" for nodes."""
 
     version: str
     resource: Resource
@@ -46,7 +46,7 @@ class ValueRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnknownPath:
-    """A path that leads nowhere."""
+    """A path that is not served."""
 
 
 ApiRequest: TypeAlias = (
@@ -56,7 +56,7 @@ ApiRequest: TypeAlias = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attributes:
-    """What a SubjectAccessReview is about: a resource, or a `path` where `resource` is empty."""
+    """The attributes of a SubjectAccessReview: a resource, or a `path` if `resource` is empty."""
 
     path: str
     version: str = ""
@@ -67,7 +67,7 @@ class Attributes:
 
 
 def read_path(raw_path: str) -> tuple[ApiRequest, Attributes]:
-    """Return what the path (still percent-encoded, without a query) asks for, and its attributes.
+    """Return the request of a path (percent-encoded, without a query), and its attributes.
 
     `*` may be written `%2A`, as the HPA controller does.
     """
@@ -112,7 +112,7 @@ def _values(version: str, namespace: str, resource: str, name: str, subresource:
     if version not in VERSIONS or not name:
         return UnknownPath()
     if namespace and resource == "metrics" and not subresource:
-        # A namespace is asked for as the object that it is, its metric in the place of a name.
+        # For a metric of a namespace itself, the metric takes the place of the name.
         return ValueRequest(
             version=version,
             resource=Resource.NAMESPACES,

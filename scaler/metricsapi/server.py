@@ -1,4 +1,4 @@
-"""The API over HTTPS: who calls, whether they may, and then what they asked for."""
+"""The metrics API over HTTPS: authenticates, authorizes and answers requests."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ log = logging.getLogger(__name__)
 
 MASTERS = "system:masters"
 MAX_PATH_LENGTH = 2048
-"""Of the path alone: more than the longest names take, and little enough to be remembered."""
+"""Of the path alone: longer than the longest names, and short enough to be cached."""
 MAX_REQUESTS = 512
-"""Under way at once, those included whose callers have gone while they waited for a review."""
+"""In progress at once, including those whose client has disconnected during a review."""
 LIMITS = Limits(
     # An API server keeps 25 that are idle.
     connections=256,

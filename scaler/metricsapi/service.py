@@ -1,4 +1,4 @@
-"""The whole metrics API: its parts made once, its loops run, its APIServices kept."""
+"""The metrics API: creates and runs its parts, and maintains its APIServices."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ LEAVE_SECONDS = 2.0
 
 
 class MetricsApi:
-    """Listens while `serving` lasts; `run` is what has to run meanwhile."""
+    """Listens within the context of `serving`; `run` must run meanwhile."""
 
     def __init__(
         self,
@@ -91,20 +91,20 @@ class MetricsApi:
         self._leaving = False
 
     def not_ready_because(self) -> str | None:
-        """Return why requests cannot be answered yet, None once they can."""
+        """Return why the API is not ready, None if it is."""
         if not self._tls.has_certificate:
-            return f"the metrics API has no certificate: {self._trouble or 'none was made yet'}"
+            return f"the metrics API has no certificate: {self._trouble or 'none generated yet'}"
         if not self._front_proxy.synced.is_set():
-            why = self._front_proxy.problem or "they were not read yet"
-            return f"the metrics API does not know the API server's authorities: {why}"
+            why = self._front_proxy.problem or "not read yet"
+            return f"the metrics API does not know the API server's CAs: {why}"
         if not self._authentication.knows_front_proxy:
             return "the metrics API finds no front proxy: is the API server's aggregation layer on?"
         if not self._objects.synced:
-            return "the metrics API has not seen the pods and nodes yet"
+            return "the metrics API has not listed the pods and nodes yet"
         return None
 
     async def run(self) -> None:
-        """Serve, watch, read and keep the certificate and the APIServices until cancelled."""
+        """Serve, watch, read and maintain the certificate and the APIServices until cancelled."""
         assert self._listener is not None, "nothing is served outside of `serving`"
         async with asyncio.TaskGroup() as group:
             group.create_task(self._listener.run())
@@ -124,10 +124,10 @@ class MetricsApi:
             yield port
 
     async def leave(self, *, after_seconds: float) -> None:
-        """Go on until nobody is led here any more; the last replica takes the APIServices along.
+        """Serve until no requests arrive any more; the last replica deletes the APIServices.
 
-        While they lead to nobody, no namespace can be deleted. A replica that comes later makes
-        them again. Never raises for what fails outside.
+        An APIService without a ready endpoint blocks the deletion of namespaces. A replica that
+        starts later creates them again. Never raises on failed requests.
         """
         self._leaving = True
         await asyncio.sleep(after_seconds)
@@ -142,23 +142,23 @@ class MetricsApi:
                 ):
                     return
                 if await self._api_services.remove():
-                    log.info("APIServices taken away: no other replica is ready")
+                    log.info("APIServices deleted: no other replica is ready")
         except (ApiError, TimeoutError) as error:
-            log.warning("APIServices stay, whoever they lead to", extra={"error": str(error)})
+            log.warning("Cannot delete the APIServices; they stay", extra={"error": str(error)})
 
     async def _keep(self) -> None:
         while True:
             trouble = await self._kept()
             if trouble != self._trouble:
                 if trouble is not None:
-                    log.warning("Metrics API is not in order", extra={"error": trouble})
+                    log.warning("Metrics API is not ready", extra={"error": trouble})
                 else:
-                    log.info("Metrics API is in order")
+                    log.info("Metrics API is ready")
                 self._trouble = trouble
             await asyncio.sleep(KEEP_SECONDS if trouble is None else RETRY_SECONDS)
 
     async def _kept(self) -> str | None:
-        """See to the certificate, then to the APIServices; return what is in the way."""
+        """Renew the certificate and update the APIServices; return the problem, if any."""
         try:
             bundle = await self._certificate.refresh()
             await self._first_lists()
@@ -166,18 +166,18 @@ class MetricsApi:
             if not_ready is not None or not self._settings.register or self._leaving:
                 return not_ready
             if await self._api_services.ensure(bundle):
-                log.info("APIServices lead to us", extra={"service": self._settings.service_name})
+                log.info("APIServices registered", extra={"service": self._settings.service_name})
         except OwnedByAnother as other:
             return (
-                f"{other}; it is left alone, and HPAs go on asking there: delete it for this"
-                " program to take its place"
+                f"{other}; gpu-scaler leaves it unchanged and HPAs keep using it; delete it so that"
+                " gpu-scaler can register"
             )
         except (ApiError, CertificateError) as error:
             return str(error)
         return None
 
     async def _first_lists(self) -> None:
-        """Wait a moment for the watches: that a start takes its time is no trouble to tell of."""
+        """Wait a moment for the watches, so that a normal start is not logged as a problem."""
         with suppress(TimeoutError):
             async with asyncio.timeout(FIRST_LISTS_SECONDS):
                 await self._front_proxy.synced.wait()

@@ -1,4 +1,4 @@
-"""Where the serving certificate comes from: the Secret that the replicas share, or files."""
+"""The source of the serving certificate: the Secret that the replicas share, or files."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ MAX_TRIES = 3
 
 
 class CertificateError(RuntimeError):
-    """There is no certificate that can be served; the message says why."""
+    """There is no usable serving certificate; the message says why."""
 
 
 class ServingCertificate(Protocol):
-    """Keeps a `ServerTls` with a certificate that will do."""
+    """Keeps the certificate of a `ServerTls` valid."""
 
     async def refresh(self) -> bytes | None:
-        """Look for a newer certificate, use it, and return what verifies it (PEM) if that is known.
+        """Use the latest certificate and return the CA bundle (PEM) that verifies it, if known.
 
         Raises:
-            CertificateError: there is none; what was used before still is.
+            CertificateError: there is none; the previous one stays in use.
             ApiError: the Secret cannot be read or written.
         """
 
 
 class _Used:
-    """What is served, so that the same is not taken up anew."""
+    """Remembers the certificate in use, so that it is loaded once."""
 
     def __init__(self, tls: ServerTls, telemetry: Telemetry) -> None:
         self._tls = tls
@@ -64,7 +64,7 @@ class _Used:
 
 
 class SecretCertificate:
-    """Makes the certificate, renews it in time, and takes up what another replica made."""
+    """Generates and renews the certificate, or uses the one that another replica generated."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class SecretCertificate:
             try:
                 old = read_secret(found.data)
             except MaterialError as error:
-                log.warning("What the Secret holds is replaced", extra={"error": str(error)})
+                log.warning("Replacing the content of the Secret", extra={"error": str(error)})
                 old = None
             new = renewed(old, hosts=self._hosts, now=self._wall_clock())
             if new is not old:
@@ -101,11 +101,11 @@ class SecretCertificate:
                     continue
             self._used.use(new.serving.certificate_pem(), new.serving.key_pem())
             return new.bundle_pem()
-        raise CertificateError("somebody else keeps writing the Secret")
+        raise CertificateError(f"another client wrote the Secret during all {MAX_TRIES} attempts")
 
 
 class FileCertificate:
-    """Reads files that others keep up to date, such as cert-manager."""
+    """Reads certificate files that another program renews, such as cert-manager."""
 
     def __init__(
         self,
@@ -130,5 +130,5 @@ class FileCertificate:
             self._used.use(certificate, key)
             return None if self._ca_file is None else Path(self._ca_file).read_bytes()
         except (OSError, ssl.SSLError, ValueError) as error:
-            msg = f"the certificate in {' and '.join(self._files)} cannot be used: {error}"
+            msg = f"cannot use the certificate in {' and '.join(self._files)}: {error}"
             raise CertificateError(msg) from error

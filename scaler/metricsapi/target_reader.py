@@ -127,7 +127,7 @@ class TargetReader:
         try:
             await self._read(targets, all_of_them=all_of_them)
         except Exception:  # what is read must go on
-            log.exception("Reading for the metrics API failed; it is tried again")
+            log.exception("Reading for the metrics API failed; it will be retried")
 
     async def _read(self, targets: Collection[Target], *, all_of_them: bool) -> None:
         nodes_of = {target: self._nodes_of(target) for target in targets}
@@ -165,9 +165,9 @@ class TargetReader:
         self._failing = failed >= 1
         if self._failing:
             why = next(iter((answer.failed_families or answer.failed_nodes).values()))
-            log.warning("No values for the metrics API can be read", extra={"error": why})
+            log.warning("Cannot read any values for the metrics API", extra={"error": why})
         else:
-            log.info("Values for the metrics API can be read again")
+            log.info("Reading values for the metrics API works again")
 
     def _nodes_of(self, target: Target) -> Collection[str]:
         """The nodes that have to be read for a target."""

@@ -1,4 +1,4 @@
-"""What the metrics API says of itself, beside the scaler's other metrics."""
+"""The metrics API's own metrics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Telemetry:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.requests = Histogram(
             "gpu_scaler_metrics_api_request_duration_seconds",
-            "Time to answer a request for metrics or discovery, by HTTP status",
+            "Duration of requests for metrics or discovery, by HTTP status",
             ["code"],
             buckets=BUCKETS_SECONDS,
             registry=registry,
@@ -36,11 +36,11 @@ class Telemetry:
         )
         self.targets = Gauge(
             "gpu_scaler_metrics_api_targets",
-            "Requested values: pods, nodes and namespaces times metrics",
+            "Targets that clients have requested: a metric of a pod, node or namespace each",
             registry=registry,
         )
         self.certificate_expiry = Gauge(
             "gpu_scaler_metrics_api_certificate_expiry_timestamp_seconds",
-            "Unix time when the serving certificate expires",
+            "Unix time of the expiry of the serving certificate",
             registry=registry,
         )

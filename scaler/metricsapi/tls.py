@@ -1,6 +1,6 @@
-"""The server's TLS: its certificate and the clients' authorities change under open connections.
+"""The server's TLS context: the certificate and the clients' CAs can change at any time.
 
-Each handshake takes the newest of both; connections that are open go on with theirs.
+Each handshake uses the latest of both; open connections are not affected.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from toolkit.web.pem_files import as_file
 
 
 class ServerTls:
-    """`context` is what a new connection is made with; `use` and `trust` make another one."""
+    """Holds the `context` of new connections; `use` and `trust` replace it."""
 
     def __init__(self) -> None:
         self._certificate: tuple[bytes, bytes] | None = None
@@ -20,18 +20,18 @@ class ServerTls:
 
     @property
     def has_certificate(self) -> bool:
-        """Whether there is a certificate: no handshake succeeds before."""
+        """Whether there is a certificate; without it no handshake succeeds."""
         return self._certificate is not None
 
     def use(self, certificate_pem: bytes, key_pem: bytes) -> None:
-        """Show this certificate (or chain) from now on; raises ssl.SSLError, then nothing changes.
+        """Serve this certificate (or chain) from now on; on ssl.SSLError nothing changes.
 
-        Blocks for a moment.
+        Blocks.
         """
         self._change((certificate_pem, key_pem), self._authorities)
 
     def trust(self, authorities_pem: str) -> None:
-        """Verify clients by these from now on; raises ssl.SSLError, then nothing changes."""
+        """Verify clients by these CAs from now on; on ssl.SSLError nothing changes."""
         self._change(self._certificate, authorities_pem)
 
     def _change(self, certificate: tuple[bytes, bytes] | None, authorities: str) -> None:
@@ -48,13 +48,12 @@ def _context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
-    # A client may have none, and a token instead. Who it is, is decided for each request.
+    # A client may use a token instead. Each request is authenticated by itself.
     context.verify_mode = ssl.CERT_OPTIONAL
-    # Whatever is in the bundle is trusted, an intermediate authority as well.
+    # Trust every certificate of the bundle, also intermediate CAs.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    # A resumed session brings a certificate that no handshake has verified again. TLS 1.2 may still
-    # resume one by its number while the context is the same; who it is, is found out for each
-    # request in any case.
+    # A resumed session has a certificate that was not verified again. TLS 1.2 can still resume one
+    # by its ID while the context is the same, but each request is authenticated in any case.
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
     return context

@@ -41,7 +41,8 @@ async def test_a_replica_that_does_not_lead_says_who_does_and_links_nothing(brow
     [
         pytest.param(
             {"holding": "the watches have lost contact with the Kubernetes API"},
-            "The scaler holds all decisions: the watches have lost contact with the Kubernetes API.",
+            "The scaler holds all decisions: the watches have lost contact with the Kubernetes"
+            " API.",
             True,
             id="API down",
         ),

@@ -138,7 +138,7 @@ async def test_the_way_from_the_adapter_to_ours(serving, installed, admin, tmp_p
         async with running_scaler(kubeconfig, *installing.flags(port)) as scaler:
             waits = (
                 "v1beta1.custom.metrics.k8s.io belongs to the Service"
-                " monitoring/prometheus-adapter; it is left alone"
+                " monitoring/prometheus-adapter; gpu-scaler leaves it unchanged"
             )
             await until(
                 lambda: any("not in order" in line and waits in line for line in scaler.log),

@@ -71,7 +71,7 @@ async def test_the_last_replica_takes_the_apiservices_along(replicas, admin):
         await _until_available(admin)
     # Both were told to end; no endpoint of the Service is ready.
     assert await installing.are_gone(admin)
-    assert any("APIServices taken away" in line for line in first.log + second.log)
+    assert any("APIServices deleted" in line for line in first.log + second.log)
     await _until_gone(admin, await _deleted_namespace(admin))
 
 

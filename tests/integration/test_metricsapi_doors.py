@@ -249,7 +249,7 @@ async def test_an_authority_that_is_published_no_more_is_believed_no_more(door):
 
 async def test_what_is_published_and_cannot_be_read_changes_nothing(door, caplog):
     door.publish(front_proxy_ca_pem="-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n")
-    assert "Published authorities cannot be read; the earlier ones stay" in caplog.messages
+    assert "Cannot read the published CAs; the previous ones stay in use" in caplog.messages
     certificate = door.front_proxy.issue("front-proxy-client")
     assert (await door.get(certificate=certificate, headers=BY_HEADERS))[0] == 200
 

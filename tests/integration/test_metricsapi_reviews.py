@@ -77,7 +77,7 @@ async def test_without_the_api_server_nobody_new_gets_in(door, caplog):
         status, answer = await door.get(certificate=certificate)
         assert (status, answer["reason"]) == (500, "InternalError")
     # However many come meanwhile.
-    assert caplog.messages.count("Callers cannot be reviewed") == 1
+    assert caplog.messages.count("Cannot review clients") == 1
     # What failed is not remembered.
     door.kubernetes.broken = False
     assert (await door.get(certificate=certificate))[0] == 200

@@ -89,15 +89,15 @@ async def test_a_start_that_takes_its_time_is_no_trouble(tmp_path, log, server):
         assert api.not_ready_because() is not None
         server.may_list.set()
         await until(lambda: api.not_ready_because() is None)
-    assert log("Metrics API is not in order") == []
+    assert log("Metrics API is not ready") == []
 
 
 async def test_a_start_that_does_not_end_is_said(tmp_path, log, server, monkeypatch):
     monkeypatch.setattr(service, "FIRST_LISTS_SECONDS", 0.05)
     monkeypatch.setattr(service, "RETRY_SECONDS", 0.05)
     async with starting(tmp_path, server):
-        (said,) = await until(lambda: log("Metrics API is not in order"))
-        assert "does not know the API server's authorities" in said.error
+        (said,) = await until(lambda: log("Metrics API is not ready"))
+        assert "does not know the API server's CAs" in said.error
         server.may_list.set()
-        await until(lambda: log("Metrics API is in order"))
-    assert len(log("Metrics API is not in order")) == 1
+        await until(lambda: log("Metrics API is ready"))
+    assert len(log("Metrics API is not ready")) == 1

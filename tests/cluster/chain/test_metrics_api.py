@@ -96,9 +96,9 @@ async def test_the_adapters_group_is_not_taken_over(both):
 
     await until(is_said, what="the owner is named")
     (line,) = (line for line in both.process.log if "prometheus-adapter" in line)
-    assert "Metrics API is not in order" in line
+    assert "Metrics API is not ready" in line
     assert "belongs to the Service monitoring/prometheus-adapter" in line
-    assert "it is left alone" in line
+    assert "gpu-scaler leaves it unchanged" in line
     for version in ("v1beta1", "v1beta2"):
         found = await both.chain.client.get(
             f"{installing.API_SERVICES}/{version}.{installing.GROUP}"
