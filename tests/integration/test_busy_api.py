@@ -44,7 +44,7 @@ async def test_no_method_asks_again_before_the_time(status, kind):
             lambda: client.stream("/busy", params={}, idle_timeout_seconds=1).__aenter__(),
         ]
         for call in calls:
-            with pytest.raises(kind, match="not sent again so soon") as caught:
+            with pytest.raises(kind, match="not sent, still waiting") as caught:
                 await call()
             assert caught.value.is_refusal()
         assert asked == ["PATCH /busy"]
@@ -101,7 +101,7 @@ async def test_a_scale_that_is_refused_waits_as_told_and_says_so(tmp_path, statu
 
             async def told() -> dict[str, Any]:
                 decision = await scaler.decision("default", NAME)
-                return decision if "not sent again" in decision.get("message", "") else {}
+                return decision if "not sent, still waiting" in decision.get("message", "") else {}
 
             decision = await until(told, what="the decision says that it waits")
             assert decision["reason"] == "FailedUpdateScale"

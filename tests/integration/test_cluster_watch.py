@@ -192,7 +192,7 @@ async def test_an_object_that_cannot_be_read_hides_no_other(caplog):
             await client.patch(f"{CONFIG_MAPS}/odd", {"data": {"y": "2"}})
             await client.patch(f"{CONFIG_MAPS}/odd", {"data": {"x": "fine"}})
             await until(lambda: content(reflector) == ["good", "odd"])
-    left_out = [r for r in caplog.records if r.message.startswith("Object left out")]
+    left_out = [r for r in caplog.records if r.message.startswith("Malformed object")]
     assert len(left_out) == 1
 
 
@@ -269,7 +269,7 @@ async def test_a_kind_that_must_be_there_never_counts_as_synced_when_it_is_not(c
         await until(lambda: reflector.problem)
         assert not reflector.synced.is_set()
         assert not reflector.is_fresh(time.monotonic())
-    warned = [r for r in caplog.records if r.message.startswith("Watch failing")]
+    warned = [r for r in caplog.records if r.message.startswith("Watch failed")]
     assert len(warned) == 1
 
 

@@ -201,6 +201,6 @@ def test_an_object_with_a_selector_that_cannot_be_is_named_once(
     state = asyncio.run(see())
     assert GOOD_SERVER in {one.ref for one in state.deployments()}
     assert GOOD_SERVER._replace(name="odd") not in {one.ref for one in state.deployments()}
-    left_out = [one for one in caplog.records if one.message.startswith("Object left out")]
+    left_out = [one for one in caplog.records if one.message.startswith("Malformed object")]
     assert [vars(one)["object"] for one in left_out] == ["ns/odd"]
     assert f"operator '{operator}' is not one of In, NotIn" in vars(left_out[0])["error"]
