@@ -56,8 +56,8 @@ _REFUSALS: Mapping[Reason, State] = {
     Reason.INVALID_ANNOTATION: State(Group.ATTENTION, "Invalid annotation"),
     Reason.TARGETED_BY_OTHER_CONTROLLER: State(Group.ATTENTION, "Other autoscaler"),
 }
-_WAITS_FOR_PODS = State(Group.CHANGING, "Waits for its pods")
-"""Above the target, and what was asked for already would do: the new pods start or load."""
+_WAITS_FOR_PODS = State(Group.CHANGING, "Waiting for pods")
+"""Above the target, but the replicas already requested will do once the new pods are Ready."""
 _NUMBER = re.compile(r"(-?[0-9.]+)(.*)")
 
 
@@ -86,7 +86,7 @@ def state_of(decision: Decision | DecisionRun) -> State:
 
 
 def _unchanged(decision: Decision | DecisionRun) -> State:
-    """Name why a count stays, where the outcome does not say enough."""
+    """Return the label for a reason to keep the count, if the outcome does not say enough."""
     match decision.reason:
         case Reason.DESIRED_WITHIN_RANGE:
             return _WAITS_FOR_PODS if decision.above_target else State(Group.STEADY, "On target")
@@ -95,17 +95,17 @@ def _unchanged(decision: Decision | DecisionRun) -> State:
         case Reason.TOO_MANY_REPLICAS:
             return State(Group.LIMITED, "At maximum")
         case Reason.INSUFFICIENT_GPU:
-            return State(Group.LIMITED, "Waits for GPUs")
+            return State(Group.LIMITED, "Waiting for GPUs")
         case Reason.UNSCHEDULABLE:
-            return State(Group.LIMITED, "Waits for a node")
+            return State(Group.LIMITED, "Waiting for a node")
         case Reason.SCALE_UP_LIMIT:
             return State(Group.CHANGING, "Scaling up, limited")
         case Reason.SCALE_DOWN_LIMIT:
             return State(Group.CHANGING, "Scaling down, limited")
         case Reason.SCALE_UP_STABILIZED:
-            return State(Group.CHANGING, "Waits to scale up")
+            return State(Group.CHANGING, "Waiting to scale up")
         case Reason.SCALE_DOWN_STABILIZED | Reason.COOLING_DOWN:
-            return State(Group.CHANGING, "Waits to scale down")
+            return State(Group.CHANGING, "Waiting to scale down")
         case (
             Reason.SUCCESSFUL_RESCALE
             | Reason.DRY_RUN
