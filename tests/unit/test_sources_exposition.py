@@ -5,8 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 
 from scaler.budgets import LINE_CHARACTERS, PAGE_SAMPLES, TEXT_CHARACTERS
@@ -178,31 +176,41 @@ def test_values(text, metric, expected):
     assert {pod: one for pod, one in found.items() if isinstance(one, PodValue)} == expected
 
 
+awkward = st.text(st.sampled_from('\\"n{}=, \t#é\u2028\U0001f600') | st.characters(codec="utf-8"))
+blanks = st.sampled_from(["", " ", "\t", "  "])
 labels = st.dictionaries(
-    st.sampled_from(["pod_name", "namespace_name", "uuid", "name", "node_name"]),
-    st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]) | st.just("\n")),
+    st.sampled_from(["pod_name", "namespace_name", "uuid", "allocate_mode", "name"]), awkward
 )
 
 
-@given(st.lists(st.tuples(labels, st.floats(allow_nan=False)), max_size=5))
-def test_samples_are_those_of_the_reference_parser(rows):
-    registry = CollectorRegistry()
+@st.composite
+def lines(draw):
+    """A sample as the format allows it: escaped values, blanks anywhere, a comma at the end."""
+    row = draw(labels)
 
-    class Rows:
-        def collect(self):
-            names = sorted({name for row, _ in rows for name in row})
-            family = GaugeMetricFamily(DUTY, "help", labels=names)
-            for row, value in rows:
-                family.add_metric([row.get(name, "") for name in names], value)
-            yield family
+    def escaped(value):
+        for plain, written in (("\\", r"\\"), ("\n", r"\n"), ('"', r"\"")):
+            value = value.replace(plain, written)
+        return value
 
-    registry.register(Rows())
-    text = generate_latest(registry).decode()
+    pairs = [
+        f'{draw(blanks)}{name}{draw(blanks)}={draw(blanks)}"{escaped(value)}"{draw(blanks)}'
+        for name, value in row.items()
+    ]
+    written = ",".join(pairs) + ("," if pairs and draw(st.booleans()) else "")
+    number = draw(st.floats(allow_nan=False))
+    return f"{DUTY}{{{written}}} {number!r}\n"
+
+
+@given(st.lists(lines(), max_size=5).map("".join))
+def test_samples_are_those_of_the_reference_parser(text):
     expected = [
         (
             sample.name,
+            sample.labels.get("namespace_name", ""),
             sample.labels.get("pod_name", ""),
             sample.labels.get("uuid", ""),
+            sample.labels.get("allocate_mode") == "share",
             sample.value,
         )
         for family in text_string_to_metric_families(text)
@@ -212,7 +220,15 @@ def test_samples_are_those_of_the_reference_parser(rows):
     for _ in range(2):
         samples, known = read_samples(text, known)
         assert [
-            (one.name, one.pod.name if one.pod else "", one.uuid, value) for one, value in samples
+            (
+                one.name,
+                one.pod.namespace if one.pod else row[1],
+                one.pod.name if one.pod else "",
+                one.uuid,
+                one.shared,
+                value,
+            )
+            for (one, value), row in zip(samples, expected, strict=True)
         ] == expected
 
 
