@@ -1,4 +1,4 @@
-"""The dashboard of the whole cluster: how many GPUs, who has them, how busy, which are sick."""
+"""The dashboard of the cluster: number, owners, load and health of its GPUs."""
 
 from __future__ import annotations
 
@@ -48,41 +48,41 @@ HELD_BY_NODE: Final = (
 
 
 def overview() -> Section:
-    """Return the numbers at the top."""
+    """Return the panels of the overview."""
     return Section(
         title="Overview",
         panels=(
             number(
                 "GPUs",
                 "short",
-                "GPUs that the drivers show, lost ones included.",
+                "GPUs that the drivers report, including lost ones.",
                 f"sum(max by (cluster, node_name) (nvidia_gpu_num_devices{{{CLUSTER}}}))",
             ),
             number(
                 "Held by pods",
                 "short",
-                f"GPUs and MIG instances that pods hold. {PER_GPU}",
+                f"GPUs and MIG instances that pods use. {PER_GPU}",
                 f"count(max by (uuid) (nvidia_gpu_memory_total_bytes{{{HELD}}}))"
                 f" or 0 * count(nvidia_gpu_memory_total_bytes{{{CLUSTER}}})",
             ),
             number(
                 "Duty cycle",
                 "percent",
-                f"Mean over all GPUs that tell it, free ones included. {PER_GPU}",
+                f"Mean over all GPUs that report it, including free ones. {PER_GPU}",
                 f"avg({DUTY_CYCLE})",
             ),
             number(
                 "Memory used",
                 "percentunit",
-                "Of the GPUs whose use is known: that of a shared GPU is absent unless its"
-                " containers can be told apart.",
+                "Of GPUs whose memory in use is known. A shared GPU is missing unless its memory"
+                " can be attributed to its containers.",
                 f"sum({USED}) / sum({TOTAL_OF_USED})",
                 steps=FULL,
             ),
             number(
                 "Lost GPUs",
                 "short",
-                "GPUs that a driver shows and that cannot be read.",
+                "GPUs that a driver reports but that cannot be read.",
                 "sum(max by (cluster, instance)"
                 f" (nvidia_gpu_exporter_unreadable_devices{{{CLUSTER}}}))",
                 steps=BAD_ABOVE_0,
@@ -90,8 +90,8 @@ def overview() -> Section:
             number(
                 "Exporters without readings",
                 "short",
-                "Exporters that answer and publish no current readings: /readyz says why. One that"
-                " does not answer at all is not among them.",
+                "Exporters that respond but publish no current readings; /readyz says why. Excludes"
+                " exporters that do not respond.",
                 f"count(max by (cluster, instance) (nvidia_gpu_exporter_ready{{{CLUSTER}}}) == 0)"
                 f" or 0 * count(nvidia_gpu_exporter_ready{{{CLUSTER}}})",
                 steps=BAD_ABOVE_0,
@@ -101,14 +101,14 @@ def overview() -> Section:
 
 
 def nodes() -> Section:
-    """Return what the nodes do."""
+    """Return the panels of the nodes."""
     held = f"({HELD_BY_NODE})"
     return Section(
         title="Nodes",
         panels=(
             table(
                 "Nodes",
-                "A row for each node with an exporter, as of the end of the time range.",
+                "One row per node with an exporter, as of the end of the time range.",
                 (
                     Key(
                         label="node_name",
@@ -140,7 +140,7 @@ def nodes() -> Section:
             graph(
                 "Duty cycle by node",
                 "percent",
-                f"Mean over the node's GPUs that tell it. {PER_GPU}",
+                f"Mean over the node's GPUs that report it. {PER_GPU}",
                 Query(expr=f"avg by (node_name) ({DUTY_CYCLE})", legend="{{node_name}}"),
                 highest=100,
             ),
@@ -156,7 +156,7 @@ def nodes() -> Section:
 
 
 def namespaces() -> Section:
-    """Return who has the GPUs, and what they make of them."""
+    """Return the panels of GPU use by namespace."""
     by_holder = f"max by ({HOLDER})"
     return Section(
         title="Namespaces",
@@ -176,8 +176,8 @@ def namespaces() -> Section:
             graph(
                 "Duty cycle of the GPUs held, by namespace",
                 "percent",
-                "Mean over the GPUs that the namespace's pods hold. A shared GPU's is the whole"
-                " device's, whoever used it.",
+                "Mean over the GPUs that the namespace's pods use. A shared GPU counts with the"
+                " duty cycle of the whole device.",
                 Query(
                     expr="avg by (namespace_name) (max by (namespace_name, uuid)"
                     f" (nvidia_gpu_duty_cycle{{{HELD}}}))",
@@ -213,7 +213,7 @@ def namespaces() -> Section:
 
 
 def health() -> Section:
-    """Return what calls for somebody."""
+    """Return the panels of problems."""
     by_xid = "max by (node_name, uuid, xid)"
     by_place = "max by (node_name, uuid, location)"
     by_reason = "max by (node_name, uuid, reason)"
@@ -223,8 +223,8 @@ def health() -> Section:
             graph(
                 "Xid errors",
                 "short",
-                "Errors that drivers reported, by number. A pod that leaves its GPU in the same"
-                " moment can hide one here; the alerts see it.",
+                "Errors that drivers reported, by Xid. A pod that ends at the same time can hide an"
+                " error here; the alerts still fire.",
                 Query(
                     expr=f"sum by (node_name, xid) ({by_xid}"
                     f" (increase(nvidia_gpu_xid_errors_total{{{CLUSTER}}}[$__rate_interval]))) > 0",
@@ -245,8 +245,8 @@ def health() -> Section:
             graph(
                 "GPUs held back by heat or hardware",
                 "percentunit",
-                "Share of the time for which a reason other than power settings held the clocks"
-                " down, the worst GPU of each node.",
+                "Share of time in which a reason other than power settings reduced the clocks, for"
+                " the most affected GPU of each node.",
                 Query(
                     expr=f"max by (node_name, reason) ({by_reason}"
                     f" (rate(nvidia_gpu_clocks_event_seconds_total{{{CLUSTER},"

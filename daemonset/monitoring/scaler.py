@@ -1,4 +1,4 @@
-"""The dashboard of the scaler: what it decides for each Deployment, and how it does itself."""
+"""The dashboard of the scaler: its decisions per Deployment, and its own health."""
 
 from __future__ import annotations
 
@@ -36,29 +36,29 @@ LEGEND: Final = "{{namespace}}/{{deployment}}"
 
 
 def overview() -> Section:
-    """Return whether the scaler works at all."""
+    """Return the panels of the scaler's health."""
     return Section(
         title="Scaler",
         panels=(
             number(
                 "Replicas of the scaler",
                 "short",
-                "Those that answer.",
+                "Replicas that Prometheus can scrape.",
                 f"count({RUNNING})",
                 steps=((None, "red"), (1, "orange"), (2, "green")),
             ),
             number(
                 "Leaders",
                 "short",
-                "Replicas that act: one. For a few seconds of a takeover there may be none.",
+                "Replicas that lead: exactly one, or none for a few seconds of a takeover.",
                 f"sum({RUNNING})",
                 steps=((None, "red"), (1, "green"), (2, "red")),
             ),
             number(
                 "Time since the last loop",
                 "s",
-                "Since the leader's last one that decided. It grows while the Kubernetes API"
-                " is out of reach: everything is held then.",
+                "Since the leader's last loop that made decisions. It grows while the scaler"
+                " cannot reach the Kubernetes API and holds all Deployments.",
                 f"min(time() - gpu_scaler_last_loop_timestamp_seconds{{{CLUSTER}}}"
                 f" and on (job, instance) {RUNNING} == 1)",
                 steps=((None, "green"), (30, "orange"), (60, "red")),
@@ -66,7 +66,7 @@ def overview() -> Section:
             number(
                 "Scaling",
                 "short",
-                "Whether somebody stopped all scaling by the Lease's annotation gpu-scaler/paused.",
+                "Whether the annotation gpu-scaler/paused on the Lease stops all scaling.",
                 f"max(gpu_scaler_stopped{{{CLUSTER}}})",
                 steps=((None, "green"), (1, "orange")),
                 words={"0": "On", "1": "Stopped"},
@@ -74,14 +74,14 @@ def overview() -> Section:
             number(
                 "Held",
                 "short",
-                "Deployments whose replicas stay as they are because values are missing or old.",
+                "Deployments that keep their replica count because values are missing or stale.",
                 with_outcome("held"),
                 steps=((None, "green"), (1, "orange")),
             ),
             number(
                 "Refused",
                 "short",
-                "Deployments with a wrong annotation, or with another autoscaler.",
+                "Deployments with an invalid annotation, or with another autoscaler.",
                 with_outcome("refused"),
                 steps=((None, "green"), (1, "orange")),
             ),
@@ -90,7 +90,7 @@ def overview() -> Section:
 
 
 def deployments() -> Section:
-    """Return what is decided, by Deployment."""
+    """Return the panels of decisions by Deployment."""
     value = f"max by ({WORKLOAD}, metric) (gpu_scaler_metric_value{{{CHOSEN}}})"
     target = f"max by ({WORKLOAD}, metric) (gpu_scaler_metric_target{{{CHOSEN}}})"
     name = (
@@ -107,8 +107,8 @@ def deployments() -> Section:
         panels=(
             table(
                 "Last decision of each Deployment",
-                "As of the last loop. Asked for is what the metrics call for before stabilization"
-                " and limits, and empty where nothing could be computed.",
+                "As of the last loop. Asked for is what the metrics propose before stabilization"
+                " and limits; empty if it is unknown.",
                 name,
                 (
                     Column(header="Replicas", expr=of_workload("gpu_scaler_current_replicas")),
@@ -121,8 +121,8 @@ def deployments() -> Section:
             ),
             table(
                 "Why",
-                "Outcome and reason of the last decision; `gpu-scaler explain NAMESPACE/NAME` says"
-                " more.",
+                "Outcome and reason of the last decision; `gpu-scaler explain NAMESPACE/NAME` has"
+                " the details.",
                 (
                     *name,
                     Key(label="outcome", header="Outcome"),
@@ -141,7 +141,7 @@ def deployments() -> Section:
             graph(
                 "Replicas",
                 "short",
-                "What was found, and what the metrics ask for before stabilization and limits.",
+                "Current replicas, and what the metrics propose before stabilization and limits.",
                 Query(expr=of_workload("gpu_scaler_current_replicas"), legend=LEGEND),
                 Query(
                     expr=of_workload("gpu_scaler_proposed_replicas"), legend=f"{LEGEND} asked for"
@@ -151,8 +151,8 @@ def deployments() -> Section:
             graph(
                 "Value of its target",
                 "percentunit",
-                "Mean value per pod that was decided on, as a share of the target. Above 100 % and"
-                " the tolerance pods are added.",
+                "Mean value per pod, as a share of the target. Above 100 % plus the tolerance the"
+                " scaler adds pods.",
                 Query(
                     expr=f"{value} / {target}",
                     legend=f"{LEGEND} {{{{metric}}}}",
@@ -162,7 +162,7 @@ def deployments() -> Section:
             graph(
                 "Deployments by outcome",
                 "short",
-                "Of the last loop.",
+                "As of the last loop.",
                 Query(
                     expr="sum by (outcome) (max by (cluster, outcome)"
                     f" (gpu_scaler_deployments{{{CLUSTER}}}))",
@@ -174,14 +174,14 @@ def deployments() -> Section:
             graph(
                 "Holds by reason",
                 "short",
-                "Decisions that left the count alone although another may be wanted.",
+                "Decisions that held the replica count, by reason.",
                 Query(expr=growth("gpu_scaler_held_total", "reason"), legend="{{reason}}"),
                 width=8,
             ),
             graph(
                 "Changes",
                 "short",
-                "Replica counts that were patched, by direction, and patches that failed.",
+                "Changes of replica counts by direction, and failed changes.",
                 Query(
                     expr=growth("gpu_scaler_rescales_total", "direction"), legend="{{direction}}"
                 ),
@@ -200,7 +200,7 @@ def build() -> Dashboard:
     return assemble(
         UID,
         "GPU / Scaler",
-        "What gpu-scaler decides for each Deployment and why, and how the scaler itself does.",
+        "Decisions of gpu-scaler for each Deployment with their reasons, and its own health.",
         (
             choice(
                 "namespace",

@@ -22,7 +22,7 @@ INSTANCE: Final = "{{instance}}"
 
 
 def loop() -> Section:
-    """Return how the loop does."""
+    """Return the panels of the loop."""
     rate = "[$__rate_interval]"
     return Section(
         title="Loop",
@@ -51,14 +51,14 @@ def loop() -> Section:
             graph(
                 "Age of the readings",
                 "s",
-                "Of the oldest readings that the last loop decided on.",
+                "Age of the oldest value that the last loop used.",
                 Query(expr=f"max(gpu_scaler_source_max_age_seconds{{{CLUSTER}}})", legend="oldest"),
                 width=8,
             ),
             graph(
                 "Reads",
                 "ops",
-                "Exporters read, or queries sent to Prometheus, per second.",
+                "Exporter scrapes or Prometheus queries per second.",
                 Query(
                     expr="sum by (result)"
                     f" (rate(gpu_scaler_source_reads_total{{{CLUSTER}}}{rate}))",
@@ -69,7 +69,7 @@ def loop() -> Section:
             graph(
                 "Answers of the Kubernetes API",
                 "reqps",
-                "By method and status; a watch counts when it begins.",
+                "By method and status; a watch counts once, at its start.",
                 Query(
                     expr="sum by (method, code)"
                     f" (rate(gpu_scaler_api_requests_total{{{CLUSTER}}}{rate}))",
@@ -80,7 +80,7 @@ def loop() -> Section:
             graph(
                 "Loops that failed",
                 "short",
-                "Loops that ended in an unexpected error; the log has it.",
+                "Loops that ended in an unexpected error; see the log.",
                 Query(expr=growth("gpu_scaler_loop_failures_total", "instance"), legend=INSTANCE),
                 steps=BAD_ABOVE_0,
                 width=8,
@@ -110,7 +110,7 @@ def loop() -> Section:
 
 
 def metrics_api() -> Section:
-    """Return how the metrics API does, for those who use it."""
+    """Return the panels of the metrics API."""
     requests = "gpu_scaler_metrics_api_request_duration_seconds"
     rate = "[$__rate_interval]"
     return Section(
@@ -137,7 +137,7 @@ def metrics_api() -> Section:
             graph(
                 "Reads for the metrics API",
                 "ops",
-                "Of all that is asked for; error where a node or a query failed.",
+                "Reads of all requested values; error if a node or a query failed.",
                 Query(
                     expr="sum by (result)"
                     f" (rate(gpu_scaler_metrics_api_reads_total{{{CLUSTER}}}{rate}))",
@@ -148,7 +148,7 @@ def metrics_api() -> Section:
             number(
                 "Certificate ends in",
                 "s",
-                "The serving certificate that ends first, over all replicas.",
+                "The earliest expiry of a serving certificate over all replicas.",
                 "min(gpu_scaler_metrics_api_certificate_expiry_timestamp_seconds"
                 f"{{{CLUSTER}}} > 0) - time()",
                 steps=((None, "red"), (7 * 86400, "orange"), (14 * 86400, "green")),
@@ -157,7 +157,7 @@ def metrics_api() -> Section:
             number(
                 "Values asked for",
                 "short",
-                "Pods, nodes and namespaces times metrics that are asked for.",
+                "Targets that clients have requested: a metric of a pod, node or namespace each.",
                 f"max(gpu_scaler_metrics_api_targets{{{CLUSTER}}})",
                 width=6,
             ),
