@@ -176,7 +176,7 @@ def test_values(text, metric, expected):
     assert {pod: one for pod, one in found.items() if isinstance(one, PodValue)} == expected
 
 
-awkward = st.text(st.sampled_from('\\"n{}=, \t#é\u2028\U0001f600') | st.characters(codec="utf-8"))
+awkward = st.text('\\"\n,{}=n#é') | st.text(st.characters(codec="utf-8"))
 blanks = st.sampled_from(["", " ", "\t", "  "])
 labels = st.dictionaries(
     st.sampled_from(["pod_name", "namespace_name", "uuid", "allocate_mode", "name"]), awkward
