@@ -1,4 +1,4 @@
-"""Which conditions get a line of log: one when they begin and one when they end."""
+"""Logs a lasting condition twice only: when it begins and when it ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ AGAIN_SECONDS: Final = 60.0
 
 
 class LogOnce:
-    """Remembers which conditions the log has told; at most `limit` have a line at a time."""
+    """Remembers which conditions were logged; at most `limit` at a time."""
 
     def __init__(self, *, limit: int) -> None:
         self._limit = limit
@@ -22,7 +22,7 @@ class LogOnce:
 
     @property
     def has_told(self) -> bool:
-        """Whether the log has told any condition that has not ended."""
+        """Whether any logged condition has not ended."""
         return bool(self._told)
 
     def begins(self, condition: Hashable) -> bool:
@@ -39,7 +39,7 @@ class LogOnce:
         return True
 
     def ends(self, condition: Hashable) -> bool:
-        """Return whether to log that the condition ended: the log has told that it began."""
+        """Return whether to log that the condition ended, because its beginning was logged."""
         if condition not in self._told:
             return False
         self._told.remove(condition)

@@ -1,4 +1,4 @@
-"""Log lines that somebody outside can cause, so many bytes a minute for each party."""
+"""Rate limits log lines that outside parties can cause, in bytes per minute and party."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class _Minute:
 
 
 class PartyLog:
-    """Logs lines about parties, such as namespaces; each party has a budget of its own.
+    """Logs lines about parties, such as namespaces; each party has its own budget.
 
-    A minute begins with a party's first line, which is always logged. Lines that do not fit into
-    the rest of the budget are counted, and one line says how many they were when the minute ends.
+    A minute begins with a party's first line, which is always logged. Lines beyond the budget are
+    counted, and one line reports their number when the minute ends.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class PartyLog:
         party: str = "namespace",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`party` is the field that names the party in the line about what was left out."""
+        """`party` is the log field that names the party in the line about omitted lines."""
         self._logger = logger
         self._most_bytes = most_bytes
         self._field = party
@@ -66,7 +66,7 @@ class PartyLog:
         self._logger.log(level, message, extra=dict(fields), exc_info=error)
 
     def log_omitted(self) -> None:
-        """Log how many lines were left out in each minute that has ended; call it regularly."""
+        """Log the number of omitted lines for each minute that has ended; call it regularly."""
         now = self._clock()
         ended = [
             party
@@ -83,7 +83,7 @@ class PartyLog:
 
 
 def _size_bytes(message: str, fields: Mapping[str, object], error: Exception | None) -> int:
-    """Return about how long the line is."""
+    """Return the approximate length of the line."""
     texts = [message, *(f" {name}={value}" for name, value in fields.items() if value is not None)]
     if error is not None:
         texts += traceback.format_exception(error)

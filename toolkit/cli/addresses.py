@@ -6,9 +6,9 @@ import re
 
 
 def parse_listen_address(text: str) -> tuple[str, int] | None:
-    """Return the host and the port of HOST:PORT, [IPv6]:PORT or :PORT; None if it is none.
+    """Return the host and the port of HOST:PORT, [IPv6]:PORT or :PORT; None if it is invalid.
 
-    An empty host is all addresses of the machine.
+    An empty host means all addresses of the machine.
     """
     match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^:\[\]]*)):(\d{1,5})", text, re.ASCII)
     if match is None or int(match[3]) > 65535:

@@ -14,13 +14,13 @@ EXIT_USAGE: Final = 2
 """The status of a program that was called or configured wrongly."""
 SHELLS: Final = ("bash", "zsh", "fish")
 _COLUMNS: Final = 80
-# argparse's words, and what they mean to those who did not write the program.
+# argparse's messages and their plain wording.
 _PLAIN: Final = (
     (r"argument (\S+): expected (?:one|at least one) argument", r"\1: needs a value"),
     (r"argument (\S+): ignored explicit argument (.+)", r"\1: takes no value, but got \2"),
     (r"the following arguments are required: (.+)", r"\1 is missing"),
     (r"argument (-.+)", r"\1"),
-    # What stands without a flag is known by its value.
+    # A positional argument is identified by its value.
     (r"argument [^-][^:]*: (.+)", r"\1"),
 )
 
@@ -38,7 +38,7 @@ class UsageError(Exception):
 
 
 class Formatter(argparse.RawDescriptionHelpFormatter):
-    """Below each flag what it does; names with hyphens stay in one piece."""
+    """Prints help below each flag; does not break words at hyphens."""
 
     def __init__(self, prog: str, position: int = 8) -> None:
         super().__init__(prog, max_help_position=position, width=_COLUMNS)
@@ -54,7 +54,7 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
 
 
 class CommandsFormatter(Formatter):
-    """Beside each command what it does: commands are short, and read best as a table."""
+    """Prints help beside each command, as a table."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, position=16)
@@ -63,9 +63,9 @@ class CommandsFormatter(Formatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """Takes no abbreviations, which a new flag would make ambiguous one day.
+    """Allows no abbreviations, which a new flag could make ambiguous.
 
-    Raises UsageError in place of exiting.
+    Raises UsageError instead of exiting.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -73,30 +73,30 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **options)
 
     def unknown(self, word: str) -> str:
-        """Return what to say of a word that is none of its arguments."""
+        """Return the error message for an unknown argument."""
         return f"unknown argument {word!r}; see {self.prog} --help"
 
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> argparse.Namespace:
-        """Refuse what is unknown."""
+        """Parse, and refuse unknown arguments."""
         found, unknown = self.parse_known_args(args, namespace)
         if unknown:
             raise UsageError([self.unknown(unknown[0])])
         return found
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong and where help is."""
+        """Raise UsageError with the message and a pointer to the help."""
         raise UsageError([f"{plain(message)}; see {self.prog} --help"])
 
 
 class CommandParser(Parser):
-    """The parser of a command: its help is another one than the program's."""
+    """The parser of a command, whose errors point to the command's help."""
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """Refuse what is unknown: the program would say so by its own name."""
+        """Parse, and refuse unknown arguments here, so that the error names the command."""
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
             raise UsageError([self.unknown(unknown[0])])
@@ -104,7 +104,7 @@ class CommandParser(Parser):
 
 
 def plain(message: str) -> str:
-    """Return argparse's message as a person would say it."""
+    """Return argparse's message in plain words."""
     choice = re.fullmatch(r"argument (.+): invalid choice: (.+) \(choose from (.+)\)", message)
     if choice:
         allowed = choice[3].replace("'", "")

@@ -1,4 +1,4 @@
-"""Scripts by which shells complete commands, flags, their values and files."""
+"""Shell completion scripts for commands, flags, their values and files."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _COMPLETED: Final = {"FILE": shtab.FILE, "DIR": shtab.DIRECTORY}
 
 
 def completion_script(parser: argparse.ArgumentParser, shell: str) -> str:
-    """Return the script for `bash`, `zsh` or `fish`; `parser` is of no further use."""
+    """Return the script for `bash`, `zsh` or `fish`; modifies `parser`."""
     _teach(parser)
     return str(shtab.complete(parser, shell=shell))
 
 
 def _teach(parser: argparse.ArgumentParser) -> None:
-    """Say by the metavars what can be completed behind each flag."""
+    """Derive from the metavars how to complete the value of each flag."""
     for action in parser._actions:
         metavar = action.metavar if isinstance(action.metavar, str) else ""
         if isinstance(action, argparse._SubParsersAction):

@@ -1,4 +1,4 @@
-"""Pure: flags, each with an environment variable, and their values, each checked under its name."""
+"""Pure: flags with environment variables, and the validation of their values."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _SWITCH_WORDS: Final = ("true", "false", "1", "0", "")
 
 
 class FromEnvironment(str):
-    """A text that an environment variable gave: what is wrong with it is said of the variable."""
+    """A value from an environment variable; errors name the variable."""
 
     variable: str
 
     def __new__(cls, text: str, variable: str) -> FromEnvironment:
-        """Return the text, which knows where it came from."""
+        """Return the text with the name of its variable."""
         made = super().__new__(cls, text)
         made.variable = variable
         return made
 
 
 class _Switched(FromEnvironment):
-    """What an environment variable says of a switch."""
+    """The value of a switch's environment variable."""
 
 
 def environment_name(prefix: str, flag: str) -> str:
@@ -58,9 +58,9 @@ def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
 
 
 class Flags:
-    """Adds flags to a parser or a group; each takes its default from its variable in `environ`.
+    """Adds flags to a parser or a group; variables in `environ` override their defaults.
 
-    A metavar of words between bars, such as `text|json`, is all that the flag takes.
+    A metavar with bars, such as `text|json`, lists the allowed values.
     """
 
     def __init__(self, container: Container, environ: Mapping[str, str], *, prefix: str) -> None:
@@ -91,7 +91,7 @@ class Flags:
         )
 
     def repeated(self, name: str, metavar: str, text: str) -> None:
-        """Add a flag that may be given several times; its variable has one value a line."""
+        """Add a flag that may be repeated; its variable has one value per line."""
         variable, given = self._given(name)
         lines = (given or "").splitlines()
         self._container.add_argument(
@@ -109,7 +109,7 @@ class Flags:
 
 
 class _Repeated(argparse.Action):
-    """Adds to what was given before; argparse's own would add to what the variable says."""
+    """Appends to earlier flags, but unlike argparse's action not to the variable's values."""
 
     def __call__(
         self,
@@ -124,16 +124,16 @@ class _Repeated(argparse.Action):
 
 
 class Values:
-    """The values of parsed flags; notes what is wrong under the name that the user wrote."""
+    """The values of parsed flags; collects problems under the name that the user wrote."""
 
     def __init__(self, parsed: argparse.Namespace) -> None:
         self._parsed = vars(parsed)
         self.problems: list[str] = []
 
     def check(self) -> None:
-        """Raise UsageError if anything was wrong, also with a switch that nobody asked for."""
+        """Raise UsageError if there are problems; also checks switches that were never read."""
         for value in self._parsed.values():
-            # Read as false, `yes` would have a program act where it was told not to.
+            # Treating `yes` as false would make a program act although it was told not to.
             if isinstance(value, _Switched) and value.lower() not in _SWITCH_WORDS:
                 words = ", ".join(_SWITCH_WORDS[:-1])
                 self.problems.append(f"{value.variable}: {str(value)!r} is not one of {words}")
@@ -141,18 +141,18 @@ class Values:
             raise UsageError(self.problems)
 
     def problem(self, flag: str, sentence: str) -> None:
-        """Note what is wrong with a flag, or with its variable where that gave the value."""
+        """Add a problem with a flag, or with its variable if that gave the value."""
         value = self._value(flag)
         first = next(iter(value), "") if isinstance(value, tuple) else value
         where = first.variable if isinstance(first, FromEnvironment) else f"--{flag}"
         self.problems.append(f"{where}: {sentence}")
 
     def text(self, flag: str) -> str:
-        """Return the text of a flag, empty where there is none."""
+        """Return the value of a flag, empty if it is not set."""
         return self.optional(flag) or ""
 
     def optional(self, flag: str) -> str | None:
-        """Return the text of a flag; None where there is none."""
+        """Return the value of a flag; None if it is not set."""
         value = self._value(flag)
         return None if value in (None, "") else str(value)
 
@@ -168,14 +168,14 @@ class Values:
         return value is True or str(value).lower() in ("true", "1")
 
     def choice(self, flag: str, allowed: Iterable[str]) -> str:
-        """Return the text of a flag that takes these only."""
+        """Return the value of a flag that allows only these values."""
         value = self.text(flag)
         if value not in allowed:
             self.problem(flag, f"{value!r} is not one of {', '.join(allowed)}")
         return value
 
     def seconds(self, flag: str, *, lowest: float = 0.0, highest: float = math.inf) -> float:
-        """Return a duration within bounds, 1 s where it is none."""
+        """Return a duration within bounds, 1 s if it is invalid."""
         try:
             return parse_duration_within(self.text(flag), lowest=lowest, highest=highest)
         except ValueError as error:
@@ -191,7 +191,7 @@ class Values:
             return lowest
 
     def listen_address(self, flag: str) -> tuple[str, int]:
-        """Return the host, empty for all addresses of the machine, and the port of HOST:PORT."""
+        """Return the host (empty for all addresses of the machine) and the port of HOST:PORT."""
         address = self.text(flag)
         parsed = parse_listen_address(address)
         if parsed is None:

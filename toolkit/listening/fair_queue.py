@@ -1,4 +1,4 @@
-"""Who is next: of one address one after the other, and each address for itself."""
+"""A queue with one turn at a time per client address."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ class _Line:
 
 
 class FairQueue:
-    """One turn at a time for each address, first come, first served.
+    """One turn at a time per address, first come, first served.
 
-    A crowd at one address then costs another address one turn, not the whole crowd's.
+    Many requests of one address then delay another address by one turn only.
     """
 
     def __init__(self) -> None:
         self._lines: dict[str, _Line] = {}
 
     def length(self, address: str) -> int:
-        """Return how many of an address wait or have their turn."""
+        """Return how many requests of an address wait or have their turn."""
         line = self._lines.get(address)
         return line.length if line else 0
 
     @asynccontextmanager
     async def turn(self, address: str) -> AsyncIterator[None]:
-        """Wait for a turn of this address, which lasts as long as the context."""
+        """Wait for the address's turn, and hold it within the context."""
         line = self._lines.setdefault(address, _Line())
         line.length += 1
         try:
