@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import resource
 import time
 from typing import Final
 
@@ -27,6 +28,8 @@ def main() -> None:
     for flag in ("--nodes", "--port", "--rounds"):
         parser.add_argument(flag, type=int, required=True)
     arguments = parser.parse_args()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     urls = [f"http://{address(node)}:{arguments.port}/metrics" for node in range(arguments.nodes)]
     print(json.dumps(asyncio.run(_rounds(urls, arguments.rounds))))
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
 import sys
 import time
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -58,6 +60,7 @@ def _run(parsed: argparse.Namespace) -> int:
     # The watched cluster and the readings are millions of objects without reference cycles. The
     # default thresholds scan all of them several times per loop, which took 40 % of its time.
     gc.set_threshold(*GARBAGE_THRESHOLDS)
+    _raise_open_files()
     try:
         return asyncio.run(app.run(config))
     except WebConfigError as error:
@@ -65,6 +68,17 @@ def _run(parsed: argparse.Namespace) -> int:
     except (ClusterError, app.StartError, OSError) as error:
         _print_error(str(error))
         return EXIT_FAILURE
+
+
+def _raise_open_files() -> None:
+    """Allow as many open files as the kernel lets this process have, as Go's runtime does.
+
+    Each exporter keeps a connection, and containers often begin with a soft limit of 1024.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # macOS takes no infinity.
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _status(parsed: argparse.Namespace) -> int:

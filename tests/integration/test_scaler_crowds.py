@@ -81,3 +81,19 @@ async def test_a_crowd_keeps_out_neither_scaling_nor_probes_and_fills_no_log(
         assert not any("Traceback" in line for line in scaler.log)
         assert len(scaler.log) - before < 20, scaler.log[before:]
     assert await until(lambda: scaler.process.returncode is not None)
+
+
+FEW_FILES = """\
+import resource, sys
+_, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, most))
+from scaler.__main__ import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs prlimit")
+async def test_a_low_soft_limit_of_open_files_does_not_limit_the_number_of_exporters(cluster):
+    async with running_scaler(cluster.kubeconfig, program=("-c", FEW_FILES)) as scaler:
+        soft, hard = resource.prlimit(scaler.process.pid, resource.RLIMIT_NOFILE)
+    assert soft == hard
