@@ -58,7 +58,8 @@ def _run(parsed: argparse.Namespace) -> int:
     config = parse_run_arguments(parsed)
     logs.set_up(level=config.log_level, log_format=config.log_format)
     # The watched cluster and the readings are millions of objects without reference cycles. The
-    # default thresholds scan all of them several times per loop, which took 40 % of its time.
+    # default thresholds scan all of them several times per loop, which took 40 % of its time. With
+    # (20_000, 50, 400) each loop over 2,500 nodes stops twice for 50 ms, with these not at all.
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     _raise_open_files()
     try:
