@@ -6,8 +6,8 @@ from typing import Any, Final
 
 LOADS: Final = """
 import asyncio, sys
-from scaler.kube.credentials import Credentials
-print(asyncio.run(Credentials.from_kubeconfig(sys.argv[1])).server)
+from scaler.kube.credentials import ApiCredentials
+print(asyncio.run(ApiCredentials.from_kubeconfig(sys.argv[1])).server)
 unused = [name for name in sys.modules if ".client.api." in name or ".client.models." in name]
 assert not unused, f"the image lacks these modules: {unused}"
 """
