@@ -32,7 +32,7 @@ SM: Final = ',clock="sm"'
 
 
 def ratio(title: str, description: str, *metrics: tuple[str, str], width: int = 12) -> Graph:
-    """Return a graph of ratios 0-1; each metric with a word for the legend."""
+    """Return a graph of ratios from 0 to 1; each metric has a word for the legend."""
     queries = [
         Query(expr=each_gpu(metric), legend=f"{LEGEND} {word}".strip()) for metric, word in metrics
     ]
@@ -40,7 +40,7 @@ def ratio(title: str, description: str, *metrics: tuple[str, str], width: int = 
 
 
 def overview() -> Section:
-    """Return the readings that every exporter has."""
+    """Return the panels that need no collector."""
     used = (
         f"sum by ({GPU}) (max by ({GPU}, namespace_name, pod_name, container_name)"
         f" (nvidia_gpu_memory_used_bytes{{{NODE}}}))"
@@ -49,9 +49,9 @@ def overview() -> Section:
         title="GPUs",
         panels=(
             table(
-                "GPUs and their holders",
-                "A row for each container that holds a GPU or MIG instance; a free one has a row"
-                " without a pod. Duty cycle and temperature are the whole device's.",
+                "GPUs and their pods",
+                "One row per container and GPU or MIG instance; a free device has a row without a"
+                " pod. Duty cycle and temperature are those of the whole device.",
                 (
                     Key(label="minor_number", header="GPU"),
                     Key(label="uuid", header="UUID"),
@@ -63,7 +63,7 @@ def overview() -> Section:
                         link=link_to("gpu-pods", namespace=field("Namespace"), pod=field("Pod")),
                     ),
                     Key(label="container_name", header="Container"),
-                    Key(label="allocate_mode", header="Held"),
+                    Key(label="allocate_mode", header="Allocation"),
                 ),
                 (
                     Column(
@@ -92,16 +92,16 @@ def overview() -> Section:
             graph(
                 "Duty cycle",
                 "percent",
-                "Share of the averaging window in which a kernel ran. 100 % is one kernel at a"
-                " time as much as a full GPU.",
+                "Share of the averaging window in which a kernel ran. A single small kernel can"
+                " keep it at 100 %.",
                 Query(expr=each_gpu("nvidia_gpu_duty_cycle"), legend=LEGEND),
                 highest=100,
             ),
             graph(
                 "Memory used",
                 "percentunit",
-                "Of the device's or MIG instance's memory. On a GPU that several containers share,"
-                " the sum of theirs, absent while they cannot be told apart.",
+                "Share of the memory of the device or MIG instance. On a shared GPU it is the sum"
+                " over its containers, absent while their use cannot be told apart.",
                 Query(expr=f"{used} / {each_gpu('nvidia_gpu_memory_total_bytes')}", legend=LEGEND),
                 steps=FULL,
                 highest=1,
@@ -109,7 +109,7 @@ def overview() -> Section:
             graph(
                 "Power",
                 "watt",
-                "Of the board.",
+                "Power draw of the board.",
                 Query(
                     expr=f"{each_gpu('nvidia_gpu_power_usage_milliwatts')} / 1000", legend=LEGEND
                 ),
@@ -118,7 +118,7 @@ def overview() -> Section:
             graph(
                 "Temperature",
                 "celsius",
-                "Of the GPU.",
+                "Temperature of the GPU.",
                 Query(expr=each_gpu("nvidia_gpu_temperature_celsius"), legend=LEGEND),
                 steps=HOT,
                 width=8,
@@ -126,7 +126,7 @@ def overview() -> Section:
             graph(
                 "Fan",
                 "percent",
-                "Of its highest speed; boards without a fan have none.",
+                "Share of the maximum speed; absent on boards without a fan.",
                 Query(expr=each_gpu("nvidia_gpu_fanspeed_percent"), legend=LEGEND),
                 highest=100,
                 width=8,
@@ -136,20 +136,20 @@ def overview() -> Section:
 
 
 def work() -> Section:
-    """Return what the GPUs do in detail."""
+    """Return the panels about the GPUs' work in detail."""
     return Section(
         title="Work in detail",
         panels=(
             ratio(
                 "Multiprocessors and tensor cores",
-                "How much of the GPU is at work, which the duty cycle does not tell. Hopper and"
-                " newer.",
+                "Share of the SMs and tensor cores that are active, which the duty cycle does not"
+                " show. Hopper and newer.",
                 ("nvidia_gpu_sm_active_ratio", "SM"),
                 ("nvidia_gpu_tensor_active_ratio", "tensor"),
             ),
             ratio(
                 "Memory bandwidth used",
-                "As a share of the highest possible. Hopper and newer.",
+                "Share of the peak bandwidth. Hopper and newer.",
                 ("nvidia_gpu_dram_bandwidth_ratio", ""),
             ),
             ratio(
@@ -159,14 +159,14 @@ def work() -> Section:
             ),
             ratio(
                 "Video engines",
-                "Share of the time in which encoder and decoder were busy.",
+                "Share of the time in which the encoder and decoder were busy.",
                 ("nvidia_gpu_encoder_utilization_ratio", "encoder"),
                 ("nvidia_gpu_decoder_utilization_ratio", "decoder"),
             ),
             graph(
-                "Power of its limit",
+                "Power / power limit",
                 "percentunit",
-                "Near 100 % the driver lowers the clocks.",
+                "Near 100 % the driver throttles the clocks.",
                 Query(
                     expr=f"{each_gpu('nvidia_gpu_power_usage_milliwatts')} / 1000"
                     f" / {each_gpu('nvidia_gpu_power_limit_watts')}",
@@ -175,9 +175,9 @@ def work() -> Section:
                 steps=((None, "green"), (0.98, "orange")),
             ),
             graph(
-                "SM clock of its highest",
+                "SM clock / maximum",
                 "percentunit",
-                "Idle GPUs lower it.",
+                "Idle GPUs lower their clocks.",
                 Query(
                     expr=f"{each_gpu('nvidia_gpu_clock_hertz', matching=SM)}"
                     f" / {each_gpu('nvidia_gpu_clock_max_hertz', matching=SM)}",
@@ -210,7 +210,7 @@ def work() -> Section:
             graph(
                 "NVLink",
                 "Bps",
-                "Over all links of a GPU.",
+                "Sum over all links of a GPU.",
                 Query(
                     expr=each_rate("nvidia_gpu_nvlink_receive_bytes_total"),
                     legend=f"{LEGEND} to the GPU",
@@ -230,7 +230,7 @@ def build() -> Dashboard:
     return assemble(
         UID,
         "GPU / Node",
-        "One node's GPUs, who holds them, and its exporter.",
+        "One node's GPUs, the pods that use them, and its exporter.",
         (
             choice(
                 "node",
@@ -238,7 +238,7 @@ def build() -> Dashboard:
                 f"label_values(nvidia_gpu_num_devices{{{CLUSTER}}}, node_name)",
                 several=False,
             ),
-            # What the scrape calls the node's exporter, which its own metrics carry.
+            # The label `instance` of the exporter's own metrics, which have no node name.
             choice(
                 "instance",
                 "Exporter",

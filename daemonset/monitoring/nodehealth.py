@@ -16,16 +16,16 @@ from daemonset.monitoring.parts import (
 
 
 def health() -> Section:
-    """Return what is wrong with the GPUs."""
+    """Return the panels about GPU faults."""
     reasons = f"{GPU}, reason"
     locations = f"{GPU}, error, location"
     return Section(
         title="Health",
         panels=(
             graph(
-                "What holds the clocks down",
+                "Throttling",
                 "percentunit",
-                "Share of the time, by reason.",
+                "Share of the time in which the clocks were lowered, by reason.",
                 Query(
                     expr=each_rate("nvidia_gpu_clocks_event_seconds_total", by=reasons) + " > 0",
                     legend=f"{LEGEND} {{{{reason}}}}",
@@ -35,7 +35,7 @@ def health() -> Section:
             graph(
                 "Memory errors (ECC)",
                 "short",
-                "Since the driver was loaded, over all places of the GPU.",
+                "Errors since the driver was loaded, over all memory locations of the GPU.",
                 Query(
                     expr=f"sum by ({GPU}, error)"
                     f" ({each_gpu('nvidia_gpu_ecc_volatile_errors_total', by=locations)})",
@@ -45,7 +45,7 @@ def health() -> Section:
             graph(
                 "Xid errors",
                 "short",
-                "Since the exporter started.",
+                "Errors since the exporter started.",
                 Query(
                     expr=each_gpu("nvidia_gpu_xid_errors_total", by=f"{GPU}, xid") + " > 0",
                     legend=f"{LEGEND} Xid {{{{xid}}}}",
@@ -53,9 +53,9 @@ def health() -> Section:
                 steps=BAD_ABOVE_0,
             ),
             graph(
-                "Errors of links",
+                "Link errors",
                 "short",
-                "NVLink errors and PCIe packets that were sent again, per second.",
+                "NVLink errors and PCIe replays per second.",
                 Query(
                     expr=f"sum by ({GPU}, error) ("
                     + each_rate("nvidia_gpu_nvlink_errors_total", by=f"{GPU}, link, error")
@@ -68,9 +68,9 @@ def health() -> Section:
                 ),
             ),
             table(
-                "Boards that wait for something",
-                "Rows or pages that the next reset replaces, rows that could not be replaced, and"
-                " what the driver asks for.",
+                "Pending repairs",
+                "Memory rows and pages that the next reset replaces, rows that could not be"
+                " remapped, and the action that the driver recommends.",
                 (Key(label="minor_number", header="GPU"), Key(label="uuid", header="UUID")),
                 (
                     Column(
@@ -89,7 +89,7 @@ def health() -> Section:
                         steps=BAD_ABOVE_0,
                     ),
                     Column(
-                        header="Action wanted",
+                        header="Recommended action",
                         expr=each_gpu("nvidia_gpu_recovery_action", matching=',action!="none"'),
                         steps=BAD_ABOVE_0,
                     ),
@@ -105,7 +105,7 @@ def health() -> Section:
 
 
 def exporter() -> Section:
-    """Return how the node's exporter does."""
+    """Return the panels about the node's exporter."""
     cycles = "nvidia_gpu_exporter_cycle_duration_seconds_bucket"
     return Section(
         title="Exporter",
@@ -113,37 +113,37 @@ def exporter() -> Section:
             number(
                 "Ready",
                 "short",
-                "Whether current readings are published.",
+                "Whether the exporter publishes current readings.",
                 f"min(nvidia_gpu_exporter_ready{{{EXPORTER}}})",
                 steps=((None, "red"), (1, "green")),
                 words={"0": "No", "1": "Yes"},
             ),
             number(
-                "Lost GPUs",
+                "Unreadable GPUs",
                 "short",
-                "GPUs that the driver shows and that cannot be read.",
+                "GPUs that the driver lists but that cannot be read.",
                 f"max(nvidia_gpu_exporter_unreadable_devices{{{EXPORTER}}})",
                 steps=BAD_ABOVE_0,
             ),
             number(
-                "Pods known",
+                "Pod labels",
                 "short",
-                "Whether the kubelet lists its pods' devices.",
+                "Whether the kubelet tells the exporter which pods use which devices.",
                 f"min(nvidia_gpu_exporter_pod_resources_up{{{EXPORTER}}})",
                 steps=((None, "red"), (1, "green")),
                 words={"0": "No", "1": "Yes"},
             ),
             number(
-                "Devices not matched",
+                "Unmatched devices",
                 "short",
                 "Allocated devices that match no known GPU.",
                 f"max(nvidia_gpu_exporter_pod_resources_unmatched_devices{{{EXPORTER}}})",
                 steps=((None, "green"), (1, "orange")),
             ),
             number(
-                "A call hangs for",
+                "Hanging call",
                 "s",
-                "How long an NVML call has not returned; 0 while none hangs.",
+                "Time since an NVML call that has not returned began; 0 if none hangs.",
                 f"max(nvidia_gpu_exporter_hanging_call_seconds{{{EXPORTER}}})"
                 f" or 0 * max(nvidia_gpu_exporter_ready{{{EXPORTER}}})",
                 steps=((None, "green"), (5, "red")),
@@ -151,15 +151,15 @@ def exporter() -> Section:
             number(
                 "Age of the readings",
                 "s",
-                "Of the newest ones. Readings older than 3 intervals, and at least 10 s, are not"
-                " published.",
+                "Age of the newest readings. The exporter does not publish readings older than 3"
+                " intervals (at least 10 s).",
                 f"max(nvidia_gpu_exporter_snapshot_age_seconds{{{EXPORTER}}})",
                 steps=((None, "green"), (10, "red")),
             ),
             graph(
-                "Time of a cycle",
+                "Cycle duration",
                 "s",
-                "How long reading all GPUs takes.",
+                "Time to read all GPUs.",
                 Query(
                     expr=f"histogram_quantile(0.99, sum by (le) (rate({cycles}{{{EXPORTER}}}"
                     "[$__rate_interval])))",
@@ -172,9 +172,9 @@ def exporter() -> Section:
                 ),
             ),
             graph(
-                "Calls that failed",
+                "Failed calls",
                 "ops",
-                "Of NVML by function and code, and of the kubelet by code, per second.",
+                "Failed calls per second: NVML by function and code, the kubelet by code.",
                 Query(
                     expr="sum by (function, code) (rate(nvidia_gpu_exporter_errors_total"
                     f"{{{EXPORTER}}}[$__rate_interval]))",
@@ -188,7 +188,7 @@ def exporter() -> Section:
             ),
             table(
                 "Driver",
-                "Versions of the node's driver, of the CUDA that it supports and of its library.",
+                "Versions of the driver, the CUDA that it supports, and NVML.",
                 (
                     Key(label="driver_version", header="Driver"),
                     Key(label="cuda_version", header="CUDA"),
@@ -206,7 +206,7 @@ def exporter() -> Section:
             ),
             table(
                 "Boards",
-                "Who the boards are.",
+                "Model, address, serial number and firmware of each board.",
                 (
                     Key(label="minor_number", header="GPU"),
                     Key(label="name", header="Model"),

@@ -30,11 +30,11 @@ PODS: Final = f'{CLUSTER},namespace_name=~"$namespace",pod_name=~"$pod"'
 POD: Final = "namespace_name, pod_name"
 LEGEND: Final = "{{namespace_name}}/{{pod_name}}"
 HOLDER: Final = "namespace_name, pod_name, container_name, node_name, uuid, name, allocate_mode"
-WHOLE_DEVICE: Final = "A shared GPU's is the whole device's, whichever pod used it."
+WHOLE_DEVICE: Final = "On a shared GPU this is the value of the whole device."
 
 
 def each(metric: str, *, by: str = f"{POD}, uuid") -> str:
-    """Return the metric once for each pod and GPU, however many of its containers hold it."""
+    """Return the metric once per pod and GPU, however many of its containers use the GPU."""
     return f"max by ({by}) ({metric}{{{PODS}}})"
 
 
@@ -51,43 +51,43 @@ def mean(metric: str) -> str:
 
 
 def overview() -> Section:
-    """Return the numbers at the top and the list of the pods."""
+    """Return the figures at the top and the table of pods."""
     return Section(
         title="Pods",
         panels=(
             number(
                 "Pods with GPUs",
                 "short",
-                "Pods that hold at least one GPU or MIG instance.",
+                "Pods that use at least one GPU or MIG instance.",
                 f"count({each('nvidia_gpu_memory_total_bytes', by=POD)})",
                 width=6,
             ),
             number(
-                "GPUs held",
+                "GPUs in use",
                 "short",
-                "GPUs and MIG instances; one that several pods share counts once.",
+                "GPUs and MIG instances in use; a shared one counts once.",
                 f"count({each('nvidia_gpu_memory_total_bytes', by='uuid')})",
                 width=6,
             ),
             number(
                 "Duty cycle",
                 "percent",
-                "Mean over the GPUs held; one that several pods share counts once.",
+                "Mean over the GPUs in use; a shared one counts once.",
                 f"avg({each('nvidia_gpu_duty_cycle', by='uuid')})",
                 width=6,
             ),
             number(
                 "Memory used",
                 "bytes",
-                "Where it is known: that of containers on a shared GPU is absent unless they can"
-                " be told apart.",
+                "Sum over all pods, without containers on shared GPUs whose use cannot be told"
+                " apart.",
                 f"sum({USED})",
                 width=6,
             ),
             table(
                 "Pods and their GPUs",
-                "A row for each container and GPU or MIG instance. Duty cycle and temperature are"
-                " the whole device's.",
+                "One row per container and GPU or MIG instance. Duty cycle and temperature are"
+                " those of the whole device.",
                 (
                     Key(label="namespace_name", header="Namespace"),
                     Key(label="pod_name", header="Pod"),
@@ -99,7 +99,7 @@ def overview() -> Section:
                     ),
                     Key(label="uuid", header="UUID"),
                     Key(label="name", header="Model"),
-                    Key(label="allocate_mode", header="Held"),
+                    Key(label="allocate_mode", header="Allocation"),
                 ),
                 (
                     Column(
@@ -125,7 +125,7 @@ def overview() -> Section:
 
 
 def readings() -> Section:
-    """Return what every exporter tells of a pod's GPUs."""
+    """Return the panels by pod that need no collector."""
     return Section(
         title="Readings",
         panels=(
@@ -139,14 +139,14 @@ def readings() -> Section:
             graph(
                 "Memory used by pod",
                 "bytes",
-                "Sum over the pod's containers and GPUs; absent on shared GPUs unless containers"
-                " can be told apart.",
+                "Sum over the pod's containers and GPUs; absent on shared GPUs if their use"
+                " cannot be told apart.",
                 Query(expr=f"sum by ({POD}) ({USED})", legend=LEGEND),
             ),
             graph(
-                "Memory used of what the pod's GPUs have",
+                "Memory used / memory by pod",
                 "percentunit",
-                "Of the GPUs whose use is known.",
+                "Share of the memory of the pod's GPUs, counting only GPUs whose use is known.",
                 Query(
                     expr=f"sum by ({POD}) ({USED}) / sum by ({POD}) ({TOTAL_OF_USED})",
                     legend=LEGEND,
@@ -157,7 +157,7 @@ def readings() -> Section:
             graph(
                 "GPUs by pod",
                 "short",
-                "GPUs and MIG instances.",
+                "GPUs and MIG instances that each pod uses.",
                 Query(
                     expr=f"count by ({POD}) ({each('nvidia_gpu_memory_total_bytes')})",
                     legend=LEGEND,
@@ -188,16 +188,16 @@ def readings() -> Section:
 
 
 def detail() -> Section:
-    """Return what collectors tell beyond that."""
+    """Return the panels that need collectors."""
     container = f"{POD}, container_name"
     return Section(
         title="In detail",
         panels=(
             graph(
-                "Each container's own part of the GPUs' time",
+                "Duty cycle by container",
                 "percent",
-                "Sum over its processes and GPUs: what a container used of a shared GPU. Above"
-                " 100 % with several GPUs.",
+                "Each container's own use of its GPUs, as the sum over its processes and GPUs."
+                " Several GPUs can exceed 100 %.",
                 Query(
                     expr=f"sum by ({container})"
                     f" ({each('nvidia_gpu_container_duty_cycle', by=f'{container}, uuid')})",
@@ -205,9 +205,9 @@ def detail() -> Section:
                 ),
             ),
             graph(
-                "Each container's own memory",
+                "Memory used by container",
                 "bytes",
-                "Sum over its processes and GPUs.",
+                "Each container's own memory, as the sum over its processes and GPUs.",
                 Query(
                     expr=f"sum by ({container})"
                     f" ({each('nvidia_gpu_container_memory_used_bytes', by=f'{container}, uuid')})",
@@ -215,18 +215,19 @@ def detail() -> Section:
                 ),
             ),
             graph(
-                "Multiprocessors at work by pod",
+                "Active SMs by pod",
                 "percentunit",
-                "Mean over the pod's GPUs: how much of them is at work, which the duty cycle does"
-                " not tell. Hopper and newer.",
+                "Share of the SMs that are active, which the duty cycle does not show: mean over"
+                " the pod's GPUs. Hopper and newer.",
                 Query(expr=mean("nvidia_gpu_sm_active_ratio"), legend=LEGEND),
                 highest=1,
                 width=8,
             ),
             graph(
-                "Tensor cores at work by pod",
+                "Active tensor cores by pod",
                 "percentunit",
-                "Mean over the pod's GPUs. Hopper and newer.",
+                "Share of the tensor cores that are active: mean over the pod's GPUs. Hopper and"
+                " newer.",
                 Query(expr=mean("nvidia_gpu_tensor_active_ratio"), legend=LEGEND),
                 highest=1,
                 width=8,
@@ -234,7 +235,7 @@ def detail() -> Section:
             graph(
                 "Memory bandwidth used by pod",
                 "percentunit",
-                "Mean over the pod's GPUs, of the highest possible. Hopper and newer.",
+                "Share of the peak bandwidth: mean over the pod's GPUs. Hopper and newer.",
                 Query(expr=mean("nvidia_gpu_dram_bandwidth_ratio"), legend=LEGEND),
                 highest=1,
                 width=8,
@@ -242,7 +243,7 @@ def detail() -> Section:
             graph(
                 "Xid errors on the pod's GPUs",
                 "short",
-                "Since the exporter started, whoever held the GPU then.",
+                "Errors since the exporter started, whichever pod used the GPU then.",
                 Query(
                     expr=f"sum by ({POD}, xid)"
                     f" ({each('nvidia_gpu_xid_errors_total', by=f'{POD}, uuid, xid')}) > 0",
@@ -260,7 +261,7 @@ def build() -> Dashboard:
     return assemble(
         UID,
         "GPU / Pods",
-        "What applications make of the GPUs that they hold, by pod.",
+        "GPU use of applications, by pod.",
         (
             choice(
                 "namespace",

@@ -18,8 +18,8 @@ EXPORTERS: Final = (
         series={f"nvidia_gpu_exporter_ready{{{EXPORTER}}}": "1x4 stale"},
         quiet=(4, 14),
         fires=15,
-        description="Prometheus has had no metrics of any GPU exporter for 10 minutes: no"
-        " alert about GPUs can fire.",
+        description="Prometheus has scraped no GPU exporter for 10 minutes. No alert about GPUs"
+        " can fire.",
     ),
     Case(
         alert="GPUExportersAbsent",
@@ -37,8 +37,8 @@ EXPORTERS: Final = (
         quiet=(2, 7),
         fires=8,
         labels=ON_NODE | {"job": "gpu-exporter/gpu-exporter"},
-        description="The exporter n1 has not answered Prometheus for 5 minutes. Deployments"
-        " with pods on that node do not scale down.",
+        description="Prometheus has not been able to scrape the exporter n1 for 5 minutes."
+        " Deployments with pods on that node do not scale down.",
     ),
     Case(
         alert="GPUExporterDown",
@@ -60,7 +60,8 @@ EXPORTERS: Final = (
         quiet=(0, 2),
         fires=3,
         labels=ON_NODE,
-        description="On n1 NVML has not answered for 2 minutes; nobody asked for its release.",
+        description="NVML on n1 has not responded for 2 minutes, and nobody has asked the"
+        " exporter to release it.",
     ),
     Case(
         alert="GPUDriverDown",
@@ -82,7 +83,7 @@ EXPORTERS: Final = (
         quiet=(0, 2),
         fires=3,
         labels=ON_NODE,
-        description="The exporter n1 answers but has published no current readings for 2 minutes.",
+        description="The exporter n1 responds but has published no current readings for 2 minutes.",
     ),
     Case(
         alert="GPUExporterStale",
@@ -114,7 +115,7 @@ EXPORTERS: Final = (
         quiet=(1, 2),
         fires=3,
         labels=ON_NODE | {"function": "nvmlDeviceGetMemoryInfo_v2"},
-        description="On n1 nvmlDeviceGetMemoryInfo_v2 has not returned for 2m 5s.",
+        description="nvmlDeviceGetMemoryInfo_v2 on n1 has not returned for 2m 5s.",
     ),
     Case(
         alert="GPUCallHanging",
@@ -132,7 +133,8 @@ EXPORTERS: Final = (
         quiet=(5,),
         fires=6,
         labels=ON_NODE,
-        description="On n1 the kubelet has not said for 5 minutes which pods hold which GPUs.",
+        description="For 5 minutes the exporter n1 has not been able to get from the kubelet"
+        " which pods use which GPUs.",
     ),
     Case(
         alert="GPUPodsUnknown",
@@ -150,7 +152,8 @@ EXPORTERS: Final = (
         quiet=(0, 15),
         fires=16,
         labels=ON_NODE,
-        description="Such devices on n1 for 15 minutes: 2. Their pods have no GPU metrics.",
+        description="n1 has had allocated devices that match no known GPU for 15 minutes (now 2)."
+        " Their pods have no GPU metrics.",
     ),
     Case(
         alert="GPUDevicesUnmatched",

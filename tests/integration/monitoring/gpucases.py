@@ -20,7 +20,7 @@ DEVICES: Final = (
         quiet=(0, 1),
         fires=2,
         labels=ON_NODE,
-        description="GPUs that the driver of n1 shows and that cannot be read: 1.",
+        description="The driver on n1 lists GPUs that cannot be read: 1.",
     ),
     Case(
         alert="GPULost",
@@ -35,7 +35,7 @@ DEVICES: Final = (
         quiet=(9, 14),
         fires=15,
         labels={"node_name": "n1"},
-        description="GPUs that n1 has shown in the last 24 hours and shows no more: 1.",
+        description="n1 has lost GPUs that it had in the last 24 hours: 1.",
     ),
     Case(
         alert="GPUMissing",
@@ -58,7 +58,7 @@ DEVICES: Final = (
         quiet=(3,),
         fires=4,
         labels=ON_GPU | {"xid": "79"},
-        description="Xid 79 on GPU GPU-1 of n1 in the last 15 minutes.",
+        description="GPU GPU-1 on n1 reported Xid 79 in the last 15 minutes.",
     ),
     Case(
         alert="GPUXidNeedsReset",
@@ -70,7 +70,7 @@ DEVICES: Final = (
         quiet=(3,),
         fires=4,
         labels=ON_GPU | {"xid": "48"},
-        description="Xid 48 on GPU GPU-1 of n1 in the last 15 minutes.",
+        description="GPU GPU-1 on n1 reported Xid 48 in the last 15 minutes.",
     ),
     Case(
         alert="GPUXidNeedsReset",
@@ -90,7 +90,7 @@ DEVICES: Final = (
         quiet=(3, 25),
         fires=4,
         labels=ON_GPU | {"xid": "94"},
-        description="Xid 94 on GPU GPU-1 of n1 in the last 15 minutes.",
+        description="GPU GPU-1 on n1 reported Xid 94 in the last 15 minutes.",
     ),
     Case(
         alert="GPUXidMemory",
@@ -108,7 +108,7 @@ DEVICES: Final = (
         quiet=(0,),
         fires=1,
         labels=ON_GPU,
-        description="GPU GPU-1 of n1 could not replace a memory row: the board should be replaced.",
+        description="GPU GPU-1 on n1 could not remap a faulty memory row. Replace the board.",
     ),
     Case(
         alert="GPURowRemappingFailed",
@@ -127,7 +127,7 @@ DEVICES: Final = (
         quiet=(15,),
         fires=16,
         labels=ON_GPU,
-        description="GPU GPU-1 of n1 has waited for a reset for 15 minutes.",
+        description="GPU GPU-1 on n1 has needed a reset for 15 minutes.",
     ),
     Case(
         alert="GPUResetPending",
@@ -136,7 +136,7 @@ DEVICES: Final = (
         quiet=(15,),
         fires=16,
         labels=ON_GPU,
-        description="GPU GPU-1 of n1 has waited for a reset for 15 minutes.",
+        description="GPU GPU-1 on n1 has needed a reset for 15 minutes.",
     ),
     Case(
         alert="GPUResetPending",
@@ -156,7 +156,7 @@ DEVICES: Final = (
         quiet=(15,),
         fires=20,
         labels=ON_GPU | {"reason": "hw_thermal_slowdown"},
-        description="hw_thermal_slowdown holds GPU GPU-1 of n1 back for 50% of the time.",
+        description="GPU GPU-1 on n1 is throttled 50% of the time (hw_thermal_slowdown).",
     ),
     Case(
         alert="GPUHeldBack",

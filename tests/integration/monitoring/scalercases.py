@@ -35,8 +35,8 @@ SCALERS: Final = (
         series={f"gpu_scaler_leader{{{FIRST}}}": "1x4 stale"},
         quiet=(4, 9),
         fires=10,
-        description="Prometheus has had no metrics of any gpu-scaler for 5 minutes: nothing"
-        " scales, and no other alert of the scaler can fire.",
+        description="Prometheus has scraped no gpu-scaler for 5 minutes. If none is running,"
+        " nothing scales. No other alert about the scaler can fire.",
     ),
     Case(
         alert="GPUScalerAbsent",
@@ -57,8 +57,8 @@ SCALERS: Final = (
         quiet=(2, 4),
         fires=5,
         labels=SCALER,
-        description="Replicas of gpu-scaler run, and none has held the Lease for 2 minutes:"
-        " nothing scales.",
+        description="Replicas of gpu-scaler are running, but none has held the Lease for 2 minutes."
+        " Nothing scales.",
     ),
     Case(
         alert="GPUScalerNoLeader",
@@ -79,7 +79,8 @@ SCALERS: Final = (
         quiet=(0, 2),
         fires=3,
         labels=SCALER,
-        description="2 replicas of gpu-scaler have acted at the same time for 2 minutes.",
+        description="2 replicas of gpu-scaler have scaled Deployments at the same time for 2"
+        " minutes.",
     ),
     Case(
         alert="GPUScalerSeveralLeaders",
@@ -101,7 +102,7 @@ SCALERS: Final = (
         quiet=(2, 4),
         fires=5,
         labels=REPLICA,
-        description="s-0 leads, and its last loop that decided ended 4m 0s ago.",
+        description="s-0 is the leader, but its last complete loop ended 4m 0s ago.",
     ),
     Case(
         alert="GPUScalerNotDeciding",
@@ -121,8 +122,8 @@ SCALERS: Final = (
         quiet=(4, 25),
         fires=5,
         labels=REPLICA,
-        description="s-0 had loops in the last 15 minutes that ended in an error which it does"
-        " not know.",
+        description="At least one loop of s-0 failed with an unexpected error in the last 15"
+        " minutes.",
     ),
     Case(
         alert="GPUScalerLoopsFail",
@@ -140,8 +141,8 @@ SCALERS: Final = (
         quiet=(60,),
         fires=61,
         labels=SCALER,
-        description="Somebody stopped gpu-scaler by the Lease's annotation gpu-scaler/paused,"
-        " and it still is.",
+        description="The annotation gpu-scaler/paused on the Lease of gpu-scaler has paused all"
+        " scaling for an hour.",
     ),
     Case(
         alert="GPUScalerStopped",
@@ -159,8 +160,8 @@ SCALERS: Final = (
         quiet=(10,),
         fires=12,
         labels=SCALER,
-        description="25% of the reads of gpu-scaler have failed for 10 minutes: the"
-        " Deployments concerned do not scale down.",
+        description="25% of the reads of gpu-scaler have failed for 10 minutes. The"
+        " affected Deployments do not scale down.",
     ),
     Case(
         alert="GPUScalerReadsFail",
@@ -183,7 +184,8 @@ SCALERS: Final = (
         quiet=(9,),
         fires=10,
         labels=WEB,
-        description="prod/web keeps its replicas because values are missing, old or in doubt.",
+        description="prod/web keeps its replicas because values are missing, stale or not"
+        " credible.",
     ),
     Case(
         alert="GPUScalerHolding",
@@ -201,8 +203,7 @@ SCALERS: Final = (
         quiet=(9,),
         fires=10,
         labels=WEB,
-        description="Decisions for prod/web have failed, or could not be carried out, for 10"
-        " minutes.",
+        description="Decisions for prod/web have failed, or could not be applied, for 10 minutes.",
     ),
     Case(
         alert="GPUScalerFailing",
@@ -217,7 +218,7 @@ SCALERS: Final = (
         quiet=(0, 30),
         fires=31,
         labels=WEB,
-        description="prod/web is at its gpu-scaler/max-replicas, and its metrics ask for 14"
+        description="prod/web is at its gpu-scaler/max-replicas, but its metrics call for 14"
         " replicas.",
     ),
     Case(
@@ -237,7 +238,7 @@ SCALERS: Final = (
         quiet=(14,),
         fires=15,
         labels=WEB,
-        description="Pods of prod/web have waited for a GPU for 15 minutes.",
+        description="Pods of prod/web have been waiting for a free GPU for 15 minutes.",
     ),
     Case(
         alert="GPUScalerInsufficientGPU",
@@ -255,7 +256,7 @@ SCALERS: Final = (
         quiet=(4,),
         fires=5,
         labels=WEB,
-        description="An event on prod/web names the annotation, its value and what is allowed.",
+        description="An event on prod/web names the annotation, its value and the allowed values.",
     ),
     Case(
         alert="GPUScalerWrongAnnotation",
@@ -270,7 +271,8 @@ SCALERS: Final = (
         quiet=(14,),
         fires=15,
         labels=WEB,
-        description="An HPA or a ScaledObject targets prod/web too: gpu-scaler leaves it alone.",
+        description="An HPA or a ScaledObject also targets prod/web, so gpu-scaler does not scale"
+        " it.",
     ),
     Case(
         alert="GPUScalerOtherAutoscaler",
@@ -289,7 +291,7 @@ SCALERS: Final = (
         fires=12,
         labels=SCALER,
         description="10% of the requests to the metrics API of gpu-scaler have failed for 10"
-        " minutes: HPAs on it do not scale.",
+        " minutes. HPAs that use it may not scale.",
     ),
     Case(
         alert="GPUMetricsAPIFailing",
@@ -307,8 +309,8 @@ SCALERS: Final = (
         quiet=(59,),
         fires=60,
         labels=SCALER,
-        description="The serving certificate of gpu-scaler ends in 9d 0h 0m 0s; one that the"
-        " scaler makes is renewed 30 days before.",
+        description="The serving certificate of gpu-scaler expires in 9d 0h 0m 0s. The scaler"
+        " renews certificates that it issues 30 days before they expire.",
     ),
     Case(
         alert="GPUMetricsAPICertificateEnds",

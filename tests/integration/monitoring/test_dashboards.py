@@ -29,10 +29,10 @@ ALL: Final = {
 }
 EMPTY: Final = {
     ("Held for an hour and never busy", ""): "nothing is an hour old",
-    ("Each container's own part of the GPUs' time", None): "the nodes have no processes",
-    ("Each container's own memory", None): "the nodes have no processes",
-    ("Calls that failed", None): "none fails",
-    ("What holds the clocks down", None): "nothing does",
+    ("Duty cycle by container", None): "the nodes have no processes",
+    ("Memory used by container", None): "the nodes have no processes",
+    ("Failed calls", None): "none fails",
+    ("Throttling", None): "nothing throttles",
     ("Changes", "failed: {{reason}}"): "none fails",
     ("Reads for the metrics API", None): "nobody asks whom it lets in",
 }
@@ -122,7 +122,7 @@ async def number(prometheus: Prometheus, uid: str, title: str) -> float:
         ("gpu-cluster", "Held by pods", 8),
         ("gpu-cluster", "Lost GPUs", 0),
         ("gpu-cluster", "Exporters without readings", 0),
-        ("gpu-pods", "GPUs held", 8),
+        ("gpu-pods", "GPUs in use", 8),
         ("gpu-pods", "Pods with GPUs", 6),
         ("gpu-scaler", "Leaders", 1),
         ("gpu-scaler", "Replicas of the scaler", 1),
