@@ -1,4 +1,4 @@
-"""The composition of `gpu-scaler run`: every part made once, tied together, and ended in order."""
+"""The composition of `gpu-scaler run`: create, connect and stop all parts in order."""
 
 from __future__ import annotations
 
@@ -45,19 +45,19 @@ _T = TypeVar("_T")
 
 SYNC_TIMEOUT_SECONDS = 30.0
 DRAIN_SECONDS = 3.0
-"""How long the metrics API goes on after SIGTERM, until nobody is led to this replica any more."""
+"""How long the metrics API keeps serving after SIGTERM, until no client is routed here."""
 LAST_LOOP_GRACE_SECONDS = 3.0
-"""How long a loop under way may still take after SIGTERM before it is cancelled."""
+"""How long a running loop may still take after SIGTERM before it is cancelled."""
 MAX_LOST_NAMED = 3
 
 
 class StartError(RuntimeError):
-    """The scaler cannot begin; the message says what is in the way."""
+    """The scaler cannot start; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _ScalerParts:
-    """What the running scaler is made of."""
+    """The parts of a running scaler."""
 
     state: ClusterState
     events: EventRecorder
@@ -73,9 +73,9 @@ async def run(config: ScalerConfig) -> int:
     """Run until SIGTERM or SIGINT (or for one loop with `once`) and return the exit status.
 
     Raises:
-        ClusterError: no credentials for any cluster.
-        UnknownKind: `--kinds` names one that the API server does not have, or cannot scale.
-        StartError: the watches did not synchronise (`once` only), or another scaler holds the
+        ClusterError: there are no credentials for a cluster.
+        UnknownKind: `--kinds` names a kind that the API server does not serve or cannot scale.
+        StartError: the watches did not sync in time (`once` only), or another scaler holds the
             Lease (`once` only).
     """
     stop = asyncio.Event()
@@ -120,7 +120,7 @@ async def run(config: ScalerConfig) -> int:
             extra={"identity": parts.identity, "server": client.server, "source": config.source},
         )
         await _serve(config, parts, gpus, stop)
-        log.info("Scaler ended", extra={"identity": parts.identity})
+        log.info("Scaler stopped", extra={"identity": parts.identity})
     return 0
 
 
@@ -131,8 +131,8 @@ async def _metrics_api(
     sources: Sources,
     stack: AsyncExitStack,
 ) -> MetricsApi:
-    """Return the metrics API, which listens while the stack is open."""
-    # Those who do without it do without its certificates' library as well (10 MB).
+    """Return the metrics API, which serves while the stack is open."""
+    # Imported only with the metrics API: its certificate library takes 10 MB.
     from scaler.metricsapi.service import MetricsApi  # noqa: PLC0415
 
     assert config.metrics_api is not None
@@ -169,7 +169,7 @@ def _assemble(
         exporters_namespace=config.exporters_namespace,
     )
     if config.namespaces:
-        log.info("Defaults of Namespaces are not read: --namespaces is given")
+        log.info("Namespace defaults are ignored because --namespaces is set")
     events = EventRecorder(client, host=identity, kinds=kinds)
     election = None
     if config.leader_elect:
@@ -224,7 +224,7 @@ def _assemble(
 async def _listening(
     config: ScalerConfig, parts: _ScalerParts, gpus: GpuReader
 ) -> AsyncIterator[None]:
-    """Serve the page, metrics, health and decisions while the context lasts."""
+    """Serve the status page, metrics, probes and decisions while the context lasts."""
 
     def leader() -> str | None:
         return parts.election.leader() if parts.election else parts.identity
@@ -266,14 +266,14 @@ async def _bound(
     try:
         return await stack.enter_async_context(serving)
     except BindError as error:
-        msg = f"{flag}: {address} cannot be bound: {error}"
+        msg = f"{flag}: cannot bind {address}: {error}"
         raise StartError(msg) from error
 
 
 async def _serve(
     config: ScalerConfig, parts: _ScalerParts, gpus: GpuReader, stop: asyncio.Event
 ) -> None:
-    """Own the background tasks until `stop`; end the loop first, then the Lease, then the rest."""
+    """Run the background tasks until `stop`; then end the loop, release the Lease, end the rest."""
     async with asyncio.TaskGroup() as group:
         work = (parts.state.run, parts.events.run, parts.web.run, gpus.run)
         background = [group.create_task(one()) for one in work]
@@ -300,7 +300,7 @@ async def _serve(
 
 
 async def _once(parts: _ScalerParts) -> int:
-    """Do one loop as the leader; what it decided is returned by the exit status."""
+    """Run one loop as the leader and return the exit status."""
     async with asyncio.TaskGroup() as group:
         background = [group.create_task(parts.state.run()), group.create_task(parts.events.run())]
         try:
@@ -315,7 +315,7 @@ async def _once(parts: _ScalerParts) -> int:
             await parts.controller.cycle()
             await parts.events.flush(timeout_seconds=5)
         except TimeoutError:
-            msg = f"the watches did not synchronise within {SYNC_TIMEOUT_SECONDS:g} s"
+            msg = f"the watches did not sync within {SYNC_TIMEOUT_SECONDS:g} s"
             raise StartError(msg) from None
         finally:
             if parts.election is not None:
@@ -342,7 +342,7 @@ def _not_ready_because(config: ScalerConfig, parts: _ScalerParts) -> str | None:
     now = time.monotonic()
     if not parts.state.is_fresh(now):
         lost = "; ".join(str(one) for one in parts.state.lost(now)[:MAX_LOST_NAMED])
-        return f"the watches have no contact with the Kubernetes API: {lost}"
+        return f"the watches have lost contact with the Kubernetes API: {lost}"
     if parts.metrics_api is not None:
         problem = parts.metrics_api.not_ready_because()
         if problem is not None:
@@ -366,7 +366,7 @@ def _not_alive_because(config: ScalerConfig, parts: _ScalerParts) -> str | None:
 
 
 def _read_seconds(config: ScalerConfig) -> float:
-    """How long GPU values may take."""
+    """Return the timeout for reading GPU values, in seconds."""
     if config.source == "prometheus" and config.prometheus is not None:
         return config.prometheus.timeout_seconds
     return config.scrape_timeout_seconds

@@ -1,7 +1,7 @@
-"""Pure: what each party may cost the scaler, in bytes, number and length of text.
+"""Pure: limits for input from outside, in bytes, counts and lengths of text.
 
-What goes beyond a budget costs the party alone that sent it: its values are missing, and the reason
-names it. Each bound is enforced where the party's bytes come in.
+Input over its budget affects only its sender: the sender's values are missing, and the reason names
+it. Each limit is enforced where the bytes arrive.
 """
 
 from __future__ import annotations
@@ -17,48 +17,48 @@ PAGE_BYTES: Final = 4 * 2**20
 PAGE_SAMPLES: Final = 20_000
 LINE_CHARACTERS: Final = 8 * 2**10
 INLINE_CHARACTERS: Final = 64 * 2**10
-"""A longer page is parsed in a thread, so that the event loop goes on."""
+"""A longer page is parsed in a thread, so that it does not block the event loop."""
 INLINE_SAMPLES: Final = 256
-"""What a page of that length has; more are joined to pods in a thread as well."""
+"""Samples in a page of that length; more are also joined to pods in a thread."""
 TEXT_CHARACTERS: Final = 300
-"""A text that another party wrote, in a reason, a log line or an event."""
+"""Text from outside that is quoted in a reason, a log line or an event."""
 
 ANNOTATIONS: Final = 64
-"""Annotations of ours on one Deployment or Namespace; there are a third as many names."""
+"""Annotations of gpu-scaler on one Deployment or Namespace: three times the known names."""
 ANNOTATIONS_BYTES: Final = 32 * 2**10
-"""Their names and values together; the longest query takes a quarter of it."""
+"""Total size of their names and values; the longest query takes a quarter of it."""
 ANNOTATIONS_LEFT_OUT: Final = "gpu-scaler/*"
-"""Under this name stands how many are left out: no API server takes such a name."""
+"""Key that holds the number left out; no API server accepts it as an annotation's name."""
 BEHAVIOR_BYTES: Final = 4 * 2**10
 BEHAVIOR_NODES: Final = 200
-"""Fields and values of a behavior; one with four policies in each direction has 60."""
+"""Fields and values of a behavior; four policies in each direction make 60."""
 BEHAVIOR_DEPTH: Final = 10
 PARSING_SECONDS: Final = 0.4
-"""Processor time in one loop for annotations that have changed."""
+"""CPU time in one loop for parsing changed annotations."""
 PARSING_SLICE_SECONDS: Final = 0.02
-"""For so long the event loop does nothing else meanwhile."""
+"""How long parsing may block the event loop at a time."""
 PROBLEMS: Final = 20
-"""Mistakes in a Deployment's annotations that are named one by one."""
+"""Problems in a Deployment's annotations that are listed one by one."""
 MESSAGE_BYTES: Final = 2 * 2**10
-"""The message of a decision, which goes to events, the log, the page and the API from there."""
+"""The message of a decision, as used in events, the log, the status page and the API."""
 
 LOG_BYTES: Final = 2 * 2**10
-"""In a minute, about what goes wrong with the Deployments of one namespace; a line takes 400."""
+"""Log bytes per minute about problems of one namespace's Deployments; a line takes 400."""
 CHANGES_LOG_BYTES: Final = 64 * 2**10
-"""In a minute, about replica counts of one namespace that were changed."""
+"""Log bytes per minute about changed replica counts of one namespace."""
 
 
 class OverBudgetError(ValueError):
-    """A party sent more than its budget; the message says of what and how much is allowed."""
+    """Input exceeds its budget; the message says what is too large and what is allowed."""
 
 
 def size_bytes(text: str) -> int:
-    """Return the length in UTF-8, whatever the text."""
+    """Return the length in UTF-8; never raises."""
     return len(text) if text.isascii() else len(text.encode(errors="replace"))
 
 
 def clipped(text: str, most_bytes: int = MESSAGE_BYTES) -> str:
-    """Return the text, cut off where it is too long."""
+    """Return the text, truncated to `most_bytes`."""
     if 4 * len(text) <= most_bytes or size_bytes(text) <= most_bytes:
         return text
     cut = text.encode(errors="replace")[: most_bytes - 3]
@@ -68,9 +68,9 @@ def clipped(text: str, most_bytes: int = MESSAGE_BYTES) -> str:
 def kept_annotations(
     annotations: Mapping[str, str], *, known: AbstractSet[str]
 ) -> Mapping[str, str]:
-    """Return the annotations of ours that are in the budget: those with known names come first.
+    """Return the annotations of gpu-scaler within the budget, those with known names first.
 
-    What is left out is counted under a name of its own, so that it is refused and never forgotten.
+    The number left out is kept under `ANNOTATIONS_LEFT_OUT`, so that the Deployment is refused.
     """
     sizes = {name: size_bytes(name) + size_bytes(value) for name, value in annotations.items()}
     if len(sizes) <= ANNOTATIONS and sum(sizes.values()) <= ANNOTATIONS_BYTES:
@@ -86,7 +86,7 @@ def kept_annotations(
 
 
 def shown(thing: Any) -> str:
-    """Return what came from outside as one short line that no terminal takes for a command."""
+    """Return text from outside as one short line without control characters."""
     parts = thing if isinstance(thing, list) else [thing]
     text = "; ".join(str(part)[: 2 * TEXT_CHARACTERS] for part in parts[:TEXT_CHARACTERS])
     words = " ".join(text[: 2 * TEXT_CHARACTERS].split())

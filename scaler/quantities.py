@@ -1,4 +1,4 @@
-"""Numbers as people write and read them: Kubernetes quantities, ages, metric values."""
+"""Parse and format numbers for people: Kubernetes quantities, ages, metric values."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 MAX_TEXT_LENGTH = 64
 
-# A parser of our own: importing the one of the kubernetes package loads its whole client (45 MB),
-# and it takes "NaN", "1_0" and "1K", which the API server refuses.
+# Not the parser of the kubernetes package: importing it loads the whole client (45 MB), and it
+# accepts "NaN", "1_0" and "1K", which the API server rejects.
 _QUANTITY = re.compile(
     r"([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))(?:([eE][+-]?[0-9]{1,3})|([numkMGTPE]|[KMGTPE]i))?"
 )
@@ -32,9 +32,9 @@ _MAX_ROUNDING = Fraction(1, 10**9)
 
 
 def parse_quantity(text: str) -> Fraction:
-    """The exact value of a Kubernetes quantity ("20Gi", "500M", "1e9", "1500m").
+    """Return the exact value of a Kubernetes quantity ("20Gi", "500M", "1e9", "1500m").
 
-    Raises ValueError for anything that the API server would refuse and for texts over 64
+    Raises ValueError for anything that the API server would reject and for more than 64
     characters. Source: the grammar in apimachinery's `resource.Quantity`.
     """
     match = _QUANTITY.fullmatch(text) if len(text) <= MAX_TEXT_LENGTH else None
@@ -45,20 +45,20 @@ def parse_quantity(text: str) -> Fraction:
 
 
 def milli(value: Fraction | Decimal) -> int:
-    """The value in milli units, rounded up as `Quantity.MilliValue` does.
+    """Return the value in milli units, rounded up as `Quantity.MilliValue` does.
 
-    It is above a whole number of milli units exactly where the value itself is.
+    The result exceeds a whole number of milli units exactly if the value does.
     """
     return math.ceil(value * 1000)
 
 
 def is_milli(value: Fraction) -> bool:
-    """Whether milli units say the value, to a billionth of it as a float64 would nearly."""
+    """Whether milli units represent the value to within a billionth of it."""
     return milli(value) - value * 1000 <= abs(value * 1000) * _MAX_ROUNDING
 
 
 def measured_milli(value: float) -> int:
-    """A measured value in milli units: 64.1 is 64100, and what is above 0 stays so."""
+    """Return a measured value in milli units: 64.1 is 64100; values above 0 stay above 0."""
     # 64.1 * 1000 is 64099.99999999999, and 1.1 * 1000 is 1100.0000000000002.
     thousandfold = value * 1000
     nearest = round(thousandfold)
@@ -68,12 +68,12 @@ def measured_milli(value: float) -> int:
 
 
 def format_replicas(count: int) -> str:
-    """A replica count with its noun: 1 replica, 2 replicas."""
+    """Return a replica count with its noun: 1 replica, 2 replicas."""
     return f"{count} replica" if count == 1 else f"{count} replicas"
 
 
 def format_duration(seconds: float) -> str:
-    """Whole seconds in the form of kubectl's ages: 45s, 1m30s, 2h5m, 3d."""
+    """Return whole seconds in the format of kubectl's ages: 45s, 1m30s, 2h5m, 3d."""
     total = max(0, int(seconds))
     minutes, hours, days = total // 60, total // 3600, total // 86400
     if total < 120:
@@ -86,7 +86,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_value(metric: Metric, value_milli: int) -> str:
-    """A metric's value with the unit that people read: 63, 12.5Gi, 250W."""
+    """Return a metric's value with its unit: 63, 12.5Gi, 250W."""
     match metric:
         case Metric.MEMORY_USED_BYTES:
             return _with_prefix(value_milli / 1000, 1024, ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"))
@@ -113,7 +113,7 @@ def _with_prefix(value: float, base: int, units: tuple[str, ...]) -> str:
 
 def _short(value: float) -> str:
     if 0 < abs(value) < 1:
-        # One decimal would make 0 of it, or another value than was asked for.
+        # One decimal would round it to 0, or to another value than the configured one.
         return f"{value:.3f}".rstrip("0").removesuffix(".")
     text = f"{value:.1f}"
     return text.removesuffix(".0")

@@ -1,4 +1,4 @@
-"""Pure: durations as people write them, in Go's form."""
+"""Pure: durations in Go's format."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _SCALE: Final = 10**9 * 10**MAX_TEXT_LENGTH
 
 
 def parse_duration(text: str) -> float:
-    """Return the seconds of a duration in Go's form ("30s", "1m30s", "0"), never negative.
+    """Return the seconds of a duration in Go's format ("30s", "1m30s", "0"), never negative.
 
-    Raises ValueError, with a sentence for the user, for any other form and for texts over 64
+    Raises ValueError, with a message for the user, for any other format and for more than 64
     characters.
     """
     if text == "0":
         return 0.0
-    # Whole numbers are exact, and spare the exporter the import of fractions.
+    # Integers are exact, and the exporter need not import fractions.
     total: int = 0
     position = 0
     while position < len(text) <= MAX_TEXT_LENGTH and (part := _PART.match(text, position)):
@@ -46,7 +46,7 @@ def parse_duration(text: str) -> float:
 def parse_duration_within(text: str, *, lowest: float = 0.0, highest: float = math.inf) -> float:
     """Return the seconds of a duration from `lowest` to `highest` seconds, but never 0.
 
-    Raises ValueError, with a sentence for the user.
+    Raises ValueError, with a message for the user.
     """
     seconds = parse_duration(text)
     if seconds == 0 or not lowest <= seconds <= highest:

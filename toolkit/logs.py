@@ -1,4 +1,4 @@
-"""Log lines as logfmt or JSON: a constant sentence and the values that came with it."""
+"""Log lines in logfmt or JSON: a constant message with its values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PLAIN_VALUE: Final = re.compile(r"[^\s\"=]+")
 
 
 def set_up(*, level: str, log_format: str) -> None:
-    """Send all logs of `level` and above to standard error in `log_format`, logfmt or json."""
+    """Write all logs of `level` and above to standard error in `log_format`, logfmt or json."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else LogfmtFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
@@ -40,7 +40,7 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
 
 
 class LogfmtFormatter(logging.Formatter):
-    """`ts=... level=... msg="..." name=value`, one line per record; what is None is left out."""
+    """`ts=... level=... msg="..." name=value`, one line per record, without None values."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -52,7 +52,7 @@ class LogfmtFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per record; what is None is null."""
+    """One JSON object per record; None becomes null."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""

@@ -173,7 +173,7 @@ def test_an_address_that_is_taken(kubeconfig, capsys):
         assert main(["run", *arguments]) == 1
     last = capsys.readouterr().err.splitlines()[-1]
     assert last == (
-        f"gpu-scaler: --web.listen-address: {address} cannot be bound: Address already in use"
+        f"gpu-scaler: --web.listen-address: cannot bind {address}: Address already in use"
     )
 
 
@@ -192,7 +192,7 @@ def test_one_loop_without_a_cluster(kubeconfig, monkeypatch, capsys):
     monkeypatch.setattr(app, "SYNC_TIMEOUT_SECONDS", 0.3)
     assert main(["run", "--once", f"--kubeconfig={kubeconfig}"]) == 1
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last == "gpu-scaler: the watches did not synchronise within 0.3 s"
+    assert last == "gpu-scaler: the watches did not sync within 0.3 s"
 
 
 @pytest.mark.parametrize(

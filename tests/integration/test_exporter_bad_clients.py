@@ -118,7 +118,10 @@ async def test_more_requests_at_once_than_allowed_are_refused_at_once(file, monk
         first = asyncio.create_task(get(address))
         await checking.wait()
         status, text, _ = await get(address)
-        assert (status, text) == (503, "1 requests are answered already; try again later\n")
+        assert (status, text) == (
+            503,
+            "the limit of 1 requests in progress is reached; try again later\n",
+        )
         proceed.set()
         assert (await first)[0] == 200
         assert (await get(address))[0] == 200
@@ -293,7 +296,7 @@ async def test_connections_that_cannot_be_taken_are_said_once_and_taken_later(mo
     async with exporter() as address:
         assert (await get(address))[0] == 200
     assert failures == [3]
-    told = [one for one in caplog.records if one.message == "Connections cannot be accepted"]
+    told = [one for one in caplog.records if one.message == "Cannot accept connections"]
     assert ["Too many open files" in one.error for one in told] == [True]
 
 

@@ -111,7 +111,10 @@ async def test_client_certificates(file, tmp_path):
     async with exporter(file) as address:
         assert (await get(address, shown(right)))[0] == 200
         status, text, _ = await get(address, shown(unnamed))
-        assert (status, text) == (403, "the client certificate has none of the allowed names\n")
+        assert (status, text) == (
+            403,
+            "the client certificate has no allowed subject alternative name\n",
+        )
         for tls in (file.client(), shown(foreign)):
             with pytest.raises(aiohttp.ClientError):
                 await get(address, tls)
@@ -224,8 +227,8 @@ async def test_a_broken_file_leaves_the_one_before_in_use_until_it_is_mended(fil
         file.write(basic_auth_users=users | {"ann": hashed("hers")})
         await until(reloaded)
         assert (await get(address, user=("ann", "hers")))[0] == 200
-    told = [one.message for one in caplog.records if "not reloaded" in one.message]
-    assert told == ["Web configuration not reloaded; the one before stays in use"]
+    told = [one.message for one in caplog.records if "Cannot reload" in one.message]
+    assert told == ["Cannot reload the web configuration; the previous one stays in use"]
 
 
 @pytest.mark.parametrize(
@@ -352,7 +355,7 @@ async def test_a_file_cut_off_anywhere_takes_no_protection_away(file, caplog, ke
             return f"{RELOADED} 1.0" in (await get(address, tls, user=ann))[1]
 
         await until(is_mended, what="the whole file")
-    told = [one for one in caplog.records if "not reloaded" in one.message]
+    told = [one for one in caplog.records if "Cannot reload" in one.message]
     assert len(told) == 1
 
 
@@ -381,13 +384,13 @@ async def test_a_file_that_is_emptied_is_said_once_with_what_it_would_take_away(
     file.write(basic_auth_users={"ann": hashed("hers")})
     async with exporter(file) as address:
         file.path.write_text("")
-        await until(lambda: any("not reloaded" in one.message for one in caplog.records))
+        await until(lambda: any("Cannot reload" in one.message for one in caplog.records))
         # Looked at many times more.
         for _ in range(5):
             assert (await get(address))[0] == 401
-    (told,) = [one for one in caplog.records if "not reloaded" in one.message]
+    (told,) = [one for one in caplog.records if "Cannot reload" in one.message]
     assert told.error == (
-        f"{file.path}: basic_auth_users is gone; restart the program to serve without it"
+        f"{file.path}: basic_auth_users was removed; restart the program to serve without it"
     )
 
 

@@ -134,16 +134,16 @@ def test_what_a_file_asks_for(document, expected):
 @pytest.mark.parametrize(
     ("document", "problem"),
     [
-        pytest.param([], "the file: [] is not a mapping of keys", id="a list"),
+        pytest.param([], "the file: [] is not a mapping", id="a list"),
         pytest.param(
             {"tls_config": {}},
-            "tls_config: unknown; allowed are basic_auth_users, http_server_config,"
+            "tls_config: unknown key; allowed: basic_auth_users, http_server_config,"
             " rate_limit, tls_server_config",
             id="an unknown key",
         ),
         pytest.param(
             {"tls_server_config": {"cert_file": "tls.crt"}},
-            "tls_server_config.key_file: missing; TLS needs it, or its PEM text as key",
+            "tls_server_config.key_file: missing; TLS requires it, or the PEM text in key",
             id="no private key",
         ),
         pytest.param(
@@ -176,21 +176,20 @@ def test_what_a_file_asks_for(document, expected):
         ),
         pytest.param(
             tls(client_ca_file="ca.crt"),
-            "tls_server_config.client_auth_type: NoClientCert asks for no certificate, which makes"
-            " client_ca_file meaningless; allowed with it are VerifyClientCertIfGiven,"
+            "tls_server_config.client_auth_type: NoClientCert requests no certificate, so"
+            " client_ca_file has no effect; allowed with it: VerifyClientCertIfGiven,"
             " RequireAndVerifyClientCert",
             id="a CA that nobody is checked against",
         ),
         pytest.param(
             tls(client_auth_type="RequireAnyClientCert"),
-            "tls_server_config.client_auth_type: RequireAnyClientCert takes any certificate"
-            " unchecked, which protects nothing and is not offered; use"
-            " RequireAndVerifyClientCert",
+            "tls_server_config.client_auth_type: RequireAnyClientCert accepts any"
+            " certificate unverified and is not supported; use RequireAndVerifyClientCert",
             id="unchecked clients",
         ),
         pytest.param(
             tls(client_allowed_sans=["prometheus"]),
-            "tls_server_config.client_allowed_sans: needs client_auth_type"
+            "tls_server_config.client_allowed_sans: requires client_auth_type"
             " RequireAndVerifyClientCert",
             id="names of clients without certificates",
         ),
@@ -204,12 +203,12 @@ def test_what_a_file_asks_for(document, expected):
         ),
         pytest.param(
             {"basic_auth_users": ["prometheus"]},
-            "basic_auth_users: list is not a mapping of names",
+            "basic_auth_users: list is not a mapping of user names to hashes",
             id="users in a list",
         ),
         pytest.param(
             {"basic_auth_users": {"a:b": HASH}},
-            "basic_auth_users: 'a:b' is not a name (text without a colon)",
+            "basic_auth_users: 'a:b' is not a user name (a string without a colon)",
             id="a name with a colon",
         ),
         pytest.param(

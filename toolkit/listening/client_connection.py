@@ -1,4 +1,4 @@
-"""One client's connection, and what clients do wrong."""
+"""One client's connection, and the faults that clients cause."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FAULTS: Final = (HttpProcessingError, web.RequestPayloadError, ConnectionError)
-"""No HTTP, a body that is not what its headers say, an end before the answer."""
+"""Invalid HTTP, a body that does not match its headers, a disconnect before the response."""
 LOG_SECONDS: Final = 60.0
 FAULT_SECONDS: Final = 0.5
-"""For so long an invalid request has no answer: whoever sends one after the other is slowed."""
+"""Delay before an invalid request is answered; it slows down clients that send many."""
 
 
 class ClientFaults:
-    """Counts what clients do wrong; the log gets a line a minute of it, whatever they do."""
+    """Counts clients' faults and logs at most one line about them per minute."""
 
     def __init__(self, count: Callable[[], None] = lambda: None) -> None:
         self._count = count
@@ -34,7 +34,7 @@ class ClientFaults:
         self._said_seconds: float | None = None
 
     def note(self, error: BaseException) -> None:
-        """Count one."""
+        """Count one fault."""
         self._count()
         self._unsaid += 1
         now = time.monotonic()
@@ -49,10 +49,10 @@ class ClientFaults:
 
 
 def forget_frames(error: BaseException | None) -> None:
-    """Take the traceback off an error that a client caused, and off those that led to it.
+    """Remove the tracebacks from an error that a client caused, and from its causes.
 
-    Frames hold the connection, which holds the error: garbage that only the collector finds. Of
-    thousands at once it took half a second, in which nobody was answered.
+    Frames reference the connection, which references the error: a cycle that only the garbage
+    collector frees. With thousands at once, a collection blocked the event loop for half a second.
     """
     while error is not None:
         error.__traceback__ = None
@@ -60,14 +60,14 @@ def forget_frames(error: BaseException | None) -> None:
 
 
 class ServerLog(logging.LoggerAdapter[logging.Logger]):
-    """What aiohttp says; what it says of clients' faults is counted instead."""
+    """Logs aiohttp's messages, but counts those about clients' faults instead."""
 
     def __init__(self, logger: logging.Logger, faults: ClientFaults) -> None:
         super().__init__(logger)
         self._faults = faults
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
-        """Log it, unless it is a client's fault."""
+        """Log the message unless a client caused it."""
         error = kwargs.get("exc_info")
         if isinstance(error, FAULTS):
             self._faults.note(error)
@@ -77,7 +77,7 @@ class ServerLog(logging.LoggerAdapter[logging.Logger]):
 
 
 class ClientConnection(web.RequestHandler):
-    """One connection; it ends when the client says more than a request takes."""
+    """One connection; it ends when a client sends more bytes than a request may have."""
 
     __slots__ = (
         "_lost",
@@ -89,26 +89,26 @@ class ClientConnection(web.RequestHandler):
     )
 
     def __init__(self, server: web.Server, *, max_request_bytes: int, **options: Any) -> None:
-        """Take `options` as aiohttp's RequestHandler does."""
+        """Pass `options` to aiohttp's RequestHandler."""
         super().__init__(server, **options)
         self._max_request_bytes = max_request_bytes
         self.address = ""
         """The client's IP address."""
         self.is_faulty = False
-        """Whether its last request is invalid."""
+        """Whether the last request was invalid."""
         self._lost = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to count."""
+        """Start counting the request's bytes and time."""
         self.note_request()
         self.address = peer_address(transport)
         if isinstance(transport, asyncio.WriteTransport):
-            # Whoever writes goes on when all is sent, so that no more than a slice waits here.
+            # A writer continues once everything is sent, so at most one slice is buffered here.
             transport.set_write_buffer_limits(high=1, low=0)
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Wait no longer for what an invalid request waits for."""
+        """End the delay of an invalid request."""
         self._lost.set()
         super().connection_lost(exc)
 
@@ -119,35 +119,35 @@ class ClientConnection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Return the answer to a request that is no HTTP, or that we failed to answer."""
+        """Return the response to invalid HTTP, or to a request whose handler failed."""
         self.is_faulty = isinstance(exc, FAULTS)
         return super().handle_error(request, status, exc, message)
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Answer; of an invalid request the connection alone waits, and ends."""
+        """Send the response; after an invalid request, delay it and end the connection."""
         if self.is_faulty:
             resp.force_close()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._lost.wait(), FAULT_SECONDS)
         resp, is_reset = await super().finish_response(request, resp, start_time)
-        # Nobody reads the rest of an invalid request.
+        # The rest of an invalid request is not read.
         return resp, is_reset or self.is_faulty
 
     def note_request(self) -> None:
-        """Remember that a request begins now (monotonic)."""
+        """Record that a request begins now (monotonic)."""
         self.asked_seconds = time.monotonic()
         self._received_bytes = 0
 
     def data_received(self, data: bytes) -> None:
-        """Of headers the library bounds each one and their number, not what they are together."""
+        """Limit the size of all headers together: aiohttp limits only each one and their number."""
         super().data_received(data)
         self._received_bytes += len(data)
         if self._received_bytes > self._max_request_bytes:
             self.end()
 
     def end(self) -> None:
-        """End it now; `close` would wait for a client that does not read."""
+        """Abort the connection; `close` would wait for a client that does not read."""
         if self.transport is not None:
             self.transport.abort()

@@ -20,14 +20,14 @@ class _Line:
 class FairQueue:
     """One turn at a time per address, first come, first served.
 
-    Many requests of one address then delay another address by one turn only.
+    However many requests one address sends, they delay another address by one turn only.
     """
 
     def __init__(self) -> None:
         self._lines: dict[str, _Line] = {}
 
     def length(self, address: str) -> int:
-        """Return how many requests of an address wait or have their turn."""
+        """Return how many requests of an address are waiting or have the turn."""
         line = self._lines.get(address)
         return line.length if line else 0
 

@@ -1,4 +1,4 @@
-"""What the clients of one listener may take, all of them together."""
+"""Limits for all clients of one listener together."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Bounds; of too many connections the longest silent go, of too many handshakes the oldest.
+    """Limits of one listener.
 
-    Those of the address that has most go first, so that who takes much pays for it.
+    Beyond them, the longest silent connections and the oldest handshakes are ended, beginning with
+    those of the address that has the most.
     """
 
     connections: int
     idle_seconds: float
-    """How long a connection lives on which no request begins."""
+    """How long a connection may stay open without a new request."""
     request_bytes: int
-    """With all its headers, which cost twice as much memory; bodies have nothing to say."""
+    """Size of one request with its headers, which take twice as much memory; no body is needed."""
     requests: int = 0
-    """Answered at once, 0 for any number; the next one is answered 503."""
+    """Requests in progress at once, 0 for no limit; the next one gets status 503."""
     unsent_bytes: int = 32 * 1024 * 1024
-    """Of all answers that clients have not read yet."""
+    """Bytes of all responses that clients have not read yet."""
     read_seconds: float = 20.0
-    """How long a client may take to read an answer."""
+    """How long a client may take to read a response."""
     handshakes: int = 64
     handshake_seconds: float = 10.0
     line_bytes: int = 8190
-    """Of a request's first line, and of each of its headers."""
+    """Size of a request's first line, and of each of its headers."""
     headers: int = 128

@@ -1,8 +1,7 @@
-"""Takes connections, none of which is waited for: TLS handshakes, and clients that do not go on.
+"""Accepts connections within limits; a slow TLS handshake or client never blocks the others.
 
-A connection by TLS costs 0.3 MB from its first moment on, whoever made it. So there is a bound to
-those that shake hands as well as to those that have: of too many the oldest goes, since who means
-it is through within milliseconds.
+A TLS connection takes 0.3 MB from the moment it is accepted. So handshakes have a limit of their
+own. Beyond it the oldest one is ended, because an honest client finishes within milliseconds.
 """
 
 from __future__ import annotations
@@ -37,17 +36,17 @@ log = logging.getLogger(__name__)
 
 REAP_SECONDS: Final = 1.0
 PAUSE_SECONDS: Final = 1.0
-"""After a connection that could not be taken, for want of files."""
+"""Pause after a connection that could not be accepted, for lack of file descriptors."""
 QUIET_SECONDS: Final = 60.0
-"""What goes on is told once; it is over when it did not happen for so long."""
+"""A repeated event is logged once; it counts as new after this long without it."""
 
 
 class BindError(Exception):
-    """The address cannot be bound; the text is the system's reason."""
+    """The address cannot be bound; the message is the system's reason."""
 
 
 class Listener:
-    """Takes connections while `run` runs, and lets the server speak HTTP on them."""
+    """Accepts connections while `run` runs, and passes them to the HTTP server."""
 
     def __init__(
         self,
@@ -58,7 +57,7 @@ class Listener:
         tls: Callable[[], ssl.SSLContext | None] = lambda: None,
         faults: ClientFaults | None = None,
     ) -> None:
-        """`tls` is asked for each new connection; None is plain HTTP. Those that exist go on."""
+        """`tls` is called for each new connection and returns None for plain HTTP."""
         faults = faults or ClientFaults()
         self._tls = tls
         self._bound = bound
@@ -77,19 +76,19 @@ class Listener:
         return [one.getsockname()[:2] for one in self._bound]
 
     def close(self) -> None:
-        """Take no connection any more."""
+        """Stop accepting connections."""
         for bound in self._bound:
             bound.close()
 
     def end_all(self) -> None:
-        """End every connection and every handshake; new ones are made by what `tls` says now."""
+        """End all connections and handshakes; new ones use what `tls` returns then."""
         for task in self._handshakes:
             task.cancel()
         for client in self._clients():
             client.end()
 
     async def run(self) -> None:
-        """Let in who comes, and end what does not go on, until cancelled; closes at its end."""
+        """Accept connections and end idle ones until cancelled, then close the sockets."""
         try:
             async with asyncio.TaskGroup() as group:
                 for bound in self._bound:
@@ -98,7 +97,7 @@ class Listener:
                     await asyncio.sleep(REAP_SECONDS)
                     self._end_idle()
         finally:
-            # Not before: the loop still waits for a socket that is being accepted from.
+            # Not earlier: the event loop still waits on a socket that is being accepted from.
             self.close()
 
     async def _accept(self, bound: socket.socket, group: asyncio.TaskGroup) -> None:
@@ -109,8 +108,8 @@ class Listener:
             except ConnectionAbortedError:
                 continue
             except OSError as error:
-                self._tell("Connections cannot be accepted", str(error))
-                # There may be no file left, and whoever has most of them gives some back.
+                self._tell("Cannot accept connections", str(error))
+                # Possibly out of file descriptors: end connections of the address with the most.
                 open_now = len(self._server.connections)
                 self._end_silent((open_now + 1) // 2)
                 await asyncio.sleep(0 if open_now else PAUSE_SECONDS)
@@ -133,7 +132,7 @@ class Listener:
             oldest.cancel()
             await asyncio.wait([oldest])
         else:
-            # A crowd at the door must not hold up those who are in.
+            # Many new connections must not delay requests on existing ones.
             await asyncio.sleep(0)
 
     async def _shake_hands(self, connection: socket.socket) -> None:
@@ -146,18 +145,16 @@ class Listener:
                 ssl_handshake_timeout=self._limits.handshake_seconds if tls else None,
             )
         except OSError as error:
-            # A client that has no TLS, no time or no certificate that is trusted: its affair.
+            # The client's fault: no TLS, a timeout, or a certificate that is not trusted.
             forget_frames(error)
             connection.close()
-        except Exception:  # one connection's failure is its own
+        except Exception:  # a failing connection must not end the listener
             log.exception("A connection failed")
             connection.close()
         else:
             too_many = len(self._server.connections) - self._most
             if too_many > 0:
-                self._tell(
-                    "Connections end because there are too many", f"{self._most} are allowed"
-                )
+                self._tell("Closing connections because too many are open", f"limit: {self._most}")
                 self._end_silent(too_many)
 
     def _is_over(self, task: asyncio.Task[None]) -> None:
@@ -187,11 +184,11 @@ class Listener:
                 client.end()
 
     def _end_silent(self, number: int) -> None:
-        """End so many connections: of the address that has most the one that was silent longest."""
+        """End `number` connections, each the longest silent one of the address with the most."""
         clients = sorted(self._clients(), key=lambda one: one.asked_seconds)
         by_address = Counter(one.address for one in clients)
         for _ in range(min(number, len(clients))):
-            # Of equals the first.
+            # max returns the first of equals, which has been silent longest.
             victim = max(clients, key=lambda one: by_address[one.address])
             clients.remove(victim)
             by_address[victim.address] -= 1
@@ -208,9 +205,9 @@ async def opened(
     tls: Callable[[], ssl.SSLContext | None] = lambda: None,
     on_client_fault: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Listener]:
-    """Bind the address while the context lasts; clients are let in while the listener runs.
+    """Bind the address while the context lasts; the listener's `run` accepts clients.
 
-    An empty host is all addresses of the machine. End the listener's `run` before the context.
+    An empty host means all addresses of the machine. End the listener's `run` before the context.
 
     Raises:
         BindError: the address cannot be bound.

@@ -1,7 +1,7 @@
-"""Answers requests within bounds for all clients together: those under way, and the bytes unsent.
+"""Answers requests within limits for all clients: requests in progress, and unsent bytes.
 
-An answer is under way until all of it has been sent. Where there are too many, the client address
-that has most of them gives way, so that nobody is kept out by one that does not read.
+A request is in progress until its whole response has been sent. Beyond a limit, the response of
+the client address that has the most is ended, so that a client that does not read blocks nobody.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from toolkit.listening.limits import Limits
 
 SLICE_BYTES: Final = 64 * 1024
-"""Handed to a connection at a time: it copies what it cannot send at once."""
+"""Bytes passed to a connection at a time: it copies what it cannot send at once."""
 UNREAD_SECONDS: Final = 1.0
-"""An answer that takes longer may be given up for another, whoever asks for that."""
+"""A response that takes longer may be ended in favour of any other request."""
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class _Answer:
 
 
 class Answering:
-    """Stands around a server's handler."""
+    """Wraps a server's handler."""
 
     def __init__(
         self,
@@ -56,17 +56,17 @@ class Answering:
         self._under_way: dict[_Answer, None] = {}
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer, and see to it that the client gets the answer in time."""
+        """Answer the request, and send the whole response in time."""
         client = request.protocol
         assert isinstance(client, ClientConnection)
         client.note_request()
         fault = request.content.exception()
         if fault is not None:
-            # Its body is broken. No turn is taken for it.
+            # The body is broken; the request takes no turn.
             client.is_faulty = True
             self._faults.note(fault)
             forget_frames(fault)
-            return web.Response(status=400, text="the body is not what its headers say\n")
+            return web.Response(status=400, text="the body does not match its headers\n")
         async with self._queue.turn(client.address):
             # One request of each address begins in a turn of the event loop.
             await asyncio.sleep(0)
@@ -76,7 +76,7 @@ class Answering:
         answer = _Answer(client=client, begun_seconds=time.monotonic())
         most = self._limits.requests
         if most and len(self._under_way) >= most and not self._make_way(answer):
-            return _busy(f"{most} requests are answered already")
+            return _busy(f"the limit of {most} requests in progress is reached")
         self._under_way[answer] = None
         try:
             try:
@@ -99,14 +99,14 @@ class Answering:
                 break
             if not self._make_way(answer):
                 answer.unsent_bytes = 0
-                return _busy("too much is being sent already")
+                return _busy("too many bytes are waiting to be sent")
         if len(body) > SLICE_BYTES:
             assert isinstance(response, web.Response)
             response.body = _Slices(body)
         return response
 
     def _make_way(self, newcomer: _Answer) -> bool:
-        """End an answer for the newcomer's sake; whether one could be ended."""
+        """End another response in favour of the newcomer; return whether one could be ended."""
         others = [one for one in self._under_way if one is not newcomer]
         by_address = Counter(one.client.address for one in others)
         most = max(by_address.values(), default=0)
@@ -121,7 +121,7 @@ class Answering:
         return False
 
     async def _send(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
-        """Send all of it here: after a handler nobody watches the time."""
+        """Send the whole response here, because aiohttp has no timeout after the handler."""
         try:
             async with asyncio.timeout(self._limits.read_seconds):
                 await response.prepare(request)
@@ -134,12 +134,12 @@ class Answering:
             self._faults.note(error)
         finally:
             if isinstance(response, web.Response):
-                # The library keeps an answer until the connection's next one.
+                # aiohttp keeps a response until the connection's next one.
                 response.body = None
 
 
 def _unraised(refusal: web.HTTPException) -> web.Response:
-    """Return the same answer without the frames that an exception and what it passed hold."""
+    """Return the same response without the frames that the exception references."""
     forget_frames(refusal)
     return web.Response(
         status=refusal.status, reason=refusal.reason, headers=refusal.headers, body=refusal.body
@@ -151,7 +151,7 @@ def _busy(why: str) -> web.Response:
 
 
 class _Slices(Payload):
-    """A body that is handed over slice by slice."""
+    """A body that is written slice by slice."""
 
     _value: bytes
 

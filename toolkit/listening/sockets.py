@@ -1,4 +1,4 @@
-"""Sockets that listen, and the addresses of those who connect to them."""
+"""Listening sockets, and the addresses of the clients that connect to them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NO_SUCH_FAMILY: Final = (
 
 
 def why_not_bound(error: OSError) -> str:
-    """Return the system's own words, without asyncio's around them."""
+    """Return the system's error message, without asyncio's prefix."""
     if error.errno and error.errno > 0:
         return os.strerror(error.errno)
     return error.strerror or str(error)
@@ -30,8 +30,8 @@ def why_not_bound(error: OSError) -> str:
 async def bound_sockets(host: str, port: int) -> list[socket.socket]:
     """Return listening sockets for a host, an IP address, or all addresses of the machine.
 
-    An empty host and `::` are all addresses of both families, and of IPv4 alone where the machine
-    has no IPv6. Of a name each address is bound, at one port.
+    An empty host and `::` mean all addresses of both families, or of IPv4 alone if the machine has
+    no IPv6. For a name, each of its addresses is bound, all at the same port.
 
     Raises:
         OSError: an address cannot be bound.
@@ -44,7 +44,7 @@ async def bound_sockets(host: str, port: int) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     missing: OSError | None = None
     for family, _, _, _, (name, found_port, *rest) in dict.fromkeys(found):
-        # Any free port must be one port.
+        # With port 0, all sockets must get the same free port.
         one_port = sockets[0].getsockname()[1] if sockets else found_port
         try:
             sockets.append(_listening(_of_one_family(family), (name, one_port, *rest)))
@@ -60,7 +60,7 @@ async def bound_sockets(host: str, port: int) -> list[socket.socket]:
 
 
 def peer_address(transport: asyncio.BaseTransport | None) -> str:
-    """Return the IP address of the other end, the same whichever family our socket has."""
+    """Return the peer's IP address, without the prefix of IPv4-mapped IPv6 addresses."""
     name = None if transport is None else transport.get_extra_info("peername")
     return host_of(name) if name else ""
 
@@ -78,7 +78,7 @@ def _is_unspecified_ipv6(host: str) -> bool:
 
 
 def _unmapped(host: str) -> str:
-    """Return an IPv4 address that is written as an IPv6 one as such; other hosts as they are."""
+    """Return an IPv4-mapped IPv6 address as IPv4, and any other host unchanged."""
     try:
         mapped = ipaddress.IPv6Address(host).ipv4_mapped
     except ValueError:

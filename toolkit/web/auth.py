@@ -1,4 +1,4 @@
-"""The web configuration file at work: TLS contexts and checked requests, read anew on change."""
+"""Apply the web configuration file: TLS contexts, authentication, and reload on change."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ _MODES: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """A file as it was read: what it asks for, and the TLS context of it, None for plain HTTP.
+    """A loaded file: its configuration and its TLS context, None for plain HTTP.
 
-    `client_ca` is what clients are verified by, PEM.
+    `client_ca` is the CA certificate for clients (PEM). `stamp` identifies the files' versions.
     """
 
     config: WebConfig
@@ -54,7 +54,7 @@ class Loaded:
     stamp: Mapping[str, tuple[int, int, int]]
 
     def trusts_as(self, before: Loaded) -> bool:
-        """Whether a connection that was made by the file before would be made by this one."""
+        """Whether both files verify clients in the same way."""
         return _trust(self) == _trust(before)
 
 
@@ -64,12 +64,12 @@ def _trust(loaded: Loaded) -> tuple[ClientAuth | None, bytes]:
 
 
 def load(path: str) -> Loaded:
-    """Read the file and the certificates that it names. Blocks.
+    """Read the file and the certificates that it refers to. Blocks.
 
     Raises:
-        WebConfigError: with every problem; the file names the key, the value and what is allowed.
+        WebConfigError: with every problem: the file, the key, the value and what is allowed.
     """
-    # Only those who use the file pay for the library.
+    # Import the library only if a file is used.
     from toolkit.web.strict_yaml import read_yaml  # noqa: PLC0415
 
     try:
@@ -92,11 +92,11 @@ def load(path: str) -> Loaded:
 
 
 def _why_unreadable(error: Exception) -> str:
-    """Return it in one line."""
+    """Return the reason in one line."""
     if isinstance(error, OSError):
-        return f"cannot be read: {error.strerror}"
+        return f"cannot read the file: {error.strerror}"
     if isinstance(error, UnicodeDecodeError):
-        return f"is not UTF-8 text: {error.reason}"
+        return f"not UTF-8 text: {error.reason}"
     mark = getattr(error, "problem_mark", None)
     if mark is not None:
         return f"line {mark.line + 1} is not YAML: {getattr(error, 'problem', '')}"
@@ -104,7 +104,7 @@ def _why_unreadable(error: Exception) -> str:
 
 
 def has_changed(path: str, loaded: Loaded) -> bool:
-    """Whether a file of it is another one than was read. Blocks."""
+    """Whether one of the files has changed since it was read. Blocks."""
     try:
         return _stamp(loaded.stamp) != loaded.stamp
     except OSError:
@@ -112,17 +112,17 @@ def has_changed(path: str, loaded: Loaded) -> bool:
 
 
 class WebAuth:
-    """Who may read: the users and headers of the file as last read, as an aiohttp middleware."""
+    """An aiohttp middleware that applies the users, headers and rate limit of the loaded file."""
 
     def __init__(self, config: WebConfig, *, open_paths: Collection[str] = ()) -> None:
-        """`open_paths` need no password: kubelet's probes have none."""
+        """`open_paths` need no password: the kubelet's probes have none."""
         self._open_paths = frozenset(open_paths)
         self._passwords = Passwords()
         self._bucket: TokenBucket | None = None
         self.follow(config)
 
     def follow(self, config: WebConfig) -> None:
-        """Go by this configuration from now on."""
+        """Use this configuration from now on."""
         self.config = config
         limit = config.rate_limit
         if limit is None:
@@ -132,7 +132,7 @@ class WebAuth:
 
     @web.middleware
     async def handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Answer 401 or 403 to whoever may not read, and add the headers to all answers."""
+        """Reject unauthorized requests with 401 or 403, and add the headers to all responses."""
         try:
             response = await self._answer(request, handler)
         except web.HTTPException as refusal:
@@ -147,13 +147,13 @@ class WebAuth:
             return web.Response(status=429, text="Too Many Requests\n")
         if not self._has_allowed_san(request):
             return web.Response(
-                status=403, text="the client certificate has none of the allowed names\n"
+                status=403, text="the client certificate has no allowed subject alternative name\n"
             )
         if self.config.users and not is_open:
             answer = await self._is_user(request)
             if answer is None:
                 return web.Response(
-                    status=503, text="too many passwords of this address are being checked\n"
+                    status=503, text="too many password checks from this address are in progress\n"
                 )
             if not answer:
                 return web.Response(
@@ -171,7 +171,7 @@ class WebAuth:
         return any(not names.isdisjoint({one, _address(one)}) for one in allowed)
 
     async def _is_user(self, request: web.Request) -> bool | None:
-        """Whether name and password are a user's; None if too many wait for that already."""
+        """Whether name and password are a user's; None if too many checks are waiting already."""
         credentials = _credentials(request.headers.get(hdrs.AUTHORIZATION, ""))
         if credentials is None:
             return False
@@ -185,7 +185,7 @@ def _name(kind: str, value: str) -> object:
 
 
 def _address(text: str) -> object:
-    """Return an address, whatever its spelling; a text that is none stays a text."""
+    """Return an IP address, or the text itself if it is not one."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
@@ -223,9 +223,9 @@ def _context(tls: Tls, client_ca: bytes) -> ssl.SSLContext:
         as_file(_pem(tls.cert_file, tls.cert)) as cert,
         as_file(_pem(tls.key_file, tls.key)) as key,
     ):
-        # OpenSSL would ask the terminal for the password of a key that has one.
+        # Without a password, OpenSSL would prompt for the one of an encrypted key.
         context.load_cert_chain(cert, key, password=str)
-    # An empty file names no CA; the system's would let in whom it never named.
+    # An empty CA file must not fall back to the system's CAs.
     if tls.has_client_ca:
         with as_file(client_ca) as ca:
             context.load_verify_locations(ca)
@@ -244,7 +244,7 @@ def _files(tls: Tls) -> list[str]:
 
 
 def _stamp(paths: Collection[str]) -> dict[str, tuple[int, int, int]]:
-    # A mounted Secret changes by a symbolic link to another file: device and inode tell.
+    # A mounted Secret changes by a new symbolic link, so the device and inode change.
     return {
         path: (info.st_dev ^ info.st_ino, info.st_mtime_ns, info.st_size)
         for path in paths

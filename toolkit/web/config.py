@@ -1,4 +1,4 @@
-"""Pure: a web configuration file's content to the TLS, users and headers that it asks for.
+"""Pure: parse a web configuration file into TLS settings, users and headers.
 
 The format is that of Prometheus' exporter-toolkit, so that one file serves every exporter of a
 node: https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md
@@ -29,7 +29,7 @@ _OLD_VERSIONS: Final = ("TLS10", "TLS11")
 _TLS_KEYS: Final = (
     *("cert_file", "key_file", "client_ca_file", "cert", "key", "client_ca", "client_auth_type"),
 )
-"""Each of these asks for TLS; the others say how."""
+"""Keys that turn TLS on; the others configure it."""
 _CURVES: Final[Mapping[str, str]] = {
     "CurveP256": "prime256v1",
     "CurveP384": "secp384r1",
@@ -42,7 +42,7 @@ _HTTP2_CIPHERS: Final = frozenset(
         "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
     }
 )
-"""HTTP/2 needs one of them, so Go's exporters do not start without."""
+"""HTTP/2 requires one of them: exporters in Go do not start without one."""
 _BOOLEANS: Final = {
     **dict.fromkeys(("true", "yes", "on", "y"), True),
     **dict.fromkeys(("false", "no", "off", "n"), False),
@@ -54,7 +54,7 @@ _HEADERS: Final[Mapping[str, tuple[str, ...]]] = {
     "X-XSS-Protection": (),
     "Content-Security-Policy": (),
 }
-"""What may be set, and the values where only some are allowed."""
+"""The headers that may be set, with the allowed values if not all are."""
 _CIPHERS: Final[Mapping[str, str]] = {
     "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256": "ECDHE-ECDSA-AES128-GCM-SHA256",
     "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384": "ECDHE-ECDSA-AES256-GCM-SHA384",
@@ -70,17 +70,17 @@ _CIPHERS: Final[Mapping[str, str]] = {
 _TLS_1_3_CIPHERS: Final = frozenset(
     {"TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"}
 )
-"""Accepted and always on: as in Go, those of TLS 1.3 cannot be chosen."""
+"""Accepted and always on: as in Go, the TLS 1.3 suites cannot be chosen."""
 _BCRYPT: Final = re.compile(r"\$2[abxy]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}")
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
 
 def parse_web_config(document: object, folder: PurePath) -> WebConfig:
-    """Return what a file asks for; relative paths are relative to `folder`, the file's own.
+    """Return the configuration in a file; relative paths are relative to `folder`, the file's own.
 
     Raises:
-        WebConfigError: with every wrong key, not only the first.
+        WebConfigError: with every invalid key, not only the first.
     """
     reader = _ConfigReader(folder)
     top = reader.mapping(
@@ -101,20 +101,20 @@ def parse_web_config(document: object, folder: PurePath) -> WebConfig:
 
 
 class _ConfigReader:
-    """Reads one part after the other and notes each problem under its key."""
+    """Reads one section after the other and collects the problems by key."""
 
     def __init__(self, folder: PurePath) -> None:
         self._folder = folder
         self.problems: list[str] = []
 
     def mapping(self, value: object, where: str, allowed: Collection[str]) -> dict[str, Any]:
-        """Return a mapping with allowed keys only; upstream refuses unknown ones, too."""
+        """Return a mapping with only the allowed keys; upstream also rejects unknown ones."""
         if not isinstance(value, dict):
-            self.problems.append(f"{where or 'the file'}: {value!r} is not a mapping of keys")
+            self.problems.append(f"{where or 'the file'}: {value!r} is not a mapping")
             return {}
         for key in sorted(map(str, value.keys() - set(allowed))):
             name = f"{where}.{key}" if where else key
-            self.problems.append(f"{name}: unknown; allowed are {', '.join(sorted(allowed))}")
+            self.problems.append(f"{name}: unknown key; allowed: {', '.join(sorted(allowed))}")
         return {key: one for key, one in value.items() if key in allowed}
 
     def tls(self, value: object, *, http2: bool) -> Tls | None:
@@ -156,17 +156,17 @@ class _ConfigReader:
             for key in ("cert", "key"):
                 if not given.get(key) and not given.get(f"{key}_file"):
                     self.problems.append(
-                        f"{where}.{key}_file: missing; TLS needs it, or its PEM text as {key}"
+                        f"{where}.{key}_file: missing; TLS requires it, or the PEM text in {key}"
                     )
         if tls.has_client_ca and tls.client_auth is ClientAuth.NONE:
             self.problems.append(
-                f"{where}.client_auth_type: {tls.client_auth} asks for no certificate, which makes"
-                f" client_ca_file meaningless; allowed with it are {ClientAuth.IF_GIVEN},"
+                f"{where}.client_auth_type: {tls.client_auth} requests no certificate, so"
+                f" client_ca_file has no effect; allowed with it: {ClientAuth.IF_GIVEN},"
                 f" {ClientAuth.REQUIRED}"
             )
         if tls.client_allowed_sans and tls.client_auth is ClientAuth.NONE:
             self.problems.append(
-                f"{where}.client_allowed_sans: needs client_auth_type {ClientAuth.REQUIRED}"
+                f"{where}.client_allowed_sans: requires client_auth_type {ClientAuth.REQUIRED}"
             )
         return tls if is_asked_for else None
 
@@ -175,20 +175,24 @@ class _ConfigReader:
         users: dict[str, str] = {}
         where = "basic_auth_users"
         if value is not None and not isinstance(value, dict):
-            self.problems.append(f"{where}: {type(value).__name__} is not a mapping of names")
+            self.problems.append(
+                f"{where}: {type(value).__name__} is not a mapping of user names to hashes"
+            )
             return users
         for name, hashed in (value or {}).items():
-            # The value may be a password that somebody forgot to hash: never show it.
+            # The value may be a plain-text password by mistake: never show it.
             if not isinstance(hashed, str) or not _BCRYPT.fullmatch(hashed):
                 self.problems.append(f"{where}.{name}: the value is not a bcrypt hash ($2y$...)")
             elif not isinstance(name, str) or not name or ":" in name:
-                self.problems.append(f"{where}: {name!r} is not a name (text without a colon)")
+                self.problems.append(
+                    f"{where}: {name!r} is not a user name (a string without a colon)"
+                )
             else:
                 users[name] = hashed
         return users
 
     def http(self, value: object) -> tuple[bool, dict[str, str]]:
-        """Read `http_server_config`: whether HTTP/2 is wanted, and the headers of all answers.
+        """Read `http_server_config`: whether HTTP/2 is enabled, and the headers of all responses.
 
         HTTP/1.1 is served in any case.
         """
@@ -214,7 +218,7 @@ class _ConfigReader:
         return http2, headers
 
     def rate_limit(self, value: object) -> RateLimit | None:
-        """Read `rate_limit`; an interval of 0 is no limit."""
+        """Read `rate_limit`; an interval of 0 means no limit."""
         if value is None:
             return None
         where = "rate_limit"
@@ -226,7 +230,7 @@ class _ConfigReader:
             )
             burst = "0"
         try:
-            # As in Go a number without a unit is nanoseconds.
+            # As in Go, a number without a unit is in nanoseconds.
             seconds = parse_duration(f"{interval}ns" if interval.isdigit() else interval)
         except ValueError as error:
             self.problems.append(f"{where}.interval: {error}")
@@ -242,13 +246,13 @@ class _ConfigReader:
         return default if known is None else known
 
     def _client_auth(self, value: object) -> ClientAuth:
-        # A certificate that is asked for and never checked decides nothing: anybody gets in.
+        # RequestClientCert requests a certificate but never verifies it, so it protects nothing.
         if value in (None, "", "RequestClientCert"):
             return ClientAuth.NONE
         if value in _UNCHECKED_AUTH:
             self.problems.append(
-                f"tls_server_config.client_auth_type: {value} takes any certificate unchecked,"
-                f" which protects nothing and is not offered; use {ClientAuth.REQUIRED}"
+                f"tls_server_config.client_auth_type: {value} accepts any certificate"
+                f" unverified and is not supported; use {ClientAuth.REQUIRED}"
             )
             return ClientAuth.NONE
         return self._choice({"client_auth_type": value}, "client_auth_type", ClientAuth) or (
@@ -267,13 +271,13 @@ class _ConfigReader:
         return choices(value)
 
     def _min_version(self, given: Mapping[str, Any]) -> TlsVersion:
-        # Who takes older versions as well takes those that are offered.
+        # A client that may use an older version can also use the supported ones.
         if given.get("min_version") in _OLD_VERSIONS:
             return TlsVersion.TLS_1_2
         return self._choice(given, "min_version", TlsVersion) or TlsVersion.TLS_1_2
 
     def _pem(self, given: Mapping[str, Any], key: str) -> dict[str, str]:
-        """Return the fields of a file or of PEM text; of both the file counts, as upstream."""
+        """Return the field of the file or PEM text; if both are set the file wins, as upstream."""
         fields: dict[str, str] = {}
         for name, kind in ((f"{key}_file", "path"), (key, "PEM text")):
             value = given.get(name)
@@ -288,7 +292,7 @@ class _ConfigReader:
     def _texts(self, given: Mapping[str, Any], key: str) -> tuple[str, ...]:
         value = given.get(key) or []
         if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-            self.problems.append(f"tls_server_config.{key}: {value!r} is not a list of texts")
+            self.problems.append(f"tls_server_config.{key}: {value!r} is not a list of strings")
             return ()
         return tuple(value)
 
@@ -310,7 +314,7 @@ class _ConfigReader:
         return tuple(_CIPHERS[name] for name in wanted if name in _CIPHERS)
 
     def _curve(self, given: Mapping[str, Any]) -> str | None:
-        """Return the curve that is preferred most; OpenSSL is told one, or none."""
+        """Return the most preferred curve: OpenSSL takes one or none."""
         wanted = self._texts(given, "curve_preferences")
         for name in wanted:
             if name not in _CURVES:
@@ -322,5 +326,5 @@ class _ConfigReader:
 
 
 def _written(value: object) -> str:
-    """Return a number or a duration as it is written; nothing is 0."""
+    """Return a number or a duration as written, 0 for nothing."""
     return "0" if value in (None, "") else str(value)

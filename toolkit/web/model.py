@@ -1,4 +1,4 @@
-"""What a web configuration file can ask for, as values."""
+"""The settings of a web configuration file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class WebConfigError(ValueError):
 
 
 class ClientAuth(StrEnum):
-    """`client_auth_type`, by Go's names; what OpenSSL cannot do without checking is not here."""
+    """`client_auth_type`, by Go's names, without the types that do not verify certificates."""
 
     NONE = "NoClientCert"
     IF_GIVEN = "VerifyClientCertIfGiven"
@@ -27,7 +27,7 @@ class ClientAuth(StrEnum):
 
 
 class TlsVersion(StrEnum):
-    """`min_version` and `max_version`; the older ones (RFC 8996) are not offered."""
+    """`min_version` and `max_version`; older versions (RFC 8996) are not supported."""
 
     TLS_1_2 = "TLS12"
     TLS_1_3 = "TLS13"
@@ -35,10 +35,10 @@ class TlsVersion(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
-    """`tls_server_config`; paths as they are to be opened.
+    """`tls_server_config`, with resolved paths.
 
-    The certificate, its key and the clients' CA are each a file or PEM text; clients are verified
-    by the system's CAs where no CA is given. `ciphers` are OpenSSL's names for TLS 1.2 and older,
+    The certificate, its key and the clients' CA are each a file or PEM text. Without a CA, clients
+    are verified against the system's CAs. `ciphers` are OpenSSL's names for TLS 1.2 and older,
     empty for the library's choice; `curve` is OpenSSL's name, None for the library's choice.
     """
 
@@ -58,7 +58,7 @@ class Tls:
 
     @property
     def has_client_ca(self) -> bool:
-        """Whether it names who verifies clients."""
+        """Whether a CA for clients is given."""
         return bool(self.client_ca_file or self.client_ca)
 
 
@@ -72,7 +72,7 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebConfig:
-    """What the file asks for; `users` are bcrypt hashes by name, none means no basic auth."""
+    """The whole file; `users` are bcrypt hashes by name, and empty without basic auth."""
 
     tls: Tls | None = None
     users: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -81,9 +81,9 @@ class WebConfig:
 
 
 def lost_protection(before: WebConfig, after: WebConfig) -> str | None:
-    """Return what a running exporter would lose by this change, None if it stays as protected.
+    """Return the key whose protection a running program would lose by this change, or None.
 
-    A file that is being written is short for a moment: what it does not say yet is not gone.
+    While a file is being written it is incomplete: a missing key does not mean that it was removed.
     """
     if before.tls is not None and after.tls is None:
         return "tls_server_config"
@@ -93,7 +93,7 @@ def lost_protection(before: WebConfig, after: WebConfig) -> str | None:
         required = ClientAuth.REQUIRED
         if before.tls.client_auth is required and after.tls.client_auth is not required:
             return f"tls_server_config.client_auth_type: {required}"
-        # The system's CAs would verify clients in its place.
+        # Otherwise the system's CAs would replace it.
         is_asked = after.tls.client_auth is not ClientAuth.NONE
         if is_asked and before.tls.has_client_ca and not after.tls.has_client_ca:
             return "tls_server_config.client_ca_file"

@@ -1,7 +1,7 @@
-"""Checks passwords against bcrypt hashes, which takes long: each address waits for itself.
+"""Checks passwords against bcrypt hashes, which is slow, fairly between client addresses.
 
-One check runs for an address at a time, so whoever guesses delays nobody at another address. A
-refusal takes as long for every name, so time does not tell which users exist.
+One check at a time runs for each address, so guesses from one address do not delay another. A
+refusal takes equally long for every name, so that timing does not reveal which users exist.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _NOBODY: Final = "$2b${cost:02d}$CwTycUXWue0Thq9StjUM0uJ8Jt3u4tCMJ1vXcY7pqz0RkJj
 
 
 class Passwords:
-    """Remembers what was checked lately, by name, hash and password: a new hash is a new check."""
+    """Caches recent results by name, hash and password, so a new hash is checked again."""
 
     def __init__(self) -> None:
         self._key = secrets.token_bytes(32)
-        # Apart, so that guesses push out nobody who was let in.
+        # Separate caches, so that guesses do not evict accepted passwords.
         self._accepted: OrderedDict[bytes, None] = OrderedDict()
         self._refused: OrderedDict[bytes, None] = OrderedDict()
         self._checks = asyncio.Semaphore(CONCURRENT_CHECKS)
@@ -41,7 +41,7 @@ class Passwords:
     async def is_user(
         self, users: Mapping[str, str], name: str, password: str, *, address: str
     ) -> bool | None:
-        """Whether it is a user's password; None if too many of this address wait for that."""
+        """Whether the password is the user's; None if too many checks of this address wait."""
         hashed = users.get(name)
         highest = max((_cost(one) for one in users.values()), default=0)
         text = "\0".join((name, hashed or "", password))
@@ -60,23 +60,23 @@ class Passwords:
 
 
 def _is_right(password: str, hashed: str | None, highest_cost: int) -> bool:
-    """Check it; a refusal takes what the highest cost takes, whoever was asked for. Blocks."""
+    """Check a password; a refusal always takes as long as the highest cost. Blocks."""
     if hashed is None:
         _matches(password, _NOBODY.format(cost=highest_cost))
         return False
     if _matches(password, hashed):
         return True
-    # Each cost takes twice as long as the one below, so these add up to the highest.
+    # Each cost takes twice as long as the previous one, so these add up to the highest.
     for cost in range(_cost(hashed), highest_cost):
         _matches(password, _NOBODY.format(cost=cost))
     return False
 
 
 def _matches(password: str, hashed: str) -> bool:
-    import bcrypt  # noqa: PLC0415  (only those who have users pay for it)
+    import bcrypt  # noqa: PLC0415  (imported only if there are users)
 
     try:
-        # No more than 72 bytes ever counted; the library refuses longer ones since 5.0.
+        # bcrypt uses only 72 bytes; the library rejects longer passwords since 5.0.
         return bcrypt.checkpw(password.encode()[:72], hashed.encode())
     except ValueError:
         return False

@@ -1,4 +1,4 @@
-"""PEM text as a file in memory, since `ssl` loads private keys from files only."""
+"""PEM text as an in-memory file, because `ssl` loads private keys only from files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def as_file(content: bytes) -> Iterator[str]:
-    """Yield the path of a file with this content, in memory where the system can do that."""
+    """Yield the path of a file with this content, in memory if the system supports it."""
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("pem")
         with os.fdopen(descriptor, "wb") as file:

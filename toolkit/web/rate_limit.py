@@ -1,4 +1,4 @@
-"""Pure: how many requests pass in a time, by a token bucket."""
+"""Pure: a rate limit for requests, as a token bucket."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class TokenBucket:
-    """Holds `burst` requests at most and gets one back per interval; it is full at the start."""
+    """Holds at most `burst` tokens and gains one per interval; it starts full."""
 
     def __init__(self, limit: RateLimit) -> None:
         self.limit = limit
@@ -17,7 +17,7 @@ class TokenBucket:
         self._filled_seconds: float | None = None
 
     def take(self, now_seconds: float) -> bool:
-        """Whether a request may pass now (monotonic seconds); if so it is counted."""
+        """Take a token for a request at `now_seconds` (monotonic); return whether there was one."""
         if self._filled_seconds is not None:
             gained = (now_seconds - self._filled_seconds) / self.limit.interval_seconds
             self._tokens = min(self._tokens + gained, float(self.limit.burst))

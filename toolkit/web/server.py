@@ -1,4 +1,4 @@
-"""An application at its address: by TLS and for users that follow their file, so many at once."""
+"""Serves an application at an address, with TLS and users from a web configuration file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SHUTDOWN_SECONDS: Final = 1.0
 
 
 def probe_answer(problem: str | None, *, more: str = "") -> web.Response:
-    """Return what a probe is told: 200 with ok and `more`, or 503 with the problem."""
+    """Return the response to a probe: 200 with ok and `more`, or 503 with the problem."""
     if problem is None:
         return web.Response(text=f"ok\n{more}")
     return web.Response(status=503, text=f"{problem}\n")
@@ -37,7 +37,7 @@ def probe_answer(problem: str | None, *, more: str = "") -> web.Response:
 class WebServer:
     """Serves an application at one address; `config_file` may be empty.
 
-    `opened` binds the address, `run` lets clients in.
+    `opened` binds the address, `run` accepts connections.
     """
 
     def __init__(
@@ -58,25 +58,25 @@ class WebServer:
         self._loaded: Loaded | None = None
         self._auth: auth.WebAuth | None = None
         self.config_is_good: bool | None = None
-        """Whether the file could be used when it was read last; None without one."""
+        """Whether the last read of the file succeeded; None without a file."""
 
     @property
     def scheme(self) -> str:
-        """How new connections are made: http or https."""
+        """The scheme of new connections: http or https."""
         return "http" if self._tls() is None else "https"
 
     @property
     def addresses(self) -> Sequence[tuple[str, int]]:
-        """The hosts and the ports that it listens on; none outside of `opened`."""
+        """The hosts and ports that the server listens on; empty outside of `opened`."""
         return () if self._listener is None else self._listener.addresses
 
     @asynccontextmanager
     async def opened(self, app: web.Application) -> AsyncIterator[None]:
-        """Bind the address while the context lasts; requests under way at its end get a second.
+        """Bind the address while the context lasts; at its end, open requests get one second.
 
         Raises:
             BindError: the address cannot be bound.
-            WebConfigError: the file cannot be used.
+            WebConfigError: the file is invalid or cannot be read.
         """
         if self._file:
             self._loaded = await asyncio.to_thread(auth.load, self._file)
@@ -95,7 +95,7 @@ class WebServer:
         self._listener = None
 
     async def run(self) -> None:
-        """Take connections and follow the file's changes, until cancelled."""
+        """Accept connections and reload the file on change, until cancelled."""
         assert self._listener is not None, "nothing listens outside of `opened`"
         async with asyncio.TaskGroup() as group:
             group.create_task(self._listener.run())
@@ -121,12 +121,12 @@ class WebServer:
             lost = lost_protection(before.config, loaded.config)
             if lost is not None:
                 raise WebConfigError(
-                    [f"{self._file}: {lost} is gone; restart the program to serve without it"]
+                    [f"{self._file}: {lost} was removed; restart the program to serve without it"]
                 )
         except WebConfigError as error:
             if self.config_is_good:
                 log.error(
-                    "Web configuration not reloaded; the one before stays in use",
+                    "Cannot reload the web configuration; the previous one stays in use",
                     extra={"error": str(error)},
                 )
             self.config_is_good = False
@@ -135,6 +135,6 @@ class WebServer:
         self.config_is_good = True
         self._auth.follow(loaded.config)
         if not loaded.trusts_as(before):
-            # Those that were made by the file before are let in by it no longer.
+            # Existing connections were accepted under the previous file.
             listener.end_all()
         log.info("Web configuration reloaded", extra={"file": self._file})
