@@ -1,7 +1,7 @@
-"""Pure: the last three minutes of what was asked for, in memory that has a bound.
+"""Pure: the last three minutes of samples of the requested targets, in bounded memory.
 
-Of one GPU of one pod and one family there is at most one sample per 5 s, 16 bytes each: about 1 KiB
-with everything around them. Nothing is kept of what nobody asks for.
+For each family, pod and GPU at most one sample per 5 s is kept. With 16 bytes per sample that is
+about 1 KiB with all overhead. Nothing is kept for targets that nobody requests.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Target(NamedTuple):
 
 
 class TargetSample(NamedTuple):
-    """One GPU's value, when it was taken (monotonic), and for how long it may be used."""
+    """One GPU's value, when it was sampled (monotonic), and how long it may be used."""
 
     value: float
     sampled_seconds: float
@@ -43,9 +43,9 @@ class TargetSample(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Value:
-    """A target's value: the mean over its GPUs; the oldest of them says when it was sampled.
+    """A target's value: the mean over its GPUs, with the time of the oldest sample.
 
-    `window_seconds` is how many seconds of the window have samples, None for the newest value.
+    `window_seconds` is how many seconds of the window samples cover, None for the newest value.
     """
 
     value_milli: int
@@ -56,8 +56,8 @@ class Value:
 class TargetSeries:
     """The samples of one target by GPU.
 
-    One that `keeps_gpus` has no value while a GPU is not shown that was before: a GPU that fails
-    takes its series along, and the mean over the others says nothing of what it did.
+    With `keeps_gpus`, it has no value while a GPU is missing that was there before: a GPU that
+    fails loses its series, and the mean over the others says nothing about it.
     """
 
     __slots__ = (
@@ -75,12 +75,12 @@ class TargetSeries:
         self._shown: tuple[str, ...] = ()
         self._fresh_for_seconds = 0.0
         self.look_back_at_seconds = -math.inf
-        """When to look for older samples than its own; infinite once that was done."""
+        """When to read older samples from the source; infinite once that is done."""
         self.problem: str | None = None
         """Why the last read failed, None if it succeeded."""
 
     def record(self, samples: Mapping[str, TargetSample]) -> None:
-        """Add what the source shows now, by GPU."""
+        """Add the source's current samples, by GPU."""
         newest = -math.inf
         for uuid, sample in samples.items():
             track = self._tracks.get(uuid)
@@ -97,7 +97,7 @@ class TargetSeries:
                 del self._tracks[uuid]
 
     def fill(self, uuid: str, samples: Iterable[TargetSample]) -> None:
-        """Put older samples of a GPU that is shown, oldest first, before those that are there."""
+        """Insert older samples of a current GPU, oldest first, before the existing ones."""
         track = self._tracks.get(uuid)
         if track is not None:
             track.fill(samples)
@@ -110,7 +110,7 @@ class TargetSeries:
         since_seconds: float = -math.inf,
         selects: Callable[[str], bool] = lambda _: True,
     ) -> Value | None:
-        """Return the value over the GPUs that `selects` picks, None where any sample is stale.
+        """Return the value over the GPUs that `selects` accepts, None if any sample is stale.
 
         Samples from before `since_seconds` belong to an earlier object of the same name.
         """
@@ -133,7 +133,7 @@ class TargetSeries:
             for track in tracks
         )
         return Value(
-            # Rounded up to a whole number, as the rules for Prometheus Adapter have it.
+            # Rounded up to a whole number, as in the rules for Prometheus Adapter.
             value_milli=math.ceil(round(mean, 9)) * 1000,
             sampled_seconds=sampled,
             window_seconds=round(window),
@@ -142,7 +142,7 @@ class TargetSeries:
     def _misses_any(self, since_seconds: float, selects: Callable[[str], bool]) -> bool:
         for uuid in self._tracks.keys() - set(self._shown):
             if self._tracks[uuid].sampled_seconds() < since_seconds:
-                # Of an earlier object of the same name.
+                # It belongs to an earlier object of the same name.
                 del self._tracks[uuid]
             elif selects(uuid):
                 return True
@@ -150,7 +150,7 @@ class TargetSeries:
 
 
 class _Track:
-    """The samples of one GPU, oldest first, as times and values in turn."""
+    """The samples of one GPU, oldest first, as alternating times and values."""
 
     __slots__ = ("_samples",)
 
@@ -184,16 +184,16 @@ class _Track:
         del self._samples[: max(0, len(self._samples) - 2 * MAX_SAMPLES)]
 
     def average(self, after_seconds: float) -> float:
-        """The mean of the samples after that, of the newest at least."""
+        """Return the mean of the samples after `after_seconds`, or the newest sample."""
         times, values = self._samples[::2], self._samples[1::2]
         newer = (n for n, time in enumerate(times) if time > after_seconds)
         kept = values[next(newer, len(times) - 1) :]
         return math.fsum(kept) / len(kept)
 
     def covered_seconds(self, since_seconds: float, *, longest_step_seconds: float) -> float:
-        """How many seconds of the window up to the newest sample have samples.
+        """Return how many seconds of the window up to the newest sample are covered by samples.
 
-        Those of a longer step between two have none, nor have those before `since_seconds`.
+        A step longer than `longest_step_seconds` and the time before `since_seconds` are not.
         """
         times = [time for time in self._samples[::2] if time >= since_seconds]
         begin = times[-1] - WINDOW_SECONDS
@@ -226,7 +226,7 @@ class TargetStore:
         new = set()
         for target in targets:
             if target not in self._asked_seconds:
-                # A pod has its GPUs for as long as it lives.
+                # A pod keeps its GPUs for its whole life.
                 self._histories[target] = TargetSeries(keeps_gpus=target.resource is Resource.PODS)
                 new.add(target)
             self._asked_seconds[target] = now_seconds

@@ -1,7 +1,7 @@
-"""Reads what is asked for, again and again for as long as it is asked for.
+"""Reads the requested targets periodically, for as long as clients request them.
 
-Every replica does so for the requests that come to it, whether it leads or not. A target asked for
-the first time is read at once; from then on the answers come from memory.
+Every replica does this for its own requests, whether it is the leader or not. A target is read at
+once on its first request; later answers come from memory.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOOK_BACK_AGAIN_SECONDS = 15.0
-"""After a source that could not be asked for the past: it may have started together with us."""
+"""Delay before past samples are read again after a failure: the source may be starting."""
 
 
 class TargetReader:
-    """Keeps the histories of what is asked for."""
+    """Keeps the series of the requested targets."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class TargetReader:
         self._failing = False
 
     async def run(self, *, interval_seconds: float) -> None:
-        """Read all that was asked for of late every `interval_seconds`, until cancelled."""
+        """Read all recently requested targets every `interval_seconds`, until cancelled."""
         try:
             while True:
                 started = self._clock()
@@ -66,9 +66,9 @@ class TargetReader:
     async def histories(
         self, targets: Collection[Target], *, over_time: bool
     ) -> Mapping[Target, TargetSeries]:
-        """Return what is known of these targets, after a first read of those that are new.
+        """Return the series of these targets, after a first read of new ones.
 
-        `over_time` has the past of each looked for as well, until that was done once.
+        With `over_time`, past samples of each target are read once as well.
         """
         now = self._clock()
         new = self._histories.ask(targets, now)
@@ -86,7 +86,7 @@ class TargetReader:
             task.add_done_callback(lambda done: self._forget(done, mine))
         waited = {self._reading[target] for target in targets if target in self._reading}
         if waited:
-            # Does not cancel them with us: others may wait for the same.
+            # Not cancelled with this request: others may wait for the same reads.
             await asyncio.wait(waited)
         found = ((target, self._histories.get(target)) for target in targets)
         return {target: history for target, history in found if history is not None}
@@ -126,8 +126,8 @@ class TargetReader:
     async def _read_safely(self, targets: Collection[Target], *, all_of_them: bool = False) -> None:
         try:
             await self._read(targets, all_of_them=all_of_them)
-        except Exception:  # what is read must go on
-            log.exception("Reading for the metrics API failed; it will be retried")
+        except Exception:  # later reads must go on
+            log.exception("Cannot read values for the metrics API; retrying")
 
     async def _read(self, targets: Collection[Target], *, all_of_them: bool) -> None:
         nodes_of = {target: self._nodes_of(target) for target in targets}
@@ -150,13 +150,13 @@ class TargetReader:
             if history is None or not nodes:
                 continue
             history.problem = _problem(target, nodes, answer)
-            # Of half a namespace there is no mean.
+            # A partial answer gives no mean.
             if history.problem is None:
                 history.record(found.get(target, {}))
         self._observe(wanted, answer)
 
     def _observe(self, wanted: Mapping[str, Collection[str]], answer: GpuAnswer) -> None:
-        """Count, and say once when nothing at all can be read, and once when it can again."""
+        """Count the reads; log once when all of them fail, and once when they work again."""
         asked = len({family for some in wanted.values() for family in some})
         failed = max(len(answer.failed_nodes) / len(wanted), len(answer.failed_families) / asked)
         self._telemetry.reads.labels("error" if failed else "success").inc()
@@ -167,14 +167,14 @@ class TargetReader:
             why = next(iter((answer.failed_families or answer.failed_nodes).values()))
             log.warning("Cannot read any values for the metrics API", extra={"error": why})
         else:
-            log.info("Reading values for the metrics API works again")
+            log.info("Values for the metrics API can be read again")
 
     def _nodes_of(self, target: Target) -> Collection[str]:
-        """The nodes that have to be read for a target."""
+        """Return the nodes that have to be read for a target."""
         if target.resource is Resource.NODES:
             return (target.name,)
         if target.resource is Resource.NAMESPACES:
-            # The others may well be on nodes without GPUs, where no exporter is.
+            # Other pods may be on nodes without GPUs, which have no exporter.
             return {
                 pod.node_name
                 for pod in self._objects.pods(target.namespace)

@@ -1,6 +1,6 @@
-"""Pure: the values of single GPUs -> each pod's value of each metric.
+"""Pure: compute each pod's value of each metric from the values of single GPUs.
 
-Families go by the exporter's names here, whatever a source calls them.
+Families have the exporter's names here, whatever the source calls them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from scaler.model import ObjectRef
 
     DeviceValues = Mapping[ObjectRef, Mapping[str, Sequence[float]]]
-    """By pod and GPU; several where several containers of the pod hold the GPU."""
+    """By pod and GPU; several values if several containers of the pod use the GPU."""
 
 DUTY_CYCLE = "nvidia_gpu_duty_cycle"
 MEMORY_USED = "nvidia_gpu_memory_used_bytes"
@@ -27,7 +27,7 @@ TEMPERATURE = "nvidia_gpu_temperature_celsius"
 CONTAINER_DUTY_CYCLE = "nvidia_gpu_container_duty_cycle"
 CONTAINER_MEMORY_USED = "nvidia_gpu_container_memory_used_bytes"
 CONTAINERS_OWN = frozenset({MEMORY_USED, CONTAINER_DUTY_CYCLE, CONTAINER_MEMORY_USED})
-"""The families whose series each show a container's own part of a GPU: parts add up."""
+"""Families with one series per container for its own part of a GPU; the parts add up."""
 
 BOUNDS: Mapping[str, tuple[float, float]] = {
     DUTY_CYCLE: (0, 100),
@@ -38,15 +38,15 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     POWER_USAGE: (0, 10_000_000),
     TEMPERATURE: (-100, 250),
 }
-"""What each family's values can be, in its unit; nothing real comes near them but a percentage."""
+"""The range of each family's values, in its unit; only percentages ever come near it."""
 OTHER_BOUNDS = (0.0, 2.0**70)
 ROUNDING_SHARE = 1e-6
-"""How far past its bounds an average of floats may come to lie."""
+"""How far rounding may put an average past its bounds."""
 
 SATURATED_PERCENT = 99.0
 WORKING_PERCENT = 1.0
 CREDIBLE_SHARE = 0.5
-"""What the parts of a GPU have to add up to, of its duty cycle, to be believed."""
+"""Share of a GPU's duty cycle that its parts must add up to, or they are ignored."""
 
 FAMILIES: Mapping[Metric, tuple[str, ...]] = {
     Metric.DUTY_CYCLE: (DUTY_CYCLE,),
@@ -58,21 +58,21 @@ FAMILIES: Mapping[Metric, tuple[str, ...]] = {
 
 
 PARTS: Mapping[str, str] = {DUTY_CYCLE: CONTAINER_DUTY_CYCLE}
-"""The containers' own parts of a family that is the GPU's, of GPUs that are shared."""
+"""For a family of the whole GPU, the family with the containers' parts of shared GPUs."""
 
 
 def out_of_bounds(family: str, value: float, *, is_part: bool = False) -> str | None:
-    """Return why a value cannot be one of its family, None where it can.
+    """Return why a value is impossible for its family, or None.
 
-    One that `is_part` of the family's sum may be 0 where the family may not.
+    A value that `is_part` of the family's sum may be 0 even if the family may not.
     """
     lowest, highest = BOUNDS.get(family, OTHER_BOUNDS)
     if is_part:
         lowest = min(lowest, 0.0)
-    # What is no number is in no range.
+    # NaN is in no range.
     if lowest <= value <= highest * (1 + ROUNDING_SHARE):
         return None
-    return f"{family} {value:g}, which is not from {lowest:g} to {highest:g}"
+    return f"{family} {value:g}, which is outside {lowest:g} to {highest:g}"
 
 
 def pod_values(
@@ -80,20 +80,20 @@ def pod_values(
     devices: Mapping[str, DeviceValues],
     part_totals: Mapping[str, float] | None = None,
 ) -> Iterable[tuple[ObjectRef, int, int]]:
-    """Yield each pod, its value of `metric` in milli units, and over how many GPUs that is.
+    """Yield each pod, its value of `metric` in milli units, and its number of GPUs.
 
     `devices` is by family.
 
-    A pod's value is the mean over its GPUs, the maximum for temperature. Of a GPU that is shared
-    its own part counts, where the containers' parts are known. `part_totals` is what the parts of
-    a GPU add up to, where `devices` has not all of its pods.
+    A pod's value is the mean over its GPUs, or the maximum for temperature. On a shared GPU the
+    pod's own part counts if the containers' parts are known. `part_totals` is the sum of each GPU's
+    parts, needed if `devices` does not have all of its pods.
     """
     parts = devices.get(CONTAINER_DUTY_CYCLE, {})
     if part_totals is None:
         part_totals = _totals(parts)
     for pod, by_uuid in devices.get(FAMILIES[metric][0], {}).items():
         if metric in (Metric.MEMORY_USED_BYTES, Metric.MEMORY_USED_PERCENT):
-            # Containers of one pod that share a GPU each show their own memory.
+            # Containers of one pod that share a GPU each have their own memory.
             per_device = {uuid: sum(values) for uuid, values in by_uuid.items()}
         else:
             per_device = {uuid: max(values) for uuid, values in by_uuid.items()}
@@ -117,11 +117,10 @@ def pod_values(
 
 
 def _own_percent(device: Sequence[float], parts: Sequence[float], total: float) -> float:
-    """A pod's duty cycle on one GPU, from that of the GPU and the parts of its containers there.
+    """Return a pod's duty cycle on one GPU, from the GPU's and the parts of the pod's containers.
 
-    Parts that are not all there, as under MPS, whose server does the work of all, say nothing. And
-    while a GPU is saturated, the part of whoever works on it says what it got and not what it
-    wanted: it is then as busy as the GPU is.
+    Incomplete parts are ignored, as under MPS, where the server does all work. While a GPU is
+    saturated, a part shows what a container got and not what it needed, so the GPU's value counts.
     """
     device_percent = max(device)
     if len(parts) < len(device) or total < CREDIBLE_SHARE * device_percent:

@@ -1,4 +1,4 @@
-"""Pure: an exporter's text answer -> each pod's value of each metric.
+"""Pure: read each pod's value of each metric from an exporter's page.
 
 The metric and label names are the whole contract between exporter and scaler (contract 1 of the
 design); this module is the scaler's side of it.
@@ -38,7 +38,7 @@ MAX_INTERVAL_SECONDS = 3600.0
 
 
 class ExpositionError(ValueError):
-    """The text is not an exporter's answer; the message says what is wrong with it."""
+    """The text is not an exporter's page; the message says what is wrong."""
 
     def __init__(self, message: str) -> None:
         super().__init__(shown(message))
@@ -46,12 +46,12 @@ class ExpositionError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodePage:
-    """What came of asking one exporter for some families: samples, or why there are none.
+    """The result of one scrape of some families: samples, or why there are none.
 
-    `asked_seconds` is when the request left, so that readings are never taken for younger than
-    they are. `problem` completes "the exporter of node X ...". `age_seconds` is None when the
-    exporter has no readings to show. `values` are those of `series`, in the page's order; `known`
-    is what makes reading its next page quick.
+    `asked_seconds` is when the request was sent, so that readings never seem younger than they
+    are. `problem` completes "the exporter of node X ...". `age_seconds` is None if the
+    exporter has no readings. `values` are those of `series`, in the page's order; `known` speeds up
+    parsing the next page.
     """
 
     families: tuple[str, ...]
@@ -69,18 +69,18 @@ class NodePage:
         return zip(self.series, self.values, strict=True)
 
     def stale_problem(self, now_seconds: float | None = None) -> str | None:
-        """Return why these readings may not be used now, or when they came; None if they may."""
+        """Return why the readings may not be used at `now_seconds` (None: on arrival), or None."""
         if self.problem is not None:
             return self.problem
         if self.age_seconds is None:
             return "has no GPU readings"
         waited = self.duration_seconds if now_seconds is None else now_seconds - self.asked_seconds
         age, limit = self.age_seconds + waited, stale_after_seconds(self.interval_seconds)
-        return f"shows readings {age:.0f} s old, more than {limit:.0f} s" if age > limit else None
+        return f"reports readings {age:.0f} s old, more than {limit:.0f} s" if age > limit else None
 
 
 def stale_after_seconds(interval_seconds: float | None) -> float:
-    """Return how old readings may be that an exporter takes every `interval_seconds`."""
+    """Return the maximum age of readings that an exporter takes every `interval_seconds`."""
     interval = interval_seconds or 0.0
     if not 0 <= interval <= MAX_INTERVAL_SECONDS:
         interval = 0.0
@@ -100,7 +100,7 @@ def _families_for(metrics: frozenset[Metric]) -> tuple[str, ...]:
 
 
 def asked_names(families: Iterable[str]) -> tuple[str, ...]:
-    """Return the names to ask an exporter for: families, and the age and interval of readings."""
+    """Return the series names to request: the families, and the readings' age and interval."""
     return (*families, SNAPSHOT_AGE, INTERVAL)
 
 
@@ -112,12 +112,12 @@ def read_page(
     asked_seconds: float = 0.0,
     duration_seconds: float = 0.0,
 ) -> NodePage:
-    """Return the page with an exporter's text exposition (format 0.0.4), asked for `families`.
+    """Return the page for an exporter's text exposition (format 0.0.4) of `families`.
 
-    `known` is that of an earlier page, of whatever exporter.
+    `known` is that of any earlier page.
 
     Raises:
-        ExpositionError: the text does not parse, or is over budget.
+        ExpositionError: the text is invalid or over budget.
     """
     try:
         samples, seen = read_samples(text, known or {})
@@ -145,7 +145,7 @@ def values_by_pod(
 ) -> Mapping[Metric, Mapping[ObjectRef, PodValue | str]]:
     """Return the pods' values of `metrics` on a page.
 
-    A pod with a sample outside the bounds of its family has no value but the text that says so.
+    A pod with a sample outside the bounds of its family has the reason instead of a value.
     """
     wanted = {*families_for(metrics)}
     devices: dict[str, dict[ObjectRef, dict[str, list[float]]]] = {
@@ -175,7 +175,7 @@ def values_by_pod(
 
 
 def _readings_age(gauges: Mapping[str, float]) -> float | None:
-    """Return the age of an exporter's readings, None without one that can be."""
+    """Return the age of an exporter's readings, None if it is missing or impossible."""
     age = gauges.get(SNAPSHOT_AGE)
     return age if age is not None and 0 <= age < math.inf else None
 

@@ -1,4 +1,4 @@
-"""Pure: the values of single GPUs, whoever holds them; what the metrics API is fed with."""
+"""Pure: the values of single GPUs, in use or free, for the metrics API and the map."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class GpuSample(NamedTuple):
-    """A family's value of one GPU on behalf of one container; `pod` is None of a free GPU.
+    """A family's value of one GPU for one container; `pod` is None for a free GPU.
 
-    Families go by the exporter's names. `sampled_seconds` is on the monotonic clock.
-    `fresh_for_seconds` is for how long after that it may be used.
+    Families have the exporter's names. `sampled_seconds` is on the monotonic clock. The sample may
+    be used for `fresh_for_seconds` after that.
     """
 
     node: str
@@ -33,7 +33,7 @@ class GpuSample(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuAnswer:
-    """Samples by family, and which nodes and families could not be read, each with the reason."""
+    """Samples by family, and the nodes and families that could not be read, with the reasons."""
 
     samples: Mapping[str, Sequence[GpuSample]]
     failed_nodes: Mapping[str, str] = field(default_factory=dict)
@@ -41,13 +41,13 @@ class GpuAnswer:
 
 
 class GpuSource(Protocol):
-    """Where one consumer has the values of single GPUs from."""
+    """A consumer's source of the values of single GPUs."""
 
     def need(self, wanted: Mapping[str, Collection[str]]) -> None:
-        """Need these families of these nodes from now on, and nothing else."""
+        """Replace the demand: these families of these nodes."""
 
     async def read_gpus(self, wanted: Mapping[str, Collection[str]]) -> GpuAnswer:
-        """Need these families of these nodes as well; return at least their GPUs.
+        """Add these families of these nodes to the demand; return at least their GPUs.
 
         Never raises for what fails outside.
         """
@@ -55,9 +55,9 @@ class GpuSource(Protocol):
     async def read_past(
         self, family: str, namespaces: Collection[str], *, seconds: float, step_seconds: float
     ) -> Sequence[GpuSample] | None:
-        """Return older samples of a family, oldest first; none where nothing is stored.
+        """Return older samples of a family, oldest first; empty if the source stores none.
 
-        No namespaces stand for all, and free GPUs. None if it cannot be asked just now; never
+        Empty `namespaces` mean all, with free GPUs. None if the source cannot be read now; never
         raises for what fails outside.
         """
 
@@ -67,7 +67,7 @@ def node_gpus(
 ) -> Mapping[str, Sequence[GpuSample]]:
     """Return the samples of these families on an exporter's page.
 
-    Those outside the bounds of their family are left out.
+    Samples outside the bounds of their family are left out.
     """
     if page.age_seconds is None:
         return {}

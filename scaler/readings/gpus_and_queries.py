@@ -1,4 +1,4 @@
-"""GPU metrics from one source, `gpu-scaler/query` from another; neither waits for the other."""
+"""Reads GPU metrics from one source and `gpu-scaler/query` from another, independently."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     from scaler.readings.source import ReadingRequest, Source
 
 NO_ANSWER_YET = (
-    "Prometheus: no answer to this query yet; decisions on GPU values did not wait for it"
+    "Prometheus: no answer to this query yet; decisions on GPU metrics do not wait for it"
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Answered:
-    """What came of a query."""
+    """A query and the reading from its last answer."""
 
     query: str | None
     reading: MetricReading
 
 
 class GpusAndQueries:
-    """Asks both at once; use as an async context manager, which owns what is under way.
+    """Reads both at once; use as an async context manager, which owns the pending queries.
 
-    `read` waits for queries for up to `patience_seconds`, and as long as GPU values take. Queries
-    that take longer go on, and a later `read` has their answers; meanwhile the last ones count.
+    `read` waits for queries for up to `patience_seconds`, or as long as GPU values take. Slower
+    queries continue, and a later `read` returns their answers; until then the last ones count.
     """
 
     def __init__(self, gpus: Source, queries: Source, *, patience_seconds: float) -> None:
@@ -53,7 +53,7 @@ class GpusAndQueries:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """End the queries under way."""
+        """Cancel the pending queries."""
         if self._asking is not None:
             self._asking.cancel()
             await asyncio.wait({self._asking})
@@ -87,7 +87,7 @@ class GpusAndQueries:
         )
 
     def forget(self) -> None:
-        """Keep nothing of what was read."""
+        """Forget everything that was read."""
         self._answered = {}
         self._gpus.forget()
         self._queries.forget()
@@ -97,7 +97,7 @@ class GpusAndQueries:
     ) -> SourceAnswer:
         try:
             answer = await self._queries.read(requests, endpoints)
-        except Exception as error:  # noqa: BLE001  (GPU values have nothing to do with it)
+        except Exception as error:  # noqa: BLE001  (GPU values must not be affected)
             problem = f"Prometheus: {unexpected('Prometheus', error)}"
             reading = MetricReading(metric=Metric.QUERY, values={}, problem=problem)
             failed = {one.deployment: {Metric.QUERY: reading} for one in requests}
@@ -118,7 +118,7 @@ class GpusAndQueries:
 
 
 def _without_query(request: ReadingRequest) -> Sequence[ReadingRequest]:
-    """The request for GPU metrics, if there are any in it."""
+    """Return the request without `gpu-scaler/query`, if it has GPU metrics."""
     if Metric.QUERY not in request.metrics:
         return (request,)
     metrics = tuple(one for one in request.metrics if one is not Metric.QUERY)

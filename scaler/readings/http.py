@@ -1,4 +1,4 @@
-"""What both sources need of HTTP: credentials from files that rotate, and answers with an end."""
+"""HTTP for both sources: credentials from files that rotate, and size-limited answers."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ CHUNK_BYTES = 64 * 1024
 
 
 class AccessError(RuntimeError):
-    """A credential or certificate file cannot be used; the message names it, not what is in it."""
+    """A credential or certificate file cannot be used; the message names it without its content."""
 
 
 class AnswerTooLargeError(RuntimeError):
-    """More bytes came than are read."""
+    """The answer exceeds the maximum size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Granted:
-    """What a request is made with; `tls` is True for the system's certificate authorities."""
+    """Headers and TLS settings of a request; `tls` is True for the system's CAs."""
 
     headers: Mapping[str, str] = field(default_factory=dict)
     tls: ssl.SSLContext | bool = True
@@ -41,9 +41,9 @@ class Granted:
 
 
 class Credentials:
-    """The headers and the TLS context of an `HttpAccess`, a few seconds old at most.
+    """The headers and the TLS context of an `HttpAccess`, at most a few seconds old.
 
-    Files are read in a thread. New certificates make a new context, and with it new connections.
+    Files are read in a thread. New certificates cause a new context and new connections.
     """
 
     def __init__(self, access: HttpAccess, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -56,11 +56,11 @@ class Credentials:
         self._lock = asyncio.Lock()
 
     async def current(self) -> Granted:
-        """Return what to make a request with.
+        """Return the headers and TLS settings for a request.
 
         Raises:
-            AccessError: a file is not there or not what it has to be. What was read earlier is
-                not used any more: somebody may have taken it away for a reason.
+            AccessError: a file is missing or invalid. Earlier content is not used any more:
+                somebody may have removed the file on purpose.
         """
         async with self._lock:
             now = self._clock()
@@ -93,7 +93,7 @@ class Credentials:
                 self._tls = _tls_context(access)
                 self._certificates = certificates
         except (OSError, ssl.SSLError) as error:
-            msg = f"the certificates in {', '.join(paths)} cannot be used: {error}"
+            msg = f"cannot use the certificates in {', '.join(paths)}: {error}"
             raise AccessError(msg) from error
         return self._tls
 
@@ -108,32 +108,32 @@ def new_session(*, connections: int, headers: Mapping[str, str]) -> aiohttp.Clie
 
 
 async def read_body(response: aiohttp.ClientResponse, *, max_bytes: int) -> bytes:
-    """Return the (decompressed) body; raises AnswerTooLargeError past `max_bytes`."""
+    """Return the decompressed body; raises AnswerTooLargeError beyond `max_bytes`."""
     body = bytearray()
     async for chunk in response.content.iter_chunked(CHUNK_BYTES):
         body += chunk
         if len(body) > max_bytes:
-            raise AnswerTooLargeError(f"the answer passes {max_bytes} bytes")
+            raise AnswerTooLargeError(f"the answer exceeds {max_bytes} bytes")
     return bytes(body)
 
 
 def _secret(path: str) -> str:
-    """The one line of a file, without the end of line that files have and headers must not."""
+    """Return the single line of a file, without the line ending, which headers must not have."""
     try:
         with Path(path).open("rb") as file:
             text = file.read(MAX_SECRET_BYTES + 1).decode("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        msg = f"{path} cannot be read: {error}"
+        msg = f"cannot read {path}: {error}"
         raise AccessError(msg) from error
     if not text or len(text) > MAX_SECRET_BYTES or not text.isprintable():
-        msg = f"{path} does not hold one line of text"
+        msg = f"{path} does not contain exactly one line of text"
         raise AccessError(msg)
     return text
 
 
 def _tls_context(access: HttpAccess) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=access.ca_file)
-    # Since Python 3.13 the default is strict and refuses CAs that clusters were installed with.
+    # Since Python 3.13 the default is strict and rejects the CAs of some clusters.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if access.cert_file is not None:
         context.load_cert_chain(access.cert_file, keyfile=access.key_file)

@@ -1,7 +1,7 @@
 """Pure: the samples of a text exposition, in time linear in its length.
 
-An exporter shows the same series in every answer and only their values change. Parsing labels is
-nearly all of the work of reading an answer, so what a series is called is parsed once.
+An exporter exposes the same series on every page, and only their values change. Parsing labels is
+most of the work of reading a page, so each series' name and labels are parsed once.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _MEANT: Final = {"\\": "\\", "n": "\n", '"': '"'}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """Whose value it is: the metric's name, the pod if one holds the GPU, and the GPU.
+    """A series: the metric's name, the pod if one uses the GPU, and the GPU.
 
-    `shared` is True where several may hold it.
+    `shared` is True if several containers may use the GPU.
     """
 
     name: str
@@ -41,13 +41,13 @@ class Series:
 def read_samples(
     text: str, known: Mapping[str, Series]
 ) -> tuple[list[tuple[Series, float]], dict[str, Series]]:
-    """Return the samples of `text` (format 0.0.4) in its order, and its series by their text.
+    """Return the samples of `text` (format 0.0.4) in order, and its series by their text.
 
     `known` is the second part of an earlier result.
 
     Raises:
         OverBudgetError: the text has more samples, or a longer line, than a page may have.
-        ValueError: a line is no sample.
+        ValueError: a line is not a sample.
     """
     samples: list[tuple[Series, float]] = []
     seen: dict[str, Series] = {}
@@ -60,11 +60,11 @@ def read_samples(
         if len(samples) == PAGE_SAMPLES:
             msg = f"the page has more than {PAGE_SAMPLES} samples"
             raise OverBudgetError(msg)
-        # Neither a value nor a timestamp has a brace, a label's value may have any.
+        # A label's value may contain braces; the value and the timestamp never do.
         end = line.rfind("}") + 1
         written, rest = (line[:end], line[end:].split()) if end else _without_labels(line)
         if len(rest) not in (1, 2) or "_" in rest[0]:
-            msg = f"the line is no sample: {line[:200]!r}"
+            msg = f"the line is not a sample: {line[:200]!r}"
             raise ValueError(msg)
         series = known.get(written) or _parse(written)
         seen[written] = series
@@ -81,7 +81,7 @@ def _parse(written: str) -> Series:
     name, brace, rest = written.strip().partition("{")
     name = name.rstrip()
     if not _NAME.fullmatch(name):
-        msg = f"{name[:200]!r} is no name of a metric"
+        msg = f"{name[:200]!r} is not a metric name"
         raise ValueError(msg)
     labels = _labels(rest[:-1]) if brace else {}
     pod = labels.get("pod_name")
@@ -101,11 +101,11 @@ def _labels(text: str) -> dict[str, str]:
     while at < len(text):
         found = _LABEL.match(text, at)
         if found is None:
-            msg = f"no label begins at {text[at : at + 200]!r}"
+            msg = f"expected a label at {text[at : at + 200]!r}"
             raise ValueError(msg)
         name, value, _ = found.groups()
         if name in labels:
-            msg = f"the label {name[:200]!r} stands twice"
+            msg = f"duplicate label {name[:200]!r}"
             raise ValueError(msg)
         labels[name] = _ESCAPED.sub(lambda one: _MEANT[one[1]], value) if "\\" in value else value
         at = found.end()

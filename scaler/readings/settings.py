@@ -1,4 +1,4 @@
-"""Pure: what the sources can be told; secrets are named by their files and never kept here."""
+"""Pure: the settings of the sources; secrets are given as paths and never kept here."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from scaler.readings.prometheus.names import PRESETS, MetricNames
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpAccess:
-    """How a server is verified, and what it is shown; paths are read again and again.
+    """How to verify a server and authenticate to it; files are read again periodically.
 
-    `server_name` is what the server's certificate must be for where that is not the URL's host.
+    `server_name` is the name in the server's certificate if it is not the URL's host.
     `header_files` are pairs of a header's name and the file with its value.
     """
 
@@ -29,7 +29,7 @@ class HttpAccess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportersSettings:
-    """How the exporters are read; `scheme` is http or https."""
+    """How to read the exporters; `scheme` is http or https."""
 
     scheme: str = "http"
     access: HttpAccess = field(default_factory=HttpAccess)
@@ -37,10 +37,10 @@ class ExportersSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrometheusSettings:
-    """How a Prometheus, or what speaks its HTTP API, is read.
+    """How to read Prometheus or a server with the same HTTP API.
 
-    `url` is what comes before `/api/v1/query`. `matchers` are added to every selector of our own.
-    `params` are sent with every query; an empty value leaves one of ours out.
+    `url` is the base URL, without `/api/v1/query`. `matchers` are added to every selector that the
+    scaler writes. `params` are sent with every query; an empty value removes a default one.
     """
 
     url: str

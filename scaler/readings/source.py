@@ -1,4 +1,4 @@
-"""Pure: what a source of metric values is asked and what it answers, wherever they come from."""
+"""Pure: the requests to a source of metric values, and its answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NO_GPU_POD = "this pod requests no GPU"
 class ReadingRequest:
     """What one Deployment needs: these metrics of these pods, averaged over `window_seconds`.
 
-    `query` is its PromQL expression where `Metric.QUERY` is among the metrics.
+    `query` is its PromQL expression if `Metric.QUERY` is among the metrics.
     """
 
     deployment: ObjectRef
@@ -31,10 +31,10 @@ class ReadingRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceAnswer:
-    """The readings, and how getting them went: for decisions, and for the source's own metrics.
+    """The readings for decisions, and statistics of the reads for the source's own metrics.
 
-    `succeeded` and `failed` count what was asked for them (exporters, queries). `max_age_seconds`
-    is the age of the oldest sample among the answers, None where there was no sample.
+    `succeeded` and `failed` count the exporters or queries that were read. `max_age_seconds` is the
+    age of the oldest sample, None if there was no sample.
     """
 
     readings: Mapping[ObjectRef, Mapping[Metric, MetricReading]]
@@ -56,13 +56,13 @@ class Source(Protocol):
         """Return each Deployment's reading of each metric that it asked for.
 
         `endpoints` maps node names to exporters. Never raises for what fails outside: the values
-        are missing then, with the reason.
+        are then missing, with the reason.
         """
 
     def forget(self) -> None:
-        """Keep nothing for whoever reads: until the next `read` nothing is needed."""
+        """Drop all state: until the next `read` nothing is needed."""
 
 
 def readable(pods: Iterable[PodState]) -> Iterable[PodState]:
-    """Pods that can have GPU readings at all: running ones on a node."""
+    """Return the pods that can have GPU readings: running ones on a node."""
     return (p for p in pods if p.phase is PodPhase.RUNNING and p.node_name and not p.deleting)

@@ -1,4 +1,4 @@
-"""Where values come from, as the command line says, with one store for all who read them."""
+"""The sources of values as set on the command line, with one store for all consumers."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from scaler.readings.source import Source
 
 QUERIES_PATIENCE_SECONDS = 0.5
-"""How long decisions on GPU values from exporters wait for answers to queries."""
+"""How long decisions on exporters' GPU values wait for answers to queries."""
 
 
 class Sources:
-    """Makes each consumer its own view of the store, with connections of its own."""
+    """Creates a view of the store for each consumer, with its own connections."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Sources:
         gpus_from_prometheus: bool,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`prometheus` answers queries in any case, where it is given."""
+        """`prometheus`, if given, always answers queries."""
         self._exporters = exporters
         self._scrape_timeout_seconds = scrape_timeout_seconds
         self._prometheus = prometheus
@@ -55,7 +55,7 @@ class Sources:
     async def for_loop(
         self, stack: AsyncExitStack, *, interval_seconds: float, once: bool
     ) -> Source:
-        """Return what the loop reads every `interval_seconds`, open as long as the stack is."""
+        """Return the source that the loop reads every `interval_seconds`; the stack closes it."""
         queries = None
         if self._prometheus is not None:
             queries = await stack.enter_async_context(PrometheusSource(self._prometheus))
@@ -72,7 +72,7 @@ class Sources:
         )
         if self._prometheus is None or queries is None:
             return exporters
-        # A lone loop has no later one that could take the answers.
+        # With `once`, no later loop could use the answers.
         patience = self._prometheus.timeout_seconds + 1 if once else QUERIES_PATIENCE_SECONDS
         return await stack.enter_async_context(
             GpusAndQueries(exporters, queries, patience_seconds=patience)
@@ -81,7 +81,7 @@ class Sources:
     def gpus(
         self, endpoints: Callable[[], Mapping[str, ExporterEndpoint]], *, every_seconds: float
     ) -> PrometheusGpus | ExporterGpus:
-        """Return what a consumer of single GPUs reads every `every_seconds`; it is to be opened."""
+        """Return the source, not yet open, for a consumer that reads GPUs every `every_seconds`."""
         if self._gpus_from is not None:
             queries = PrometheusSource(self._gpus_from)
             return PrometheusGpus(

@@ -1,9 +1,8 @@
-"""What was read last, in memory: filled by readers, read by everybody.
+"""The last readings in memory, shared by all consumers.
 
-Consumers state what they need; whoever is asked next is asked for all of it at once. The consumer
-with the shortest interval leads: it has a node (or a query) read each time, and the others take
-from memory what it brought. Each consumer has places of its own for what it waits for, so that
-none waits for another's.
+Consumers state what they need, and one read fetches all of it. The consumer with the shortest
+interval leads: it reads a node (or a query) each time, and the others use its result from memory.
+Each consumer has its own limit of concurrent reads, so that none waits for another's.
 """
 
 from __future__ import annotations
@@ -19,29 +18,29 @@ if TYPE_CHECKING:
 
 MAX_CONCURRENT_READS = 256
 LATE_INTERVALS = 3
-"""A page is taken from memory for so many intervals of the consumer that has it read."""
+"""A page in memory is used for this many intervals of the leading consumer."""
 
 
 class Page(Protocol):
-    """What was read at once: an exporter's page, or the answer to a query."""
+    """The result of one read: an exporter's page, or the answer to a query."""
 
     @property
     def families(self) -> tuple[str, ...]:
-        """The families that were asked for, sorted."""
+        """The requested families, sorted."""
 
     @property
     def asked_seconds(self) -> float:
-        """When the request left (monotonic)."""
+        """When the request was sent (monotonic)."""
 
 
 PageT = TypeVar("PageT", bound=Page)
 
 
 class Reader(Protocol[PageT]):
-    """Asks one outside system."""
+    """Reads one outside system."""
 
     async def fetch(self, key: str, families: tuple[str, ...], before: PageT | None) -> PageT:
-        """Return the families of `key`; `before` is its page before. Never raises."""
+        """Return the page of `key`; `before` is its previous page. Never raises."""
 
 
 @dataclass(slots=True, eq=False)
@@ -51,7 +50,7 @@ class _Asking(Generic[PageT]):
 
 
 class ReadingStore(Generic[PageT]):
-    """The last page of each node, or of each query; of those alone that somebody needs."""
+    """The last page of each node or query that a consumer needs."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -62,11 +61,11 @@ class ReadingStore(Generic[PageT]):
     def demand(self, reader: Reader[PageT], *, every_seconds: float) -> Demand[PageT]:
         """Return the demand of a new consumer, which needs nothing yet.
 
-        It is read through `reader`, whose connections it need not share with anybody.
+        The consumer reads through `reader`, which has its own connections.
         """
         demand = Demand(self, reader, every_seconds=every_seconds)
         self._demands.append(demand)
-        # Of equal ones the first leads.
+        # Among equal intervals, the first consumer leads.
         self._demands.sort(key=lambda one: one.every_seconds)
         return demand
 
@@ -80,7 +79,7 @@ class ReadingStore(Generic[PageT]):
         return found[0] if len(found) == 1 else _joined(*found)
 
     async def ask(self, key: str, reader: Reader[PageT]) -> PageT:
-        """Have it read now, for all who need it, whatever is in memory or under way."""
+        """Read now, for all who need it, whatever is in memory or in progress."""
         asking = self._asking[key] = _Asking[PageT](self._families(key))
         page = None
         try:
@@ -98,7 +97,7 @@ class ReadingStore(Generic[PageT]):
         return page
 
     async def page(self, key: str, demand: Demand[PageT]) -> PageT:
-        """Return what `demand` needs: from memory where another one leads, else read now."""
+        """Return the page for `demand`: from memory if another consumer leads, else read now."""
         wanted, leader = demand.wanted.get(key, ()), self._leader(key)
         page = self._pages.get(key)
         if page is not None and leader is not None and leader is not demand:
@@ -110,13 +109,13 @@ class ReadingStore(Generic[PageT]):
             answered: asyncio.Future[PageT | None] = asyncio.get_running_loop().create_future()
             asking.waiting.append(answered)
             page = await answered
-            # None where it was given up.
+            # None if that read was cancelled.
             if page is not None:
                 return page
         return await self.ask(key, demand.reader)
 
     def forget_unwanted(self) -> None:
-        """Free the pages that nobody needs any more."""
+        """Drop the pages that nobody needs any more."""
         wanted = {key for one in self._demands for key in one.wanted}
         for key in self._pages.keys() - wanted:
             del self._pages[key]
@@ -139,22 +138,22 @@ class Demand(Generic[PageT]):
         self.wanted: Mapping[str, tuple[str, ...]] = {}
 
     def state(self, wanted: Mapping[str, tuple[str, ...]]) -> None:
-        """Need these sorted families from now on, and nothing else."""
+        """Replace the demand with these sorted families."""
         self.wanted = wanted
         self._store.forget_unwanted()
 
     def add(self, wanted: Mapping[str, tuple[str, ...]]) -> None:
-        """Need these as well."""
+        """Add these to the demand."""
         self.wanted = {**self.wanted} | {
             key: _joined(self.wanted.get(key, ()), families) for key, families in wanted.items()
         }
 
     async def ask(self, key: str) -> PageT:
-        """Have it read now, for all who need it, whatever is in memory or under way."""
+        """Read now, for all who need it, whatever is in memory or in progress."""
         return await self._store.ask(key, self.reader)
 
     async def page(self, key: str) -> PageT:
-        """Return its page: from memory, where another consumer has it read; else read now."""
+        """Return the page of `key`: from memory if another consumer reads it, else read now."""
         async with self.places:
             return await self._store.page(key, self)
 

@@ -1,4 +1,4 @@
-"""Errors that nobody foresaw: each costs the party whose answer it came from, and nobody else."""
+"""Unexpected errors; each affects only the party whose answer caused it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _told: set[tuple[str, type[Exception], str]] = set()
 
 
 def unexpected(party: str, error: Exception) -> str:
-    """Return what to say of an unforeseen error; its traceback is logged once for each kind."""
+    """Return the message for an unexpected error; each kind's traceback is logged once."""
     last = error.__traceback__
     while last is not None and last.tb_next is not None:
         last = last.tb_next
@@ -21,5 +21,5 @@ def unexpected(party: str, error: Exception) -> str:
     kind = (party, type(error), where)
     if kind not in _told and len(_told) < MAX_TOLD:
         _told.add(kind)
-        log.error("Answer cannot be used", extra={"party": party}, exc_info=error)
+        log.error("Cannot use an answer", extra={"party": party}, exc_info=error)
     return f"failed: {type(error).__name__}: {shown(error)}"

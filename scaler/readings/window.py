@@ -1,7 +1,7 @@
-"""Pure: averages over `gpu-scaler/window`, and how much of a window tells of a pod.
+"""Pure: averages over `gpu-scaler/window`, and how much of a window samples cover.
 
-What a pod did before it was Ready was to load. A window counts by the seconds that have samples:
-two samples with an outage between them say nothing of the time in which there were none.
+Samples from before a pod was Ready show only its loading. A window counts by the seconds that
+samples cover: two samples with an outage between them say nothing about the outage.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from scaler.model import ObjectRef, PodState, PodValue
 
 NEEDED_SHARE = 1 / 2
-"""The part of a window that has to have samples."""
+"""The part of a window that samples must cover."""
 RANGES = 20
-"""How many lengths a shortened window of Prometheus's may have: each is a part of the query."""
+"""How many lengths a shortened Prometheus window may have: each is a part of the query."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodWindow:
     """The distinct samples of one pod and metric, oldest first.
 
-    `covers_seconds` says of each for how long before it there was a sample all the time.
+    `covers_seconds` is, for each, how long before it samples were continuous.
     """
 
     samples: tuple[PodValue, ...]
@@ -35,9 +35,9 @@ class PodWindow:
     def add(
         self, value: PodValue, *, window_seconds: float, longest_step_seconds: float = 0.0
     ) -> PodWindow:
-        """Return the window with `value` in it and without samples older than the window.
+        """Return the window with `value` and without samples older than the window.
 
-        The time since the sample before is covered if it is no more than `longest_step_seconds`.
+        The time since the previous sample is covered if it is at most `longest_step_seconds`.
         """
         step = math.inf
         if self.samples:
@@ -57,7 +57,7 @@ class PodWindow:
         )
 
     def covered_seconds(self, since_seconds: float, now_seconds: float) -> float:
-        """Return how many seconds since then have samples, the newest being of use until now."""
+        """Return how many seconds since then samples cover; the newest one counts until now."""
         if not self.samples or self.samples[-1].sampled_seconds < since_seconds:
             return 0.0
         covered = sum(
@@ -68,17 +68,17 @@ class PodWindow:
         return covered + max(0.0, now_seconds - self.samples[-1].sampled_seconds)
 
     def mean(self, since_seconds: float = -math.inf) -> PodValue:
-        """Return the newest sample with the mean value of all since then, rounded up."""
+        """Return the newest sample with the mean of all values since then, rounded up."""
         values = [s.value_milli for s in self.samples if s.sampled_seconds >= since_seconds]
         return replace(self.samples[-1], value_milli=-(-sum(values) // len(values)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodRanges:
-    """A window of Prometheus's, and the pods of which it has to be shorter.
+    """A Prometheus window, and the pods for which it must be shorter.
 
-    `milliseconds` is how long it is for pods that have been Ready for less than all of it,
-    `too_young` for how many seconds those have been Ready whose samples do not do yet.
+    `milliseconds` is its length for pods that have been Ready for less than the window. `too_young`
+    is how many seconds the pods have been Ready that have too few samples.
     """
 
     window_seconds: float
@@ -86,7 +86,7 @@ class PodRanges:
     too_young: Mapping[ObjectRef, float] = field(default_factory=dict)
 
     def pods_by_length(self) -> Mapping[int, Sequence[str]]:
-        """Return the names of the pods of each shorter length."""
+        """Return the names of the pods by shorter length."""
         names: defaultdict[int, set[str]] = defaultdict(set)
         for pod, milliseconds in self.milliseconds.items():
             names[milliseconds].add(pod.name)
@@ -94,9 +94,9 @@ class PodRanges:
 
 
 def serving_since(pod: PodState, now_seconds: float) -> float:
-    """Return since when samples of a pod tell of its serving; now, where none do.
+    """Return since when a pod's samples show it serving, or now if none do.
 
-    One that is not Ready now served for a time before that, if it ever did.
+    For a pod that is not Ready now, this covers the time that it has served before.
     """
     if pod.ready_since_seconds is not None:
         return min(pod.ready_since_seconds, now_seconds)
@@ -104,7 +104,7 @@ def serving_since(pod: PodState, now_seconds: float) -> float:
 
 
 def pod_ranges(pods: Iterable[PodState], window_seconds: float, now_seconds: float) -> PodRanges:
-    """Return over how much of the window each pod's samples may be averaged."""
+    """Return how much of the window each pod's samples may be averaged over."""
     quantum = window_seconds / RANGES
     milliseconds: dict[ObjectRef, int] = {}
     too_young: dict[ObjectRef, float] = {}
@@ -120,6 +120,6 @@ def pod_ranges(pods: Iterable[PodState], window_seconds: float, now_seconds: flo
 def not_yet(covered_seconds: float, window_seconds: float) -> str:
     """Return why a pod has no mean yet."""
     return (
-        f"only {math.floor(covered_seconds)} s of the {window_seconds:g} s window have samples from"
-        " after it was Ready; half of it is needed"
+        f"samples cover only {math.floor(covered_seconds)} s of the {window_seconds:g} s window"
+        " since the pod became Ready; half of it is required"
     )

@@ -1,7 +1,7 @@
-"""Reads the GPUs of all nodes for the map, only while somebody looks at it, and never in a hurry.
+"""Reads the GPUs of all nodes for the map, slowly, and only while somebody views it.
 
-Nodes that the loop reads come from memory. Other exporters are asked a few at a time: of a small
-cluster every reading is two seconds old at most, 5,000 nodes take 25 s.
+Nodes that the loop reads come from memory. Other exporters are scraped in batches: in a small
+cluster readings are at most two seconds old; 5,000 nodes take 25 s.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 WATCHED_SECONDS = 20.0
-"""For how long after the last question reading goes on."""
+"""How long reading continues after the last request for the map."""
 KEPT_SECONDS = 120.0
-"""After this time without a question, what was read is given back to the machine's memory."""
+"""How long readings are kept in memory after the last request."""
 NODES_AT_ONCE = 100
 SLICE_SECONDS = 0.5
 ROUND_SECONDS = 2.0
 IDLE_SHARE = 9
-"""Prometheus answers for all nodes at once: pauses are this many times as long as its answers."""
+"""Prometheus answers for all nodes at once: pauses are this many times as long as a query."""
 
 
 class GpuReader:
     """Keeps `nodes` for as long as `ask` is called; `run` does the reading until cancelled.
 
-    `by_node` says whether the source is asked for each node (exporters), or once (Prometheus).
+    `by_node` says whether the source is read node by node (exporters) or at once (Prometheus).
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class GpuReader:
         self.problem: str | None = None
 
     def ask(self) -> None:
-        """Have the nodes read for some time from now on."""
+        """Request the nodes; they are read for `WATCHED_SECONDS` from now on."""
         self._asked_seconds = self._clock()
         self._asked.set()
         if self._by_node:
@@ -65,7 +65,7 @@ class GpuReader:
                 self.nodes.setdefault(name, None)
 
     async def run(self) -> None:
-        """Read while somebody asks; until cancelled."""
+        """Read while somebody views the map, until cancelled."""
         while True:
             try:
                 # Not wait_for, which loses a cancellation that comes together with the event.
@@ -78,9 +78,9 @@ class GpuReader:
             started = self._clock()
             try:
                 await self._read_all()
-            except Exception as error:  # the page must come back by itself
+            except Exception as error:  # the map must recover by itself
                 self.problem = f"reading failed: {type(error).__name__}: {error}"
-                log.exception("Reading the GPUs for the map failed; it is tried again")
+                log.exception("Cannot read the GPUs for the map; retrying")
             took = self._clock() - started
             pause = ROUND_SECONDS - took if self._by_node else max(ROUND_SECONDS, IDLE_SHARE * took)
             await asyncio.sleep(max(SLICE_SECONDS, pause))
@@ -93,7 +93,7 @@ class GpuReader:
             self._take(await self._source.read_gpus({"": {DUTY_CYCLE}}), ())
             return
         names = sorted(self._endpoints())
-        # What nobody could read yet comes first: a new viewer waits least.
+        # Nodes without readings come first, so that a new viewer waits least.
         names.sort(key=self._is_known)
         for gone in self.nodes.keys() - names:
             del self.nodes[gone]
@@ -123,7 +123,7 @@ class GpuReader:
         for name in asked:
             problem = answer.failed_nodes.get(name)
             if problem is None and name not in found:
-                problem = f"the exporter of node {name} shows no GPU"
+                problem = f"the exporter of node {name} reports no GPU"
             if problem is not None:
                 found[name] = Node(gpus=(), read_unix_seconds=now_unix, problem=problem)
             self.nodes[name] = found[name]

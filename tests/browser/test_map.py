@@ -73,7 +73,7 @@ async def test_the_map_from_prometheus_says_what_is_missing(browser):
     scene.samples = some_nodes(2)
     async with opened(browser, scene, "#/gpus") as page:
         await page.see("document.querySelectorAll('.gpus li').length === 16")
-        scene.failed_families = {"nvidia_gpu_duty_cycle": "Prometheus gave no answer within 5 s"}
+        scene.failed_families = {"nvidia_gpu_duty_cycle": "Prometheus did not answer within 5 s"}
         await page.see("document.querySelector('.trouble').innerText.includes('within 5 s')")
         # What was read last stays, with its age.
         assert len(await page.texts(".gpus li")) == 16

@@ -106,7 +106,7 @@ def test_a_service_account_that_the_system_keeps_from_us(tmp_path, monkeypatch, 
     with forbidden(tmp_path, errno.EACCES):
         assert main(["status"]) == 1
     assert told(capsys) == (
-        f"in-cluster service account: {tmp_path}/token cannot be read: Permission denied\n"
+        f"in-cluster service account: cannot read {tmp_path}/token: Permission denied\n"
     )
 
 

@@ -231,7 +231,9 @@ async def test_an_exporter_whose_nvml_hangs_holds_and_says_why(cluster):
         node.driver.faults.release()
         await until(measured)
     assert decision["desired_replicas"] == 2
-    assert "the exporter of node gpu-node-1 shows no duty_cycle for this pod" in decision["message"]
+    assert (
+        "the exporter of node gpu-node-1 reports no duty_cycle for this pod" in decision["message"]
+    )
     assert re.search(r"its last readings are \d+ s old", decision["message"])
 
 

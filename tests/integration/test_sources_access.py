@@ -113,7 +113,7 @@ KINDS = [
     pytest.param(prometheus_source, id="prometheus"),
     pytest.param(exporters_source, id="exporters"),
 ]
-ANSWERED = ("Prometheus has no nvidia_gpu_duty_cycle", "shows no duty_cycle for this pod")
+ANSWERED = ("Prometheus has no nvidia_gpu_duty_cycle", "reports no duty_cycle for this pod")
 
 
 def is_answered(said: str) -> bool:
@@ -133,12 +133,12 @@ async def test_a_token_is_read_again_and_its_absence_holds(kind, tmp_path):
         assert server.shown == ["Bearer first", "Bearer second"]
         token.unlink()
         reading = await ask(source, url)
-        assert f"{token} cannot be read" in (reading.problem or reading.missing[POD])
+        assert f"cannot read {token}" in (reading.problem or reading.missing[POD])
         for wrong in ("", "two\nlines", "x" * 70_000):
             token.write_text(wrong)
             reading = await ask(source, url)
             said = reading.problem or reading.missing[POD]
-            assert f"{token} does not hold one line of text" in said
+            assert f"{token} does not contain exactly one line of text" in said
         assert len(server.shown) == 2
         token.write_text("third")
         await ask(source, url)
@@ -194,7 +194,7 @@ async def test_the_servers_certificate_is_verified(kind, authority, tmp_path):
         for access in (HttpAccess(), HttpAccess(ca_file=others)):
             assert "certificate verify failed" in await outcome(kind, url, access)
         assert is_answered(await outcome(kind, url, HttpAccess(insecure_skip_verify=True)))
-        assert "certificates in /nowhere cannot be used" in await outcome(
+        assert "cannot use the certificates in /nowhere" in await outcome(
             kind, url, HttpAccess(ca_file="/nowhere")
         )
 

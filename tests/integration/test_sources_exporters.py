@@ -130,7 +130,7 @@ async def missing_reason(answer, *, timeout_seconds: float = 60.0) -> str:
         ),
         pytest.param("", 200, "has no GPU readings", id="no readings at all"),
         pytest.param(
-            exposition(1, name="other"), 200, "shows no duty_cycle for this pod", id="no pod"
+            exposition(1, name="other"), 200, "reports no duty_cycle for this pod", id="no pod"
         ),
         pytest.param("gone", 503, "HTTP status 503", id="status"),
         pytest.param("<html>", 200, "not a Prometheus text exposition", id="not metrics"),
@@ -154,8 +154,8 @@ async def test_a_value_that_cannot_be_is_missing_by_node_and_others_have_theirs(
         )
     reading = readings[WEB][Metric.DUTY_CYCLE]
     assert reading.missing == {
-        pod("web-0").ref: f"the exporter of node n1 shows nvidia_gpu_duty_cycle {float(value):g},"
-        " which is not from 0 to 100"
+        pod("web-0").ref: f"the exporter of node n1 reports nvidia_gpu_duty_cycle {float(value):g},"
+        " which is outside 0 to 100"
     }
     assert reading.values[pod("web-1").ref].value_milli == 7000
 
@@ -232,7 +232,7 @@ async def test_a_hanging_exporter_costs_one_timeout_and_only_its_own_pods():
         )
         release.set()
     reading = readings[WEB][Metric.DUTY_CYCLE]
-    assert "no answer within 2 s" in reading.missing[pod("web-0").ref]
+    assert "did not answer within 2 s" in reading.missing[pod("web-0").ref]
     assert reading.values[pod("web-1").ref].value_milli == 7000
 
 
@@ -309,8 +309,8 @@ async def test_many_hanging_exporters_cost_one_deadline_and_come_last_after_that
         request = ask(*(pod(node, node=node) for node in nodes), pod("web-0", node="well"))
         missing = (await read(source, request, endpoints))[WEB][Metric.DUTY_CYCLE].missing
         reasons = [missing[pod(node).ref] for node in nodes]
-        assert "gave no answer within 2 s" in reasons[0]
-        assert "was not asked: the others took more than 3 s" in reasons[-1]
+        assert "did not answer within 2 s" in reasons[0]
+        assert "was not scraped: the others took more than 3 s" in reasons[-1]
         assert "well" not in asked
         while "well" not in asked:
             assert len(asked) <= len(nodes), "none is asked twice before others were asked"
@@ -375,7 +375,7 @@ async def test_the_window_average_waits_for_half_a_window():
             return readings[WEB][Metric.DUTY_CYCLE]
 
         first = await measure()
-        assert first.missing[pod("web-0").ref].startswith("only 0 s of the 20 s window")
+        assert first.missing[pod("web-0").ref].startswith("samples cover only 0 s of the 20 s")
         now[0], duty[0] = 1010.0, 30.0
         second = await measure()
         assert second.values[pod("web-0").ref].value_milli == 20_000

@@ -203,8 +203,8 @@ async def test_pods_of_all_ages_are_in_one_query_with_the_range_that_each_may_ha
     found = {ref.name: value.value_milli for ref, value in reading.values.items()}
     assert found == {"old-0": 40_000, "half-0": 80_000}
     missing = {ref.name: reason for ref, reason in reading.missing.items()}
-    assert "only 0 s of the 1200 s window have samples" in missing["starting-0"]
-    (seconds,) = re.findall(r"only (\d+) s of the 1200 s window have samples", missing["young-0"])
+    assert "samples cover only 0 s of the 1200 s window" in missing["starting-0"]
+    (seconds,) = re.findall(r"cover only (\d+) s of the 1200 s window", missing["young-0"])
     # It has grown older meanwhile.
     assert 300 <= int(seconds) < 600
 
@@ -269,7 +269,7 @@ async def test_redirects_are_not_followed():
     prometheus = Prometheus(answer)
     reading = await duty(prometheus)
     assert reading.problem is not None
-    assert "HTTP status 302 leads to 'https://login.example/?next=1'" in reading.problem
+    assert "HTTP status 302 redirects to 'https://login.example/?next=1'" in reading.problem
     assert len(prometheus.asked) == 1
 
 
@@ -291,7 +291,7 @@ async def test_redirects_are_not_followed():
         ),
         pytest.param(lambda: web.Response(status=401, text="no org id"), "status 401", id="tenant"),
         pytest.param(lambda: web.Response(status=503), "HTTP status 503", id="unavailable"),
-        pytest.param(lambda: web.Response(text="<html>"), "a page instead of JSON", id="a page"),
+        pytest.param(lambda: web.Response(text="<html>"), "an HTML page, not JSON", id="a page"),
         pytest.param(
             lambda: vector(*[({"pod_name": str(n)}, "1") for n in range(11)]),
             "11 series, more than --prometheus.max-series=10",
@@ -299,14 +299,14 @@ async def test_redirects_are_not_followed():
         ),
         pytest.param(
             lambda: web.Response(text="x" * 5000),
-            "the answer passes 4096 bytes (--prometheus.max-answer-size)",
+            "the answer exceeds 4096 bytes (--prometheus.max-answer-size)",
             id="too large",
         ),
         pytest.param(
             lambda: web.Response(
                 body=gzip.compress(b"0" * 50_000_000), headers={"Content-Encoding": "gzip"}
             ),
-            "the answer passes 4096 bytes",
+            "the answer exceeds 4096 bytes",
             id="too large when decompressed",
         ),
         pytest.param(
@@ -398,7 +398,7 @@ async def test_queries_are_bounded_in_number_and_time_and_take_turns():
             for one in names
         ]
         assert sum("no answer within 3 s (--prometheus.timeout)" in one for one in problems) == 16
-        assert sum("not asked: other queries took all of" in one for one in problems) == 4
+        assert sum("not sent: other queries used all of" in one for one in problems) == 4
         left_out = {name for name, one in zip(names, problems, strict=True) if "not asked" in one}
         slow.asked.clear()
         await read(opened, *requests)
@@ -470,7 +470,7 @@ async def test_that_it_cannot_be_read_is_said_once_and_so_is_that_it_can(caplog)
             await read(opened, asks())
             fails.pop(0)
     assert [record.message for record in caplog.records] == [
-        "Prometheus cannot be read",
+        "Cannot read Prometheus",
         "Prometheus can be read again",
     ]
 

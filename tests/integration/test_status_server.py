@@ -370,7 +370,7 @@ async def test_gpus_are_read_only_while_somebody_looks(scene, client, monkeypatc
 
 async def test_nodes_that_went_are_gone_and_those_that_fail_say_why(scene, client):
     scene.samples["node-2"] = []
-    scene.failed_nodes = {"node-3": "the exporter of node node-3 gave no answer within 2 s"}
+    scene.failed_nodes = {"node-3": "the exporter of node node-3 did not answer within 2 s"}
     async with status_page(scene) as url:
 
         async def read() -> bool:
@@ -379,7 +379,7 @@ async def test_nodes_that_went_are_gone_and_those_that_fail_say_why(scene, clien
         await until(read)
         rows = {row["node"]: row for row in (await asked_for_gpus(client, url))["rows"]}
         assert len(rows["node-1"]["gpus"]) == 8
-        assert rows["node-2"]["problem"] == "the exporter of node node-2 shows no GPU"
+        assert rows["node-2"]["problem"] == "the exporter of node node-2 reports no GPU"
         assert rows["node-3"]["problem"] == scene.failed_nodes["node-3"]
         del scene.samples["node-2"]
 
@@ -410,4 +410,4 @@ async def test_a_reader_that_fails_says_so_and_goes_on(scene, client, caplog, mo
                 return await problem(url) is None
 
             await until(works)
-    assert any("Reading the GPUs for the map failed" in record.message for record in caplog.records)
+    assert any("Cannot read the GPUs for the map" in record.message for record in caplog.records)

@@ -63,7 +63,7 @@ def one_is_missing() -> Decision:
     loading = ready_pod(4, age_seconds=12)
     pods = (*ready_pods(4), loading, other_pod(5))
     rules = policy(max_replicas=10)
-    why = {pod_ref(3): "the exporter of node gpu-7 gave no answer within 2 s"}
+    why = {pod_ref(3): "the exporter of node gpu-7 did not answer within 2 s"}
     return decide(deployment(pods), rules, reading([9, 11, 8, None, 0], missing=why), None, NOW)
 
 

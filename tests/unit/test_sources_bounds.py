@@ -98,7 +98,7 @@ def test_one_of_several_gpus_is_enough():
     found = Found(line(devices.DUTY_CYCLE, "40") + line(devices.DUTY_CYCLE, "101", uuid="GPU-b"))
     assert found.values[Metric.DUTY_CYCLE] == {}
     assert found.problems[Metric.DUTY_CYCLE] == {
-        POD: "nvidia_gpu_duty_cycle 101, which is not from 0 to 100"
+        POD: "nvidia_gpu_duty_cycle 101, which is outside 0 to 100"
     }
 
 

@@ -108,8 +108,8 @@ def test_each_pod_has_the_value_of_its_own_range():
     )
     assert values.values == {WEB_0: {"GPU-a": [80.0]}, WEB_1: {"GPU-a": [40.0]}}
     assert values.problems == {
-        web_2: "only 29 s of the 60 s window have samples from after it was Ready;"
-        " half of it is needed"
+        web_2: "samples cover only 29 s of the 60 s window since the pod became Ready;"
+        " half of it is required"
     }
 
 
@@ -124,13 +124,13 @@ def vector(*rows: object) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        pytest.param(b"", "no JSON, or breaks off", id="nothing"),
-        pytest.param(answer(vector())[:-9], "no JSON, or breaks off", id="truncated"),
-        pytest.param(b"\xff\xfe\x00", "no JSON, or breaks off", id="no text"),
-        pytest.param(b" <html>Log in</html>", "a page instead of JSON", id="HTML"),
-        pytest.param(b"[]", "JSON, but none of Prometheus", id="a list"),
-        pytest.param(b'{"data":' + b"[" * 99_999, "no JSON, or breaks off", id="nested"),
-        pytest.param(b'{"status":"\xff"}', "is no JSON", id="no UTF-8"),
+        pytest.param(b"", "not valid JSON or is truncated", id="nothing"),
+        pytest.param(answer(vector())[:-9], "not valid JSON or is truncated", id="truncated"),
+        pytest.param(b"\xff\xfe\x00", "not valid JSON or is truncated", id="no text"),
+        pytest.param(b" <html>Log in</html>", "an HTML page, not JSON", id="HTML"),
+        pytest.param(b"[]", "JSON but not a Prometheus response", id="a list"),
+        pytest.param(b'{"data":' + b"[" * 99_999, "not valid JSON or is truncated", id="nested"),
+        pytest.param(b'{"status":"\xff"}', "not valid JSON", id="no UTF-8"),
         pytest.param(b"{}", "has no status", id="no status"),
         pytest.param(
             b'{"status":"error","errorType":"timeout","error":"query timed out"}',
@@ -181,7 +181,7 @@ def test_a_row_that_is_no_json_is_found_when_it_is_looked_at(row):
     body = b'{"status":"success","data":{"resultType":"vector","result":[' + row + b"]}}"
     result = read_result(body, max_series=2)
     for read_rows in (read_total, partial(read_series, names=OURS, factor=1, pods={WEB_0})):
-        with pytest.raises(PromqlError, match="no JSON"):
+        with pytest.raises(PromqlError, match="not valid JSON"):
             read_rows(result)
 
 
@@ -223,9 +223,11 @@ def test_the_total_of_a_query(result, expected):
         pytest.param(Result(type="vector", rows=[{}, {}]), "has 2 series", id="several"),
         pytest.param(Result(type="matrix", rows=[{}]), "is a matrix", id="a range"),
         pytest.param(Result(type="string", rows=[NOW, "7"]), "is a string", id="a string"),
-        pytest.param(Result(type="scalar", rows=[NOW, "NaN"]), "no number to scale on", id="NaN"),
-        pytest.param(Result(type="scalar", rows=[NOW, "+Inf"]), "no number to scale on", id="Inf"),
-        pytest.param(Result(type="scalar", rows=[NOW, "1e999999999"]), "no number", id="too large"),
+        pytest.param(Result(type="scalar", rows=[NOW, "NaN"]), "not a finite number", id="NaN"),
+        pytest.param(Result(type="scalar", rows=[NOW, "+Inf"]), "not a finite number", id="Inf"),
+        pytest.param(
+            Result(type="scalar", rows=[NOW, "1e999999999"]), "not a finite", id="too large"
+        ),
         pytest.param(Result(type="scalar", rows=[NOW]), "not a sample", id="half a sample"),
         pytest.param(Result(type="scalar", rows=[NOW, "x"]), "not a sample", id="a word"),
         pytest.param(Result(type="vector", rows=["x"]), "not a sample", id="no series"),
@@ -299,7 +301,7 @@ def test_units_are_exact(value, factor, expected):
         pytest.param(rows("-1"), "the value for this pod is -1", id="negative"),
         pytest.param(
             [*rows("1"), *rows(None, uuid="GPU-b")],
-            "not even half of the window is stored for this pod",
+            "samples cover less than half of the window for this pod",
             id="one GPU without a window",
         ),
     ],

@@ -94,9 +94,9 @@ def load(path: str) -> Loaded:
 def _why_unreadable(error: Exception) -> str:
     """Return the reason in one line."""
     if isinstance(error, OSError):
-        return f"cannot read the file: {error.strerror}"
+        return f"cannot be read: {error.strerror}"
     if isinstance(error, UnicodeDecodeError):
-        return f"not UTF-8 text: {error.reason}"
+        return f"is not UTF-8 text: {error.reason}"
     mark = getattr(error, "problem_mark", None)
     if mark is not None:
         return f"line {mark.line + 1} is not YAML: {getattr(error, 'problem', '')}"

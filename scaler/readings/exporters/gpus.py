@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 class ExporterGpus:
-    """One consumer's view of them; use as an async context manager, which owns its connections.
+    """One consumer's view; use as an async context manager, which owns its connections.
 
-    It has nodes read about every `every_seconds` where nobody else does so more often.
+    It reads nodes about every `every_seconds`, unless another consumer reads them more often.
     """
 
     def __init__(
@@ -45,16 +45,16 @@ class ExporterGpus:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Need nothing any more; close the connection pool."""
+        """Clear the demand and close the connection pool."""
         self._demand.state({})
         await self._scraper.__aexit__()
 
     def need(self, wanted: Mapping[str, Collection[str]]) -> None:
-        """Need these families of these nodes from now on, and nothing else."""
+        """Replace the demand: these families of these nodes."""
         self._demand.state(_sorted(wanted))
 
     async def read_gpus(self, wanted: Mapping[str, Collection[str]]) -> GpuAnswer:
-        """Need these families of these nodes as well; return their GPUs."""
+        """Add these families of these nodes to the demand; return their GPUs."""
         self._demand.add(_sorted(wanted))
         async with asyncio.TaskGroup() as group:
             tasks = {node: group.create_task(self._demand.page(node)) for node in wanted}
@@ -73,7 +73,7 @@ class ExporterGpus:
     async def read_past(
         self, family: str, namespaces: Collection[str], *, seconds: float, step_seconds: float
     ) -> Sequence[GpuSample]:
-        """Return nothing: exporters keep no past."""
+        """Return nothing: exporters store no past samples."""
         return ()
 
 

@@ -1,4 +1,4 @@
-"""Asks exporters over HTTP, each for a page of its node, or says why there is none."""
+"""Reads exporters' pages over HTTP."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ FAILURES = (AccessError, AnswerTooLargeError, aiohttp.ClientError, OSError)
 
 
 class ScrapeError(RuntimeError):
-    """There is no answer; the message completes "the exporter of node X ..."."""
+    """The scrape failed; the message completes "the exporter of node X ..."."""
 
 
 class Scraper:
-    """Gets exporters' texts; use as an async context manager, which owns the connections."""
+    """Scrapes exporters; use as an async context manager, which owns the connections."""
 
     def __init__(
         self, *, settings: ExportersSettings | None = None, timeout_seconds: float = 2.0
@@ -62,10 +62,10 @@ class Scraper:
             await self._session.close()
 
     async def text(self, endpoint: ExporterEndpoint | None, names: tuple[str, ...]) -> str:
-        """Return the answer with the series of these names.
+        """Return the exporter's text with the series of these names.
 
         Raises:
-            ScrapeError: there is none.
+            ScrapeError: the scrape failed.
         """
         if endpoint is None:
             msg = (
@@ -77,12 +77,12 @@ class Scraper:
         try:
             return await self._fetch(_asking_for(url, names))
         except TimeoutError:
-            msg = f"gave no answer within {self._timeout_seconds:g} s ({url})"
+            msg = f"did not answer within {self._timeout_seconds:g} s ({url})"
         except AnswerTooLargeError as error:
             msg = f"is over budget: {error} ({url})"
         except FAILURES as error:
             msg = f"failed: {shown(error)} ({url})"
-        except Exception as error:  # noqa: BLE001  (it is this exporter's alone)
+        except Exception as error:  # noqa: BLE001  (it affects only this exporter)
             msg = f"{unexpected(f'the exporter at {url}', error)} ({url})"
         raise ScrapeError(msg)
 
@@ -107,7 +107,7 @@ class Scraper:
 
 
 class ExporterReader:
-    """Reads the pages of nodes through one `Scraper`, whoever needs them."""
+    """Reads the pages of nodes through one `Scraper`."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class ExporterReader:
         self._clock = clock
 
     async def fetch(self, key: str, families: tuple[str, ...], before: NodePage | None) -> NodePage:
-        """Return the page of the node `key`; what fails is its problem alone."""
+        """Return the page of the node `key`; a failure is the page's `problem`."""
         endpoint = self._endpoints().get(key)
         asked = self._clock()
         try:
@@ -141,7 +141,7 @@ class ExporterReader:
             problem = str(error)
         except ExpositionError as error:
             problem = f"failed: {error} ({endpoint.url if endpoint else key})"
-        except Exception as error:  # noqa: BLE001  (it is this node's alone)
+        except Exception as error:  # noqa: BLE001  (it affects only this node)
             problem = unexpected(f"the exporter of node {key}", error)
         return NodePage(
             families=families,
@@ -152,11 +152,11 @@ class ExporterReader:
 
 
 async def parsed(parse: Callable[[], T], characters: int) -> T:
-    """Return what `parse` makes of so long a text; a long one does not hold up the event loop."""
+    """Return the result of `parse`, in a thread if the text is long."""
     return parse() if characters <= INLINE_CHARACTERS else await asyncio.to_thread(parse)
 
 
 @lru_cache(maxsize=MAX_KNOWN_URLS)
 def _asking_for(url: str, names: tuple[str, ...]) -> URL:
-    """The address, whose parts are not taken asunder anew in each loop."""
+    """Return the URL, cached so that it is not parsed in each loop."""
     return URL(url).update_query([("name[]", name) for name in names])

@@ -1,7 +1,7 @@
 """The source that reads the exporters directly: one hop from a GPU to a decision.
 
-Only nodes that run pods of the asking Deployments are scraped, and only for the families that
-those need (contract 4). A pod without a fresh value is named as missing with the reason.
+Only nodes with pods of the requesting Deployments are scraped, and only for the families that those
+need (contract 4). A pod without a fresh value is missing, with the reason.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
 
 READ_SECONDS = 10.0
-"""How long after the first exporter of a loop another one is asked; the rest have the next loop."""
+"""How long a loop starts new scrapes; the remaining exporters wait for the next loop."""
 STEP_INTERVALS = 3
-"""Two samples of a window have at most so many intervals between them, or nobody looked."""
+"""Samples of a window further apart than this many intervals have a gap between them."""
 
 
 class _Node(NamedTuple):
-    """A node's page with its pods' values, or the problem for which there are none."""
+    """A node's page with its pods' values, or why there are none."""
 
     page: NodePage
     problem: str | None
@@ -47,9 +47,9 @@ class _Node(NamedTuple):
 
 
 class ExporterSource:
-    """Has exporters' pages read; use as an async context manager, which owns the connections.
+    """Reads exporters' pages; use as an async context manager, which owns the connections.
 
-    The loop's demand waits for nobody: its nodes are asked at each `read`, in places of its own.
+    The loop does not wait for other consumers: each `read` scrapes its nodes, within its own limit.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class ExporterSource:
         clock: Callable[[], float] = time.monotonic,
         scraper: Scraper | None = None,
     ) -> None:
-        """`interval_seconds` is how often `read` is called if exporters answer at once."""
+        """`interval_seconds` is how often `read` is called if exporters answer immediately."""
         self._scraper = scraper or Scraper(settings=settings, timeout_seconds=timeout_seconds)
         self._endpoints: Mapping[str, ExporterEndpoint] = {}
         reader = ExporterReader(self._scraper, lambda: self._endpoints, clock=clock)
@@ -78,7 +78,7 @@ class ExporterSource:
 
     @property
     def answers_queries(self) -> bool:
-        """False: exporters know nothing of PromQL."""
+        """False: exporters do not support PromQL."""
         return False
 
     async def __aenter__(self) -> ExporterSource:
@@ -125,15 +125,15 @@ class ExporterSource:
         )
 
     def forget(self) -> None:
-        """Need nothing any more, until the next `read`."""
+        """Clear the demand and the windows, until the next `read`."""
         self._demand.state({})
         self._forget_windows(())
 
     async def _read_all(self, wanted: Mapping[str, set[Metric]]) -> Mapping[str, _Node]:
         begun = asyncio.get_running_loop().time()
         end = begun + READ_SECONDS
-        # Those that failed last come last, so that they hold up nobody again; of the others those
-        # that were not asked come first.
+        # Exporters that failed last time come last, so that they do not delay the others again. Of
+        # the others, those that were not scraped last time come first.
         in_turn = sorted(
             wanted, key=lambda node: (node in self._failing, self._asked_seconds.get(node, 0.0))
         )
@@ -157,7 +157,7 @@ class ExporterSource:
         async with self._demand.places:
             now = asyncio.get_running_loop().time()
             if now > end:
-                late = f"was not asked: the others took more than {READ_SECONDS:g} s"
+                late = f"was not scraped: the others took more than {READ_SECONDS:g} s"
                 page = NodePage(
                     families=(), asked_seconds=self._clock(), duration_seconds=0.0, problem=late
                 )
@@ -172,7 +172,7 @@ class ExporterSource:
                 values = values_by_pod(page, metrics)
             else:
                 values = await asyncio.to_thread(values_by_pod, page, metrics)
-        except Exception as error:  # noqa: BLE001  (it is this node's alone)
+        except Exception as error:  # noqa: BLE001  (it affects only this node)
             return _Node(page, unexpected(f"the exporter of node {node}", error), {})
         return _Node(page, None, values)
 
@@ -181,7 +181,7 @@ class ExporterSource:
     ) -> MetricReading:
         try:
             return self._reading(request, metric, nodes)
-        except Exception as error:  # noqa: BLE001  (it is this Deployment's alone)
+        except Exception as error:  # noqa: BLE001  (it affects only this Deployment)
             problem = unexpected(str(request.deployment), error)
             return MetricReading(metric=metric, values={}, problem=problem)
 
@@ -212,7 +212,7 @@ class ExporterSource:
     ) -> PodValue | str:
         key = (request.deployment, pod.uid, metric)
         last_read, before = self._windows.get(key, (0, PodWindow(samples=())))
-        # A slow exporter makes the loop slow for all; a loop without a value is an outage.
+        # A slow exporter delays the whole loop; a loop without a value is an outage.
         step = self._step_seconds + self._read_seconds if last_read == self._reads - 1 else 0.0
         window = before.add(value, window_seconds=request.window_seconds, longest_step_seconds=step)
         self._windows[key] = self._reads, window
@@ -239,18 +239,18 @@ def _pod_value(pod: PodState, metric: Metric, node: _Node) -> PodValue | str:
         return f"the exporter of node {pod.node_name} {node.problem}"
     found = node.values[metric].get(pod.ref)
     if isinstance(found, str):
-        return f"the exporter of node {pod.node_name} shows {found}"
+        return f"the exporter of node {pod.node_name} reports {found}"
     if found is not None:
         return found
     if pod.requests_gpu is False:
         return NO_GPU_POD
     return (
-        f"the exporter of node {pod.node_name} shows no {metric} for this pod;"
+        f"the exporter of node {pod.node_name} reports no {metric} for this pod;"
         f" its last readings are {node.page.age_seconds:.0f} s old"
     )
 
 
 def _duration_seconds(pages: Iterable[NodePage]) -> float:
-    """How long the pages took together."""
+    """Return the time from the first request to the last answer, in seconds."""
     times = [(one.asked_seconds, one.asked_seconds + one.duration_seconds) for one in pages]
     return max((end for _, end in times), default=0.0) - min((at for at, _ in times), default=0.0)

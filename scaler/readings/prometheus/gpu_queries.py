@@ -1,6 +1,6 @@
-"""Pure: the queries for single GPUs, and what Prometheus answers to them.
+"""Pure: the queries for single GPUs, and how to read the answers.
 
-As in `promql`, a label of ours tells values from the times of their samples.
+As in `queries`, an extra label tells values and the times of their samples apart.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Holder(NamedTuple):
-    """Who holds which GPU; `pod` is None of a free one."""
+    """A GPU and the container that uses it; `pod` is None for a free GPU."""
 
     node: str
     pod: ObjectRef | None
@@ -42,7 +42,7 @@ class GpuSeries:
 
 
 def gpu_query(series: str, names: MetricNames, family: str, *, matchers: Sequence[str] = ()) -> str:
-    """Return the query for a series of all GPUs, free ones included."""
+    """Return the query for a series of all GPUs, including free ones."""
     selector = f"{series}{{{', '.join(matchers)}}}"
     by = _by(names, family)
     values, times = f"max {by} ({selector})", f"min {by} (timestamp({selector}))"
@@ -59,12 +59,12 @@ def past_query(
     step_seconds: float,
     matchers: Sequence[str] = (),
 ) -> str:
-    """Return the query for a series over the last `seconds`; no namespaces stand for all.
+    """Return the query for a series over the last `seconds`; empty `namespaces` mean all.
 
-    A sample is of use for as long as a value may be used, and not for as long as Prometheus looks
-    back: an outage would be filled with what was before it.
+    The query drops stale samples instead of relying on Prometheus' lookback, which would fill an
+    outage with the values from before it.
     """
-    # Their names are DNS labels: nothing in them means anything to a regular expression.
+    # Namespaces are DNS labels, without special characters of regular expressions.
     within = [f'{names.namespace_label}=~"{"|".join(sorted(namespaces))}"'] if namespaces else []
     selector = f"{series}{{{', '.join((*within, *matchers))}}}"
     fresh = f"{selector} and time() - timestamp({selector}) < {STALE_AFTER_SECONDS:g}"
@@ -73,17 +73,17 @@ def past_query(
 
 def _by(names: MetricNames, family: str) -> str:
     labels = [names.node_label, names.namespace_label, names.pod_label, *names.device_labels]
-    # The device's values repeat for each container.
+    # Values of the whole device repeat for each container.
     if family in CONTAINERS_OWN and names.container_label is not None:
         labels.append(names.container_label)
     return f"by ({', '.join(labels)})"
 
 
 def read_gpu_series(result: Result, names: MetricNames) -> GpuSeries:
-    """Return the answer to a `gpu_query`; what is no finite number above or at 0 is left out.
+    """Return the answer to a `gpu_query`, without values that are negative or not finite.
 
     Raises:
-        PromqlError: the answer is to something else.
+        PromqlError: the answer does not match such a query.
     """
     if result.type != "vector":
         raise PromqlError(f"the result is a {result.type} instead of a vector")
@@ -107,9 +107,9 @@ def read_gpu_series(result: Result, names: MetricNames) -> GpuSeries:
 def gpu_samples(
     parts: Sequence[GpuSeries], *, factor: int, asked_seconds: float, family: str = ""
 ) -> list[GpuSample]:
-    """Return the samples of a family, which is the sum of its series times the factor.
+    """Return the samples of a family: the sum of its series times the factor.
 
-    Those outside the family's bounds are left out.
+    Samples outside the family's bounds are left out.
     """
     first, *others = parts
     samples = (
@@ -137,11 +137,11 @@ def past_samples(
 ) -> list[GpuSample]:
     """Return the samples in the answers to the `past_query` of each of a family's series.
 
-    The newest of all of them is taken to be of `asked_seconds`. Those outside the family's bounds
-    are left out.
+    The newest sample is taken to be of `asked_seconds`. Samples outside the family's bounds are
+    left out.
 
     Raises:
-        PromqlError: an answer is to something else.
+        PromqlError: an answer does not match such a query.
     """
     first, *others = (_read_past(result, names) for result in results)
     newest = max((time for _, time in first), default=0.0)

@@ -1,6 +1,6 @@
 """The values of single GPUs, from Prometheus: one query per series for the whole cluster.
 
-In the store a family is a page of its own.
+In the store, each family is a page.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FamilyPage:
-    """What came of asking for a family of all GPUs: samples, or the problem."""
+    """The result of reading a family of all GPUs: samples, or the problem."""
 
     families: tuple[str, ...]
     asked_seconds: float
@@ -40,7 +40,7 @@ class FamilyPage:
 
 
 class FamilyReader:
-    """Reads families through one source of queries, whoever needs them."""
+    """Reads families through one source of queries."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class FamilyReader:
     async def _read(self, family: str, asked: float) -> Sequence[GpuSample] | str:
         named = self._names.families.get(family)
         if named is None:
-            # Not a failure: as with an exporter that does not show it, nothing has a value.
+            # Not a failure: nothing has a value, as with an exporter that does not publish it.
             return ()
         queries = [
             gpu_query(series, self._names, family, matchers=self._matchers)
@@ -81,14 +81,14 @@ class FamilyReader:
                 return f"Prometheus: {error}"
         try:
             return gpu_samples(parts, factor=named.factor, asked_seconds=asked, family=family)
-        except Exception as error:  # noqa: BLE001  (it is this family's alone)
+        except Exception as error:  # noqa: BLE001  (it affects only this family)
             return f"Prometheus: {unexpected(family, error)}"
 
 
 class PrometheusGpus:
-    """One consumer's view of them; use as an async context manager, which owns its connections.
+    """One consumer's view; use as an async context manager, which owns its connections.
 
-    It has families read about every `every_seconds` where nobody else does so more often.
+    It reads families about every `every_seconds`, unless another consumer reads them more often.
     """
 
     def __init__(
@@ -113,16 +113,16 @@ class PrometheusGpus:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Need nothing any more; close the connection pool."""
+        """Clear the demand and close the connection pool."""
         self._demand.state({})
         await self._source.__aexit__()
 
     def need(self, wanted: Mapping[str, Collection[str]]) -> None:
-        """Need these families from now on, and nothing else."""
+        """Replace the demand with these families."""
         self._demand.state(_by_family(wanted))
 
     async def read_gpus(self, wanted: Mapping[str, Collection[str]]) -> GpuAnswer:
-        """Need these families as well; return all GPUs with them."""
+        """Add these families to the demand; return all GPUs that have them."""
         families = _by_family(wanted)
         self._demand.add(families)
         async with asyncio.TaskGroup() as group:
@@ -138,7 +138,7 @@ class PrometheusGpus:
     async def read_past(
         self, family: str, namespaces: Collection[str], *, seconds: float, step_seconds: float
     ) -> Sequence[GpuSample] | None:
-        """Return what is stored of a family for these namespaces; None if that fails."""
+        """Return the stored samples of a family for these namespaces; None if that fails."""
         named = self._names.families.get(family)
         if named is None:
             return ()
@@ -165,7 +165,7 @@ class PrometheusGpus:
             )
         except PromqlError:
             return None
-        except Exception as error:  # noqa: BLE001  (it is this family's alone)
+        except Exception as error:  # noqa: BLE001  (it affects only this family)
             unexpected(family, error)
             return None
 

@@ -1,4 +1,4 @@
-"""Pure: Prometheus's series of all pods -> the readings of each Deployment's living pods."""
+"""Pure: join Prometheus' series of all pods to the readings of each Deployment's pods."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ STALE_AFTER_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesAnswer:
-    """What came of one query: values, or why there are none.
+    """The result of one query: values, or why there are none.
 
-    `asked_seconds` is when the request left, so that no sample is taken for younger than it is.
-    `own` are the containers' own parts of shared GPUs, None where the series has none.
+    `asked_seconds` is when the request was sent, so that no sample seems younger than it is.
+    `own` are the containers' own parts of shared GPUs, None if the series has none.
     """
 
     asked_seconds: float
@@ -39,7 +39,7 @@ class SeriesAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricAnswer:
-    """One metric of all asked pods over one window; `problem` where none may be used."""
+    """One metric of all requested pods over one window; `problem` if no value may be used."""
 
     values: Mapping[ObjectRef, PodValue]
     missing: Mapping[ObjectRef, str]
@@ -78,7 +78,7 @@ def metric_answer(
     found: dict[ObjectRef, PodValue] = {}
     missing: dict[ObjectRef, str] = {}
     needed = _needed_series(metric, names)
-    # In the order in which they came, so that neighbours in memory are looked at one by one.
+    # In the order of arrival, so that memory is accessed sequentially.
     for pod in dict.fromkeys(chain(*(values.ages_seconds for values in known.values()))):
         sampled = _sampled_seconds(pod, needed, known, answers)
         if isinstance(sampled, str):
@@ -98,7 +98,7 @@ def metric_answer(
 def reading_of(
     metric: Metric, names: MetricNames, pods: Iterable[PodState], answer: MetricAnswer
 ) -> MetricReading:
-    """Return one Deployment's part of the answer: its pods that can have readings at all."""
+    """Return one Deployment's part of the answer, for its pods that can have readings."""
     if answer.problem is not None:
         return MetricReading(metric=metric, values={}, problem=answer.problem)
     values: dict[ObjectRef, PodValue] = {}
@@ -122,7 +122,7 @@ def _sampled_seconds(
     known: Mapping[str, SeriesValues],
     answers: Mapping[str, SeriesAnswer],
 ) -> float | str:
-    """When the oldest sample of a pod was taken, or why none of its values may be used."""
+    """Return when the oldest sample of a pod was taken, or why its values may not be used."""
     sampled = math.inf
     for one, values in known.items():
         age = values.ages_seconds.get(pod)
@@ -143,7 +143,7 @@ def _sampled_seconds(
 
 
 def _family(names: MetricNames, family: str, known: Mapping[str, SeriesValues]) -> DeviceValues:
-    """The values of a family by pod and GPU; of a sum, where all of its series are there."""
+    """Return a family's values by pod and GPU; a sum only if all of its series are present."""
     named = names.families[family]
     series = named.series
     if len(series) == 1:

@@ -1,4 +1,4 @@
-"""Pure: what series are called in Prometheus, by who made them, and in which unit they are."""
+"""Pure: the names and units of series in Prometheus, by exporter."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Named:
-    """A family as the sum of series, and the factor that turns their unit into the family's.
+    """A family as a sum of series, and the factor from their unit to the family's.
 
-    A pod may have none of the `optional` ones of the series.
+    A pod may lack the `optional` series.
     """
 
     series: tuple[str, ...]
@@ -33,12 +33,12 @@ class Named:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricNames:
-    """The series of each family (by the exporter's names), and the labels that say whose they are.
+    """The series of each family (by the exporter's names), and the labels that identify them.
 
-    A family that is not there has no series.
+    A family that is missing here has no series.
 
-    A GPU (or MIG instance) is told apart by all of `device_labels`. `container_label` is None
-    where memory in use is the pod's: several containers on one GPU then show the same memory.
+    All of `device_labels` together identify a GPU or MIG instance. `container_label` is None if
+    used memory is per pod: several containers on one GPU then have the same value.
     """
 
     families: Mapping[str, Named]
@@ -52,8 +52,8 @@ class MetricNames:
 _DCGM: Mapping[str, Named] = {
     DUTY_CYCLE: Named(series=("DCGM_FI_DEV_GPU_UTIL",)),
     MEMORY_USED: Named(series=("DCGM_FI_DEV_FB_USED",), factor=2**20),
-    # It is not among the exporter's default counters. What is reserved is neither used nor free,
-    # and shown by newer versions only: the older ones count it as used.
+    # The total is not among the exporter's default counters. Reserved memory is neither used nor
+    # free, and has a series only in newer versions: older ones count it as used.
     MEMORY_TOTAL: Named(
         series=("DCGM_FI_DEV_FB_USED", "DCGM_FI_DEV_FB_FREE", "DCGM_FI_DEV_FB_RESERVED"),
         factor=2**20,
@@ -92,7 +92,7 @@ PRESETS: Mapping[str, MetricNames] = {
         device_labels=_DCGM_DEVICE_LABELS,
         container_label=None,
     ),
-    # Without honor_labels Prometheus keeps pod and namespace for the exporter's own.
+    # Without honor_labels, Prometheus sets pod and namespace to those of the exporter itself.
     "dcgm-exported": MetricNames(
         families=_DCGM,
         namespace_label="exported_namespace",

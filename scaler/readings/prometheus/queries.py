@@ -1,9 +1,9 @@
-"""Pure: the queries that we send to Prometheus, and what its answers say.
+"""Pure: the queries that the scaler sends to Prometheus, and how it reads the answers.
 
-One query brings the values of a series for all pods of the cluster together with the times of
-their samples: a sample in the answer of an instant query carries the time of the evaluation, so
-its own has to be asked for. A label of ours tells the two parts apart. Pods that have not been
-Ready for all of a window have a part for each length of what they may be averaged over.
+One query returns the values of a series for all pods of the cluster with the times of the samples.
+An instant query returns samples with the time of the evaluation, so their own times are queried
+too. An extra label tells the two parts apart. Pods that have not been Ready for a whole window
+have another part for each shorter length.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ if TYPE_CHECKING:
 PART = "gpu_scaler_part"
 VALUE, TIME = "value", "time"
 OWN_VALUE, OWN_TIME = "own_value", "own_time"
-"""The parts of the query that are about containers' own parts of a shared GPU."""
+"""The parts of the query for containers' own parts of a shared GPU."""
 
 STEPS = 20
-"""At so many moments of a window it is looked whether there is a sample: each costs Prometheus."""
+"""At how many moments of a window the query checks for a sample; each has a cost."""
 FRESH_SECONDS = 60
-"""Longer than Prometheus scrapes apart; after that a value is not used either."""
+"""Longer than a scrape interval; older values are not used either."""
 
 _Holder: TypeAlias = tuple[ObjectRef, str, str]
-"""A pod, a GPU of it, and the container where containers show their own parts."""
+"""A pod, one of its GPUs, and the container if containers have their own parts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesValues:
-    """One series of the asked pods: values by pod and GPU, the age of each pod's oldest sample.
+    """One series of the requested pods: values by pod and GPU, ages of each pod's oldest sample.
 
-    `problems` names the pods whose values may not be used, with the reason. `totals` is the sum
-    over all pods, asked for or not, by GPU.
+    `problems` has the pods whose values may not be used, with the reason. `totals` is the sum by
+    GPU over all pods, requested or not.
     """
 
     values: Mapping[ObjectRef, Mapping[str, Sequence[float]]]
@@ -67,7 +67,7 @@ def family_query(
     window_seconds: float = 0.0,
     shorter: Mapping[int, Sequence[str]] | None = None,
 ) -> str:
-    """Return the query for a series of a family, with containers' own parts if there are any."""
+    """Return the query for a series of a family, with containers' own parts if it has any."""
     query = series_query(
         series,
         names,
@@ -103,8 +103,8 @@ def series_query(
 ) -> str:
     """Return the query for a series of all pods, averaged over the window unless that is 0.
 
-    Of the same value scraped twice the greater counts, and the older sample. `shorter` names the
-    pods that are averaged over less of the window, by milliseconds.
+    If a value was scraped twice, the greater value and the older time count. `shorter` has the
+    pods with a shorter window, by milliseconds.
     """
     always = (f'{names.pod_label}!=""', *matchers)
     labels = [names.namespace_label, names.pod_label, *names.device_labels]
@@ -120,7 +120,7 @@ def series_query(
     window = max(2, round(window_seconds * 1000))
     means = [as_part(value_part, _mean(selector, by, window, window))]
     for milliseconds, pods in sorted((shorter or {}).items()):
-        # Their names are DNS names: of what is in them a dot alone means something.
+        # Pod names are DNS names: only the dot is special in a regular expression.
         text = "|".join(pod.replace(".", r"\\.") for pod in sorted(pods))
         some = _selector(series, (*always, f'{names.pod_label}=~"{text}"'))
         mean = _mean(some, by, milliseconds, window)
@@ -133,10 +133,10 @@ def _selector(series: str, matchers: Sequence[str]) -> str:
 
 
 def _mean(selector: str, by: str, milliseconds: int, window: int) -> str:
-    """The mean over the last milliseconds, where samples cover half of the window.
+    """Return the query for the mean over `milliseconds`, if samples cover half of the window.
 
-    A moment is covered by a sample that is fresh then. What an outage gains by this at its
-    beginning is taken off: within twice the time it gains as much again.
+    A moment is covered if the newest sample is fresh then. This also counts `FRESH_SECONDS` at the
+    start of an outage; the count with twice that limit is subtracted to correct for it.
     """
     over = f"[{milliseconds}ms]"
     at = f"[{milliseconds}ms:{max(1, window // STEPS)}ms]"
@@ -163,25 +163,25 @@ def read_total(result: Result) -> int:
     Any value above 0 stays above 0.
 
     Raises:
-        PromqlError: it is not exactly one finite number.
+        PromqlError: the result is not exactly one finite number.
     """
     if result.type == "scalar":
         sample: Any = result.rows
     elif result.type != "vector":
-        raise PromqlError(f"the result is a {result.type}, and has to be a number or one series")
+        raise PromqlError(f"the result is a {result.type}; it must be a scalar or a single series")
     elif not result.rows:
         raise PromqlError("the result is empty: no series matches")
     elif len(result.rows) > 1:
         raise PromqlError(
-            f"the result has {len(result.rows)} series and has to have one: aggregate them, as with"
-            " sum(...)"
+            f"the result has {len(result.rows)} series but must have exactly one: aggregate them,"
+            " for example with sum(...)"
         )
     else:
         sample = result.rows[0].get("value") if isinstance(result.rows[0], dict) else None
     try:
         _, text = sample
         if not math.isfinite(float(text)):
-            raise PromqlError(f"the result is {shown(text)}, which is no number to scale on")
+            raise PromqlError(f"the result is {shown(text)}, which is not a finite number")
         return clamp_int64(milli(Decimal(text)))
     except (TypeError, ValueError, ArithmeticError) as error:
         if isinstance(error, PromqlError):
@@ -199,15 +199,14 @@ def read_series(
     is_part: bool = False,
     ranges: PodRanges | None = None,
 ) -> tuple[SeriesValues, SeriesValues]:
-    """Return the values of `pods` in the answer to a `family_query`; of all others nothing.
+    """Return the values of `pods` in the answer to a `family_query`, and their containers' parts.
 
-    A series that `is_part` of the family's sum may be 0 where the family may not.
-    `ranges` says which part of the query each pod's value is in. The second are their containers'
-    own parts of shared GPUs. A value outside the bounds of the family, or of which it is a part, is
-    its pod's problem.
+    A series that `is_part` of the family's sum may be 0 even if the family may not. `ranges` says
+    which part of the query has each pod's value. The second result has the containers' own parts
+    of shared GPUs. A value outside the family's bounds is a problem of its pod.
 
     Raises:
-        PromqlError: the answer is to something else.
+        PromqlError: the answer does not match such a query.
     """
     if result.type != "vector":
         raise PromqlError(f"the result is a {result.type} instead of a vector")
@@ -226,7 +225,7 @@ def read_series(
 
 
 class _Sample:
-    """A value as text, and the age of its sample in seconds; None what the answer does not say."""
+    """A value as text and the age of its sample in seconds; None if not in the answer."""
 
     __slots__ = ("age_seconds", "text")
 
@@ -236,7 +235,7 @@ class _Sample:
 
 
 class _Side:
-    """The samples of the asked pods, and the sums of all pods' values by GPU."""
+    """The samples of the requested pods, and the sums of all pods' values by GPU."""
 
     def __init__(self) -> None:
         self.samples: dict[_Holder, _Sample] = {}
@@ -252,7 +251,7 @@ def _fill(
     ranges: PodRanges | None,
 ) -> None:
     sides = {VALUE: device, TIME: device, OWN_VALUE: own, OWN_TIME: own}
-    # The refs that are there already are kept rather than tens of thousands of their likes.
+    # Reuse the existing refs instead of keeping tens of thousands of equal ones.
     known = {pod: pod for pod in pods}
     container_label = names.container_label or ""
     shortened: dict[ObjectRef, str] = {}
@@ -269,7 +268,7 @@ def _fill(
             continue
         if part == OWN_VALUE and not milliseconds:
             part_value = float(row["value"][1])
-            # Whoever else holds the GPU; what cannot be adds nothing.
+            # All pods on the GPU count; impossible values do not.
             if out_of_bounds(CONTAINER_DUTY_CYCLE, part_value) is None:
                 side.totals[_device(labels, names)] += part_value
         named = ObjectRef(labels.get(names.namespace_label, ""), labels.get(names.pod_label, ""))
@@ -293,7 +292,7 @@ def _fill(
 def sample_age_seconds(evaluated_seconds: float, time_text: str) -> float:
     """Return how old a sample was when the query was evaluated; infinite without a usable time."""
     age = float(evaluated_seconds) - float(time_text)
-    # Clocks of two machines: a sample from the future is of now.
+    # Clocks differ between machines: a sample from the future counts as new.
     return max(0.0, age) if math.isfinite(age) else math.inf
 
 
@@ -307,7 +306,7 @@ def _values(
     ages: dict[ObjectRef, float] = {}
     problems: dict[ObjectRef, str] = {}
     for (pod, device, _), sample in side.samples.items():
-        # A value without a time is of a GPU that the pod held earlier in the window.
+        # A value without a time belongs to a GPU that the pod used earlier in the window.
         if sample.age_seconds is None:
             continue
         ages[pod] = max(ages.get(pod, 0.0), sample.age_seconds)
@@ -329,7 +328,7 @@ def _values(
 
 def _no_mean(pod: ObjectRef, ranges: PodRanges | None) -> str:
     if ranges is None or pod not in ranges.too_young:
-        return "not even half of the window is stored for this pod"
+        return "samples cover less than half of the window for this pod"
     return not_yet(ranges.too_young[pod], ranges.window_seconds)
 
 
@@ -338,13 +337,13 @@ def _device(labels: Mapping[str, str], names: MetricNames) -> str:
 
 
 def as_part(part: str, query: str) -> str:
-    """Return the query with a label of ours on its series that says which part they are."""
+    """Return the query with an extra label on its series that names the part."""
     return f'label_replace({query}, "{PART}", "{part}", "", "")'
 
 
 def _scaled(text: str, factor: int) -> float:
     try:
-        # 71.353 W are 71353 mW: as floats they would not be.
+        # Decimal, because 71.353 W as a float would not give exactly 71353 mW.
         return float(text) if factor == 1 else float(Decimal(text) * factor)
     except (TypeError, ValueError, ArithmeticError) as error:
-        raise PromqlError(f"the result is malformed: {shown(text)} is no number") from error
+        raise PromqlError(f"the result is malformed: {shown(text)} is not a number") from error

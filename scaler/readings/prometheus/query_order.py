@@ -1,6 +1,6 @@
-"""Pure: which queries are asked first where there is not time for all.
+"""Pure: the order of queries, for when there is not time for all of them.
 
-A namespace with a hundred slow queries must not keep another one's query from being asked.
+A namespace with a hundred slow queries must not keep another one's query from being sent.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ def in_fair_order(
 ) -> list[str]:
     """Return each query once, from (namespace, query) pairs.
 
-    Namespaces take turns, and within one the query that was asked longest ago comes first
-    (`begun_seconds` has when each was last asked). Queries that `timed_out` come last, so that they
-    take no time from those that answer.
+    Namespaces take turns, and within one the query that was sent longest ago comes first
+    (`begun_seconds` has when each was last sent). Queries that `timed_out` come last, so that they
+    do not delay the others.
     """
     of_namespace: defaultdict[str, set[str]] = defaultdict(set)
     for namespace, query in queries:

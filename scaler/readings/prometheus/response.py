@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 
 
 class PromqlError(ValueError):
-    """The answer holds nothing that may be used; the message says why, for people."""
+    """The answer cannot be used; the message says why."""
 
     def __init__(self, message: str) -> None:
         super().__init__(shown(message))
@@ -34,10 +34,10 @@ class Result:
 
 
 class _Rows(Sequence[Any]):
-    """The rows of an answer, each parsed when it is looked at.
+    """The rows of an answer, each parsed when it is accessed.
 
-    All of them parsed at once are several times the memory of the answer, which has to be
-    fetched anew for every later look at them: the larger the cluster, the slower each row.
+    Parsed all at once, they take several times the memory of the answer, and each later access
+    misses the CPU's caches: the larger the cluster, the slower each row.
     """
 
     def __init__(self, texts: Sequence[msgspec.Raw]) -> None:
@@ -63,14 +63,14 @@ def read_result(body: bytes, *, max_series: int) -> Result:
     """Return the data of an answer of `/api/v1/query`.
 
     Raises:
-        PromqlError: an error, anything else than an answer, a partial one or one with warnings,
-            or one of more than `max_series` series.
+        PromqlError: the answer is an error, invalid, partial, has warnings, or has more than
+            `max_series` series.
     """
     members = _read_members(body)
     answer = {name: _parsed(text) for name, text in members.items() if name != "data"}
     if answer.get("status") != "success":
         raise PromqlError(_error_text(answer) or "the answer has no status")
-    # Before the data: what is there may look complete.
+    # Checked before the data, which may look complete.
     if answer.get("warnings"):
         raise PromqlError(f"the answer has warnings: {shown(answer['warnings'])}")
     if answer.get("isPartial"):
@@ -89,7 +89,7 @@ def read_result(body: bytes, *, max_series: int) -> Result:
 
 
 def read_error(body: bytes) -> str | None:
-    """Return what an answer with another HTTP status than 200 says, None if nothing."""
+    """Return the error in an answer whose HTTP status is not 200, None if it has none."""
     try:
         return _error_text(
             {name: _parsed(text) for name, text in _read_members(body).items() if name != "data"}
@@ -102,14 +102,14 @@ def _read_members(body: bytes) -> dict[str, msgspec.Raw]:
     try:
         return msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     except msgspec.ValidationError as error:
-        raise PromqlError("the answer is JSON, but none of Prometheus") from error
+        raise PromqlError("the answer is JSON but not a Prometheus response") from error
     except _FAULTS as error:
         if body.lstrip()[:1] == b"<":
             raise PromqlError(
-                "the answer is a page instead of JSON: does --prometheus.url lead to the HTTP API,"
-                " past any login?"
+                "the answer is an HTML page, not JSON: check that --prometheus.url is the base URL"
+                " of the HTTP API and not a login page"
             ) from error
-        raise PromqlError(f"the answer is no JSON, or breaks off: {error}") from error
+        raise PromqlError(f"the answer is not valid JSON or is truncated: {error}") from error
 
 
 def _as(type_: type[_T], text: msgspec.Raw | None) -> _T | None:
@@ -123,7 +123,7 @@ def _parsed(text: msgspec.Raw) -> Any:
     try:
         return msgspec.json.decode(text)
     except _FAULTS as error:
-        raise PromqlError(f"the answer is no JSON: {error}") from error
+        raise PromqlError(f"the answer is not valid JSON: {error}") from error
 
 
 def _error_text(answer: Mapping[str, Any]) -> str | None:

@@ -1,7 +1,7 @@
-"""The source that reads Prometheus, or what speaks its HTTP API: Thanos, Mimir, VictoriaMetrics.
+"""The source that reads Prometheus or a server with its API: Thanos, Mimir, VictoriaMetrics.
 
-One query per series, window and loop serves all Deployments; those of `gpu-scaler/query` are each
-their own. All are to be answered within one timeout, so that no crowd of queries holds up a loop.
+One query per series and window serves all Deployments in a loop; each `gpu-scaler/query` is its own
+query. One timeout covers all of them, so that many queries do not delay a loop.
 """
 
 from __future__ import annotations
@@ -52,16 +52,16 @@ PATH = "/api/v1/query"
 MAX_CONCURRENT_SERIES = 8
 MAX_CONCURRENT_QUERIES = 16
 GET_INSTEAD_STATUSES = (403, 404, 405, 501)
-"""What proxies that let only GET through answer to a POST."""
-# Thanos: an error rather than what some stores know, and one of several replicas.
-# VictoriaMetrics: the newest samples, which its cache leaves out, at their own times.
+"""Statuses that proxies which allow only GET return for a POST."""
+# Thanos: an error instead of a partial answer, and deduplicated replicas.
+# VictoriaMetrics: bypass the cache, which lacks the newest samples and shifts times.
 PARAMS = {"partial_response": "false", "dedup": "true", "nocache": "1"}
 LOOKBACK = ("lookback_delta", f"{STALE_AFTER_SECONDS:g}s")
-"""Our own queries bring their samples' ages; for those of others Prometheus leaves old ones out."""
+"""For `gpu-scaler/query` Prometheus drops old samples; our own queries return their ages."""
 
 
 class _Wanted(NamedTuple):
-    """What one query is to bring for all Deployments."""
+    """The series and window of one query for all Deployments."""
 
     series: str
     window_seconds: float
@@ -76,7 +76,7 @@ class PrometheusSource:
         self._names = settings.names
         ours = PARAMS | {"timeout": f"{settings.timeout_seconds:g}"}
         given = {name for name, _ in settings.params}
-        # One may be given several times: VictoriaMetrics' extra_label, Thanos' storeMatch[].
+        # A parameter may repeat: VictoriaMetrics' extra_label, Thanos' storeMatch[].
         self._params = [(name, value) for name, value in ours.items() if name not in given]
         self._params += [(name, value) for name, value in settings.params if value]
         self._query_params = [
@@ -94,7 +94,7 @@ class PrometheusSource:
 
     @property
     def answers_queries(self) -> bool:
-        """True: it is Prometheus that speaks PromQL."""
+        """True: Prometheus supports PromQL."""
         return True
 
     async def __aenter__(self) -> PrometheusSource:
@@ -115,7 +115,7 @@ class PrometheusSource:
     ) -> SourceAnswer:
         """Return each Deployment's reading of each metric that it asked for; never raises.
 
-        What fails is the `problem` of the readings that it was for.
+        A failure is the `problem` of the readings that needed it.
         """
         deadline = asyncio.get_running_loop().time() + self._settings.timeout_seconds
         wanted = self._wanted(requests)
@@ -165,15 +165,15 @@ class PrometheusSource:
         )
 
     def forget(self) -> None:
-        """Do nothing: what is kept is of the last `read` alone."""
+        """Do nothing: only state of the last `read` is kept."""
 
     async def result(self, query: str) -> Result | str:
-        """Return the data of the answer to one query, or why there is none."""
+        """Return the result of one query, or why there is none."""
         deadline = asyncio.get_running_loop().time() + self._settings.timeout_seconds
         return await self._within(deadline, self._series_limit, query)
 
     def _wanted(self, requests: Sequence[ReadingRequest]) -> Sequence[_Wanted]:
-        """The queries that are needed, the one for most Deployments first."""
+        """Return the needed queries, the one for most Deployments first."""
         counts = Counter(
             _Wanted(series, request.window_seconds)
             for request in requests
@@ -198,7 +198,7 @@ class PrometheusSource:
                 else:
                     try:
                         reading = self._gpu_reading(request, metric, answers, computed)
-                    except Exception as error:  # noqa: BLE001  (it is this reading's alone)
+                    except Exception as error:  # noqa: BLE001  (it affects only this reading)
                         problem = self._problem(unexpected(metric, error))
                         reading = MetricReading(metric=metric, values={}, problem=problem)
                 readings[request.deployment][metric] = reading
@@ -225,7 +225,7 @@ class PrometheusSource:
         ranges: PodRanges | None,
         deadline: float,
     ) -> SeriesAnswer:
-        # The memory in use of dcgm-exporter is part of its total as well.
+        # In dcgm-exporter, used memory is also a part of the total.
         family, named = next(
             (family, named)
             for family, named in self._names.families.items()
@@ -255,7 +255,7 @@ class PrometheusSource:
                 )
             except PromqlError as error:
                 problem = self._problem(str(error))
-            except Exception as error:  # noqa: BLE001  (it is this series' alone)
+            except Exception as error:  # noqa: BLE001  (it affects only this series)
                 problem = self._problem(unexpected(wanted.series, error))
         else:
             problem = answer
@@ -276,11 +276,11 @@ class PrometheusSource:
             return PodValue(value_milli=read_total(answer), sampled_seconds=asked)
         except PromqlError as error:
             return self._problem(str(error))
-        except Exception as error:  # noqa: BLE001  (it is this query's alone)
+        except Exception as error:  # noqa: BLE001  (it affects only this query)
             return self._problem(unexpected("a gpu-scaler/query", error))
 
     async def _within(self, deadline: float, limit: asyncio.Semaphore, query: str) -> Result | str:
-        """The answer, or why there is none."""
+        """Return the result, or why there is none."""
         begun = False
         try:
             async with asyncio.timeout_at(deadline), limit:
@@ -293,14 +293,14 @@ class PrometheusSource:
         except TimeoutError:
             seconds = f"{self._settings.timeout_seconds:g} s (--prometheus.timeout)"
             if not begun:
-                return self._problem(f"not asked: other queries took all of the {seconds}")
+                return self._problem(f"not sent: other queries used all of the {seconds}")
             self._timed_out.add(query)
             return self._problem(f"no answer within {seconds}")
         except AnswerTooLargeError as error:
             return self._problem(f"{error} (--prometheus.max-answer-size)")
         except (PromqlError, AccessError, aiohttp.ClientError, OSError, ValueError) as error:
             return self._problem(shown(error) or type(error).__name__)
-        except Exception as error:  # noqa: BLE001  (it is this query's alone)
+        except Exception as error:  # noqa: BLE001  (it affects only this query)
             return self._problem(unexpected("Prometheus", error))
 
     async def _ask(self, query: str, more: Sequence[tuple[str, str]]) -> Result:
@@ -312,13 +312,13 @@ class PrometheusSource:
             status, location, body = await self._send(params, posts=False)
             if self._posts and status not in GET_INSTEAD_STATUSES:
                 self._posts = False
-                log.info("Prometheus takes no POST, asking by GET", extra={"status": refused})
+                log.info("Prometheus does not accept POST; using GET", extra={"status": refused})
         if status == 200:
             return read_result(body, max_series=self._settings.max_series)
         if location is not None:
             raise PromqlError(
-                f"HTTP status {status} leads to {location[:200]!r}: give the address itself in"
-                " --prometheus.url"
+                f"HTTP status {status} redirects to {location[:200]!r}: set --prometheus.url to the"
+                " final address"
             )
         said = read_error(body)
         raise PromqlError(f"HTTP status {status}" + (f": {said}" if said else ""))
@@ -349,19 +349,19 @@ class PrometheusSource:
         return f"Prometheus at {self._settings.url}: {what}"
 
     def _log(self, answers: Mapping[_Wanted, SeriesAnswer]) -> None:
-        """Say once when Prometheus cannot be read, and once when it can again."""
+        """Log once when Prometheus cannot be read, and once when it can again."""
         problem = next((one.problem for one in answers.values() if one.problem is not None), None)
         if not answers or (problem is not None) == self._failing:
             return
         self._failing = problem is not None
         if problem is not None:
-            log.warning("Prometheus cannot be read", extra={"error": problem})
+            log.warning("Cannot read Prometheus", extra={"error": problem})
         else:
             log.info("Prometheus can be read again")
 
 
 def _ranges(requests: Sequence[ReadingRequest]) -> Mapping[float, PodRanges]:
-    """What the pods may be averaged over, by window."""
+    """Return how much of each window the pods may be averaged over."""
     now = time.monotonic()
     pods: defaultdict[float, list[PodState]] = defaultdict(list)
     for request in requests:

@@ -206,7 +206,7 @@ async def test_a_pod_that_neither_knows_holds_with_either(bed):
         assert (decision.outcome, decision.desired_replicas) == (Outcome.HELD, 4)
         assert decision.reason == "IncompleteMetrics"
         reasons[name] = decision.message
-    assert "ghost: the exporter of node chain-1 shows no duty_cycle" in reasons["exporters"]
+    assert "ghost: the exporter of node chain-1 reports no duty_cycle" in reasons["exporters"]
     assert "ghost: Prometheus has no nvidia_gpu_duty_cycle" in reasons["prometheus"]
 
 
@@ -237,7 +237,7 @@ async def test_prometheus_leaves_out_samples_older_than_it_is_told(busy):
         pytest.param("sum(", Outcome.HELD, "HTTP status 400: bad_data: ", id="no PromQL"),
         pytest.param("sum(nothing)", Outcome.HELD, "the result is empty", id="no series"),
         pytest.param(
-            "nvidia_gpu_duty_cycle", Outcome.HELD, "series and has to have one", id="many"
+            "nvidia_gpu_duty_cycle", Outcome.HELD, "series but must have exactly one", id="many"
         ),
         pytest.param("1/0", Outcome.HELD, "the result is +Inf", id="infinite"),
         pytest.param("up[5m]", Outcome.HELD, "the result is a matrix", id="a range"),
