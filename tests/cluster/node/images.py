@@ -51,9 +51,9 @@ def write_exporter(path: Path, shipped: ShippedImage, *, tag: str, gpus: int) ->
 
 _MAIN: Final = """#!/app/bin/python
 import sys
-from exporter.cli.config import Config
+from exporter.cli.config import ExporterConfig
 from simulator.exporter import main
-socket = f"--pod-resources.socket={{Config().pod_resources_socket}}"
+socket = f"--pod-resources.socket={{ExporterConfig().pod_resources_socket}}"
 sys.exit(main(["--gpus={gpus}", socket, *sys.argv[1:]]))
 """
 
