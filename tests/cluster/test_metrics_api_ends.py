@@ -82,7 +82,7 @@ async def test_while_another_replica_is_ready_the_apiservices_stay(replicas, adm
         await admin.post(SLICES, _endpoint_of_another())
     try:
         assert not await installing.are_gone(admin)
-        assert not any("APIServices" in line and "away" in line for line in one.log)
+        assert not any("APIServices" in line and "deleted" in line for line in one.log)
     finally:
         await admin.delete(f"{SLICES}/another")
 
