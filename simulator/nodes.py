@@ -165,6 +165,9 @@ class SimulatedNodes:
                 listen_port=port,
                 node_name=spec.name,
                 pod_resources_socket=socket_path,
+                # The files of the machine that this runs on tell of another node's pods.
+                cgroup_folder=f"{socket_path}.cgroup",
+                logs_folder=f"{socket_path}.log",
             )
             async with kubelet, running(config, bind(driver)) as exporter:
                 node = SimulatedNode(

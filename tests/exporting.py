@@ -26,6 +26,8 @@ def configuration(**changes):
         "node_name": "node-1",
         "pod_resources_socket": "",
         "nvml_interval_seconds": 0.05,
+        # Those of the machine under test are another node's.
+        "cgroup_folder": "/nonexistent/cgroup",
     }
     return ExporterConfig(**(defaults | changes))
 

@@ -67,6 +67,8 @@ def configured(node: FakeNode, socket_path: str) -> ExporterConfig:
         collectors=frozenset({Collector.CONTAINERS}),
         proc_folder=str(node.proc),
         logs_folder=str(node.logs),
+        # No cgroup of a pod: those of the machine under test are another node's.
+        cgroup_folder=str(node.proc.parent / "cgroup"),
     )
 
 

@@ -141,7 +141,9 @@ async def test_the_way_from_the_adapter_to_ours(serving, installed, admin, tmp_p
                 " monitoring/prometheus-adapter; gpu-scaler leaves it unchanged"
             )
             await until(
-                lambda: any("Metrics API is not ready" in line and waits in line for line in scaler.log),
+                lambda: any(
+                    "Metrics API is not ready" in line and waits in line for line in scaler.log
+                ),
                 what="the scaler says whom it waits for",
             )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -39,6 +40,8 @@ def _assert_grown_one_by_one(audit: Audit) -> None:
     assert sizes == [*range(1, MOST + 1)]
 
 
+# asyncio forgets to close a connection whose TLS handshake the server breaks off.
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 async def test_an_api_server_that_is_away_until_nobody_leads(
     installed: ControlPlane, scaled: Scaled, kubeconfig: Path, audit: Audit
 ):
@@ -58,6 +61,8 @@ async def test_an_api_server_that_is_away_until_nobody_leads(
         assert scaler.process.returncode is None
     _assert_grown_one_by_one(audit)
     assert not [line for line in scaler.log if "level=error" in line]
+    # Found now, no later test is blamed for it.
+    gc.collect()
 
 
 async def _has_size(scaled: Scaled, count: int) -> bool:
