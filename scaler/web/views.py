@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 200
 MAX_PODS_OFFSET = 1_000_000
+MAX_DIGITS = 20
 DEFAULT_ROWS = 50
 SPARK_POINTS = 60
 SPARK_SECONDS = 60.0
@@ -151,7 +152,8 @@ def whole_number(
         QueryError: it is not a number from `least` to `most`.
     """
     text = params.get(name) or str(default)
-    if not text.isascii() or not text.isdigit() or not least <= int(text[:20]) <= most:
+    is_number = text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
+    if not is_number or not least <= int(text) <= most:
         raise QueryError(f"{name}: {text[:40]!r} is not a whole number from {least} to {most}")
     return int(text)
 

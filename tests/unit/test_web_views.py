@@ -121,6 +121,11 @@ def test_what_the_address_asks_for(params, query):
         ({"limit": "0"}, "limit: '0' is not a whole number from 1 to 200"),
         ({"limit": "201"}, "limit: '201' is not a whole number from 1 to 200"),
         ({"limit": "٣"}, "limit: '٣' is not a whole number from 1 to 200"),
+        (
+            {"limit": f"{'0' * 19}1{'0' * 9}"},
+            f"limit: '{'0' * 19}1{'0' * 9}' is not a whole number from 1 to 200",
+        ),
+        ({"offset": "0" * 5000}, f"offset: '{'0' * 40}' is not a whole number from 0 to 10000000"),
         ({"offset": "9" * 5000}, f"offset: '{'9' * 40}' is not a whole number from 0 to 10000000"),
     ],
 )
