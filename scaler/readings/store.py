@@ -69,11 +69,6 @@ class ReadingStore(Generic[PageT]):
         self._demands.sort(key=lambda one: one.every_seconds)
         return demand
 
-    @property
-    def page_count(self) -> int:
-        """How many pages are in memory."""
-        return len(self._pages)
-
     def _families(self, key: str) -> tuple[str, ...]:
         found = [one.wanted[key] for one in self._demands if key in one.wanted]
         return found[0] if len(found) == 1 else _joined(*found)
