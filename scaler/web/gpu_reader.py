@@ -11,6 +11,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from scaler.budgets import shown
 from scaler.readings.devices import DUTY_CYCLE
 from scaler.web.gpu_map import Node, read_nodes
 
@@ -79,7 +80,7 @@ class GpuReader:
             try:
                 await self._read_all()
             except Exception as error:  # the map must recover by itself
-                self.problem = f"reading failed: {type(error).__name__}: {error}"
+                self.problem = f"reading failed: {type(error).__name__}: {shown(error)}"
                 log.exception("Cannot read the GPUs for the map; retrying")
             took = self._clock() - started
             pause = ROUND_SECONDS - took if self._by_node else max(ROUND_SECONDS, IDLE_SHARE * took)
