@@ -215,6 +215,10 @@ class _Parser(AnnotationTexts):
             return 0
         if value < 0:
             self._refuse(name, "is below 0")
+        elif value > _MAX_TARGETS[Metric.QUERY]:
+            # Also without a query: `status` cannot read a number of more than 64 bits.
+            self._refuse(name, "is too high")
+            return 0
         for target in targets:
             # A higher threshold would remove the last pods while the query asks for several.
             if target.metric is Metric.QUERY and milli(value) > target.average_value_milli:

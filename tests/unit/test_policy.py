@@ -196,6 +196,11 @@ TRUTH = 'is not a boolean; allowed is "true" or "false"'
             " gpu-scaler/target-query",
         ),
         (
+            {"activation-threshold": "1e30"},
+            'activation-threshold: "1e30" is too high; allowed is a quantity from 0 to'
+            " gpu-scaler/target-query",
+        ),
+        (
             {"activation-threshold": "x"},
             f'activation-threshold: "x" {NUMBER}; allowed is a quantity from 0 to'
             " gpu-scaler/target-query",
