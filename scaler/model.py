@@ -149,6 +149,11 @@ class ObjectRef(NamedTuple):
     kind: str = ""
 
     @property
+    def resource(self) -> str:
+        """`statefulsets.apps` of a workload, and `deployments.apps` of a Deployment."""
+        return self.kind or "deployments.apps"
+
+    @property
     def qualified_name(self) -> str:
         """`web`, or `statefulsets.apps:web`: unique among the workloads of a namespace."""
         return f"{self.kind}:{self.name}" if self.kind else self.name

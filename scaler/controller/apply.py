@@ -17,6 +17,7 @@ from scaler.controller.writer import (
 from scaler.decision.contention import Contention
 from scaler.decision.history import changed
 from scaler.decision.model import Decision, Outcome, Reason, ScalingHistory
+from scaler.quantities import format_replicas
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -227,10 +228,11 @@ def _with_answer(history: ScalingHistory, decision: Decision, answered: int) -> 
 
 def not_applied(decision: Decision, outcome: Outcome, reason: Reason, cause: str) -> Decision:
     """Return what came of a decision to change the count that was not applied."""
+    wanted = format_replicas(decision.desired_replicas)
     return replace(
         decision,
         outcome=outcome,
         desired_replicas=decision.current_replicas,
         reason=reason,
-        message=f"wanted {decision.desired_replicas} replicas but did not write them: {cause}",
+        message=f"wanted {wanted} but did not write the count: {cause}",
     )

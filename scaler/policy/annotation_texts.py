@@ -50,15 +50,18 @@ class AnnotationTexts:
         )
         return (*self.problems, more)
 
-    def _add(self, name: str, message: str, *, is_form: bool) -> None:
-        if len(self.problems) >= budgets.PROBLEMS:
+    def _append(self, problem: AnnotationProblem) -> None:
+        if len(self.problems) < budgets.PROBLEMS:
+            self.problems.append(problem)
+        else:
             self._unnamed += 1
-            return
+
+    def _add(self, name: str, message: str, *, is_form: bool) -> None:
         value = self._annotations.get(name)
         is_default = name in self._defaults and name not in self._own
         if is_default:
             message = f"{message} (default of the Namespace {self._namespace})"
-        self.problems.append(
+        self._append(
             AnnotationProblem(
                 annotation=name[:_MAX_SHOWN_LENGTH],
                 value=None if value is None else budgets.clipped(value, _MAX_VALUE_BYTES),
@@ -92,10 +95,7 @@ class AnnotationTexts:
         """Refuse an opt-in on the Namespace."""
         if self._opts_in_namespace is None:
             return
-        if len(self.problems) >= budgets.PROBLEMS:
-            self._unnamed += 1
-            return
-        self.problems.append(
+        self._append(
             AnnotationProblem(
                 annotation=ENABLED,
                 value=budgets.clipped(self._opts_in_namespace, _MAX_VALUE_BYTES),

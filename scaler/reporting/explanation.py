@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scaler.model import Metric, PolicyType, SelectPolicy, SettingOrigin
-from scaler.quantities import format_duration, format_value
+from scaler.model import Metric, PolicyType, SelectPolicy, SettingOrigin, workload_ref
+from scaler.quantities import format_duration, format_replicas, format_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from scaler.model import ScalingRules
+    from scaler.model import ObjectRef, ScalingRules
     from scaler.reporting.serialization import (
         DecisionDocument,
         DecisionRunDocument,
@@ -43,7 +43,7 @@ def explain_text(document: DecisionDocument, *, now_unix_seconds: float) -> str:
     """Return the text of `gpu-scaler explain`: all inputs and steps of a decision, in order."""
     age = format_duration(now_unix_seconds - document.decided_unix_seconds)
     lines = [
-        f"{_title(document)}, decided {age} ago",
+        f"{_ref(document).title}, decided {age} ago",
         f"  outcome:   {document.outcome}: {document.reason}",
         f"             {document.message}",
         f"  replicas:  {document.current_replicas} now,"
@@ -72,16 +72,8 @@ def explain_text(document: DecisionDocument, *, now_unix_seconds: float) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _title(document: DecisionDocument) -> str:
-    kind = document.kind
-    title = "Deployment" if kind == "deployments.apps" else kind
-    return f"{title} {document.namespace}/{document.name}"
-
-
-def _qualified_name(document: DecisionDocument) -> str:
-    """Return the name in the form that `explain` accepts."""
-    kind, name = document.kind, document.name
-    return name if kind == "deployments.apps" else f"{kind}:{name}"
+def _ref(document: DecisionDocument) -> ObjectRef:
+    return workload_ref(document.namespace, f"{document.kind}:{document.name}")
 
 
 def _proposed(document: DecisionDocument) -> str:
@@ -165,7 +157,7 @@ def _proposal_lines(proposal: ProposalDocument) -> list[str]:
     if proposal.replicas is None:
         lines.append(f"  proposes:  nothing: {proposal.problem}")
     else:
-        lines.append(f"  proposes:  {proposal.replicas} replicas{_remarks(proposal)}")
+        lines.append(f"  proposes:  {format_replicas(proposal.replicas)}{_remarks(proposal)}")
     if proposal.mean_milli is not None:
         over = "per replica"
         if metric is not Metric.QUERY:
@@ -215,7 +207,7 @@ def why_not_table(documents: Iterable[DecisionDocument]) -> str:
     rows = [
         (
             document.namespace,
-            _qualified_name(document),
+            _ref(document).qualified_name,
             str(document.current_replicas),
             document.outcome,
             document.reason,
@@ -231,21 +223,19 @@ def history_table(runs: Iterable[DecisionRunDocument], *, now_unix_seconds: floa
     return _table([HISTORY_COLUMNS, *(_history_row(one, now_unix_seconds) for one in runs)])
 
 
-def _history_row(episode: DecisionRunDocument, now_unix_seconds: float) -> tuple[str, ...]:
-    replicas = str(episode.current_replicas)
-    if episode.desired_replicas != episode.current_replicas:
-        replicas += f" -> {episode.desired_replicas}"
-    values = [
-        _target_text(item.metric, item.mean_milli, item.target_milli) for item in episode.means
-    ]
+def _history_row(run: DecisionRunDocument, now_unix_seconds: float) -> tuple[str, ...]:
+    replicas = str(run.current_replicas)
+    if run.desired_replicas != run.current_replicas:
+        replicas += f" -> {run.desired_replicas}"
+    values = [_target_text(item.metric, item.mean_milli, item.target_milli) for item in run.means]
     return (
-        f"{format_duration(now_unix_seconds - episode.begun_unix_seconds)} ago",
-        format_duration(episode.last_unix_seconds - episode.begun_unix_seconds),
+        f"{format_duration(now_unix_seconds - run.begun_unix_seconds)} ago",
+        format_duration(run.last_unix_seconds - run.begun_unix_seconds),
         ", ".join(values) or "-",
         replicas,
-        episode.outcome,
-        episode.reason,
-        episode.message,
+        run.outcome,
+        run.reason,
+        run.message,
     )
 
 
@@ -263,7 +253,7 @@ def status_row(document: DecisionDocument, now_unix_seconds: float) -> tuple[str
     policy = document.policy
     return (
         document.namespace,
-        _qualified_name(document),
+        _ref(document).qualified_name,
         targets_text(document),
         UNKNOWN if policy is None else str(policy.min_replicas),
         UNKNOWN if policy is None else str(policy.max_replicas),

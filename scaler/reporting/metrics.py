@@ -220,11 +220,7 @@ class DecisionCollector(Collector):
         )
         outcomes = Tally[str]()
         for decision in self._decisions():
-            names = (
-                decision.ref.namespace,
-                decision.ref.name,
-                decision.ref.kind or "deployments.apps",
-            )
+            names = (decision.ref.namespace, decision.ref.name, decision.ref.resource)
             outcomes[decision.outcome] += 1
             current.add_metric(names, decision.current_replicas)
             desired.add_metric(names, decision.desired_replicas)

@@ -6,7 +6,7 @@ dataclasses of the models themselves.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from scaler.model import AnnotationProblem, ScalingPolicy
     from scaler.reporting.decision_runs import DecisionRun
 
-DEPLOYMENTS: Final = "deployments.apps"
 _T = TypeVar("_T")
 
 
@@ -153,7 +152,7 @@ def decision_document(decision: Decision, *, decided_unix_seconds: float) -> Dec
     """Return the document of a decision made at `decided_unix_seconds` (wall clock)."""
     at_seconds = decision.at_seconds
     return DecisionDocument(
-        kind=decision.ref.kind or DEPLOYMENTS,
+        kind=decision.ref.resource,
         namespace=decision.ref.namespace,
         name=decision.ref.name,
         decided_unix_seconds=decided_unix_seconds,
