@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class PartyLog:
         self._most_bytes = most_bytes
         self._field = party
         self._clock = clock
+        # The one that began first comes first.
         self._minutes: dict[str, _Minute] = {}
 
     def log(
@@ -68,17 +70,16 @@ class PartyLog:
     def log_omitted(self) -> None:
         """Log the number of omitted lines for each minute that has ended; call it regularly."""
         now = self._clock()
-        ended = [
-            party
-            for party, minute in self._minutes.items()
-            if now - minute.begun_seconds >= MINUTE_SECONDS
-        ]
-        for party in ended:
-            left_out = self._minutes.pop(party).left_out
-            if left_out:
+        # Every line comes by here: look at the minutes that have ended and at one more.
+        ended = takewhile(
+            lambda one: now - one[1].begun_seconds >= MINUTE_SECONDS, self._minutes.items()
+        )
+        for party, minute in list(ended):
+            del self._minutes[party]
+            if minute.left_out:
                 self._logger.warning(
                     "Further lines were left out of the log; status and events have all of them",
-                    extra={self._field: party, "left_out": left_out},
+                    extra={self._field: party, "left_out": minute.left_out},
                 )
 
 

@@ -14,6 +14,16 @@ from toolkit.party_log import MINUTE_SECONDS, PartyLog
 log = logging.getLogger("toolkit.test")
 
 
+class Reading(float):
+    """A time of a clock, which counts what it is compared with."""
+
+    compared = 0
+
+    def __sub__(self, other: float) -> float:
+        Reading.compared += 1
+        return float(self) - other
+
+
 class Told:
     """A log of parties with a clock that stands."""
 
@@ -58,6 +68,14 @@ def test_no_party_takes_anothers_lines(caplog):
     told.now += MINUTE_SECONDS
     told.log_omitted()
     assert [party for party, _ in left_out(caplog)] == ["greedy"]
+
+
+def test_a_line_looks_at_no_other_partys_minute_before_that_ends(monkeypatch):
+    monkeypatch.setattr(Reading, "compared", 0)
+    told = PartyLog(log, most_bytes=1000, clock=lambda: Reading(1.0))
+    for number in range(1000):
+        told.log(logging.WARNING, f"party-{number}", "Line", {})
+    assert Reading.compared < 2000
 
 
 def test_the_first_line_of_a_minute_is_logged_however_long_it_is(caplog):
