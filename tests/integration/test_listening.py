@@ -25,6 +25,7 @@ from toolkit.listening.limits import Limits
 from toolkit.listening.listener import Listener
 from toolkit.listening.request_limits import SLICE_BYTES
 from toolkit.listening.sockets import bound_sockets
+from toolkit.web.server import WebServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -487,3 +488,13 @@ async def test_requests_in_one_piece_take_turns_with_other_connections():
         assert order.index("/modest") < 400
         for _, writer in (greedy, modest):
             writer.transport.abort()
+
+
+async def test_a_web_server_that_has_ended_by_an_error_has_no_addresses():
+    limits = Limits(connections=1, idle_seconds=10, request_bytes=1000)
+    server = WebServer(host="127.0.0.1", port=0, limits=limits)
+    with contextlib.suppress(RuntimeError):
+        async with server.opened(web.Application()):
+            assert len(server.addresses) == 1
+            raise RuntimeError
+    assert server.addresses == ()

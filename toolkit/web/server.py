@@ -83,16 +83,18 @@ class WebServer:
             self._auth = auth.WebAuth(self._loaded.config, open_paths=PROBE_PATHS)
             self.config_is_good = True
             app.middlewares.append(self._auth.handle)
-        async with opened(
-            web.AppRunner(app, shutdown_timeout=_SHUTDOWN_SECONDS),
-            self._host,
-            self._port,
-            self._limits,
-            tls=self._tls,
-            on_client_fault=self._on_client_fault,
-        ) as self._listener:
-            yield
-        self._listener = None
+        try:
+            async with opened(
+                web.AppRunner(app, shutdown_timeout=_SHUTDOWN_SECONDS),
+                self._host,
+                self._port,
+                self._limits,
+                tls=self._tls,
+                on_client_fault=self._on_client_fault,
+            ) as self._listener:
+                yield
+        finally:
+            self._listener = None
 
     async def run(self) -> None:
         """Accept connections and reload the file on change, until cancelled."""
