@@ -67,11 +67,11 @@ docs: $(STAMP) ## Write the parts of the pages that are made from the code
 	@$(BIN)/python -m tests.pages
 
 .PHONY: pictures
-pictures: $(STAMP) ## Take the README's pictures anew, 1 min (needs Chromium)
+pictures: $(STAMP) ## Take the README's pictures again, 1 min (needs Chromium)
 	@$(BIN)/python -m tests.browser.pictures
 
 .PHONY: lock
-lock: $(STAMP) ## Resolve the lock files anew (needs uv)
+lock: $(STAMP) ## Resolve the lock files again (needs uv)
 	@uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--group dev pyproject.toml -o requirements-dev.lock
 	@uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \

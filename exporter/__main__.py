@@ -27,7 +27,7 @@ log = logging.getLogger("exporter")
 
 EXIT_FAILURE: Final = 1
 EXIT_RESTART: Final = 3
-"""The kubelet has to start the container anew: see `exporter.nvml.sampler.restart_reason`."""
+"""The kubelet has to restart the container: see `exporter.nvml.sampler.restart_reason`."""
 DOCTOR: Final = "doctor"
 COMPLETION: Final = "completion"
 GARBAGE_THRESHOLD: Final = 5000

@@ -160,7 +160,7 @@ class Device:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessOwner:
-    """The pod that a process belongs to; `container_name` is None where it cannot be told."""
+    """The pod that a process belongs to; `container_name` is None where it is unknown."""
 
     namespace_name: str
     pod_name: str
@@ -169,7 +169,7 @@ class ProcessOwner:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessUse:
-    """What one process of a pod has of one device; what NVML does not tell is None."""
+    """What one process of a pod uses of one device; None is what NVML does not report."""
 
     owner: ProcessOwner
     memory_used_bytes: int | None
@@ -200,8 +200,8 @@ class DeviceReading:
 class UnreadableGpu:
     """A GPU that the driver shows and that cannot be read.
 
-    `index` is its place in NVML's order, as nvidia-smi numbers it. `uuid` is empty where the GPU
-    does not even tell that. `problem` names the NVML function, and its error or for how long it has
+    `index` is its place in NVML's order, as nvidia-smi numbers it. `uuid` is empty where not
+    even that can be read. `problem` names the NVML function, and its error or for how long it has
     not returned.
     """
 
@@ -258,7 +258,7 @@ DRA_DRIVER: Final = "gpu.nvidia.com"
 
 
 def claimed_device_id(pool: str, device: str) -> str:
-    """Return the device ID of a claim's device; only a ResourceSlice tells which GPU it is."""
+    """Return the device ID of a claim's device; only a ResourceSlice says which GPU it is."""
     return f"{DRA_DRIVER}/{pool}/{device}"
 
 

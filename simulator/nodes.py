@@ -165,7 +165,7 @@ class SimulatedNodes:
                 listen_port=port,
                 node_name=spec.name,
                 pod_resources_socket=socket_path,
-                # The files of the machine that this runs on tell of another node's pods.
+                # This machine's own files describe another node's pods.
                 cgroup_folder=f"{socket_path}.cgroup",
                 logs_folder=f"{socket_path}.log",
             )

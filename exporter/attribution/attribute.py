@@ -117,7 +117,7 @@ def attribute(
         own = shares(
             reading.uses,
             containers,
-            # Of an instance the driver tells no times by process.
+            # The driver reports no process times for MIG instances.
             has_duty_cycle=reading.duty_cycle_percent is not None
             and not reading.device.is_mig_instance,
         )

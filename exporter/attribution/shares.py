@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """A container's own part of a device; None where NVML does not tell it of every process."""
+    """A container's own part of a device; None where NVML does not report it for every process."""
 
     memory_used_bytes: int | None
     duty_cycle_percent: float | None

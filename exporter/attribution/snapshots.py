@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 # A plugin that shares by memory has an ID for each GiB or MiB.
 MAX_LOGGED_IDS: Final = 10
-# Instances of MIG that are made anew have new IDs.
+# Recreated MIG instances have new IDs.
 MAX_TOLD_IDS: Final = 10_000
 
 
@@ -32,7 +32,7 @@ class Snapshots:
         self._holdings_valid = True
         self._claimed_uuids: Mapping[str, str] = {}
         self._unmatched: tuple[str, ...] = ()
-        # Of what comes and goes with the pods the log tells only once.
+        # Devices that come and go with their pods are logged once only.
         self._told_unmatched: set[str] = set()
         self._told_left_out = False
 
@@ -127,7 +127,7 @@ def _why_unmatched(device_ids: Collection[str]) -> str:
         return "Pods hold claimed devices (DRA) whose GPUs are not known; --dra looks them up"
     if any(is_fraction(one) for one in device_ids):
         return (
-            "Pods hold fractions of GPUs, and of which is known by their processes only: "
-            "--collectors containers, with hostPID"
+            "Pods hold fractions of GPUs that are not known; --collectors containers finds them "
+            "by the pods' processes (needs hostPID)"
         )
     return "Pods hold devices that NVML does not show"

@@ -46,7 +46,7 @@ async def check_serving(config: ExporterConfig) -> list[Finding]:
 
 
 async def _in_use(config: ExporterConfig, address: str, *, tls: bool) -> Finding:
-    """Ask whoever has the port whether it is an exporter, and whether it is ready."""
+    """Ask the program that uses the port whether it is an exporter, and whether it is ready."""
     scheme = "https" if tls else "http"
     host = config.listen_host or "127.0.0.1"
     url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{config.listen_port}/readyz"

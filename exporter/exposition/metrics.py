@@ -41,7 +41,7 @@ _VALUES: Final[Mapping[Family, Callable[[Row], float | None]]] = {
 _BASE: Final = tuple(
     (family, _VALUES[family]) for family in BASE_FAMILIES if family.scope is Scope.HOLDER
 )
-# The labels that stay with a device whoever holds it.
+# The labels of a device itself, whichever pod holds it.
 _DEVICE_LABELS: Final = LABELS[:4]
 _NODE_LABEL: Final = LABELS[3]
 _LABELS_OF: Final = {family.name: family.labels for family in EXTENDED_FAMILIES}

@@ -45,7 +45,7 @@ def render(metrics: Iterable[Metric], *, openmetrics: bool) -> bytes:
 
     Timestamps, exemplars and `_created` are not written.
 
-    OpenMetrics' closing line is left to whoever renders the last family.
+    The caller adds OpenMetrics' closing line after the last family.
     """
     parts: list[str] = []
     for metric in metrics:

@@ -1,1 +1,1 @@
-"""The Kubernetes API, for what the kubelet does not tell: off by default, and asked here alone."""
+"""The Kubernetes API, for what the kubelet does not report: off by default, used here only."""

@@ -31,7 +31,7 @@ class KubeApiError(Exception):
 class ApiClient:
     """Asks the API server at `url`; `folder` has the service account's `token` and `ca.crt`.
 
-    Both are read anew when needed: the kubelet renews the token every hour.
+    Both are read again when needed: the kubelet renews the token every hour.
     """
 
     def __init__(self, url: str, folder: Path) -> None:
@@ -55,7 +55,7 @@ class ApiClient:
                 body = await _read(answer)
         except (OSError, aiohttp.ClientError, TimeoutError, ValueError) as error:
             # A token that is no text, or does not fit a header, is a ValueError. The next request
-            # begins anew, by the authority of that time.
+            # opens a new session with the CA of that time.
             await self.close()
             text = f"GET {path}: {type(error).__name__}: {error}"
             raise KubeApiError(None, text) from error

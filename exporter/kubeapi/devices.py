@@ -1,4 +1,4 @@
-"""Which GPU a device of a ResourceSlice is: the UUID that the kubelet does not tell under DRA.
+"""Which GPU a device of a ResourceSlice is: the UUID that the kubelet does not report under DRA.
 
 The kubelet lists a claim's devices as (driver, pool, device). The NVIDIA DRA driver publishes their
 UUIDs as an attribute in the ResourceSlices of its node.

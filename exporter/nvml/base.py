@@ -51,7 +51,7 @@ class BaseReadings:
         self._memory_v2 = True
 
     def begin_session(self) -> None:
-        """Ask a newly opened NVML anew for what the last one did not have."""
+        """Ask a newly opened NVML again for what the last one did not have."""
         self._memory_v2 = True
         self._duty_cycles.begin_session()
         if self._uses is not None:

@@ -18,7 +18,7 @@ T = TypeVar("T")
 ABSENT: Final = frozenset({"NOT_SUPPORTED", "FUNCTION_NOT_FOUND"})
 # The device cannot be read at all; the others can.
 DEVICE_GONE: Final = frozenset({"GPU_IS_LOST", "GPU_NOT_FOUND"})
-# Nothing can be read until NVML is initialised anew.
+# Nothing can be read until NVML is initialised again.
 SESSION_GONE: Final = frozenset({"UNINITIALIZED", "DRIVER_NOT_LOADED", "LIB_RM_VERSION_MISMATCH"})
 
 STAMPS_MICROSECONDS: Final = range(1, 10**17)

@@ -60,7 +60,7 @@ class DutyCycles:
         self._without_rates: set[str] = set()
 
     def begin_session(self) -> None:
-        """Ask a newly opened NVML anew for what the last one did not have."""
+        """Ask a newly opened NVML again for what the last one did not have."""
         self._without_samples.clear()
         self._without_rates.clear()
 

@@ -57,7 +57,7 @@ class ExtendedReadings:
         self._node: tuple[Sample, ...] | None = None
 
     def begin_session(self) -> None:
-        """Ask a newly opened NVML anew."""
+        """Ask a newly opened NVML again for everything."""
         self._broken.clear()
         self._memory_bandwidth.begin_session()
         self._node = None

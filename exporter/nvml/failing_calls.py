@@ -1,4 +1,4 @@
-"""What the log tells of GPUs, and of calls about them, that fail: a line each for begin and end."""
+"""Logs failing GPUs, and failing calls about them: a line for the begin and one for the end."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_TOLD: Final = 32
-"""Calls, and GPUs, that the log tells at a time; `nvidia_gpu_exporter_errors_total` counts all."""
+"""Failing calls, and GPUs, logged at a time; `nvidia_gpu_exporter_errors_total` counts all."""
 
 _GONE: Final = DEVICE_GONE | SESSION_GONE
 
 
 class FailingCalls:
-    """Tells the calls that fail while their GPU is read, by GPU and function; for any thread."""
+    """Logs the calls that fail while their GPU is read, by GPU and function; for any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

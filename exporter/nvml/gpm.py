@@ -56,7 +56,7 @@ class Gpm:
         return bool(self._awaiting)
 
     def keep(self, uuids: Collection[str]) -> None:
-        """Forget all other devices: an instance that was made anew has another UUID."""
+        """Forget all other devices: a recreated instance has another UUID."""
         for uuid in self._histories.keys() - uuids:
             self._free(sample for _, sample in self._histories.pop(uuid))
         self._awaiting.intersection_update(uuids)

@@ -45,7 +45,7 @@ class Gpu:
         return cls(calls, handle, Device(uuid=uuid, name="", minor_number=None))
 
     def describe(self) -> None:
-        """Ask for the name and the minor number until the GPU tells them, or that it has none."""
+        """Ask for the name and the minor number until the GPU returns them or has none."""
         name = self.ask_once("nvmlDeviceGetName") or ""
         minor_number = within(_MINOR_NUMBER, self.ask_once("nvmlDeviceGetMinorNumber"))
         if (name, minor_number) != (self.device.name, self.device.minor_number):
@@ -62,7 +62,7 @@ class Gpu:
         return bool(self.mig_mode == self.binding.NVML_DEVICE_MIG_ENABLE)
 
     def observe_mig_mode(self, mode: int | None) -> None:
-        """Note the MIG mode; what a board has differs with it, so a change asks anew."""
+        """Note the MIG mode; what a board lacks depends on it, so a change asks again."""
         if mode != self.mig_mode:
             self.mig_mode = mode
             self._absent.clear()

@@ -91,7 +91,7 @@ def nvlink(gpu: Gpu) -> Iterator[Sample]:
 
 
 def _link(gpu: Gpu, link: int) -> list[Sample]:
-    """Return the state of a link that can be told, and its errors."""
+    """Return the state of a link, if known, and its errors."""
     state = gpu.ask("nvmlDeviceGetNvLinkState", link)
     if state is None:
         return []
@@ -104,7 +104,7 @@ def _link(gpu: Gpu, link: int) -> list[Sample]:
 
 
 def _link_fields(gpu: Gpu, count: int) -> list[Sample]:
-    """Return what only fields tell of each link, all of them asked in one call."""
+    """Return what only field values report about each link, read in one call."""
     counts = [(family, labels, getattr(gpu.binding, name)) for family, labels, name in _LINK_COUNTS]
     ratios = [(errors, getattr(gpu.binding, name)) for errors, name in _LINK_RATIOS]
     numbers = [*(field for _, _, field in counts), *(field for _, field in ratios)]

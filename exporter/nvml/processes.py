@@ -42,7 +42,7 @@ class ProcessUses:
         self._untold: set[str] = set()
 
     def begin_session(self) -> None:
-        """Ask a newly opened NVML anew for what the last one did not have."""
+        """Ask a newly opened NVML again for what the last one did not have."""
         self._without.clear()
 
     def keep(self, uuids: Collection[str]) -> None:
@@ -101,7 +101,7 @@ class ProcessUses:
             if is_last:
                 msg = f"NVML lists process {missing}, and there is no such process"
                 raise OwnerUnknownError(msg)
-        # Of an instance the driver tells no times.
+        # The driver reports no process times for MIG instances.
         percents = None
         if not is_mig_instance:
             percents = self._percents(uuid, handle, memory, clients_of_mps=clients_of_mps)
@@ -118,7 +118,7 @@ class ProcessUses:
     def _lists(
         self, uuid: str, handle: Any, memory_total_bytes: int | None
     ) -> tuple[dict[int, int | None], Collection[int]] | None:
-        """The bytes by PID, and the PIDs of MPS' clients; None where they cannot be told.
+        """The bytes by PID, and the PIDs of MPS' clients; None where they are unknown.
 
         Raises OwnerUnknownError if they cannot be true.
         """
@@ -136,7 +136,7 @@ class ProcessUses:
         return memory, lists[-1]
 
     def _list(self, uuid: str, function: str, handle: Any) -> list[tuple[int, int | None]] | None:
-        """The PIDs and bytes of one kind of processes; None where they cannot be told."""
+        """The PIDs and bytes of one kind of processes; None where they are unknown."""
         found = self._ask(uuid, function, handle)
         if found is None:
             # Every driver knows those that compute; a board or driver may lack the other kinds.
@@ -167,13 +167,13 @@ class ProcessUses:
                 newest[sample.pid] = max(newest.get(sample.pid, (0, 0)), at_and_percent)
             else:
                 garbled.add(sample.pid)
-        # Of these the driver told something, so that they did not do nothing.
+        # A process with a valid sample beside the garbled one has a value.
         garbled -= newest.keys()
         self._cursors_microseconds[uuid] = max((at for at, _ in newest.values()), default=cursor)
         now = time.monotonic()
         before = self._times.get(uuid, {})
-        # The driver leaves out those that did nothing. Of a client of MPS this is known only once
-        # it has told its time: the server may have it.
+        # The driver leaves out idle processes. An MPS client counts as idle only after a sample of
+        # its own: until then its time may be under the MPS server.
         told = [pid for pid in pids if pid not in clients_of_mps or pid in before or pid in newest]
         times = {pid: before.get(pid) or _Time(self._window_seconds) for pid in told}
         self._times[uuid] = times
@@ -199,7 +199,7 @@ class ProcessUses:
             return None
 
     def _report(self, uuid: str, problem: str | None) -> None:
-        """Say once why processes cannot be told apart, and when they can again on all devices."""
+        """Log once why containers' values are unknown, and when they are known on all devices."""
         if problem is not None:
             if not self._untold:
                 log.warning(
@@ -220,7 +220,7 @@ class _Time:
         self._told_seconds = float("-inf")
 
     def add(self, now: float, percent: int | None) -> None:
-        """Add what the driver told since it was asked last, None if nothing.
+        """Add what the driver reported since the last call, None if nothing.
 
         That means 0 only when the last sample is older than a sample's period: cycles may be
         shorter than it.

@@ -1,7 +1,7 @@
 """The loop: one thread that owns NVML and hands on each cycle's readings.
 
 The thread is the only one that waits for the driver. A call that hangs in the driver cannot be
-cancelled, so the others only look on: `state` and `Nvml.running_call` tell them how long it takes.
+cancelled, so the others only watch: `state` and `Nvml.running_call` show how long it takes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LAST_RETRY_SECONDS: Final = 4.0
 RESTART_AFTER_SECONDS: Final = 60.0
 _MISMATCH: Final = "LIB_RM_VERSION_MISMATCH"
 CLOSE_AGAIN_SECONDS: Final = 1.0
-# Reasons that the log tells in one outage: a driver that fails by turns must not fill it.
+# Reasons logged in one outage: a driver that alternates between them must not fill the log.
 MAX_TOLD_PROBLEMS: Final = 10
 # How long the end of the process waits for a running cycle before it leaves the thread behind.
 STOP_SECONDS: Final = 2.0
@@ -45,7 +45,7 @@ class SamplerState:
     """What the NVML thread last knew.
 
     `problem` says why NVML cannot be used, None while it can or before it was tried.
-    `released_until_seconds` (monotonic clock) is when NVML is opened anew after `Sampler.release`,
+    `released_until_seconds` (monotonic clock) is when NVML is opened again after `Sampler.release`,
     None while it is not released.
     `last_success_unix_seconds` is for people and alerting rules; ages are computed from the
     monotonic clock elsewhere.
@@ -131,7 +131,7 @@ class Sampler:
         self._wake.set()
 
     def resume(self) -> None:
-        """Ask the thread to open NVML anew if it was released."""
+        """Ask the thread to open NVML again if it was released."""
         self._release_until_seconds = None
         self._wake.set()
 

@@ -1,8 +1,8 @@
 """Xid errors: a thread that waits for NVML's events and counts them.
 
 Waiting blocks, so it happens in a thread of its own that neither the sampling nor the end of the
-process waits for. An event set that fails (a GPU fell off the bus, the driver went away) is made
-anew from the GPUs that still answer.
+process waits for. An event set that fails (a GPU fell off the bus, the driver went away) is
+recreated from the GPUs that still answer.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ class _Watcher:
             self._stop.wait(_RETRY_SECONDS)
 
     def _wait(self, event_set: Any) -> None:
-        """Take events until the end; raises NvmlError when the set has to be made anew."""
+        """Take events until the end; raises NvmlError when the set has to be recreated."""
         uuids: dict[int | None, str] = {}
         known: dict[str, Any] = {}
         registered: dict[str, Any] = {}

@@ -56,7 +56,7 @@ class PodResourcesError(Exception):
 
 
 class PodResourcesClient:
-    """Calls List; one connection is kept and made anew after every error.
+    """Calls List; keeps one connection and opens a new one after every error.
 
     A restarted kubelet makes a new socket, and gRPC's own reconnecting would back off for minutes.
     """

@@ -28,11 +28,11 @@ INITIAL_PID_NAMESPACE: Final = "pid:[4026531836]"
 
 
 class OwnerUnknownError(LookupError):
-    """Whose a process is cannot be told; the message says why."""
+    """The owner of a process is unknown; the message says why."""
 
 
 class ProcessOwners:
-    """Answers in the thread that asks; reads files, each answer anew, since PIDs are used again."""
+    """Answers in the calling thread; reads the files for each answer, since PIDs are reused."""
 
     def __init__(self, *, proc: Path = Path("/proc"), logs: Path = Path("/var/log")) -> None:
         self._proc = proc
@@ -43,7 +43,7 @@ class ProcessOwners:
         self._are_containers_unreadable = False
 
     def problem(self) -> str | None:
-        """Return why no process can be told at all, None if they can."""
+        """Return why no owner can be found at all, None if they can."""
         link = self._proc / "self" / "ns" / "pid"
         try:
             namespace = os.readlink(link)

@@ -38,7 +38,7 @@ class FinishedPods:
         self._is_unreadable = False
 
     def problem(self) -> str | None:
-        """Return why finished pods cannot be told, None if they can."""
+        """Return why finished pods cannot be detected, None if they can."""
         try:
             if not is_there(self._pod_logs):
                 return f"{self._pod_logs} is not mounted"
@@ -68,7 +68,7 @@ class FinishedPods:
         return finished
 
     def _report(self, problem: str | None) -> None:
-        """Say once why finished pods cannot be told, and when they can again."""
+        """Log once why finished pods cannot be detected, and when they can again."""
         if problem is not None and not self._is_unreadable:
             log.warning(
                 "Cannot detect finished pods; those that the kubelet lists (before 1.34) keep "

@@ -40,8 +40,8 @@ class Store:
         self, *, extra_resources: Sequence[Resource] = (), history_limit: int = HISTORY_LIMIT
     ) -> None:
         self.resources = (*SERVED, *extra_resources)
-        # Revisions begin at the wall clock so that a server started anew is never behind what
-        # the clients of the one before it have seen: they are told 410 and list again.
+        # Revisions begin at the wall clock so that a restarted server is never behind what
+        # the clients of the previous one have seen: they get 410 and list again.
         self.revision = int(datetime.now(UTC).timestamp())
         self._objects: dict[Resource, dict[tuple[str, str], Object]] = {
             resource: {} for resource in self.resources
