@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Final
 
 from tests.cluster import tools
 from tests.cluster.tools import golang
+from tests.ownaddress import own_address
 
 CNI_PLUGINS: Final = Path("/usr/lib/cni")
 INSTALLED: Final = {
@@ -24,13 +26,23 @@ INSTALLED: Final = {
     "zsh": "apt-get install zsh",
 }
 """Programs that come from the system's packages, and the command for it."""
+OF_THE_MACHINE: Final = {
+    "root": "sudo make test",
+    "linux": "run the tests on Linux",
+    "network": "give this machine an address other than loopback, with a default route",
+}
+"""What no package brings, and what to do instead."""
 
 
 @cache
 def is_there(need: str) -> bool:
-    """Whether this machine has a program, CNI's plugins, or the rights of `root`."""
+    """Whether this machine has a program, CNI's plugins, or one of OF_THE_MACHINE."""
     if need == "root":
         return os.geteuid() == 0
+    if need == "linux":
+        return sys.platform == "linux"
+    if need == "network":
+        return own_address() is not None
     if need == "cni-plugins":
         return (CNI_PLUGINS / "ptp").is_file()
     if need in tools.BY_NAME:
@@ -41,8 +53,8 @@ def is_there(need: str) -> bool:
 
 def remedy(need: str) -> str:
     """Return the command that brings what is missing."""
-    if need == "root":
-        return "sudo make test"
+    if need in OF_THE_MACHINE:
+        return OF_THE_MACHINE[need]
     if need in tools.BY_NAME:
         build = "make cluster-tools"
         if golang.problem(golang.installed()) is None:

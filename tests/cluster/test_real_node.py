@@ -36,7 +36,7 @@ from tests.waiting import until
 
 pytestmark = [
     pytest.mark.needs(thing)
-    for thing in ("root", "kubelet", "idle", "containerd", "runc", "cni-plugins")
+    for thing in ("root", "network", "kubelet", "idle", "containerd", "runc", "cni-plugins")
 ]
 
 TOKEN = "var/run/secrets/kubernetes.io/serviceaccount/token"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from scaler.kube.leader_proxy import PageProtectedError, get_from_leader
 from scaler.kube.lease import LeaseElection
 from tests.cluster.certificates import Authority
 from tests.exporterweb import WebFile, hashed
+from tests.ownaddress import own_address
 from tests.statuspage import IDENTITY, Scene, decision, status_page
 
 if TYPE_CHECKING:
@@ -23,15 +23,8 @@ NAMESPACE = "default"
 LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/gpu-scaler"
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 
-
-def own_address() -> str:
-    """The machine's own address: API servers ask no pod at a loopback address."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-        except OSError:
-            pytest.skip("no address of this machine but loopback")
-        return str(probe.getsockname()[0])
+# API servers ask no pod at a loopback address.
+pytestmark = pytest.mark.needs("network")
 
 
 @pytest.fixture
@@ -46,7 +39,8 @@ async def pod(admin: KubeClient) -> AsyncIterator[None]:
             "spec": {"containers": [{"name": "scaler", "image": "none"}]},
         },
     )
-    status = {"phase": "Running", "podIP": own_address(), "podIPs": [{"ip": own_address()}]}
+    address = own_address()
+    status = {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]}
     await admin.patch(f"{PODS}/{IDENTITY}/status", {"status": status})
     yield
     await admin.delete(f"{PODS}/{IDENTITY}", body={"gracePeriodSeconds": 0})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 
 import pytest
 
@@ -31,10 +32,19 @@ def test_go_comes_before_the_build(monkeypatch, found):
     assert needs.remedy("etcd") == said
 
 
-@pytest.mark.parametrize("need", [*needs.INSTALLED, "root"])
+@pytest.mark.parametrize("need", [*needs.INSTALLED, *needs.OF_THE_MACHINE])
 def test_what_is_not_built_needs_no_go(monkeypatch, need):
     monkeypatch.delattr(golang, "installed")
-    assert needs.remedy(need).startswith(("apt-get install ", "sudo "))
+    said = needs.remedy(need)
+    assert said.startswith("apt-get install ") == (need in needs.INSTALLED)
+    assert said
+
+
+@pytest.mark.parametrize("need", ["linux", "network"])
+def test_what_this_machine_is_not_is_missing(monkeypatch, need):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(needs, "own_address", lambda: None)
+    assert not needs.is_there.__wrapped__(need)
 
 
 def test_nothing_comes_in_two_ways():

@@ -39,11 +39,10 @@ tgi_batch_current_size{namespace="llm",pod="mistral-0"} 12
 tgi_queue_size{namespace="llm",pod="mistral-0"} 2
 nv_inference_request_duration_us{namespace="llm",pod="triton-0",model="llm",version="1"} 7000000
 jobs_waiting{queue="transcriptions"} 45
-queue_length{queue="transfers"} 7
 DCGM_FI_DEV_GPU_UTIL{gpu="0",UUID="GPU-1",exported_namespace="media",exported_pod="web-0"} 63
 """
 OURS: Final = re.compile(r"\bnvidia_gpu_")
-KNOWN: Final = re.compile(r"(?:\b(?:vllm:|tgi_|nv_inference_|jobs_waiting|queue_length)|DCGM_)\w*")
+KNOWN: Final = re.compile(r"(?:\b(?:vllm:|tgi_|nv_inference_|jobs_waiting)|DCGM_)\w*")
 QUERIES: Final = [(block.where, block.text) for block in blocks("promql")]
 RULES: Final = [
     (f"{block.where} {rule.get('record') or rule.get('alert')}", rule["expr"])

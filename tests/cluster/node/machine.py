@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -28,6 +27,7 @@ import yaml
 from tests import needs
 from tests.cluster.node import images
 from tests.cluster.processes import POLL_SECONDS, free_ports
+from tests.ownaddress import own_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -133,7 +133,7 @@ class Machine:
                 f"--root-dir={KUBELET_FOLDER}",
                 f"--cert-dir={self._folder / 'certificates'}",
                 f"--hostname-override={self.name}",
-                f"--node-ip={_own_address()}",
+                f"--node-ip={own_address()}",
                 "--node-labels=nvidia.com/gpu.present=true",
             ],
         )
@@ -244,7 +244,7 @@ state = "/run/containerd"
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",
             # Where the API server asks for logs and commands; only its own certificate is let in.
-            "address": _own_address(),
+            "address": own_address(),
             "port": self._port,
             "healthzPort": self._healthz_port,
             "authentication": {
@@ -323,10 +323,3 @@ def _until(condition: Callable[[], bool], *, what: str) -> None:
     while not condition():
         assert time.monotonic() < end, f"not within {CLEANUP_SECONDS:g} s: {what}"
         time.sleep(POLL_SECONDS)
-
-
-def _own_address() -> str:
-    """Return the address that this machine has towards others; nothing is sent."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect(("198.51.100.1", 9))
-        return str(probe.getsockname()[0])
