@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sized
 
 T = TypeVar("T")
 
@@ -33,9 +36,8 @@ class EventQueue(Generic[T]):
         """Add an event; returns the event that was dropped for it, which can be the same one."""
         dropped = None
         if self._length >= self._most:
-            longest = max(self._by_namespace, key=lambda name: len(self._by_namespace[name]))
-            own = len(self._by_namespace.get(namespace, ()))
-            if own + 1 >= len(self._by_namespace[longest]):
+            longest = largest_share(self._by_namespace, namespace)
+            if longest == namespace:
                 return event
             dropped = self._by_namespace[longest].pop()
             self._removed(longest)
@@ -72,3 +74,13 @@ class EventQueue(Generic[T]):
             del self._by_namespace[namespace]
         if not self._length:
             self._filled.clear()
+
+
+def largest_share(by_namespace: Mapping[str, Sized], namespace: str) -> str:
+    """Return the namespace that would hold the most after one more of `namespace`.
+
+    It is `namespace` itself if several would hold the most.
+    """
+    longest = max(by_namespace, key=lambda name: len(by_namespace[name]))
+    own = len(by_namespace.get(namespace, ()))
+    return namespace if own + 1 >= len(by_namespace[longest]) else longest

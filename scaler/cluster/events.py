@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 from scaler.budgets import LOG_BYTES
-from scaler.cluster.event_queue import EventQueue
+from scaler.cluster.event_queue import EventQueue, largest_share
 from scaler.cluster.kinds import Kinds
 from scaler.kube.errors import ApiError, NotFound
 from scaler.kube.retry_after import MOST_SECONDS
@@ -64,7 +64,7 @@ class EventRecorder:
         self._kinds = kinds or Kinds()
         self._host = host
         self._queue: EventQueue[_Event] = EventQueue(MAX_QUEUED)
-        self._waiting: set[asyncio.TimerHandle] = set()
+        self._waiting: defaultdict[str, dict[asyncio.TimerHandle, None]] = defaultdict(dict)
         self._sent: OrderedDict[_Event, _Sent] = OrderedDict()
         self._failing = False
         self._told = PartyLog(log, most_bytes=LOG_BYTES)
@@ -84,23 +84,39 @@ class EventRecorder:
             self._note_failure(dropped, "the event queue is full")
 
     def _put_later(self, event: _Event, seconds: float) -> None:
-        """Queue an event again after a time, unless too many are waiting."""
+        """Queue an event again after a time.
+
+        If too many are waiting, the namespace with the most of them loses its newest.
+        """
+        namespace = event.ref.namespace
 
         def put() -> None:
-            self._waiting.discard(handle)
+            self._no_longer_waits(namespace, handle)
             self._put(event)
 
-        if len(self._waiting) < MAX_QUEUED:
-            handle = asyncio.get_running_loop().call_later(seconds, put)
-            self._waiting.add(handle)
+        if sum(map(len, self._waiting.values())) >= MAX_QUEUED:
+            longest = largest_share(self._waiting, namespace)
+            if longest == namespace:
+                return
+            newest = next(reversed(self._waiting[longest]))
+            newest.cancel()
+            self._no_longer_waits(longest, newest)
+        handle = asyncio.get_running_loop().call_later(seconds, put)
+        self._waiting[namespace][handle] = None
+
+    def _no_longer_waits(self, namespace: str, handle: asyncio.TimerHandle) -> None:
+        del self._waiting[namespace][handle]
+        if not self._waiting[namespace]:
+            del self._waiting[namespace]
 
     async def run(self) -> None:
         """Send queued events until cancelled."""
         try:
             await self._run()
         finally:
-            for handle in self._waiting:
-                handle.cancel()
+            for handles in self._waiting.values():
+                for handle in handles:
+                    handle.cancel()
 
     async def _run(self) -> None:
         while True:

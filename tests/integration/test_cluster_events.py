@@ -130,3 +130,16 @@ async def test_a_namespace_with_many_events_costs_the_others_neither_place_nor_t
         assert {one["message"] for one in await events(client)} == {f"m{n}" for n in range(9)}
         [event] = (await client.list_("/api/v1/namespaces/other/events"))["items"]
         assert event["message"] == "New"
+
+
+async def test_refused_events_of_a_namespace_leave_others_their_share_of_waiting(monkeypatch):
+    monkeypatch.setattr(events_module, "MAX_QUEUED", 10)
+    async with recording() as (api, _, recorder):
+        api.faults.error_status, api.faults.retry_after_seconds = 429, 100
+        for namespace in ("default", "other"):
+            ref = ObjectRef(namespace=namespace, name="web")
+            for number in range(10):
+                recorder.record(ref, "u1", type_="Normal", reason="New", message=f"m{number}")
+            await recorder.flush(timeout_seconds=60)
+        waiting = {namespace: len(handles) for namespace, handles in recorder._waiting.items()}
+        assert waiting == {"default": 5, "other": 5}
