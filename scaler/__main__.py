@@ -95,7 +95,7 @@ def _status(parsed: argparse.Namespace) -> int:
 def _why_not(parsed: argparse.Namespace) -> int:
     from scaler.reporting.explanation import why_not_table  # noqa: PLC0415
 
-    return _list(parsed, lambda decision: decision["outcome"] != "scaled", why_not_table)
+    return _list(parsed, lambda decision: decision.get("outcome") != "scaled", why_not_table)
 
 
 def _list(
@@ -103,27 +103,27 @@ def _list(
     is_wanted: Callable[[dict[str, Any]], bool],
     table: Callable[[list[DecisionDocument]], str],
 ) -> int:
-    from scaler.reporting.serialization import DecisionDocument  # noqa: PLC0415
+    from scaler.reporting.serialization import DecisionDocument, DecisionsDocument  # noqa: PLC0415
 
     document = _get(parsed, "/api/v1/decisions")
-    if document is None:
+    if document is None or (answer := _decoded(document, DecisionsDocument)) is None:
         return EXIT_FAILURE
     known = [
         decision
-        for decision in document["decisions"]
-        if parsed.namespace in (None, decision["namespace"])
+        for decision in answer.decisions
+        if parsed.namespace in (None, decision.get("namespace"))
     ]
     decisions = [decision for decision in known if is_wanted(decision)]
     if parsed.output != "text":
         _print_data(document | {"decisions": decisions}, parsed.output)
         return 0
-    if document.get("holding"):
-        _print_error(f"holding all decisions: {document['holding']}")
-    if document.get("stopped"):
-        _print_error(document["stopped"])
-    if not document["leading"]:
-        leader = document["leader"] or "no replica"
-        _print_error(f"{document['identity']} is not the leader: {leader} holds the Lease")
+    if answer.holding:
+        _print_error(f"holding all decisions: {answer.holding}")
+    if answer.stopped:
+        _print_error(answer.stopped)
+    if not answer.leading:
+        leader = answer.leader or "no replica"
+        _print_error(f"{answer.identity} is not the leader: {leader} holds the Lease")
     if not known:
         where = f" in namespace {parsed.namespace}" if parsed.namespace else ""
         _print_error(f"no Deployment{where} has the annotation gpu-scaler/enabled")

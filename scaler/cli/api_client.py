@@ -10,10 +10,12 @@ import orjson
 
 from scaler.kube.client import KubeClient, connection_problem
 from scaler.kube.leader_proxy import get_from_leader
-from scaler.readings.http import AccessError, Credentials
+from scaler.readings.http import AccessError, AnswerTooLargeError, Credentials, read_body
 from scaler.readings.settings import HttpAccess
 
 TIMEOUT_SECONDS = 10.0
+MAX_ANSWER_BYTES = 64 * 2**20
+"""Decisions take about 2 KB per Deployment."""
 
 
 class ScalerClientError(RuntimeError):
@@ -62,7 +64,7 @@ async def _get(url: str, access: HttpAccess) -> dict[str, Any]:
             aiohttp.ClientSession(timeout=timeout, headers=granted.headers) as session,
             session.get(url, ssl=granted.tls, server_hostname=granted.server_name) as response,
         ):
-            body = await response.read()
+            body = await read_body(response, max_bytes=MAX_ANSWER_BYTES)
         if response.status in (401, 403):
             why = body[:200].decode(errors="replace").strip()
             msg = (
@@ -75,6 +77,9 @@ async def _get(url: str, access: HttpAccess) -> dict[str, Any]:
         raise ScalerClientError(str(error)) from error
     except TimeoutError as error:
         msg = f"the scaler at {url} did not answer within {TIMEOUT_SECONDS:g} s"
+        raise ScalerClientError(msg) from error
+    except AnswerTooLargeError as error:
+        msg = f"cannot query the scaler at {url}: {error}"
         raise ScalerClientError(msg) from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
         msg = f"cannot query the scaler at {url}: {connection_problem(error)}"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from scaler.metricsapi.grouping import by_target, past_by_target
 from scaler.metricsapi.history import SLOT_SECONDS, Target, TargetSample, TargetStore
 from scaler.metricsapi.names import WINDOW_SECONDS, Resource
+from scaler.readings.unexpected import unexpected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from scaler.readings.gpus import GpuAnswer, GpuSource
 
 log = logging.getLogger(__name__)
+
 
 LOOK_BACK_AGAIN_SECONDS = 15.0
 """Delay before past samples are read again after a failure: the source may be starting."""
@@ -126,8 +128,8 @@ class TargetReader:
     async def _read_safely(self, targets: Collection[Target], *, all_of_them: bool = False) -> None:
         try:
             await self._read(targets, all_of_them=all_of_them)
-        except Exception:  # later reads must go on
-            log.exception("Cannot read values for the metrics API; retrying")
+        except Exception as error:  # noqa: BLE001  (later reads must go on)
+            unexpected("readings for the metrics API", error)
 
     async def _read(self, targets: Collection[Target], *, all_of_them: bool) -> None:
         nodes_of = {target: self._nodes_of(target) for target in targets}

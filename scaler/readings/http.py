@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import aiohttp
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from scaler.readings.settings import HttpAccess
+
+T = TypeVar("T")
 
 REREAD_SECONDS = 5.0
 MAX_SECRET_BYTES = 64 * 1024
@@ -115,6 +117,11 @@ async def read_body(response: aiohttp.ClientResponse, *, max_bytes: int) -> byte
         if len(body) > max_bytes:
             raise AnswerTooLargeError(f"the answer exceeds {max_bytes} bytes")
     return bytes(body)
+
+
+async def computed(compute: Callable[[], T], *, is_long: bool) -> T:
+    """Return the result of `compute`, in a thread if that takes long, so that the loop goes on."""
+    return await asyncio.to_thread(compute) if is_long else compute()
 
 
 def _secret(path: str) -> str:

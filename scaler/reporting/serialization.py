@@ -124,6 +124,17 @@ class DecisionRunDocument(msgspec.Struct, frozen=True, kw_only=True):
     means: tuple[MetricMean, ...]
 
 
+class DecisionsDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """What a scaler answers about all Deployments; `decisions` are not decoded yet."""
+
+    decisions: list[dict[str, Any]]
+    leading: bool = True
+    leader: str | None = None
+    identity: str | None = None
+    holding: str | None = None
+    stopped: str | None = None
+
+
 def decode(data: Any, type_: type[_T]) -> _T:
     """Return parsed JSON as one of the types above; unknown fields are ignored.
 

@@ -7,12 +7,11 @@ cluster readings are at most two seconds old; 5,000 nodes take 25 s.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from typing import TYPE_CHECKING
 
-from scaler.budgets import shown
 from scaler.readings.devices import DUTY_CYCLE
+from scaler.readings.unexpected import unexpected
 from scaler.web.gpu_map import Node, read_nodes
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from scaler.model import ExporterEndpoint
     from scaler.readings.gpus import GpuAnswer, GpuSource
 
-log = logging.getLogger(__name__)
 
 WATCHED_SECONDS = 20.0
 """How long reading continues after the last request for the map."""
@@ -79,9 +77,8 @@ class GpuReader:
             started = self._clock()
             try:
                 await self._read_all()
-            except Exception as error:  # the map must recover by itself
-                self.problem = f"reading failed: {type(error).__name__}: {shown(error)}"
-                log.exception("Cannot read the GPUs for the map; retrying")
+            except Exception as error:  # noqa: BLE001  (the map must recover by itself)
+                self.problem = f"reading {unexpected('readings for the GPU map', error)}"
             took = self._clock() - started
             pause = ROUND_SECONDS - took if self._by_node else max(ROUND_SECONDS, IDLE_SHARE * took)
             await asyncio.sleep(max(SLICE_SECONDS, pause))

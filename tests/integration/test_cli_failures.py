@@ -9,13 +9,15 @@ import logging
 import os
 import socket
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from aiohttp import web
 
 from scaler import app
 from scaler.__main__ import main
+from scaler.cli import api_client
+from scaler.cli.api_client import ScalerClient, ScalerClientError
 from simulator.apiserver import running_apiserver
 from tests.forbidding import forbidden
 from tests.running import run_program
@@ -193,6 +195,43 @@ def test_one_loop_without_a_cluster(kubeconfig, monkeypatch, capsys):
     assert main(["run", "--once", f"--kubeconfig={kubeconfig}"]) == 1
     last = capsys.readouterr().err.splitlines()[-1]
     assert last == "gpu-scaler: the watches did not sync within 0.3 s"
+
+
+@pytest.mark.parametrize("command", ["status", "why-not", "explain default/web"])
+@pytest.mark.parametrize(
+    "document", [{}, {"error": "broken"}, {"decisions": 3}, {"decisions": [3]}, {"kind": "Status"}]
+)
+def test_an_answer_that_is_not_a_scalers(command, document, monkeypatch, capsys):
+    async def answer(*_):
+        return document
+
+    monkeypatch.setattr("scaler.cli.api_client.ScalerClient.get", answer)
+    assert main([*command.split(), "--server=http://x"]) == 1
+    assert told(capsys)
+
+
+async def test_an_answer_without_end_is_not_read_to_its_end(monkeypatch):
+    monkeypatch.setattr(api_client, "MAX_ANSWER_BYTES", 1000)
+
+    async def endless(request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        with suppress(ConnectionError):
+            while True:
+                await response.write(b" " * 4096)
+        return response
+
+    async with serving(endless) as url:
+        client = ScalerClient(
+            server=url,
+            kubeconfig=None,
+            context=None,
+            lease_namespace="x",
+            lease_name="x",
+            port=None,
+        )
+        with pytest.raises(ScalerClientError, match="exceeds 1000 bytes"):
+            await client.get("/api/v1/decisions")
 
 
 @pytest.mark.parametrize(

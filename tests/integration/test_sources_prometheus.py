@@ -7,6 +7,7 @@ import gzip
 import logging
 import math
 import re
+import threading
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -117,6 +118,27 @@ async def read(
 async def duty(prometheus: Prometheus, **changes: Any) -> MetricReading:
     async with source(prometheus, **changes) as opened:
         return (await read(opened, asks()))[WEB][Metric.DUTY_CYCLE]
+
+
+@pytest.mark.parametrize(("series", "is_long"), [(2, False), (2000, True)])
+async def test_a_long_answer_is_read_beside_the_event_loop(series, is_long, monkeypatch):
+    threads: set[bool] = set()
+
+    def noting(function):
+        def noted(*args, **more):
+            threads.add(threading.current_thread() is threading.main_thread())
+            return function(*args, **more)
+
+        return noted
+
+    for name in ("read_result", "read_series"):
+        monkeypatch.setattr(prometheus_source, name, noting(getattr(prometheus_source, name)))
+    labels = {"namespace_name": "default", "pod_name": "web-0", PART: "value"}
+    rows = [(labels | {"uuid": f"GPU-{n}"}, "40") for n in range(series)]
+    rows += [(one | {PART: "time"}, str(NOW - 5)) for one, _ in rows]
+    reading = await duty(Prometheus(lambda _: vector(*rows)))
+    assert reading.values[WEB_0].device_count == series
+    assert threads == {not is_long}
 
 
 async def test_reads_the_mean_over_a_pods_gpus_with_the_older_ones_age():

@@ -410,4 +410,5 @@ async def test_a_reader_that_fails_says_so_and_goes_on(scene, client, caplog, mo
                 return await problem(url) is None
 
             await until(works)
-    assert any("Cannot read the GPUs for the map" in record.message for record in caplog.records)
+    (logged,) = [one for one in caplog.records if one.exc_info]
+    assert "GPU map" in logged.__dict__["party"]

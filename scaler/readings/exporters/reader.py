@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
 import aiohttp
 from yarl import URL
@@ -16,6 +16,7 @@ from scaler.readings.http import (
     AccessError,
     AnswerTooLargeError,
     Credentials,
+    computed,
     new_session,
     read_body,
 )
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from scaler.model import ExporterEndpoint
 
-T = TypeVar("T")
 
 MAX_KNOWN_URLS = 16384
 FAILURES = (AccessError, AnswerTooLargeError, aiohttp.ClientError, OSError)
@@ -136,7 +136,7 @@ class ExporterReader:
                 asked_seconds=asked,
                 duration_seconds=duration,
             )
-            return await parsed(read, len(text))
+            return await computed(read, is_long=len(text) > INLINE_CHARACTERS)
         except ScrapeError as error:
             problem = str(error)
         except ExpositionError as error:
@@ -149,11 +149,6 @@ class ExporterReader:
             duration_seconds=self._clock() - asked,
             problem=problem,
         )
-
-
-async def parsed(parse: Callable[[], T], characters: int) -> T:
-    """Return the result of `parse`, in a thread if the text is long."""
-    return parse() if characters <= INLINE_CHARACTERS else await asyncio.to_thread(parse)
 
 
 @lru_cache(maxsize=MAX_KNOWN_URLS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from scaler.budgets import INLINE_SAMPLES
@@ -20,6 +21,7 @@ from scaler.readings.exposition import (
     families_for,
     values_by_pod,
 )
+from scaler.readings.http import computed
 from scaler.readings.source import NO_GPU_POD, ReadingRequest, SourceAnswer, readable
 from scaler.readings.store import ReadingStore
 from scaler.readings.unexpected import unexpected
@@ -168,10 +170,9 @@ class ExporterSource:
         if problem is not None:
             return _Node(page, problem, {})
         try:
-            if len(page.series) <= INLINE_SAMPLES:
-                values = values_by_pod(page, metrics)
-            else:
-                values = await asyncio.to_thread(values_by_pod, page, metrics)
+            values = await computed(
+                partial(values_by_pod, page, metrics), is_long=len(page.series) > INLINE_SAMPLES
+            )
         except Exception as error:  # noqa: BLE001  (it affects only this node)
             return _Node(page, unexpected(f"the exporter of node {node}", error), {})
         return _Node(page, None, values)

@@ -10,7 +10,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+from scaler.budgets import INLINE_SAMPLES
 from scaler.readings.gpus import GpuAnswer, GpuSample
+from scaler.readings.http import computed
 from scaler.readings.prometheus.gpu_queries import (
     gpu_query,
     gpu_samples,
@@ -71,16 +73,21 @@ class FamilyReader:
             gpu_query(series, self._names, family, matchers=self._matchers)
             for series in named.series
         ]
-        parts = []
+        results = []
         for result in await asyncio.gather(*(self._source.result(query) for query in queries)):
             if isinstance(result, str):
                 return result
-            try:
-                parts.append(read_gpu_series(result, self._names))
-            except PromqlError as error:
-                return f"Prometheus: {error}"
-        try:
+            results.append(result)
+
+        def samples() -> Sequence[GpuSample]:
+            parts = [read_gpu_series(result, self._names) for result in results]
             return gpu_samples(parts, factor=named.factor, asked_seconds=asked, family=family)
+
+        try:
+            is_long = sum(len(result.rows) for result in results) > INLINE_SAMPLES
+            return await computed(samples, is_long=is_long)
+        except PromqlError as error:
+            return f"Prometheus: {error}"
         except Exception as error:  # noqa: BLE001  (it affects only this family)
             return f"Prometheus: {unexpected(family, error)}"
 
@@ -160,8 +167,14 @@ class PrometheusGpus:
         if len(found) < len(results):
             return None
         try:
-            return past_samples(
-                found, self._names, factor=named.factor, asked_seconds=asked, family=family
+            # Each series has all samples of the time.
+            return await asyncio.to_thread(
+                past_samples,
+                found,
+                self._names,
+                factor=named.factor,
+                asked_seconds=asked,
+                family=family,
             )
         except PromqlError:
             return None

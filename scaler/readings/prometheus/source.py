@@ -10,17 +10,19 @@ import asyncio
 import logging
 import time
 from collections import Counter, defaultdict
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
 
-from scaler.budgets import shown
+from scaler.budgets import INLINE_CHARACTERS, INLINE_SAMPLES, shown
 from scaler.model import Metric, MetricReading, ObjectRef, PodValue
 from scaler.readings.devices import PARTS
 from scaler.readings.http import (
     AccessError,
     AnswerTooLargeError,
     Credentials,
+    computed,
     new_session,
     read_body,
 )
@@ -244,14 +246,18 @@ class PrometheusSource:
         values, own, problem = None, None, None
         if isinstance(answer, Result):
             try:
-                values, own = read_series(
-                    answer,
-                    self._names,
-                    factor=named.factor,
-                    pods=pods,
-                    family=family,
-                    is_part=len(named.series) > 1,
-                    ranges=ranges,
+                values, own = await computed(
+                    partial(
+                        read_series,
+                        answer,
+                        self._names,
+                        factor=named.factor,
+                        pods=pods,
+                        family=family,
+                        is_part=len(named.series) > 1,
+                        ranges=ranges,
+                    ),
+                    is_long=len(answer.rows) > INLINE_SAMPLES,
                 )
             except PromqlError as error:
                 problem = self._problem(str(error))
@@ -314,7 +320,10 @@ class PrometheusSource:
                 self._posts = False
                 log.info("Prometheus does not accept POST; using GET", extra={"status": refused})
         if status == 200:
-            return read_result(body, max_series=self._settings.max_series)
+            return await computed(
+                partial(read_result, body, max_series=self._settings.max_series),
+                is_long=len(body) > INLINE_CHARACTERS,
+            )
         if location is not None:
             raise PromqlError(
                 f"HTTP status {status} redirects to {location[:200]!r}: set --prometheus.url to the"
