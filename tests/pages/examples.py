@@ -37,23 +37,6 @@ def saturation() -> Decision:
     return decide(deployment(ready_pods(4)), rules, reading([100] * 4), None, NOW)
 
 
-def overloaded() -> Decision:
-    pods = (*ready_pods(4), *(replace(other_pod(n), served_seconds=3600.0) for n in range(4, 8)))
-    rules = policy({Metric.DUTY_CYCLE: 60}, max_replicas=20)
-    return decide(deployment(pods), rules, reading([98] * 8), None, NOW)
-
-
-def rollout() -> Decision:
-    rules = policy({Metric.DUTY_CYCLE: 60}, max_replicas=20)
-    pods = (*ready_pods(4), *ready_pods(6)[4:], *pending_pods(2, first=6))
-    return decide(deployment(pods, replicas=4), rules, reading([95] * 4 + [0] * 2), None, NOW)
-
-
-def starting() -> Decision:
-    pods = (*ready_pods(1), *pending_pods(1, first=1))
-    return decide(deployment(pods), policy(max_replicas=10), reading([63]), None, NOW)
-
-
 def load_gone() -> Decision:
     busy = ScalingHistory(recommendations=(Recommendation(replicas=6, at_seconds=NOW - 100),))
     return decide(deployment(ready_pods(6)), policy(max_replicas=10), reading([13] * 6), busy, NOW)
@@ -81,10 +64,7 @@ def asleep() -> Decision:
 
 EXAMPLES = {
     "load-step": load_step,
-    "starting": starting,
     "saturation": saturation,
-    "overloaded": overloaded,
-    "rollout": rollout,
     "load-gone": load_gone,
     "missing-value": one_is_missing,
     "waking": asleep,

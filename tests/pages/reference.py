@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import _SubParsersAction
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -59,8 +60,22 @@ def helps() -> dict[str, str]:
 
 
 def help_section() -> str:
-    """The help of every command, each under a heading."""
-    return "\n".join(f"### {name}\n\n```text\n{text}```\n" for name, text in helps().items())
+    """The help of every command under a heading; a group of flags only where it comes first."""
+    first: dict[str, str] = {}
+    parts = []
+    for name, text in helps().items():
+        groups = text.removesuffix("\n").split("\n\n")
+        own = [one for one in groups if first.setdefault(one, name) == name]
+        shown = "\n\n".join(own)
+        parts.append(f"### {name}\n\n```text\n{shown}\n```\n")
+        again = ", ".join(
+            f"*{one.partition(':')[0]}* as for [{first[one]}](#{first[one].replace(' ', '-')})"
+            for one in groups
+            if first[one] != name and re.search(r"\n  -(?!h, )", one)
+        )
+        if again:
+            parts.append(f"Also: {again}.\n")
+    return "\n".join(parts)
 
 
 def _example(name: str) -> str:

@@ -9,10 +9,7 @@ from tests.pages.examples import EXAMPLES
 
 EXPECTED = {
     "load-step": (Outcome.SCALED, 5),
-    "starting": (Outcome.UNCHANGED, 2),
     "saturation": (Outcome.SCALED, 8),
-    "overloaded": (Outcome.SCALED, 14),
-    "rollout": (Outcome.SCALED, 7),
     "load-gone": (Outcome.UNCHANGED, 6),
     "missing-value": (Outcome.HELD, 6),
     "waking": (Outcome.SCALED, 4),
