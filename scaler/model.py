@@ -82,6 +82,51 @@ class MetricTarget:
     query: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricSelector:
+    """Series of a Prometheus text page: a name, and labels that must have these values.
+
+    `is_rate` asks for the increase per second of a counter, over two readings.
+    """
+
+    name: str
+    labels: tuple[tuple[str, str], ...] = ()
+    is_rate: bool = False
+
+    def __str__(self) -> str:
+        labels = ",".join(f'{name}="{value}"' for name, value in self.labels)
+        series = f"{self.name}{{{labels}}}" if labels else self.name
+        return f"rate({series})" if self.is_rate else series
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """The model server of a Deployment's pods, as its annotations describe it.
+
+    `server` is None to recognise it by its page. `port` is a port number or the name of a container
+    port; it, `path` and `scheme` are None for the default of the pod and the server.
+    """
+
+    server: str | None = None
+    port: str | None = None
+    path: str | None = None
+    scheme: str | None = None
+    pod_metric: MetricSelector | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queue:
+    """The page of a Service in the Deployment's namespace; the value is the sum of `terms`.
+
+    `port` is the number or the name of a port of the Service.
+    """
+
+    service: str
+    port: str
+    path: str
+    terms: tuple[MetricSelector, ...]
+
+
 class SettingOrigin(StrEnum):
     """Where the value of an annotation comes from; the first that has one wins."""
 
@@ -185,6 +230,25 @@ class User:
     extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
+class ContainerPort(NamedTuple):
+    """A port that a pod declares; the name is empty if it has none."""
+
+    name: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class PodNetwork:
+    """What a pod declares about its ports. One object for all pods that declare the same.
+
+    `scrape` are the values of the annotations `prometheus.io/port`, `path` and `scheme`.
+    """
+
+    ports: tuple[ContainerPort, ...] = ()
+    host_network: bool = False
+    scrape: tuple[tuple[str, str], ...] = ()
+
+
 class PodPhase(StrEnum):
     """`status.phase` of a pod."""
 
@@ -203,7 +267,7 @@ class PodState:
     `unschedulable_since_seconds` is None unless the scheduler says `Unschedulable` now;
     `unschedulable_message` is the scheduler's own text. `served_seconds` is how long it was Ready
     without a break before, None if unknown. `requests_gpu` is whether a container requests a GPU,
-    None if unknown.
+    None if unknown. `address` is the pod's IP, None if it has none yet.
     """
 
     ref: ObjectRef
@@ -216,6 +280,8 @@ class PodState:
     unschedulable_message: str | None = None
     served_seconds: float | None = None
     requests_gpu: bool | None = None
+    address: str | None = None
+    network: PodNetwork = PodNetwork()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,9 +337,11 @@ class MetricReading:
     ("exporter on node gpu-7 did not answer: timeout after 2 s").
     `problem` says why the whole reading cannot be trusted (source warnings, API error);
     nothing scales on it in any direction.
+    `note` says how the values were found, such as which model server was recognised by what.
     """
 
     metric: Metric
     values: Mapping[ObjectRef, PodValue]
     missing: Mapping[ObjectRef, str] = field(default_factory=dict)
     problem: str | None = None
+    note: str | None = None

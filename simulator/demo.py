@@ -272,7 +272,8 @@ async def _keep(kubeconfig: Path, scaler_url: str, nodes: SimulatedNodes) -> Non
     _say(f"  {_program('gpu-scaler')} explain {NAMESPACE}/{NAME_SERVING} --server {scaler_url}\n")
     _say(f"  status page  {scaler_url}/\n")
     _say(f"  scaler    {scaler_url}/metrics")
-    for node in nodes.nodes.values():
+    # In order of names: which exporter started first differs from run to run.
+    for _, node in sorted(nodes.nodes.items()):
         host, port = node.exporter_address
         _say(f"  exporter  http://{host}:{port}/metrics   ({node.name})")
     await stop.wait()
