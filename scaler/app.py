@@ -191,7 +191,7 @@ def _assemble(
         events=events,
         leadership=election or AlwaysLeader(),
         metrics=metrics,
-        zeros=ScaleToZeroStore(
+        scale_to_zero=ScaleToZeroStore(
             client,
             namespace=config.lease_namespace,
             name=f"{config.lease_name}-zeros",

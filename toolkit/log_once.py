@@ -17,34 +17,34 @@ class LogOnce:
 
     def __init__(self, *, limit: int) -> None:
         self._limit = limit
-        self._told: set[Hashable] = set()
-        self._told_seconds: dict[Hashable, float] = {}
+        self._active: set[Hashable] = set()
+        self._logged_seconds: dict[Hashable, float] = {}
 
     @property
-    def has_told(self) -> bool:
+    def has_active(self) -> bool:
         """Whether any logged condition has not ended."""
-        return bool(self._told)
+        return bool(self._active)
 
     def begins(self, condition: Hashable) -> bool:
         """Return whether to log that the condition began; ask again for as long as it lasts."""
-        if condition in self._told or len(self._told) >= self._limit:
+        if condition in self._active or len(self._active) >= self._limit:
             return False
         now = monotonic()
-        recent = {one: at for one, at in self._told_seconds.items() if now - at < AGAIN_SECONDS}
-        self._told_seconds = recent
+        recent = {one: at for one, at in self._logged_seconds.items() if now - at < AGAIN_SECONDS}
+        self._logged_seconds = recent
         if condition in recent:
             return False
         recent[condition] = now
-        self._told.add(condition)
+        self._active.add(condition)
         return True
 
     def ends(self, condition: Hashable) -> bool:
         """Return whether to log that the condition ended, because its beginning was logged."""
-        if condition not in self._told:
+        if condition not in self._active:
             return False
-        self._told.remove(condition)
+        self._active.remove(condition)
         return True
 
     def end_all(self) -> None:
         """Note that all conditions have ended."""
-        self._told.clear()
+        self._active.clear()

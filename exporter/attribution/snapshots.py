@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 # A plugin that shares by memory has an ID for each GiB or MiB.
 MAX_LOGGED_IDS: Final = 10
 # Recreated MIG instances have new IDs.
-MAX_TOLD_IDS: Final = 10_000
+MAX_REMEMBERED_IDS: Final = 10_000
 
 
 class Snapshots:
@@ -33,8 +33,8 @@ class Snapshots:
         self._claimed_uuids: Mapping[str, str] = {}
         self._unmatched: tuple[str, ...] = ()
         # Devices that come and go with their pods are logged once only.
-        self._told_unmatched: set[str] = set()
-        self._told_left_out = False
+        self._logged_unmatched: set[str] = set()
+        self._left_out_is_logged = False
 
     def on_readings(self, readings: Readings) -> None:
         """Take over one cycle's readings."""
@@ -97,11 +97,11 @@ class Snapshots:
 
     def _report_what_is_new(self, snapshot: Snapshot) -> None:
         self._unmatched = snapshot.unmatched_device_ids
-        new = [one for one in self._unmatched if one not in self._told_unmatched]
+        new = [one for one in self._unmatched if one not in self._logged_unmatched]
         if new:
-            if len(self._told_unmatched) > MAX_TOLD_IDS:
-                self._told_unmatched.clear()
-            self._told_unmatched.update(new)
+            if len(self._logged_unmatched) > MAX_REMEMBERED_IDS:
+                self._logged_unmatched.clear()
+            self._logged_unmatched.update(new)
             log.warning(
                 _why_unmatched(new),
                 extra={"device_ids": ",".join(new[:MAX_LOGGED_IDS]), "devices": len(new)},
@@ -113,8 +113,8 @@ class Snapshots:
             and row.holder_count > 1
             and row.own_memory_used_bytes is None
         }
-        if shared and not self._told_left_out:
-            self._told_left_out = True
+        if shared and not self._left_out_is_logged:
+            self._left_out_is_logged = True
             log.info(
                 "Several containers share a GPU; nvidia_gpu_memory_used_bytes is absent for them, "
                 "because each container's own memory is unknown",

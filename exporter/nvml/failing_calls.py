@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_TOLD: Final = 32
+MAX_LOGGED: Final = 32
 """Failing calls, and GPUs, logged at a time; `nvidia_gpu_exporter_errors_total` counts all."""
 
 _GONE: Final = DEVICE_GONE | SESSION_GONE
@@ -25,11 +25,11 @@ class FailingCalls:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._told = LogOnce(limit=MAX_TOLD)
+        self._logged = LogOnce(limit=MAX_LOGGED)
 
     def observe(self, uuid: str, answers: CallOutcomes) -> None:
         """Take over what the calls about a GPU answered in one cycle."""
-        if not answers.failures and not self._told.has_told:
+        if not answers.failures and not self._logged.has_active:
             return
         for function, error in answers.failures.items():
             self.note(uuid, function, error)
@@ -40,11 +40,11 @@ class FailingCalls:
         """Take over one answer; the UUID is empty for a call that is about no GPU."""
         with self._lock:
             if error is None:
-                if self._told.ends((uuid, function)):
+                if self._logged.ends((uuid, function)):
                     log.info(
                         "NVML call no longer fails", extra={"function": function, "uuid": uuid}
                     )
-            elif error.code not in _GONE and self._told.begins((uuid, function)):
+            elif error.code not in _GONE and self._logged.begins((uuid, function)):
                 log.warning(
                     "NVML call fails; what it reads is absent until it succeeds",
                     extra={"function": function, "code": error.code, "uuid": uuid},

@@ -217,7 +217,7 @@ class _Time:
 
     def __init__(self, window_seconds: float) -> None:
         self.window = DutyCycleWindow(window_seconds)
-        self._told_seconds = float("-inf")
+        self._reported_seconds = float("-inf")
 
     def add(self, now: float, percent: int | None) -> None:
         """Add what the driver reported since the last call, None if nothing.
@@ -226,7 +226,7 @@ class _Time:
         shorter than it.
         """
         if percent is not None:
-            self._told_seconds = now
-        elif now - self._told_seconds <= MAX_SAMPLE_SPAN_SECONDS:
+            self._reported_seconds = now
+        elif now - self._reported_seconds <= MAX_SAMPLE_SPAN_SECONDS:
             return
         self.window.add([(now, float(percent or 0))])

@@ -35,7 +35,7 @@ RESTART_AFTER_SECONDS: Final = 60.0
 _MISMATCH: Final = "LIB_RM_VERSION_MISMATCH"
 CLOSE_AGAIN_SECONDS: Final = 1.0
 # Reasons logged in one outage: a driver that alternates between them must not fill the log.
-MAX_TOLD_PROBLEMS: Final = 10
+MAX_LOGGED_PROBLEMS: Final = 10
 # How long the end of the process waits for a running cycle before it leaves the thread behind.
 STOP_SECONDS: Final = 2.0
 
@@ -107,8 +107,8 @@ class Sampler:
         self._wake = threading.Event()
         # Since when NVML has not answered, None while it does and before it first did.
         self._lost_seconds: float | None = None
-        self._problems = LogOnce(limit=MAX_TOLD_PROBLEMS)
-        self._outage_is_told = True
+        self._problems = LogOnce(limit=MAX_LOGGED_PROBLEMS)
+        self._outage_is_logged = True
         # A daemon: a call that never returns must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name="nvml", daemon=True)
         self.state = SamplerState()
@@ -224,7 +224,7 @@ class Sampler:
 
     def _succeeded(self, readings: Readings) -> None:
         if not self.state.nvml_up:
-            if self._outage_is_told:
+            if self._outage_is_logged:
                 log.info(
                     "NVML answers",
                     extra={
@@ -232,7 +232,7 @@ class Sampler:
                         "devices": readings.device_count,
                     },
                 )
-            self._outage_is_told = True
+            self._outage_is_logged = True
             self._problems.end_all()
         self.state = SamplerState(nvml_up=True, last_success_unix_seconds=time.time())
 
@@ -251,7 +251,7 @@ class Sampler:
                 "NVML cannot be used; retrying",
                 extra={"error": problem, "longest_retry_seconds": LAST_RETRY_SECONDS},
             )
-        self._outage_is_told = self._problems.has_told
+        self._outage_is_logged = self._problems.has_active
         self.state = replace(self.state, nvml_up=False, problem=problem)
         self._on_failure(problem)
 

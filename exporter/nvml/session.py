@@ -16,7 +16,7 @@ from exporter.nvml.board import mig_info
 from exporter.nvml.bounds import BOUNDS, bounded
 from exporter.nvml.calls import SESSION_GONE, CallOutcomes, Calls, NvmlError
 from exporter.nvml.extended import ExtendedReadings
-from exporter.nvml.failing_calls import MAX_TOLD, FailingCalls
+from exporter.nvml.failing_calls import MAX_LOGGED, FailingCalls
 from exporter.nvml.gpm import GRAPHICS_UTIL, Gpm
 from exporter.nvml.gpu import Gpu
 from exporter.nvml.hang_guard import HangsError, Patience
@@ -73,7 +73,7 @@ class Nvml:
         self._gpus: dict[int, Gpu] = {}
         self._seen = SeenGpus()
         # By index, since a GPU that cannot be read may not tell its UUID.
-        self._told = LogOnce(limit=MAX_TOLD)
+        self._logged = LogOnce(limit=MAX_LOGGED)
         self.driver_version: str | None = None
 
     @property
@@ -180,7 +180,7 @@ class Nvml:
             return self._left_out(index, message, problem, {}, caught=error)
         uuid = found[0].device.uuid
         self._failing.observe(uuid, answers)
-        if self._told.ends(index):
+        if self._logged.ends(index):
             log.info("GPU can be read again", extra={"index": index, "uuid": uuid})
         return found
 
@@ -193,7 +193,7 @@ class Nvml:
         caught: Exception | None = None,
     ) -> UnreadableGpu:
         uuid = self._seen.uuid_at(index)
-        if self._told.begins(index):
+        if self._logged.begins(index):
             extra = {"index": index, "uuid": uuid, **details}
             log.warning(message, extra=extra, exc_info=caught)
         return UnreadableGpu(index=index, uuid=uuid, problem=problem)

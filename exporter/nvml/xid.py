@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from exporter.exposition import families
 from exporter.nvml.calls import ABSENT, Calls, NvmlError
-from exporter.nvml.failing_calls import MAX_TOLD
+from exporter.nvml.failing_calls import MAX_LOGGED
 from toolkit.log_once import LogOnce
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class XidErrors:
         self._binding = binding
         self._on_error = on_error
         self._failing = failing
-        self._unwatched = LogOnce(limit=MAX_TOLD)
+        self._unwatched = LogOnce(limit=MAX_LOGGED)
         self._tallies: dict[str, _Tally] = {}
         self._watcher: _Watcher | None = None
         self._hanging: list[_Watcher] = []

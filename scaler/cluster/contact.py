@@ -54,7 +54,7 @@ class LostContact:
         return f"{where}{what}: {self.why}"
 
 
-class Contact:
+class ContactTracker:
     """Tracks the contact of all watches; logs once when a part is lost and when it is back."""
 
     def __init__(
@@ -63,7 +63,7 @@ class Contact:
         """`namespaces` and `kinds` are those of the workloads; no namespaces mean all."""
         self._watched = watched
         self._parts = tuple((name, kind) for name in namespaces or ("",) for kind in kinds)
-        self._told: dict[tuple[str | None, str | None], LostContact] = {}
+        self._reported: dict[tuple[str | None, str | None], LostContact] = {}
 
     def lost(self, now_seconds: float) -> tuple[LostContact, ...]:
         """Return the parts without contact at `now_seconds` (monotonic), each once."""
@@ -108,14 +108,14 @@ class Contact:
         """Log the parts that were lost or are back since the last call."""
         now = {(one.namespace, one.kind): one for one in lost}
         for part, one in now.items():
-            if part not in self._told:
+            if part not in self._reported:
                 where = {"namespace": one.namespace, "kind": one.kind}
                 log.warning("Watch lost; its workloads are held", extra=where | {"error": one.why})
-        for part, one in self._told.items():
+        for part, one in self._reported.items():
             if part not in now:
                 fields = {"namespace": one.namespace, "kind": one.kind}
                 log.info("Watch is back; its workloads are scaled again", extra=fields)
-        self._told = now
+        self._reported = now
 
     def _some_part(self, is_seen: Callable[[Reflector[Any]], bool]) -> bool:
         return any(

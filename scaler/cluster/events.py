@@ -67,7 +67,7 @@ class EventRecorder:
         self._waiting: defaultdict[str, dict[asyncio.TimerHandle, None]] = defaultdict(dict)
         self._sent: OrderedDict[_Event, _Sent] = OrderedDict()
         self._failing = False
-        self._told = PartyLog(log, most_bytes=LOG_BYTES)
+        self._party_log = PartyLog(log, most_bytes=LOG_BYTES)
 
     def record(
         self, ref: ObjectRef, uid: str, *, type_: EventType, reason: str, message: str
@@ -131,7 +131,7 @@ class EventRecorder:
                 self._failing = False
             finally:
                 self._queue.sent()
-                self._told.log_omitted()
+                self._party_log.log_omitted()
 
     async def flush(self, *, timeout_seconds: float) -> None:
         """Wait until everything queued is sent, at most `timeout_seconds`; needs `run`."""
@@ -194,7 +194,7 @@ class EventRecorder:
         if self._failing:
             return
         self._failing = True
-        self._told.log(
+        self._party_log.log(
             logging.WARNING,
             event.ref.namespace,
             "Event not sent; further failures are not logged until one is sent",

@@ -43,7 +43,7 @@ class ScaleToZeroStore:
         self._name = name
         self._title = f"ConfigMap {namespace}/{name}"
         self._written: dict[str, str] | None = None
-        self._withdrawn: set[str] = set()
+        self._retracted: set[str] = set()
         self.problem: str | None = f"{self._title} has not been read yet"
         """Why the record is unknown, None if it has been read."""
 
@@ -55,7 +55,7 @@ class ScaleToZeroStore:
     def forget(self) -> None:
         """Forget the record, because another replica leads and writes it."""
         self._written = None
-        self._withdrawn.clear()
+        self._retracted.clear()
         self.problem = f"{self._title} has not been read yet"
 
     async def load(self) -> bool:
@@ -74,15 +74,15 @@ class ScaleToZeroStore:
     async def add(self, ref: ObjectRef, uid: str) -> None:
         """Record that a workload is about to be scaled to 0; raises ApiError."""
         await self._write({uid: str(ref)})
-        self._withdrawn.discard(uid)
+        self._retracted.discard(uid)
         if self._written is not None:
             self._written[uid] = str(ref)
 
-    def withdraw(self, uid: str) -> None:
+    def retract(self, uid: str) -> None:
         """Note that an added workload was not scaled: its 0 may be set by a human."""
-        self._withdrawn.add(uid)
+        self._retracted.add(uid)
 
-    async def tend(self, counts: Mapping[str, int], own: AbstractSet[str]) -> None:
+    async def reconcile(self, counts: Mapping[str, int], own: AbstractSet[str]) -> None:
         """Remove outdated entries, restore deleted ones; a failure is retried by the next call.
 
         `counts` are the replicas of the watched workloads, `own` those that the scaler has scaled
@@ -90,7 +90,7 @@ class ScaleToZeroStore:
         gone or has replicas: it may have lost its annotation, or its kind may be hidden.
         """
         written = self._written or {}
-        ended = {uid for uid in written if counts.get(uid, 0) > 0 or uid in self._withdrawn} - own
+        ended = {uid for uid in written if counts.get(uid, 0) > 0 or uid in self._retracted} - own
         unseen = {uid: ref for uid, ref in written.items() if uid not in counts}
         try:
             async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
@@ -107,7 +107,7 @@ class ScaleToZeroStore:
         except Exception as error:  # noqa: BLE001  (likewise)
             log.debug("Cannot update the scale-to-zero record", extra={"error": repr(error)})
             return
-        self._withdrawn -= ended | own
+        self._retracted -= ended | own
         for uid in ended:
             written.pop(uid, None)
 

@@ -53,7 +53,7 @@ class Scales:
         self._wanted = asyncio.Event()
         self._failing = False
         self._malformed: set[str] = set()
-        self._told = PartyLog(log, most_bytes=LOG_BYTES)
+        self._party_log = PartyLog(log, most_bytes=LOG_BYTES)
         self.settled = asyncio.Event()
         self.settled.set()
 
@@ -82,7 +82,7 @@ class Scales:
                 for uid, path in list(self._unread.items()):
                     group.create_task(self._read(uid, path))
             self.settled.set()
-            self._told.log_omitted()
+            self._party_log.log_omitted()
             if self._unread and not self._wanted.is_set():
                 await asyncio.sleep(RETRY_SECONDS)
                 self._wanted.set()
@@ -113,7 +113,7 @@ class Scales:
             # The next change of the object requests another read.
             if uid not in self._malformed:
                 self._malformed.add(uid)
-                self._told.log(
+                self._party_log.log(
                     logging.WARNING,
                     path.partition("/namespaces/")[2].partition("/")[0],
                     "Scale is malformed; its workload is not scaled until it changes",

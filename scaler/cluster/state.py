@@ -18,7 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from scaler.cluster import decode, pod_facts
-from scaler.cluster.contact import Contact, LostContact, Watched
+from scaler.cluster.contact import ContactTracker, LostContact, Watched
 from scaler.cluster.decode import EXPORTERS_NAMESPACE, Instant
 from scaler.cluster.kinds import DEPLOYMENTS, Kinds
 from scaler.cluster.scales import Scales
@@ -129,7 +129,7 @@ class ClusterState:
             self._owner_changed,
             optional=True,
         )
-        self._contact = Contact(
+        self._contact = ContactTracker(
             self._watches, namespaces=namespaces, kinds=[kind.ref_kind for kind in kinds]
         )
 

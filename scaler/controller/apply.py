@@ -39,13 +39,13 @@ class DecisionApplier:
         self,
         writer: ScaleWriter,
         *,
-        zeros: ScaleToZeroStore,
+        scale_to_zero: ScaleToZeroStore,
         histories: ScalingHistories,
         metrics: ScalerMetrics,
         clock: Callable[[], float],
     ) -> None:
         self._writer = writer
-        self._zeros = zeros
+        self._scale_to_zero = scale_to_zero
         self._histories = histories
         self._metrics = metrics
         self._clock = clock
@@ -117,7 +117,7 @@ class DecisionApplier:
             if not isinstance(result, CountChanged):
                 return self._recorded(deployment, decision, result)
             if decision.desired_replicas == 0:
-                self._zeros.withdraw(uid)
+                self._scale_to_zero.retract(uid)
             deployment = replace(deployment, spec_replicas=result.found)
             decision = self._held_if_contended(deployment, decide(deployment))
         self._histories.record_undone(uid, decision)

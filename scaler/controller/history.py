@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from scaler.decision.history import (
+    WATCH_LAG_SECONDS,
     confirmed,
     cooldown_restarted,
     held,
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 LEAST_GAP_SECONDS = 15.0
 """How long nobody may have looked before that time stops counting; the HPA's own period."""
 GAP_LOOPS = 3
-UNCONFIRMED_SECONDS = 60.0
-"""How long a write without an answer may still show; longer than a silent watch is trusted."""
 
 
 class ScalingHistories:
@@ -84,7 +83,7 @@ class ScalingHistories:
             if deployment.spec_replicas == decision.desired_replicas:
                 del self._unconfirmed[uid]
                 self._known[uid] = confirmed(self._known[uid], decision.history)
-            elif now is not None and now - newest_seconds(decision.history) > UNCONFIRMED_SECONDS:
+            elif now is not None and now - newest_seconds(decision.history) > WATCH_LAG_SECONDS:
                 del self._unconfirmed[uid]
         return self._known.get(uid)
 

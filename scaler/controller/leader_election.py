@@ -11,10 +11,10 @@ class Leadership(Protocol):
     def is_leader(self, now_seconds: float) -> bool:
         """Return True while this process may write to the cluster."""
 
-    def stopped_because(self) -> str | None:
+    def stop_reason(self) -> str | None:
         """Return why an operator stopped all scaling, as last seen, or None."""
 
-    async def look(self) -> str | None:
+    async def confirm(self) -> str | None:
         """Check again just before writing; return what is in the way, or None."""
 
 
@@ -25,10 +25,10 @@ class AlwaysLeader:
         """Return True."""
         return True
 
-    def stopped_because(self) -> str | None:
+    def stop_reason(self) -> str | None:
         """Return None: there is no Lease to annotate."""
         return None
 
-    async def look(self) -> str | None:
+    async def confirm(self) -> str | None:
         """Return None."""
         return None

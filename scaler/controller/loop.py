@@ -17,7 +17,7 @@ from scaler.controller.apply import DecisionApplier
 from scaler.controller.history import ScalingHistories
 from scaler.controller.loop_clock import LoopClock, suspended_seconds
 from scaler.controller.missing_gpus import MissingGpus
-from scaler.controller.own_zeros import adopt_zeros, tend_zeros
+from scaler.controller.own_zeros import adopt_scale_to_zero, reconcile_scale_to_zero
 from scaler.controller.plans import Plan, same_idle_condition
 from scaler.controller.policies import Policies, parsed_policy
 from scaler.controller.writer import ScaleWriter
@@ -57,7 +57,7 @@ class Controller:
         events: EventRecorder,
         leadership: Leadership,
         metrics: ScalerMetrics,
-        zeros: ScaleToZeroStore,
+        scale_to_zero: ScaleToZeroStore,
         kinds: Kinds | None = None,
         dry_run: bool = False,
         clock: Callable[[], float] = time.monotonic,
@@ -69,7 +69,7 @@ class Controller:
         self._notifier = Notifier(events, metrics, self.status_store, clock)
         self._leadership = leadership
         self._metrics = metrics
-        self._zeros = zeros
+        self._scale_to_zero = scale_to_zero
         self._dry_run = dry_run
         self._clock = clock
         self._histories = ScalingHistories()
@@ -77,11 +77,15 @@ class Controller:
         writer = ScaleWriter(
             client,
             kinds=kinds or Kinds(),
-            zeros=zeros,
+            scale_to_zero=scale_to_zero,
             leads=lambda: leadership.is_leader(clock()),
         )
         self._applier = DecisionApplier(
-            writer, zeros=zeros, histories=self._histories, metrics=metrics, clock=clock
+            writer,
+            scale_to_zero=scale_to_zero,
+            histories=self._histories,
+            metrics=metrics,
+            clock=clock,
         )
         self._missing_gpus = MissingGpus()
         self._policies = Policies(self._parse)
@@ -134,10 +138,10 @@ class Controller:
         policies = await self._policies.of(deployments)
         plans = [Plan(deployment=one, policy=policies[one.uid]) for one in deployments]
         if any(plan.may_scale_to_zero() for plan in plans):
-            await adopt_zeros(self._zeros, self._histories, plans)
+            await adopt_scale_to_zero(self._scale_to_zero, self._histories, plans)
         planned = self._stage("plan", started)
         answer, _ = await asyncio.gather(
-            self._read(plans), tend_zeros(self._zeros, self._histories, plans)
+            self._read(plans), reconcile_scale_to_zero(self._scale_to_zero, self._histories, plans)
         )
         readings = answer.readings
         read = self._stage("read", planned)
@@ -147,7 +151,7 @@ class Controller:
         decided = self._stage("decide", read)
         in_the_way = None
         if any(decision.outcome is Outcome.SCALED for decision in decisions):
-            in_the_way = await self._leadership.look()
+            in_the_way = await self._leadership.confirm()
             self._loop_clock.after_wait()
         self._watch_stop()
         in_retry_order = sorted(
@@ -208,7 +212,7 @@ class Controller:
 
     def _watch_stop(self) -> None:
         """Log once when a person stops all scaling, and when it resumes."""
-        stopped = self._leadership.stopped_because()
+        stopped = self._leadership.stop_reason()
         if stopped == self.stopped:
             return
         self.stopped = stopped
@@ -273,7 +277,7 @@ class Controller:
     ) -> Decision:
         now = self._loop_clock.now()
         readings = self._missing_gpus.without_partial(deployment, readings)
-        history, unknown = self._histories.of(deployment), self._zeros.problem
+        history, unknown = self._histories.of(deployment), self._scale_to_zero.problem
         if unknown is not None:
             held = plan.unknown_zero(deployment, history, unknown, now)
             if held is not None:
@@ -303,7 +307,7 @@ class Controller:
     def _forget(self) -> None:
         self._source.forget()
         self._histories.keep_only(set())
-        self._zeros.forget()
+        self._scale_to_zero.forget()
         self._notifier.keep_only(set())
         self._applier.keep_only(set())
         self.status_store.clear()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from scaler.controller.plans import Plan
 
 
-async def adopt_zeros(
+async def adopt_scale_to_zero(
     store: ScaleToZeroStore, histories: ScalingHistories, plans: Sequence[Plan]
 ) -> None:
     """Take over what a former leader recorded, and what belongs to a Deployment that is back.
@@ -28,11 +28,11 @@ async def adopt_zeros(
             histories.adopt_zero(uid)
 
 
-async def tend_zeros(
+async def reconcile_scale_to_zero(
     store: ScaleToZeroStore, histories: ScalingHistories, plans: Sequence[Plan]
 ) -> None:
     """Drop the records of Deployments that have replicas again, and restore deleted ones."""
     if store.uids:
         shown = [plan.deployment for plan in plans if plan.deployment.out_of_contact is None]
         counts = {deployment.uid: deployment.spec_replicas for deployment in shown}
-        await store.tend(counts, histories.own_zeros())
+        await store.reconcile(counts, histories.own_zeros())

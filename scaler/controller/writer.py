@@ -65,12 +65,12 @@ class ScaleWriter:
         client: KubeClient,
         *,
         kinds: Kinds,
-        zeros: ScaleToZeroStore,
+        scale_to_zero: ScaleToZeroStore,
         leads: Callable[[], bool],
     ) -> None:
         self._client = client
         self._kinds = kinds
-        self._zeros = zeros
+        self._scale_to_zero = scale_to_zero
         self._leads = leads
 
     async def record_zero(self, deployment: DeploymentState) -> NotWritten | None:
@@ -79,7 +79,7 @@ class ScaleWriter:
         Without the record the next leader would take the 0 for a human's.
         """
         try:
-            await self._zeros.add(deployment.ref, deployment.uid)
+            await self._scale_to_zero.add(deployment.ref, deployment.uid)
         except ApiError as error:
             return NotWritten(
                 outcome=Outcome.FAILED,

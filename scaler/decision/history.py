@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from scaler.decision.model import ScalingHistory
     from scaler.model import Behavior, DeploymentState, ScalingPolicy
 
-SHOWS_WITHIN_SECONDS = 60.0
-"""How long a watch may still show the old count; longer than a silent watch is trusted."""
+WATCH_LAG_SECONDS = 60.0
+"""How long a watch may lag behind a write, also one without an answer; longer than a silent watch
+is trusted."""
 
 
 def shifted(history: ScalingHistory, by_seconds: float) -> ScalingHistory:
@@ -85,7 +86,7 @@ def seen(
     zeroed = history.zeroed_seconds
     if zeroed is None or deployment.spec_replicas == 0 or deployment.out_of_contact is not None:
         return history
-    if now_seconds - zeroed <= SHOWS_WITHIN_SECONDS:
+    if now_seconds - zeroed <= WATCH_LAG_SECONDS:
         return history
     return replace(history, zeroed_seconds=None)
 

@@ -95,7 +95,7 @@ class LeaseElection:
         """Return the holder's identity as last observed, None if there is no holder."""
         return self._seen.holder or None if self._seen is not None else None
 
-    def stopped_because(self) -> str | None:
+    def stop_reason(self) -> str | None:
         """Return why all scaling is stopped, as last observed; None if it is not.
 
         Any value of the Lease's annotation `gpu-scaler/paused` except "false" stops all scaling.
@@ -105,7 +105,7 @@ class LeaseElection:
             return None
         return f"all scaling is stopped: Lease {self._name} has {STOP_ANNOTATION}={value[:80]!r}"
 
-    async def look(self) -> str | None:
+    async def confirm(self) -> str | None:
         """Reread the Lease just before acting; return why not to act, None to act."""
         try:
             async with asyncio.timeout(self._retry_period_seconds):
@@ -114,7 +114,7 @@ class LeaseElection:
             return f"cannot read the Lease before acting: {str(error) or 'timed out'}"
         if seen.holder != self._identity:
             return f"{seen.holder or 'no replica'} holds the Lease"
-        return self.stopped_because()
+        return self.stop_reason()
 
     async def run(self) -> None:
         """Acquire and renew the Lease until cancelled; call `release` after that."""

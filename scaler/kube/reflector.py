@@ -86,7 +86,7 @@ class Reflector(Generic[T]):
         self._contact_seconds: float | None = None
         self._good_for_seconds = 0.0
         self._malformed: set[str] = set()
-        self._told = PartyLog(log, most_bytes=LOG_BYTES)
+        self._party_log = PartyLog(log, most_bytes=LOG_BYTES)
         self.synced = asyncio.Event()
         self.tried = asyncio.Event()
         """Set once the first attempt has ended, whether it succeeded or not."""
@@ -254,7 +254,7 @@ class Reflector(Generic[T]):
                     self._malformed.clear()
                 self._malformed.add(uid)
                 title = _title(raw)
-                self._told.log(
+                self._party_log.log(
                     logging.WARNING,
                     title.rpartition("/")[0],
                     "Malformed object ignored",
@@ -304,7 +304,7 @@ class Reflector(Generic[T]):
     def _in_contact(self, good_for_seconds: float) -> None:
         self._contact_seconds = time.monotonic()
         self._good_for_seconds = good_for_seconds
-        self._told.log_omitted()
+        self._party_log.log_omitted()
 
 
 def _uid(raw: JsonObject) -> str:

@@ -8,8 +8,8 @@ from scaler.budgets import shown
 
 log = logging.getLogger(__name__)
 
-MAX_TOLD = 100
-_told: set[tuple[str, type[Exception], str]] = set()
+MAX_KINDS = 100
+_logged: set[tuple[str, type[Exception], str]] = set()
 
 
 def unexpected(party: str, error: Exception) -> str:
@@ -19,7 +19,7 @@ def unexpected(party: str, error: Exception) -> str:
         last = last.tb_next
     where = "" if last is None else f"{last.tb_frame.f_code.co_filename}:{last.tb_lineno}"
     kind = (party, type(error), where)
-    if kind not in _told and len(_told) < MAX_TOLD:
-        _told.add(kind)
+    if kind not in _logged and len(_logged) < MAX_KINDS:
+        _logged.add(kind)
         log.error("Cannot use an answer", extra={"party": party}, exc_info=error)
     return f"failed: {type(error).__name__}: {shown(error)}"

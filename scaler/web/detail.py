@@ -122,7 +122,7 @@ def detail(
             "changes": [(*one,) for one in history.changes],
             "until": history.until_unix_seconds,
         },
-        "episodes": [_episode(one) for one in reversed(store.decision_runs[ref][-MAX_RUNS:])],
+        "episodes": [_run_view(one) for one in reversed(store.decision_runs[ref][-MAX_RUNS:])],
         "events": [event_dict(one) for one in reversed(told)],
         "pod_offset": pod_offset,
         "pod_limit": MAX_PODS,
@@ -188,19 +188,19 @@ def _pods(
     return pods
 
 
-def _episode(episode: DecisionRun) -> DecisionRunView:
-    state = state_of(episode)
+def _run_view(run: DecisionRun) -> DecisionRunView:
+    state = state_of(run)
     return {
-        "begun": episode.begun_unix_seconds,
-        "last": episode.last_unix_seconds,
-        "decisions": episode.decisions,
+        "begun": run.begun_unix_seconds,
+        "last": run.last_unix_seconds,
+        "decisions": run.decisions,
         "group": state.group,
         "state": state.label,
-        "reason": episode.reason,
-        "message": episode.message[:MAX_MESSAGE_LENGTH],
-        "current": episode.current_replicas,
-        "desired": episode.desired_replicas,
+        "reason": run.reason,
+        "message": run.message[:MAX_MESSAGE_LENGTH],
+        "current": run.current_replicas,
+        "desired": run.desired_replicas,
         "values": [
-            value_dict(item.metric, item.mean_milli, item.target_milli) for item in episode.means
+            value_dict(item.metric, item.mean_milli, item.target_milli) for item in run.means
         ],
     }

@@ -73,9 +73,9 @@ async def test_one_gets_it_and_keeps_it():
 async def test_a_look_just_before_acting_sees_another_holder_and_a_stop():
     async with two_candidates() as (_, a, b, clocks):
         assert await a.try_once()
-        assert await a.look() is None
+        assert await a.confirm() is None
         await a._client.patch(a._path, {"metadata": {"annotations": {STOP_ANNOTATION: "true"}}})
-        assert "all scaling is stopped" in str(await a.look())
+        assert "all scaling is stopped" in str(await a.confirm())
         await a._client.patch(a._path, {"metadata": {"annotations": {STOP_ANNOTATION: None}}})
         assert not await b.try_once()
         advance(clocks, 9)
@@ -83,7 +83,7 @@ async def test_a_look_just_before_acting_sees_another_holder_and_a_stop():
         # Its own clock lagged behind, and another one has begun.
         clocks[1].now += 10
         assert await b.try_once()
-        assert await a.look() == "b holds the Lease"
+        assert await a.confirm() == "b holds the Lease"
 
 
 async def test_a_silent_leader_stops_before_another_begins():

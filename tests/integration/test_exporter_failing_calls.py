@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from exporter.model import Collector
-from exporter.nvml.failing_calls import MAX_TOLD
+from exporter.nvml.failing_calls import MAX_LOGGED
 from tests.nvmlnode import Node
 from tests.waiting import until
 
@@ -163,7 +163,7 @@ def test_many_calls_that_fail_fill_a_bounded_number_of_lines(caplog, monkeypatch
     ):
         node.driver.faults.fail(function, UNKNOWN)
     cycles(node)
-    assert len(told(caplog, BEGINS)) == len(caplog.records) == MAX_TOLD
+    assert len(told(caplog, BEGINS)) == len(caplog.records) == MAX_LOGGED
 
 
 def test_a_seldom_call_that_fails_with_one_argument_fails_until_it_succeeds_with_it(

@@ -70,8 +70,8 @@ async def exporter(answer):
 
 
 @pytest.fixture(autouse=True)
-def _nothing_told(monkeypatch):
-    monkeypatch.setattr(unexpected, "_told", set())
+def _nothing_logged(monkeypatch):
+    monkeypatch.setattr(unexpected, "_logged", set())
 
 
 def ask(*pods: PodState, window: float = 0) -> list[ReadingRequest]:

@@ -96,14 +96,14 @@ class World:
             events=self,  # type: ignore[arg-type]
             leadership=self,
             metrics=self.metrics,
-            zeros=ScaleToZeroStore(self, namespace="gpu-scaler", name="zeros"),  # type: ignore[arg-type]
+            scale_to_zero=ScaleToZeroStore(self, namespace="gpu-scaler", name="zeros"),  # type: ignore[arg-type]
             clock=lambda: self.now,
         )
 
-    def stopped_because(self) -> str | None:
+    def stop_reason(self) -> str | None:
         return self.stopped
 
-    async def look(self) -> str | None:
+    async def confirm(self) -> str | None:
         return self.stopped or self.in_the_way
 
     def is_leader(self, now_seconds: float) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scaler.decision.history import SHOWS_WITHIN_SECONDS
+from scaler.decision.history import WATCH_LAG_SECONDS
 from scaler.decision.model import Outcome
 from scaler.kube.errors import (
     Forbidden,
@@ -251,7 +251,7 @@ async def test_a_count_above_zero_ends_it_whatever_the_annotations(wrong):
     world = taken_over(typo(3, **wrong), other(), zeros=OWN)
     await world.controller.cycle()
     assert world.zeros == OWN, "the watch may be behind"
-    for _ in range(int(SHOWS_WITHIN_SECONDS / 10) + 2):
+    for _ in range(int(WATCH_LAG_SECONDS / 10) + 2):
         world.now += 10
         await world.controller.cycle()
     assert world.zeros == {}

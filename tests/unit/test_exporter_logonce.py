@@ -20,10 +20,10 @@ def test_a_beginning_and_an_end():
     assert not once.ends("a"), "it never began"
     assert [once.begins("a") for _ in range(3)] == [True, False, False]
     assert once.begins("b")
-    assert once.has_told
+    assert once.has_active
     assert [once.ends("a") for _ in range(2)] == [True, False]
     once.end_all()
-    assert not once.has_told
+    assert not once.has_active
     assert not once.ends("b")
 
 
@@ -61,4 +61,4 @@ def test_what_was_told_long_ago_is_forgotten(clock):
         once.begins(number)
         once.ends(number)
         clock[0] += 1
-    assert len(once._told_seconds) <= AGAIN_SECONDS + 1
+    assert len(once._logged_seconds) <= AGAIN_SECONDS + 1

@@ -53,7 +53,7 @@ class Life(World):
             events=self,  # type: ignore[arg-type]
             leadership=self,
             metrics=self.metrics,
-            zeros=ScaleToZeroStore(self, namespace="gpu-scaler", name="zeros"),  # type: ignore[arg-type]
+            scale_to_zero=ScaleToZeroStore(self, namespace="gpu-scaler", name="zeros"),  # type: ignore[arg-type]
             clock=self.clock,
             suspended=lambda: self.suspended_seconds,
         )
@@ -71,9 +71,9 @@ class Life(World):
     def is_leader(self, now_seconds: float) -> bool:
         return self.leads
 
-    async def look(self) -> str | None:
+    async def confirm(self) -> str | None:
         await asyncio.sleep(self.waits.get("look", 0))
-        return await super().look()
+        return await super().confirm()
 
     async def read(self, requests: Any, endpoints: object) -> SourceAnswer:
         await asyncio.sleep(self.waits.get("read", 0))

@@ -47,7 +47,7 @@ class Cluster:
             client=self.world,  # type: ignore[arg-type]
             state=self.world,  # type: ignore[arg-type]
             source=WarnedSource(self.world),
-            zeros=ScaleToZeroStore(self.world, namespace="-", name="-"),  # type: ignore[arg-type]
+            scale_to_zero=ScaleToZeroStore(self.world, namespace="-", name="-"),  # type: ignore[arg-type]
             events=self,  # type: ignore[arg-type]
             leadership=AlwaysLeader(),
             metrics=ScalerMetrics("test"),

@@ -227,7 +227,7 @@ class Hour(RuleBasedStateMachine):
             client=self.world,  # type: ignore[arg-type]
             state=self.world,  # type: ignore[arg-type]
             source=WarnedSource(self.world),
-            zeros=ScaleToZeroStore(self.world, namespace="-", name="-"),  # type: ignore[arg-type]
+            scale_to_zero=ScaleToZeroStore(self.world, namespace="-", name="-"),  # type: ignore[arg-type]
             events=self,  # type: ignore[arg-type]
             leadership=self,
             metrics=self.metrics,
@@ -270,11 +270,11 @@ class Hour(RuleBasedStateMachine):
     def is_leader(self, now_seconds: float) -> bool:
         return self.us.is_leader(now_seconds)
 
-    def stopped_because(self) -> str | None:
-        return self.us.stopped_because()
+    def stop_reason(self) -> str | None:
+        return self.us.stop_reason()
 
-    async def look(self) -> str | None:
-        return await self.us.look()
+    async def confirm(self) -> str | None:
+        return await self.us.confirm()
 
     def record(
         self, about: ObjectRef, uid: str, *, type_: EventType, reason: str, message: str

@@ -21,7 +21,7 @@ def writer(world: World) -> ScaleWriter:
     return ScaleWriter(
         world,  # type: ignore[arg-type]
         kinds=Kinds(),
-        zeros=zeros,
+        scale_to_zero=zeros,
         leads=lambda: world.leads,
     )
 

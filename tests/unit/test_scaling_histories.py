@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from scaler.controller.history import UNCONFIRMED_SECONDS, ScalingHistories
+from scaler.controller.history import ScalingHistories
 from scaler.decision.decide import decide
+from scaler.decision.history import WATCH_LAG_SECONDS
 from scaler.decision.model import Recommendation, ScaleEvent
 from scaler.model import Metric
 from tests.unit.deployments import NOW, deployment, policy, reading, ready_pods
@@ -67,7 +68,7 @@ def test_a_write_of_unknown_outcome_counts_once_it_shows():
 def test_the_same_count_much_later_is_somebody_elses():
     histories = ScalingHistories()
     histories.record_unconfirmed(TWO.uid, seen(histories))
-    for second in range(1, int(UNCONFIRMED_SECONDS) + 2):
+    for second in range(1, int(WATCH_LAG_SECONDS) + 2):
         histories.look(NOW + second, interval_seconds=INTERVAL)
         histories.of(TWO)
     history = histories.of(replace(TWO, spec_replicas=4))

@@ -63,8 +63,8 @@ def test_a_state_in_words(outcome, reason, desired, group, label):
 def test_what_is_above_its_target_by_more_than_the_tolerance_is_not_on_target(percent, label):
     one = decision(duty_percent=percent)
     assert state_of(one).label == label
-    (episode,) = add_decision((), one, NOW)
-    assert state_of(episode).label == label
+    (run,) = add_decision((), one, NOW)
+    assert state_of(run).label == label
 
 
 @pytest.mark.parametrize("outcome", Outcome)
@@ -275,7 +275,7 @@ def test_a_detail_explains_every_pod_left_out_first():
     assert first["sampled"] == NOW - 1
     assert metric["counted"] == 2
     assert [item.reason for item in document["limits"]] == ["TooManyReplicas"]
-    assert [episode["state"] for episode in document["episodes"]] == ["Waiting for pods"]
+    assert [run["state"] for run in document["episodes"]] == ["Waiting for pods"]
 
 
 def test_a_detail_of_many_pods_comes_in_pages():

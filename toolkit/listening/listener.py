@@ -68,7 +68,7 @@ class Listener:
         server.request_handler = Answering(server.request_handler, limits, faults).handle
         # Oldest first, with the address of each.
         self._handshakes: dict[asyncio.Task[None], tuple[socket.socket, str]] = {}
-        self._told_seconds: dict[str, float] = {}
+        self._logged_seconds: dict[str, float] = {}
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -121,9 +121,9 @@ class Listener:
 
     def _tell(self, event: str, error: str) -> None:
         now = time.monotonic()
-        if now - self._told_seconds.get(event, -QUIET_SECONDS) >= QUIET_SECONDS:
+        if now - self._logged_seconds.get(event, -QUIET_SECONDS) >= QUIET_SECONDS:
             log.warning(event, extra={"error": error})
-        self._told_seconds[event] = now
+        self._logged_seconds[event] = now
 
     async def _make_room(self) -> None:
         if len(self._handshakes) > self._most_handshakes:
