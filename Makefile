@@ -35,7 +35,7 @@ test-quick: $(STAMP) ## Run the tests that need only Python
 	@$(BIN)/python -m pytest $(WORKERS) -m "not needs" $(PYTEST_ARGS)
 
 .PHONY: cluster-tools
-cluster-tools: $(STAMP) ## Build the pinned control plane for `make test` (needs Go; once, ~10 min)
+cluster-tools: $(STAMP) ## Build the pinned programs for `make test` (needs Go; once, ~10 min)
 	@$(BIN)/python -m tests.cluster.tools $(TOOLS)
 
 .PHONY: lint
@@ -78,6 +78,9 @@ lock: $(STAMP) ## Resolve the lock files again (needs uv)
 		-c requirements-dev.lock pyproject.toml -o requirements.lock
 	@uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		-c requirements-dev.lock --group build -o requirements-build.lock
+	@for server in dynamo llamacpp; do cd $(CURDIR)/tests/cluster/tools/$$server && \
+		uv pip compile --quiet --no-deps --universal --generate-hashes --no-emit-index-url --no-header \
+			--no-annotate requirements.in -o requirements.txt || exit 1; done
 
 .PHONY: bench
 bench: bench-exporter bench-endurance bench-step bench-policy bench-scaler bench-latency bench-metrics-api bench-namespaces bench-abuse ## Run all benchmarks; results go to build/bench/

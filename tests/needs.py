@@ -45,7 +45,7 @@ def is_there(need: str) -> bool:
         return own_address() is not None
     if need == "cni-plugins":
         return (CNI_PLUGINS / "ptp").is_file()
-    if need in tools.BY_NAME:
+    if need in tools.BY_NAME or need in tools.SERVERS:
         # The test bed runs pinned versions only.
         return tools.find(need) is not None
     return shutil.which(need) is not None
@@ -55,6 +55,8 @@ def remedy(need: str) -> str:
     """Return the command that brings what is missing."""
     if need in OF_THE_MACHINE:
         return OF_THE_MACHINE[need]
+    if need in tools.SERVERS:
+        return "make cluster-tools"
     if need in tools.BY_NAME:
         build = "make cluster-tools"
         if golang.problem(golang.installed()) is None:

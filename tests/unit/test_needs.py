@@ -32,6 +32,12 @@ def test_go_comes_before_the_build(monkeypatch, found):
     assert needs.remedy("etcd") == said
 
 
+@pytest.mark.parametrize("need", tools.SERVERS)
+def test_a_model_server_needs_no_go(monkeypatch, need):
+    monkeypatch.delattr(golang, "installed")
+    assert needs.remedy(need) == "make cluster-tools"
+
+
 @pytest.mark.parametrize("need", [*needs.INSTALLED, *needs.OF_THE_MACHINE])
 def test_what_is_not_built_needs_no_go(monkeypatch, need):
     monkeypatch.delattr(golang, "installed")
@@ -48,10 +54,12 @@ def test_what_this_machine_is_not_is_missing(monkeypatch, need):
 
 
 def test_nothing_comes_in_two_ways():
-    assert not needs.INSTALLED.keys() & tools.BY_NAME.keys()
+    built = tools.BY_NAME.keys() | tools.SERVERS.keys()
+    assert len(built) == len(tools.BY_NAME) + len(tools.SERVERS)
+    assert not needs.INSTALLED.keys() & built
 
 
-@pytest.mark.parametrize("need", tools.BY_NAME)
+@pytest.mark.parametrize("need", [*tools.BY_NAME, *tools.SERVERS])
 def test_a_program_on_the_path_is_not_the_pinned_one(monkeypatch, need):
     monkeypatch.setattr(tools, "find", lambda _: None)
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")

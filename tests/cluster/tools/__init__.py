@@ -1,9 +1,10 @@
 """The pinned programs of the test bed: which there are, and where a built one lies.
 
-Each folder beside this file is a Go module that pins what it builds. Its programs lie in
-`$CLUSTER_TOOLS_DIR/FOLDER-KEY/bin` (default: gpu-scaler/cluster-tools in the user's cache folder);
-the key changes with the pins, the flags of the build and the platform. `make cluster-tools`, which
-is `python -m tests.cluster.tools`, builds what is not there yet.
+Each folder beside this file with a go.mod is a Go module that pins what it builds. Its programs lie
+in `$CLUSTER_TOOLS_DIR/FOLDER-KEY/bin` (default: gpu-scaler/cluster-tools in the user's cache
+folder); the key changes with the pins, the flags of the build and the platform. The model servers
+are Python packages (`pythons.py`) and lie there, too. `make cluster-tools`, which is
+`python -m tests.cluster.tools`, builds or installs what is not there yet.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from tests.cluster.tools import pythons
 
 _MODULES: Final = Path(__file__).parent
 _KUBERNETES_LDFLAGS: Final = " ".join(
@@ -151,6 +154,8 @@ TOOLS: Final = (
     Tool(name="idle", folder="idle", package=".", pin=""),
 )
 BY_NAME: Final = {tool.name: tool for tool in TOOLS}
+SERVERS: Final = {server.name: server for server in pythons.SERVERS}
+"""The model servers; what `find` and `path_of` return for one is the Python that has it."""
 ONLY_NAMED: Final = ("metrics-server",)
 """What is not built unless it is named: no test needs it, a benchmark does."""
 
@@ -166,6 +171,9 @@ def cache_folder() -> Path:
 
 def find(name: str) -> Path | None:
     """Return the program from KUBEBUILDER_ASSETS, else the built one, else None."""
+    if name in SERVERS:
+        python = pythons.interpreter(SERVERS[name].environment(cache_folder()))
+        return python if python.is_file() else None
     tool = BY_NAME[name]
     assets = os.environ.get("KUBEBUILDER_ASSETS")
     if assets and tool.in_assets and (Path(assets) / name).is_file():

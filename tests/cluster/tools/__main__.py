@@ -10,7 +10,16 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tests.cluster.tools import BY_NAME, ONLY_NAMED, TOOLS, Tool, cache_folder, find, golang
+from tests.cluster.tools import (
+    BY_NAME,
+    ONLY_NAMED,
+    SERVERS,
+    Tool,
+    cache_folder,
+    find,
+    golang,
+    pythons,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,22 +27,26 @@ if TYPE_CHECKING:
 
 def main(names: Sequence[str]) -> int:
     """Build `names`, or all that tests need; what is there already is left alone."""
-    unknown = [name for name in names if name not in BY_NAME]
+    known = [*BY_NAME, *SERVERS]
+    unknown = [name for name in names if name not in known]
     if unknown:
-        _say(f"unknown: {', '.join(unknown)}; there are {', '.join(BY_NAME)}")
+        _say(f"unknown: {', '.join(unknown)}; there are {', '.join(known)}")
         return 2
-    wanted = [BY_NAME[name] for name in names] or [
-        tool for tool in TOOLS if tool.name not in ONLY_NAMED
-    ]
-    if all(find(tool.name) for tool in wanted):
+    wanted = names or [name for name in known if name not in ONLY_NAMED]
+    missing = [name for name in wanted if find(name) is None]
+    if not missing:
         return 0
-    problem = golang.problem(golang.installed())
+    programs = [BY_NAME[name] for name in missing if name in BY_NAME]
+    problem = golang.problem(golang.installed()) if programs else None
     if problem is not None:
         _say(f"The test bed's programs cannot be built: {problem}")
         return 1
     began = time.monotonic()
     with _alone():
-        for tool in wanted:
+        for server in (SERVERS[name] for name in missing if name in SERVERS):
+            if find(server.name) is None and not _install(server):
+                return 1
+        for tool in programs:
             if find(tool.name) is None and not _build(tool):
                 return 1
     _say(f"Everything is in {cache_folder()} ({time.monotonic() - began:.0f} s)")
@@ -58,6 +71,17 @@ def _build(tool: Tool) -> bool:
         return False
     unfinished.rename(path)
     _say(f"  {path} ({time.monotonic() - began:.0f} s)")
+    return True
+
+
+def _install(server: pythons.PythonServer) -> bool:
+    _say(f"Installing {server.name} {server.version}")
+    began = time.monotonic()
+    environment = server.environment(cache_folder())
+    if not pythons.install(server, environment):
+        _say(f"{server.name} could not be installed; pip's own words are above")
+        return False
+    _say(f"  {environment} ({time.monotonic() - began:.0f} s)")
     return True
 
 
