@@ -1,4 +1,4 @@
-"""The values that travel between the exporter's parts; unknown is None, never 0."""
+"""Pure: the values that travel between the exporter's parts; unknown is None, never 0."""
 
 from __future__ import annotations
 

@@ -200,8 +200,12 @@ def _get(parsed: argparse.Namespace, path: str) -> dict[str, Any] | None:
     from scaler.cli.access import parse_access  # noqa: PLC0415
     from scaler.cli.api_client import ScalerClient, ScalerClientError  # noqa: PLC0415
     from scaler.kube.errors import ClusterError  # noqa: PLC0415
+    from scaler.readings.settings import HttpAccess  # noqa: PLC0415
 
     values = Values(parsed)
+    access = parse_access(values, "server")
+    if parsed.server is None and access != HttpAccess():
+        values.problems.append("--server.* flags are set, but apply only with --server")
     client = ScalerClient(
         server=parsed.server,
         kubeconfig=parsed.kubeconfig,
@@ -209,7 +213,7 @@ def _get(parsed: argparse.Namespace, path: str) -> dict[str, Any] | None:
         lease_namespace=parsed.lease_namespace,
         lease_name=parsed.lease_name,
         port=parsed.port,
-        access=parse_access(values, "server"),
+        access=access,
     )
     values.check()
     try:

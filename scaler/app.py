@@ -28,6 +28,7 @@ from scaler.reporting.metrics import ScalerMetrics
 from scaler.web.gpu_reader import IDLE_SHARE, ROUND_SECONDS, GpuReader
 from scaler.web.page import About, StatusPage
 from scaler.web.server import LIMITS, StatusServer
+from toolkit.cli.addresses import listen_address_text
 from toolkit.listening.listener import BindError
 from toolkit.web.server import WebServer
 
@@ -145,7 +146,7 @@ async def _metrics_api(
         config.metrics_api,
         registry=parts.metrics.registry,
     )
-    address = f"{config.metrics_api.listen_host}:{config.metrics_api.listen_port}"
+    address = listen_address_text(config.metrics_api.listen_host, config.metrics_api.listen_port)
     await _bound(stack, "--metrics-api.listen-address", address, api.serving())
     return api
 
@@ -253,9 +254,9 @@ async def _listening(
         page=page,
     )
     async with AsyncExitStack() as stack:
-        address = f"{config.listen_host}:{config.listen_port}"
+        address = listen_address_text(config.listen_host, config.listen_port)
         await _bound(stack, "--web.listen-address", address, parts.web.opened(server.application()))
-        addresses = [f"{host}:{port}" for host, port in parts.web.addresses]
+        addresses = [listen_address_text(*one) for one in parts.web.addresses]
         log.info("Listening", extra={"addresses": addresses})
         yield
 

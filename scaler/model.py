@@ -1,4 +1,4 @@
-"""The data that every part of the scaler shares: policies, workloads, pods and readings.
+"""Pure: the data that every part of the scaler shares: policies, workloads, pods, readings.
 
 Every instant named `*_seconds` without another word is on the monotonic clock of this process, so
 that a jump of the wall clock neither ages nor refreshes anything. Metric values are integers in

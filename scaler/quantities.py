@@ -1,4 +1,4 @@
-"""Parse and format numbers for people: Kubernetes quantities, ages, metric values."""
+"""Pure: numbers for people: Kubernetes quantities, ages, metric values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which pending pod goes to which simulated node; pure.
+"""Pure: which pending pod goes to which simulated node.
 
 Only what decides over GPUs is weighed: extended resources of `nvidia.com`, node selectors and
 cordons. Among nodes that fit, the emptiest is taken. Messages are those of kube-scheduler.

@@ -1,4 +1,4 @@
-"""Which container holds which device: readings x allocations -> rows; pure.
+"""Pure: which container holds which device: readings x allocations -> rows.
 
 A device ID belongs to one container at a time, yet kubelets before 1.34 go on listing a finished
 pod with its device after another pod got it. The rule: of the containers listed with one device ID,

@@ -1,4 +1,4 @@
-"""The families that are always on, a part of the table in `exporter.exposition.table`."""
+"""Pure: the families that are always on, a part of the table in `exporter.exposition.table`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""gzip of bytes whose beginning is compressed once and ends in several ways; pure.
+"""Pure: gzip of bytes whose beginning is compressed once and ends in several ways.
 
 A scrape's answer is the GPUs' families, the same for every reader until the next cycle, and the
 exporter's own, which differ each time. Source: RFC 1952 and zlib's Z_FULL_FLUSH, after which

@@ -1,4 +1,4 @@
-"""The families of all collectors except links; part of the table in `exporter.exposition.table`.
+"""Pure: the families of all collectors except links, a part of `exporter.exposition.table`.
 
 Base units, and `_total` on counters, as Prometheus asks for.
 """

@@ -1,4 +1,4 @@
-"""The families of PCIe and NVLink, a part of the table in `exporter.exposition.table`."""
+"""Pure: the families of PCIe and NVLink, a part of the table in `exporter.exposition.table`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Readings as metrics of the client library, by the table of families; pure.
+"""Pure: readings as metrics of the client library, by the table of families.
 
 A value of None yields no series, so nothing is ever published in place of an unknown.
 """

@@ -1,4 +1,4 @@
-"""What a client accepts -> what it gets; pure.
+"""Pure: what a client accepts -> what it gets.
 
 prometheus-client chooses the format, but it does not know of qualities (RFC 9110, section 12.4.2).
 """

@@ -1,4 +1,4 @@
-"""Families as text, byte for byte as prometheus-client writes them, but faster; pure.
+"""Pure: families as text, byte for byte as prometheus-client writes them, but faster.
 
 prometheus-client checks, sorts and escapes every label of every series. Here the labels of a device
 become text once and serve all of its series.

@@ -1,4 +1,4 @@
-"""The one table of the GPU families, in the order of the page; docs/metrics.md shows it.
+"""Pure: the one table of the GPU families, in the order of docs/metrics.md.
 
 A family is added here and beside its kind in one of the three modules of families.
 """

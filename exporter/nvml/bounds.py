@@ -1,4 +1,4 @@
-"""The table of bounds: which values each family can have; pure.
+"""Pure: the table of bounds: which values each family can have.
 
 Drivers fill what they do not know with the highest values of the type, with -1, with 0 or with what
 is no number. A value outside its family's bounds is a missing reading. The bounds are wide: nothing

@@ -1,4 +1,4 @@
-"""The average of a GPU's utilization samples over the last seconds; pure."""
+"""Pure: the average of a GPU's utilization samples over the last seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The kubelet's List answer -> allocations of GPU devices; pure."""
+"""Pure: the kubelet's List answer -> allocations of GPU devices."""
 
 from __future__ import annotations
 

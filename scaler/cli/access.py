@@ -24,13 +24,8 @@ def add_access_arguments(flags: Flags, prefix: str, what: str) -> None:
     )
     flags.text(f"{prefix}.tls-key-file", "FILE", None, "PEM file of the client certificate's key")
     flags.text(f"{prefix}.username", "NAME", None, f"user name for {what} (basic auth)")
-    flags.text(f"{prefix}.password-file", "FILE", None, "file with the password, reread every 5s")
-    flags.text(
-        f"{prefix}.bearer-token-file",
-        "FILE",
-        None,
-        "file with a bearer token, reread every 5s",
-    )
+    flags.text(f"{prefix}.password-file", "FILE", None, "file with the password")
+    flags.text(f"{prefix}.bearer-token-file", "FILE", None, "file with a bearer token")
 
 
 def parse_access(values: Values, prefix: str) -> HttpAccess:

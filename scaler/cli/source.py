@@ -85,7 +85,7 @@ def _add_prometheus(flags: Flags) -> None:
     flags.repeated(
         "prometheus.header-file",
         "'NAME: FILE'",
-        "header of every query whose value is in a file, reread every 5s",
+        "header of every query whose value is in a file",
     )
     flags.text(
         "prometheus.timeout", "DURATION", "5s", "timeout for all queries of one loop, up to 30s"

@@ -1,1 +1,1 @@
-"""Pure: values, pods and a policy become a replica count, with every reason for it."""
+"""Values, pods and a policy become a replica count, with every reason for it; all pure."""

@@ -1,4 +1,4 @@
-"""What decisions are made of: the scaling history, proposals, limits, conditions and outcomes.
+"""Pure: what a decision is made of: scaling history, proposals, limits, conditions, outcomes.
 
 Instants and milli units are as in `scaler.model`.
 """

@@ -1,1 +1,1 @@
-"""Pure: parses the annotations of a Deployment to a policy, or to errors."""
+"""The annotations of a Deployment become a policy, or errors; all pure."""

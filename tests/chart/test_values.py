@@ -53,6 +53,7 @@ pytestmark = pytest.mark.needs("helm")
             "exporter.priorityClassName, which is empty",
         ),
         (("scaler.source=prometheus",), "scaler.prometheus.url is empty"),
+        (("scaler.prometheus.access.secret=s",), "scaler.prometheus.url is empty"),
         (
             (
                 *("scaler.source=prometheus", "scaler.prometheus.url=http://x"),
@@ -66,12 +67,16 @@ pytestmark = pytest.mark.needs("helm")
             "scaler.exporters.access.keys.password go together",
         ),
         (
-            ("scaler.prometheus.access.secret=s", "scaler.prometheus.access.keys.key=x"),
+            (
+                *("scaler.prometheus.url=http://x", "scaler.prometheus.access.secret=s"),
+                "scaler.prometheus.access.keys.key=x",
+            ),
             "keys.certificate and scaler.prometheus.access.keys.key go together",
         ),
         (
             (
-                *("scaler.prometheus.access.secret=s", "scaler.prometheus.access.username=u"),
+                *("scaler.prometheus.url=http://x", "scaler.prometheus.access.secret=s"),
+                "scaler.prometheus.access.username=u",
                 *(f"scaler.prometheus.access.keys.{key}=x" for key in ("password", "bearerToken")),
             ),
             "mutually exclusive",

@@ -146,6 +146,11 @@ def test_no_scaler_at_an_address(capsys):
     )
 
 
+def test_flags_of_an_address_that_is_not_given(capsys):
+    assert main(["status", "--server.tls-insecure-skip-verify"]) == 2
+    assert "--server.* flags are set" in told(capsys)
+
+
 async def test_no_scaler_in_the_cluster(tmp_path):
     async with running_apiserver() as api:
         file = api.write_kubeconfig(tmp_path / "kubeconfig")

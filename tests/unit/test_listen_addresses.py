@@ -6,7 +6,7 @@ import pytest
 
 from exporter.cli.config import parse as parse_exporter
 from tests.unit.test_scaler_config import parse as parse_scaler
-from toolkit.cli.addresses import parse_listen_address
+from toolkit.cli.addresses import listen_address_text, parse_listen_address
 from toolkit.cli.arguments import UsageError
 
 
@@ -64,3 +64,10 @@ def test_all_programs_mean_and_refuse_the_same(text, expected):
             assert [one.partition(": ")[2] for one in refused.value.problems] == [said]
         else:
             assert program() == expected
+
+
+@pytest.mark.parametrize("text", [":9445", "[::]:9445", "127.0.0.1:80", "node-1:9445"])
+def test_an_address_reads_as_the_flag_takes_it(text):
+    address = parse_listen_address(text)
+    assert address is not None
+    assert listen_address_text(*address) == text

@@ -5,6 +5,11 @@ from __future__ import annotations
 import re
 
 
+def listen_address_text(host: str, port: int) -> str:
+    """Return HOST:PORT, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def parse_listen_address(text: str) -> tuple[str, int] | None:
     """Return the host and the port of HOST:PORT, [IPv6]:PORT or :PORT; None if it is invalid.
 

@@ -1,4 +1,4 @@
-"""Limits for all clients of one listener together."""
+"""Pure: limits for all clients of one listener together."""
 
 from __future__ import annotations
 

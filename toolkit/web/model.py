@@ -1,4 +1,4 @@
-"""The settings of a web configuration file."""
+"""Pure: the settings of a web configuration file."""
 
 from __future__ import annotations
 
