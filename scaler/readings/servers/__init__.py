@@ -1,0 +1,1 @@
+"""Reads the requests in hand of model servers in pods."""
