@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -101,12 +102,24 @@ async def running_worker(
             "DYN_SYSTEM_PORT": str(port),
         },
     ) as server:
-        await until(lambda: _serves_the_model(frontend), what="the frontend knows the worker")
+        await until(lambda: _knows(frontend, server), what="the frontend knows the worker")
         yield server
 
 
-async def _serves_the_model(frontend: Frontend) -> bool:
-    return MODEL in (await frontend.server.page("/v1/models") or "")
+async def _knows(frontend: Frontend, worker: ServerProcess) -> bool:
+    models = await frontend.server.page("/v1/models") or ""
+    instances = await frontend.server.page("/health") or "{}"
+    identity = re.search(r'worker_id="([0-9a-f]+)"', await worker.page() or "")
+    return (
+        MODEL in models
+        and identity is not None
+        and int(identity[1], 16)
+        in [
+            instance["instance_id"]
+            for instance in json.loads(instances).get("instances", [])
+            if instance["endpoint"] == "generate"
+        ]
+    )
 
 
 def _environment(folder: Path) -> dict[str, str]:

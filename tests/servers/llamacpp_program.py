@@ -16,6 +16,7 @@ import numpy
 import xllamacpp
 
 LAYERS, WIDTH, INNER, HEADS = 2, 64, 128, 4
+HTTP_THREADS = 64
 LONGEST = 4096
 """Tokens of a prompt with its answer, for each slot."""
 
@@ -31,6 +32,8 @@ def main(address: str, port: str, slots: str, *flags: str) -> None:
     settings.n_parallel = int(slots)
     settings.n_ctx = LONGEST * int(slots)
     settings.endpoint_metrics = "--metrics" in flags
+    # With its default, a page asked for together with requests can wait until one of them ends.
+    settings.n_threads_http = HTTP_THREADS
     settings.cpuparams.n_threads = 1
     settings.warmup = False
     server = xllamacpp.Server(settings)
