@@ -83,7 +83,7 @@ def _parse(written: str) -> Series:
     if not _NAME.fullmatch(name):
         msg = f"{name[:200]!r} is not a metric name"
         raise ValueError(msg)
-    labels = _labels(rest[:-1]) if brace else {}
+    labels = parse_labels(rest[:-1]) if brace else {}
     pod = labels.get("pod_name")
     namespace = labels.get("namespace_name", "")
     return Series(
@@ -94,8 +94,12 @@ def _parse(written: str) -> Series:
     )
 
 
-def _labels(text: str) -> dict[str, str]:
-    """Return the labels between the braces; a comma may follow the last one."""
+def parse_labels(text: str) -> dict[str, str]:
+    """Return the labels between the braces; a comma may follow the last one.
+
+    Raises:
+        ValueError: the text is not a list of labels, or has a name twice.
+    """
     labels: dict[str, str] = {}
     text, at = text.rstrip(" \t"), 0
     while at < len(text):
