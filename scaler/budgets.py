@@ -20,6 +20,8 @@ INLINE_CHARACTERS: Final = 64 * 2**10
 """A longer page is parsed in a thread, so that it does not block the event loop."""
 INLINE_SAMPLES: Final = 256
 """Samples in a page of that length; more are also joined to pods in a thread."""
+SERVER_PAGE_BYTES: Final = 2 * 2**20
+"""One model server's page; a Ray Serve head under load has 540 kB."""
 TEXT_CHARACTERS: Final = 300
 """Text from outside that is quoted in a reason, a log line or an event."""
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from scaler.cli.metricsapi import add_metrics_api_arguments, parse_metrics_api
+from scaler.cli.servers import add_servers_arguments, parse_servers
 from scaler.cli.source import add_source_arguments, parse_exporters, parse_prometheus
-from scaler.readings.settings import ExportersSettings, PrometheusSettings
+from scaler.readings.settings import ExportersSettings, PrometheusSettings, ServersSettings
 from toolkit.cli.flags import LOG_FORMATS, LOG_LEVELS, Flags, Values
 
 if TYPE_CHECKING:
@@ -30,13 +31,15 @@ class ScalerConfig:
 
     `interval_seconds` is short because a scrape of the exporters takes one hop. The lease durations
     are the defaults of the Kubernetes controllers. `source` provides the GPU values. `prometheus`
-    answers queries with either source; it is None without a URL. `metrics_api` is None if it is
+    answers queries with either source; it is None without a URL. `servers` is how the model servers
+    in pods are read. `metrics_api` is None if it is
     off. Empty `namespaces` mean all namespaces.
     """
 
     source: str = "exporters"
     exporters: ExportersSettings = field(default_factory=ExportersSettings)
     prometheus: PrometheusSettings | None = None
+    servers: ServersSettings = field(default_factory=ServersSettings)
     metrics_api: MetricsApiSettings | None = None
     kinds: tuple[str, ...] = ("deployments.apps",)
     namespaces: tuple[str, ...] = ()
@@ -84,6 +87,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str
     scaling.switch("dry-run", "decide and report, but change no replica count")
     parser.add_argument("--once", action="store_true", help="run one loop and exit")
     add_source_arguments(group)
+    add_servers_arguments(group("model servers in pods"))
     lease = group("leader election")
     lease.switch("no-leader-elect", "act without a Lease; safe only if no other scaler runs")
     add_lease_arguments(lease)
@@ -159,6 +163,7 @@ def parse_run_arguments(arguments: argparse.Namespace) -> ScalerConfig:
         source=source,
         exporters=parse_exporters(values),
         prometheus=parse_prometheus(values, is_source=source == "prometheus"),
+        servers=parse_servers(values),
         metrics_api=parse_metrics_api(values),
         kinds=kinds,
         namespaces=_namespaces(values, "namespaces"),

@@ -100,12 +100,15 @@ class Credentials:
         return self._tls
 
 
-def new_session(*, connections: int, headers: Mapping[str, str]) -> aiohttp.ClientSession:
-    """Return a connection pool that keeps no cookies."""
+def new_session(
+    *, connections: int, headers: Mapping[str, str], decompress: bool = True
+) -> aiohttp.ClientSession:
+    """Return a pool of up to `connections` (0: any number) that keeps no cookies."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=60),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": f"gpu-scaler/{version('gpu-scaler')}", **headers},
+        auto_decompress=decompress,
     )
 
 

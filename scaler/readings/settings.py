@@ -35,6 +35,23 @@ class ExportersSettings:
     access: HttpAccess = field(default_factory=HttpAccess)
 
 
+ALL_NAMESPACES = "*"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServersSettings:
+    """How to read the model servers in pods.
+
+    `access` is for the pods of `namespaces`, `*` for all; for the others, only its verification of
+    certificates counts. `credentials_file` has the access for further namespaces.
+    """
+
+    timeout_seconds: float = 2.0
+    access: HttpAccess = field(default_factory=HttpAccess)
+    namespaces: tuple[str, ...] = ()
+    credentials_file: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrometheusSettings:
     """How to read Prometheus or a server with the same HTTP API.
