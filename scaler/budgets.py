@@ -68,18 +68,21 @@ def clipped(text: str, most_bytes: int = MESSAGE_BYTES) -> str:
 
 
 def kept_annotations(
-    annotations: Mapping[str, str], *, known: AbstractSet[str]
+    annotations: Mapping[str, str], *, first: str, known: AbstractSet[str]
 ) -> Mapping[str, str]:
     """Return the annotations of gpu-scaler within the budget, those with known names first.
 
-    The number left out is kept under `ANNOTATIONS_LEFT_OUT`, so that the Deployment is refused.
+    The annotation `first` always stays, at most clipped. The number left out is kept under
+    `ANNOTATIONS_LEFT_OUT`, so that the Deployment is refused.
     """
     sizes = {name: size_bytes(name) + size_bytes(value) for name, value in annotations.items()}
     if len(sizes) <= ANNOTATIONS and sum(sizes.values()) <= ANNOTATIONS_BYTES:
         return annotations
-    kept: dict[str, str] = {}
-    left_bytes = ANNOTATIONS_BYTES
-    for name in sorted(sizes, key=lambda one: (one not in known, sizes[one], one)):
+    kept = {first: clipped(annotations[first])} if first in annotations else {}
+    left_bytes = ANNOTATIONS_BYTES - MESSAGE_BYTES
+    for name in sorted(
+        sizes.keys() - kept.keys(), key=lambda one: (one not in known, sizes[one], one)
+    ):
         if len(kept) < ANNOTATIONS and sizes[name] <= left_bytes:
             kept[name] = annotations[name]
             left_bytes -= sizes[name]

@@ -25,6 +25,19 @@ class Metric(StrEnum):
     POWER_USAGE_MILLIWATTS = "power_usage_milliwatts"
     TEMPERATURE_CELSIUS = "temperature_celsius"
     QUERY = "query"
+    REQUESTS = "requests"
+    REQUESTS_WAITING = "requests_waiting"
+    KV_CACHE_PERCENT = "kv_cache_percent"
+    POD_METRIC = "pod_metric"
+    QUEUE = "queue"
+
+
+SERVER_METRICS = frozenset(
+    {Metric.REQUESTS, Metric.REQUESTS_WAITING, Metric.KV_CACHE_PERCENT, Metric.POD_METRIC}
+)
+"""Metrics that each pod's model server publishes."""
+TOTAL_METRICS = frozenset({Metric.QUERY, Metric.QUEUE})
+"""Metrics with one value for the whole Deployment."""
 
 
 class PolicyType(StrEnum):
@@ -73,12 +86,13 @@ class Behavior:
 class MetricTarget:
     """One target annotation: the wanted average value per pod.
 
-    `average_value_milli` is in milli units of the metric (percent, bytes, milliwatts, celsius).
+    `average_value_milli` is in milli units of the metric (percent, bytes, milliwatts, celsius); it
+    is None for a queue that only says whether any pod is needed.
     `query` is the PromQL expression where `metric` is `Metric.QUERY`, else None.
     """
 
     metric: Metric
-    average_value_milli: int
+    average_value_milli: int | None
     query: str | None = None
 
 
@@ -94,9 +108,13 @@ class MetricSelector:
     is_rate: bool = False
 
     def __str__(self) -> str:
-        labels = ",".join(f'{name}="{value}"' for name, value in self.labels)
+        labels = ",".join(f'{name}="{_escaped(value)}"' for name, value in self.labels)
         series = f"{self.name}{{{labels}}}" if labels else self.name
         return f"rate({series})" if self.is_rate else series
+
+
+def _escaped(label: str) -> str:
+    return label.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +130,9 @@ class ServerSettings:
     path: str | None = None
     scheme: str | None = None
     pod_metric: MetricSelector | None = None
+
+
+NO_SERVER_SETTINGS = ServerSettings()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,9 +169,9 @@ class Setting:
 class ScalingPolicy:
     """The policy of a Deployment's annotations (contract 2), defaults filled in.
 
-    With `min_replicas` 0, the first replica starts when the query exceeds `activation_milli`, and
-    the last one stops when it has not for `cooldown_seconds`. `settings` are the annotation texts;
-    they do not count for equality.
+    With `min_replicas` 0, the first replica starts when the query or the queue exceeds
+    `activation_milli`, and the last one stops when neither has for `cooldown_seconds`. `settings`
+    are the annotation texts; they do not count for equality.
     """
 
     min_replicas: int
@@ -163,6 +184,8 @@ class ScalingPolicy:
     paused: bool
     activation_milli: int = 0
     cooldown_seconds: float = 0.0
+    server: ServerSettings = NO_SERVER_SETTINGS
+    queue: Queue | None = None
     settings: tuple[Setting, ...] = field(default=(), compare=False)
 
 
@@ -332,7 +355,7 @@ class PodValue:
 class MetricReading:
     """What a source answered for one metric of one Deployment.
 
-    The one value of `Metric.QUERY` is for the whole Deployment and keyed by its name.
+    The one value of a metric of `TOTAL_METRICS` is for the whole Deployment and keyed by its name.
     `values` holds fresh finite values only; a pod without one is in `missing` with the reason
     ("exporter on node gpu-7 did not answer: timeout after 2 s").
     `problem` says why the whole reading cannot be trusted (source warnings, API error);

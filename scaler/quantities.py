@@ -97,10 +97,21 @@ def format_value(metric: Metric, value_milli: int) -> str:
             | Metric.MEMORY_USED_PERCENT
             | Metric.TEMPERATURE_CELSIUS
             | Metric.QUERY
+            | Metric.REQUESTS
+            | Metric.REQUESTS_WAITING
+            | Metric.KV_CACHE_PERCENT
+            | Metric.POD_METRIC
+            | Metric.QUEUE
         ):
             return _short(value_milli / 1000)
         case _:
             assert_never(metric)
+
+
+def value_and_target(metric: Metric, value_milli: int, target_milli: int | None) -> str:
+    """Return `63/40`, or `63` if there is no target."""
+    value = format_value(metric, value_milli)
+    return value if target_milli is None else f"{value}/{format_value(metric, target_milli)}"
 
 
 def _with_prefix(value: float, base: int, units: tuple[str, ...]) -> str:

@@ -259,7 +259,7 @@ def _ours(metadata: JsonObject) -> Mapping[str, str]:
     # Drop other annotations: `last-applied-configuration` may be large.
     annotations = metadata.get("annotations") or {}
     ours = {key: value for key, value in annotations.items() if key.startswith(PREFIX)}
-    return budgets.kept_annotations(fields.texts(ours), known=_KNOWN_ANNOTATIONS)
+    return budgets.kept_annotations(fields.texts(ours), first=ENABLED, known=_KNOWN_ANNOTATIONS)
 
 
 def _transition(condition: JsonObject | None, status: str) -> str | None:

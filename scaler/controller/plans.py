@@ -48,6 +48,8 @@ class Plan:
             pods=self.deployment.pods,
             window_seconds=self.policy.window_seconds,
             query=next((one.query for one in self.policy.targets if one.query), None),
+            server=self.policy.server,
+            queue=self.policy.queue,
         )
 
     def unknown_zero(
@@ -80,7 +82,8 @@ def same_idle_condition(one: Policy, other: Policy) -> bool:
     return (
         isinstance(one, ScalingPolicy)
         and isinstance(other, ScalingPolicy)
-        and (one.targets, one.activation_milli) == (other.targets, other.activation_milli)
+        and (one.targets, one.queue, one.activation_milli)
+        == (other.targets, other.queue, other.activation_milli)
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from scaler.decision.gpu_requests import names_gpu
 from scaler.decision.model import AppliedLimit, Condition, ConditionType, MetricProposal, Reason
 from scaler.model import PodPhase, PodState, ScalingPolicy
-from scaler.quantities import format_duration, format_replicas, format_value
+from scaler.quantities import format_duration, format_replicas, value_and_target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,8 @@ def rescale_cause(proposals: Sequence[MetricProposal], proposed: int, up: bool) 
     if not up:
         return "All metrics below target"
     highest = next(item for item in proposals if item.replicas == proposed)
-    if proposed == 1 and (highest.mean_milli or 0) <= highest.target_milli:
+    target_milli = highest.target_milli
+    if target_milli is None or (proposed == 1 and (highest.mean_milli or 0) <= target_milli):
         # The first replica is added before the target is reached.
         return f"{highest.metric} above the activation threshold"
     return f"{highest.metric} above target"
@@ -31,8 +32,7 @@ def within_range_message(
 ) -> str:
     """Every mean beside its target, for a count that stays."""
     values = ", ".join(
-        f"{item.metric} {format_value(item.metric, item.mean_milli)}"
-        f"/{format_value(item.metric, item.target_milli)}"
+        f"{item.metric} {value_and_target(item.metric, item.mean_milli, item.target_milli)}"
         for item in proposals
         if item.mean_milli is not None
     )

@@ -39,6 +39,7 @@ from scaler.decision.proposals import propose
 from scaler.decision.replicas import highest_proposal
 from scaler.decision.scale_to_zero import with_cooldown
 from scaler.model import (
+    TOTAL_METRICS,
     AnnotationProblem,
     DeploymentState,
     Metric,
@@ -198,7 +199,7 @@ def _held_without_metrics(
     """Hold: no metric is usable, or the usable ones propose less while another is unknown."""
     failed = [proposal for proposal in proposals if proposal.replicas is None]
     reason = (
-        Reason.FAILED_GET_EXTERNAL_METRIC if _all_queries(failed) else Reason.FAILED_GET_PODS_METRIC
+        Reason.FAILED_GET_EXTERNAL_METRIC if _all_totals(failed) else Reason.FAILED_GET_PODS_METRIC
     )
     texts = "; ".join(f"{proposal.metric}: {proposal.problem}" for proposal in failed)
     message = f"held at {format_replicas(deployment.spec_replicas)}: {texts}"
@@ -270,5 +271,5 @@ def _with_change(decision: Decision, policy: ScalingPolicy) -> Decision:
     return replace(decision, history=history)
 
 
-def _all_queries(proposals: Sequence[MetricProposal]) -> bool:
-    return all(proposal.metric is Metric.QUERY for proposal in proposals)
+def _all_totals(proposals: Sequence[MetricProposal]) -> bool:
+    return all(proposal.metric in TOTAL_METRICS for proposal in proposals)

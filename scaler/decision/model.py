@@ -78,10 +78,12 @@ class MetricProposal:
     `unheld_replicas` is the lower count that missing values hold back, None without a hold.
     `saturated` is True where growth past the HPA's arithmetic applied (contract 3, point 3).
     `waits_for` says what has to happen before all requested pods count, None where they do.
+    `target_milli` is None for a queue that only says whether any pod is needed.
+    `note` says how the values were found, such as which model server the pods run.
     """
 
     metric: Metric
-    target_milli: int
+    target_milli: int | None
     replicas: int | None
     mean_milli: int | None
     values: Mapping[ObjectRef, PodValue]
@@ -91,10 +93,13 @@ class MetricProposal:
     saturated: bool = False
     problem: str | None = None
     waits_for: str | None = None
+    note: str | None = None
 
     def above_target(self, tolerance: float) -> bool:
         """Whether the mean is above the target by more than the tolerance."""
-        return self.mean_milli is not None and self.mean_milli > self.target_milli * (1 + tolerance)
+        if self.mean_milli is None or self.target_milli is None:
+            return False
+        return self.mean_milli > self.target_milli * (1 + tolerance)
 
 
 class Reason(StrEnum):

@@ -21,7 +21,15 @@ from scaler.decision.replicas import (
     mean_milli,
     pods_metric_replicas,
 )
-from scaler.model import DeploymentState, Metric, MetricReading, MetricTarget, ScalingPolicy
+from scaler.model import (
+    SERVER_METRICS,
+    TOTAL_METRICS,
+    DeploymentState,
+    Metric,
+    MetricReading,
+    MetricTarget,
+    ScalingPolicy,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,7 +38,9 @@ if TYPE_CHECKING:
     from scaler.decision.grouping import PodGroups
 
 SATURATED_MILLI = 99_000
-SATURATING_METRICS = frozenset({Metric.DUTY_CYCLE, Metric.MEMORY_USED_PERCENT})
+SATURATING_METRICS = frozenset(
+    {Metric.DUTY_CYCLE, Metric.MEMORY_USED_PERCENT, Metric.KV_CACHE_PERCENT}
+)
 SATURATION_GROWTH_FACTOR = 2
 
 
@@ -49,9 +59,17 @@ def propose(
     tolerance = Tolerance(
         up=policy.behavior.scale_up.tolerance, down=policy.behavior.scale_down.tolerance
     )
-    if target.metric is Metric.QUERY:
+    if target.metric in TOTAL_METRICS:
         return _propose_total(deployment, policy, target, reading, tolerance)
-    return _propose_per_pod(deployment, target, reading, tolerance, groups)
+    assert target.average_value_milli is not None
+    requested = _Requested(
+        replicas=deployment.spec_replicas,
+        pods_per_replica=pods_per_replica(deployment),
+        target_milli=target.average_value_milli,
+        tolerance=tolerance,
+    )
+    proposal = _propose_per_pod(deployment, target, reading, requested, groups)
+    return replace(proposal, note=reading.note)
 
 
 def _propose_total(
@@ -61,14 +79,25 @@ def _propose_total(
     reading: MetricReading,
     tolerance: Tolerance,
 ) -> MetricProposal:
-    """A query's value is the Deployment's total, as with an External metric's AverageValue.
+    """A query's or a queue's value is the Deployment's total, as with an External metric.
 
-    Where 0 replicas are allowed, the activation threshold alone decides between none and some.
+    Its target is an AverageValue. Where 0 replicas are allowed, the activation threshold alone
+    decides between none and some.
     """
     value = reading.values.get(deployment.ref)
     if value is None:
-        problem = reading.missing.get(deployment.ref, "the query returned no value")
+        problem = reading.missing.get(deployment.ref, f"the {target.metric} returned no value")
         return _unusable(target, None, problem)
+    is_active = value.value_milli > policy.activation_milli
+    if target.average_value_milli is None:
+        return MetricProposal(
+            metric=target.metric,
+            target_milli=None,
+            replicas=1 if is_active or policy.min_replicas > 0 else 0,
+            mean_milli=clamp_int64(value.value_milli),
+            values={deployment.ref: value},
+            note=reading.note,
+        )
     computed = average_value_replicas(
         current_replicas=deployment.spec_replicas,
         target_milli=target.average_value_milli,
@@ -77,13 +106,14 @@ def _propose_total(
     )
     replicas = computed.replicas
     if policy.min_replicas == 0:
-        replicas = max(1, replicas) if value.value_milli > policy.activation_milli else 0
+        replicas = max(1, replicas) if is_active else 0
     return MetricProposal(
         metric=target.metric,
         target_milli=target.average_value_milli,
         replicas=replicas,
         mean_milli=computed.usage_milli,
         values={deployment.ref: value},
+        note=reading.note,
     )
 
 
@@ -105,21 +135,15 @@ def _propose_per_pod(
     deployment: DeploymentState,
     target: MetricTarget,
     reading: MetricReading,
-    tolerance: Tolerance,
+    requested: _Requested,
     groups: PodGroups,
 ) -> MetricProposal:
-    target_milli = target.average_value_milli
-    requested = _Requested(
-        replicas=deployment.spec_replicas,
-        pods_per_replica=pods_per_replica(deployment),
-        target_milli=target_milli,
-        tolerance=tolerance,
-    )
+    target_milli = requested.target_milli
     samples = sample_pods(reading, groups)
     up = counted_up(samples, groups, requested_pods=requested.pods)
     down = counted_down(samples, groups)
     if up.mean_milli is None:
-        problem = _no_values_problem(deployment, groups, samples.missing)
+        problem = _no_values_problem(target.metric, deployment, groups, samples.missing)
         return _unusable(target, groups, problem, samples.missing)
     # Idle pods that are not Ready now do not make those that serve less busy.
     shown = up if up.mean_milli > target_milli else down
@@ -222,13 +246,15 @@ def _waits_for(samples: PodSamples, groups: PodGroups, awaited: int) -> str | No
 
 
 def _no_values_problem(
+    metric: Metric,
     deployment: DeploymentState,
     groups: PodGroups,
     missing: tuple[LeftOutPod, ...],
 ) -> str:
     living = {pod.pod for pod in (*groups.lapsed, *groups.young, *groups.unready)}
     living |= {pod.ref for pod in groups.serving}
-    if living and all(pod.requests_gpu is False for pod in deployment.pods if pod.ref in living):
+    needs_gpu = metric not in SERVER_METRICS and bool(living)
+    if needs_gpu and all(pod.requests_gpu is False for pod in deployment.pods if pod.ref in living):
         return NO_GPU
     if missing:
         first = missing[0]

@@ -11,11 +11,22 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PREFIX = "gpu-scaler/"
+SERVER_NAMES = (
+    *("vllm", "sglang", "tgi", "tei", "triton", "triton-tensorrt-llm", "trtllm", "nim"),
+    *("llama.cpp", "dynamo", "ray-serve", "bentoml", "mlserver", "torchserve"),
+)
 ENABLED = f"{PREFIX}enabled"
 MIN_REPLICAS = f"{PREFIX}min-replicas"
 MAX_REPLICAS = f"{PREFIX}max-replicas"
 QUERY = f"{PREFIX}query"
 TARGET_QUERY = f"{PREFIX}target-query"
+POD_METRIC = f"{PREFIX}pod-metric"
+TARGET_POD_METRIC = f"{PREFIX}target-pod-metric"
+SERVER = f"{PREFIX}server"
+METRICS_PORT = f"{PREFIX}metrics-port"
+METRICS_PATH = f"{PREFIX}metrics-path"
+METRICS_SCHEME = f"{PREFIX}metrics-scheme"
+QUEUE = f"{PREFIX}queue"
 ACTIVATION_THRESHOLD = f"{PREFIX}activation-threshold"
 COOLDOWN = f"{PREFIX}cooldown"
 WINDOW = f"{PREFIX}window"
@@ -31,6 +42,10 @@ TARGET_ANNOTATIONS: Mapping[Metric, str] = {
     Metric.POWER_USAGE_MILLIWATTS: f"{PREFIX}target-power-usage-milliwatts",
     Metric.TEMPERATURE_CELSIUS: f"{PREFIX}target-temperature-celsius",
     Metric.QUERY: TARGET_QUERY,
+    Metric.REQUESTS: f"{PREFIX}target-requests",
+    Metric.REQUESTS_WAITING: f"{PREFIX}target-requests-waiting",
+    Metric.KV_CACHE_PERCENT: f"{PREFIX}target-kv-cache-percent",
+    Metric.POD_METRIC: TARGET_POD_METRIC,
 }
 
 
@@ -54,7 +69,7 @@ ANNOTATIONS: tuple[Annotation, ...] = (
     Annotation(
         name=MIN_REPLICAS,
         default="1",
-        meaning="minimum replica count; 0 requires gpu-scaler/query",
+        meaning="minimum replica count; 0 requires gpu-scaler/query or gpu-scaler/queue",
         allowed="a whole number from 0 to 2147483647",
     ),
     Annotation(
@@ -107,10 +122,79 @@ ANNOTATIONS: tuple[Annotation, ...] = (
         allowed="a quantity above 0 and up to 1P, together with gpu-scaler/query",
     ),
     Annotation(
+        name=TARGET_ANNOTATIONS[Metric.REQUESTS],
+        default=None,
+        meaning="target for the requests in a pod's model server, running and waiting, averaged"
+        " over the pods",
+        allowed="a quantity above 0 and up to 1P",
+    ),
+    Annotation(
+        name=TARGET_ANNOTATIONS[Metric.REQUESTS_WAITING],
+        default=None,
+        meaning="target for the requests that wait in a pod's model server, averaged over the pods",
+        allowed="a quantity above 0 and up to 1P",
+    ),
+    Annotation(
+        name=TARGET_ANNOTATIONS[Metric.KV_CACHE_PERCENT],
+        default=None,
+        meaning="target for the KV cache in use per pod, in percent",
+        allowed="a number above 0 and below 100 / (1 + the scale-up tolerance)",
+    ),
+    Annotation(
+        name=POD_METRIC,
+        default=None,
+        meaning="metric of each pod's own page, summed over its series; rate() of a counter is"
+        " its increase per second",
+        allowed='a metric such as name{label="x"} or rate(name_total), up to 512 characters,'
+        " together with gpu-scaler/target-pod-metric",
+    ),
+    Annotation(
+        name=TARGET_POD_METRIC,
+        default=None,
+        meaning="target for that metric, averaged over the pods",
+        allowed="a quantity above 0 and up to 1P, together with gpu-scaler/pod-metric",
+    ),
+    Annotation(
+        name=SERVER,
+        default="auto",
+        meaning="model server of the pods; auto recognises it by its metrics page",
+        allowed=f"auto, {', '.join(SERVER_NAMES[:-1])} or {SERVER_NAMES[-1]}",
+    ),
+    Annotation(
+        name=METRICS_PORT,
+        default=None,
+        meaning="port of the pods' metrics page (default: the container port named metrics or"
+        " http-metrics, else the server's default port, else the port named http, else the only"
+        " one)",
+        allowed="a number from 1 to 65535 or the name of a container port",
+    ),
+    Annotation(
+        name=METRICS_PATH,
+        default=None,
+        meaning="path of the pods' metrics page (default: the server's, such as /metrics)",
+        allowed="a path that starts with /, up to 256 characters",
+    ),
+    Annotation(
+        name=METRICS_SCHEME,
+        default=None,
+        meaning="scheme of the pods' metrics page (default: http)",
+        allowed="http or https",
+    ),
+    Annotation(
+        name=QUEUE,
+        default=None,
+        meaning="page of a Service in the same namespace, and the metrics on it that count the"
+        " Deployment's requests, also while it has no pods; allows min-replicas 0",
+        allowed="http://SERVICE:PORT/PATH, a space, and up to 8 metrics joined with +, such as"
+        ' http://gateway:8000/metrics queued{model="m"} + running, up to 1024 characters',
+    ),
+    Annotation(
         name=ACTIVATION_THRESHOLD,
         default="0",
-        meaning="with min-replicas 0: query value above which the scaler adds the first pod",
-        allowed="a quantity from 0 to gpu-scaler/target-query",
+        meaning="with min-replicas 0: value of the query or the queue above which the scaler adds"
+        " the first pod",
+        allowed="a quantity from 0 to gpu-scaler/target-query, with a queue to"
+        " gpu-scaler/target-requests",
     ),
     Annotation(
         name=COOLDOWN,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from scaler.decision.gpu_requests import NO_GPU, requests_gpu
-from scaler.model import Metric, ScalingPolicy
+from scaler.model import SERVER_METRICS, TOTAL_METRICS, ScalingPolicy
 from scaler.policy.annotations import ENABLED, PREFIX
 from scaler.policy.parse import default_problems, parse_policy
 
@@ -209,7 +209,8 @@ def _check_deployment(
         namespace=item.namespace,
     )
     if isinstance(policy, ScalingPolicy):
-        if any(target.metric is not Metric.QUERY for target in policy.targets):
+        without_gpus = TOTAL_METRICS | SERVER_METRICS
+        if any(target.metric not in without_gpus for target in policy.targets):
             yield from _check_gpus(item)
         return
     for problem in policy:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from scaler.decision.behavior import DEFAULT_BEHAVIOR
 from scaler.model import AnnotationProblem, Behavior, Metric, MetricTarget, ScalingPolicy
-from scaler.policy.annotation_texts import BY_NAME, WHOLE_NUMBER, AnnotationTexts
+from scaler.policy.annotation_texts import BY_NAME, WHOLE_NUMBER
 from scaler.policy.annotations import (
     ACTIVATION_THRESHOLD,
     BEHAVIOR,
@@ -22,12 +22,14 @@ from scaler.policy.annotations import (
     MIN_REPLICAS,
     PAUSED,
     QUERY,
+    QUEUE,
     READY_AGE,
     TARGET_ANNOTATIONS,
     TARGET_QUERY,
     WINDOW,
 )
 from scaler.policy.behavior_text import never_wakes, parse_behavior
+from scaler.policy.server_annotations import ServerAnnotations
 from scaler.quantities import is_milli, milli, parse_quantity
 from toolkit.durations import parse_duration
 
@@ -41,8 +43,16 @@ _MAX_TARGETS: Mapping[Metric, Fraction] = {
     Metric.POWER_USAGE_MILLIWATTS: Fraction(10**9),
     Metric.TEMPERATURE_CELSIUS: Fraction(200),
     Metric.QUERY: Fraction(10**15),
+    Metric.REQUESTS: Fraction(10**15),
+    Metric.REQUESTS_WAITING: Fraction(10**15),
+    Metric.KV_CACHE_PERCENT: Fraction(100),
+    Metric.POD_METRIC: Fraction(10**15),
 }
-_PERCENT_METRICS = (Metric.DUTY_CYCLE, Metric.MEMORY_USED_PERCENT)
+_PERCENT_METRICS = (Metric.DUTY_CYCLE, Metric.MEMORY_USED_PERCENT, Metric.KV_CACHE_PERCENT)
+_THRESHOLD_BELOW = {
+    Metric.QUERY: TARGET_QUERY,
+    Metric.QUEUE: TARGET_ANNOTATIONS[Metric.REQUESTS],
+}
 _MAX_INT32 = 2**31 - 1
 _MAX_QUERY_LENGTH = 8192
 _MAX_DURATION_SECONDS = 3600.0
@@ -78,6 +88,10 @@ def parse_policy(
     max_replicas = parser.whole_number(MAX_REPLICAS, lowest=1)
     behavior = parser.behavior()
     targets = parser.targets(behavior, query_supported=query_supported)
+    server = parser.server_settings()
+    queue = parser.queue()
+    if queue is not None:
+        targets = (*targets, _queue_target(targets))
     activation_milli = parser.activation_milli(targets)
     cooldown_seconds = parser.duration(COOLDOWN)
     window_seconds = parser.duration(WINDOW)
@@ -98,6 +112,8 @@ def parse_policy(
         paused=paused,
         activation_milli=activation_milli,
         cooldown_seconds=cooldown_seconds,
+        server=server,
+        queue=queue,
         settings=parser.settings(),
     )
 
@@ -114,7 +130,7 @@ def default_problems(defaults: Mapping[str, str], namespace: str) -> tuple[Annot
     )
 
 
-class _Parser(AnnotationTexts):
+class _Parser(ServerAnnotations):
     """Parses values and collects the problems with them."""
 
     def boolean(self, name: str) -> bool:
@@ -219,13 +235,13 @@ class _Parser(AnnotationTexts):
             # Also without a query: `status` cannot read a number of more than 64 bits.
             self._refuse(name, "is too high")
             return 0
-        for target in targets:
-            # A higher threshold would remove the last pods while the query asks for several.
-            if target.metric is Metric.QUERY and milli(value) > target.average_value_milli:
+        for metric, annotation in _THRESHOLD_BELOW.items():
+            # A higher threshold would remove the last pods while several are needed.
+            found = (one.average_value_milli for one in targets if one.metric is metric)
+            if (target_milli := next(found, None)) is not None and milli(value) > target_milli:
                 self._problem(
                     name,
-                    f"is above {TARGET_QUERY}; allowed is at most"
-                    f" {self._annotations[TARGET_QUERY]}",
+                    f"is above {annotation}; allowed is at most {self._annotations[annotation]}",
                 )
         return milli(value)
 
@@ -266,11 +282,17 @@ class _Parser(AnnotationTexts):
             )
         if min_replicas != 0:
             return
-        if QUERY not in self._annotations:
+        if QUERY not in self._annotations and QUEUE not in self._annotations:
             self._problem(
                 MIN_REPLICAS,
-                f"requires {QUERY}, because without pods there are no GPU metrics to scale up on;"
-                " allowed is 1 or more",
+                f"requires {QUERY} or {QUEUE}, because without pods there are no metrics of pods"
+                " to scale up on; allowed is 1 or more",
             )
         if behavior is not None and (why := never_wakes(behavior.scale_up)):
             self._problem(MIN_REPLICAS, why)
+
+
+def _queue_target(targets: tuple[MetricTarget, ...]) -> MetricTarget:
+    """A queue counts requests, so that its target is that of requests per pod, if there is one."""
+    found = (one.average_value_milli for one in targets if one.metric is Metric.REQUESTS)
+    return MetricTarget(metric=Metric.QUEUE, average_value_milli=next(found, None))

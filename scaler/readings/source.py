@@ -5,12 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from scaler.model import PodPhase
+from scaler.model import NO_SERVER_SETTINGS, PodPhase
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from scaler.model import ExporterEndpoint, Metric, MetricReading, ObjectRef, PodState
+    from scaler.model import (
+        ExporterEndpoint,
+        Metric,
+        MetricReading,
+        ObjectRef,
+        PodState,
+        Queue,
+        ServerSettings,
+    )
 
 NO_GPU_POD = "this pod requests no GPU"
 
@@ -19,7 +27,8 @@ NO_GPU_POD = "this pod requests no GPU"
 class ReadingRequest:
     """What one Deployment needs: these metrics of these pods, averaged over `window_seconds`.
 
-    `query` is its PromQL expression if `Metric.QUERY` is among the metrics.
+    `query` is its PromQL expression if `Metric.QUERY` is among the metrics, `queue` the page if
+    `Metric.QUEUE` is. `server` says where the pods' own pages are.
     """
 
     deployment: ObjectRef
@@ -27,6 +36,8 @@ class ReadingRequest:
     pods: tuple[PodState, ...]
     window_seconds: float
     query: str | None = None
+    server: ServerSettings = NO_SERVER_SETTINGS
+    queue: Queue | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

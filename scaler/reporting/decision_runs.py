@@ -21,7 +21,7 @@ class MetricMean:
 
     metric: Metric
     mean_milli: int | None
-    target_milli: int
+    target_milli: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scaler.model import Metric, PolicyType, SelectPolicy, SettingOrigin, workload_ref
-from scaler.quantities import format_duration, format_replicas, format_value
+from scaler.model import (
+    TOTAL_METRICS,
+    Metric,
+    PolicyType,
+    SelectPolicy,
+    SettingOrigin,
+    workload_ref,
+)
+from scaler.quantities import format_duration, format_replicas, format_value, value_and_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -115,10 +122,10 @@ def _zero_facts(policy: PolicyDocument) -> list[tuple[str, str]]:
     if policy.min_replicas > 0:
         return []
     threshold = format_value(Metric.QUERY, policy.activation_milli)
+    has_queue = any(target.metric is Metric.QUEUE for target in policy.targets)
+    asked = "the queue" if has_queue else "the query"
     cooldown = format_duration(policy.cooldown_seconds)
-    return [
-        ("zero", f"scales to 0 after {cooldown} idle, wakes when the query exceeds {threshold}")
-    ]
+    return [("zero", f"scales to 0 after {cooldown} idle, wakes when {asked} exceeds {threshold}")]
 
 
 def _setting_lines(policy: PolicyDocument, namespace: str) -> list[str]:
@@ -153,14 +160,19 @@ def _rules_text(rules: ScalingRules) -> str:
 
 def _proposal_lines(proposal: ProposalDocument) -> list[str]:
     metric = proposal.metric
-    lines = [f"Metric {metric.value}, target {format_value(metric, proposal.target_milli)}:"]
+    target = "without a target"
+    if proposal.target_milli is not None:
+        target = f"target {format_value(metric, proposal.target_milli)}"
+    lines = [f"Metric {metric.value}, {target}:"]
+    if proposal.note is not None:
+        lines.append(f"  source:    {proposal.note}")
     if proposal.replicas is None:
         lines.append(f"  proposes:  nothing: {proposal.problem}")
     else:
         lines.append(f"  proposes:  {format_replicas(proposal.replicas)}{_remarks(proposal)}")
     if proposal.mean_milli is not None:
-        over = "per replica"
-        if metric is not Metric.QUERY:
+        over = "in total" if proposal.target_milli is None else "per replica"
+        if metric not in TOTAL_METRICS:
             counted = len(proposal.pods)
             over = f"over {counted} counted {'pod' if counted == 1 else 'pods'}"
         lines.append(f"  mean:      {format_value(metric, proposal.mean_milli)} {over}")
@@ -286,6 +298,7 @@ def targets_text(document: DecisionDocument) -> str:
     return ", ".join(f"{name}: {text}" for name, text in texts)
 
 
-def _target_text(metric: Metric, mean_milli: int | None, target_milli: int) -> str:
-    value = UNKNOWN if mean_milli is None else format_value(metric, mean_milli)
-    return f"{value}/{format_value(metric, target_milli)}"
+def _target_text(metric: Metric, mean_milli: int | None, target_milli: int | None) -> str:
+    if mean_milli is not None:
+        return value_and_target(metric, mean_milli, target_milli)
+    return UNKNOWN if target_milli is None else f"{UNKNOWN}/{format_value(metric, target_milli)}"

@@ -232,7 +232,8 @@ class DecisionCollector(Collector):
                 maximum.add_metric(names, decision.policy.max_replicas)
             for proposal in decision.proposals:
                 labels = (*names, proposal.metric.value)
-                target.add_metric(labels, proposal.target_milli / 1000)
+                if proposal.target_milli is not None:
+                    target.add_metric(labels, proposal.target_milli / 1000)
                 if proposal.mean_milli is not None:
                     value.add_metric(labels, proposal.mean_milli / 1000)
         by_outcome = GaugeMetricFamily(

@@ -111,5 +111,6 @@ def _log_fields(decision: Decision) -> dict[str, object]:
     for proposal in decision.proposals:
         mean = proposal.mean_milli
         fields[proposal.metric.value] = None if mean is None else mean / 1000
-        fields[f"target_{proposal.metric.value}"] = proposal.target_milli / 1000
+        if proposal.target_milli is not None:
+            fields[f"target_{proposal.metric.value}"] = proposal.target_milli / 1000
     return fields

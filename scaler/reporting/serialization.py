@@ -50,7 +50,7 @@ class ProposalDocument(msgspec.Struct, frozen=True, kw_only=True):
     """What one metric proposes."""
 
     metric: Metric
-    target_milli: int
+    target_milli: int | None
     mean_milli: int | None
     replicas: int | None
     unheld_replicas: int | None
@@ -59,6 +59,7 @@ class ProposalDocument(msgspec.Struct, frozen=True, kw_only=True):
     problem: str | None
     pods: tuple[PodValueDocument, ...]
     left_out: tuple[LeftOutDocument, ...]
+    note: str | None = None
 
 
 class PolicyDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -191,6 +192,7 @@ def _proposal(proposal: MetricProposal, at_seconds: float) -> ProposalDocument:
         complete=proposal.complete,
         saturated=proposal.saturated,
         problem=proposal.problem,
+        note=proposal.note,
         pods=tuple(
             PodValueDocument(
                 pod=ref.name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypedDict
 
-from scaler.model import Metric
+from scaler.model import TOTAL_METRICS, Metric
 from scaler.reporting.explanation import policy_facts, remarks
 from scaler.reporting.serialization import decision_document
 from scaler.web.views import (
@@ -14,6 +14,7 @@ from scaler.web.views import (
     RowDict,
     ValueDict,
     event_dict,
+    ratio,
     row,
     value_dict,
 )
@@ -137,14 +138,17 @@ def _metric(
     nodes: Mapping[ObjectRef, str],
     pod_offset: int,
 ) -> MetricDict:
-    is_query = proposal.metric is Metric.QUERY
-    # A query has one value for the whole Deployment.
-    pods = [] if is_query else _pods(record, proposal, nodes)
+    # One value for the whole Deployment has no pods.
+    is_total = proposal.metric in TOTAL_METRICS
+    pods = [] if is_total else _pods(record, proposal, nodes)
+    if proposal.metric is Metric.QUEUE:
+        query = proposal.note or ""
+    note = [] if is_total or proposal.note is None else [proposal.note]
     return {
         "mean": value_dict(proposal.metric, proposal.mean_milli, proposal.target_milli),
         "replicas": proposal.replicas,
         "problem": proposal.problem,
-        "remarks": remarks(shown),
+        "remarks": [*note, *remarks(shown)],
         "counted": len(proposal.values),
         "query": query,
         "pods": pods[pod_offset : pod_offset + MAX_PODS],
@@ -179,7 +183,7 @@ def _pods(
                 "node": nodes.get(ref),
                 "value": number,
                 "unit": unit,
-                "ratio": round(value.value_milli / proposal.target_milli, 3),
+                "ratio": ratio(value.value_milli, proposal.target_milli),
                 "devices": value.device_count,
                 "sampled": round(record.decided_unix_seconds - age, 1),
                 "left_out": None,

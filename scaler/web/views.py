@@ -37,13 +37,16 @@ SORTS = ("attention", "name", "state", "replicas")
 
 
 class ValueDict(TypedDict):
-    """The value of a metric and its target; `value` and `ratio` are None if it is unknown."""
+    """The value of a metric and its target; `value` and `ratio` are None if it is unknown.
+
+    `target` and `ratio` are None for a queue without a target.
+    """
 
     metric: str
     label: str
     value: str | None
     value_unit: str
-    target: str
+    target: str | None
     target_unit: str
     ratio: float | None
 
@@ -233,12 +236,14 @@ def values(decision: Decision) -> list[ValueDict]:
     ]
 
 
-def value_dict(metric: Metric, value_milli: int | None, target_milli: int) -> ValueDict:
+def value_dict(metric: Metric, value_milli: int | None, target_milli: int | None) -> ValueDict:
     """Return a value and its target."""
     value, value_unit = None, ""
     if value_milli is not None:
         value, value_unit = number_and_unit(metric, value_milli)
-    target, target_unit = number_and_unit(metric, target_milli)
+    target, target_unit = None, ""
+    if target_milli is not None:
+        target, target_unit = number_and_unit(metric, target_milli)
     return {
         "metric": metric.value,
         "label": METRIC_LABELS[metric],
@@ -246,7 +251,7 @@ def value_dict(metric: Metric, value_milli: int | None, target_milli: int) -> Va
         "value_unit": value_unit,
         "target": target,
         "target_unit": target_unit,
-        "ratio": None if value_milli is None else round(value_milli / target_milli, 3),
+        "ratio": ratio(value_milli, target_milli),
     }
 
 
@@ -299,3 +304,10 @@ def _sorted(
     elif sort == "replicas":
         refs.sort(key=lambda ref: -store.records[ref].decision.current_replicas)
     return refs
+
+
+def ratio(value_milli: int | None, target_milli: int | None) -> float | None:
+    """Return how far a value is along to its target, None without one of them."""
+    if value_milli is None or target_milli is None:
+        return None
+    return round(value_milli / target_milli, 3)

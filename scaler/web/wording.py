@@ -50,6 +50,11 @@ METRIC_LABELS = {
     Metric.POWER_USAGE_MILLIWATTS: "Power",
     Metric.TEMPERATURE_CELSIUS: "Temperature",
     Metric.QUERY: "Query",
+    Metric.REQUESTS: "Requests",
+    Metric.REQUESTS_WAITING: "Requests waiting",
+    Metric.KV_CACHE_PERCENT: "KV cache used",
+    Metric.POD_METRIC: "Pod metric",
+    Metric.QUEUE: "Queue",
 }
 
 _REFUSALS: Mapping[Reason, State] = {
@@ -137,13 +142,20 @@ def number_and_unit(metric: Metric, value_milli: int) -> tuple[str, str]:
     assert found is not None
     number, unit = found.groups()
     match metric:
-        case Metric.DUTY_CYCLE | Metric.MEMORY_USED_PERCENT:
+        case Metric.DUTY_CYCLE | Metric.MEMORY_USED_PERCENT | Metric.KV_CACHE_PERCENT:
             return number, "%"
         case Metric.TEMPERATURE_CELSIUS:
             return number, "°C"
         case Metric.MEMORY_USED_BYTES:
             return number, f"{unit}B"
-        case Metric.POWER_USAGE_MILLIWATTS | Metric.QUERY:
+        case (
+            Metric.POWER_USAGE_MILLIWATTS
+            | Metric.QUERY
+            | Metric.REQUESTS
+            | Metric.REQUESTS_WAITING
+            | Metric.POD_METRIC
+            | Metric.QUEUE
+        ):
             return number, unit
         case _:
             assert_never(metric)

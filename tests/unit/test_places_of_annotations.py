@@ -24,6 +24,16 @@ GOOD_VALUES = {
     "gpu-scaler/target-temperature-celsius": "60",
     "gpu-scaler/query": "sum(other)",
     "gpu-scaler/target-query": "20",
+    "gpu-scaler/target-requests": "24",
+    "gpu-scaler/target-requests-waiting": "4",
+    "gpu-scaler/target-kv-cache-percent": "70",
+    "gpu-scaler/pod-metric": 'depth{queue="a"}',
+    "gpu-scaler/target-pod-metric": "5",
+    "gpu-scaler/server": "vllm",
+    "gpu-scaler/metrics-port": "8000",
+    "gpu-scaler/metrics-path": "/prometheus",
+    "gpu-scaler/metrics-scheme": "https",
+    "gpu-scaler/queue": "http://gateway:8000/metrics queued + running",
     "gpu-scaler/activation-threshold": "3",
     "gpu-scaler/cooldown": "10m",
     "gpu-scaler/window": "30s",
@@ -38,6 +48,8 @@ BASE = {
     "gpu-scaler/max-replicas": "10",
     "gpu-scaler/query": "sum(one)",
     "gpu-scaler/target-query": "10",
+    "gpu-scaler/pod-metric": "depth",
+    "gpu-scaler/target-pod-metric": "10",
 }
 WRONG_VALUES = ("", "?", "x" * 9000)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from exporter.exposition.table import FAMILIES
 from scaler.decision.decide import decide
 from scaler.metricsapi.names import FAMILIES as SERVED
-from scaler.model import Metric, ScalingPolicy
+from scaler.model import SERVER_METRICS, TOTAL_METRICS, Metric, ScalingPolicy
 from scaler.policy.annotations import (
     ANNOTATIONS,
     ENABLED,
     MAX_REPLICAS,
+    POD_METRIC,
     QUERY,
+    QUEUE,
     TARGET_ANNOTATIONS,
 )
 from scaler.policy.manifests import check_manifests
@@ -28,26 +30,29 @@ from tests.unit.places import manifest, places
 
 
 def targeted(metric, value):
-    """Return the annotations of a Deployment with one target."""
-    query = {QUERY: "sum(one)"} if metric is Metric.QUERY else {}
-    return {
-        ENABLED: "true",
-        MAX_REPLICAS: "10",
-        TARGET_ANNOTATIONS[metric]: value,
-        **query,
-    }
+    """Return the annotations of a Deployment with one target; a queue has no number of its own."""
+    annotations = {ENABLED: "true", MAX_REPLICAS: "10", TARGETS[metric]: value}
+    match metric:
+        case Metric.QUERY:
+            annotations[QUERY] = "sum(one)"
+        case Metric.POD_METRIC:
+            annotations[POD_METRIC] = "one"
+        case Metric.QUEUE:
+            annotations[QUEUE] = "http://gateway:80/metrics waiting" if value == "1" else value
+            annotations[TARGET_ANNOTATIONS[Metric.REQUESTS]] = "1"
+    return annotations
 
 
 def metric_is_parsed(metric):
     parsed = parse_policy(targeted(metric, "1"), query_supported=True)
     assert isinstance(parsed, ScalingPolicy), parsed
-    assert [target.metric for target in parsed.targets] == [metric]
+    assert metric in [target.metric for target in parsed.targets]
 
 
 def metric_is_checked(metric):
     assert check_manifests([("web.yaml", manifest(targeted(metric, "1")))]) == []
     (problem,) = check_manifests([("web.yaml", manifest(targeted(metric, "-1")))])
-    assert TARGET_ANNOTATIONS[metric] in problem
+    assert TARGETS[metric] in problem
 
 
 def metric_is_decided_on_and_explained(metric):
@@ -82,12 +87,13 @@ def metric_is_in_a_dashboard(metric):
         assert family in queries, family
 
 
-GPU_METRICS = [metric for metric in Metric if metric is not Metric.QUERY]
+GPU_METRICS = [one for one in Metric if one not in SERVER_METRICS | TOTAL_METRICS]
+TARGETS = {**TARGET_ANNOTATIONS, Metric.QUEUE: QUEUE}
 METRIC_PLACES = {
-    "scaler/policy/annotations.py (TARGET_ANNOTATIONS)": lambda one: TARGET_ANNOTATIONS[one],
+    "scaler/policy/annotations.py (TARGET_ANNOTATIONS)": lambda one: TARGETS[one],
     "scaler/policy/annotations.py (ANNOTATIONS)": lambda one: {
         row.name: row for row in ANNOTATIONS
-    }[TARGET_ANNOTATIONS[one]],
+    }[TARGETS[one]],
     "scaler/policy/parse.py": metric_is_parsed,
     "gpu-scaler check": metric_is_checked,
     "gpu-scaler explain": metric_is_decided_on_and_explained,

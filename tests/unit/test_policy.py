@@ -139,8 +139,8 @@ TRUTH = 'is not a boolean; allowed is "true" or "false"'
         ({"min-replicas": "x"}, f'min-replicas: "x" is not a whole number; {WHOLE_MIN}'),
         (
             {"min-replicas": "0"},
-            'min-replicas: "0" requires gpu-scaler/query, because without pods there are no GPU'
-            " metrics to scale up on; allowed is 1 or more",
+            'min-replicas: "0" requires gpu-scaler/query or gpu-scaler/queue, because without pods'
+            " there are no metrics of pods to scale up on; allowed is 1 or more",
         ),
         (
             {"min-replicas": "11"},
@@ -193,17 +193,17 @@ TRUTH = 'is not a boolean; allowed is "true" or "false"'
         (
             {"activation-threshold": "-1"},
             'activation-threshold: "-1" is below 0; allowed is a quantity from 0 to'
-            " gpu-scaler/target-query",
+            " gpu-scaler/target-query, with a queue to gpu-scaler/target-requests",
         ),
         (
             {"activation-threshold": "1e30"},
             'activation-threshold: "1e30" is too high; allowed is a quantity from 0 to'
-            " gpu-scaler/target-query",
+            " gpu-scaler/target-query, with a queue to gpu-scaler/target-requests",
         ),
         (
             {"activation-threshold": "x"},
             f'activation-threshold: "x" {NUMBER}; allowed is a quantity from 0 to'
-            " gpu-scaler/target-query",
+            " gpu-scaler/target-query, with a queue to gpu-scaler/target-requests",
         ),
         (
             {"query": "up", "target-query": "5", "activation-threshold": "5001m"},

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scaler.decision.decide import decide
 from scaler.decision.model import ScalingHistory
 from scaler.model import AnnotationProblem, Metric, ScalingPolicy
-from scaler.policy.annotations import TARGET_ANNOTATIONS
+from scaler.policy.annotations import TARGET_ANNOTATIONS, TARGET_POD_METRIC, TARGET_QUERY
 from scaler.policy.parse import parse_policy
 from tests.unit.deployments import NOW, WEB, deployment, reading
 
@@ -124,8 +124,10 @@ SAID = "is more precise than 0.001; allowed is a "
 @pytest.mark.parametrize("value", ["0.0002", "1u", "1n", "40.0005", "2e-4"])
 @pytest.mark.parametrize("name", TARGET_ANNOTATIONS.values())
 def test_a_target_that_cannot_be_represented_is_refused(name, value):
-    query = {"query": "up"} if name.endswith("query") else {}
-    annotation, message = problem(**query, **{name.removeprefix("gpu-scaler/"): value})
+    beside = {TARGET_QUERY: {"query": "up"}, TARGET_POD_METRIC: {"pod-metric": "depth"}}
+    annotation, message = problem(
+        **beside.get(name, {}), **{name.removeprefix("gpu-scaler/"): value}
+    )
     assert annotation == name
     assert message.startswith(f'"{value}" {SAID}')
 

@@ -204,8 +204,10 @@ def test_the_json_is_what_it_was():
         pytest.param(
             MetricProposal, ProposalDocument, {"values", "waits_for"}, id="MetricProposal"
         ),
-        # As its two directions.
-        pytest.param(ScalingPolicy, PolicyDocument, {"behavior"}, id="ScalingPolicy"),
+        # As its two directions, and as the annotations' texts.
+        pytest.param(
+            ScalingPolicy, PolicyDocument, {"behavior", "server", "queue"}, id="ScalingPolicy"
+        ),
         # What only the parser goes by.
         pytest.param(
             AnnotationProblem, ProblemDocument, {"is_form", "stands_for"}, id="AnnotationProblem"

@@ -33,9 +33,11 @@ export function setValues(node, values, { named = values.length > 1 } = {}) {
           "span",
           { class: "numbers" },
           h("b", {}, measure(value.value, value.value_unit)),
-          h("span", { class: "of" }, " of ", measure(value.target, value.target_unit)),
+          value.target === null
+            ? null
+            : h("span", { class: "of" }, " of ", measure(value.target, value.target_unit)),
         ),
-        meter(value),
+        value.target === null ? null : meter(value),
       ),
     ),
   );
