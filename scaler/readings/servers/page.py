@@ -1,0 +1,302 @@
+"""Pure: a model server's page -> its numbers, or why there are none."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from scaler.model import Metric
+from scaler.readings.servers.samples import MetricError, check_page, has_metric, read_metric
+from scaler.readings.servers.table import BY_NAME, SERVERS, Term
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from scaler.model import MetricSelector
+    from scaler.readings.servers.samples import Sample
+    from scaler.readings.servers.table import Measure, Server
+
+MAX_REQUESTS: Final = 1e9
+"""No server has more in hand, and times in seconds since 1970 are greater."""
+MAX_VALUE: Final = 1e15
+MAX_COUNTER: Final = 2.0**64
+MIN_RATE_SECONDS: Final = 1.0
+_CACHE_ROUNDING: Final = 1e-3
+_TITLES: Final = ", ".join(server.title for server in SERVERS)
+_UNKNOWN: Final = (
+    f"the page has no metric of a known server ({_TITLES}): set gpu-scaler/metrics-port to the"
+    " port of the server's metrics, or use gpu-scaler/pod-metric for a metric of this page"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counters:
+    """Counters of one page at a time, and the rates per second that led to them.
+
+    `values` are by name and labels; a name without samples counts from 0.
+    """
+
+    at_seconds: float
+    values: Mapping[str, Mapping[frozenset[tuple[str, str]], float]]
+    rates: Mapping[Term, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerValues:
+    """What one page says.
+
+    `values` has the server's metrics, in the metric's unit, or the reason why there is no number.
+    `recognised_by` is the metric that told the server; both are None if the page is of none.
+    """
+
+    server: str | None
+    recognised_by: str | None
+    values: Mapping[Metric, float | str]
+    counters: Counters
+
+
+def read_server_page(
+    body: bytes,
+    *,
+    server: str | None,
+    pod_metric: MetricSelector | None,
+    before: Counters | None,
+    at_seconds: float,
+) -> ServerValues:
+    """Return the values of a page of `server`, None to recognise it, and of `pod_metric`.
+
+    `before` are the counters of the page's last reading.
+
+    Raises:
+        PageError: the body is not a page of metrics.
+    """
+    check_page(body)
+    page = _Page(body, before, at_seconds)
+    row, recognised_by = _recognise(body, server)
+    values: dict[Metric, float | str]
+    if recognised_by is None:
+        reason = _UNKNOWN if row is None else _not_of(body, row)
+        values = dict.fromkeys(
+            (Metric.REQUESTS, Metric.REQUESTS_WAITING, Metric.KV_CACHE_PERCENT), reason
+        )
+    else:
+        values = _server_values(page, row) if row is not None else {}
+    if pod_metric is not None:
+        values[Metric.POD_METRIC] = _said(page, (Term(series=pod_metric),), MAX_VALUE)
+    return ServerValues(
+        server=row.name if row is not None and recognised_by is not None else None,
+        recognised_by=recognised_by,
+        values=values,
+        counters=page.counters(),
+    )
+
+
+def read_sum(
+    body: bytes, terms: Sequence[MetricSelector], before: Counters | None, at_seconds: float
+) -> tuple[float | str, Counters]:
+    """Return the sum of these metrics of a page, or the reason why there is none.
+
+    Raises:
+        PageError: the body is not a page of metrics.
+    """
+    check_page(body)
+    page = _Page(body, before, at_seconds)
+    said = _said(page, [Term(series=selector) for selector in terms], MAX_VALUE)
+    return said, page.counters()
+
+
+class _Page:
+    """A page's terms; each metric is read once, and its counters are kept for the next page."""
+
+    def __init__(self, body: bytes, before: Counters | None, at_seconds: float) -> None:
+        self._body = body
+        self._before = before
+        self._at_seconds = at_seconds
+        self._read: dict[str, list[Sample] | MetricError | None] = {}
+        self._counted: dict[str, dict[frozenset[tuple[str, str]], float]] = {}
+        self._rates: dict[Term, float] = {}
+
+    def has(self, term: Term) -> bool:
+        """Return whether the page has any line of the metric, readable or not."""
+        if term.series.name not in self._read:
+            try:
+                self._read[term.series.name] = read_metric(self._body, term.series.name)
+            except MetricError as error:
+                self._read[term.series.name] = error
+        return self._read[term.series.name] is not None
+
+    def samples(self, term: Term) -> list[Sample]:
+        """Return the samples that count, none for a metric whose type alone is on the page.
+
+        Raises:
+            MetricError: they cannot be read, or there are none and that does not mean 0.
+        """
+        series = term.series
+        read = self._read[series.name] if self.has(term) else None
+        if isinstance(read, MetricError):
+            raise read
+        if read is None:
+            if term.absent_is_zero:
+                return []
+            msg = f"the page has no metric {series.name}"
+            raise MetricError(msg)
+        chosen = [one for one in read if _counts(one, term)]
+        if read and not chosen and not term.absent_is_zero:
+            msg = f"no series of the page is {series}"
+            raise MetricError(msg)
+        return chosen
+
+    def value(self, term: Term, most: float) -> float:
+        """Return the sum of the term's series.
+
+        Raises:
+            MetricError: there is none, or a series has no usable value.
+        """
+        samples = self.samples(term)
+        if term.series.is_rate:
+            total = self._rate(term, samples) * term.unit
+        else:
+            highest: dict[frozenset[tuple[str, str]], float] = {}
+            for one in samples:
+                value = _checked(one.value, term, most)
+                same = frozenset(pair for pair in one.labels.items() if pair[0] not in term.same)
+                highest[same] = max(highest.get(same, 0.0), value)
+            total = sum(highest.values()) * term.unit
+        return _checked(total, term, most)
+
+    def counters(self) -> Counters:
+        """Return what the next page needs; counters younger than a second stay."""
+        if self._before is not None and self._is_too_soon(self._before):
+            return self._before
+        return Counters(at_seconds=self._at_seconds, values=self._counted, rates=self._rates)
+
+    def _rate(self, term: Term, samples: list[Sample]) -> float:
+        now = {
+            frozenset(one.labels.items()): _checked(one.value, term, MAX_COUNTER) for one in samples
+        }
+        self._counted.setdefault(term.series.name, {}).update(now)
+        before = self._before
+        if before is not None and self._is_too_soon(before) and term in before.rates:
+            return before.rates[term]
+        past = before.values.get(term.series.name) if before is not None else None
+        if before is None or past is None or self._is_too_soon(before):
+            msg = f"the rate of {term.series.name} needs two readings, and this is the first"
+            raise MetricError(msg)
+        # A counter that fell was reset, and one that is new was 0.
+        increase = sum(
+            value - past[key] if value >= past.get(key, math.inf) else value
+            for key, value in now.items()
+        )
+        self._rates[term] = increase / (self._at_seconds - before.at_seconds)
+        return self._rates[term]
+
+    def _is_too_soon(self, before: Counters) -> bool:
+        return self._at_seconds - before.at_seconds < MIN_RATE_SECONDS
+
+
+def _recognise(body: bytes, server: str | None) -> tuple[Server | None, str | None]:
+    """Return the server and the metric that tells it; the metric is None if the page has none."""
+    for row in SERVERS if server is None else (BY_NAME[server],):
+        for name in row.recognised_by:
+            if has_metric(body, name):
+                return row, name
+    return (None if server is None else BY_NAME[server]), None
+
+
+def _not_of(body: bytes, row: Server) -> str:
+    names = " or ".join(row.recognised_by)
+    other, told_by = _recognise(body, None)
+    if other is None:
+        return (
+            f"the page has no {names}, so it is not of {row.title}: set gpu-scaler/metrics-port to"
+            " the port of the server's metrics"
+        )
+    return (
+        f"the page is of {other.title} (it has {told_by}), not of {row.title}: set"
+        f' gpu-scaler/server: "{other.name}", or remove it'
+    )
+
+
+def _server_values(page: _Page, row: Server) -> dict[Metric, float | str]:
+    requests = _measured(page, row, row.requests, "requests")
+    waiting = _measured(page, row, row.waiting, "waiting requests", none_waits=requests == 0)
+    return {
+        Metric.REQUESTS: requests,
+        Metric.REQUESTS_WAITING: waiting,
+        Metric.KV_CACHE_PERCENT: _cache_percent(page, row),
+    }
+
+
+def _measured(
+    page: _Page, row: Server, measure: Measure, what: str, *, none_waits: bool = False
+) -> float | str:
+    if isinstance(measure, str):
+        return _has_none(row, what, measure)
+    terms = _alternative(page, measure)
+    if terms is None:
+        return 0.0 if none_waits and row.counts_waiting else _none_of(measure)
+    return _said(page, terms, MAX_REQUESTS)
+
+
+def _cache_percent(page: _Page, row: Server) -> float | str:
+    if isinstance(row.kv_cache, str):
+        return _has_none(row, "use of a KV cache", row.kv_cache)
+    terms = _alternative(page, row.kv_cache)
+    if terms is None:
+        return _none_of(row.kv_cache)
+    (term,) = terms
+    try:
+        used = [_checked(one.value, term, 1 + _CACHE_ROUNDING) for one in page.samples(term)]
+    except MetricError as error:
+        return str(error)
+    return min(100.0, 100 * math.fsum(used) / len(used)) if used else 0.0
+
+
+def _has_none(row: Server, what: str, instead: str) -> str:
+    return f"{row.title} publishes no {what}: {instead}"
+
+
+def _alternative(page: _Page, measure: Sequence[tuple[Term, ...]]) -> tuple[Term, ...] | None:
+    """Return the first alternative of which the page has a metric, or all are 0 without one."""
+    for terms in measure:
+        if any(map(page.has, terms)) or all(term.absent_is_zero for term in terms):
+            return terms
+    return None
+
+
+def _none_of(measure: Sequence[tuple[Term, ...]]) -> str:
+    names = dict.fromkeys(term.series.name for terms in measure for term in terms)
+    return f"the page has no metric {' or '.join(names)}"
+
+
+def _said(page: _Page, terms: Sequence[Term], most: float) -> float | str:
+    total = 0.0
+    reason = None
+    for term in terms:
+        # All of them are read even if one is missing: rates need each reading.
+        try:
+            total += page.value(term, most)
+        except MetricError as error:
+            reason = reason or str(error)
+    return total if reason is None else reason
+
+
+def _counts(sample: Sample, term: Term) -> bool:
+    labels = sample.labels
+    return all(labels.get(name, "") == value for name, value in term.series.labels) and not any(
+        labels.get(name) == value for name, value in term.without
+    )
+
+
+def _checked(value: float, term: Term, most: float) -> float:
+    """Return the value.
+
+    Raises:
+        MetricError: it is no number, or not within 0 to `most`.
+    """
+    if not 0 <= value <= most:
+        kind = "not a number" if math.isnan(value) else "negative" if value < 0 else "too large"
+        msg = f"the value of {term.series.name} is {kind}"
+        raise MetricError(msg)
+    return value
