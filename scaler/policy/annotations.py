@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scaler.model import Metric
+from scaler.readings.servers.table import SERVERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PREFIX = "gpu-scaler/"
-SERVER_NAMES = (
-    *("vllm", "sglang", "tgi", "tei", "triton", "triton-tensorrt-llm", "trtllm", "nim"),
-    *("llama.cpp", "dynamo", "ray-serve", "bentoml", "mlserver", "torchserve"),
-)
+SERVER_NAMES = tuple(server.name for server in SERVERS)
 ENABLED = f"{PREFIX}enabled"
 MIN_REPLICAS = f"{PREFIX}min-replicas"
 MAX_REPLICAS = f"{PREFIX}max-replicas"

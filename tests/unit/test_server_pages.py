@@ -292,7 +292,11 @@ def test_each_server_is_recognised_by_each_of_its_metrics(server, kind):
         pytest.param(
             "secret 1\n",
             None,
-            ["vLLM", "Triton", "gpu-scaler/pod-metric", "gpu-scaler/metrics-port"],
+            [
+                "vLLM",
+                "NIM",
+                *(f"gpu-scaler/{one}" for one in ("pod-metric", "server", "metrics-port")),
+            ],
             id="nothing recognised",
         ),
     ],

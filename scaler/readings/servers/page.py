@@ -25,8 +25,9 @@ MIN_RATE_SECONDS: Final = 1.0
 _CACHE_ROUNDING: Final = 1e-3
 _TITLES: Final = ", ".join(server.title for server in SERVERS)
 _UNKNOWN: Final = (
-    f"the page has no metric of a known server ({_TITLES}): set gpu-scaler/metrics-port to the"
-    " port of the server's metrics, or use gpu-scaler/pod-metric for a metric of this page"
+    f"the page has no metric of a known server ({_TITLES}): set gpu-scaler/server or"
+    " gpu-scaler/metrics-port to read the page of one, or use gpu-scaler/pod-metric for a metric"
+    " of this page"
 )
 
 
