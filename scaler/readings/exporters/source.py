@@ -16,16 +16,15 @@ from scaler.budgets import INLINE_SAMPLES
 from scaler.model import MetricReading, PodValue
 from scaler.readings.exporters.reader import ExporterReader, Scraper
 from scaler.readings.exposition import (
-    MIN_STALE_AFTER_SECONDS,
     NodePage,
     families_for,
     values_by_pod,
 )
 from scaler.readings.http import computed
+from scaler.readings.pod_windows import PodWindows
 from scaler.readings.source import NO_GPU_POD, ReadingRequest, SourceAnswer, readable
 from scaler.readings.store import ReadingStore
 from scaler.readings.unexpected import unexpected
-from scaler.readings.window import NEEDED_SHARE, PodWindow, not_yet, serving_since
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
 
 READ_SECONDS = 10.0
 """How long a loop starts new scrapes; the remaining exporters wait for the next loop."""
-STEP_INTERVALS = 3
-"""Samples of a window further apart than this many intervals have a gap between them."""
 
 
 class _Node(NamedTuple):
@@ -71,10 +68,7 @@ class ExporterSource:
         self._demand = (store or ReadingStore(clock)).demand(reader, every_seconds=interval_seconds)
         self._clock = clock
         self._longest_read_seconds = READ_SECONDS + timeout_seconds
-        self._step_seconds = max(MIN_STALE_AFTER_SECONDS, STEP_INTERVALS * interval_seconds)
-        self._reads = 0
-        self._read_seconds = 0.0
-        self._windows: dict[tuple[ObjectRef, str, Metric], tuple[int, PodWindow]] = {}
+        self._windows = PodWindows(interval_seconds=interval_seconds)
         self._failing: set[str] = set()
         self._asked_seconds: dict[str, float] = {}
 
@@ -107,16 +101,17 @@ class ExporterSource:
         self._endpoints = endpoints
         self._demand.state({node: families_for(metrics) for node, metrics in wanted.items()})
         nodes = await self._read_all(wanted)
-        self._reads += 1
+        self._windows.begin_read()
         readings = {
             request.deployment: {
                 metric: self._own_reading(request, metric, nodes) for metric in request.metrics
             }
             for request in requests
         }
-        self._forget_windows(requests)
         pages = [one.page for one in nodes.values()]
-        self._read_seconds = min(_duration_seconds(pages), self._longest_read_seconds)
+        # A slow exporter delays the whole loop.
+        read_seconds = min(_duration_seconds(pages), self._longest_read_seconds)
+        self._windows.end_read(requests, read_seconds=read_seconds)
         failed = sum(one.problem is not None for one in nodes.values())
         ages = [page.age_seconds for page in pages if page.age_seconds is not None]
         return SourceAnswer(
@@ -129,7 +124,7 @@ class ExporterSource:
     def forget(self) -> None:
         """Clear the demand and the windows, until the next `read`."""
         self._demand.state({})
-        self._forget_windows(())
+        self._windows.end_read(())
 
     async def _read_all(self, wanted: Mapping[str, set[Metric]]) -> Mapping[str, _Node]:
         begun = asyncio.get_running_loop().time()
@@ -196,43 +191,12 @@ class ExporterSource:
             answer = _pod_value(pod, metric, node)
             if isinstance(answer, PodValue) and request.window_seconds > 0:
                 asked = node.page.asked_seconds
-                answer = self._window_mean(request, pod, metric, answer, asked)
+                answer = self._windows.mean(request, pod, metric, answer, asked)
             if isinstance(answer, PodValue):
                 values[pod.ref] = answer
             else:
                 missing[pod.ref] = answer
         return MetricReading(metric=metric, values=values, missing=missing)
-
-    def _window_mean(
-        self,
-        request: ReadingRequest,
-        pod: PodState,
-        metric: Metric,
-        value: PodValue,
-        now_seconds: float,
-    ) -> PodValue | str:
-        key = (request.deployment, pod.uid, metric)
-        last_read, before = self._windows.get(key, (0, PodWindow(samples=())))
-        # A slow exporter delays the whole loop; a loop without a value is an outage.
-        step = self._step_seconds + self._read_seconds if last_read == self._reads - 1 else 0.0
-        window = before.add(value, window_seconds=request.window_seconds, longest_step_seconds=step)
-        self._windows[key] = self._reads, window
-        since = max(serving_since(pod, now_seconds), now_seconds - request.window_seconds)
-        covered = window.covered_seconds(since, now_seconds)
-        if covered < request.window_seconds * NEEDED_SHARE:
-            return not_yet(covered, request.window_seconds)
-        return window.mean(since)
-
-    def _forget_windows(self, requests: Iterable[ReadingRequest]) -> None:
-        living = {
-            (request.deployment, pod.uid, metric)
-            for request in requests
-            if request.window_seconds > 0
-            for pod in request.pods
-            for metric in request.metrics
-        }
-        for key in self._windows.keys() - living:
-            del self._windows[key]
 
 
 def _pod_value(pod: PodState, metric: Metric, node: _Node) -> PodValue | str:
