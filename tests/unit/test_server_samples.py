@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from scaler.budgets import LINE_CHARACTERS, PAGE_BYTES, PAGE_SAMPLES
+from scaler.budgets import LINE_CHARACTERS, PAGE_SAMPLES, SERVER_PAGE_BYTES
 from scaler.readings.servers.samples import (
     MetricError,
     PageError,
@@ -118,7 +118,7 @@ def test_unreadable_metrics_give_a_reason_without_words_of_the_page(page, reason
         pytest.param(b'{"error": "secret"}', "JSON", id="JSON"),
         pytest.param(b"\x1f\x8b\x08\x00secret", "not text", id="compressed"),
         pytest.param(b"a 1\nb{c=\"\xff\"} 2\n", "not text", id="not UTF-8"),
-        pytest.param(b"a 1\n" * (PAGE_BYTES // 4 + 1), "more than", id="too large"),
+        pytest.param(b"a 1\n" * (SERVER_PAGE_BYTES // 4 + 1), "more than", id="too large"),
     ],
 )  # fmt: skip
 def test_what_is_no_page(body, reason):

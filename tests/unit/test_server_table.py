@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scaler.readings.servers.table import SERVERS, Server, Term
+from scaler.readings.servers.table import SERVERS, Server, Term, hints_of
 
 TERMS = [
     term
@@ -42,3 +42,11 @@ def test_only_times_are_scaled(term: Term):
 def test_no_name_tells_two_servers():
     names = [name for server in SERVERS for name in server.recognised_by]
     assert len(set(names)) == len(names)
+
+
+def test_hints_about_statuses():
+    assert hints_of("llama.cpp") == {501: "start it with --metrics"}
+    assert hints_of("vllm") == {}
+    unknown = hints_of(None)
+    assert "llama.cpp" in unknown[501]
+    assert 404 not in unknown

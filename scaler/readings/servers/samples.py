@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from scaler.budgets import LINE_CHARACTERS, PAGE_BYTES, PAGE_SAMPLES
+from scaler.budgets import LINE_CHARACTERS, PAGE_SAMPLES, SERVER_PAGE_BYTES
 from scaler.readings.series import parse_labels
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ def check_page(body: bytes) -> None:
     start = body[:1024].lstrip()
     if not start and not body.strip():
         raise PageError("the page is empty")
-    if len(body) > PAGE_BYTES:
-        msg = f"the page has {len(body)} bytes, more than {PAGE_BYTES}"
+    if len(body) > SERVER_PAGE_BYTES:
+        msg = f"the page has {len(body)} bytes, more than {SERVER_PAGE_BYTES}"
         raise PageError(msg)
     if start.startswith(b"<"):
         raise PageError("the page is HTML, not Prometheus metrics")

@@ -189,7 +189,7 @@ SERVERS: Final[tuple[Server, ...]] = (
         waiting=((_gauge("llamacpp:requests_deferred"),),),
         kv_cache=_NO_CACHE,
         port=8080,
-        hints={501: "start it with --metrics", 503: "it still loads its model"},
+        hints={501: "start it with --metrics"},
     ),
     # The metrics of a replica come with its next report, up to 7 s after its first request.
     Server(
@@ -287,3 +287,19 @@ SERVERS: Final[tuple[Server, ...]] = (
     ),
 )
 BY_NAME: Final[Mapping[str, Server]] = {server.name: server for server in SERVERS}
+
+
+def hints_of(name: str | None) -> Mapping[int, str]:
+    """Return what to do about HTTP statuses of this server.
+
+    None is a server that is not known yet: a status counts that one server alone answers with.
+    """
+    if name is not None:
+        return BY_NAME[name].hints
+    hints = [(status, server) for server in SERVERS for status in server.hints]
+    statuses = [status for status, _ in hints]
+    return {
+        status: f"if it is {server.title}, {server.hints[status]}"
+        for status, server in hints
+        if statuses.count(status) == 1
+    }
