@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from scaler.budgets import LINE_CHARACTERS, PAGE_SAMPLES, SERVER_PAGE_BYTES
+from scaler.budgets import LINE_CHARACTERS, METRIC_SERIES, SERVER_PAGE_BYTES
 from scaler.readings.servers.samples import (
     MetricError,
     PageError,
@@ -98,7 +98,7 @@ def test_samples_of_counters(page, expected):
         pytest.param(f'{NAME}{{a="{"x" * LINE_CHARACTERS}"}} 1\n', "bytes", id="a long line"),
         pytest.param(TYPE, "no sample at all", id="a page without a sample"),
         pytest.param(
-            "".join(f'{NAME}{{a="{n}"}} 1\n' for n in range(PAGE_SAMPLES + 1)), "more", id="many"
+            "".join(f'{NAME}{{a="{n}"}} 1\n' for n in range(METRIC_SERIES + 1)), "more", id="many"
         ),
     ],
 )

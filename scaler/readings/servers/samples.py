@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from scaler.budgets import LINE_CHARACTERS, PAGE_SAMPLES, SERVER_PAGE_BYTES
+from scaler.budgets import LINE_CHARACTERS, METRIC_SERIES, SERVER_PAGE_BYTES
 from scaler.readings.series import parse_labels
 
 if TYPE_CHECKING:
@@ -85,8 +85,8 @@ def read_metric(body: bytes, name: str) -> list[Sample] | None:
         if len(line) > LINE_CHARACTERS:
             msg = f"a line of {name} has more than {LINE_CHARACTERS} bytes"
             raise MetricError(msg)
-        if len(found) == PAGE_SAMPLES:
-            msg = f"{name} has more than {PAGE_SAMPLES} series"
+        if len(found) == METRIC_SERIES:
+            msg = f"{name} has more than {METRIC_SERIES} series"
             raise MetricError(msg)
         sample = _sample(line[len(name) :], name)
         series = frozenset(sample.labels.items())
