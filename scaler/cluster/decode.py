@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from scaler import budgets
 from scaler.cluster import pod_facts
+from scaler.cluster.pod_network import pod_address, pod_network
 from scaler.kube import fields
 from scaler.model import ExporterEndpoint, ObjectRef, PodPhase, PodState
 from scaler.policy.annotations import ANNOTATIONS, ENABLED, PREFIX
@@ -214,6 +215,8 @@ def decode_pod(
             ),
             served_seconds=served,
             requests_gpu=pod_facts.asks_for_gpu(spec),
+            address=pod_address(status, None if previous is None else previous.state.address),
+            network=pod_network(metadata, spec),
         ),
         controller_uid=None if owner is None else intern(owner),
         labels=fields.texts(labels) if by_labels else NO_LABELS,
