@@ -171,6 +171,7 @@ class CountedBytes(bytes):
         pytest.param(f'{NAME}{{a="%d"}} 1\n', id="many series"),
         pytest.param(f'a{{b="{NAME}"}} 1\n', id="many lines with the name elsewhere"),
         pytest.param(f"{NAME} ", id="one line of the name"),
+        pytest.param(f"a {NAME} ", id="one line with the name elsewhere"),
         pytest.param(f"# HELP {NAME}\n", id="comments"),
         pytest.param("\n", id="empty lines"),
     ],
