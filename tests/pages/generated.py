@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.pages import families, limits, reference
+from tests.pages import families, limits, reference, servers
 from tests.pages.markdown import PAGES, ROOT, page, table
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "metrics-api-families": families.metrics_api_families,
     "help": reference.help_section,
     "prometheus-presets": reference.presets,
+    "servers": servers.server_table,
     **reference.EXAMPLE_PARTS,
     **limits.PARTS,
     "untried": untried,

@@ -27,7 +27,8 @@ PACKAGES = ("exporter", "scaler", "simulator", "toolkit")
 FAMILY_TABLES = tuple(make for part, make in generated.PARTS.items() if "families" in part)
 SUFFIXES = ("_bucket", "_count", "_sum")
 OF_OTHERS = {
-    *("--gpu-reset", "--gpu-memory-utilization", "--max-num-seqs"),
+    *("--gpu-reset", "--gpu-memory-utilization", "--max-num-seqs", "--max-num-queued-reqs"),
+    *("--metrics", "--threads-http", "--enable-metrics"),
     *("--horizontal-pod-autoscaler-tolerance", "--kube-api-qps", "--requestheader-"),
     *("--for", "--previous", "--reset-then-reuse-values", "--reuse-values", "--set", "--values"),
 }

@@ -33,16 +33,13 @@ pytestmark = pytest.mark.asyncio(loop_scope="package")
 OF_SERVERS: Final = """\
 vllm:num_requests_running{namespace="llm",pod="llama-0",model_name="llama"} 21
 vllm:num_requests_waiting{namespace="llm",pod="llama-0",model_name="llama"} 4
-vllm:kv_cache_usage_perc{namespace="llm",pod="llama-0",model_name="llama-long"} 0.61
-vllm:num_preemptions_total{namespace="llm",pod="llama-0",model_name="llama"} 3
-tgi_batch_current_size{namespace="llm",pod="mistral-0"} 12
-tgi_queue_size{namespace="llm",pod="mistral-0"} 2
-nv_inference_request_duration_us{namespace="llm",pod="triton-0",model="llm",version="1"} 7000000
+vllm:time_to_first_token_seconds_bucket{namespace="llm",pod="llama-0",le="1"} 3
+vllm:time_to_first_token_seconds_bucket{namespace="llm",pod="llama-0",le="+Inf"} 4
 jobs_waiting{queue="transcriptions"} 45
 DCGM_FI_DEV_GPU_UTIL{gpu="0",UUID="GPU-1",exported_namespace="media",exported_pod="web-0"} 63
 """
 OURS: Final = re.compile(r"\bnvidia_gpu_")
-KNOWN: Final = re.compile(r"(?:\b(?:vllm:|tgi_|nv_inference_|jobs_waiting)|DCGM_)\w*")
+KNOWN: Final = re.compile(r"(?:\b(?:vllm:|jobs_waiting)|DCGM_)\w*")
 QUERIES: Final = [(block.where, block.text) for block in blocks("promql")]
 RULES: Final = [
     (f"{block.where} {rule.get('record') or rule.get('alert')}", rule["expr"])
@@ -83,7 +80,9 @@ async def servers(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> Asy
         ) as running:
 
             async def has_a_rate() -> bool:
-                return bool(await running.query("rate(nv_inference_request_duration_us[1m])"))
+                return bool(
+                    await running.query("rate(vllm:time_to_first_token_seconds_bucket[5m])")
+                )
 
             await until(has_a_rate, what="two scrapes of the servers")
             yield running.url
@@ -124,7 +123,7 @@ async def test_every_name_of_others_is_known():
     named = {
         name
         for _, query in (*QUERIES, *SCALED_ON)
-        for name in re.findall(r"\b(?:vllm:|tgi_|nv_inference_|DCGM_)\w+", query)
+        for name in re.findall(r"\b(?:vllm:|DCGM_)\w+", query)
     }
     shown = {line.partition("{")[0] for line in OF_SERVERS.splitlines()}
     assert named <= shown
