@@ -83,7 +83,7 @@ lock: $(STAMP) ## Resolve the lock files again (needs uv)
 			--no-annotate requirements.in -o requirements.txt || exit 1; done
 
 .PHONY: bench
-bench: bench-exporter bench-endurance bench-step bench-policy bench-scaler bench-latency bench-metrics-api bench-namespaces bench-abuse ## Run all benchmarks; results go to build/bench/
+bench: bench-exporter bench-endurance bench-step bench-policy bench-scaler bench-latency bench-metrics-api bench-namespaces bench-abuse bench-requests ## Run all benchmarks; results go to build/bench/
 
 .PHONY: bench-exporter
 bench-exporter: $(STAMP) ## Exporter: latency under scrapes, CPU, RSS, cost of each collector
@@ -101,6 +101,10 @@ bench-step: $(STAMP) ## Load step to patched replicas, at defaults and tuned for
 .PHONY: bench-scaler
 bench-scaler: $(STAMP) ## The scaler on up to 20,000 nodes: time per loop by stage, beside a bare client; memory
 	@$(BIN)/python -m benchmarks.scaler
+
+.PHONY: bench-requests
+bench-requests: $(STAMP) ## The scaler on 5,000 model servers beside 500 GPU nodes: time to read all, memory, 6 min
+	@$(BIN)/python -m benchmarks.requests $(BENCH_ARGS)
 
 .PHONY: bench-policy
 bench-policy: $(STAMP) ## The scaler's decisions beside the HPA's arithmetic, in simulation (curves drawn)

@@ -2,9 +2,10 @@
 
 `python -m benchmarks.bigcluster --nodes 5000` prints one line of JSON when it answers: the URLs of
 the API, of the Prometheus and of the counts of requests to the API, and the exporters' port. Each
-node has 8 GPUs, all held by one-GPU pods of Deployments with 20 replicas. The exporters are one
-listener on every loopback address, so that each node has an address and connections of its own;
-every answer is made once.
+node has 8 GPUs, all held by one-GPU pods of Deployments with 20 replicas. With `--servers 5000`
+there are as many pods of model servers beside them, in Deployments of 20. The exporters and the
+servers are one listener each on every loopback address, so that each node and each server has an
+address and connections of its own; every answer is made once.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import resource
 from collections import Counter
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
@@ -26,7 +28,7 @@ from simulator.apiserver.resources import DEPLOYMENTS, NAMESPACES, PODS, REPLICA
 from simulator.podstatus import ready, started
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from simulator.apiserver.faults import Faults
     from simulator.apiserver.store import Store
@@ -37,6 +39,9 @@ GPUS_PER_NODE: Final = 8
 PODS_PER_DEPLOYMENT: Final = 20
 NAMESPACES_COUNT: Final = 50
 TARGET_PERCENT: Final = 40
+TARGET_REQUESTS: Final = 24
+SERVER_PAGE: Final = Path("tests/fixtures/servers/vllm-loaded.txt")
+SERVER_PAGE_BYTES: Final = 58_000
 DUTY_CYCLE: Final = "nvidia_gpu_duty_cycle"
 OWN: Final = (
     "# HELP nvidia_gpu_exporter_snapshot_age_seconds Age of the readings in this answer\n"
@@ -52,25 +57,27 @@ def main() -> None:
     """Serve until the process is ended."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nodes", type=int, required=True)
-    nodes = parser.parse_args().nodes
+    parser.add_argument("--servers", type=int, default=0)
+    arguments = parser.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    asyncio.run(_serve(nodes))
+    asyncio.run(_serve(arguments.nodes, arguments.servers))
 
 
-async def _serve(nodes: int) -> None:
+async def _serve(nodes: int, servers: int) -> None:
     answers: dict[str, bytes] = {}
     series: list[JsonObject] = []
-    exporters = await asyncio.get_running_loop().create_server(
-        lambda: _Exporter(answers), host="0.0.0.0", port=0, backlog=4096
-    )
-    port = exporters.sockets[0].getsockname()[1]
-    async with running_apiserver(controls=False) as api, exporters:
-        counts = _counted(api.faults)
+    counts: Counter[str] = Counter()
+    exporters, port = await _listening(lambda: _Answers(answers, counts, "exporter"))
+    page = _server_page()
+    listener, servers_port = await _listening(lambda: _Answers({}, counts, "server", page))
+    async with running_apiserver(controls=False) as api, exporters, listener:
+        _count(api.faults, counts)
         for node, held in enumerate(_fill(api.store, nodes, port)):
             labels = [_labels(node, gpu, pod) for gpu, pod in enumerate(held)]
             answers[address(node)] = _answer(labels)
             series += labels
+        _fill_servers(api.store, servers, servers_port)
         answer = answer_to_query(series, TARGET_PERCENT)
         series.clear()
         async with running_prometheus(answer) as prometheus, _showing(counts) as counts_url:
@@ -79,9 +86,17 @@ async def _serve(nodes: int) -> None:
             await asyncio.Event().wait()
 
 
-def _counted(faults: Faults) -> Counter[str]:
+async def _listening(
+    protocol: Callable[[], asyncio.Protocol],
+) -> tuple[asyncio.Server, int]:
+    server = await asyncio.get_running_loop().create_server(
+        protocol, host="0.0.0.0", port=0, backlog=4096
+    )
+    return server, server.sockets[0].getsockname()[1]
+
+
+def _count(faults: Faults, counts: Counter[str]) -> None:
     """Count requests to the API by what they are for, from now on."""
-    counts: Counter[str] = Counter()
 
     def count(request: web.Request) -> bool:
         is_watch = request.query.get("watch") in ("1", "true")
@@ -90,7 +105,6 @@ def _counted(faults: Faults) -> Counter[str]:
         return False
 
     faults.applies_to = count
-    return counts
 
 
 @asynccontextmanager
@@ -109,22 +123,29 @@ async def _showing(counts: Counter[str]) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-class _Exporter(asyncio.Protocol):
-    """Answers every request on a connection with the node's exposition."""
+class _Answers(asyncio.Protocol):
+    """Answers every request on a connection with the address's page, else with `page`."""
 
-    def __init__(self, answers: dict[str, bytes]) -> None:
+    def __init__(
+        self, answers: dict[str, bytes], counts: Counter[str], kind: str, page: bytes = b""
+    ) -> None:
         self._answers = answers
+        self._counts = counts
+        self._kind = kind
+        self._answer = page
         self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._answer = self._answers[transport.get_extra_info("sockname")[0]]
+        address = transport.get_extra_info("sockname")[0]
+        self._answer = self._answers.get(address, self._answer)
 
     def data_received(self, data: bytes) -> None:
         self._received += data
         while (end := self._received.find(b"\r\n\r\n")) >= 0:
             self._received = self._received[end + 4 :]
+            self._counts[self._kind] += 1
             self._transport.write(self._answer)
 
 
@@ -135,7 +156,8 @@ def _fill(store: Store, nodes: int, port: int) -> Iterator[list[JsonObject]]:
         store.create(NAMESPACES, "", {"metadata": {"name": name}})
     held: list[JsonObject] = []
     for number in range(nodes * GPUS_PER_NODE // PODS_PER_DEPLOYMENT):
-        replica_set = _deployment(store, number)
+        name, target = f"serving-{number}", ("gpu-scaler/target-duty-cycle", TARGET_PERCENT)
+        replica_set = _deployment(store, name, number, target, _pod_spec())
         for replica in range(PODS_PER_DEPLOYMENT):
             node = (number * PODS_PER_DEPLOYMENT + replica) // GPUS_PER_NODE
             held.append(_pod(store, replica_set, replica, node, since))
@@ -144,12 +166,38 @@ def _fill(store: Store, nodes: int, port: int) -> Iterator[list[JsonObject]]:
         yield held[node * GPUS_PER_NODE : (node + 1) * GPUS_PER_NODE]
 
 
-def _deployment(store: Store, number: int) -> JsonObject:
-    name, labels = f"serving-{number}", {"app": f"serving-{number}"}
+def _fill_servers(store: Store, servers: int, port: int) -> None:
+    """Create Deployments of model servers, which request no GPU."""
+    since = _an_hour_ago()
+    container = {"name": "main", "image": "example.com/server:1"}
+    ports = [{"name": "metrics", "containerPort": port, "protocol": "TCP"}]
+    spec = {"containers": [container | {"ports": ports}]}
+    for number in range(servers // PODS_PER_DEPLOYMENT):
+        target = ("gpu-scaler/target-requests", TARGET_REQUESTS)
+        replica_set = _deployment(store, f"llm-{number}", number, target, spec)
+        for replica in range(PODS_PER_DEPLOYMENT):
+            pod = _owned_pod(replica_set, replica, {**spec, "nodeName": _node(0)})
+            created = store.create(PODS, replica_set["metadata"]["namespace"], pod)
+            _run(store, created, server_address(number * PODS_PER_DEPLOYMENT + replica), since)
+
+
+def _server_page() -> bytes:
+    """The page of a vLLM under load, as tests/fixtures/servers has it, padded to its usual size."""
+    body = SERVER_PAGE.read_bytes()
+    rest = SERVER_PAGE_BYTES - len(body)
+    line = b'vllm:request_success_total{engine="0",finished_reason="stop",model_name="m%06d"} 1\n'
+    body += b"".join(line % number for number in range(max(0, rest) // len(line % 0)))
+    return _response(body)
+
+
+def _deployment(
+    store: Store, name: str, number: int, target: tuple[str, int], pod_spec: JsonObject
+) -> JsonObject:
+    labels = {"app": name}
     annotations = {
         "gpu-scaler/enabled": "true",
         "gpu-scaler/max-replicas": "40",
-        "gpu-scaler/target-duty-cycle": str(TARGET_PERCENT),
+        target[0]: str(target[1]),
     }
     deployment = store.create(
         DEPLOYMENTS,
@@ -159,7 +207,7 @@ def _deployment(store: Store, number: int) -> JsonObject:
             "spec": {
                 "replicas": PODS_PER_DEPLOYMENT,
                 "selector": {"matchLabels": labels},
-                "template": {"metadata": {"labels": labels}, "spec": _pod_spec()},
+                "template": {"metadata": {"labels": labels}, "spec": pod_spec},
             },
         },
     )
@@ -178,18 +226,22 @@ def _deployment(store: Store, number: int) -> JsonObject:
 
 
 def _pod(store: Store, replica_set: JsonObject, replica: int, node: int, since: str) -> JsonObject:
+    pod = _owned_pod(replica_set, replica, {**_pod_spec(), "nodeName": _node(node)})
+    created = store.create(PODS, replica_set["metadata"]["namespace"], pod)
+    pod_ip = f"10.{replica}.{node // 250}.{node % 250 + 1}"
+    return _run(store, created, pod_ip, since)
+
+
+def _owned_pod(replica_set: JsonObject, replica: int, spec: JsonObject) -> JsonObject:
     metadata = replica_set["metadata"]
-    pod = {
+    return {
         "metadata": {
             "name": f"{metadata['name']}-{replica:05d}",
             "labels": metadata["labels"],
             "ownerReferences": [_owner("ReplicaSet", replica_set)],
         },
-        "spec": {**_pod_spec(), "nodeName": _node(node)},
+        "spec": spec,
     }
-    created = store.create(PODS, metadata["namespace"], pod)
-    pod_ip = f"10.{replica}.{node // 250}.{node % 250 + 1}"
-    return _run(store, created, pod_ip, since)
 
 
 def _exporter_pod(store: Store, node: int, port: int, since: str) -> None:
@@ -246,7 +298,10 @@ def _answer(held: list[JsonObject]) -> bytes:
     for labels in held:
         text = ",".join(f'{name}="{value}"' for name, value in labels.items())
         lines.append(f"{DUTY_CYCLE}{{{text}}} {TARGET_PERCENT}")
-    body = ("\n".join(lines) + "\n" + OWN).encode()
+    return _response(("\n".join(lines) + "\n" + OWN).encode())
+
+
+def _response(body: bytes) -> bytes:
     head = (
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
@@ -286,6 +341,11 @@ def _node(number: int) -> str:
 def address(node: int) -> str:
     """Return the address of a node's exporter."""
     return f"127.1.{node // 250}.{node % 250 + 1}"
+
+
+def server_address(number: int) -> str:
+    """Return the address of a model server."""
+    return f"127.2.{number // 250}.{number % 250 + 1}"
 
 
 if __name__ == "__main__":
