@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from scaler.cli.config import ScalerConfig
     from scaler.cluster.kinds import Kinds
     from scaler.metricsapi.service import MetricsApi
-    from scaler.readings.source import Source
+    from scaler.readings.loop_source import LoopSource
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -61,6 +61,7 @@ class _ScalerParts:
     """The parts of a running scaler."""
 
     state: ClusterState
+    source: LoopSource
     events: EventRecorder
     election: LeaseElection | None
     controller: Controller
@@ -92,11 +93,13 @@ async def run(config: ScalerConfig) -> int:
             scrape_timeout_seconds=config.scrape_timeout_seconds,
             prometheus=config.prometheus,
             gpus_from_prometheus=config.source == "prometheus",
+            servers=config.servers,
         )
         source = await sources.for_loop(
             stack, interval_seconds=config.interval_seconds, once=config.once
         )
         parts = _assemble(config, client, source, await find_kinds(client, config.kinds))
+        parts.metrics.show_server_reads(sources.server_reads)
         if config.once:
             try:
                 return await _once(parts)
@@ -152,7 +155,7 @@ async def _metrics_api(
 
 
 def _assemble(
-    config: ScalerConfig, client: KubeClient, source: Source, kinds: Kinds
+    config: ScalerConfig, client: KubeClient, source: LoopSource, kinds: Kinds
 ) -> _ScalerParts:
     identity = config.identity or socket.gethostname()
     metrics = ScalerMetrics(version("gpu-scaler"))
@@ -212,6 +215,7 @@ def _assemble(
     metrics.show_decisions(lambda: [r.decision for r in controller.status_store.records.values()])
     return _ScalerParts(
         state=state,
+        source=source,
         events=events,
         election=election,
         controller=controller,
@@ -276,7 +280,7 @@ async def _serve(
 ) -> None:
     """Run the background tasks until `stop`; then end the loop, release the Lease, end the rest."""
     async with asyncio.TaskGroup() as group:
-        work = (parts.state.run, parts.events.run, parts.web.run, gpus.run)
+        work = (parts.state.run, parts.source.run, parts.events.run, parts.web.run, gpus.run)
         background = [group.create_task(one()) for one in work]
         if parts.metrics_api is not None:
             background.append(group.create_task(parts.metrics_api.run()))
@@ -303,7 +307,8 @@ async def _serve(
 async def _once(parts: _ScalerParts) -> int:
     """Run one loop as the leader and return the exit status."""
     async with asyncio.TaskGroup() as group:
-        background = [group.create_task(parts.state.run()), group.create_task(parts.events.run())]
+        work = (parts.state.run, parts.source.run, parts.events.run)
+        background = [group.create_task(one()) for one in work]
         try:
             async with asyncio.timeout(SYNC_TIMEOUT_SECONDS):
                 await parts.state.wait_synced()

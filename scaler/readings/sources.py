@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from scaler.readings.exporters.gpus import ExporterGpus
 from scaler.readings.exporters.reader import Scraper
 from scaler.readings.exporters.source import ExporterSource
 from scaler.readings.gpus_and_queries import GpusAndQueries
+from scaler.readings.loop_source import LoopSource
 from scaler.readings.prometheus.gpus import FamilyPage, PrometheusGpus
 from scaler.readings.prometheus.source import PrometheusSource
+from scaler.readings.servers.client import ServerClient
+from scaler.readings.servers.reader import ServerPage, ServerReader
+from scaler.readings.servers.source import ServersSource
+from scaler.readings.settings import ServersSettings
 from scaler.readings.store import ReadingStore
 
 if TYPE_CHECKING:
@@ -19,6 +25,7 @@ if TYPE_CHECKING:
 
     from scaler.model import ExporterEndpoint
     from scaler.readings.exposition import NodePage
+    from scaler.readings.servers.source import QueueReader
     from scaler.readings.settings import ExportersSettings, PrometheusSettings
     from scaler.readings.source import Source
 
@@ -36,16 +43,23 @@ class Sources:
         scrape_timeout_seconds: float,
         prometheus: PrometheusSettings | None,
         gpus_from_prometheus: bool,
+        servers: ServersSettings | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`prometheus`, if given, always answers queries."""
+        """`prometheus`, if given, always answers queries.
+
+        `server_reads` counts the reads of model servers by result.
+        """
         self._exporters = exporters
         self._scrape_timeout_seconds = scrape_timeout_seconds
         self._prometheus = prometheus
         self._gpus_from = prometheus if gpus_from_prometheus else None
+        self._servers = servers or ServersSettings()
         self._clock = clock
         self._nodes: ReadingStore[NodePage] = ReadingStore(clock)
         self._families: ReadingStore[FamilyPage] = ReadingStore(clock)
+        self._pods: ReadingStore[ServerPage] = ReadingStore(clock)
+        self.server_reads = Counter[str]()
 
     @property
     def by_node(self) -> bool:
@@ -53,9 +67,31 @@ class Sources:
         return self._gpus_from is None
 
     async def for_loop(
-        self, stack: AsyncExitStack, *, interval_seconds: float, once: bool
-    ) -> Source:
+        self,
+        stack: AsyncExitStack,
+        *,
+        interval_seconds: float,
+        once: bool,
+        queues: QueueReader | None = None,
+    ) -> LoopSource:
         """Return the source that the loop reads every `interval_seconds`; the stack closes it."""
+        client = ServerClient(self._servers, clock=self._clock)
+        servers = ServersSource(
+            client,
+            ServerReader(client, self.server_reads, clock=self._clock),
+            self._pods,
+            interval_seconds=interval_seconds,
+            queues=queues,
+            # With `once`, no later loop could use the answers.
+            wait_seconds=self._servers.timeout_seconds + 1 if once else None,
+            clock=self._clock,
+        )
+        others = await self._gpus_and_queries(stack, interval_seconds, once=once)
+        return LoopSource(others, await stack.enter_async_context(servers))
+
+    async def _gpus_and_queries(
+        self, stack: AsyncExitStack, interval_seconds: float, *, once: bool
+    ) -> Source:
         queries = None
         if self._prometheus is not None:
             queries = await stack.enter_async_context(PrometheusSource(self._prometheus))

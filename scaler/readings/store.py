@@ -22,7 +22,7 @@ LATE_INTERVALS = 3
 
 
 class Page(Protocol):
-    """The result of one read: an exporter's page, or the answer to a query."""
+    """The result of one read: a page of an exporter or a server, or the answer to a query."""
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -109,6 +109,10 @@ class ReadingStore(Generic[PageT]):
                 return page
         return await self.ask(key, demand.reader)
 
+    def latest(self, key: str) -> PageT | None:
+        """Return the last page, None if there is none; never waits."""
+        return self._pages.get(key)
+
     def forget_unwanted(self) -> None:
         """Drop the pages that nobody needs any more."""
         wanted = {key for one in self._demands for key in one.wanted}
@@ -146,6 +150,10 @@ class Demand(Generic[PageT]):
     async def ask(self, key: str) -> PageT:
         """Read now, for all who need it, whatever is in memory or in progress."""
         return await self._store.ask(key, self.reader)
+
+    def latest(self, key: str) -> PageT | None:
+        """Return the last page, None if there is none; never waits."""
+        return self._store.latest(key)
 
     async def page(self, key: str) -> PageT:
         """Return the page of `key`: from memory if another consumer reads it, else read now."""

@@ -136,6 +136,10 @@ class ScalerMetrics:
         """Publish the counts in `answers`: responses of the Kubernetes API by method and status."""
         self.registry.register(AnswerCollector(answers))
 
+    def show_server_reads(self, results: Mapping[str, int]) -> None:
+        """Publish the counts in `results`: reads of model servers by result."""
+        self.registry.register(ServerReadCollector(results))
+
     def show_lost(self, lost: Callable[[], Iterable[tuple[str, str]]]) -> None:
         """Publish the held namespaces and kinds that `lost()` returns; "" means all."""
         self._refresher.lost = lost
@@ -160,6 +164,22 @@ class AnswerCollector(Collector):
         )
         for (method, status), count in sorted(self._answers.items()):
             family.add_metric((method, str(status)), count)
+        return (family,)
+
+
+class ServerReadCollector(Collector):
+    """Counts the reads of model servers."""
+
+    def __init__(self, results: Mapping[str, int]) -> None:
+        self._results = results
+
+    def collect(self) -> Iterable[Family]:
+        """Yield the counter as it is now."""
+        family = CounterMetricFamily(
+            "gpu_scaler_server_reads", "Reads of model servers, by result", labels=("result",)
+        )
+        for result, count in sorted(self._results.items()):
+            family.add_metric((result,), count)
         return (family,)
 
 

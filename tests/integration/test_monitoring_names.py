@@ -39,6 +39,7 @@ def scaler_metrics() -> dict[str, set[str]]:
     metrics = ScalerMetrics("test")
     Telemetry(metrics.registry)
     metrics.show_answers({("GET", 200): 1})
+    metrics.show_server_reads({"success": 1})
     metrics.show_decisions(lambda: [statuspage.decision()])
     return _labels(metric for metric in metrics.registry.collect())
 

@@ -219,7 +219,8 @@ async def test_a_replica_that_leads_no_more_frees_what_its_loop_read():
 
     async with bed(answer, NODES) as made:
         await made.cluster.controller.cycle()
-        source: Any = made.cluster.controller._source
+        loop: Any = made.cluster.controller._source
+        source = loop._others
         assert source._demand._store._pages.keys() == set(NODES)
         made.cluster.leads = False
         await made.cluster.controller.cycle()

@@ -63,6 +63,7 @@ def scaler_families() -> str:
     """What the scaler says of itself and of its decisions."""
     metrics = ScalerMetrics("0")
     metrics.show_answers({("GET", 200): 1})
+    metrics.show_server_reads({"success": 1})
     metrics.show_decisions(lambda: [example() for example in EXAMPLES.values()])
     declared: dict[str, tuple[str, ...]] = {
         one._name: one._labelnames

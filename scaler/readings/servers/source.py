@@ -1,0 +1,272 @@
+"""The source of what pods' model servers have in hand, and of queues: both read from memory."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from contextlib import AbstractContextManager, suppress
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+
+from scaler.model import SERVER_METRICS, Metric, MetricReading, PodPhase, PodValue
+from scaler.quantities import measured_milli
+from scaler.readings.exposition import stale_after_seconds
+from scaler.readings.pod_windows import PodWindows
+from scaler.readings.servers.address import NoAddressError
+from scaler.readings.servers.reader import WHOLE_PAGE, server_target
+from scaler.readings.servers.schedule import ServerPolls
+from scaler.readings.servers.table import BY_NAME
+from scaler.readings.source import SourceAnswer
+from scaler.readings.unexpected import unexpected
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from scaler.model import ExporterEndpoint, ObjectRef, PodNetwork, PodState, ServerSettings
+    from scaler.readings.servers.client import ServerClient
+    from scaler.readings.servers.reader import ServerPage, ServerReader, ServerTarget
+    from scaler.readings.source import ReadingRequest
+    from scaler.readings.store import ReadingStore
+
+MAX_NOTES = 3
+NOT_ASKED_YET = "the pod's model server was not asked yet"
+NO_QUEUES = "queues are not read"
+
+
+class QueueReader(Protocol):
+    """Reads the pages of queues in the background."""
+
+    def totals(self, requests: Sequence[ReadingRequest]) -> Mapping[ObjectRef, MetricReading]:
+        """Return the reading of each Deployment with a queue, from memory.
+
+        The queues of these requests are needed from now on, and those of others no more.
+        """
+
+    async def run(self) -> None:
+        """Read queues until cancelled."""
+
+
+class _Known(NamedTuple):
+    """A pod's target, or why it has none, and what both were computed from."""
+
+    address: str | None
+    network: PodNetwork
+    settings: ServerSettings
+    target: ServerTarget | str
+
+
+class ServersSource:
+    """Answers from memory, while `run` reads; use as an async context manager.
+
+    The context owns the connections.
+    """
+
+    def __init__(
+        self,
+        client: ServerClient,
+        reader: ServerReader,
+        store: ReadingStore[ServerPage],
+        *,
+        interval_seconds: float,
+        queues: QueueReader | None = None,
+        wait_seconds: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`interval_seconds` is how often `read` is called.
+
+        With `wait_seconds`, `read` waits that long for pods that were not asked yet.
+        """
+        self._client = client
+        self._reader = reader
+        self._demand = store.demand(reader, every_seconds=interval_seconds)
+        self._polls = ServerPolls(self._demand, interval_seconds=interval_seconds, clock=clock)
+        self._queues = queues
+        self._wait_seconds = wait_seconds
+        self._clock = clock
+        self._stale_seconds = stale_after_seconds(interval_seconds)
+        self._windows = PodWindows(interval_seconds=interval_seconds)
+        self._known: dict[str, _Known] = {}
+
+    @property
+    def answers_queries(self) -> bool:
+        """False: model servers do not support PromQL."""
+        return False
+
+    async def __aenter__(self) -> Self:
+        """Open the connection pool."""
+        await self._client.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the connection pool."""
+        await self._client.__aexit__()
+
+    async def run(self) -> None:
+        """Ask pods and queues until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._polls.run())
+            if self._queues is not None:
+                group.create_task(self._queues.run())
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Start no request to a pod within the context."""
+        return self._polls.paused()
+
+    async def read(
+        self, requests: Sequence[ReadingRequest], endpoints: Mapping[str, ExporterEndpoint]
+    ) -> SourceAnswer:
+        """Return each Deployment's readings of its pods' servers and of its queue; never raises."""
+        self._want(requests)
+        if self._wait_seconds is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._wait_seconds):
+                    await self._polls.wait_for_all()
+        now = self._clock()
+        self._windows.begin_read()
+        readings = {request.deployment: self._own_readings(request, now) for request in requests}
+        self._windows.end_read(requests)
+        queued = [request for request in requests if Metric.QUEUE in request.metrics]
+        for request, reading in zip(queued, self._totals(queued), strict=True):
+            readings[request.deployment][Metric.QUEUE] = reading
+        sampled = [
+            value.sampled_seconds
+            for found in readings.values()
+            for reading in found.values()
+            for value in reading.values.values()
+        ]
+        return SourceAnswer(
+            readings=readings, max_age_seconds=now - min(sampled) if sampled else None
+        )
+
+    def forget(self) -> None:
+        """Clear the demand and the windows, until the next `read`."""
+        self._want(())
+        self._totals(())
+        self._windows.end_read(())
+
+    def _want(self, requests: Sequence[ReadingRequest]) -> None:
+        """Name the pods that are asked from now on."""
+        known: dict[str, _Known] = {}
+        for request in requests:
+            if SERVER_METRICS.isdisjoint(request.metrics):
+                continue
+            for pod in serving(request.pods):
+                known[pod.uid] = self._known_target(pod, request.server)
+        self._known = known
+        targets = {uid: one.target for uid, one in known.items() if not isinstance(one.target, str)}
+        self._reader.targets = targets
+        self._demand.state(dict.fromkeys(targets, WHOLE_PAGE))
+        self._polls.want({uid: target.namespace for uid, target in targets.items()})
+
+    def _known_target(self, pod: PodState, settings: ServerSettings) -> _Known:
+        """Return the target, computed only if what it depends on has changed."""
+        before = self._known.get(pod.uid)
+        if (
+            before is not None
+            and before.address == pod.address
+            and (before.network is pod.network or before.network == pod.network)
+            and (before.settings is settings or before.settings == settings)
+        ):
+            return before
+        try:
+            target: ServerTarget | str = server_target(pod, settings)
+        except NoAddressError as error:
+            target = str(error)
+        except Exception as error:  # noqa: BLE001  (it affects only this pod)
+            target = unexpected("a pod's address", error)
+        return _Known(pod.address, pod.network, settings, target)
+
+    def _own_readings(self, request: ReadingRequest, now: float) -> dict[Metric, MetricReading]:
+        metrics = [one for one in request.metrics if one in SERVER_METRICS]
+        try:
+            return self._readings(request, metrics, now)
+        except Exception as error:  # noqa: BLE001  (it affects only this Deployment)
+            problem = unexpected(str(request.deployment), error)
+            return {
+                metric: MetricReading(metric=metric, values={}, problem=problem)
+                for metric in metrics
+            }
+
+    def _readings(
+        self, request: ReadingRequest, metrics: Sequence[Metric], now: float
+    ) -> dict[Metric, MetricReading]:
+        if not metrics:
+            return {}
+        pods = list(serving(request.pods))
+        pages = {pod.uid: self._page(pod, now) for pod in pods}
+        note = _note([one for one in pages.values() if not isinstance(one, str)])
+        found = {}
+        for metric in metrics:
+            values: dict[ObjectRef, PodValue] = {}
+            missing: dict[ObjectRef, str] = {}
+            for pod in pods:
+                page = pages[pod.uid]
+                answer = page if isinstance(page, str) else _pod_value(page, metric)
+                if isinstance(answer, PodValue) and request.window_seconds > 0:
+                    answer = self._windows.mean(request, pod, metric, answer, now)
+                if isinstance(answer, PodValue):
+                    values[pod.ref] = answer
+                else:
+                    missing[pod.ref] = answer
+            found[metric] = MetricReading(metric=metric, values=values, missing=missing, note=note)
+        return found
+
+    def _page(self, pod: PodState, now: float) -> ServerPage | str:
+        """Return the pod's fresh page, or why there is none."""
+        target = self._known[pod.uid].target
+        if isinstance(target, str):
+            return target
+        page = self._demand.latest(pod.uid)
+        if page is None or page.target != target:
+            return NOT_ASKED_YET
+        age = now - page.asked_seconds
+        if age > self._stale_seconds:
+            return f"the pod's model server was last asked {age:.0f} s ago, too long for a decision"
+        return page if page.problem is None else page.problem
+
+    def _totals(self, requests: Sequence[ReadingRequest]) -> Sequence[MetricReading]:
+        problem, totals = NO_QUEUES, None
+        if self._queues is not None:
+            try:
+                totals = self._queues.totals(requests)
+            except Exception as error:  # noqa: BLE001  (metrics of pods must not be affected)
+                problem = unexpected("a queue", error)
+        none = MetricReading(metric=Metric.QUEUE, values={}, problem=problem)
+        return [
+            none if totals is None else totals.get(request.deployment, none) for request in requests
+        ]
+
+
+def serving(pods: Iterable[PodState]) -> Iterable[PodState]:
+    """Return the pods that can have readings of a server: running ones."""
+    return (pod for pod in pods if pod.phase is PodPhase.RUNNING and not pod.deleting)
+
+
+def _pod_value(page: ServerPage, metric: Metric) -> PodValue | str:
+    found = page.values.values.get(metric) if page.values is not None else None
+    if found is None:
+        return f"the page has no {metric} ({page.target.url if page.target else ''})"
+    if isinstance(found, str):
+        return f"{found} ({page.target.url if page.target else ''})"
+    return PodValue(value_milli=measured_milli(found), sampled_seconds=page.asked_seconds)
+
+
+def _note(pages: Sequence[ServerPage]) -> str | None:
+    """Return what was recognised, by what and where, the most frequent first."""
+    notes = Counter(map(_recognised, pages))
+    if len(notes) <= 1:
+        return next(iter(notes), None)
+    told = [
+        f"{note} ({count} {'pod' if count == 1 else 'pods'})"
+        for note, count in notes.most_common(MAX_NOTES)
+    ]
+    more = len(notes) - MAX_NOTES
+    return "; ".join(told) + (f"; {more} more" if more > 0 else "")
+
+
+def _recognised(page: ServerPage) -> str:
+    origin = page.target.origin if page.target is not None else ""
+    values = page.values
+    if values is None or values.server is None:
+        return f"unknown server; {origin}"
+    return f"{BY_NAME[values.server].title}, recognised by {values.recognised_by}; {origin}"
