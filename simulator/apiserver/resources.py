@@ -151,6 +151,9 @@ HORIZONTAL_POD_AUTOSCALERS = Resource(
     short_names=("hpa",),
     categories=("all",),
 )
+ENDPOINT_SLICES = Resource(
+    group="discovery.k8s.io", version="v1", plural="endpointslices", kind="EndpointSlice"
+)
 # Not served unless asked for: on most clusters KEDA is not installed.
 SCALED_OBJECTS = Resource(
     group="keda.sh",
@@ -175,4 +178,5 @@ SERVED: tuple[Resource, ...] = (
     DAEMON_SETS,
     LEASES,
     HORIZONTAL_POD_AUTOSCALERS,
+    ENDPOINT_SLICES,
 )

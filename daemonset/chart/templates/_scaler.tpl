@@ -232,4 +232,11 @@ volumeMounts:
 - apiGroups: [keda.sh]
   resources: [scaledobjects]
   verbs: [list, watch]
+# Where the pages of `gpu-scaler/queue` are.
+- apiGroups: [""]
+  resources: [services]
+  verbs: [get]
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [list]
 {{- end }}

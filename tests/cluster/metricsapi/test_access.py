@@ -35,7 +35,6 @@ MAY_NOT = (
     "get secrets/gpu-metrics-api --namespace=default",
     "create secrets --namespace=gpu-scaler",
     "delete secrets/gpu-metrics-api --namespace=gpu-scaler",
-    "list endpointslices.discovery.k8s.io --namespace=default",
     "get apiservices.apiregistration.k8s.io/v1beta1.metrics.k8s.io",
     "patch apiservices.apiregistration.k8s.io/v1beta1.metrics.k8s.io",
     "delete apiservices.apiregistration.k8s.io/v1beta1.metrics.k8s.io",
