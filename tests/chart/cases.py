@@ -66,6 +66,12 @@ SWITCHES: Final[dict[str, tuple[str, ...]]] = {
         *("scaler.prometheus.access.secret=asking", "scaler.prometheus.access.keys.ca=ca.crt"),
         *("scaler.exporters.access.secret=readers", "scaler.exporters.access.keys.ca=ca.crt"),
     ),
+    "model-servers": (
+        *("scaler.servers.access.secret=servers", "scaler.servers.access.keys.ca=ca.crt"),
+        *("scaler.servers.access.keys.bearerToken=token", "scaler.servers.access.serverName=llm"),
+        "scaler.servers.credentialsNamespaces={chat,search}",
+        "scaler.servers.credentialsKey=credentials.yaml",
+    ),
     "scraped-by-annotation": (
         "exporter.scrapeAnnotations=true",
         "scaler.scrapeAnnotations=true",

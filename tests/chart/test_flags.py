@@ -147,6 +147,18 @@ def test_queries_go_to_prometheus_beside_the_exporters():
     assert {"/etc/gpu-scaler/exporters", "/etc/gpu-scaler/prometheus"} <= mounted
 
 
+def test_credentials_for_model_servers_are_mounted_and_go_to_their_namespaces():
+    config = scaler_config(flags("model-servers")).servers
+    folder = "/etc/gpu-scaler/servers"
+    assert config.access.ca_file == f"{folder}/ca.crt"
+    assert config.access.bearer_token_file == f"{folder}/token"
+    assert config.access.server_name == "llm"
+    assert config.namespaces == ("chat", "search")
+    assert config.credentials_file == f"{folder}/credentials.yaml"
+    (found,) = containers(flags("model-servers"), "scaler")
+    assert folder in {one["mountPath"] for one in found["volumeMounts"]}
+
+
 def test_namespaces_and_kinds():
     config = scaler_config(flags("namespaces"))
     assert config.namespaces == ("team-a", "team-b")

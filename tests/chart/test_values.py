@@ -81,6 +81,15 @@ pytestmark = pytest.mark.needs("helm")
             ),
             "mutually exclusive",
         ),
+        (("scaler.servers.credentialsKey=x",), "scaler.servers.access.secret no Secret"),
+        (
+            (
+                "scaler.servers.access.secret=s",
+                "scaler.servers.access.keys.bearerToken=x",
+            ),
+            "scaler.servers.credentialsNamespaces names no namespace",
+        ),
+        (("scaler.servers.credentialsNamespaces={a}",), "has no credentials"),
         (("scaler.metricsApi.certificate.from=secret",), "certificate.secretName is empty"),
         (("scaler.metricsApi.certificate.from=certManager",), "issuerRef.name is empty"),
     ],

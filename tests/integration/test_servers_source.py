@@ -198,8 +198,8 @@ async def test_a_page_cannot_speak_for_another_pod():
 async def test_a_failing_pod_is_missing_with_the_reason_and_never_0():
     async with Server("127.0.0.2").serving() as good, Server("127.0.0.3").serving() as bad:
         for status, body, said in (
-            (501, None, "llama.cpp: start it with --metrics"),
-            (404, None, "SGLang: start it with --enable-metrics"),
+            (501, None, "llama.cpp, start it with --metrics"),
+            (404, None, "/v1/metrics of NIM"),
             (200, b"", "empty page"),
             (200, b"a 1\n", "known server"),
             (200, b"\x00\x01", "no Prometheus text"),

@@ -79,6 +79,13 @@ volumeMounts:
 {{- end }}
 {{- include "gpu-scaler.accessArgs" (dict "of" "prometheus" "access" $scaler.prometheus.access) }}
 {{- end }}
+{{- include "gpu-scaler.accessArgs" (dict "of" "servers" "access" $scaler.servers.access) }}
+{{- with $scaler.servers.credentialsNamespaces }}
+- {{ printf "--servers.credentials-namespaces=%s" (join "," .) | quote }}
+{{- end }}
+{{- with $scaler.servers.credentialsKey }}
+- --servers.credentials-file=/etc/gpu-scaler/servers/{{ . }}
+{{- end }}
 {{- with $scaler.metricsApi }}
 {{- if .enabled }}
 - --metrics-api
@@ -132,7 +139,7 @@ volumeMounts:
 {{- end }}
 {{- end }}
 
-{{/* The Secrets that hold credentials for the exporters and for Prometheus, by whose they are. */}}
+{{/* The Secrets that hold credentials for what the scaler reads, by whose they are. */}}
 {{- define "gpu-scaler.accessSecrets" -}}
 {{- $secrets := dict }}
 {{- with .Values.scaler }}
@@ -141,6 +148,9 @@ volumeMounts:
 {{- end }}
 {{- if and .prometheus.url .prometheus.access.secret }}
 {{- $_ := set $secrets "prometheus" .prometheus.access.secret }}
+{{- end }}
+{{- with .servers.access.secret }}
+{{- $_ := set $secrets "servers" . }}
 {{- end }}
 {{- end }}
 {{- toYaml $secrets }}

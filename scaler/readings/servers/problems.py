@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING
 
 from scaler.budgets import SERVER_PAGE_BYTES
 from scaler.readings.servers.address import DEFAULT_PATH
-from scaler.readings.servers.table import BY_NAME, SERVERS
+from scaler.readings.servers.table import SERVERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from scaler.readings.servers.table import Server
 
 READABLE = "set gpu-scaler/metrics-port and gpu-scaler/metrics-path to those of its metrics page"
 
@@ -71,11 +69,14 @@ _STATUSES: Mapping[int, Failure] = {
     501: Failure.NOT_IMPLEMENTED,
     503: Failure.UNAVAILABLE,
 }
+_PATHS = ", ".join(
+    f"{server.path} of {server.title}" for server in SERVERS if server.path != DEFAULT_PATH
+)
 _BY_STATUS: Mapping[Failure, str] = {
     Failure.UNAUTHORIZED: "the operator of the scaler gives it credentials for this namespace, with"
     " --servers.bearer-token-file and --servers.credentials-namespaces or with"
     " --servers.credentials-file",
-    Failure.NOT_FOUND: "start it with metrics enabled, or " + READABLE,
+    Failure.NOT_FOUND: f"start it with metrics enabled, or {READABLE}, such as {_PATHS}",
     Failure.NOT_IMPLEMENTED: "start it with metrics enabled",
     Failure.UNAVAILABLE: "it is loading or overloaded, and is asked again",
     Failure.STATUS: READABLE,
@@ -93,29 +94,6 @@ class ReadProblem:
 def plain_problem(failure: Failure) -> ReadProblem:
     """Return the problem of a failure that is alike for all servers."""
     return ReadProblem(failure=failure, sentence=_SENTENCES[failure])
-
-
-def status_hints(server: str | None) -> Mapping[int, str]:
-    """Return what to do about each status of a server, or of an unknown one."""
-    return _UNKNOWN_HINTS if server is None else BY_NAME[server].hints
-
-
-def _unknown_hints() -> Mapping[int, str]:
-    """Return the hints of all servers by status, each with its server."""
-    found: dict[int, str] = {}
-    for server in SERVERS:
-        for status, hint in {**_path_hint(server), **server.hints}.items():
-            before = f"{found[status]}; " if status in found else ""
-            found[status] = f"{before}{server.title}: {hint}"
-    found[404] = f"{_BY_STATUS[Failure.NOT_FOUND]} ({found[404]})"
-    return found
-
-
-def _path_hint(server: Server) -> Mapping[int, str]:
-    return {} if server.path == DEFAULT_PATH else {404: f"path {server.path}"}
-
-
-_UNKNOWN_HINTS = _unknown_hints()
 
 
 def timeout_problem(seconds: float) -> ReadProblem:

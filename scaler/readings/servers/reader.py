@@ -13,9 +13,9 @@ from scaler.readings.http import computed
 from scaler.readings.servers.address import page_address
 from scaler.readings.servers.client import ReadError
 from scaler.readings.servers.page import read_server_page
-from scaler.readings.servers.problems import Failure, plain_problem, status_hints
+from scaler.readings.servers.problems import Failure, plain_problem
 from scaler.readings.servers.samples import PageError
-from scaler.readings.servers.table import BY_NAME, SERVERS
+from scaler.readings.servers.table import BY_NAME, SERVERS, hints_of
 from scaler.readings.unexpected import unexpected
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class ServerReader:
         server = target.server or (before.server if before is not None else None)
         values = None
         try:
-            body = await self._client.page(target.url, target.namespace, hints=status_hints(server))
+            body = await self._client.page(target.url, target.namespace, hints=hints_of(server))
             read = partial(
                 read_server_page,
                 body,
