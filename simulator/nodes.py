@@ -76,6 +76,7 @@ class SimulatedNodes:
         exporter_config: ExporterConfig,
         schedules: bool,
         site: Site,
+        pod_ips: Iterator[str],
     ) -> None:
         self.nodes: dict[str, SimulatedNode] = {}
         self._client = client
@@ -87,7 +88,7 @@ class SimulatedNodes:
         self._schedules = schedules
         self._site = site
         self._runners: dict[str, PodRunner] = {}
-        self._pod_ips = _pod_addresses()
+        self._pod_ips = pod_ips
         self._joining = asyncio.Semaphore(CONCURRENT_NODES)
         self._node_objects: Reflector[JsonObject] = Reflector(
             client, "/api/v1/nodes", _as_it_is, changed=self._node_changed
@@ -298,12 +299,14 @@ async def running_nodes(
     exporter_config: ExporterConfig | None = None,
     schedules: bool = True,
     site: Site | None = None,
+    pod_ips: Iterator[str] | None = None,
 ) -> AsyncIterator[SimulatedNodes]:
     """Run the nodes while the context lasts; the body begins when all have joined.
 
     Pods without the annotation `simulator/startup-seconds` are Ready after `startup_seconds`. Of
     `exporter_config` the address, the node name and the socket are each node's own. `schedules` is
     False where the cluster has a scheduler. `site` says where they run: this machine without it.
+    Pods get the addresses `pod_ips`; without them nothing can listen there.
     At the end Nodes, Leases and exporter Pods are deleted.
     Raises ApiError for what no waiting mends, such as missing permissions.
     """
@@ -325,6 +328,7 @@ async def running_nodes(
                     exporter_config=exporter_config or ExporterConfig(),
                     schedules=schedules,
                     site=site or Site(),
+                    pod_ips=pod_ips or _pod_addresses(),
                 )
                 try:
                     await nodes.join(specs, Path(directory))

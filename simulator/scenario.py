@@ -43,7 +43,7 @@ def serving_deployment() -> dict[str, Any]:
         GPU_SECONDS_ANNOTATION: str(GPU_SECONDS_PER_REQUEST),
         STARTUP_ANNOTATION: "2",
     }
-    return _deployment(
+    return deployment(
         NAME_SERVING,
         replicas=1,
         annotations=annotations,
@@ -58,12 +58,12 @@ def press_deployment() -> dict[str, Any]:
         OFFERED_ANNOTATION: str(REQUESTS_PER_SECOND),
         STARTUP_ANNOTATION: "0.5",
     }
-    return _deployment(
+    return deployment(
         NAME_PRESS, replicas=0, annotations={}, pod_annotations=pod_annotations, limits={}
     )
 
 
-def _deployment(
+def deployment(
     name: str,
     *,
     replicas: int,
@@ -71,6 +71,7 @@ def _deployment(
     pod_annotations: dict[str, str],
     limits: dict[str, str],
 ) -> dict[str, Any]:
+    """Return a Deployment of one container."""
     labels = {"app": name}
     container = {
         "name": "main",

@@ -163,6 +163,17 @@ class Workload:
         self._problems: frozenset[str] = frozenset()
         self.traffic = Traffic(duty_cycle_percent={})
 
+    @property
+    def offered(self) -> float:
+        """The requests per second of all press pods."""
+        return self.traffic.offered_requests_per_second
+
+    @property
+    def busy_percent(self) -> float:
+        """The mean duty cycle of the serving pods, as it was set."""
+        percents = self.traffic.duty_cycle_percent.values()
+        return sum(percents) / len(percents) if percents else 0.0
+
     def apply(self) -> Traffic:
         """Set all loads once and return what they were made of."""
         pods = self._cluster.pods()

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from simulator.demo_script import Sight, header, row
+from simulator.demo_script import GPU_STORY, Sight, row
 from tests.browser.pictures import look, picture_of, shortened
 
 PNG = b"\x89PNG\r\n"
@@ -16,8 +16,8 @@ MAX_BYTES = 200_000
 def told(seconds: int, *, ready: int, wanted: int, reason: str = "DesiredWithinRange") -> str:
     sight = Sight(
         at_seconds=seconds,
-        requests_per_second=21,
-        duty_cycle_percent=float(seconds),
+        load=21,
+        value=float(seconds),
         ready_replicas=ready,
         wanted_replicas=wanted,
         desired_replicas=wanted,
@@ -30,7 +30,7 @@ def told(seconds: int, *, ready: int, wanted: int, reason: str = "DesiredWithinR
 def test_rows_in_which_no_count_changes_are_left_out():
     rescaled = told(3, ready=1, wanted=2, reason="SuccessfulRescale")
     lines = [
-        header(),
+        GPU_STORY.header(),
         "--- a chapter",
         told(1, ready=1, wanted=1),
         told(2, ready=1, wanted=1),

@@ -9,8 +9,11 @@ import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import pytest
+
 from simulator.demo_script import CHAPTERS, STORY_DEADLINE_SECONDS
-from tests.pages.markdown import ROOT
+from simulator.llm_script import CHAPTERS as LLM_CHAPTERS
+from tests.pages.markdown import ROOT, Block
 from tests.pages.reading import read_through, run
 from tests.simulated import programs
 
@@ -19,10 +22,10 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def kept_demo() -> AsyncIterator[str]:
+async def kept_demo(*flags: str) -> AsyncIterator[str]:
     """Yield what the demo has told when its story is over; it has to end well on Ctrl-C."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "simulator.demo", "--keep"),
+        *(sys.executable, "-m", "simulator.demo", "--keep", *flags),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -64,3 +67,24 @@ async def test_the_whole_story_happens_and_answers_what_the_pages_ask(tmp_path):
         ):
             for block in (*trouble.take(), *scaler.take()):
                 await asyncio.to_thread(run, block, ROOT, environment)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all addresses of 127.0.0.0/8")
+async def test_the_story_of_a_model_server_happens_while_its_gpu_is_always_busy(tmp_path):
+    async with kept_demo("--llm") as told:
+        for chapter in LLM_CHAPTERS:
+            assert f"  ok  {chapter.title}: {chapter.expectation}" in told
+        assert re.search(r"1   100%       1\.0/4  1/1 ", told)
+        assert "SuccessfulRescale: New size: 4; reason: requests above target" in told
+
+        found = re.search(r"status page  (\S+)/\n", told)
+        assert found, told
+        environment = {**programs(tmp_path), "GPU_SCALER_SERVER": found[1]}
+        explain = Block(
+            page="",
+            line=0,
+            language="bash",
+            text="gpu-scaler explain default/llama\n",
+            sections=(),
+        )
+        assert "vLLM" in await asyncio.to_thread(run, explain, ROOT, environment)

@@ -10,8 +10,8 @@ from simulator.demo_script import CHAPTERS, Sight, row, same_line
 
 IDLE = Sight(
     at_seconds=3.4,
-    requests_per_second=0,
-    duty_cycle_percent=0,
+    load=0,
+    value=0,
     ready_replicas=1,
     wanted_replicas=1,
     desired_replicas=1,
@@ -24,7 +24,7 @@ STARTS, ADDS, GROWS = 1, 2, 3
 def seen(duty: float | None, ready: int, wanted: int) -> Sight:
     return replace(
         IDLE,
-        duty_cycle_percent=duty,
+        value=duty,
         ready_replicas=ready,
         wanted_replicas=wanted,
         desired_replicas=wanted,
