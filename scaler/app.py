@@ -23,6 +23,8 @@ from scaler.decision.model import Outcome
 from scaler.kube.client import KubeClient
 from scaler.kube.errors import ClusterError
 from scaler.kube.lease import LeaseElection
+from scaler.kube.service_endpoints import ServiceEndpoints
+from scaler.readings.servers.queues import PageQueues
 from scaler.readings.sources import Sources
 from scaler.reporting.metrics import ScalerMetrics
 from scaler.web.gpu_reader import IDLE_SHARE, ROUND_SECONDS, GpuReader
@@ -96,7 +98,12 @@ async def run(config: ScalerConfig) -> int:
             servers=config.servers,
         )
         source = await sources.for_loop(
-            stack, interval_seconds=config.interval_seconds, once=config.once
+            stack,
+            interval_seconds=config.interval_seconds,
+            once=config.once,
+            queues=lambda pages: PageQueues(
+                pages, ServiceEndpoints(client), interval_seconds=config.interval_seconds
+            ),
         )
         parts = _assemble(config, client, source, await find_kinds(client, config.kinds))
         parts.metrics.show_server_reads(sources.server_reads)

@@ -72,16 +72,19 @@ class Sources:
         *,
         interval_seconds: float,
         once: bool,
-        queues: QueueReader | None = None,
+        queues: Callable[[ServerClient], QueueReader] | None = None,
     ) -> LoopSource:
-        """Return the source that the loop reads every `interval_seconds`; the stack closes it."""
+        """Return the source that the loop reads every `interval_seconds`; the stack closes it.
+
+        `queues` makes the reader of queues, which reads through the same connections.
+        """
         client = ServerClient(self._servers, clock=self._clock)
         servers = ServersSource(
             client,
             ServerReader(client, self.server_reads, clock=self._clock),
             self._pods,
             interval_seconds=interval_seconds,
-            queues=queues,
+            queues=None if queues is None else queues(client),
             # With `once`, no later loop could use the answers.
             wait_seconds=self._servers.timeout_seconds + 1 if once else None,
             clock=self._clock,

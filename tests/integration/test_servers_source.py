@@ -351,6 +351,9 @@ async def test_queues_are_answered_by_their_own_reader(failing):
                 raise ValueError("impossible")
             return {one.deployment: total for one in requests}
 
+        async def wait_for_all(self) -> None:
+            pass
+
         async def run(self) -> None:
             await asyncio.Event().wait()
 
@@ -362,7 +365,7 @@ async def test_queues_are_answered_by_their_own_reader(failing):
     )
     async with AsyncExitStack() as stack:
         source = await sources.for_loop(
-            stack, interval_seconds=INTERVAL, once=False, queues=Queues()
+            stack, interval_seconds=INTERVAL, once=False, queues=lambda _: Queues()
         )
         found = await source.read([request(metrics=(Metric.QUEUE,))], {})
     reading = found.readings[WEB][Metric.QUEUE]

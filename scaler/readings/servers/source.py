@@ -42,6 +42,9 @@ class QueueReader(Protocol):
         The queues of these requests are needed from now on, and those of others no more.
         """
 
+    async def wait_for_all(self) -> None:
+        """Wait until each needed queue has been read; `run` must be running."""
+
     async def run(self) -> None:
         """Read queues until cancelled."""
 
@@ -74,7 +77,7 @@ class ServersSource:
     ) -> None:
         """`interval_seconds` is how often `read` is called.
 
-        With `wait_seconds`, `read` waits that long for pods that were not asked yet.
+        With `wait_seconds`, `read` waits that long for pods and queues that were not asked yet.
         """
         self._client = client
         self._reader = reader
@@ -117,15 +120,18 @@ class ServersSource:
     ) -> SourceAnswer:
         """Return each Deployment's readings of its pods' servers and of its queue; never raises."""
         self._want(requests)
+        queued = [request for request in requests if Metric.QUEUE in request.metrics]
         if self._wait_seconds is not None:
+            self._totals(queued)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._wait_seconds):
                     await self._polls.wait_for_all()
+                    if self._queues is not None:
+                        await self._queues.wait_for_all()
         now = self._clock()
         self._windows.begin_read()
         readings = {request.deployment: self._own_readings(request, now) for request in requests}
         self._windows.end_read(requests)
-        queued = [request for request in requests if Metric.QUEUE in request.metrics]
         for request, reading in zip(queued, self._totals(queued), strict=True):
             readings[request.deployment][Metric.QUEUE] = reading
         sampled = [
