@@ -23,7 +23,7 @@ LONGEST = 4096
 
 def main(address: str, port: str, slots: str, *flags: str) -> None:
     """Serve until SIGTERM."""
-    model = Path(f"tiny-{port}.gguf").resolve()
+    model = Path(f"tiny-{address}-{port}.gguf").resolve()
     write_model(model)
     settings = xllamacpp.CommonParams()
     settings.model.path = str(model)

@@ -1,0 +1,158 @@
+"""Real model servers as pods, scaled on their own requests: no GPU, exporter or Prometheus."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from scaler.kube.client import KubeClient
+from simulator.apiserver import running_apiserver
+from tests.cluster.processes import free_ports
+from tests.running import running_scaler
+from tests.servers import dynamo, llamacpp
+from tests.servers.load import requests_in_flight
+from tests.servers.pods import running_server_pods
+from tests.servers.served import NAME, TARGET, Served, explained, said_of
+from tests.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from tests.running import ScalerProcess
+    from tests.servers.pods import Start
+    from tests.servers.process import ServerProcess
+
+pytestmark = pytest.mark.needs("linux")
+
+REQUESTS = 5
+PODS_FOR_THEM = -(-REQUESTS // TARGET)
+
+
+@asynccontextmanager
+async def running(folder: Path, start: Start) -> AsyncIterator[tuple[Served, ScalerProcess]]:
+    """Run the embedded API, a pod's server for each pod, and the scaler at its defaults."""
+    async with running_apiserver() as api, KubeClient(api.url) as client:
+        await client.post("/api/v1/namespaces", {"metadata": {"name": "gpu-scaler"}})
+        async with (
+            running_server_pods(client, start, app=NAME) as pods,
+            running_scaler(api.write_kubeconfig(folder / "kubeconfig")) as scaler,
+        ):
+            yield Served(client=client, pods=pods), scaler
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """Two llama.cpp pods, all requests at the first; the second is `name` with `server`."""
+
+    served: Served
+    scaler: ScalerProcess
+    name: str
+    server: ServerProcess
+    load: AsyncExitStack
+
+    async def holds(self, reason: str) -> None:
+        """End the load; wait until the count is held for want of the second pod's value."""
+        await self.load.aclose()
+
+        async def is_held() -> bool:
+            said = await said_of(self.scaler)
+            is_idle = [*said.values.values()] == [0]
+            return is_idle and said.outcome == "held" and reason in said.left_out.get(self.name, "")
+
+        await until(is_held, what=f"the count is held: {reason}")
+        assert reason in await explained(self.scaler)
+        assert len(self.served.pods.servers) == 2
+
+
+@asynccontextmanager
+async def running_pair(folder: Path) -> AsyncIterator[Pair]:
+    (port,) = free_ports(1)
+
+    def start(address: str) -> AbstractAsyncContextManager[ServerProcess]:
+        return llamacpp.running_llamacpp(folder, address=address, port=port)
+
+    async with running(folder, start) as (served, scaler), AsyncExitStack() as load:
+        await served.add(port)
+        await served.becomes(1)
+        ((first, server),) = served.pods.servers.items()
+        url, body = llamacpp.completions(server), llamacpp.long_request()
+        await load.enter_async_context(requests_in_flight(url, body, count=TARGET + 1))
+        await served.becomes(2)
+        (name,) = served.pods.servers.keys() - {first}
+        yield Pair(
+            served=served,
+            scaler=scaler,
+            name=name,
+            server=served.pods.servers[name],
+            load=load,
+        )
+
+
+@pytest.mark.needs("dynamo")
+async def test_workers_follow_the_requests_that_a_frontend_spreads(tmp_path):
+    (port,) = free_ports(1)
+    async with dynamo.running_frontend(tmp_path) as frontend:
+
+        def start(address):
+            return dynamo.running_worker(frontend, address=address, port=port)
+
+        async with running(tmp_path, start) as (served, scaler):
+            await served.add(port)
+            await served.becomes(1)
+            body = dynamo.long_request()
+            async with requests_in_flight(frontend.completions, body, count=REQUESTS):
+                await served.becomes(PODS_FOR_THEM)
+                assert "Dynamo, recognised by" in await explained(scaler)
+            await served.becomes(1)
+
+
+@pytest.mark.needs("llamacpp")
+async def test_a_server_that_hangs_holds_the_count_until_it_answers(tmp_path):
+    async with running_pair(tmp_path) as pair:
+        pair.server.process.send_signal(signal.SIGSTOP)
+        try:
+            await pair.holds("did not answer within")
+        finally:
+            pair.server.process.send_signal(signal.SIGCONT)
+        await pair.served.becomes(1)
+
+
+@pytest.mark.needs("llamacpp")
+async def test_a_server_that_died_holds_the_count_until_it_runs_again(tmp_path):
+    async with running_pair(tmp_path) as pair:
+        pair.server.process.kill()
+        await pair.holds("refuses the connection")
+        pair.served.pods.restart(pair.name)
+        await pair.served.becomes(1)
+
+
+@pytest.mark.needs("llamacpp")
+@pytest.mark.parametrize(
+    ("has_metrics", "annotations", "reason"),
+    [
+        pytest.param(True, {"server": "vllm"}, "vLLM", id="another server's page"),
+        pytest.param(False, {}, "--metrics", id="no page"),
+    ],
+)
+async def test_a_page_that_does_not_say_is_never_idle(tmp_path, has_metrics, annotations, reason):
+    (port,) = free_ports(1)
+
+    def start(address):
+        return llamacpp.running_llamacpp(tmp_path, address=address, port=port, metrics=has_metrics)
+
+    async with running(tmp_path, start) as (served, scaler):
+        await served.add(port, replicas=2, **annotations)
+
+        async def is_refused() -> bool:
+            said = await said_of(scaler)
+            return len([one for one in said.left_out.values() if reason in one]) == 2
+
+        await until(is_refused, what=f"both pods are left out: {reason}")
+        assert reason in await explained(scaler)
+        await served.becomes(2)
