@@ -14,6 +14,7 @@ from scaler.readings.loop_source import LoopSource
 from scaler.readings.prometheus.gpus import FamilyPage, PrometheusGpus
 from scaler.readings.prometheus.source import PrometheusSource
 from scaler.readings.servers.client import ServerClient
+from scaler.readings.servers.pod_pages import PodPages
 from scaler.readings.servers.reader import ServerPage, ServerReader
 from scaler.readings.servers.source import ServersSource
 from scaler.readings.settings import ServersSettings
@@ -115,6 +116,17 @@ class Sources:
         patience = self._prometheus.timeout_seconds + 1 if once else QUERIES_PATIENCE_SECONDS
         return await stack.enter_async_context(
             GpusAndQueries(exporters, queries, patience_seconds=patience)
+        )
+
+    def servers(self, *, every_seconds: float) -> PodPages:
+        """Return the pages, not yet open, for a consumer that needs them every `every_seconds`."""
+        client = ServerClient(self._servers, clock=self._clock)
+        return PodPages(
+            client,
+            ServerReader(client, self.server_reads, clock=self._clock),
+            self._pods,
+            interval_seconds=every_seconds,
+            clock=self._clock,
         )
 
     def gpus(

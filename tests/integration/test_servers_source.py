@@ -6,6 +6,7 @@ import asyncio
 import socket
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,7 +24,7 @@ from scaler.model import (
     PodState,
     ServerSettings,
 )
-from scaler.readings.servers.source import NOT_ASKED_YET
+from scaler.readings.servers.pod_pages import NOT_ASKED_YET
 from scaler.readings.settings import ExportersSettings, ServersSettings
 from scaler.readings.source import ReadingRequest
 from scaler.readings.sources import Sources
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from scaler.readings.loop_source import LoopSource
+    from scaler.readings.servers.pod_pages import PodPages
     from scaler.readings.source import SourceAnswer
 
 WEB = ObjectRef("default", "web")
@@ -333,6 +335,44 @@ async def test_whoever_loses_the_lease_asks_nobody_any_more():
         source.forget()
         found = await source.read([one], {})
         assert set(found.readings[WEB][Metric.REQUESTS].missing.values()) == {NOT_ASKED_YET}
+
+
+async def test_the_metrics_api_shares_the_requests_of_the_loop():
+    async with Server("127.0.0.2").serving() as server, bed() as (source, sources):
+        one = request(pod(server))
+        async with sources.servers(every_seconds=10 * INTERVAL) as pages:
+            running = asyncio.create_task(pages.polls.run())
+            assert (await reading(source, one)).values
+            pages.want([(pod(server), ServerSettings())])
+            await pages.polls.wait_for_all()
+            before = server.asked
+            for _ in range(3):
+                server.running += 1
+                wanted = 1000 * (server.running + 1)
+                await until(partial(_value, source, one, wanted))
+                pages.want([(pod(server), ServerSettings())])
+                page = pages.page(pod(server))
+                assert not isinstance(page, str)
+                assert page.values is not None
+                assert page.values.values[Metric.REQUESTS] == server.running + 1
+            # Two at once would fail in the server.
+            assert server.asked - before >= 3
+            # Alone, it asks for itself.
+            source.forget()
+            server.running = 50
+            await until(lambda: _sees(pages, server, 51))
+            running.cancel()
+            await asyncio.wait({running})
+
+
+def _sees(pages: PodPages, server: Server, requests: float) -> bool:
+    pages.want([(pod(server), ServerSettings())])
+    page = pages.page(pod(server))
+    return (
+        not isinstance(page, str)
+        and page.values is not None
+        and page.values.values[Metric.REQUESTS] == requests
+    )
 
 
 async def test_without_a_reader_of_queues_a_queue_has_no_value():

@@ -6,15 +6,12 @@ import asyncio
 import time
 from collections import Counter
 from contextlib import AbstractContextManager, suppress
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from scaler.model import SERVER_METRICS, Metric, MetricReading, PodPhase, PodValue
 from scaler.quantities import measured_milli
-from scaler.readings.exposition import stale_after_seconds
 from scaler.readings.pod_windows import PodWindows
-from scaler.readings.servers.address import NoAddressError
-from scaler.readings.servers.reader import WHOLE_PAGE, server_target
-from scaler.readings.servers.schedule import ServerPolls
+from scaler.readings.servers.pod_pages import PodPages
 from scaler.readings.servers.table import BY_NAME
 from scaler.readings.source import SourceAnswer
 from scaler.readings.unexpected import unexpected
@@ -22,14 +19,13 @@ from scaler.readings.unexpected import unexpected
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from scaler.model import ExporterEndpoint, ObjectRef, PodNetwork, PodState, ServerSettings
+    from scaler.model import ExporterEndpoint, ObjectRef, PodState
     from scaler.readings.servers.client import ServerClient
-    from scaler.readings.servers.reader import ServerPage, ServerReader, ServerTarget
+    from scaler.readings.servers.reader import ServerPage, ServerReader
     from scaler.readings.source import ReadingRequest
     from scaler.readings.store import ReadingStore
 
 MAX_NOTES = 3
-NOT_ASKED_YET = "the pod's model server was not asked yet"
 NO_QUEUES = "queues are not read"
 
 
@@ -47,15 +43,6 @@ class QueueReader(Protocol):
 
     async def run(self) -> None:
         """Read queues until cancelled."""
-
-
-class _Known(NamedTuple):
-    """A pod's target, or why it has none, and what both were computed from."""
-
-    address: str | None
-    network: PodNetwork
-    settings: ServerSettings
-    target: ServerTarget | str
 
 
 class ServersSource:
@@ -79,16 +66,14 @@ class ServersSource:
 
         With `wait_seconds`, `read` waits that long for pods and queues that were not asked yet.
         """
-        self._client = client
-        self._reader = reader
-        self._demand = store.demand(reader, every_seconds=interval_seconds)
-        self._polls = ServerPolls(self._demand, interval_seconds=interval_seconds, clock=clock)
+        self._pages = PodPages(
+            client, reader, store, interval_seconds=interval_seconds, clock=clock
+        )
+        self._polls = self._pages.polls
         self._queues = queues
         self._wait_seconds = wait_seconds
         self._clock = clock
-        self._stale_seconds = stale_after_seconds(interval_seconds)
         self._windows = PodWindows(interval_seconds=interval_seconds)
-        self._known: dict[str, _Known] = {}
 
     @property
     def answers_queries(self) -> bool:
@@ -97,12 +82,12 @@ class ServersSource:
 
     async def __aenter__(self) -> Self:
         """Open the connection pool."""
-        await self._client.__aenter__()
+        await self._pages.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Close the connection pool."""
-        await self._client.__aexit__()
+        await self._pages.__aexit__()
 
     async def run(self) -> None:
         """Ask pods and queues until cancelled."""
@@ -152,35 +137,12 @@ class ServersSource:
 
     def _want(self, requests: Sequence[ReadingRequest]) -> None:
         """Name the pods that are asked from now on."""
-        known: dict[str, _Known] = {}
-        for request in requests:
-            if SERVER_METRICS.isdisjoint(request.metrics):
-                continue
-            for pod in serving(request.pods):
-                known[pod.uid] = self._known_target(pod, request.server)
-        self._known = known
-        targets = {uid: one.target for uid, one in known.items() if not isinstance(one.target, str)}
-        self._reader.targets = targets
-        self._demand.state(dict.fromkeys(targets, WHOLE_PAGE))
-        self._polls.want({uid: target.namespace for uid, target in targets.items()})
-
-    def _known_target(self, pod: PodState, settings: ServerSettings) -> _Known:
-        """Return the target, computed only if what it depends on has changed."""
-        before = self._known.get(pod.uid)
-        if (
-            before is not None
-            and before.address == pod.address
-            and (before.network is pod.network or before.network == pod.network)
-            and (before.settings is settings or before.settings == settings)
-        ):
-            return before
-        try:
-            target: ServerTarget | str = server_target(pod, settings)
-        except NoAddressError as error:
-            target = str(error)
-        except Exception as error:  # noqa: BLE001  (it affects only this pod)
-            target = unexpected("a pod's address", error)
-        return _Known(pod.address, pod.network, settings, target)
+        self._pages.want(
+            (pod, request.server)
+            for request in requests
+            if not SERVER_METRICS.isdisjoint(request.metrics)
+            for pod in serving(request.pods)
+        )
 
     def _own_readings(self, request: ReadingRequest, now: float) -> dict[Metric, MetricReading]:
         metrics = [one for one in request.metrics if one in SERVER_METRICS]
@@ -199,7 +161,7 @@ class ServersSource:
         if not metrics:
             return {}
         pods = list(serving(request.pods))
-        pages = {pod.uid: self._page(pod, now) for pod in pods}
+        pages = {pod.uid: self._pages.page(pod) for pod in pods}
         note = _note([one for one in pages.values() if not isinstance(one, str)])
         found = {}
         for metric in metrics:
@@ -216,19 +178,6 @@ class ServersSource:
                     missing[pod.ref] = answer
             found[metric] = MetricReading(metric=metric, values=values, missing=missing, note=note)
         return found
-
-    def _page(self, pod: PodState, now: float) -> ServerPage | str:
-        """Return the pod's fresh page, or why there is none."""
-        target = self._known[pod.uid].target
-        if isinstance(target, str):
-            return target
-        page = self._demand.latest(pod.uid)
-        if page is None or page.target != target:
-            return NOT_ASKED_YET
-        age = now - page.asked_seconds
-        if age > self._stale_seconds:
-            return f"the pod's model server was last asked {age:.0f} s ago, too long for a decision"
-        return page if page.problem is None else page.problem
 
     def _totals(self, requests: Sequence[ReadingRequest]) -> Sequence[MetricReading]:
         problem, totals = NO_QUEUES, None
