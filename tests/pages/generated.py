@@ -42,6 +42,7 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "help": reference.help_section,
     "prometheus-presets": reference.presets,
     "servers": servers.server_table,
+    "server-problems": servers.problem_table,
     **reference.EXAMPLE_PARTS,
     **limits.PARTS,
     "untried": untried,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from exporter.cli.config import ExporterConfig
 from exporter.nvml.xid import MAX_KINDS, ZERO_XIDS
 from exporter.web.server import LIMITS
+from scaler.budgets import METRIC_SERIES, SERVER_PAGE_BYTES
 from scaler.controller.retry_order import ACT_SECONDS
 from scaler.decision import proposals
 from scaler.kube.delegated_auth import MAX_AT_ONCE
@@ -16,6 +17,7 @@ from scaler.metricsapi.history import KEPT_SECONDS, SLOT_SECONDS
 from scaler.metricsapi.names import WINDOW_SECONDS
 from scaler.readings import devices, exposition, http
 from scaler.readings.prometheus import join, source
+from scaler.readings.servers import schedule
 from scaler.reporting import event_deduplication
 from scaler.web import server as status_page
 from tests.pages.markdown import table
@@ -76,6 +78,9 @@ NUMBERS: Final[Mapping[str, str]] = {
     "authority-years": f"{certificates.AUTHORITY_LIFETIME.days // 365}",
     "certificate-days": f"{certificates.SERVING_LIFETIME.days}",
     "certificate-renewal-days": f"{certificates.SERVING_RENEWED_BEFORE.days}",
+    "server-quick-seconds": f"{schedule.QUICK_SECONDS:g}",
+    "server-page-mib": f"{SERVER_PAGE_BYTES // MIB}",
+    "server-metric-series": f"{METRIC_SERIES}",
     "exporter-stale-seconds": f"{exposition.MIN_STALE_AFTER_SECONDS:g}",
     "prometheus-stale-seconds": f"{join.STALE_AFTER_SECONDS:g}",
     "queries-at-once": f"{source.MAX_CONCURRENT_QUERIES}",

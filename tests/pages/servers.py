@@ -1,14 +1,31 @@
-"""The table of the model servers whose pages are known, made from the scaler's own."""
+"""The tables of the model servers whose pages are known, and of pages that cannot be read."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from scaler.readings.servers.problems import (
+    Failure,
+    plain_problem,
+    status_problem,
+    timeout_problem,
+    tls_problem,
+)
 from scaler.readings.servers.table import SERVERS
+from scaler.readings.settings import ServersSettings
 from tests.pages.markdown import table
 
 if TYPE_CHECKING:
     from scaler.readings.servers.table import Measure, Term
+
+STATUSES: Final = (401, 404)
+PLAIN: Final = (
+    Failure.REFUSED,
+    Failure.UNREACHABLE,
+    Failure.RESET,
+    Failure.HTML,
+    Failure.OVER_BUDGET,
+)
 
 
 def server_table() -> str:
@@ -37,3 +54,15 @@ def _measured(measure: Measure) -> str:
 def _term(term: Term) -> str:
     """One term; a unit other than 1 is that of microseconds."""
     return f"`{term.series}`" if term.unit == 1 else f"`{term.series}` / {1 / term.unit:.0f}"
+
+
+def problem_table() -> str:
+    """The usual reasons why a page cannot be read, and what the scaler says to do."""
+    problems = [
+        *map(status_problem, STATUSES),
+        *map(plain_problem, PLAIN),
+        timeout_problem(ServersSettings().timeout_seconds),
+        tls_problem("…"),
+    ]
+    rows = (one.sentence.split(": ", 1) for one in problems)
+    return table(("the server", "what to do"), rows)
