@@ -208,20 +208,25 @@ def _pod_value(page: ServerPage, metric: Metric) -> PodValue | str:
 
 def _note(pages: Sequence[ServerPage]) -> str | None:
     """Return what was recognised, by what and where, the most frequent first."""
-    notes = Counter(map(_recognised, pages))
-    if len(notes) <= 1:
-        return next(iter(notes), None)
+    found = Counter(map(_recognised, pages))
+    if len(found) <= 1:
+        return next(map(_told, found), None)
     told = [
-        f"{note} ({count} {'pod' if count == 1 else 'pods'})"
-        for note, count in notes.most_common(MAX_NOTES)
+        f"{_told(one)} ({count} {'pod' if count == 1 else 'pods'})"
+        for one, count in found.most_common(MAX_NOTES)
     ]
-    more = len(notes) - MAX_NOTES
+    more = len(found) - MAX_NOTES
     return "; ".join(told) + (f"; {more} more" if more > 0 else "")
 
 
-def _recognised(page: ServerPage) -> str:
-    origin = page.target.origin if page.target is not None else ""
-    values = page.values
-    if values is None or values.server is None:
+def _recognised(page: ServerPage) -> tuple[str | None, str | None, str]:
+    values, target = page.values, page.target
+    origin = target.origin if target is not None else ""
+    return (None, None, origin) if values is None else (values.server, values.recognised_by, origin)
+
+
+def _told(recognised: tuple[str | None, str | None, str]) -> str:
+    server, by, origin = recognised
+    if server is None:
         return f"unknown server; {origin}"
-    return f"{BY_NAME[values.server].title}, recognised by {values.recognised_by}; {origin}"
+    return f"{BY_NAME[server].title}, recognised by {by}; {origin}"
