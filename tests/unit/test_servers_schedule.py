@@ -124,6 +124,18 @@ def test_more_pods_than_fit_into_an_interval_are_asked_without_a_break(bed):
     assert bed.pods.most_at_once <= QUICK_PLACES // 2 + SLOW_PLACES // 2
 
 
+def test_no_answer_comes_while_the_loop_reads(bed):
+    """With more quick pods than fit into an interval, too."""
+    bed.wanted = {f"web-{n}": "default" for n in range(2000)}
+    bed.pods.takes.update(dict.fromkeys(bed.wanted, 0.04))
+    bed.read(6)
+    for _ in range(5):
+        asked = sum(map(len, bed.pods.asked.values()))
+        assert not bed.pods.in_flight.total()
+        bed.read()
+        assert sum(map(len, bed.pods.asked.values())) - asked > 1400
+
+
 def test_a_thousand_hanging_pods_delay_no_other_namespace(bed):
     hanging = {f"hang-{n}": "crowd" for n in range(1000)}
     bed.pods.takes.update(dict.fromkeys(hanging, TIMEOUT))

@@ -20,8 +20,10 @@ QUICK_SECONDS = 0.25
 QUICK_PLACES = 64
 SLOW_PLACES = 128
 LEAD_FACTOR = 1.25
-LEAD_SECONDS = 0.05
+LEAD_SECONDS = 0.1
 """How much longer than the last poll the next one may take."""
+QUIET_SECONDS = 0.05
+"""No request starts this shortly before or after a read is due, so that answers do not delay it."""
 
 
 class ServerPolls:
@@ -50,6 +52,7 @@ class ServerPolls:
         self._changed = asyncio.Event()
         self._answered = asyncio.Event()
         self._poll_at_seconds = math.inf
+        self._read_at_seconds = -math.inf
         self._paused_until_seconds = -math.inf
         self._polled_at_seconds = 0.0
         self._took_seconds = QUICK_SECONDS
@@ -69,7 +72,8 @@ class ServerPolls:
                 is_new = self._demand.latest(pod) is None
                 self._lanes[False].put(namespace, pod, first=is_new)
         lead = min(self._interval_seconds, LEAD_FACTOR * self._took_seconds + LEAD_SECONDS)
-        self._poll_at_seconds = now + self._interval_seconds - lead
+        self._read_at_seconds = now + self._interval_seconds
+        self._poll_at_seconds = self._read_at_seconds - lead
         self._changed.set()
 
     @contextmanager
@@ -96,13 +100,21 @@ class ServerPolls:
                 now = self._clock()
                 if now >= self._poll_at_seconds:
                     self._begin_poll(now)
-                if now >= self._paused_until_seconds:
+                start_at = self._may_start_at(now)
+                if start_at <= now:
                     self._start(group)
-                pause = max(0.0, self._paused_until_seconds - now) or math.inf
-                wait = min(self._poll_at_seconds - now, pause)
+                    start_at = math.inf
+                wait = min(self._poll_at_seconds, start_at) - now
                 with suppress(TimeoutError):
                     async with asyncio.timeout(None if math.isinf(wait) else wait):
                         await self._changed.wait()
+
+    def _may_start_at(self, now: float) -> float:
+        """Return when requests may start, `now` or earlier if they may."""
+        quiet = min(QUIET_SECONDS, self._interval_seconds / 10)
+        quiet_until = self._read_at_seconds + quiet
+        is_quiet = self._read_at_seconds - quiet < now < quiet_until
+        return max(quiet_until if is_quiet else now, self._paused_until_seconds)
 
     def _begin_poll(self, now: float) -> None:
         self._poll_at_seconds = math.inf
