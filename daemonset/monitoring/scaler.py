@@ -27,6 +27,7 @@ from daemonset.monitoring.scalerqueries import (
     of_workload,
     with_outcome,
 )
+from daemonset.monitoring.scalerservers import model_servers
 
 if TYPE_CHECKING:
     from grafana_foundation_sdk.models.dashboard import Dashboard
@@ -214,5 +215,5 @@ def build() -> Dashboard:
                 " deployment)",
             ),
         ),
-        (overview(), deployments(), loop(), metrics_api()),
+        (overview(), deployments(), model_servers(), loop(), metrics_api()),
     )

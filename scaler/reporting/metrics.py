@@ -228,6 +228,11 @@ class DecisionCollector(Collector):
             "Target value per pod, in the unit of the metric",
             labels=(*DEPLOYMENT_LABELS, "metric"),
         )
+        incomplete = GaugeMetricFamily(
+            "gpu_scaler_metric_incomplete",
+            "1 while a serving pod, or the query or queue, has no usable value, else 0",
+            labels=(*DEPLOYMENT_LABELS, "metric"),
+        )
         proposed = GaugeMetricFamily(
             "gpu_scaler_proposed_replicas",
             "Replicas that the metrics propose before stabilization and limits; absent if unknown",
@@ -252,6 +257,7 @@ class DecisionCollector(Collector):
                 maximum.add_metric(names, decision.policy.max_replicas)
             for proposal in decision.proposals:
                 labels = (*names, proposal.metric.value)
+                incomplete.add_metric(labels, not proposal.complete)
                 if proposal.target_milli is not None:
                     target.add_metric(labels, proposal.target_milli / 1000)
                 if proposal.mean_milli is not None:
@@ -263,4 +269,5 @@ class DecisionCollector(Collector):
         )
         for outcome, count in sorted(outcomes.items()):
             by_outcome.add_metric((outcome,), count)
-        return (current, desired, proposed, minimum, maximum, value, target, info, by_outcome)
+        per_target = (value, target, incomplete)
+        return (current, desired, proposed, minimum, maximum, *per_target, info, by_outcome)

@@ -52,3 +52,11 @@ def test_a_workload_has_one_reason_at_a_time():
         (sample.labels["deployment"], sample.labels["outcome"], sample.labels["reason"])
         for sample in info.samples
     ] == [("web", "held", "IncompleteMetrics"), ("other", "unchanged", "DesiredWithinRange")]
+
+
+def test_a_missing_value_is_told_by_metric():
+    found = registry(statuspage.decision(duty_percent=None), statuspage.decision("other"))
+    duty = {"metric": "duty_cycle"}
+    assert found.get_sample_value("gpu_scaler_metric_incomplete", WEB | duty) == 1
+    other = WEB | duty | {"deployment": "other"}
+    assert found.get_sample_value("gpu_scaler_metric_incomplete", other) == 0

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 import pytest
 import pytest_asyncio
+from aiohttp import web
+from yarl import URL
 
 from exporter.cli.config import ExporterConfig
 from exporter.model import Collector
@@ -19,13 +21,15 @@ from scaler.kube.client import KubeClient
 from simulator.apiserver import running_apiserver
 from simulator.driver import GpuSpec
 from simulator.kubelet import SHARED_GPU_RESOURCE
+from simulator.llm_servers import ServerLoad
 from simulator.nodes import NodeSpec, running_nodes
-from simulator.podstatus import STARTUP_ANNOTATION
+from simulator.podstatus import POD_IP_ANNOTATION, STARTUP_ANNOTATION
 from tests.cluster.certificates import Authority
 from tests.cluster.chain.prometheus import Prometheus, serving_prometheus, shipped_jobs
 from tests.cluster.chain.running import PODS, pods
 from tests.cluster.processes import Processes, free_ports
 from tests.running import running_scaler
+from tests.serving import serving
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -63,7 +67,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest_asyncio.fixture(scope="package", loop_scope="package")
 async def monitored(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Monitored]:
-    """Deployments at their highest count, with a wrong annotation, without GPUs; Xids."""
+    """Deployments at their highest count, with a wrong annotation, without GPUs, pages; Xids."""
     folder = tmp_path_factory.mktemp("monitored")
     async with AsyncExitStack() as stack:
         processes = stack.enter_context(Processes(folder))
@@ -79,10 +83,13 @@ async def monitored(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[M
         )
         for pod in pods():
             await client.post(PODS, pod)
+        page = await stack.enter_async_context(serving(_answer))
         for body in (
             _deployment("full"),
             _deployment("wrong", target="95"),
             _deployment("blind", limits={}),
+            _server("served", page),
+            _server("unreadable", page, path="/elsewhere"),
         ):
             await client.post(f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments", body)
         (api_port,) = free_ports(1)
@@ -168,6 +175,26 @@ async def _ask(port: int) -> None:
 async def _is_at_its_highest(prometheus: Prometheus) -> bool:
     asks = "gpu_scaler_proposed_replicas > gpu_scaler_max_replicas"
     return bool(await prometheus.query(f"{asks} and gpu_scaler_current_replicas == 2"))
+
+
+async def _answer(request: web.Request) -> web.Response:
+    """Answer as a vLLM with requests, on its own path."""
+    if request.path != "/metrics":
+        raise web.HTTPNotFound
+    return web.Response(text=ServerLoad(running=2, waiting=1).page())
+
+
+def _server(name: str, page: str, *, path: str = "/metrics") -> JsonObject:
+    """Return a Deployment whose pod has the page of a model server at a URL of this machine."""
+    url = URL(page)
+    made = _deployment(name, limits={})
+    annotations = made["metadata"]["annotations"]
+    del annotations["gpu-scaler/target-duty-cycle"]
+    annotations |= {"gpu-scaler/target-requests": "4", "gpu-scaler/metrics-path": path}
+    template = made["spec"]["template"]
+    template["metadata"]["annotations"][POD_IP_ANNOTATION] = url.host
+    template["spec"]["containers"][0]["ports"] = [{"name": "http", "containerPort": url.port}]
+    return made
 
 
 def _deployment(name: str, *, target: str = "40", limits: JsonObject | None = None) -> JsonObject:

@@ -28,7 +28,34 @@ def replicas(**counts: str) -> dict[str, str]:
     return {f"gpu_scaler_{kind}_replicas{{{NAMED},{FIRST}}}": line for kind, line in counts.items()}
 
 
+def incomplete(metric: str) -> str:
+    """Return the series of whether a metric of a Deployment has missing values."""
+    return f'gpu_scaler_metric_incomplete{{{NAMED},{FIRST},metric="{metric}"}}'
+
+
 SCALERS: Final = (
+    Case(
+        alert="GPUScalerPagesUnreadable",
+        what="a pod's page cannot be read",
+        series={
+            incomplete("requests"): "0x3 1x20",
+            incomplete("kv_cache_percent"): "0x23",
+        },
+        quiet=(3, 13),
+        fires=14,
+        labels=WEB,
+        description="For 10 minutes a serving pod of prod/web has had no value from its metrics"
+        " page. Until it has one, the Deployment does not scale down.",
+    ),
+    Case(
+        alert="GPUScalerPagesUnreadable",
+        what="two pods come up, and a GPU metric is missing",
+        series={
+            incomplete("requests"): "1x5 0 1x5 0x9",
+            incomplete("duty_cycle"): "1x30",
+        },
+        quiet=(9, 20),
+    ),
     Case(
         alert="GPUScalerAbsent",
         what="the last replica has gone",

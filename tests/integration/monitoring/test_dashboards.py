@@ -126,7 +126,7 @@ async def number(prometheus: Prometheus, uid: str, title: str) -> float:
         ("gpu-pods", "Pods with GPUs", 6),
         ("gpu-scaler", "Leaders", 1),
         ("gpu-scaler", "Replicas of the scaler", 1),
-        ("gpu-scaler", "Held", 1),
+        ("gpu-scaler", "Held", 2),
         ("gpu-scaler", "Refused", 1),
     ],
 )

@@ -46,6 +46,7 @@ async def test_exactly_what_is_wrong_is_found(monitored):
         "GPUScalerWrongAnnotation": "pending",
         "GPUScalerAtMax": "pending",
         "GPUScalerHolding": "pending",
+        "GPUScalerPagesUnreadable": "pending",
         "GPUXidNeedsReset": "firing",
     }
 
