@@ -283,6 +283,12 @@ def test_a_policy_lets_the_scaler_and_prometheus_in_and_nothing_out():
     assert len(rule["from"]) == 2
 
 
+@pytest.mark.parametrize("case", ["network-policies", "metrics-api"])
+def test_a_policy_lets_the_scaler_reach_the_api_server_and_model_servers(case):
+    found = only(objects(*flags(case)), "NetworkPolicy", "gpu-scaler")["spec"]
+    assert found["policyTypes"] == ["Ingress"]
+
+
 def test_a_pod_monitor_follows_the_exporters_tls():
     found = only(objects(*ALL["pod-monitors"]), "PodMonitor", "gpu-exporter")
     assert found["metadata"]["labels"]["release"] == "prometheus"
