@@ -17,7 +17,16 @@ import aiohttp
 
 from benchmarks.processes import cpu_seconds, rss_megabytes
 from benchmarks.report import Figure, percentile, publish
-from benchmarks.scalerprocess import ASKED, LOOP, counts, next_loop, running_cluster, running_scaler
+from benchmarks.scalerprocess import (
+    ASKED,
+    LOOP,
+    STAGE,
+    counts,
+    next_loop,
+    running_cluster,
+    running_scaler,
+)
+from benchmarks.scalertable import STAGES
 
 NODES: Final = 500
 SERVERS: Final = 5000
@@ -33,6 +42,7 @@ class Measured:
     """Loop times, memory, CPU share and answered pages per second of one run."""
 
     loops: list[float]
+    stages: dict[str, list[float]]
     rss_megabytes: float
     cpu_share: float
     pages_per_second: float
@@ -55,6 +65,10 @@ def main() -> None:
         for servers in (0, given.servers, 0)
     )
     alone = percentile([*before.loops, *after.loops], 99)
+    for title, one in (("alone", before), ("beside", beside), ("alone", after)):
+        medians = {stage: percentile(values, 50) for stage, values in one.stages.items()}
+        text = "  ".join(f"{stage} {seconds:.3f} s" for stage, seconds in medians.items())
+        print(f"{title:<7} median {percentile(one.loops, 50):.3f} s, p99 {one.p99:.3f} s; {text}")
     what = f"{given.servers} servers beside {given.nodes} nodes"
     cycle = given.servers / beside.pages_per_second if beside.pages_per_second else float("inf")
     more = beside.rss_megabytes - (before.rss_megabytes + after.rss_megabytes) / 2
@@ -90,15 +104,20 @@ async def _measure(nodes: int, servers: int, loops: int) -> Measured:
             begun, cpu = time.monotonic(), cpu_seconds(process.pid)
             pages = (await counts(session, str(urls["counts"]))).get("server", 0)
             durations: list[float] = []
+            stages: dict[str, list[float]] = {stage: [] for stage in STAGES}
             while len(durations) < loops:
                 now = await next_loop(session, url, last[f"{LOOP}_count"])
                 done = now[f"{LOOP}_count"] - last[f"{LOOP}_count"]
                 durations.append((now[f"{LOOP}_sum"] - last[f"{LOOP}_sum"]) / done)
+                for stage, values in stages.items():
+                    name = f"{STAGE}_sum/{stage}"
+                    values.append((now[name] - last[name]) / done)
                 last = now
             took = time.monotonic() - begun
             answered = (await counts(session, str(urls["counts"]))).get("server", 0) - pages
             return Measured(
                 loops=durations,
+                stages=stages,
                 rss_megabytes=rss_megabytes(process.pid),
                 cpu_share=(cpu_seconds(process.pid) - cpu) / took,
                 pages_per_second=answered / took,
