@@ -1,8 +1,9 @@
 """The scaler on 5,000 model servers beside GPU nodes: time to read all of them, memory, GPU loop.
 
 Pods of model servers with pages of 58 KB stand beside 500 nodes with GPUs, in a process of their
-own (`benchmarks.bigcluster`). The scaler runs on one core, first without the servers, then with
-them, and then without them again, so that a slow or busy machine is not taken for a slow scaler.
+own (`benchmarks.bigcluster`). The scaler runs on one core with its default interval, first without
+the servers, then with them, and then without them again, so that a slow or busy machine is not
+taken for a slow scaler.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from benchmarks.scalertable import STAGES
 
 NODES: Final = 500
 SERVERS: Final = 5000
-LOOPS: Final = 100
+LOOPS: Final = 50
 WARM_LOOPS: Final = 10
 MOST_CYCLE_SECONDS: Final = 5.0
 MOST_MEGABYTES: Final = 300.0
@@ -97,7 +98,10 @@ def main() -> None:
 
 async def _measure(nodes: int, servers: int, loops: int) -> Measured:
     print(f"{nodes} nodes, {servers} servers ...", flush=True)
-    async with running_cluster(nodes, servers) as urls, running_scaler(urls) as (process, port):
+    async with (
+        running_cluster(nodes, servers) as urls,
+        running_scaler(urls, interval="2s") as (process, port),
+    ):
         url = f"http://127.0.0.1:{port}/metrics?{ASKED}"
         async with aiohttp.ClientSession() as session:
             last = await next_loop(session, url, WARM_LOOPS)

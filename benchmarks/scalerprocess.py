@@ -83,7 +83,7 @@ async def running_cluster(nodes: int, servers: int = 0) -> AsyncIterator[dict[st
 
 @asynccontextmanager
 async def running_scaler(
-    urls: dict[str, Any], source: str = "exporters"
+    urls: dict[str, Any], source: str = "exporters", *, interval: str = "1s"
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
     """Run the scaler on one core; yield its process and its port."""
     flags = [f"--source={source}"]
@@ -94,7 +94,7 @@ async def running_scaler(
         kubeconfig.write_text(kubeconfig_text(urls["url"]))
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "scaler", "run", f"--kubeconfig={kubeconfig}"),
-            *("--web.listen-address=127.0.0.1:0", "--interval=1s", "--log.format=json"),
+            *("--web.listen-address=127.0.0.1:0", f"--interval={interval}", "--log.format=json"),
             *flags,
             stderr=asyncio.subprocess.PIPE,
         )
