@@ -260,6 +260,21 @@ async def test_the_rate_of_a_counter_over_two_readings():
         await until(lambda: _value(source, one, 0))
 
 
+async def test_values_are_averaged_over_the_window_once_half_of_it_is_covered():
+    async with Server("127.0.0.2").serving() as server, bed() as (source, _):
+        one = request(pod(server), window_seconds=0.6)
+        (said,) = (await reading(source, one)).missing.values()
+        assert "0.6 s window" in said
+        await until(lambda: _value(source, one, 4000))
+        server.running = 103
+
+        async def between() -> bool:
+            values = (await reading(source, one)).values.values()
+            return any(4000 < value.value_milli < 104_000 for value in values)
+
+        await until(between)
+
+
 async def test_another_setting_drops_what_was_read_with_the_last():
     async with Server("127.0.0.2").serving() as server, bed() as (source, _):
         one = request(pod(server))

@@ -20,9 +20,9 @@ QUICK_SECONDS = 0.25
 QUICK_PLACES = 64
 SLOW_PLACES = 128
 LEAD_FACTOR = 1.25
-LEAD_SECONDS = 0.1
+LEAD_SECONDS = 0.15
 """How much longer than the last poll the next one may take."""
-QUIET_SECONDS = 0.05
+QUIET_SECONDS = 0.1
 """No request starts this shortly before or after a read is due, so that answers do not delay it."""
 
 
