@@ -147,14 +147,14 @@ async def _metrics_api(
     from scaler.metricsapi.service import MetricsApi  # noqa: PLC0415
 
     assert config.metrics_api is not None
-    gpus = sources.gpus(
-        parts.state.exporter_endpoints, every_seconds=config.metrics_api.interval_seconds
-    )
+    every = config.metrics_api.interval_seconds
+    gpus = sources.gpus(parts.state.exporter_endpoints, every_seconds=every)
     api = MetricsApi(
         client,
         await stack.enter_async_context(gpus),
         config.metrics_api,
         registry=parts.metrics.registry,
+        servers=await stack.enter_async_context(sources.servers(every_seconds=every)),
     )
     address = listen_address_text(config.metrics_api.listen_host, config.metrics_api.listen_port)
     await _bound(stack, "--metrics-api.listen-address", address, api.serving())

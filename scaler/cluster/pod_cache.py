@@ -10,9 +10,10 @@ from sys import intern
 from typing import TYPE_CHECKING, Any
 
 from scaler.cluster.decode import Instant
+from scaler.cluster.pod_network import pod_address, pod_network
 from scaler.kube import fields
 from scaler.kube.reflector import Reflector
-from scaler.model import PodPhase
+from scaler.model import ObjectRef, PodNetwork, PodPhase, PodState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 PODS = "/api/v1/pods"
 NODES = "/api/v1/nodes"
+NO_NETWORK = PodNetwork()
 ENDED = (PodPhase.SUCCEEDED, PodPhase.FAILED)
 
 
@@ -29,7 +31,8 @@ ENDED = (PodPhase.SUCCEEDED, PodPhase.FAILED)
 class CachedPod:
     """A scheduled pod that has not terminated; `created_seconds` is monotonic.
 
-    `asks_for_devices` is whether it requests a resource of a device plugin or a DRA driver.
+    `asks_for_devices` is whether it requests a resource of a device plugin or a DRA driver,
+    `serves` whether it runs and is not being deleted.
     """
 
     namespace: str
@@ -38,6 +41,24 @@ class CachedPod:
     node_name: str
     created_seconds: float
     asks_for_devices: bool
+    uid: str = ""
+    serves: bool = False
+    address: str | None = None
+    network: PodNetwork = NO_NETWORK
+
+    @property
+    def state(self) -> PodState:
+        """What readers of model servers need to know about it."""
+        return PodState(
+            ref=ObjectRef(namespace=self.namespace, name=self.name),
+            uid=self.uid,
+            phase=PodPhase.RUNNING if self.serves else PodPhase.UNKNOWN,
+            deleting=False,
+            ready_since_seconds=None,
+            node_name=self.node_name,
+            address=self.address,
+            network=self.network,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +132,12 @@ class PodCache:
         return self._by_name.values()
 
     def _decode_pod(self, raw: JsonObject, previous: CachedPod | None) -> CachedPod | None:
-        metadata, node = raw["metadata"], raw["spec"].get("nodeName")
-        if not node or (raw.get("status") or {}).get("phase") in ENDED:
+        metadata, node, status = (
+            raw["metadata"],
+            raw["spec"].get("nodeName"),
+            raw.get("status") or {},
+        )
+        if not node or status.get("phase") in ENDED:
             return None
         if previous is None:
             now = Instant(
@@ -128,6 +153,11 @@ class PodCache:
             node_name=intern(node),
             created_seconds=created,
             asks_for_devices=_asks_for_devices(raw["spec"]),
+            uid=fields.text(metadata, "uid"),
+            serves=status.get("phase") == PodPhase.RUNNING
+            and metadata.get("deletionTimestamp") is None,
+            address=pod_address(status, None if previous is None else previous.address),
+            network=pod_network(metadata, raw["spec"]),
         )
 
     def _shared(self, labels: Mapping[str, str]) -> Mapping[str, str]:

@@ -69,7 +69,7 @@ class Responder:
 
     async def _values(self, asked: ValueRequest, query: Mapping[str, str]) -> JsonObject:
         metric = METRICS.get(asked.metric)
-        if metric is None:
+        if metric is None or asked.resource not in metric.resources:
             return documents.no_such_metric(asked.resource, asked.metric)
         try:
             selector = parse_selector(query.get("labelSelector", ""))

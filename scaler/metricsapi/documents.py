@@ -106,8 +106,8 @@ def resources(version: str) -> JsonObject:
                 "kind": "MetricValueList",
                 "verbs": ["get"],
             }
-            for name in METRICS
-            for resource in Resource
+            for name, metric in METRICS.items()
+            for resource in metric.resources
         ],
     }
 
@@ -144,7 +144,9 @@ def _discovered(version: str, resource: Resource) -> JsonObject:
         "singularResource": "",
         "verbs": [],
         "subresources": [
-            {"subresource": name, "responseKind": kind, "verbs": ["get"]} for name in METRICS
+            {"subresource": name, "responseKind": kind, "verbs": ["get"]}
+            for name, metric in METRICS.items()
+            if resource in metric.resources
         ],
     }
 

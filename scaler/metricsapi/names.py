@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from scaler.model import Metric
 from scaler.readings.devices import (
     CONTAINER_DUTY_CYCLE,
     CONTAINER_MEMORY_USED,
@@ -37,6 +38,13 @@ FAMILIES = (
 )
 
 
+SERVER_FAMILIES: Mapping[str, Metric] = {
+    str(metric): metric
+    for metric in (Metric.REQUESTS, Metric.REQUESTS_WAITING, Metric.KV_CACHE_PERCENT)
+}
+"""What pods' model servers say; nodes and namespaces have no such values."""
+
+
 class Resource(StrEnum):
     """The resources that have values: pods, nodes and namespaces."""
 
@@ -47,11 +55,16 @@ class Resource(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedMetric:
-    """A metric name, its exporter family, and whether it is the 3-minute average."""
+    """A metric name, its family, and whether it is the 3-minute average."""
 
     name: str
     family: str
     over_time: bool
+
+    @property
+    def resources(self) -> tuple[Resource, ...]:
+        """The resources that have values of it."""
+        return (Resource.PODS,) if self.family in SERVER_FAMILIES else tuple(Resource)
 
 
 def _served() -> Mapping[str, ServedMetric]:
@@ -61,8 +74,8 @@ def _served() -> Mapping[str, ServedMetric]:
             family=family,
             over_time=suffix == "over_time",
         )
-        for family in FAMILIES
-        for prefix in ("", PREFIX)
+        for family in (*FAMILIES, *SERVER_FAMILIES)
+        for prefix in (("",) if family in SERVER_FAMILIES else ("", PREFIX))
         for suffix in ("current", "over_time")
     )
     return {metric.name: metric for metric in metrics}

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from scaler.metricsapi.serving import ServingCertificate
     from scaler.metricsapi.settings import MetricsApiSettings
     from scaler.readings.gpus import GpuSource
+    from scaler.readings.servers.pod_pages import PodPages
     from toolkit.listening.listener import Listener
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,9 @@ class MetricsApi:
         settings: MetricsApiSettings,
         *,
         registry: CollectorRegistry,
+        servers: PodPages | None = None,
     ) -> None:
+        """`servers` are open already; without them pods' model servers are not read."""
         self._client = client
         self._settings = settings
         telemetry = Telemetry(registry)
@@ -62,7 +65,9 @@ class MetricsApi:
         self._authentication = Authentication(self._tls, reviews, wall_clock=client.clock.now)
         self._front_proxy = watch_request_header_auth(client, self._authentication.follow)
         self._objects = PodCache(client)
-        self._reader = TargetReader(source=source, objects=self._objects, telemetry=telemetry)
+        self._reader = TargetReader(
+            source=source, objects=self._objects, telemetry=telemetry, servers=servers
+        )
         self._server = Server(
             answers=Responder(
                 reader=self._reader,

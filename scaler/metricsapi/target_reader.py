@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from scaler.metricsapi.grouping import by_target, past_by_target
 from scaler.metricsapi.history import SLOT_SECONDS, Target, TargetSample, TargetStore
-from scaler.metricsapi.names import WINDOW_SECONDS, Resource
+from scaler.metricsapi.names import SERVER_FAMILIES, WINDOW_SECONDS, Resource
+from scaler.metricsapi.server_targets import ServerTargets
 from scaler.readings.unexpected import unexpected
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from scaler.metricsapi.history import TargetSeries
     from scaler.metricsapi.telemetry import Telemetry
     from scaler.readings.gpus import GpuAnswer, GpuSource
+    from scaler.readings.servers.pod_pages import PodPages
 
 log = logging.getLogger(__name__)
 
@@ -42,18 +44,22 @@ class TargetReader:
         source: GpuSource,
         objects: PodCache,
         telemetry: Telemetry,
+        servers: PodPages | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Without `servers`, pods' model servers are not read."""
         self._source = source
         self._objects = objects
         self._telemetry = telemetry
         self._clock = clock
         self._histories = TargetStore()
+        self._servers = None if servers is None else ServerTargets(servers, objects)
         self._reading: dict[Target, asyncio.Task[None]] = {}
         self._failing = False
 
     async def run(self, *, interval_seconds: float) -> None:
         """Read all recently requested targets every `interval_seconds`, until cancelled."""
+        serving = None if self._servers is None else asyncio.create_task(self._servers.run())
         try:
             while True:
                 started = self._clock()
@@ -62,7 +68,7 @@ class TargetReader:
                 await self._read_safely(wanted, all_of_them=True)
                 await asyncio.sleep(max(0.0, interval_seconds - (self._clock() - started)))
         finally:
-            for task in set(self._reading.values()):
+            for task in (*set(self._reading.values()), *([serving] if serving else ())):
                 task.cancel()
 
     async def histories(
@@ -102,7 +108,9 @@ class TargetReader:
         await self._read_safely(new)
         by_family: defaultdict[str, set[Target]] = defaultdict(set)
         for target in unfilled:
-            by_family[target.family].add(target)
+            # Servers store no past.
+            if target.family not in SERVER_FAMILIES:
+                by_family[target.family].add(target)
         async with asyncio.TaskGroup() as group:
             for family, targets in by_family.items():
                 group.create_task(self._fill(family, targets))
@@ -126,10 +134,27 @@ class TargetReader:
                 history.fill(uuid, samples)
 
     async def _read_safely(self, targets: Collection[Target], *, all_of_them: bool = False) -> None:
-        try:
-            await self._read(targets, all_of_them=all_of_them)
-        except Exception as error:  # noqa: BLE001  (later reads must go on)
-            unexpected("readings for the metrics API", error)
+        of_servers = {target for target in targets if target.family in SERVER_FAMILIES}
+        for failed in await asyncio.gather(
+            self._read({*targets} - of_servers, all_of_them=all_of_them),
+            self._read_servers(of_servers, is_first=not all_of_them),
+            return_exceptions=True,
+        ):
+            # Later reads must go on.
+            if isinstance(failed, Exception):
+                unexpected("readings for the metrics API", failed)
+
+    async def _read_servers(self, targets: Collection[Target], *, is_first: bool) -> None:
+        if self._servers is None or (is_first and not targets):
+            return
+        wanted = self._histories.wanted(self._clock())
+        self._servers.want(target for target in wanted if target.family in SERVER_FAMILIES)
+        if is_first:
+            await self._servers.wait_for_all()
+        for target in targets:
+            history = self._histories.get(target)
+            if history is not None:
+                self._servers.record(target, history)
 
     async def _read(self, targets: Collection[Target], *, all_of_them: bool) -> None:
         nodes_of = {target: self._nodes_of(target) for target in targets}

@@ -204,7 +204,7 @@ def test_labels_that_many_pods_share_are_looked_at_once():
 )
 def test_which_pods_ask_for_devices(spec, asks):
     objects = PodCache(KubeClient("http://nobody"))
-    metadata = {"namespace": "default", "name": "web-1"}
+    metadata = {"namespace": "default", "name": "web-1", "uid": "u1"}
     pod = objects._decode_pod({"metadata": metadata, "spec": {"nodeName": "n1"} | spec}, None)
     assert pod is not None
     assert pod.asks_for_devices is asks

@@ -97,7 +97,12 @@ def test_all_names_of_the_contract_are_discovered():
         for family in families
         for suffix in ("current", "over_time")
     }
-    assert set(METRICS) == names
+    of_servers = {
+        f"{family}_{suffix}"
+        for family in ("requests", "requests_waiting", "kv_cache_percent")
+        for suffix in ("current", "over_time")
+    }
+    assert set(METRICS) == names | of_servers
     for version in ("v1beta1", "v1beta2"):
         listed = documents.resources(version)
         assert listed["groupVersion"] == f"custom.metrics.k8s.io/{version}"
@@ -105,7 +110,7 @@ def test_all_names_of_the_contract_are_discovered():
             (f"{resource}/{name}", resource == "pods")
             for resource in ("pods", "nodes", "namespaces")
             for name in names
-        }
+        } | {(f"pods/{name}", True) for name in of_servers}
         assert all(one["verbs"] == ["get"] for one in listed["resources"])
 
 

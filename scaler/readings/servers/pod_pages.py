@@ -52,7 +52,7 @@ class PodPages:
         self._demand = store.demand(reader, every_seconds=interval_seconds)
         self.polls = ServerPolls(self._demand, interval_seconds=interval_seconds, clock=clock)
         self._clock = clock
-        self._stale_seconds = stale_after_seconds(interval_seconds)
+        self.stale_seconds = stale_after_seconds(interval_seconds)
         self._known: dict[str, _Known] = {}
 
     async def __aenter__(self) -> Self:
@@ -84,7 +84,7 @@ class PodPages:
         if page is None or page.target != target:
             return NOT_ASKED_YET
         age = self._clock() - page.asked_seconds
-        if age > self._stale_seconds:
+        if age > self.stale_seconds:
             return f"the pod's model server was last asked {age:.0f} s ago, too long for a decision"
         return page if page.problem is None else page.problem
 

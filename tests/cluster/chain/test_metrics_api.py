@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from scaler.kube.errors import ApiError
-from scaler.metricsapi.names import METRICS
+from scaler.metricsapi.names import METRICS, SERVER_FAMILIES
 from scaler.quantities import parse_quantity
 from tests.cluster.chain.running import API, NAMESPACE, Chain
 from tests.cluster.metricsapi import installing
@@ -34,7 +34,11 @@ pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 SAME_SECONDS: Final = 180.0
 STEP_SECONDS: Final = 5
-SERVED: Final = sorted(name for name in METRICS if "container" not in name)
+SERVED: Final = sorted(
+    name
+    for name, metric in METRICS.items()
+    if "container" not in name and metric.family not in SERVER_FAMILIES
+)
 PODS: Final = f"namespaces/{NAMESPACE}/pods/*"
 PLACES: Final = (PODS, "nodes/*", f"namespaces/{NAMESPACE}/metrics")
 

@@ -1,0 +1,71 @@
+"""What model servers of the requested pods say, read in the background."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from scaler.metricsapi.history import TargetSample
+from scaler.metricsapi.names import SERVER_FAMILIES
+from scaler.model import NO_SERVER_SETTINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from scaler.cluster.pod_cache import PodCache
+    from scaler.metricsapi.history import Target, TargetSeries
+    from scaler.readings.servers.pod_pages import PodPages
+
+FIRST_READ_SECONDS = 3.0
+"""How long the first request for a pod waits for its server."""
+NOT_RUNNING = "the pod does not run"
+
+
+class ServerTargets:
+    """Reads pods' servers, recognised by their pages, while `run` runs."""
+
+    def __init__(self, pages: PodPages, objects: PodCache) -> None:
+        self._pages = pages
+        self._objects = objects
+
+    async def run(self) -> None:
+        """Ask servers until cancelled."""
+        await self._pages.polls.run()
+
+    def want(self, targets: Iterable[Target]) -> None:
+        """Say that these are needed now and after an interval, and no others."""
+        # Several metrics are on one page.
+        names = {(target.namespace, target.name) for target in targets}
+        pods = (self._objects.pod(*name) for name in names)
+        self._pages.want(
+            (pod.state, NO_SERVER_SETTINGS) for pod in pods if pod is not None and pod.serves
+        )
+
+    async def wait_for_all(self) -> None:
+        """Wait a moment for servers that were not asked yet."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_READ_SECONDS):
+                await self._pages.polls.wait_for_all()
+
+    def record(self, target: Target, history: TargetSeries) -> None:
+        """Add the newest value of a wanted target; without a fresh one it has none."""
+        pod = self._objects.pod(target.namespace, target.name)
+        if pod is None or not pod.serves:
+            history.problem = NOT_RUNNING
+            history.record({})
+            return
+        page = self._pages.page(pod.state)
+        if isinstance(page, str):
+            said: float | str | None = page
+        else:
+            said = None
+            if page.values is not None:
+                said = page.values.values.get(SERVER_FAMILIES[target.family])
+        if isinstance(page, str) or isinstance(said, str) or said is None:
+            history.problem = said if isinstance(said, str) else f"the page has no {target.family}"
+            history.record({})
+        else:
+            history.problem = None
+            sample = TargetSample(said, page.asked_seconds, self._pages.stale_seconds)
+            history.record({"": sample})

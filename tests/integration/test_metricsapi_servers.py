@@ -1,0 +1,196 @@
+"""What HPAs read of pods' model servers: from real pages, shared with the loop's own requests."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from yarl import URL
+
+from scaler.cluster.pod_cache import PodCache
+from scaler.kube.client import KubeClient
+from scaler.metricsapi.answering import Responder
+from scaler.metricsapi.paths import read_path
+from scaler.metricsapi.target_reader import TargetReader
+from scaler.metricsapi.telemetry import Telemetry
+from scaler.model import Metric, ObjectRef
+from scaler.readings.settings import ExportersSettings, ServersSettings
+from scaler.readings.source import ReadingRequest
+from scaler.readings.sources import Sources
+from simulator.apiserver import running_apiserver
+from tests.serviceobjects import CORE, create, pod
+from tests.serving import serving
+from tests.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+API = "/apis/custom.metrics.k8s.io/v1beta2/namespaces/default"
+PAGE = """
+vllm:num_requests_running{{engine="0"}} {running}
+vllm:num_requests_waiting{{engine="0"}} 2
+vllm:kv_cache_usage_perc{{engine="0"}} 0.25
+"""
+
+
+class Bed:
+    """Two pods whose server is one real page, and what an HPA asks."""
+
+    def __init__(self) -> None:
+        self.running = 5
+        self.status = 200
+        self.asked = 0
+
+    client: KubeClient
+    answers: Responder
+    sources: Sources
+    objects: PodCache
+
+    async def page(self, _: web.Request) -> web.Response:
+        self.asked += 1
+        return web.Response(text=PAGE.format(running=self.running), status=self.status)
+
+    async def ask(self, metric: str, name: str = "*", **query: str) -> Any:
+        return await self.answers.answer(read_path(f"{API}/pods/{name}/{metric}")[0], query)
+
+    async def values(self, metric: str, **query: str) -> dict[str, str]:
+        found = (await self.ask(metric, **query)).get("items", ())
+        return {one["describedObject"]["name"]: one["value"] for one in found}
+
+    def start(self, sources: Sources, objects: PodCache, reader: TargetReader) -> None:
+        self.sources, self.objects = sources, objects
+        self.answers = Responder(reader=reader, objects=objects)
+
+
+def served(name: str, port: int, **labels: str) -> dict[str, Any]:
+    container = {"name": "c", "image": "i", "ports": [{"containerPort": port, "name": "metrics"}]}
+    made = pod(name, "127.0.0.1", nodeName="node-1", containers=[container])
+    made["metadata"]["labels"] = {"app": "llm", **labels}
+    return made
+
+
+@asynccontextmanager
+async def bed(*, every_seconds: float = 0.1) -> AsyncIterator[Bed]:
+    made = Bed()
+    async with AsyncExitStack() as stack:
+        port = URL(await stack.enter_async_context(serving(made.page))).port
+        assert port is not None
+        api = await stack.enter_async_context(running_apiserver(controls=False))
+        client = await stack.enter_async_context(KubeClient(api.url))
+        pods = [served("llm-1", port), served("llm-2", port, canary="yes")]
+        pending = served("llm-3", port)
+        pending["status"]["phase"] = "Pending"
+        await create(client, *pods, pending)
+        objects = PodCache(client)
+        sources = Sources(
+            exporters=ExportersSettings(),
+            scrape_timeout_seconds=2.0,
+            prometheus=None,
+            gpus_from_prometheus=False,
+            servers=ServersSettings(timeout_seconds=30.0),
+        )
+        gpus: Any = await stack.enter_async_context(sources.gpus(dict, every_seconds=every_seconds))
+        servers = await stack.enter_async_context(sources.servers(every_seconds=every_seconds))
+        reader = TargetReader(
+            source=gpus, objects=objects, telemetry=Telemetry(CollectorRegistry()), servers=servers
+        )
+        made.start(sources, objects, reader)
+        tasks = [
+            asyncio.create_task(one)
+            for one in (objects.run(), reader.run(interval_seconds=every_seconds))
+        ]
+        await objects.wait_synced()
+        made.client = client
+        try:
+            yield made
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+
+@pytest.mark.parametrize(
+    ("metric", "value"),
+    [
+        ("requests_current", "7"),
+        ("requests_waiting_current", "2"),
+        ("kv_cache_percent_current", "25"),
+        ("requests_over_time", "7"),
+    ],
+)
+async def test_pods_that_run_have_a_value_at_the_first_request(metric: str, value: str) -> None:
+    async with bed() as it:
+        assert await it.values(metric) == {"llm-1": value, "llm-2": value}
+        assert await it.values(metric, labelSelector="canary=yes") == {"llm-2": value}
+
+
+async def test_values_follow_the_server_and_end_with_it() -> None:
+    async with bed() as it:
+        assert await it.values("requests_current")
+        it.running = 9
+
+        async def is_new() -> bool:
+            return await it.values("requests_current") == {"llm-1": "11", "llm-2": "11"}
+
+        await until(is_new)
+        it.status = 503
+
+        async def fails() -> bool:
+            return bool((await it.ask("requests_current")).get("code") == 500)
+
+        await until(fails, what="no pod has a value, and none is 0")
+
+
+async def test_nodes_and_namespaces_have_none() -> None:
+    async with bed() as it:
+        for path in (
+            "/apis/custom.metrics.k8s.io/v1beta2/nodes/*/requests_current",
+            f"{API}/metrics/requests_current",
+        ):
+            answer = await it.answers.answer(read_path(path)[0], {})
+            assert answer["code"] == 404
+
+
+async def test_the_loop_and_hpas_share_the_requests() -> None:
+    async with bed(every_seconds=3600.0) as it, AsyncExitStack() as stack:
+        loop = await it.sources.for_loop(stack, interval_seconds=3600.0, once=True)
+        running = asyncio.create_task(loop.run())
+        pods = tuple(
+            found.state
+            for name in ("llm-1", "llm-2")
+            if (found := it.objects.pod("default", name)) is not None
+        )
+        request = ReadingRequest(
+            deployment=ObjectRef("default", "llm"),
+            metrics=(Metric.REQUESTS,),
+            pods=pods,
+            window_seconds=0.0,
+        )
+        try:
+            answer = await loop.read([request], {})
+            reading = answer.readings[request.deployment][Metric.REQUESTS]
+            assert len(reading.values) == 2
+            assert it.asked == 2
+            assert await it.values("requests_current") == {"llm-1": "7", "llm-2": "7"}
+            assert it.asked == 2
+        finally:
+            running.cancel()
+            await asyncio.wait({running})
+
+
+async def test_a_pod_that_gets_another_address_is_seen() -> None:
+    async with bed() as it:
+        before = it.objects.pod("default", "llm-1")
+        assert before is not None
+        status = {"podIP": "127.0.0.9", "podIPs": [{"ip": "127.0.0.9"}]}
+        await it.client.patch(f"{CORE}/pods/llm-1/status", {"status": status})
+        await until(
+            lambda: (
+                (found := it.objects.pod("default", "llm-1")) is not None
+                and found.address == "127.0.0.9"
+            )
+        )
