@@ -82,7 +82,6 @@ def decision(
         left_out=tuple(
             LeftOutPod(pod=ref(pod, namespace), reason=why) for pod, why in (left_out or {}).items()
         ),
-        complete=duty_percent is not None,
         problem="no exporter answered" if duty_percent is None else None,
     )
     parts: dict[str, Any] = {

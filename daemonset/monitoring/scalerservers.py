@@ -32,13 +32,13 @@ def model_servers() -> Section:
                 width=8,
             ),
             graph(
-                "Unreadable pages",
+                "Pods without a value",
                 "short",
-                "Deployments with a serving pod whose page gives no value. They do not scale down;"
+                "Serving pods whose page gives no value. Their Deployment does not scale down;"
                 " `gpu-scaler explain NAMESPACE/NAME` has the reason.",
                 Query(
                     expr=f"max by ({WORKLOAD}, metric)"
-                    f" (gpu_scaler_metric_incomplete{{{OF_SERVERS}}}) == 1",
+                    f" (gpu_scaler_metric_missing_pods{{{OF_SERVERS}}}) > 0",
                     legend=LEGEND,
                 ),
                 width=8,

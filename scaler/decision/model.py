@@ -75,6 +75,7 @@ class MetricProposal:
     `replicas` is None where the metric could not be used; `problem` then says why.
     `mean_milli` is the mean over the pods counted, before any padding.
     `complete` is False where a serving pod had no fresh value: such a proposal never scales down.
+    `missing_pods` is the number of such pods.
     `unheld_replicas` is the lower count that missing values hold back, None without a hold.
     `saturated` is True where growth past the HPA's arithmetic applied (contract 3, point 3).
     `waits_for` says what has to happen before all requested pods count, None where they do.
@@ -89,6 +90,7 @@ class MetricProposal:
     values: Mapping[ObjectRef, PodValue]
     left_out: tuple[LeftOutPod, ...] = ()
     complete: bool = True
+    missing_pods: int = 0
     unheld_replicas: int | None = None
     saturated: bool = False
     problem: str | None = None

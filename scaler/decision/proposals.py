@@ -32,8 +32,6 @@ from scaler.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from scaler.decision.counting import Counted, PodSamples
     from scaler.decision.grouping import PodGroups
 
@@ -172,6 +170,7 @@ def _propose_per_pod(
         values=shown.pods,
         left_out=shown.left_out,
         complete=not samples.missing,
+        missing_pods=len(samples.missing),
         unheld_replicas=replicas if held else None,
         saturated=saturated,
         waits_for=_waits_for(samples, groups, requested.pods - len(shown.pods)),
@@ -268,7 +267,7 @@ def _unusable(
     target: MetricTarget,
     groups: PodGroups | None,
     problem: str,
-    missing: Iterable[LeftOutPod] = (),
+    missing: tuple[LeftOutPod, ...] = (),
 ) -> MetricProposal:
     return MetricProposal(
         metric=target.metric,
@@ -278,5 +277,6 @@ def _unusable(
         values={},
         left_out=(*missing, *(left_out(groups) if groups is not None else ())),
         complete=False,
+        missing_pods=len(missing),
         problem=problem,
     )

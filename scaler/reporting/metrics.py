@@ -16,6 +16,8 @@ from prometheus_client import (
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from scaler.model import TOTAL_METRICS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
@@ -228,9 +230,9 @@ class DecisionCollector(Collector):
             "Target value per pod, in the unit of the metric",
             labels=(*DEPLOYMENT_LABELS, "metric"),
         )
-        incomplete = GaugeMetricFamily(
-            "gpu_scaler_metric_incomplete",
-            "1 while a serving pod, or the query or queue, has no usable value, else 0",
+        missing = GaugeMetricFamily(
+            "gpu_scaler_metric_missing_pods",
+            "Serving pods without a usable value; while there is one, nothing scales down",
             labels=(*DEPLOYMENT_LABELS, "metric"),
         )
         proposed = GaugeMetricFamily(
@@ -257,7 +259,8 @@ class DecisionCollector(Collector):
                 maximum.add_metric(names, decision.policy.max_replicas)
             for proposal in decision.proposals:
                 labels = (*names, proposal.metric.value)
-                incomplete.add_metric(labels, not proposal.complete)
+                if proposal.metric not in TOTAL_METRICS:
+                    missing.add_metric(labels, proposal.missing_pods)
                 if proposal.target_milli is not None:
                     target.add_metric(labels, proposal.target_milli / 1000)
                 if proposal.mean_milli is not None:
@@ -269,5 +272,5 @@ class DecisionCollector(Collector):
         )
         for outcome, count in sorted(outcomes.items()):
             by_outcome.add_metric((outcome,), count)
-        per_target = (value, target, incomplete)
+        per_target = (value, target, missing)
         return (current, desired, proposed, minimum, maximum, *per_target, info, by_outcome)

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import pytest
 from prometheus_client import CollectorRegistry
 
-from scaler.decision.model import Outcome
+from scaler.decision.decide import decide
+from scaler.decision.model import Outcome, ScalingHistory
+from scaler.model import Metric, ScalingPolicy
+from scaler.policy.parse import parse_policy
 from scaler.reporting.metrics import DecisionCollector
 from tests import statuspage
 from tests.unit.controllerworld import World, deployment
+from tests.unit.deployments import NOW, reading, ready_pods
+from tests.unit.deployments import WEB as WEB_REF
+from tests.unit.deployments import deployment as deployment_state
 
+REQUESTS = {
+    "gpu-scaler/enabled": "true",
+    "gpu-scaler/min-replicas": "0",
+    "gpu-scaler/max-replicas": "9",
+    "gpu-scaler/target-requests": "4",
+    "gpu-scaler/queue": "http://gateway:8000/metrics queued",
+}
 WEB = {"namespace": "default", "deployment": "web", "kind": "deployments.apps"}
 
 
@@ -54,9 +68,23 @@ def test_a_workload_has_one_reason_at_a_time():
     ] == [("web", "held", "IncompleteMetrics"), ("other", "unchanged", "DesiredWithinRange")]
 
 
-def test_a_missing_value_is_told_by_metric():
-    found = registry(statuspage.decision(duty_percent=None), statuspage.decision("other"))
-    duty = {"metric": "duty_cycle"}
-    assert found.get_sample_value("gpu_scaler_metric_incomplete", WEB | duty) == 1
-    other = WEB | duty | {"deployment": "other"}
-    assert found.get_sample_value("gpu_scaler_metric_incomplete", other) == 0
+@pytest.mark.parametrize(
+    ("pods", "known", "missing"),
+    [(ready_pods(3), 3, 0), (ready_pods(3), 1, 2), (ready_pods(3), 0, 3), ((), 0, 0)],
+)
+def test_serving_pods_without_a_value_are_counted(pods, known, missing):
+    policy = parse_policy(REQUESTS, query_supported=False)
+    assert isinstance(policy, ScalingPolicy)
+    made = decide(
+        deployment_state(pods, replicas=len(pods)),
+        policy,
+        reading([1] * known, metric=Metric.REQUESTS)
+        | {Metric.QUEUE: reading({WEB_REF: 0}, metric=Metric.QUEUE)[Metric.QUEUE]},
+        ScalingHistory(zeroed_seconds=0) if not pods else None,
+        NOW,
+    )
+    found = registry(made)
+    labels = WEB | {"namespace": WEB_REF.namespace, "metric": "requests"}
+    assert found.get_sample_value("gpu_scaler_metric_missing_pods", labels) == missing
+    queue = labels | {"metric": "queue"}
+    assert found.get_sample_value("gpu_scaler_metric_missing_pods", queue) is None

@@ -200,9 +200,12 @@ def test_the_json_is_what_it_was():
             {"ref", "proposed", "proposals", "at_seconds", "history"},
             id="Decision",
         ),
-        # As its mean, its pods, and what they wait for in the message.
+        # As its mean, its pods and those left out, and what they wait for in the message.
         pytest.param(
-            MetricProposal, ProposalDocument, {"values", "waits_for"}, id="MetricProposal"
+            MetricProposal,
+            ProposalDocument,
+            {"values", "waits_for", "missing_pods"},
+            id="MetricProposal",
         ),
         # As its two directions, and as the annotations' texts.
         pytest.param(

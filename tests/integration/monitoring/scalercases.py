@@ -28,9 +28,9 @@ def replicas(**counts: str) -> dict[str, str]:
     return {f"gpu_scaler_{kind}_replicas{{{NAMED},{FIRST}}}": line for kind, line in counts.items()}
 
 
-def incomplete(metric: str) -> str:
-    """Return the series of whether a metric of a Deployment has missing values."""
-    return f'gpu_scaler_metric_incomplete{{{NAMED},{FIRST},metric="{metric}"}}'
+def missing(metric: str) -> str:
+    """Return the series of the pods of a Deployment without a value of a metric."""
+    return f'gpu_scaler_metric_missing_pods{{{NAMED},{FIRST},metric="{metric}"}}'
 
 
 SCALERS: Final = (
@@ -38,8 +38,8 @@ SCALERS: Final = (
         alert="GPUScalerPagesUnreadable",
         what="a pod's page cannot be read",
         series={
-            incomplete("requests"): "0x3 1x20",
-            incomplete("kv_cache_percent"): "0x23",
+            missing("requests"): "0x3 2x20",
+            missing("kv_cache_percent"): "0x23",
         },
         quiet=(3, 13),
         fires=14,
@@ -51,8 +51,8 @@ SCALERS: Final = (
         alert="GPUScalerPagesUnreadable",
         what="two pods come up, and a GPU metric is missing",
         series={
-            incomplete("requests"): "1x5 0 1x5 0x9",
-            incomplete("duty_cycle"): "1x30",
+            missing("requests"): "1x5 0 1x5 0x9",
+            missing("duty_cycle"): "1x30",
         },
         quiet=(9, 20),
     ),
