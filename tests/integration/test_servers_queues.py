@@ -281,7 +281,7 @@ async def test_what_nobody_asks_for_is_forgotten_and_not_read():
         await it.reading()
         assert it.read(request(name="new", path="/other"))["new"].problem == NOT_READ_YET
         assert it.read()["web"].problem == NOT_READ_YET
-        await until(lambda: not it.queues._in_flight)
+        await until(lambda: not it.queues._polls._in_flight)
         it.queues.totals([])
         assert it.read(request(path="/other"))["web"].problem == NOT_READ_YET
         asked = it.gateways["gw-1"].asked = []

@@ -354,7 +354,8 @@ async def test_whoever_loses_the_lease_asks_nobody_any_more():
 
 async def test_the_metrics_api_shares_the_requests_of_the_loop():
     async with Server("127.0.0.2").serving() as server, bed() as (source, sources):
-        one = request(pod(server))
+        # The loop's own setting does not hide the page from others.
+        one = request(pod(server), server=ServerSettings(server="vllm"))
         async with sources.servers(every_seconds=10 * INTERVAL) as pages:
             running = asyncio.create_task(pages.polls.run())
             assert (await reading(source, one)).values

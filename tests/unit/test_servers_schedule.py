@@ -8,8 +8,8 @@ from collections import Counter, defaultdict
 import pytest
 
 from scaler.readings.servers.reader import WHOLE_PAGE, ServerPage
-from scaler.readings.servers.schedule import QUICK_PLACES, SLOW_PLACES, ServerPolls
-from scaler.readings.store import ReadingStore
+from scaler.readings.servers.schedule import QUICK_PLACES, SLOW_PLACES, Polls
+from scaler.readings.store import Demand, ReadingStore
 from tests.virtualtime import VirtualLoop
 
 INTERVAL = 2.0
@@ -45,6 +45,13 @@ class Pods:
         )
 
 
+def polls_of(demand: Demand[ServerPage], interval_seconds: float, loop: VirtualLoop) -> Polls:
+    async def ask(key: str) -> bool:
+        return (await demand.page(key)).problem is None
+
+    return Polls(ask, interval_seconds=interval_seconds, clock=loop.time)
+
+
 class Bed:
     """The schedule, and a loop that reads every interval."""
 
@@ -53,7 +60,7 @@ class Bed:
         self.pods = Pods()
         self.store: ReadingStore[ServerPage] = ReadingStore(loop.time)
         self.demand = self.store.demand(self.pods, every_seconds=INTERVAL)
-        self.polls = ServerPolls(self.demand, interval_seconds=INTERVAL, clock=loop.time)
+        self.polls = polls_of(self.demand, INTERVAL, loop)
         self.wanted: dict[str, str] = {}
         loop.create_task(self.polls.run())
 
@@ -191,7 +198,7 @@ def test_waiting_for_all_ends_when_each_was_asked(bed):
 def test_a_slower_consumer_causes_no_request_of_its_own(bed):
     bed.wanted = {"web": "default"}
     demand = bed.store.demand(bed.pods, every_seconds=5 * INTERVAL)
-    polls = ServerPolls(demand, interval_seconds=5 * INTERVAL, clock=bed.loop.time)
+    polls = polls_of(demand, 5 * INTERVAL, bed.loop)
     task = bed.loop.create_task(polls.run())
     bed.read(2)
     before = len(bed.pods.asked["web"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from scaler.readings.exposition import stale_after_seconds
 from scaler.readings.servers.address import NoAddressError
 from scaler.readings.servers.reader import WHOLE_PAGE, server_target
-from scaler.readings.servers.schedule import ServerPolls
+from scaler.readings.servers.schedule import Polls
 from scaler.readings.unexpected import unexpected
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ class PodPages:
         self._client = client
         self._reader = reader
         self._demand = store.demand(reader, every_seconds=interval_seconds)
-        self.polls = ServerPolls(self._demand, interval_seconds=interval_seconds, clock=clock)
+        self.polls = Polls(self._ask, interval_seconds=interval_seconds, clock=clock)
+        self._interval_seconds = interval_seconds
         self._clock = clock
         self.stale_seconds = stale_after_seconds(interval_seconds)
         self._known: dict[str, _Known] = {}
@@ -80,13 +81,27 @@ class PodPages:
         target = self._known[pod.uid].target
         if isinstance(target, str):
             return target
-        page = self._demand.latest(pod.uid)
-        if page is None or page.target != target:
+        page = self._latest(pod.uid)
+        if page is None:
             return NOT_ASKED_YET
         age = self._clock() - page.asked_seconds
         if age > self.stale_seconds:
             return f"the pod's model server was last asked {age:.0f} s ago, too long for a decision"
         return page if page.problem is None else page.problem
+
+    def _latest(self, uid: str) -> ServerPage | None:
+        """Return the last page if it was read from the pod's target, whoever read it."""
+        page, target = self._demand.latest(uid), self._reader.targets.get(uid)
+        if page is None or page.target is None or target is None:
+            return None
+        return page if page.target.covers(target) else None
+
+    async def _ask(self, uid: str) -> bool:
+        page = self._latest(uid)
+        # Another consumer may have read it just now.
+        if page is None or self._clock() - page.asked_seconds > self._interval_seconds / 2:
+            page = await self._demand.page(uid)
+        return page.problem is None
 
     def _known_target(self, pod: PodState, settings: ServerSettings) -> _Known:
         """Return the target, computed only if what it depends on has changed."""

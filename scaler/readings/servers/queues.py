@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import math
 import time
 from collections import Counter, defaultdict
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from scaler.model import Metric, MetricReading, PodValue
 from scaler.readings.exposition import stale_after_seconds
-from scaler.readings.servers.lanes import Lane
 from scaler.readings.servers.queue_pages import PageMemory, QueuePage, QueuePageReader
+from scaler.readings.servers.schedule import Polls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,19 +23,11 @@ if TYPE_CHECKING:
 MAX_QUEUES = 64
 """Different queues of one namespace: pages, and sums of one page."""
 PLACES = 16
-QUICK_SECONDS = 0.25
-LEAD_FACTOR = 1.25
-LEAD_SECONDS = 0.05
-"""How much longer than the last reading the next one may take."""
 NOT_READ_YET = "the queue was not read yet"
 
 
 class PageQueues:
-    """Reads each wanted page once per interval while `run` runs; never twice at the same time.
-
-    Pages that were read quickly are read just before the next `totals`, so that it sees fresh
-    values. Those that failed, were slow or are new have places of their own.
-    """
+    """Reads each wanted page once per interval, just before `totals`, while `run` runs."""
 
     def __init__(
         self,
@@ -51,20 +40,18 @@ class PageQueues:
         """`interval_seconds` is how often `totals` is called."""
         self._services = services
         self._reader = QueuePageReader(client, services, clock)
-        self._interval_seconds = interval_seconds
         self._stale_seconds = stale_after_seconds(interval_seconds)
         self._clock = clock
         self._wanted: Mapping[QueuePage, frozenset[Terms]] = {}
         self._memories: dict[QueuePage, PageMemory] = {}
-        self._lanes = {True: Lane(PLACES), False: Lane(PLACES)}
-        self._pages: dict[str, QueuePage] = {}
-        self._quick: set[QueuePage] = set()
-        self._in_flight: set[QueuePage] = set()
-        self._changed = asyncio.Event()
-        self._answered = asyncio.Event()
-        self._poll_at_seconds = math.inf
-        self._took_seconds = QUICK_SECONDS
-        self._polling_seconds = 0.0
+        self._pages: Mapping[str, QueuePage] = {}
+        self._polls = Polls(
+            self._ask,
+            interval_seconds=interval_seconds,
+            quick_places=PLACES,
+            slow_places=PLACES,
+            clock=clock,
+        )
 
     def totals(self, requests: Sequence[ReadingRequest]) -> Mapping[ObjectRef, MetricReading]:
         """Return the reading of each Deployment with a queue, from memory.
@@ -81,26 +68,11 @@ class PageQueues:
 
     async def wait_for_all(self) -> None:
         """Wait until each wanted queue has been read; `run` must be running."""
-        while any(
-            page not in self._memories or not terms <= self._memories[page].totals.keys()
-            for page, terms in self._wanted.items()
-        ):
-            self._answered.clear()
-            await self._answered.wait()
+        await self._polls.wait_for_all()
 
     async def run(self) -> None:
         """Read queues until cancelled; owns the requests."""
-        async with asyncio.TaskGroup() as group:
-            while True:
-                self._changed.clear()
-                now = self._clock()
-                if now >= self._poll_at_seconds:
-                    self._begin_poll()
-                self._start(group)
-                wait = self._poll_at_seconds - now
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(None if math.isinf(wait) else wait):
-                        await self._changed.wait()
+        await self._polls.run()
 
     def _want(self, requests: Sequence[ReadingRequest]) -> Mapping[ObjectRef, str]:
         """Name what is read from now on; return why some Deployments' queues are not."""
@@ -126,59 +98,16 @@ class PageQueues:
         self._services.keep_only({(page.namespace, page.service) for page in self._wanted})
         for page in self._memories.keys() - self._wanted.keys():
             del self._memories[page]
-        self._quick &= self._wanted.keys()
-        for lane in self._lanes.values():
-            lane.keep_only(self._pages)
-        if self._poll_at_seconds < math.inf:
-            # This call came before the poll for it.
-            self._begin_poll()
-        self._put(self._wanted.keys() - self._quick, is_quick=False)
-        lead = min(self._interval_seconds, LEAD_FACTOR * self._took_seconds + LEAD_SECONDS)
-        self._poll_at_seconds = self._clock() + self._interval_seconds - lead
-        self._changed.set()
+        self._polls.want({name: page.namespace for name, page in self._pages.items()})
         return refused
 
-    def _begin_poll(self) -> None:
-        self._poll_at_seconds = math.inf
-        self._took_seconds = self._polling_seconds or QUICK_SECONDS
-        self._polling_seconds = 0.0
-        self._put(self._quick)
-
-    def _put(self, pages: set[QueuePage], *, is_quick: bool = True) -> None:
-        for page in pages - self._in_flight:
-            self._lanes[is_quick].put(page.namespace, "/".join(page))
-
-    def _start(self, group: asyncio.TaskGroup) -> None:
-        for is_quick, lane in self._lanes.items():
-            while (next_one := lane.take()) is not None:
-                namespace, name = next_one
-                page = self._pages[name]
-                if page in self._in_flight:
-                    lane.leave(namespace)
-                    continue
-                self._in_flight.add(page)
-                group.create_task(self._read(page, lane, is_quick=is_quick))
-
-    async def _read(self, page: QueuePage, lane: Lane, *, is_quick: bool) -> None:
-        began, memory = self._clock(), PageMemory()
-        try:
-            wanted = self._wanted.get(page)
-            if wanted is not None:
-                memory = self._memories.setdefault(page, memory)
-                await self._reader.read(page, wanted, memory)
-        finally:
-            lane.leave(page.namespace)
-            self._in_flight.discard(page)
-            self._changed.set()
-            self._answered.set()
-        took = self._clock() - began
-        is_good = took <= QUICK_SECONDS and not any(one.problem for one in memory.totals.values())
-        if not is_good:
-            self._quick.discard(page)
-        elif page in self._wanted:
-            self._quick.add(page)
-            if is_quick:
-                self._polling_seconds = max(self._polling_seconds, took)
+    async def _ask(self, name: str) -> bool:
+        page = self._pages.get(name)
+        if page is None:
+            return False
+        memory = self._memories.setdefault(page, PageMemory())
+        await self._reader.read(page, self._wanted[page], memory)
+        return not any(one.problem for one in memory.totals.values())
 
     def _reading(self, request: ReadingRequest, now: float, refused: str | None) -> MetricReading:
         assert request.queue is not None

@@ -40,6 +40,14 @@ class ServerTarget:
     server: str | None
     pod_metric: MetricSelector | None
 
+    def covers(self, other: ServerTarget) -> bool:
+        """Return whether a page of this target has all that the other needs."""
+        return (
+            self.url == other.url
+            and other.server in (None, self.server)
+            and other.pod_metric in (None, self.pod_metric)
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerPage:

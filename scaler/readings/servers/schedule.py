@@ -1,4 +1,4 @@
-"""Asks pods on a schedule of its own, so that nobody who needs values waits for a pod."""
+"""Asks servers on a schedule of its own, so that nobody who needs values waits for one."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ from typing import TYPE_CHECKING
 from scaler.readings.servers.lanes import Lane
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from scaler.readings.servers.reader import ServerPage
-    from scaler.readings.store import Demand
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 QUICK_SECONDS = 0.25
 QUICK_PLACES = 64
@@ -26,28 +23,34 @@ QUIET_SECONDS = 0.1
 """No request starts this shortly before or after a read is due, so that answers do not delay it."""
 
 
-class ServerPolls:
-    """Asks each wanted pod once per interval; never twice at the same time.
+class Polls:
+    """Asks each wanted server once per interval; never twice at the same time.
 
-    Pods that answered quickly are asked just before the next read, so that it sees fresh values;
-    with thousands of pods that means without a break. Those that failed, were slow or are new are
+    Servers that answered quickly are asked just before the next read, so that it sees fresh values;
+    with thousands of them that means without a break. Those that failed, were slow or are new are
     asked right after a read, in places of their own.
     """
 
     def __init__(
         self,
-        demand: Demand[ServerPage],
+        ask: Callable[[str], Awaitable[bool]],
         *,
         interval_seconds: float,
+        quick_places: int = QUICK_PLACES,
+        slow_places: int = SLOW_PLACES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`interval_seconds` is how often `want` is called."""
-        self._demand = demand
+        """`interval_seconds` is how often `want` is called.
+
+        `ask` reads the server with a key, returns whether that succeeded, and never raises.
+        """
+        self._ask = ask
         self._interval_seconds = interval_seconds
         self._clock = clock
         self._namespaces: Mapping[str, str] = {}
-        self._lanes = {True: Lane(QUICK_PLACES), False: Lane(SLOW_PLACES)}
+        self._lanes = {True: Lane(quick_places), False: Lane(slow_places)}
         self._quick: set[str] = set()
+        self._asked: set[str] = set()
         self._in_flight: set[str] = set()
         self._changed = asyncio.Event()
         self._answered = asyncio.Event()
@@ -58,19 +61,22 @@ class ServerPolls:
         self._took_seconds = QUICK_SECONDS
 
     def want(self, namespaces: Mapping[str, str]) -> None:
-        """Say that values are read now, and again after an interval: of these pods' UIDs."""
+        """Say that values of these servers are read now, and again after an interval.
+
+        `namespaces` has the namespace of each key.
+        """
         now = self._clock()
         if self._poll_at_seconds < math.inf:
             # This read came before the poll for it.
             self._begin_poll(now)
         self._namespaces = namespaces
         self._quick &= namespaces.keys()
+        self._asked &= namespaces.keys()
         for lane in self._lanes.values():
             lane.keep_only(namespaces)
-        for pod, namespace in namespaces.items():
-            if pod not in self._quick and pod not in self._in_flight:
-                is_new = self._demand.latest(pod) is None
-                self._lanes[False].put(namespace, pod, first=is_new)
+        for key, namespace in namespaces.items():
+            if key not in self._quick and key not in self._in_flight:
+                self._lanes[False].put(namespace, key, first=key not in self._asked)
         lead = min(self._interval_seconds, LEAD_FACTOR * self._took_seconds + LEAD_SECONDS)
         self._read_at_seconds = now + self._interval_seconds
         self._poll_at_seconds = self._read_at_seconds - lead
@@ -87,13 +93,13 @@ class ServerPolls:
             self._changed.set()
 
     async def wait_for_all(self) -> None:
-        """Wait until each wanted pod has been asked; `run` must be running."""
-        while any(self._demand.latest(pod) is None for pod in self._namespaces):
+        """Wait until each wanted server has been asked; `run` must be running."""
+        while self._namespaces.keys() - self._asked:
             self._answered.clear()
             await self._answered.wait()
 
     async def run(self) -> None:
-        """Ask pods until cancelled; owns the requests."""
+        """Ask servers until cancelled; owns the requests."""
         async with asyncio.TaskGroup() as group:
             while True:
                 self._changed.clear()
@@ -121,32 +127,34 @@ class ServerPolls:
         # What is left of the last poll takes longer than the interval.
         self._took_seconds = 0.0 if self._lanes[True].is_idle else self._interval_seconds
         self._polled_at_seconds = now
-        for pod in self._quick - self._in_flight:
-            self._lanes[True].put(self._namespaces[pod], pod)
+        for key in self._quick - self._in_flight:
+            self._lanes[True].put(self._namespaces[key], key)
 
     def _start(self, group: asyncio.TaskGroup) -> None:
         for is_quick, lane in self._lanes.items():
             while (next_one := lane.take()) is not None:
-                namespace, pod = next_one
-                if pod in self._in_flight:
+                namespace, key = next_one
+                if key in self._in_flight:
                     lane.leave(namespace)
                     continue
-                self._in_flight.add(pod)
-                group.create_task(self._ask(pod, namespace, is_quick=is_quick))
+                self._in_flight.add(key)
+                group.create_task(self._asked_in(lane, key, namespace, is_quick=is_quick))
 
-    async def _ask(self, pod: str, namespace: str, *, is_quick: bool) -> None:
-        begun = self._clock()
+    async def _asked_in(self, lane: Lane, key: str, namespace: str, *, is_quick: bool) -> None:
+        begun, is_good = self._clock(), False
         try:
-            page = await self._demand.page(pod)
+            is_good = await self._ask(key)
         finally:
-            self._lanes[is_quick].leave(namespace)
-            self._in_flight.discard(pod)
+            lane.leave(namespace)
+            self._in_flight.discard(key)
+            if key in self._namespaces:
+                self._asked.add(key)
             self._changed.set()
             self._answered.set()
         now = self._clock()
-        if page.problem is not None or now - begun > QUICK_SECONDS:
-            self._quick.discard(pod)
-        elif pod in self._namespaces:
-            self._quick.add(pod)
+        if not is_good or now - begun > QUICK_SECONDS:
+            self._quick.discard(key)
+        elif key in self._namespaces:
+            self._quick.add(key)
             if is_quick:
                 self._took_seconds = max(self._took_seconds, now - self._polled_at_seconds)
