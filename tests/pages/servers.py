@@ -23,8 +23,6 @@ PLAIN: Final = (
     Failure.REFUSED,
     Failure.UNREACHABLE,
     Failure.RESET,
-    Failure.HTML,
-    Failure.OVER_BUDGET,
 )
 
 

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 OF_SERVERS: Final = """\
-vllm:num_requests_running{namespace="llm",pod="llama-0",model_name="llama"} 21
-vllm:num_requests_waiting{namespace="llm",pod="llama-0",model_name="llama"} 4
 vllm:time_to_first_token_seconds_bucket{namespace="llm",pod="llama-0",le="1"} 3
 vllm:time_to_first_token_seconds_bucket{namespace="llm",pod="llama-0",le="+Inf"} 4
 jobs_waiting{queue="transcriptions"} 45
