@@ -187,6 +187,21 @@ def test_nothing_starts_while_it_is_paused_but_for_at_most_an_interval(bed):
     assert len(bed.pods.asked["web"]) == before + 1
 
 
+def test_an_unexpected_error_affects_one_pod_alone(bed):
+    bed.wanted = {"web": "default", "bad": "default"}
+    good = bed.pods.fetch
+
+    async def fetch(key: str, families: tuple[str, ...], before: ServerPage | None) -> ServerPage:
+        if key == "bad":
+            raise ValueError("impossible")
+        page: ServerPage = await good(key, families, before)
+        return page
+
+    bed.pods.fetch = fetch
+    bed.read(3)
+    assert len(bed.pods.asked["web"]) >= 3
+
+
 def test_waiting_for_all_ends_when_each_was_asked(bed):
     bed.wanted = {"web": "default", "slow": "default", "hangs": "default"}
     bed.pods.takes.update(slow=1.0, hangs=TIMEOUT)

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from scaler.readings.servers.lanes import Lane
+from scaler.readings.unexpected import unexpected
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -42,7 +43,7 @@ class Polls:
     ) -> None:
         """`interval_seconds` is how often `want` is called.
 
-        `ask` reads the server with a key, returns whether that succeeded, and never raises.
+        `ask` reads the server with a key and returns whether that succeeded.
         """
         self._ask = ask
         self._interval_seconds = interval_seconds
@@ -144,6 +145,8 @@ class Polls:
         begun, is_good = self._clock(), False
         try:
             is_good = await self._ask(key)
+        except Exception as error:  # noqa: BLE001  (it affects only this server)
+            unexpected("a model server or queue", error)
         finally:
             lane.leave(namespace)
             self._in_flight.discard(key)
