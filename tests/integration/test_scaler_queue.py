@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +11,7 @@ from aiohttp import web
 from yarl import URL
 
 from scaler.kube.client import KubeClient
+from scaler.kube.errors import NotFound
 from simulator.apiserver import running_apiserver
 from tests.running import run_program, running_scaler
 from tests.scaled import DEPLOYMENTS
@@ -56,7 +57,8 @@ class Bed:
                 if one.get("status", {}).get("phase", "Pending") == "Pending":
                     status = {"phase": "Running", "podIP": "127.0.0.1", "conditions": [READY]}
                     path = f"{CORE}/pods/{one['metadata']['name']}/status"
-                    await self.client.patch(path, {"status": status})
+                    with suppress(NotFound):
+                        await self.client.patch(path, {"status": status})
             await asyncio.sleep(0.05)
 
 
