@@ -24,6 +24,8 @@ SERVER_PAGE_BYTES: Final = 2 * 2**20
 """One model server's page; a Ray Serve head under load has 540 kB."""
 METRIC_SERIES: Final = 2_000
 """Series of one metric of that page; there is one per engine, model, deployment or endpoint."""
+QUEUES: Final = 64
+"""Different queues of one namespace: pages, and sums of one page."""
 TEXT_CHARACTERS: Final = 300
 """Text from outside that is quoted in a reason, a log line or an event."""
 

@@ -302,7 +302,7 @@ async def test_an_old_reading_is_no_reading():
 
 
 async def test_a_namespace_has_a_bounded_number_of_queues(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(queues_module, "MAX_QUEUES", 1)
+    monkeypatch.setattr(queues_module, "QUEUES", 1)
     async with world(Gateway(3)) as it:
         found = it.read(request(), request(name="same"), request(RUNNING, name="more"))
         assert found["same"].problem == NOT_READ_YET

@@ -6,6 +6,7 @@ import time
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
+from scaler.budgets import QUEUES
 from scaler.model import Metric, MetricReading, PodValue
 from scaler.readings.exposition import stale_after_seconds
 from scaler.readings.servers.queue_pages import PageMemory, QueuePage, QueuePageReader
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from scaler.readings.servers.queue_pages import Terms
     from scaler.readings.source import ReadingRequest
 
-MAX_QUEUES = 64
-"""Different queues of one namespace: pages, and sums of one page."""
 PLACES = 16
 NOT_READ_YET = "the queue was not read yet"
 
@@ -85,9 +84,9 @@ class PageQueues:
             page = _page(request.deployment.namespace, request.queue)
             if request.queue.terms in wanted.get(page, ()):
                 continue
-            if counts[page.namespace] >= MAX_QUEUES:
+            if counts[page.namespace] >= QUEUES:
                 refused[request.deployment] = (
-                    f"namespace {page.namespace} has more than {MAX_QUEUES} different queues, and"
+                    f"namespace {page.namespace} has more than {QUEUES} different queues, and"
                     " this one is not read"
                 )
                 continue
