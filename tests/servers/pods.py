@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final
 
-from scaler.kube.reflector import Reflector
 from simulator import podstatus
 from simulator.podrunner import timestamp
 from simulator.retrying_client import STRATEGIC_MERGE_PATCH, persist
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 PODS: Final = "/api/v1/namespaces/default/pods"
 NODE: Final = "server-node"
 HOST: Final = "127.0.0.1"
+_LOOK_SECONDS: Final = 0.05
 _addresses = (
     f"127.18.{third}.{fourth}" for third, fourth in itertools.product(range(256), range(1, 255))
 )
@@ -34,6 +34,7 @@ _addresses = (
 class _Order(Enum):
     END = auto()
     RESTART = auto()
+    LEAVE = auto()
 
 
 class ServerPods:
@@ -51,34 +52,36 @@ class ServerPods:
         self._client = client
         self._group = group
         self._start = start
+        self._selector = {"labelSelector": f"app={app}"}
         self._orders: dict[str, asyncio.Queue[_Order]] = {}
-        self._tasks: list[asyncio.Task[None]] = []
-        self._pods: Reflector[JsonObject] = Reflector(
-            client,
-            PODS,
-            lambda pod, _: pod if pod["metadata"].get("labels", {}).get("app") == app else None,
-            changed=self._changed,
-        )
-        self._tasks.append(group.create_task(self._pods.run()))
+        self._uids: dict[str, str] = {}
+        self._stopped = False
 
     def restart(self, name: str) -> None:
         """End a pod's server, and start it again in the same pod."""
-        (uid,) = (uid for uid, pod in self._pods.objects.items() if pod["metadata"]["name"] == name)
-        self._orders[uid].put_nowait(_Order.RESTART)
+        self._orders[self._uids[name]].put_nowait(_Order.RESTART)
 
     def stop(self) -> None:
         """End all servers and leave their pods as they are."""
-        for task in self._tasks:
-            task.cancel()
+        self._stopped = True
+        for orders in self._orders.values():
+            orders.put_nowait(_Order.LEAVE)
 
-    def _changed(self, old: JsonObject | None, new: JsonObject | None) -> None:
-        pod = new or old or {}
-        uid = pod["metadata"]["uid"]
-        if uid not in self._orders and new is not None:
-            self._orders[uid] = asyncio.Queue()
-            self._tasks.append(self._group.create_task(self._run(pod, self._orders[uid])))
-        if uid in self._orders and (new is None or pod["metadata"].get("deletionTimestamp")):
-            self._orders[uid].put_nowait(_Order.END)
+    async def run(self) -> None:
+        """Look at the pods until `stop`."""
+        while not self._stopped:
+            # A watch would have to be cancelled, which may leave its connection open.
+            listed = (await self._client.list_(PODS, params=self._selector))["items"]
+            pods = {pod["metadata"]["uid"]: pod for pod in listed}
+            for uid, pod in pods.items():
+                if uid not in self._orders and not self._stopped:
+                    self._uids[pod["metadata"]["name"]] = uid
+                    self._orders[uid] = asyncio.Queue()
+                    self._group.create_task(self._run(pod, self._orders[uid]))
+            for uid, orders in self._orders.items():
+                if uid not in pods or pods[uid]["metadata"].get("deletionTimestamp"):
+                    orders.put_nowait(_Order.END)
+            await asyncio.sleep(_LOOK_SECONDS)
 
     async def _run(self, pod: JsonObject, orders: asyncio.Queue[_Order]) -> None:
         name, address = pod["metadata"]["name"], next(_addresses)
@@ -93,6 +96,8 @@ class ServerPods:
                 await self._patch(pod, podstatus.ready(pod, started_at=now, now=timestamp()))
                 order = await orders.get()
                 del self.servers[name]
+        if order is _Order.LEAVE:
+            return
         options = {"gracePeriodSeconds": 0, "preconditions": {"uid": pod["metadata"]["uid"]}}
         await persist(lambda: self._client.delete(f"{PODS}/{name}", body=options))
 
@@ -121,5 +126,6 @@ async def running_server_pods(
     """Run the servers of these pods, also of those still to come, while the context lasts."""
     async with asyncio.TaskGroup() as group:
         pods = ServerPods(client, group, start, app=app)
+        group.create_task(pods.run())
         yield pods
         pods.stop()

@@ -19,7 +19,7 @@ NAME: Final = "llm"
 PATH: Final = f"{DEPLOYMENTS}/{NAME}"
 TARGET: Final = 2
 # Clients ask again when an answer ends: a window takes no moment between for less load.
-BEHAVIOR: Final = {"scaleDown": {"stabilizationWindowSeconds": 2}}
+BEHAVIOR: Final = {"scaleDown": {"stabilizationWindowSeconds": 5}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import aiohttp
 import pytest
 
 from scaler.kube.client import KubeClient
@@ -14,9 +15,11 @@ from simulator.apiserver import running_apiserver
 from tests.cluster.processes import free_ports
 from tests.running import running_scaler
 from tests.servers import dynamo, llamacpp
+from tests.servers.gateway import running_gateway
 from tests.servers.load import requests_in_flight
 from tests.servers.pods import running_server_pods
 from tests.servers.served import NAME, TARGET, Served, explained, said_of
+from tests.serviceobjects import create, endpoint, endpoint_slice, pod, service
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -156,3 +159,36 @@ async def test_a_page_that_does_not_say_is_never_idle(tmp_path, has_metrics, ann
         await until(is_refused, what=f"both pods are left out: {reason}")
         assert reason in await explained(scaler)
         await served.becomes(2)
+
+
+@pytest.mark.needs("llamacpp")
+async def test_what_waits_at_a_gateway_wakes_a_server_that_answers_it(tmp_path):
+    (port,) = free_ports(1)
+
+    def start(address):
+        return llamacpp.running_llamacpp(tmp_path, address=address, port=port)
+
+    async with (
+        running(tmp_path, start) as (served, scaler),
+        running_gateway(lambda: [one.url for one in served.pods.servers.values()]) as gateway,
+        aiohttp.ClientSession() as session,
+    ):
+        await create(
+            served.client,
+            pod("gateway-1", "127.0.0.1"),
+            services=[service()],
+            slices=[
+                endpoint_slice(endpoint("gateway-1", "127.0.0.1"), port=int(gateway.split(":")[2]))
+            ],
+        )
+        terms = 'gateway_requests_waiting{model="tiny"} + gateway_requests_running'
+        await served.add(
+            port, min_replicas="0", cooldown="0s", queue=f"http://gateway:http/metrics {terms}"
+        )
+        await served.becomes(0)
+        assert "wakes when the queue exceeds 0" in await explained(scaler)
+        for _ in range(2):
+            short = {"prompt": "hello", "max_tokens": 5}
+            async with session.post(f"{gateway}/v1/completions", json=short) as answer:
+                assert answer.status == 200, await answer.text()
+            await served.becomes(0)
