@@ -67,7 +67,7 @@ class _Service:
 
 
 @dataclass(slots=True)
-class _Known:
+class _KnownService:
     """The last answers for a Service: when one was asked for, and when the API answered."""
 
     asked_seconds: float
@@ -82,7 +82,7 @@ class ServiceEndpoints:
     def __init__(self, client: KubeClient, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
         self._clock = clock
-        self._known: dict[tuple[str, str], _Known] = {}
+        self._known: dict[tuple[str, str], _KnownService] = {}
         self._locks: dict[tuple[str, str], asyncio.Lock] = {}
 
     async def of(self, namespace: str, name: str, port: str) -> Sequence[ServiceEndpoint]:
@@ -131,7 +131,7 @@ class ServiceEndpoints:
                 answered = known.answered_seconds
                 if known.service.problem is None and now - answered < KEPT_SECONDS:
                     service = known.service
-        self._known[namespace, name] = _Known(
+        self._known[namespace, name] = _KnownService(
             asked_seconds=now, service=service, answered_seconds=answered, is_doubted=is_doubted
         )
         return service

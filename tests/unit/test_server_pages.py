@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from scaler.model import Metric, MetricSelector
 from scaler.readings.servers.page import (
-    Counters,
+    RateCounters,
     ServerValues,
     read_server_page,
     read_sum,
@@ -28,7 +28,7 @@ def read(
     *,
     server: str | None = None,
     pod_metric: MetricSelector | None = None,
-    before: Counters | None = None,
+    before: RateCounters | None = None,
     at_seconds: float = 100.0,
 ) -> ServerValues:
     return read_server_page(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scaler.readings.servers.table import SERVERS, Server, Term, hints_of
+from scaler.readings.servers.table import SERVERS, ModelServer, Term, hints_of
 
 TERMS = [
     term
@@ -22,7 +22,7 @@ def test_names_and_titles_are_unique():
 
 
 @pytest.mark.parametrize("server", SERVERS, ids=lambda server: server.name)
-def test_each_row_is_complete(server: Server):
+def test_each_row_is_complete(server: ModelServer):
     assert server.recognised_by
     assert 0 < server.port < 65536
     assert server.path.startswith("/")

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from scaler.model import MetricSelector
-    from scaler.readings.servers.samples import Sample
-    from scaler.readings.servers.table import Measure, Server
+    from scaler.readings.servers.samples import SeriesSample
+    from scaler.readings.servers.table import Measure, ModelServer
 
 MAX_REQUESTS: Final = 1e9
 """No server has more in hand, and times in seconds since 1970 are greater."""
@@ -32,8 +32,8 @@ _UNKNOWN: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counters:
-    """Counters of one page at a time, and the rates per second that led to them.
+class RateCounters:
+    """The counters of one page at a time, and the rates per second that led to them.
 
     `values` are by name and labels; a name without samples counts from 0.
     """
@@ -54,7 +54,7 @@ class ServerValues:
     server: str | None
     recognised_by: str | None
     values: Mapping[Metric, float | str]
-    counters: Counters
+    counters: RateCounters
 
 
 def read_server_page(
@@ -62,7 +62,7 @@ def read_server_page(
     *,
     server: str | None,
     pod_metric: MetricSelector | None,
-    before: Counters | None,
+    before: RateCounters | None,
     at_seconds: float,
 ) -> ServerValues:
     """Return the values of a page of `server`, None to recognise it, and of `pod_metric`.
@@ -73,7 +73,7 @@ def read_server_page(
         PageError: the body is not a page of metrics.
     """
     check_page(body)
-    page = _Page(body, before, at_seconds)
+    page = _MetricsText(body, before, at_seconds)
     row, recognised_by = _recognise(body, server)
     values: dict[Metric, float | str]
     if recognised_by is None:
@@ -94,27 +94,27 @@ def read_server_page(
 
 
 def read_sum(
-    body: bytes, terms: Sequence[MetricSelector], before: Counters | None, at_seconds: float
-) -> tuple[float | str, Counters]:
+    body: bytes, terms: Sequence[MetricSelector], before: RateCounters | None, at_seconds: float
+) -> tuple[float | str, RateCounters]:
     """Return the sum of these metrics of a page, or the reason why there is none.
 
     Raises:
         PageError: the body is not a page of metrics.
     """
     check_page(body)
-    page = _Page(body, before, at_seconds)
+    page = _MetricsText(body, before, at_seconds)
     said = _said(page, [Term(series=selector) for selector in terms], MAX_VALUE)
     return said, page.counters()
 
 
-class _Page:
+class _MetricsText:
     """A page's terms; each metric is read once, and its counters are kept for the next page."""
 
-    def __init__(self, body: bytes, before: Counters | None, at_seconds: float) -> None:
+    def __init__(self, body: bytes, before: RateCounters | None, at_seconds: float) -> None:
         self._body = body
         self._before = before
         self._at_seconds = at_seconds
-        self._read: dict[str, list[Sample] | MetricError | None] = {}
+        self._read: dict[str, list[SeriesSample] | MetricError | None] = {}
         self._counted: dict[str, dict[frozenset[tuple[str, str]], float]] = {}
         self._rates: dict[Term, float] = {}
 
@@ -127,7 +127,7 @@ class _Page:
                 self._read[term.series.name] = error
         return self._read[term.series.name] is not None
 
-    def samples(self, term: Term) -> list[Sample]:
+    def samples(self, term: Term) -> list[SeriesSample]:
         """Return the samples that count, none for a metric whose type alone is on the page.
 
         Raises:
@@ -166,13 +166,13 @@ class _Page:
             total = sum(highest.values()) * term.unit
         return _checked(total, term, most)
 
-    def counters(self) -> Counters:
+    def counters(self) -> RateCounters:
         """Return what the next page needs; counters younger than a second stay."""
         if self._before is not None and self._is_too_soon(self._before):
             return self._before
-        return Counters(at_seconds=self._at_seconds, values=self._counted, rates=self._rates)
+        return RateCounters(at_seconds=self._at_seconds, values=self._counted, rates=self._rates)
 
-    def _rate(self, term: Term, samples: list[Sample]) -> float:
+    def _rate(self, term: Term, samples: list[SeriesSample]) -> float:
         now = {
             frozenset(one.labels.items()): _checked(one.value, term, MAX_COUNTER) for one in samples
         }
@@ -192,11 +192,11 @@ class _Page:
         self._rates[term] = increase / (self._at_seconds - before.at_seconds)
         return self._rates[term]
 
-    def _is_too_soon(self, before: Counters) -> bool:
+    def _is_too_soon(self, before: RateCounters) -> bool:
         return self._at_seconds - before.at_seconds < MIN_RATE_SECONDS
 
 
-def _recognise(body: bytes, server: str | None) -> tuple[Server | None, str | None]:
+def _recognise(body: bytes, server: str | None) -> tuple[ModelServer | None, str | None]:
     """Return the server and the metric that tells it; the metric is None if the page has none."""
     for row in SERVERS if server is None else (BY_NAME[server],):
         for name in row.recognised_by:
@@ -205,7 +205,7 @@ def _recognise(body: bytes, server: str | None) -> tuple[Server | None, str | No
     return (None if server is None else BY_NAME[server]), None
 
 
-def _not_of(body: bytes, row: Server) -> str:
+def _not_of(body: bytes, row: ModelServer) -> str:
     names = " or ".join(row.recognised_by)
     other, told_by = _recognise(body, None)
     if other is None:
@@ -219,7 +219,7 @@ def _not_of(body: bytes, row: Server) -> str:
     )
 
 
-def _server_values(page: _Page, row: Server) -> dict[Metric, float | str]:
+def _server_values(page: _MetricsText, row: ModelServer) -> dict[Metric, float | str]:
     requests = _measured(page, row, row.requests, "requests")
     waiting = _measured(page, row, row.waiting, "waiting requests", none_waits=requests == 0)
     return {
@@ -230,7 +230,7 @@ def _server_values(page: _Page, row: Server) -> dict[Metric, float | str]:
 
 
 def _measured(
-    page: _Page, row: Server, measure: Measure, what: str, *, none_waits: bool = False
+    page: _MetricsText, row: ModelServer, measure: Measure, what: str, *, none_waits: bool = False
 ) -> float | str:
     if isinstance(measure, str):
         return _has_none(row, what, measure)
@@ -240,7 +240,7 @@ def _measured(
     return _said(page, terms, MAX_REQUESTS)
 
 
-def _cache_percent(page: _Page, row: Server) -> float | str:
+def _cache_percent(page: _MetricsText, row: ModelServer) -> float | str:
     if isinstance(row.kv_cache, str):
         return _has_none(row, "use of a KV cache", row.kv_cache)
     terms = _alternative(page, row.kv_cache)
@@ -254,11 +254,13 @@ def _cache_percent(page: _Page, row: Server) -> float | str:
     return min(100.0, 100 * math.fsum(used) / len(used)) if used else 0.0
 
 
-def _has_none(row: Server, what: str, instead: str) -> str:
+def _has_none(row: ModelServer, what: str, instead: str) -> str:
     return f"{row.title} publishes no {what}: {instead}"
 
 
-def _alternative(page: _Page, measure: Sequence[tuple[Term, ...]]) -> tuple[Term, ...] | None:
+def _alternative(
+    page: _MetricsText, measure: Sequence[tuple[Term, ...]]
+) -> tuple[Term, ...] | None:
     """Return the first alternative of which the page has a metric, or all are 0 without one."""
     for terms in measure:
         if any(map(page.has, terms)) or all(term.absent_is_zero for term in terms):
@@ -271,7 +273,7 @@ def _none_of(measure: Sequence[tuple[Term, ...]]) -> str:
     return f"the page has no metric {' or '.join(names)}"
 
 
-def _said(page: _Page, terms: Sequence[Term], most: float) -> float | str:
+def _said(page: _MetricsText, terms: Sequence[Term], most: float) -> float | str:
     total = 0.0
     reason = None
     for term in terms:
@@ -283,7 +285,7 @@ def _said(page: _Page, terms: Sequence[Term], most: float) -> float | str:
     return total if reason is None else reason
 
 
-def _counts(sample: Sample, term: Term) -> bool:
+def _counts(sample: SeriesSample, term: Term) -> bool:
     labels = sample.labels
     return all(labels.get(name, "") == value for name, value in term.series.labels) and not any(
         labels.get(name) == value for name, value in term.without

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 NOT_ASKED_YET = "the pod's model server was not asked yet"
 
 
-class _Known(NamedTuple):
+class _KnownPod(NamedTuple):
     """A pod's target, or why it has none, and what both were computed from."""
 
     address: str | None
@@ -54,7 +54,7 @@ class PodPages:
         self._interval_seconds = interval_seconds
         self._clock = clock
         self.stale_seconds = stale_after_seconds(interval_seconds)
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, _KnownPod] = {}
 
     async def __aenter__(self) -> Self:
         """Open the connection pool."""
@@ -103,7 +103,7 @@ class PodPages:
             page = await self._demand.page(uid)
         return page.problem is None
 
-    def _known_target(self, pod: PodState, settings: ServerSettings) -> _Known:
+    def _known_target(self, pod: PodState, settings: ServerSettings) -> _KnownPod:
         """Return the target, computed only if what it depends on has changed."""
         before = self._known.get(pod.uid)
         if (
@@ -119,4 +119,4 @@ class PodPages:
             target = str(error)
         except Exception as error:  # noqa: BLE001  (it affects only this pod)
             target = unexpected("a pod's address", error)
-        return _Known(pod.address, pod.network, settings, target)
+        return _KnownPod(pod.address, pod.network, settings, target)

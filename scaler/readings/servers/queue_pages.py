@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from scaler.kube.service_endpoints import ServiceEndpoint, ServiceEndpoints
     from scaler.model import MetricSelector
     from scaler.readings.servers.client import ServerClient
-    from scaler.readings.servers.page import Counters
+    from scaler.readings.servers.page import RateCounters
     from scaler.readings.servers.problems import ReadProblem
 
 ENDPOINTS_AT_ONCE = 8
@@ -78,7 +78,7 @@ class PageMemory:
     """What the last reading of a page left: totals by terms, counters by terms and endpoint."""
 
     totals: Mapping[Terms, QueueTotal] = field(default_factory=dict)
-    counters: dict[tuple[Terms, str], Counters] = field(default_factory=dict)
+    counters: dict[tuple[Terms, str], RateCounters] = field(default_factory=dict)
 
 
 class QueuePageReader:
@@ -164,8 +164,8 @@ def _name(endpoint: ServiceEndpoint) -> str:
 
 
 def _sums(
-    body: bytes, before: Mapping[Terms, Counters | None], at_seconds: float
-) -> Mapping[Terms, tuple[float | str, Counters]]:
+    body: bytes, before: Mapping[Terms, RateCounters | None], at_seconds: float
+) -> Mapping[Terms, tuple[float | str, RateCounters]]:
     sums = {}
     for terms, old in before.items():
         value, counters = read_sum(body, terms, old, at_seconds)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from scaler.model import MetricSelector, PodState, ServerSettings
     from scaler.readings.servers.client import ServerClient
-    from scaler.readings.servers.page import Counters, ServerValues
+    from scaler.readings.servers.page import RateCounters, ServerValues
 
 SUCCESS = "success"
 KNOWN_PORTS = tuple(sorted({server.port for server in SERVERS}))
@@ -64,7 +64,7 @@ class ServerPage:
     duration_seconds: float
     values: ServerValues | None = None
     problem: str | None = None
-    counters: Counters | None = None
+    counters: RateCounters | None = None
     server: str | None = None
 
 

@@ -33,7 +33,7 @@ class MetricError(ValueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
+class SeriesSample:
     """One line of a page; the value may be any float."""
 
     labels: Mapping[str, str]
@@ -69,14 +69,14 @@ def has_metric(body: bytes, name: str) -> bool:
     return next(_lines_of(body, name), None) is not None
 
 
-def read_metric(body: bytes, name: str) -> list[Sample] | None:
+def read_metric(body: bytes, name: str) -> list[SeriesSample] | None:
     """Return the samples of exactly this name, None if the page has neither any nor its TYPE.
 
     Raises:
         MetricError: one of its lines is no sample or is too long, it has too many, two have the
             same labels, or the page has its TYPE and no sample at all.
     """
-    found: dict[frozenset[tuple[str, str]], Sample] = {}
+    found: dict[frozenset[tuple[str, str]], SeriesSample] = {}
     is_typed = False
     for line in _lines_of(body, name):
         if line.startswith(b"#"):
@@ -126,7 +126,7 @@ def _lines_of(body: bytes, name: str) -> Iterator[bytes]:
         at = end + 1
 
 
-def _sample(rest: bytes, name: str) -> Sample:
+def _sample(rest: bytes, name: str) -> SeriesSample:
     """Return the sample that has this behind its name: labels, value, timestamp, exemplar."""
     try:
         text = rest.decode().lstrip(" \t")
@@ -144,4 +144,4 @@ def _sample(rest: bytes, name: str) -> Sample:
     except ValueError:
         msg = f"a line of {name} is not a sample"
         raise MetricError(msg) from None
-    return Sample(labels=labels, value=value)
+    return SeriesSample(labels=labels, value=value)

@@ -36,7 +36,7 @@ Measure: TypeAlias = tuple[tuple[Term, ...], ...] | str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Server:
+class ModelServer:
     """A model server: how its page is recognised and read.
 
     A page is of this server if it has one of the metrics `recognised_by`. `requests` are those
@@ -88,9 +88,9 @@ _SGLANG_CACHE: Final = (_gauge("sglang:token_usage"),)
 _TRTLLM_WAITING: Final = _gauge("trtllm_num_requests_waiting")
 _TRTLLM_CACHE: Final = (_gauge("trtllm_kv_cache_utilization"),)
 
-SERVERS: Final[tuple[Server, ...]] = (
+SERVERS: Final[tuple[ModelServer, ...]] = (
     # A worker's page has the metrics of its engine too, from the first request on.
-    Server(
+    ModelServer(
         name="dynamo",
         title="Dynamo",
         recognised_by=("dynamo_component_inflight_requests",),
@@ -110,7 +110,7 @@ SERVERS: Final[tuple[Server, ...]] = (
         counts_waiting=True,
         port=8081,
     ),
-    Server(
+    ModelServer(
         name="vllm",
         title="vLLM",
         recognised_by=("vllm:num_requests_running", "vllm:num_requests_waiting"),
@@ -119,7 +119,7 @@ SERVERS: Final[tuple[Server, ...]] = (
         kv_cache=_VLLM_CACHE,
         port=8000,
     ),
-    Server(
+    ModelServer(
         name="sglang",
         title="SGLang",
         recognised_by=("sglang:num_running_reqs", "sglang:num_queue_reqs"),
@@ -129,7 +129,7 @@ SERVERS: Final[tuple[Server, ...]] = (
         port=30000,
         hints={404: "start it with --enable-metrics"},
     ),
-    Server(
+    ModelServer(
         name="tgi",
         title="TGI",
         recognised_by=("tgi_batch_current_size", "tgi_queue_size"),
@@ -138,7 +138,7 @@ SERVERS: Final[tuple[Server, ...]] = (
         kv_cache=_NO_CACHE,
         port=80,
     ),
-    Server(
+    ModelServer(
         name="tei",
         title="TEI",
         recognised_by=("te_queue_size",),
@@ -148,7 +148,7 @@ SERVERS: Final[tuple[Server, ...]] = (
         port=80,
     ),
     # Its page is Triton's with further metrics.
-    Server(
+    ModelServer(
         name="triton-tensorrt-llm",
         title="Triton TensorRT-LLM",
         recognised_by=("nv_trt_llm_request_metrics",),
@@ -157,7 +157,7 @@ SERVERS: Final[tuple[Server, ...]] = (
         kv_cache=((_gauge("nv_trt_llm_kv_cache_block_metrics", kv_cache_block_type="fraction"),),),
         port=8002,
     ),
-    Server(
+    ModelServer(
         name="triton",
         title="Triton",
         recognised_by=("nv_inference_request_duration_us", "nv_inference_pending_request_count"),
@@ -170,7 +170,7 @@ SERVERS: Final[tuple[Server, ...]] = (
         kv_cache=_NO_CACHE,
         port=8002,
     ),
-    Server(
+    ModelServer(
         name="trtllm",
         title="trtllm-serve",
         recognised_by=("trtllm_num_requests_running", "trtllm_num_requests_waiting"),
@@ -181,7 +181,7 @@ SERVERS: Final[tuple[Server, ...]] = (
         path="/prometheus/metrics",
         hints={404: "set return_perf_metrics: true in its configuration"},
     ),
-    Server(
+    ModelServer(
         name="llama.cpp",
         title="llama.cpp",
         recognised_by=("llamacpp:requests_processing", "llamacpp:requests_deferred"),
@@ -192,7 +192,7 @@ SERVERS: Final[tuple[Server, ...]] = (
         hints={501: "start it with --metrics"},
     ),
     # The metrics of a replica come with its next report, up to 7 s after its first request.
-    Server(
+    ModelServer(
         name="ray-serve",
         title="Ray Serve",
         recognised_by=(
@@ -223,7 +223,7 @@ SERVERS: Final[tuple[Server, ...]] = (
         port=8080,
     ),
     # Probes are requests too, and no load.
-    Server(
+    ModelServer(
         name="bentoml",
         title="BentoML",
         recognised_by=("bentoml_service_request_in_progress", "bentoml_service_request_total"),
@@ -245,7 +245,7 @@ SERVERS: Final[tuple[Server, ...]] = (
         port=3000,
     ),
     # Probes are GET, inference is POST.
-    Server(
+    ModelServer(
         name="mlserver",
         title="MLServer",
         recognised_by=("rest_server_requests_in_progress", "model_infer_request_success_total"),
@@ -263,7 +263,7 @@ SERVERS: Final[tuple[Server, ...]] = (
         kv_cache=_NO_CACHE,
         port=8082,
     ),
-    Server(
+    ModelServer(
         name="torchserve",
         title="TorchServe",
         recognised_by=("ts_inference_requests_total", "ts_queue_latency_microseconds"),
@@ -275,7 +275,7 @@ SERVERS: Final[tuple[Server, ...]] = (
         hints={404: "set metrics_mode=prometheus in its config.properties"},
     ),
     # Last, because its names have no prefix.
-    Server(
+    ModelServer(
         name="nim",
         title="NIM",
         recognised_by=("num_requests_running", "num_requests_waiting"),
@@ -286,7 +286,7 @@ SERVERS: Final[tuple[Server, ...]] = (
         path="/v1/metrics",
     ),
 )
-BY_NAME: Final[Mapping[str, Server]] = {server.name: server for server in SERVERS}
+BY_NAME: Final[Mapping[str, ModelServer]] = {server.name: server for server in SERVERS}
 
 
 def hints_of(name: str | None) -> Mapping[int, str]:
