@@ -108,6 +108,16 @@ def _prometheus(name: str) -> Tool:
     )
 
 
+def _keda(program: str) -> Tool:
+    return Tool(
+        name=f"keda-{program}",
+        folder="keda",
+        package=f"github.com/kedacore/keda/v2/cmd/{program}",
+        pin="github.com/kedacore/keda/v2",
+        ldflags="-X github.com/kedacore/keda/v2/version.Version={version}",
+    )
+
+
 TOOLS: Final = (
     Tool(
         name="etcd",
@@ -145,6 +155,8 @@ TOOLS: Final = (
         package="sigs.k8s.io/metrics-server/cmd/metrics-server",
         pin="sigs.k8s.io/metrics-server",
     ),
+    _keda("operator"),
+    _keda("adapter"),
     Tool(
         name="actionlint",
         folder="actionlint",
@@ -156,7 +168,7 @@ TOOLS: Final = (
 BY_NAME: Final = {tool.name: tool for tool in TOOLS}
 SERVERS: Final = {server.name: server for server in pythons.SERVERS}
 """The model servers; what `find` and `path_of` return for one is the Python that has it."""
-ONLY_NAMED: Final = ("metrics-server",)
+ONLY_NAMED: Final = ("metrics-server", "keda-operator", "keda-adapter")
 """What is not built unless it is named: no test needs it, a benchmark does."""
 
 

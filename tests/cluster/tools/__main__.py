@@ -37,7 +37,8 @@ def main(names: Sequence[str]) -> int:
     if not missing:
         return 0
     programs = [BY_NAME[name] for name in missing if name in BY_NAME]
-    problem = golang.problem(golang.installed()) if programs else None
+    lowest = golang.needed([tool.name for tool in programs]) if programs else ""
+    problem = golang.problem(golang.installed(), lowest) if programs else None
     if problem is not None:
         _say(f"The test bed's programs cannot be built: {problem}")
         return 1

@@ -8,21 +8,48 @@ import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-_MODULES: Final = Path(__file__).parent
+from tests.cluster import tools
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
 _ASK_SECONDS: Final = 30.0
 LOCAL: Final = {"GOTOOLCHAIN": "local"}
 """Keeps `go` from running another version than its own: downloading one does not work everywhere,
 and a developer's setting may name an older one."""
 
 
-def needed() -> str:
-    """Return the lowest version that builds everything: the highest `go` line of our modules."""
-    lines = (
-        re.search(r"^go (\S+)$", module.read_text(), re.M) for module in _MODULES.glob("*/go.mod")
-    )
+def needed(names: Collection[str] | None = None) -> str:
+    """Return the lowest version that builds these programs, by default all that tests need.
+
+    That is the highest `go` line of their modules.
+    """
+    modules = {
+        tool.module
+        for tool in tools.TOOLS
+        if (tool.name not in tools.ONLY_NAMED if names is None else tool.name in names)
+    }
+    lines = (re.search(r"^go (\S+)$", (module / "go.mod").read_text(), re.M) for module in modules)
     return max((line[1] for line in lines if line), key=numbers)
+
+
+def folder_of(tool: tools.Tool) -> Path:
+    """Return where the source that a program is built from lies, once it has been built.
+
+    Raises subprocess.CalledProcessError.
+    """
+    asked = subprocess.run(
+        ["go", "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", tool.pin],
+        cwd=tool.module,
+        env={**os.environ, **LOCAL, "GOFLAGS": ""},
+        capture_output=True,
+        text=True,
+        timeout=_ASK_SECONDS,
+        check=True,
+    )
+    return Path(asked.stdout.strip())
 
 
 @cache
@@ -42,12 +69,16 @@ def installed() -> str | None:
     return asked.stdout.strip().removeprefix("go")
 
 
-def problem(found: str | None) -> str | None:
-    """Say why a machine with this version, or with none, cannot build; None where it can."""
+def problem(found: str | None, lowest: str | None = None) -> str | None:
+    """Say why a machine with this version, or with none, cannot build; None where it can.
+
+    `lowest` is what is `needed`, by default for all that tests need.
+    """
+    lowest = lowest or needed()
     if found is None:
-        return f"Go >= {needed()} is needed, and there is no `go`"
-    if numbers(found) < numbers(needed()):
-        return f"Go >= {needed()} is needed, and `go` is {found}"
+        return f"Go >= {lowest} is needed, and there is no `go`"
+    if numbers(found) < numbers(lowest):
+        return f"Go >= {lowest} is needed, and `go` is {found}"
     return None
 
 
