@@ -103,8 +103,10 @@ bench-scaler: $(STAMP) ## The scaler on up to 20,000 nodes: time per loop by sta
 	@$(BIN)/python -m benchmarks.scaler
 
 .PHONY: bench-requests
-bench-requests: $(STAMP) ## The scaler on 5,000 model servers beside 500 GPU nodes: time to read all, memory, 6 min
-	@$(BIN)/python -m benchmarks.requests $(BENCH_ARGS)
+bench-requests: $(STAMP) ## Model servers: 5,000 beside GPU nodes, 6 min; steps beside KEDA, 15 min (and its build)
+	@$(BIN)/python -m benchmarks.requests
+	@$(BIN)/python -m tests.cluster.tools keda-operator keda-adapter
+	@$(BIN)/python -m benchmarks.requestlatency $(BENCH_ARGS)
 
 .PHONY: bench-policy
 bench-policy: $(STAMP) ## The scaler's decisions beside the HPA's arithmetic, in simulation (curves drawn)

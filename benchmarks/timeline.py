@@ -45,13 +45,14 @@ class Timeline:
 
 
 class Patches:
-    """Successful writes of more than 1 replica in the audit log, by Deployment.
+    """Successful writes of more than `above` replicas in the audit log, by Deployment.
 
     Each is (the API server received the request, it answered), in seconds since the epoch.
     """
 
-    def __init__(self, audit_log: Path) -> None:
+    def __init__(self, audit_log: Path, *, above: int = 1) -> None:
         self._log = audit_log
+        self._above = above
         self._read_bytes = 0
         self._found: dict[str, tuple[float, float]] = {}
 
@@ -72,7 +73,7 @@ class Patches:
             (what.get("resource"), what.get("subresource")) == ("deployments", "scale")
             and event["verb"] in ("patch", "update")
             and event["responseStatus"]["code"] == 200
-            and event["requestObject"]["spec"]["replicas"] > 1
+            and event["requestObject"]["spec"]["replicas"] > self._above
         ):
             moments = (event["requestReceivedTimestamp"], event["stageTimestamp"])
             received, answered = (datetime.fromisoformat(moment).timestamp() for moment in moments)
