@@ -10,6 +10,7 @@ import pytest_asyncio
 from aiohttp import web
 
 from scaler.model import Metric, ObjectRef, PodPhase, PodState, PodValue
+from scaler.readings import devices
 from scaler.readings.prometheus.names import PRESETS
 from scaler.readings.prometheus.source import PrometheusSource
 from scaler.readings.settings import PrometheusSettings
@@ -34,7 +35,7 @@ JOBS: Final[dict[str, dict[str, Any]]] = {
     "dcgm-exported": {"honor_labels": False},
     "old": {"honor_labels": True, "metrics_path": OLD_PATH},
 }
-METRICS: Final = tuple(metric for metric in Metric if metric is not Metric.QUERY)
+METRICS: Final = tuple(devices.FAMILIES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
