@@ -122,10 +122,11 @@ def _zero_facts(policy: PolicyDocument) -> list[tuple[str, str]]:
     if policy.min_replicas > 0:
         return []
     threshold = format_value(Metric.QUERY, policy.activation_milli)
-    has_queue = any(target.metric is Metric.QUEUE for target in policy.targets)
-    asked = "the queue" if has_queue else "the query"
-    cooldown = format_duration(policy.cooldown_seconds)
-    return [("zero", f"scales to 0 after {cooldown} idle, wakes when {asked} exceeds {threshold}")]
+    totals = [one.metric for one in policy.targets if one.metric in TOTAL_METRICS]
+    asked = " or ".join(f"the {metric}" for metric in totals)
+    window_seconds = policy.scale_down.stabilization_window_seconds
+    idle = format_duration(max(policy.cooldown_seconds, window_seconds))
+    return [("zero", f"scales to 0 after {idle} idle, wakes when {asked} exceeds {threshold}")]
 
 
 def _setting_lines(policy: PolicyDocument, namespace: str) -> list[str]:

@@ -10,6 +10,8 @@ from scaler.decision.decide import decide
 from scaler.decision.model import Outcome, Reason, ScalingHistory
 from scaler.model import Metric, MetricReading, MetricTarget, ScalingPolicy
 from scaler.policy.parse import parse_policy
+from scaler.reporting.explanation import explain_text
+from scaler.reporting.serialization import decision_document
 from tests.unit.deployments import NOW, WEB, deployment, reading, ready_pods
 
 BASE = {
@@ -123,3 +125,30 @@ def test_a_full_cache_counts_as_saturated_and_requests_do_not():
         )
         assert made.desired_replicas == expected, metric
         assert made.reason is Reason.SUCCESSFUL_RESCALE
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"gpu-scaler/cooldown": "10m"},
+            "scales to 0 after 10m idle, wakes when the queue exceeds 0",
+        ),
+        (
+            {"gpu-scaler/cooldown": "1s"},
+            "scales to 0 after 5m idle, wakes when the queue exceeds 0",
+        ),
+        (
+            {
+                "gpu-scaler/cooldown": "1s",
+                "gpu-scaler/behavior": "{scaleDown: {stabilizationWindowSeconds: 0}}",
+                "gpu-scaler/activation-threshold": "2",
+            },
+            "scales to 0 after 1s idle, wakes when the queue exceeds 2",
+        ),
+    ],
+)
+def test_explain_says_after_how_long_the_last_pod_goes(changes, expected):
+    made = decided(BY_REQUESTS | changes, (), {Metric.QUEUE: queued(0)})
+    document = decision_document(made, decided_unix_seconds=0)
+    assert expected in explain_text(document, now_unix_seconds=1)
