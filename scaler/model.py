@@ -122,7 +122,7 @@ class ServerSettings:
     """The model server of a Deployment's pods, as its annotations describe it.
 
     `server` is None to recognise it by its page. `port` is a port number or the name of a container
-    port; it, `path` and `scheme` are None for the default of the pod and the server.
+    port. Without a port, path or scheme, those that the pod declares count, else the server's own.
     """
 
     server: str | None = None

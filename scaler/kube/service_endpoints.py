@@ -56,7 +56,7 @@ class ServiceEndpoint:
 class _Service:
     """What the API says about a Service: its port names by number and name, and its endpoints.
 
-    `problem` says why there are none; `is_doubted` is whether that may soon be otherwise.
+    `problem` says why it has no endpoints; `is_doubted` asks the API again sooner.
     """
 
     title: str

@@ -187,6 +187,17 @@ def test_nothing_starts_while_it_is_paused_but_for_at_most_an_interval(bed):
     assert len(bed.pods.asked["web"]) == before + 1
 
 
+def test_nothing_starts_while_the_loop_acts_on_what_it_read(bed):
+    bed.wanted = {"new": "default"}
+    bed.want()
+    with bed.polls.paused():
+        bed.loop.pass_time(0.2 * INTERVAL)
+    bed.loop.pass_time(0.04 * INTERVAL)
+    assert not bed.pods.asked
+    bed.loop.pass_time(0.1 * INTERVAL)
+    assert bed.pods.asked
+
+
 def test_an_unexpected_error_affects_one_pod_alone(bed):
     bed.wanted = {"web": "default", "bad": "default"}
     good = bed.pods.fetch

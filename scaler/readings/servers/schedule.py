@@ -21,7 +21,10 @@ LEAD_FACTOR = 1.25
 LEAD_SECONDS = 0.15
 """How much longer than the last poll the next one may take."""
 QUIET_SECONDS = 0.1
-"""No request starts this shortly before or after a read is due, so that answers do not delay it."""
+"""No request starts this shortly before or after a read is due, so that answers do not delay it.
+
+Nor this shortly after a pause: the loop decides and acts then.
+"""
 
 
 class Polls:
@@ -47,6 +50,7 @@ class Polls:
         """
         self._ask = ask
         self._interval_seconds = interval_seconds
+        self._quiet_seconds = min(QUIET_SECONDS, interval_seconds / 10)
         self._clock = clock
         self._namespaces: Mapping[str, str] = {}
         self._lanes = {True: Lane(quick_places), False: Lane(slow_places)}
@@ -85,12 +89,13 @@ class Polls:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Start no request within the context, at most for an interval."""
-        self._paused_until_seconds = self._clock() + self._interval_seconds
+        """Start no request within the context and shortly after it, at most for an interval."""
+        latest = self._clock() + self._interval_seconds
+        self._paused_until_seconds = latest
         try:
             yield
         finally:
-            self._paused_until_seconds = -math.inf
+            self._paused_until_seconds = min(latest, self._clock() + self._quiet_seconds)
             self._changed.set()
 
     async def wait_for_all(self) -> None:
@@ -118,9 +123,8 @@ class Polls:
 
     def _may_start_at(self, now: float) -> float:
         """Return when requests may start, `now` or earlier if they may."""
-        quiet = min(QUIET_SECONDS, self._interval_seconds / 10)
-        quiet_until = self._read_at_seconds + quiet
-        is_quiet = self._read_at_seconds - quiet < now < quiet_until
+        quiet_until = self._read_at_seconds + self._quiet_seconds
+        is_quiet = self._read_at_seconds - self._quiet_seconds < now < quiet_until
         return max(quiet_until if is_quiet else now, self._paused_until_seconds)
 
     def _begin_poll(self, now: float) -> None:
