@@ -1,0 +1,1 @@
+"""A recorded load becomes what each policy would have done with it; all pure."""
