@@ -1,0 +1,102 @@
+"""Pure: what is known of GPUs that were held, idle or free over a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scaler.model import ObjectRef
+
+
+class DutySeries(NamedTuple):
+    """The duty cycles of one GPU while one pod held it, or while it was free (`pod` None).
+
+    `points` are pairs: the Unix time at which a step ends, and the highest duty cycle in it, in
+    percent.
+    """
+
+    node: str
+    pod: ObjectRef | None
+    uuid: str
+    model: str | None
+    points: Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdleRow:
+    """The GPU time of a pod, of all pods of a workload, or of all pods of a namespace.
+
+    `workload` is None if it is unknown, and for a namespace; `pod` is None for more than one pod.
+    `gpus` is the average number of GPUs held between the first and the last reading. Hours are
+    GPU-hours: `under_hours` with a duty cycle under the threshold, which includes `idle_hours`;
+    `unknown_hours` without a reading, between a pod's first and last reading.
+    `longest_idle_seconds` is the longest time that one of the GPUs was idle at a stretch.
+    `never_used` is whether every reading is 0. `idle_cost` is None if there is no price for one of
+    the idle GPUs.
+    """
+
+    namespace: str
+    workload: ObjectRef | None = None
+    pod: str | None = None
+    models: tuple[str, ...]
+    gpus: float
+    held_hours: float
+    idle_hours: float
+    under_hours: float
+    unknown_hours: float
+    longest_idle_seconds: float
+    never_used: bool
+    last_unix_seconds: float
+    idle_cost: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FreeGpu:
+    """A GPU that no pod held for `free_hours`.
+
+    `free_since_unix_seconds` is when that began, None if a pod holds the GPU at its last reading.
+    """
+
+    node: str
+    uuid: str
+    model: str | None
+    free_hours: float
+    longest_free_seconds: float
+    free_since_unix_seconds: float | None
+    free_cost: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdleTimeline:
+    """The number of GPUs in each step that were held, idle while held, and free."""
+
+    held: Sequence[float]
+    idle: Sequence[float]
+    free: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdleReport:
+    """Rows by waste: the highest cost first, then the most idle hours.
+
+    `known_hours` are the GPU-hours with a reading, held or free, and `unknown_hours` those without
+    one between a GPU's first and last reading. `total` is None if no pod held a GPU. `unpriced` are
+    the models of GPUs that have no price.
+    """
+
+    begun_unix_seconds: float
+    step_seconds: float
+    threshold_percent: float
+    gpus: int
+    known_hours: float
+    unknown_hours: float
+    total: IdleRow | None
+    namespaces: tuple[IdleRow, ...]
+    workloads: tuple[IdleRow, ...]
+    pods: tuple[IdleRow, ...]
+    free: tuple[FreeGpu, ...]
+    timeline: IdleTimeline
+    unpriced: tuple[str, ...]
