@@ -16,6 +16,7 @@ from scaler.model import (
     workload_ref,
 )
 from scaler.quantities import format_duration, format_replicas, format_value, value_and_target
+from toolkit.cli.table import table_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -42,7 +43,6 @@ STATUS_COLUMNS = (
 WHY_NOT_COLUMNS = ("NAMESPACE", "NAME", "REPLICAS", "OUTCOME", "REASON", "WHY")
 HISTORY_COLUMNS = ("BEGAN", "LASTED", "VALUES", "REPLICAS", "OUTCOME", "REASON", "MESSAGE")
 UNKNOWN = "<unknown>"
-_COLUMN_GAP = "   "
 _MAX_VALUE_LENGTH = 60
 
 
@@ -212,7 +212,7 @@ def status_table(documents: Iterable[DecisionDocument], *, now_unix_seconds: flo
 
     AGE is the age of the decision, which grows if the scaler stops deciding.
     """
-    return _table([STATUS_COLUMNS, *(status_row(item, now_unix_seconds) for item in documents)])
+    return table_text([STATUS_COLUMNS, *(status_row(item, now_unix_seconds) for item in documents)])
 
 
 def why_not_table(documents: Iterable[DecisionDocument]) -> str:
@@ -228,12 +228,12 @@ def why_not_table(documents: Iterable[DecisionDocument]) -> str:
         )
         for document in documents
     ]
-    return _table([WHY_NOT_COLUMNS, *rows])
+    return table_text([WHY_NOT_COLUMNS, *rows])
 
 
 def history_table(runs: Iterable[DecisionRunDocument], *, now_unix_seconds: float) -> str:
     """Return the table of `gpu-scaler explain --history`: one row per decision run."""
-    return _table([HISTORY_COLUMNS, *(_history_row(one, now_unix_seconds) for one in runs)])
+    return table_text([HISTORY_COLUMNS, *(_history_row(one, now_unix_seconds) for one in runs)])
 
 
 def _history_row(run: DecisionRunDocument, now_unix_seconds: float) -> tuple[str, ...]:
@@ -250,15 +250,6 @@ def _history_row(run: DecisionRunDocument, now_unix_seconds: float) -> tuple[str
         run.reason,
         run.message,
     )
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        _COLUMN_GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        for row in rows
-    ]
-    return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
 def status_row(document: DecisionDocument, now_unix_seconds: float) -> tuple[str, ...]:

@@ -1,0 +1,212 @@
+"""Pure: recordings as a JSON document, to keep, to replay again and to attach to a bug report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeVar
+
+import msgspec
+
+from scaler.model import Metric, ObjectRef
+from scaler.replay.model import Recording
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+VERSION: Final = 1
+MAX_BYTES: Final = 256 * 2**20
+"""Seven days of 1,000 Deployments at one point a minute take 150 MB."""
+MAX_RECORDINGS: Final = 2_000
+MAX_POINTS: Final = 10_000_000
+"""Points of all recordings together."""
+_MAX_VALUE_MILLI: Final = 10**18
+_MAX_REPLICAS: Final = 100_000
+_MAX_STEP_SECONDS: Final = 86_400.0
+_MAX_UNIX_SECONDS: Final = 1e11
+# Anyone may have these; another kind's group may be the domain of whoever made it.
+_COMMON_KINDS: Final = frozenset(
+    {
+        "",
+        "statefulsets.apps",
+        "rollouts.argoproj.io",
+        "leaderworkersets.leaderworkerset.x-k8s.io",
+    }
+)
+
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
+_Milli = Annotated[int, msgspec.Meta(ge=-_MAX_VALUE_MILLI, le=_MAX_VALUE_MILLI)]
+_Replicas = Annotated[int, msgspec.Meta(ge=0, le=_MAX_REPLICAS)]
+
+
+_Key = TypeVar("_Key", str, ObjectRef)
+
+
+class RecordingTextError(ValueError):
+    """A text is no recording; the message says where and why."""
+
+
+class _RecordingText(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    namespace: _Name
+    name: _Name
+    kind: Annotated[str, msgspec.Meta(max_length=253)] = ""
+    metric: Metric
+    begun_unix_seconds: Annotated[float, msgspec.Meta(ge=0, le=_MAX_UNIX_SECONDS)]
+    step_seconds: Annotated[float, msgspec.Meta(gt=0, le=_MAX_STEP_SECONDS)]
+    gpus_per_replica: Annotated[int, msgspec.Meta(ge=0, le=10_000)]
+    gpu_model: Annotated[str, msgspec.Meta(max_length=253)] | None
+    start_seconds: Annotated[float, msgspec.Meta(ge=0, le=_MAX_STEP_SECONDS)] | None
+    notes: Annotated[
+        tuple[Annotated[str, msgspec.Meta(max_length=2_000)], ...], msgspec.Meta(max_length=100)
+    ]
+    demand_milli: tuple[_Milli | None, ...]
+    floor: tuple[Literal[0, 1], ...]
+    replicas: tuple[_Replicas | None, ...]
+
+
+class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    gpu_scaler_recording: int
+    gpu_scaler_version: Annotated[str, msgspec.Meta(max_length=253)]
+    recordings: Annotated[
+        tuple[_RecordingText, ...], msgspec.Meta(min_length=1, max_length=MAX_RECORDINGS)
+    ]
+
+
+class _Head(msgspec.Struct, frozen=True):
+    """What every version of the document has."""
+
+    gpu_scaler_recording: int
+
+
+def recordings_text(recordings: Iterable[Recording], *, gpu_scaler_version: str) -> bytes:
+    """Return the document of these recordings, as UTF-8 with one recording per line."""
+    head = msgspec.json.encode(
+        {"gpu_scaler_recording": VERSION, "gpu_scaler_version": gpu_scaler_version}
+    )
+    lines = b",\n".join(msgspec.json.encode(_text(one)) for one in recordings)
+    return head[:-1] + b',"recordings":[\n' + lines + b"\n]}\n"
+
+
+def read_recordings(data: bytes) -> tuple[Recording, ...]:
+    """Return the recordings of a document.
+
+    Raises:
+        RecordingTextError: it is no such document, of another version, or beyond the limits.
+    """
+    if len(data) > MAX_BYTES:
+        raise RecordingTextError(
+            f"is {len(data)} bytes long; allowed are up to {MAX_BYTES}: record fewer Deployments"
+            " or a shorter time"
+        )
+    _check_version(data)
+    try:
+        document = msgspec.json.decode(data, type=_Document)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise RecordingTextError(f"is not a valid recording: {error}") from None
+    points = sum(len(one.demand_milli) for one in document.recordings)
+    if points > MAX_POINTS:
+        raise RecordingTextError(f"has {points} points; allowed are up to {MAX_POINTS}")
+    seen: set[tuple[str, str, str]] = set()
+    for number, one in enumerate(document.recordings):
+        key = (one.namespace, one.kind, one.name)
+        if key in seen:
+            raise RecordingTextError(
+                f"has a second recording of the same workload at $.recordings[{number}]"
+            )
+        seen.add(key)
+    return tuple(_recording(one, number) for number, one in enumerate(document.recordings))
+
+
+def _check_version(data: bytes) -> None:
+    try:
+        version = msgspec.json.decode(data, type=_Head).gpu_scaler_recording
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise RecordingTextError(
+            f"is not a recording that gpu-scaler simulate --record wrote: {error}"
+        ) from None
+    if version != VERSION:
+        raise RecordingTextError(
+            f"has version {version} of the recording format; this gpu-scaler reads version"
+            f" {VERSION}"
+        )
+
+
+def _text(recording: Recording) -> _RecordingText:
+    return _RecordingText(
+        namespace=recording.ref.namespace,
+        name=recording.ref.name,
+        kind=recording.ref.kind,
+        metric=recording.metric,
+        begun_unix_seconds=recording.begun_unix_seconds,
+        step_seconds=recording.step_seconds,
+        gpus_per_replica=recording.gpus_per_replica,
+        gpu_model=recording.gpu_model,
+        start_seconds=recording.start_seconds,
+        notes=recording.notes,
+        demand_milli=recording.demand_milli,
+        floor=tuple(1 if one else 0 for one in recording.floor),
+        replicas=recording.replicas,
+    )
+
+
+def _recording(text: _RecordingText, number: int) -> Recording:
+    where = f"$.recordings[{number}]"
+    lengths = len(text.demand_milli), len(text.floor), len(text.replicas)
+    if len(set(lengths)) > 1:
+        raise RecordingTextError(
+            f"has series of different lengths at {where}: demand_milli has {lengths[0]} points,"
+            f" floor {lengths[1]}, replicas {lengths[2]}"
+        )
+    if not lengths[0]:
+        raise RecordingTextError(f"has no points at {where}")
+    for name in (text.namespace, text.name, text.kind, text.gpu_model or "", *text.notes):
+        if not name.isprintable():
+            raise RecordingTextError(f"has a control character in a text at {where}: {name!r:.80}")
+    return Recording(
+        ref=ObjectRef(namespace=text.namespace, name=text.name, kind=text.kind),
+        metric=text.metric,
+        begun_unix_seconds=text.begun_unix_seconds,
+        step_seconds=text.step_seconds,
+        gpus_per_replica=text.gpus_per_replica,
+        gpu_model=text.gpu_model,
+        start_seconds=text.start_seconds,
+        notes=text.notes,
+        demand_milli=text.demand_milli,
+        floor=tuple(one == 1 for one in text.floor),
+        replicas=text.replicas,
+    )
+
+
+def anonymized(recordings: Iterable[Recording]) -> tuple[Recording, ...]:
+    """Return the recordings with names such as `namespace-1/deployment-1`.
+
+    The same name becomes the same one everywhere. Numbers, times and GPU models stay. Notes may
+    name pods, so that only their number stays.
+    """
+    namespaces: dict[str, int] = {}
+    workloads: dict[ObjectRef, int] = {}
+    kinds: dict[str, int] = {}
+    return tuple(
+        replace(
+            one,
+            ref=ObjectRef(
+                namespace=f"namespace-{_number(namespaces, one.ref.namespace)}",
+                name=f"deployment-{_number(workloads, one.ref)}",
+                kind=one.ref.kind
+                if one.ref.kind in _COMMON_KINDS
+                else f"workloads.kind-{_number(kinds, one.ref.kind)}",
+            ),
+            notes=_without_names(one.notes),
+        )
+        for one in recordings
+    )
+
+
+def _number(numbers: dict[_Key, int], key: _Key) -> int:
+    return numbers.setdefault(key, len(numbers) + 1)
+
+
+def _without_names(notes: tuple[str, ...]) -> tuple[str, ...]:
+    count = len(notes)
+    if not count:
+        return ()
+    return (f"{count} {'note' if count == 1 else 'notes'} left out, which may contain names.",)

@@ -1,0 +1,165 @@
+"""Recordings as a document: what is written is read again, and what is wrong is named."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scaler.model import Metric, ObjectRef
+from scaler.replay import recording_text
+from scaler.replay.model import Recording
+from scaler.replay.recording_text import (
+    RecordingTextError,
+    anonymized,
+    read_recordings,
+    recordings_text,
+)
+
+RECORDING = Recording(
+    ref=ObjectRef("prod", "chat"),
+    metric=Metric.DUTY_CYCLE,
+    begun_unix_seconds=1_700_000_000.25,
+    step_seconds=30.0,
+    demand_milli=(63_000, None, 100_000),
+    floor=(False, False, True),
+    replicas=(1, None, 1),
+    gpus_per_replica=2,
+    gpu_model="NVIDIA H100 80GB HBM3",
+    start_seconds=41.5,
+    notes=("Pod chat-7d4b-x2x has no data for 30s.",),
+)
+NAMES = st.text(st.characters(categories=["Ll", "Nd"]), min_size=1, max_size=20)
+
+
+@st.composite
+def recordings(draw):
+    points = draw(st.integers(1, 8))
+
+    def series(values):
+        return tuple(draw(st.lists(values, min_size=points, max_size=points)))
+
+    return Recording(
+        ref=ObjectRef(draw(NAMES), draw(NAMES), draw(st.sampled_from(["", "statefulsets.apps"]))),
+        metric=draw(st.sampled_from(Metric)),
+        begun_unix_seconds=draw(st.floats(0, 1e11)),
+        step_seconds=draw(st.floats(1e-3, 86_400)),
+        demand_milli=series(st.none() | st.integers(-(10**18), 10**18)),
+        floor=series(st.booleans()),
+        replicas=series(st.none() | st.integers(0, 100_000)),
+        gpus_per_replica=draw(st.integers(0, 16)),
+        gpu_model=draw(st.none() | st.just("NVIDIA H100")),
+        start_seconds=draw(st.none() | st.floats(0, 3600)),
+        notes=tuple(draw(st.lists(NAMES, max_size=2))),
+    )
+
+
+def written(*many):
+    return recordings_text(many, gpu_scaler_version="1.2.3")
+
+
+@given(st.lists(recordings(), min_size=1, max_size=3, unique_by=lambda one: one.ref))
+def test_what_is_written_is_read_again(many):
+    assert read_recordings(written(*many)) == tuple(many)
+
+
+def test_the_document_names_units_and_its_version():
+    document = json.loads(written(RECORDING))
+    assert document.pop("recordings") == [
+        {
+            "namespace": "prod",
+            "name": "chat",
+            "kind": "",
+            "metric": "duty_cycle",
+            "begun_unix_seconds": 1_700_000_000.25,
+            "step_seconds": 30.0,
+            "gpus_per_replica": 2,
+            "gpu_model": "NVIDIA H100 80GB HBM3",
+            "start_seconds": 41.5,
+            "notes": ["Pod chat-7d4b-x2x has no data for 30s."],
+            "demand_milli": [63_000, None, 100_000],
+            "floor": [0, 0, 1],
+            "replicas": [1, None, 1],
+        }
+    ]
+    assert document == {"gpu_scaler_recording": 1, "gpu_scaler_version": "1.2.3"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("namespace", "", "namespace"),
+        ("name", "x" * 254, "name"),
+        ("name", "a\x1b[31m", "control character"),
+        ("notes", ["\x07"], "control character"),
+        ("notes", ["x"] * 101, "notes"),
+        ("metric", "speed", "metric"),
+        ("begun_unix_seconds", -1, "begun_unix_seconds"),
+        ("step_seconds", 0, "step_seconds"),
+        ("step_seconds", "30", "step_seconds"),
+        ("gpus_per_replica", -1, "gpus_per_replica"),
+        ("demand_milli", [1.5, None, 1], r"demand_milli\[0\]|demand_milli"),
+        ("demand_milli", [1, 2], "different lengths"),
+        ("demand_milli", [10**19, 2, 3], "demand_milli"),
+        ("floor", [0, 1, 2], "floor"),
+        ("replicas", [1, 2, -3], "replicas"),
+        ("pods", [], "pods"),
+    ],
+)
+def test_what_is_wrong_is_named(field, value, said):
+    document = json.loads(written(RECORDING))
+    document["recordings"][0][field] = value
+    with pytest.raises(RecordingTextError, match=said):
+        read_recordings(json.dumps(document).encode())
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "not a recording"),
+        (b"\xff", "not a recording"),
+        (b"[]", "not a recording"),
+        (b"time,pod,value\n", "not a recording"),
+        (b"[" * 100_000, "not a recording"),
+        (b'{"gpu_scaler_recording": 2, "whatever": 1}', "version 2"),
+        (written(), "recordings"),
+        (written(RECORDING, RECORDING), r"second recording .*recordings\[1\]"),
+        (written(replace(RECORDING, demand_milli=(), floor=(), replicas=())), "no points"),
+    ],
+)
+def test_another_document_is_refused(data, said):
+    with pytest.raises(RecordingTextError, match=said):
+        read_recordings(data)
+
+
+@pytest.mark.parametrize(("limit", "value"), [("MAX_BYTES", 100), ("MAX_POINTS", 2)])
+def test_a_document_beyond_the_limits_is_refused(monkeypatch, limit, value):
+    monkeypatch.setattr(recording_text, limit, value)
+    with pytest.raises(RecordingTextError, match=f"up to {value}"):
+        read_recordings(written(RECORDING))
+
+
+def test_names_become_numbers_and_the_same_name_the_same_number():
+    refs = [
+        ObjectRef("prod", "chat"),
+        ObjectRef("prod", "embed", "statefulsets.apps"),
+        ObjectRef("test", "chat", "engines.acme.example"),
+    ]
+    found = anonymized(replace(RECORDING, ref=ref) for ref in refs)
+    assert [one.ref for one in found] == [
+        ObjectRef("namespace-1", "deployment-1"),
+        ObjectRef("namespace-1", "deployment-2", "statefulsets.apps"),
+        ObjectRef("namespace-2", "deployment-3", "workloads.kind-1"),
+    ]
+    text = written(*found).decode()
+    assert not [name for name in ("prod", "chat", "embed", "test", "acme") if name in text]
+    assert "H100" in text
+    assert found[0].demand_milli == RECORDING.demand_milli
+
+
+def test_anonymized_recordings_can_be_read_again():
+    found = anonymized([RECORDING, replace(RECORDING, ref=ObjectRef("a", "b", "c.d"), notes=())])
+    assert read_recordings(written(*found)) == found
