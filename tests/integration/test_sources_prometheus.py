@@ -17,6 +17,7 @@ from aiohttp import web
 from multidict import MultiDict
 
 from scaler.model import Metric, MetricReading, ObjectRef, PodPhase, PodState
+from scaler.readings.prometheus import client
 from scaler.readings.prometheus import source as prometheus_source
 from scaler.readings.prometheus.join import metric_answer
 from scaler.readings.prometheus.queries import PART
@@ -131,8 +132,8 @@ async def test_a_long_answer_is_read_beside_the_event_loop(series, is_long, monk
 
         return noted
 
-    for name in ("read_result", "read_series"):
-        monkeypatch.setattr(prometheus_source, name, noting(getattr(prometheus_source, name)))
+    for module, name in ((client, "read_result"), (prometheus_source, "read_series")):
+        monkeypatch.setattr(module, name, noting(getattr(module, name)))
     labels = {"namespace_name": "default", "pod_name": "web-0", PART: "value"}
     rows = [(labels | {"uuid": f"GPU-{n}"}, "40") for n in range(series)]
     rows += [(one | {PART: "time"}, str(NOW - 5)) for one, _ in rows]

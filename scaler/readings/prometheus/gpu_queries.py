@@ -66,9 +66,22 @@ def past_query(
     """
     # Namespaces are DNS labels, without special characters of regular expressions.
     within = [f'{names.namespace_label}=~"{"|".join(sorted(namespaces))}"'] if namespaces else []
-    selector = f"{series}{{{', '.join((*within, *matchers))}}}"
-    fresh = f"{selector} and time() - timestamp({selector}) < {STALE_AFTER_SECONDS:g}"
-    return f"max {_by(names, family)} ({fresh})[{seconds:g}s:{step_seconds:g}s]"
+    fresh = fresh_query(series, names, family, matchers=(*within, *matchers))
+    return f"{fresh}[{seconds:g}s:{step_seconds:g}s]"
+
+
+def fresh_query(
+    series: str,
+    names: MetricNames,
+    family: str,
+    *,
+    matchers: Sequence[str] = (),
+    fresh_seconds: float = STALE_AFTER_SECONDS,
+) -> str:
+    """Return the query for a series' samples that are at most this old when it is evaluated."""
+    selector = f"{series}{{{', '.join(matchers)}}}"
+    fresh = f"{selector} and time() - timestamp({selector}) < {fresh_seconds:g}"
+    return f"max {_by(names, family)} ({fresh})"
 
 
 def _by(names: MetricNames, family: str) -> str:
@@ -91,7 +104,7 @@ def read_gpu_series(result: Result, names: MetricNames) -> GpuSeries:
     ages: dict[Holder, float] = {}
     try:
         for row in result.rows:
-            holder = _holder(row["metric"], names)
+            holder = holder_of(row["metric"], names)
             evaluated_seconds, text = row["value"]
             if row["metric"][PART] == VALUE:
                 value = _value(text)
@@ -168,7 +181,7 @@ def _read_past(result: Result, names: MetricNames) -> dict[tuple[Holder, float],
         return {
             (holder, float(time)): value
             for row in result.rows
-            for holder in [_holder(row["metric"], names)]
+            for holder in [holder_of(row["metric"], names)]
             for time, value in _values(row["values"])
         }
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
@@ -187,7 +200,8 @@ def _value(text: str) -> Decimal | None:
     return value if value.is_finite() and value >= 0 else None
 
 
-def _holder(labels: Mapping[str, str], names: MetricNames) -> Holder:
+def holder_of(labels: Mapping[str, str], names: MetricNames) -> Holder:
+    """Return the GPU and container that the labels of a series name."""
     pod = labels.get(names.pod_label)
     namespace = labels.get(names.namespace_label, "")
     return Holder(

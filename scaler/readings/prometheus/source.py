@@ -13,19 +13,11 @@ from collections import Counter, defaultdict
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-import aiohttp
-
-from scaler.budgets import INLINE_CHARACTERS, INLINE_SAMPLES, shown
+from scaler.budgets import INLINE_SAMPLES
 from scaler.model import Metric, MetricReading, ObjectRef, PodValue
 from scaler.readings.devices import PARTS
-from scaler.readings.http import (
-    AccessError,
-    AnswerTooLargeError,
-    Credentials,
-    computed,
-    new_session,
-    read_body,
-)
+from scaler.readings.http import AnswerTooLargeError, computed
+from scaler.readings.prometheus.client import CLIENT_FAULTS, PrometheusClient
 from scaler.readings.prometheus.join import (
     STALE_AFTER_SECONDS,
     MetricAnswer,
@@ -36,7 +28,7 @@ from scaler.readings.prometheus.join import (
 )
 from scaler.readings.prometheus.queries import family_query, read_series, read_total
 from scaler.readings.prometheus.query_order import in_fair_order
-from scaler.readings.prometheus.response import PromqlError, Result, read_error, read_result
+from scaler.readings.prometheus.response import PromqlError, Result
 from scaler.readings.source import ReadingRequest, SourceAnswer, readable
 from scaler.readings.unexpected import unexpected
 from scaler.readings.window import pod_ranges
@@ -53,11 +45,6 @@ log = logging.getLogger(__name__)
 PATH = "/api/v1/query"
 MAX_CONCURRENT_SERIES = 8
 MAX_CONCURRENT_QUERIES = 16
-GET_INSTEAD_STATUSES = (403, 404, 405, 501)
-"""Statuses that proxies which allow only GET return for a POST."""
-# Thanos: an error instead of a partial answer, and deduplicated replicas.
-# VictoriaMetrics: bypass the cache, which lacks the newest samples and shifts times.
-PARAMS = {"partial_response": "false", "dedup": "true", "nocache": "1"}
 LOOKBACK = ("lookback_delta", f"{STALE_AFTER_SECONDS:g}s")
 """For `gpu-scaler/query` Prometheus drops old samples; our own queries return their ages."""
 
@@ -74,20 +61,10 @@ class PrometheusSource:
 
     def __init__(self, settings: PrometheusSettings) -> None:
         self._settings = settings
-        self._url = settings.url.rstrip("/") + PATH
         self._names = settings.names
-        ours = PARAMS | {"timeout": f"{settings.timeout_seconds:g}"}
-        given = {name for name, _ in settings.params}
-        # A parameter may repeat: VictoriaMetrics' extra_label, Thanos' storeMatch[].
-        self._params = [(name, value) for name, value in ours.items() if name not in given]
-        self._params += [(name, value) for name, value in settings.params if value]
-        self._query_params = [
-            *self._params,
-            *([] if LOOKBACK[0] in given else [LOOKBACK]),
-        ]
-        self._credentials = Credentials(settings.access)
-        self._session: aiohttp.ClientSession | None = None
-        self._posts = True
+        self._client = PrometheusClient(
+            settings, connections=MAX_CONCURRENT_SERIES + MAX_CONCURRENT_QUERIES
+        )
         self._series_limit = asyncio.Semaphore(MAX_CONCURRENT_SERIES)
         self._query_limit = asyncio.Semaphore(MAX_CONCURRENT_QUERIES)
         self._begun_seconds: dict[str, float] = {}
@@ -101,16 +78,12 @@ class PrometheusSource:
 
     async def __aenter__(self) -> PrometheusSource:
         """Open the connection pool."""
-        self._session = new_session(
-            connections=MAX_CONCURRENT_SERIES + MAX_CONCURRENT_QUERIES,
-            headers={"Accept": "application/json"},
-        )
+        await self._client.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Close the connection pool."""
-        if self._session is not None:
-            await self._session.close()
+        await self._client.__aexit__()
 
     async def read(
         self, requests: Sequence[ReadingRequest], _: Mapping[str, ExporterEndpoint]
@@ -292,70 +265,23 @@ class PrometheusSource:
             async with asyncio.timeout_at(deadline), limit:
                 begun = True
                 if limit is not self._query_limit:
-                    return await self._ask(query, self._params)
+                    return await self._client.ask(PATH, [("query", query)])
                 self._begun_seconds[query] = time.monotonic()
                 self._timed_out.discard(query)
-                return await self._ask(query, self._query_params)
-        except TimeoutError:
-            seconds = f"{self._settings.timeout_seconds:g} s (--prometheus.timeout)"
+                return await self._client.ask(PATH, [("query", query)], defaults=[LOOKBACK])
+        except TimeoutError as error:
             if not begun:
+                seconds = f"{self._settings.timeout_seconds:g} s (--prometheus.timeout)"
                 return self._problem(f"not sent: other queries used all of the {seconds}")
             self._timed_out.add(query)
-            return self._problem(f"no answer within {seconds}")
-        except AnswerTooLargeError as error:
-            return self._problem(f"{error} (--prometheus.max-answer-size)")
-        except (PromqlError, AccessError, aiohttp.ClientError, OSError, ValueError) as error:
-            return self._problem(shown(error) or type(error).__name__)
+            return self._problem(error)
+        except (AnswerTooLargeError, *CLIENT_FAULTS) as error:
+            return self._problem(error)
         except Exception as error:  # noqa: BLE001  (it affects only this query)
             return self._problem(unexpected("Prometheus", error))
 
-    async def _ask(self, query: str, more: Sequence[tuple[str, str]]) -> Result:
-        params = [("query", query), *more]
-        posts = self._posts
-        status, location, body = await self._send(params, posts=posts)
-        if posts and status in GET_INSTEAD_STATUSES:
-            refused = status
-            status, location, body = await self._send(params, posts=False)
-            if self._posts and status not in GET_INSTEAD_STATUSES:
-                self._posts = False
-                log.info("Prometheus does not accept POST; using GET", extra={"status": refused})
-        if status == 200:
-            return await computed(
-                partial(read_result, body, max_series=self._settings.max_series),
-                is_long=len(body) > INLINE_CHARACTERS,
-            )
-        if location is not None:
-            raise PromqlError(
-                f"HTTP status {status} redirects to {location[:200]!r}: set --prometheus.url to the"
-                " final address"
-            )
-        said = read_error(body)
-        raise PromqlError(f"HTTP status {status}" + (f": {said}" if said else ""))
-
-    async def _send(
-        self, params: Sequence[tuple[str, str]], *, posts: bool
-    ) -> tuple[int, str | None, bytes]:
-        if self._session is None:
-            msg = "PrometheusSource is not open: use it as an async context manager"
-            raise RuntimeError(msg)
-        granted = await self._credentials.current()
-        async with self._session.request(
-            "POST" if posts else "GET",
-            self._url,
-            data=aiohttp.FormData(params) if posts else None,
-            params=None if posts else params,
-            headers=granted.headers,
-            ssl=granted.tls,
-            server_hostname=granted.server_name,
-            allow_redirects=False,
-        ) as response:
-            body = await read_body(response, max_bytes=self._settings.max_answer_bytes)
-            redirects = 300 <= response.status < 400
-            location = response.headers.get("Location") if redirects else None
-            return response.status, location, body
-
-    def _problem(self, what: str) -> str:
-        return f"Prometheus at {self._settings.url}: {what}"
+    def _problem(self, what: object) -> str:
+        return self._client.problem(what)
 
     def _log(self, answers: Mapping[_Wanted, SeriesAnswer]) -> None:
         """Log once when Prometheus cannot be read, and once when it can again."""
