@@ -30,10 +30,10 @@ GARBAGE_THRESHOLDS = (200_000, 20, 100)
 _T = TypeVar("_T")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, *, program: str = "gpu-scaler") -> int:
     """Run the command line and return the exit status: 0, 1 for a failure, 2 for wrong usage."""
     try:
-        parsed = build_parser(os.environ, version("gpu-scaler")).parse_args(arguments)
+        parsed = build_parser(os.environ, version("gpu-scaler"), program).parse_args(arguments)
         status = _COMMANDS[parsed.command](parsed)
         sys.stdout.flush()
         return status
@@ -46,6 +46,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader has seen enough, as `head` does: Python's own flush at exit must not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILURE
+
+
+def kubectl_plugin() -> int:
+    """Run `kubectl gpu-scaler`."""
+    return main(program="kubectl gpu-scaler")
+
+
+def kubectl_plugin_completion() -> int:
+    """Print what can follow the words that kubectl passes."""
+    from toolkit.cli.kubectl_completion import kubectl_completion  # noqa: PLC0415
+
+    parser = build_parser({}, version("gpu-scaler"), "kubectl gpu-scaler")
+    sys.stdout.write(kubectl_completion(parser, sys.argv[1:]))
+    return 0
 
 
 def _run(parsed: argparse.Namespace) -> int:

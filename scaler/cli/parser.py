@@ -26,12 +26,12 @@ takes precedence."""
 _STATUS = "exit status: 0 success, 1 failure, 2 usage error, 130 interrupted"
 
 
-def build_parser(environ: Mapping[str, str], version: str) -> Parser:
+def build_parser(environ: Mapping[str, str], version: str, program: str = "gpu-scaler") -> Parser:
     """Return the parser; it stores the command as `command` and reads defaults from `environ`."""
     parser = Parser(
-        prog="gpu-scaler",
+        prog=program,
         description="Scale Deployments on GPU metrics, and explain each decision.",
-        epilog=f"Run gpu-scaler COMMAND --help for the flags of a command.\n\n{_STATUS}",
+        epilog=f"Run {program} COMMAND --help for the flags of a command.\n\n{_STATUS}",
         formatter_class=CommandsFormatter,
     )
     parser.add_argument("--version", action="version", version=f"gpu-scaler {version}")
