@@ -105,7 +105,8 @@ async def run(config: ScalerConfig) -> int:
                 pages, ServiceEndpoints(client), interval_seconds=config.interval_seconds
             ),
         )
-        parts = _assemble(config, client, source, await find_kinds(client, config.kinds))
+        kinds = await find_kinds(client, config.kinds)
+        parts = _assemble(config, client, source, kinds)
         parts.metrics.show_server_reads(sources.server_reads)
         if config.once:
             try:
@@ -116,7 +117,7 @@ async def run(config: ScalerConfig) -> int:
                     raise
                 raise known.exceptions[0] from None
         if config.metrics_api is not None:
-            api = await _metrics_api(config, client, parts, sources, stack)
+            api = await _metrics_api(config, client, parts, sources, kinds, stack)
             parts = replace(parts, metrics_api=api)
         endpoints = parts.state.exporter_endpoints
         every = ROUND_SECONDS if sources.by_node else ROUND_SECONDS * (1 + IDLE_SHARE)
@@ -140,6 +141,7 @@ async def _metrics_api(
     client: KubeClient,
     parts: _ScalerParts,
     sources: Sources,
+    kinds: Kinds,
     stack: AsyncExitStack,
 ) -> MetricsApi:
     """Return the metrics API, which serves while the stack is open."""
@@ -155,6 +157,7 @@ async def _metrics_api(
         config.metrics_api,
         registry=parts.metrics.registry,
         servers=await stack.enter_async_context(sources.servers(every_seconds=every)),
+        kinds=kinds,
     )
     address = listen_address_text(config.metrics_api.listen_host, config.metrics_api.listen_port)
     await _bound(stack, "--metrics-api.listen-address", address, api.serving())

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scaler.metricsapi.names import MAX_ALIASES, parse_alias
 from scaler.metricsapi.settings import MetricsApiSettings
 
 if TYPE_CHECKING:
+    from scaler.metricsapi.names import Alias
     from toolkit.cli.flags import Flags, Values
 
 MAX_INTERVAL_SECONDS = 60.0
@@ -51,6 +53,11 @@ def add_metrics_api_arguments(flags: Flags) -> None:
     flags.text(
         "metrics-api.interval", "DURATION", "5s", "interval between reads of requested metrics"
     )
+    flags.repeated(
+        "metrics-api.alias",
+        "NAME=METRIC[/DIVISOR]",
+        "another name of a metric, whose value may be divided into another unit",
+    )
 
 
 def parse_metrics_api(values: Values) -> MetricsApiSettings | None:
@@ -84,4 +91,21 @@ def parse_metrics_api(values: Values) -> MetricsApiSettings | None:
         register=not values.switch("metrics-api.no-register"),
         # A value stays fresh for at least 15 s. An average keeps at most one sample every 5 s.
         interval_seconds=values.seconds("metrics-api.interval", highest=MAX_INTERVAL_SECONDS),
+        aliases=_aliases(values),
     )
+
+
+def _aliases(values: Values) -> tuple[Alias, ...]:
+    found: dict[str, Alias] = {}
+    for text in values.repeated("metrics-api.alias"):
+        try:
+            alias = parse_alias(text)
+        except ValueError as error:
+            values.problem("metrics-api.alias", str(error))
+            continue
+        if alias.name in found:
+            values.problem("metrics-api.alias", f"{alias.name} is given more than once")
+        found[alias.name] = alias
+    if len(found) > MAX_ALIASES:
+        values.problem("metrics-api.alias", f"{len(found)} are more than {MAX_ALIASES}, the limit")
+    return tuple(found.values())

@@ -108,7 +108,7 @@ class Scales:
         try:
             if raw["metadata"].get("uid") != uid:
                 return
-            scale = _scale(raw)
+            scale = decode_scale(raw)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             # The next change of the object requests another read.
             if uid not in self._malformed:
@@ -126,7 +126,7 @@ class Scales:
         self._changed(uid)
 
 
-def _scale(raw: JsonObject) -> Scale:
+def decode_scale(raw: JsonObject) -> Scale:
     """Return the decoded scale; raises ValueError or another error if it is malformed."""
     # The API server omits a count of zero.
     replicas = count((raw.get("spec") or {}).get("replicas") or 0)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from scaler.kube.selectors import Selector, SelectorError, parse_selector
+from scaler.kube.errors import ApiError
+from scaler.kube.selectors import EVERYTHING, Selector, SelectorError, parse_selector
 from scaler.metricsapi import documents
 from scaler.metricsapi.documents import Item
-from scaler.metricsapi.history import Target
-from scaler.metricsapi.names import METRICS, Resource
+from scaler.metricsapi.history import Target, over_pods
+from scaler.metricsapi.names import SERVER_FAMILIES, Catalog, Resource
 from scaler.metricsapi.paths import (
     ANY,
     GroupListRequest,
@@ -19,15 +21,17 @@ from scaler.metricsapi.paths import (
     UnknownPath,
     ValueRequest,
 )
+from scaler.metricsapi.workloads import TooManyWorkloads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from scaler.cluster.pod_cache import PodCache
-    from scaler.metricsapi.history import TargetSeries
+    from scaler.cluster.pod_cache import CachedPod, PodCache
+    from scaler.metricsapi.history import TargetSeries, Value
     from scaler.metricsapi.names import ServedMetric
     from scaler.metricsapi.paths import ApiRequest
     from scaler.metricsapi.target_reader import TargetReader
+    from scaler.metricsapi.workloads import WorkloadSelectors
 
     JsonObject: TypeAlias = dict[str, Any]
 
@@ -35,6 +39,7 @@ log = logging.getLogger(__name__)
 
 METRIC_LABEL = "uuid"
 """The only label of the metrics."""
+NO_WORKLOADS = Catalog()
 
 
 class Responder:
@@ -45,9 +50,14 @@ class Responder:
         *,
         reader: TargetReader,
         objects: PodCache,
+        workloads: WorkloadSelectors | None = None,
+        catalog: Catalog = NO_WORKLOADS,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        """`workloads` are required if the catalog has kinds of them."""
+        self.catalog = catalog
+        self._workloads = workloads
         self._reader = reader
         self._objects = objects
         self._clock = clock
@@ -61,31 +71,36 @@ class Responder:
             case GroupRequest():
                 return documents.group()
             case ResourceListRequest(version=version):
-                return documents.resources(version)
+                return documents.resources(version, self.catalog)
             case ValueRequest():
                 return await self._values(asked, query)
             case UnknownPath():
                 return documents.no_such_path()
 
     async def _values(self, asked: ValueRequest, query: Mapping[str, str]) -> JsonObject:
-        metric = METRICS.get(asked.metric)
-        if metric is None or asked.resource not in metric.resources:
+        metric, kind = (
+            self.catalog.metrics.get(asked.metric),
+            self.catalog.kinds.get(asked.resource),
+        )
+        if metric is None or (kind is None and asked.resource not in metric.resources):
             return documents.no_such_metric(asked.resource, asked.metric)
         try:
             selector = parse_selector(query.get("labelSelector", ""))
             metric_selector = _metric_selector(query.get("metricLabelSelector", ""))
             _check_field_selector(asked, query.get("fieldSelector", ""))
-        except SelectorError as error:
+            if kind is None:
+                items, problem = await self._of_targets(asked, selector, metric, metric_selector)
+            else:
+                selectors = await self._selectors(asked, selector)
+                items, problem = await self._of_workloads(
+                    asked.namespace, selectors, metric, metric_selector
+                )
+        except (SelectorError, TooManyWorkloads) as error:
             return documents.bad_request(str(error))
-        chosen = self._chosen(asked, selector)
-        found = await self._reader.histories(
-            [target._replace(family=metric.family) for target in chosen],
-            over_time=metric.over_time,
-        )
-        items = list(self._items(found, chosen, metric, metric_selector))
+        except ApiError:
+            return documents.unable_to_fetch()
         if items:
-            return documents.value_list(asked, items, metric_selector)
-        problem = next((one.problem for one in found.values() if one.problem), None)
+            return documents.value_list(asked, items, metric_selector, kind)
         if problem is not None:
             log.debug("No value for a request", extra={"metric": metric.name, "error": problem})
             return documents.unable_to_fetch()
@@ -93,18 +108,93 @@ class Responder:
             return documents.no_such_metric(
                 asked.resource, asked.metric, asked.name, metric_selector.text
             )
-        return documents.value_list(asked, (), metric_selector)
+        return documents.value_list(asked, (), metric_selector, kind)
+
+    async def _of_targets(
+        self, asked: ValueRequest, selector: Selector, metric: ServedMetric, uuids: Selector
+    ) -> tuple[Sequence[Item], str | None]:
+        """Return the values, and why one is missing."""
+        chosen = self._chosen(asked, selector)
+        found = await self._reader.histories(
+            [target._replace(family=metric.family) for target in chosen],
+            over_time=metric.over_time,
+        )
+        now = self._clock()
+        items = [
+            self._item(target.name, value, metric, now)
+            for target, history in found.items()
+            if (value := _value(history, metric, now, chosen[target._replace(family="")], uuids))
+            is not None
+        ]
+        return items, next((one.problem for one in found.values() if one.problem), None)
+
+    async def _selectors(self, asked: ValueRequest, selector: Selector) -> Mapping[str, Selector]:
+        assert self._workloads is not None
+        if asked.name == ANY:
+            return await self._workloads.listed(asked.resource, asked.namespace, selector)
+        return await self._workloads.named(asked.resource, asked.namespace, asked.name)
+
+    async def _of_workloads(
+        self,
+        namespace: str,
+        selectors: Mapping[str, Selector],
+        metric: ServedMetric,
+        uuids: Selector,
+    ) -> tuple[Sequence[Item], str | None]:
+        """Return the values, and why one is missing.
+
+        A workload has none while a pod that runs has none: the others say nothing about it.
+        """
+        pods = {
+            name: {
+                Target(Resource.PODS, namespace, pod.name, metric.family): pod
+                for pod in self._objects.selected(namespace, selector)
+                if pod.serves
+            }
+            for name, selector in selectors.items()
+        }
+        found = await self._reader.histories(
+            {target for some in pods.values() for target in some}, over_time=metric.over_time
+        )
+        now = self._clock()
+        items, problem = [], None
+        for name, some in pods.items():
+            values = []
+            for target, pod in some.items():
+                history = found.get(target)
+                created = pod.created_seconds
+                if history is None or _value(history, metric, now, created) is None:
+                    if not _must_have(pod, metric):
+                        continue
+                    problem = problem or (None if history is None else history.problem)
+                    break
+                value = _value(history, metric, now, created, uuids)
+                if value is not None:
+                    values.append(value)
+            else:
+                if values:
+                    value = over_pods(values, is_sum=metric.is_sum)
+                    items.append(self._item(name, value, metric, now))
+        return items, problem
+
+    def _item(self, name: str, value: Value, metric: ServedMetric, now_seconds: float) -> Item:
+        return Item(
+            name=name,
+            value_milli=math.ceil(round(value.value_milli / metric.divisor, 6)),
+            sampled_unix_seconds=self._wall_clock() - (now_seconds - value.sampled_seconds),
+            window_seconds=value.window_seconds,
+        )
 
     def _chosen(self, asked: ValueRequest, selector: Selector) -> Mapping[Target, float]:
         """Return the requested objects as targets without a family, and their creation times."""
         always = float("-inf")
-        if asked.resource is Resource.NAMESPACES:
+        if asked.resource == Resource.NAMESPACES:
             # Keep no state for namespaces that do not exist.
             exists = bool(self._objects.pods(asked.name))
             return (
                 {Target(Resource.NAMESPACES, asked.name, asked.name, ""): always} if exists else {}
             )
-        if asked.resource is Resource.NODES:
+        if asked.resource == Resource.NODES:
             return {
                 Target(Resource.NODES, "", node.name, ""): always
                 for node in self._objects.nodes()
@@ -119,28 +209,25 @@ class Responder:
             Target(Resource.PODS, pod.namespace, pod.name, ""): pod.created_seconds for pod in pods
         }
 
-    def _items(
-        self,
-        found: Mapping[Target, TargetSeries],
-        chosen: Mapping[Target, float],
-        metric: ServedMetric,
-        metric_selector: Selector,
-    ) -> Iterable[Item]:
-        now, wall_now = self._clock(), self._wall_clock()
-        for target, history in found.items():
-            value = history.value(
-                over_time=metric.over_time,
-                now_seconds=now,
-                since_seconds=chosen[target._replace(family="")],
-                selects=lambda uuid: metric_selector.matches({METRIC_LABEL: uuid}),
-            )
-            if value is not None:
-                yield Item(
-                    name=target.name,
-                    value_milli=value.value_milli,
-                    sampled_unix_seconds=wall_now - (now - value.sampled_seconds),
-                    window_seconds=value.window_seconds,
-                )
+
+def _value(
+    history: TargetSeries,
+    metric: ServedMetric,
+    now_seconds: float,
+    since_seconds: float,
+    uuids: Selector = EVERYTHING,
+) -> Value | None:
+    return history.value(
+        over_time=metric.over_time,
+        now_seconds=now_seconds,
+        since_seconds=since_seconds,
+        selects=lambda uuid: uuids.matches({METRIC_LABEL: uuid}),
+    )
+
+
+def _must_have(pod: CachedPod, metric: ServedMetric) -> bool:
+    """Return whether a pod that runs must have a value of the metric."""
+    return pod.asks_for_devices or metric.family in SERVER_FAMILIES
 
 
 def _metric_selector(text: str) -> Selector:

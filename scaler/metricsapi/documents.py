@@ -10,17 +10,22 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from scaler.kube.selectors import EVERYTHING
-from scaler.metricsapi.names import GROUP, METRICS, VERSIONS, Resource
+from scaler.metricsapi.names import GROUP, VERSIONS, Resource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from scaler.kube.selectors import Selector
+    from scaler.metricsapi.names import Catalog, ServedKind
     from scaler.metricsapi.paths import Attributes, ValueRequest
 
     JsonObject = dict[str, Any]
 
-KINDS = {Resource.PODS: "Pod", Resource.NODES: "Node", Resource.NAMESPACES: "Namespace"}
+KINDS: Mapping[str, str] = {
+    Resource.PODS: "Pod",
+    Resource.NODES: "Node",
+    Resource.NAMESPACES: "Namespace",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,20 +45,29 @@ def quantity(value_milli: int) -> str:
 
 
 def value_list(
-    asked: ValueRequest, items: Iterable[Item], metric_selector: Selector = EVERYTHING
+    asked: ValueRequest,
+    items: Iterable[Item],
+    metric_selector: Selector = EVERYTHING,
+    kind: ServedKind | None = None,
 ) -> JsonObject:
-    """Return a MetricValueList in the requested version."""
+    """Return a MetricValueList in the requested version; `kind` is that of workloads."""
     return {
         "kind": "MetricValueList",
         "apiVersion": f"{GROUP}/{asked.version}",
         "metadata": {},
-        "items": [_item(asked, item, metric_selector) for item in items],
+        "items": [_item(asked, item, metric_selector, kind) for item in items],
     }
 
 
-def _item(asked: ValueRequest, item: Item, metric_selector: Selector) -> JsonObject:
-    described = {"kind": KINDS[asked.resource], "name": item.name, "apiVersion": "/v1"}
-    if asked.resource is Resource.PODS:
+def _item(
+    asked: ValueRequest, item: Item, metric_selector: Selector, kind: ServedKind | None
+) -> JsonObject:
+    described = {
+        "kind": KINDS[asked.resource] if kind is None else kind.kind,
+        "name": item.name,
+        "apiVersion": "/v1" if kind is None else kind.api_version,
+    }
+    if kind is not None or asked.resource == Resource.PODS:
         described["namespace"] = asked.namespace
     sampled = datetime.fromtimestamp(item.sampled_unix_seconds, UTC)
     timestamp = sampled.strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -92,7 +106,7 @@ def _group() -> JsonObject:
     return {"name": GROUP, "versions": versions, "preferredVersion": versions[0]}
 
 
-def resources(version: str) -> JsonObject:
+def resources(version: str, catalog: Catalog) -> JsonObject:
     """Return the APIResourceList of a version: every metric of every resource."""
     return {
         "kind": "APIResourceList",
@@ -102,17 +116,30 @@ def resources(version: str) -> JsonObject:
             {
                 "name": f"{resource}/{name}",
                 "singularName": "",
-                "namespaced": resource is Resource.PODS,
+                "namespaced": _is_namespaced(resource),
                 "kind": "MetricValueList",
                 "verbs": ["get"],
             }
-            for name, metric in METRICS.items()
-            for resource in metric.resources
+            for resource, names in _names(catalog).items()
+            for name in names
         ],
     }
 
 
-def aggregated_discovery(api_version: str) -> JsonObject:
+def _names(catalog: Catalog) -> Mapping[str, Sequence[str]]:
+    """Return the names of the metrics of each resource."""
+    plain: dict[str, Sequence[str]] = {
+        resource: [name for name, one in catalog.metrics.items() if resource in one.resources]
+        for resource in Resource
+    }
+    return plain | {kind: list(catalog.metrics) for kind in catalog.kinds}
+
+
+def _is_namespaced(resource: str) -> bool:
+    return resource not in (Resource.NODES, Resource.NAMESPACES)
+
+
+def aggregated_discovery(api_version: str, catalog: Catalog) -> JsonObject:
     """Return the APIGroupDiscoveryList of `/apis`; `api_version` is `v2` or `v2beta1`."""
     return {
         "kind": "APIGroupDiscoveryList",
@@ -125,7 +152,10 @@ def aggregated_discovery(api_version: str) -> JsonObject:
                     {
                         "version": version,
                         "freshness": "Current",
-                        "resources": [_discovered(version, resource) for resource in Resource],
+                        "resources": [
+                            _discovered(version, resource, names)
+                            for resource, names in _names(catalog).items()
+                        ],
                     }
                     for version in VERSIONS
                 ],
@@ -134,19 +164,17 @@ def aggregated_discovery(api_version: str) -> JsonObject:
     }
 
 
-def _discovered(version: str, resource: Resource) -> JsonObject:
+def _discovered(version: str, resource: str, names: Iterable[str]) -> JsonObject:
     kind = {"group": GROUP, "version": version, "kind": "MetricValueList"}
     return {
         "resource": str(resource),
         # The resource itself is not served, but clients of v0.26 require a kind.
         "responseKind": {"group": "", "version": "", "kind": ""},
-        "scope": "Namespaced" if resource is Resource.PODS else "Cluster",
+        "scope": "Namespaced" if _is_namespaced(resource) else "Cluster",
         "singularResource": "",
         "verbs": [],
         "subresources": [
-            {"subresource": name, "responseKind": kind, "verbs": ["get"]}
-            for name, metric in METRICS.items()
-            if resource in metric.resources
+            {"subresource": name, "responseKind": kind, "verbs": ["get"]} for name in names
         ],
     }
 

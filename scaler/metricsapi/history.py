@@ -16,7 +16,7 @@ from scaler.metricsapi.names import WINDOW_SECONDS, Resource
 from scaler.quantities import measured_milli
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 SLOT_SECONDS = 5.0
 MAX_SAMPLES = int(WINDOW_SECONDS / SLOT_SECONDS) + 1
@@ -51,6 +51,21 @@ class Value:
     value_milli: int
     sampled_seconds: float
     window_seconds: int | None
+
+
+def over_pods(values: Sequence[Value], *, is_sum: bool) -> Value:
+    """Return the sum or the mean over pods that all have a value; there is at least one."""
+    total = sum(one.value_milli for one in values)
+    windows = [one.window_seconds for one in values if one.window_seconds is not None]
+    if not is_sum:
+        # Averages are whole numbers, rounded up; the newest value stays above 0.
+        unit = 1000 if windows else 1
+        total = -(-total // (len(values) * unit)) * unit
+    return Value(
+        value_milli=total,
+        sampled_seconds=min(one.sampled_seconds for one in values),
+        window_seconds=min(windows, default=None),
+    )
 
 
 class TargetSeries:

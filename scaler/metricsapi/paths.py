@@ -35,10 +35,13 @@ class ResourceListRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValueRequest:
-    """A metric of one object, or of all (`*`) that match a selector; `namespace` "" for nodes."""
+    """A metric of one object, or of all (`*`) that match a selector; `namespace` "" for nodes.
+
+    `resource` is a `Resource`, or as in `deployments.apps` one that may not be served.
+    """
 
     version: str
-    resource: Resource
+    resource: str
     namespace: str
     name: str
     metric: str
@@ -121,8 +124,9 @@ def _values(version: str, namespace: str, resource: str, name: str, subresource:
             metric=name,
         )
     wanted = Resource.PODS if namespace else Resource.NODES
-    if resource != wanted or not subresource:
+    is_workload = namespace and resource not in (*Resource, "metrics", "")
+    if not subresource or not (resource == wanted or is_workload):
         return UnknownPath()
     return ValueRequest(
-        version=version, resource=wanted, namespace=namespace, name=name, metric=subresource
+        version=version, resource=resource, namespace=namespace, name=name, metric=subresource
     )

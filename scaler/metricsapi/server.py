@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from scaler.kube.delegated_auth import DelegatedAuth
     from scaler.metricsapi.answering import Responder
     from scaler.metricsapi.authentication import Authentication
+    from scaler.metricsapi.names import Catalog
     from scaler.metricsapi.paths import Attributes
     from scaler.metricsapi.telemetry import Telemetry
     from scaler.metricsapi.tls import ServerTls
@@ -126,7 +127,7 @@ class Server:
         if isinstance(asked, GroupListRequest):
             version = _aggregated_version(request.headers.get("Accept", ""))
             if version is not None:
-                return _discovery(request, version)
+                return _discovery(request, version, self._answers.catalog)
         return _json(request, await self._answers.answer(asked, request.rel_url.query))
 
     async def _refusal(self, user: User, method: str, attributes: Attributes) -> JsonObject | None:
@@ -180,8 +181,8 @@ def _aggregated_version(accept: str) -> str | None:
     return None
 
 
-def _discovery(request: web.BaseRequest, version: str) -> web.Response:
-    body = orjson.dumps(documents.aggregated_discovery(version))
+def _discovery(request: web.BaseRequest, version: str, catalog: Catalog) -> web.Response:
+    body = orjson.dumps(documents.aggregated_discovery(version, catalog))
     etag = f'"{hashlib.sha256(body).hexdigest().upper()}"'
     headers = {
         "Content-Type": (

@@ -7,6 +7,7 @@ import logging
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
+from scaler.cluster.kinds import DEPLOYMENTS, STATEFUL_SETS
 from scaler.cluster.pod_cache import PodCache
 from scaler.kube.api_services import ApiServices, OwnedByAnother, Registration
 from scaler.kube.delegated_auth import DelegatedAuth
@@ -16,18 +17,20 @@ from scaler.kube.request_header_auth import watch_request_header_auth
 from scaler.kube.secret import SharedSecret
 from scaler.metricsapi.answering import Responder
 from scaler.metricsapi.authentication import Authentication
-from scaler.metricsapi.names import GROUP
+from scaler.metricsapi.names import GROUP, ServedKind, catalog
 from scaler.metricsapi.server import Server
 from scaler.metricsapi.serving import CertificateError, FileCertificate, SecretCertificate
 from scaler.metricsapi.target_reader import TargetReader
 from scaler.metricsapi.telemetry import Telemetry
 from scaler.metricsapi.tls import ServerTls
+from scaler.metricsapi.workloads import WorkloadSelectors
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
 
     from prometheus_client import CollectorRegistry
 
+    from scaler.cluster.kinds import WorkloadKind
     from scaler.kube.client import KubeClient
     from scaler.metricsapi.serving import ServingCertificate
     from scaler.metricsapi.settings import MetricsApiSettings
@@ -55,10 +58,15 @@ class MetricsApi:
         *,
         registry: CollectorRegistry,
         servers: PodPages | None = None,
+        kinds: Iterable[WorkloadKind] = (),
     ) -> None:
-        """`servers` are open already; without them pods' model servers are not read."""
+        """`servers` are open already; without them pods' model servers are not read.
+
+        Deployments and StatefulSets have values besides `kinds`.
+        """
         self._client = client
         self._settings = settings
+        workloads = (DEPLOYMENTS, STATEFUL_SETS, *kinds)
         telemetry = Telemetry(registry)
         reviews = DelegatedAuth(client)
         self._tls = ServerTls()
@@ -72,6 +80,14 @@ class MetricsApi:
             answers=Responder(
                 reader=self._reader,
                 objects=self._objects,
+                workloads=WorkloadSelectors(client, workloads),
+                catalog=catalog(
+                    {
+                        kind.name: ServedKind(kind=kind.kind, api_version=kind.api_version)
+                        for kind in workloads
+                    },
+                    settings.aliases,
+                ),
                 wall_clock=client.clock.seconds,
             ),
             authentication=self._authentication,

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from scaler.metricsapi.names import Alias
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -11,7 +15,7 @@ class MetricsApiSettings:
 
     The serving certificate is that of `cert_file` and `key_file`; without them the scaler generates
     one and stores it in the Secret. `ca_file` becomes the caBundle of the APIServices; without it
-    the scaler leaves their caBundle unchanged.
+    the scaler leaves their caBundle unchanged. `aliases` are other names of metrics.
     """
 
     listen_host: str = ""
@@ -25,6 +29,7 @@ class MetricsApiSettings:
     ca_file: str | None = None
     register: bool = True
     interval_seconds: float = 5.0
+    aliases: tuple[Alias, ...] = ()
 
     def hosts(self) -> tuple[str, ...]:
         """Return the names that the serving certificate is for."""

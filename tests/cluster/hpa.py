@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from scaler.kube.errors import NotFound
 from simulator.scenario import (
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from scaler.kube.client import KubeClient
     from simulator.nodes import SimulatedNodes
 
-    JsonObject = dict[str, Any]
+    JsonObject: TypeAlias = dict[str, Any]
 
 SCALE_SECONDS: Final = 180.0
 
@@ -33,8 +33,9 @@ SCALE_SECONDS: Final = 180.0
 class ServingUnderHpa:
     """The Deployment, its HPA and its load, all in one namespace."""
 
-    def __init__(self, client: KubeClient, namespace: str) -> None:
+    def __init__(self, client: KubeClient, namespace: str, metric: JsonObject) -> None:
         self.namespace = namespace
+        self._metric = metric
         self.deployments = f"/apis/apps/v1/namespaces/{namespace}/deployments"
         self.hpas = f"/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers"
         self._client = client
@@ -53,7 +54,8 @@ class ServingUnderHpa:
         assert conditions["ScalingActive"] == "True"
         assert conditions["AbleToScale"] == "True"
         (metric,) = status["currentMetrics"]
-        assert metric["pods"]["metric"]["name"] == "duty_cycle_current"
+        kind = metric["type"].lower()
+        assert metric[kind]["metric"] == self._metric[kind]["metric"]
 
     async def press(self, replicas: int) -> None:
         """Make load with so many pods."""
@@ -70,19 +72,40 @@ class ServingUnderHpa:
         await until(reached, deadline_seconds=SCALE_SECONDS, what=what)
 
 
+PODS_METRIC: Final[JsonObject] = {
+    "type": "Pods",
+    "pods": {
+        "metric": {"name": "duty_cycle_current"},
+        "target": {"type": "AverageValue", "averageValue": str(TARGET_PERCENT)},
+    },
+}
+
+
+def object_metric(name: str, target: JsonObject) -> JsonObject:
+    """Return a metric of the serving Deployment itself."""
+    described = {"apiVersion": "apps/v1", "kind": "Deployment", "name": NAME_SERVING}
+    return {
+        "type": "Object",
+        "object": {"describedObject": described, "metric": {"name": name}, "target": target},
+    }
+
+
 @asynccontextmanager
 async def serving_under_hpa(
-    client: KubeClient, nodes: SimulatedNodes, namespace: str
+    client: KubeClient,
+    nodes: SimulatedNodes,
+    namespace: str,
+    metric: JsonObject = PODS_METRIC,
 ) -> AsyncIterator[ServingUnderHpa]:
     """Have all of it while the context lasts, in a namespace that goes with it."""
-    serving = ServingUnderHpa(client, namespace)
+    serving = ServingUnderHpa(client, namespace, metric)
     await client.post("/api/v1/namespaces", {"metadata": {"name": namespace}})
     scaled = serving_deployment()
     # Without what our own scaler would go by.
     del scaled["metadata"]["annotations"]
     await client.post(serving.deployments, scaled)
     await client.post(serving.deployments, press_deployment())
-    await client.post(serving.hpas, _hpa())
+    await client.post(serving.hpas, _hpa(metric))
     working = asyncio.create_task(Workload(nodes).run())
     try:
         yield serving
@@ -109,9 +132,8 @@ async def namespace_is_gone(client: KubeClient, namespace: str) -> bool:
     return False
 
 
-def _hpa() -> JsonObject:
+def _hpa(metric: JsonObject) -> JsonObject:
     """The target and the short windows of the demo's serving Deployment."""
-    target = {"type": "AverageValue", "averageValue": str(TARGET_PERCENT)}
     return {
         "metadata": {"name": NAME_SERVING},
         "spec": {
@@ -122,12 +144,7 @@ def _hpa() -> JsonObject:
             },
             "minReplicas": 1,
             "maxReplicas": MAX_REPLICAS,
-            "metrics": [
-                {
-                    "type": "Pods",
-                    "pods": {"metric": {"name": "duty_cycle_current"}, "target": target},
-                }
-            ],
+            "metrics": [metric],
             "behavior": BEHAVIOR,
         },
     }

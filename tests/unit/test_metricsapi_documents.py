@@ -9,11 +9,19 @@ from hypothesis import strategies as st
 from scaler.kube.selectors import parse_selector
 from scaler.metricsapi import documents
 from scaler.metricsapi.documents import Item, quantity, value_list
-from scaler.metricsapi.names import METRICS, Resource
+from scaler.metricsapi.names import METRICS, Alias, Resource, ServedKind, catalog
 from scaler.metricsapi.paths import Attributes, ValueRequest
 from scaler.quantities import parse_quantity
 
 AT = 1764018000.9  # 2025-11-24T21:00:00.9Z
+STATEFUL_SET = ServedKind(kind="StatefulSet", api_version="apps/v1")
+CATALOG = catalog(
+    {
+        "deployments.apps": ServedKind(kind="Deployment", api_version="apps/v1"),
+        "statefulsets.apps": STATEFUL_SET,
+    },
+    [Alias(name="gpu_util", metric="requests_current")],
+)
 
 
 def asked(version="v1beta1", resource=Resource.PODS, namespace="ns"):
@@ -71,6 +79,17 @@ def test_a_list_of_v1beta2_with_a_window_and_a_selector():
     }
 
 
+def test_a_workload_is_described_by_its_kind_and_group():
+    item = Item(name="web", value_milli=1, sampled_unix_seconds=AT)
+    (found,) = value_list(asked(resource="statefulsets.apps"), [item], kind=STATEFUL_SET)["items"]
+    assert found["describedObject"] == {
+        "kind": "StatefulSet",
+        "namespace": "ns",
+        "name": "web",
+        "apiVersion": "apps/v1",
+    }
+
+
 def test_the_window_and_selector_of_v1beta1():
     item = Item(name="p", value_milli=0, sampled_unix_seconds=AT, window_seconds=0)
     (found,) = value_list(asked(), [item], parse_selector("uuid=GPU-1"))["items"]
@@ -102,24 +121,35 @@ def test_all_names_of_the_contract_are_discovered():
         for family in ("requests", "requests_waiting", "kv_cache_percent")
         for suffix in ("current", "over_time")
     }
-    assert set(METRICS) == names | of_servers
+    sums = {
+        name.replace(f"_{suffix}", f"_sum_{suffix}")
+        for name in names | of_servers
+        for suffix in ("current", "over_time")
+        if name.endswith(suffix) and not name.partition("nvidia_gpu_")[2].startswith("temp")
+        if not name.startswith(("temp", "kv"))
+    }
+    assert set(METRICS) == names | of_servers | sums
     for version in ("v1beta1", "v1beta2"):
-        listed = documents.resources(version)
+        listed = documents.resources(version, CATALOG)
         assert listed["groupVersion"] == f"custom.metrics.k8s.io/{version}"
         assert {(one["name"], one["namespaced"]) for one in listed["resources"]} == {
             (f"{resource}/{name}", resource == "pods")
             for resource in ("pods", "nodes", "namespaces")
             for name in names
-        } | {(f"pods/{name}", True) for name in of_servers}
+        } | {(f"pods/{name}", True) for name in of_servers | {"gpu_util"}} | {
+            (f"{kind}/{name}", True)
+            for kind in ("deployments.apps", "statefulsets.apps")
+            for name in {*METRICS, "gpu_util"}
+        }
         assert all(one["verbs"] == ["get"] for one in listed["resources"])
 
 
 def test_aggregated_discovery_says_the_same():
-    (group,) = documents.aggregated_discovery("v2")["items"]
+    (group,) = documents.aggregated_discovery("v2", CATALOG)["items"]
     assert group["metadata"]["name"] == "custom.metrics.k8s.io"
     assert [version["version"] for version in group["versions"]] == ["v1beta2", "v1beta1"]
     for version in group["versions"]:
-        plain = documents.resources(version["version"])["resources"]
+        plain = documents.resources(version["version"], CATALOG)["resources"]
         assert {
             (f"{one['resource']}/{sub['subresource']}", one["scope"] == "Namespaced")
             for one in version["resources"]

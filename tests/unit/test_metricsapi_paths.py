@@ -76,7 +76,20 @@ def values(resource, namespace, name, metric="m", version="v1beta1"):
         pytest.param(f"{API}/v1beta1/nodes", UnknownPath(), id="nodes"),
         pytest.param(f"{API}/v1beta1/pods/p/m", UnknownPath(), id="pods without a namespace"),
         pytest.param(f"{API}/v1beta1/namespaces/ns/nodes/n/m", UnknownPath(), id="nodes in one"),
-        pytest.param(f"{API}/v1beta1/namespaces/ns/services/s/m", UnknownPath(), id="services"),
+        pytest.param(
+            f"{API}/v1beta1/namespaces/ns/deployments.apps/web/m",
+            values("deployments.apps", "ns", "web"),
+            id="a workload",
+        ),
+        pytest.param(
+            f"{API}/v1beta1/namespaces/ns/services/s/m",
+            values("services", "ns", "s"),
+            id="a kind that may not be served",
+        ),
+        pytest.param(
+            f"{API}/v1beta1/deployments.apps/web/m", UnknownPath(), id="a workload of no namespace"
+        ),
+        pytest.param(f"{API}/v1beta1/namespaces/ns/namespaces/n/m", UnknownPath(), id="twice"),
         pytest.param(f"{API}/v1beta1/namespaces/ns/pods/p/m/x", UnknownPath(), id="too long"),
         pytest.param(f"{API}/v1beta1/namespaces/ns/pods//m", UnknownPath(), id="an empty name"),
         pytest.param(f"{API}/v1beta1/namespaces//pods/p/m", UnknownPath(), id="no namespace"),
@@ -105,6 +118,17 @@ def test_what_is_asked(path, asked):
             id="pods",
         ),
         pytest.param(
+            f"{API}/v1beta2/namespaces/ns/deployments.apps/web/m",
+            {
+                "version": "v1beta2",
+                "namespace": "ns",
+                "resource": "deployments.apps",
+                "name": "web",
+                "subresource": "m",
+            },
+            id="a workload",
+        ),
+        pytest.param(
             f"{API}/v1beta2/namespaces/ns/metrics/m",
             {"version": "v1beta2", "namespace": "ns", "resource": "metrics", "name": "m"},
             id="a namespace",
@@ -130,7 +154,18 @@ def test_what_must_be_allowed(path, attributes):
 
 
 PARTS = st.sampled_from(
-    ["apis", "custom.metrics.k8s.io", "v1beta1", "namespaces", "pods", "nodes", "metrics", "*", "x"]
+    [
+        "apis",
+        "custom.metrics.k8s.io",
+        "v1beta1",
+        "namespaces",
+        "pods",
+        "nodes",
+        "metrics",
+        "*",
+        "x",
+        "a.b",
+    ]
 )
 
 

@@ -11,6 +11,7 @@ from scaler.cli.config import (
     add_run_arguments,
     parse_run_arguments,
 )
+from scaler.metricsapi.names import Alias
 from scaler.metricsapi.settings import MetricsApiSettings
 from toolkit.cli.arguments import UsageError
 
@@ -117,6 +118,8 @@ def test_the_flags_of_the_metrics_api():
         "--metrics-api.tls-ca-file=c",
         "--metrics-api.no-register",
         "--metrics-api.interval=1s",
+        "--metrics-api.alias=DCGM_FI_DEV_GPU_UTIL=duty_cycle_current",
+        "--metrics-api.alias=DCGM_FI_DEV_FB_USED=memory_used_bytes_current/1048576",
     ).metrics_api
     assert found == MetricsApiSettings(
         listen_host="127.0.0.1",
@@ -130,6 +133,12 @@ def test_the_flags_of_the_metrics_api():
         ca_file="c",
         register=False,
         interval_seconds=1.0,
+        aliases=(
+            Alias(name="DCGM_FI_DEV_GPU_UTIL", metric="duty_cycle_current"),
+            Alias(
+                name="DCGM_FI_DEV_FB_USED", metric="memory_used_bytes_current", divisor=1048576.0
+            ),
+        ),
     )
     assert found.hosts() == ("name.ns.svc", "name.ns.svc.cluster.local")
 
@@ -144,9 +153,24 @@ def test_the_flags_of_the_metrics_api():
         ("--metrics-api.tls-cert-file=a", "--metrics-api.tls-key-file must be set together"),
         ("--metrics-api.tls-ca-file=a", "requires --metrics-api.tls-cert-file"),
         ("--metrics-api.interval=2m", "'2m' is not a duration above 0s and up to 1m"),
+        ("--metrics-api.alias=gpu_util", "'gpu_util' is not NAME=METRIC or NAME=METRIC/DIVISOR"),
+        ("--metrics-api.alias=a/b=duty_cycle_current", "is not NAME=METRIC"),
+        ("--metrics-api.alias=a=duty_cycle", "'duty_cycle' is not a metric of the metrics API"),
+        ("--metrics-api.alias=requests_current=duty_cycle_current", "is already the name"),
+        ("--metrics-api.alias=a=duty_cycle_current/0", "'0' is not a divisor"),
+        ("--metrics-api.alias=a=duty_cycle_current/nan", "'nan' is not a divisor"),
+        ("--metrics-api.alias=a=duty_cycle_current/", "'' is not a divisor"),
     ],
 )
 def test_wrong_flags_of_the_metrics_api(flag, said):
     with pytest.raises(UsageError) as wrong:
         parse("--metrics-api", flag)
     assert said in str(wrong.value)
+
+
+def test_an_alias_names_one_metric():
+    with pytest.raises(UsageError, match="a is given more than once"):
+        parse("--metrics-api", *["--metrics-api.alias=a=duty_cycle_current"] * 2)
+    many = [f"--metrics-api.alias=a{n}=duty_cycle_current" for n in range(65)]
+    with pytest.raises(UsageError, match="65 are more than 64"):
+        parse("--metrics-api", *many)

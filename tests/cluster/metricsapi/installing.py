@@ -56,6 +56,7 @@ def flags(port: int, *, service_port: int | None = None) -> tuple[str, ...]:
         f"--metrics-api.listen-address=127.0.0.1:{port}",
         f"--metrics-api.service-port={service_port or port}",
         "--metrics-api.interval=500ms",
+        "--metrics-api.alias=DCGM_FI_DEV_GPU_UTIL=duty_cycle_current",
     )
 
 

@@ -17,6 +17,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 MAY = (
     "list pods --all-namespaces",
+    "get deployments.apps/web --subresource=scale --all-namespaces",
+    "get statefulsets.apps/web --subresource=scale --all-namespaces",
+    "list statefulsets.apps --all-namespaces",
     "watch nodes",
     "get secrets/gpu-metrics-api --namespace=gpu-scaler",
     "patch secrets/gpu-metrics-api --namespace=gpu-scaler",
@@ -30,6 +33,9 @@ MAY = (
     "get configmaps/extension-apiserver-authentication --namespace=kube-system",
 )
 MAY_NOT = (
+    "get statefulsets.apps/web",
+    "watch statefulsets.apps",
+    "patch statefulsets.apps/web --subresource=scale",
     "get secrets/another --namespace=gpu-scaler",
     "list secrets --namespace=gpu-scaler",
     "get secrets/gpu-metrics-api --namespace=default",

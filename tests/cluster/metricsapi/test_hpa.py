@@ -14,7 +14,13 @@ import pytest_asyncio
 
 from simulator.scenario import NAME_SERVING
 from tests.cluster.conftest import ROOT
-from tests.cluster.hpa import ServingUnderHpa, namespace_is_gone, serving_under_hpa
+from tests.cluster.hpa import (
+    PODS_METRIC,
+    ServingUnderHpa,
+    namespace_is_gone,
+    object_metric,
+    serving_under_hpa,
+)
 from tests.cluster.metricsapi import installing
 from tests.cluster.metricsapi.installing import API, direct
 from tests.waiting import until
@@ -26,6 +32,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 NAMESPACE = "api-serving"
+OBJECT_MEAN = object_metric("duty_cycle_current", {"type": "Value", "value": "40"})
 PAGE = ROOT / "docs" / "metrics-api.md"
 
 
@@ -48,6 +55,53 @@ async def test_the_same_hpa_scales_out_and_in_without_prometheus(served, serving
     # The one that answers is not the one that would act.
     assert (await served.follower.document("/api/v1/decisions"))["leading"] is False
     assert 'code="200"' in await served.follower.text("/metrics")
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        pytest.param(OBJECT_MEAN, id="mean"),
+        pytest.param(
+            object_metric("duty_cycle_sum_current", {"type": "AverageValue", "averageValue": "40"}),
+            id="sum",
+        ),
+        pytest.param(
+            object_metric("DCGM_FI_DEV_GPU_UTIL", {"type": "Value", "value": "40"}), id="alias"
+        ),
+    ],
+)
+async def test_an_hpa_scales_on_its_deployment_as_an_object(served, metric):
+    async with serving_under_hpa(served.client, served.nodes, "object-serving", metric) as serving:
+        await serving.scales_out_and_in()
+
+
+async def test_a_workload_is_read_by_kubectl_by_whoever_may(served, serving):
+    path = f"{API}/v1beta2/namespaces/{NAMESPACE}/deployments.apps/{NAME_SERVING}"
+
+    async def is_there() -> bool:
+        done = await asyncio.to_thread(
+            served.plane.kubectl, "get", "--raw", f"{path}/duty_cycle_sum_current"
+        )
+        if done.returncode:
+            return False
+        (item,) = json.loads(done.stdout)["items"]
+        return bool(item["describedObject"]["kind"] == "Deployment")
+
+    await until(is_there, what="the Deployment has a value")
+    done = await asyncio.to_thread(
+        served.plane.kubectl,
+        *("get", "--raw", path.replace(NAME_SERVING, "*") + "/duty_cycle_current"),
+    )
+    assert [one["describedObject"]["name"] for one in json.loads(done.stdout)["items"]] == [
+        NAME_SERVING
+    ]
+    kubeconfig = await asyncio.to_thread(served.plane.kubeconfig_for, "default/default")
+    done = await asyncio.to_thread(
+        served.plane.kubectl,
+        *("get", "--raw", f"{path}/duty_cycle_current"),
+        kubeconfig=kubeconfig,
+    )
+    assert "forbidden" in done.stderr.lower()
 
 
 async def test_kubectl_reads_what_the_tutorial_asks_for(served, serving):
@@ -74,26 +128,28 @@ async def test_kubectl_reads_what_the_tutorial_asks_for(served, serving):
     assert "the server could not find the metric nonsense for pods" in done.stderr
 
 
-async def test_the_hpa_of_the_page_is_the_one_that_was_tried(served, serving):
-    (manifest,) = re.findall(r"^```yaml\n(.*?)^```", PAGE.read_text(), re.M | re.S)
-    done = await asyncio.to_thread(
-        served.plane.kubectl,
-        *("create", "--dry-run=server", "--output=json", "--namespace=default", "-f", "-"),
-        stdin=manifest,
-    )
-    assert done.returncode == 0, done.stderr
+async def test_the_hpas_of_the_page_are_those_that_were_tried(served, serving):
+    manifests = re.findall(r"^```yaml\n(.*?)^```", PAGE.read_text(), re.M | re.S)
     tried = await served.client.get(f"{serving.hpas}/{NAME_SERVING}")
-    for key in ("metrics", "scaleTargetRef", "minReplicas"):
-        assert json.loads(done.stdout)["spec"][key] == tried["spec"][key]
+    for manifest, metric in zip(manifests, (PODS_METRIC, OBJECT_MEAN), strict=True):
+        done = await asyncio.to_thread(
+            served.plane.kubectl,
+            *("create", "--dry-run=server", "--output=json", "--namespace=default", "-f", "-"),
+            stdin=manifest,
+        )
+        assert done.returncode == 0, done.stderr
+        spec = json.loads(done.stdout)["spec"]
+        for key in ("scaleTargetRef", "minReplicas"):
+            assert spec[key] == tried["spec"][key]
+        assert spec["metrics"] == [metric]
 
 
 async def test_the_api_server_discovers_it_both_ways(served):
     group = await served.client.get(API)
     assert group["preferredVersion"]["version"] == "v1beta2"
     listed = await served.client.get(f"{API}/v1beta1")
-    assert {"name": "pods/duty_cycle_current", "namespaced": True} in [
-        {"name": one["name"], "namespaced": one["namespaced"]} for one in listed["resources"]
-    ]
+    names = {one["name"] for one in listed["resources"] if one["namespaced"]}
+    assert {"pods/duty_cycle_current", "statefulsets.apps/duty_cycle_sum_current"} <= names
     done = await asyncio.to_thread(
         served.plane.kubectl, "api-resources", "--api-group=custom.metrics.k8s.io", "--cached=false"
     )
@@ -112,6 +168,7 @@ async def test_the_api_server_discovers_it_both_ways(served):
         assert version["freshness"] == "Current"
         (pods,) = (one for one in version["resources"] if one["resource"] == "pods")
         assert "duty_cycle_current" in {one["subresource"] for one in pods["subresources"]}
+        assert "deployments.apps" in {one["resource"] for one in version["resources"]}
 
 
 async def test_who_may_not_is_told_so(served):

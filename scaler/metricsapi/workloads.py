@@ -1,0 +1,151 @@
+"""The selectors of workloads, from their scale subresources: what an HPA finds pods by."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from scaler.cluster.scales import decode_scale
+from scaler.kube import fields
+from scaler.kube.errors import ApiError, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from scaler.cluster.kinds import WorkloadKind
+    from scaler.kube.client import KubeClient
+    from scaler.kube.selectors import Selector
+
+log = logging.getLogger(__name__)
+
+KEPT_SECONDS = 30.0
+MAX_KEPT = 10_000
+MAX_LISTED = 100
+"""Of one request with `*`: each needs a read of its own."""
+MAX_CONCURRENT_READS = 8
+CALL_TIMEOUT_SECONDS = 5.0
+# What clients ask for becomes part of a path that is read with the scaler's permissions.
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
+
+
+class TooManyWorkloads(ValueError):  # noqa: N818
+    """More workloads match than one request may name."""
+
+
+class _KnownSelector(NamedTuple):
+    selector: Selector | None
+    read_seconds: float
+
+
+class WorkloadSelectors:
+    """Reads scale subresources at the first request and keeps their selectors for 30 s."""
+
+    def __init__(
+        self,
+        client: KubeClient,
+        kinds: Iterable[WorkloadKind],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._kinds = {kind.name: kind for kind in kinds}
+        self._clock = clock
+        self._known: dict[tuple[str, str, str], _KnownSelector] = {}
+        self._reading: dict[tuple[str, str, str], asyncio.Task[Selector | None]] = {}
+        self._limit = asyncio.Semaphore(MAX_CONCURRENT_READS)
+        self._failing: set[str] = set()
+
+    async def named(self, kind: str, namespace: str, name: str) -> Mapping[str, Selector]:
+        """Return the selector of a workload by its name; `kind` is as in `deployments.apps`.
+
+        Empty if there is no such workload, or if it selects nothing or everything.
+
+        Raises:
+            ApiError: its scale cannot be read.
+        """
+        if not (_NAME.fullmatch(namespace) and _NAME.fullmatch(name)):
+            return {}
+        with _Logged(self._failing, kind):
+            selector = await self._selector(self._kinds[kind], namespace, name)
+        return {} if selector is None else {name: selector}
+
+    async def listed(self, kind: str, namespace: str, selector: Selector) -> Mapping[str, Selector]:
+        """Return the selectors of the workloads whose own labels match, by name.
+
+        Raises:
+            ApiError: they cannot be listed, or a scale cannot be read.
+            TooManyWorkloads: more than 100 match.
+        """
+        if not _NAME.fullmatch(namespace):
+            return {}
+        with _Logged(self._failing, kind):
+            found_kind = self._kinds[kind]
+            page = await self._client.get(
+                f"{found_kind.base}/namespaces/{namespace}/{found_kind.plural}",
+                params={"limit": str(MAX_LISTED), "labelSelector": selector.text},
+                timeout_seconds=CALL_TIMEOUT_SECONDS,
+            )
+            if (page.get("metadata") or {}).get("continue"):
+                raise TooManyWorkloads(
+                    f"more than {MAX_LISTED} {kind} match; narrow the labelSelector"
+                )
+            names = [fields.text(one["metadata"], "name") for one in page.get("items") or ()]
+            found = await asyncio.gather(
+                *(self._selector(found_kind, namespace, name) for name in names)
+            )
+        return {name: one for name, one in zip(names, found, strict=True) if one is not None}
+
+    async def _selector(self, kind: WorkloadKind, namespace: str, name: str) -> Selector | None:
+        key = (kind.name, namespace, name)
+        known = self._known.get(key)
+        if known is not None and self._clock() - known.read_seconds < KEPT_SECONDS:
+            return known.selector
+        task = self._reading.get(key)
+        if task is None:
+            task = asyncio.create_task(self._read(kind, key))
+            self._reading[key] = task
+            task.add_done_callback(lambda _: self._reading.pop(key, None))
+        # Not cancelled with this request: others may wait for the same read.
+        return await asyncio.shield(task)
+
+    async def _read(self, kind: WorkloadKind, key: tuple[str, str, str]) -> Selector | None:
+        _, namespace, name = key
+        path = f"{kind.base}/namespaces/{namespace}/{kind.plural}/{name}/scale"
+        async with self._limit:
+            try:
+                raw = await self._client.get(path, timeout_seconds=CALL_TIMEOUT_SECONDS)
+                selector = decode_scale(raw).selector
+            except NotFound:
+                selector = None
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                log.debug("Scale is malformed", extra={"path": path, "error": repr(error)[:200]})
+                selector = None
+        self._known.pop(key, None)
+        self._known[key] = _KnownSelector(selector, self._clock())
+        if len(self._known) > MAX_KEPT:
+            del self._known[next(iter(self._known))]
+        return selector
+
+
+class _Logged:
+    """Logs the first of several failures for a kind; they go on to the caller."""
+
+    def __init__(self, failing: set[str], kind: str) -> None:
+        self._failing = failing
+        self._kind = kind
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if error is None:
+            self._failing.discard(self._kind)
+        elif isinstance(error, ApiError) and self._kind not in self._failing:
+            self._failing.add(self._kind)
+            log.warning(
+                "Cannot find the pods of workloads; their metrics have no values",
+                extra={"kind": self._kind, "error": str(error)},
+            )
