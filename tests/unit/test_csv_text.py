@@ -1,0 +1,115 @@
+"""CSV of samples: the forms that people have, and a sentence for each that is wrong."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scaler.replay.csv_text import CsvColumns, CsvError, read_csv, step_seconds_of
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC).timestamp()
+
+
+def read(text: str, **names: str) -> dict[str, list[tuple[float, float]]]:
+    found = read_csv(text.splitlines(keepends=True), CsvColumns(**names))
+    return {pod: list(series.samples()) for pod, series in found.series.items()}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param(
+            "time,pod,value\n0,a,1\n15,b,2.5\n", {"a": [(0, 1)], "b": [(15, 2.5)]}, id="as written"
+        ),
+        pytest.param("time,value\n0,1\n15,2\n", {"": [(0, 1), (15, 2)]}, id="a total"),
+        pytest.param("0,1\n15,2\n", {"": [(0, 1), (15, 2)]}, id="no names, a total"),
+        pytest.param("0,a,1\n", {"a": [(0, 1)]}, id="no names, pods"),
+        pytest.param(
+            "2026-01-31T12:00:00Z,1\n2026-01-31T13:00:15+01:00,2\n2026-01-31 12:00:30,3\n"
+            f"{NOON * 1000 + 45000:.0f},4\n",
+            {"": [(NOON, 1), (NOON + 15, 2), (NOON + 30, 3), (NOON + 45, 4)]},
+            id="forms of times",
+        ),
+        pytest.param("Time;Pod Name;Duty Cycle\n0;a;40%\n", {"a": [(0, 40)]}, id="semicolons"),
+        pytest.param("time\tpod\tvalue\n0\ta\t40\n", {"a": [(0, 40)]}, id="tabs"),
+        pytest.param("\ufefftime,value\r\n0,1\r\n", {"": [(0, 1)]}, id="of a spreadsheet"),
+        pytest.param('\n\n"time","pod","my metric"\n"0","a","1"\n\n', {"a": [(0, 1)]}, id="rest"),
+        pytest.param("time,value\n0,\n15,NaN\n30,3\n", {"": [(30, 3)]}, id="empty values"),
+    ],
+)
+def test_samples_are_read(text, expected):
+    assert read(text) == expected
+
+
+def test_columns_may_be_named():
+    text = "a,b,c,d\n0,1,web-1,9\n"
+    assert read(text, time="a", pod="c", value="d") == {"web-1": [(0, 9)]}
+    assert read(text, time="a", value="b") == {"": [(0, 1)]}
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("", "is empty"),
+        ("\n \n", "is empty"),
+        ("time,pod,value\n", "no line with a value"),
+        ("time,pod,value\n0,a,\n", "no line with a value"),
+        ("pod,value\na,1\n", "--csv-columns time=NAME"),
+        ("time,a,b\n0,1,2\n", "--csv-columns value=NAME"),
+        ("0,a,1,2\n", "line 1 has 4 columns and no names"),
+        ("time,pod,value\n0,a\n", "line 2 has 2 columns"),
+        ("time,pod,value\nyesterday,a,1\n", "line 2: 'yesterday' is not a time"),
+        ("time,pod,value\n1e300,a,1\n", "line 2: '1e300' is not a time"),
+        ("time,pod,value\nnan,a,1\n", "line 2: 'nan' is not a time"),
+        ("time,pod,value\n-5,a,1\n", "line 2: '-5' is not a time"),
+        ("time,pod,value\n0,a,much\n", "line 2: 'much' is not a number"),
+        ("time,pod,value\n0,a,-1\n", "line 2: '-1' is not a number"),
+        ("time,pod,value\n0,a,inf\n", "line 2: 'inf' is not a number"),
+        ("time,pod,value\n0,,1\n", "line 2 names no pod"),
+        ('time,pod,value\n0,"a\x00,1\n', "line 2"),
+        ("time,value\n" + "x" * 70_000 + "\n", "line 2 has more than"),
+    ],
+)
+def test_a_wrong_text_is_refused_by_line(text, part):
+    with pytest.raises(CsvError) as error:
+        read(text)
+    assert part in str(error.value)
+
+
+@pytest.mark.parametrize("names", [{"time": "when"}, {"pod": "when"}, {"value": "when"}])
+def test_a_column_that_is_not_there_is_named_with_those_that_are(names):
+    with pytest.raises(CsvError, match=r"'when'.*'time', 'pod', 'value'"):
+        read("time,pod,value\n0,a,1\n", **names)
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        pytest.param(["0,1", "15,1", "30,1", "3600,1"], 15, id="with a gap"),
+        pytest.param(["30,1", "0,1", "15,1", "15,1"], 15, id="in disorder, twice"),
+        pytest.param(["0,1", "0.2,1", "0.4,1"], 1, id="a second at least"),
+        pytest.param(["0,a,1", "0,b,1", "60,a,1", "61,b,1", "120,a,1"], 60, id="of one pod"),
+    ],
+)
+def test_the_step_is_the_usual_time_between_samples(lines, expected):
+    assert step_seconds_of(read_csv(lines, CsvColumns())) == expected
+
+
+@pytest.mark.parametrize(
+    ("lines", "part"),
+    [(["0,1", "0,2"], "a single time"), (["0,1", "15,1", "30,1", "1e9,1"], "--step")],
+)
+def test_a_step_needs_two_times_and_a_possible_length(lines, part):
+    with pytest.raises(CsvError) as error:
+        step_seconds_of(read_csv(lines, CsvColumns()))
+    assert part in str(error.value)
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_samples_or_a_problem(text):
+    try:
+        found = read_csv(text.splitlines(keepends=True), CsvColumns())
+    except CsvError:
+        return
+    assert all(len(one.times) == len(one.values) > 0 for one in found.series.values())
