@@ -85,6 +85,16 @@ def format_duration(seconds: float) -> str:
     return f"{days}d"
 
 
+def format_share(share: float) -> str:
+    """Return a share of 1 in percent: 0 %, <0.1 %, 12.5 %, 100 %; all of it is only 100 %."""
+    percent = share * 100
+    if 0 < percent < 0.1:
+        return "<0.1 %"
+    if 99.9 < percent < 100:
+        return ">99.9 %"
+    return f"{percent:.1f}".removesuffix(".0") + " %"
+
+
 def format_value(metric: Metric, value_milli: int) -> str:
     """Return a metric's value with its unit: 63, 12.5Gi, 250W."""
     match metric:

@@ -1,0 +1,196 @@
+"""Pure: simulations as the documents of `gpu-scaler simulate -o json` and `-o csv`."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from scaler.model import Metric  # noqa: TC001 - msgspec reads the annotations
+from scaler.replay.coverage import floor_share, known_share
+from scaler.replay.model import AS_IT_WAS, HPA, OURS
+from scaler.replay.prices import NO_PRICES
+from scaler.replay.recommendation import saved_share
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from scaler.replay.model import Recording, ReplayResult
+    from scaler.replay.prices import Prices
+    from scaler.replay.recommendation import Recommendation
+
+POLICY_NAMES: Final[Mapping[str, str]] = {AS_IT_WAS: "as-it-was", OURS: "gpu-scaler", HPA: "hpa"}
+"""The names of the documents by those for people."""
+_HOUR_SECONDS: Final = 3600.0
+_DAY_SECONDS: Final = 86400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Simulation:
+    """A recording and what each policy would have done with it, in the order of the table.
+
+    `results` begin with `AS_IT_WAS`; for each target follow `OURS` and `HPA`.
+    """
+
+    recording: Recording
+    results: tuple[ReplayResult, ...]
+    recommendation: Recommendation | None = None
+
+
+class ResultDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """One row; `cost` is in the currency of the prices, None without a price."""
+
+    policy: str
+    target_milli: int | None
+    simulated_seconds: float
+    gpu_hours: float
+    average_replicas: float | None
+    highest_replicas: int
+    saturated_ratio: float | None
+    saved_gpu_hours_ratio: float | None
+    changes: int
+    changes_per_day: float | None
+    cost: float | None
+
+
+class RecommendationDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """The recommendation; `target_milli` is None where no target keeps the limit."""
+
+    target_milli: int | None
+    text: str
+    annotations: dict[str, str]
+    missing_annotations: tuple[str, ...]
+    doubt: str | None
+
+
+class SimulationDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """One workload. `kind` is like `deployments.apps`; ratios are from 0 to 1."""
+
+    kind: str
+    namespace: str
+    name: str
+    metric: Metric
+    begun_unix_seconds: float
+    recorded_seconds: float
+    step_seconds: float
+    floor_ratio: float | None
+    known_ratio: float
+    gpus_per_replica: int
+    gpu_model: str | None
+    price_per_gpu_hour: float | None
+    start_seconds: float | None
+    notes: tuple[str, ...]
+    results: tuple[ResultDocument, ...]
+    recommendation: RecommendationDocument | None
+
+
+class SimulationsDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """What `gpu-scaler simulate -o json` prints."""
+
+    simulations: tuple[SimulationDocument, ...]
+
+
+def simulations_document(
+    simulations: Iterable[Simulation], prices: Prices = NO_PRICES
+) -> SimulationsDocument:
+    """Return all figures, unrounded."""
+    return SimulationsDocument(simulations=tuple(_document(one, prices) for one in simulations))
+
+
+def simulations_json(simulations: Iterable[Simulation], prices: Prices = NO_PRICES) -> str:
+    """Return the document of `-o json`."""
+    document = msgspec.json.encode(simulations_document(simulations, prices))
+    return msgspec.json.format(document, indent=2).decode() + "\n"
+
+
+def simulations_csv(simulations: Iterable[Simulation], prices: Prices = NO_PRICES) -> str:
+    """Return one row per workload, policy and target; an unknown value is an empty cell."""
+    table = io.StringIO()
+    names = ResultDocument.__struct_fields__
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(("kind", "namespace", "name", "metric", "floor_ratio", *names, "recommended"))
+    for one in simulations_document(simulations, prices).simulations:
+        target_milli = None if one.recommendation is None else one.recommendation.target_milli
+        for result in one.results:
+            is_recommended = (
+                result.policy == OURS
+                and target_milli is not None
+                and result.target_milli == target_milli
+            )
+            writer.writerow(
+                (
+                    *(one.kind, one.namespace, one.name, one.metric.value, one.floor_ratio),
+                    *(getattr(result, name) for name in names),
+                    str(is_recommended).lower(),
+                )
+            )
+    return table.getvalue()
+
+
+def result_documents(
+    simulation: Simulation, prices: Prices = NO_PRICES
+) -> tuple[ResultDocument, ...]:
+    """Return the figures of each result, in the order of the table."""
+    recording = simulation.recording
+    price = prices.per_gpu_hour(recording.gpu_model)
+    was = next((one for one in simulation.results if one.policy == AS_IT_WAS), None)
+    return tuple(_result(one, recording.gpus_per_replica, price, was) for one in simulation.results)
+
+
+def _document(simulation: Simulation, prices: Prices) -> SimulationDocument:
+    recording = simulation.recording
+    ref = recording.ref
+    recommendation = simulation.recommendation
+    return SimulationDocument(
+        kind=ref.resource,
+        namespace=ref.namespace,
+        name=ref.name,
+        metric=recording.metric,
+        begun_unix_seconds=recording.begun_unix_seconds,
+        recorded_seconds=len(recording.demand_milli) * recording.step_seconds,
+        step_seconds=recording.step_seconds,
+        floor_ratio=floor_share(recording),
+        known_ratio=known_share(recording),
+        gpus_per_replica=recording.gpus_per_replica,
+        gpu_model=recording.gpu_model,
+        price_per_gpu_hour=prices.per_gpu_hour(recording.gpu_model),
+        start_seconds=recording.start_seconds,
+        notes=recording.notes,
+        results=result_documents(simulation, prices),
+        recommendation=None if recommendation is None else _recommendation(recommendation),
+    )
+
+
+def _result(
+    result: ReplayResult, gpus_per_replica: int, price: float | None, was: ReplayResult | None
+) -> ResultDocument:
+    hours = result.seconds / _HOUR_SECONDS
+    gpus = hours * gpus_per_replica
+    return ResultDocument(
+        policy=POLICY_NAMES[result.policy],
+        target_milli=result.target_milli,
+        simulated_seconds=result.seconds,
+        gpu_hours=result.gpu_hours,
+        average_replicas=result.gpu_hours / gpus if gpus else None,
+        highest_replicas=result.highest_replicas,
+        saturated_ratio=result.saturated_share,
+        saved_gpu_hours_ratio=None if was is None or result is was else saved_share(result, was),
+        changes=result.changes,
+        changes_per_day=result.changes / (result.seconds / _DAY_SECONDS)
+        if result.seconds
+        else None,
+        cost=None if price is None else price * result.gpu_hours,
+    )
+
+
+def _recommendation(recommendation: Recommendation) -> RecommendationDocument:
+    return RecommendationDocument(
+        target_milli=recommendation.target_milli,
+        text=recommendation.text,
+        annotations=dict(recommendation.annotations),
+        missing_annotations=recommendation.missing,
+        doubt=recommendation.doubt,
+    )
