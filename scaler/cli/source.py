@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from toolkit.cli.flags import Flags, Values
 
 MAX_TIMEOUT_SECONDS = 30.0
+MAX_PAST_TIMEOUT_SECONDS = 300.0
 MAX_ANSWER_BYTES = 2**30
 MAX_SERIES = 10_000_000
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
@@ -44,16 +45,44 @@ def add_source_arguments(group: Callable[[str], Flags]) -> None:
     )
     exporters.text("exporters.scheme", "http|https", "http", "URL scheme of all exporters")
     add_access_arguments(exporters, "exporters", "the exporters")
-    _add_prometheus(group("Prometheus, for gpu-scaler/query and with --source prometheus"))
-
-
-def _add_prometheus(flags: Flags) -> None:
+    flags = group("Prometheus, for gpu-scaler/query and with --source prometheus")
     flags.text(
         "prometheus.url",
         "URL",
         "",
         "base URL of the Prometheus API (required with --source prometheus)",
     )
+    _add_labels(flags)
+    flags.text(
+        "prometheus.exporters-matcher",
+        "MATCHER",
+        None,
+        "matcher that only series of the GPU exporters themselves satisfy (default"
+        ' namespace="..." with the name in --exporters.namespace; required with dcgm)',
+    )
+    _add_requests(flags)
+    flags.text(
+        "prometheus.timeout", "DURATION", "5s", "timeout for all queries of one loop, up to 30s"
+    )
+    _add_bounds(flags)
+
+
+def add_past_arguments(flags: Flags) -> None:
+    """Add the flags of Prometheus for commands that read what it has recorded."""
+    flags.text("prometheus.url", "URL", "", "base URL of the Prometheus API")
+    _add_labels(flags)
+    flags.text(
+        "prometheus.exporters-matcher",
+        "MATCHER",
+        None,
+        "matcher that only series of the GPU exporters themselves satisfy (default: all series)",
+    )
+    _add_requests(flags)
+    flags.text("prometheus.timeout", "DURATION", "1m", "timeout for one query, up to 5m")
+    _add_bounds(flags)
+
+
+def _add_labels(flags: Flags) -> None:
     flags.text(
         "prometheus.metrics",
         "|".join(PRESETS),
@@ -68,13 +97,9 @@ def _add_prometheus(flags: Flags) -> None:
         ("device-labels", "labels that identify a GPU, separated by commas"),
     ):
         flags.text(f"prometheus.{name}", "LABEL", None, what)
-    flags.text(
-        "prometheus.exporters-matcher",
-        "MATCHER",
-        None,
-        "matcher that only series of the GPU exporters themselves satisfy (default"
-        ' namespace="..." with the name in --exporters.namespace; required with dcgm)',
-    )
+
+
+def _add_requests(flags: Flags) -> None:
     flags.repeated(
         "prometheus.matcher", "MATCHER", 'matcher for the series to read, such as cluster="eu-1"'
     )
@@ -87,9 +112,9 @@ def _add_prometheus(flags: Flags) -> None:
         "'NAME: FILE'",
         "header of every query whose value is in a file",
     )
-    flags.text(
-        "prometheus.timeout", "DURATION", "5s", "timeout for all queries of one loop, up to 30s"
-    )
+
+
+def _add_bounds(flags: Flags) -> None:
     flags.text("prometheus.max-answer-size", "BYTES", "64Mi", "maximum size of one response")
     flags.text("prometheus.max-series", "NUMBER", "250000", "maximum series in one response")
     add_access_arguments(flags, "prometheus", "Prometheus")
@@ -108,15 +133,31 @@ def parse_prometheus(values: Values, *, is_source: bool) -> PrometheusSettings |
     """
     if not is_source and not values.text("prometheus.url"):
         return None
-    pairs = _pairs(values, "prometheus.param")
+    exporters = _exporters_matcher(values, required=is_source)
+    return _settings(values, exporters, longest_seconds=MAX_TIMEOUT_SECONDS)
+
+
+def parse_past(values: Values) -> PrometheusSettings | None:
+    """Return the settings of the flags of `add_past_arguments`, None without a URL."""
+    if not values.text("prometheus.url"):
+        return None
+    exporters = values.optional("prometheus.exporters-matcher")
+    given = (exporters,) if exporters else ()
+    _check_matchers(values, "prometheus.exporters-matcher", given)
+    return _settings(values, given, longest_seconds=MAX_PAST_TIMEOUT_SECONDS)
+
+
+def _settings(
+    values: Values, exporters: tuple[str, ...], *, longest_seconds: float
+) -> PrometheusSettings:
     matchers = values.repeated("prometheus.matcher")
     _check_matchers(values, "prometheus.matcher", matchers)
     return PrometheusSettings(
         url=_url(values, "prometheus.url"),
         names=_names(values),
-        matchers=(*_exporters_matcher(values, required=is_source), *matchers),
-        params=pairs,
-        timeout_seconds=values.seconds("prometheus.timeout", highest=MAX_TIMEOUT_SECONDS),
+        matchers=(*exporters, *matchers),
+        params=_pairs(values, "prometheus.param"),
+        timeout_seconds=values.seconds("prometheus.timeout", highest=longest_seconds),
         max_answer_bytes=_whole(values, "prometheus.max-answer-size", MAX_ANSWER_BYTES),
         max_series=_whole(values, "prometheus.max-series", MAX_SERIES),
         access=replace(
