@@ -38,7 +38,8 @@ class MetricNames:
     A family that is missing here has no series.
 
     All of `device_labels` together identify a GPU or MIG instance. `container_label` is None if
-    used memory is per pod: several containers on one GPU then have the same value.
+    used memory is per pod: several containers on one GPU then have the same value. `model_label`
+    has the name of the GPU's model.
     """
 
     families: Mapping[str, Named]
@@ -47,6 +48,7 @@ class MetricNames:
     node_label: str
     device_labels: tuple[str, ...]
     container_label: str | None
+    model_label: str = "modelName"
 
 
 _DCGM: Mapping[str, Named] = {
@@ -83,6 +85,7 @@ PRESETS: Mapping[str, MetricNames] = {
         node_label="node_name",
         device_labels=("uuid",),
         container_label="container_name",
+        model_label="name",
     ),
     "dcgm": MetricNames(
         families=_DCGM,
