@@ -63,7 +63,7 @@ class _RecordingText(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     replicas: tuple[_Replicas | None, ...]
 
 
-class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _RecordingsText(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     gpu_scaler_recording: int
     gpu_scaler_version: Annotated[str, msgspec.Meta(max_length=253)]
     recordings: Annotated[
@@ -99,7 +99,7 @@ def read_recordings(data: bytes) -> tuple[Recording, ...]:
         )
     _check_version(data)
     try:
-        document = msgspec.json.decode(data, type=_Document)
+        document = msgspec.json.decode(data, type=_RecordingsText)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise RecordingTextError(f"is not a valid recording: {error}") from None
     points = sum(len(one.demand_milli) for one in document.recordings)
