@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from scaler.replay.model import Recording, ReplayResult
     from scaler.replay.prices import Prices
-    from scaler.replay.recommendation import Recommendation
+    from scaler.replay.recommendation import RecommendedTarget
 
 POLICY_NAMES: Final[Mapping[str, str]] = {AS_IT_WAS: "as-it-was", OURS: "gpu-scaler", HPA: "hpa"}
 """The names of the documents by those for people."""
@@ -37,7 +37,7 @@ class Simulation:
 
     recording: Recording
     results: tuple[ReplayResult, ...]
-    recommendation: Recommendation | None = None
+    recommendation: RecommendedTarget | None = None
 
 
 class ResultDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,7 +186,7 @@ def _result(
     )
 
 
-def _recommendation(recommendation: Recommendation) -> RecommendationDocument:
+def _recommendation(recommendation: RecommendedTarget) -> RecommendationDocument:
     return RecommendationDocument(
         target_milli=recommendation.target_milli,
         text=recommendation.text,

@@ -41,7 +41,7 @@ _SOURCES: Final[Mapping[Metric, str]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recommendation:
+class RecommendedTarget:
     """The target that keeps saturation within the limit for the fewest GPU hours.
 
     `target_milli` is None where no simulated target does; `text` then says what to try.
@@ -63,7 +63,7 @@ def recommended(
     policy: ScalingPolicy,
     *,
     max_saturated: float,
-) -> Recommendation:
+) -> RecommendedTarget:
     """Return the target to set, from the results of `OURS`.
 
     `policy` is the one that was replayed, whatever its target; `max_saturated` is a share of the
@@ -76,14 +76,14 @@ def recommended(
     ]
     known = [(share, one) for share, one in ours if share is not None and one.seconds > 0]
     if not known:
-        return Recommendation(
+        return RecommendedTarget(
             target_milli=None,
             text="No recommendation: no time with a known demand and replica count was simulated.",
         )
     allowed = [(share, one) for share, one in known if share <= max_saturated]
     if not allowed:
         share, least = min(known, key=lambda item: item[0])
-        return Recommendation(
+        return RecommendedTarget(
             target_milli=None, text=_none_text(recording, least, share, policy, max_saturated)
         )
     share, best = min(allowed, key=lambda item: (item[1].gpu_hours, item[0]))
@@ -103,7 +103,7 @@ def recommended(
         f" {max_saturated * 100:g} %){_saved(best, results)}."
     )
     annotations, missing = _annotations(recording.metric, best.target_milli, policy)
-    return Recommendation(
+    return RecommendedTarget(
         target_milli=best.target_milli,
         text=text,
         annotations=annotations,
@@ -153,7 +153,7 @@ def _none_text(
     return text
 
 
-def annotations_yaml(recommendation: Recommendation) -> str:
+def annotations_yaml(recommendation: RecommendedTarget) -> str:
     """Return the annotations as YAML for a Deployment's metadata, empty without a target."""
     if recommendation.target_milli is None:
         return ""

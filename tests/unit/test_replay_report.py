@@ -14,7 +14,7 @@ from scaler.quantities import format_share
 from scaler.replay.documents import Simulation, simulations_csv, simulations_json
 from scaler.replay.model import AS_IT_WAS, HPA, OURS, Recording, ReplayResult
 from scaler.replay.prices import parse_prices
-from scaler.replay.recommendation import Recommendation
+from scaler.replay.recommendation import RecommendedTarget
 from scaler.replay.report import caveats, result_rows, simulations_text
 
 HOUR = 3600.0
@@ -47,7 +47,7 @@ def result(policy, target_milli, gpu_hours, **changed):
     )
 
 
-RECOMMENDATION = Recommendation(
+RECOMMENDATION = RecommendedTarget(
     target_milli=60_000,
     text="Recommended target: 60.",
     doubt="This is uncertain.",
