@@ -169,7 +169,7 @@ class Controller:
             }
         self._stage("act", decided)
         settled = [tasks[plan.deployment.uid].result() for plan in plans]
-        self.status_store.record(settled, self._observe_source(answer))
+        self.status_store.record(settled, self._observe_source(answer), deployments)
         self._missing_gpus.forget_others()
         self._keep_only({plan.deployment.uid for plan in plans})
         self.last_loop_seconds = self._clock()

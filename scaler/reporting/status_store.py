@@ -6,14 +6,15 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from scaler.decision.grouping import pods_per_replica
 from scaler.reporting.decision_runs import DecisionRun, add_decision
-from scaler.reporting.replica_history import ReplicaHistory, add_count
+from scaler.reporting.load_history import STEP_SECONDS, LoadHistory
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from scaler.decision.model import Decision
-    from scaler.model import ObjectRef
+    from scaler.model import DeploymentState, ObjectRef
 
 MAX_EVENTS = 20
 """Events kept per Deployment, and in the list of the latest ones."""
@@ -68,10 +69,11 @@ class StatusStore:
         """Forget everything, because another replica decides now."""
         self.records: Mapping[ObjectRef, DecisionRecord] = {}
         self.decision_runs: Mapping[ObjectRef, tuple[DecisionRun, ...]] = {}
-        self.replicas: Mapping[ObjectRef, ReplicaHistory] = {}
+        self.loads: dict[ObjectRef, LoadHistory] = {}
         self.events: dict[ObjectRef, tuple[RecordedEvent, ...]] = {}
         self.latest_events: deque[RecordedEvent] = deque(maxlen=MAX_EVENTS)
         self.report: LoopReport | None = None
+        self._step = 0
 
     def add_event(self, new: RecordedEvent) -> None:
         """Add an event, or count it if it equals the Deployment's last one."""
@@ -86,8 +88,16 @@ class StatusStore:
         self.events[new.ref] = (*before[-(MAX_EVENTS - 1) :], new)
         self.latest_events.append(new)
 
-    def record(self, decisions: Sequence[Decision], report: LoopReport) -> None:
-        """Store the decisions of one loop, and forget all other Deployments."""
+    def record(
+        self,
+        decisions: Sequence[Decision],
+        report: LoopReport,
+        deployments: Iterable[DeploymentState] = (),
+    ) -> None:
+        """Store the decisions of one loop, and forget all other Deployments.
+
+        `deployments` are those that the decisions are about, for the number of Ready pods.
+        """
         now = report.ended_unix_seconds
         self.report = report
         self.records = {
@@ -98,8 +108,27 @@ class StatusStore:
             ref: add_decision(self.decision_runs.get(ref, ()), record.decision, now)
             for ref, record in self.records.items()
         }
-        self.replicas = {
-            ref: add_count(self.replicas.get(ref), record.decision, now)
-            for ref, record in self.records.items()
-        }
         self.events = {ref: events for ref, events in self.events.items() if ref in self.records}
+        self._record_loads(int(now // STEP_SECONDS), deployments)
+
+    def _record_loads(self, step: int, deployments: Iterable[DeploymentState]) -> None:
+        """Sample every Deployment once per step, and one that is new at once."""
+        if step == self._step and self.loads.keys() == self.records.keys():
+            return
+        if step < self._step - 1:
+            # The clock was set back.
+            self.loads = {}
+        self._step = step
+        states = {one.ref: one for one in deployments}
+        loads = {}
+        for ref, record in self.records.items():
+            loads[ref] = self.loads.get(ref) or LoadHistory(step)
+            loads[ref].add(step, record.decision, _ready_replicas(states.get(ref)))
+        self.loads = loads
+
+
+def _ready_replicas(deployment: DeploymentState | None) -> int | None:
+    if deployment is None:
+        return None
+    ready = sum(pod.ready_since_seconds is not None and not pod.deleting for pod in deployment.pods)
+    return ready // pods_per_replica(deployment)

@@ -10,7 +10,6 @@ from scaler.reporting.serialization import decision_document
 from scaler.web.views import (
     MAX_MESSAGE_LENGTH,
     EventDict,
-    ReplicasDict,
     RowDict,
     ValueDict,
     event_dict,
@@ -86,7 +85,6 @@ class DetailDict(TypedDict):
     metrics: list[MetricDict]
     limits: tuple[AppliedLimit, ...]
     conditions: tuple[Condition, ...]
-    history: ReplicasDict
     episodes: list[DecisionRunView]
     events: list[EventDict]
     pod_offset: int
@@ -104,11 +102,11 @@ def detail(
     record = store.records[ref]
     decision = record.decision
     document = decision_document(decision, decided_unix_seconds=record.decided_unix_seconds)
-    history, told = store.replicas[ref], store.events.get(ref, ())
+    told = store.events.get(ref, ())
     targets = () if decision.policy is None else decision.policy.targets
     queries = {target.metric: target.query for target in targets}
     return {
-        "row": row(record, state_of(decision), history, told),
+        "row": row(record, state_of(decision), store.loads[ref], told),
         "decided": record.decided_unix_seconds,
         "proposed": decision.proposed,
         "facts": [] if document.policy is None else policy_facts(document.policy),
@@ -119,10 +117,6 @@ def detail(
         ],
         "limits": document.limits,
         "conditions": document.conditions,
-        "history": {
-            "changes": [(*one,) for one in history.changes],
-            "until": history.until_unix_seconds,
-        },
         "episodes": [_run_view(one) for one in reversed(store.decision_runs[ref][-MAX_RUNS:])],
         "events": [event_dict(one) for one in reversed(told)],
         "pod_offset": pod_offset,

@@ -16,6 +16,7 @@ from scaler.model import ObjectRef, workload_ref
 from scaler.web.answers import file_answer, json_answer, load_files
 from scaler.web.detail import detail
 from scaler.web.gpu_map import gpu_map, parse_map_query
+from scaler.web.load_view import load_document, parse_seconds
 from scaler.web.views import (
     MAX_PODS_OFFSET,
     QueryError,
@@ -104,6 +105,7 @@ class StatusPage:
         app.router.add_get("/static/{name}", self._static)
         app.router.add_get("/api/v1/overview", self._overview)
         app.router.add_get("/api/v1/deployments/{namespace}/{name}", self._detail)
+        app.router.add_get("/api/v1/deployments/{namespace}/{name}/load", self._load)
         app.router.add_get("/api/v1/gpus", self._gpu_map)
 
     async def _index(self, request: web.Request) -> web.Response:
@@ -125,19 +127,26 @@ class StatusPage:
         return json_answer(request, {"scaler": self.scaler()} | document)
 
     async def _detail(self, request: web.Request) -> web.Response:
-        ref = workload_ref(request.match_info["namespace"], request.match_info["name"])
+        ref = _ref(request)
         if ref not in self._status_store.records:
-            message = (
-                f"no decision for {ref.title}: it does not exist, or does not have the annotation"
-                " gpu-scaler/enabled"
-            )
-            return json_answer(request, {"scaler": self.scaler(), "error": message}, status=404)
+            return self._unknown(request, ref)
         try:
             offset = whole_number(request.query, "pods", 0, most=MAX_PODS_OFFSET)
         except QueryError as error:
             return self._wrong(request, error)
         document = detail(self._status_store, ref, nodes=self._nodes_of(ref), pod_offset=offset)
         return json_answer(request, {"scaler": self.scaler()} | document)
+
+    async def _load(self, request: web.Request) -> web.Response:
+        ref = _ref(request)
+        record = self._status_store.records.get(ref)
+        if record is None:
+            return self._unknown(request, ref)
+        try:
+            seconds = parse_seconds(request.query)
+        except QueryError as error:
+            return self._wrong(request, error)
+        return json_answer(request, load_document(record, self._status_store.loads[ref], seconds))
 
     async def _gpu_map(self, request: web.Request) -> web.Response:
         try:
@@ -156,6 +165,13 @@ class StatusPage:
     @property
     def _status_store(self) -> StatusStore:
         return self._controller.status_store
+
+    def _unknown(self, request: web.Request, ref: ObjectRef) -> web.Response:
+        message = (
+            f"no decision for {ref.title}: it does not exist, or does not have the annotation"
+            " gpu-scaler/enabled"
+        )
+        return json_answer(request, {"scaler": self.scaler(), "error": message}, status=404)
 
     def _wrong(self, request: web.Request, error: QueryError) -> web.Response:
         return json_answer(request, {"scaler": self.scaler(), "error": str(error)}, status=400)
@@ -201,3 +217,7 @@ class StatusPage:
             )
         ref = self._pods.deployments.get(pod)
         return ref if ref in self._status_store.records else None
+
+
+def _ref(request: web.Request) -> ObjectRef:
+    return workload_ref(request.match_info["namespace"], request.match_info["name"])

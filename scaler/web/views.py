@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
+from scaler.reporting.load_history import ReplicaChange, replicas_after
 from scaler.web.wording import (
     GROUP_LABELS,
     METRIC_LABELS,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from scaler.decision.model import Decision
     from scaler.model import Metric, ObjectRef
-    from scaler.reporting.replica_history import ReplicaChange, ReplicaHistory
+    from scaler.reporting.load_history import LoadHistory
     from scaler.reporting.status_store import DecisionRecord, RecordedEvent, StatusStore
 
 MAX_ROWS = 200
@@ -32,6 +33,7 @@ MAX_DIGITS = 20
 DEFAULT_ROWS = 50
 SPARK_POINTS = 60
 SPARK_SECONDS = 60.0
+HOUR_SECONDS = 3600
 MAX_MESSAGE_LENGTH = 2000
 SORTS = ("attention", "name", "state", "replicas")
 
@@ -188,7 +190,7 @@ def overview(
             row(
                 store.records[ref],
                 states[ref],
-                store.replicas[ref],
+                store.loads[ref],
                 store.events.get(ref, ()),
             )
             for ref in page
@@ -203,11 +205,14 @@ def all_states(records: Mapping[ObjectRef, DecisionRecord]) -> Mapping[ObjectRef
 
 
 def row(
-    record: DecisionRecord, state: State, history: ReplicaHistory, told: Sequence[RecordedEvent]
+    record: DecisionRecord, state: State, history: LoadHistory, told: Sequence[RecordedEvent]
 ) -> RowDict:
     """Return one Deployment's row."""
     decision = record.decision
     policy = decision.policy
+    now, changes = record.decided_unix_seconds, history.replica_changes(HOUR_SECONDS)
+    if changes[-1].replicas != replicas_after(decision):
+        changes.append(ReplicaChange(now, replicas_after(decision)))
     return {
         "namespace": decision.ref.namespace,
         "name": decision.ref.qualified_name,
@@ -220,7 +225,7 @@ def row(
         "min": None if policy is None else policy.min_replicas,
         "max": None if policy is None else policy.max_replicas,
         "values": values(decision),
-        "history": {"changes": thinned(history.changes), "until": history.until_unix_seconds},
+        "history": {"changes": thinned(changes), "until": now},
         "event": event_dict(told[-1]) if told else None,
     }
 

@@ -159,3 +159,12 @@ def number_and_unit(metric: Metric, value_milli: int) -> tuple[str, str]:
             return number, unit
         case _:
             assert_never(metric)
+
+
+def chart_unit(metric: Metric, highest_milli: int) -> tuple[float, str]:
+    """Return what to divide milli units by for a chart up to `highest_milli`, and the unit."""
+    _, unit = number_and_unit(metric, highest_milli)
+    prefix = unit[:-1] if unit.endswith(("iB", "W")) else ""
+    scale = {"": 1.0, "k": 1e3, "M": 1e6} | {f"{p}i": 1024.0**n for n, p in enumerate("_KMGTPE")}
+    base = 1e6 if metric is Metric.POWER_USAGE_MILLIWATTS else 1e3
+    return base * scale[prefix], unit

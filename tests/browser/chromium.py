@@ -147,7 +147,7 @@ class Page:
 
     async def press(self, key: str, *, shift: bool = False) -> None:
         """Press and let go of a key, such as `Tab` or `Enter`."""
-        codes = {"Tab": 9, "Enter": 13, " ": 32}
+        codes = {"Tab": 9, "Enter": 13, " ": 32, "Home": 36}
         text = {"Enter": "\r", " ": " "}.get(key, "")
         common = {
             "key": key,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from scaler.model import AnnotationProblem, PodPhase, PodState
 from scaler.model import DeploymentState as Deployment
-from tests.browser.scenes import opened, usual
+from tests.browser.scenes import keep, opened, usual
 from tests.statuspage import Scene, decision, ref, refused
 
 pytestmark = [pytest.mark.needs("chromium"), pytest.mark.asyncio(loop_scope="module")]
@@ -55,9 +57,61 @@ async def test_one_deployment_is_explained(browser):
         assert "Waiting for pods" in last[1]
         figures = [" ".join(text.split()) for text in await page.texts(".figures > div")]
         assert figures == ["Replicas 3 → 4 range 1 to 10", "Duty cycle 63 % of 40 %"]
-        label = "document.querySelector('.chart').getAttribute('aria-label')"
-        assert await page.evaluate(label) == "Between 3 and 4 replicas over the last 10 min, 4 now"
         assert "New size: 4" in await page.text(".events")
+
+
+def plain(text: str) -> str:
+    """Return text with usual spaces only."""
+    return " ".join(text.split())
+
+
+async def test_values_and_replicas_are_read_at_any_time(browser):
+    scene = usual()
+    at = "#/deployment/default/chat?range=all"
+    async with opened(browser, scene, at) as page:
+        await page.see("document.querySelectorAll('.drawing .chart').length === 2")
+        labels = await page.evaluate(
+            "[...document.querySelectorAll('.chart')].map((one) => one.getAttribute('aria-label'))"
+        )
+        assert [plain(label) for label in labels] == [
+            "Duty cycle per pod between 38 % and 41 %, target 40 %",
+            "Between 2 and 8 replicas, 8 now",
+        ]
+        assert plain(await page.text(".readout")).endswith("of 40 %, 8 replicas wanted")
+        await page.evaluate("document.querySelector('.moment').focus()")
+        await page.press("Home")
+        assert plain(await page.text(".readout")).endswith(
+            "Duty cycle 38 % of 40 %, 2 replicas wanted"
+        )
+        spoken = "document.querySelector('.moment').getAttribute('aria-valuetext')"
+        assert plain(await page.evaluate(spoken)) == plain(await page.text(".readout"))
+        await page.evaluate(
+            "const box = document.querySelector('.drawing').getBoundingClientRect();"
+            "document.querySelector('.drawing').dispatchEvent("
+            "new PointerEvent('pointermove', {clientX: box.right - 14, clientY: box.top + 50}))"
+        )
+        assert plain(await page.text(".readout")).endswith("of 40 %, 8 replicas wanted")
+        await page.evaluate("document.querySelector('.values-table summary').click()")
+        await page.see("document.querySelectorAll('.times tbody tr').length > 18")
+        rows = [" ".join(text.split()) for text in await page.texts(".times tbody tr")]
+        assert rows[-1].endswith("38 % of 40 % 2 unknown")
+        await page.evaluate("document.querySelector('[data-range=\"6h\"]').click()")
+        await page.see("location.hash.endsWith('range=6h')")
+        await keep(page, "load")
+
+
+async def test_saturation_is_marked_and_what_is_unknown_is_a_gap(browser):
+    scene = Scene()
+    now = time.time()
+    for minute in range(30):
+        duty = None if 10 <= minute < 15 else 99.5 if minute > 20 else 50
+        scene.decide(decision("web", duty_percent=duty), at=now - 60 * (30 - minute))
+    async with opened(browser, scene, "#/deployment/default/web") as page:
+        await page.see("document.querySelectorAll('.drawing .chart').length === 2")
+        assert await page.evaluate("document.querySelectorAll('.chart .band').length") > 0
+        assert "a pod was saturated" in await page.text(".drawing")
+        drawn = "document.querySelector('.chart .line:not(.target)').getAttribute('d')"
+        assert (await page.evaluate(drawn)).count("M") > 1
 
 
 async def test_wrong_annotations_stand_by_themselves(browser):

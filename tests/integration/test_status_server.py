@@ -23,7 +23,13 @@ from tests.waiting import until
 
 PATHS = (
     *("/", "/static/main.js", "/api/v1/overview", "/api/v1/gpus", "/api/v1/decisions"),
-    *("/api/v1/deployments/default/web", "/metrics", "/healthz", "/readyz"),
+    *(
+        "/api/v1/deployments/default/web",
+        "/api/v1/deployments/default/web/load",
+        "/metrics",
+        "/healthz",
+        "/readyz",
+    ),
 )
 
 
@@ -49,7 +55,9 @@ async def client():
         ("/static/nothing.js", 404),
         ("/static/..%2fserver.py", 404),
         ("/api/v1/deployments/default/nobody", 404),
+        ("/api/v1/deployments/default/nobody/load", 404),
         ("/api/v1/overview?limit=0", 400),
+        ("/api/v1/deployments/default/web/load?seconds=21601", 400),
         ("/api/v1/gpus?sort=x", 400),
         ("/api/v1/deployments/default/web?pods=x", 400),
     ],

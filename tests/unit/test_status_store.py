@@ -64,10 +64,9 @@ def test_what_is_not_decided_for_any_more_is_forgotten():
     store.record([decision("a"), decision("b")], report(1.0))
     store.add_event(told(1, name="a"))
     store.record([decision("b")], report(2.0))
-    for by_ref in (store.records, store.decision_runs, store.replicas):
+    for by_ref in (store.records, store.decision_runs, store.loads):
         assert list(by_ref) == [ref("b")]
     assert store.events == {}
-    assert store.replicas[ref("b")].until_unix_seconds == 2.0
 
 
 def test_another_leader_starts_from_nothing():
@@ -75,5 +74,5 @@ def test_another_leader_starts_from_nothing():
     store.record([decision()], report())
     store.add_event(told(1))
     store.clear()
-    assert (store.records, store.decision_runs, store.replicas, store.events) == ({}, {}, {}, {})
+    assert (store.records, store.decision_runs, store.loads, store.events) == ({}, {}, {}, {})
     assert (list(store.latest_events), store.report) == ([], None)

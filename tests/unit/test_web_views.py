@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scaler.decision.model import AppliedLimit, Outcome, Reason
 from scaler.model import Metric
 from scaler.reporting.decision_runs import add_decision
-from scaler.reporting.replica_history import ReplicaChange
+from scaler.reporting.load_history import ReplicaChange
 from scaler.web.detail import MAX_PODS, detail
 from scaler.web.views import (
     MAX_MESSAGE_LENGTH,

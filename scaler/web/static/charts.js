@@ -1,7 +1,6 @@
-// Replica counts over the last hour as SVG steps, with gaps where the count is unknown.
+// Small drawings in tables: replica counts over the last hour, with gaps, and values at targets.
 
 import { svg } from "./dom.js";
-import { clock } from "./words.js";
 
 const HOUR = 3600;
 
@@ -63,67 +62,6 @@ export function spark(history) {
     svg("path", { class: "area", d: area(parts, x, y) }),
     svg("path", { class: "line", d: outline(parts, x, y) }),
     last ? svg("circle", { class: "now", cx: x(last.to), cy: y(last.count), r: 2.2 }) : null,
-  );
-}
-
-function tickStep(top) {
-  for (const step of [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000]) {
-    if (top / step <= 5) return step;
-  }
-  return 10 ** Math.ceil(Math.log10(top / 5));
-}
-
-export function chart(history, { width, min, max }) {
-  const height = 190;
-  const edge = { left: 40, right: 14, top: 12, bottom: 26 };
-  const parts = segments(history);
-  const highest = Math.max(1, ...parts.map((part) => part.count));
-  const showMax = max !== null && max <= highest * 3;
-  const step = tickStep(showMax ? Math.max(highest, max) : highest);
-  const top = Math.ceil((showMax ? Math.max(highest, max) : highest) / step) * step;
-  const begin = history.until - HOUR;
-  const right = width - edge.right;
-  const x = (at) => round(edge.left + ((at - begin) / HOUR) * (right - edge.left));
-  const y = (count) =>
-    round(height - edge.bottom - (count / top) * (height - edge.top - edge.bottom));
-  const marks = [];
-  for (let count = 0; count <= top; count += step) {
-    marks.push(
-      svg("path", { class: "grid", d: `M${edge.left} ${y(count)}H${right}` }),
-      svg("text", { class: "tick", x: edge.left - 8, y: y(count) + 4, "text-anchor": "end" }, `${count}`),
-    );
-  }
-  const every = width < 480 ? 1200 : 600;
-  for (let at = Math.ceil(begin / every) * every; at <= history.until; at += every) {
-    const anchor = x(at) > right - 20 ? "end" : "middle";
-    marks.push(
-      svg("path", { class: "grid", d: `M${x(at)} ${y(0)}v4` }),
-      svg("text", { class: "tick", x: x(at), y: height - 8, "text-anchor": anchor }, clock(at, { seconds: false })),
-    );
-  }
-  for (const [name, bound, below] of [["maximum", showMax ? max : null, 13], ["minimum", min, -4]]) {
-    if (bound === null || bound === 0) continue;
-    marks.push(
-      svg("path", { class: "bound", d: `M${edge.left} ${y(bound)}H${right}` }),
-      svg("text", { class: "tick", x: edge.left + 4, y: y(bound) + below }, `${name} ${bound}`),
-    );
-  }
-  return svg(
-    "svg",
-    {
-      class: "chart",
-      width,
-      height,
-      viewBox: `0 0 ${width} ${height}`,
-      role: "img",
-      "aria-label": inWords(history),
-    },
-    ...marks,
-    svg("path", { class: "area", d: area(parts, x, y) }),
-    svg("path", { class: "line", d: outline(parts, x, y) }),
-    parts.length
-      ? svg("circle", { class: "now", cx: x(parts.at(-1).to), cy: y(parts.at(-1).count), r: 3 })
-      : null,
   );
 }
 

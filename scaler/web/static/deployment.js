@@ -1,8 +1,8 @@
-// One Deployment: its values by pod, the last hour, and its decisions step by step.
+// One Deployment: its values by pod and over time, and its decisions step by step.
 
 import { ago, setAgo } from "./ages.js";
-import { chart } from "./charts.js";
 import { h, redraw, rows, setText, show } from "./dom.js";
+import { load } from "./load.js";
 import {
   cell,
   eventsTable,
@@ -24,10 +24,11 @@ export function deployment({ names: [namespace, name], params, go, tell }) {
   const message = h("p", { class: "lead" });
   const figures = h("dl", { class: "figures" });
   const facts = h("dl", { class: "facts" });
-  const drawing = h("div", { class: "drawing" });
+  const address = `api/v1/deployments/${encodeURIComponent(namespace)}/${encodeURIComponent(name)}`;
+  const past = load({ address, params, go });
   const metrics = h("div", {});
   const steps = h("div", {});
-  const past = table(
+  const last = table(
     "Last decisions",
     [["Began"], ["Lasted"], ["State"], ["Against target"], ["Replicas", "number"], ["Why"]],
     { className: "past cards" },
@@ -48,10 +49,10 @@ export function deployment({ names: [namespace, name], params, go, tell }) {
     message,
     figures,
     facts,
-    section("Replicas over the last hour", drawing),
+    section("Values and replicas over time", past.node),
     section("Values by pod", metrics),
     section("This decision, step by step", steps),
-    section("Last decisions", past.node, more),
+    section("Last decisions", last.node, more),
     eventSection,
   );
   const node = [
@@ -61,19 +62,9 @@ export function deployment({ names: [namespace, name], params, go, tell }) {
     known,
   ];
   let shown = null;
-  const wide = new ResizeObserver(() => shown && draw());
-  wide.observe(drawing);
-
-  function draw() {
-    const { row, history } = shown;
-    const width = Math.max(280, Math.floor(drawing.clientWidth));
-    const key = JSON.stringify([width, history, row.min, row.max]);
-    redraw(drawing, key, () => [chart(history, { width, min: row.min, max: row.max })]);
-  }
-
   function setEpisodes() {
     const all = shown.episodes;
-    rows(past.body, all.slice(0, most), (one) => `${one.begun}`, makeEpisode, setEpisode);
+    rows(last.body, all.slice(0, most), (one) => `${one.begun}`, makeEpisode, setEpisode);
     show(more, all.length > FIRST_EPISODES);
     setText(more, most === FIRST_EPISODES ? `Show all ${all.length}` : `Show the last ${FIRST_EPISODES}`);
   }
@@ -91,7 +82,7 @@ export function deployment({ names: [namespace, name], params, go, tell }) {
     setText(message, `${data.row.reason}: ${data.row.message}`);
     setFigures(figures, data.row);
     setFacts(facts, data);
-    draw();
+    past.refresh();
     setMetrics(metrics, data, go);
     setSteps(steps, data);
     setEpisodes();
@@ -99,14 +90,13 @@ export function deployment({ names: [namespace, name], params, go, tell }) {
     show(eventSection, data.events.length > 0);
   }
 
-  const address = `api/v1/deployments/${encodeURIComponent(namespace)}/${encodeURIComponent(name)}`;
   return {
     title: `${namespace}/${name}`,
     node,
     url: () => `${address}?${params}`,
     update,
     explains: true,
-    close: () => wide.disconnect(),
+    close: past.close,
   };
 }
 
