@@ -16,6 +16,7 @@ from scaler.cluster.events import EventRecorder
 from scaler.cluster.kinds import find_kinds
 from scaler.cluster.scale_to_zero_store import ScaleToZeroStore
 from scaler.cluster.state import ClusterState
+from scaler.controller.idle_watch import READ_SECONDS, IdleWatch
 from scaler.controller.leader_election import AlwaysLeader
 from scaler.controller.loop import Controller
 from scaler.controller.loop_health import no_loop_begun_because, no_loop_ended_because
@@ -35,7 +36,7 @@ from toolkit.listening.listener import BindError
 from toolkit.web.server import WebServer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
     from contextlib import AbstractAsyncContextManager
 
     from scaler.cli.config import ScalerConfig
@@ -126,12 +127,13 @@ async def run(config: ScalerConfig) -> int:
             endpoints,
             by_node=sources.by_node,
         )
+        idle = await _idle_watch(config, parts, sources, stack)
         await stack.enter_async_context(_listening(config, parts, gpus))
         log.info(
             "Scaler started",
             extra={"identity": parts.identity, "server": client.server, "source": config.source},
         )
-        await _serve(config, parts, gpus, stop)
+        await _serve(config, parts, (gpus.run, idle.run), stop)
         log.info("Scaler stopped", extra={"identity": parts.identity})
     return 0
 
@@ -164,6 +166,25 @@ async def _metrics_api(
     return api
 
 
+async def _idle_watch(
+    config: ScalerConfig, parts: _ScalerParts, sources: Sources, stack: AsyncExitStack
+) -> IdleWatch:
+    """Return what counts idle GPUs; its connections are open while the stack is."""
+    endpoints = parts.state.exporter_endpoints
+    watch = IdleWatch(
+        await stack.enter_async_context(sources.gpus(endpoints, every_seconds=READ_SECONDS)),
+        known=sources.known_gpus,
+        endpoints=endpoints,
+        deployments=parts.state.deployments,
+        workload_of=parts.state.workload_of,
+        leads=lambda: parts.controller.leading_since_seconds is not None,
+        by_node=sources.by_node,
+        every_gpu=config.idle_all,
+    )
+    parts.metrics.show_idle(lambda: watch.idle.seconds)
+    return watch
+
+
 def _assemble(
     config: ScalerConfig, client: KubeClient, source: LoopSource, kinds: Kinds
 ) -> _ScalerParts:
@@ -181,6 +202,7 @@ def _assemble(
         kinds=kinds,
         namespaces=config.namespaces,
         exporters_namespace=config.exporters_namespace,
+        all_gpu_pods=config.idle_all,
     )
     if config.namespaces:
         log.info("Namespace defaults are ignored because --namespaces is set")
@@ -286,11 +308,14 @@ async def _bound(
 
 
 async def _serve(
-    config: ScalerConfig, parts: _ScalerParts, gpus: GpuReader, stop: asyncio.Event
+    config: ScalerConfig,
+    parts: _ScalerParts,
+    more: Iterable[Callable[[], Coroutine[object, object, None]]],
+    stop: asyncio.Event,
 ) -> None:
     """Run the background tasks until `stop`; then end the loop, release the Lease, end the rest."""
     async with asyncio.TaskGroup() as group:
-        work = (parts.state.run, parts.source.run, parts.events.run, parts.web.run, gpus.run)
+        work = (parts.state.run, parts.source.run, parts.events.run, parts.web.run, *more)
         background = [group.create_task(one()) for one in work]
         if parts.metrics_api is not None:
             background.append(group.create_task(parts.metrics_api.run()))

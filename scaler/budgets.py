@@ -26,6 +26,8 @@ METRIC_SERIES: Final = 2_000
 """Series of one metric of that page; there is one per engine, model, deployment or endpoint."""
 QUEUES: Final = 64
 """Different queues of one namespace: pages, and sums of one page."""
+IDLE_WORKLOADS: Final = 1_000
+"""Workloads without gpu-scaler's annotations whose idle GPUs are counted one by one."""
 TEXT_CHARACTERS: Final = 300
 """Text from outside that is quoted in a reason, a log line or an event."""
 

@@ -192,6 +192,19 @@ def deployments() -> Section:
                 ),
                 width=8,
             ),
+            graph(
+                "Idle GPUs",
+                "short",
+                "GPUs that the pods of a workload hold at a duty cycle of 0, on average. With the"
+                " scaler's flag --idle.all of all workloads, else of opted-in ones.",
+                Query(
+                    expr="sum by (namespace, workload, kind) (rate(gpu_scaler_idle_gpu_seconds_total"
+                    f'{{{CLUSTER},namespace=~"$namespace"}}[$__rate_interval]))',
+                    legend="{{namespace}}/{{workload}}",
+                ),
+                stacked=True,
+                width=24,
+            ),
         ),
     )
 

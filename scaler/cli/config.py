@@ -32,8 +32,8 @@ class ScalerConfig:
     `interval_seconds` is short because a scrape of the exporters takes one hop. The lease durations
     are the defaults of the Kubernetes controllers. `source` provides the GPU values. `prometheus`
     answers queries with either source; it is None without a URL. `servers` is how the model servers
-    in pods are read. `metrics_api` is None if it is
-    off. Empty `namespaces` mean all namespaces.
+    in pods are read. `metrics_api` is None if it is off. Empty `namespaces` mean all namespaces.
+    `idle_all` counts the idle GPUs of all pods, not only of opted-in workloads.
     """
 
     source: str = "exporters"
@@ -60,6 +60,7 @@ class ScalerConfig:
     identity: str | None = None
     once: bool = False
     dry_run: bool = False
+    idle_all: bool = False
     log_level: str = "info"
     log_format: str = "logfmt"
 
@@ -120,6 +121,11 @@ def add_run_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str
         "",
         "file with TLS certificates and users of that address, in the format of Prometheus'"
         " exporter-toolkit (default: plain HTTP for everybody)",
+    )
+    serving.switch(
+        "idle.all",
+        "count the idle GPU time of all pods, not only of opted-in workloads; reads every exporter"
+        " every 30s",
     )
     serving.text("log.level", "|".join(LOG_LEVELS), "info", "minimum level of log lines")
     serving.text("log.format", "|".join(LOG_FORMATS), "logfmt", "format of log lines")
@@ -184,6 +190,7 @@ def parse_run_arguments(arguments: argparse.Namespace) -> ScalerConfig:
         identity=values.optional("identity"),
         once=values.switch("once"),
         dry_run=values.switch("dry-run"),
+        idle_all=values.switch("idle.all"),
         log_level=values.choice("log.level", LOG_LEVELS),
         log_format=values.choice("log.format", LOG_FORMATS),
     )

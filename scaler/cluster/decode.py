@@ -86,7 +86,8 @@ class Pod:
 
     `labels` are kept only if workloads select their pods by labels. `restarts` is the sum over its
     containers: a restarted container loads its model again. `in_replica_set` is whether a
-    ReplicaSet controls the pod: one replica of its workload is then one pod.
+    ReplicaSet controls the pod: one replica of its workload is then one pod. `workload` is known
+    only of pods that request GPUs, and only if all such pods are watched.
     """
 
     state: PodState
@@ -97,6 +98,7 @@ class Pod:
     unschedulable_transition: str | None
     restarts: int = 0
     in_replica_set: bool = False
+    workload: ObjectRef | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,9 +157,12 @@ def decode_pod(
     *,
     controllers: Collection[str] = ("ReplicaSet",),
     by_labels: bool = False,
+    all_gpu_pods: bool = False,
     exporters_namespace: str = EXPORTERS_NAMESPACE,
 ) -> Pod | None:
     """Return the pod if it can belong to a workload or is an exporter, else None.
+
+    With `all_gpu_pods`, also any other pod that requests a GPU.
 
     It can belong to a workload if an object of a kind in `controllers` controls it, or, if
     workloads select pods `by_labels`, in any case. Pods outside `exporters_namespace` are never
@@ -170,7 +175,8 @@ def decode_pod(
     is_exporter = (
         labels.get(EXPORTER_LABEL) == EXPORTER_NAME and metadata["namespace"] == exporters_namespace
     )
-    if owner is None and not is_exporter and not by_labels:
+    is_counted = all_gpu_pods and pod_facts.asks_for_gpu(spec) is not False
+    if owner is None and not is_exporter and not by_labels and not is_counted:
         return None
     conditions = {c["type"]: c for c in status.get("conditions") or ()}
     ready = _transition(conditions.get("Ready"), "True")
@@ -225,6 +231,7 @@ def decode_pod(
         unschedulable_transition=unschedulable,
         restarts=restarts,
         in_replica_set=fields.controller_uid(metadata, "ReplicaSet") is not None,
+        workload=pod_facts.workload_of(metadata) if is_counted else None,
     )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from sys import intern
 from typing import TYPE_CHECKING, Any
 
 from scaler.decision.gpu_requests import requests_gpu
-from scaler.model import PodPhase
+from scaler.kube import fields
+from scaler.model import ObjectRef, PodPhase
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -35,6 +37,24 @@ def asks_for_gpu(spec: JsonObject) -> bool | None:
     if not spec.get("containers"):
         return None
     return requests_gpu(_resources(spec), claims=bool(spec.get("resourceClaims")))
+
+
+def workload_of(metadata: JsonObject) -> ObjectRef:
+    """Return the pod's controller, the Deployment of a ReplicaSet's, or the pod itself."""
+    pod = fields.ref(metadata, "pods")
+    owners = metadata.get("ownerReferences") or ()
+    owner = next((one for one in owners if one.get("controller")), None)
+    if owner is None:
+        return pod
+    kind, name = fields.text(owner, "kind"), fields.text(owner, "name")
+    group = fields.text(owner, "apiVersion").rpartition("/")[0]
+    # A Deployment adds this label to its ReplicaSets and pods, and the value to their names.
+    template = (metadata.get("labels") or {}).get("pod-template-hash")
+    if (kind, group) == ("ReplicaSet", "apps") and template and name.endswith(f"-{template}"):
+        return ObjectRef(pod.namespace, intern(name.removesuffix(f"-{template}")))
+    # A guess at the plural, without asking the API server about each kind.
+    plural = f"{kind.lower()}s"
+    return ObjectRef(pod.namespace, intern(name), intern(f"{plural}.{group}" if group else plural))
 
 
 def group_size(pods: Iterable[Pod], scale: Scale, known: GroupSize | None) -> GroupSize | None:

@@ -59,9 +59,13 @@ class ClusterState:
         kinds: Kinds | None = None,
         namespaces: Collection[str] = (),
         exporters_namespace: str = EXPORTERS_NAMESPACE,
+        all_gpu_pods: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """No `namespaces` mean all; pods outside `exporters_namespace` are never exporters."""
+        """No `namespaces` mean all; pods outside `exporters_namespace` are never exporters.
+
+        With `all_gpu_pods`, `workload_of` knows the workloads of all pods that request GPUs.
+        """
         self._client = client
         self._kinds = kinds = kinds or Kinds()
         self._scales = Scales(client, lambda uid: self._built.pop(uid, None))
@@ -75,6 +79,8 @@ class ClusterState:
         self._deployment_of: dict[_Owner, _Owner] = {}
         self._owners: defaultdict[ObjectRef, list[str]] = defaultdict(list)
         self._exporters: dict[str, decode.Pod] = {}
+        self._all_gpu_pods = all_gpu_pods
+        self._gpu_pods: dict[ObjectRef, decode.Pod] = {}
         self._defaults: dict[str, Mapping[str, str]] | None = None if namespaces else {}
         self._built: dict[str, DeploymentState] = {}
         self._group_sizes: dict[str, pod_facts.GroupSize] = {}
@@ -224,6 +230,11 @@ class ClusterState:
             self._endpoints = best
         return self._endpoints
 
+    def workload_of(self, pod: ObjectRef) -> ObjectRef | None:
+        """Return the workload of a pod that requests GPUs, None if the pod is not known."""
+        found = self._gpu_pods.get(pod)
+        return None if found is None else found.workload
+
     def _state_of(self, item: decode.Workload) -> DeploymentState | None:
         """Return the state; None while it depends on a scale subresource that was not read yet."""
         state = self._built.get(item.uid)
@@ -330,6 +341,7 @@ class ClusterState:
             now,
             controllers=self._controllers,
             by_labels=self._by_labels,
+            all_gpu_pods=self._all_gpu_pods,
             exporters_namespace=self._exporters_namespace,
         )
 
@@ -350,6 +362,9 @@ class ClusterState:
         if self._by_labels:
             self._labelled[pod.state.ref.namespace].pop(pod.state.uid, None)
             self._selected_changed(pod)
+        # A new pod may have taken the name already.
+        if self._gpu_pods.get(pod.state.ref) is pod:
+            del self._gpu_pods[pod.state.ref]
         if self._exporters.pop(pod.state.uid, None) is not None:
             self._endpoints = None
 
@@ -361,6 +376,8 @@ class ClusterState:
         if self._by_labels:
             self._labelled[pod.state.ref.namespace][pod.state.uid] = pod
             self._selected_changed(pod)
+        if pod.workload is not None:
+            self._gpu_pods[pod.state.ref] = pod
         if pod.exporter is not None:
             self._exporters[pod.state.uid] = pod
             self._endpoints = None

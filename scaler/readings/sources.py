@@ -6,9 +6,11 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from scaler.readings.devices import DUTY_CYCLE
 from scaler.readings.exporters.gpus import ExporterGpus
 from scaler.readings.exporters.reader import Scraper
 from scaler.readings.exporters.source import ExporterSource
+from scaler.readings.gpus import node_gpus
 from scaler.readings.gpus_and_queries import GpusAndQueries
 from scaler.readings.loop_source import LoopSource
 from scaler.readings.prometheus.gpus import FamilyPage, PrometheusGpus
@@ -21,11 +23,12 @@ from scaler.readings.settings import ServersSettings
 from scaler.readings.store import ReadingStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AsyncExitStack
 
     from scaler.model import ExporterEndpoint
     from scaler.readings.exposition import NodePage
+    from scaler.readings.gpus import GpuSample
     from scaler.readings.servers.source import QueueReader
     from scaler.readings.settings import ExportersSettings, PrometheusSettings
     from scaler.readings.source import Source
@@ -117,6 +120,15 @@ class Sources:
         return await stack.enter_async_context(
             GpusAndQueries(exporters, queries, patience_seconds=patience)
         )
+
+    def known_gpus(self) -> Iterator[Sequence[GpuSample]]:
+        """Yield the duty cycles in memory, one node (or Prometheus) at a time; never reads."""
+        for node, page in self._nodes.pages():
+            if page.stale_problem(self._clock()) is None:
+                yield node_gpus(page, node, (DUTY_CYCLE,)).get(DUTY_CYCLE, ())
+        for family, answer in self._families.pages():
+            if family == DUTY_CYCLE:
+                yield answer.samples
 
     def servers(self, *, every_seconds: float) -> PodPages:
         """Return the pages, not yet open, for a consumer that needs them every `every_seconds`."""

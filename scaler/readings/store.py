@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 MAX_CONCURRENT_READS = 256
 LATE_INTERVALS = 3
@@ -112,6 +112,10 @@ class ReadingStore(Generic[PageT]):
     def latest(self, key: str) -> PageT | None:
         """Return the last page, None if there is none; never waits."""
         return self._pages.get(key)
+
+    def pages(self) -> Sequence[tuple[str, PageT]]:
+        """Return the last page of each node or query."""
+        return tuple(self._pages.items())
 
     def forget_unwanted(self) -> None:
         """Drop the pages that nobody needs any more."""

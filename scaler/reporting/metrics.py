@@ -16,7 +16,9 @@ from prometheus_client import (
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from scaler.budgets import IDLE_WORKLOADS
 from scaler.model import TOTAL_METRICS
+from scaler.reporting.idle_gpus import OTHERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric as Family
 
     from scaler.decision.model import Decision
+    from scaler.model import ObjectRef
 
 LOOP_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 DEPLOYMENT_LABELS = ("namespace", "deployment", "kind")
@@ -142,6 +145,10 @@ class ScalerMetrics:
         """Publish the counts in `results`: reads of model servers by result."""
         self.registry.register(ServerReadCollector(results))
 
+    def show_idle(self, seconds: Callable[[], Mapping[ObjectRef, float]]) -> None:
+        """Publish `seconds()`: GPU-seconds idle by workload."""
+        self.registry.register(IdleCollector(seconds))
+
     def show_lost(self, lost: Callable[[], Iterable[tuple[str, str]]]) -> None:
         """Publish the held namespaces and kinds that `lost()` returns; "" means all."""
         self._refresher.lost = lost
@@ -182,6 +189,27 @@ class ServerReadCollector(Collector):
         )
         for result, count in sorted(self._results.items()):
             family.add_metric((result,), count)
+        return (family,)
+
+
+class IdleCollector(Collector):
+    """Counts the time in which GPUs were held and idle."""
+
+    def __init__(self, seconds: Callable[[], Mapping[ObjectRef, float]]) -> None:
+        self._seconds = seconds
+
+    def collect(self) -> Iterable[Family]:
+        """Yield the counter as it is now."""
+        family = CounterMetricFamily(
+            "gpu_scaler_idle_gpu_seconds",
+            "Seconds in which GPUs that the workload's pods hold had a duty cycle of 0, added up"
+            f" over its GPUs; the workload {OTHERS.name} stands for those beyond {IDLE_WORKLOADS}"
+            " that have not opted in",
+            labels=("namespace", "workload", "kind"),
+        )
+        for workload, seconds in sorted(self._seconds().items()):
+            kind = "" if workload == OTHERS else workload.resource
+            family.add_metric((workload.namespace, workload.name, kind), seconds)
         return (family,)
 
 

@@ -80,6 +80,7 @@ SWITCHES: Final[dict[str, tuple[str, ...]]] = {
         *("exporter.networkPolicy.enabled=true", "scaler.networkPolicy.enabled=true"),
         "exporter.networkPolicy.from[0].namespaceSelector.matchLabels.team=monitoring",
     ),
+    "idle-gpus": ("scaler.idle.all=true",),
     "one-replica": ("scaler.replicas=1",),
     "namespaces": ("scaler.namespaces={team-a,team-b}",),
     "kinds": ("scaler.kinds={deployments.apps,statefulsets.apps,rollouts.argoproj.io}",),

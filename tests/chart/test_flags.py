@@ -159,6 +159,11 @@ def test_credentials_for_model_servers_are_mounted_and_go_to_their_namespaces():
     assert folder in {one["mountPath"] for one in found["volumeMounts"]}
 
 
+def test_whose_idle_gpus_are_counted():
+    assert scaler_config(flags("default")).idle_all is False
+    assert scaler_config(flags("idle-gpus")).idle_all is True
+
+
 def test_namespaces_and_kinds():
     config = scaler_config(flags("namespaces"))
     assert config.namespaces == ("team-a", "team-b")

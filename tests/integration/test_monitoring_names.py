@@ -14,6 +14,7 @@ from daemonset.monitoring.names import metric_names
 from exporter.exposition.table import FAMILIES, LABELS
 from exporter.model import Collector, Scope
 from scaler.metricsapi.telemetry import Telemetry
+from scaler.model import ObjectRef
 from scaler.reporting.metrics import DEPLOYMENT_LABELS, ScalerMetrics
 from simulator.driver import SimulatedDriver
 from tests import dashboards, statuspage
@@ -40,6 +41,7 @@ def scaler_metrics() -> dict[str, set[str]]:
     Telemetry(metrics.registry)
     metrics.show_answers({("GET", 200): 1})
     metrics.show_server_reads({"success": 1})
+    metrics.show_idle(lambda: {ObjectRef("prod", "web"): 1})
     metrics.show_decisions(lambda: [statuspage.decision()])
     return _labels(metric for metric in metrics.registry.collect())
 

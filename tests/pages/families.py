@@ -14,6 +14,7 @@ from exporter.exposition.table import BASE_FAMILIES, EXTENDED_FAMILIES, LABELS
 from exporter.health import Counters, Health
 from exporter.model import Collector, Scope
 from scaler.metricsapi.telemetry import Telemetry
+from scaler.model import ObjectRef
 from scaler.reporting.metrics import ScalerMetrics
 from tests.pages.examples import EXAMPLES
 from tests.pages.markdown import table
@@ -64,6 +65,7 @@ def scaler_families() -> str:
     metrics = ScalerMetrics("0")
     metrics.show_answers({("GET", 200): 1})
     metrics.show_server_reads({"success": 1})
+    metrics.show_idle(lambda: {ObjectRef("prod", "web"): 1})
     metrics.show_decisions(lambda: [example() for example in EXAMPLES.values()])
     declared: dict[str, tuple[str, ...]] = {
         one._name: one._labelnames

@@ -502,3 +502,43 @@ def test_a_size_stands_while_pods_come_and_go(pods, counts, says_found):
         there = goal
         known = sized(members(goal), asked, asked, known)
         assert known == size(pods, asked)
+
+
+def gpu_pod(owners: Any, *, gpus: str = "1", labels: Any = None) -> Any:
+    found = pod(
+        spec={"containers": [{"name": "c", "resources": {"limits": {"nvidia.com/gpu": gpus}}}]},
+        labels=labels,
+    )
+    found["metadata"]["ownerReferences"] = owners
+    return found
+
+
+def owner(kind: str, name: str, version: str = "apps/v1") -> Any:
+    return [
+        {"kind": kind, "name": name, "apiVersion": version, "uid": "o1", "controller": True},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("owners", "labels", "workload"),
+    [
+        (owner("ReplicaSet", "web-6f7"), {"pod-template-hash": "6f7"}, ("ns", "web", "")),
+        # Nothing says that a Deployment made it.
+        (owner("ReplicaSet", "web-6f7"), {}, ("ns", "web-6f7", "replicasets.apps")),
+        (owner("StatefulSet", "db"), {}, ("ns", "db", "statefulsets.apps")),
+        (owner("Job", "train", "batch/v1"), {}, ("ns", "train", "jobs.batch")),
+        (owner("Node", "node-1", "v1"), {}, ("ns", "node-1", "nodes")),
+        ([], {}, ("ns", "thing", "pods")),
+    ],
+)
+def test_the_workload_of_any_pod_that_requests_a_gpu(
+    owners: Any, labels: Any, workload: tuple[str, str, str]
+) -> None:
+    found = decode_pod(gpu_pod(owners, labels=labels), None, NOW, all_gpu_pods=True)
+    assert found is not None
+    assert found.workload == ObjectRef(*workload)
+
+
+def test_other_pods_are_watched_only_if_they_request_a_gpu_and_all_such_pods_are_wanted() -> None:
+    assert decode_pod(gpu_pod([], gpus="0"), None, NOW, all_gpu_pods=True) is None
+    assert decode_pod(gpu_pod([]), None, NOW) is None

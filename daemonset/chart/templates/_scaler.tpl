@@ -99,6 +99,9 @@ volumeMounts:
 {{- end }}
 {{- end }}
 {{- end }}
+{{- if $scaler.idle.all }}
+- --idle.all
+{{- end }}
 {{- if $scaler.web.configSecret }}
 - --web.config.file=/etc/gpu-scaler/web/{{ $scaler.web.configKey }}
 {{- end }}
