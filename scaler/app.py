@@ -16,7 +16,7 @@ from scaler.cluster.events import EventRecorder
 from scaler.cluster.kinds import find_kinds
 from scaler.cluster.scale_to_zero_store import ScaleToZeroStore
 from scaler.cluster.state import ClusterState
-from scaler.controller.idle_watch import READ_SECONDS, IdleWatch
+from scaler.controller.idle_watch import IdleWatch, read_seconds
 from scaler.controller.leader_election import AlwaysLeader
 from scaler.controller.loop import Controller
 from scaler.controller.loop_health import no_loop_begun_because, no_loop_ended_because
@@ -171,8 +171,9 @@ async def _idle_watch(
 ) -> IdleWatch:
     """Return what counts idle GPUs; its connections are open while the stack is."""
     endpoints = parts.state.exporter_endpoints
+    every = read_seconds(by_node=sources.by_node)
     watch = IdleWatch(
-        await stack.enter_async_context(sources.gpus(endpoints, every_seconds=READ_SECONDS)),
+        await stack.enter_async_context(sources.gpus(endpoints, every_seconds=every)),
         known=sources.known_gpus,
         endpoints=endpoints,
         deployments=parts.state.deployments,

@@ -198,8 +198,9 @@ def deployments() -> Section:
                 "GPUs that the pods of a workload hold at a duty cycle of 0, on average. With the"
                 " scaler's flag --idle.all of all workloads, else of opted-in ones.",
                 Query(
-                    expr="sum by (namespace, workload, kind) (rate(gpu_scaler_idle_gpu_seconds_total"
-                    f'{{{CLUSTER},namespace=~"$namespace"}}[$__rate_interval]))',
+                    expr="sum by (namespace, workload, kind) (rate("
+                    f'gpu_scaler_idle_gpu_seconds_total{{{CLUSTER},namespace=~"$namespace"}}'
+                    "[$__rate_interval]))",
                     legend="{{namespace}}/{{workload}}",
                 ),
                 stacked=True,

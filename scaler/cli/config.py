@@ -125,7 +125,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str
     serving.switch(
         "idle.all",
         "count the idle GPU time of all pods, not only of opted-in workloads; reads every exporter"
-        " every 30s",
+        " every 10s (30s with 5,000 nodes)",
     )
     serving.text("log.level", "|".join(LOG_LEVELS), "info", "minimum level of log lines")
     serving.text("log.format", "|".join(LOG_FORMATS), "logfmt", "format of log lines")

@@ -27,12 +27,17 @@ log = logging.getLogger(__name__)
 
 OBSERVE_SECONDS: Final = 10.0
 """As long as an exporter's window, so that no time between two readings is left out."""
-READ_SECONDS: Final = 30.0
+QUERY_SECONDS: Final = 30.0
 GAP_READS: Final = 2.5
 """Readings further apart than this many times their interval say nothing about the time between."""
 NODES_AT_ONCE: Final = 100
-SLICE_SECONDS: Final = 0.5
-"""How long reading so many nodes takes at least: 5,000 nodes take 25 s."""
+SLICE_SECONDS: Final = 0.6
+"""How long reading so many nodes takes at least: 5,000 nodes take 30 s."""
+
+
+def read_seconds(*, by_node: bool) -> float:
+    """Return how often exporters, or Prometheus, are read for all GPUs."""
+    return OBSERVE_SECONDS if by_node else QUERY_SECONDS
 
 
 class IdleWatch:
@@ -52,9 +57,8 @@ class IdleWatch:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`known` returns the duty cycles in memory, those of `source` among them."""
-        self._reads = every_gpu or not by_node
-        every_seconds = READ_SECONDS if self._reads else OBSERVE_SECONDS
-        self.idle = IdleGpus(longest_gap_seconds=GAP_READS * every_seconds)
+        self._read_seconds = read_seconds(by_node=by_node)
+        self.idle = IdleGpus(longest_gap_seconds=GAP_READS * self._read_seconds)
         self._source = source
         self._known = known
         self._endpoints = endpoints
@@ -70,8 +74,8 @@ class IdleWatch:
         """Read and observe until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._repeat(self.observe, OBSERVE_SECONDS))
-            if self._reads:
-                group.create_task(self._repeat(self.read, READ_SECONDS))
+            if self._every_gpu or not self._by_node:
+                group.create_task(self._repeat(self.read, self._read_seconds))
 
     async def observe(self) -> None:
         """Take the duty cycles in memory."""
@@ -100,6 +104,7 @@ class IdleWatch:
         elif not self._by_node:
             await self._source.read_gpus({"": {DUTY_CYCLE}})
         else:
+            begun = self._clock()
             nodes = {name: {DUTY_CYCLE} for name in sorted(self._endpoints())}
             self._source.need(nodes)
             names = list(nodes)
@@ -108,6 +113,8 @@ class IdleWatch:
                 some = names[first : first + NODES_AT_ONCE]
                 await self._source.read_gpus({name: nodes[name] for name in some})
                 await asyncio.sleep(max(0.0, SLICE_SECONDS - (self._clock() - started)))
+            round_seconds = max(self._read_seconds, self._clock() - begun)
+            self.idle.longest_gap_seconds = GAP_READS * round_seconds
 
     def _other(self, pod: ObjectRef) -> ObjectRef | None:
         """Return the workload of a pod of no opted-in one; None leaves the pod out."""

@@ -47,7 +47,7 @@ class IdleGpus:
 
     def __init__(self, *, longest_gap_seconds: float) -> None:
         """Readings further apart than this say nothing about the time between them."""
-        self._longest_gap_seconds = longest_gap_seconds
+        self.longest_gap_seconds = longest_gap_seconds
         self._gpus: dict[tuple[str, str], _LastReading] = {}
         self._counts: dict[ObjectRef, _Count] = {}
         self._others: set[ObjectRef] = set()
@@ -95,7 +95,7 @@ class IdleGpus:
 
     def forget(self, now_seconds: float) -> None:
         """Drop GPUs without a recent reading, and workloads that hold no GPU any more."""
-        oldest = now_seconds - self._longest_gap_seconds
+        oldest = now_seconds - self.longest_gap_seconds
         self._gpus = {k: one for k, one in self._gpus.items() if one.sampled_seconds >= oldest}
         oldest = now_seconds - FORGET_AFTER_SECONDS
         gone = [
@@ -117,7 +117,7 @@ class IdleGpus:
             return None
         goes_on = (
             seen is not None
-            and sampled - seen.sampled_seconds <= self._longest_gap_seconds
+            and sampled - seen.sampled_seconds <= self.longest_gap_seconds
             and (seen.pods, seen.is_idle) == (pods, is_idle)
         )
         if seen is None or not goes_on:

@@ -50,6 +50,25 @@ async def test_scales_out_on_load_and_says_so(cluster):
         assert shown in metrics
 
 
+async def test_with_idle_all_the_idle_gpus_of_every_workload_are_counted(cluster):
+    others = deployment()
+    del others["metadata"]["annotations"]
+    await cluster.client.post(DEPLOYMENTS, others)
+    await cluster.ready(1)
+    cluster.load(0)
+    labels = f'kind="deployments.apps",namespace="default",workload="{NAME}"'
+    async with running_scaler(cluster.kubeconfig, "--idle.all") as scaler:
+
+        async def seconds() -> float:
+            found = re.search(
+                rf"gpu_scaler_idle_gpu_seconds_total{{{labels}}} (\S+)",
+                await scaler.text("/metrics"),
+            )
+            return float(found[1]) if found else 0.0
+
+        assert await until(seconds, what="idle GPU time") > 0
+
+
 async def test_only_the_scale_is_ever_written(cluster):
     await cluster.client.post(DEPLOYMENTS, deployment())
     await cluster.ready(1)
