@@ -58,6 +58,17 @@ generate: $(STAMP) ## Write what is made from other files: gRPC messages, dashbo
 		exporter/podresources/podresources.proto tests/cluster/node/deviceplugin.proto
 	@$(BIN)/python -m daemonset.monitoring
 
+IMAGE ?= gpu-scaler:$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+BUILDERS := docker podman buildah
+
+.PHONY: image
+image: ## Build the image IMAGE with Docker, Podman or buildah
+	@for builder in $(BUILDERS); do \
+		command -v $$builder >/dev/null || continue; \
+		echo "Building $(IMAGE) with $$builder"; \
+		exec $$builder build -t $(IMAGE) $(IMAGE_ARGS) .; \
+	done; echo "None of $(BUILDERS) is installed: install one to build the image"; exit 1
+
 .PHONY: manifests
 manifests: $(STAMP) ## Write daemonset/*.yaml from the chart (needs make cluster-tools TOOLS=helm)
 	@$(BIN)/python -m tests.chart.manifests

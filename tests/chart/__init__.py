@@ -21,6 +21,8 @@ PRESETS: Final = tuple(sorted((CHART / "presets").glob("*.yaml")))
 NAMESPACE: Final = "gpu-scaler"
 # A helm that is built from its module does not know which Kubernetes it is of.
 KUBERNETES: Final = f"--kube-version={tools.BY_NAME['kube-apiserver'].version}"
+IMAGE: Final = "image.repository=registry.example.com/gpu-scaler"
+"""Without it, the chart refuses to render: no image is published."""
 HELM_SECONDS: Final = 90.0
 
 
@@ -37,6 +39,11 @@ def helm(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 def template(*flags: str | Path) -> subprocess.CompletedProcess[str]:
     """Render the chart as a release in the namespace gpu-scaler; no cluster is asked."""
+    return template_without_image(f"--set={IMAGE}", *flags)
+
+
+def template_without_image(*flags: str | Path) -> subprocess.CompletedProcess[str]:
+    """Render the chart with these values alone."""
     return helm("template", "gpu-scaler", CHART, f"--namespace={NAMESPACE}", KUBERNETES, *flags)
 
 

@@ -16,6 +16,7 @@ SWITCHES: Final[dict[str, tuple[str, ...]]] = {
         *("image.repository=registry.example/gpu-scaler", f"image.digest={DIGEST}"),
         *("image.pullSecrets={registry}", "image.pullPolicy=Always"),
     ),
+    "local-image": ("image.repository=", "image.local=true"),
     "exporter-only": ("scaler.enabled=false",),
     "scaler-only": ("exporter.enabled=false",),
     "collectors": (

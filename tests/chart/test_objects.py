@@ -120,6 +120,13 @@ def test_the_image():
             assert one["imagePullPolicy"] == "Always"
 
 
+def test_an_image_that_the_nodes_have_is_not_pulled_from_a_registry():
+    for pod in pod_specs(objects(*flags("local-image"))):
+        for one in pod["containers"]:
+            assert one["image"].startswith("gpu-scaler:")
+            assert one["imagePullPolicy"] == "IfNotPresent"
+
+
 @pytest.mark.parametrize(
     ("case", "missing"),
     [("exporter-only", "Deployment"), ("scaler-only", "DaemonSet"), ("sidecar", "Deployment")],

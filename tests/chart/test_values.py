@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chart import rendered, template
+from tests.chart import rendered, template, template_without_image
+from tests.chart.cases import DIGEST
 from tests.pages.files import FileKind, kind_of
 from tests.pages.markdown import blocks
 
@@ -17,6 +18,13 @@ pytestmark = pytest.mark.needs("helm")
         (
             ("exporter.resources.limits.nvidia\\.com/gpu=1",),
             "at '/exporter/resources/limits': additional properties 'nvidia.com/gpu' not allowed",
+        ),
+        (("image.repository=",), 'image.repository is "", which names no registry'),
+        (("image.repository=gpu-scaler",), "which names no registry"),
+        (("image.local=true",), "image.local is true, but image.repository is"),
+        (
+            ("image.repository=", "image.local=true", f"image.digest={DIGEST}"),
+            "image.local is true, but image.digest is set",
         ),
         (("exporter.runtimeClas=nvidia",), "'/exporter': additional properties 'runtimeClas' not"),
         (("scaler.mode=sidcar",), "'/scaler/mode': value must be one of 'deployment', 'sidecar'"),
@@ -112,3 +120,10 @@ def test_the_values_of_the_page_are_right(values, tmp_path):
     file = tmp_path / "values.yaml"
     file.write_text(values, encoding="utf-8")
     assert rendered(f"--values={file}") != rendered()
+
+
+def test_the_default_values_say_what_to_set():
+    done = template_without_image()
+    assert done.returncode != 0
+    assert "set image.repository=" in done.stderr
+    assert "set image.local=true" in done.stderr

@@ -6,10 +6,11 @@ app.kubernetes.io/part-of: gpu-scaler
 {{/* A digest wins over a tag: it names the very bytes. */}}
 {{- define "gpu-scaler.image" -}}
 {{- with .Values.image -}}
+{{- $repository := ternary "gpu-scaler" .repository .local -}}
 {{- if .digest -}}
-{{ .repository }}@{{ .digest }}
+{{ $repository }}@{{ .digest }}
 {{- else -}}
-{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{ $repository }}:{{ .tag | default $.Chart.AppVersion }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.chart import CHART
+from tests.chart import CHART, IMAGE
 from tests.cluster.processes import free_ports
 from tests.running import running_scaler
 
@@ -112,7 +112,8 @@ class Cluster:
         return {"metadata": {"namespace": namespace}, "spec": spec}
 
     def _change(self, verb: str, *values: str, namespace: str) -> str:
-        flags = [value if value.startswith("-") else f"--set={value}" for value in values]
+        flags = [f"--set={IMAGE}"]
+        flags += [value if value.startswith("-") else f"--set={value}" for value in values]
         done = self.helm(verb, RELEASE, CHART, f"--namespace={namespace}", *flags)
         assert done.returncode == 0, done.stderr
         return done.stdout
