@@ -112,7 +112,7 @@ class Autoscaler:
 def decode_namespace(raw: JsonObject) -> Namespace | None:
     """Return the Namespace if it has gpu-scaler annotations, else None."""
     metadata = raw["metadata"]
-    annotations = _ours(metadata)
+    annotations = our_annotations(metadata)
     if not annotations:
         return None
     return Namespace(name=intern(fields.text(metadata, "name")), annotations=annotations)
@@ -124,7 +124,7 @@ def decode_workload(raw: JsonObject, kind: str = "") -> Workload | None:
     `kind` is the kind for its ref.
     """
     metadata = raw["metadata"]
-    annotations = _ours(metadata)
+    annotations = our_annotations(metadata)
     if ENABLED not in annotations or metadata.get("deletionTimestamp") is not None:
         return None
     spec = raw.get("spec") or {}
@@ -265,7 +265,8 @@ def _autoscaler(
     )
 
 
-def _ours(metadata: JsonObject) -> Mapping[str, str]:
+def our_annotations(metadata: JsonObject) -> Mapping[str, str]:
+    """Return the annotations of gpu-scaler, within their budget."""
     # Drop other annotations: `last-applied-configuration` may be large.
     annotations = metadata.get("annotations") or {}
     ours = {key: value for key, value in annotations.items() if key.startswith(PREFIX)}
