@@ -235,6 +235,7 @@ def _assemble(
             kinds=kinds,
         ),
         dry_run=config.dry_run,
+        wall_clock=client.clock.seconds,
     )
     metrics.show_answers(client.answers)
     if config.web_config_file:

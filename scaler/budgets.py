@@ -41,6 +41,8 @@ BEHAVIOR_BYTES: Final = 4 * 2**10
 BEHAVIOR_NODES: Final = 200
 """Fields and values of a behavior; four policies in each direction make 60."""
 BEHAVIOR_DEPTH: Final = 10
+SCHEDULE_ENTRIES: Final = 16
+"""Entries of a schedule, whose text has the budget of a behavior."""
 PARSING_SECONDS: Final = 0.4
 """CPU time in one loop for parsing changed annotations."""
 PARSING_SLICE_SECONDS: Final = 0.02

@@ -166,12 +166,48 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleEntry:
+    """A time of the week with a range of its own; minutes are those of the day in `timezone`.
+
+    It begins on `days`, where 0 is Monday, and ends on the next day unless `until_minute` is above
+    `from_minute`. None is the minimum or maximum of the policy itself.
+    """
+
+    days: tuple[int, ...]
+    from_minute: int
+    until_minute: int
+    timezone: str
+    min_replicas: int | None = None
+    max_replicas: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduledChange:
+    """The next entry in force, as text (None where none is), and from when on."""
+
+    at_unix_seconds: float
+    at: str
+    entry: str | None
+    min_replicas: int
+    max_replicas: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduledRange:
+    """The entry in force as text, None where none is; `change` is None if none is in sight."""
+
+    entry: str | None
+    change: ScheduledChange | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingPolicy:
     """The policy of a Deployment's annotations (contract 2), defaults filled in.
 
     With `min_replicas` 0, the first replica starts when the query or the queue exceeds
     `activation_milli`, and the last one stops when neither has for `cooldown_seconds`. `settings`
-    are the annotation texts; they do not count for equality.
+    are the annotation texts; they do not count for equality. `scheduled` is set once the range is
+    that of an instant, by `schedule`.
     """
 
     min_replicas: int
@@ -186,6 +222,8 @@ class ScalingPolicy:
     cooldown_seconds: float = 0.0
     server: ServerSettings = NO_SERVER_SETTINGS
     queue: Queue | None = None
+    schedule: tuple[ScheduleEntry, ...] = ()
+    scheduled: ScheduledRange | None = None
     settings: tuple[Setting, ...] = field(default=(), compare=False)
 
 

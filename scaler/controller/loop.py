@@ -20,6 +20,7 @@ from scaler.controller.missing_gpus import MissingGpus
 from scaler.controller.own_zeros import adopt_scale_to_zero, reconcile_scale_to_zero
 from scaler.controller.plans import Plan, same_idle_condition
 from scaler.controller.policies import Policies, parsed_policy
+from scaler.controller.schedules import Schedules
 from scaler.controller.writer import ScaleWriter
 from scaler.decision.decide import decide
 from scaler.decision.history import standing
@@ -61,6 +62,7 @@ class Controller:
         kinds: Kinds | None = None,
         dry_run: bool = False,
         clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
         suspended: Callable[[], float] = suspended_seconds,
     ) -> None:
         self._state = state
@@ -89,6 +91,7 @@ class Controller:
         )
         self._missing_gpus = MissingGpus()
         self._policies = Policies(self._parse)
+        self._schedules = Schedules(wall_clock)
         self.holding: str | None = None
         self.stopped: str | None = None
         self.last_tick_seconds: float | None = None
@@ -135,7 +138,7 @@ class Controller:
             self._histories.hold_all()
             return
         deployments = [one for one in self._state.deployments() if opted_in(one.annotations)]
-        policies = await self._policies.of(deployments)
+        policies = await self._schedules.applied(await self._policies.of(deployments))
         plans = [Plan(deployment=one, policy=policies[one.uid]) for one in deployments]
         if any(plan.may_scale_to_zero() for plan in plans):
             await adopt_scale_to_zero(self._scale_to_zero, self._histories, plans)
@@ -303,6 +306,7 @@ class Controller:
         self._notifier.keep_only(uids)
         self._applier.keep_only(uids)
         self._policies.keep_only(uids)
+        self._schedules.keep_only(uids)
 
     def _forget(self) -> None:
         self._source.forget()

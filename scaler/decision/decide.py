@@ -87,12 +87,20 @@ def _outside_range(
 ) -> Decision | None:
     """A count outside min and max goes straight back, without metrics, windows or rate limits."""
     current_replicas = deployment.spec_replicas
+    entry = None if policy.scheduled is None else policy.scheduled.entry
+    scheduled = "" if entry is None else f" that the schedule sets ({entry})"
     if current_replicas > policy.max_replicas:
         desired_replicas, cause = policy.max_replicas, "above Spec.MaxReplicas"
-        reason, bound = Reason.TOO_MANY_REPLICAS, f"more than the maximum {policy.max_replicas}"
+        reason, bound = (
+            Reason.TOO_MANY_REPLICAS,
+            f"more than the maximum {policy.max_replicas}{scheduled}",
+        )
     elif current_replicas < policy.min_replicas:
         desired_replicas, cause = policy.min_replicas, "below Spec.MinReplicas"
-        reason, bound = Reason.TOO_FEW_REPLICAS, f"less than the minimum {policy.min_replicas}"
+        reason, bound = (
+            Reason.TOO_FEW_REPLICAS,
+            f"less than the minimum {policy.min_replicas}{scheduled}",
+        )
     else:
         return None
     message = f"the replica count {current_replicas} is {bound}"

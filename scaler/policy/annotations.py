@@ -16,6 +16,7 @@ SERVER_NAMES = tuple(server.name for server in SERVERS)
 ENABLED = f"{PREFIX}enabled"
 MIN_REPLICAS = f"{PREFIX}min-replicas"
 MAX_REPLICAS = f"{PREFIX}max-replicas"
+SCHEDULE = f"{PREFIX}schedule"
 QUERY = f"{PREFIX}query"
 TARGET_QUERY = f"{PREFIX}target-query"
 POD_METRIC = f"{PREFIX}pod-metric"
@@ -75,6 +76,14 @@ ANNOTATIONS: tuple[Annotation, ...] = (
         default=None,
         meaning="maximum replica count (required)",
         allowed="a whole number from 1 to 2147483647",
+    ),
+    Annotation(
+        name=SCHEDULE,
+        default=None,
+        meaning="list of times of the week with a minimum and a maximum of their own; the narrowest"
+        " that is in force wins",
+        allowed="YAML or JSON of up to 16 entries with the fields days, from, to, timezone, min and"
+        " max, up to 4096 bytes",
     ),
     Annotation(
         name=TARGET_ANNOTATIONS[Metric.DUTY_CYCLE],

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from scaler.decision.behavior import DEFAULT_BEHAVIOR
 from scaler.model import AnnotationProblem, Behavior, Metric, MetricTarget, ScalingPolicy
-from scaler.policy.annotation_texts import BY_NAME, WHOLE_NUMBER
+from scaler.policy.annotation_texts import BY_NAME
 from scaler.policy.annotations import (
     ACTIVATION_THRESHOLD,
     BEHAVIOR,
@@ -22,14 +22,13 @@ from scaler.policy.annotations import (
     MIN_REPLICAS,
     PAUSED,
     QUERY,
-    QUEUE,
     READY_AGE,
     TARGET_ANNOTATIONS,
     TARGET_QUERY,
     WINDOW,
 )
-from scaler.policy.behavior_text import never_wakes, parse_behavior
-from scaler.policy.server_annotations import ServerAnnotations
+from scaler.policy.behavior_text import parse_behavior
+from scaler.policy.replica_range import RangeAnnotations
 from scaler.quantities import is_milli, milli, parse_quantity
 from toolkit.durations import parse_duration
 
@@ -53,7 +52,6 @@ _THRESHOLD_BELOW = {
     Metric.QUERY: TARGET_QUERY,
     Metric.QUEUE: TARGET_ANNOTATIONS[Metric.REQUESTS],
 }
-_MAX_INT32 = 2**31 - 1
 _MAX_QUERY_LENGTH = 8192
 _MAX_DURATION_SECONDS = 3600.0
 
@@ -86,6 +84,7 @@ def parse_policy(
         parser.boolean(ENABLED)
     min_replicas = parser.whole_number(MIN_REPLICAS, lowest=0)
     max_replicas = parser.whole_number(MAX_REPLICAS, lowest=1)
+    schedule = parser.schedule()
     behavior = parser.behavior()
     targets = parser.targets(behavior, query_supported=query_supported)
     server = parser.server_settings()
@@ -98,7 +97,7 @@ def parse_policy(
     ready_age_seconds = parser.duration(READY_AGE)
     dry_run = parser.boolean(DRY_RUN)
     paused = parser.boolean(PAUSED)
-    parser.replica_range(min_replicas, max_replicas, behavior)
+    parser.replica_range(min_replicas, max_replicas, schedule, behavior)
     if parser.problems or behavior is None or min_replicas is None or max_replicas is None:
         return parser.named()
     return ScalingPolicy(
@@ -114,6 +113,7 @@ def parse_policy(
         cooldown_seconds=cooldown_seconds,
         server=server,
         queue=queue,
+        schedule=schedule,
         settings=parser.settings(),
     )
 
@@ -130,7 +130,7 @@ def default_problems(defaults: Mapping[str, str], namespace: str) -> tuple[Annot
     )
 
 
-class _Parser(ServerAnnotations):
+class _Parser(RangeAnnotations):
     """Parses values and collects the problems with them."""
 
     def boolean(self, name: str) -> bool:
@@ -138,20 +138,6 @@ class _Parser(ServerAnnotations):
         if value not in ("true", "false"):
             self._refuse(name, "is not a boolean")
         return value == "true"
-
-    def whole_number(self, name: str, *, lowest: int) -> int | None:
-        value = self._annotations.get(name, BY_NAME[name].default)
-        if value is None:
-            self._refuse(name, f"is required{self._elsewhere}")
-        elif not WHOLE_NUMBER.fullmatch(value):
-            self._refuse(name, "is not a whole number")
-        elif int(value) < lowest:
-            self._refuse(name, "is too low")
-        elif int(value) > _MAX_INT32:
-            self._refuse(name, "is too high")
-        else:
-            return int(value)
-        return None
 
     def duration(self, name: str) -> float:
         try:
@@ -271,25 +257,6 @@ class _Parser(ServerAnnotations):
         elif len(query) > _MAX_QUERY_LENGTH:
             self._refuse(QUERY, "is too long")
         return query
-
-    def replica_range(
-        self, min_replicas: int | None, max_replicas: int | None, behavior: Behavior | None
-    ) -> None:
-        if min_replicas is not None and max_replicas is not None and min_replicas > max_replicas:
-            self._problem(
-                MAX_REPLICAS,
-                f"is below {MIN_REPLICAS}; allowed is at least {min_replicas}",
-            )
-        if min_replicas != 0:
-            return
-        if QUERY not in self._annotations and QUEUE not in self._annotations:
-            self._problem(
-                MIN_REPLICAS,
-                f"requires {QUERY} or {QUEUE}, because without pods there are no metrics of pods"
-                " to scale up on; allowed is 1 or more",
-            )
-        if behavior is not None and (why := never_wakes(behavior.scale_up)):
-            self._problem(MIN_REPLICAS, why)
 
 
 def _queue_target(targets: tuple[MetricTarget, ...]) -> MetricTarget:

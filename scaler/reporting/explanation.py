@@ -106,6 +106,7 @@ def policy_facts(policy: PolicyDocument) -> list[tuple[str, str]]:
             f"{policy.min_replicas} to {policy.max_replicas}"
             + (f" ({', '.join(flags)})" if flags else ""),
         ),
+        *_schedule_facts(policy),
         *_zero_facts(policy),
         ("values", f"{window} of pods that have been Ready for {age} or more"),
         ("up", _rules_text(policy.scale_up)),
@@ -116,6 +117,18 @@ def policy_facts(policy: PolicyDocument) -> list[tuple[str, str]]:
             if target.query is not None
         ),
     ]
+
+
+def _schedule_facts(policy: PolicyDocument) -> list[tuple[str, str]]:
+    scheduled = policy.scheduled
+    if scheduled is None:
+        return []
+    facts = [("schedule", scheduled.entry or "no entry is in force")]
+    if (change := scheduled.change) is not None:
+        entry = "no entry" if change.entry is None else change.entry
+        text = f"{change.min_replicas} to {change.max_replicas} from {change.at} ({entry})"
+        facts.append(("next", text))
+    return facts
 
 
 def _zero_facts(policy: PolicyDocument) -> list[tuple[str, str]]:

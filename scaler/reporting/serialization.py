@@ -18,6 +18,7 @@ from scaler.model import (  # noqa: TC001 - likewise
     Metric,
     MetricTarget,
     ScalingRules,
+    ScheduledRange,
     Setting,
 )
 from scaler.reporting.decision_runs import MetricMean  # noqa: TC001 - msgspec reads them
@@ -77,6 +78,7 @@ class PolicyDocument(msgspec.Struct, frozen=True, kw_only=True):
     scale_up: ScalingRules
     scale_down: ScalingRules
     settings: tuple[Setting, ...]
+    scheduled: ScheduledRange | None = None
 
 
 class ProblemDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -222,6 +224,7 @@ def _policy(policy: ScalingPolicy) -> PolicyDocument:
         scale_up=policy.behavior.scale_up,
         scale_down=policy.behavior.scale_down,
         settings=policy.settings,
+        scheduled=policy.scheduled,
     )
 
 

@@ -82,6 +82,7 @@ class World:
         self.answers_queries = False
         self.query_total: float | None = 0
         self.now = NOW
+        self.unix_seconds: float = 0.0
         self.device_count = 1
         self.zeros: dict[str, str] | None = None
         self.zeros_failure: Exception | None = None
@@ -98,6 +99,7 @@ class World:
             metrics=self.metrics,
             scale_to_zero=ScaleToZeroStore(self, namespace="gpu-scaler", name="zeros"),  # type: ignore[arg-type]
             clock=lambda: self.now,
+            wall_clock=lambda: self.unix_seconds,
         )
 
     def stop_reason(self) -> str | None:

@@ -31,6 +31,8 @@ from scaler.model import (
     RatePolicy,
     ScalingPolicy,
     ScalingRules,
+    ScheduledChange,
+    ScheduledRange,
     SelectPolicy,
     Setting,
     SettingOrigin,
@@ -84,6 +86,16 @@ POLICY = ScalingPolicy(
     paused=False,
     activation_milli=2_000,
     cooldown_seconds=300.0,
+    scheduled=ScheduledRange(
+        entry="Sat-Sun UTC",
+        change=ScheduledChange(
+            at_unix_seconds=DECIDED + 60,
+            at="Mon 2025-06-16 00:00 UTC",
+            entry=None,
+            min_replicas=1,
+            max_replicas=20,
+        ),
+    ),
     settings=(
         Setting(annotation="gpu-scaler/enabled", value="true", origin=SettingOrigin.OWN),
         Setting(annotation="gpu-scaler/window", value="30s", origin=SettingOrigin.NAMESPACE),
@@ -207,9 +219,12 @@ def test_the_json_is_what_it_was():
             {"values", "waits_for", "missing_pods"},
             id="MetricProposal",
         ),
-        # As its two directions, and as the annotations' texts.
+        # As its two directions, as the annotations' texts, and as the entry in force.
         pytest.param(
-            ScalingPolicy, PolicyDocument, {"behavior", "server", "queue"}, id="ScalingPolicy"
+            ScalingPolicy,
+            PolicyDocument,
+            {"behavior", "server", "queue", "schedule"},
+            id="ScalingPolicy",
         ),
         # What only the parser goes by.
         pytest.param(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from contextlib import asynccontextmanager
+from email.utils import format_datetime
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
@@ -14,6 +15,7 @@ from tests.serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from datetime import datetime
 
     from tests.cluster.controlplane import ControlPlane
 
@@ -26,6 +28,8 @@ class Between:
     def __init__(self, server: str, http: aiohttp.ClientSession) -> None:
         self._server = server
         self._http = http
+        self.time: datetime | None = None
+        """What the API server's clock shows to the scaler, None for its own time."""
         self._before_scale: dict[str, Callable[[], Awaitable[object]]] = {}
         self._open: set[asyncio.Task[object]] = set()
 
@@ -59,6 +63,8 @@ class Between:
         ) as answer:
             passed = web.StreamResponse(status=answer.status)
             passed.content_type = answer.content_type
+            if self.time is not None:
+                passed.headers["Date"] = format_datetime(self.time, usegmt=True)
             await passed.prepare(request)
             async for chunk in answer.content.iter_any():
                 await passed.write(chunk)
