@@ -10,16 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.curves import Line, Panel, svg
 from benchmarks.policysimulation import HpaPolicy, OurPolicy, Run, simulate
 from benchmarks.report import DIRECTORY, Figure, publish
 from benchmarks.traces import POD_REQUESTS_PER_SECOND, Trace, all_traces
+from scaler.replay.plot import Color, Line, Panel, Size, panels_svg
+from scaler.replay.thinning import stepped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 TARGETS: Final = (40, 60, 80)
 CURVES_PATH: Final = DIRECTORY / "policy.svg"
+HPA_LINE: Final = "pods, HPA every 15 s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,19 +94,25 @@ def _figures(one: Comparison) -> list[Figure]:
 
 def _curves(compared: Sequence[Comparison]) -> str:
     panels = [_panel(one) for one in compared]
-    return svg([panels[n : n + len(TARGETS)] for n in range(0, len(panels), len(TARGETS))])
+    rows = [panels[n : n + len(TARGETS)] for n in range(0, len(panels), len(TARGETS))]
+    return panels_svg(rows, size=Size(), title="The scaler's decisions beside the HPA's arithmetic")
 
 
 def _panel(one: Comparison) -> Panel:
-    demand = [load / POD_REQUESTS_PER_SECOND for load in one.trace.requests_per_second]
+    requests = one.trace.requests_per_second
+    lines: tuple[tuple[str, Color, Sequence[float]], ...] = (
+        ("load, in busy pods", Color.GRAY, [load / POD_REQUESTS_PER_SECOND for load in requests]),
+        ("pods, ours every 15 s", Color.PURPLE, one.same_period.replicas),
+        ("pods, ours every 2 s", Color.GREEN, one.default.replicas),
+        (HPA_LINE, Color.ORANGE, one.hpa.replicas),
+    )
     return Panel(
         title=f"{one.trace.name}, target {one.target_percent} %",
-        lines=(
-            Line(name="load, in busy pods", color="#999999", values=demand),
-            Line(name="pods, HPA every 15 s", color="#d95f02", values=one.hpa.replicas),
-            Line(name="pods, ours every 15 s", color="#7570b3", values=one.same_period.replicas),
-            Line(name="pods, ours every 2 s", color="#1b9e77", values=one.default.replicas),
+        lines=tuple(
+            Line(name=name, color=color, points=stepped(values), is_dashed=name == HPA_LINE)
+            for name, color, values in lines
         ),
+        seconds=len(requests),
     )
 
 

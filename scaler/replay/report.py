@@ -74,7 +74,7 @@ def caveats(simulation: Simulation, prices: Prices = NO_PRICES) -> list[str]:
         ]
     known = known_share(recording)
     if 0 < known < 1:
-        sentences.append(f"{format_share(1 - known)} of the time has no data and counts nowhere.")
+        sentences.append(f"{format_share(1 - known)} of the time has no data and is ignored.")
     if recording.metric not in _PERCENT_METRICS:
         sentences.append(
             "Saturated is the time with more demand than the target and its tolerance allow for"

@@ -5,12 +5,9 @@
 
 from __future__ import annotations
 
-from xml.etree import ElementTree as ET
-
 import pytest
 
 from benchmarks import traces
-from benchmarks.curves import Line, Panel, svg
 from benchmarks.policy import compare
 from benchmarks.policysimulation import MAX_REPLICAS, MIN_REPLICAS
 
@@ -43,13 +40,3 @@ def test_where_nothing_saturates_no_more_gpus_are_used(target):
 
 def test_the_traces_are_the_same_each_time():
     assert traces.all_traces() == traces.all_traces()
-
-
-def test_curves_turn_where_the_values_do():
-    line = Line(name="a < b", color="#000000", values=[1, 1, 4, 4])
-    root = ET.fromstring(svg([[Panel(title="p & q", lines=(line,))]]))
-    [drawn] = [one for one in root.iter() if one.tag.endswith("polyline")]
-    points = [tuple(map(float, point.split(","))) for point in drawn.attrib["points"].split()]
-    assert len(points) == 4
-    assert points[1][0] == points[2][0]
-    assert points[1][1] > points[2][1]

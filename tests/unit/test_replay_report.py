@@ -69,7 +69,7 @@ def test_text():
         "Deployment prod/chat, duty_cycle from 2025-11-23 00:00 to 2025-11-23 15:00 UTC in steps"
         " of 10800s\n"
         "  25 % of the samples are only a lower bound of the demand, because a pod was saturated.\n"
-        "  20 % of the time has no data and counts nowhere.\n"
+        "  20 % of the time has no data and is ignored.\n"
         "  Pod chat-7d4b is in two series.\n"
         "\n"
         "POLICY       TARGET   GPU HOURS   SATURATED   CHANGES/DAY   HIGHEST   COST\n"
