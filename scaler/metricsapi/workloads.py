@@ -107,9 +107,15 @@ class WorkloadSelectors:
         if task is None:
             task = asyncio.create_task(self._read(kind, key))
             self._reading[key] = task
-            task.add_done_callback(lambda _: self._reading.pop(key, None))
+            task.add_done_callback(lambda done: self._forget(key, done))
         # Not cancelled with this request: others may wait for the same read.
         return await asyncio.shield(task)
+
+    def _forget(self, key: tuple[str, str, str], done: asyncio.Task[Selector | None]) -> None:
+        del self._reading[key]
+        if not done.cancelled():
+            # Nobody may be left to hear of it.
+            done.exception()
 
     async def _read(self, kind: WorkloadKind, key: tuple[str, str, str]) -> Selector | None:
         _, namespace, name = key

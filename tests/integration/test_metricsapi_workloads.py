@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 
-from scaler.cluster.kinds import DEPLOYMENTS, STATEFUL_SETS
+from scaler.cluster.kinds import DEPLOYMENTS, STATEFUL_SETS, find_kinds
 from scaler.kube.client import KubeClient
 from scaler.kube.errors import ApiError
 from scaler.kube.selectors import EVERYTHING, parse_selector
 from scaler.metricsapi import workloads
 from scaler.metricsapi.workloads import KEPT_SECONDS, TooManyWorkloads, WorkloadSelectors
 from simulator.apiserver import running_apiserver
+from tests.integration.test_cluster_kinds import PATH as SERVERS_PATH
+from tests.integration.test_cluster_kinds import SERVER, SERVERS, SETS, STATEFUL, workload
 from tests.serving import serving
 
 if TYPE_CHECKING:
@@ -66,6 +68,20 @@ async def test_a_workload_by_its_name_is_read_once_in_a_while():
         assert texts(await it.find.named(DEPLOYMENTS.name, "default", "llm")) == {"llm": "app=new"}
 
 
+async def test_workloads_of_the_other_kinds_by_their_scale():
+    """A custom resource has its selector there alone."""
+    async with (
+        running_apiserver(extra_resources=[SERVER, STATEFUL]) as api,
+        KubeClient(api.url) as client,
+    ):
+        kinds = await find_kinds(client, [STATEFUL_SETS.name, SERVERS])
+        find = WorkloadSelectors(client, kinds)
+        for kind, path in ((STATEFUL_SETS.name, SETS), (SERVERS, SERVERS_PATH)):
+            await client.post(path, workload("llm"))
+            assert texts(await find.named(kind, "default", "llm")) == {"llm": "app=llm"}
+            assert texts(await find.listed(kind, "default", EVERYTHING)) == {"llm": "app=llm"}
+
+
 async def test_callers_at_the_same_time_share_one_read():
     async with bed() as it:
         await it.client.post(PATH, deployment("llm"))
@@ -110,6 +126,26 @@ async def test_what_is_no_workloads_name_leads_nowhere(namespace, name):
         await it.client.post(PATH, deployment("llm"))
         assert await it.find.named(DEPLOYMENTS.name, namespace, name) == {}
         assert not it.client.answers["GET", 200]
+
+
+async def test_a_caller_that_leaves_takes_no_other_along():
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def answer(_: web.Request) -> web.Response:
+        asked.set()
+        await go_on.wait()
+        return web.json_response({"metadata": {}, "status": {"selector": "app=x"}})
+
+    async with serving(answer) as url, KubeClient(url) as client:
+        find = WorkloadSelectors(client, [DEPLOYMENTS])
+        leaves, stays = (
+            asyncio.create_task(find.named(DEPLOYMENTS.name, "default", "llm")) for _ in range(2)
+        )
+        await asyncio.wait_for(asked.wait(), 60)
+        leaves.cancel()
+        go_on.set()
+        assert texts(await stays) == {"llm": "app=x"}
+        assert leaves.cancelled()
 
 
 async def test_a_missing_permission_is_said_once_until_it_is_there(caplog):
