@@ -1,4 +1,4 @@
-"""gpu-scaler: run | status | why-not | explain | check | completion."""
+"""gpu-scaler: run | status | why-not | explain | idle | check | completion."""
 
 from __future__ import annotations
 
@@ -177,6 +177,21 @@ def _explain(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def _idle(parsed: argparse.Namespace) -> int:
+    from scaler.cli.idle import parse_idle_arguments  # noqa: PLC0415
+    from scaler.cli.idle_command import NoSeriesError, read_idle, shown_idle  # noqa: PLC0415
+    from scaler.readings.prometheus.ranges import PastError  # noqa: PLC0415
+
+    settings = parse_idle_arguments(parsed)
+    try:
+        result = asyncio.run(read_idle(settings))
+    except (PastError, NoSeriesError) as error:
+        _print_error(str(error))
+        return EXIT_FAILURE
+    sys.stdout.write(shown_idle(settings, result))
+    return 0 if result.is_complete else EXIT_INTERRUPTED
+
+
 def _check(parsed: argparse.Namespace) -> int:
     from scaler.policy.annotations import PREFIX  # noqa: PLC0415
     from scaler.policy.manifests import check_manifests  # noqa: PLC0415
@@ -270,6 +285,7 @@ _COMMANDS = {
     "status": _status,
     "why-not": _why_not,
     "explain": _explain,
+    "idle": _idle,
     "check": _check,
     "completion": _completion,
 }

@@ -13,6 +13,7 @@ from scaler.cli.config import (
     add_lease_arguments,
     add_run_arguments,
 )
+from scaler.cli.idle import add_idle_arguments
 from scaler.cli.metricsapi import MAX_PORT
 from toolkit.cli.arguments import SHELLS, CommandParser, CommandsFormatter, Parser
 from toolkit.cli.flags import Flags, environment_name, whole_number
@@ -74,6 +75,9 @@ def build_parser(environ: Mapping[str, str], version: str, program: str = "gpu-s
         "--history", action="store_true", help="show the decisions of the last hour instead"
     )
     _add_remote_arguments(explain, environ)
+
+    idle = command("idle", "report idle GPUs of the past, as Prometheus has recorded them")
+    add_idle_arguments(idle, environ)
 
     check = command(
         "check",

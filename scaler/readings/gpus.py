@@ -31,6 +31,20 @@ class GpuSample(NamedTuple):
     fresh_for_seconds: float
 
 
+class DutySeries(NamedTuple):
+    """The duty cycles of one GPU while one pod held it, or while it was free (`pod` None).
+
+    `points` are pairs: the Unix time at which a step ends, and the highest duty cycle in it, in
+    percent.
+    """
+
+    node: str
+    pod: ObjectRef | None
+    uuid: str
+    model: str | None
+    points: Sequence[tuple[float, float]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuAnswer:
     """Samples by family, and the nodes and families that could not be read, with the reasons."""

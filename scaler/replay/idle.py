@@ -11,7 +11,7 @@ parts add up to the GPU once. A part is idle only while the whole GPU is.
 from __future__ import annotations
 
 from array import array
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from math import fsum
 from typing import TYPE_CHECKING, TypeAlias
@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from scaler.model import ObjectRef
-    from scaler.replay.idle_model import DutySeries
+    from scaler.readings.gpus import DutySeries
 
 HOUR_SECONDS = 3600.0
+LATE_STEPS = 5
+"""A GPU whose last reading is older than this is not free now: its node may be gone."""
 
 
 @dataclass(slots=True)
@@ -168,15 +170,23 @@ class IdleTally:
         *,
         owner_of: Callable[[ObjectRef], ObjectRef | None],
         price_of: Callable[[str | None], float | None],
+        namespace: str | None = None,
     ) -> IdleReport:
-        """Return the report; `price_of` a model is per GPU-hour, None if it is unknown."""
+        """Return the report, with the pods of one namespace or all.
+
+        `price_of` a model is per GPU-hour, None if it is unknown.
+        """
         pods: list[IdleRow] = []
         workloads: defaultdict[tuple[str, ObjectRef | None], list[_Held]] = defaultdict(list)
         namespaces: defaultdict[str, list[_Held]] = defaultdict(list)
+        counts: Counter[object] = Counter()
         for pod, holdings in self._holdings.items():
+            if namespace is not None and pod.namespace != namespace:
+                continue
             held = [(holding, self._gpus[uuid]) for uuid, holding in holdings.items()]
             owner = owner_of(pod)
-            pods.append(self._row(held, price_of, pod.namespace, owner, pod.name))
+            pods.append(self._row(held, 1, price_of, pod.namespace, owner, pod.name))
+            counts.update([(pod.namespace, owner), pod.namespace])
             workloads[pod.namespace, owner] += held
             namespaces[pod.namespace] += held
         every = [one for held in namespaces.values() for one in held]
@@ -188,12 +198,13 @@ class IdleTally:
             gpus=sum(gpu.known.known > 0 for gpu in gpus),
             known_hours=self._hours(sum(gpu.known.known for gpu in gpus)),
             unknown_hours=self._hours(sum(gpu.known.unknown for gpu in gpus if gpu.known.known)),
-            total=self._row(every, price_of, "") if every else None,
+            total=self._row(every, len(pods), price_of, "") if every else None,
             namespaces=_by_waste(
-                self._row(held, price_of, name) for name, held in namespaces.items()
+                self._row(held, counts[name], price_of, name) for name, held in namespaces.items()
             ),
             workloads=_by_waste(
-                self._row(held, price_of, name, owner) for (name, owner), held in workloads.items()
+                self._row(held, counts[name, owner], price_of, name, owner)
+                for (name, owner), held in workloads.items()
             ),
             pods=_by_waste(pods),
             free=self._free_gpus(price_of),
@@ -209,6 +220,7 @@ class IdleTally:
     def _row(
         self,
         held: Sequence[_Held],
+        pods: int,
         price_of: Callable[[str | None], float | None],
         namespace: str,
         workload: ObjectRef | None = None,
@@ -222,6 +234,7 @@ class IdleTally:
             namespace=namespace,
             workload=workload,
             pod=pod,
+            pods=pods,
             models=tuple(sorted({gpu.model for _, gpu in held if gpu.model is not None})),
             gpus=(known + unknown) / (last - first + 1),
             held_hours=self._hours(known),
@@ -242,7 +255,7 @@ class IdleTally:
             if not gpu.free.known:
                 continue
             hours = self._hours(gpu.free.known)
-            is_free = gpu.free.last == gpu.known.last
+            is_free = gpu.free.last == gpu.known.last >= self._next - LATE_STEPS
             since = self._begun + (gpu.free.last + 1 - gpu.free.run) * self._step_seconds
             found.append(
                 FreeGpu(

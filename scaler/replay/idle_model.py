@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -11,25 +11,12 @@ if TYPE_CHECKING:
     from scaler.model import ObjectRef
 
 
-class DutySeries(NamedTuple):
-    """The duty cycles of one GPU while one pod held it, or while it was free (`pod` None).
-
-    `points` are pairs: the Unix time at which a step ends, and the highest duty cycle in it, in
-    percent.
-    """
-
-    node: str
-    pod: ObjectRef | None
-    uuid: str
-    model: str | None
-    points: Sequence[tuple[float, float]]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdleRow:
     """The GPU time of a pod, of all pods of a workload, or of all pods of a namespace.
 
-    `workload` is None if it is unknown, and for a namespace; `pod` is None for more than one pod.
+    `workload` is None if it is unknown, and for a namespace; `pod` is None but for a single pod.
+    `pods` is how many there were in all.
     `gpus` is the average number of GPUs held between the first and the last reading. Hours are
     GPU-hours: `under_hours` with a duty cycle under the threshold, which includes `idle_hours`;
     `unknown_hours` without a reading, between a pod's first and last reading.
@@ -41,6 +28,7 @@ class IdleRow:
     namespace: str
     workload: ObjectRef | None = None
     pod: str | None = None
+    pods: int = 1
     models: tuple[str, ...]
     gpus: float
     held_hours: float
@@ -57,7 +45,7 @@ class IdleRow:
 class FreeGpu:
     """A GPU that no pod held for `free_hours`.
 
-    `free_since_unix_seconds` is when that began, None if a pod holds the GPU at its last reading.
+    `free_since_unix_seconds` is when that began, None if the GPU is not free at the end.
     """
 
     node: str

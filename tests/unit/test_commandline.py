@@ -42,7 +42,7 @@ def no_environment(monkeypatch):
         ("", "COMMAND is missing; see gpu-scaler --help"),
         (
             "nonsense",
-            "'nonsense' is not one of run, status, why-not, explain, check, completion;"
+            "'nonsense' is not one of run, status, why-not, explain, idle, check, completion;"
             " see gpu-scaler --help",
         ),
         ("--nonsense run", "unknown argument '--nonsense'; see gpu-scaler --help"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaler.model import ObjectRef
+from scaler.readings.gpus import DutySeries
 from scaler.replay.idle import IdleTally
-from scaler.replay.idle_model import DutySeries
+from scaler.replay.idle_documents import idle_csv, idle_json
+from scaler.replay.idle_report import ROWS, idle_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -134,6 +139,18 @@ def test_workloads_and_namespaces_add_up_their_pods_and_the_greatest_waste_comes
     assert [one.pod for one in found.pods if one.never_used] == ["notebook-0"]
 
 
+def test_the_pods_of_one_namespace_keep_their_parts_of_shared_gpus() -> None:
+    tally = IdleTally(begun_unix_seconds=BEGUN, step_seconds=HOUR, steps=24, threshold=5)
+    tally.add([series(A, [0, 0]), series(OTHER, [0, 0])])
+    found = tally.report(owner_of=OWNERS.get, price_of=lambda _: None, namespace="prod")
+
+    assert [(one.namespace, one.pods, one.idle_hours) for one in found.workloads] == [
+        ("prod", 1, 1)
+    ]
+    assert found.total is not None
+    assert found.total.idle_hours == 1
+
+
 def test_the_cost_decides_the_order_and_is_unknown_without_a_price() -> None:
     chunk = [
         series(A, [0], "GPU-0", model="H100"),
@@ -247,3 +264,52 @@ def test_chunks_give_the_same_report_as_one(all_series: list[DutySeries], cut: i
     chunked = report(part(late=False), part(late=True), steps=STEPS)
 
     assert chunked == whole
+
+
+def test_a_gpu_that_is_gone_is_not_free_now() -> None:
+    found = report([series(None, [0, 0], "GPU-0"), series(A, [0] * 12, "GPU-1")])
+
+    assert [(one.free_hours, one.free_since_unix_seconds) for one in found.free] == [(2, None)]
+
+
+def test_the_table_has_the_worst_and_the_total_and_says_what_it_leaves_out() -> None:
+    pods = [ObjectRef(f"team-{number}", "pod") for number in range(2 * ROWS)]
+    found = report(
+        [
+            series(pod, [9] * (2 * ROWS - number) + [0] * number, f"GPU-{number}")
+            for number, pod in enumerate(pods)
+        ],
+        steps=2 * ROWS,
+    )
+
+    lines = idle_text(found, with_cost=False).splitlines()
+    table = [line for line in lines if line.startswith(("team-", "TOTAL"))]
+    assert table[0].startswith(f"team-{2 * ROWS - 1} ")
+    assert len(table) == ROWS
+    assert table[-1].startswith("TOTAL")
+    assert any(line.startswith(f"{ROWS + 1} more") for line in lines)
+    wide = idle_text(found, with_cost=False, is_wide=True)
+    assert all(f"{pod.namespace} " in wide for pod in pods)
+
+
+def test_labels_from_outside_cannot_write_to_the_terminal() -> None:
+    found = report([series(A, [0], model="H\x1b[2J\n100"), series(None, [0], "GPU\r1")])
+
+    assert not {"\x1b", "\r"} & set(idle_text(found, with_cost=False, is_wide=True))
+
+
+def test_json_and_csv_leave_unknown_values_empty() -> None:
+    found = report([series(OTHER, [0]), series(None, [0], "GPU-1")])
+
+    document = json.loads(idle_json(found, ["a note"]))
+    assert document["notes"] == ["a note"]
+    (pod,) = document["pods"]
+    assert (pod["workload"], pod["idle_cost"]) == (None, None)
+    held, free = csv.DictReader(io.StringIO(idle_csv(found)))
+    assert (held["pod"], held["workload"], held["idle_cost"], held["gpu"]) == (
+        OTHER.name,
+        "",
+        "",
+        "",
+    )
+    assert (free["gpu"], free["pod"], free["free_hours"]) == ("GPU-1", "", "1.0")

@@ -1,0 +1,105 @@
+"""Pure: the flags of `gpu-scaler idle`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scaler.cli.config import ENVIRONMENT_PREFIX, add_kubeconfig_arguments
+from scaler.cli.past import add_since_argument, parse_since
+from scaler.cli.source import add_past_arguments, parse_past
+from scaler.replay.prices import NO_PRICES, Prices, parse_prices
+from toolkit.cli.flags import Flags, Values
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping
+
+    from scaler.readings.settings import PrometheusSettings
+
+OUTPUTS = ("table", "wide", "json", "csv")
+LONGEST_STEP_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdleSettings:
+    """What to read and how to show it; `step_seconds` is None to choose by the time."""
+
+    prometheus: PrometheusSettings
+    since_seconds: float
+    step_seconds: float | None
+    threshold_percent: float
+    prices: Prices
+    namespace: str | None
+    output: str
+    kubeconfig: str | None
+    context: str | None
+
+
+def add_idle_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
+    """Add the flags; `GPU_SCALER_<FLAG>` overrides the default of some."""
+
+    def group(title: str) -> Flags:
+        return Flags(parser.add_argument_group(title), environ, prefix=ENVIRONMENT_PREFIX)
+
+    parser.add_argument("-n", "--namespace", metavar="NAME", help="namespace (default: all)")
+    parser.add_argument(
+        *("-o", "--output"),
+        choices=OUTPUTS,
+        default="table",
+        metavar="|".join(OUTPUTS),
+        help="output format; wide has a row per pod (default table)",
+    )
+    report = group("report")
+    add_since_argument(report)
+    report.text(
+        "step",
+        "DURATION",
+        None,
+        "length of a step, at least the scrape interval (default: 1m, longer above 7d)",
+    )
+    report.text("threshold", "PERCENT", "5", "duty cycle under which a GPU counts as hardly used")
+    report.repeated(
+        "price",
+        "[MODEL=]PRICE",
+        "price of one GPU hour, such as H100=2.5; without MODEL for all other models",
+    )
+    add_past_arguments(group("Prometheus"))
+    add_kubeconfig_arguments(group("Kubernetes API, for the workloads of pods"))
+
+
+def parse_idle_arguments(arguments: argparse.Namespace) -> IdleSettings:
+    """Return the settings.
+
+    Raises:
+        UsageError: with every invalid value, not only the first.
+    """
+    values = Values(arguments)
+    prometheus = parse_past(values)
+    if prometheus is None:
+        values.problem("prometheus.url", "required, such as http://prometheus.monitoring:9090")
+    prices = NO_PRICES
+    try:
+        prices = parse_prices(values.repeated("price"))
+    except ValueError as error:
+        values.problem("price", str(error))
+    since = parse_since(values)
+    step = None
+    if values.optional("step") is not None:
+        step = values.seconds("step", lowest=1, highest=LONGEST_STEP_SECONDS)
+        if step > since:
+            values.problem("step", "must not exceed --since")
+    threshold = values.whole_number("threshold", 0, 100)
+    values.check()
+    assert prometheus is not None
+    return IdleSettings(
+        prometheus=prometheus,
+        since_seconds=since,
+        step_seconds=step,
+        threshold_percent=threshold,
+        prices=prices,
+        namespace=arguments.namespace,
+        output=arguments.output,
+        kubeconfig=values.optional("kubeconfig"),
+        context=values.optional("context"),
+    )

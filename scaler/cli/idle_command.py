@@ -1,0 +1,179 @@
+"""`gpu-scaler idle`: reads what Prometheus has recorded of all GPUs, and reports idle ones.
+
+It reads only: range queries of Prometheus, and lists of pods and ReplicaSets of the Kubernetes API.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from scaler.cli.interruption import interruption, until
+from scaler.cluster.past_workloads import read_workloads
+from scaler.kube.client import KubeClient
+from scaler.kube.errors import ClusterError
+from scaler.readings.devices import DUTY_CYCLE
+from scaler.readings.prometheus.absent_series import why_no_pods, why_no_series
+from scaler.readings.prometheus.kube_state import (
+    pod_owners_query,
+    read_pod_owners,
+    read_replica_sets,
+    replica_sets_query,
+)
+from scaler.readings.prometheus.past_gpus import duty_series, highest_duty_query
+from scaler.readings.prometheus.range_chunks import span
+from scaler.readings.prometheus.ranges import PastError, RangeReader
+from scaler.readings.prometheus.response import PromqlError
+from scaler.replay.idle import IdleTally
+from scaler.replay.idle_documents import idle_csv, idle_json
+from scaler.replay.idle_report import idle_text
+from scaler.replay.owners import Owners, Way
+
+if TYPE_CHECKING:
+    from scaler.cli.idle import IdleSettings
+    from scaler.readings.prometheus.range_chunks import Span
+    from scaler.replay.idle_model import IdleReport
+
+STEPS_SECONDS = (60, 120, 300, 600, 1800, 3600)
+"""The steps to choose from; a minute has a sample of most scrape intervals."""
+STEPS_WISHED = 10_080
+"""Steps at most, where none is given: a minute for 7 days."""
+API_SECONDS = 60.0
+"""How long the Kubernetes API may take to list pods and ReplicaSets."""
+
+
+class NoSeriesError(RuntimeError):
+    """Prometheus has no series to report on; the message says what it has and what to pass."""
+
+
+class IdleResult(NamedTuple):
+    """The report, sentences about it, and whether all of the time was read."""
+
+    report: IdleReport
+    notes: list[str]
+    is_complete: bool
+
+
+async def read_idle(settings: IdleSettings, *, now_unix_seconds: float | None = None) -> IdleResult:
+    """Return the report on the last `since_seconds`; SIGINT ends the reading early.
+
+    Raises:
+        PastError: Prometheus does not answer.
+        NoSeriesError: it has nothing that names a GPU or a pod.
+    """
+    ended = time.time() if now_unix_seconds is None else now_unix_seconds
+    names = settings.prometheus.names
+    steps = span(
+        until_unix_seconds=ended,
+        seconds=settings.since_seconds,
+        step_seconds=settings.step_seconds or _step_seconds(settings.since_seconds),
+    )
+    tally = IdleTally(
+        # The value at a step is that of the step that ends there.
+        begun_unix_seconds=steps.begun_unix_seconds - steps.step_seconds,
+        step_seconds=steps.step_seconds,
+        steps=steps.steps,
+        threshold=settings.threshold_percent,
+    )
+    query = highest_duty_query(
+        names, step_seconds=steps.step_seconds, matchers=settings.prometheus.matchers
+    )
+    has_gpu = has_pod = False
+    async with RangeReader(settings.prometheus) as reader, interruption() as interrupted:
+        async for chunk in until(interrupted, reader.chunks([query], steps)):
+            series = list(duty_series(chunk.rows[0], names))
+            await asyncio.to_thread(tally.add, series)
+            has_gpu = has_gpu or bool(series)
+            has_pod = has_pod or any(one.pod is not None for one in series)
+            _show_progress(chunk.span, steps)
+        is_complete = not interrupted.is_set()
+        where = {"until_unix_seconds": ended, "seconds": settings.since_seconds}
+        if not has_gpu and is_complete:
+            raise NoSeriesError(
+                await why_no_series(reader, settings.prometheus, DUTY_CYCLE, **where)
+            )
+        owners, notes = await _owners(settings, reader, ended)
+        if has_gpu and not has_pod:
+            why = await why_no_pods(reader, settings.prometheus, DUTY_CYCLE, **where)
+            notes.insert(0, f"All GPUs look free: {why}.")
+    report = tally.report(
+        owner_of=owners.of,
+        price_of=settings.prices.per_gpu_hour,
+        namespace=settings.namespace,
+    )
+    if not is_complete:
+        notes.insert(0, "Interrupted: the time that was not read is missing.")
+    return IdleResult(report, [*notes, *_about(report, owners, settings)], is_complete)
+
+
+def shown_idle(settings: IdleSettings, result: IdleResult) -> str:
+    """Return the report in the format of the settings."""
+    if settings.output == "json":
+        return idle_json(result.report, result.notes)
+    if settings.output == "csv":
+        return idle_csv(result.report)
+    return idle_text(
+        result.report,
+        with_cost=settings.prices.any_given,
+        is_wide=settings.output == "wide",
+        notes=result.notes,
+    )
+
+
+def _step_seconds(seconds: float) -> float:
+    return next((one for one in STEPS_SECONDS if seconds / one <= STEPS_WISHED), STEPS_SECONDS[-1])
+
+
+def _about(report: IdleReport, owners: Owners, settings: IdleSettings) -> list[str]:
+    """Return sentences on what the report cannot tell."""
+    notes = []
+    guessed = owners.ways()[Way.NAME]
+    if guessed:
+        whose = "one pod" if guessed == 1 else f"{guessed} pods"
+        notes.append(f"The workload of {whose} is taken from the form of the pod's name.")
+    if settings.prices.any_given and report.unpriced:
+        models = ", ".join(one or "an unknown GPU model" for one in report.unpriced)
+        notes.append(f"No cost: no --price matches {models}.")
+    return notes
+
+
+async def _owners(
+    settings: IdleSettings, reader: RangeReader, ended: float
+) -> tuple[Owners, list[str]]:
+    """Return the owners of pods, and why some may be missing."""
+    owners, notes = Owners(), []
+    try:
+        async with (
+            asyncio.timeout(API_SECONDS),
+            await KubeClient.load(settings.kubeconfig, settings.context) as client,
+        ):
+            found = await read_workloads(client, is_for_all=True)
+        owners.add_pods(found.pods, Way.API)
+        owners.add_replica_sets(found.replica_sets, Way.API)
+        notes += [f"Some workloads are unknown: {problem}." for problem in found.problems]
+    except TimeoutError:
+        notes.append(f"Some workloads are unknown: no answer within {API_SECONDS:g} s.")
+    except (ClusterError, OSError) as error:
+        notes.append(f"Workloads are not read from the Kubernetes API: {error}.")
+    # Without kube-state-metrics both are empty.
+    with suppress(PastError, PromqlError):
+        seconds = settings.since_seconds
+        pods = await reader.now(pod_owners_query(seconds), at_unix_seconds=ended)
+        owners.add_pods(read_pod_owners(pods), Way.KUBE_STATE_METRICS)
+        sets = await reader.now(replica_sets_query(seconds), at_unix_seconds=ended)
+        owners.add_replica_sets(read_replica_sets(sets), Way.KUBE_STATE_METRICS)
+    return owners, notes
+
+
+def _show_progress(part: Span, whole: Span) -> None:
+    """Show how much is read on a terminal, where the line is overwritten; the end clears it."""
+    if not sys.stderr.isatty():
+        return
+    left = whole.ended_unix_seconds - part.ended_unix_seconds
+    share = 1 - left / (whole.steps * whole.step_seconds)
+    line = f"Reading: {share:.0%}" if left > 0 else " " * len("Reading: 100%")
+    sys.stderr.write(f"\r{line}\r")
+    sys.stderr.flush()

@@ -1,0 +1,118 @@
+"""Why Prometheus has no series of a GPU family, and what to pass instead, as one sentence."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from scaler.budgets import shown
+from scaler.readings.prometheus.names import PRESETS
+from scaler.readings.prometheus.ranges import PastError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from scaler.readings.prometheus.ranges import RangeReader
+    from scaler.readings.settings import PrometheusSettings
+
+LABELS_SHOWN = 20
+
+
+async def why_no_series(
+    reader: RangeReader,
+    settings: PrometheusSettings,
+    family: str,
+    *,
+    until_unix_seconds: float,
+    seconds: float,
+) -> str:
+    """Return why no series of the family with a GPU was found; asks for what is there."""
+    series = {name: one.families[family].series[0] for name, one in PRESETS.items()}
+    wanted = settings.names.families[family].series[0]
+    names = "|".join(map(re.escape, sorted({*series.values(), wanted})))
+    query = f'count by (__name__) (last_over_time({{__name__=~"{names}"}}[{seconds:g}s]))'
+    try:
+        found = await _labels(reader, query, until_unix_seconds)
+        there = sorted({labels["__name__"] for labels in found if "__name__" in labels})
+        if wanted in there:
+            example = await _example(reader, settings, wanted, until_unix_seconds, seconds)
+            return _unusable(settings, wanted, example)
+    except PastError as error:
+        return str(error)
+    at = f"Prometheus at {settings.url}"
+    for name, one in series.items():
+        if one in there:
+            more = (
+                "; or dcgm-exported, if pods are in the labels exported_pod and exported_namespace"
+                if name == "dcgm"
+                else ""
+            )
+            return f"{at} has {one} and no {wanted}: pass --prometheus.metrics {name}{more}"
+    return (
+        f"{at} has neither {' nor '.join(sorted({*series.values()}))} in this time: pass the"
+        " --prometheus.url of the one that scrapes the GPU exporters, or a later --since"
+    )
+
+
+async def why_no_pods(
+    reader: RangeReader,
+    settings: PrometheusSettings,
+    family: str,
+    *,
+    until_unix_seconds: float,
+    seconds: float,
+) -> str:
+    """Return what to pass if GPUs have series, but none of them names a pod."""
+    names = settings.names
+    try:
+        series = names.families[family].series[0]
+        example = await _example(reader, settings, series, until_unix_seconds, seconds)
+    except PastError as error:
+        return str(error)
+    return (
+        f"no series has a pod in the label {names.pod_label}; if pods hold GPUs, pass"
+        " --prometheus.pod-label and --prometheus.namespace-label (with dcgm-exporter,"
+        " --prometheus.metrics dcgm-exported); the labels are"
+        f" {_listed(label for labels in example for label in labels)}"
+    )
+
+
+async def _example(
+    reader: RangeReader,
+    settings: PrometheusSettings,
+    series: str,
+    until_unix_seconds: float,
+    seconds: float,
+) -> list[dict[str, Any]]:
+    selector = f"{series}{{{', '.join(settings.matchers)}}}"
+    return await _labels(
+        reader, f"topk(1, last_over_time({selector}[{seconds:g}s]))", until_unix_seconds
+    )
+
+
+def _unusable(
+    settings: PrometheusSettings, wanted: str, example: Collection[dict[str, Any]]
+) -> str:
+    if not example:
+        matchers = ", ".join(settings.matchers)
+        return (
+            f"{wanted} has series, but none that matches {matchers}: pass other"
+            " --prometheus.matcher or --prometheus.exporters-matcher"
+        )
+    devices = ", ".join(settings.names.device_labels)
+    labels = {name for one in example for name in one}
+    return (
+        f"the series of {wanted} name no GPU: they have no label {devices}; pass"
+        f" --prometheus.device-labels; the labels are {_listed(labels)}"
+    )
+
+
+async def _labels(reader: RangeReader, query: str, at_unix_seconds: float) -> list[dict[str, Any]]:
+    result = await reader.now(query, at_unix_seconds=at_unix_seconds)
+    rows = result.rows if result.type == "vector" else []
+    return [one["metric"] for one in rows if isinstance(one, dict) and "metric" in one]
+
+
+def _listed(labels: Iterable[str]) -> str:
+    names = sorted({*labels} - {"__name__"})
+    return shown(", ".join(names[:LABELS_SHOWN])) or "none"

@@ -1,0 +1,58 @@
+"""Pure: the highest duty cycle of each GPU in each step of the past, and who held it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scaler.readings.devices import DUTY_CYCLE, out_of_bounds
+from scaler.readings.gpus import DutySeries
+from scaler.readings.prometheus.gpu_queries import holder_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from scaler.readings.prometheus.names import MetricNames
+    from scaler.readings.prometheus.range_chunks import PastRow
+
+
+def highest_duty_query(
+    names: MetricNames, *, step_seconds: float, matchers: Sequence[str] = ()
+) -> str:
+    """Return the query for the highest sample of each step, by GPU and pod.
+
+    A step without samples has no point: nothing from before it fills it.
+    """
+    (series,) = names.families[DUTY_CYCLE].series
+    labels = dict.fromkeys(
+        (
+            names.node_label,
+            names.namespace_label,
+            names.pod_label,
+            *names.device_labels,
+            names.model_label,
+        )
+    )
+    selector = f"{series}{{{', '.join(matchers)}}}[{step_seconds:g}s]"
+    return f"max by ({', '.join(labels)}) (max_over_time({selector}))"
+
+
+def duty_series(rows: Iterable[PastRow], names: MetricNames) -> Iterator[DutySeries]:
+    """Yield the rows of the answer to a `highest_duty_query` that name a GPU.
+
+    Values outside of the bounds of a duty cycle are left out.
+    """
+    for row in rows:
+        holder = holder_of(row.labels, names)
+        if not holder.uuid:
+            continue
+        values = ((time, _number(text)) for time, text in row.points)
+        points = [pair for pair in values if out_of_bounds(DUTY_CYCLE, pair[1]) is None]
+        model = row.labels.get(names.model_label) or None
+        yield DutySeries(holder.node, holder.pod, holder.uuid, model, points)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")

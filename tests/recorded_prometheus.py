@@ -1,0 +1,43 @@
+"""A real Prometheus with a past that a test writes."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from tests.cluster import tools
+from tests.cluster.chain.prometheus import serving_prometheus
+from tests.cluster.processes import Processes
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping
+    from pathlib import Path
+
+    from tests.cluster.chain.prometheus import Prometheus
+
+
+@asynccontextmanager
+async def recorded_prometheus(
+    folder: Path, families: Mapping[str, Mapping[str, Iterable[tuple[float, float]]]]
+) -> AsyncIterator[Prometheus]:
+    """Run Prometheus with these gauges: by name and labels as text, Unix seconds and values."""
+    lines = []
+    for name, series in families.items():
+        lines.append(f"# TYPE {name} gauge\n")
+        for labels, points in series.items():
+            lines += [f"{name}{{{labels}}} {value:g} {time:.3f}\n" for time, value in points]
+    text = folder / "past.txt"
+    text.write_text("".join((*lines, "# EOF\n")))
+    program = tools.find("promtool")
+    assert program is not None
+    arguments = ["tsdb", "create-blocks-from", "openmetrics", str(text), str(folder / "data")]
+    making = await asyncio.create_subprocess_exec(
+        program, *arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    _, said = await making.communicate()
+    assert making.returncode == 0, said.decode()
+    with Processes(folder) as processes:
+        async with serving_prometheus(processes, folder, {"scrape_configs": []}) as prometheus:
+            yield prometheus
