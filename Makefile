@@ -114,7 +114,7 @@ bench-scaler: $(STAMP) ## The scaler on up to 20,000 nodes: time per loop by sta
 	@$(BIN)/python -m benchmarks.scaler
 
 .PHONY: bench-requests
-bench-requests: $(STAMP) ## Model servers: 5,000 beside GPU nodes, 6 min; steps beside KEDA, 10 min (and its build)
+bench-requests: $(STAMP) ## Model servers: 5,000 beside GPU nodes, 8 min; steps beside KEDA, 10 min (and its build)
 	@$(BIN)/python -m benchmarks.requests
 	@$(BIN)/python -m tests.cluster.tools keda-operator keda-adapter
 	@$(BIN)/python -m benchmarks.requestlatency $(BENCH_ARGS)

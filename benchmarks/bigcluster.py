@@ -58,13 +58,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nodes", type=int, required=True)
     parser.add_argument("--servers", type=int, default=0)
+    parser.add_argument("--unread", action="store_true", help="the servers' pods declare no port")
     arguments = parser.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    asyncio.run(_serve(arguments.nodes, arguments.servers))
+    asyncio.run(_serve(arguments.nodes, arguments.servers, is_read=not arguments.unread))
 
 
-async def _serve(nodes: int, servers: int) -> None:
+async def _serve(nodes: int, servers: int, *, is_read: bool) -> None:
     answers: dict[str, bytes] = {}
     series: list[JsonObject] = []
     counts: Counter[str] = Counter()
@@ -77,7 +78,7 @@ async def _serve(nodes: int, servers: int) -> None:
             labels = [_labels(node, gpu, pod) for gpu, pod in enumerate(held)]
             answers[address(node)] = _answer(labels)
             series += labels
-        _fill_servers(api.store, servers, servers_port)
+        _fill_servers(api.store, servers, servers_port if is_read else None)
         answer = answer_to_query(series, TARGET_PERCENT)
         series.clear()
         async with running_prometheus(answer) as prometheus, _showing(counts) as counts_url:
@@ -166,12 +167,12 @@ def _fill(store: Store, nodes: int, port: int) -> Iterator[list[JsonObject]]:
         yield held[node * GPUS_PER_NODE : (node + 1) * GPUS_PER_NODE]
 
 
-def _fill_servers(store: Store, servers: int, port: int) -> None:
-    """Create Deployments of model servers, which request no GPU."""
+def _fill_servers(store: Store, servers: int, port: int | None) -> None:
+    """Create Deployments of model servers, which request no GPU; without a port none is read."""
     since = _an_hour_ago()
     container = {"name": "main", "image": "example.com/server:1"}
     ports = [{"name": "metrics", "containerPort": port, "protocol": "TCP"}]
-    spec = {"containers": [container | {"ports": ports}]}
+    spec = {"containers": [container | ({} if port is None else {"ports": ports})]}
     for number in range(servers // PODS_PER_DEPLOYMENT):
         target = ("gpu-scaler/target-requests", TARGET_REQUESTS)
         replica_set = _deployment(store, f"llm-{number}", number, target, spec)

@@ -64,11 +64,14 @@ def _samples(text: str) -> dict[str, float]:
 
 
 @asynccontextmanager
-async def running_cluster(nodes: int, servers: int = 0) -> AsyncIterator[dict[str, Any]]:
+async def running_cluster(
+    nodes: int, servers: int = 0, *, are_read: bool = True
+) -> AsyncIterator[dict[str, Any]]:
     """Run `benchmarks.bigcluster`; yield what it prints."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "benchmarks.bigcluster", f"--nodes={nodes}"),
         f"--servers={servers}",
+        *(() if are_read else ("--unread",)),
         stdout=asyncio.subprocess.PIPE,
     )
     try:

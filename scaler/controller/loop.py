@@ -163,16 +163,21 @@ class Controller:
         )
         self._applier.begin_loop()
         blocked = self._blocked(in_the_way)
+        tasks: dict[str, asyncio.Task[Decision]] = {}
+        settled: dict[str, Decision] = {}
         async with asyncio.TaskGroup() as group:
-            tasks = {
-                plan.deployment.uid: group.create_task(
-                    self._settle(plan, readings.get(plan.deployment.ref, {}), decision, blocked)
-                )
-                for plan, decision in in_retry_order
-            }
+            for plan, decision in in_retry_order:
+                uid, found = plan.deployment.uid, readings.get(plan.deployment.ref, {})
+                settling = self._settle(plan, found, decision, blocked)
+                if decision.outcome is Outcome.SCALED:
+                    tasks[uid] = group.create_task(settling)
+                else:
+                    # Writes nothing, so waits for nothing.
+                    settled[uid] = await settling
         self._stage("act", decided)
-        settled = [tasks[plan.deployment.uid].result() for plan in plans]
-        self.status_store.record(settled, self._observe_source(answer), deployments)
+        settled |= {uid: task.result() for uid, task in tasks.items()}
+        results = [settled[plan.deployment.uid] for plan in plans]
+        self.status_store.record(results, self._observe_source(answer), deployments)
         self._missing_gpus.forget_others()
         self._keep_only({plan.deployment.uid for plan in plans})
         self.last_loop_seconds = self._clock()

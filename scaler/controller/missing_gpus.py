@@ -10,11 +10,14 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
+from scaler.model import SERVER_METRICS, TOTAL_METRICS, Metric
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from scaler.model import DeploymentState, Metric, MetricReading, ObjectRef
+    from scaler.model import DeploymentState, MetricReading, ObjectRef
 
+OF_NO_GPU = SERVER_METRICS | TOTAL_METRICS
 _Counts: TypeAlias = "defaultdict[Metric, dict[str, int]]"
 """GPUs by metric and uid of the pod."""
 
@@ -31,7 +34,7 @@ class MissingGpus:
     ) -> Mapping[Metric, MetricReading]:
         """Return the readings without the values of pods that miss a GPU."""
         return {
-            metric: self._checked(deployment, metric, reading)
+            metric: reading if metric in OF_NO_GPU else self._checked(deployment, metric, reading)
             for metric, reading in readings.items()
         }
 

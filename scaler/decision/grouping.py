@@ -69,6 +69,16 @@ def group_pods(
     pending = 0
     settled_seconds = max(SETTLING_SECONDS, SETTLING_SHARE * ready_age_seconds)
     for pod in pods:
+        since = pod.ready_since_seconds
+        if (
+            since is not None
+            and now_seconds - since >= ready_age_seconds
+            and pod.phase is PodPhase.RUNNING
+            and not pod.deleting
+        ):
+            # Nearly all pods of nearly all loops.
+            serving.append(pod)
+            continue
         age_seconds = _ready_age_seconds(pod, now_seconds)
         if pod.deleting:
             ignored.append(LeftOutPod(pod=pod.ref, reason="is being deleted"))

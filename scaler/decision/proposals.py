@@ -66,8 +66,7 @@ def propose(
         target_milli=target.average_value_milli,
         tolerance=tolerance,
     )
-    proposal = _propose_per_pod(deployment, target, reading, requested, groups)
-    return replace(proposal, note=reading.note)
+    return _propose_per_pod(deployment, target, reading, requested, groups)
 
 
 def _propose_total(
@@ -142,12 +141,12 @@ def _propose_per_pod(
     down = counted_down(samples, groups)
     if up.mean_milli is None:
         problem = _no_values_problem(target.metric, deployment, groups, samples.missing)
-        return _unusable(target, groups, problem, samples.missing)
+        return _unusable(target, groups, problem, samples.missing, reading.note)
     # Idle pods that are not Ready now do not make those that serve less busy.
     shown = up if up.mean_milli > target_milli else down
     if shown.mean_milli is None:
         problem = "no pod is Ready now; pods that served before count only when scaling up"
-        return _unusable(target, groups, problem, samples.missing)
+        return _unusable(target, groups, problem, samples.missing, reading.note)
 
     growth = 0
     if shown.mean_milli > target_milli:
@@ -174,6 +173,7 @@ def _propose_per_pod(
         unheld_replicas=replicas if held else None,
         saturated=saturated,
         waits_for=_waits_for(samples, groups, requested.pods - len(shown.pods)),
+        note=reading.note,
     )
 
 
@@ -268,6 +268,7 @@ def _unusable(
     groups: PodGroups | None,
     problem: str,
     missing: tuple[LeftOutPod, ...] = (),
+    note: str | None = None,
 ) -> MetricProposal:
     return MetricProposal(
         metric=target.metric,
@@ -279,4 +280,5 @@ def _unusable(
         complete=False,
         missing_pods=len(missing),
         problem=problem,
+        note=note,
     )

@@ -39,7 +39,7 @@ class ServerTargets:
         names = {(target.namespace, target.name) for target in targets}
         pods = (self._objects.pod(*name) for name in names)
         self._pages.want(
-            (pod.state, NO_SERVER_SETTINGS) for pod in pods if pod is not None and pod.serves
+            ((pod.state,), NO_SERVER_SETTINGS) for pod in pods if pod is not None and pod.serves
         )
 
     async def wait_for_all(self) -> None:

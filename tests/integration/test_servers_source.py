@@ -359,14 +359,14 @@ async def test_the_metrics_api_shares_the_requests_of_the_loop():
         async with sources.servers(every_seconds=10 * INTERVAL) as pages:
             running = asyncio.create_task(pages.polls.run())
             assert (await reading(source, one)).values
-            pages.want([(pod(server), ServerSettings())])
+            pages.want([((pod(server),), ServerSettings())])
             await pages.polls.wait_for_all()
             before = server.asked
             for _ in range(3):
                 server.running += 1
                 wanted = 1000 * (server.running + 1)
                 await until(partial(_value, source, one, wanted))
-                pages.want([(pod(server), ServerSettings())])
+                pages.want([((pod(server),), ServerSettings())])
                 page = pages.page(pod(server))
                 assert not isinstance(page, str)
                 assert page.values is not None
@@ -382,7 +382,7 @@ async def test_the_metrics_api_shares_the_requests_of_the_loop():
 
 
 def _sees(pages: PodPages, server: Server, requests: float) -> bool:
-    pages.want([(pod(server), ServerSettings())])
+    pages.want([((pod(server),), ServerSettings())])
     page = pages.page(pod(server))
     return (
         not isinstance(page, str)

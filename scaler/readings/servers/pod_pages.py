@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from scaler.model import PodPhase
 from scaler.readings.exposition import stale_after_seconds
 from scaler.readings.servers.address import NoAddressError
 from scaler.readings.servers.reader import WHOLE_PAGE, server_target
@@ -12,7 +13,7 @@ from scaler.readings.servers.schedule import Polls
 from scaler.readings.unexpected import unexpected
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from scaler.model import PodNetwork, PodState, ServerSettings
     from scaler.readings.servers.client import ServerClient
@@ -29,6 +30,14 @@ class _KnownPod(NamedTuple):
     network: PodNetwork
     settings: ServerSettings
     target: ServerTarget | str
+
+
+class _Group(NamedTuple):
+    """Pods that were named together, and the targets of those that run."""
+
+    pods: Sequence[PodState]
+    settings: ServerSettings
+    running: Sequence[tuple[PodState, ServerTarget | str]]
 
 
 class PodPages:
@@ -55,6 +64,8 @@ class PodPages:
         self._clock = clock
         self.stale_seconds = stale_after_seconds(interval_seconds)
         self._known: dict[str, _KnownPod] = {}
+        self._groups: dict[tuple[int, int], _Group] = {}
+        self._namespaces: dict[str, str] = {}
 
     async def __aenter__(self) -> Self:
         """Open the connection pool."""
@@ -66,28 +77,74 @@ class PodPages:
         self.want(())
         await self._client.__aexit__()
 
-    def want(self, pods: Iterable[tuple[PodState, ServerSettings]]) -> None:
-        """Say that the pages of these pods are needed now and after an interval, and no others."""
-        self._known = {pod.uid: self._known_target(pod, settings) for pod, settings in pods}
+    def want(self, groups: Iterable[tuple[Sequence[PodState], ServerSettings]]) -> None:
+        """Say that the pages of these pods are needed now and after an interval, and no others.
+
+        Only pods that run are asked. What is the same object as in the last call costs nothing.
+        """
+        before, self._groups = self._groups, {}
+        known: dict[str, _KnownPod] = {}
+        for pods, settings in groups:
+            # The groups of before keep their objects alive, so that no other has the same id.
+            key = id(pods), id(settings)
+            self._groups[key] = before.get(key) or self._group(pods, settings, known)
+        if self._groups.keys() != before.keys():
+            self._replace(known)
+        self.polls.want(self._namespaces)
+
+    def pages(
+        self, pods: Sequence[PodState], settings: ServerSettings
+    ) -> Sequence[tuple[PodState, ServerPage | str]]:
+        """Return the fresh page of each running pod of a wanted group, or why there is none.
+
+        Both arguments are the objects that were given to `want`. Never waits.
+        """
+        now, latest = self._clock(), self._demand.latest
+        oldest = now - self.stale_seconds
+        found: list[tuple[PodState, ServerPage | str]] = []
+        for pod, target in self._groups[id(pods), id(settings)].running:
+            page = latest(pod.uid)
+            if page is None or page.target is not target or page.asked_seconds < oldest:
+                found.append((pod, self._page(pod.uid, target, now)))
+            else:
+                found.append((pod, page if page.problem is None else page.problem))
+        return found
+
+    def page(self, pod: PodState) -> ServerPage | str:
+        """Return the fresh page of a wanted pod, or why there is none; never waits."""
+        return self._page(pod.uid, self._known[pod.uid].target, self._clock())
+
+    def _page(self, uid: str, target: ServerTarget | str, now: float) -> ServerPage | str:
+        if isinstance(target, str):
+            return target
+        page = self._latest(uid)
+        if page is None:
+            return NOT_ASKED_YET
+        age = now - page.asked_seconds
+        if age > self.stale_seconds:
+            return f"the pod's model server was last asked {age:.0f} s ago, too long for a decision"
+        return page if page.problem is None else page.problem
+
+    def _group(
+        self, pods: Sequence[PodState], settings: ServerSettings, known: dict[str, _KnownPod]
+    ) -> _Group:
+        """Return the group of these pods; adds those that run to `known`."""
+        running = [pod for pod in pods if pod.phase is PodPhase.RUNNING and not pod.deleting]
+        known |= {pod.uid: self._known_target(pod, settings) for pod in running}
+        return _Group(pods, settings, [(pod, known[pod.uid].target) for pod in running])
+
+    def _replace(self, changed: dict[str, _KnownPod]) -> None:
+        """Ask the pods of the groups from now on, and no others."""
+        before = self._known | changed
+        self._known = {
+            pod.uid: before[pod.uid] for group in self._groups.values() for pod, _ in group.running
+        }
         targets = {
             uid: one.target for uid, one in self._known.items() if not isinstance(one.target, str)
         }
         self._reader.targets = targets
         self._demand.state(dict.fromkeys(targets, WHOLE_PAGE))
-        self.polls.want({uid: target.namespace for uid, target in targets.items()})
-
-    def page(self, pod: PodState) -> ServerPage | str:
-        """Return the fresh page of a wanted pod, or why there is none; never waits."""
-        target = self._known[pod.uid].target
-        if isinstance(target, str):
-            return target
-        page = self._latest(pod.uid)
-        if page is None:
-            return NOT_ASKED_YET
-        age = self._clock() - page.asked_seconds
-        if age > self.stale_seconds:
-            return f"the pod's model server was last asked {age:.0f} s ago, too long for a decision"
-        return page if page.problem is None else page.problem
+        self._namespaces = {uid: target.namespace for uid, target in targets.items()}
 
     def _latest(self, uid: str) -> ServerPage | None:
         """Return the last page if it was read from the pod's target, whoever read it."""

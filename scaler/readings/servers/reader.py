@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, ClassVar
 
 from scaler.budgets import INLINE_CHARACTERS
+from scaler.model import PodValue
+from scaler.quantities import measured_milli
 from scaler.readings.http import computed
 from scaler.readings.servers.address import page_address
 from scaler.readings.servers.client import ReadError
@@ -21,7 +23,7 @@ from scaler.readings.unexpected import unexpected
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from scaler.model import MetricSelector, PodState, ServerSettings
+    from scaler.model import Metric, MetricSelector, PodState, ServerSettings
     from scaler.readings.servers.client import ServerClient
     from scaler.readings.servers.page import RateCounters, ServerValues
 
@@ -55,6 +57,8 @@ class ServerPage:
 
     `asked_seconds` is when the request was sent, so that values never seem younger than they are.
     `counters` are those of the last readable page, `server` what was recognised last.
+    `pod_values` are the numbers among `values` as decisions count them, and `note` says what was
+    recognised, by what and where.
     """
 
     families: ClassVar[tuple[str, ...]] = WHOLE_PAGE
@@ -66,6 +70,8 @@ class ServerPage:
     problem: str | None = None
     counters: RateCounters | None = None
     server: str | None = None
+    pod_values: Mapping[Metric, PodValue] = field(default_factory=dict)
+    note: str = ""
 
 
 def server_target(pod: PodState, settings: ServerSettings) -> ServerTarget:
@@ -151,4 +157,23 @@ class ServerReader:
             problem=problem,
             counters=counters,
             server=server,
+            pod_values={} if values is None else _pod_values(values, asked),
+            note=""
+            if values is None
+            else _note(values.server, values.recognised_by, target.origin),
         )
+
+
+def _pod_values(values: ServerValues, asked_seconds: float) -> Mapping[Metric, PodValue]:
+    return {
+        metric: PodValue(value_milli=measured_milli(said), sampled_seconds=asked_seconds)
+        for metric, said in values.values.items()
+        if not isinstance(said, str)
+    }
+
+
+@lru_cache(maxsize=1024)
+def _note(server: str | None, recognised_by: str | None, origin: str) -> str:
+    if server is None:
+        return f"unknown server; {origin}"
+    return f"{BY_NAME[server].title}, recognised by {recognised_by}; {origin}"

@@ -68,20 +68,22 @@ class Polls:
     def want(self, namespaces: Mapping[str, str]) -> None:
         """Say that values of these servers are read now, and again after an interval.
 
-        `namespaces` has the namespace of each key.
+        `namespaces` has the namespace of each key; the same object has not changed.
         """
         now = self._clock()
         if self._poll_at_seconds < math.inf:
             # This read came before the poll for it.
             self._begin_poll(now)
-        self._namespaces = namespaces
-        self._quick &= namespaces.keys()
-        self._asked &= namespaces.keys()
-        for lane in self._lanes.values():
-            lane.keep_only(namespaces)
-        for key, namespace in namespaces.items():
-            if key not in self._quick and key not in self._in_flight:
-                self._lanes[False].put(namespace, key, first=key not in self._asked)
+        if namespaces is not self._namespaces:
+            self._namespaces = namespaces
+            self._quick &= namespaces.keys()
+            self._asked &= namespaces.keys()
+            for lane in self._lanes.values():
+                lane.keep_only(namespaces)
+        if not_quick := namespaces.keys() - self._quick - self._in_flight:
+            # In their own order.
+            for key in filter(not_quick.__contains__, namespaces):
+                self._lanes[False].put(namespaces[key], key, first=key not in self._asked)
         lead = min(self._interval_seconds, LEAD_FACTOR * self._took_seconds + LEAD_SECONDS)
         self._read_at_seconds = now + self._interval_seconds
         self._poll_at_seconds = self._read_at_seconds - lead

@@ -8,18 +8,16 @@ from collections import Counter
 from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Protocol, Self
 
-from scaler.model import SERVER_METRICS, Metric, MetricReading, PodPhase, PodValue
-from scaler.quantities import measured_milli
+from scaler.model import SERVER_METRICS, Metric, MetricReading, PodValue
 from scaler.readings.pod_windows import PodWindows
 from scaler.readings.servers.pod_pages import PodPages
-from scaler.readings.servers.table import BY_NAME
 from scaler.readings.source import SourceAnswer
 from scaler.readings.unexpected import unexpected
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from scaler.model import ExporterEndpoint, ObjectRef, PodState
+    from scaler.model import ExporterEndpoint, ObjectRef
     from scaler.readings.servers.client import ServerClient
     from scaler.readings.servers.reader import ServerPage, ServerReader
     from scaler.readings.source import ReadingRequest
@@ -138,10 +136,9 @@ class ServersSource:
     def _want(self, requests: Sequence[ReadingRequest]) -> None:
         """Name the pods that are asked from now on."""
         self._pages.want(
-            (pod, request.server)
+            (request.pods, request.server)
             for request in requests
             if not SERVER_METRICS.isdisjoint(request.metrics)
-            for pod in serving(request.pods)
         )
 
     def _own_readings(self, request: ReadingRequest, now: float) -> dict[Metric, MetricReading]:
@@ -160,15 +157,13 @@ class ServersSource:
     ) -> dict[Metric, MetricReading]:
         if not metrics:
             return {}
-        pods = list(serving(request.pods))
-        pages = {pod.uid: self._pages.page(pod) for pod in pods}
-        note = _note([one for one in pages.values() if not isinstance(one, str)])
+        pages = self._pages.pages(request.pods, request.server)
+        note = _note([page for _, page in pages if not isinstance(page, str)])
         found = {}
         for metric in metrics:
             values: dict[ObjectRef, PodValue] = {}
             missing: dict[ObjectRef, str] = {}
-            for pod in pods:
-                page = pages[pod.uid]
+            for pod, page in pages:
                 answer = page if isinstance(page, str) else _pod_value(page, metric)
                 if isinstance(answer, PodValue) and request.window_seconds > 0:
                     answer = self._windows.mean(request, pod, metric, answer, now)
@@ -192,41 +187,22 @@ class ServersSource:
         ]
 
 
-def serving(pods: Iterable[PodState]) -> Iterable[PodState]:
-    """Return the pods that can have readings of a server: running ones."""
-    return (pod for pod in pods if pod.phase is PodPhase.RUNNING and not pod.deleting)
-
-
 def _pod_value(page: ServerPage, metric: Metric) -> PodValue | str:
-    found = page.values.values.get(metric) if page.values is not None else None
-    if found is None:
-        return f"the page has no {metric} ({page.target.url if page.target else ''})"
-    if isinstance(found, str):
-        return f"{found} ({page.target.url if page.target else ''})"
-    return PodValue(value_milli=measured_milli(found), sampled_seconds=page.asked_seconds)
+    value = page.pod_values.get(metric)
+    if value is not None:
+        return value
+    reason = page.values.values.get(metric) if page.values is not None else None
+    return f"{reason or f'the page has no {metric}'} ({page.target.url if page.target else ''})"
 
 
 def _note(pages: Sequence[ServerPage]) -> str | None:
     """Return what was recognised, by what and where, the most frequent first."""
-    found = Counter(map(_recognised, pages))
+    found = Counter([page.note for page in pages])
     if len(found) <= 1:
-        return next(map(_told, found), None)
+        return next(iter(found), None)
     told = [
-        f"{_told(one)} ({count} {'pod' if count == 1 else 'pods'})"
+        f"{one} ({count} {'pod' if count == 1 else 'pods'})"
         for one, count in found.most_common(MAX_NOTES)
     ]
     more = len(found) - MAX_NOTES
     return "; ".join(told) + (f"; {more} more" if more > 0 else "")
-
-
-def _recognised(page: ServerPage) -> tuple[str | None, str | None, str]:
-    values, target = page.values, page.target
-    origin = target.origin if target is not None else ""
-    return (None, None, origin) if values is None else (values.server, values.recognised_by, origin)
-
-
-def _told(recognised: tuple[str | None, str | None, str]) -> str:
-    server, by, origin = recognised
-    if server is None:
-        return f"unknown server; {origin}"
-    return f"{BY_NAME[server].title}, recognised by {by}; {origin}"
