@@ -8,6 +8,7 @@ import os
 import sys
 import tempfile
 import time
+from collections import Counter
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 START_SECONDS: Final = 600
+MOST_SHOWN: Final = 3
+"""How often a line of the scaler's log is shown; hundreds of Deployments may have the same."""
 LOOP: Final = "gpu_scaler_loop_duration_seconds"
 STAGE: Final = "gpu_scaler_loop_stage_duration_seconds"
 ASKED: Final = "&".join(
@@ -128,6 +131,9 @@ async def _port(log: asyncio.StreamReader) -> int:
 
 
 async def _show_problems(log: asyncio.StreamReader) -> None:
+    shown: Counter[str] = Counter()
     async for line in log:
-        if json.loads(line)["level"] not in ("debug", "info"):
+        entry = json.loads(line)
+        shown[entry["msg"]] += 1
+        if entry["level"] not in ("debug", "info") and shown[entry["msg"]] <= MOST_SHOWN:
             print(f"  {line.decode().strip()[:300]}", flush=True)

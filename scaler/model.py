@@ -393,7 +393,8 @@ class PodValue:
 class MetricReading:
     """What a source answered for one metric of one Deployment.
 
-    The one value of a metric of `TOTAL_METRICS` is for the whole Deployment and keyed by its name.
+    The one value of a metric of `TOTAL_METRICS` is for the whole Deployment and keyed by its name;
+    where `missing` has the name too, a part of it is unknown, and the value is at least that.
     `values` holds fresh finite values only; a pod without one is in `missing` with the reason
     ("exporter on node gpu-7 did not answer: timeout after 2 s").
     `problem` says why the whole reading cannot be trusted (source warnings, API error);

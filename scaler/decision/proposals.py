@@ -34,6 +34,7 @@ from scaler.model import (
 if TYPE_CHECKING:
     from scaler.decision.counting import Counted, PodSamples
     from scaler.decision.grouping import PodGroups
+    from scaler.model import PodValue
 
 SATURATED_MILLI = 99_000
 SATURATING_METRICS = frozenset(
@@ -82,9 +83,26 @@ def _propose_total(
     decides between none and some.
     """
     value = reading.values.get(deployment.ref)
+    unknown = reading.missing.get(deployment.ref)
     if value is None:
-        problem = reading.missing.get(deployment.ref, f"the {target.metric} returned no value")
+        problem = unknown or f"the {target.metric} returned no value"
         return _unusable(target, None, problem)
+    proposal = _of_total(deployment, policy, target, value, tolerance)
+    if unknown is None:
+        return replace(proposal, note=reading.note)
+    # What is known is a floor of the demand: it asks for more pods, and never for fewer.
+    if (proposal.replicas or 0) > deployment.spec_replicas:
+        return replace(proposal, note=f"at least this value: {unknown}")
+    return _unusable(target, None, unknown)
+
+
+def _of_total(
+    deployment: DeploymentState,
+    policy: ScalingPolicy,
+    target: MetricTarget,
+    value: PodValue,
+    tolerance: Tolerance,
+) -> MetricProposal:
     is_active = value.value_milli > policy.activation_milli
     if target.average_value_milli is None:
         return MetricProposal(
@@ -93,7 +111,6 @@ def _propose_total(
             replicas=1 if is_active or policy.min_replicas > 0 else 0,
             mean_milli=clamp_int64(value.value_milli),
             values={deployment.ref: value},
-            note=reading.note,
         )
     computed = average_value_replicas(
         current_replicas=deployment.spec_replicas,
@@ -110,7 +127,6 @@ def _propose_total(
         replicas=replicas,
         mean_milli=computed.usage_milli,
         values={deployment.ref: value},
-        note=reading.note,
     )
 
 

@@ -180,7 +180,6 @@ async def test_deployments_share_the_requests_for_one_page():
         (200, "", "empty page"),
         (200, "<html></html>", "HTML"),
         (200, "# TYPE gateway_running gauge\n", "no sample at all"),
-        (200, "gateway_running 3\n", "no metric gateway_waiting: some servers publish"),
         (200, "gateway_running NaN\ngateway_waiting 0\n", "gateway_running is not a number"),
     ],
 )
@@ -196,6 +195,41 @@ async def test_one_endpoint_without_a_number_leaves_no_sum(status: int, body: st
         bad.status, bad.body = 200, None
         found = await it.reading()
         assert found.values[WEB].value_milli == 10000
+
+
+@pytest.mark.parametrize(
+    ("body", "known"),
+    [("gateway_running 3\n", 10000), ("other 3\n", 7000), ("gateway_running 0\n", 7000)],
+)
+async def test_an_endpoint_whose_page_lacks_a_term_leaves_a_floor(body: str, known: int):
+    """Some servers publish a metric with their first request only."""
+    busy, lazy = Gateway(5), Gateway()
+    lazy.body = body
+    async with world(busy, lazy) as it:
+        found = await it.reading()
+        assert found.values[WEB].value_milli == known
+        assert "pod gw-2 (127.0.1.2:" in found.missing[WEB]
+        assert "some servers publish" in found.missing[WEB]
+        assert found.problem is None
+
+
+async def test_nothing_known_is_no_floor():
+    lazy = Gateway()
+    lazy.body = "gateway_running 0\n"
+    async with world(lazy) as it:
+        found = await it.reading()
+        assert (found.values, found.missing) == ({}, {})
+        assert "no metric gateway_waiting: some servers publish" in (found.problem or "")
+
+
+async def test_one_of_three_that_hangs_leaves_no_floor():
+    lazy, hanging = Gateway(), Gateway()
+    lazy.body = "gateway_running 3\n"
+    hanging.answers.clear()
+    async with world(Gateway(3), lazy, hanging, timeout_seconds=1.0) as it:
+        found = (await it.until_read())["web"]
+        assert (found.values, found.missing) == ({}, {})
+        assert found.problem is not None
 
 
 async def test_a_type_without_samples_on_a_page_that_is_whole_is_0():
@@ -230,9 +264,10 @@ async def test_an_endpoint_that_terminates_counts_while_it_answers(answers: bool
         assert (await it.reading()).values[WEB].value_milli == expected
 
 
-async def test_endpoints_that_all_terminate_and_do_not_answer_are_no_0():
+@pytest.mark.parametrize(("status", "body"), [(503, "busy"), (200, "gateway_running 0\n")])
+async def test_endpoints_that_all_terminate_without_a_sum_are_no_0(status: int, body: str):
     ending = Gateway()
-    ending.status = 503
+    ending.status, ending.body = status, body
     async with world(ending, conditions=DRAINING) as it:
         assert "terminate" in ((await it.reading()).problem or "")
 

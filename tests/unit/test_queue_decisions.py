@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scaler.decision.decide import decide
 from scaler.decision.model import Outcome, Reason, ScalingHistory
@@ -37,6 +39,10 @@ def decided(annotations, pods, readings, history=ASLEEP, **changes):
     return decide(state, replace(policy_of(annotations), **changes), readings, history, NOW)
 
 
+def explained(decision):
+    return explain_text(decision_document(decision, decided_unix_seconds=0), now_unix_seconds=1)
+
+
 def queued(value):
     return reading({WEB: value}, metric=Metric.QUEUE)[Metric.QUEUE]
 
@@ -67,6 +73,43 @@ def test_a_queue_that_does_not_answer_neither_wakes_nor_ends_anything():
         BY_REQUESTS, ready_pods(2), idle | {Metric.QUEUE: SILENT}, ScalingHistory(active_seconds=0)
     )
     assert (made.desired_replicas, made.outcome) == (2, Outcome.HELD)
+
+
+def at_least(value):
+    return reading({WEB: value}, metric=Metric.QUEUE, missing={WEB: "gw-2 lacks a metric"})
+
+
+@pytest.mark.parametrize(
+    ("annotations", "pods", "value", "expected"),
+    [
+        (BY_REQUESTS, 0, 0, 0),
+        (BY_REQUESTS, 0, 1, 1),
+        (BY_REQUESTS, 0, 25, 2),
+        (BY_REQUESTS, 2, 1, 2),
+        (BY_REQUESTS, 2, 100, 5),
+        (BY_DUTY_CYCLE, 0, 1, 1),
+    ],
+)
+def test_a_queue_known_in_part_wakes_and_raises(annotations, pods, value, expected):
+    idle = reading([0] * pods, metric=Metric.REQUESTS)
+    made = decided(annotations, ready_pods(pods), idle | at_least(value))
+    assert made.desired_replicas == expected
+    if expected > pods:
+        assert "gw-2 lacks a metric" in explained(made)
+
+
+@given(
+    value=st.integers(0, 500),
+    loads=st.lists(st.integers(0, 100), min_size=0, max_size=6),
+    annotations=st.sampled_from([BY_REQUESTS, BY_DUTY_CYCLE]),
+)
+def test_a_queue_known_in_part_never_takes_a_pod(value, loads, annotations):
+    metric = Metric.REQUESTS if annotations is BY_REQUESTS else Metric.DUTY_CYCLE
+    pods, others = ready_pods(len(loads)), reading(loads, metric=metric)
+    old = ScalingHistory(active_seconds=NOW - 1e6, zeroed_seconds=NOW - 1000)
+    made = decided(annotations, pods, others | at_least(value), old)
+    whole = decided(annotations, pods, others | {Metric.QUEUE: queued(value)}, old)
+    assert len(loads) <= made.desired_replicas <= max(len(loads), whole.desired_replicas)
 
 
 def test_the_last_pod_goes_only_when_pods_and_queue_are_idle_for_the_cooldown():
@@ -150,5 +193,4 @@ def test_a_full_cache_counts_as_saturated_and_requests_do_not():
 )
 def test_explain_says_after_how_long_the_last_pod_goes(changes, expected):
     made = decided(BY_REQUESTS | changes, (), {Metric.QUEUE: queued(0)})
-    document = decision_document(made, decided_unix_seconds=0)
-    assert expected in explain_text(document, now_unix_seconds=1)
+    assert expected in explained(made)

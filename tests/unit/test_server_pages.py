@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from scaler.model import Metric, MetricSelector
 from scaler.readings.servers.page import (
+    PageSum,
     RateCounters,
     ServerValues,
     read_server_page,
@@ -448,13 +449,14 @@ def test_torchserve_counts_requests_from_arrival_to_answer():
 def test_sums_of_a_queue():
     page = b'queued{m="a"} 1\nqueued{m="b"} 2\nrunning 4\nin_total 8\n'
     queued, running = MetricSelector(name="queued"), MetricSelector(name="running")
-    assert read_sum(page, [queued, running], None, 0.0)[0] == 7
-    missing = read_sum(page, [queued, MetricSelector(name="gone"), running], None, 0.0)[0]
-    assert missing == "the page has no metric gone"
+    assert read_sum(page, [queued, running], None, 0.0)[0] == PageSum(value=7, problem=None)
+    lacking = read_sum(page, [queued, MetricSelector(name="gone"), running], None, 0.0)[0]
+    assert lacking == PageSum(value=7, problem="the page has no metric gone")
     rate = [queued, MetricSelector(name="in_total", is_rate=True)]
-    reason, counters = read_sum(page, rate, None, 0.0)
-    assert isinstance(reason, str)
-    assert read_sum(page.replace(b"8", b"12"), rate, counters, 2.0)[0] == 5
+    first, counters = read_sum(page, rate, None, 0.0)
+    assert first.value is None
+    assert first.problem is not None
+    assert read_sum(page.replace(b"8", b"12"), rate, counters, 2.0)[0].value == 5
     with pytest.raises(PageError):
         read_sum(b"<html>", [queued], None, 0.0)
 

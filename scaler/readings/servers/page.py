@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from scaler.model import Metric
-from scaler.readings.servers.samples import MetricError, check_page, has_metric, read_metric
+from scaler.readings.servers.samples import (
+    MetricError,
+    NoSeriesError,
+    check_page,
+    has_metric,
+    read_metric,
+)
 from scaler.readings.servers.table import BY_NAME, SERVERS, Term
 
 if TYPE_CHECKING:
@@ -93,17 +99,39 @@ def read_server_page(
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageSum:
+    """The sum of a page's terms, or the `problem`.
+
+    With both, the page has no series of some terms, and the sum is that of the others: as no term
+    is negative, the sum of all is at least that.
+    """
+
+    value: float | None
+    problem: str | None
+
+
 def read_sum(
     body: bytes, terms: Sequence[MetricSelector], before: RateCounters | None, at_seconds: float
-) -> tuple[float | str, RateCounters]:
-    """Return the sum of these metrics of a page, or the reason why there is none.
+) -> tuple[PageSum, RateCounters]:
+    """Return the sum of these metrics of a page.
 
     Raises:
         PageError: the body is not a page of metrics.
     """
     check_page(body)
     page = _MetricsText(body, before, at_seconds)
-    said = _said(page, [Term(series=selector) for selector in terms], MAX_VALUE)
+    total = 0.0
+    absent = problem = None
+    for selector in terms:
+        # All of them are read even if one is missing: rates need each reading.
+        try:
+            total += page.value(Term(series=selector), MAX_VALUE)
+        except NoSeriesError as error:
+            absent = absent or str(error)
+        except MetricError as error:
+            problem = problem or str(error)
+    said = PageSum(value=None if problem else total, problem=problem or absent)
     return said, page.counters()
 
 
@@ -141,18 +169,19 @@ class _MetricsText:
             if term.absent_is_zero:
                 return []
             msg = f"the page has no metric {series.name}"
-            raise MetricError(msg)
+            raise NoSeriesError(msg)
         chosen = [one for one in read if _counts(one, term)]
         if read and not chosen and not term.absent_is_zero:
             msg = f"no series of the page is {series}"
-            raise MetricError(msg)
+            raise NoSeriesError(msg)
         return chosen
 
     def value(self, term: Term, most: float) -> float:
         """Return the sum of the term's series.
 
         Raises:
-            MetricError: there is none, or a series has no usable value.
+            NoSeriesError: there is none.
+        MetricError: a series has no usable value.
         """
         samples = self.samples(term)
         if term.series.is_rate:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -13,7 +13,7 @@ from scaler.kube.service_endpoints import ServiceError
 from scaler.quantities import measured_milli
 from scaler.readings.http import computed
 from scaler.readings.servers.client import ReadError
-from scaler.readings.servers.page import read_sum
+from scaler.readings.servers.page import PageSum, read_sum
 from scaler.readings.servers.problems import Failure
 from scaler.readings.servers.samples import PageError, has_metric
 from scaler.readings.unexpected import unexpected
@@ -65,7 +65,8 @@ class QueuePage(NamedTuple):
 class QueueTotal:
     """The sum of a queue's terms over all endpoints, or the problem.
 
-    `sampled_seconds` is when the reading began.
+    With both, every endpoint answered and some have no series yet: the sum is at least that, and
+    more than 0. `sampled_seconds` is when the reading began.
     """
 
     sampled_seconds: float
@@ -116,8 +117,8 @@ class QueuePageReader:
         endpoints: Sequence[ServiceEndpoint],
         wanted: Collection[Terms],
         memory: PageMemory,
-    ) -> Sequence[tuple[ServiceEndpoint, Mapping[Terms, float | str]]]:
-        """Return what each endpoint says for each of the terms: a number, or why there is none."""
+    ) -> Sequence[tuple[ServiceEndpoint, Mapping[Terms, PageSum]]]:
+        """Return what each endpoint says for each of the terms."""
         places = asyncio.Semaphore(ENDPOINTS_AT_ONCE)
         names = {_name(one) for one in endpoints}
         memory.counters = {
@@ -126,7 +127,7 @@ class QueuePageReader:
             if terms in wanted and name in names
         }
 
-        async def answer(endpoint: ServiceEndpoint) -> Mapping[Terms, float | str]:
+        async def answer(endpoint: ServiceEndpoint) -> Mapping[Terms, PageSum]:
             async with places:
                 return await self._answer(page, endpoint, wanted, memory)
 
@@ -139,7 +140,7 @@ class QueuePageReader:
         endpoint: ServiceEndpoint,
         wanted: Collection[Terms],
         memory: PageMemory,
-    ) -> Mapping[Terms, float | str]:
+    ) -> Mapping[Terms, PageSum]:
         asked, name = self._clock(), _name(endpoint)
         url = f"http://{endpoint.host}:{endpoint.port}{page.path}"
         try:
@@ -150,13 +151,15 @@ class QueuePageReader:
         except ReadError as error:
             # Its pod may have gone.
             self._services.doubt(page.namespace, page.service)
-            return dict.fromkeys(wanted, _sentence(error.problem))
+            problem = _sentence(error.problem)
         except PageError as error:
-            return dict.fromkeys(wanted, f"{error}: {READABLE}")
+            problem = f"{error}: {READABLE}"
         except Exception as error:  # noqa: BLE001  (it affects only this queue)
-            return dict.fromkeys(wanted, unexpected("an endpoint of a queue", error))
-        memory.counters |= {(terms, name): counters for terms, (_, counters) in said.items()}
-        return {terms: value for terms, (value, _) in said.items()}
+            problem = unexpected("an endpoint of a queue", error)
+        else:
+            memory.counters |= {(terms, name): counters for terms, (_, counters) in said.items()}
+            return {terms: value for terms, (value, _) in said.items()}
+        return dict.fromkeys(wanted, PageSum(value=None, problem=problem))
 
 
 def _name(endpoint: ServiceEndpoint) -> str:
@@ -165,33 +168,42 @@ def _name(endpoint: ServiceEndpoint) -> str:
 
 def _sums(
     body: bytes, before: Mapping[Terms, RateCounters | None], at_seconds: float
-) -> Mapping[Terms, tuple[float | str, RateCounters]]:
+) -> Mapping[Terms, tuple[PageSum, RateCounters]]:
     sums = {}
     for terms, old in before.items():
-        value, counters = read_sum(body, terms, old, at_seconds)
-        if isinstance(value, str) and not all(has_metric(body, one.name) for one in terms):
-            value = f"{value}: {FIRST_REQUEST}"
-        sums[terms] = value, counters
+        said, counters = read_sum(body, terms, old, at_seconds)
+        if said.problem is not None and not all(has_metric(body, one.name) for one in terms):
+            said = replace(said, problem=f"{said.problem}: {FIRST_REQUEST}")
+        sums[terms] = said, counters
     return sums
 
 
 def _total(
-    title: str, answers: Sequence[tuple[ServiceEndpoint, float | str]], began: float
+    title: str, answers: Sequence[tuple[ServiceEndpoint, PageSum]], began: float
 ) -> QueueTotal:
-    """Return the sum; one endpoint without a number leaves none."""
-    numbers, problems = [], []
+    """Return the sum; one endpoint that gives no number leaves none."""
+    numbers, problems, is_floor = [], [], True
     for endpoint, said in answers:
-        if not isinstance(said, str):
-            numbers.append(said)
-        elif not endpoint.is_terminating:
-            # One that terminates may end at any moment.
-            problems.append(f"pod {_name(endpoint)}: {said}")
+        if said.problem is not None and endpoint.is_terminating:
+            # It may end at any moment.
+            continue
+        if said.value is not None:
+            numbers.append(said.value)
+        if said.problem is not None:
+            problems.append(f"pod {_name(endpoint)}: {said.problem}")
+            is_floor &= said.value is not None
     if not numbers and not problems:
         problems.append("its endpoints terminate, and none has a number")
-    if problems:
-        more = f"; {len(problems) - 1} more endpoints" if len(problems) > 1 else ""
-        return QueueTotal(sampled_seconds=began, problem=f"{title}: {problems[0]}{more}")
-    return QueueTotal(sampled_seconds=began, value_milli=measured_milli(sum(numbers)))
+    total = measured_milli(sum(numbers))
+    if not problems:
+        return QueueTotal(sampled_seconds=began, value_milli=total)
+    more = f"; {len(problems) - 1} more endpoints" if len(problems) > 1 else ""
+    return QueueTotal(
+        sampled_seconds=began,
+        # What waits at some endpoints waits, whatever the others have.
+        value_milli=total if is_floor and total > 0 else None,
+        problem=f"{title}: {problems[0]}{more}",
+    )
 
 
 def _sentence(problem: ReadProblem) -> str:

@@ -106,13 +106,14 @@ class PageQueues:
             return False
         memory = self._memories.setdefault(page, PageMemory())
         await self._reader.read(page, self._wanted[page], memory)
-        return not any(one.problem for one in memory.totals.values())
+        return all(one.value_milli is not None for one in memory.totals.values())
 
     def _reading(self, request: ReadingRequest, now: float, refused: str | None) -> MetricReading:
         assert request.queue is not None
         memory = self._memories.get(_page(request.deployment.namespace, request.queue))
         total = None if memory is None else memory.totals.get(request.queue.terms)
         values: dict[ObjectRef, PodValue] = {}
+        missing: dict[ObjectRef, str] = {}
         if refused is not None:
             problem: str | None = refused
         elif total is None:
@@ -122,10 +123,12 @@ class PageQueues:
         else:
             problem = total.problem
             if total.value_milli is not None:
+                if problem is not None:
+                    missing[request.deployment], problem = problem, None
                 values[request.deployment] = PodValue(
                     value_milli=total.value_milli, sampled_seconds=total.sampled_seconds
                 )
-        return MetricReading(metric=Metric.QUEUE, values=values, problem=problem)
+        return MetricReading(metric=Metric.QUEUE, values=values, missing=missing, problem=problem)
 
 
 def _page(namespace: str, queue: Queue) -> QueuePage:

@@ -32,6 +32,10 @@ class MetricError(ValueError):
     """The page's lines of one metric cannot be read; the message is a clause that says why."""
 
 
+class NoSeriesError(MetricError):
+    """The page can be read and has no such series, as before a server's first request."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesSample:
     """One line of a page; the value may be any float."""
