@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from scaler.controller.leader_election import Leadership
     from scaler.controller.plans import Policy
     from scaler.kube.client import KubeClient
-    from scaler.model import DeploymentState, Metric, MetricReading
+    from scaler.model import DeploymentState, Metric, MetricReading, ObjectRef
     from scaler.readings.source import Source, SourceAnswer
     from scaler.reporting.metrics import ScalerMetrics
 
@@ -157,12 +157,28 @@ class Controller:
             in_the_way = await self._leadership.confirm()
             self._loop_clock.after_wait()
         self._watch_stop()
+        results = await self._settle_all(plans, decisions, readings, self._blocked(in_the_way))
+        self._stage("act", decided)
+        self.status_store.record(results, self._observe_source(answer), deployments)
+        self._missing_gpus.forget_others()
+        self._keep_only({plan.deployment.uid for plan in plans})
+        self.last_loop_seconds = self._clock()
+        self._metrics.last_loop.set_to_current_time()
+        self._metrics.loop_duration.observe(self.last_loop_seconds - started)
+
+    async def _settle_all(
+        self,
+        plans: Sequence[Plan],
+        decisions: Sequence[Decision],
+        readings: Mapping[ObjectRef, Mapping[Metric, MetricReading]],
+        blocked: tuple[Outcome, Reason, str] | None,
+    ) -> Sequence[Decision]:
+        """Apply and announce the decisions; return what came of each."""
         in_retry_order = sorted(
             zip(plans, decisions, strict=True),
             key=lambda pair: self._applier.retry_order.rank(pair[0].deployment.uid),
         )
         self._applier.begin_loop()
-        blocked = self._blocked(in_the_way)
         tasks: dict[str, asyncio.Task[Decision]] = {}
         settled: dict[str, Decision] = {}
         async with asyncio.TaskGroup() as group:
@@ -174,15 +190,8 @@ class Controller:
                 else:
                     # Writes nothing, so waits for nothing.
                     settled[uid] = await settling
-        self._stage("act", decided)
         settled |= {uid: task.result() for uid, task in tasks.items()}
-        results = [settled[plan.deployment.uid] for plan in plans]
-        self.status_store.record(results, self._observe_source(answer), deployments)
-        self._missing_gpus.forget_others()
-        self._keep_only({plan.deployment.uid for plan in plans})
-        self.last_loop_seconds = self._clock()
-        self._metrics.last_loop.set_to_current_time()
-        self._metrics.loop_duration.observe(self.last_loop_seconds - started)
+        return [settled[plan.deployment.uid] for plan in plans]
 
     async def _read(self, plans: Sequence[Plan]) -> SourceAnswer:
         requests = (plan.request(self._histories.of(plan.deployment)) for plan in plans)
