@@ -86,13 +86,15 @@ def format_duration(seconds: float) -> str:
 
 
 def format_share(share: float) -> str:
-    """Return a share of 1 in percent: 0 %, <0.1 %, 12.5 %, 100 %; all of it is only 100 %."""
+    """Return a share of 1 in percent: 0 %, <0.01 %, 0.25 %, 12.5 %, >99.9 %, 100 %."""
     percent = share * 100
-    if 0 < percent < 0.1:
-        return "<0.1 %"
+    if 0 < percent < 0.01:
+        return "<0.01 %"
     if 99.9 < percent < 100:
         return ">99.9 %"
-    return f"{percent:.1f}".removesuffix(".0") + " %"
+    # Limits such as 1 % are compared with small shares.
+    digits = 2 if percent < 1 else 1
+    return f"{percent:.{digits}f}".rstrip("0").removesuffix(".") + " %"
 
 
 def format_value(metric: Metric, value_milli: int) -> str:
