@@ -179,7 +179,12 @@ def _explain(parsed: argparse.Namespace) -> int:
 
 def _idle(parsed: argparse.Namespace) -> int:
     from scaler.cli.idle import parse_idle_arguments  # noqa: PLC0415
-    from scaler.cli.idle_command import NoSeriesError, read_idle, shown_idle  # noqa: PLC0415
+    from scaler.cli.idle_command import (  # noqa: PLC0415
+        NoSeriesError,
+        drawn_idle,
+        read_idle,
+        shown_idle,
+    )
     from scaler.readings.prometheus.ranges import PastError  # noqa: PLC0415
 
     settings = parse_idle_arguments(parsed)
@@ -188,6 +193,12 @@ def _idle(parsed: argparse.Namespace) -> int:
     except (PastError, NoSeriesError) as error:
         _print_error(str(error))
         return EXIT_FAILURE
+    if settings.plot is not None:
+        try:
+            Path(settings.plot).write_text(drawn_idle(settings, result), encoding="utf-8")
+        except OSError as error:
+            _print_error(f"--plot: cannot write {settings.plot}: {error.strerror}")
+            return EXIT_FAILURE
     sys.stdout.write(shown_idle(settings, result))
     return 0 if result.is_complete else EXIT_INTERRUPTED
 

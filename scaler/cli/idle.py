@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from scaler.readings.settings import PrometheusSettings
 
+PLOTS = (".svg", ".html")
 OUTPUTS = ("table", "wide", "json", "csv")
 LONGEST_STEP_SECONDS = 3600.0
 
@@ -32,6 +33,7 @@ class IdleSettings:
     prices: Prices
     namespace: str | None
     output: str
+    plot: str | None
     kubeconfig: str | None
     context: str | None
 
@@ -64,6 +66,7 @@ def add_idle_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, st
         "[MODEL=]PRICE",
         "price of one GPU hour, such as H100=2.5; without MODEL for all other models",
     )
+    report.text("plot", "FILE", None, "also draw held, idle and free GPUs, as FILE.svg or .html")
     add_past_arguments(group("Prometheus"))
     add_kubeconfig_arguments(group("Kubernetes API, for the workloads of pods"))
 
@@ -89,6 +92,9 @@ def parse_idle_arguments(arguments: argparse.Namespace) -> IdleSettings:
         step = values.seconds("step", lowest=1, highest=LONGEST_STEP_SECONDS)
         if step > since:
             values.problem("step", "must not exceed --since")
+    plot = values.optional("plot")
+    if plot is not None and not plot.endswith(PLOTS):
+        values.problem("plot", f"{plot!r} ends in neither {' nor '.join(PLOTS)}")
     threshold = values.whole_number("threshold", 0, 100)
     values.check()
     assert prometheus is not None
@@ -100,6 +106,7 @@ def parse_idle_arguments(arguments: argparse.Namespace) -> IdleSettings:
         prices=prices,
         namespace=arguments.namespace,
         output=arguments.output,
+        plot=plot,
         kubeconfig=values.optional("kubeconfig"),
         context=values.optional("context"),
     )

@@ -29,6 +29,7 @@ from scaler.readings.prometheus.ranges import PastError, RangeReader
 from scaler.readings.prometheus.response import PromqlError
 from scaler.replay.idle import IdleTally
 from scaler.replay.idle_documents import idle_csv, idle_json
+from scaler.replay.idle_plot import idle_html, idle_svg
 from scaler.replay.idle_report import idle_text
 from scaler.replay.owners import Owners, Way
 
@@ -107,6 +108,15 @@ async def read_idle(settings: IdleSettings, *, now_unix_seconds: float | None = 
     if not is_complete:
         notes.insert(0, "Interrupted: the time that was not read is missing.")
     return IdleResult(report, [*notes, *_about(report, owners, settings)], is_complete)
+
+
+def drawn_idle(settings: IdleSettings, result: IdleResult) -> str:
+    """Return the picture of `--plot`, by the end of its name."""
+    report = result.report
+    if settings.plot is not None and settings.plot.endswith(".svg"):
+        return idle_svg(report)
+    text = idle_text(report, with_cost=settings.prices.any_given, is_wide=True, notes=result.notes)
+    return idle_html(report, text)
 
 
 def shown_idle(settings: IdleSettings, result: IdleResult) -> str:

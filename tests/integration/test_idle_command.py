@@ -6,6 +6,7 @@ import asyncio
 import csv
 import io
 import json
+import re
 import sys
 import time
 from dataclasses import replace
@@ -106,6 +107,19 @@ async def test_tables_and_csv_name_the_same_pods(prometheus: Prometheus) -> None
     _, text, _ = await idle(prometheus, "-o", "csv")
     rows = list(csv.DictReader(io.StringIO(text)))
     assert [row["pod"] or row["gpu"] for row in rows] == [WEB, OTHER, "GPU-3"]
+
+
+async def test_pictures_load_nothing(prometheus: Prometheus, tmp_path: Path) -> None:
+    for name, begin in (("idle.svg", "<svg"), ("idle.html", "<!doctype html>")):
+        file = tmp_path / name
+        status, out, _ = await idle(prometheus, f"--plot={file}")
+        text = file.read_text()
+        assert (status, text.startswith(begin), "web" in out) == (0, True, True)
+        assert "held and idle" in text
+        assert not re.search(r'(?:src|href)="', text)
+    status, out, err = await idle(prometheus, f"--plot={tmp_path}/none/idle.svg")
+    assert (status, out) == (1, "")
+    assert "--plot" in err
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from scaler.policy.annotations import PREFIX
 from simulator.demo import main as demo_main
 from simulator.virtual_nodes import main as simulator_main
 
-COMMANDS = ("run", "status", "why-not", "explain", "check", "completion")
+COMMANDS = ("run", "status", "why-not", "explain", "idle", "check", "completion")
 
 
 def run(main, arguments, capsys):
