@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.policysimulation import HpaPolicy, OurPolicy, Run, simulate
+from benchmarks.policysimulation import Run, run_hpa, run_ours
 from benchmarks.report import DIRECTORY, Figure, publish
 from benchmarks.traces import POD_REQUESTS_PER_SECOND, Trace, all_traces
 from scaler.replay.plot import Color, Line, Panel, Size, panels_svg
@@ -55,9 +55,9 @@ def compare(trace: Trace, target_percent: int) -> Comparison:
     return Comparison(
         trace=trace,
         target_percent=target_percent,
-        hpa=simulate(trace, HpaPolicy(target_percent)),
-        same_period=simulate(trace, OurPolicy(target_percent, name="ours, 15 s", loop_seconds=15)),
-        default=simulate(trace, OurPolicy(target_percent, name="ours, 2 s", loop_seconds=2)),
+        hpa=run_hpa(trace, target_percent),
+        same_period=run_ours(trace, target_percent, interval_seconds=15.0),
+        default=run_ours(trace, target_percent, interval_seconds=2.0),
     )
 
 
@@ -81,11 +81,11 @@ def _figures(one: Comparison) -> list[Figure]:
             bar=f"{one.trace.name}, target {one.target_percent}, {run.policy}: {what}",
             value=value,
             unit=unit,
-            limit=limit,
+            limit=bar,
         )
-        for run in (one.same_period, one.default)
-        for what, value, unit, limit in (
-            ("saturated", run.saturated_requests, "requests", one.hpa.saturated_requests),
+        for run, limit in ((one.same_period, None), (one.default, one.hpa.saturated_requests))
+        for what, value, unit, bar in (
+            ("saturated", run.saturated_requests, "requests", limit),
             ("GPU hours", run.gpu_hours, "h", None),
             ("changes", float(run.changes), "", None),
         )

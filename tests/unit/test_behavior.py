@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.hpa import limit_without_behavior
 from scaler.decision import history as scaling_history
 from scaler.decision.behavior import (
     DEFAULT_BEHAVIOR,
@@ -19,6 +18,7 @@ from scaler.decision.behavior import (
 )
 from scaler.decision.model import Recommendation, ScaleEvent, ScalingHistory
 from scaler.model import Behavior, PolicyType, RatePolicy, ScalingRules, SelectPolicy
+from scaler.replay.hpa import limit_without_behavior
 
 NOW = 10_000.0
 

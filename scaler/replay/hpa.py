@@ -1,4 +1,4 @@
-"""What the HorizontalPodAutoscaler does without `spec.behavior`, to compare the scaler with."""
+"""Pure: the limits of a HorizontalPodAutoscaler without `spec.behavior`."""
 
 from __future__ import annotations
 

@@ -1,0 +1,135 @@
+"""Pure: a recording under the policies that it is compared with.
+
+The same recording, policy and version give the same result.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from scaler.decision.proposals import SATURATED_MILLI, SATURATING_METRICS
+from scaler.replay.accounting import account, stretches
+from scaler.replay.load import RecordedLoad
+from scaler.replay.model import AS_IT_WAS, HPA, OURS, Recording, ReplayResult, ReplicaStep
+from scaler.replay.pods import Pods
+from scaler.replay.rules import HpaRules, OurRules
+from scaler.replay.stepping import Stepping
+
+if TYPE_CHECKING:
+    from scaler.model import ScalingPolicy
+    from scaler.replay.rules import Rules
+
+
+def as_it_was(recording: Recording) -> ReplayResult:
+    """What the Deployment did itself; saturated is where a pod was."""
+    steps: list[ReplicaStep] = []
+    for step, replicas in enumerate(recording.replicas):
+        if not steps or steps[-1].replicas != replicas:
+            steps.append(ReplicaStep(step * recording.step_seconds, replicas))
+    pairs = [
+        (replicas, saturated)
+        for demand, replicas, saturated in zip(
+            recording.demand_milli, recording.replicas, recording.floor, strict=True
+        )
+        if demand is not None and replicas is not None
+    ]
+    known_seconds = len(pairs) * recording.step_seconds
+    counts = [one.replicas for one in steps if one.replicas is not None]
+    has_top = recording.metric in SATURATING_METRICS and pairs
+    return ReplayResult(
+        policy=AS_IT_WAS,
+        target_milli=None,
+        gpu_hours=sum(one for one, _ in pairs)
+        * recording.gpus_per_replica
+        * recording.step_seconds
+        / 3600,
+        saturated_share=sum(one for _, one in pairs) / len(pairs) if has_top else None,
+        changes=sum(a != b for a, b in pairwise(counts)),
+        highest_replicas=max(counts, default=0),
+        seconds=known_seconds,
+        steps=tuple(steps),
+    )
+
+
+def replay(
+    recording: Recording,
+    policy: ScalingPolicy,
+    *,
+    start_seconds: float,
+    interval_seconds: float = 2.0,
+    capacity_milli: int | None = None,
+) -> ReplayResult:
+    """What the scaler would have done, deciding every `interval_seconds`.
+
+    Pods serve `start_seconds` after their creation and leave at once. `capacity_milli` is what one
+    pod can do, by default 99 % for metrics in percent, else the target with its tolerance. A count
+    that is unknown at the begin is the minimum. Of the policy, the target for the recording's
+    metric counts; pause and dry run do not. Raises ValueError where it has no such target.
+    """
+    rules = OurRules(recording.ref, recording.metric, policy)
+    steps = stepping(recording, rules, start_seconds, interval_seconds).run()
+    return _result(OURS, recording, rules, steps, start_seconds, capacity_milli)
+
+
+def replay_hpa(
+    recording: Recording,
+    policy: ScalingPolicy,
+    *,
+    start_seconds: float,
+    period_seconds: float = 15.0,
+    capacity_milli: int | None = None,
+) -> ReplayResult:
+    """What the HPA's arithmetic would have done; the arguments are those of `replay`.
+
+    It is given the values without the delay of a metrics pipeline, and never fewer than one pod.
+    Raises ValueError also for a queue without an average value.
+    """
+    rules = HpaRules(recording.metric, policy)
+    steps = stepping(recording, rules, start_seconds, period_seconds).run()
+    return _result(HPA, recording, rules, steps, start_seconds, capacity_milli)
+
+
+def stepping(
+    recording: Recording, rules: Rules, start_seconds: float, interval_seconds: float
+) -> Stepping:
+    """A replay that has not begun, with the pods that the Deployment had then."""
+    found = next((one for one in recording.replicas if one is not None), None)
+    policy = rules.policy
+    pods = Pods(
+        recording.ref,
+        replicas=policy.min_replicas if found is None else found,
+        start_seconds=start_seconds,
+        ready_age_seconds=policy.ready_age_seconds,
+    )
+    load = RecordedLoad(recording, pods, window_seconds=policy.window_seconds)
+    seconds = len(recording.demand_milli) * recording.step_seconds
+    return Stepping(rules, pods, load, seconds=seconds, interval_seconds=interval_seconds)
+
+
+def _result(
+    policy: str,
+    recording: Recording,
+    rules: Rules,
+    steps: tuple[ReplicaStep, ...],
+    start_seconds: float,
+    capacity_milli: float | None,
+) -> ReplayResult:
+    target_milli = rules.policy.targets[0].average_value_milli
+    if capacity_milli is None and recording.metric in SATURATING_METRICS:
+        capacity_milli = SATURATED_MILLI
+    elif capacity_milli is None and target_milli is not None:
+        capacity_milli = target_milli * (1 + rules.policy.behavior.scale_up.tolerance)
+    until_seconds = len(recording.demand_milli) * recording.step_seconds
+    parts = stretches(steps, until_seconds=until_seconds, start_seconds=start_seconds)
+    sums = account(recording, parts, capacity_milli)
+    return ReplayResult(
+        policy=policy,
+        target_milli=target_milli,
+        gpu_hours=sums.replica_seconds * recording.gpus_per_replica / 3600,
+        saturated_share=sums.saturated_seconds / sums.seconds if sums.seconds else None,
+        changes=len(steps) - 1,
+        highest_replicas=max(one.replicas or 0 for one in steps),
+        seconds=sums.seconds,
+        steps=steps,
+    )

@@ -1,0 +1,191 @@
+"""What the scaler and the HPA would have done with a recording, and what it is counted as."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scaler.decision.behavior import DEFAULT_BEHAVIOR
+from scaler.model import Metric
+from scaler.replay.accounting import account, stretches
+from scaler.replay.model import ReplicaStep
+from scaler.replay.replay import as_it_was, replay, replay_hpa
+from tests.unit.replay.recordings import policy, recording
+
+SIXTY = policy(Metric.DUTY_CYCLE, 60_000)
+
+
+def steps(result):
+    return [(one.at_seconds, one.replicas) for one in result.steps]
+
+
+def ours(recorded, wanted=SIXTY, **more):
+    return replay(recorded, wanted, start_seconds=40.0, **more)
+
+
+def test_pods_start_before_they_count_and_the_last_window_holds_the_count():
+    # Work for three pods from 60 s until 660 s: saturation hides it, so the count doubles.
+    load = recording([30_000] * 4 + [300_000] * 40 + [30_000] * 60)
+    result = ours(load)
+    # Ready after 40 s and 10 s older, each growth follows.
+    assert steps(result) == [(0, 1), (60, 2), (110, 4), (160, 5), (958, 1)]
+    assert (result.changes, result.highest_replicas, result.seconds) == (4, 5, 1560)
+    # Saturated from 60 s until the third and fourth pod are Ready.
+    assert result.saturated_share == pytest.approx(90 / 1560)
+    replica_seconds = 60 * 1 + 50 * 2 + 50 * 4 + 798 * 5 + 602 * 1
+    assert result.gpu_hours == pytest.approx(replica_seconds / 3600)
+    doubled = ours(replace(load, gpus_per_replica=2))
+    assert doubled.gpu_hours == pytest.approx(2 * result.gpu_hours)
+
+
+def test_a_pod_that_starts_sooner_is_followed_sooner():
+    load = recording([30_000] * 4 + [300_000] * 40)
+    slow = replay(load, SIXTY, start_seconds=120.0)
+    fast = replay(load, SIXTY, start_seconds=10.0)
+    assert fast.saturated_share is not None
+    assert slow.saturated_share is not None
+    assert fast.saturated_share < slow.saturated_share
+
+
+def test_unknown_demand_holds_the_count_and_is_not_accounted_for():
+    result = ours(recording([30_000] * 4 + [None] * 40 + [30_000] * 40, found=3))
+    # After the gap a whole window passes before the count goes down.
+    assert steps(result) == [(0, 3), (960, 1)]
+    assert result.seconds == 44 * 15
+    assert result.gpu_hours == pytest.approx((360 * 3 + 300 * 1) / 3600)
+
+
+@pytest.mark.parametrize(
+    ("metric", "target", "one", "counts"),
+    [
+        (Metric.QUEUE, 4_000, 1_000, [1, 0, 2, 1, 0]),
+        (Metric.QUERY, 4_000, 1_000, [1, 0, 2, 1, 0]),
+        (Metric.QUEUE, None, 1_000, [1, 0, 1, 0]),
+        (Metric.REQUESTS, 4_000, 1_000, [1, 0, 2, 1, 0]),
+        (Metric.DUTY_CYCLE, 60_000, 10_000, [1, 0, 1, 2, 1, 0]),
+    ],
+)
+def test_to_zero_after_the_cooldown_and_back_with_the_first_demand(metric, target, one, counts):
+    load = recording([0] * 60 + [7 * one] * 20 + [0] * 60, metric=metric)
+    result = ours(load, policy(metric, target, min_replicas=0, cooldown_seconds=600.0))
+    assert [one.replicas for one in result.steps] == counts
+    assert (600, 0) in steps(result)
+    assert 900 in [one.at_seconds for one in result.steps]
+    # Demand without a pod waits for its start.
+    assert result.saturated_share == pytest.approx(40 / 2100)
+
+
+def test_demand_up_to_the_activation_threshold_starts_no_pod():
+    load = recording([3_000] * 60, metric=Metric.QUEUE, found=0)
+    result = ours(load, policy(Metric.QUEUE, 4_000, min_replicas=0, activation_milli=3_000))
+    assert steps(result) == [(0, 0)]
+    assert result.saturated_share == 1.0
+
+
+def test_a_count_outside_the_range_goes_back_at_once():
+    load = recording([0] * 4, found=9)
+    assert steps(ours(load, replace(SIXTY, min_replicas=2, max_replicas=4)))[0] == (0, 4)
+    assert steps(ours(recording([0] * 4, found=0), SIXTY)) == [(0, 1)]
+    assert steps(ours(recording([0] * 4, found=None), replace(SIXTY, min_replicas=3))) == [(0, 3)]
+
+
+def test_a_window_shows_the_mean():
+    # Ten seconds of every minute are busy.
+    load = recording(([0] * 5 + [90_000]) * 20, step_seconds=10.0)
+    assert ours(load).highest_replicas == 2
+    assert ours(load, replace(SIXTY, window_seconds=60.0)).highest_replicas == 1
+
+
+def test_pause_and_dry_run_do_not_count():
+    load = recording([300_000] * 20)
+    assert ours(load, replace(SIXTY, paused=True, dry_run=True)) == ours(load)
+
+
+def test_the_hpa_sees_no_readiness_and_keeps_a_pod():
+    # The pods that load are idle, so that the HPA grows in other steps.
+    load = recording([30_000] * 4 + [300_000] * 40 + [30_000] * 60)
+    result = replay_hpa(load, SIXTY, start_seconds=40.0)
+    assert steps(result) == [(0, 1), (60, 2), (105, 4), (150, 5), (945, 1)]
+    idle = recording([0] * 100, metric=Metric.QUEUE)
+    to_zero = policy(Metric.QUEUE, 4_000, min_replicas=0)
+    assert steps(replay_hpa(idle, to_zero, start_seconds=40.0)) == [(0, 1)]
+
+
+def test_the_hpa_follows_a_behavior():
+    down = replace(DEFAULT_BEHAVIOR.scale_down, stabilization_window_seconds=60)
+    sooner = replace(SIXTY, behavior=replace(DEFAULT_BEHAVIOR, scale_down=down))
+    load = recording([200_000] * 40 + [30_000] * 60, found=4)
+    assert steps(replay_hpa(load, SIXTY, start_seconds=40.0))[-1] == (885, 1)
+    assert steps(replay_hpa(load, sooner, start_seconds=40.0))[-1] == (645, 1)
+
+
+def test_the_recorded_counts_are_taken_as_they_were():
+    load = recording([90_000, None, 200_000, 200_000], step_seconds=60.0)
+    load = replace(load, replicas=(1, None, 2, 3), floor=(False, False, True, True))
+    result = as_it_was(load)
+    assert result.steps == (
+        ReplicaStep(0, 1),
+        ReplicaStep(60, None),
+        ReplicaStep(120, 2),
+        ReplicaStep(180, 3),
+    )
+    assert (result.seconds, result.changes, result.highest_replicas) == (180, 2, 3)
+    assert result.gpu_hours == pytest.approx(6 / 60)
+    assert result.saturated_share == pytest.approx(2 / 3)
+    unknown = as_it_was(recording([4_000] * 3, metric=Metric.QUERY, found=None))
+    assert (unknown.seconds, unknown.saturated_share, unknown.highest_replicas) == (0, None, 0)
+
+
+def test_without_a_top_what_is_above_the_target_waits():
+    load = recording([4_300, 4_500, 4_000, 9_000], metric=Metric.QUERY)
+    four = policy(Metric.QUERY, 4_000, max_replicas=1)
+    assert ours(load, four).saturated_share == 0.5
+    assert ours(load, four, capacity_milli=9_000).saturated_share == 0.25
+
+
+@pytest.mark.parametrize("function", [replay, replay_hpa])
+def test_a_policy_without_a_target_for_the_metric_is_refused(function):
+    with pytest.raises(ValueError, match="requests"):
+        function(recording([1], metric=Metric.REQUESTS), SIXTY, start_seconds=40.0)
+
+
+def test_the_same_input_gives_the_same_output():
+    load = recording([(n * 7919) % 900_000 for n in range(500)])
+    assert ours(load) == ours(load)
+    first = replay_hpa(load, SIXTY, start_seconds=40.0)
+    assert first == replay_hpa(load, SIXTY, start_seconds=40.0)
+
+
+DEMANDS = st.lists(st.one_of(st.none(), st.integers(0, 500_000)), min_size=1, max_size=12)
+COUNTS = st.lists(st.tuples(st.integers(1, 40), st.integers(0, 5)), max_size=8)
+
+
+@settings(deadline=None)
+@given(DEMANDS, COUNTS, st.integers(0, 30))
+def test_the_account_is_that_of_every_second(demands, counts, start):
+    load = recording(demands, step_seconds=10.0)
+    until, begin = 10.0 * len(demands), 0.0
+    course = [(0.0, 1)]
+    for seconds, count in counts:
+        begin += seconds
+        if begin < until:
+            course.append((begin, count))
+    steps = [ReplicaStep(*one) for one in course]
+    sums = account(load, stretches(steps, until_seconds=until, start_seconds=start), 99_000)
+
+    pods: list[int] = [-start]
+    expected: list[float] = [0.0] * 5
+    for second in range(int(until)):
+        replicas = max((begin, count) for begin, count in course if begin <= second)[1]
+        del pods[replicas:]
+        pods += [second] * (replicas - len(pods))
+        ready = sum(created + start <= second for created in pods)
+        demand = demands[second // 10]
+        if demand is not None:
+            over = demand > 0 and demand >= ready * 99_000
+            found = (1, len(pods), over, demand, demand * over)
+            expected = [a + b for a, b in zip(expected, found, strict=True)]
+    assert list(sums) == pytest.approx(expected)
