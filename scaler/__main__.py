@@ -10,7 +10,6 @@ import sys
 import time
 from contextlib import suppress
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from scaler.cli.config import parse_run_arguments
@@ -204,28 +203,9 @@ def _idle(parsed: argparse.Namespace) -> int:
 
 
 def _check(parsed: argparse.Namespace) -> int:
-    from scaler.policy.annotations import PREFIX  # noqa: PLC0415
-    from scaler.policy.manifests import check_manifests  # noqa: PLC0415
+    from scaler.cli.check import check  # noqa: PLC0415
 
-    problems: list[str] = []
-    files: list[tuple[str, str]] = []
-    for name in parsed.files:
-        try:
-            text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
-        except OSError as error:
-            problems.append(f"{name}: cannot be read: {error.strerror}")
-            continue
-        except UnicodeDecodeError as error:
-            problems.append(f"{name}: cannot be read: not UTF-8 text ({error.reason})")
-            continue
-        files.append(("<stdin>" if name == "-" else name, text))
-    problems.extend(check_manifests(files))
-    if files and not any(PREFIX in text for _, text in files):
-        names = ", ".join(name for name, _ in files)
-        _print_error(f"nothing to check: no {PREFIX}* annotations in {names}")
-    for problem in problems:
-        sys.stdout.write(f"{problem}\n")
-    return EXIT_FAILURE if problems else 0
+    return 0 if check(parsed) else EXIT_FAILURE
 
 
 def _completion(parsed: argparse.Namespace) -> int:

@@ -82,12 +82,10 @@ def build_parser(environ: Mapping[str, str], version: str, program: str = "gpu-s
     check = command(
         "check",
         "validate the annotations in manifests, offline",
-        status="exit status: 0 no problems, 1 problems found or a file is unreadable, 2 usage\n"
-        "error, 130 interrupted",
+        status="exit status: 0 no errors, 1 errors found or a file is unreadable, 2 usage error,\n"
+        "130 interrupted",
     )
-    check.add_argument(
-        "files", nargs="+", metavar="FILE", help="YAML or JSON file; - is standard input"
-    )
+    _add_check_arguments(check)
 
     completion = command("completion", "print a shell completion script")
     completion.add_argument("shell", choices=SHELLS, metavar="|".join(SHELLS), help="shell")
@@ -95,11 +93,44 @@ def build_parser(environ: Mapping[str, str], version: str, program: str = "gpu-s
     return parser
 
 
+_CHECK_OUTPUTS = ("text", "json", "github")
+_CHECK_SOURCES = ("exporters", "prometheus")
 _POSITIONALS = {
     "explain": " NAMESPACE/NAME",
     "check": " FILE [FILE ...]",
     "completion": " " + "|".join(SHELLS),
 }
+
+
+def _add_check_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        *("-o", "--output"),
+        choices=_CHECK_OUTPUTS,
+        default="text",
+        metavar="|".join(_CHECK_OUTPUTS),
+        help="output format; github writes annotations for pull requests (default text)",
+    )
+    parser.add_argument(
+        "--source",
+        choices=_CHECK_SOURCES,
+        default="prometheus",
+        metavar="|".join(_CHECK_SOURCES),
+        help="what the scaler reads: with exporters and no Prometheus, gpu-scaler/query is an error"
+        " (default prometheus)",
+    )
+    parser.add_argument(
+        "--kinds",
+        default="deployments.apps",
+        metavar="NAMES",
+        help="kinds that the scaler scales, as its own --kinds (default deployments.apps)",
+    )
+    parser.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="YAML or JSON file, a folder of such files, or a pattern such as 'apps/*.yaml';"
+        " - is standard input",
+    )
 
 
 def _add_remote_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.policy.manifests import check_manifests
+from scaler.policy.manifests import DEFAULT_OPTIONS, CheckOptions, check_manifests
 
 GOOD = """\
 apiVersion: apps/v1
@@ -28,8 +28,12 @@ spec:
 """
 
 
+def findings_of(files, options=DEFAULT_OPTIONS) -> list[str]:
+    return [str(one) for one in check_manifests(files, options).findings]
+
+
 def check(text: str) -> list[str]:
-    return check_manifests([("web.yaml", text)])
+    return findings_of([("web.yaml", text)])
 
 
 @pytest.mark.parametrize(
@@ -156,9 +160,9 @@ def test_syntax_errors_have_a_line(text, expected):
     assert found.startswith(f"web.yaml:{expected}")
 
 
-def test_what_comes_before_a_syntax_error_is_still_checked():
+def test_a_syntax_error_comes_first_and_what_is_before_it_is_still_checked():
     found = check(GOOD.replace('"40"', '"x"') + "---\na: [}\n")
-    assert [text.split(":")[1] for text in found] == ["9", "16"]
+    assert [text.split(":")[1] for text in found] == ["16", "9"]
 
 
 def test_a_list_that_holds_itself_ends():
@@ -172,7 +176,7 @@ def test_a_list_that_holds_itself_ends():
     )
 )
 def test_no_text_raises(text):
-    for found in check_manifests([("f", text)]):
+    for found in findings_of([("f", text)]):
         file_name, line, _ = found.split(":", 2)
         assert file_name == "f"
         assert 1 <= int(line) <= len(text) + 1
@@ -200,7 +204,7 @@ metadata:
 
 
 def check_both(*, maximum="8", minimum="2", namespace="prod"):
-    return check_manifests(
+    return findings_of(
         [
             ("web.yaml", SHORT.format(minimum=minimum, namespace=namespace)),
             ("ns.yaml", NAMESPACE.format(maximum=maximum)),
@@ -308,3 +312,102 @@ def test_a_query_needs_no_gpu():
         'gpu-scaler/query: sum(queue)\n    gpu-scaler/target-query: "5"',
     )
     assert check(text + CONTAINERS.replace("{RESOURCES}", "{}")) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("gpu-scaler.io/enabled", "gpu-scaler/enabled"),
+        ("gpuscaler/max-replicas", "gpu-scaler/max-replicas"),
+        ("gpu_scaler/max-replicas", "gpu-scaler/max-replicas"),
+        ("GPU-Scaler/target-duty-cycle", "gpu-scaler/target-duty-cycle"),
+        ("gpu-scaler.enabled", "gpu-scaler/enabled"),
+        ("gpu-scalar/enabled", "gpu-scaler/enabled"),
+        ("gpu.scaler/enabled", "gpu-scaler/enabled"),
+        ("nvidia.scaler/enabled", "gpu-scaler/enabled"),
+        ("gpu-scaler.example.com/whatever", "gpu-scaler/whatever"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["Deployment", "Namespace", "StatefulSet"])
+def test_a_name_that_resembles_ours_is_an_error(kind, key, meant):
+    (found,) = check(f"kind: {kind}\nmetadata:\n  annotations:\n    {key}: x\n")
+    assert found.startswith(f"web.yaml:4: [{kind} (no name)] {key}: ")
+    assert found.endswith(f"did you mean {meant}?")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "gpu-exporter/scrape",
+        "nvidia.com/gpu.deploy",
+        "autoscaling.keda.sh/paused",
+        "cluster-autoscaler.kubernetes.io/safe-to-evict",
+        "scaler",
+        "gpu",
+        "/",
+        "",
+    ],
+)
+def test_names_of_others_are_left_alone(key):
+    assert check(f"kind: Deployment\nmetadata:\n  annotations:\n    '{key}': x\n") == []
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "meant"),
+    [
+        ("target-duty-cycle", "0.4", '"40"'),
+        ("target-memory-used-percent", "0.75", '"75"'),
+        ("target-kv-cache-percent", "0.9", '"90"'),
+        ("target-memory-used-bytes", "20", '"20Gi"'),
+        ("target-power-usage-milliwatts", "250", '"250000"'),
+    ],
+)
+def test_a_value_in_what_seems_another_unit_is_a_warning(annotation, value, meant):
+    text = GOOD.replace('target-duty-cycle: "40"', f'{annotation}: "{value}"')
+    report = check_manifests([("web.yaml", text)])
+    (found,) = report.findings
+    assert str(found).startswith(
+        f"web.yaml:9: warning: [Deployment prod/web] gpu-scaler/{annotation}"
+    )
+    assert meant in found.message
+    assert report.errors == 0
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        ("target-duty-cycle", "1"),
+        ("target-memory-used-bytes", "1Mi"),
+        ("target-power-usage-milliwatts", "10000"),
+        ("target-temperature-celsius", "0.5"),
+        ("target-requests", "0.4"),
+    ],
+)
+def test_a_small_value_in_the_right_unit_is_not(annotation, value):
+    assert check(GOOD.replace('target-duty-cycle: "40"', f'{annotation}: "{value}"')) == []
+
+
+ROLLOUT = GOOD.replace("apps/v1", "argoproj.io/v1alpha1").replace("Deployment", "Rollout")
+
+
+def test_another_kind_is_checked_if_the_scaler_scales_it():
+    wrong = ROLLOUT.replace('"40"', '"x"')
+    ours = CheckOptions(kinds=("rollouts.argoproj.io",))
+    assert findings_of([("web.yaml", ROLLOUT)], ours) == []
+    (found,) = findings_of([("web.yaml", wrong)], ours)
+    assert found.startswith("web.yaml:9: [Rollout prod/web] gpu-scaler/target-duty-cycle")
+
+
+def test_another_kind_that_the_scaler_does_not_scale_says_which_flag_changes_that():
+    found = check(ROLLOUT)
+    assert len(found) == 3
+    assert all("--kinds rollouts.argoproj.io" in text for text in found)
+
+
+def test_a_query_needs_a_prometheus():
+    text = GOOD.replace('target-duty-cycle: "40"', 'query: "up"').replace(
+        "    example", '    gpu-scaler/target-query: "3"\n    example'
+    )
+    assert findings_of([("web.yaml", text)]) == []
+    found = findings_of([("web.yaml", text)], CheckOptions(query_supported=False))
+    assert any("gpu-scaler/query" in one and "--prometheus.url" in one for one in found)

@@ -96,7 +96,9 @@ def annotation_is_refused_with_a_wrong_value(name):
 
 
 def annotation_is_checked(name):
-    assert check_manifests([("web.yaml", manifest(BASE | {name: GOOD_VALUES[name]}))]) == []
+    assert (
+        check_manifests([("web.yaml", manifest(BASE | {name: GOOD_VALUES[name]}))]).findings == ()
+    )
 
 
 def annotation_is_a_default_of_a_namespace(name):

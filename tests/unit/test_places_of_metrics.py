@@ -50,9 +50,9 @@ def metric_is_parsed(metric):
 
 
 def metric_is_checked(metric):
-    assert check_manifests([("web.yaml", manifest(targeted(metric, "1")))]) == []
-    (problem,) = check_manifests([("web.yaml", manifest(targeted(metric, "-1")))])
-    assert TARGETS[metric] in problem
+    assert check_manifests([("web.yaml", manifest(targeted(metric, "1")))]).errors == 0
+    (problem,) = check_manifests([("web.yaml", manifest(targeted(metric, "-1")))]).findings
+    assert TARGETS[metric] in problem.message
 
 
 def metric_is_decided_on_and_explained(metric):
