@@ -258,6 +258,9 @@ def test_a_wrong_pattern_says_where(monkeypatch, capsys):
     )
 
 
+NOTHING_READ = "gpu-scaler: 0 files, 0 annotated objects: 1 error, 0 warnings\n"
+
+
 @pytest.mark.parametrize(
     ("content", "status", "out", "err"),
     [
@@ -272,7 +275,7 @@ def test_a_wrong_pattern_says_where(monkeypatch, capsys):
             b"\xff\xfe",
             1,
             "FILE: cannot be read: not UTF-8 text (invalid start byte)\n",
-            "",
+            NOTHING_READ,
             id="not text",
         ),
         pytest.param(
@@ -283,7 +286,11 @@ def test_a_wrong_pattern_says_where(monkeypatch, capsys):
             id="nothing of ours",
         ),
         pytest.param(
-            None, 1, "FILE: cannot be read: No such file or directory\n", "", id="no such file"
+            None,
+            1,
+            "FILE: cannot be read: No such file or directory\n",
+            NOTHING_READ,
+            id="no such file",
         ),
     ],
 )
