@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from scaler.cli.parser import CHECK_SOURCES
 from scaler.policy.annotations import PREFIX
 from scaler.policy.manifest_objects import ManifestFinding
 from scaler.policy.manifests import CheckOptions, CheckReport, check_manifests
+from toolkit.cli.flags import Values
 
 if TYPE_CHECKING:
     import argparse
@@ -22,7 +24,17 @@ STDIN: Final = "<stdin>"
 
 
 def check(parsed: argparse.Namespace) -> bool:
-    """Print the findings; return whether there is no error among them."""
+    """Print the findings; return whether there is no error among them.
+
+    Raises:
+        UsageError: a flag has a wrong value.
+    """
+    values = Values(parsed)
+    options = CheckOptions(
+        kinds=tuple(name.strip() for name in values.text("kinds").split(",")),
+        query_supported=values.choice("source", CHECK_SOURCES) == "prometheus",
+    )
+    values.check()
     texts: list[tuple[str, str]] = []
     unreadable: list[ManifestFinding] = []
     for name in _file_names(parsed.files):
@@ -34,10 +46,6 @@ def check(parsed: argparse.Namespace) -> bool:
             unreadable.append(_unreadable(name, f"not UTF-8 text ({error.reason})"))
         else:
             texts.append((name, text))
-    options = CheckOptions(
-        kinds=tuple(name.strip() for name in parsed.kinds.split(",")),
-        query_supported=parsed.source == "prometheus",
-    )
     report = check_manifests(texts, options)
     findings = (*unreadable, *report.findings)
     sys.stdout.write(_FORMATS[parsed.output](findings))

@@ -85,7 +85,7 @@ def build_parser(environ: Mapping[str, str], version: str, program: str = "gpu-s
         status="exit status: 0 no errors, 1 errors found or a file is unreadable, 2 usage error,\n"
         "130 interrupted",
     )
-    _add_check_arguments(check)
+    _add_check_arguments(check, environ)
 
     completion = command("completion", "print a shell completion script")
     completion.add_argument("shell", choices=SHELLS, metavar="|".join(SHELLS), help="shell")
@@ -94,7 +94,7 @@ def build_parser(environ: Mapping[str, str], version: str, program: str = "gpu-s
 
 
 _CHECK_OUTPUTS = ("text", "json", "github")
-_CHECK_SOURCES = ("exporters", "prometheus")
+CHECK_SOURCES = ("exporters", "prometheus")
 _POSITIONALS = {
     "explain": " NAMESPACE/NAME",
     "check": " FILE [FILE ...]",
@@ -102,7 +102,7 @@ _POSITIONALS = {
 }
 
 
-def _add_check_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_check_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
     parser.add_argument(
         *("-o", "--output"),
         choices=_CHECK_OUTPUTS,
@@ -110,20 +110,14 @@ def _add_check_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="|".join(_CHECK_OUTPUTS),
         help="output format; github writes annotations for pull requests (default text)",
     )
-    parser.add_argument(
-        "--source",
-        choices=_CHECK_SOURCES,
-        default="prometheus",
-        metavar="|".join(_CHECK_SOURCES),
-        help="what the scaler reads: with exporters and no Prometheus, gpu-scaler/query is an error"
-        " (default prometheus)",
+    flags = Flags(parser, environ, prefix=ENVIRONMENT_PREFIX)
+    flags.text(
+        "source",
+        "|".join(CHECK_SOURCES),
+        "prometheus",
+        "what the scaler reads; with exporters alone, gpu-scaler/query is an error",
     )
-    parser.add_argument(
-        "--kinds",
-        default="deployments.apps",
-        metavar="NAMES",
-        help="kinds that the scaler scales, as its own --kinds (default deployments.apps)",
-    )
+    flags.text("kinds", "NAMES", "deployments.apps", "kinds that the scaler scales")
     parser.add_argument(
         "files",
         nargs="+",
