@@ -184,7 +184,9 @@ def test_an_address_that_is_taken(kubeconfig, capsys):
     )
 
 
-@pytest.mark.parametrize("command", ["check /absent", "completion bash"], ids=["short", "long"])
+@pytest.mark.parametrize(
+    "command", ["check -o json /absent", "completion bash"], ids=["short", "long"]
+)
 async def test_a_reader_that_has_seen_enough(command):
     process = await asyncio.create_subprocess_shell(
         f"{sys.executable} -m scaler {command} | true",
