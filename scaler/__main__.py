@@ -10,6 +10,7 @@ import sys
 import time
 from contextlib import suppress
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from scaler.cli.config import parse_run_arguments
