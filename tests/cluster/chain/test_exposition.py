@@ -77,7 +77,11 @@ async def test_text_and_openmetrics_are_ingested_alike(busy):
 
 
 async def test_labels_survive_the_scrape(busy):
-    stored = await busy.prometheus.query('{__name__=~"nvidia_gpu_.+",job="gpu-exporter"}')
+    async def scraped_series() -> Any:
+        return await busy.prometheus.query('{__name__=~"nvidia_gpu_.+",job="gpu-exporter"}')
+
+    # On a busy machine a scrape takes more than its second, and the series end until the next.
+    stored = await until(scraped_series, what="a scrape within its second")
     targets_own = {"job": "", "instance": "", "namespace": ""}
     assert {found["metric"]["namespace"] for found in stored} == {"gpu-exporter"}
     scraped = {frozenset((found["metric"] | targets_own).items()) for found in stored}
