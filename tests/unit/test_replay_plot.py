@@ -50,6 +50,11 @@ def test_few_points_stay_as_they_are():
     assert thinned(points, extent=8.0, columns=2) == points
 
 
+def test_a_point_at_the_very_end_stays():
+    points = [Point(float(n), float(n % 3)) for n in range(10)]
+    assert thinned(points, extent=9.0, columns=2)[-1] == points[-1]
+
+
 @pytest.mark.parametrize(
     ("marked", "columns", "spans"),
     [
@@ -115,6 +120,11 @@ def test_times_have_round_ticks(seconds, begun, texts):
     ticks = time_ticks(seconds, intervals=5, begun_unix_seconds=begun)
     assert [tick.text for tick in ticks] == texts.split("|")
     assert all(0 <= tick.at <= seconds for tick in ticks)
+
+
+def test_times_stand_where_they_are():
+    ticks = time_ticks(3 * HOUR, intervals=5, begun_unix_seconds=NOON + 60)
+    assert [tick.at for tick in ticks] == [HOUR - 60, 2 * HOUR - 60, 3 * HOUR - 60]
 
 
 @given(st.floats(0.5, 1e9), st.none() | st.floats(0, 1e10))

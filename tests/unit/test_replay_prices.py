@@ -22,6 +22,8 @@ H100 = "NVIDIA H100 80GB HBM3"
         (["H100=2.5", "H100 80GB=3", "NVIDIA=1"], H100, 3.0),
         (["A100=1", "A100-SXM4-80GB=2"], "NVIDIA A100-SXM4-80GB", 2.0),
         (["A100=1", "80GB=2"], "NVIDIA A100-SXM4-80GB", 1.0),
+        (["A100 80GB=1"], "NVIDIA A100-SXM4-40GB", None),
+        (["Workstation=1", "L4 24GB=2"], "NVIDIA L4 24GB Workstation", 2.0),
         # Whole words: an L40S is no L4, a GH200 no H200.
         (["L4=1"], "NVIDIA L40S", None),
         (["H200=1"], "NVIDIA GH200 480GB", None),

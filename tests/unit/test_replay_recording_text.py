@@ -123,7 +123,7 @@ def test_what_is_wrong_is_named(field, value, said):
         (b"\xff", "not a recording"),
         (b"[]", "not a recording"),
         (b"time,pod,value\n", "not a recording"),
-        (b"[" * 100_000, "not a recording"),
+        (b'{"gpu_scaler_recording": 1, "x": ' + b"[" * 100_000, "not a recording"),
         (b'{"gpu_scaler_recording": 2, "whatever": 1}', "version 2"),
         (written(), "recordings"),
         (written(RECORDING, RECORDING), r"second recording .*recordings\[1\]"),
