@@ -14,9 +14,11 @@ from scaler.replay.load import RecordedLoad
 from scaler.replay.model import AS_IT_WAS, HPA, OURS, Recording, ReplayResult, ReplicaStep
 from scaler.replay.pods import Pods
 from scaler.replay.rules import HpaRules, OurRules
-from scaler.replay.stepping import Stepping
+from scaler.replay.stepping import Learned, Stepping
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scaler.model import ScalingPolicy
     from scaler.replay.rules import Rules
 
@@ -59,16 +61,20 @@ def replay(
     start_seconds: float,
     interval_seconds: float = 2.0,
     capacity_milli: int | None = None,
+    learned: Learned | None = None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> ReplayResult:
     """What the scaler would have done, deciding every `interval_seconds`.
 
     Pods serve `start_seconds` after their creation and leave at once. `capacity_milli` is what one
     pod can do, by default 99 % for metrics in percent, else the target with its tolerance. A count
     that is unknown at the begin is the minimum. Of the policy, the target for the recording's
-    metric counts; pause and dry run do not. Raises ValueError where it has no such target.
+    metric counts; pause and dry run do not. `learned` makes further replays under the same policy
+    faster. `should_stop` is asked at each decision that has to be made.
+    Raises ValueError where the policy has no such target, TimeoutError where it should stop.
     """
     rules = OurRules(recording.ref, recording.metric, policy)
-    steps = stepping(recording, rules, start_seconds, interval_seconds).run()
+    steps = stepping(recording, rules, start_seconds, interval_seconds, learned, should_stop).run()
     return _result(OURS, recording, rules, steps, start_seconds, capacity_milli)
 
 
@@ -79,6 +85,8 @@ def replay_hpa(
     start_seconds: float,
     period_seconds: float = 15.0,
     capacity_milli: int | None = None,
+    learned: Learned | None = None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> ReplayResult:
     """What the HPA's arithmetic would have done; the arguments are those of `replay`.
 
@@ -86,12 +94,17 @@ def replay_hpa(
     Raises ValueError also for a queue without an average value.
     """
     rules = HpaRules(recording.metric, policy)
-    steps = stepping(recording, rules, start_seconds, period_seconds).run()
+    steps = stepping(recording, rules, start_seconds, period_seconds, learned, should_stop).run()
     return _result(HPA, recording, rules, steps, start_seconds, capacity_milli)
 
 
 def stepping(
-    recording: Recording, rules: Rules, start_seconds: float, interval_seconds: float
+    recording: Recording,
+    rules: Rules,
+    start_seconds: float,
+    interval_seconds: float,
+    learned: Learned | None = None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> Stepping:
     """A replay that has not begun, with the pods that the Deployment had then."""
     found = next((one for one in recording.replicas if one is not None), None)
@@ -104,7 +117,15 @@ def stepping(
     )
     load = RecordedLoad(recording, pods, window_seconds=policy.window_seconds)
     seconds = len(recording.demand_milli) * recording.step_seconds
-    return Stepping(rules, pods, load, seconds=seconds, interval_seconds=interval_seconds)
+    return Stepping(
+        rules,
+        pods,
+        load,
+        seconds=seconds,
+        interval_seconds=interval_seconds,
+        learned=learned or Learned(),
+        should_stop=should_stop,
+    )
 
 
 def _result(

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from scaler.decision.history import active, recommended
@@ -24,9 +23,8 @@ from scaler.replay.model import ReplicaStep
 from scaler.replay.rules import Asked
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Callable, Hashable
 
-    from scaler.model import ScalingPolicy
     from scaler.replay.load import RecordedLoad
     from scaler.replay.pods import Pods
     from scaler.replay.rules import Rules
@@ -35,6 +33,7 @@ EARLY_SECONDS = 1e-6
 """So much sooner something counts as expired: deciding once more than necessary is harmless."""
 
 
+MAX_SHAPES = 10_000
 UNKNOWN = Asked(None)
 
 
@@ -66,10 +65,18 @@ class Answers:
             self._asked.insert(index + 1, asked)
 
 
-@lru_cache(maxsize=64)
-def answers_of(rules: type[Rules], policy: ScalingPolicy) -> dict[Hashable, Answers]:
-    """Return what other replays under the same rules have learned; empty at first."""
-    return {}
+class Learned:
+    """What replays have learned, for others under the same rules; not for several threads."""
+
+    def __init__(self) -> None:
+        self._answers: dict[Hashable, dict[Hashable, Answers]] = {}
+
+    def under(self, rules: Rules) -> dict[Hashable, Answers]:
+        """Return what is known for these rules by how far the pods are; to be added to."""
+        known = self._answers.setdefault((type(rules), rules.policy), {})
+        if len(known) > MAX_SHAPES:
+            known.clear()
+        return known
 
 
 class Stepping:
@@ -83,14 +90,17 @@ class Stepping:
         *,
         seconds: float,
         interval_seconds: float,
+        learned: Learned,
+        should_stop: Callable[[], bool] | None,
     ) -> None:
         self._rules = rules
         self._pods = pods
         self._load = load
         self._interval = interval_seconds
+        self._should_stop = should_stop
         self._ticks = max(0, math.ceil(seconds / interval_seconds - 1e-9))
         self._steps = [ReplicaStep(0.0, pods.count)]
-        self._answers = answers_of(type(rules), rules.policy)
+        self._answers = learned.under(rules)
         self._known = Answers()
         self._alike_until = 0
         behavior = rules.policy.behavior
@@ -214,6 +224,8 @@ class Stepping:
         self._noted.clear()
 
     def _decide(self, tick: int) -> None:
+        if self._should_stop is not None and self._should_stop():
+            raise TimeoutError("the replay was stopped")
         now = tick * self._interval
         self._flush()
         before, known = self._pods.count, self._known
@@ -224,7 +236,7 @@ class Stepping:
             known.learn(shown, asked)
         if count != before:
             self._alike_until = tick + 1
-        self._is_held = asked.replicas is None
+        self._is_held = asked.replicas is None and count == before
         self._kept_seconds = max(
             (one.at_seconds for one in recommendations if one.replicas >= count), default=-math.inf
         )

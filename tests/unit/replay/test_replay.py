@@ -152,6 +152,12 @@ def test_a_policy_without_a_target_for_the_metric_is_refused(function):
         function(recording([1], metric=Metric.REQUESTS), SIXTY, start_seconds=40.0)
 
 
+def test_a_replay_can_be_stopped():
+    load = recording([(n * 7919) % 900_000 for n in range(500)])
+    with pytest.raises(TimeoutError):
+        ours(load, should_stop=lambda: True)
+
+
 def test_the_same_input_gives_the_same_output():
     load = recording([(n * 7919) % 900_000 for n in range(500)])
     assert ours(load) == ours(load)

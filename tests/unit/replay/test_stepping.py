@@ -18,6 +18,7 @@ from scaler.model import (
 )
 from scaler.replay.replay import stepping
 from scaler.replay.rules import HpaRules, OurRules
+from scaler.replay.stepping import Learned
 from tests.unit.replay.recordings import policy, recording
 
 RATES = st.builds(
@@ -95,9 +96,10 @@ def cases(draw):
 
 def same_steps(fresh):
     """What both ways end in; the third replay knows what the first one learned."""
-    steps = fresh().every_decision()
-    assert fresh().run() == steps
-    assert fresh().run() == steps
+    learned = Learned()
+    steps = fresh(learned).every_decision()
+    assert fresh(learned).run() == steps
+    assert fresh(learned).run() == steps
     return steps
 
 
@@ -105,9 +107,9 @@ def test_the_hpa_without_a_behavior_goes_up_by_what_was_recommended_before():
     # Work for 12 pods until 15 s, then for as many as there are.
     requests = recording([48_000] * 2 + [16_000] * 30, metric=Metric.QUEUE, found=1)
 
-    def fresh():
+    def fresh(learned):
         four = policy(Metric.QUEUE, 4_000)
-        return stepping(requests, HpaRules(requests.metric, four), 10.0, 15.0)
+        return stepping(requests, HpaRules(requests.metric, four), 10.0, 15.0, learned)
 
     steps = same_steps(fresh)
     assert [one.replicas for one in steps[:4]] == [4, 8, 12, 4]
@@ -118,9 +120,9 @@ def test_the_hpa_without_a_behavior_goes_up_by_what_was_recommended_before():
 def test_the_scaler(case):
     recorded, wanted, start, interval = case
 
-    def fresh():
+    def fresh(learned):
         ours = OurRules(recorded.ref, recorded.metric, wanted)
-        return stepping(recorded, ours, start, interval)
+        return stepping(recorded, ours, start, interval, learned)
 
     same_steps(fresh)
 
@@ -132,7 +134,7 @@ def test_the_hpa(case):
     if wanted.targets[0].average_value_milli is None:
         return
 
-    def fresh():
-        return stepping(recorded, HpaRules(recorded.metric, wanted), start, interval)
+    def fresh(learned):
+        return stepping(recorded, HpaRules(recorded.metric, wanted), start, interval, learned)
 
     same_steps(fresh)
