@@ -147,8 +147,8 @@ def _none_text(
     start_seconds = recording.start_seconds
     if start_seconds is not None and start_seconds >= SLOW_START_SECONDS:
         text += (
-            f" Pods took {format_duration(start_seconds)} to start; load that rises faster"
-            " saturates the running pods meanwhile."
+            f" With pods that take {format_duration(start_seconds)} to start, load that rises"
+            " faster saturates the others meanwhile."
         )
     return text
 

@@ -113,7 +113,7 @@ def test_lower_bounds_make_it_uncertain(floors, saturated, is_doubtful):
     [
         (4, None, "--targets", "to start"),
         (4, 20.0, "--targets", "to start"),
-        (4, 180.0, "Pods took 3m to start", "gpu-scaler/max-replicas"),
+        (4, 180.0, "pods that take 3m to start", "gpu-scaler/max-replicas"),
         (8, 180.0, "gpu-scaler/max-replicas 8", "--targets"),
     ],
 )
