@@ -180,7 +180,7 @@ def _explain(parsed: argparse.Namespace) -> int:
 def _idle(parsed: argparse.Namespace) -> int:
     from scaler.cli.idle import parse_idle_arguments  # noqa: PLC0415
     from scaler.cli.idle_command import (  # noqa: PLC0415
-        NoSeriesError,
+        NothingRecordedError,
         drawn_idle,
         read_idle,
         shown_idle,
@@ -190,7 +190,7 @@ def _idle(parsed: argparse.Namespace) -> int:
     settings = parse_idle_arguments(parsed)
     try:
         result = asyncio.run(read_idle(settings))
-    except (PastError, NoSeriesError) as error:
+    except (PastError, NothingRecordedError) as error:
         _print_error(str(error))
         return EXIT_FAILURE
     if settings.plot is not None:

@@ -29,6 +29,7 @@ from scaler.readings.servers.queues import PageQueues
 from scaler.readings.sources import Sources
 from scaler.reporting.metrics import ScalerMetrics
 from scaler.web.gpu_reader import IDLE_SHARE, ROUND_SECONDS, GpuReader
+from scaler.web.idle_gpus import GpuKnowledge
 from scaler.web.page import About, StatusPage
 from scaler.web.server import LIMITS, StatusServer
 from toolkit.cli.addresses import listen_address_text
@@ -128,7 +129,7 @@ async def run(config: ScalerConfig) -> int:
             by_node=sources.by_node,
         )
         idle = await _idle_watch(config, parts, sources, stack)
-        await stack.enter_async_context(_listening(config, parts, gpus))
+        await stack.enter_async_context(_listening(config, parts, gpus, idle))
         log.info(
             "Scaler started",
             extra={"identity": parts.identity, "server": client.server, "source": config.source},
@@ -261,7 +262,7 @@ def _assemble(
 
 @asynccontextmanager
 async def _listening(
-    config: ScalerConfig, parts: _ScalerParts, gpus: GpuReader
+    config: ScalerConfig, parts: _ScalerParts, gpus: GpuReader, watch: IdleWatch
 ) -> AsyncIterator[None]:
     """Serve the status page, metrics, probes and decisions while the context lasts."""
 
@@ -280,6 +281,7 @@ async def _listening(
         not_ready_because=lambda: _not_ready_because(config, parts),
         deployments=parts.state.deployments,
         gpus=gpus,
+        seen=GpuKnowledge(watch.idle.since_seconds, parts.state.workload_of),
     )
     server = StatusServer(
         controller=parts.controller,

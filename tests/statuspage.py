@@ -21,6 +21,7 @@ from scaler.readings.gpus import GpuAnswer, GpuSample
 from scaler.reporting.metrics import ScalerMetrics
 from scaler.reporting.status_store import LoopReport, RecordedEvent, StatusStore
 from scaler.web.gpu_reader import GpuReader
+from scaler.web.idle_gpus import NOTHING_SEEN, GpuKnowledge
 from scaler.web.page import About, StatusPage
 from scaler.web.server import LIMITS, StatusServer
 from toolkit.web.server import WebServer
@@ -138,6 +139,7 @@ class Scene:
     unready: str | None = None
     source: str = "exporters"
     deployments: Sequence[DeploymentState] = ()
+    seen: GpuKnowledge = NOTHING_SEEN
     samples: Mapping[str, Sequence[GpuSample]] = field(default_factory=dict)
     """By node."""
     failed_nodes: Mapping[str, str] = field(default_factory=dict)
@@ -197,6 +199,7 @@ def application(scene: Scene, reader: GpuReader, metrics: ScalerMetrics):
         not_ready_because=lambda: scene.unready,
         deployments=lambda: scene.deployments,
         gpus=reader,
+        seen=scene.seen,
     )
     return StatusServer(
         controller=scene,  # type: ignore[arg-type]

@@ -46,7 +46,7 @@ API_SECONDS = 60.0
 """How long the Kubernetes API may take to list pods and ReplicaSets."""
 
 
-class NoSeriesError(RuntimeError):
+class NothingRecordedError(RuntimeError):
     """Prometheus has no series to report on; the message says what it has and what to pass."""
 
 
@@ -63,7 +63,7 @@ async def read_idle(settings: IdleSettings, *, now_unix_seconds: float | None = 
 
     Raises:
         PastError: Prometheus does not answer.
-        NoSeriesError: it has nothing that names a GPU or a pod.
+        NothingRecordedError: it has nothing that names a GPU or a pod.
     """
     ended = time.time() if now_unix_seconds is None else now_unix_seconds
     names = settings.prometheus.names
@@ -93,7 +93,7 @@ async def read_idle(settings: IdleSettings, *, now_unix_seconds: float | None = 
         is_complete = not interrupted.is_set()
         where = {"until_unix_seconds": ended, "seconds": settings.since_seconds}
         if not has_gpu and is_complete:
-            raise NoSeriesError(
+            raise NothingRecordedError(
                 await why_no_series(reader, settings.prometheus, DUTY_CYCLE, **where)
             )
         owners, notes = await _owners(settings, reader, ended)

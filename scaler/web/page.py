@@ -16,6 +16,13 @@ from scaler.model import ObjectRef, workload_ref
 from scaler.web.answers import file_answer, json_answer, load_files
 from scaler.web.detail import detail
 from scaler.web.gpu_map import gpu_map, parse_map_query
+from scaler.web.idle_gpus import (
+    NOTHING_SEEN,
+    GpuKnowledge,
+    PodWorkload,
+    idle_view,
+    parse_idle_query,
+)
 from scaler.web.load_view import load_document, parse_seconds
 from scaler.web.views import (
     MAX_PODS_OFFSET,
@@ -86,6 +93,7 @@ class StatusPage:
         not_ready_because: Callable[[], str | None],
         deployments: Callable[[], Iterable[DeploymentState]],
         gpus: GpuReader,
+        seen: GpuKnowledge = NOTHING_SEEN,
     ) -> None:
         self._controller = controller
         self._about = about
@@ -98,6 +106,9 @@ class StatusPage:
         self._states: tuple[Mapping[ObjectRef, DecisionRecord], Mapping[ObjectRef, State]] | None
         self._states = None
         self._pods = _PodIndex()
+        self._seen = seen
+        # Fixed, so that the same moment always has the same Unix time.
+        self._begun_unix_seconds = time.time() - time.monotonic()
 
     def add_routes(self, app: web.Application) -> None:
         """Add the page and its data to `app`."""
@@ -107,6 +118,7 @@ class StatusPage:
         app.router.add_get("/api/v1/deployments/{namespace}/{name}", self._detail)
         app.router.add_get("/api/v1/deployments/{namespace}/{name}/load", self._load)
         app.router.add_get("/api/v1/gpus", self._gpu_map)
+        app.router.add_get("/api/v1/idle-gpus", self._idle_gpus)
 
     async def _index(self, request: web.Request) -> web.Response:
         return file_answer(request, self._files["index.html"])
@@ -161,6 +173,32 @@ class StatusPage:
             problem=self._gpus.problem,
         )
         return json_answer(request, {"scaler": self.scaler()} | document)
+
+    async def _idle_gpus(self, request: web.Request) -> web.Response:
+        try:
+            query = parse_idle_query(request.query)
+        except QueryError as error:
+            return self._wrong(request, error)
+        self._gpus.ask()
+        document = idle_view(
+            self._gpus.nodes,
+            query,
+            since_of=self._idle_since,
+            workload_of=self._idle_workload,
+            problem=self._gpus.problem,
+        )
+        return json_answer(request, {"scaler": self.scaler()} | document)
+
+    def _idle_since(self, node: str, uuid: str) -> float | None:
+        since = self._seen.since_seconds(node, uuid)
+        return None if since is None else round(self._begun_unix_seconds + since)
+
+    def _idle_workload(self, pod: ObjectRef) -> PodWorkload | None:
+        deployment = self._deployment_of(pod)
+        if deployment is not None:
+            return PodWorkload(deployment, is_opted_in=True)
+        other = self._seen.workload_of(pod)
+        return None if other is None else PodWorkload(other, is_opted_in=False)
 
     @property
     def _status_store(self) -> StatusStore:

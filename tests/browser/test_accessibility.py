@@ -25,7 +25,7 @@ SIZES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("address", ["#/", "#/deployment/default/images", "#/gpus"])
+@pytest.mark.parametrize("address", ["#/", "#/deployment/default/images", "#/gpus", "#/idle"])
 async def test_axe_finds_nothing(browser, address, dark, size):
     scene = usual()
     scene.samples = some_nodes(3)
@@ -34,6 +34,8 @@ async def test_axe_finds_nothing(browser, address, dark, size):
     async with opened(browser, scene, address, dark=dark, **SIZES[size]) as page:
         if "gpus" in address:
             await page.see("document.querySelectorAll('.gpus li').length === 24")
+        if "idle" in address:
+            await page.see("document.querySelectorAll('.idle tbody tr').length > 3")
         await page.evaluate(AXE)
         assert await page.evaluate(RUN) == []
 

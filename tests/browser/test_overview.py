@@ -154,11 +154,11 @@ async def test_all_is_reached_by_keyboard(browser):
     async with opened(browser, scene, shot="keyboard") as page:
         focused = "document.activeElement.innerText || document.activeElement.id"
         reached = []
-        for _ in range(13):
+        for _ in range(14):
             await page.press("Tab")
             reached.append(await page.evaluate(focused))
-        assert reached[:3] == ["Skip to content", "Deployments", "GPU map"]
-        assert [text.split("\n")[0] for text in reached[3:9]] == [
+        assert reached[:4] == ["Skip to content", "Deployments", "GPU map", "Idle GPUs"]
+        assert [text.split("\n")[0] for text in reached[4:10]] == [
             *(
                 "All 7",
                 "Needs attention 2",
@@ -168,7 +168,7 @@ async def test_all_is_reached_by_keyboard(browser):
                 "Not scaling 1",
             )
         ]
-        assert [reached[9], *reached[11:]] == ["search", "reranker", "vision"]
+        assert [reached[10], *reached[12:]] == ["search", "reranker", "vision"]
         outline = "getComputedStyle(document.activeElement).outlineStyle"
         assert await page.evaluate(outline) == "solid"
         await page.evaluate("document.querySelector('.deployments a').focus()")

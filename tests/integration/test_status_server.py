@@ -22,7 +22,8 @@ from tests.statuspage import IDENTITY, Scene, decision, gpu, ref, status_page
 from tests.waiting import until
 
 PATHS = (
-    *("/", "/static/main.js", "/api/v1/overview", "/api/v1/gpus", "/api/v1/decisions"),
+    *("/", "/static/main.js", "/api/v1/overview", "/api/v1/gpus", "/api/v1/idle-gpus"),
+    "/api/v1/decisions",
     *(
         "/api/v1/deployments/default/web",
         "/api/v1/deployments/default/web/load",
@@ -59,6 +60,7 @@ async def client():
         ("/api/v1/overview?limit=0", 400),
         ("/api/v1/deployments/default/web/load?seconds=21601", 400),
         ("/api/v1/gpus?sort=x", 400),
+        ("/api/v1/idle-gpus?sort=x", 400),
         ("/api/v1/deployments/default/web?pods=x", 400),
     ],
 )

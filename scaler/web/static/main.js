@@ -4,6 +4,7 @@ import { setAgo, tickAll } from "./ages.js";
 import { deployment } from "./deployment.js";
 import { h, redraw, rows, setAttribute, setText } from "./dom.js";
 import { gpus } from "./gpus.js";
+import { idle } from "./idle.js";
 import { notices } from "./notices.js";
 import { overview } from "./overview.js";
 import { clock, followServerClock, nowSeconds } from "./words.js";
@@ -25,6 +26,7 @@ function route() {
   const [path, query = ""] = location.hash.replace(/^#/, "").split("?");
   const params = new URLSearchParams(query);
   const names = path.split("/").slice(1).map(decode);
+  if (names[0] === "idle") return { page: "idle", make: idle, params, path };
   if (names[0] === "gpus") return { page: "gpus", make: gpus, params, path };
   if (names[0] === "deployment" && names.length === 3) {
     return { page: "overview", make: deployment, params, path, names: names.slice(1) };

@@ -1,0 +1,119 @@
+"""The page of idle GPUs: which GPUs are idle or free, since when, and whose."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from scaler.model import ObjectRef
+from scaler.web.gpu_map import MapGpu, Node
+from scaler.web.idle_gpus import (
+    MAX_FREE_NODES,
+    IdleQuery,
+    PodWorkload,
+    idle_view,
+    parse_idle_query,
+)
+from scaler.web.views import QueryError
+
+if TYPE_CHECKING:
+    from scaler.web.idle_gpus import IdleDict
+
+A, B = ObjectRef("prod", "web-a"), ObjectRef("lab", "b")
+WEB = PodWorkload(ObjectRef("prod", "web"), is_opted_in=True)
+
+
+def node(*gpus: tuple[str, float | None, tuple[ObjectRef, ...]]) -> Node:
+    return Node(gpus=tuple(MapGpu(*one) for one in gpus), read_unix_seconds=1000.0)
+
+
+def shown(
+    nodes: dict[str, Node | None], since: dict[str, float] | None = None, **asked: Any
+) -> IdleDict:
+    return idle_view(
+        nodes,
+        IdleQuery(**asked),
+        since_of=lambda _, uuid: (since or {}).get(uuid),
+        workload_of={A: WEB}.get,
+    )
+
+
+def test_a_gpu_is_idle_if_it_is_held_and_at_zero_and_unknown_without_a_reading() -> None:
+    found = shown(
+        {
+            "n1": node(
+                ("g0", 0.0, (A,)),
+                ("g1", 3.0, (A,)),
+                ("g2", None, (A,)),
+                ("g3", 0.0, ()),
+                ("g4", None, ()),
+            ),
+            "n2": None,
+        },
+        since={"g0": 500.0, "g3": 600.0},
+    )
+
+    assert found["rows"] == [
+        {
+            "namespace": "prod",
+            "pod": "web-a",
+            "workload": "web",
+            "deployment": "prod/web",
+            "node": "n1",
+            "gpus": 1,
+            "held": 2,
+            "since": 500.0,
+        }
+    ]
+    assert found["free_nodes"] == [{"node": "n1", "gpus": 1, "since": 600.0}]
+    assert (found["held"], found["idle"], found["free"]) == (2, 1, 1)
+    assert (found["nodes"], found["read"]) == (2, 1)
+
+
+def test_a_shared_gpu_counts_once_and_stands_at_each_of_its_pods() -> None:
+    found = shown({"n1": node(("g0", 0.0, (A, B)))})
+
+    assert (found["held"], found["idle"], found["pods"]) == (1, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("sort", "pods"),
+    [
+        ("longest", ["b", "web-a", "new"]),
+        ("gpus", ["web-a", "b", "new"]),
+        ("name", ["b", "new", "web-a"]),
+    ],
+)
+def test_sorts(sort: str, pods: list[str]) -> None:
+    new = ObjectRef("lab", "new")
+    nodes: dict[str, Node | None] = {
+        "n1": node(("g0", 0.0, (A,)), ("g1", 0.0, (A,)), ("g2", 0.0, (B,)), ("g3", 0.0, (new,)))
+    }
+    found = shown(nodes, since={"g0": 700.0, "g1": 600.0, "g2": 500.0}, sort=sort)
+
+    assert [row["pod"] for row in found["rows"]] == pods
+
+
+def test_search_and_pages_and_the_nodes_with_most_free_gpus() -> None:
+    pods = [ObjectRef("lab", f"pod-{number}") for number in range(5)]
+    nodes: dict[str, Node | None] = {
+        f"node-{number}": node((f"g{number}", 0.0, (pod,))) for number, pod in enumerate(pods)
+    }
+    nodes |= {f"free-{number:02}": node((f"f{number}", 0.0, ())) for number in range(60)}
+    nodes["most"] = node(("m0", 0.0, ()), ("m1", 0.0, ()))
+
+    found = shown(nodes, search="lab pod", limit=2, offset=2, sort="name")
+    assert [row["pod"] for row in found["rows"]] == ["pod-2", "pod-3"]
+    assert (found["found"], found["offset"]) == (5, 2)
+    assert [row["pod"] for row in shown(nodes, search="node-4")["rows"]] == ["pod-4"]
+    assert shown(nodes, offset=100, limit=2)["offset"] == 4
+    assert found["free_nodes"][0]["node"] == "most"
+    assert len(found["free_nodes"]) == MAX_FREE_NODES
+    assert (found["free_nodes_found"], found["free"]) == (61, 62)
+
+
+def test_a_wrong_query_is_refused() -> None:
+    with pytest.raises(QueryError, match="sort"):
+        parse_idle_query({"sort": "x"})
+    assert parse_idle_query({"sort": "gpus", "limit": "7"}) == IdleQuery(sort="gpus", limit=7)
