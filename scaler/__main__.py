@@ -1,4 +1,4 @@
-"""gpu-scaler: run | status | why-not | explain | idle | check | completion."""
+"""gpu-scaler: run | status | why-not | explain | simulate | idle | check | completion."""
 
 from __future__ import annotations
 
@@ -209,6 +209,28 @@ def _check(parsed: argparse.Namespace) -> int:
     return 0 if check(parsed) else EXIT_FAILURE
 
 
+def _simulate(parsed: argparse.Namespace) -> int:
+    from scaler.cli.recorded import NoHistoryError  # noqa: PLC0415
+    from scaler.cli.simulate import parse_simulate_arguments  # noqa: PLC0415
+    from scaler.cli.simulate_command import shown, simulate  # noqa: PLC0415
+    from scaler.readings.prometheus.ranges import PastError  # noqa: PLC0415
+
+    settings = parse_simulate_arguments(parsed)
+    try:
+        found = asyncio.run(simulate(settings))
+    except (NoHistoryError, PastError, OSError) as error:
+        _print_error(str(error))
+        return EXIT_FAILURE
+    for sentence in (*found.notes, *found.problems):
+        _print_error(sentence)
+    if found.simulations:
+        sys.stdout.write(shown(settings, found.simulations))
+    if not found.is_complete:
+        _print_error("interrupted: what was not done is missing")
+        return EXIT_INTERRUPTED
+    return EXIT_FAILURE if found.problems else 0
+
+
 def _completion(parsed: argparse.Namespace) -> int:
     from toolkit.cli.completion import completion_script  # noqa: PLC0415
 
@@ -277,6 +299,7 @@ _COMMANDS = {
     "status": _status,
     "why-not": _why_not,
     "explain": _explain,
+    "simulate": _simulate,
     "idle": _idle,
     "check": _check,
     "completion": _completion,

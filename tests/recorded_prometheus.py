@@ -27,7 +27,7 @@ async def recorded_prometheus(
     for name, series in families.items():
         lines.append(f"# TYPE {name} gauge\n")
         for labels, points in series.items():
-            lines += [f"{name}{{{labels}}} {value:g} {time:.3f}\n" for time, value in points]
+            lines += [f"{name}{{{labels}}} {value} {time:.3f}\n" for time, value in points]
     text = folder / "past.txt"
     text.write_text("".join((*lines, "# EOF\n")))
     program = tools.find("promtool")

@@ -15,6 +15,7 @@ from scaler.cli.config import (
 )
 from scaler.cli.idle import add_idle_arguments
 from scaler.cli.metricsapi import MAX_PORT
+from scaler.cli.simulate import add_simulate_arguments
 from toolkit.cli.arguments import SHELLS, CommandParser, CommandsFormatter, Parser
 from toolkit.cli.flags import Flags, environment_name, whole_number
 
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
 _ENVIRONMENT = """
 Each flag can also be set by the environment variable in brackets. The flag
 takes precedence."""
+_SIMULATE = """ It compares
+targets with what was, and with the arithmetic of the HorizontalPodAutoscaler:
+GPU hours, saturation, changes and cost. It only reads: nothing is ever written
+to a cluster.
+
+  gpu-scaler simulate prod/web --prometheus.url http://prometheus:9090
+  gpu-scaler simulate --csv load.csv"""
 _STATUS = "exit status: 0 success, 1 failure, 2 usage error, 130 interrupted"
 
 
@@ -76,6 +84,15 @@ def build_parser(environ: Mapping[str, str], version: str, program: str = "gpu-s
     )
     _add_remote_arguments(explain, environ)
 
+    simulate = command(
+        "simulate",
+        "show what gpu-scaler would have done with the load of the last days",
+        more=_SIMULATE,
+        status="exit status: 0 success, 1 failure or a Deployment without history, 2 usage\n"
+        "error, 130 interrupted (what was done is printed)",
+    )
+    add_simulate_arguments(simulate, environ)
+
     idle = command("idle", "report idle GPUs of the past, as Prometheus has recorded them")
     add_idle_arguments(idle, environ)
 
@@ -97,6 +114,7 @@ _CHECK_OUTPUTS = ("text", "json", "github")
 CHECK_SOURCES = ("exporters", "prometheus")
 _POSITIONALS = {
     "explain": " NAMESPACE/NAME",
+    "simulate": " [NAMESPACE/NAME ...]",
     "check": " FILE [FILE ...]",
     "completion": " " + "|".join(SHELLS),
 }

@@ -16,13 +16,16 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from scaler.budgets import shown
+from scaler.model import TOTAL_METRICS, Metric, ObjectRef
+from scaler.replay.demand import MAX_STEPS, DemandBuilder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from scaler.replay.model import Recording
+
 MAX_ROWS = 10_000_000
 MAX_PODS = 10_000
-MAX_STEPS = 1_000_000
 MAX_LINE_CHARACTERS = 64 * 2**10
 TIME_NAMES = ("time", "timestamp", "ts", "date", "datetime")
 POD_NAMES = ("pod", "pod_name", "podname", "exported_pod", "instance")
@@ -118,14 +121,60 @@ def step_seconds_of(samples: CsvSamples) -> float:
     if len(times) < 2:
         raise CsvError("has a single time; two are the least that a load can be seen in")
     step = max(1.0, float(round(median(b - a for a, b in pairwise(times)))))
-    steps = (samples.ended_unix_seconds - samples.begun_unix_seconds) / step
-    if steps > MAX_STEPS:
-        raise CsvError(
-            f"has a sample every {step:g} s from {_text(samples.begun_unix_seconds)} to"
-            f" {_text(samples.ended_unix_seconds)}, which are more than {MAX_STEPS} steps:"
-            " check its times, or pass a longer --step"
-        )
+    if (samples.ended_unix_seconds - samples.begun_unix_seconds) / step > MAX_STEPS:
+        raise _too_many(samples, step)
     return step
+
+
+def _too_many(samples: CsvSamples, step_seconds: float) -> CsvError:
+    return CsvError(
+        f"has a time from {_text(samples.begun_unix_seconds)} to"
+        f" {_text(samples.ended_unix_seconds)}, which are more than {MAX_STEPS} steps of"
+        f" {step_seconds:g} s: check its times, or pass a longer --step"
+    )
+
+
+def csv_recording(
+    samples: CsvSamples,
+    ref: ObjectRef,
+    *,
+    metric: Metric | None = None,
+    step_seconds: float | None = None,
+    is_counter: bool = False,
+) -> Recording:
+    """Return the recording of a Deployment; the metric is the duty cycle, or a query for a total.
+
+    Of a counter, the increase per second counts.
+
+    Raises:
+        CsvError: the step cannot be found, or the metric is not one of such values.
+    """
+    step = step_seconds or step_seconds_of(samples)
+    begun = samples.begun_unix_seconds // step * step
+    if metric is None:
+        metric = Metric.QUERY if samples.is_total else Metric.DUTY_CYCLE
+    if (metric in TOTAL_METRICS) is not samples.is_total:
+        if samples.is_total:
+            names = ", ".join(sorted(TOTAL_METRICS))
+            raise CsvError(f"has no column pod; --metric of a total is one of {names}")
+        raise CsvError(f"has a column pod, and --metric {metric} is for a total without one")
+    steps = int((samples.ended_unix_seconds - begun) // step) + 1
+    if steps > MAX_STEPS:
+        raise _too_many(samples, step)
+    builder = DemandBuilder(
+        ref=ref,
+        metric=metric,
+        begun_unix_seconds=begun,
+        step_seconds=step,
+        steps=steps,
+        is_counter=is_counter,
+    )
+    for pod, series in samples.series.items():
+        if samples.is_total:
+            builder.add_total(series.samples())
+        else:
+            builder.add(ObjectRef(ref.namespace, pod), series.samples())
+    return builder.recording()
 
 
 def _rows(lines: Iterable[str]) -> Iterator[tuple[int, Sequence[str]]]:

@@ -64,6 +64,12 @@ class Owners:
         found = self._found[pod]
         return None if found is None else found[0]
 
+    def way(self, pod: ObjectRef) -> Way | None:
+        """Return how the owner of the pod was found."""
+        self.of(pod)
+        found = self._found[pod]
+        return None if found is None else found[1]
+
     def ways(self) -> Counter[Way]:
         """Return how many pods' owners were found in each way so far."""
         return Counter(found[1] for found in self._found.values() if found is not None)

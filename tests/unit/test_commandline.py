@@ -17,7 +17,7 @@ from scaler.policy.annotations import PREFIX
 from simulator.demo import main as demo_main
 from simulator.virtual_nodes import main as simulator_main
 
-COMMANDS = ("run", "status", "why-not", "explain", "idle", "check", "completion")
+COMMANDS = ("run", "status", "why-not", "explain", "simulate", "idle", "check", "completion")
 
 
 def run(main, arguments, capsys):
@@ -42,8 +42,8 @@ def no_environment(monkeypatch):
         ("", "COMMAND is missing; see gpu-scaler --help"),
         (
             "nonsense",
-            "'nonsense' is not one of run, status, why-not, explain, idle, check, completion;"
-            " see gpu-scaler --help",
+            "'nonsense' is not one of run, status, why-not, explain, simulate, idle, check,"
+            " completion; see gpu-scaler --help",
         ),
         ("--nonsense run", "unknown argument '--nonsense'; see gpu-scaler --help"),
         ("run --nonsense", "unknown argument '--nonsense'; see gpu-scaler run --help"),
@@ -358,7 +358,7 @@ def flags_of(parser):
         pytest.param(
             build_parser({}, "1"),
             "GPU_SCALER_",
-            {"--once", "--namespace", "--output", "--port", "--history"},
+            {"--once", "--namespace", "--output", "--port", "--history", "--all"},
             id="gpu-scaler",
         ),
         pytest.param(exporter_parser({}, "1"), "GPU_EXPORTER_", set(), id="gpu-exporter"),

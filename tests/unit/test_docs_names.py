@@ -45,7 +45,7 @@ def helped(main, *arguments):
 
 @pytest.fixture(scope="module")
 def help_texts():
-    commands = ("run", "status", "why-not", "explain", "idle", "check")
+    commands = ("run", "status", "why-not", "explain", "simulate", "idle", "check")
     others = [helped(exporter.main), helped(virtual_nodes.main)]
     return [*others, *(helped(scaler.main, one) for one in commands)]
 

@@ -57,6 +57,7 @@ def owners() -> Owners:
 def test_the_owner_of_a_pod(pod, owner, way):
     found = owners()
     assert found.of(ref(pod)) == owner
+    assert found.way(ref(pod)) is way
     assert found.ways() == {way: 1}
 
 

@@ -10,16 +10,21 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from scaler.readings.devices import CONTAINER_DUTY_CYCLE, FAMILIES, PARTS, out_of_bounds, pod_values
 from scaler.readings.prometheus.gpu_queries import fresh_query, holder_of
+from scaler.readings.prometheus.response import PromqlError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from scaler.model import Metric, ObjectRef
     from scaler.readings.prometheus.names import MetricNames
     from scaler.readings.prometheus.range_chunks import PastRow, RangeChunk
+    from scaler.readings.prometheus.response import Result
 
 TOTALS = "totals"
 """The part of the queries with each GPU's sum over all pods, wanted or not."""
+
+MANY_OWNERS = 200
+SHORT_NAME = 46
 
 _Points = dict[float, float]
 
@@ -80,6 +85,26 @@ class PastMetric:
             )
             for pod in first
         }
+
+    def models_query(self) -> str:
+        """Return the query for the GPU models of the pods."""
+        names = self._names
+        series = names.families[FAMILIES[self._metric][0]].series[0]
+        labels = ", ".join((names.namespace_label, names.pod_label, names.model_label))
+        selector = ", ".join((*self._pods, *self._matchers))
+        return f"group by ({labels}) ({series}{{{selector}}})"
+
+    def read_models(self, result: Result) -> Iterator[tuple[ObjectRef, str]]:
+        """Yield pods with the model of a GPU of theirs; raises PromqlError."""
+        names = self._names
+        if result.type != "vector":
+            raise PromqlError(f"the result is a {result.type} instead of a vector")
+        for row in result.rows:
+            labels = row.get("metric", {})
+            pod = holder_of(labels, names).pod
+            model = labels.get(names.model_label)
+            if pod is not None and model:
+                yield pod, str(model)
 
     def _queries(self, fresh_seconds: float) -> tuple[_Query, ...]:
         found: list[_Query] = []
@@ -158,6 +183,19 @@ class PastMetric:
             for _, value_milli, _ in pod_values(self._metric, here, sums):
                 values.append((time, value_milli / 1000))
         return PodPoints(values=values, gpus=len(devices), impossible=impossible)
+
+
+def pods_matchers(owners: Sequence[ObjectRef], names: MetricNames) -> tuple[str, ...]:
+    """Return what selects the pods of these Deployments and few others; none for all or many."""
+    if not owners or len(owners) > MANY_OWNERS:
+        return ()
+    namespaces = "|".join(sorted({one.namespace for one in owners}))
+    # Names are DNS names: only the dot is special. A pod's name is cut where it would be too long.
+    starts = sorted({one.name[:SHORT_NAME].replace(".", r"\\.") for one in owners})
+    return (
+        f'{names.namespace_label}=~"{namespaces}"',
+        f'{names.pod_label}=~"({"|".join(starts)}).*"',
+    )
 
 
 _Devices = defaultdict[str, dict[str, _Points]]

@@ -1,0 +1,50 @@
+"""The owners of pods, and how long they took to start, from kube-state-metrics' series."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from scaler.readings.prometheus.kube_state import (
+    IS_THERE,
+    pod_owners_query,
+    read_pod_owners,
+    read_replica_sets,
+    read_start_times,
+    replica_sets_query,
+    start_times_query,
+)
+from scaler.replay.owners import Owners, Way
+
+if TYPE_CHECKING:
+    from scaler.model import ObjectRef
+    from scaler.readings.prometheus.range_chunks import Span
+    from scaler.readings.prometheus.ranges import RangeReader
+
+DAY_SECONDS = 86_400.0
+MOST_DAYS = 60
+"""Queries of each series; over a longer time each query is of several days."""
+
+
+async def read_kube_state(
+    reader: RangeReader, steps: Span, owners: Owners, starts: dict[ObjectRef, float]
+) -> None:
+    """Add what the series say; without them nothing.
+
+    Raises:
+        PastError, PromqlError: they cannot be read.
+    """
+    ended = steps.ended_unix_seconds
+    total = steps.steps * steps.step_seconds
+    if not (await reader.now(IS_THERE, at_unix_seconds=ended)).rows:
+        return
+    seconds = max(min(DAY_SECONDS, total), total / MOST_DAYS)
+    for number in range(math.ceil(total / seconds)):
+        at = ended - number * seconds
+        pods = await reader.now(pod_owners_query(seconds), at_unix_seconds=at)
+        owners.add_pods(read_pod_owners(pods), Way.KUBE_STATE_METRICS)
+        sets = await reader.now(replica_sets_query(seconds), at_unix_seconds=at)
+        owners.add_replica_sets(read_replica_sets(sets), Way.KUBE_STATE_METRICS)
+        took = await reader.now(start_times_query(seconds), at_unix_seconds=at)
+        for pod, start_seconds in read_start_times(took):
+            starts[pod] = min(start_seconds, starts.get(pod, start_seconds))

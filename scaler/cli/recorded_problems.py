@@ -1,0 +1,70 @@
+"""Why a history is empty or begins late: what Prometheus has instead, as a sentence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scaler.readings.devices import FAMILIES
+from scaler.readings.prometheus.absent_series import why_no_series
+from scaler.readings.prometheus.past_pods import PastMetric
+
+if TYPE_CHECKING:
+    from scaler.model import Metric, ObjectRef
+    from scaler.readings.prometheus.range_chunks import Span
+    from scaler.readings.prometheus.ranges import RangeReader
+    from scaler.readings.settings import PrometheusSettings
+
+SEARCHES = 12
+SOON_SECONDS = 600.0
+DAY_SECONDS = 86_400.0
+
+
+async def why_no_pods(
+    reader: RangeReader,
+    prometheus: PrometheusSettings,
+    metric: Metric,
+    steps: Span,
+    asked: ObjectRef | None,
+) -> str:
+    """Return why the metric has no series of a pod of a Deployment; raises PastError."""
+    past = PastMetric(metric, prometheus.names, matchers=prometheus.matchers, pods=())
+    ended = steps.ended_unix_seconds
+    result = await reader.now(past.models_query(), at_unix_seconds=ended)
+    pods = sorted({str(pod) for pod, _ in past.read_models(result)})
+    if pods:
+        whose = "a Deployment that is opted in" if asked is None else str(asked)
+        return (
+            f"no pod of {whose} has a series of a GPU in this time; {len(pods)} other pods have"
+            f" one now, such as {', '.join(pods[:3])}: pass other names, or a longer --since"
+        )
+    return await why_no_series(
+        reader,
+        prometheus,
+        FAMILIES[metric][0],
+        until_unix_seconds=ended,
+        seconds=steps.steps * steps.step_seconds,
+    )
+
+
+async def why_late(
+    reader: RangeReader, prometheus: PrometheusSettings, metric: Metric, steps: Span
+) -> str | None:
+    """Return a sentence if Prometheus has no such series from the begin on; raises PastError."""
+    series = prometheus.names.families[FAMILIES[metric][0]].series[0]
+    query = f"count({series}{{{', '.join(prometheus.matchers)}}})"
+    first, last = steps.begun_unix_seconds, steps.ended_unix_seconds
+    if last - first <= SOON_SECONDS:
+        return None
+    if (await reader.now(query, at_unix_seconds=first + SOON_SECONDS)).rows:
+        return None
+    for _ in range(SEARCHES):
+        middle = (first + last) / 2
+        if (await reader.now(query, at_unix_seconds=middle)).rows:
+            last = middle
+        else:
+            first = middle
+    days = (steps.ended_unix_seconds - last) / DAY_SECONDS
+    return (
+        f"Prometheus has {series} for the last {days:.1f} days only, and not for all of --since:"
+        " its retention may be shorter, or the exporter is newer"
+    )

@@ -1,0 +1,272 @@
+"""Pure: the flags of `gpu-scaler simulate`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scaler.cli.config import ENVIRONMENT_PREFIX, add_kubeconfig_arguments
+from scaler.cli.past import add_since_argument, parse_since
+from scaler.cli.source import add_past_arguments, parse_past
+from scaler.model import Metric, ObjectRef
+from scaler.policy.annotations import MAX_REPLICAS, MIN_REPLICAS, PREFIX
+from scaler.replay.csv_text import CsvColumns
+from scaler.replay.demand import MAX_STEPS
+from scaler.replay.plans import Wishes
+from scaler.replay.prices import NO_PRICES, Prices, parse_prices
+from toolkit.cli.flags import Flags, Values
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping
+
+    from scaler.readings.settings import PrometheusSettings
+
+OUTPUTS = ("table", "wide", "json", "csv")
+PLOTS = (".svg", ".html")
+LONGEST_STEP_SECONDS = 3600.0
+LONGEST_START_SECONDS = 6 * 3600.0
+MAX_TARGETS = 20
+_SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3})?) ?%?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulateSettings:
+    """What to simulate and how to show it.
+
+    One of `prometheus`, `csv` and `recording` is set. Empty `deployments` are those that are opted
+    in, or all with `is_for_all`. `step_seconds` is None to choose by the time or to find it in the
+    CSV, `start_seconds` to measure it.
+    """
+
+    deployments: tuple[ObjectRef, ...]
+    is_for_all: bool
+    prometheus: PrometheusSettings | None
+    since_seconds: float
+    step_seconds: float | None
+    csv: str | None
+    csv_columns: CsvColumns
+    csv_counts: bool
+    recording: str | None
+    wishes: Wishes
+    start_seconds: float | None
+    prices: Prices
+    max_saturated: float
+    output: str
+    plot: str | None
+    record: str | None
+    anonymizes: bool
+    kubeconfig: str | None
+    context: str | None
+
+
+def add_simulate_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
+    """Add the flags; `GPU_SCALER_<FLAG>` overrides the default of some."""
+
+    def group(title: str) -> Flags:
+        return Flags(parser.add_argument_group(title), environ, prefix=ENVIRONMENT_PREFIX)
+
+    parser.add_argument(
+        "deployments",
+        nargs="*",
+        metavar="NAMESPACE/NAME",
+        help="Deployments (default: those with the annotation gpu-scaler/enabled)",
+    )
+    parser.add_argument("--all", action="store_true", help="all Deployments with GPU pods")
+    parser.add_argument(
+        *("-o", "--output"),
+        choices=OUTPUTS,
+        default="table",
+        metavar="|".join(OUTPUTS),
+        help="output format (default table)",
+    )
+    history = group("history: from Prometheus (below), or one of these files")
+    add_since_argument(history)
+    history.text("step", "DURATION", None, "time between two values (default: 30s for 7d)")
+    history.text(
+        "csv",
+        "FILE",
+        None,
+        "CSV with the columns time, pod, value of one Deployment, or time, value with its total;"
+        " - is standard input",
+    )
+    history.text(
+        "csv-columns",
+        "time=NAME,...",
+        None,
+        "names of the columns time, pod and value, if they are not recognized",
+    )
+    history.switch(
+        "csv-counter", "the values of the CSV are counters: their increase per second counts"
+    )
+    history.text("recording", "FILE", None, "file that --record has written")
+    policy = group("policy, where it differs from the Deployment's annotations")
+    policy.text(
+        "metric",
+        "NAME",
+        None,
+        "metric to scale on (default: that of its first target, else duty_cycle; query for a"
+        " total)",
+    )
+    policy.text("query", "PROMQL", None, "expression for the whole Deployment, as gpu-scaler/query")
+    policy.text(
+        "targets",
+        "NUMBERS",
+        None,
+        "targets to compare, separated by commas (default: its own, else 40,50,60,70)",
+    )
+    policy.text("min-replicas", "NUMBER", None, "minimum replica count")
+    policy.text(
+        "max-replicas",
+        "NUMBER",
+        None,
+        "maximum replica count (default: its own, else twice the highest so far, at least 10)",
+    )
+    policy.repeated(
+        "annotation", "NAME=VALUE", "further annotation of the policy, such as window=1m"
+    )
+    policy.text(
+        "start-time",
+        "DURATION",
+        None,
+        "time from a pod's creation until it serves (default: measured, else 60s)",
+    )
+    report = group("report")
+    report.repeated(
+        "price",
+        "[MODEL=]PRICE",
+        "price of one GPU hour, such as H100=2.5; without MODEL for all other models",
+    )
+    report.text(
+        "max-saturated",
+        "PERCENT",
+        "1",
+        "percentage of the time that the recommended target may be saturated",
+    )
+    report.text("plot", "FILE", None, "also write curves as FILE.svg or FILE.html")
+    report.text("record", "FILE", None, "also write the history, to simulate it again")
+    report.switch("anonymize", "replace names of namespaces and Deployments in all output")
+    add_past_arguments(group("Prometheus"))
+    add_kubeconfig_arguments(group("Kubernetes API, for annotations and owners of pods"))
+
+
+def parse_simulate_arguments(arguments: argparse.Namespace) -> SimulateSettings:
+    """Return the settings.
+
+    Raises:
+        UsageError: with every invalid value, not only the first.
+    """
+    values = Values(arguments)
+    csv, recording = values.optional("csv"), values.optional("recording")
+    prometheus = None if csv or recording else parse_past(values)
+    if csv and recording:
+        values.problem("recording", "not together with --csv")
+    if not csv and not recording and prometheus is None:
+        values.problem(
+            "prometheus.url",
+            "required, such as http://prometheus.monitoring:9090; or pass --csv or --recording",
+        )
+    deployments = _deployments(values, arguments.deployments)
+    if deployments and arguments.all:
+        values.problems.append("--all: not together with names of Deployments")
+    if csv and len(deployments) > 1:
+        values.problem("csv", "has one Deployment; pass at most one NAMESPACE/NAME")
+    since = parse_since(values)
+    step = start = None
+    if values.optional("step") is not None:
+        step = values.seconds("step", lowest=1, highest=LONGEST_STEP_SECONDS)
+        if not csv and step > since:
+            values.problem("step", "must not exceed --since")
+        elif not csv and since / step > MAX_STEPS:
+            values.problem("step", f"gives more than {MAX_STEPS} steps of --since")
+    if values.optional("start-time") is not None:
+        start = values.seconds("start-time", highest=LONGEST_START_SECONDS)
+    prices = NO_PRICES
+    try:
+        prices = parse_prices(values.repeated("price"))
+    except ValueError as error:
+        values.problem("price", str(error))
+    plot = values.optional("plot")
+    if plot is not None and not plot.endswith(PLOTS):
+        values.problem("plot", f"{plot!r} ends in neither {' nor '.join(PLOTS)}")
+    settings = SimulateSettings(
+        deployments=deployments,
+        is_for_all=arguments.all,
+        prometheus=prometheus,
+        since_seconds=since,
+        step_seconds=step,
+        csv=csv,
+        csv_columns=_columns(values),
+        csv_counts=values.switch("csv-counter"),
+        recording=recording,
+        wishes=_wishes(values),
+        start_seconds=start,
+        prices=prices,
+        max_saturated=_share(values, "max-saturated"),
+        output=arguments.output,
+        plot=plot,
+        record=values.optional("record"),
+        anonymizes=values.switch("anonymize"),
+        kubeconfig=values.optional("kubeconfig"),
+        context=values.optional("context"),
+    )
+    values.check()
+    return settings
+
+
+def _deployments(values: Values, texts: list[str]) -> tuple[ObjectRef, ...]:
+    found = []
+    for text in texts:
+        namespace, _, name = text.partition("/")
+        if not namespace or not name or not re.fullmatch(r"[a-z0-9.-]+/[a-z0-9.-]+", text):
+            values.problems.append(
+                f"{text!r} is not NAMESPACE/NAME of a Deployment, such as default/web"
+            )
+        found.append(ObjectRef(namespace, name))
+    return tuple(dict.fromkeys(found))
+
+
+def _columns(values: Values) -> CsvColumns:
+    text = values.optional("csv-columns")
+    named: dict[str, str] = {}
+    for part in (text or "").split(","):
+        name, equals, column = part.partition("=")
+        if equals and name in ("time", "pod", "value") and column:
+            named[name] = column
+        elif text is not None:
+            values.problem("csv-columns", f"{part!r} is not time=NAME, pod=NAME or value=NAME")
+    return CsvColumns(**named)
+
+
+def _wishes(values: Values) -> Wishes:
+    metric = None
+    if values.optional("metric") is not None:
+        name = values.choice("metric", tuple(Metric))
+        metric = Metric(name) if name in tuple(Metric) else None
+    query = values.optional("query")
+    if query is not None and metric not in (None, Metric.QUERY):
+        values.problem("query", "not together with another --metric than query")
+    targets = tuple(filter(None, (values.optional("targets") or "").split(",")))
+    if len(targets) > MAX_TARGETS:
+        values.problem("targets", f"has {len(targets)} targets; allowed are up to {MAX_TARGETS}")
+    annotations: dict[str, str] = {}
+    for text in values.repeated("annotation"):
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            values.problem("annotation", f"{text!r} is not NAME=VALUE, such as window=1m")
+        annotations[PREFIX + name.removeprefix(PREFIX)] = value
+    for flag, name in (("min-replicas", MIN_REPLICAS), ("max-replicas", MAX_REPLICAS)):
+        if (given := values.optional(flag)) is not None:
+            annotations[name] = given
+    return Wishes(metric=metric, query=query, targets=targets, annotations=annotations)
+
+
+def _share(values: Values, flag: str) -> float:
+    text = values.text(flag)
+    found = _SHARE.fullmatch(text)
+    share = float(found[1]) / 100 if found else -1.0
+    if not 0 <= share <= 1:
+        values.problem(flag, f"{text!r} is not a percentage from 0 to 100, such as 1%")
+        return 0.0
+    return share

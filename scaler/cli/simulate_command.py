@@ -1,0 +1,251 @@
+"""`gpu-scaler simulate`: a history from Prometheus or a file, replayed under each policy.
+
+It reads only; of files, it writes those that `--record` and `--plot` name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from scaler.cli.interruption import interruption
+from scaler.cli.recorded import NoHistoryError, RecordedDeployment, read_recorded
+from scaler.model import ObjectRef
+from scaler.replay.csv_text import CsvError, csv_recording, read_csv
+from scaler.replay.documents import Simulation, simulations_csv, simulations_json
+from scaler.replay.plans import DemandSource, Given, PlanError, policies_of
+from scaler.replay.recommendation import recommended
+from scaler.replay.recording_text import (
+    MAX_BYTES,
+    RecordingTextError,
+    anonymized,
+    read_recordings,
+    recordings_text,
+)
+from scaler.replay.replay import as_it_was, replay, replay_hpa
+from scaler.replay.report import simulations_text
+from scaler.replay.simulation_plot import simulations_html, simulations_svg
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from scaler.cli.simulate import SimulateSettings
+    from scaler.replay.model import Recording, ReplayResult
+
+USUAL_START_SECONDS = 60.0
+"""Where a start is neither given nor measured."""
+QUIET_SECONDS = 2.0
+"""Progress is shown of what takes longer; off a terminal, only so often."""
+LINE_SECONDS = 15.0
+
+
+@dataclass(slots=True)
+class Simulated:
+    """The simulations, and what to say beside them; `is_complete` unless interrupted."""
+
+    simulations: list[Simulation] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    is_complete: bool = True
+
+
+class Progress:
+    """Shows how far something is: in one line of a terminal, else in a line now and then."""
+
+    def __init__(self, stream: TextIO, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._begun_seconds = self._shown_seconds = clock()
+        self._width = 0
+
+    def show(self, what: str, share: float) -> None:
+        """Show what is done, and which share of it."""
+        now = self._clock()
+        wait = 0.2 if self._stream.isatty() else LINE_SECONDS
+        if now - self._begun_seconds < QUIET_SECONDS or now - self._shown_seconds < wait:
+            return
+        self._shown_seconds = now
+        text = f"{what}: {share:.0%}"
+        if self._stream.isatty():
+            self._stream.write(f"\r{text:<{self._width}}")
+            self._width = len(text)
+        else:
+            self._stream.write(f"{text}\n")
+        self._stream.flush()
+
+    def clear(self) -> None:
+        """Remove the line from a terminal."""
+        if self._width:
+            self._stream.write(f"\r{'':<{self._width}}\r")
+            self._stream.flush()
+
+
+async def simulate(settings: SimulateSettings) -> Simulated:
+    """Return what was simulated until the end, or until SIGINT.
+
+    Raises:
+        NoHistoryError, PastError: there is nothing to simulate.
+        OSError: a file cannot be read or written.
+    """
+    found = Simulated()
+    progress = Progress(sys.stderr)
+    async with interruption() as interrupted:
+        try:
+            recorded = await _recorded(settings, found, interrupted, progress)
+            if settings.anonymizes:
+                recorded = _anonymized(recorded)
+                # Problems name Deployments.
+                found.problems = [f"{len(found.problems)} Deployments have no history"][
+                    : len(found.problems)
+                ]
+                found.notes = []
+            if settings.record is not None:
+                data = recordings_text(
+                    (one.recording for one in recorded), gpu_scaler_version=version("gpu-scaler")
+                )
+                await asyncio.to_thread(Path(settings.record).write_bytes, data)
+            for number, one in enumerate(recorded):
+                if interrupted.is_set():
+                    break
+                progress.show("Simulating", number / len(recorded))
+                simulation = await _simulation(settings, one, found, interrupted)
+                if simulation is not None:
+                    found.simulations.append(simulation)
+        finally:
+            progress.clear()
+        found.is_complete = not interrupted.is_set()
+    if settings.plot is not None and found.simulations:
+        draw = simulations_html if settings.plot.endswith(".html") else None
+        text = (
+            simulations_svg(found.simulations)
+            if draw is None
+            else draw(found.simulations, settings.prices)
+        )
+        await asyncio.to_thread(Path(settings.plot).write_text, text, encoding="utf-8")
+    return found
+
+
+def shown(settings: SimulateSettings, simulations: Sequence[Simulation]) -> str:
+    """Return the simulations in the format of the settings."""
+    if settings.output == "json":
+        return simulations_json(simulations, settings.prices)
+    if settings.output == "csv":
+        return simulations_csv(simulations, settings.prices)
+    return simulations_text(simulations, settings.prices, is_wide=settings.output == "wide")
+
+
+async def _recorded(
+    settings: SimulateSettings,
+    found: Simulated,
+    interrupted: asyncio.Event,
+    progress: Progress,
+) -> list[RecordedDeployment]:
+    if settings.csv is not None:
+        recording = await asyncio.to_thread(_of_csv, settings, settings.csv)
+        return [_alone(recording)]
+    if settings.recording is not None:
+        recordings = await asyncio.to_thread(_of_file, settings.recording)
+        wanted = settings.deployments
+        known = {one.ref for one in recordings}
+        found.problems += [
+            f"{ref}: is not in {settings.recording}" for ref in wanted if ref not in known
+        ]
+        return [_alone(one) for one in recordings if not wanted or one.ref in wanted]
+    assert settings.prometheus is not None
+    history = await read_recorded(settings, settings.prometheus, interrupted, progress.show)
+    found.problems += history.problems
+    found.notes += history.notes
+    return history.deployments
+
+
+def _alone(recording: Recording) -> RecordedDeployment:
+    """Return a recording without a cluster: flags alone say more."""
+    return RecordedDeployment(
+        given=Given(ref=recording.ref),
+        source=DemandSource(metric=recording.metric),
+        recording=recording,
+    )
+
+
+def _of_csv(settings: SimulateSettings, name: str) -> Recording:
+    ref = next(
+        iter(settings.deployments), ObjectRef("csv", "input" if name == "-" else Path(name).stem)
+    )
+    try:
+        if name == "-":
+            samples = read_csv(sys.stdin, settings.csv_columns)
+        else:
+            with Path(name).open(encoding="utf-8", newline="") as lines:
+                samples = read_csv(lines, settings.csv_columns)
+        return csv_recording(
+            samples,
+            ref,
+            metric=settings.wishes.metric,
+            step_seconds=settings.step_seconds,
+            is_counter=settings.csv_counts,
+        )
+    except CsvError as error:
+        raise NoHistoryError(f"{name} {error}") from error
+    except UnicodeDecodeError as error:
+        raise NoHistoryError(f"{name} is not UTF-8 text: {error.reason}") from error
+
+
+def _of_file(name: str) -> tuple[Recording, ...]:
+    with Path(name).open("rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    try:
+        return read_recordings(data)
+    except RecordingTextError as error:
+        raise NoHistoryError(f"{name} {error}") from error
+
+
+def _anonymized(recorded: Sequence[RecordedDeployment]) -> list[RecordedDeployment]:
+    recordings = anonymized([one.recording for one in recorded])
+    return [
+        replace(one, given=replace(one.given, ref=recording.ref), recording=recording)
+        for one, recording in zip(recorded, recordings, strict=True)
+    ]
+
+
+async def _simulation(
+    settings: SimulateSettings,
+    one: RecordedDeployment,
+    found: Simulated,
+    interrupted: asyncio.Event,
+) -> Simulation | None:
+    recording = one.recording
+    was = as_it_was(recording)
+    try:
+        policies, notes = policies_of(
+            one.given, settings.wishes, one.source, highest_replicas=was.highest_replicas
+        )
+    except PlanError as error:
+        found.problems.append(f"{recording.ref}: {error}")
+        return None
+    start = settings.start_seconds
+    if start is None:
+        start = recording.start_seconds
+    if start is None:
+        start = USUAL_START_SECONDS
+        notes = (
+            *notes,
+            f"How long pods take to start is unknown: simulated with {start:g} s (--start-time).",
+        )
+    recording = replace(recording, notes=(*recording.notes, *notes), start_seconds=start)
+    results: list[ReplayResult] = [was]
+    for policy in policies:
+        for run in (replay, replay_hpa):
+            if interrupted.is_set():
+                break
+            results.append(await asyncio.to_thread(run, recording, policy, start_seconds=start))
+    if len(results) == 1:
+        return None
+    recommendation = recommended(
+        recording, results, policies[0], max_saturated=settings.max_saturated
+    )
+    return Simulation(recording=recording, results=tuple(results), recommendation=recommendation)

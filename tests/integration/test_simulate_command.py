@@ -1,0 +1,223 @@
+"""`gpu-scaler simulate` over the past of a real Prometheus, a CSV, and a recording."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytest_asyncio
+
+from scaler.cli import simulate_command as command
+from scaler.cli.parser import build_parser
+from scaler.cli.recorded import NoHistoryError
+from scaler.cli.simulate import parse_simulate_arguments
+from scaler.kube.client import KubeClient
+from scaler.readings.prometheus.ranges import PastError
+from simulator.apiserver import running_apiserver
+from tests.pages.reading import read_through, run
+from tests.recorded_prometheus import recorded_prometheus
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Iterator
+
+    from tests.cluster.chain.prometheus import Prometheus
+
+pytestmark = [
+    pytest.mark.needs("prometheus"),
+    pytest.mark.needs("promtool"),
+    pytest.mark.asyncio(loop_scope="module"),
+]
+SCRAPE = 15
+HOURS = 6
+FIRST, SECOND = "web-7d9f8c6b5-x2x4z", "web-7d9f8c6b5-bcdfg"
+ODD = "odd-strange"
+
+
+def ours(gpu: int, pod: str, namespace: str = "prod") -> str:
+    return (
+        f'uuid="GPU-{gpu}",name="NVIDIA H100 80GB HBM3",node_name="node-1",'
+        f'namespace_name="{namespace}",pod_name="{pod}",container_name="c"'
+    )
+
+
+def points(
+    now: float, value: float, begin: float = 0, end: float = HOURS
+) -> Iterator[tuple[float, float]]:
+    """A sample every `SCRAPE` seconds between two hours of the time that ends now."""
+    first = now - HOURS * 3600
+    for number in range(int(begin * 3600 / SCRAPE), int(end * 3600 / SCRAPE)):
+        yield first + number * SCRAPE, value
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def prometheus(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Prometheus]:
+    """Six hours: one pod of `web` with an hour without samples, a second one in between."""
+    now = time.time() // 60 * 60
+    odd = f'namespace="prod",pod="{ODD}"'
+    past: dict[str, dict[str, Iterable[tuple[float, float]]]] = {
+        "nvidia_gpu_duty_cycle": {
+            ours(0, FIRST): [*points(now, 40, 0, 2), *points(now, 90, 3, 6)],
+            ours(1, SECOND): points(now, 100, 3, 4),
+            ours(2, ODD): points(now, 20, 0, 6),
+            ours(3, "lone"): points(now, 20, 0, 6),
+        },
+        "kube_pod_owner": {
+            f'{odd},owner_kind="ReplicaSet",owner_name="odd-rs",owner_is_controller="true"': points(
+                now, 1
+            )
+        },
+        "kube_replicaset_owner": {
+            'namespace="prod",replicaset="odd-rs",owner_kind="Deployment",owner_name="odd"': points(
+                now, 1
+            )
+        },
+        "kube_pod_created": {odd: points(now, now - 50_000)},
+        "kube_pod_status_ready_time": {odd: points(now, now - 50_000 + 42)},
+        "queue_length": {'queue="a"': points(now, 12), 'queue="b"': points(now, 8)},
+    }
+    async with recorded_prometheus(tmp_path_factory.mktemp("past"), past) as running:
+        yield running
+
+
+async def simulate(prometheus: Prometheus, *flags: str, config: str = "/nowhere") -> Any:
+    """Return the documents by name, and what was said; what the command would end with is it."""
+    given = ["simulate", f"--prometheus.url={prometheus.url}", f"--since={HOURS}h"]
+    parsed = build_parser({}, "0").parse_args([*given, f"--kubeconfig={config}", *flags])
+    settings = replace(parse_simulate_arguments(parsed), output="json")
+    try:
+        found = await command.simulate(settings)
+    except (NoHistoryError, PastError) as error:
+        return {}, str(error)
+    documents = json.loads(command.shown(settings, found.simulations))["simulations"]
+    said = "; ".join((*found.notes, *found.problems))
+    return {one["name"]: one for one in documents}, said
+
+
+def rows(document: dict[str, Any]) -> list[tuple[str, float | None]]:
+    return [(one["policy"], one["target_milli"]) for one in document["results"]]
+
+
+async def test_a_named_deployment_without_a_cluster(prometheus: Prometheus) -> None:
+    found, _ = await simulate(prometheus, "prod/web", "--targets=50")
+    assert found.keys() == {"web"}
+    web = found["web"]
+    assert rows(web) == [("as-it-was", None), ("gpu-scaler", 50_000), ("hpa", 50_000)]
+    assert web["gpu_model"] == "NVIDIA H100 80GB HBM3"
+    # An hour is a gap: it is neither filled nor counted.
+    assert web["known_ratio"] == pytest.approx(5 / 6, abs=0.02)
+    was = web["results"][0]
+    assert was["gpu_hours"] == pytest.approx(5 + 1, abs=0.1)
+    assert was["saturated_ratio"] == pytest.approx(1 / 5, abs=0.02)
+    assert was["highest_replicas"] == 2
+    assert any("2 of its 2 pods" in note for note in web["notes"])
+
+
+async def test_all_deployments_by_the_owners_of_kube_state_metrics(prometheus: Prometheus) -> None:
+    found, _ = await simulate(prometheus, "--all", "--targets=50")
+    assert found.keys() == {"web", "odd"}
+    assert found["odd"]["start_seconds"] == 42
+    assert not any("pods" in note for note in found["odd"]["notes"])
+
+
+async def test_a_total_by_a_query(prometheus: Prometheus) -> None:
+    found, _ = await simulate(prometheus, "prod/odd", "--query=sum(queue_length)", "--targets=10")
+    (odd,) = found.values()
+    assert odd["metric"] == "query"
+    was, ours_, _ = odd["results"]
+    assert was["gpu_hours"] == pytest.approx(6, abs=0.1)
+    assert ours_["highest_replicas"] == 2
+
+
+async def test_annotations_of_deployments_that_are_opted_in(
+    prometheus: Prometheus, tmp_path: Path
+) -> None:
+    annotations = {
+        "gpu-scaler/enabled": "true",
+        "gpu-scaler/max-replicas": "3",
+        "gpu-scaler/target-duty-cycle": "30",
+    }
+    async with running_apiserver() as api, KubeClient(api.url) as client:
+        await client.post("/api/v1/namespaces", {"metadata": {"name": "prod"}})
+        for name, texts in (("web", annotations), ("other", {})):
+            await client.post(
+                "/apis/apps/v1/namespaces/prod/deployments",
+                {
+                    "metadata": {"name": name, "annotations": texts},
+                    "spec": {
+                        "replicas": 0,
+                        "selector": {"matchLabels": {"app": name}},
+                        "template": {
+                            "metadata": {"labels": {"app": name}},
+                            "spec": {"containers": [{"name": "c", "image": "i"}]},
+                        },
+                    },
+                },
+            )
+        config = api.write_kubeconfig(tmp_path / "kubeconfig")
+        found, _ = await simulate(prometheus, config=str(config))
+    assert rows(found["web"])[1:] == [("gpu-scaler", 30_000), ("hpa", 30_000)]
+    assert found["web"]["results"][1]["highest_replicas"] == 3
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        pytest.param(["prod/gone"], FIRST, id="no pod of it"),
+        pytest.param(["--all", "--prometheus.metrics=dcgm"], "gpu-exporter", id="other exporter"),
+        pytest.param(["--all", "--prometheus.pod-label=pod"], "pod_name", id="other labels"),
+        pytest.param(
+            ["prod/web", "--query=queue_length", "--targets=1"], "2 series", id="many series"
+        ),
+        pytest.param(["prod/web", "--query=sum(", "--targets=1"], "parse error", id="no query"),
+        pytest.param(
+            ["prod/web", "--query=sum(nothing)", "--targets=1"], "--query", id="no result"
+        ),
+        pytest.param(["prod/web", "--max-replicas=0"], "max-replicas", id="wrong annotation"),
+        pytest.param([], "--all", id="neither names nor a cluster"),
+    ],
+)
+async def test_what_is_wrong_is_said_with_what_to_pass(
+    prometheus: Prometheus, flags: list[str], said: str
+) -> None:
+    found, err = await simulate(prometheus, *flags)
+    assert found == {}
+    assert said in err
+
+
+async def test_a_time_before_the_first_sample_is_said(prometheus: Prometheus) -> None:
+    found, err = await simulate(prometheus, "prod/web", "--targets=50", "--since=2d")
+    assert found["web"]["recorded_seconds"] == pytest.approx(6 * 3600, abs=120)
+    assert "retention" in err
+
+
+async def test_a_recording_gives_the_same_without_a_cluster(
+    prometheus: Prometheus, tmp_path: Path
+) -> None:
+    file = tmp_path / "case.json"
+    first, _ = await simulate(prometheus, "--all", "--targets=50", f"--record={file}")
+    again, _ = await simulate(prometheus, f"--recording={file}", "--targets=50")
+    assert {name: one["results"] for name, one in again.items()} == {
+        name: one["results"] for name, one in first.items()
+    }
+    hidden, _ = await simulate(
+        prometheus, "--all", "--targets=50", f"--record={file}", "--anonymize"
+    )
+    text = file.read_text()
+    for name in ("prod", "web", "odd", "node-1"):
+        assert name not in text
+        assert name not in json.dumps(hidden)
+
+
+async def test_what_the_page_says(prometheus: Prometheus, tmp_path: Path) -> None:
+    environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "KUBECONFIG": "/nowhere"}
+    with read_through("docs/simulate.md") as reading:
+        for block in reading.take():
+            here = block.text.replace("http://localhost:9090", prometheus.url)
+            out = await asyncio.to_thread(run, replace(block, text=here), tmp_path, environment)
+            assert "web" in out
