@@ -27,10 +27,8 @@ MAX_TARGETS = 32
 """Changes of a target per metric. Beyond that the oldest are dropped."""
 _MAX_COUNT = 0xFFFE
 _NO_COUNT = 0xFFFF
-_SUM, _COUNTED, _FLAGS = range(3)
+_SUM, _COUNTED, _SATURATED = range(3)
 _WANTED, _READY = range(2)
-_SATURATED = 1
-_INCOMPLETE = 2
 
 
 class ReplicaChange(NamedTuple):
@@ -49,11 +47,10 @@ class TargetChange(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricLoad:
-    """One metric over the steps of a Load; None is unknown.
+    """One metric over the steps of a PastLoad; None is unknown.
 
     `demand_milli` is the sum over the pods that counted, and over other Ready pods as if each had
-    the mean; of a total it is the total. It is at least that much where `floor` is True: a pod was
-    saturated, or a serving pod had no value.
+    the mean; of a total it is the total. It was at least that much where a pod was `saturated`.
     """
 
     metric: Metric
@@ -61,11 +58,10 @@ class MetricLoad:
     demand_milli: tuple[int | None, ...]
     mean_milli: tuple[int | None, ...]
     saturated: tuple[bool, ...]
-    floor: tuple[bool, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
+class PastLoad:
     """Replicas (wanted and Ready) and metrics, one item per step from `first_step` on."""
 
     first_step: int
@@ -125,8 +121,9 @@ class _MetricHistory:
             counted = 1 if proposal.target_milli is None else max(1, replicas)
         saturates = proposal.metric in SATURATING_METRICS and values
         saturated = saturates and max(values) >= SATURATED_MILLI
-        flags = (_SATURATED if saturated else 0) | (_INCOMPLETE if proposal.missing_pods else 0)
-        self._values.put(step, sum(values) if values else math.nan, min(counted, _MAX_COUNT), flags)
+        self._values.put(
+            step, sum(values) if values else math.nan, min(counted, _MAX_COUNT), bool(saturated)
+        )
         if not self._targets or self._targets[-1].target_milli != proposal.target_milli:
             new = TargetChange(step, proposal.target_milli)
             self._targets = (*self._targets[-(MAX_TARGETS - 1) :], new)
@@ -135,7 +132,6 @@ class _MetricHistory:
         found = self._values.get(_SUM, steps)
         sums = [None if math.isnan(total) else int(total) for total in found]
         counted = [int(pods) for pods in self._values.get(_COUNTED, steps)]
-        flags = [int(flag) for flag in self._values.get(_FLAGS, steps)]
         if metric in TOTAL_METRICS:
             demand = sums
         else:
@@ -151,8 +147,7 @@ class _MetricHistory:
                 None if total is None else total // max(1, pods)
                 for total, pods in zip(sums, counted, strict=True)
             ),
-            saturated=tuple(bool(one & _SATURATED) for one in flags),
-            floor=tuple(one != 0 for one in flags),
+            saturated=tuple(saturated != 0 for saturated in self._values.get(_SATURATED, steps)),
         )
 
 
@@ -195,11 +190,11 @@ class LoadHistory:
             }
             self._metrics = kept
 
-    def load(self, seconds: int = KEPT_SECONDS) -> Load:
+    def load(self, seconds: int = KEPT_SECONDS) -> PastLoad:
         """Return the last `seconds` of what is kept."""
         steps = self._steps(seconds)
         ready = tuple(_known(count) for count in self._counts.get(_READY, steps))
-        return Load(
+        return PastLoad(
             first_step=steps.start,
             replicas=tuple(_known(count) for count in self._counts.get(_WANTED, steps)),
             ready=ready,

@@ -76,6 +76,7 @@ class Notifier:
                 message=decision.message,
                 first_unix_seconds=now,
                 last_unix_seconds=now,
+                change=((decision.current_replicas, decision.desired_replicas) if scaled else None),
             )
         )
 

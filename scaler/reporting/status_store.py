@@ -40,7 +40,10 @@ class LoopReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedEvent:
-    """An event that the scaler recorded; equal consecutive events are one with a count."""
+    """An event that the scaler recorded; equal consecutive events are one with a count.
+
+    `change` are the counts before and after the last one, None where none changed.
+    """
 
     ref: ObjectRef
     warning: bool
@@ -49,6 +52,7 @@ class RecordedEvent:
     first_unix_seconds: float
     last_unix_seconds: float
     count: int = 1
+    change: tuple[int, int] | None = None
 
     def is_same_as(self, other: RecordedEvent) -> bool:
         """Return whether the other event has the same type, reason and message."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypedDict
 
-from scaler.model import TOTAL_METRICS, Metric
+from scaler.model import TOTAL_METRICS, Metric, SettingOrigin
 from scaler.reporting.explanation import policy_facts, remarks
 from scaler.reporting.serialization import decision_document
+from scaler.web.next_steps import NEXT_STEPS
 from scaler.web.views import (
     MAX_MESSAGE_LENGTH,
     EventDict,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from scaler.decision.model import AppliedLimit, Condition, MetricProposal
-    from scaler.model import ObjectRef
+    from scaler.model import ObjectRef, ScalingPolicy
     from scaler.reporting.decision_runs import DecisionRun
     from scaler.reporting.serialization import ProblemDocument, ProposalDocument
     from scaler.reporting.status_store import DecisionRecord, StatusStore
@@ -74,13 +75,23 @@ class DecisionRunView(TypedDict):
     values: list[ValueDict]
 
 
+class SettingView(TypedDict):
+    """An annotation in force and who sets it; clipped like a message."""
+
+    annotation: str
+    value: str
+    origin: str
+
+
 class DetailDict(TypedDict):
     """All data about one Deployment."""
 
     row: RowDict
     decided: float
     proposed: int | None
+    next_step: str | None
     facts: list[tuple[str, str]]
+    settings: list[SettingView]
     problems: tuple[ProblemDocument, ...]
     metrics: list[MetricDict]
     limits: tuple[AppliedLimit, ...]
@@ -109,6 +120,8 @@ def detail(
         "row": row(record, state_of(decision), store.loads[ref], told),
         "decided": record.decided_unix_seconds,
         "proposed": decision.proposed,
+        "next_step": NEXT_STEPS[decision.reason],
+        "settings": [] if decision.policy is None else _settings(decision.policy, ref.namespace),
         "facts": [] if document.policy is None else policy_facts(document.policy),
         "problems": document.problems,
         "metrics": [
@@ -122,6 +135,22 @@ def detail(
         "pod_offset": pod_offset,
         "pod_limit": MAX_PODS,
     }
+
+
+def _settings(policy: ScalingPolicy, namespace: str) -> list[SettingView]:
+    origins = {
+        SettingOrigin.OWN: "this Deployment",
+        SettingOrigin.NAMESPACE: f"Namespace {namespace}",
+        SettingOrigin.BUILT_IN: "default",
+    }
+    return [
+        {
+            "annotation": item.annotation,
+            "value": item.value[:MAX_MESSAGE_LENGTH],
+            "origin": origins[item.origin],
+        }
+        for item in policy.settings
+    ]
 
 
 def _metric(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypedDict
 
-from scaler.reporting.load_history import KEPT_SECONDS, STEP_SECONDS
+from scaler.model import Metric, SettingOrigin
+from scaler.policy.annotations import BEHAVIOR, TARGET_ANNOTATIONS
+from scaler.reporting.load_history import KEPT_SECONDS, STEP_SECONDS, replicas_after
 from scaler.web.views import whole_number
 from scaler.web.wording import METRIC_LABELS, chart_unit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from scaler.model import ScalingPolicy
     from scaler.reporting.load_history import LoadHistory, MetricLoad
     from scaler.reporting.status_store import DecisionRecord
 
@@ -29,6 +32,15 @@ class MetricLoadDict(TypedDict):
     targets: list[tuple[float, float | None]]
 
 
+class SettingDict(TypedDict):
+    """A target in force that "what if" can replace: its annotation and its text."""
+
+    metric: str
+    label: str
+    annotation: str
+    target: str
+
+
 class LoadDict(TypedDict):
     """Replicas and metrics by step; `begun`, `until` and targets are at Unix seconds."""
 
@@ -38,6 +50,8 @@ class LoadDict(TypedDict):
     replicas: tuple[int | None, ...]
     ready: tuple[int | None, ...]
     metrics: list[MetricLoadDict]
+    settings: list[SettingDict]
+    behavior: str
 
 
 def parse_seconds(params: Mapping[str, str]) -> int:
@@ -62,10 +76,39 @@ def load_document(record: DecisionRecord, history: LoadHistory, seconds: int) ->
         "begun": load.first_step * STEP_SECONDS,
         "until": record.decided_unix_seconds,
         "step_seconds": STEP_SECONDS,
-        "replicas": load.replicas,
+        # The count may have changed since the last sample.
+        "replicas": (*load.replicas[:-1], replicas_after(record.decision)),
         "ready": load.ready,
         "metrics": [_metric(one, load.first_step) for one in metrics],
+        "settings": _settings(policy),
+        "behavior": _text(policy, BEHAVIOR),
     }
+
+
+def target_annotation(metric: Metric) -> str:
+    """Return the annotation that has the target of a metric; a queue shares that of requests."""
+    return TARGET_ANNOTATIONS[Metric.REQUESTS if metric is Metric.QUEUE else metric]
+
+
+def _settings(policy: ScalingPolicy | None) -> list[SettingDict]:
+    return [
+        {
+            "metric": target.metric,
+            "label": METRIC_LABELS[target.metric],
+            "annotation": target_annotation(target.metric),
+            "target": _text(policy, target_annotation(target.metric)),
+        }
+        for target in (() if policy is None else policy.targets)
+        if target.average_value_milli is not None
+    ]
+
+
+def _text(policy: ScalingPolicy | None, annotation: str) -> str:
+    """Return the text of an annotation that somebody has set."""
+    for setting in () if policy is None else policy.settings:
+        if setting.annotation == annotation and setting.origin is not SettingOrigin.BUILT_IN:
+            return setting.value
+    return ""
 
 
 def _metric(load: MetricLoad, first_step: int) -> MetricLoadDict:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, TypedDict
 
 from aiohttp import web
@@ -24,6 +25,7 @@ from scaler.web.idle_gpus import (
     parse_idle_query,
 )
 from scaler.web.load_view import load_document, parse_seconds
+from scaler.web.replay_runner import BUDGET_SECONDS, ReplayBusyError, ReplayRunner
 from scaler.web.views import (
     MAX_PODS_OFFSET,
     QueryError,
@@ -32,6 +34,7 @@ from scaler.web.views import (
     parse_query,
     whole_number,
 )
+from scaler.web.what_if import Trial, parse_what_if, trial, what_if
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -109,6 +112,7 @@ class StatusPage:
         self._seen = seen
         # Fixed, so that the same moment always has the same Unix time.
         self._begun_unix_seconds = time.time() - time.monotonic()
+        self._replays = ReplayRunner()
 
     def add_routes(self, app: web.Application) -> None:
         """Add the page and its data to `app`."""
@@ -117,6 +121,7 @@ class StatusPage:
         app.router.add_get("/api/v1/overview", self._overview)
         app.router.add_get("/api/v1/deployments/{namespace}/{name}", self._detail)
         app.router.add_get("/api/v1/deployments/{namespace}/{name}/load", self._load)
+        app.router.add_get("/api/v1/deployments/{namespace}/{name}/what-if", self._what_if)
         app.router.add_get("/api/v1/gpus", self._gpu_map)
         app.router.add_get("/api/v1/idle-gpus", self._idle_gpus)
 
@@ -159,6 +164,32 @@ class StatusPage:
         except QueryError as error:
             return self._wrong(request, error)
         return json_answer(request, load_document(record, self._status_store.loads[ref], seconds))
+
+    async def _what_if(self, request: web.Request) -> web.Response:
+        if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
+            # Another site could have its visitors keep the scaler busy.
+            return json_answer(request, {"problems": ["asked by another site"]}, status=403)
+        ref = _ref(request)
+        store = self._status_store
+        record, deployment = store.records.get(ref), self._deployment(ref)
+        if record is None or deployment is None:
+            return self._unknown(request, ref)
+        try:
+            query = parse_what_if(request.query)
+            given = trial(query, deployment, record, store.loads[ref].load(query.seconds))
+        except QueryError as error:
+            return json_answer(request, {"problems": [str(error)]}, status=400)
+        if not isinstance(given, Trial):
+            return json_answer(request, {"problems": given}, status=400)
+        try:
+            found = await self._replays.run(partial(what_if, given, self._about.interval_seconds))
+        except ReplayBusyError:
+            problem = "the scaler computes for another viewer; try again"
+        except TimeoutError:
+            problem = f"the replay takes more than {BUDGET_SECONDS:g} s; try a shorter range"
+        else:
+            return json_answer(request, found)
+        return json_answer(request, {"problems": [problem]}, status=503)
 
     async def _gpu_map(self, request: web.Request) -> web.Response:
         try:
@@ -241,10 +272,12 @@ class StatusPage:
         return self._states[1]
 
     def _nodes_of(self, ref: ObjectRef) -> Mapping[ObjectRef, str]:
-        for deployment in self._deployments():
-            if deployment.ref == ref:
-                return {pod.ref: pod.node_name for pod in deployment.pods if pod.node_name}
-        return {}
+        deployment = self._deployment(ref)
+        pods = () if deployment is None else deployment.pods
+        return {pod.ref: pod.node_name for pod in pods if pod.node_name}
+
+    def _deployment(self, ref: ObjectRef) -> DeploymentState | None:
+        return next((one for one in self._deployments() if one.ref == ref), None)
 
     def _deployment_of(self, pod: ObjectRef) -> ObjectRef | None:
         """Return the pod's Deployment if this replica has a decision for it."""

@@ -28,6 +28,8 @@ LIMITS: Final = Limits(
     connections=512,
     # Longer than the intervals at which Prometheus users scrape.
     idle_seconds=60.0,
+    # A behavior of any length that is allowed, escaped.
+    line_bytes=16 * 1024,
     request_bytes=32 * 1024,
     unsent_bytes=64 * 1024 * 1024,
 )

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 MAX_ROWS = 200
 MAX_PODS_OFFSET = 1_000_000
 MAX_DIGITS = 20
+MAX_NAMESPACES = 500
 DEFAULT_ROWS = 50
 SPARK_POINTS = 60
 SPARK_SECONDS = 60.0
@@ -54,7 +55,7 @@ class ValueDict(TypedDict):
 
 
 class EventDict(TypedDict):
-    """An event that the scaler recorded."""
+    """An event that the scaler recorded; `change` are the counts before and after."""
 
     namespace: str
     name: str
@@ -64,6 +65,7 @@ class EventDict(TypedDict):
     first: float
     last: float
     count: int
+    change: tuple[int, int] | None
 
 
 class ReplicasDict(TypedDict):
@@ -100,7 +102,10 @@ class GroupDict(TypedDict):
 
 
 class OverviewDict(TypedDict):
-    """A page of Deployments; `counts` cover all search results, whatever their state."""
+    """A page of Deployments; `counts` cover all search results, whatever their state.
+
+    `namespaces` are those of all Deployments, for the filter.
+    """
 
     total: int
     found: int
@@ -108,6 +113,7 @@ class OverviewDict(TypedDict):
     limit: int
     counts: list[GroupDict]
     deployments: list[RowDict]
+    namespaces: list[str]
     events: list[EventDict]
     problem: NotRequired[str]
 
@@ -117,6 +123,7 @@ class OverviewQuery:
     """Which Deployments to show; each word of `search` must occur in NAMESPACE/NAME."""
 
     search: str = ""
+    namespace: str = ""
     group: Group | None = None
     sort: str = "attention"
     offset: int = 0
@@ -141,6 +148,7 @@ def parse_query(params: Mapping[str, str]) -> OverviewQuery:
         raise QueryError(f"sort: {sort!r} is not one of {', '.join(SORTS)}")
     return OverviewQuery(
         search=params.get("search", "")[:200],
+        namespace=params.get("namespace", "")[:200],
         group=Group(group) if group else None,
         sort=sort,
         offset=whole_number(params, "offset", 0, most=10_000_000),
@@ -169,7 +177,11 @@ def overview(
     """Return the page of `query`; `states` are those of the store's decisions."""
     words = query.search.lower().split()
     # Kubernetes names are lower case.
-    found = [ref for ref in states if _matches(f"{ref}", words)]
+    found = [
+        ref
+        for ref in states
+        if query.namespace in ("", ref.namespace) and _matches(f"{ref}", words)
+    ]
     counts = dict.fromkeys(Group, 0)
     for ref in found:
         counts[states[ref].group] += 1
@@ -195,6 +207,7 @@ def overview(
             )
             for ref in page
         ],
+        "namespaces": sorted({ref.namespace for ref in states})[:MAX_NAMESPACES],
         "events": [event_dict(one) for one in reversed(store.latest_events)],
     }
 
@@ -289,6 +302,7 @@ def event_dict(told: RecordedEvent) -> EventDict:
         "first": told.first_unix_seconds,
         "last": told.last_unix_seconds,
         "count": told.count,
+        "change": told.change,
     }
 
 

@@ -1,21 +1,17 @@
-"""The pages under axe-core, the checker that most accessibility audits begin with."""
+"""The pages under axe-core."""
 
 from __future__ import annotations
 
-from importlib.resources import files
 from typing import Any
 
 import pytest
 
+from tests.browser.axe import violations
 from tests.browser.scenes import opened, some_nodes, usual
 from tests.statuspage import Scene, decision
 
 pytestmark = [pytest.mark.needs("chromium"), pytest.mark.asyncio(loop_scope="module")]
 
-AXE = files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8")
-RUN = """axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']})
-.then(({violations}) => violations.flatMap(
-  ({id, help, nodes}) => nodes.map(({html}) => `${id}: ${help}: ${html.slice(0, 120)}`)))"""
 SIZES: dict[str, dict[str, Any]] = {
     "desktop": {},
     "tablet": {"width": 900},
@@ -36,15 +32,13 @@ async def test_axe_finds_nothing(browser, address, dark, size):
             await page.see("document.querySelectorAll('.gpus li').length === 24")
         if "idle" in address:
             await page.see("document.querySelectorAll('.idle tbody tr').length > 3")
-        await page.evaluate(AXE)
-        assert await page.evaluate(RUN) == []
+        assert await violations(page) == []
 
 
 async def test_axe_would_find_something(browser):
     async with opened(browser, usual()) as page:
         await page.evaluate("document.querySelector('label[for=search]').remove()")
-        await page.evaluate(AXE)
-        (found,) = await page.evaluate(RUN)
+        (found,) = await violations(page)
         assert found.startswith("label: Form elements must have labels: <input")
 
 

@@ -8,8 +8,9 @@ import pytest
 
 from scaler.model import AnnotationProblem, PodPhase, PodState
 from scaler.model import DeploymentState as Deployment
+from tests.browser.axe import violations
 from tests.browser.scenes import keep, opened, usual
-from tests.statuspage import Scene, decision, ref, refused
+from tests.statuspage import Scene, decision, policy, ref, refused
 
 pytestmark = [pytest.mark.needs("chromium"), pytest.mark.asyncio(loop_scope="module")]
 
@@ -58,6 +59,8 @@ async def test_one_deployment_is_explained(browser):
         figures = [" ".join(text.split()) for text in await page.texts(".figures > div")]
         assert figures == ["Replicas 3 → 4 range 1 to 10", "Duty cycle 63 % of 40 %"]
         assert "New size: 4" in await page.text(".events")
+        settings = [plain(text) for text in await page.texts(".settings tbody tr")]
+        assert "gpu-scaler/target-duty-cycle 40 this Deployment" in settings
 
 
 def plain(text: str) -> str:
@@ -112,6 +115,84 @@ async def test_saturation_is_marked_and_what_is_unknown_is_a_gap(browser):
         assert "a pod was saturated" in await page.text(".drawing")
         drawn = "document.querySelector('.chart .line:not(.target)').getAttribute('d')"
         assert (await page.evaluate(drawn)).count("M") > 1
+
+
+def with_annotations(scene: Scene, name: str, **annotations: str) -> None:
+    given = {"enabled": "true", "max_replicas": "10", "target_duty_cycle": "40"} | annotations
+    scene.deployments = (
+        Deployment(
+            ref=ref(name),
+            uid="u",
+            annotations={
+                f"gpu-scaler/{key.replace('_', '-')}": text for key, text in given.items()
+            },
+            spec_replicas=8,
+            pods=(),
+        ),
+    )
+
+
+async def fill(page, selector: str, text: str) -> None:
+    """Replace the text of a field as a person does."""
+    await page.evaluate(
+        f"{{const field = document.querySelector({selector!r}); field.focus(); field.select()}}"
+    )
+    await page.type(text)
+
+
+@pytest.mark.parametrize(
+    "looks", [{}, {"dark": True, "width": 360, "phone": True}], ids=["light", "dark phone"]
+)
+async def test_another_target_is_tried_without_changing_anything(browser, looks):
+    scene = usual()
+    with_annotations(scene, "chat")
+    async with opened(browser, scene, "#/deployment/default/chat?range=all", **looks) as page:
+        await page.see("document.querySelector('#what-target')?.value === '40'")
+        assert "gpu-scaler/target-duty-cycle" in await page.text(".what-if")
+        await fill(page, "#what-target", "20")
+        await page.press("Enter")
+        await page.see("document.querySelectorAll('.results tbody tr').length === 3")
+        rows = [plain(text) for text in await page.texts(".results tbody tr")]
+        assert rows[0].startswith("as it was")
+        assert "20 %" in rows[2]
+        assert "Assumes that a new pod serves after" in await page.text(".assumed")
+        await page.see("document.querySelectorAll('.chart .line.other').length === 1")
+        assert "what if" in await page.text(".readout")
+        await page.see("document.querySelector('#told').innerText.startsWith('What if: ')")
+        assert await page.low_contrast() == []
+        wide = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+        assert await page.evaluate(wide)
+        assert await violations(page) == []
+        await keep(page, f"what-if{'-dark' if looks else ''}")
+        await page.evaluate("document.querySelector('.what-if button[type=button]').click()")
+        await page.see("document.querySelectorAll('.chart .line.other').length === 0")
+        assert scene.status_store.records[ref("chat")].decision.policy == policy()
+
+
+async def test_a_wrong_target_is_refused_in_the_words_of_check(browser):
+    scene = usual()
+    with_annotations(scene, "chat", behavior="scaleUp: {tolerance: 0.2}")
+    at = "#/deployment/default/chat"
+    async with opened(browser, scene, at) as page:
+        await page.see("document.querySelector('#what-target')?.value === '40'")
+        await fill(page, "#what-target", "-1")
+        await fill(page, "#what-behavior", "scaleDown: [1")
+        await page.evaluate("document.querySelector('.what-if button[type=submit]').click()")
+        await page.see("document.querySelectorAll('.problems li').length === 2")
+        texts = " ".join(await page.texts(".problems li"))
+        assert "gpu-scaler/behavior: " in texts
+        assert "gpu-scaler/target-duty-cycle: " in texts
+        assert await page.low_contrast() == []
+        assert await violations(page) == []
+        page.complaints = [one for one in page.complaints if "status of 400" not in one]
+
+
+async def test_a_reason_comes_with_the_next_step(browser):
+    scene = usual()
+    async with opened(browser, scene, "#/deployment/default/speech") as page:
+        assert "Add GPU nodes" in await page.text(".next")
+        await page.evaluate("location.hash = '#/deployment/default/chat'")
+        await page.see("document.querySelector('.next')?.hidden")
 
 
 async def test_wrong_annotations_stand_by_themselves(browser):

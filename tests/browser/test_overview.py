@@ -180,3 +180,28 @@ async def test_all_is_reached_by_keyboard(browser):
         await page.press("Enter")
         assert await page.evaluate("document.activeElement.id") == "main"
         assert "deployment/default/reranker" in await page.evaluate("location.hash")
+
+
+async def test_a_namespace_is_chosen_in_the_address_and_kept_on_the_way_back(browser):
+    scene = Scene()
+    scene.decide(decision("a", namespace="team-1"), decision("b", namespace="team-2"))
+    async with opened(browser, scene, "#/") as page:
+        await page.evaluate(
+            "const list = document.getElementById('namespace'); list.value = 'team-2';"
+            "list.dispatchEvent(new Event('change'))"
+        )
+        await page.see("document.querySelectorAll('.deployments tbody tr').length === 1")
+        assert await page.evaluate("location.hash") == "#/?namespace=team-2"
+        await page.evaluate("document.querySelector('.deployments tbody a').click()")
+        await page.see("document.querySelector('.up a')?.getAttribute('href')")
+        await page.evaluate("document.querySelector('.up a').click()")
+        await page.see("document.getElementById('namespace')?.value === 'team-2'")
+        assert await page.texts(".deployments tbody a") == ["b"]
+
+
+async def test_an_address_that_is_none_says_so(browser):
+    async with opened(browser, usual(), "#/deployments/default/chat") as page:
+        assert await page.text("h1") == "No such page"
+        assert '"/deployments/default/chat"' in await page.text("main")
+        await page.evaluate("document.querySelector('main a').click()")
+        await page.see("document.querySelectorAll('.deployments tbody tr').length === 7")

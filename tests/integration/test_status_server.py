@@ -57,6 +57,7 @@ async def client():
         ("/static/..%2fserver.py", 404),
         ("/api/v1/deployments/default/nobody", 404),
         ("/api/v1/deployments/default/nobody/load", 404),
+        ("/api/v1/deployments/default/web/what-if?metric=duty_cycle", 404),
         ("/api/v1/overview?limit=0", 400),
         ("/api/v1/deployments/default/web/load?seconds=21601", 400),
         ("/api/v1/gpus?sort=x", 400),

@@ -20,6 +20,7 @@ from scaler.readings.prometheus import join, source
 from scaler.readings.servers import schedule
 from scaler.reporting import event_deduplication
 from scaler.web import server as status_page
+from scaler.web.replay_runner import BUDGET_SECONDS
 from tests.pages.markdown import table
 from toolkit.web import passwords
 
@@ -51,6 +52,7 @@ def client_limits() -> str:
         _row("time to read an answer", every, lambda one: f"{one.read_seconds:g} s", CLOSED),
         _row("unsent answers", every, lambda one: f"{one.unsent_bytes // MIB} MiB", CLOSED),
         ("password checks that wait, per address", places, places, "", "status 503"),
+        ('replays for "what if" at once', "", f"1, {BUDGET_SECONDS:g} s", "", "status 503"),
         ("path", "", "", f"{server.MAX_PATH_LENGTH} characters", "status 414"),
         ("label selector", "", "", alone, WRONG),
         ("TokenReviews, SubjectAccessReviews at once", "", "", f"{MAX_AT_ONCE}", "the next waits"),

@@ -26,7 +26,7 @@ from tests.statuspage import decision, ref
 FIRST = 1_000
 
 
-def metric(name: Metric, *values: int, target: int | None = 40_000, missing: int = 0):
+def metric(name: Metric, *values: int, target: int | None = 40_000):
     return MetricProposal(
         metric=name,
         target_milli=target,
@@ -36,7 +36,6 @@ def metric(name: Metric, *values: int, target: int | None = 40_000, missing: int
             ref(f"pod-{n}"): PodValue(value_milli=value, sampled_seconds=0.0)
             for n, value in enumerate(values)
         },
-        missing_pods=missing,
     )
 
 
@@ -53,63 +52,39 @@ def history_of(*steps: Decision | None, ready: int | None = 2) -> LoadHistory:
 
 
 @pytest.mark.parametrize(
-    ("proposal", "ready", "demand", "mean", "saturated", "floor"),
+    ("proposal", "ready", "demand", "mean", "saturated"),
     [
-        pytest.param(
-            metric(Metric.DUTY_CYCLE, 30_000, 50_000), 2, 80_000, 40_000, False, False, id="sum"
-        ),
+        pytest.param(metric(Metric.DUTY_CYCLE, 30_000, 50_000), 2, 80_000, 40_000, False, id="sum"),
         pytest.param(
             metric(Metric.DUTY_CYCLE, 30_000, 50_000),
             3,
             120_000,
             40_000,
             False,
-            False,
-            id="a Ready pod that does not count yet has its part",
+            id="a Ready pod that does not count has its part",
         ),
         pytest.param(
-            metric(Metric.DUTY_CYCLE, 30_000, 50_000),
-            None,
-            80_000,
-            40_000,
-            False,
-            False,
-            id="Ready pods unknown",
+            metric(Metric.DUTY_CYCLE, 30_000), None, 30_000, 30_000, False, id="Ready pods unknown"
         ),
         pytest.param(
-            metric(Metric.DUTY_CYCLE, 30_000, 99_000),
-            2,
-            129_000,
-            64_500,
-            True,
-            True,
-            id="saturated",
+            metric(Metric.DUTY_CYCLE, 30_000, 99_000), 2, 129_000, 64_500, True, id="saturated"
+        ),
+        pytest.param(metric(Metric.DUTY_CYCLE), 2, None, None, False, id="no value"),
+        pytest.param(
+            metric(Metric.REQUESTS, 120_000), 1, 120_000, 120_000, False, id="never saturated"
         ),
         pytest.param(
-            metric(Metric.DUTY_CYCLE, 30_000, missing=1),
-            2,
-            60_000,
-            30_000,
-            False,
-            True,
-            id="missing",
-        ),
-        pytest.param(metric(Metric.DUTY_CYCLE), 2, None, None, False, False, id="no value"),
-        pytest.param(
-            metric(Metric.REQUESTS, 120_000), 1, 120_000, 120_000, False, False, id="no saturation"
+            metric(Metric.QUERY, 80_000), 5, 80_000, 40_000, False, id="a total per replica"
         ),
         pytest.param(
-            metric(Metric.QUERY, 80_000), 5, 80_000, 40_000, False, False, id="a total per replica"
-        ),
-        pytest.param(
-            metric(Metric.QUEUE, 7_000, target=None), 5, 7_000, 7_000, False, False, id="a queue"
+            metric(Metric.QUEUE, 7_000, target=None), 5, 7_000, 7_000, False, id="without a target"
         ),
     ],
 )
-def test_what_a_metric_was(proposal, ready, demand, mean, saturated, floor):
+def test_what_a_metric_was(proposal, ready, demand, mean, saturated):
     (load,) = history_of(proposing(proposal), ready=ready).load().metrics
     assert (load.demand_milli, load.mean_milli) == ((demand,), (mean,))
-    assert (load.saturated, load.floor) == ((saturated,), (floor,))
+    assert load.saturated == (saturated,)
     assert [tuple(one) for one in load.targets] == [(FIRST, proposal.target_milli)]
 
 

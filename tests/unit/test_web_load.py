@@ -69,6 +69,13 @@ def test_the_metrics_in_force_come_first_and_one_without_values_not_at_all():
     assert (found["label"], found["saturated"]) == ("Duty cycle", [1, 2])
 
 
+def test_the_last_count_is_the_one_of_now():
+    scene = Scene()
+    for seconds, replicas in ((0, 2), (30, 3), (32, 5)):
+        scene.decide(decision(replicas=replicas), at=NOW + seconds)
+    assert shown(scene)["replicas"] == (2, 5)
+
+
 @pytest.mark.parametrize("text", ["29", "21601", "1h", "-30"])
 def test_a_wrong_range_says_what_is_allowed(text):
     with pytest.raises(QueryError, match="is not a whole number from 30 to 21600"):

@@ -8,12 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaler.decision.model import AppliedLimit, Outcome, Reason
-from scaler.model import Metric
+from scaler.model import Metric, ScalingPolicy
+from scaler.policy.parse import parse_policy
 from scaler.reporting.decision_runs import add_decision
 from scaler.reporting.load_history import ReplicaChange
 from scaler.web.detail import MAX_PODS, detail
 from scaler.web.views import (
     MAX_MESSAGE_LENGTH,
+    MAX_NAMESPACES,
     SPARK_POINTS,
     OverviewQuery,
     QueryError,
@@ -105,6 +107,9 @@ def test_every_value_is_a_number_and_a_unit(metric, milli):
             id="all",
         ),
         pytest.param({"group": "", "sort": "", "offset": ""}, OverviewQuery(), id="empty"),
+        pytest.param(
+            {"namespace": "team-1"}, OverviewQuery(namespace="team-1"), id="one namespace"
+        ),
         pytest.param({"search": "x" * 999}, OverviewQuery(search="x" * 200), id="long"),
     ],
 )
@@ -167,6 +172,8 @@ def scene():
         pytest.param({"search": "TEAM"}, ["b", "a"], id="part of a name, in any case"),
         pytest.param({"search": "team b"}, ["b"], id="every word"),
         pytest.param({"search": "team-1/b"}, ["b"], id="the whole name"),
+        pytest.param({"namespace": "team-1"}, ["b"], id="one namespace"),
+        pytest.param({"namespace": "team"}, [], id="part of a namespace"),
         pytest.param({"group": Group.OFF}, ["d"], id="by state"),
         pytest.param({"limit": 3}, ["x", "d", "b"], id="first page"),
         pytest.param({"limit": 3, "offset": 3}, ["a"], id="second page"),
@@ -183,6 +190,42 @@ def test_counts_are_of_what_was_searched_for_in_every_state(scene):
     counts = {one["group"]: one["count"] for one in document["counts"]}
     assert counts == {"attention": 0, "limited": 0, "changing": 0, "steady": 2, "off": 0}
     assert (document["total"], document["found"]) == (4, 0)
+
+
+def test_all_namespaces_can_be_chosen_whatever_is_shown(scene):
+    assert shown(scene, namespace="team-1")["namespaces"] == ["default", "team-1", "team-2"]
+
+
+def test_namespaces_are_bounded():
+    scene = Scene()
+    names = [f"ns-{n:04d}" for n in range(MAX_NAMESPACES + 1)]
+    scene.decide(*(decision(namespace=name) for name in names), at=NOW)
+    assert shown(scene)["namespaces"] == names[:-1]
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_has_a_next_step_or_needs_none(reason):
+    scene = Scene()
+    scene.decide(decision(reason=reason), at=NOW)
+    step = detail(scene.status_store, ref("web"), nodes={})["next_step"]
+    assert step is None or step.endswith(".")
+
+
+def test_annotations_in_force_say_who_sets_them():
+    parsed = parse_policy(
+        {"gpu-scaler/enabled": "true", "gpu-scaler/target-duty-cycle": "40"},
+        query_supported=True,
+        defaults={"gpu-scaler/max-replicas": "7"},
+        namespace="default",
+    )
+    assert isinstance(parsed, ScalingPolicy)
+    scene = Scene()
+    scene.decide(decision(scaling=parsed), at=NOW)
+    settings = detail(scene.status_store, ref("web"), nodes={})["settings"]
+    found = {one["annotation"]: (one["value"], one["origin"]) for one in settings}
+    assert found["gpu-scaler/target-duty-cycle"] == ("40", "this Deployment")
+    assert found["gpu-scaler/max-replicas"] == ("7", "Namespace default")
+    assert found["gpu-scaler/cooldown"][1] == "default"
 
 
 def test_a_row_has_every_target_with_what_is_known(scene):

@@ -15,17 +15,20 @@ import {
   state,
   table,
 } from "./parts.js";
+import { whatIf } from "./whatif.js";
 import { count, duration, measure } from "./words.js";
 
 const FIRST_EPISODES = 10;
 
-export function deployment({ names: [namespace, name], params, go, tell }) {
+export function deployment({ names: [namespace, name], params, go, tell, home }) {
   const now = state();
   const message = h("p", { class: "lead" });
+  const nextStep = h("p", { class: "lead next" });
   const figures = h("dl", { class: "figures" });
   const facts = h("dl", { class: "facts" });
   const address = `api/v1/deployments/${encodeURIComponent(namespace)}/${encodeURIComponent(name)}`;
-  const past = load({ address, params, go });
+  const past = load({ address, params, go, onData: setTrial });
+  const trial = whatIf({ address, seconds: past.seconds, compare: past.compare, tell });
   const metrics = h("div", {});
   const steps = h("div", {});
   const last = table(
@@ -41,27 +44,38 @@ export function deployment({ names: [namespace, name], params, go, tell }) {
   });
   const events = eventsTable("Events", { withName: false });
   const eventSection = section("Events", events.node);
+  const settings = table("Annotations in force", [["Annotation"], ["Value"], ["Set by"]], { className: "settings cards" });
+  const settingSection = section("Annotations in force", settings.node);
+  const trialSection = section("What if", trial.node);
   const unknown = h("p", { class: "nothing", hidden: true });
   const known = h(
     "div",
     {},
     h("p", { class: "standing" }, now),
     message,
+    nextStep,
     figures,
     facts,
     section("Values and replicas over time", past.node),
+    trialSection,
     section("Values by pod", metrics),
     section("This decision, step by step", steps),
     section("Last decisions", last.node, more),
     eventSection,
+    settingSection,
   );
   const node = [
-    h("p", { class: "up" }, h("a", { href: "#/" }, "All Deployments")),
+    h("p", { class: "up" }, h("a", { href: home }, home === "#/" ? "All Deployments" : "Back to the Deployments")),
     h("h1", { tabindex: "-1" }, h("span", { class: "namespace" }, `${namespace}/`), name),
     unknown,
     known,
   ];
   let shown = null;
+  function setTrial(data) {
+    trial.set(data);
+    show(trialSection, data.settings.length > 0);
+  }
+
   function setEpisodes() {
     const all = shown.episodes;
     rows(last.body, all.slice(0, most), (one) => `${one.begun}`, makeEpisode, setEpisode);
@@ -80,6 +94,8 @@ export function deployment({ names: [namespace, name], params, go, tell }) {
     shown = data;
     setState(now, data.row.group, data.row.state);
     setText(message, `${data.row.reason}: ${data.row.message}`);
+    show(nextStep, data.next_step !== null);
+    setText(nextStep, `Next: ${data.next_step}`);
     setFigures(figures, data.row);
     setFacts(facts, data);
     past.refresh();
@@ -87,6 +103,8 @@ export function deployment({ names: [namespace, name], params, go, tell }) {
     setSteps(steps, data);
     setEpisodes();
     events.set(data.events);
+    setSettings(settings.body, data.settings);
+    show(settingSection, data.settings.length > 0);
     show(eventSection, data.events.length > 0);
   }
 
@@ -260,4 +278,18 @@ function setEpisode(row, one) {
   setValues(find(".values"), one.values);
   setReplicas(find(".count"), one.current, one.desired);
   setText(find(".why p"), `${one.reason}: ${one.message}`);
+}
+
+function setSettings(body, settings) {
+  redraw(body, JSON.stringify(settings), () =>
+    settings.map((one) =>
+      h(
+        "tr",
+        { role: "row" },
+        rowHeader("Annotation", one.annotation),
+        cell("Value", {}, h("code", {}, one.value)),
+        cell("Set by", {}, one.origin),
+      ),
+    ),
+  );
 }

@@ -10,7 +10,7 @@ const RANGES = [["1h", "1 hour", HOUR], ["6h", "6 hours", 6 * HOUR], ["all", "Al
 const REFRESH_SECONDS = 10;
 const MOST_ROWS = 60;
 
-export function load({ address, params, go }) {
+export function load({ address, params, go, onData }) {
   let range = RANGES.find(([name]) => name === params.get("range")) ?? RANGES[0];
   let data = null;
   let asked = 0;
@@ -60,6 +60,7 @@ export function load({ address, params, go }) {
     } catch {
       return;
     }
+    onData(data);
     const known = data.replicas.some((one) => one !== null);
     show(nothing, !known);
     show(shown, known);
@@ -204,7 +205,7 @@ export function load({ address, params, go }) {
     if (data !== null) draw();
   }
 
-  return { node, refresh, compare, close: () => resized.disconnect() };
+  return { node, refresh, compare, seconds: () => range[2], close: () => resized.disconnect() };
 }
 
 function key(className, text) {

@@ -6,6 +6,7 @@ import { h, redraw, rows, setAttribute, setText } from "./dom.js";
 import { gpus } from "./gpus.js";
 import { idle } from "./idle.js";
 import { notices } from "./notices.js";
+import { nowhere } from "./nowhere.js";
 import { overview } from "./overview.js";
 import { clock, followServerClock, nowSeconds } from "./words.js";
 
@@ -21,6 +22,8 @@ let wake = () => {};
 let last = null;
 let failure = null;
 let refusal = null;
+// The overview with its search and filters, to go back to.
+let home = "#/";
 
 function route() {
   const [path, query = ""] = location.hash.replace(/^#/, "").split("?");
@@ -31,7 +34,8 @@ function route() {
   if (names[0] === "deployment" && names.length === 3) {
     return { page: "overview", make: deployment, params, path, names: names.slice(1) };
   }
-  return { page: "overview", make: overview, params, path: "/" };
+  if (["", "/"].includes(path)) return { page: "overview", make: overview, params, path: "/" };
+  return { page: "", make: nowhere, params, path };
 }
 
 function decode(text) {
@@ -41,6 +45,8 @@ function decode(text) {
     return text;
   }
 }
+
+const address = (path, params) => `#${path}${`${params}` ? `?${params}` : ""}`;
 
 // The title of the tab.
 function setTitle() {
@@ -63,11 +69,13 @@ function open() {
       else params.delete(name);
     }
     view.asked = `${params}`;
-    history.replaceState(null, "", `#${path}${view.asked ? `?${view.asked}` : ""}`);
+    history.replaceState(null, "", address(path, params));
+    if (make === overview) home = address(path, params);
     view.etag = null;
     wake();
   };
-  view = make({ names, params, go, tell });
+  if (make === overview) home = address(path, params);
+  view = make({ names, params, go, tell, home, path });
   Object.assign(view, { path, asked: `${params}`, etag: null });
   for (const link of document.querySelectorAll("header nav a")) {
     setAttribute(link, "aria-current", link.dataset.page === page ? "page" : null);

@@ -46,6 +46,9 @@ export function overview({ params, go, tell }) {
     sorts: [["", "Attention first"], ["name", "Name"], ["state", "State"], ["replicas", "Replicas, most first"]],
     go,
   });
+  const namespace = h("select", { id: "namespace", onchange: () => go({ namespace: namespace.value, offset: "" }) });
+  const namespaceField = h("span", { class: "field" }, h("label", { for: "namespace" }, "Namespace"), namespace);
+  bar.prepend(namespaceField);
   const node = [
     h("h1", { tabindex: "-1" }, "Deployments"),
     h("div", { class: "bar" }, groups, bar),
@@ -57,6 +60,8 @@ export function overview({ params, go, tell }) {
   let attention = null;
 
   function update(data) {
+    setNamespaces(namespace, data.namespaces, params.get("namespace") ?? "");
+    show(namespaceField, data.namespaces.length > 1 || params.has("namespace"));
     setGroups(groups, data, params.get("group") ?? "", go);
     rows(body, data.deployments, (one) => `${one.namespace}/${one.name}`, make, set);
     pages.set(data);
@@ -112,6 +117,16 @@ function emptyWords(data) {
     default:
       return [];
   }
+}
+
+// A namespace of the URL stays on the list while it has no Deployment.
+function setNamespaces(select, names, chosen) {
+  const all = names.includes(chosen) || chosen === "" ? names : [chosen, ...names];
+  redraw(select, JSON.stringify(all), () => [
+    h("option", { value: "" }, "All"),
+    ...all.map((name) => h("option", { value: name }, name)),
+  ]);
+  select.value = chosen;
 }
 
 function setGroups(node, data, chosen, go) {

@@ -116,7 +116,8 @@ function make(event, withName) {
 function update(row, event) {
   setAgo(row.querySelector("time"), event.last);
   const times = event.count > 1 ? ` ×${event.count}` : "";
-  setText(row.querySelector(".reason"), `${event.warning ? "Warning: " : ""}${event.reason}${times}`);
+  const change = event.change === null ? "" : ` ${replicas(...event.change)}`;
+  setText(row.querySelector(".reason"), `${event.warning ? "Warning: " : ""}${event.reason}${change}${times}`);
 }
 
 // Search and sort; both are stored in the URL.
