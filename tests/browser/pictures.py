@@ -1,7 +1,7 @@
-"""`make pictures`: the pictures of the README, taken of the real terminal and the real page.
+"""`make pictures`: the pictures of the pages, taken of the real terminal, page and simulation.
 
 The terminal is that of the demo, without the lines in which no count changes. The page shows
-Deployments that the tests make up, one in each state.
+Deployments that the tests make up, one in each state. The simulation replays a made-up week.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 from rich.text import Text
 
+from scaler.replay.simulation_plot import simulations_svg
 from tests.browser.chromium import running_browser
 from tests.browser.scenes import usual
+from tests.browser.week import simulated_week
 from tests.statuspage import status_page
 
 if TYPE_CHECKING:
@@ -96,6 +98,7 @@ async def main() -> None:
     await asyncio.to_thread(FOLDER.mkdir, exist_ok=True)
     lines = shortened(await told_story())
     (FOLDER / "demo.svg").write_text(picture_of(lines, "make demo"), encoding="utf-8")
+    (FOLDER / "simulate.svg").write_text(simulations_svg([simulated_week()]), encoding="utf-8")
     await look(FOLDER / "status-page.png")
 
 
