@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.cluster import tools
-from tests.cluster.processes import free_ports
+from tests.cluster.processes import GRACE_SECONDS, free_ports
 from tests.servers.process import ServerProcess, running_server
+from tests.waiting import DEADLINE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,16 +31,26 @@ def completions(server: ServerProcess) -> str:
 
 @asynccontextmanager
 async def running_llamacpp(
-    folder: Path, *, address: str = "127.0.0.1", port: int | None = None, metrics: bool = True
+    folder: Path,
+    *,
+    address: str = "127.0.0.1",
+    port: int | None = None,
+    metrics: bool = True,
+    drains: bool = False,
 ) -> AsyncIterator[ServerProcess]:
-    """Run it at `address`, with its model and log in `folder`; `metrics` is its `--metrics`."""
+    """Run it at `address`, with its model and log in `folder`; `metrics` is its `--metrics`.
+
+    With `drains` it finishes its requests when the context ends.
+    """
     port = free_ports(1)[0] if port is None else port
     options = [address, str(port), str(SLOTS), *(["--metrics"] if metrics else [])]
+    options += ["--drain"] if drains else []
     async with running_server(
         f"llamacpp-{address}-{port}",
         [tools.path_of("llamacpp"), _PROGRAM, *options],
         logs=folder,
         url=f"http://{address}:{port}",
         ready="/health",
+        grace_seconds=DEADLINE_SECONDS if drains else GRACE_SECONDS,
     ) as server:
         yield server

@@ -1,5 +1,7 @@
-"""llama.cpp's server in this process: `llamacpp_program.py ADDRESS PORT SLOTS [--metrics]`.
+"""llama.cpp's server in this process: `llamacpp_program.py ADDRESS PORT SLOTS FLAGS`.
 
+Flags are its `--metrics` and `--drain`, with which it goes on after SIGTERM until it has had no
+request in hand for a while, as with a preStop hook.
 Runs with the packages of tests/cluster/tools/llamacpp/ alone. The model comes to lie in the current
 folder: two layers of random weights whose words are the 256 bytes.
 """
@@ -8,6 +10,8 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +21,17 @@ import xllamacpp
 
 LAYERS, WIDTH, INNER, HEADS = 2, 64, 128, 4
 HTTP_THREADS = 64
+LOOK_SECONDS = 0.1
+IDLE_SECONDS = 2.0
+"""Longer than a client that asks again needs between two requests."""
 LONGEST = 4096
 """Tokens of a prompt with its answer, for each slot."""
 
 
 def main(address: str, port: str, slots: str, *flags: str) -> None:
     """Serve until SIGTERM."""
+    # In the server's threads too, which otherwise end the program at once.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     model = Path(f"tiny-{address}-{port}.gguf").resolve()
     write_model(model)
     settings = xllamacpp.CommonParams()
@@ -39,6 +48,25 @@ def main(address: str, port: str, slots: str, *flags: str) -> None:
     server = xllamacpp.Server(settings)
     print(f"listening on {server.listening_address}", flush=True)  # noqa: T201
     signal.sigwait([signal.SIGTERM])
+    if "--drain" in flags:
+        drain(f"http://{address}:{port}/metrics")
+
+
+def drain(url: str) -> None:
+    """Wait until there was no request in hand for a while."""
+    idle_since = time.monotonic()
+    while time.monotonic() - idle_since < IDLE_SECONDS:
+        if requests_in_hand(url):
+            idle_since = time.monotonic()
+        time.sleep(LOOK_SECONDS)
+
+
+def requests_in_hand(url: str) -> float:
+    """Return the number of requests that run or wait."""
+    with urllib.request.urlopen(url) as answer:
+        lines = answer.read().decode().splitlines()
+    names = ("llamacpp:requests_processing ", "llamacpp:requests_deferred ")
+    return sum(float(line.split()[-1]) for line in lines if line.startswith(names))
 
 
 def write_model(path: Path) -> None:

@@ -40,6 +40,7 @@ class _Order(Enum):
 class ServerPods:
     """Runs a server for each pod with the label `app`; `servers` are those that run, by pod name.
 
+    `ending` are those that were told to end and have not ended yet.
     A pod is Ready when its server is. Nothing here notices by itself that a server hangs or has
     ended, as a kubelet does not before its next probes.
     """
@@ -49,6 +50,7 @@ class ServerPods:
     ) -> None:
         """`start` runs a server on an address, which is the pod's IP."""
         self.servers: dict[str, ServerProcess] = {}
+        self.ending: dict[str, ServerProcess] = {}
         self._client = client
         self._group = group
         self._start = start
@@ -95,7 +97,8 @@ class ServerPods:
                 self.servers[name] = server
                 await self._patch(pod, podstatus.ready(pod, started_at=now, now=timestamp()))
                 order = await orders.get()
-                del self.servers[name]
+                self.ending[name] = self.servers.pop(name)
+            del self.ending[name]
         if order is _Order.LEAVE:
             return
         options = {"gracePeriodSeconds": 0, "preconditions": {"uid": pod["metadata"]["uid"]}}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.cluster.processes import Processes
+from tests.cluster.processes import GRACE_SECONDS, Processes
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -60,9 +60,11 @@ async def running_server(
     url: str,
     ready: str = "/metrics",
     environment: Mapping[str, str] | None = None,
+    grace_seconds: float = GRACE_SECONDS,
 ) -> AsyncIterator[ServerProcess]:
     """Run a server in a process group of its own while the context lasts.
 
+    It gets SIGTERM then, and SIGKILL after `grace_seconds`.
     It is there when `ready`, a path under `url`, answers 200. Raises AssertionError if it ends
     before that, with the end of its log, or takes too long.
     """
@@ -75,7 +77,7 @@ async def running_server(
             assert server.process.poll() is None, _end_of(processes.log_file(name))
             yield server
         finally:
-            await asyncio.to_thread(processes.stop, name)
+            await asyncio.to_thread(processes.stop, name, grace_seconds=grace_seconds)
 
 
 async def _has_ended_or_answers(server: ServerProcess, path: str) -> bool:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 NAME: Final = "llm"
 PATH: Final = f"{DEPLOYMENTS}/{NAME}"
 TARGET: Final = 2
+STORY_SECONDS: Final = 240.0
+"""A deadline for what waits for real servers to start and to answer while others compute."""
 # Clients ask again when an answer ends: a window takes no moment between for less load.
 BEHAVIOR: Final = {"scaleDown": {"stabilizationWindowSeconds": 5}}
 
@@ -40,7 +42,7 @@ class Served:
             wanted = (await self.client.get(PATH))["spec"]["replicas"]
             return bool(wanted == len(self.pods.servers) == count)
 
-        await until(is_so, what=f"{count} replicas")
+        await until(is_so, deadline_seconds=STORY_SECONDS, what=f"{count} replicas")
 
 
 def deployment(port: int, *, replicas: int = 1, **annotations: str) -> dict[str, Any]:

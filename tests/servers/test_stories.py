@@ -14,11 +14,11 @@ from scaler.kube.client import KubeClient
 from simulator.apiserver import running_apiserver
 from tests.cluster.processes import free_ports
 from tests.running import running_scaler
-from tests.servers import dynamo, llamacpp
+from tests.servers import dynamo, full, llamacpp
 from tests.servers.gateway import running_gateway
 from tests.servers.load import requests_in_flight
-from tests.servers.pods import running_server_pods
-from tests.servers.served import NAME, TARGET, Served, explained, said_of
+from tests.servers.pods import PODS, running_server_pods
+from tests.servers.served import NAME, STORY_SECONDS, TARGET, Served, explained, said_of
 from tests.serviceobjects import create, endpoint, endpoint_slice, pod, service
 from tests.waiting import until
 
@@ -51,10 +51,11 @@ async def running(folder: Path, start: Start) -> AsyncIterator[tuple[Served, Sca
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """Two llama.cpp pods, all requests at the first; the second is `name` with `server`."""
+    """Two llama.cpp pods, all requests at the `first`; the second is `name` with `server`."""
 
     served: Served
     scaler: ScalerProcess
+    first: str
     name: str
     server: ServerProcess
     load: AsyncExitStack
@@ -68,17 +69,17 @@ class Pair:
             is_idle = [*said.values.values()] == [0]
             return is_idle and said.outcome == "held" and reason in said.left_out.get(self.name, "")
 
-        await until(is_held, what=f"the count is held: {reason}")
+        await until(is_held, deadline_seconds=STORY_SECONDS, what=f"the count is held: {reason}")
         assert reason in await explained(self.scaler)
         assert len(self.served.pods.servers) == 2
 
 
 @asynccontextmanager
-async def running_pair(folder: Path) -> AsyncIterator[Pair]:
+async def running_pair(folder: Path, *, drain: bool = False) -> AsyncIterator[Pair]:
     (port,) = free_ports(1)
 
     def start(address: str) -> AbstractAsyncContextManager[ServerProcess]:
-        return llamacpp.running_llamacpp(folder, address=address, port=port)
+        return llamacpp.running_llamacpp(folder, address=address, port=port, drains=drain)
 
     async with running(folder, start) as (served, scaler), AsyncExitStack() as load:
         await served.add(port)
@@ -91,6 +92,7 @@ async def running_pair(folder: Path) -> AsyncIterator[Pair]:
         yield Pair(
             served=served,
             scaler=scaler,
+            first=first,
             name=name,
             server=served.pods.servers[name],
             load=load,
@@ -133,6 +135,71 @@ async def test_a_server_that_died_holds_the_count_until_it_runs_again(tmp_path):
         await pair.holds("refuses the connection")
         pair.served.pods.restart(pair.name)
         await pair.served.becomes(1)
+
+
+@pytest.mark.needs("llamacpp")
+async def test_a_server_that_drains_finishes_its_requests_and_counts_no_more(tmp_path):
+    async with running_pair(tmp_path, drain=True) as pair, AsyncExitStack() as clients:
+        pods, client = pair.served.pods, pair.served.client
+        # Of the two, the second is to go.
+        cost = {"controller.kubernetes.io/pod-deletion-cost": "100"}
+        await client.patch(f"{PODS}/{pair.first}", {"metadata": {"annotations": cost}})
+        url, body = llamacpp.completions(pair.server), llamacpp.long_request()
+        failures = await clients.enter_async_context(requests_in_flight(url, body, count=1))
+        await pair.load.aclose()
+        await pair.served.becomes(1)
+
+        async def counts_the_other_alone() -> bool:
+            said = await said_of(pair.scaler)
+            return said.values == {pair.first: 0} and said.outcome == "unchanged"
+
+        await until(counts_the_other_alone, deadline_seconds=STORY_SECONDS)
+        assert (await said_of(pair.scaler)).left_out == {pair.name: "is being deleted"}
+        assert [*pods.ending] == [pair.name], "it ended with a request in hand"
+        assert failures == []
+        await clients.aclose()
+        await until(lambda: not pods.ending, what="the drained server ends")
+        await pair.served.becomes(1)
+
+
+@pytest.mark.parametrize(
+    ("annotations", "pods"),
+    [
+        # 3 in hand with a target of 2: what it rejects is no demand that its page shows.
+        pytest.param({}, 2, id="by requests in hand"),
+        pytest.param(
+            {
+                "pod_metric": "rate(vllm:admission_rejections_total)",
+                "target_pod_metric": "1",
+                "max_replicas": "4",
+            },
+            4,
+            id="by rejections too",
+        ),
+    ],
+)
+async def test_a_server_that_rejects_counts_what_it_took(tmp_path, annotations, pods):
+    (port,) = free_ports(1)
+
+    def start(address):
+        return full.running_full_server(tmp_path, address=address, port=port)
+
+    async with running(tmp_path, start) as (served, scaler):
+        await served.add(port, **annotations)
+        await served.becomes(1)
+        ((name, server),) = served.pods.servers.items()
+        url = f"{server.url}/v1/completions"
+        async with requests_in_flight(url, {}, count=20) as failures:
+            await served.becomes(pods)
+
+            async def is_steady() -> bool:
+                said = await said_of(scaler)
+                return said.values.get(name) == 3 and len(said.values) == pods
+
+            await until(is_steady, deadline_seconds=STORY_SECONDS, what="all pods count")
+            await served.becomes(pods)
+            assert failures
+        await served.becomes(1)
 
 
 @pytest.mark.needs("llamacpp")
