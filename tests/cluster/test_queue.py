@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 
-from tests.ownaddress import own_address
+from tests.cluster.endpoints import endpoints_at
 from tests.running import running_scaler
 from tests.waiting import until
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 # The API accepts no loopback address in an EndpointSlice.
 pytestmark = pytest.mark.needs("network")
-
-LABELS = {"app": "gateway"}
 
 
 class Gateways:
@@ -41,22 +39,6 @@ class Gateways:
         for _ in range(2):
             await web.TCPSite(runner, "0.0.0.0", 0).start()
         return [address[1] for address in runner.addresses]
-
-
-async def add_pod(admin: KubeClient, namespace: str, name: str, port: int) -> None:
-    """Add a pod as a kubelet would report it: running, ready, at this machine's address."""
-    pods, address = f"/api/v1/namespaces/{namespace}/pods", own_address()
-    ports = [{"name": "page", "containerPort": port}]
-    spec = {"containers": [{"name": "c", "image": "none", "ports": ports}], "nodeName": namespace}
-    metadata = {"name": name, "labels": LABELS}
-    await admin.post(pods, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
-    status = {
-        "phase": "Running",
-        "podIP": address,
-        "podIPs": [{"ip": address}],
-        "conditions": [{"type": "Ready", "status": "True"}],
-    }
-    await admin.patch(f"{pods}/{name}/status", {"status": status})
 
 
 def deployment() -> dict[str, Any]:
@@ -89,8 +71,6 @@ async def test_a_queue_is_summed_over_the_endpoints_of_a_service(
     installed: ControlPlane, admin: KubeClient, namespace: str
 ) -> None:
     gateways = Gateways()
-    services = f"/api/v1/namespaces/{namespace}/services"
-    slices = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
     deployments = f"/apis/apps/v1/namespaces/{namespace}/deployments"
 
     async def replicas() -> int:
@@ -100,19 +80,8 @@ async def test_a_queue_is_summed_over_the_endpoints_of_a_service(
         return await replicas() == 3
 
     async with AsyncExitStack() as stack:
-        # A pod without a node is no endpoint.
-        await admin.post("/api/v1/nodes", {"metadata": {"name": namespace}})
-        stack.push_async_callback(admin.delete, f"/api/v1/nodes/{namespace}")
-        for number, port in enumerate(await gateways.start(stack)):
-            await add_pod(admin, namespace, f"gateway-{number}", port)
-        spec = {"selector": LABELS, "ports": [{"name": "http", "port": 80, "targetPort": "page"}]}
-        await admin.post(services, {"metadata": {"name": "gateway"}, "spec": spec})
-
-        async def both_are_endpoints() -> bool:
-            listed = (await admin.list_(slices))["items"]
-            return sum(len(one.get("endpoints") or ()) for one in listed) == 2
-
-        await until(both_are_endpoints, what="the Service has both endpoints")
+        ports = await gateways.start(stack)
+        await stack.enter_async_context(endpoints_at(admin, namespace, ports))
         kubeconfig = await asyncio.to_thread(installed.kubeconfig_for, "gpu-scaler/gpu-scaler")
         await stack.enter_async_context(running_scaler(kubeconfig))
         await admin.post(deployments, deployment())

@@ -20,7 +20,7 @@ async def running_full_server(
     folder: Path, *, address: str, port: int
 ) -> AsyncIterator[ServerProcess]:
     """Run it at `address`, with its log in `folder`."""
-    command = [sys.executable, _PROGRAM, address, str(port)]
+    command: list[str | Path] = [sys.executable, _PROGRAM, address, str(port)]
     async with running_server(
         f"full-{address}-{port}", command, logs=folder, url=f"http://{address}:{port}"
     ) as server:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 from aiohttp import web
 
+from tests.servers.served import STORY_SECONDS
 from tests.serving import serving
 from tests.waiting import until
 
@@ -34,7 +35,9 @@ class Gateway:
         body = await request.json()
         self.waiting += 1
         try:
-            url, *_ = await until(self._backends, what="a server for a request")
+            url, *_ = await until(
+                self._backends, deadline_seconds=STORY_SECONDS, what="a server for a request"
+            )
         finally:
             self.waiting -= 1
         self.running += 1
@@ -54,10 +57,12 @@ class Gateway:
 
 
 @asynccontextmanager
-async def running_gateway(backends: Callable[[], Sequence[str]]) -> AsyncIterator[str]:
-    """Run a gateway on 127.0.0.1 and yield its URL."""
+async def running_gateway(
+    backends: Callable[[], Sequence[str]], *, host: str = "127.0.0.1"
+) -> AsyncIterator[str]:
+    """Run a gateway and yield its URL."""
     async with (
         aiohttp.ClientSession() as session,
-        serving(Gateway(backends, session).answer) as url,
+        serving(Gateway(backends, session).answer, host=host) as url,
     ):
         yield url

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+import aiohttp
+
 from tests.running import run_program
 from tests.scaled import DEPLOYMENTS
 from tests.waiting import until
@@ -31,9 +33,13 @@ class Served:
     client: KubeClient
     pods: ServerPods
 
-    async def add(self, port: int, *, replicas: int = 1, **annotations: str) -> None:
+    def urls(self) -> list[str]:
+        """Return where its servers answer now."""
+        return [server.url for server in self.pods.servers.values()]
+
+    async def add(self, port: int, replicas: int = 1, /, **annotations: str) -> None:
         """Create the Deployment; its pods' servers listen on `port`."""
-        await self.client.post(DEPLOYMENTS, deployment(port, replicas=replicas, **annotations))
+        await self.client.post(DEPLOYMENTS, deployment(port, replicas, **annotations))
 
     async def becomes(self, count: int) -> None:
         """Wait until so many replicas are wanted and as many servers run."""
@@ -45,7 +51,7 @@ class Served:
         await until(is_so, deadline_seconds=STORY_SECONDS, what=f"{count} replicas")
 
 
-def deployment(port: int, *, replicas: int = 1, **annotations: str) -> dict[str, Any]:
+def deployment(port: int, replicas: int = 1, /, **annotations: str) -> dict[str, Any]:
     """Return the Deployment; pods count at once when they are Ready."""
     named = {
         "enabled": "true",
@@ -109,3 +115,27 @@ async def explained(scaler: ScalerProcess) -> str:
     """Return what `gpu-scaler explain` prints about the Deployment."""
     _, text, _ = await run_program("explain", f"default/{NAME}", f"--server={scaler.url}")
     return text
+
+
+SLEEPS: Final = {
+    "min_replicas": "0",
+    "cooldown": "0s",
+    "queue": (
+        "http://gateway:http/metrics"
+        ' gateway_requests_waiting{model="tiny"} + gateway_requests_running'
+    ),
+}
+"""Annotations for a Deployment behind `tests.servers.gateway`, which the Service gateway names."""
+
+
+async def answers_from_zero(served: Served, gateway: str) -> None:
+    """Send the gateway requests while no pod lives, and see each answered and the pods go again."""
+    await served.becomes(0)
+    # A request waits for a pod to be created, started and found.
+    timeout = aiohttp.ClientTimeout(total=STORY_SECONDS)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        for _ in range(2):
+            short = {"prompt": "hello", "max_tokens": 5}
+            async with session.post(f"{gateway}/v1/completions", json=short) as answer:
+                assert answer.status == 200, await answer.text()
+            await served.becomes(0)

@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import aiohttp
 import pytest
 
 from scaler.kube.client import KubeClient
@@ -18,7 +17,16 @@ from tests.servers import dynamo, full, llamacpp
 from tests.servers.gateway import running_gateway
 from tests.servers.load import requests_in_flight
 from tests.servers.pods import PODS, running_server_pods
-from tests.servers.served import NAME, STORY_SECONDS, TARGET, Served, explained, said_of
+from tests.servers.served import (
+    NAME,
+    SLEEPS,
+    STORY_SECONDS,
+    TARGET,
+    Served,
+    answers_from_zero,
+    explained,
+    said_of,
+)
 from tests.serviceobjects import create, endpoint, endpoint_slice, pod, service
 from tests.waiting import until
 
@@ -217,7 +225,7 @@ async def test_a_page_that_does_not_say_is_never_idle(tmp_path, has_metrics, ann
         return llamacpp.running_llamacpp(tmp_path, address=address, port=port, metrics=has_metrics)
 
     async with running(tmp_path, start) as (served, scaler):
-        await served.add(port, replicas=2, **annotations)
+        await served.add(port, 2, **annotations)
 
         async def is_refused() -> bool:
             said = await said_of(scaler)
@@ -237,8 +245,7 @@ async def test_what_waits_at_a_gateway_wakes_a_server_that_answers_it(tmp_path):
 
     async with (
         running(tmp_path, start) as (served, scaler),
-        running_gateway(lambda: [one.url for one in served.pods.servers.values()]) as gateway,
-        aiohttp.ClientSession() as session,
+        running_gateway(served.urls) as gateway,
     ):
         await create(
             served.client,
@@ -248,14 +255,7 @@ async def test_what_waits_at_a_gateway_wakes_a_server_that_answers_it(tmp_path):
                 endpoint_slice(endpoint("gateway-1", "127.0.0.1"), port=int(gateway.split(":")[2]))
             ],
         )
-        terms = 'gateway_requests_waiting{model="tiny"} + gateway_requests_running'
-        await served.add(
-            port, min_replicas="0", cooldown="0s", queue=f"http://gateway:http/metrics {terms}"
-        )
+        await served.add(port, **SLEEPS)
         await served.becomes(0)
         assert "wakes when the queue exceeds 0" in await explained(scaler)
-        for _ in range(2):
-            short = {"prompt": "hello", "max_tokens": 5}
-            async with session.post(f"{gateway}/v1/completions", json=short) as answer:
-                assert answer.status == 200, await answer.text()
-            await served.becomes(0)
+        await answers_from_zero(served, gateway)

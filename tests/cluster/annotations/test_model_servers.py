@@ -2,39 +2,55 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.cluster.annotations.conftest import empty
+from tests.cluster.endpoints import endpoints_at
 from tests.cluster.processes import free_ports
+from tests.ownaddress import own_address
 from tests.running import running_scaler
 from tests.servers import llamacpp
+from tests.servers.gateway import running_gateway
 from tests.servers.load import requests_in_flight
 from tests.servers.pods import running_server_pods
-from tests.servers.served import NAME, TARGET, Served, explained
+from tests.servers.served import (
+    NAME,
+    SLEEPS,
+    TARGET,
+    Served,
+    answers_from_zero,
+    explained,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from scaler.kube.client import KubeClient
     from tests.cluster.annotations.audit import Audit
+    from tests.servers.process import ServerProcess
 
 REQUESTS = 5
 PODS_FOR_THEM = -(-REQUESTS // TARGET)
 
 
-@pytest.fixture
-async def served(admin: KubeClient, tmp_path: Path) -> AsyncIterator[Served]:
+@asynccontextmanager
+async def running_pods(
+    admin: KubeClient, folder: Path, **annotations: str
+) -> AsyncIterator[Served]:
+    """Have the Deployment, and a llama.cpp for each of its pods."""
     (port,) = free_ports(1)
 
-    def start(address):
-        return llamacpp.running_llamacpp(tmp_path, address=address, port=port)
+    def start(address: str) -> AbstractAsyncContextManager[ServerProcess]:
+        return llamacpp.running_llamacpp(folder, address=address, port=port)
 
     async with running_server_pods(admin, start, app=NAME) as pods:
         served = Served(client=admin, pods=pods)
-        await served.add(port)
+        await served.add(port, **annotations)
         yield served
         await empty(admin)
 
@@ -42,11 +58,11 @@ async def served(admin: KubeClient, tmp_path: Path) -> AsyncIterator[Served]:
 @pytest.mark.needs("linux")
 @pytest.mark.needs("llamacpp")
 async def test_pods_follow_the_requests_with_the_rights_that_we_ship(
-    served: Served, kubeconfig: Path, audit: Audit
+    admin: KubeClient, kubeconfig: Path, audit: Audit, tmp_path: Path
 ):
-    await served.becomes(1)
-    (server,) = served.pods.servers.values()
-    async with running_scaler(kubeconfig) as scaler:
+    async with running_pods(admin, tmp_path) as served, running_scaler(kubeconfig) as scaler:
+        await served.becomes(1)
+        (server,) = served.pods.servers.values()
         url, body = llamacpp.completions(server), llamacpp.long_request()
         async with requests_in_flight(url, body, count=REQUESTS):
             await served.becomes(PODS_FOR_THEM)
@@ -55,3 +71,21 @@ async def test_pods_follow_the_requests_with_the_rights_that_we_ship(
     sizes = [request.replicas for request in audit.rescales()]
     assert max(sizes) == PODS_FOR_THEM
     assert sizes[-1] == 1
+
+
+@pytest.mark.needs("linux")
+@pytest.mark.needs("network")
+@pytest.mark.needs("llamacpp")
+async def test_a_request_at_a_gateway_wakes_a_server_that_answers_it(
+    admin: KubeClient, kubeconfig: Path, audit: Audit, tmp_path: Path
+):
+    address = own_address()
+    assert address is not None
+    async with (
+        running_pods(admin, tmp_path, **SLEEPS) as served,
+        running_gateway(served.urls, host=address) as gateway,
+    ):
+        port = int(gateway.rpartition(":")[2])
+        async with endpoints_at(admin, "default", [port]), running_scaler(kubeconfig):
+            await answers_from_zero(served, gateway)
+    assert [request.replicas for request in audit.rescales()] == [0, 1, 0, 1, 0]
