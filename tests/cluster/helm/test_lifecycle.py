@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.chart import CHART
+from tests.chart import CHART, IMAGE
 from tests.cluster.helm.conftest import settled, until_left
 from tests.waiting import until
 
@@ -231,7 +231,8 @@ def test_what_helm_says_in_the_end(cluster):
 
 def test_a_second_release_is_refused(cluster):
     cluster.install()
-    done = cluster.helm("install", "another", CHART, "--namespace=another", "--create-namespace")
+    flags = ("--namespace=another", "--create-namespace", f"--set={IMAGE}")
+    done = cluster.helm("install", "another", CHART, *flags)
     assert done.returncode != 0
     assert "invalid ownership metadata" in done.stderr
     cluster.plane.kubectl("delete", "namespace", "another", "--wait=false")
