@@ -218,8 +218,11 @@ def _simulate(parsed: argparse.Namespace) -> int:
     settings = parse_simulate_arguments(parsed)
     try:
         found = asyncio.run(simulate(settings))
-    except (NoHistoryError, PastError, OSError) as error:
+    except (NoHistoryError, PastError) as error:
         _print_error(str(error))
+        return EXIT_FAILURE
+    except OSError as error:
+        _print_error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         return EXIT_FAILURE
     for sentence in (*found.notes, *found.problems):
         _print_error(sentence)

@@ -172,6 +172,9 @@ def parse_simulate_arguments(arguments: argparse.Namespace) -> SimulateSettings:
         values.problems.append("--all: not together with names of Deployments")
     if csv and len(deployments) > 1:
         values.problem("csv", "has one Deployment; pass at most one NAMESPACE/NAME")
+    wishes = _wishes(values)
+    if wishes.query is not None and prometheus is not None and len(deployments) != 1:
+        values.problem("query", "is for one Deployment: pass its NAMESPACE/NAME")
     since = parse_since(values)
     step = start = None
     if values.optional("step") is not None:
@@ -200,7 +203,7 @@ def parse_simulate_arguments(arguments: argparse.Namespace) -> SimulateSettings:
         csv_columns=_columns(values),
         csv_counts=values.switch("csv-counter"),
         recording=recording,
-        wishes=_wishes(values),
+        wishes=wishes,
         start_seconds=start,
         prices=prices,
         max_saturated=_share(values, "max-saturated"),

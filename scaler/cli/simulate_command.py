@@ -30,6 +30,7 @@ from scaler.replay.recording_text import (
 from scaler.replay.replay import as_it_was, replay, replay_hpa
 from scaler.replay.report import simulations_text
 from scaler.replay.simulation_plot import simulations_html, simulations_svg
+from scaler.replay.stepping import Learned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -99,8 +100,8 @@ async def simulate(settings: SimulateSettings) -> Simulated:
             recorded = await _recorded(settings, found, interrupted, progress)
             if settings.anonymizes:
                 recorded = _anonymized(recorded)
-                # Problems name Deployments.
-                found.problems = [f"{len(found.problems)} Deployments have no history"][
+                # They name Deployments.
+                found.problems = [f"{len(found.problems)} problems name Deployments: hidden"][
                     : len(found.problems)
                 ]
                 found.notes = []
@@ -109,11 +110,12 @@ async def simulate(settings: SimulateSettings) -> Simulated:
                     (one.recording for one in recorded), gpu_scaler_version=version("gpu-scaler")
                 )
                 await asyncio.to_thread(Path(settings.record).write_bytes, data)
+            learned = Learned()
             for number, one in enumerate(recorded):
                 if interrupted.is_set():
                     break
                 progress.show("Simulating", number / len(recorded))
-                simulation = await _simulation(settings, one, found, interrupted)
+                simulation = await _simulation(settings, one, found, interrupted, learned)
                 if simulation is not None:
                     found.simulations.append(simulation)
         finally:
@@ -207,7 +209,13 @@ def _of_file(name: str) -> tuple[Recording, ...]:
 def _anonymized(recorded: Sequence[RecordedDeployment]) -> list[RecordedDeployment]:
     recordings = anonymized([one.recording for one in recorded])
     return [
-        replace(one, given=replace(one.given, ref=recording.ref), recording=recording)
+        replace(
+            one,
+            given=replace(one.given, ref=recording.ref),
+            # A query may name anything.
+            source=replace(one.source, query=None),
+            recording=recording,
+        )
         for one, recording in zip(recorded, recordings, strict=True)
     ]
 
@@ -217,6 +225,7 @@ async def _simulation(
     one: RecordedDeployment,
     found: Simulated,
     interrupted: asyncio.Event,
+    learned: Learned,
 ) -> Simulation | None:
     recording = one.recording
     was = as_it_was(recording)
@@ -238,13 +247,21 @@ async def _simulation(
         )
     recording = replace(recording, notes=(*recording.notes, *notes), start_seconds=start)
     results: list[ReplayResult] = [was]
-    for policy in policies:
-        for run in (replay, replay_hpa):
-            if interrupted.is_set():
-                break
-            results.append(await asyncio.to_thread(run, recording, policy, start_seconds=start))
-    if len(results) == 1:
-        return None
+    try:
+        for policy in policies:
+            for run in (replay, replay_hpa):
+                result = await asyncio.to_thread(
+                    run,
+                    recording,
+                    policy,
+                    start_seconds=start,
+                    learned=learned,
+                    should_stop=interrupted.is_set,
+                )
+                results.append(result)
+    except TimeoutError:
+        # Interrupted: a recommendation would be of some of the targets.
+        return Simulation(recording=recording, results=tuple(results))
     recommendation = recommended(
         recording, results, policies[0], max_saturated=settings.max_saturated
     )

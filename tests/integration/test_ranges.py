@@ -131,6 +131,7 @@ async def test_what_prometheus_says_is_the_problem(status, message, asked):
             await times(opened)
     assert url in str(error.value)
     assert error.value.status == status
+    assert ("--prometheus.bearer-token-file" in str(error.value)) is (status == 403)
     assert len(requests) == asked
 
 

@@ -127,6 +127,7 @@ def test_a_file_that_is_no_recording_is_named(tmp_path: Path, capsys):
         (["--csv=a", "--csv-columns=when"], "--csv-columns"),
         (["--csv=a", "--metric=speed"], "--metric"),
         (["--csv=a", "--metric=requests", "--query=x"], "--query"),
+        (["--prometheus.url=http://x", "--query=x"], "--query"),
         (["--csv=a", "--targets=" + "1," * 30], "--targets"),
         (["--csv=a", "--annotation=window"], "--annotation"),
         (["--csv=a", "--start-time=1d"], "--start-time"),

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scaler.model import Metric, ObjectRef
+from scaler.quantities import measured_milli
+from scaler.readings.devices import FAMILIES, pod_values
 from scaler.readings.prometheus.names import PRESETS
 from scaler.readings.prometheus.past_pods import PastMetric
 from scaler.readings.prometheus.range_chunks import PastRow, RangeChunk, Span
@@ -103,6 +107,24 @@ def test_each_pod_has_its_own_values_and_free_gpus_have_none():
         "web-1": [(0, 1)],
         "web-2": [(0, 2)],
     }
+
+
+NUMBERS = st.lists(
+    st.lists(st.floats(0, 100).map(lambda one: round(one, 3)), min_size=3, max_size=3),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(NUMBERS, st.sampled_from([Metric.DUTY_CYCLE, Metric.TEMPERATURE_CELSIUS]))
+def test_values_are_those_that_a_live_reading_would_have(gpus, metric):
+    rows = [gpu(f"{n}", *(str(value) for value in some)) for n, some in enumerate(gpus)]
+    found = [measured_milli(value) for _, value in read(metric, rows)[WEB].values]
+    live = []
+    for step in range(3):
+        devices = {WEB: {str(n): [some[step]] for n, some in enumerate(gpus)}}
+        live += [milli for _, milli, _ in pod_values(metric, {FAMILIES[metric][0]: devices})]
+    assert found == live
 
 
 def test_old_samples_and_other_pods_are_left_to_prometheus():

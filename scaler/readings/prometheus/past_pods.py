@@ -8,14 +8,23 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
-from scaler.readings.devices import CONTAINER_DUTY_CYCLE, FAMILIES, PARTS, out_of_bounds, pod_values
+from scaler.model import Metric
+from scaler.readings.devices import (
+    BOUNDS,
+    CONTAINER_DUTY_CYCLE,
+    FAMILIES,
+    PARTS,
+    ROUNDING_SHARE,
+    out_of_bounds,
+    pod_values,
+)
 from scaler.readings.prometheus.gpu_queries import fresh_query, holder_of
 from scaler.readings.prometheus.response import PromqlError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from scaler.model import Metric, ObjectRef
+    from scaler.model import ObjectRef
     from scaler.readings.prometheus.names import MetricNames
     from scaler.readings.prometheus.range_chunks import PastRow, RangeChunk
     from scaler.readings.prometheus.response import Result
@@ -167,6 +176,8 @@ class PastMetric:
     ) -> PodPoints:
         first = FAMILIES[self._metric][0]
         devices = families[first]
+        if len(families) == 1 and all(len(one) == 1 for one in devices.values()):
+            return self._plain_points(first, [next(iter(one.values())) for one in devices.values()])
         times = sorted({time for one in devices.values() for some in one.values() for time in some})
         values: list[tuple[float, float]] = []
         impossible = 0
@@ -183,6 +194,25 @@ class PastMetric:
             for _, value_milli, _ in pod_values(self._metric, here, sums):
                 values.append((time, value_milli / 1000))
         return PodPoints(values=values, gpus=len(devices), impossible=impossible)
+
+    def _plain_points(self, family: str, gpus: Sequence[_Points]) -> PodPoints:
+        """Return what `pod_values` makes of one value per GPU, for weeks of them."""
+        lowest, highest = BOUNDS[family]
+        highest *= 1 + ROUNDING_SHARE
+        is_hottest = self._metric is Metric.TEMPERATURE_CELSIUS
+        values: list[tuple[float, float]] = []
+        impossible = 0
+        for time in sorted({time for points in gpus for time in points}):
+            here = [
+                value
+                for points in gpus
+                if (value := points.get(time)) is not None and lowest <= value <= highest
+            ]
+            if here:
+                values.append((time, max(here) if is_hottest else sum(here) / len(here)))
+            else:
+                impossible += 1
+        return PodPoints(values=values, gpus=len(gpus), impossible=impossible)
 
 
 def pods_matchers(owners: Sequence[ObjectRef], names: MetricNames) -> tuple[str, ...]:

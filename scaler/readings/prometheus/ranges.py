@@ -32,6 +32,10 @@ QUERY_PATH = "/api/v1/query"
 CONNECTIONS = 4
 SMALLER_STATUSES = frozenset({413, 422, 503, 504})
 """Statuses of a chunk that may be too large: too many samples, points or bytes, or no time left."""
+PERMISSION_FLAGS = (
+    "pass --prometheus.bearer-token-file, --prometheus.username with --prometheus.password-file,"
+    " --prometheus.tls-cert-file, or --prometheus.header-file"
+)
 TRIES = 3
 RETRY_SECONDS = 1.0
 
@@ -126,7 +130,10 @@ class RangeReader:
 
     def _failed(self, error: Exception) -> PastError:
         status = error.status if isinstance(error, HttpStatusError) else None
-        return PastError(self._client.problem(error), status=status)
+        text = self._client.problem(error)
+        if status in (401, 403):
+            text += f" ({PERMISSION_FLAGS})"
+        return PastError(text, status=status)
 
 
 def _may_be_too_large(error: Exception) -> bool:
