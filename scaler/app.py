@@ -160,6 +160,7 @@ async def _metrics_api(
         config.metrics_api,
         registry=parts.metrics.registry,
         servers=await stack.enter_async_context(sources.servers(every_seconds=every)),
+        deployments=parts.state.deployments,
         kinds=kinds,
     )
     address = listen_address_text(config.metrics_api.listen_host, config.metrics_api.listen_port)

@@ -8,26 +8,31 @@ from typing import TYPE_CHECKING
 
 from scaler.metricsapi.history import TargetSample
 from scaler.metricsapi.names import SERVER_FAMILIES
-from scaler.model import NO_SERVER_SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from scaler.cluster.pod_cache import PodCache
     from scaler.metricsapi.history import Target, TargetSeries
+    from scaler.metricsapi.pod_settings import PodSettings
     from scaler.readings.servers.pod_pages import PodPages
 
 FIRST_READ_SECONDS = 3.0
 """How long the first request for a pod waits for its server."""
 NOT_RUNNING = "the pod does not run"
+WRONG_SETTINGS = (
+    "the annotations of its Deployment that say where its model server's metrics are, such as"
+    " gpu-scaler/metrics-port, are wrong"
+)
 
 
 class ServerTargets:
-    """Reads pods' servers, recognised by their pages, while `run` runs."""
+    """Reads pods' servers while `run` runs."""
 
-    def __init__(self, pages: PodPages, objects: PodCache) -> None:
+    def __init__(self, pages: PodPages, objects: PodCache, settings: PodSettings) -> None:
         self._pages = pages
         self._objects = objects
+        self._settings = settings
 
     async def run(self) -> None:
         """Ask servers until cancelled."""
@@ -37,9 +42,14 @@ class ServerTargets:
         """Say that these are needed now and after an interval, and no others."""
         # Several metrics are on one page.
         names = {(target.namespace, target.name) for target in targets}
+        self._settings.refresh({namespace for namespace, _ in names})
         pods = (self._objects.pod(*name) for name in names)
         self._pages.want(
-            ((pod.state,), NO_SERVER_SETTINGS) for pod in pods if pod is not None and pod.serves
+            ((pod.state,), settings)
+            for pod in pods
+            if pod is not None
+            and pod.serves
+            and (settings := self._settings.of(pod.uid)) is not None
         )
 
     async def wait_for_all(self) -> None:
@@ -53,6 +63,10 @@ class ServerTargets:
         pod = self._objects.pod(target.namespace, target.name)
         if pod is None or not pod.serves:
             history.problem = NOT_RUNNING
+            history.record({})
+            return
+        if self._settings.of(pod.uid) is None:
+            history.problem = WRONG_SETTINGS
             history.record({})
             return
         page = self._pages.page(pod.state)

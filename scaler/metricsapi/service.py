@@ -26,7 +26,7 @@ from scaler.metricsapi.tls import ServerTls
 from scaler.metricsapi.workloads import WorkloadSelectors
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from prometheus_client import CollectorRegistry
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from scaler.kube.client import KubeClient
     from scaler.metricsapi.serving import ServingCertificate
     from scaler.metricsapi.settings import MetricsApiSettings
+    from scaler.model import DeploymentState
     from scaler.readings.gpus import GpuSource
     from scaler.readings.servers.pod_pages import PodPages
     from toolkit.listening.listener import Listener
@@ -58,10 +59,12 @@ class MetricsApi:
         *,
         registry: CollectorRegistry,
         servers: PodPages | None = None,
+        deployments: Callable[[], Iterable[DeploymentState]] = tuple,
         kinds: Iterable[WorkloadKind] = (),
     ) -> None:
         """`servers` are open already; without them pods' model servers are not read.
 
+        `deployments` may say by annotations where the servers of their pods are.
         Deployments and StatefulSets have values besides `kinds`.
         """
         self._client = client
@@ -74,7 +77,11 @@ class MetricsApi:
         self._front_proxy = watch_request_header_auth(client, self._authentication.follow)
         self._objects = PodCache(client)
         self._reader = TargetReader(
-            source=source, objects=self._objects, telemetry=telemetry, servers=servers
+            source=source,
+            objects=self._objects,
+            telemetry=telemetry,
+            servers=servers,
+            deployments=deployments,
         )
         self._server = Server(
             answers=Responder(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from scaler.metricsapi.grouping import by_target, past_by_target
 from scaler.metricsapi.history import SLOT_SECONDS, Target, TargetSample, TargetStore
 from scaler.metricsapi.names import SERVER_FAMILIES, WINDOW_SECONDS, Resource
+from scaler.metricsapi.pod_settings import PodSettings
 from scaler.metricsapi.server_targets import ServerTargets
 from scaler.readings.unexpected import unexpected
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from scaler.cluster.pod_cache import PodCache
     from scaler.metricsapi.history import TargetSeries
     from scaler.metricsapi.telemetry import Telemetry
+    from scaler.model import DeploymentState
     from scaler.readings.gpus import GpuAnswer, GpuSource
     from scaler.readings.servers.pod_pages import PodPages
 
@@ -45,15 +47,21 @@ class TargetReader:
         objects: PodCache,
         telemetry: Telemetry,
         servers: PodPages | None = None,
+        deployments: Callable[[], Iterable[DeploymentState]] = tuple,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Without `servers`, pods' model servers are not read."""
+        """Without `servers`, pods' model servers are not read.
+
+        `deployments` may say by annotations where those of their pods are.
+        """
         self._source = source
         self._objects = objects
         self._telemetry = telemetry
         self._clock = clock
         self._histories = TargetStore()
-        self._servers = None if servers is None else ServerTargets(servers, objects)
+        self._servers = (
+            None if servers is None else ServerTargets(servers, objects, PodSettings(deployments))
+        )
         self._reading: dict[Target, asyncio.Task[None]] = {}
         self._failing = False
 

@@ -20,7 +20,7 @@ from scaler.policy.annotations import (
 from scaler.policy.metric_text import parse_queue, parse_selector
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
 _MAX_SELECTOR_LENGTH = 512
 _MAX_QUEUE_LENGTH = 1024
@@ -94,3 +94,15 @@ class ServerAnnotations(AnnotationTexts):
         if value is not None and value not in allowed:
             self._refuse(name, "is unknown")
         return value
+
+
+def pod_server_settings(
+    annotations: Mapping[str, str], defaults: Mapping[str, str] | None
+) -> ServerSettings | None:
+    """Return what a Deployment says about its pods' servers, None where one of these is wrong.
+
+    `defaults` are the annotations of its Namespace. All other annotations make no difference.
+    """
+    parser = ServerAnnotations(annotations, defaults, "")
+    settings = parser.server_settings()
+    return None if parser.problems else settings

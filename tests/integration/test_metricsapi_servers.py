@@ -17,7 +17,7 @@ from scaler.metricsapi.answering import Responder
 from scaler.metricsapi.paths import read_path
 from scaler.metricsapi.target_reader import TargetReader
 from scaler.metricsapi.telemetry import Telemetry
-from scaler.model import Metric, ObjectRef
+from scaler.model import DeploymentState, Metric, ObjectRef
 from scaler.readings.settings import ExportersSettings, ServersSettings
 from scaler.readings.source import ReadingRequest
 from scaler.readings.sources import Sources
@@ -49,9 +49,14 @@ class Bed:
     answers: Responder
     sources: Sources
     objects: PodCache
+    deployments: tuple[DeploymentState, ...] = ()
 
-    async def page(self, _: web.Request) -> web.Response:
+    async def page(self, request: web.Request) -> web.Response:
         self.asked += 1
+        if request.path == "/own":
+            return web.Response(
+                text="llamacpp:requests_processing 1\nllamacpp:requests_deferred 2\n"
+            )
         return web.Response(text=PAGE.format(running=self.running), status=self.status)
 
     async def ask(self, metric: str, name: str = "*", **query: str) -> Any:
@@ -96,7 +101,11 @@ async def bed(*, every_seconds: float = 0.1) -> AsyncIterator[Bed]:
         gpus: Any = await stack.enter_async_context(sources.gpus(dict, every_seconds=every_seconds))
         servers = await stack.enter_async_context(sources.servers(every_seconds=every_seconds))
         reader = TargetReader(
-            source=gpus, objects=objects, telemetry=Telemetry(CollectorRegistry()), servers=servers
+            source=gpus,
+            objects=objects,
+            telemetry=Telemetry(CollectorRegistry()),
+            servers=servers,
+            deployments=lambda: made.deployments,
         )
         made.start(sources, objects, reader)
         tasks = [
@@ -143,6 +152,36 @@ async def test_values_follow_the_server_and_end_with_it() -> None:
             return bool((await it.ask("requests_current")).get("code") == 500)
 
         await until(fails, what="no pod has a value, and none is 0")
+
+
+async def test_a_deployment_says_where_the_servers_of_its_pods_are() -> None:
+    async with bed() as it:
+        one = it.objects.pod("default", "llm-1")
+        assert one is not None
+
+        def says(**annotations: str) -> None:
+            it.deployments = (
+                DeploymentState(
+                    ref=ObjectRef("default", "llm"),
+                    uid="llm-uid",
+                    annotations={f"gpu-scaler/{key}": said for key, said in annotations.items()},
+                    spec_replicas=1,
+                    pods=(one.state,),
+                ),
+            )
+
+        async def becomes(expected: dict[str, str]) -> None:
+            async def is_so() -> bool:
+                return await it.values("requests_current") == expected
+
+            await until(is_so, what=f"{expected}")
+
+        says(enabled="false", **{"metrics-path": "/own"})
+        await becomes({"llm-1": "3", "llm-2": "7"})
+        says(enabled="false", server="nosuch")
+        await becomes({"llm-2": "7"})
+        says(enabled="false")
+        await becomes({"llm-1": "7", "llm-2": "7"})
 
 
 async def test_nodes_and_namespaces_have_none() -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from scaler.model import Metric
 from scaler.readings.servers.samples import (
+    AbsentMetricError,
     MetricError,
-    NoSeriesError,
     check_page,
     has_metric,
     read_metric,
@@ -127,7 +127,7 @@ def read_sum(
         # All of them are read even if one is missing: rates need each reading.
         try:
             total += page.value(Term(series=selector), MAX_VALUE)
-        except NoSeriesError as error:
+        except AbsentMetricError as error:
             absent = absent or str(error)
         except MetricError as error:
             problem = problem or str(error)
@@ -169,18 +169,18 @@ class _MetricsText:
             if term.absent_is_zero:
                 return []
             msg = f"the page has no metric {series.name}"
-            raise NoSeriesError(msg)
+            raise AbsentMetricError(msg)
         chosen = [one for one in read if _counts(one, term)]
         if read and not chosen and not term.absent_is_zero:
             msg = f"no series of the page is {series}"
-            raise NoSeriesError(msg)
+            raise AbsentMetricError(msg)
         return chosen
 
     def value(self, term: Term, most: float) -> float:
         """Return the sum of the term's series.
 
         Raises:
-            NoSeriesError: there is none.
+            AbsentMetricError: there is none.
         MetricError: a series has no usable value.
         """
         samples = self.samples(term)

@@ -32,7 +32,7 @@ class MetricError(ValueError):
     """The page's lines of one metric cannot be read; the message is a clause that says why."""
 
 
-class NoSeriesError(MetricError):
+class AbsentMetricError(MetricError):
     """The page can be read and has no such series, as before a server's first request."""
 
 
