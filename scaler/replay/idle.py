@@ -191,8 +191,10 @@ class IdleTally:
             namespaces[pod.namespace] += held
         every = [one for held in namespaces.values() for one in held]
         gpus = self._gpus.values()
+        first = min((gpu.known.first for gpu in gpus if gpu.known.known), default=None)
         return IdleReport(
             begun_unix_seconds=self._begun,
+            first_unix_seconds=None if first is None else self._begun + first * self._step_seconds,
             step_seconds=self._step_seconds,
             threshold_percent=self._threshold,
             gpus=sum(gpu.known.known > 0 for gpu in gpus),

@@ -53,6 +53,7 @@ class IdleDocument(msgspec.Struct, frozen=True, kw_only=True):
     """The whole report; everything is sorted by waste."""
 
     begun_unix_seconds: float
+    first_reading_unix_seconds: float | None
     ended_unix_seconds: float
     step_seconds: float
     threshold_percent: float
@@ -78,6 +79,7 @@ def idle_json(report: IdleReport, notes: Sequence[str] = ()) -> str:
     steps = len(report.timeline.held)
     document = IdleDocument(
         begun_unix_seconds=report.begun_unix_seconds,
+        first_reading_unix_seconds=report.first_unix_seconds,
         ended_unix_seconds=report.begun_unix_seconds + steps * report.step_seconds,
         step_seconds=report.step_seconds,
         threshold_percent=report.threshold_percent,

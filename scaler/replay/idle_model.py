@@ -70,12 +70,14 @@ class IdleTimeline:
 class IdleReport:
     """Rows by waste: the highest cost first, then the most idle hours.
 
-    `known_hours` are the GPU-hours with a reading, held or free, and `unknown_hours` those without
+    `first_unix_seconds` is the time of the first reading, None without any. `known_hours` are the
+    GPU-hours with a reading, held or free, and `unknown_hours` those without
     one between a GPU's first and last reading. `total` is None if no pod held a GPU. `unpriced` are
     the models of GPUs that have no price.
     """
 
     begun_unix_seconds: float
+    first_unix_seconds: float | None
     step_seconds: float
     threshold_percent: float
     gpus: int

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from scaler.budgets import shown
 from scaler.quantities import format_duration, format_share
+from scaler.replay.idle import LATE_STEPS
 from toolkit.cli.table import table_text
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ ROWS: Final = 20
 """Rows of each table; `wide` has all."""
 UNKNOWN_SHARE: Final = 0.02
 """A smaller part of the time without readings is not worth a sentence."""
+LATE_SHARE: Final = 0.05
+"""How much of the time may be before the first reading without a sentence."""
 GAPS_SHARE: Final = 0.3
 """So much time without readings means steps that are shorter than the scrape interval."""
 
@@ -62,7 +65,19 @@ def _summary(report: IdleReport) -> list[str]:
     if free_hours > 0:
         share = format_share(free_hours / report.known_hours)
         lines.append(f"No pod held GPUs for {free_hours:.1f} GPU-hours, {share} of the time.")
-    return [*lines, *_gaps(report)]
+    return [*lines, *_late(report, ended), *_gaps(report)]
+
+
+def _late(report: IdleReport, ended_unix_seconds: float) -> list[str]:
+    """Return a sentence if readings begin much later than the time."""
+    first, begun = report.first_unix_seconds, report.begun_unix_seconds
+    least_seconds = max(LATE_SHARE * (ended_unix_seconds - begun), LATE_STEPS * report.step_seconds)
+    if first is None or first - begun <= least_seconds:
+        return []
+    return [
+        f"The first reading is of {_time(first)}: Prometheus keeps nothing older, or scraped no GPU"
+        " before."
+    ]
 
 
 def _gaps(report: IdleReport) -> list[str]:

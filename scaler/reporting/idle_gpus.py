@@ -96,7 +96,8 @@ class IdleGpus:
     def forget(self, now_seconds: float) -> None:
         """Drop GPUs without a recent reading, and workloads that hold no GPU any more."""
         oldest = now_seconds - self.longest_gap_seconds
-        self._gpus = {k: one for k, one in self._gpus.items() if one.sampled_seconds >= oldest}
+        for key in [key for key, one in self._gpus.items() if one.sampled_seconds < oldest]:
+            del self._gpus[key]
         oldest = now_seconds - FORGET_AFTER_SECONDS
         gone = [
             workload

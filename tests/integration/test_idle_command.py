@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
 
 from tests.pages.reading import read_through, run
 from tests.recorded_prometheus import recorded_prometheus
 from tests.running import run_program
+from tests.serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
@@ -151,6 +153,17 @@ async def test_without_pods_it_says_which_labels_there_are(prometheus: Prometheu
     status, out, _ = await idle(prometheus, "--prometheus.pod-label=pod")
     assert status == 0
     assert "pod_name" in out
+
+
+async def test_without_permission_it_names_the_flags_of_credentials() -> None:
+    async def refuse(_: web.Request) -> web.Response:
+        return web.Response(status=403, text="denied")
+
+    async with serving(refuse) as url:
+        status, _, err = await run_program("idle", f"--prometheus.url={url}".rstrip("/"))
+    assert status == 1
+    assert "403" in err
+    assert "--prometheus.bearer-token-file" in err
 
 
 async def test_a_server_that_does_not_answer_is_named() -> None:

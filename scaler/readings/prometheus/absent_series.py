@@ -50,7 +50,7 @@ async def why_no_series(
             return f"{at} has {one} and no {wanted}: pass --prometheus.metrics {name}{more}"
     return (
         f"{at} has neither {' nor '.join(sorted({*series.values()}))} in this time: pass the"
-        " --prometheus.url of the one that scrapes the GPU exporters, or a later --since"
+        " --prometheus.url of the one that scrapes the GPU exporters, or a longer --since"
     )
 
 
