@@ -94,7 +94,7 @@ lock: $(STAMP) ## Resolve the lock files again (needs uv)
 			--no-annotate requirements.in -o requirements.txt || exit 1; done
 
 .PHONY: bench
-bench: bench-exporter bench-endurance bench-step bench-policy bench-scaler bench-latency bench-metrics-api bench-namespaces bench-abuse bench-requests ## Run all benchmarks; results go to build/bench/
+bench: bench-exporter bench-endurance bench-step bench-policy bench-simulate bench-scaler bench-latency bench-metrics-api bench-namespaces bench-abuse bench-requests ## Run all benchmarks; results go to build/bench/
 
 .PHONY: bench-exporter
 bench-exporter: $(STAMP) ## Exporter: latency under scrapes, CPU, RSS, cost of each collector
@@ -122,6 +122,10 @@ bench-requests: $(STAMP) ## Model servers: 5,000 beside GPU nodes, 8 min; steps 
 .PHONY: bench-policy
 bench-policy: $(STAMP) ## The scaler's decisions beside the HPA's arithmetic, in simulation (curves drawn)
 	@$(BIN)/python -m benchmarks.policy
+
+.PHONY: bench-simulate
+bench-simulate: $(STAMP) ## A week of 20 Deployments replayed at 4 targets: CPU time, 1 min
+	@$(BIN)/python -m benchmarks.simulate
 
 .PHONY: bench-latency
 bench-latency: $(STAMP) ## The same beside Prometheus + adapter + HPA, 20 min (needs make cluster-tools)

@@ -62,14 +62,18 @@ class RecordedLoad:
         if demand is None or self.is_total:
             return demand
         ready = self._pods.ready(now_seconds)
-        if not ready:
-            return demand
-        if not self.has_window:
-            share = demand // ready
-            return share if self._top_milli is None else min(share, self._top_milli)
+        if not ready or not self.has_window:
+            return self.share_milli(demand, ready)
         if self._pods.ready_at_seconds[ready - 1] > now_seconds - self._window_seconds:
             return None
         return self._mean_milli(-float("inf"), now_seconds)
+
+    def share_milli(self, demand_milli: int, ready: int) -> int:
+        """What each of the Ready pods shows now, and the demand where there are none."""
+        if not ready:
+            return demand_milli
+        share, top = demand_milli // ready, self._top_milli
+        return share if top is None or share < top else top
 
     def shown_milli(self, now_seconds: float) -> list[int]:
         """What each Ready pod shows, the oldest first; empty where the demand is unknown."""
@@ -130,8 +134,7 @@ class RecordedLoad:
         ready = self._pods.ready(instant)
         if demand is None or not ready:
             return None
-        share = demand // ready
-        return share if self._top_milli is None else min(share, self._top_milli)
+        return self.share_milli(demand, ready)
 
     def _mean_milli(self, ready_at_seconds: float, now_seconds: float) -> int | None:
         """The mean of a pod that has been Ready since then, None for an unknown window."""

@@ -112,6 +112,7 @@ class Stepping:
             for one in direction.policies
         }
         self._noted: dict[Asked, int] = {}
+        self._is_first = True
         self._is_held = False
         self._held_tick: int | None = None
         self._stays: tuple[Asked, int] = (UNKNOWN, 0)
@@ -124,6 +125,9 @@ class Stepping:
             now = tick * interval
             if tick >= self._alike_until:
                 self._look_at_pods(tick)
+            if (walked := self._walk(tick)) > tick:
+                tick = walked
+                continue
             step = load.step(now)
             asked = self._asked_for(step, now)
             if asked is not None:
@@ -143,10 +147,55 @@ class Stepping:
             self._apply(tick * self._interval)
         return tuple(self._steps)
 
+    def _walk(self, tick: int) -> int:
+        """The usual case, and fast: pass the steps at which what is asked for keeps the count.
+
+        Returns the first tick for which this does not hold, or at which the pods may be further.
+        """
+        load, policy, interval = self._load, self._rules.policy, self._interval
+        count, until = self._pods.count, self._alike_until
+        if (
+            load.has_window
+            or self._is_first
+            or self._is_held
+            or not policy.min_replicas <= count <= policy.max_replicas
+            or self._is_raised(tick)
+        ):
+            return tick
+        begun, find, noted = tick, self._known.find, self._noted
+        divisor = 0 if load.is_total else self._pods.ready(tick * interval)
+        kept_until = self._tick_at(self._kept_seconds + self._down_window)
+        while tick < until:
+            step = load.step(tick * interval)
+            demand = load.demand_milli[step]
+            asked = None if demand is None else find(load.share_milli(demand, divisor))
+            if asked is None or (replicas := asked.replicas) is None or replicas > count:
+                break
+            end = min(until, max(tick + 1, self._tick_at(load.end_seconds(step))))
+            if replicas == count:
+                kept_until = self._tick_at((end - 1) * interval + self._down_window)
+                self._kept_seconds = (end - 1) * interval
+            elif count != policy.min_replicas:
+                if kept_until <= tick:
+                    break
+                end = min(end, kept_until)
+            noted.pop(asked, None)
+            noted[asked] = end - 1
+            tick = end
+        if tick > begun:
+            self._stays = (UNKNOWN, 0)
+        return tick
+
+    def _is_raised(self, tick: int) -> bool:
+        """Whether a higher recommendation of the window may raise the count."""
+        window = self._down_window
+        return self._rules.raises and self._tick_at(self._raised_seconds + window) >= tick
+
     def _look_at_pods(self, tick: int) -> None:
         """Note how far the pods are, and until when."""
         now = tick * self._interval
-        self._alike_until = max(tick + 1, self._tick_at(self._pods.next_change_seconds(now)))
+        alike_until = self._tick_at(self._pods.next_change_seconds(now))
+        self._alike_until = min(self._ticks, max(tick + 1, alike_until))
         key = (
             self._pods.count if self._load.is_total else self._rules.counted(self._pods.shape(now))
         )
@@ -175,6 +224,8 @@ class Stepping:
     def _unchanged_until(self, asked: Asked, tick: int) -> int:
         """The first tick at which the count may change while this is asked for."""
         replicas = asked.replicas
+        if self._is_first:
+            return tick
         if self._is_held or replicas is None:
             return self._ticks if self._is_held and replicas is None else tick
         stays, until = self._stays
@@ -183,7 +234,7 @@ class Stepping:
         policy, count = self._rules.policy, self._pods.count
         if not policy.min_replicas <= count <= policy.max_replicas:
             return tick
-        if self._rules.raises and self._tick_at(self._raised_seconds + self._down_window) >= tick:
+        if self._is_raised(tick):
             return tick
         if (
             replicas == count
@@ -237,6 +288,9 @@ class Stepping:
         if count != before:
             self._alike_until = tick + 1
         self._is_held = asked.replicas is None and count == before
+        # A cooldown begins with the first decision after which it is not restarted.
+        history = self._rules.history
+        self._is_first = self._rules.policy.min_replicas == 0 and history.active_seconds is None
         self._kept_seconds = max(
             (one.at_seconds for one in recommendations if one.replicas >= count), default=-math.inf
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -113,6 +115,24 @@ def test_the_hpa_without_a_behavior_goes_up_by_what_was_recommended_before():
 
     steps = same_steps(fresh)
     assert [one.replicas for one in steps[:4]] == [4, 8, 12, 4]
+
+
+def test_a_cooldown_begins_with_the_first_decision_after_a_count_out_of_range():
+    idle = recording([0] * 20, found=2)
+    zero = policy(Metric.DUTY_CYCLE, 60_000, min_replicas=0, max_replicas=1, cooldown_seconds=100.0)
+    zero = replace(
+        zero,
+        behavior=replace(
+            zero.behavior,
+            scale_down=replace(zero.behavior.scale_down, stabilization_window_seconds=15),
+        ),
+    )
+
+    def fresh(learned):
+        return stepping(idle, OurRules(idle.ref, idle.metric, zero), 10.0, 2.0, learned)
+
+    # The first decision is about the range, the second about the metrics.
+    assert [tuple(one) for one in same_steps(fresh)] == [(0, 1), (102, 0)]
 
 
 @settings(max_examples=100, deadline=None)
