@@ -83,6 +83,7 @@ class Trial(NamedTuple):
     in_force: ScalingPolicy
     tried: ScalingPolicy
     start_seconds: float
+    has_other_targets: bool
 
 
 def parse_what_if(params: Mapping[str, str]) -> WhatIfQuery:
@@ -137,6 +138,7 @@ def trial(
         in_force=_only(query.metric, in_force),
         tried=_only(query.metric, tried),
         start_seconds=measured_start_seconds(load) or DEFAULT_START_SECONDS,
+        has_other_targets=len(in_force.targets) > 1,
     )
 
 
@@ -223,16 +225,18 @@ def what_if(given: Trial, interval_seconds: float, should_stop: Callable[[], boo
         )
         results.append(_result(name, done, recording))
     known = [one is not None for one in recording.demand_milli]
-    gpus = recording.gpus_per_replica
+    gpus, label = recording.gpus_per_replica, METRIC_LABELS[recording.metric]
+    alone = [f"only {label} has a target"] if given.has_other_targets else []
     return {
         "metric": recording.metric,
-        "label": METRIC_LABELS[recording.metric],
+        "label": label,
         "share_label": "Saturated" if recording.metric in SATURATING_METRICS else "Above target",
         "seconds": sum(known) * recording.step_seconds,
         "floor": sum(recording.floor) / sum(known),
         "assumptions": [
             f"a new pod serves after {given.start_seconds:g} s",
             f"a replica has {gpus} {'GPU' if gpus == 1 else 'GPUs'}",
+            *alone,
         ],
         "results": results,
     }

@@ -91,6 +91,16 @@ def test_the_settings_in_force_give_what_they_give_as_a_trial():
     assert in_force["points"] == same["points"]
 
 
+def test_one_of_several_targets_is_replayed_alone_and_says_so():
+    scene = loaded(3)
+    both = policy(target_memory_used_percent="50")
+    scene.decide(decision(scaling=both), at=NOW + 90)
+    given = tried(query(), scene)
+    assert isinstance(given, Trial)
+    assert [one.metric for one in given.tried.targets] == [Metric.DUTY_CYCLE]
+    assert "only Duty cycle" in what_if(given, 2.0, lambda: False)["assumptions"][-1]
+
+
 def test_another_behavior_is_tried():
     _, in_force, none = replayed(query(behavior="scaleDown: {selectPolicy: Disabled}"))["results"]
     assert none["points"][-1][1] > in_force["points"][-1][1]

@@ -17,7 +17,7 @@ export function whatIf({ address, seconds, compare, tell }) {
     id: "what-behavior",
     rows: 5,
     spellcheck: "false",
-    placeholder: "scaleDown:\n  stabilizationWindowSeconds: 60",
+    placeholder: "For example:\nscaleDown:\n  stabilizationWindowSeconds: 60",
   });
   const clear = h("button", { type: "button", hidden: true, onclick: forget }, "Clear");
   const problems = h("ul", { class: "problems", hidden: true });
