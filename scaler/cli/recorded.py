@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from scaler.cli.interruption import until
 from scaler.cli.recorded_owners import read_kube_state
-from scaler.cli.recorded_problems import why_late, why_no_pods
+from scaler.cli.recorded_problems import why_late, why_no_pods_of
 from scaler.cluster.past_workloads import PastWorkloads, read_workloads
 from scaler.kube.client import KubeClient
 from scaler.kube.errors import ClusterError
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 API_SECONDS = 120.0
 """How long the Kubernetes API may take to list Deployments, ReplicaSets and pods."""
+MOST_NAMED = 3
 MODEL_MOMENTS = 4
 """At how many moments the GPU models of pods are read."""
 
@@ -247,9 +248,13 @@ class _Reading:
             return "; ".join(self._found.problems)
         if any(one.source.metric in TOTAL_METRICS for one in self.gatherings.values()):
             return "the query has no value in this time: pass another --query, or a longer --since"
-        asked = next(iter(self.gatherings), None) if self._settings.deployments else None
-        return await why_no_pods(
-            self._reader, self._prometheus, min(self.gpu_metrics()), self._span, asked
+        whose = ", ".join(str(one) for one in list(self.gatherings)[:MOST_NAMED])
+        return await why_no_pods_of(
+            self._reader,
+            self._prometheus,
+            min(self.gpu_metrics()),
+            self._span,
+            whose or "any Deployment",
         )
 
     async def finish(self) -> None:

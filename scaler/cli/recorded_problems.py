@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scaler.readings.devices import FAMILIES
-from scaler.readings.prometheus.absent_series import why_no_series
+from scaler.readings.prometheus.absent_series import why_no_pods, why_no_series
 from scaler.readings.prometheus.past_pods import PastMetric
 
 if TYPE_CHECKING:
-    from scaler.model import Metric, ObjectRef
+    from scaler.model import Metric
     from scaler.readings.prometheus.range_chunks import Span
     from scaler.readings.prometheus.ranges import RangeReader
     from scaler.readings.settings import PrometheusSettings
@@ -17,27 +17,36 @@ if TYPE_CHECKING:
 SEARCHES = 12
 SOON_SECONDS = 600.0
 DAY_SECONDS = 86_400.0
+EXPORTED = "exported_pod"
 
 
-async def why_no_pods(
-    reader: RangeReader,
-    prometheus: PrometheusSettings,
-    metric: Metric,
-    steps: Span,
-    asked: ObjectRef | None,
+async def why_no_pods_of(
+    reader: RangeReader, prometheus: PrometheusSettings, metric: Metric, steps: Span, whose: str
 ) -> str:
-    """Return why the metric has no series of a pod of a Deployment; raises PastError."""
-    past = PastMetric(metric, prometheus.names, matchers=prometheus.matchers, pods=())
-    ended = steps.ended_unix_seconds
-    result = await reader.now(past.models_query(), at_unix_seconds=ended)
-    pods = sorted({str(pod) for pod, _ in past.read_models(result)})
-    if pods:
-        whose = "a Deployment that is opted in" if asked is None else str(asked)
+    """Return why the metric has no series of a pod of `whose`.
+
+    Raises:
+        PastError, PromqlError: Prometheus does not answer.
+    """
+    names, ended = prometheus.names, steps.ended_unix_seconds
+    series = names.families[FAMILIES[metric][0]].series[0]
+    one = await reader.now(f"topk(1, {_selector(series, prometheus)})", at_unix_seconds=ended)
+    labels = {name for row in one.rows for name in row.get("metric", {})}
+    if EXPORTED in labels and names.pod_label != EXPORTED:
         return (
-            f"no pod of {whose} has a series of a GPU in this time; {len(pods)} other pods have"
-            f" one now, such as {', '.join(pods[:3])}: pass other names, or a longer --since"
+            f"the label {names.pod_label} of {series} is the exporter's own pod; the one that uses"
+            f" the GPU is in {EXPORTED}: pass --prometheus.metrics dcgm-exported"
         )
-    return await why_no_series(
+    past = PastMetric(metric, names, matchers=prometheus.matchers, pods=())
+    found = past.read_models(await reader.now(past.models_query(), at_unix_seconds=ended))
+    pods = sorted({str(pod) for pod, _ in found})
+    if pods:
+        return (
+            f"no pod of {whose} has a series of a GPU in this time; {len(pods)} pods have one now,"
+            f" such as {', '.join(pods[:3])}: pass other names, or a longer --since"
+        )
+    why = why_no_pods if labels else why_no_series
+    return await why(
         reader,
         prometheus,
         FAMILIES[metric][0],
@@ -51,7 +60,7 @@ async def why_late(
 ) -> str | None:
     """Return a sentence if Prometheus has no such series from the begin on; raises PastError."""
     series = prometheus.names.families[FAMILIES[metric][0]].series[0]
-    query = f"count({series}{{{', '.join(prometheus.matchers)}}})"
+    query = f"count({_selector(series, prometheus)})"
     first, last = steps.begun_unix_seconds, steps.ended_unix_seconds
     if last - first <= SOON_SECONDS:
         return None
@@ -68,3 +77,7 @@ async def why_late(
         f"Prometheus has {series} for the last {days:.1f} days only, and not for all of --since:"
         " its retention may be shorter, or the exporter is newer"
     )
+
+
+def _selector(series: str, prometheus: PrometheusSettings) -> str:
+    return f"{series}{{{', '.join(prometheus.matchers)}}}"

@@ -79,6 +79,10 @@ async def prometheus(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
         },
         "kube_pod_created": {odd: points(now, now - 50_000)},
         "kube_pod_status_ready_time": {odd: points(now, now - 50_000 + 42)},
+        "DCGM_FI_DEV_GPU_UTIL": {
+            'Hostname="n",UUID="GPU-9",pod="exporter-1",exported_namespace="prod",'
+            'exported_pod="dcgm-7d9f8c6b5-bcdfg",modelName="NVIDIA L4"': points(now, 50)
+        },
         "queue_length": {'queue="a"': points(now, 12), 'queue="b"': points(now, 8)},
     }
     async with recorded_prometheus(tmp_path_factory.mktemp("past"), past) as running:
@@ -125,6 +129,15 @@ async def test_all_deployments_by_the_owners_of_kube_state_metrics(prometheus: P
     assert not any("pods" in note for note in found["odd"]["notes"])
 
 
+async def test_pods_of_dcgm_exporter(prometheus: Prometheus) -> None:
+    found, _ = await simulate(
+        prometheus, "--all", "--prometheus.metrics=dcgm-exported", "--price=L4=0.5"
+    )
+    (dcgm,) = found.values()
+    assert (dcgm["name"], dcgm["gpu_model"]) == ("dcgm", "NVIDIA L4")
+    assert dcgm["results"][0]["cost"] == pytest.approx(3, abs=0.05)
+
+
 async def test_a_total_by_a_query(prometheus: Prometheus) -> None:
     found, _ = await simulate(prometheus, "prod/odd", "--query=sum(queue_length)", "--targets=10")
     (odd,) = found.values()
@@ -169,8 +182,13 @@ async def test_annotations_of_deployments_that_are_opted_in(
     ("flags", "said"),
     [
         pytest.param(["prod/gone"], FIRST, id="no pod of it"),
-        pytest.param(["--all", "--prometheus.metrics=dcgm"], "gpu-exporter", id="other exporter"),
+        pytest.param(
+            ["--all", '--prometheus.matcher=job="x"'], "--prometheus.matcher", id="other matcher"
+        ),
         pytest.param(["--all", "--prometheus.pod-label=pod"], "pod_name", id="other labels"),
+        pytest.param(
+            ["--all", "--prometheus.metrics=dcgm"], "dcgm-exported", id="pods are exported"
+        ),
         pytest.param(
             ["prod/web", "--query=queue_length", "--targets=1"], "2 series", id="many series"
         ),
