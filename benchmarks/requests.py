@@ -40,6 +40,7 @@ SERVERS: Final = 5000
 LOOPS: Final = 25
 ROUNDS: Final = 2
 WARM_LOOPS: Final = 10
+BETWEEN_SECONDS: Final = 1.0
 MOST_CYCLE_SECONDS: Final = 5.0
 MOST_MEGABYTES: Final = 300.0
 MOST_SLOWER: Final = 1.2
@@ -147,6 +148,8 @@ async def _measure(cluster: Cluster, loops: int) -> Measured:
             durations: list[float] = []
             stages: dict[str, list[float]] = {stage: [] for stage in STAGES}
             while len(durations) < loops:
+                # The page is made anew at most once a second: not while the next loop runs.
+                await asyncio.sleep(BETWEEN_SECONDS)
                 now = await next_loop(session, url, last[f"{LOOP}_count"])
                 done = now[f"{LOOP}_count"] - last[f"{LOOP}_count"]
                 durations.append((now[f"{LOOP}_sum"] - last[f"{LOOP}_sum"]) / done)
