@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Final
 
 from exporter import __version__
 from exporter.cli.config import parse
+from exporter.cli.flags import ENVIRONMENT_PREFIX, build_parser
 from toolkit import logs
 from toolkit.cli.arguments import EXIT_USAGE, SHELLS, UsageError
+from toolkit.cli.unknown_variables import unknown_variables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +42,9 @@ def main(arguments: Sequence[str] | None = None, *, binding: ModuleType | None =
     if list(arguments[:1]) == [COMPLETION]:
         return _completion(arguments[1:])
     doctor = list(arguments[:1]) == [DOCTOR]
+    parser = build_parser({}, __version__)
+    for sentence in unknown_variables(parser, os.environ, prefix=ENVIRONMENT_PREFIX):
+        sys.stderr.write(f"gpu-exporter: {sentence}\n")
     try:
         config = parse(
             arguments[1:] if doctor else arguments,
@@ -151,7 +156,6 @@ async def _print_once(config: ExporterConfig, binding: ModuleType) -> int:
 
 
 def _completion(arguments: Sequence[str]) -> int:
-    from exporter.cli.flags import build_parser  # noqa: PLC0415
     from toolkit.cli.completion import completion_script  # noqa: PLC0415
 
     if len(arguments) != 1 or arguments[0] not in SHELLS:

@@ -7,33 +7,32 @@ import gc
 import os
 import resource
 import sys
-import time
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
-from scaler.cli.config import parse_run_arguments
+from scaler.cli.config import ENVIRONMENT_PREFIX, parse_run_arguments
 from scaler.cli.parser import build_parser
 from toolkit.cli.arguments import EXIT_USAGE, UsageError
-from toolkit.cli.flags import Values
+from toolkit.cli.unknown_variables import unknown_variables
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Sequence
-
-    from scaler.reporting.serialization import DecisionDocument
+    from collections.abc import Sequence
 
 EXIT_FAILURE = 1
 EXIT_INTERRUPTED = 130
 GARBAGE_THRESHOLDS = (200_000, 20, 100)
-_T = TypeVar("_T")
 
 
 def main(arguments: Sequence[str] | None = None, *, program: str = "gpu-scaler") -> int:
     """Run the command line and return the exit status: 0, 1 for a failure, 2 for wrong usage."""
     try:
-        parsed = build_parser(os.environ, version("gpu-scaler"), program).parse_args(arguments)
+        parser = build_parser(os.environ, version("gpu-scaler"), program)
+        for sentence in unknown_variables(parser, os.environ, prefix=ENVIRONMENT_PREFIX):
+            _print_error(sentence)
+        parsed = parser.parse_args(arguments)
         status = _COMMANDS[parsed.command](parsed)
         sys.stdout.flush()
         return status
@@ -97,84 +96,21 @@ def _raise_open_files() -> None:
 
 
 def _status(parsed: argparse.Namespace) -> int:
-    from scaler.reporting.explanation import status_table  # noqa: PLC0415
+    from scaler.cli.decisions import print_status  # noqa: PLC0415
 
-    return _list(
-        parsed,
-        lambda _: True,
-        lambda decisions: status_table(decisions, now_unix_seconds=time.time()),
-    )
+    return 0 if print_status(parsed) else EXIT_FAILURE
 
 
 def _why_not(parsed: argparse.Namespace) -> int:
-    from scaler.reporting.explanation import why_not_table  # noqa: PLC0415
+    from scaler.cli.decisions import print_why_not  # noqa: PLC0415
 
-    return _list(parsed, lambda decision: decision.get("outcome") != "scaled", why_not_table)
-
-
-def _list(
-    parsed: argparse.Namespace,
-    is_wanted: Callable[[dict[str, Any]], bool],
-    table: Callable[[list[DecisionDocument]], str],
-) -> int:
-    from scaler.reporting.serialization import DecisionDocument, DecisionsDocument  # noqa: PLC0415
-
-    document = _get(parsed, "/api/v1/decisions")
-    if document is None or (answer := _decoded(document, DecisionsDocument)) is None:
-        return EXIT_FAILURE
-    known = [
-        decision
-        for decision in answer.decisions
-        if parsed.namespace in (None, decision.get("namespace"))
-    ]
-    decisions = [decision for decision in known if is_wanted(decision)]
-    if parsed.output != "text":
-        _print_data(document | {"decisions": decisions}, parsed.output)
-        return 0
-    if answer.holding:
-        _print_error(f"holding all decisions: {answer.holding}")
-    if answer.stopped:
-        _print_error(answer.stopped)
-    if not answer.leading:
-        leader = answer.leader or "no replica"
-        _print_error(f"{answer.identity} is not the leader: {leader} holds the Lease")
-    if not known:
-        where = f" in namespace {parsed.namespace}" if parsed.namespace else ""
-        _print_error(f"no Deployment{where} has the annotation gpu-scaler/enabled")
-        return 0
-    documents = _decoded(decisions, list[DecisionDocument])
-    if documents is None:
-        return EXIT_FAILURE
-    sys.stdout.write(table(documents))
-    return 0
+    return 0 if print_why_not(parsed) else EXIT_FAILURE
 
 
 def _explain(parsed: argparse.Namespace) -> int:
-    from scaler.reporting.explanation import explain_text, history_table  # noqa: PLC0415
-    from scaler.reporting.serialization import DecisionDocument, DecisionRunDocument  # noqa: PLC0415
+    from scaler.cli.decisions import print_explanation  # noqa: PLC0415
 
-    namespace, _, name = parsed.deployment.partition("/")
-    path = f"/api/v1/decisions/{namespace}/{name}"
-    document = _get(parsed, f"{path}/history" if parsed.history else path)
-    if document is None:
-        return EXIT_FAILURE
-    if parsed.output != "text":
-        _print_data(document, parsed.output)
-    if not document.keys() & {"decision", "history"}:
-        _print_error(str(document.get("error", "the scaler returned no decision")))
-        return EXIT_FAILURE
-    if parsed.output != "text":
-        return 0
-    text = None
-    if "history" in document:
-        if (runs := _decoded(document["history"], list[DecisionRunDocument])) is not None:
-            text = history_table(runs, now_unix_seconds=time.time())
-    elif (decision := _decoded(document["decision"], DecisionDocument)) is not None:
-        text = explain_text(decision, now_unix_seconds=time.time())
-    if text is None:
-        return EXIT_FAILURE
-    sys.stdout.write(text)
-    return 0
+    return 0 if print_explanation(parsed) else EXIT_FAILURE
 
 
 def _idle(parsed: argparse.Namespace) -> int:
@@ -240,57 +176,6 @@ def _completion(parsed: argparse.Namespace) -> int:
     # An empty environment, because its values would become part of the script.
     sys.stdout.write(completion_script(build_parser({}, version("gpu-scaler")), parsed.shell))
     return 0
-
-
-def _get(parsed: argparse.Namespace, path: str) -> dict[str, Any] | None:
-    from scaler.cli.access import parse_access  # noqa: PLC0415
-    from scaler.cli.api_client import ScalerClient, ScalerClientError  # noqa: PLC0415
-    from scaler.kube.errors import ClusterError  # noqa: PLC0415
-    from scaler.readings.settings import HttpAccess  # noqa: PLC0415
-
-    values = Values(parsed)
-    access = parse_access(values, "server")
-    if parsed.server is None and access != HttpAccess():
-        values.problems.append("--server.* flags are set, but apply only with --server")
-    client = ScalerClient(
-        server=parsed.server,
-        kubeconfig=parsed.kubeconfig,
-        context=parsed.context,
-        lease_namespace=parsed.lease_namespace,
-        lease_name=parsed.lease_name,
-        port=parsed.port,
-        access=access,
-    )
-    values.check()
-    try:
-        return asyncio.run(client.get(path))
-    except (ScalerClientError, ClusterError) as error:
-        _print_error(str(error))
-        return None
-
-
-def _decoded(data: Any, type_: type[_T]) -> _T | None:
-    from scaler.reporting.serialization import decode  # noqa: PLC0415
-
-    try:
-        return decode(data, type_)
-    except ValueError as error:
-        _print_error(
-            f"cannot decode the scaler's response, which may be of another version: {error};"
-            " use -o json, or the gpu-scaler command of the scaler's version"
-        )
-        return None
-
-
-def _print_data(document: dict[str, Any], form: str) -> None:
-    if form == "yaml":
-        import yaml  # noqa: PLC0415
-
-        sys.stdout.write(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
-        return
-    import orjson  # noqa: PLC0415
-
-    sys.stdout.buffer.write(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
 
 
 def _print_error(message: str) -> None:

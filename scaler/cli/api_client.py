@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
@@ -16,6 +19,8 @@ from scaler.readings.settings import HttpAccess
 TIMEOUT_SECONDS = 10.0
 MAX_ANSWER_BYTES = 64 * 2**20
 """Decisions take about 2 KB per Deployment."""
+EXPORTER_TITLE: Final = "GPU exporter"
+"""The title of the exporter's page."""
 
 
 class ScalerClientError(RuntimeError):
@@ -72,6 +77,10 @@ async def _get(url: str, access: HttpAccess) -> dict[str, Any]:
                 " (--server.username, --server.password-file, --server.tls-cert-file)"
             )
             raise ScalerClientError(msg)
+        if response.status != 200 and response.content_type != "application/json":
+            what = await _what_answers(url, access)
+            msg = f"{url} answered {response.status}: {what}"
+            raise ScalerClientError(msg)
         document = orjson.loads(body)
     except AccessError as error:
         raise ScalerClientError(str(error)) from error
@@ -88,3 +97,29 @@ async def _get(url: str, access: HttpAccess) -> dict[str, Any]:
         msg = f"the response of {url} is not a JSON object"
         raise ScalerClientError(msg)
     return document
+
+
+async def _what_answers(url: str, access: HttpAccess) -> str:
+    """Return a guess by the title of the first page there."""
+    parts = urlsplit(url)
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
+    title = ""
+    with suppress(AccessError, AnswerTooLargeError, TimeoutError, aiohttp.ClientError, OSError):
+        granted = await Credentials(access).current()
+        async with (
+            aiohttp.ClientSession(timeout=timeout, headers=granted.headers) as session,
+            session.get(
+                f"{parts.scheme}://{parts.netloc}/",
+                ssl=granted.tls,
+                server_hostname=granted.server_name,
+            ) as response,
+        ):
+            body = await read_body(response, max_bytes=MAX_ANSWER_BYTES)
+        found = re.search(rb"<title>([^<]{1,100})</title>", body)
+        title = found[1].decode(errors="replace").strip() if found else ""
+    if title == EXPORTER_TITLE:
+        return (
+            "this is a gpu-exporter; pass the address of gpu-scaler, whose port is 9446 by default"
+        )
+    called = f" (its page is called {title!r})" if title else ""
+    return f"this is no gpu-scaler{called}"

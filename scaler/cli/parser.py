@@ -65,19 +65,27 @@ def build_parser(environ: Mapping[str, str], version: str, program: str = "gpu-s
     add_run_arguments(run, environ)
 
     status = command("status", "show a table of all opted-in Deployments")
-    status.add_argument("-n", "--namespace", metavar="NAME", help="namespace (default: all)")
+    _add_namespace_arguments(status)
+    status.add_argument(
+        "-w", "--watch", action="store_true", help="print the table again every 2 s, until Ctrl-C"
+    )
     _add_remote_arguments(status, environ)
 
     why_not = command("why-not", "show why Deployments were not scaled in the last loop")
-    why_not.add_argument("-n", "--namespace", metavar="NAME", help="namespace (default: all)")
+    _add_namespace_arguments(why_not)
     _add_remote_arguments(why_not, environ)
 
     explain = command("explain", "show the last decision for a Deployment and its reasons")
     explain.add_argument(
         "deployment",
-        metavar="NAMESPACE/NAME",
-        type=_workload,
-        help="Deployment; for other kinds NAMESPACE/statefulsets.apps:NAME",
+        metavar="NAME",
+        help="NAMESPACE/NAME of a Deployment, or as in kubectl: NAME, deploy/NAME, sts/NAME,"
+        " rollouts.argoproj.io/NAME",
+    )
+    explain.add_argument(
+        *("-n", "--namespace"),
+        metavar="NAME",
+        help="namespace of a name without one (default: the context's, else default)",
     )
     explain.add_argument(
         "--history", action="store_true", help="show the decisions of the last hour instead"
@@ -113,7 +121,7 @@ def build_parser(environ: Mapping[str, str], version: str, program: str = "gpu-s
 _CHECK_OUTPUTS = ("text", "json", "github")
 CHECK_SOURCES = ("exporters", "prometheus")
 _POSITIONALS = {
-    "explain": " NAMESPACE/NAME",
+    "explain": " NAME",
     "simulate": " [NAMESPACE/NAME ...]",
     "check": " FILE [FILE ...]",
     "completion": " " + "|".join(SHELLS),
@@ -142,6 +150,14 @@ def _add_check_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, 
         metavar="FILE",
         help="YAML or JSON file, a folder of such files, or a pattern such as 'apps/*.yaml';"
         " - is standard input",
+    )
+
+
+def _add_namespace_arguments(parser: argparse.ArgumentParser) -> None:
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("-n", "--namespace", metavar="NAME", help="namespace (default: all)")
+    where.add_argument(
+        "-A", "--all-namespaces", action="store_true", help="all namespaces, the default"
     )
 
 
@@ -175,14 +191,6 @@ def _add_remote_arguments(parser: argparse.ArgumentParser, environ: Mapping[str,
     add_kubeconfig_arguments(
         Flags(parser.add_argument_group("Kubernetes API"), environ, prefix=ENVIRONMENT_PREFIX)
     )
-
-
-def _workload(text: str) -> str:
-    if not re.fullmatch(r"[^/\s]+/[^/\s]+", text):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not NAMESPACE/NAME of a Deployment, such as default/web"
-        )
-    return text
 
 
 def _url(text: str) -> str:

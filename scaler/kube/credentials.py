@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from yaml import YAMLError
 
+from scaler.kube.contexts import kubeconfig_files, read_contexts
 from scaler.kube.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Iterable
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _IN_CLUSTER = "in-cluster service account"
 REFRESH_SECONDS = 60.0
 LOAD_TIMEOUT_SECONDS = 60.0
+MAX_CONTEXTS_NAMED = 20
 
 
 class Loader(Protocol):
@@ -91,12 +93,13 @@ class ApiCredentials:
         """
         from kubernetes.aio.config import load_kube_config  # noqa: PLC0415
 
-        # The library keeps the value of KUBECONFIG that it reads at import, so read it here.
-        files = path or os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
+        files = kubeconfig_files(path)
         what = f"kubeconfig {files}" + (f", context {context}" if context else "")
         if not any(_is_file(part, what) for part in files.split(os.pathsep) if part):
             message = f"{what}: no such file; set --kubeconfig or KUBECONFIG"
             raise ConfigurationError(message)
+        if context is not None and (known := read_contexts(path).namespaces):
+            _check_context(files, context, known)
         configuration = _new_configuration()
         try:
             async with asyncio.timeout(LOAD_TIMEOUT_SECONDS):
@@ -191,6 +194,12 @@ def _why_unusable(error: Exception) -> str:
     if isinstance(error, TypeError | KeyError | AttributeError | ValueError | YAMLError):
         return f"is not a kubeconfig: {type(error).__name__}: {text}"
     return text
+
+
+def _check_context(files: str, context: str, known: Iterable[str]) -> None:
+    if context not in known:
+        names = ", ".join(sorted(known)[:MAX_CONTEXTS_NAMED])
+        raise ConfigurationError(f"kubeconfig {files} has no context {context}; it has {names}")
 
 
 def _is_file(path: str, what: str) -> bool:

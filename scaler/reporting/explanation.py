@@ -15,11 +15,11 @@ from scaler.model import (
     SettingOrigin,
     workload_ref,
 )
-from scaler.quantities import format_duration, format_replicas, format_value, value_and_target
+from scaler.quantities import format_duration, format_replicas, format_value
 from toolkit.cli.table import table_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from scaler.model import ObjectRef, ScalingRules
     from scaler.reporting.serialization import (
@@ -44,6 +44,13 @@ WHY_NOT_COLUMNS = ("NAMESPACE", "NAME", "REPLICAS", "OUTCOME", "REASON", "WHY")
 HISTORY_COLUMNS = ("BEGAN", "LASTED", "VALUES", "REPLICAS", "OUTCOME", "REASON", "MESSAGE")
 UNKNOWN = "<unknown>"
 _MAX_VALUE_LENGTH = 60
+_UNITS: Mapping[Metric, str] = {
+    Metric.DUTY_CYCLE: "%",
+    Metric.MEMORY_USED_PERCENT: "%",
+    Metric.KV_CACHE_PERCENT: "%",
+    Metric.TEMPERATURE_CELSIUS: "°C",
+}
+"""What `format_value` leaves out."""
 
 
 def explain_text(document: DecisionDocument, *, now_unix_seconds: float) -> str:
@@ -282,7 +289,7 @@ def status_row(document: DecisionDocument, now_unix_seconds: float) -> tuple[str
 
 
 def targets_text(document: DecisionDocument) -> str:
-    """Return value and target of each metric: `63/40`, with names if there are several."""
+    """Return value and target of each metric: `63%/40%`, with names if there are several."""
     policy = document.policy
     if policy is None:
         return UNKNOWN
@@ -304,6 +311,7 @@ def targets_text(document: DecisionDocument) -> str:
 
 
 def _target_text(metric: Metric, mean_milli: int | None, target_milli: int | None) -> str:
-    if mean_milli is not None:
-        return value_and_target(metric, mean_milli, target_milli)
-    return UNKNOWN if target_milli is None else f"{UNKNOWN}/{format_value(metric, target_milli)}"
+    """Return `63%/40%`, with the metric's unit."""
+    unit = _UNITS.get(metric, "")
+    mean = UNKNOWN if mean_milli is None else f"{format_value(metric, mean_milli)}{unit}"
+    return mean if target_milli is None else f"{mean}/{format_value(metric, target_milli)}{unit}"

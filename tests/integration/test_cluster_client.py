@@ -254,7 +254,9 @@ def certificate():
         pytest.param(None, None, "no such file", id="no file"),
         pytest.param("{}", None, "current-context", id="an empty one"),
         pytest.param("a: [", None, "while parsing", id="not YAML"),
-        pytest.param(kubeconfig("http://api"), "absent", "absent", id="unknown context"),
+        pytest.param(
+            kubeconfig("http://api"), "absent", "absent; it has here, other", id="unknown context"
+        ),
         pytest.param(kubeconfig("http://api", tokenFile="gone"), None, "gone", id="no token file"),
     ],
 )

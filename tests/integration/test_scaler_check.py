@@ -89,7 +89,7 @@ async def test_the_output_for_programs(tmp_path):
 
 
 async def test_wrong_usage_says_what_is_allowed():
-    status, _, err = await run_program("explain", "no-slash", "--server=http://127.0.0.1:9")
+    status, _, err = await run_program("explain", "a/b/c", "--server=http://127.0.0.1:9")
     assert status == 2
     assert "NAMESPACE/NAME" in err
     status, _, err = await run_program("run", "--interval=2", "--source=graphite")

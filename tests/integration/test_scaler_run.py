@@ -361,14 +361,14 @@ async def test_status_and_explain(cluster):
         assert " ".join(head.split()) == (
             "NAMESPACE NAME TARGETS MIN MAX REPLICAS DESIRED REASON AGE"
         )
-        assert line.split()[:5] == ["default", NAME, "30/40", "1", "10"]
+        assert line.split()[:5] == ["default", NAME, "30%/40%", "1", "10"]
         status, text, _ = await run_program("explain", f"default/{NAME}", server)
         assert status == 0
         for part in ("target 40", "counted:", "= 30", "Limits applied:", "Conditions:"):
             assert part in text
         status, text, _ = await run_program("explain", f"default/{NAME}", "--history", server)
         assert (status, text.split()[:3]) == (0, ["BEGAN", "LASTED", "VALUES"])
-        assert " 30/40 " in text.splitlines()[-1]
+        assert " 30%/40% " in text.splitlines()[-1]
         status, text, _ = await run_program("explain", f"default/{NAME}", "-o", "yaml", server)
         assert status == 0
         assert yaml.safe_load(text)["decision"]["current_replicas"] == 1

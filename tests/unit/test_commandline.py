@@ -93,14 +93,14 @@ def no_environment(monkeypatch):
             "--server: 'host:1' is not a URL such as http://HOST:9446;"
             " see gpu-scaler status --help",
         ),
-        ("explain", "NAMESPACE/NAME is missing; see gpu-scaler explain --help"),
+        ("explain", "NAME is missing; see gpu-scaler explain --help"),
         *(
             (
                 f"explain {name}",
-                f"'{name}' is not NAMESPACE/NAME of a Deployment, such as default/web;"
-                " see gpu-scaler explain --help",
+                f"'{name}' is not NAMESPACE/NAME of a Deployment such as default/web, and not"
+                " deploy/NAME or NAME with --namespace",
             )
-            for name in ("web", "/web", "default/", "a/b/c")
+            for name in ("/web", "default/", "a/b/c")
         ),
         ("check", "FILE is missing; see gpu-scaler check --help"),
         ("completion", "bash|zsh|fish is missing; see gpu-scaler completion --help"),
@@ -358,7 +358,10 @@ def flags_of(parser):
         pytest.param(
             build_parser({}, "1"),
             "GPU_SCALER_",
-            {"--once", "--namespace", "--output", "--port", "--history", "--all"},
+            {
+                *("--once", "--namespace", "--all-namespaces", "--watch", "--output", "--port"),
+                *("--history", "--all"),
+            },
             id="gpu-scaler",
         ),
         pytest.param(exporter_parser({}, "1"), "GPU_EXPORTER_", set(), id="gpu-exporter"),

@@ -103,7 +103,7 @@ def test_the_table():
         *("BEGAN", "LASTED", "VALUES", "REPLICAS", "OUTCOME", "REASON", "MESSAGE")
     ]
     assert [[cell.strip() for cell in line if cell.strip()] for line in lines] == [
-        ["1m40s ago", "60s", "20/40", "1", "unchanged", "DesiredWithinRange", "duty cycle 20"],
-        ["38s ago", "0s", "63/40", "1 -> 2", "scaled", "SuccessfulRescale", "duty cycle 63"],
-        ["36s ago", "0s", "<unknown>/40", "2", "held", "X", "duty cycle None"],
+        ["1m40s ago", "60s", "20%/40%", "1", "unchanged", "DesiredWithinRange", "duty cycle 20"],
+        ["38s ago", "0s", "63%/40%", "1 -> 2", "scaled", "SuccessfulRescale", "duty cycle 63"],
+        ["36s ago", "0s", "<unknown>/40%", "2", "held", "X", "duty cycle None"],
     ]

@@ -270,4 +270,4 @@ def test_the_texts_name_what_the_data_has():
         assert part in text
     assert "gpu-scaler/max-replicas: is required" in explain_text(refused, now_unix_seconds=now)
     assert "statefulsets.apps:db" in status_table([rich, refused], now_unix_seconds=now)
-    assert "63.5/40" in history_table([decision_run_document(EPISODE)], now_unix_seconds=now)
+    assert "63.5%/40%" in history_table([decision_run_document(EPISODE)], now_unix_seconds=now)

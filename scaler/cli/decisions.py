@@ -1,0 +1,202 @@
+"""`status`, `why-not` and `explain`: ask the acting scaler, and print what it answers."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import orjson
+import yaml
+
+from scaler.cli.access import parse_access
+from scaler.cli.api_client import ScalerClient, ScalerClientError
+from scaler.cli.workload import parse_workload
+from scaler.kube.contexts import namespace_of
+from scaler.kube.errors import ClusterError
+from scaler.readings.settings import HttpAccess
+from scaler.reporting.explanation import explain_text, history_table, status_table, why_not_table
+from scaler.reporting.serialization import (
+    DecisionDocument,
+    DecisionRunDocument,
+    DecisionsDocument,
+    decode,
+)
+from toolkit.cli.arguments import UsageError
+from toolkit.cli.flags import Values
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from scaler.cli.workload import WorkloadName
+
+WATCH_SECONDS: Final = 2.0
+"""The scaler's own interval between loops."""
+_CLEAR: Final = "\x1b[H\x1b[2J"
+_T = TypeVar("_T")
+
+
+class _NoAnswerError(RuntimeError):
+    """There is nothing to print; the message says why."""
+
+
+def print_status(parsed: argparse.Namespace) -> bool:
+    """Print the table of `gpu-scaler status`; return whether the scaler answered.
+
+    With `--watch`, print it again whenever it has changed, until interrupted.
+    """
+
+    def table(decisions: list[DecisionDocument]) -> str:
+        return status_table(decisions, now_unix_seconds=time.time())
+
+    if not parsed.watch:
+        return _print_list(parsed, lambda _: True, table, nothing="")
+    while True:
+        if sys.stdout.isatty():
+            sys.stdout.write(_CLEAR)
+        _print_list(parsed, lambda _: True, table, nothing="")
+        sys.stdout.flush()
+        time.sleep(WATCH_SECONDS)
+
+
+def print_why_not(parsed: argparse.Namespace) -> bool:
+    """Print the table of `gpu-scaler why-not`; return whether the scaler answered."""
+    return _print_list(
+        parsed,
+        lambda decision: decision.get("outcome") != "scaled",
+        why_not_table,
+        nothing="every Deployment was scaled in the last loop",
+    )
+
+
+def print_explanation(parsed: argparse.Namespace) -> bool:
+    """Print a Deployment's last decision, or its history; return whether there is one."""
+    try:
+        named = parse_workload(parsed.deployment, namespace_given=parsed.namespace is not None)
+    except ValueError as error:
+        raise UsageError([str(error)]) from None
+    ref = named.ref(_namespace(parsed, named))
+    path = f"/api/v1/decisions/{ref.namespace}/{ref.qualified_name}"
+    try:
+        document = _get(parsed, f"{path}/history" if parsed.history else path)
+        if parsed.output != "text":
+            _print_data(document, parsed.output)
+        if not document.keys() & {"decision", "history"}:
+            problem = str(document.get("error", "the scaler returned no decision"))
+            raise _NoAnswerError(problem)
+        if parsed.output == "text":
+            sys.stdout.write(_explanation(document))
+    except _NoAnswerError as error:
+        return _failed(error)
+    return True
+
+
+def _explanation(document: dict[str, Any]) -> str:
+    now = time.time()
+    if "history" in document:
+        runs = _decoded(document["history"], list[DecisionRunDocument])
+        return history_table(runs, now_unix_seconds=now)
+    return explain_text(_decoded(document["decision"], DecisionDocument), now_unix_seconds=now)
+
+
+def _namespace(parsed: argparse.Namespace, named: WorkloadName) -> str:
+    """Return the namespace for a name without one: `-n`, else the context's, as in kubectl."""
+    if parsed.namespace is not None or named.namespace is not None:
+        return parsed.namespace or named.namespace or ""
+    found = None
+    if parsed.server is None:
+        found = namespace_of(parsed.kubeconfig, parsed.context)
+    return found or "default"
+
+
+def _print_list(
+    parsed: argparse.Namespace,
+    is_wanted: Callable[[dict[str, Any]], bool],
+    table: Callable[[list[DecisionDocument]], str],
+    *,
+    nothing: str,
+) -> bool:
+    """Print the wanted decisions, or the sentence `nothing` if there are none among others."""
+    try:
+        document = _get(parsed, "/api/v1/decisions")
+        answer = _decoded(document, DecisionsDocument)
+        known = [
+            decision
+            for decision in answer.decisions
+            if parsed.namespace in (None, decision.get("namespace"))
+        ]
+        decisions = [decision for decision in known if is_wanted(decision)]
+        if parsed.output != "text":
+            _print_data(document | {"decisions": decisions}, parsed.output)
+            return True
+        _print_state(answer)
+        if not known:
+            where = f" in namespace {parsed.namespace}" if parsed.namespace else ""
+            _print_error(f"no Deployment{where} has the annotation gpu-scaler/enabled")
+        elif not decisions and nothing:
+            _print_error(nothing)
+        else:
+            sys.stdout.write(table(_decoded(decisions, list[DecisionDocument])))
+    except _NoAnswerError as error:
+        return _failed(error)
+    return True
+
+
+def _print_state(answer: DecisionsDocument) -> None:
+    if answer.holding:
+        _print_error(f"holding all decisions: {answer.holding}")
+    if answer.stopped:
+        _print_error(answer.stopped)
+    if not answer.leading:
+        leader = answer.leader or "no replica"
+        _print_error(f"{answer.identity} is not the leader: {leader} holds the Lease")
+
+
+def _get(parsed: argparse.Namespace, path: str) -> dict[str, Any]:
+    values = Values(parsed)
+    access = parse_access(values, "server")
+    if parsed.server is None and access != HttpAccess():
+        values.problems.append("--server.* flags are set, but apply only with --server")
+    client = ScalerClient(
+        server=parsed.server,
+        kubeconfig=parsed.kubeconfig,
+        context=parsed.context,
+        lease_namespace=parsed.lease_namespace,
+        lease_name=parsed.lease_name,
+        port=parsed.port,
+        access=access,
+    )
+    values.check()
+    try:
+        return asyncio.run(client.get(path))
+    except (ScalerClientError, ClusterError) as error:
+        raise _NoAnswerError(str(error)) from error
+
+
+def _decoded(data: Any, type_: type[_T]) -> _T:
+    try:
+        return decode(data, type_)
+    except ValueError as error:
+        msg = (
+            f"cannot decode the scaler's response, which may be of another version: {error};"
+            " use -o json, or the gpu-scaler command of the scaler's version"
+        )
+        raise _NoAnswerError(msg) from error
+
+
+def _print_data(document: dict[str, Any], form: str) -> None:
+    if form == "yaml":
+        sys.stdout.write(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+        return
+    sys.stdout.write(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+def _failed(error: _NoAnswerError) -> bool:
+    _print_error(str(error))
+    return False
+
+
+def _print_error(message: str) -> None:
+    sys.stderr.write(f"gpu-scaler: {message}\n")
