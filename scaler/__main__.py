@@ -165,7 +165,7 @@ def _simulate(parsed: argparse.Namespace) -> int:
     if found.simulations:
         sys.stdout.write(shown(settings, found.simulations))
     if not found.is_complete:
-        _print_error("interrupted: what was not done is missing")
+        _print_error("interrupted: what was not read or simulated until then is missing")
         return EXIT_INTERRUPTED
     return EXIT_FAILURE if found.problems else 0
 

@@ -95,21 +95,17 @@ async def simulate(settings: SimulateSettings) -> Simulated:
     """
     found = Simulated()
     progress = Progress(sys.stderr)
-    async with interruption() as interrupted:
-        try:
+    try:
+        async with interruption() as interrupted:
             recorded = await _recorded(settings, found, interrupted, progress)
-            if settings.anonymizes:
-                recorded = _anonymized(recorded)
-                # They name Deployments.
-                found.problems = [f"{len(found.problems)} problems name Deployments: hidden"][
-                    : len(found.problems)
-                ]
-                found.notes = []
-            if settings.record is not None:
-                data = recordings_text(
-                    (one.recording for one in recorded), gpu_scaler_version=version("gpu-scaler")
-                )
-                await asyncio.to_thread(Path(settings.record).write_bytes, data)
+            found.is_complete = not interrupted.is_set()
+        if settings.anonymizes:
+            recorded = _anonymized(recorded)
+            _hide_names(found)
+        if settings.record is not None and recorded:
+            await asyncio.to_thread(_record, Path(settings.record), recorded)
+        # What was read before an interruption is simulated, until the next one.
+        async with interruption() as interrupted:
             learned = Learned()
             for number, one in enumerate(recorded):
                 if interrupted.is_set():
@@ -118,18 +114,32 @@ async def simulate(settings: SimulateSettings) -> Simulated:
                 simulation = await _simulation(settings, one, found, interrupted, learned)
                 if simulation is not None:
                     found.simulations.append(simulation)
-        finally:
-            progress.clear()
-        found.is_complete = not interrupted.is_set()
+            found.is_complete = found.is_complete and not interrupted.is_set()
+    finally:
+        progress.clear()
     if settings.plot is not None and found.simulations:
-        draw = simulations_html if settings.plot.endswith(".html") else None
-        text = (
-            simulations_svg(found.simulations)
-            if draw is None
-            else draw(found.simulations, settings.prices)
-        )
-        await asyncio.to_thread(Path(settings.plot).write_text, text, encoding="utf-8")
+        await asyncio.to_thread(_plot, Path(settings.plot), settings, found.simulations)
     return found
+
+
+def _hide_names(found: Simulated) -> None:
+    """Replace what names Deployments."""
+    if found.problems:
+        found.problems = [f"{len(found.problems)} problems name Deployments, and are not shown"]
+    found.notes = []
+
+
+def _record(path: Path, recorded: Sequence[RecordedDeployment]) -> None:
+    recordings = (one.recording for one in recorded)
+    path.write_bytes(recordings_text(recordings, gpu_scaler_version=version("gpu-scaler")))
+
+
+def _plot(path: Path, settings: SimulateSettings, simulations: Sequence[Simulation]) -> None:
+    if path.suffix == ".html":
+        text = simulations_html(simulations, settings.prices)
+    else:
+        text = simulations_svg(simulations)
+    path.write_text(text, encoding="utf-8")
 
 
 def shown(settings: SimulateSettings, simulations: Sequence[Simulation]) -> str:
