@@ -73,7 +73,7 @@ def replay(
     faster. `should_stop` is asked at each decision that has to be made.
     Raises ValueError where the policy has no such target, TimeoutError where it should stop.
     """
-    rules = OurRules(recording.ref, recording.metric, policy)
+    rules = OurRules(recording, policy)
     steps = stepping(recording, rules, start_seconds, interval_seconds, learned, should_stop).run()
     return _result(OURS, recording, rules, steps, start_seconds, capacity_milli)
 
@@ -93,7 +93,7 @@ def replay_hpa(
     It is given the values without the delay of a metrics pipeline, and never fewer than one pod.
     Raises ValueError also for a queue without an average value.
     """
-    rules = HpaRules(recording.metric, policy)
+    rules = HpaRules(recording, policy)
     steps = stepping(recording, rules, start_seconds, period_seconds, learned, should_stop).run()
     return _result(HPA, recording, rules, steps, start_seconds, capacity_milli)
 

@@ -19,6 +19,7 @@ from scaler.model import (
     PodValue,
     ScalingPolicy,
 )
+from scaler.policy.schedule import in_force
 from scaler.replay.hpa import limit_without_behavior
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from scaler.model import ObjectRef
     from scaler.replay.load import RecordedLoad
+    from scaler.replay.model import Recording
     from scaler.replay.pods import Pods, Shape
 
 ALONE: Final = MetricTarget(metric=Metric.QUEUE, average_value_milli=None)
@@ -50,6 +52,9 @@ class Rules(Protocol):
     history: ScalingHistory
     policy: ScalingPolicy
     raises: bool
+
+    def follow_schedule(self, now_seconds: float) -> float:
+        """Set the policy of an instant; return until when it is in force, infinity if always."""
 
     def decide(self, pods: Pods, load: RecordedLoad, now_seconds: float) -> tuple[int, Asked]:
         """Return the count to set now, and the one asked for."""
@@ -86,12 +91,20 @@ class OurRules:
 
     raises = False
 
-    def __init__(self, ref: ObjectRef, metric: Metric, policy: ScalingPolicy) -> None:
-        self.policy = policy_for(policy, metric)
+    def __init__(self, recording: Recording, policy: ScalingPolicy) -> None:
         # A count of 0 that was found is one that the scaler set.
         self.history = ScalingHistory(zeroed_seconds=0.0)
-        self._ref = ref
-        self._metric = metric
+        self._ref = recording.ref
+        self._metric = recording.metric
+        self._given = policy
+        self._begun = recording.begun_unix_seconds
+        self.follow_schedule(0.0)
+
+    def follow_schedule(self, now_seconds: float) -> float:
+        """Set the policy of an instant; return until when it is in force, infinity if always."""
+        found = in_force(self._given, self._begun + now_seconds)
+        self.policy = policy_for(found.policy, self._metric)
+        return found.until_unix_seconds - self._begun
 
     def decide(self, pods: Pods, load: RecordedLoad, now_seconds: float) -> tuple[int, Asked]:
         """Decide as the loop does, and remember the decision as carried out."""
@@ -149,15 +162,28 @@ class HpaRules:
     It does not look at readiness, and does not scale to zero or from it.
     """
 
-    def __init__(self, metric: Metric, policy: ScalingPolicy) -> None:
-        one_or_more = max(1, policy.min_replicas)
-        self.policy = policy_for(replace(policy, min_replicas=one_or_more), metric)
+    def __init__(self, recording: Recording, policy: ScalingPolicy) -> None:
+        self._metric = recording.metric
+        self._given = policy
+        self._begun = recording.begun_unix_seconds
+        self.follow_schedule(0.0)
         self.raises = policy.behavior == DEFAULT_BEHAVIOR
         self.history = ScalingHistory()
         [target] = self.policy.targets
         if target.average_value_milli is None:
-            raise ValueError(f"the HPA needs an average value for {metric}; the policy has none")
+            raise ValueError(
+                f"the HPA needs an average value for {self._metric}; the policy has none"
+            )
         self._target_milli = target.average_value_milli
+
+    def follow_schedule(self, now_seconds: float) -> float:
+        """Set the policy of an instant, as if somebody kept to the schedule by hand."""
+        found = in_force(self._given, self._begun + now_seconds)
+        least = max(1, found.policy.min_replicas)
+        most = max(1, found.policy.max_replicas)
+        policy = replace(found.policy, min_replicas=least, max_replicas=most)
+        self.policy = policy_for(policy, self._metric)
+        return found.until_unix_seconds - self._begun
 
     def counted(self, shape: Shape) -> Hashable:
         """Readiness does not count, but what pods show that are not Ready does."""

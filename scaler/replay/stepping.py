@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from scaler.decision.history import active, recommended
@@ -73,7 +74,15 @@ class Learned:
 
     def under(self, rules: Rules) -> dict[Hashable, Answers]:
         """Return what is known for these rules by how far the pods are; to be added to."""
-        known = self._answers.setdefault((type(rules), rules.policy), {})
+        # Of the range, only a minimum of 0 changes what is asked for.
+        policy = replace(
+            rules.policy,
+            min_replicas=min(1, rules.policy.min_replicas),
+            max_replicas=1,
+            schedule=(),
+            scheduled=None,
+        )
+        known = self._answers.setdefault((type(rules), policy), {})
         if len(known) > MAX_SHAPES:
             known.clear()
         return known
@@ -100,7 +109,9 @@ class Stepping:
         self._should_stop = should_stop
         self._ticks = max(0, math.ceil(seconds / interval_seconds - 1e-9))
         self._steps = [ReplicaStep(0.0, pods.count)]
+        self._learned = learned
         self._answers = learned.under(rules)
+        self._scheduled_until = rules.follow_schedule(0.0)
         self._known = Answers()
         self._alike_until = 0
         behavior = rules.policy.behavior
@@ -144,7 +155,9 @@ class Stepping:
     def every_decision(self) -> tuple[ReplicaStep, ...]:
         """Return the same, deciding at every interval."""
         for tick in range(self._ticks):
-            self._apply(tick * self._interval)
+            now = tick * self._interval
+            self._rules.follow_schedule(now)
+            self._apply(now)
         return tuple(self._steps)
 
     def _walk(self, tick: int) -> int:
@@ -192,9 +205,15 @@ class Stepping:
         return self._rules.raises and self._tick_at(self._raised_seconds + window) >= tick
 
     def _look_at_pods(self, tick: int) -> None:
-        """Note how far the pods are, and until when."""
+        """Note how far the pods are and what the schedule says, and until when."""
         now = tick * self._interval
-        alike_until = self._tick_at(self._pods.next_change_seconds(now))
+        if tick >= self._tick_at(self._scheduled_until):
+            self._flush()
+            self._scheduled_until = self._rules.follow_schedule(now)
+            self._answers = self._learned.under(self._rules)
+            self._is_first = True
+        changes_seconds = self._pods.next_change_seconds(now)
+        alike_until = self._tick_at(min(changes_seconds, self._scheduled_until))
         self._alike_until = min(self._ticks, max(tick + 1, alike_until))
         key = (
             self._pods.count if self._load.is_total else self._rules.counted(self._pods.shape(now))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaler.decision.behavior import DEFAULT_BEHAVIOR
-from scaler.model import Metric
+from scaler.model import Metric, ScheduleEntry
 from scaler.replay.accounting import account, stretches
 from scaler.replay.model import ReplicaStep
 from scaler.replay.replay import as_it_was, replay, replay_hpa
@@ -90,6 +90,17 @@ def test_a_count_outside_the_range_goes_back_at_once():
     assert steps(ours(load, replace(SIXTY, min_replicas=2, max_replicas=4)))[0] == (0, 4)
     assert steps(ours(recording([0] * 4, found=0), SIXTY)) == [(0, 1)]
     assert steps(ours(recording([0] * 4, found=None), replace(SIXTY, min_replicas=3))) == [(0, 3)]
+
+
+def test_a_schedule_sets_the_range_at_its_time():
+    # The recording begins on a Thursday at 00:00 UTC.
+    minutes = ScheduleEntry(
+        days=(3,), from_minute=5, until_minute=10, timezone="UTC", min_replicas=4
+    )
+    wanted = replace(SIXTY, schedule=(minutes,))
+    assert steps(ours(recording([0] * 80), wanted)) == [(0, 1), (300, 4), (600, 1)]
+    hpa = replay_hpa(recording([0] * 80), wanted, start_seconds=40.0)
+    assert steps(hpa)[:2] == [(0, 1), (300, 4)]
 
 
 def test_a_window_shows_the_mean():

@@ -16,6 +16,7 @@ from scaler.model import (
     RatePolicy,
     ScalingPolicy,
     ScalingRules,
+    ScheduleEntry,
     SelectPolicy,
 )
 from scaler.replay.replay import stepping
@@ -49,6 +50,18 @@ BEHAVIORS = st.one_of(
         scale_down=rules([0, 1, 2, 15, 60, 300]),
     ),
 )
+SCHEDULES = st.lists(
+    st.builds(
+        ScheduleEntry,
+        days=st.just(tuple(range(7))),
+        from_minute=st.integers(0, 6),
+        until_minute=st.integers(7, 12),
+        timezone=st.just("UTC"),
+        min_replicas=st.integers(0, 3),
+        max_replicas=st.integers(3, 9),
+    ),
+    max_size=2,
+).map(tuple)
 METRICS = {
     Metric.DUTY_CYCLE: 100_000,
     Metric.REQUESTS: 8_000,
@@ -89,6 +102,7 @@ def cases(draw):
         paused=False,
         activation_milli=draw(st.sampled_from([0, one // 2])),
         cooldown_seconds=draw(st.sampled_from([0.0, 10.0, 120.0])),
+        schedule=draw(SCHEDULES),
     )
     found = draw(st.one_of(st.none(), st.integers(0, 12)))
     recorded = recording(demand, metric=metric, step_seconds=step_seconds, found=found)
@@ -111,7 +125,7 @@ def test_the_hpa_without_a_behavior_goes_up_by_what_was_recommended_before():
 
     def fresh(learned):
         four = policy(Metric.QUEUE, 4_000)
-        return stepping(requests, HpaRules(requests.metric, four), 10.0, 15.0, learned)
+        return stepping(requests, HpaRules(requests, four), 10.0, 15.0, learned)
 
     steps = same_steps(fresh)
     assert [one.replicas for one in steps[:4]] == [4, 8, 12, 4]
@@ -129,25 +143,25 @@ def test_a_cooldown_begins_with_the_first_decision_after_a_count_out_of_range():
     )
 
     def fresh(learned):
-        return stepping(idle, OurRules(idle.ref, idle.metric, zero), 10.0, 2.0, learned)
+        return stepping(idle, OurRules(idle, zero), 10.0, 2.0, learned)
 
     # The first decision is about the range, the second about the metrics.
     assert [tuple(one) for one in same_steps(fresh)] == [(0, 1), (102, 0)]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(cases())
 def test_the_scaler(case):
     recorded, wanted, start, interval = case
 
     def fresh(learned):
-        ours = OurRules(recorded.ref, recorded.metric, wanted)
+        ours = OurRules(recorded, wanted)
         return stepping(recorded, ours, start, interval, learned)
 
     same_steps(fresh)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(cases())
 def test_the_hpa(case):
     recorded, wanted, start, interval = case
@@ -155,6 +169,6 @@ def test_the_hpa(case):
         return
 
     def fresh(learned):
-        return stepping(recorded, HpaRules(recorded.metric, wanted), start, interval, learned)
+        return stepping(recorded, HpaRules(recorded, wanted), start, interval, learned)
 
     same_steps(fresh)
