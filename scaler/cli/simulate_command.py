@@ -9,6 +9,7 @@ import asyncio
 import sys
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -91,7 +92,7 @@ async def simulate(settings: SimulateSettings) -> Simulated:
 
     Raises:
         NoHistoryError, PastError: there is nothing to simulate.
-        OSError: a file cannot be read or written.
+        OSError: a file cannot be read.
     """
     found = Simulated()
     progress = Progress(sys.stderr)
@@ -103,7 +104,7 @@ async def simulate(settings: SimulateSettings) -> Simulated:
             recorded = _anonymized(recorded)
             _hide_names(found)
         if settings.record is not None and recorded:
-            await asyncio.to_thread(_record, Path(settings.record), recorded)
+            await _written(found, settings.record, partial(_record, recorded=recorded))
         # What was read before an interruption is simulated, until the next one.
         async with interruption() as interrupted:
             learned = Learned()
@@ -118,8 +119,17 @@ async def simulate(settings: SimulateSettings) -> Simulated:
     finally:
         progress.clear()
     if settings.plot is not None and found.simulations:
-        await asyncio.to_thread(_plot, Path(settings.plot), settings, found.simulations)
+        draw = partial(_plot, settings=settings, simulations=found.simulations)
+        await _written(found, settings.plot, draw)
     return found
+
+
+async def _written(found: Simulated, name: str, write: Callable[[Path], None]) -> None:
+    """Write a file; a failure is a problem, and what was read is still of use."""
+    try:
+        await asyncio.to_thread(write, Path(name))
+    except OSError as error:
+        found.problems.append(f"cannot write {name}: {error.strerror}")
 
 
 def _hide_names(found: Simulated) -> None:

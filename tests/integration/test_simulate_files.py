@@ -98,6 +98,17 @@ def test_a_wrong_csv_is_a_sentence(text, flags, said, tmp_path: Path, capsys):
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize("flag", ["--plot", "--record"])
+def test_a_file_that_cannot_be_written_is_named_beside_the_figures(flag, tmp_path: Path, capsys):
+    file = tmp_path / "load.csv"
+    file.write_text(PODS)
+    missing = tmp_path / "missing" / "x.svg"
+    status, out, err = simulate(capsys, "--csv", str(file), "--targets=40", f"{flag}={missing}")
+    assert status == 1
+    assert "as it was" in out
+    assert str(missing) in err
+
+
 @pytest.mark.parametrize("flag", ["--csv", "--recording"])
 def test_a_file_that_is_not_there_is_named(flag, tmp_path: Path, capsys):
     status, _, err = simulate(capsys, flag, str(tmp_path / "missing"))
