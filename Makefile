@@ -127,6 +127,10 @@ bench-policy: $(STAMP) ## The scaler's decisions beside the HPA's arithmetic, in
 bench-simulate: $(STAMP) ## A week of 20 Deployments replayed at 4 targets: CPU time, 1 min
 	@$(BIN)/python -m benchmarks.simulate
 
+.PHONY: bench-traces
+bench-traces: $(STAMP) ## The scaler beside an HPA's chain on published load, 5 min (needs TRACES=FOLDER)
+	@$(BIN)/python -m benchmarks.publishedtraces $(TRACES) $(BENCH_ARGS)
+
 .PHONY: bench-latency
 bench-latency: $(STAMP) ## The same beside Prometheus + adapter + HPA, 20 min (needs make cluster-tools)
 	@$(BIN)/python -m benchmarks.latency $(BENCH_ARGS)

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.pages import families, limits, reference, servers
+from tests.pages import families, limits, reference, servers, tracefigures
 from tests.pages.markdown import PAGES, ROOT, page, table
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "server-problems": servers.problem_table,
     **reference.EXAMPLE_PARTS,
     **limits.PARTS,
+    **tracefigures.PARTS,
     "untried": untried,
 }
 
