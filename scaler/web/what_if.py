@@ -161,6 +161,7 @@ def _only(metric: Metric, policy: ScalingPolicy) -> ScalingPolicy:
         targets=targets,
         min_replicas=min(policy.min_replicas, MAX_REPLICAS),
         max_replicas=min(policy.max_replicas, MAX_REPLICAS),
+        schedule=(),
     )
 
 
