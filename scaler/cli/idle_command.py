@@ -12,17 +12,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from scaler.cli.interruption import interruption, until
-from scaler.cluster.past_workloads import read_workloads
-from scaler.kube.client import KubeClient
-from scaler.kube.errors import ClusterError
+from scaler.cli.recorded_owners import read_cluster, read_kube_state
 from scaler.readings.devices import DUTY_CYCLE
 from scaler.readings.prometheus.absent_series import why_no_pods, why_no_series
-from scaler.readings.prometheus.kube_state import (
-    pod_owners_query,
-    read_pod_owners,
-    read_replica_sets,
-    replica_sets_query,
-)
 from scaler.readings.prometheus.past_gpus import duty_series, highest_duty_query
 from scaler.readings.prometheus.range_chunks import span
 from scaler.readings.prometheus.ranges import PastError, RangeReader
@@ -42,8 +34,6 @@ STEPS_SECONDS = (60, 120, 300, 600, 1800, 3600)
 """The steps to choose from; a minute has a sample of most scrape intervals."""
 STEPS_WISHED = 10_080
 """Steps at most, where none is given: a minute for 7 days."""
-API_SECONDS = 60.0
-"""How long the Kubernetes API may take to list pods and ReplicaSets."""
 
 
 class NothingRecordedError(RuntimeError):
@@ -96,7 +86,7 @@ async def read_idle(settings: IdleSettings, *, now_unix_seconds: float | None = 
             raise NothingRecordedError(
                 await why_no_series(reader, settings.prometheus, DUTY_CYCLE, **where)
             )
-        owners, notes = await _owners(settings, reader, ended)
+        owners, notes = await _owners(settings, reader, steps)
         if has_gpu and not has_pod:
             why = await why_no_pods(reader, settings.prometheus, DUTY_CYCLE, **where)
             notes.insert(0, f"All GPUs look free: {why}.")
@@ -151,30 +141,16 @@ def _about(report: IdleReport, owners: Owners, settings: IdleSettings) -> list[s
 
 
 async def _owners(
-    settings: IdleSettings, reader: RangeReader, ended: float
+    settings: IdleSettings, reader: RangeReader, steps: Span
 ) -> tuple[Owners, list[str]]:
     """Return the owners of pods, and why some may be missing."""
-    owners, notes = Owners(), []
-    try:
-        async with (
-            asyncio.timeout(API_SECONDS),
-            await KubeClient.load(settings.kubeconfig, settings.context) as client,
-        ):
-            found = await read_workloads(client, is_for_all=True)
-        owners.add_pods(found.pods, Way.API)
-        owners.add_replica_sets(found.replica_sets, Way.API)
-        notes += [f"Some workloads are unknown: {problem}." for problem in found.problems]
-    except TimeoutError:
-        notes.append(f"Some workloads are unknown: no answer within {API_SECONDS:g} s.")
-    except (ClusterError, OSError) as error:
-        notes.append(f"Workloads are not read from the Kubernetes API: {error}.")
-    # Without kube-state-metrics both are empty.
+    owners = Owners()
+    found = await read_cluster(settings.kubeconfig, settings.context, is_for_all=True)
+    owners.add_pods(found.pods, Way.API)
+    owners.add_replica_sets(found.replica_sets, Way.API)
+    notes = [f"Some workloads are unknown: {problem}." for problem in found.problems]
     with suppress(PastError, PromqlError):
-        seconds = settings.since_seconds
-        pods = await reader.now(pod_owners_query(seconds), at_unix_seconds=ended)
-        owners.add_pods(read_pod_owners(pods), Way.KUBE_STATE_METRICS)
-        sets = await reader.now(replica_sets_query(seconds), at_unix_seconds=ended)
-        owners.add_replica_sets(read_replica_sets(sets), Way.KUBE_STATE_METRICS)
+        await read_kube_state(reader, steps, owners)
     return owners, notes
 
 

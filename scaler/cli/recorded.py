@@ -14,11 +14,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from scaler.cli.interruption import until
-from scaler.cli.recorded_owners import read_kube_state
+from scaler.cli.recorded_owners import read_cluster, read_kube_state
 from scaler.cli.recorded_problems import why_late, why_no_pods_of
-from scaler.cluster.past_workloads import PastWorkloads, read_workloads
-from scaler.kube.client import KubeClient
-from scaler.kube.errors import ClusterError
 from scaler.model import TOTAL_METRICS, Metric
 from scaler.readings.devices import FAMILIES
 from scaler.readings.prometheus.past_pods import PastMetric, pods_matchers
@@ -34,13 +31,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from scaler.cli.simulate import SimulateSettings
+    from scaler.cluster.past_workloads import PastWorkloads
     from scaler.model import ObjectRef
     from scaler.readings.prometheus.range_chunks import Span
     from scaler.readings.settings import PrometheusSettings
     from scaler.replay.model import Recording
 
-API_SECONDS = 120.0
-"""How long the Kubernetes API may take to list Deployments, ReplicaSets and pods."""
 MOST_NAMED = 3
 MODEL_MOMENTS = 4
 """At how many moments the GPU models of pods are read."""
@@ -322,20 +318,14 @@ async def _workloads(settings: SimulateSettings, found: Recorded) -> PastWorkloa
     Raises:
         NoHistoryError: only the API could say which Deployments to simulate.
     """
+    workloads = await read_cluster(
+        settings.kubeconfig,
+        settings.context,
+        settings.deployments,
+        is_for_all=settings.is_for_all,
+    )
+    problem = "; ".join(workloads.problems)
     is_needed = not settings.deployments and not settings.is_for_all
-    try:
-        async with (
-            asyncio.timeout(API_SECONDS),
-            await KubeClient.load(settings.kubeconfig, settings.context) as client,
-        ):
-            workloads = await read_workloads(
-                client, settings.deployments, is_for_all=settings.is_for_all
-            )
-        problem = "; ".join(workloads.problems)
-    except TimeoutError:
-        workloads, problem = PastWorkloads(), f"no answer within {API_SECONDS:g} s"
-    except (ClusterError, OSError) as error:
-        workloads, problem = PastWorkloads(), str(error)
     if problem and is_needed and not workloads.annotations:
         raise NoHistoryError(
             f"cannot list Deployments: {problem}; pass NAMESPACE/NAME of those to simulate, or"
