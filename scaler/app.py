@@ -276,6 +276,7 @@ async def _listening(
             version=version("gpu-scaler"),
             source=config.source,
             interval_seconds=config.interval_seconds,
+            grafana_url=config.grafana_url,
         ),
         identity=parts.identity,
         leader=leader,

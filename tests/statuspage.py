@@ -138,6 +138,7 @@ class Scene:
     leader: str | None = IDENTITY
     unready: str | None = None
     source: str = "exporters"
+    grafana_url: str = ""
     deployments: Sequence[DeploymentState] = ()
     seen: GpuKnowledge = NOTHING_SEEN
     samples: Mapping[str, Sequence[GpuSample]] = field(default_factory=dict)
@@ -193,7 +194,12 @@ def gpu(node: str, number: int, duty: float, pod: ObjectRef | None = None) -> Gp
 def application(scene: Scene, reader: GpuReader, metrics: ScalerMetrics):
     page = StatusPage(
         controller=scene,  # type: ignore[arg-type]
-        about=About(version="0.1.0", source=scene.source, interval_seconds=LOOP_SECONDS),
+        about=About(
+            version="0.1.0",
+            source=scene.source,
+            interval_seconds=LOOP_SECONDS,
+            grafana_url=scene.grafana_url,
+        ),
         identity=IDENTITY,
         leader=lambda: scene.leader,
         not_ready_because=lambda: scene.unready,

@@ -51,6 +51,7 @@ class ScalerConfig:
     listen_host: str = ""
     listen_port: int = 9446
     web_config_file: str = ""
+    grafana_url: str = ""
     leader_elect: bool = True
     lease_namespace: str = "gpu-scaler"
     lease_name: str = "gpu-scaler"
@@ -122,6 +123,12 @@ def add_run_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str
         "file with TLS certificates and users of that address, in the format of Prometheus'"
         " exporter-toolkit (default: plain HTTP for everybody)",
     )
+    serving.text(
+        "web.grafana-url",
+        "URL",
+        "",
+        "base URL of the Grafana that has our dashboards, for links on the status page",
+    )
     serving.switch(
         "idle.all",
         "count the idle GPU time of all pods, not only of opted-in workloads; reads every exporter"
@@ -181,6 +188,7 @@ def parse_run_arguments(arguments: argparse.Namespace) -> ScalerConfig:
         listen_host=host,
         listen_port=port,
         web_config_file=values.text("web.config.file"),
+        grafana_url=_grafana_url(values),
         leader_elect=not values.switch("no-leader-elect"),
         lease_namespace=values.text("lease-namespace"),
         lease_name=values.text("lease-name"),
@@ -217,3 +225,12 @@ def _names(values: Values, flag: str, pattern: re.Pattern[str], what: str) -> tu
         if not pattern.fullmatch(name):
             values.problem(flag, f"{name!r} is not {what}")
     return found
+
+
+def _grafana_url(values: Values) -> str:
+    url = values.text("web.grafana-url")
+    if url and not re.fullmatch(r"https?://[^/\s?#]+[^\s?#]*", url):
+        values.problem(
+            "web.grafana-url", f"{url!r} is not a URL such as https://grafana.example.com"
+        )
+    return url.rstrip("/")

@@ -55,6 +55,7 @@ class About:
     version: str
     source: str
     interval_seconds: float
+    grafana_url: str = ""
 
 
 class ScalerDict(TypedDict):
@@ -69,6 +70,7 @@ class ScalerDict(TypedDict):
     version: str
     source: str
     interval_seconds: float
+    grafana_url: str
     decided: float | None
     reads_succeeded: int
     reads_failed: int
@@ -259,6 +261,7 @@ class StatusPage:
             "version": self._about.version,
             "source": self._about.source,
             "interval_seconds": self._about.interval_seconds,
+            "grafana_url": self._about.grafana_url,
             "decided": None if report is None else report.ended_unix_seconds,
             "reads_succeeded": 0 if report is None else report.succeeded,
             "reads_failed": 0 if report is None else report.failed,

@@ -95,3 +95,48 @@ async def test_the_policy_of_the_page_stops_what_is_foreign(browser):
         assert refused_by == "img-src"
         with pytest.raises(AssertionError, match="TrustedHTML"):
             await page.evaluate("document.body.innerHTML = '<b>x</b>'")
+
+
+async def test_the_reader_chooses_the_colors(browser):
+    light, dark = "rgb(246, 247, 249)", "rgb(18, 21, 26)"
+
+    async def background(page):
+        return await page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    async def choose(page, theme):
+        await page.evaluate(f"theme.value = '{theme}'; theme.dispatchEvent(new Event('change'))")
+
+    async with opened(browser, usual(), "#/") as page:
+        assert await background(page) == light
+        await choose(page, "dark")
+        assert await background(page) == dark
+        assert await page.low_contrast() == []
+        assert await page.evaluate("localStorage.getItem('gpu-scaler-theme')") == "dark"
+        await page.evaluate("location.reload()")
+        await page.see("document.getElementById('theme')?.value === 'dark'")
+        assert await background(page) == dark
+        await choose(page, "")
+        assert await background(page) == light
+
+
+@pytest.mark.parametrize(
+    ("url", "link"),
+    [
+        ("", None),
+        (
+            "https://grafana.example.com/sub",
+            "https://grafana.example.com/sub/d/gpu-scaler"
+            "?var-namespace=default&var-deployment=images",
+        ),
+    ],
+)
+async def test_a_deployment_links_to_its_dashboard(browser, url, link):
+    scene = usual()
+    scene.grafana_url = url
+    async with opened(browser, scene, "#/deployment/default/images") as page:
+        await page.see("document.querySelector('.figures div') !== null")
+        found = await page.evaluate(
+            "[...document.querySelectorAll('main a')].filter((a) => a.checkVisibility()"
+            " && a.textContent.includes('Grafana')).map((a) => a.href)"
+        )
+        assert found == ([] if link is None else [link])

@@ -28,7 +28,7 @@ async def test_the_map_shows_each_gpu_with_its_pod(browser):
         counts = {label: int(number) for label, _, number in (t.rpartition(" ") for t in shades)}
         assert sum(counts.values()) == 16
         assert counts["Free"] == 4
-        assert "2 of 3 nodes read, 1 failed." in await page.text(".progress")
+        assert "12 of 16 GPUs held. 2 of 3 nodes read, 1 failed." in await page.text(".progress")
         listed = [name for role, name in await page.accessible() if role == "StaticText"]
         assert "web-5d8f6c7b" not in "".join(listed) or "default/" in listed
         await page.evaluate("document.querySelector('.bar > button').click()")

@@ -146,6 +146,7 @@ def test_the_flags_of_the_metrics_api():
 @pytest.mark.parametrize(
     ("flag", "said"),
     [
+        ("--web.grafana-url=grafana", "'grafana' is not a URL"),
         ("--metrics-api.service=name", "'name' is not NAMESPACE/NAME"),
         ("--metrics-api.service-port=٤٤٣", "'٤٤٣' is not a whole number from 1 to 65535"),
         ("--metrics-api.service-port=0", "'0' is not a whole number from 1 to 65535"),

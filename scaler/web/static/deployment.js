@@ -1,7 +1,7 @@
 // One Deployment: its values by pod and over time, and its decisions step by step.
 
 import { ago, setAgo } from "./ages.js";
-import { h, redraw, rows, setText, show } from "./dom.js";
+import { h, redraw, rows, setAttribute, setText, show } from "./dom.js";
 import { load } from "./load.js";
 import {
   cell,
@@ -64,12 +64,22 @@ export function deployment({ names: [namespace, name], params, go, tell, home })
     eventSection,
     settingSection,
   );
+  const dashboard = h("a", {}, "Dashboard in Grafana");
+  const outward = h("p", { hidden: true }, dashboard);
   const node = [
     h("p", { class: "up" }, h("a", { href: home }, home === "#/" ? "All Deployments" : "Back to the Deployments")),
     h("h1", { tabindex: "-1" }, h("span", { class: "namespace" }, `${namespace}/`), name),
+    outward,
     unknown,
     known,
   ];
+  function setOutward(base) {
+    show(outward, base !== "");
+    if (base === "") return;
+    const chosen = new URLSearchParams({ "var-namespace": namespace, "var-deployment": name });
+    setAttribute(dashboard, "href", `${base}/d/gpu-scaler?${chosen}`);
+  }
+
   let shown = null;
   function setTrial(data) {
     trial.set(data);
@@ -84,6 +94,7 @@ export function deployment({ names: [namespace, name], params, go, tell, home })
   }
 
   function update(data) {
+    setOutward(data.scaler.grafana_url);
     show(unknown, data.error !== undefined);
     show(known, data.error === undefined);
     if (data.error !== undefined) {

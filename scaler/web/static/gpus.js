@@ -39,7 +39,7 @@ export function gpus({ params, go }) {
   function update(data) {
     setText(problem, data.problem ?? "");
     show(problem, data.problem !== null);
-    setText(state, progress(data));
+    setText(state, `${held(data.counts)}${progress(data)}`);
     setAttribute(state, "class", data.failed > 0 ? "progress trouble" : "progress quiet");
     rows(summary, data.counts.map((one, index) => ({ ...one, index })), (one) => one.label, makeShade, (item, one) => {
       setText(item.querySelector("b"), one.count.toLocaleString("en"));
@@ -52,6 +52,14 @@ export function gpus({ params, go }) {
 
   const view = { title: "GPU map", node, url: () => `api/v1/gpus?${params}`, update };
   return view;
+}
+
+// Free GPUs are the last label but one; those without a reading may be held or not.
+function held(counts) {
+  const all = counts.reduce((sum, one) => sum + one.count, 0);
+  if (all === 0) return "";
+  const unheld = counts.find((one) => one.label === "Free").count + counts.find((one) => one.label === "No reading").count;
+  return `${(all - unheld).toLocaleString("en")} of ${count(all, "GPU")} held. `;
 }
 
 function progress({ nodes, read, failed, found, problem, scaler }) {

@@ -8,6 +8,7 @@ import { idle } from "./idle.js";
 import { notices } from "./notices.js";
 import { nowhere } from "./nowhere.js";
 import { overview } from "./overview.js";
+import { followTheme } from "./theme.js";
 import { clock, followServerClock, nowSeconds } from "./words.js";
 
 // Poll once per loop, within these limits.
@@ -198,6 +199,7 @@ function setPulse(scaler) {
   setText(document.getElementById("about"), parts.filter(Boolean).join(" · "));
 }
 
+followTheme(document.getElementById("theme"));
 document.getElementById("skip").addEventListener("click", (event) => {
   event.preventDefault();
   main.focus();
