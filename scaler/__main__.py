@@ -149,9 +149,12 @@ def _simulate(parsed: argparse.Namespace) -> int:
     from scaler.cli.recorded import NoHistoryError  # noqa: PLC0415
     from scaler.cli.simulate import parse_simulate_arguments  # noqa: PLC0415
     from scaler.cli.simulate_command import shown, simulate  # noqa: PLC0415
+    from scaler.kube.contexts import namespace_of  # noqa: PLC0415
     from scaler.readings.prometheus.ranges import PastError  # noqa: PLC0415
 
-    settings = parse_simulate_arguments(parsed)
+    settings = parse_simulate_arguments(
+        parsed, default_namespace=lambda: namespace_of(parsed.kubeconfig, parsed.context)
+    )
     try:
         found = asyncio.run(simulate(settings))
     except (NoHistoryError, PastError) as error:

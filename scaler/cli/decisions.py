@@ -105,10 +105,7 @@ def _namespace(parsed: argparse.Namespace, named: WorkloadName) -> str:
     """Return the namespace for a name without one: `-n`, else the context's, as in kubectl."""
     if parsed.namespace is not None or named.namespace is not None:
         return parsed.namespace or named.namespace or ""
-    found = None
-    if parsed.server is None:
-        found = namespace_of(parsed.kubeconfig, parsed.context)
-    return found or "default"
+    return "default" if parsed.server else namespace_of(parsed.kubeconfig, parsed.context)
 
 
 def _print_list(

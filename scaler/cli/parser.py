@@ -122,7 +122,7 @@ _CHECK_OUTPUTS = ("text", "json", "github")
 CHECK_SOURCES = ("exporters", "prometheus")
 _POSITIONALS = {
     "explain": " NAME",
-    "simulate": " [NAMESPACE/NAME ...]",
+    "simulate": " [NAME ...]",
     "check": " FILE [FILE ...]",
     "completion": " " + "|".join(SHELLS),
 }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from scaler.cli.config import ENVIRONMENT_PREFIX, add_kubeconfig_arguments
 from scaler.cli.past import add_since_argument, parse_since
 from scaler.cli.source import add_past_arguments, parse_past
+from scaler.cli.workload import parse_workload
 from scaler.model import Metric, ObjectRef
 from scaler.policy.annotations import MAX_REPLICAS, MIN_REPLICAS, PREFIX
 from scaler.replay.csv_text import CsvColumns
@@ -19,7 +20,7 @@ from toolkit.cli.flags import Flags, Values
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from scaler.readings.settings import PrometheusSettings
 
@@ -70,8 +71,14 @@ def add_simulate_arguments(parser: argparse.ArgumentParser, environ: Mapping[str
     parser.add_argument(
         "deployments",
         nargs="*",
-        metavar="NAMESPACE/NAME",
-        help="Deployments (default: those with the annotation gpu-scaler/enabled)",
+        metavar="NAME",
+        help="Deployments, as NAMESPACE/NAME or as in kubectl (default: those with the annotation"
+        " gpu-scaler/enabled)",
+    )
+    parser.add_argument(
+        *("-n", "--namespace"),
+        metavar="NAME",
+        help="namespace of names without one (default: the context's, else default)",
     )
     parser.add_argument("--all", action="store_true", help="all Deployments with GPU pods")
     parser.add_argument(
@@ -151,8 +158,10 @@ def add_simulate_arguments(parser: argparse.ArgumentParser, environ: Mapping[str
     add_kubeconfig_arguments(group("Kubernetes API, for annotations and owners of pods"))
 
 
-def parse_simulate_arguments(arguments: argparse.Namespace) -> SimulateSettings:
-    """Return the settings.
+def parse_simulate_arguments(
+    arguments: argparse.Namespace, *, default_namespace: Callable[[], str]
+) -> SimulateSettings:
+    """Return the settings; `default_namespace` is that of names without one.
 
     Raises:
         UsageError: with every invalid value, not only the first.
@@ -167,7 +176,7 @@ def parse_simulate_arguments(arguments: argparse.Namespace) -> SimulateSettings:
             "prometheus.url",
             "required, such as http://prometheus.monitoring:9090; or pass --csv or --recording",
         )
-    deployments = _deployments(values, arguments.deployments)
+    deployments = _deployments(values, arguments, default_namespace)
     if deployments and arguments.all:
         values.problems.append("--all: not together with names of Deployments")
     if csv and len(deployments) > 1:
@@ -218,15 +227,21 @@ def parse_simulate_arguments(arguments: argparse.Namespace) -> SimulateSettings:
     return settings
 
 
-def _deployments(values: Values, texts: list[str]) -> tuple[ObjectRef, ...]:
+def _deployments(
+    values: Values, arguments: argparse.Namespace, default_namespace: Callable[[], str]
+) -> tuple[ObjectRef, ...]:
     found = []
-    for text in texts:
-        namespace, _, name = text.partition("/")
-        if not namespace or not name or not re.fullmatch(r"[a-z0-9.-]+/[a-z0-9.-]+", text):
-            values.problems.append(
-                f"{text!r} is not NAMESPACE/NAME of a Deployment, such as default/web"
-            )
-        found.append(ObjectRef(namespace, name))
+    given: str | None = arguments.namespace
+    for text in arguments.deployments:
+        try:
+            named = parse_workload(text, namespace_given=given is not None)
+        except ValueError as error:
+            values.problems.append(str(error))
+            continue
+        ref = named.ref(given or named.namespace or default_namespace())
+        if ref.kind:
+            values.problems.append(f"{text!r} is no Deployment: the past of others is not read")
+        found.append(ref)
     return tuple(dict.fromkeys(found))
 
 

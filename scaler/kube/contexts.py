@@ -46,7 +46,7 @@ def read_contexts(path: str | None) -> Contexts:
         return NO_CONTEXTS
 
 
-def namespace_of(path: str | None, context: str | None) -> str | None:
-    """Return the namespace of a context, or of the current one; None without one."""
+def namespace_of(path: str | None, context: str | None) -> str:
+    """Return the namespace of a context, or of the current one; `default` without one."""
     contexts = read_contexts(path)
-    return contexts.namespaces.get(context or contexts.current or "")
+    return contexts.namespaces.get(context or contexts.current or "") or "default"

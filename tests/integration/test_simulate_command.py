@@ -93,7 +93,9 @@ async def simulate(prometheus: Prometheus, *flags: str, config: str = "/nowhere"
     """Return the documents by name, and what was said; what the command would end with is it."""
     given = ["simulate", f"--prometheus.url={prometheus.url}", f"--since={HOURS}h"]
     parsed = build_parser({}, "0").parse_args([*given, f"--kubeconfig={config}", *flags])
-    settings = replace(parse_simulate_arguments(parsed), output="json")
+    settings = replace(
+        parse_simulate_arguments(parsed, default_namespace=lambda: "default"), output="json"
+    )
     try:
         found = await command.simulate(settings)
     except (NoHistoryError, PastError) as error:

@@ -172,3 +172,21 @@ async def test_ctrl_c_prints_what_is_done(tmp_path: Path):
     out, _ = await process.communicate()
     assert process.returncode == 130
     assert 1 <= out.decode().count("as-it-was") <= 20
+
+
+@pytest.mark.parametrize("name", [["prod/web"], ["web", "-n", "prod"], ["deploy/web", "-nprod"]])
+def test_a_deployment_is_named_as_in_kubectl(name, tmp_path: Path, capsys):
+    file = tmp_path / "load.csv"
+    file.write_text(PODS)
+    status, out, err = simulate(capsys, "--csv", str(file), "--targets=40", "-o", "json", *name)
+    assert (status, err) == (0, "")
+    (one,) = json.loads(out)["simulations"]
+    assert (one["namespace"], one["name"]) == ("prod", "web")
+
+
+def test_the_past_of_other_kinds_is_not_read(tmp_path: Path, capsys):
+    file = tmp_path / "load.csv"
+    file.write_text(PODS)
+    status, _, err = simulate(capsys, "--csv", str(file), "sts/db", "-n", "prod")
+    assert status == 2
+    assert "'sts/db' is no Deployment" in err
