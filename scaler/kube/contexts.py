@@ -32,9 +32,13 @@ def read_contexts(path: str | None) -> Contexts:
     """Return the contexts; none where the file cannot be read, whose reader says why."""
     from kubernetes.aio.config.kube_config import list_kube_config_contexts  # noqa: PLC0415
 
+    files = kubeconfig_files(path)
     try:
+        if not any(Path(one).expanduser().is_file() for one in files.split(os.pathsep) if one):
+            # The library would log a warning.
+            return NO_CONTEXTS
         listed, current = list_kube_config_contexts(  # type: ignore[no-untyped-call]
-            config_file=kubeconfig_files(path)
+            config_file=files
         )
         return Contexts(
             namespaces={

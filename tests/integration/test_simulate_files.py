@@ -129,7 +129,7 @@ def test_a_file_that_is_no_recording_is_named(tmp_path: Path, capsys):
     [
         ([], "--prometheus.url"),
         (["--csv=a", "--recording=b"], "--recording"),
-        (["--csv=a", "web"], "NAMESPACE/NAME"),
+        (["--csv=a", "a/b/c"], "NAMESPACE/NAME"),
         (["--csv=a", "a/b", "c/d"], "--csv"),
         (["--csv=a", "a/b", "--all"], "--all"),
         (["--csv=a", "--since=x"], "--since"),
