@@ -224,6 +224,7 @@ class ScalingPolicy:
     queue: Queue | None = None
     schedule: tuple[ScheduleEntry, ...] = ()
     scheduled: ScheduledRange | None = None
+    priority: int = 0
     settings: tuple[Setting, ...] = field(default=(), compare=False)
 
 
@@ -310,6 +311,17 @@ class PodNetwork:
     scrape: tuple[tuple[str, str], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class GpuRequest:
+    """The names of the GPU resources that a pod requests, and its `nodeSelector`.
+
+    One object for all pods that request the same. No resources where it requests no GPU.
+    """
+
+    resources: tuple[str, ...] = ()
+    node_selector: tuple[tuple[str, str], ...] = ()
+
+
 class PodPhase(StrEnum):
     """`status.phase` of a pod."""
 
@@ -328,7 +340,8 @@ class PodState:
     `unschedulable_since_seconds` is None unless the scheduler says `Unschedulable` now;
     `unschedulable_message` is the scheduler's own text. `served_seconds` is how long it was Ready
     without a break before, None if unknown. `requests_gpu` is whether a container requests a GPU,
-    None if unknown. `address` is the pod's IP, None if it has none yet.
+    None if unknown. `address` is the pod's IP, None if it has none yet. `gpu_request` is None where
+    the resource is unknown, as with a resource claim.
     """
 
     ref: ObjectRef
@@ -343,6 +356,7 @@ class PodState:
     requests_gpu: bool | None = None
     address: str | None = None
     network: PodNetwork = PodNetwork()
+    gpu_request: GpuRequest | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -355,6 +369,7 @@ class DeploymentState:
     `defaults` are the annotations of its Namespace, None where Namespaces are not watched.
     `pods_per_replica` is the number of pods in one replica, None if unknown.
     `out_of_contact` is why all of this may be out of date, None while the watches work.
+    `gpu_request` is that of the pod template, None if unknown.
     """
 
     ref: ObjectRef
@@ -366,6 +381,7 @@ class DeploymentState:
     defaults: Mapping[str, str] | None = None
     pods_per_replica: int | None = None
     out_of_contact: str | None = None
+    gpu_request: GpuRequest | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

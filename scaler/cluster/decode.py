@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from scaler import budgets
 from scaler.cluster import pod_facts
+from scaler.cluster.gpu_request import gpu_request
 from scaler.cluster.pod_network import pod_address, pod_network
 from scaler.kube import fields
-from scaler.model import ExporterEndpoint, ObjectRef, PodPhase, PodState
+from scaler.model import ExporterEndpoint, GpuRequest, ObjectRef, PodPhase, PodState
 from scaler.policy.annotations import ANNOTATIONS, ENABLED, PREFIX
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Workload:
     """A workload with the annotation `gpu-scaler/enabled`, whatever its value.
 
     `selector` is its `spec.selector`, None if it is missing or invalid. `spec_replicas` is None if
-    the field is not a count.
+    the field is not a count. `gpu_request` is that of its pod template, None if unknown.
     """
 
     ref: ObjectRef
@@ -69,6 +70,7 @@ class Workload:
     annotations: Mapping[str, str]
     spec_replicas: int | None
     selector: Selector | None = None
+    gpu_request: GpuRequest | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,12 +130,14 @@ def decode_workload(raw: JsonObject, kind: str = "") -> Workload | None:
     if ENABLED not in annotations or metadata.get("deletionTimestamp") is not None:
         return None
     spec = raw.get("spec") or {}
+    template = spec.get("template")
     return Workload(
         ref=fields.ref(metadata, kind),
         uid=fields.text(metadata, "uid"),
         annotations=annotations,
         spec_replicas=fields.count(spec.get("replicas", 1)),
         selector=fields.label_selector(spec.get("selector")) if kind else None,
+        gpu_request=gpu_request(template.get("spec")) if isinstance(template, dict) else None,
     )
 
 
@@ -221,6 +225,7 @@ def decode_pod(
             ),
             served_seconds=served,
             requests_gpu=pod_facts.asks_for_gpu(spec),
+            gpu_request=gpu_request(spec),
             address=pod_address(status, None if previous is None else previous.state.address),
             network=pod_network(metadata, spec),
         ),

@@ -262,6 +262,7 @@ class ClusterState:
                 owned_by=max(owners) if owners else None,
                 defaults=self._defaults_of(item.ref.namespace),
                 pods_per_replica=per_replica,
+                gpu_request=item.gpu_request,
             )
             self._built[item.uid] = state
         return state

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from scaler.cluster.kinds import Kinds
@@ -22,6 +23,7 @@ from scaler.controller.plans import Plan, same_idle_condition
 from scaler.controller.policies import Policies, parsed_policy
 from scaler.controller.schedules import Schedules
 from scaler.controller.writer import ScaleWriter
+from scaler.decision.allocation import GpuAllocation
 from scaler.decision.decide import decide
 from scaler.decision.history import standing
 from scaler.decision.model import Decision, Outcome, Reason, ScalingHistory
@@ -148,8 +150,16 @@ class Controller:
         )
         readings = answer.readings
         read = self._stage("read", planned)
+
+        def decide(plan: Plan, found: DeploymentState) -> Decision:
+            return self._decide(readings, plan, found)
+
+        decisions = [self._alone(partial(decide, plan), plan.deployment) for plan in plans]
+        allocation = GpuAllocation(zip(deployments, decisions, strict=True))
+        allocated = partial(self._allocated, allocation)
         decisions = [
-            self._decide_alone(plan, readings.get(plan.deployment.ref, {})) for plan in plans
+            self._alone(partial(allocated, decision), deployment)
+            for deployment, decision in zip(deployments, decisions, strict=True)
         ]
         decided = self._stage("decide", read)
         in_the_way = None
@@ -157,7 +167,13 @@ class Controller:
             in_the_way = await self._leadership.confirm()
             self._loop_clock.after_wait()
         self._watch_stop()
-        results = await self._settle_all(plans, decisions, readings, self._blocked(in_the_way))
+        results = await self._settle_all(
+            plans,
+            decisions,
+            lambda plan, found: allocated(decide(plan, found), found),
+            self._blocked(in_the_way),
+        )
+        results = allocation.explained(results)
         self._stage("act", decided)
         self.status_store.record(results, self._observe_source(answer), deployments)
         self._missing_gpus.forget_others()
@@ -170,7 +186,7 @@ class Controller:
         self,
         plans: Sequence[Plan],
         decisions: Sequence[Decision],
-        readings: Mapping[ObjectRef, Mapping[Metric, MetricReading]],
+        decide: Callable[[Plan, DeploymentState], Decision],
         blocked: tuple[Outcome, Reason, str] | None,
     ) -> Sequence[Decision]:
         """Apply and announce the decisions; return what came of each."""
@@ -183,8 +199,8 @@ class Controller:
         settled: dict[str, Decision] = {}
         async with asyncio.TaskGroup() as group:
             for plan, decision in in_retry_order:
-                uid, found = plan.deployment.uid, readings.get(plan.deployment.ref, {})
-                settling = self._settle(plan, found, decision, blocked)
+                uid = plan.deployment.uid
+                settling = self._settle(plan.deployment, decision, partial(decide, plan), blocked)
                 if decision.outcome is Outcome.SCALED:
                     tasks[uid] = group.create_task(settling)
                 else:
@@ -239,13 +255,20 @@ class Controller:
         else:
             log.warning("Scaling is stopped", extra={"error": stopped})
 
-    def _decide_alone(self, plan: Plan, readings: Mapping[Metric, MetricReading]) -> Decision:
+    def _alone(
+        self, decide: Callable[[DeploymentState], Decision], deployment: DeploymentState
+    ) -> Decision:
         """Decide for one Deployment; whatever goes wrong stays its own."""
         try:
-            return self._decide(plan.deployment, plan, readings)
+            return decide(deployment)
         except Exception as error:  # noqa: BLE001  (logged with its traceback)
-            self._histories.hold(plan.deployment.uid)
-            return self._failed(plan.deployment, error)
+            self._histories.hold(deployment.uid)
+            return self._failed(deployment, error)
+
+    def _allocated(
+        self, allocation: GpuAllocation, decision: Decision, deployment: DeploymentState
+    ) -> Decision:
+        return allocation.applied(deployment, decision, self._histories.of(deployment))
 
     def _blocked(self, in_the_way: str | None) -> tuple[Outcome, Reason, str] | None:
         """Why nothing may be written in this loop: an outcome, a reason and a sentence."""
@@ -257,17 +280,14 @@ class Controller:
 
     async def _settle(
         self,
-        plan: Plan,
-        readings: Mapping[Metric, MetricReading],
+        deployment: DeploymentState,
         decision: Decision,
+        decide: Callable[[DeploymentState], Decision],
         blocked: tuple[Outcome, Reason, str] | None,
     ) -> Decision:
         """Apply one Deployment's decision and announce it; whatever goes wrong stays its own."""
-        deployment = plan.deployment
         try:
-            decision = await self._applier.apply(
-                deployment, decision, lambda found: self._decide(found, plan, readings), blocked
-            )
+            decision = await self._applier.apply(deployment, decision, decide, blocked)
         except Exception as error:  # noqa: BLE001  (logged with its traceback)
             decision = self._failed(deployment, error)
         try:
@@ -290,10 +310,14 @@ class Controller:
         )
 
     def _decide(
-        self, deployment: DeploymentState, plan: Plan, readings: Mapping[Metric, MetricReading]
+        self,
+        all_readings: Mapping[ObjectRef, Mapping[Metric, MetricReading]],
+        plan: Plan,
+        deployment: DeploymentState,
     ) -> Decision:
         now = self._loop_clock.now()
-        readings = self._missing_gpus.without_partial(deployment, readings)
+        found = all_readings.get(deployment.ref, {})
+        readings = self._missing_gpus.without_partial(deployment, found)
         history, unknown = self._histories.of(deployment), self._scale_to_zero.problem
         if unknown is not None:
             held = plan.unknown_zero(deployment, history, unknown, now)

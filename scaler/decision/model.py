@@ -125,6 +125,7 @@ class Reason(StrEnum):
     SCALE_DOWN_STABILIZED = "ScaleDownStabilized"
     COOLING_DOWN = "CoolingDown"
     INSUFFICIENT_GPU = "InsufficientGPU"
+    HIGHER_PRIORITY_WAITS = "HigherPriorityWaits"
     UNSCHEDULABLE = "Unschedulable"
     CONTENDED_REPLICAS = "ContendedReplicas"
     OUT_OF_CONTACT = "OutOfContact"
@@ -195,6 +196,8 @@ class Decision:
     `outcome` is SCALED when the count is to change; the controller turns it into FAILED if the
     API refuses. `reason` is for tables and events, `message` is the sentence.
     `history` is the history to keep if the decision is applied.
+    `waits_behind` is the workload of a higher priority whose pods get the next GPUs; `gpu_waits`
+    are sentences about priorities that limit others or limit nobody.
     """
 
     ref: ObjectRef
@@ -211,6 +214,8 @@ class Decision:
     limits: tuple[AppliedLimit, ...] = ()
     conditions: tuple[Condition, ...] = ()
     history: ScalingHistory = field(default_factory=ScalingHistory)
+    waits_behind: ObjectRef | None = None
+    gpu_waits: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Clip the message to its budget, once for every reader."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 BY_NAME: Mapping[str, Annotation] = {annotation.name: annotation for annotation in ANNOTATIONS}
 WHOLE_NUMBER = re.compile(r"[0-9]{1,64}")
+INTEGER = re.compile(r"-?[0-9]{1,64}")
 _MAX_SHOWN_LENGTH = 80
 _MAX_VALUE_BYTES = 1024
 

@@ -17,6 +17,7 @@ ENABLED = f"{PREFIX}enabled"
 MIN_REPLICAS = f"{PREFIX}min-replicas"
 MAX_REPLICAS = f"{PREFIX}max-replicas"
 SCHEDULE = f"{PREFIX}schedule"
+PRIORITY = f"{PREFIX}priority"
 QUERY = f"{PREFIX}query"
 TARGET_QUERY = f"{PREFIX}target-query"
 POD_METRIC = f"{PREFIX}pod-metric"
@@ -84,6 +85,13 @@ ANNOTATIONS: tuple[Annotation, ...] = (
         " that is in force wins",
         allowed="YAML or JSON of up to 16 entries with the fields days, from, to, timezone, min and"
         " max, up to 4096 bytes",
+    ),
+    Annotation(
+        name=PRIORITY,
+        default="0",
+        meaning="while pods of this Deployment wait for a GPU, Deployments of a lower priority that"
+        " request the same GPU resource do not grow",
+        allowed="a whole number from -1000000000 to 1000000000",
     ),
     Annotation(
         name=TARGET_ANNOTATIONS[Metric.DUTY_CYCLE],

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from scaler.decision.behavior import DEFAULT_BEHAVIOR
 from scaler.model import AnnotationProblem, Behavior, Metric, MetricTarget, ScalingPolicy
-from scaler.policy.annotation_texts import BY_NAME
+from scaler.policy.annotation_texts import BY_NAME, INTEGER
 from scaler.policy.annotations import (
     ACTIVATION_THRESHOLD,
     BEHAVIOR,
@@ -21,6 +21,7 @@ from scaler.policy.annotations import (
     MAX_REPLICAS,
     MIN_REPLICAS,
     PAUSED,
+    PRIORITY,
     QUERY,
     READY_AGE,
     TARGET_ANNOTATIONS,
@@ -54,6 +55,8 @@ _THRESHOLD_BELOW = {
 }
 _MAX_QUERY_LENGTH = 8192
 _MAX_DURATION_SECONDS = 3600.0
+_MAX_PRIORITY = 10**9
+"""That of a PriorityClass of users."""
 
 
 def opted_in(annotations: Mapping[str, str]) -> bool:
@@ -95,6 +98,7 @@ def parse_policy(
     cooldown_seconds = parser.duration(COOLDOWN)
     window_seconds = parser.duration(WINDOW)
     ready_age_seconds = parser.duration(READY_AGE)
+    priority = parser.priority()
     dry_run = parser.boolean(DRY_RUN)
     paused = parser.boolean(PAUSED)
     parser.replica_range(min_replicas, max_replicas, schedule, behavior)
@@ -114,6 +118,7 @@ def parse_policy(
         server=server,
         queue=queue,
         schedule=schedule,
+        priority=priority,
         settings=parser.settings(),
     )
 
@@ -148,6 +153,16 @@ class _Parser(RangeAnnotations):
         if seconds > _MAX_DURATION_SECONDS:
             self._refuse(name, "is too long")
         return seconds
+
+    def priority(self) -> int:
+        text = self._annotations.get(PRIORITY, BY_NAME[PRIORITY].default or "")
+        if not INTEGER.fullmatch(text):
+            self._refuse(PRIORITY, "is not a whole number")
+        elif abs(int(text)) > _MAX_PRIORITY:
+            self._refuse(PRIORITY, "is out of range")
+        else:
+            return int(text)
+        return 0
 
     def behavior(self) -> Behavior | None:
         text = self._annotations.get(BEHAVIOR)

@@ -1,6 +1,6 @@
 """Pure: decides which decisions get an event and a log line.
 
-An outcome that goes on is reported once, a hold only if it lasts.
+An outcome that goes on is reported once, a hold or a wait for another Deployment only if it lasts.
 """
 
 from __future__ import annotations
@@ -47,13 +47,15 @@ def deduplicate(
     if decision.outcome is Outcome.SCALED:
         # A new attempt does not end a conflict with another writer of the count.
         return contended, True
-    if event_type(decision.outcome) is None:
+    waits = decision.reason is Reason.HIGHER_PRIORITY_WAITS
+    if event_type(decision.outcome) is None and not waits:
         return None, False
     topic = (decision.reason, _detail(decision))
     goes_on = ongoing is not None and ongoing.outcome is decision.outcome
     begun = ongoing.begun_seconds if ongoing is not None and goes_on else decision.at_seconds
     was_reported = ongoing is not None and ongoing.reported and ongoing.topic == topic
-    at_once = decision.outcome is not Outcome.HELD or decision.reason is Reason.CONTENDED_REPLICAS
+    is_hold = decision.outcome is Outcome.HELD or waits
+    at_once = not is_hold or decision.reason is Reason.CONTENDED_REPLICAS
     lasts = at_once or decision.at_seconds - begun >= HOLD_SECONDS
     return (
         OngoingOutcome(

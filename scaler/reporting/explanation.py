@@ -65,6 +65,7 @@ def explain_text(document: DecisionDocument, *, now_unix_seconds: float) -> str:
     ]
     if (policy := document.policy) is not None:
         lines += _policy_lines(policy)
+        lines += [f"  gpus:      {text}" for text in document.gpu_waits]
         lines += _setting_lines(policy, document.namespace)
     if document.problems:
         lines.append("Invalid annotations:")
@@ -114,6 +115,7 @@ def policy_facts(policy: PolicyDocument) -> list[tuple[str, str]]:
             + (f" ({', '.join(flags)})" if flags else ""),
         ),
         *_schedule_facts(policy),
+        *([("priority", str(policy.priority))] if policy.priority else []),
         *_zero_facts(policy),
         ("values", f"{window} of pods that have been Ready for {age} or more"),
         ("up", _rules_text(policy.scale_up)),

@@ -79,6 +79,7 @@ class PolicyDocument(msgspec.Struct, frozen=True, kw_only=True):
     scale_down: ScalingRules
     settings: tuple[Setting, ...]
     scheduled: ScheduledRange | None = None
+    priority: int = 0
 
 
 class ProblemDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,7 +92,7 @@ class ProblemDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DecisionDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole decision. `kind` is like `deployments.apps`.
+    """A whole decision. `kind` is like `deployments.apps`, `waits_behind` like `prod/web`.
 
     `outcome` is a string, so that `status` can show an outcome that only a newer scaler knows.
     """
@@ -111,6 +112,8 @@ class DecisionDocument(msgspec.Struct, frozen=True, kw_only=True):
     metrics: tuple[ProposalDocument, ...]
     limits: tuple[AppliedLimit, ...]
     conditions: tuple[Condition, ...]
+    waits_behind: str | None = None
+    gpu_waits: tuple[str, ...] = ()
 
 
 class DecisionRunDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,6 +184,8 @@ def decision_document(decision: Decision, *, decided_unix_seconds: float) -> Dec
         metrics=tuple(_proposal(item, at_seconds) for item in decision.proposals),
         limits=decision.limits,
         conditions=decision.conditions,
+        waits_behind=None if decision.waits_behind is None else str(decision.waits_behind),
+        gpu_waits=decision.gpu_waits,
     )
 
 
@@ -225,6 +230,7 @@ def _policy(policy: ScalingPolicy) -> PolicyDocument:
         scale_down=policy.behavior.scale_down,
         settings=policy.settings,
         scheduled=policy.scheduled,
+        priority=policy.priority,
     )
 
 

@@ -122,7 +122,10 @@ def detail(
         "proposed": decision.proposed,
         "next_step": NEXT_STEPS[decision.reason],
         "settings": [] if decision.policy is None else _settings(decision.policy, ref.namespace),
-        "facts": [] if document.policy is None else policy_facts(document.policy),
+        "facts": [
+            *([] if document.policy is None else policy_facts(document.policy)),
+            *(("gpus", text) for text in document.gpu_waits),
+        ],
         "problems": document.problems,
         "metrics": [
             _metric(record, proposal, shown, queries.get(proposal.metric), nodes, pod_offset)

@@ -32,6 +32,9 @@ NEXT_STEPS: Final[Mapping[Reason, str | None]] = {
     Reason.INSUFFICIENT_GPU: (
         "Add GPU nodes, free GPUs that idle (see the GPU map), or lower gpu-scaler/max-replicas."
     ),
+    Reason.HIGHER_PRIORITY_WAITS: (
+        "Wait, free GPUs that idle (see the GPU map), or compare gpu-scaler/priority of the two."
+    ),
     Reason.UNSCHEDULABLE: "Read the scheduler's events: kubectl describe pod.",
     Reason.CONTENDED_REPLICAS: "Find what else writes the replica count, and stop it.",
     Reason.OUT_OF_CONTACT: "Check the scaler's role in this namespace and for this kind.",

@@ -101,6 +101,8 @@ def _unchanged(decision: Decision | DecisionRun) -> State:
             return State(Group.LIMITED, "At maximum")
         case Reason.INSUFFICIENT_GPU:
             return State(Group.LIMITED, "Waiting for GPUs")
+        case Reason.HIGHER_PRIORITY_WAITS:
+            return State(Group.LIMITED, "Behind a higher priority")
         case Reason.UNSCHEDULABLE:
             return State(Group.LIMITED, "Waiting for a node")
         case Reason.SCALE_UP_LIMIT:

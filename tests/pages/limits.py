@@ -10,11 +10,13 @@ from exporter.web.server import LIMITS
 from scaler.budgets import METRIC_SERIES, SERVER_PAGE_BYTES
 from scaler.controller.retry_order import ACT_SECONDS
 from scaler.decision import proposals
+from scaler.decision.allocation import MAX_WAIT_SECONDS
 from scaler.kube.delegated_auth import MAX_AT_ONCE
 from scaler.kube.selectors import MAX_REQUIREMENTS, MAX_TEXT_LENGTH
 from scaler.metricsapi import certificates, server
 from scaler.metricsapi.history import KEPT_SECONDS, SLOT_SECONDS
 from scaler.metricsapi.names import WINDOW_SECONDS
+from scaler.quantities import format_duration
 from scaler.readings import devices, exposition, http
 from scaler.readings.prometheus import join, source
 from scaler.readings.servers import schedule
@@ -92,6 +94,7 @@ NUMBERS: Final[Mapping[str, str]] = {
     "working-percent": f"{devices.WORKING_PERCENT:g}",
     "hold-event-seconds": f"{event_deduplication.HOLD_SECONDS:g}",
     "act-seconds": f"{ACT_SECONDS:g}",
+    "priority-wait": format_duration(MAX_WAIT_SECONDS),
 }
 
 PARTS: Final[Mapping[str, Callable[[], str]]] = {

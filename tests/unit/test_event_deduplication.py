@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import pytest
 
-from scaler.decision.model import Decision, Outcome
+from scaler.decision.model import Decision, Outcome, Reason
 from scaler.model import ObjectRef
 from scaler.reporting.event_deduplication import HOLD_SECONDS, OngoingOutcome, deduplicate
 
-if TYPE_CHECKING:
-    from scaler.decision.model import Reason
-
 HELD, UNCHANGED, SCALED = Outcome.HELD, Outcome.UNCHANGED, Outcome.SCALED
+PRIORITY = Reason.HIGHER_PRIORITY_WAITS
 REFUSED, FAILED, DRY_RUN = Outcome.REFUSED, Outcome.FAILED, Outcome.DRY_RUN
 
 
@@ -46,6 +44,11 @@ def told(*decisions: Decision) -> list[float]:
         pytest.param([(0, UNCHANGED), (2, UNCHANGED)], [], id="nothing happens"),
         pytest.param([(0, SCALED), (2, SCALED)], [0, 2], id="every change"),
         pytest.param([(0, HELD), (14, HELD)], [], id="a hold that is not long yet"),
+        pytest.param(
+            [(0, UNCHANGED, PRIORITY), (15, UNCHANGED, PRIORITY), (17, UNCHANGED, PRIORITY)],
+            [15],
+            id="a wait for another Deployment's GPUs, once it lasts",
+        ),
         pytest.param([(0, HELD), (15, HELD), (17, HELD), (99, HELD)], [15], id="a hold, once"),
         pytest.param(
             [(0, HELD), (10, UNCHANGED), (12, HELD), (20, HELD)], [], id="a hold that ended between"

@@ -44,6 +44,7 @@ def test_the_annotations_of_the_namespace_are_defaults_and_the_own_ones_win_one_
         "min-replicas": "namespace",
         "max-replicas": "own",
         "target-duty-cycle": "namespace",
+        "priority": "built-in",
         "server": "built-in",
         "activation-threshold": "built-in",
         "cooldown": "built-in",

@@ -18,6 +18,7 @@ GOOD_VALUES = {
     "gpu-scaler/min-replicas": "2",
     "gpu-scaler/max-replicas": "9",
     "gpu-scaler/schedule": "[{days: Mon-Fri, timezone: Europe/Berlin, min: 3}]",
+    "gpu-scaler/priority": "-5",
     "gpu-scaler/target-duty-cycle": "50",
     "gpu-scaler/target-memory-used-percent": "50",
     "gpu-scaler/target-memory-used-bytes": "20Gi",

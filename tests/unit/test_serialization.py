@@ -86,6 +86,7 @@ POLICY = ScalingPolicy(
     paused=False,
     activation_milli=2_000,
     cooldown_seconds=300.0,
+    priority=-5,
     scheduled=ScheduledRange(
         entry="Sat-Sun UTC",
         change=ScheduledChange(
@@ -154,6 +155,8 @@ RICH = Decision(
         Condition(type=ConditionType.SCALING_LIMITED, status=False, reason="Within", message="b"),
     ),
     history=ScalingHistory(zeroed_seconds=3.0),
+    waits_behind=ObjectRef("prod", "train"),
+    gpu_waits=("a sentence",),
 )
 REFUSED = Decision(
     ref=ObjectRef("prod", "db", kind="statefulsets.apps"),

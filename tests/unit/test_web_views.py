@@ -39,6 +39,7 @@ NOW = 1_800_000_000.0
         (Outcome.UNCHANGED, "TooFewReplicas", 2, Group.STEADY, "At minimum"),
         (Outcome.UNCHANGED, "TooManyReplicas", 2, Group.LIMITED, "At maximum"),
         (Outcome.UNCHANGED, "InsufficientGPU", 2, Group.LIMITED, "Waiting for GPUs"),
+        (Outcome.UNCHANGED, "HigherPriorityWaits", 2, Group.LIMITED, "Behind a higher priority"),
         (Outcome.UNCHANGED, "Unschedulable", 2, Group.LIMITED, "Waiting for a node"),
         (Outcome.UNCHANGED, "ScaleUpLimit", 2, Group.CHANGING, "Scaling up, limited"),
         (Outcome.UNCHANGED, "ScaleDownLimit", 2, Group.CHANGING, "Scaling down, limited"),

@@ -1,0 +1,272 @@
+"""Pure: who gets the next GPU: between the decisions of one loop and their writes.
+
+While pods of a Deployment wait for a GPU resource, Deployments of a lower priority that request the
+same resource do not grow. Only pods that wait count, as the API shows them, so a restart or a
+takeover needs no memory. No wait limits others for ever: a pod may ask for what no node has.
+
+What is unknown limits nobody: a resource that a claim stands for, a Deployment without a valid
+policy, pods that a lost watch shows. A dry run limits only dry runs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from scaler.decision.gpu_requests import names_gpu
+from scaler.decision.history import seen, undone
+from scaler.decision.model import (
+    AppliedLimit,
+    Condition,
+    ConditionType,
+    Decision,
+    Outcome,
+    Reason,
+    ScalingHistory,
+)
+from scaler.model import PodPhase
+from scaler.quantities import format_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from scaler.model import DeploymentState, GpuRequest, ObjectRef, PodState
+
+MAX_WAIT_SECONDS: Final = 3600.0
+"""How long a wait limits others: longer than a cloud takes to add a node, and not for ever."""
+MAX_WAITS: Final = 100
+"""Waits for one resource that differ in their node selectors; those of the highest priority."""
+MAX_NAMED: Final = 5
+_OVER: Final = f"longer than {format_duration(MAX_WAIT_SECONDS)}"
+_SCALED_BY_US: Final = (Outcome.SCALED, Outcome.UNCHANGED, Outcome.HELD, Outcome.DRY_RUN)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wait:
+    """A Deployment with pods that wait for a resource; `resource` is None if it is unknown."""
+
+    ref: ObjectRef
+    priority: int
+    resource: str | None
+    node_selector: tuple[tuple[str, str], ...]
+    age_seconds: float
+    dry_run: bool
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has lasted too long to limit anybody."""
+        return self.age_seconds > MAX_WAIT_SECONDS
+
+    def __str__(self) -> str:
+        resource = self.resource or "a GPU"
+        return (
+            f"{self.ref.title} (priority {self.priority}) has waited for {resource} for"
+            f" {format_duration(self.age_seconds)}"
+        )
+
+
+_Waits: TypeAlias = "Mapping[str, Sequence[_Wait]]"
+"""By resource, the highest priority first; of equal ones the longest wait."""
+
+
+class GpuAllocation:
+    """The waits for GPUs in one loop, and what they mean for each decision."""
+
+    def __init__(self, decided: Iterable[tuple[DeploymentState, Decision]]) -> None:
+        decided = tuple(decided)
+        priorities = {_priority(decision) for _, decision in decided}
+        # Equal priorities limit nobody, and most clusters have no others.
+        waits = [wait for pair in decided for wait in _waits(*pair)] if len(priorities) > 1 else []
+        known = [wait for wait in waits if wait.resource is not None]
+        self._limiting = _by_resource(wait for wait in known if not wait.is_over)
+        self._over = _by_resource(wait for wait in known if wait.is_over)
+        lowest = min(priorities, default=0)
+        self._without_effect = {
+            wait.ref: wait
+            for wait in waits
+            if wait.priority > lowest and (wait.is_over or wait.resource is None)
+        }
+
+    def applied(
+        self, deployment: DeploymentState, decision: Decision, before: ScalingHistory | None
+    ) -> Decision:
+        """Return the decision, without its growth while a higher priority waits.
+
+        `before` is the history of before the decision, None where it was the first one.
+        """
+        if decision.policy is None or decision.desired_replicas <= decision.current_replicas:
+            return decision
+        requests = _requests(deployment)
+        if not requests:
+            wait = next(self._higher(decision, self._limiting), None)
+            if wait is None:
+                return decision
+            text = f"{wait}; the GPU resource of this Deployment is unknown, so it is not limited"
+            return replace(decision, gpu_waits=(text,))
+        if (wait := self._in_the_way(decision, requests, self._limiting)) is not None:
+            return _limited(deployment, decision, wait, before)
+        if (wait := self._in_the_way(decision, requests, self._over)) is not None:
+            text = f"{wait}, {_OVER}, so it no longer limits this Deployment"
+            return replace(decision, gpu_waits=(text,))
+        return decision
+
+    def explained(self, decisions: Sequence[Decision]) -> Sequence[Decision]:
+        """Return all decisions of a loop; those that wait for GPUs say whom that limits."""
+        behind: defaultdict[ObjectRef, list[ObjectRef]] = defaultdict(list)
+        for decision in decisions:
+            if decision.waits_behind is not None:
+                behind[decision.waits_behind].append(decision.ref)
+        return [self._explained(decision, behind.get(decision.ref, ())) for decision in decisions]
+
+    def _explained(self, decision: Decision, behind: Sequence[ObjectRef]) -> Decision:
+        texts = []
+        if behind:
+            named = ", ".join(ref.title for ref in behind[:MAX_NAMED])
+            more = f" and {len(behind) - MAX_NAMED} more" if len(behind) > MAX_NAMED else ""
+            texts.append(f"while its pods wait for GPUs, these do not grow: {named}{more}")
+        if (wait := self._without_effect.get(decision.ref)) is not None:
+            if wait.resource is None:
+                why = "its pods wait, but for which GPU resource is unknown"
+            else:
+                age = format_duration(wait.age_seconds)
+                why = f"its pods have waited for {wait.resource} for {age}, {_OVER}"
+            texts.append(f"{why}, so they limit no other Deployment")
+        return replace(decision, gpu_waits=(*decision.gpu_waits, *texts)) if texts else decision
+
+    def _in_the_way(
+        self, decision: Decision, requests: Iterable[GpuRequest], waits: _Waits
+    ) -> _Wait | None:
+        """Return a wait of a higher priority for GPUs that the requests would take."""
+        for request in requests:
+            for resource in request.resources:
+                for wait in self._higher(decision, {resource: waits.get(resource, ())}):
+                    if not _contradict(wait.node_selector, request.node_selector):
+                        return wait
+        return None
+
+    def _higher(self, decision: Decision, waits: _Waits) -> Iterator[_Wait]:
+        """Yield the waits that may limit a decision."""
+        assert decision.policy is not None
+        for of_resource in waits.values():
+            for wait in of_resource:
+                if wait.priority <= decision.policy.priority:
+                    break
+                if decision.policy.dry_run or not wait.dry_run:
+                    yield wait
+
+
+def _priority(decision: Decision) -> int:
+    return 0 if decision.policy is None else decision.policy.priority
+
+
+def _waits(deployment: DeploymentState, decision: Decision) -> Iterator[_Wait]:
+    """Yield what the pods of a Deployment wait for, if the scaler scales it and it keeps them."""
+    policy = decision.policy
+    if policy is None or decision.outcome not in _SCALED_BY_US:
+        return
+    if deployment.out_of_contact is not None:
+        return
+    if decision.desired_replicas < decision.current_replicas:
+        return
+    since: dict[tuple[str | None, tuple[tuple[str, str], ...]], float] = {}
+    for pod in deployment.pods:
+        waits_since = pod.unschedulable_since_seconds
+        if waits_since is None or pod.phase is not PodPhase.PENDING or pod.deleting:
+            continue
+        selector = () if pod.gpu_request is None else pod.gpu_request.node_selector
+        for resource in _lacking(pod):
+            key = resource, selector
+            since[key] = min(since.get(key, waits_since), waits_since)
+    for (resource, selector), oldest_seconds in since.items():
+        yield _Wait(
+            ref=deployment.ref,
+            priority=policy.priority,
+            resource=resource,
+            node_selector=selector,
+            age_seconds=max(0.0, decision.at_seconds - oldest_seconds),
+            dry_run=policy.dry_run,
+        )
+
+
+def _lacking(pod: PodState) -> Sequence[str | None]:
+    """Return the GPU resources that no node has for a pod; [None] for an unknown one."""
+    request, message = pod.gpu_request, pod.unschedulable_message
+    if request is None:
+        return [None]
+    if message is not None:
+        found = [one for one in request.resources if _says_insufficient(message, one)]
+        if found or not names_gpu(message):
+            return found
+    # A taint of GPU nodes, or nothing said.
+    return [None] if request.resources else []
+
+
+def _says_insufficient(message: str, resource: str) -> bool:
+    """Whether the scheduler lacks this resource, and not one whose name begins with it."""
+    return re.search(rf"Insufficient {re.escape(resource)}(?![\w/-]|\.\w)", message) is not None
+
+
+def _by_resource(waits: Iterable[_Wait]) -> _Waits:
+    found: defaultdict[str, dict[tuple[object, ...], _Wait]] = defaultdict(dict)
+    for wait in sorted(waits, key=lambda wait: (-wait.priority, -wait.age_seconds, wait.ref)):
+        assert wait.resource is not None
+        same = found[wait.resource]
+        if len(same) < MAX_WAITS:
+            same.setdefault((wait.node_selector, wait.dry_run), wait)
+    return {resource: tuple(same.values()) for resource, same in found.items()}
+
+
+def _requests(deployment: DeploymentState) -> Sequence[GpuRequest]:
+    """Return the different requests of its pods, else that of its template; none if unknown."""
+    found = {
+        pod.gpu_request: None
+        for pod in deployment.pods
+        if pod.gpu_request is not None and not pod.deleting
+    }
+    if not found and deployment.gpu_request is not None:
+        return [deployment.gpu_request]
+    return list(found)
+
+
+def _contradict(one: Iterable[tuple[str, str]], other: Iterable[tuple[str, str]]) -> bool:
+    """Whether no node can satisfy both selectors, such as those of two GPU models."""
+    wanted = dict(one)
+    return any(wanted.get(key, value) != value for key, value in other)
+
+
+def _limited(
+    deployment: DeploymentState,
+    decision: Decision,
+    wait: _Wait,
+    before: ScalingHistory | None,
+) -> Decision:
+    """Return the decision at the current count; what it recommends is remembered."""
+    current, wanted = decision.current_replicas, decision.desired_replicas
+    priority = _priority(decision)
+    message = f"{wait}; this Deployment (priority {priority}) does not grow to {wanted} until then"
+    limit = AppliedLimit(
+        reason=Reason.HIGHER_PRIORITY_WAITS,
+        message=message,
+        replicas_before=wanted,
+        replicas_after=current,
+    )
+    scaling_limited = Condition(
+        type=ConditionType.SCALING_LIMITED, status=True, reason=limit.reason, message=message
+    )
+    known = seen(before or ScalingHistory(), deployment, decision.at_seconds)
+    return replace(
+        decision,
+        desired_replicas=current,
+        outcome=Outcome.UNCHANGED,
+        reason=limit.reason,
+        message=message,
+        limits=(*decision.limits, limit),
+        conditions=tuple(
+            scaling_limited if one.type is ConditionType.SCALING_LIMITED else one
+            for one in decision.conditions
+        ),
+        history=undone(known, decision.history),
+        waits_behind=wait.ref,
+    )

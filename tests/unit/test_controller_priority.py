@@ -1,0 +1,155 @@
+"""Priorities in the loop: who waits for whom, over conflicts, dry runs, takeovers and wakes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from scaler.decision.model import Outcome
+from scaler.model import DeploymentState, GpuRequest, PodPhase, PodState
+from scaler.reporting.explanation import explain_text, why_not_table
+from scaler.reporting.serialization import decision_document
+from tests.unit.controllerworld import NOW, World, deployment, ref
+
+ONE_GPU = GpuRequest(("nvidia.com/gpu",))
+LIMITED = (Outcome.UNCHANGED, "HigherPriorityWaits")
+
+
+def batch(replicas: int = 1, **annotations: str) -> DeploymentState:
+    return with_gpus(deployment("batch", replicas=replicas, **annotations))
+
+
+def with_gpus(state: DeploymentState) -> DeploymentState:
+    pods = tuple(replace(one, gpu_request=ONE_GPU) for one in state.pods)
+    return replace(state, pods=pods, gpu_request=ONE_GPU)
+
+
+def train(*, waits: bool = True, **annotations: str) -> DeploymentState:
+    state = with_gpus(
+        deployment("train", replicas=1, **{"priority": "100", "max_replicas": "2"} | annotations)
+    )
+    pod = PodState(
+        ref=ref("train-1"),
+        uid="train-1",
+        phase=PodPhase.PENDING,
+        deleting=False,
+        ready_since_seconds=None,
+        unschedulable_since_seconds=NOW - 60,
+        unschedulable_message="0/1 nodes are available: 1 Insufficient nvidia.com/gpu.",
+        gpu_request=ONE_GPU,
+    )
+    return replace(state, spec_replicas=2, pods=(*state.pods, pod) if waits else state.pods)
+
+
+def explained(world: World, name: str) -> str:
+    decision = world.controller.status_store.records[ref(name)].decision
+    document = decision_document(decision, decided_unix_seconds=0)
+    return explain_text(document, now_unix_seconds=1) + why_not_table([document])
+
+
+async def test_the_lower_priority_grows_once_the_higher_one_has_its_gpus():
+    world = World(train(), batch())
+    await world.controller.cycle()
+    assert world.patched == []
+    assert world.outcome("batch") == LIMITED
+    assert "Deployment default/train (priority 100) has waited for" in explained(world, "batch")
+    text = explained(world, "train")
+    assert "priority:  100" in text
+    assert "these do not grow: Deployment default/batch" in text
+    world.now += 16
+    await world.controller.cycle()
+    assert world.events == [("batch", "Normal", "HigherPriorityWaits")]
+    world.states = (train(waits=False), batch())
+    world.now += 2
+    await world.controller.cycle()
+    assert world.patched == [("batch", 2)]
+    assert "do not grow" not in explained(world, "train")
+
+
+@pytest.mark.parametrize(
+    ("higher", "lower"),
+    [
+        ({"paused": "true"}, {}),
+        ({"dry_run": "true"}, {}),
+        ({"window": "forever"}, {}),
+        ({}, {"priority": "100"}),
+        ({}, {"priority": "101"}),
+    ],
+)
+async def test_what_limits_nobody(higher, lower):
+    world = World(train(**higher), batch(**lower))
+    await world.controller.cycle()
+    assert world.patched == [("batch", 2)]
+
+
+async def test_it_never_shrinks_for_a_higher_priority():
+    world = World(train(), batch(3, behavior='{"scaleDown": {"stabilizationWindowSeconds": 0}}'))
+    world.duty_percent = 40
+    await world.controller.cycle()
+    assert world.replicas["batch"] == 3
+    world.duty_percent = 1
+    world.now += 2
+    await world.controller.cycle()
+    assert world.replicas["batch"] == 1
+
+
+async def test_it_grows_to_its_minimum_after_the_wait():
+    world = World(train(), batch(min_replicas="2"))
+    await world.controller.cycle()
+    assert world.outcome("batch") == LIMITED
+    world.states = (train(waits=False), batch(min_replicas="2"))
+    world.now += 2
+    await world.controller.cycle()
+    assert world.patched == [("batch", 2)]
+
+
+async def test_a_count_that_the_api_server_has_changed_is_limited_as_well():
+    """It shrank in the watch's view, and another writer has set a lower count since."""
+    world = World(train(), batch(3, max_replicas="2"))
+    world.replicas["batch"] = 1
+    await world.controller.cycle()
+    assert world.patched == []
+    assert world.outcome("batch") == LIMITED
+
+
+async def test_a_dry_run_says_what_it_would_wait_for():
+    world = World(train(dry_run="true"), batch(dry_run="true"))
+    await world.controller.cycle()
+    assert world.outcome("batch") == LIMITED
+
+
+async def test_whoever_takes_over_limits_in_the_first_loop():
+    world = World(train(), batch())
+    await world.controller.cycle()
+    world.leads = False
+    await world.controller.cycle()
+    world.leads = True
+    world.now += 2
+    await world.controller.cycle()
+    assert world.patched == []
+    assert world.outcome("batch") == LIMITED
+
+
+async def test_a_deployment_that_the_scaler_scaled_to_zero_wakes_after_the_wait():
+    asleep = batch(0, min_replicas="0", query="sum(q)", target_query="1")
+    world = World(train(), asleep)
+    world.answers_queries = True
+    world.zeros = {"uid-batch": "default/batch"}
+    world.query_total = 1
+    await world.controller.cycle()
+    assert world.patched == []
+    assert world.outcome("batch") == LIMITED
+    world.states = (train(waits=False), asleep)
+    world.now += 2
+    await world.controller.cycle()
+    assert world.patched == [("batch", 1)]
+
+
+async def test_what_goes_wrong_with_one_stays_its_own():
+    """The priorities of the others count all the same."""
+    world = World(train(), batch(), with_gpus(deployment("other", priority="200")))
+    world.broken_reading = "other"
+    await world.controller.cycle()
+    assert world.outcome("other")[0] is Outcome.FAILED
+    assert world.outcome("batch") == LIMITED
