@@ -200,6 +200,16 @@ class ScheduledRange:
     change: ScheduledChange | None
 
 
+class ScaleDownPods(StrEnum):
+    """Which pods a scale-down removes: any, as the ReplicaSet chooses, or those that work least."""
+
+    ANY = "any"
+    IDLEST = "idlest"
+
+
+DEFAULT_PATIENCE_SECONDS = 600.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingPolicy:
     """The policy of a Deployment's annotations (contract 2), defaults filled in.
@@ -207,7 +217,8 @@ class ScalingPolicy:
     With `min_replicas` 0, the first replica starts when the query or the queue exceeds
     `activation_milli`, and the last one stops when neither has for `cooldown_seconds`. `settings`
     are the annotation texts; they do not count for equality. `scheduled` is set once the range is
-    that of an instant, by `schedule`.
+    that of an instant, by `schedule`. With `scale_down_max_busy_milli`, in milli percent, a
+    scale-down waits for pods below it for up to `scale_down_patience_seconds`.
     """
 
     min_replicas: int
@@ -225,6 +236,9 @@ class ScalingPolicy:
     schedule: tuple[ScheduleEntry, ...] = ()
     scheduled: ScheduledRange | None = None
     priority: int = 0
+    scale_down_pods: ScaleDownPods = ScaleDownPods.ANY
+    scale_down_max_busy_milli: int | None = None
+    scale_down_patience_seconds: float = DEFAULT_PATIENCE_SECONDS
     settings: tuple[Setting, ...] = field(default=(), compare=False)
 
 
@@ -341,7 +355,9 @@ class PodState:
     `unschedulable_message` is the scheduler's own text. `served_seconds` is how long it was Ready
     without a break before, None if unknown. `requests_gpu` is whether a container requests a GPU,
     None if unknown. `address` is the pod's IP, None if it has none yet. `gpu_request` is None where
-    the resource is unknown, as with a resource claim.
+    the resource is unknown, as with a resource claim. `replica_set` is the uid of the ReplicaSet
+    that controls it. `deletion_cost` is its pod-deletion-cost, None without one;
+    `marked` is whether gpu-scaler has set it, and not yet taken back.
     """
 
     ref: ObjectRef
@@ -357,6 +373,9 @@ class PodState:
     address: str | None = None
     network: PodNetwork = PodNetwork()
     gpu_request: GpuRequest | None = None
+    replica_set: str | None = None
+    deletion_cost: int | None = None
+    marked: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

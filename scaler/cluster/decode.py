@@ -189,6 +189,7 @@ def decode_pod(
     if scheduled is not None and scheduled.get("reason") == "Unschedulable":
         unschedulable = _transition(scheduled, "False")
     deleting = metadata.get("deletionTimestamp") is not None
+    replica_set = fields.controller_uid(metadata, "ReplicaSet")
     node = spec.get("nodeName")
     ready_since = unschedulable_since = None
     if ready is not None:
@@ -228,6 +229,9 @@ def decode_pod(
             gpu_request=gpu_request(spec),
             address=pod_address(status, None if previous is None else previous.state.address),
             network=pod_network(metadata, spec),
+            replica_set=None if replica_set is None else intern(replica_set),
+            deletion_cost=pod_facts.deletion_cost(metadata),
+            marked=pod_facts.is_marked(metadata),
         ),
         controller_uid=None if owner is None else intern(owner),
         labels=fields.texts(labels) if by_labels else NO_LABELS,
@@ -235,7 +239,7 @@ def decode_pod(
         ready_transition=ready,
         unschedulable_transition=unschedulable,
         restarts=restarts,
-        in_replica_set=fields.controller_uid(metadata, "ReplicaSet") is not None,
+        in_replica_set=replica_set is not None,
         workload=pod_facts.workload_of(metadata) if is_counted else None,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from sys import intern
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
     from scaler.cluster.scales import Scale
 
     JsonObject = Mapping[str, Any]
+
+
+_INT32 = re.compile(r"0|-?[1-9][0-9]{0,9}")
+DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+MARK = "gpu-scaler/marked"
+"""Annotation of pods whose deletion cost gpu-scaler has set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +44,17 @@ def asks_for_gpu(spec: JsonObject) -> bool | None:
     if not spec.get("containers"):
         return None
     return requests_gpu(_resources(spec), claims=bool(spec.get("resourceClaims")))
+
+
+def deletion_cost(metadata: JsonObject) -> int | None:
+    """Return the pod's deletion cost, None without one; the API server admits int32 only."""
+    text = (metadata.get("annotations") or {}).get(DELETION_COST)
+    return int(text) if isinstance(text, str) and _INT32.fullmatch(text) else None
+
+
+def is_marked(metadata: JsonObject) -> bool:
+    """Return whether gpu-scaler has set the pod's deletion cost; another may have changed it."""
+    return MARK in (metadata.get("annotations") or {})
 
 
 def workload_of(metadata: JsonObject) -> ObjectRef:

@@ -81,6 +81,7 @@ class ClusterState:
         self._exporters: dict[str, decode.Pod] = {}
         self._all_gpu_pods = all_gpu_pods
         self._gpu_pods: dict[ObjectRef, decode.Pod] = {}
+        self._marked: dict[str, PodState] = {}
         self._defaults: dict[str, Mapping[str, str]] | None = None if namespaces else {}
         self._built: dict[str, DeploymentState] = {}
         self._group_sizes: dict[str, pod_facts.GroupSize] = {}
@@ -235,6 +236,10 @@ class ClusterState:
         found = self._gpu_pods.get(pod)
         return None if found is None else found.workload
 
+    def marked_pods(self) -> Sequence[PodState]:
+        """Return the pods whose deletion cost gpu-scaler has set, of whatever workload."""
+        return tuple(self._marked.values())
+
     def _state_of(self, item: decode.Workload) -> DeploymentState | None:
         """Return the state; None while it depends on a scale subresource that was not read yet."""
         state = self._built.get(item.uid)
@@ -363,6 +368,7 @@ class ClusterState:
         if self._by_labels:
             self._labelled[pod.state.ref.namespace].pop(pod.state.uid, None)
             self._selected_changed(pod)
+        self._marked.pop(pod.state.uid, None)
         # A new pod may have taken the name already.
         if self._gpu_pods.get(pod.state.ref) is pod:
             del self._gpu_pods[pod.state.ref]
@@ -377,6 +383,8 @@ class ClusterState:
         if self._by_labels:
             self._labelled[pod.state.ref.namespace][pod.state.uid] = pod
             self._selected_changed(pod)
+        if pod.state.marked:
+            self._marked[pod.state.uid] = pod.state
         if pod.workload is not None:
             self._gpu_pods[pod.state.ref] = pod
         if pod.exporter is not None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from scaler.cluster.scale_to_zero_store import ScaleToZeroStore
     from scaler.controller.history import ScalingHistories
+    from scaler.controller.marks import PodMarks
     from scaler.model import DeploymentState
     from scaler.reporting.metrics import ScalerMetrics
 
@@ -39,12 +40,14 @@ class DecisionApplier:
         self,
         writer: ScaleWriter,
         *,
+        marks: PodMarks,
         scale_to_zero: ScaleToZeroStore,
         histories: ScalingHistories,
         metrics: ScalerMetrics,
         clock: Callable[[], float],
     ) -> None:
         self._writer = writer
+        self._marks = marks
         self._scale_to_zero = scale_to_zero
         self._histories = histories
         self._metrics = metrics
@@ -109,12 +112,14 @@ class DecisionApplier:
                 self._histories.record(uid, decision)
                 return decision
             try:
-                result = await self._write(deployment, decision)
+                result, unmarked = await self._write(deployment, decision)
             except Exception:
                 self._contention.unconfirmed(uid)
                 self._histories.record_unconfirmed(uid, decision)
                 raise
             if not isinstance(result, CountChanged):
+                if isinstance(result, Written) and unmarked is not None:
+                    decision = _without_choice(decision, unmarked)
                 return self._recorded(deployment, decision, result)
             if decision.desired_replicas == 0:
                 self._scale_to_zero.retract(uid)
@@ -123,23 +128,31 @@ class DecisionApplier:
         self._histories.record_undone(uid, decision)
         return self._failed(decision, "Conflict", "another writer keeps changing the replica count")
 
-    async def _write(self, deployment: DeploymentState, decision: Decision) -> WriteResult:
-        """Write a count unless the API server has another one, or somebody else sets it."""
+    async def _write(
+        self, deployment: DeploymentState, decision: Decision
+    ) -> tuple[WriteResult, str | None]:
+        """Write a count unless the API server has another one, or somebody else sets it.
+
+        The second is why pods that it removes are not marked, None if they are.
+        """
         if decision.desired_replicas == 0:
             not_recorded = await self._writer.record_zero(deployment)
             if not_recorded is not None:
-                return not_recorded
+                return not_recorded, None
         scale = await self._writer.read(deployment)
         if isinstance(scale, NotWritten):
-            return scale
+            return scale, None
         uid, found, now = deployment.uid, scale.replicas, self._clock()
         self._contention.read(uid, found, now)
         if found != decision.current_replicas or self._is_contended(decision, uid, now):
-            return CountChanged(found=found)
+            return CountChanged(found=found), None
+        unmarked = None
+        if decision.desired_replicas > 0:
+            unmarked = await self._marks.mark(deployment, decision)
         result = await self._writer.write(deployment, scale, decision.desired_replicas)
         if isinstance(result, CountChanged):
             self._contention.read(uid, result.found, self._clock())
-        return result
+        return result, unmarked
 
     def _held_if_contended(self, deployment: DeploymentState, decision: Decision) -> Decision:
         """Return the decision, held where somebody else keeps setting the count."""
@@ -209,6 +222,17 @@ class DecisionApplier:
     def _failed(self, decision: Decision, failure: str, cause: str) -> Decision:
         self._metrics.patch_failures.labels(failure).inc()
         return not_applied(decision, Outcome.FAILED, Reason.FAILED_UPDATE_SCALE, cause)
+
+
+def _without_choice(decision: Decision, why: str) -> Decision:
+    """The decision without the pods that it would have removed."""
+    text = f"the ReplicaSet chose the pods to remove: {why}"
+    return replace(
+        decision,
+        message=decision.message.replace(decision.removal, text, 1),
+        victims=(),
+        removal=text,
+    )
 
 
 def _with_answer(history: ScalingHistory, decision: Decision, answered: int) -> ScalingHistory:

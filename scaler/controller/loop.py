@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 from scaler.cluster.kinds import Kinds
 from scaler.controller.apply import DecisionApplier
 from scaler.controller.history import ScalingHistories
+from scaler.controller.idle_pods import IdlePods
 from scaler.controller.loop_clock import LoopClock, suspended_seconds
+from scaler.controller.marks import PodMarks
 from scaler.controller.missing_gpus import MissingGpus
 from scaler.controller.own_zeros import adopt_scale_to_zero, reconcile_scale_to_zero
 from scaler.controller.plans import Plan, same_idle_condition
@@ -84,8 +86,11 @@ class Controller:
             scale_to_zero=scale_to_zero,
             leads=lambda: leadership.is_leader(clock()),
         )
+        self._marks = PodMarks(client, leads=lambda: leadership.is_leader(clock()), clock=clock)
+        self._idle_pods = IdlePods()
         self._applier = DecisionApplier(
             writer,
+            marks=self._marks,
             scale_to_zero=scale_to_zero,
             histories=self._histories,
             metrics=metrics,
@@ -174,6 +179,8 @@ class Controller:
             self._blocked(in_the_way),
         )
         results = allocation.explained(results)
+        if in_the_way is None and self.stopped is None and not self._dry_run:
+            await self._marks.take_back(self._state.marked_pods(), deployments)
         self._stage("act", decided)
         self.status_store.record(results, self._observe_source(answer), deployments)
         self._missing_gpus.forget_others()
@@ -325,7 +332,8 @@ class Controller:
                 return held
         if history is not None and isinstance(plan.policy, ScalingPolicy):
             history = standing(history, plan.policy.behavior, now)
-        return decide(deployment, plan.policy, readings, history, now)
+        idle_since = self._idle_pods.look(deployment, plan.policy, readings, now)
+        return decide(deployment, plan.policy, readings, history, now, idle_since)
 
     def _observe_source(self, answer: SourceAnswer) -> LoopReport:
         self._metrics.reads.labels("success").inc(answer.succeeded)
@@ -345,6 +353,7 @@ class Controller:
         self._applier.keep_only(uids)
         self._policies.keep_only(uids)
         self._schedules.keep_only(uids)
+        self._idle_pods.keep_only(uids)
 
     def _forget(self) -> None:
         self._source.forget()
@@ -352,4 +361,5 @@ class Controller:
         self._scale_to_zero.forget()
         self._notifier.keep_only(set())
         self._applier.keep_only(set())
+        self._idle_pods.keep_only(set())
         self.status_store.clear()

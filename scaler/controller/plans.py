@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from scaler.decision.model import Decision, Outcome, Reason, ScalingHistory
-from scaler.model import ScalingPolicy
+from scaler.model import SERVER_METRICS, Metric, ScaleDownPods, ScalingPolicy
 from scaler.readings.source import ReadingRequest
 
 if TYPE_CHECKING:
@@ -44,13 +44,22 @@ class Plan:
             return None
         return ReadingRequest(
             deployment=self.deployment.ref,
-            metrics=tuple(target.metric for target in self.policy.targets),
+            metrics=self._metrics(self.policy),
             pods=self.deployment.pods,
             window_seconds=self.policy.window_seconds,
             query=next((one.query for one in self.policy.targets if one.query), None),
             server=self.policy.server,
             queue=self.policy.queue,
         )
+
+    def _metrics(self, policy: ScalingPolicy) -> tuple[Metric, ...]:
+        """What it scales on, and what says how idle its pods are, if that counts."""
+        wanted = [target.metric for target in policy.targets]
+        if policy.scale_down_pods is ScaleDownPods.IDLEST:
+            if not SERVER_METRICS.isdisjoint(wanted):
+                wanted.append(Metric.REQUESTS)
+            wanted.append(Metric.DUTY_CYCLE)
+        return tuple(dict.fromkeys(wanted))
 
     def unknown_zero(
         self,

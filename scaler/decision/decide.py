@@ -15,6 +15,7 @@ from scaler.decision.conditions import (
     waiting_for_nodes,
     within_range_message,
 )
+from scaler.decision.drain import drained, with_victims
 from scaler.decision.grouping import group_pods
 from scaler.decision.history import (
     active,
@@ -53,19 +54,24 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
+NOTHING_SEEN: Mapping[str, float] = {}
+
+
 def decide(
     deployment: DeploymentState,
     policy: ScalingPolicy | tuple[AnnotationProblem, ...],
     readings: Mapping[Metric, MetricReading],
     history: ScalingHistory | None,
     now_seconds: float,
+    idle_since: Mapping[str, float] = NOTHING_SEEN,
 ) -> Decision:
     """Decide on one Deployment; the same inputs always give the same decision.
 
     `history` is None where the scaler sees the Deployment for the first time (a start, a
     takeover): the count found is then the first recommendation, so nothing scales down sooner
     than the stabilization window. The same holds after any hold. Keep `Decision.history` once the
-    decision is applied, else its `undone` form. Source: the order of reconcileAutoscaler.
+    decision is applied, else its `undone` form. `idle_since` is since when pods have been idle, by
+    uid. Source: the order of reconcileAutoscaler.
     """
     known = history if history is not None else ScalingHistory()
     # While a clock goes backwards, time stands still.
@@ -76,10 +82,10 @@ def decide(
         return left_alone
     assert isinstance(policy, ScalingPolicy)
     known = seeded(known, deployment.spec_replicas, policy.behavior, now_seconds)
-    outside = _outside_range(deployment, policy, cooldown_restarted(known), now_seconds)
-    if outside is not None:
-        return outside
-    return _follow_metrics(deployment, policy, readings, known, now_seconds)
+    decision = _outside_range(deployment, policy, cooldown_restarted(known), now_seconds)
+    if decision is None:
+        decision = _follow_metrics(deployment, policy, readings, known, now_seconds, idle_since)
+    return with_victims(decision, deployment, policy, readings, idle_since)
 
 
 def _outside_range(
@@ -135,6 +141,7 @@ def _follow_metrics(
     readings: Mapping[Metric, MetricReading],
     history: ScalingHistory,
     now_seconds: float,
+    idle_since: Mapping[str, float],
 ) -> Decision:
     current_replicas = deployment.spec_replicas
     groups = group_pods(
@@ -161,6 +168,9 @@ def _follow_metrics(
         now_seconds=now_seconds,
     )
     limited = with_cooldown(limited, policy, history, current_replicas, now_seconds)
+    limited, history = drained(
+        limited, deployment, policy, readings, history, idle_since, now_seconds
+    )
     used = ", ".join(item.metric for item in proposals if item.replicas is not None)
     decision = Decision(
         ref=deployment.ref,

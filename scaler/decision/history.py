@@ -55,6 +55,7 @@ def shifted(history: ScalingHistory, by_seconds: float) -> ScalingHistory:
         scale_downs=later(history.scale_downs),
         zeroed_seconds=moved(history.zeroed_seconds),
         active_seconds=moved(history.active_seconds),
+        draining_since_seconds=moved(history.draining_since_seconds),
     )
 
 
@@ -187,7 +188,13 @@ def changed(
     elif change < 0:
         downs = (*downs, ScaleEvent(change=-change, at_seconds=now_seconds))
     zeroed_seconds = now_seconds if replicas_after == 0 else None
-    return replace(history, scale_ups=ups, scale_downs=downs, zeroed_seconds=zeroed_seconds)
+    return replace(
+        history,
+        scale_ups=ups,
+        scale_downs=downs,
+        zeroed_seconds=zeroed_seconds,
+        draining_since_seconds=None,
+    )
 
 
 def undone(before: ScalingHistory, decided: ScalingHistory) -> ScalingHistory:

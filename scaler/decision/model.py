@@ -44,7 +44,8 @@ class ScalingHistory:
 
     `zeroed_seconds` is when the scaler scaled to zero, None otherwise, so that a 0 set by a human
     stays one. `active_seconds` is when the metrics last asked for a pod, None before the first
-    decision. `held` is True from a hold or a gap in the loop until something is computed again.
+    decision. `draining_since_seconds` is since when a scale-down has waited for idle pods. `held`
+    is True from a hold or a gap in the loop until something is computed again.
     """
 
     recommendations: tuple[Recommendation, ...] = ()
@@ -52,6 +53,7 @@ class ScalingHistory:
     scale_downs: tuple[ScaleEvent, ...] = ()
     zeroed_seconds: float | None = None
     active_seconds: float | None = None
+    draining_since_seconds: float | None = None
     held: bool = field(default=False, compare=False)
 
     @property
@@ -66,6 +68,19 @@ class LeftOutPod:
 
     pod: ObjectRef
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Victim:
+    """A pod that a scale-down removes, and why it is this one.
+
+    `needs_mark` is whether the ReplicaSet takes it only because of a mark.
+    """
+
+    pod: ObjectRef
+    uid: str
+    why: str
+    needs_mark: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +139,7 @@ class Reason(StrEnum):
     SCALE_UP_STABILIZED = "ScaleUpStabilized"
     SCALE_DOWN_STABILIZED = "ScaleDownStabilized"
     COOLING_DOWN = "CoolingDown"
+    WAITING_FOR_IDLE_PODS = "WaitingForIdlePods"
     INSUFFICIENT_GPU = "InsufficientGPU"
     HIGHER_PRIORITY_WAITS = "HigherPriorityWaits"
     UNSCHEDULABLE = "Unschedulable"
@@ -195,6 +211,8 @@ class Decision:
     `limits` are the steps that changed it on the way to `desired_replicas`.
     `outcome` is SCALED when the count is to change; the controller turns it into FAILED if the
     API refuses. `reason` is for tables and events, `message` is the sentence.
+    `victims` are the pods that a scale-down removes, if it chooses any, and `removal` is what
+    `message` says of them.
     `history` is the history to keep if the decision is applied.
     `waits_behind` is the workload of a higher priority whose pods get the next GPUs; `gpu_waits`
     are sentences about priorities that limit others or limit nobody.
@@ -213,6 +231,8 @@ class Decision:
     proposed: int | None = None
     limits: tuple[AppliedLimit, ...] = ()
     conditions: tuple[Condition, ...] = ()
+    victims: tuple[Victim, ...] = ()
+    removal: str = ""
     history: ScalingHistory = field(default_factory=ScalingHistory)
     waits_behind: ObjectRef | None = None
     gpu_waits: tuple[str, ...] = ()

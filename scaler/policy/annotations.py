@@ -32,6 +32,9 @@ COOLDOWN = f"{PREFIX}cooldown"
 WINDOW = f"{PREFIX}window"
 BEHAVIOR = f"{PREFIX}behavior"
 READY_AGE = f"{PREFIX}ready-age"
+SCALE_DOWN_PODS = f"{PREFIX}scale-down-pods"
+SCALE_DOWN_MAX_BUSY = f"{PREFIX}scale-down-max-busy"
+SCALE_DOWN_PATIENCE = f"{PREFIX}scale-down-patience"
 DRY_RUN = f"{PREFIX}dry-run"
 PAUSED = f"{PREFIX}paused"
 
@@ -234,6 +237,26 @@ ANNOTATIONS: tuple[Annotation, ...] = (
         default="30s",
         meaning="time for which a pod must be Ready before the scaler counts its values",
         allowed='a duration from 0s to 1h, such as "30s"',
+    ),
+    Annotation(
+        name=SCALE_DOWN_PODS,
+        default="any",
+        meaning="pods that a scale-down removes: any, as the ReplicaSet chooses, or the idlest",
+        allowed="any or idlest",
+    ),
+    Annotation(
+        name=SCALE_DOWN_MAX_BUSY,
+        default=None,
+        meaning="duty cycle below which a pod without requests in hand counts as idle; a scale-down"
+        " waits until it removes idle pods only",
+        allowed='a percentage above 0% and up to 100%, such as "10%", together with'
+        " gpu-scaler/scale-down-pods idlest",
+    ),
+    Annotation(
+        name=SCALE_DOWN_PATIENCE,
+        default="10m",
+        meaning="time for which a scale-down waits for idle pods at most",
+        allowed='a duration from 0s to 1h, such as "10m"',
     ),
     Annotation(
         name=DRY_RUN,

@@ -6,11 +6,19 @@ Each annotation of its Namespace, except `gpu-scaler/enabled`, is the default of
 from __future__ import annotations
 
 import math
+import re
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from scaler.decision.behavior import DEFAULT_BEHAVIOR
-from scaler.model import AnnotationProblem, Behavior, Metric, MetricTarget, ScalingPolicy
+from scaler.model import (
+    AnnotationProblem,
+    Behavior,
+    Metric,
+    MetricTarget,
+    ScaleDownPods,
+    ScalingPolicy,
+)
 from scaler.policy.annotation_texts import BY_NAME, INTEGER
 from scaler.policy.annotations import (
     ACTIVATION_THRESHOLD,
@@ -24,6 +32,9 @@ from scaler.policy.annotations import (
     PRIORITY,
     QUERY,
     READY_AGE,
+    SCALE_DOWN_MAX_BUSY,
+    SCALE_DOWN_PATIENCE,
+    SCALE_DOWN_PODS,
     TARGET_ANNOTATIONS,
     TARGET_QUERY,
     WINDOW,
@@ -57,6 +68,7 @@ _MAX_QUERY_LENGTH = 8192
 _MAX_DURATION_SECONDS = 3600.0
 _MAX_PRIORITY = 10**9
 """That of a PriorityClass of users."""
+_PERCENTAGE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3})?)%")
 
 
 def opted_in(annotations: Mapping[str, str]) -> bool:
@@ -99,6 +111,9 @@ def parse_policy(
     window_seconds = parser.duration(WINDOW)
     ready_age_seconds = parser.duration(READY_AGE)
     priority = parser.priority()
+    scale_down_pods = parser.scale_down_pods()
+    scale_down_max_busy_milli = parser.scale_down_max_busy_milli(scale_down_pods)
+    scale_down_patience_seconds = parser.duration(SCALE_DOWN_PATIENCE)
     dry_run = parser.boolean(DRY_RUN)
     paused = parser.boolean(PAUSED)
     parser.replica_range(min_replicas, max_replicas, schedule, behavior)
@@ -119,6 +134,9 @@ def parse_policy(
         queue=queue,
         schedule=schedule,
         priority=priority,
+        scale_down_pods=scale_down_pods,
+        scale_down_max_busy_milli=scale_down_max_busy_milli,
+        scale_down_patience_seconds=scale_down_patience_seconds,
         settings=parser.settings(),
     )
 
@@ -163,6 +181,25 @@ class _Parser(RangeAnnotations):
         else:
             return int(text)
         return 0
+
+    def scale_down_pods(self) -> ScaleDownPods:
+        try:
+            return ScaleDownPods(self._annotations.get(SCALE_DOWN_PODS, ScaleDownPods.ANY))
+        except ValueError:
+            self._refuse(SCALE_DOWN_PODS, "is neither")
+            return ScaleDownPods.ANY
+
+    def scale_down_max_busy_milli(self, pods: ScaleDownPods) -> int | None:
+        text = self._annotations.get(SCALE_DOWN_MAX_BUSY)
+        if text is None:
+            return None
+        match = _PERCENTAGE.fullmatch(text)
+        value_milli = 0 if match is None else milli(Fraction(match[1]))
+        if not 0 < value_milli <= 100_000:
+            self._refuse(SCALE_DOWN_MAX_BUSY, "is not a percentage above 0%")
+        elif pods is ScaleDownPods.ANY:
+            self._problem(SCALE_DOWN_MAX_BUSY, f"requires {SCALE_DOWN_PODS}: idlest")
+        return value_milli
 
     def behavior(self) -> Behavior | None:
         text = self._annotations.get(BEHAVIOR)

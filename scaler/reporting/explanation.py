@@ -11,6 +11,7 @@ from scaler.model import (
     TOTAL_METRICS,
     Metric,
     PolicyType,
+    ScaleDownPods,
     SelectPolicy,
     SettingOrigin,
     workload_ref,
@@ -78,6 +79,9 @@ def explain_text(document: DecisionDocument, *, now_unix_seconds: float) -> str:
             f"  {item.reason}: {item.replicas_before} -> {item.replicas_after} ({item.message})"
             for item in document.limits
         ] or ["  none"]
+    if document.victims:
+        lines.append("Pods to remove:")
+        lines += [f"  {item.pod}: {item.reason}" for item in document.victims]
     if document.conditions:
         lines.append("Conditions:")
         lines += [
@@ -120,6 +124,7 @@ def policy_facts(policy: PolicyDocument) -> list[tuple[str, str]]:
         ("values", f"{window} of pods that have been Ready for {age} or more"),
         ("up", _rules_text(policy.scale_up)),
         ("down", _rules_text(policy.scale_down)),
+        *_removal_facts(policy),
         *(
             ("query", " ".join(target.query.split()))
             for target in policy.targets
@@ -138,6 +143,16 @@ def _schedule_facts(policy: PolicyDocument) -> list[tuple[str, str]]:
         text = f"{change.min_replicas} to {change.max_replicas} from {change.at} ({entry})"
         facts.append(("next", text))
     return facts
+
+
+def _removal_facts(policy: PolicyDocument) -> list[tuple[str, str]]:
+    if policy.scale_down_pods == ScaleDownPods.ANY:
+        return []
+    text, busy_milli = "the idlest pods", policy.scale_down_max_busy_milli
+    if busy_milli is not None:
+        patience = format_duration(policy.scale_down_patience_seconds)
+        text += f", and waits up to {patience} until they are below {busy_milli / 1000:g} %"
+    return [("removes", text)]
 
 
 def _zero_facts(policy: PolicyDocument) -> list[tuple[str, str]]:

@@ -14,7 +14,8 @@ from scaler.decision.model import (  # noqa: TC001 - msgspec reads the annotatio
     AppliedLimit,
     Condition,
 )
-from scaler.model import (  # noqa: TC001 - likewise
+from scaler.model import (
+    DEFAULT_PATIENCE_SECONDS,
     Metric,
     MetricTarget,
     ScalingRules,
@@ -80,6 +81,16 @@ class PolicyDocument(msgspec.Struct, frozen=True, kw_only=True):
     settings: tuple[Setting, ...]
     scheduled: ScheduledRange | None = None
     priority: int = 0
+    scale_down_pods: str = "any"
+    scale_down_max_busy_milli: int | None = None
+    scale_down_patience_seconds: float = DEFAULT_PATIENCE_SECONDS
+
+
+class VictimDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """A pod that the scale-down removes, and why it is this one."""
+
+    pod: str
+    reason: str
 
 
 class ProblemDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,6 +125,7 @@ class DecisionDocument(msgspec.Struct, frozen=True, kw_only=True):
     conditions: tuple[Condition, ...]
     waits_behind: str | None = None
     gpu_waits: tuple[str, ...] = ()
+    victims: tuple[VictimDocument, ...] = ()
 
 
 class DecisionRunDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,6 +198,9 @@ def decision_document(decision: Decision, *, decided_unix_seconds: float) -> Dec
         conditions=decision.conditions,
         waits_behind=None if decision.waits_behind is None else str(decision.waits_behind),
         gpu_waits=decision.gpu_waits,
+        victims=tuple(
+            VictimDocument(pod=item.pod.name, reason=item.why) for item in decision.victims
+        ),
     )
 
 
@@ -231,6 +246,9 @@ def _policy(policy: ScalingPolicy) -> PolicyDocument:
         settings=policy.settings,
         scheduled=policy.scheduled,
         priority=policy.priority,
+        scale_down_pods=policy.scale_down_pods,
+        scale_down_max_busy_milli=policy.scale_down_max_busy_milli,
+        scale_down_patience_seconds=policy.scale_down_patience_seconds,
     )
 
 

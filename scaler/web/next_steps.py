@@ -29,6 +29,9 @@ NEXT_STEPS: Final[Mapping[Reason, str | None]] = {
         "Wait, or shorten scaleDown.stabilizationWindowSeconds in gpu-scaler/behavior."
     ),
     Reason.COOLING_DOWN: "Wait, or shorten gpu-scaler/cooldown.",
+    Reason.WAITING_FOR_IDLE_PODS: (
+        "Wait, or raise gpu-scaler/scale-down-max-busy or lower gpu-scaler/scale-down-patience."
+    ),
     Reason.INSUFFICIENT_GPU: (
         "Add GPU nodes, free GPUs that idle (see the GPU map), or lower gpu-scaler/max-replicas."
     ),

@@ -111,7 +111,7 @@ def _unchanged(decision: Decision | DecisionRun) -> State:
             return State(Group.CHANGING, "Scaling down, limited")
         case Reason.SCALE_UP_STABILIZED:
             return State(Group.CHANGING, "Waiting to scale up")
-        case Reason.SCALE_DOWN_STABILIZED | Reason.COOLING_DOWN:
+        case Reason.SCALE_DOWN_STABILIZED | Reason.COOLING_DOWN | Reason.WAITING_FOR_IDLE_PODS:
             return State(Group.CHANGING, "Waiting to scale down")
         case (
             Reason.SUCCESSFUL_RESCALE

@@ -84,6 +84,7 @@ SWITCHES: Final[dict[str, tuple[str, ...]]] = {
     "idle-gpus": ("scaler.idle.all=true",),
     "one-replica": ("scaler.replicas=1",),
     "namespaces": ("scaler.namespaces={team-a,team-b}",),
+    "scale-down-pods": ("scaler.scaleDownPods=true",),
     "kinds": ("scaler.kinds={deployments.apps,statefulsets.apps,rollouts.argoproj.io}",),
     "metrics-api": ("scaler.metricsApi.enabled=true", "scaler.networkPolicy.enabled=true"),
     "metrics-api-own-certificate": (

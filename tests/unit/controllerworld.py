@@ -43,6 +43,7 @@ def deployment(
             deleting=False,
             ready_since_seconds=0.0,
             node_name="node-1",
+            replica_set="rs",
         )
         for n in range(replicas)
     )
@@ -76,6 +77,9 @@ class World:
         self.scale_failure: Exception | None = None
         self.before_patch: list[int] = []
         self.patched: list[tuple[str, int]] = []
+        self.writes: list[str] = []
+        self.mark_failures: dict[str, Exception] = {}
+        self.duty_of: dict[str, float] = {}
         self.events: list[tuple[str, str, str]] = []
         self.asked: list[str] = []
         self.queries: list[str | None] = []
@@ -121,6 +125,9 @@ class World:
     def exporter_endpoints(self) -> dict[str, object]:
         return {}
 
+    def marked_pods(self) -> list[PodState]:
+        return [pod for state in self.states for pod in state.pods if pod.marked]
+
     def forget(self) -> None:
         self.asked = []
 
@@ -135,7 +142,9 @@ class World:
                     metric=Metric.DUTY_CYCLE,
                     values={
                         pod.ref: PodValue(
-                            value_milli=self.duty_percent * 1000,
+                            value_milli=round(
+                                1000 * self.duty_of.get(pod.ref.name, self.duty_percent)
+                            ),
                             sampled_seconds=self.now,
                             device_count=self.device_count,
                         )
@@ -185,6 +194,12 @@ class World:
             self.zeros = {key: value for key, value in merged.items() if value is not None}
             return {}
         name = path.split("/")[-2]
+        if "/pods/" in path:
+            self.writes.append(f"{'mark' if body['metadata']['annotations'] else 'unmark'} {name}")
+            if (failure := self.mark_failures.get(name)) is not None:
+                raise failure
+            return {}
+        self.writes.append(f"scale {name}")
         assert body["metadata"] == {"resourceVersion": "7"}
         if self.before_patch:
             # Somebody else writes between the reading of the scale and the patch.

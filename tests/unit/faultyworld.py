@@ -171,6 +171,9 @@ class World:
             self.view = tuple(self._state(one) for one in self.workloads.values())
         return self.view
 
+    def marked_pods(self) -> tuple[()]:
+        return ()
+
     def exporter_endpoints(self) -> Mapping[str, ExporterEndpoint]:
         return {
             node: ExporterEndpoint(

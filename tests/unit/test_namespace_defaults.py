@@ -50,6 +50,8 @@ def test_the_annotations_of_the_namespace_are_defaults_and_the_own_ones_win_one_
         "cooldown": "built-in",
         "window": "built-in",
         "ready-age": "built-in",
+        "scale-down-pods": "built-in",
+        "scale-down-patience": "built-in",
         "dry-run": "built-in",
         "paused": "own",
     }

@@ -41,6 +41,9 @@ GOOD_VALUES = {
     "gpu-scaler/window": "30s",
     "gpu-scaler/behavior": "{scaleUp: {selectPolicy: Min}}",
     "gpu-scaler/ready-age": "45s",
+    "gpu-scaler/scale-down-pods": "idlest",
+    "gpu-scaler/scale-down-max-busy": "10%",
+    "gpu-scaler/scale-down-patience": "5m",
     "gpu-scaler/dry-run": "true",
     "gpu-scaler/paused": "true",
 }
@@ -72,8 +75,10 @@ NAMES = sorted(
 def policy_of(name, value):
     """Return the policy of BASE with one annotation of another value, as `parse_policy` does."""
     zero = {table.ACTIVATION_THRESHOLD, table.COOLDOWN}
-    least = {table.MIN_REPLICAS: "0"} if name in zero else {}
-    return parse_policy(BASE | least | {name: value}, query_supported=True)
+    needed = {table.MIN_REPLICAS: "0"} if name in zero else {}
+    if name == table.SCALE_DOWN_MAX_BUSY:
+        needed = {table.SCALE_DOWN_PODS: "idlest"}
+    return parse_policy(BASE | needed | {name: value}, query_supported=True)
 
 
 def annotation_has_an_effect(name):
@@ -97,9 +102,10 @@ def annotation_is_refused_with_a_wrong_value(name):
 
 
 def annotation_is_checked(name):
-    assert (
-        check_manifests([("web.yaml", manifest(BASE | {name: GOOD_VALUES[name]}))]).findings == ()
-    )
+    annotations = BASE | {name: GOOD_VALUES[name]}
+    if name == table.SCALE_DOWN_MAX_BUSY:
+        annotations[table.SCALE_DOWN_PODS] = "idlest"
+    assert check_manifests([("web.yaml", manifest(annotations))]).findings == ()
 
 
 def annotation_is_a_default_of_a_namespace(name):

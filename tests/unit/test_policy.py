@@ -127,6 +127,19 @@ TRUTH = 'is not a boolean; allowed is "true" or "false"'
     ("changes", "expected"),
     [
         ({"enabled": "yes"}, f'enabled: "yes" {TRUTH}'),
+        (
+            {"scale-down-pods": "busiest"},
+            'scale-down-pods: "busiest" is neither; allowed is any or idlest',
+        ),
+        (
+            {"scale-down-pods": "idlest", "scale-down-max-busy": "10"},
+            'scale-down-max-busy: "10" is not a percentage above 0%; allowed is a percentage above'
+            ' 0% and up to 100%, such as "10%", together with gpu-scaler/scale-down-pods idlest',
+        ),
+        (
+            {"scale-down-max-busy": "10%"},
+            'scale-down-max-busy: "10%" requires gpu-scaler/scale-down-pods: idlest',
+        ),
         ({"dry-run": ""}, f'dry-run: "" {TRUTH}'),
         ({"paused": "1"}, f'paused: "1" {TRUTH}'),
         ({"max-replicas": None}, f"max-replicas: is required; {WHOLE_MAX}"),

@@ -19,6 +19,7 @@ from scaler.decision.model import (
     Outcome,
     Reason,
     ScalingHistory,
+    Victim,
 )
 from scaler.model import (
     AnnotationProblem,
@@ -154,6 +155,7 @@ RICH = Decision(
         Condition(type=ConditionType.ABLE_TO_SCALE, status=True, reason="Ready", message="a"),
         Condition(type=ConditionType.SCALING_LIMITED, status=False, reason="Within", message="b"),
     ),
+    victims=(Victim(pod=PODS[3], uid="uid-3", why="0 requests in hand, 0 % for 40s"),),
     history=ScalingHistory(zeroed_seconds=3.0),
     waits_behind=ObjectRef("prod", "train"),
     gpu_waits=("a sentence",),
@@ -212,7 +214,7 @@ def test_the_json_is_what_it_was():
             Decision,
             DecisionDocument,
             # Flattened, renamed, on another clock, or of no use to a reader.
-            {"ref", "proposed", "proposals", "at_seconds", "history"},
+            {"ref", "proposed", "proposals", "at_seconds", "history", "removal"},
             id="Decision",
         ),
         # As its mean, its pods and those left out, and what they wait for in the message.

@@ -235,6 +235,12 @@ volumeMounts:
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch]
+{{- if .Values.scaler.scaleDownPods }}
+# The annotation by which a ReplicaSet chooses the pods that it deletes.
+- apiGroups: [""]
+  resources: [pods/status]
+  verbs: [patch]
+{{- end }}
 - apiGroups: [""]
   resources: [events]
   verbs: [create, patch]

@@ -1,0 +1,166 @@
+"""Marks on the pods that a scale-down removes, until they are gone or it has come to nothing.
+
+A mark is written before the count, because the ReplicaSet chooses as soon as it sees the count.
+What keeps its mark, whoever has set it, loses it: after a restart, a takeover or a failure too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scaler.cluster.deletion_cost import mark, unmark
+from scaler.decision.victims import MARK_COST, alive_pods
+from scaler.kube.errors import ApiError, Conflict, Forbidden, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from scaler.decision.model import Decision
+    from scaler.kube.client import KubeClient
+    from scaler.model import DeploymentState, ObjectRef, PodState
+
+log = logging.getLogger(__name__)
+MAX_MARKS = 64
+"""Pods that are marked for one scale-down; the ReplicaSet chooses the others."""
+MAX_TAKEN_BACK = 32
+"""Marks that are taken back in one loop."""
+MARKING_SECONDS = 2.0
+SETTLING_SECONDS = 60.0
+"""How long a ReplicaSet may take to delete the marked pods."""
+MISSING_RIGHT = "gpu-scaler may not patch pods/status (chart value scaler.scaleDownPods)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Note:
+    """The pods that were marked for a count, and when."""
+
+    replicas: int
+    at_seconds: float
+    pods: frozenset[str]
+
+
+class PodMarks:
+    """Writes and takes back marks; asks `leads` just before."""
+
+    def __init__(
+        self, client: KubeClient, *, leads: Callable[[], bool], clock: Callable[[], float]
+    ) -> None:
+        self._client = client
+        self._leads = leads
+        self._clock = clock
+        self._noted: dict[str, _Note] = {}
+        self._seen: dict[str, float] = {}
+        self._tried: dict[str, float] = {}
+        self._is_refused = False
+
+    async def mark(self, deployment: DeploymentState, decision: Decision) -> str | None:
+        """Mark the pods that a decision removes; return why some have no mark.
+
+        Takes back the marks of pods that an earlier decision would have removed.
+        """
+        wanted = [one for one in decision.victims if one.needs_mark][:MAX_MARKS]
+        if not wanted or not self._leads():
+            return None
+        now, uids = self._clock(), {one.uid for one in wanted}
+        note = self._noted.get(deployment.uid)
+        marked = {one.uid for one in deployment.pods if is_ours(one)}
+        if note is not None and now - note.at_seconds <= SETTLING_SECONDS:
+            marked |= note.pods
+        outdated = [one for one in deployment.pods if one.uid in marked - uids and not one.deleting]
+        await self._take_back(outdated[:MAX_TAKEN_BACK])
+        missing = [one for one in wanted if one.uid not in marked]
+        failures: list[tuple[str, ApiError | TimeoutError]] = []
+
+        async def marked_one(pod: ObjectRef, uid: str) -> None:
+            try:
+                await mark(self._client, pod, uid)
+            except (ApiError, TimeoutError) as error:
+                failures.append((uid, error))
+
+        try:
+            async with asyncio.timeout(MARKING_SECONDS):
+                # The first shows whether the right is there.
+                for one in missing[:1]:
+                    await marked_one(one.pod, one.uid)
+                if not failures or not isinstance(failures[0][1], Forbidden):
+                    await asyncio.gather(*(marked_one(one.pod, one.uid) for one in missing[1:]))
+        except TimeoutError:
+            return "not all pods were marked in time"
+        finally:
+            failed = {uid for uid, _ in failures}
+            self._noted[deployment.uid] = _Note(
+                replicas=decision.desired_replicas, at_seconds=now, pods=frozenset(uids - failed)
+            )
+        if not failures:
+            return None
+        _, error = failures[0]
+        if isinstance(error, Forbidden):
+            del self._noted[deployment.uid]
+            return MISSING_RIGHT
+        return f"{len(failures)} of {len(missing)} pods could not be marked: {error}"
+
+    async def take_back(
+        self, marked: Sequence[PodState], deployments: Iterable[DeploymentState]
+    ) -> None:
+        """Take back the marks of pods that stay."""
+        now = self._clock()
+        self._seen = {one.uid: self._seen.get(one.uid, now) for one in marked}
+        oldest = now - SETTLING_SECONDS
+        self._noted = {uid: one for uid, one in self._noted.items() if one.at_seconds >= oldest}
+        self._tried = {uid: at for uid, at in self._tried.items() if at >= oldest}
+        if not marked:
+            return
+        settling = {
+            pod.uid
+            for deployment in deployments
+            if self._is_settling(deployment, now)
+            for pod in deployment.pods
+        }
+        done = settling | self._tried.keys()
+        stay = [one for one in marked if one.uid not in done and not one.deleting]
+        await self._take_back(stay[:MAX_TAKEN_BACK])
+
+    def _is_settling(self, deployment: DeploymentState, now_seconds: float) -> bool:
+        """Whether the ReplicaSet has still to choose."""
+        marks = [one.uid for one in deployment.pods if one.marked]
+        if not marks:
+            return False
+        note = self._noted.get(deployment.uid)
+        since = max(self._seen.get(uid, now_seconds) for uid in marks)
+        if note is not None:
+            since = note.at_seconds
+        if now_seconds - since > SETTLING_SECONDS:
+            return False
+        if note is not None and deployment.spec_replicas > note.replicas:
+            # The watch does not show the new count yet, or the write failed and is tried again.
+            return True
+        return len(alive_pods(deployment)) > deployment.spec_replicas
+
+    async def _take_back(self, pods: Sequence[PodState]) -> None:
+        if pods and self._leads():
+            await asyncio.gather(*(self._taken_back(one) for one in pods))
+
+    async def _taken_back(self, pod: PodState) -> None:
+        # The watch shows the mark for a while.
+        self._tried[pod.uid] = self._clock()
+        try:
+            await unmark(self._client, pod.ref, pod.uid)
+        except (NotFound, Conflict):
+            return
+        except ApiError as error:
+            if not self._is_refused:
+                self._is_refused = True
+                log.warning(
+                    "Cannot take back the deletion cost of a pod",
+                    extra={"pod": str(pod.ref), "error": str(error)},
+                )
+        else:
+            self._is_refused = False
+
+
+def is_ours(pod: PodState) -> bool:
+    """Return whether a pod has the deletion cost that gpu-scaler has set."""
+    return pod.marked and pod.deletion_cost == MARK_COST
