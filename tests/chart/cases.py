@@ -17,6 +17,46 @@ SWITCHES: Final[dict[str, tuple[str, ...]]] = {
         *("image.pullSecrets={registry}", "image.pullPolicy=Always"),
     ),
     "local-image": ("image.repository=", "image.local=true"),
+    "registry": (
+        *("image.repository=team/gpu-scaler", "image.registry=registry.example"),
+        *("image.pullSecrets={registry}", "imagePullSecrets[0].name=second"),
+    ),
+    "global": (
+        *("image.repository=gpu-scaler", "image.registry=registry.example"),
+        *("global.imageRegistry=mirror.example:5000", "global.imagePullSecrets={mirror}"),
+    ),
+    "names": (
+        *(
+            "fullnameOverride=team-a-gpus",
+            "scaler.metricsApi.enabled=true",
+            "scaler.namespaces={team-a}",
+        ),
+        *("exporter.dra=true", "exporter.publishPodLabels=team", "commonLabels.team=a"),
+        *("scaler.networkPolicy.enabled=true", "exporter.networkPolicy.enabled=true"),
+    ),
+    "name": ("nameOverride=gpus", "scaler.metricsApi.enabled=true", "scaler.mode=deployment"),
+    "accounts": (
+        *("scaler.serviceAccount.name=scaling", "exporter.serviceAccount.name=exporting"),
+        *("scaler.serviceAccount.annotations.note=ours", "exporter.dra=true"),
+        "exporter.serviceAccount.annotations.note=ours",
+    ),
+    "accounts-of-others": (
+        *("scaler.serviceAccount.create=false", "scaler.serviceAccount.name=gpu-scaler"),
+        *("exporter.serviceAccount.create=false", "exporter.serviceAccount.name=gpu-exporter"),
+    ),
+    "host-network": ("exporter.hostNetwork=true", "exporter.port=19445"),
+    "host-network-of-both": (
+        *("exporter.hostNetwork=true", "exporter.dnsPolicy=Default", "scaler.mode=sidecar"),
+        "scaler.networkPolicy.enabled=false",
+    ),
+    "settings": (
+        *("scaler.interval=5s", "scaler.dryRun=true", "scaler.logLevel=debug"),
+        *("scaler.logFormat=json", "exporter.logLevel=warning", "exporter.logFormat=json"),
+        *("exporter.updateStrategy.type=OnDelete", "exporter.updateStrategy.rollingUpdate=null"),
+        *("scaler.updateStrategy.type=Recreate", "scaler.podSecurityContext.fsGroup=65532"),
+        *("scaler.podDisruptionBudget.maxUnavailable=50%", "scaler.dnsConfig.searches={a.example}"),
+        "scaler.topologySpreadConstraints=null",
+    ),
     "exporter-only": ("scaler.enabled=false",),
     "scaler-only": ("exporter.enabled=false",),
     "collectors": (
@@ -30,7 +70,7 @@ SWITCHES: Final[dict[str, tuple[str, ...]]] = {
         "exporter.finishedPods.cgroupPath=/sys/fs/cgroup/pids",
     ),
     "dra": ("exporter.dra=true",),
-    "pod-labels": ("exporter.podLabels=team|app-.+",),
+    "pod-labels": ("exporter.publishPodLabels=team|app-.+",),
     "kubelet-elsewhere": ("exporter.kubeletPath=/var/snap/microk8s/common/var/lib/kubelet",),
     "web-config": (
         "exporter.web.configSecret=web",
@@ -102,8 +142,7 @@ SWITCHES: Final[dict[str, tuple[str, ...]]] = {
     "scheduling": (
         *("scaler.priorityClassName=important", "scaler.nodeSelector.pool=system"),
         *("exporter.nodeSelector.pool=gpus", "scaler.tolerations[0].operator=Exists"),
-        "exporter.podMetadata.annotations.note=ours",
-        "scaler.podMetadata.labels.team=ours",
+        *("exporter.podAnnotations.note=ours", "scaler.podLabels.team=ours"),
     ),
 }
 CUSTOM_RESOURCES: Final[dict[str, tuple[str, ...]]] = {

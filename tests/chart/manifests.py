@@ -35,6 +35,10 @@ class Manifest:
             *(f"--show-only=templates/{template}.yaml" for template in self.templates),
         )
         body = re.sub(r"^# Source: .*\n", "", made, flags=re.M)
+        # What kubectl applies is not managed by Helm.
+        body = re.sub(
+            r"^ +(helm\.sh/chart|app\.kubernetes\.io/managed-by): .*\n", "", body, flags=re.M
+        )
         body = body.replace(f"  namespace: {ANY_NAMESPACE}\n", "")
         lines = [*self.about.strip().splitlines(), ORIGIN]
         return "".join(f"# {line}".rstrip() + "\n" for line in lines) + body
@@ -96,7 +100,7 @@ For `gpu-exporter --pod-labels REGEX`. Bind the role by RoleBindings instead whe
 every pod is too much. The DaemonSet's pods need their token then:
 automountServiceAccountToken: true.
 """,
-        values=("exporter.podLabels=.+",),
+        values=("exporter.publishPodLabels=.+",),
         templates=("exporter-pod-labels-role",),
     ),
     Manifest(

@@ -56,6 +56,8 @@ def test_the_programs_take_every_flag(case):
 @pytest.mark.parametrize("case", ALL.values(), ids=ALL)
 def test_ports_are_where_the_programs_listen(case):
     ports = {"metrics": 9445, "http": 9446, "metrics-api": 6443}
+    if case == flags("host-network"):
+        ports["metrics"] = 19445
     for pod in pod_specs(objects(*case)):
         for one in pod["containers"]:
             for port in one["ports"]:
@@ -66,6 +68,28 @@ def test_ports_are_where_the_programs_listen(case):
         config = scaler_config(case)
         assert config.listen_port == ports["http"]
         assert config.metrics_api is None or config.metrics_api.listen_port == ports["metrics-api"]
+
+
+def test_the_log_and_the_loop():
+    exporter, scaler = exporter_config(flags("settings")), scaler_config(flags("settings"))
+    assert (exporter.log_level, exporter.log_format) == ("warning", "json")
+    assert (scaler.log_level, scaler.log_format) == ("debug", "json")
+    assert (scaler.interval_seconds, scaler.dry_run) == (5.0, True)
+
+
+@pytest.mark.parametrize("case", ["names", "name", "default"])
+def test_the_lease_and_what_goes_with_it_have_the_name_that_the_scaler_knows(case):
+    config = scaler_config(flags(case))
+    names = {
+        (one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"])
+        for one in objects(*flags(case))
+    }
+    assert ("Lease", config.lease_namespace, config.lease_name) in names
+    assert ("ConfigMap", config.lease_namespace, f"{config.lease_name}-zeros") in names
+    if (api := config.metrics_api) is not None:
+        assert ("Service", api.service_namespace, api.service_name) in names
+        assert ("Secret", api.service_namespace, api.secret_name) in names
+        assert ("ClusterRole", None, api.service_name) in names
 
 
 def test_the_collectors():

@@ -10,6 +10,9 @@ from tests.chart.cases import ALL, DIGEST, flags
 pytestmark = pytest.mark.needs("helm")
 every_case = pytest.mark.parametrize("case", ALL.values(), ids=ALL)
 CLUSTER_WIDE = {"Namespace", "ClusterRole", "ClusterRoleBinding"}
+STANDARD_LABELS = {"helm.sh/chart"} | {
+    f"app.kubernetes.io/{name}" for name in ("part-of", "instance", "version", "managed-by")
+}
 DRIVER = ("bare-driver", "gke")
 
 
@@ -55,7 +58,7 @@ def test_the_exporter_is_privileged_only_where_there_is_no_nvidia_runtime(name):
         privileged = {
             one["name"] for one in pod["containers"] if one["securityContext"].get("privileged")
         }
-        is_exporter = pod["serviceAccountName"] == "gpu-exporter"
+        is_exporter = "exporter" in {one["name"] for one in pod["containers"]}
         assert privileged == ({"exporter"} if name in DRIVER and is_exporter else set())
 
 
@@ -82,6 +85,7 @@ def test_what_comes_from_the_node_or_from_a_secret_is_mounted_read_only(case):
 def test_every_object_says_whose_it_is_and_where(case):
     for one in objects(*case):
         metadata = one["metadata"]
+        assert metadata["labels"].keys() >= STANDARD_LABELS
         assert metadata["labels"]["app.kubernetes.io/part-of"] == "gpu-scaler"
         assert ("namespace" in metadata) == (one["kind"] not in CLUSTER_WIDE)
 
@@ -91,6 +95,11 @@ def test_rights_are_bound_to_accounts_and_roles_that_there_are(case):
     found = objects(*case)
     names = {
         (one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]) for one in found
+    }
+    accounts = {
+        (one["metadata"]["namespace"], one["spec"]["template"]["spec"]["serviceAccountName"])
+        for one in found
+        if "template" in one.get("spec", {})
     }
     for one in found:
         if not one["kind"].endswith("Binding"):
@@ -102,7 +111,9 @@ def test_rights_are_bound_to_accounts_and_roles_that_there_are(case):
             "extension-apiserver-authentication-reader",
         )
         for subject in one["subjects"]:
-            assert (subject["kind"], subject["namespace"], subject["name"]) in names
+            assert (subject["namespace"], subject["name"]) in accounts
+    given = {(namespace, name) for kind, namespace, name in names if kind == "ServiceAccount"}
+    assert given in (accounts, set())
 
 
 @every_case
@@ -125,6 +136,118 @@ def test_an_image_that_the_nodes_have_is_not_pulled_from_a_registry():
         for one in pod["containers"]:
             assert one["image"].startswith("gpu-scaler:")
             assert one["imagePullPolicy"] == "IfNotPresent"
+
+
+@pytest.mark.parametrize(
+    ("case", "image", "secrets"),
+    [
+        ("registry", "registry.example/team/gpu-scaler:0.1.0", ["registry", "second"]),
+        ("global", "mirror.example:5000/gpu-scaler:0.1.0", ["mirror"]),
+    ],
+)
+def test_the_registry_is_apart_from_the_repository(case, image, secrets):
+    for pod in pod_specs(objects(*flags(case))):
+        assert [one["name"] for one in pod["imagePullSecrets"]] == secrets
+        assert {one["image"] for one in pod["containers"]} == {image}
+
+
+def identities(found):
+    return {
+        (one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]) for one in found
+    }
+
+
+def test_another_release_with_a_name_of_its_own_shares_no_object():
+    elsewhere = ("--namespace=team-a-scaler", "--set=exporter.namespace=team-a-gpus")
+    other = objects(*flags("names"), *elsewhere)
+    assert not identities(objects(*flags("metrics-api"))) & identities(other)
+    assert all(one["metadata"]["labels"]["team"] == "a" for one in other)
+
+
+def test_a_name_of_its_own_and_common_labels_change_no_selector():
+    def selectors(case):
+        return [
+            (one["kind"], one["spec"].get("selector") or one["spec"].get("podSelector"))
+            for one in objects(*flags(case))
+            if one["kind"] in ("Deployment", "DaemonSet", "Service", "NetworkPolicy")
+        ]
+
+    assert selectors("names")
+    for _, selector in selectors("names"):
+        assert (selector.get("matchLabels") or selector).keys() == {"app.kubernetes.io/name"}
+
+
+def test_names_begin_with_the_release_and_the_override():
+    names = {one["metadata"]["name"] for one in objects(*flags("name"))}
+    assert {"gpu-scaler-gpus", "gpu-scaler-gpus-exporter", "gpu-scaler-gpus-metrics-api"} <= names
+    kept = {"gpu-exporter", "gpu-metrics-api"}
+    assert names & kept == {"gpu-exporter"}  # the namespace, a value of its own
+
+
+def test_a_new_chart_alone_restarts_no_pod():
+    for one in objects():
+        if "template" in one.get("spec", {}):
+            labels = one["spec"]["template"]["metadata"]["labels"]
+            assert not [name for name in labels if "version" in name or "chart" in name]
+
+
+def test_accounts_have_the_name_and_the_annotations_that_they_are_given():
+    found = objects(*flags("accounts"))
+    for name in ("scaling", "exporting"):
+        assert only(found, "ServiceAccount", name)["metadata"]["annotations"] == {"note": "ours"}
+    assert {pod["serviceAccountName"] for pod in pod_specs(found)} == {"scaling", "exporting"}
+    assert not [
+        one for one in objects(*flags("accounts-of-others")) if one["kind"] == "ServiceAccount"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("case", "policy"),
+    [("host-network", "ClusterFirstWithHostNet"), ("host-network-of-both", "Default")],
+)
+def test_in_the_hosts_network_the_clusters_names_are_still_found(case, policy):
+    pod = exporter_pod(*flags(case))
+    assert (pod["hostNetwork"], pod["dnsPolicy"]) == (True, policy)
+
+
+def test_in_the_hosts_network_the_scaler_is_still_called_like_its_pod():
+    for pod, shares in (
+        (exporter_pod(*flags("host-network-of-both")), True),
+        (scaler_pod("--set=scaler.hostNetwork=true"), True),
+        (scaler_pod(*flags("host-network")), False),
+    ):
+        names = [one["name"] for one in container(pod, "scaler").get("env", ())]
+        assert ("GPU_SCALER_IDENTITY" in names) is shares
+
+
+def test_the_settings_of_a_pod():
+    found = objects(*flags("settings"))
+    deployment = only(found, "Deployment", "gpu-scaler")["spec"]
+    assert deployment["strategy"] == {"type": "Recreate"}
+    pod = deployment["template"]["spec"]
+    assert pod["securityContext"]["fsGroup"] == 65532
+    assert pod["securityContext"]["runAsUser"] == 65532
+    assert pod["dnsConfig"] == {"searches": ["a.example"]}
+    assert "topologySpreadConstraints" not in pod
+    strategy = only(found, "DaemonSet", "gpu-exporter")["spec"]["updateStrategy"]
+    assert strategy == {"type": "OnDelete"}
+    budget = only(found, "PodDisruptionBudget", "gpu-scaler")["spec"]
+    assert budget["maxUnavailable"] == "50%"
+    assert "minAvailable" not in budget
+
+
+def test_a_default_of_the_security_context_can_be_removed():
+    pod = scaler_pod("--set=scaler.podSecurityContext.runAsUser=null")
+    assert "runAsUser" not in pod["securityContext"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+
+
+@pytest.mark.parametrize("program", ["exporter", "scaler"])
+def test_a_container_of_ones_own_stands_after_the_programs(program):
+    value = f"{program}.extraContainers"
+    given = (f"--set={value}[0].name=proxy", f"--set={value}[0].image=registry.example/proxy")
+    pod = {"exporter": exporter_pod, "scaler": scaler_pod}[program](*given)
+    assert [one["name"] for one in pod["containers"]] == [program, "proxy"]
 
 
 @pytest.mark.parametrize(
@@ -153,7 +276,7 @@ def test_which_paths_of_the_node_the_exporter_sees(case, paths, host_pid):
     pod = exporter_pod(*ALL[case])
     assert host_paths(pod) == {"/var/lib/kubelet/pod-resources"} | paths
     assert pod.get("hostPID", False) is host_pid
-    assert not pod.keys() & {"hostNetwork", "hostIPC"}
+    assert not pod.keys() & {"hostNetwork", "hostIPC", "dnsPolicy"}
 
 
 def test_the_socket_of_another_kubelet_is_mounted_where_the_exporter_looks():

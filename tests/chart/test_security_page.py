@@ -11,8 +11,9 @@ from tests.chart.cases import ALL
 
 pytestmark = pytest.mark.needs("helm")
 PAGE = (CHART.parents[1] / "docs" / "security.md").read_text(encoding="utf-8")
-# Its kinds stand for any; its folder of the kubelet, too.
-CASES = [case for name, case in ALL.items() if name not in ("kinds", "kubelet-elsewhere")]
+EXAMPLES = ("kinds", "kubelet-elsewhere", "names", "name")
+"""Cases whose kinds, folders or names stand for any."""
+CASES = [case for name, case in ALL.items() if name not in EXAMPLES]
 
 
 def section(heading):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chart import rendered, template, template_without_image
+from tests.chart import CHART, KUBERNETES, helm, rendered, template, template_without_image
 from tests.chart.cases import DIGEST
 from tests.pages.files import FileKind, kind_of
 from tests.pages.markdown import blocks
@@ -34,7 +34,42 @@ pytestmark = pytest.mark.needs("helm")
         (("exporter.collectors=gpm",), "'/exporter/collectors': got string, want array"),
         (("image.digest=latest",), "'/image/digest': 'latest' does not match pattern"),
         (("exporter.namespace=GPU",), "'/exporter/namespace': 'GPU' does not match pattern"),
-        (("exporter.maxUnavailable=0",), "'/exporter/maxUnavailable': minimum: got 0, want 1"),
+        (
+            ("exporter.updateStrategy.rollingUpdate.maxUnavailable=x",),
+            "'/exporter/updateStrategy/rollingUpdate/maxUnavailable': 'x' does not match pattern",
+        ),
+        (("global.registry=x",), "global.registry is no value of this chart"),
+        (("global.imageRegistry=https://x/",), "'/global/imageRegistry'"),
+        (("image.repository=", "image.registry=r.example"), "which names no registry"),
+        (
+            ("image.repository=", "image.local=true", "image.registry=r.example"),
+            "image.local is true, but the registry r.example is set",
+        ),
+        (
+            ("commonLabels.app\\.kubernetes\\.io/name=x",),
+            "invalid propertyName 'app.kubernetes.io/name'",
+        ),
+        (("fullnameOverride=Gpu",), "'/fullnameOverride': 'Gpu' does not match pattern"),
+        (("exporter.podLabels=team",), "'/exporter/podLabels': got string, want object"),
+        (("scaler.serviceAccount.create=false",), "scaler.serviceAccount.name is empty"),
+        (("exporter.serviceAccount.create=false",), "exporter.serviceAccount.name is empty"),
+        (
+            ("exporter.hostNetwork=true", "exporter.networkPolicy.enabled=true"),
+            "exporter.networkPolicy.enabled has no effect with exporter.hostNetwork",
+        ),
+        (
+            ("scaler.hostNetwork=true", "scaler.networkPolicy.enabled=true"),
+            "scaler.networkPolicy.enabled has no effect with scaler.hostNetwork",
+        ),
+        (
+            tuple(
+                f"scaler.podDisruptionBudget.{key}=1" for key in ("minAvailable", "maxUnavailable")
+            ),
+            "mutually exclusive",
+        ),
+        (("scaler.podSecurityContext.runAsUsr=1",), "additional properties 'runAsUsr' not allowed"),
+        (("scaler.logLevel=loud",), "'/scaler/logLevel': value must be one of"),
+        (("exporter.port=0",), "'/exporter/port': minimum: got 0, want 1"),
         (("exporter.enabled=maybe",), "'/exporter/enabled': got string, want boolean"),
         (("scaler.kinds={Deployment}",), "'/scaler/kinds/0': 'Deployment' does not match pattern"),
         (("scaler.prometheus.url=prometheus:9090",), "'/scaler/prometheus/url'"),
@@ -120,6 +155,19 @@ def test_the_values_of_the_page_are_right(values, tmp_path):
     file = tmp_path / "values.yaml"
     file.write_text(values, encoding="utf-8")
     assert rendered(f"--values={file}") != rendered()
+
+
+def test_a_parent_chart_may_have_global_values_of_its_own(tmp_path):
+    (tmp_path / "charts").mkdir()
+    (tmp_path / "charts" / "gpu-scaler").symlink_to(CHART)
+    (tmp_path / "Chart.yaml").write_text("{apiVersion: v2, name: parent, version: 0.0.1}")
+    done = helm(
+        *("template", "parent", tmp_path, "--namespace=gpu-scaler", KUBERNETES),
+        *("--set=global.storageClass=fast", "--set=global.imageRegistry=mirror.example"),
+        "--set=gpu-scaler.image.repository=gpu-scaler",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "image: mirror.example/gpu-scaler:" in done.stdout
 
 
 def test_the_default_values_say_what_to_set():

@@ -9,12 +9,16 @@
 {{- if .dra }}
 - --dra
 {{- end }}
-{{- with .podLabels }}
+{{- with .publishPodLabels }}
 - {{ printf "--pod-labels=%s" . | quote }}
 {{- end }}
 {{- if .web.configSecret }}
 - --web.config.file=/etc/gpu-exporter/web/{{ .web.configKey }}
 {{- end }}
+{{- if ne (int .port) 9445 }}
+- --web.listen-address=:{{ .port }}
+{{- end }}
+{{- include "gpu-scaler.logArgs" . }}
 {{- range .extraArgs }}
 - {{ . | quote }}
 {{- end }}

@@ -7,9 +7,16 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
 command: [gpu-scaler, run]
 args:
   {{- include "gpu-scaler.scalerArgs" . | trim | nindent 2 }}
-{{- with $scaler.extraEnv }}
+{{- $hostNetwork := ternary .Values.exporter.hostNetwork $scaler.hostNetwork (eq $scaler.mode "sidecar") }}
+{{- if or $hostNetwork $scaler.extraEnv }}
 env:
+  {{- if $hostNetwork }}
+  # The host's name would be the node's, and commands look for a pod by that name.
+  - {name: GPU_SCALER_IDENTITY, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+  {{- end }}
+  {{- with $scaler.extraEnv }}
   {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end }}
 ports:
   - {name: http, containerPort: 9446}
@@ -31,11 +38,9 @@ resources:
 securityContext:
   {{- if eq $scaler.mode "sidecar" }}
   # The pod's user is root, for the exporter's sake.
-  runAsNonRoot: true
-  runAsUser: 65532
-  runAsGroup: 65532
+  {{- toYaml (pick $scaler.podSecurityContext "runAsNonRoot" "runAsUser" "runAsGroup") | nindent 2 }}
   {{- end }}
-  {{- include "gpu-scaler.hardened" . | nindent 2 }}
+  {{- toYaml $scaler.securityContext | nindent 2 }}
 {{- with include "gpu-scaler.scalerMounts" . | trim }}
 volumeMounts:
   {{- . | nindent 2 }}
@@ -45,6 +50,9 @@ volumeMounts:
 {{- define "gpu-scaler.scalerArgs" -}}
 {{- $scaler := .Values.scaler -}}
 - --lease-namespace={{ include "gpu-scaler.namespace" . }}
+{{- if ne (include "gpu-scaler.fullname" .) "gpu-scaler" }}
+- --lease-name={{ include "gpu-scaler.fullname" . }}
+{{- end }}
 - --exporters.namespace={{ .Values.exporter.namespace }}
 {{- with $scaler.namespaces }}
 - --namespaces={{ join "," . }}
@@ -89,7 +97,10 @@ volumeMounts:
 {{- with $scaler.metricsApi }}
 {{- if .enabled }}
 - --metrics-api
-- --metrics-api.service={{ $.Release.Namespace }}/gpu-metrics-api
+- --metrics-api.service={{ $.Release.Namespace }}/{{ include "gpu-scaler.metricsApiFullname" $ }}
+{{- if and (include "gpu-scaler.isRenamed" $) (eq .certificate.from "scaler") }}
+- --metrics-api.secret={{ include "gpu-scaler.metricsApiFullname" $ }}
+{{- end }}
 {{- if ne .certificate.from "scaler" }}
 - --metrics-api.tls-cert-file=/etc/gpu-scaler/metrics-api/tls.crt
 - --metrics-api.tls-key-file=/etc/gpu-scaler/metrics-api/tls.key
@@ -105,6 +116,13 @@ volumeMounts:
 {{- if $scaler.web.configSecret }}
 - --web.config.file=/etc/gpu-scaler/web/{{ $scaler.web.configKey }}
 {{- end }}
+{{- with $scaler.interval }}
+- --interval={{ . }}
+{{- end }}
+{{- if $scaler.dryRun }}
+- --dry-run
+{{- end }}
+{{- include "gpu-scaler.logArgs" $scaler }}
 {{- range $scaler.extraArgs }}
 - {{ . | quote }}
 {{- end }}
@@ -162,7 +180,7 @@ volumeMounts:
 {{- define "gpu-scaler.certificateSecret" -}}
 {{- with .Values.scaler.metricsApi }}
 {{- if and .enabled (eq .certificate.from "secret") }}{{ .certificate.secretName }}{{ end }}
-{{- if and .enabled (eq .certificate.from "certManager") }}gpu-metrics-api-tls{{ end }}
+{{- if and .enabled (eq .certificate.from "certManager") }}{{ include "gpu-scaler.metricsApiFullname" $ }}-tls{{ end }}
 {{- end }}
 {{- end }}
 

@@ -16,6 +16,11 @@ NAMESPACES = {
     "team-a": "baseline",
     "team-b": "baseline",
 }
+ACCOUNTS = (
+    *(("gpu-scaler", name) for name in ("gpu-scaler", "gpu-scaler-gpus", "team-a-gpus", "scaling")),
+    *(("gpu-exporter", name) for name in ("gpu-exporter", "exporting")),
+    *(("gpu-exporter", f"{name}-exporter") for name in ("gpu-scaler-gpus", "team-a-gpus")),
+)
 NEEDED = (
     {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "handler": "nvidia"}
     | {"metadata": {"name": "nvidia"}},
@@ -33,9 +38,9 @@ def prepared(fresh):
         fresh.plane.apply(json.dumps({**namespace, "metadata": {"name": name, "labels": labels}}))
     for one in NEEDED:
         fresh.plane.apply(json.dumps(one))
-    for name in ("gpu-exporter", "gpu-scaler"):
+    for where, name in ACCOUNTS:
         account = {"apiVersion": "v1", "kind": "ServiceAccount"}
-        metadata = {"name": name, "namespace": name}
+        metadata = {"name": name, "namespace": where}
         fresh.plane.apply(json.dumps({**account, "metadata": metadata}))
     yield fresh.plane
     fresh.plane.kubectl("delete", "namespace", *NAMESPACES)
