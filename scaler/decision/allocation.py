@@ -27,7 +27,7 @@ from scaler.decision.model import (
     ScalingHistory,
 )
 from scaler.model import PodPhase
-from scaler.quantities import format_duration
+from scaler.quantities import format_duration, format_replicas
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -98,6 +98,8 @@ class GpuAllocation:
         """
         if decision.policy is None or decision.desired_replicas <= decision.current_replicas:
             return decision
+        if not self._limiting and not self._over:
+            return decision
         requests = _requests(deployment)
         if not requests:
             wait = next(self._higher(decision, self._limiting), None)
@@ -140,9 +142,10 @@ class GpuAllocation:
     ) -> _Wait | None:
         """Return a wait of a higher priority for GPUs that the requests would take."""
         for request in requests:
+            wanted = dict(request.node_selector)
             for resource in request.resources:
                 for wait in self._higher(decision, {resource: waits.get(resource, ())}):
-                    if not _contradict(wait.node_selector, request.node_selector):
+                    if not _contradict(wait.node_selector, wanted):
                         return wait
         return None
 
@@ -230,10 +233,9 @@ def _requests(deployment: DeploymentState) -> Sequence[GpuRequest]:
     return list(found)
 
 
-def _contradict(one: Iterable[tuple[str, str]], other: Iterable[tuple[str, str]]) -> bool:
+def _contradict(labels: Iterable[tuple[str, str]], wanted: Mapping[str, str]) -> bool:
     """Whether no node can satisfy both selectors, such as those of two GPU models."""
-    wanted = dict(one)
-    return any(wanted.get(key, value) != value for key, value in other)
+    return any(wanted.get(key, value) != value for key, value in labels)
 
 
 def _limited(
@@ -245,10 +247,13 @@ def _limited(
     """Return the decision at the current count; what it recommends is remembered."""
     current, wanted = decision.current_replicas, decision.desired_replicas
     priority = _priority(decision)
-    message = f"{wait}; this Deployment (priority {priority}) does not grow to {wanted} until then"
+    message = (
+        f"{wait}, so this Deployment (priority {priority}) stays at {format_replicas(current)}"
+        f" instead of {wanted}"
+    )
     limit = AppliedLimit(
         reason=Reason.HIGHER_PRIORITY_WAITS,
-        message=message,
+        message=str(wait),
         replicas_before=wanted,
         replicas_after=current,
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from scaler.decision.allocation import GpuAllocation
 from scaler.decision.decide import decide
 from scaler.decision.model import Recommendation, ScalingHistory
-from scaler.model import Metric
+from scaler.model import GpuRequest, Metric, PodPhase
 from scaler.reporting.explanation import explain_text
 from scaler.reporting.serialization import decision_document
 from tests.unit.deployments import (
@@ -62,12 +63,32 @@ def asleep() -> Decision:
     )
 
 
+def behind_another() -> Decision:
+    request = GpuRequest(("nvidia.com/gpu",))
+    waiting = replace(
+        other_pod(
+            1,
+            PodPhase.PENDING,
+            unschedulable_age_seconds=192,
+            message="0/9 nodes are available: 9 Insufficient nvidia.com/gpu.",
+        ),
+        gpu_request=request,
+    )
+    rules = policy(max_replicas=10)
+    train = replace(deployment((ready_pod(0), waiting)), ref=WEB._replace(name="train"))
+    first = decide(train, replace(rules, priority=100), reading([35, None]), None, NOW)
+    web = replace(deployment(ready_pods(2)), gpu_request=request)
+    second = decide(web, rules, reading([63, 58]), None, NOW)
+    return GpuAllocation([(train, first), (web, second)]).applied(web, second, None)
+
+
 EXAMPLES = {
     "load-step": load_step,
     "saturation": saturation,
     "load-gone": load_gone,
     "missing-value": one_is_missing,
     "waking": asleep,
+    "priority": behind_another,
 }
 
 
