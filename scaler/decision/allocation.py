@@ -40,6 +40,7 @@ MAX_WAITS: Final = 100
 """Waits for one resource that differ in their node selectors; those of the highest priority."""
 MAX_NAMED: Final = 5
 _OVER: Final = f"longer than {format_duration(MAX_WAIT_SECONDS)}"
+_INSUFFICIENT: Final = re.compile(r"Insufficient ([\w./-]*\w)")
 _SCALED_BY_US: Final = (Outcome.SCALED, Outcome.UNCHANGED, Outcome.HELD, Outcome.DRY_RUN)
 
 
@@ -199,16 +200,12 @@ def _lacking(pod: PodState) -> Sequence[str | None]:
     if request is None:
         return [None]
     if message is not None:
-        found = [one for one in request.resources if _says_insufficient(message, one)]
+        lacking = set(_INSUFFICIENT.findall(message))
+        found = [one for one in request.resources if one in lacking]
         if found or not names_gpu(message):
             return found
     # A taint of GPU nodes, or nothing said.
     return [None] if request.resources else []
-
-
-def _says_insufficient(message: str, resource: str) -> bool:
-    """Whether the scheduler lacks this resource, and not one whose name begins with it."""
-    return re.search(rf"Insufficient {re.escape(resource)}(?![\w/-]|\.\w)", message) is not None
 
 
 def _by_resource(waits: Iterable[_Wait]) -> _Waits:
