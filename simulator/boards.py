@@ -30,6 +30,11 @@ class BoardModel:
     idle_performance_state: int = 0
     tells_recovery_action: bool = False
     counts_link_recoveries: bool = False
+    has_memory_sensor: bool = False
+    averages_power: bool = True
+    has_jpeg: bool = False
+    has_fabric: bool = False
+    slowdown_celsius: int | None = None
 
 
 BOARDS: Final[dict[str, BoardModel]] = {
@@ -42,6 +47,7 @@ BOARDS: Final[dict[str, BoardModel]] = {
         pcie_generation=3,
         remaps_rows=False,
         idle_performance_state=8,
+        averages_power=False,
     ),
     "A10": BoardModel(
         part_number="900-2G133-0020-100",
@@ -60,6 +66,9 @@ BOARDS: Final[dict[str, BoardModel]] = {
         power_limit_lowest=100_000,
         pcie_generation=4,
         nvlinks=12,
+        has_memory_sensor=True,
+        averages_power=False,
+        has_jpeg=True,
     ),
     "L4": BoardModel(
         part_number="900-2G193-0000-001",
@@ -69,6 +78,8 @@ BOARDS: Final[dict[str, BoardModel]] = {
         power_limit_lowest=40_000,
         pcie_generation=4,
         idle_performance_state=8,
+        has_jpeg=True,
+        slowdown_celsius=83,
     ),
     "H100": BoardModel(
         part_number="692-2G520-0200-000",
@@ -79,6 +90,10 @@ BOARDS: Final[dict[str, BoardModel]] = {
         pcie_generation=5,
         nvlinks=18,
         tells_recovery_action=True,
+        has_memory_sensor=True,
+        has_jpeg=True,
+        has_fabric=True,
+        slowdown_celsius=87,
     ),
     "H200": BoardModel(
         part_number="692-2G520-0280-000",
@@ -89,6 +104,10 @@ BOARDS: Final[dict[str, BoardModel]] = {
         pcie_generation=5,
         nvlinks=18,
         tells_recovery_action=True,
+        has_memory_sensor=True,
+        has_jpeg=True,
+        has_fabric=True,
+        slowdown_celsius=87,
     ),
     "B200": BoardModel(
         part_number="692-2G525-0200-000",
@@ -100,6 +119,10 @@ BOARDS: Final[dict[str, BoardModel]] = {
         nvlinks=18,
         tells_recovery_action=True,
         counts_link_recoveries=True,
+        has_memory_sensor=True,
+        has_jpeg=True,
+        has_fabric=True,
+        slowdown_celsius=87,
     ),
     "RTX-A6000": BoardModel(
         part_number="900-5G133-0300-000",
@@ -138,7 +161,8 @@ class Board:
 
     `ecc` is keyed by (error type, counter type, location) as NVML numbers them, `link_errors` by
     (link, counter), `link_fields` by (field, link). `event_reasons` are bits beside the ones that
-    follow from the load, `event_nanoseconds` is keyed by field.
+    follow from the load, `event_nanoseconds` is keyed by field. `sram` is keyed by the member of
+    `simulator.nvml.header.SramStatus`, `fabric_state` and `fabric_status` are NVML's numbers.
     """
 
     model: BoardModel
@@ -160,3 +184,13 @@ class Board:
     recovery_action: int = 0
     encoder_percent: int = 0
     decoder_percent: int = 0
+    jpeg_percent: int = 0
+    ofa_percent: int = 0
+    persistence_mode: bool = True
+    compute_mode: int = 0
+    ecc_pending: bool | None = None
+    sram: dict[str, int] = field(default_factory=dict)
+    fabric_state: int = 3
+    fabric_status: int = 0
+    fabric_clique: int = 0
+    fabric_cluster: bytes = bytes(16)

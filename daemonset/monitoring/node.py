@@ -82,6 +82,11 @@ def overview() -> Section:
                         unit="bytes",
                     ),
                     Column(
+                        header="Memory reserved",
+                        expr=each_gpu("nvidia_gpu_memory_reserved_bytes", by=HOLDER),
+                        unit="bytes",
+                    ),
+                    Column(
                         header="Temperature",
                         expr=each_gpu("nvidia_gpu_temperature_celsius", by=HOLDER),
                         unit="celsius",
@@ -118,8 +123,12 @@ def overview() -> Section:
             graph(
                 "Temperature",
                 "celsius",
-                "Temperature of the GPU.",
+                "Temperature of the GPU and, where it has a sensor, of its memory.",
                 Query(expr=each_gpu("nvidia_gpu_temperature_celsius"), legend=LEGEND),
+                Query(
+                    expr=each_gpu("nvidia_gpu_memory_temperature_celsius"),
+                    legend=f"{LEGEND} memory",
+                ),
                 steps=HOT,
                 width=8,
             ),
@@ -159,9 +168,12 @@ def work() -> Section:
             ),
             ratio(
                 "Video engines",
-                "Share of the time in which the encoder and decoder were busy.",
+                "Share of the time in which the encoder, the decoder and the engines for JPEG and"
+                " optical flow were busy.",
                 ("nvidia_gpu_encoder_utilization_ratio", "encoder"),
                 ("nvidia_gpu_decoder_utilization_ratio", "decoder"),
+                ("nvidia_gpu_jpeg_utilization_ratio", "JPEG"),
+                ("nvidia_gpu_ofa_utilization_ratio", "optical flow"),
             ),
             graph(
                 "Power / power limit",

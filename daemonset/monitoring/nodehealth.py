@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from daemonset.monitoring.nodequeries import EXPORTER, GPU, LEGEND, NODE, each_gpu, each_rate
 from daemonset.monitoring.parts import (
     BAD_ABOVE_0,
@@ -13,6 +15,9 @@ from daemonset.monitoring.parts import (
     number,
     table,
 )
+
+if TYPE_CHECKING:
+    from grafana_foundation_sdk.builders.table import Panel as Table
 
 
 def health() -> Section:
@@ -70,7 +75,8 @@ def health() -> Section:
             table(
                 "Pending repairs",
                 "Memory rows and pages that the next reset replaces, rows that could not be"
-                " remapped, and the action that the driver recommends.",
+                " remapped, the action that the driver recommends, SRAM beyond repair, and GPUs"
+                " that could not join the NVLink fabric.",
                 (Key(label="minor_number", header="GPU"), Key(label="uuid", header="UUID")),
                 (
                     Column(
@@ -94,12 +100,42 @@ def health() -> Section:
                         steps=BAD_ABOVE_0,
                     ),
                     Column(
+                        header="Too many SRAM errors",
+                        expr=each_gpu("nvidia_gpu_sram_ecc_threshold_exceeded"),
+                        steps=BAD_ABOVE_0,
+                    ),
+                    Column(
+                        header="Fabric failed",
+                        expr=each_gpu("nvidia_gpu_fabric_state", matching=',state="failed"'),
+                        steps=BAD_ABOVE_0,
+                    ),
+                    Column(
                         header="Readable",
                         expr=each_gpu("nvidia_gpu_readable"),
                         steps=((None, "red"), (1, "green")),
                     ),
                 ),
             ),
+            modes(),
+        ),
+    )
+
+
+def modes() -> Table:
+    """Return the table of how the GPUs are set."""
+    return table(
+        "Modes",
+        "Whether the driver stays loaded without programs, whether one process has the GPU for"
+        " itself, and whether ECC is on now and after the next reset.",
+        (Key(label="minor_number", header="GPU"), Key(label="uuid", header="UUID")),
+        (
+            Column(header="Persistence", expr=each_gpu("nvidia_gpu_persistence_mode")),
+            Column(
+                header="Exclusive process",
+                expr=each_gpu("nvidia_gpu_compute_mode", matching=',mode="exclusive_process"'),
+            ),
+            Column(header="ECC", expr=each_gpu("nvidia_gpu_ecc_enabled")),
+            Column(header="ECC after reset", expr=each_gpu("nvidia_gpu_ecc_pending_enabled")),
         ),
     )
 

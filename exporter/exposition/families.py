@@ -1,4 +1,4 @@
-"""Pure: the families of all collectors except links, a part of `exporter.exposition.table`.
+"""Pure: the families of most collectors, a part of `exporter.exposition.table`.
 
 Base units, and `_total` on counters, as Prometheus asks for.
 """
@@ -192,6 +192,27 @@ DRAM_ACTIVE: Final = _gauge(
     "dram_bandwidth_ratio",
     "ratio 0-1",
     "Device memory bandwidth in use, as a share of the maximum.",
+    of=Collector.GPM,
+    source="nvmlGpmMetricsGet",
+)
+FP64_ACTIVE: Final = _gauge(
+    "fp64_active_ratio",
+    "ratio 0-1",
+    "Share of the averaging window with FP64 arithmetic outside the tensor cores.",
+    of=Collector.GPM,
+    source="nvmlGpmMetricsGet",
+)
+FP32_ACTIVE: Final = _gauge(
+    "fp32_active_ratio",
+    "ratio 0-1",
+    "Share of the averaging window with FP32 arithmetic outside the tensor cores.",
+    of=Collector.GPM,
+    source="nvmlGpmMetricsGet",
+)
+FP16_ACTIVE: Final = _gauge(
+    "fp16_active_ratio",
+    "ratio 0-1",
+    "Share of the averaging window with FP16 arithmetic outside the tensor cores.",
     of=Collector.GPM,
     source="nvmlGpmMetricsGet",
 )

@@ -1,10 +1,10 @@
-"""Pure: the families of PCIe and NVLink, a part of the table in `exporter.exposition.table`."""
+"""Pure: the families of PCIe, NVLink and its fabric, a part of `exporter.exposition.table`."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from exporter.model import Collector, Family
+from exporter.model import Collector, Family, MetricType, Scope
 
 _gauge: Final = Family.gauge
 _counter: Final = Family.counter
@@ -122,4 +122,25 @@ NVLINK_BIT_ERRORS: Final = _gauge(
     source="nvmlDeviceGetFieldValues(NVML_FI_DEV_NVLINK_COUNT_SYMBOL_BER, "
     "NVML_FI_DEV_NVLINK_COUNT_EFFECTIVE_BER)",
     labels=("link", "errors"),
+)
+
+FABRIC_STATE: Final = _gauge(
+    "fabric_state",
+    "0 or 1",
+    "1 for where the GPU is in joining the NVLink fabric, 0 for the others: not_started, "
+    "in_progress, completed, failed (completed with an error); other is unknown to this exporter.",
+    of=Collector.FABRIC,
+    source="nvmlDeviceGetGpuFabricInfoV",
+    labels=("state",),
+)
+FABRIC_INFO: Final = Family(
+    name="nvidia_gpu_fabric_info",
+    type=MetricType.INFO,
+    unit="",
+    help="The NVLink cluster that the GPU has joined, and its clique there, in which GPUs reach "
+    "each other over NVLink; join by uuid.",
+    collector=Collector.FABRIC,
+    source="nvmlDeviceGetGpuFabricInfoV",
+    labels=("cluster_uuid", "clique_id"),
+    scope=Scope.DEVICE,
 )

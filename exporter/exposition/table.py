@@ -1,13 +1,13 @@
 """Pure: the one table of the GPU families, in the order of docs/metrics.md.
 
-A family is added here and beside its kind in one of the three modules of families.
+A family is added here and beside its kind in one of the modules of families.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from exporter.exposition import base_families, families, link_families
+from exporter.exposition import base_families, board_families, families, link_families
 
 if TYPE_CHECKING:
     from exporter.model import Family
@@ -45,16 +45,26 @@ EXTENDED_FAMILIES: Final[tuple[Family, ...]] = (
     families.CLOCK_MAX,
     families.THROTTLE_ACTIVE,
     families.THROTTLE_SECONDS,
+    board_families.VIOLATION_SECONDS,
     families.POWER_LIMIT,
     families.POWER_MANAGEMENT_LIMIT,
     families.POWER_DEFAULT_LIMIT,
     families.POWER_LOWEST_LIMIT,
     families.POWER_HIGHEST_LIMIT,
     families.ENERGY,
+    board_families.POWER_AVERAGE,
+    board_families.POWER_INSTANT,
+    board_families.MEMORY_TEMPERATURE,
+    board_families.TEMPERATURE_MARGIN,
+    board_families.MEMORY_RESERVED,
     families.PERFORMANCE_STATE,
+    board_families.PERSISTENCE_MODE,
+    board_families.COMPUTE_MODE,
     families.MEMORY_BANDWIDTH,
     families.ENCODER,
     families.DECODER,
+    board_families.JPEG,
+    board_families.OFA,
     link_families.PCIE_TRANSMIT,
     link_families.PCIE_RECEIVE,
     link_families.PCIE_REPLAYS,
@@ -70,7 +80,10 @@ EXTENDED_FAMILIES: Final[tuple[Family, ...]] = (
     link_families.NVLINK_SYMBOL_ERRORS,
     link_families.NVLINK_EFFECTIVE_ERRORS,
     link_families.NVLINK_BIT_ERRORS,
+    link_families.FABRIC_STATE,
+    link_families.FABRIC_INFO,
     families.ECC_ENABLED,
+    board_families.ECC_PENDING,
     families.ECC_VOLATILE,
     families.ECC_AGGREGATE,
     families.RETIRED_PAGES,
@@ -78,6 +91,10 @@ EXTENDED_FAMILIES: Final[tuple[Family, ...]] = (
     families.REMAPPED_ROWS,
     families.REMAPPING_PENDING,
     families.REMAPPING_FAILED,
+    board_families.SRAM_VOLATILE,
+    board_families.SRAM_AGGREGATE,
+    board_families.SRAM_SOURCES,
+    board_families.SRAM_THRESHOLD,
     families.XID_ERRORS,
     families.XID_LAST,
     families.GRAPHICS_ACTIVE,
@@ -85,6 +102,9 @@ EXTENDED_FAMILIES: Final[tuple[Family, ...]] = (
     families.SM_OCCUPANCY,
     families.TENSOR_ACTIVE,
     families.DRAM_ACTIVE,
+    families.FP64_ACTIVE,
+    families.FP32_ACTIVE,
+    families.FP16_ACTIVE,
     families.CONTAINER_DUTY_CYCLE,
     families.CONTAINER_MEMORY_USED,
 )

@@ -1,8 +1,9 @@
 """The only package that calls nvidia-ml-py: devices in, readings out.
 
 `session` opens NVML and finds the devices, `base` reads the base set, `extended` the collectors
-that are on (`board`, `links` and `ecc` ask, `xid` waits for events). `dutycycle` averages shares of
-time, `gpu` remembers what need not be asked again, and all call NVML through `calls`.
+that are on (`board`, `sensors`, `links`, `fabric` and `ecc` ask, `xid` waits for events).
+`duty_cycle` averages shares of time, `gpu` remembers what need not be asked again, and all call
+NVML through `calls`.
 """
 
 from exporter.nvml.calls import NvmlError, RunningCall

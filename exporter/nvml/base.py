@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from exporter.nvml.process_lists import DeviceMemory
     from exporter.nvml.processes import ProcessUses
 
-# An older driver or an unusual memory controller knows only the first memory structure.
-_NO_MEMORY_V2: Final = ABSENT | {"ARGUMENT_VERSION_MISMATCH", "INVALID_ARGUMENT"}
+NO_MEMORY_V2: Final = ABSENT | {"ARGUMENT_VERSION_MISMATCH", "INVALID_ARGUMENT"}
+"""An older driver or an unusual memory controller knows only the first memory structure."""
 
 FUNCTIONS: Final = frozenset(
     {
@@ -157,11 +157,11 @@ class BaseReadings:
                     "nvmlDeviceGetMemoryInfo",
                     handle,
                     calls.binding.nvmlMemory_v2,
-                    expected=_NO_MEMORY_V2,
+                    expected=NO_MEMORY_V2,
                 )
             except NvmlError as error:
                 raise_if_gone(error)
-                if error.code not in _NO_MEMORY_V2:
+                if error.code not in NO_MEMORY_V2:
                     return None, None
                 self._memory_v2 = error.code not in {
                     "FUNCTION_NOT_FOUND",

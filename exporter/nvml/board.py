@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from exporter.exposition import families
+from exporter.exposition import board_families, families
 from exporter.nvml.calls import within
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from exporter.model import Device, Sample
+    from exporter.model import Device, Family, Sample
     from exporter.nvml.gpu import Gpu
+
+    Field = tuple[int, int]
 
 # What a newer driver says is of none of the kinds that are known here.
 OTHER: Final = "other"
@@ -55,6 +57,19 @@ _PERFORMANCE_POLICIES: Final = {
     "sync_boost": "NVML_PERF_POLICY_SYNC_BOOST",
     "sw_thermal_slowdown": "NVML_PERF_POLICY_THERMAL",
 }
+# NVML_PERF_POLICY_*, and the fields that count the same.
+POLICIES: Final = {
+    "power": "POWER",
+    "thermal": "THERMAL",
+    "sync_boost": "SYNC_BOOST",
+    "board_limit": "BOARD_LIMIT",
+    "low_utilization": "LOW_UTILIZATION",
+    "reliability": "RELIABILITY",
+    "below_application_clocks": "TOTAL_APP_CLOCKS",
+    "below_base_clocks": "TOTAL_BASE_CLOCKS",
+}
+# NVML_FI_DEV_POWER_AVERAGE and _INSTANT, in milliwatts.
+_POWER_FIELDS: Final = (185, 186)
 # nvmlDeviceGpuRecoveryAction_t, by its values from 0 on.
 RECOVERY_ACTIONS: Final = (
     "none",
@@ -87,12 +102,24 @@ def health(gpu: Gpu) -> Iterator[Sample]:
     """Yield that the GPU can be read, and what the driver asks for."""
     yield families.READABLE.sample(1)
     field = (_RECOVERY_ACTION_FIELD, 0)
-    wanted = within(_ENUM_VALUES, gpu.ask_fields([field]).get(field))
-    if wanted is None:
+    action = named(RECOVERY_ACTIONS, gpu.ask_fields([field]).get(field))
+    yield from states(families.RECOVERY_ACTION, RECOVERY_ACTIONS, action)
+
+
+def named(names: Sequence[str], value: float | None) -> str | None:
+    """Return the name of an enum's value; that of a newer driver is another one."""
+    known = within(_ENUM_VALUES, value)
+    if known is None:
+        return None
+    return names[known] if known < len(names) else OTHER
+
+
+def states(family: Family, names: Sequence[str], state: str | None) -> Iterator[Sample]:
+    """Yield 1 for the state and 0 for all others; nothing where it is not known."""
+    if state is None:
         return
-    known = RECOVERY_ACTIONS[wanted] if wanted < len(RECOVERY_ACTIONS) else OTHER
-    for action in (*RECOVERY_ACTIONS, OTHER):
-        yield families.RECOVERY_ACTION.sample(int(action == known), action)
+    for name in (*names, OTHER):
+        yield family.sample(int(name == state), name)
 
 
 def mig_info(device: Device) -> Sample:
@@ -124,8 +151,12 @@ def throttle(gpu: Gpu) -> Iterator[Sample]:
             if supported is None or (supported | active) & bit:
                 yield families.THROTTLE_ACTIVE.sample(int(bool(active & bit)), reason)
         yield families.THROTTLE_ACTIVE.sample(int(bool(active & ~_ALL_REASONS)), OTHER)
-    for reason, nanoseconds in _reason_times(gpu):
+    reasons = ((field, 0) for field in REASON_FIELDS.values())
+    values = gpu.ask_fields({*reasons, *_policy_fields(gpu).values()})
+    for reason, nanoseconds in _reason_times(gpu, values):
         yield from families.THROTTLE_SECONDS.known(nanoseconds, reason, over=1e9)
+    for policy, nanoseconds in _policy_times(gpu, values):
+        yield from board_families.VIOLATION_SECONDS.known(nanoseconds, policy, over=1e9)
 
 
 def _reasons(ask: Callable[[str], int | None], which: str) -> int | None:
@@ -136,14 +167,12 @@ def _reasons(ask: Callable[[str], int | None], which: str) -> int | None:
     return within(_REASONS_MASK, mask)
 
 
-def _reason_times(gpu: Gpu) -> Iterator[tuple[str, float]]:
+def _reason_times(gpu: Gpu, values: Mapping[Field, float]) -> Iterator[tuple[str, float]]:
     """Yield the nanoseconds by reason, from the newest source that the driver has of each."""
-    values = gpu.ask_fields((field, 0) for field in REASON_FIELDS.values())
-    missing = [one for one, field in REASON_FIELDS.items() if gpu.lacks_field((field, 0))]
-    older = {one: (_OLDER_REASON_FIELDS[one], 0) for one in missing if one in _OLDER_REASON_FIELDS}
-    values |= gpu.ask_fields(older.values())
     for reason, number in REASON_FIELDS.items():
-        field = older.get(reason, (number, 0))
+        field = (number, 0)
+        if gpu.lacks_field(field) and reason in _OLDER_REASON_FIELDS:
+            field = (_OLDER_REASON_FIELDS[reason], 0)
         policy = _PERFORMANCE_POLICIES.get(reason)
         if field in values:
             yield reason, values[field]
@@ -153,8 +182,27 @@ def _reason_times(gpu: Gpu) -> Iterator[tuple[str, float]]:
                 yield reason, violation.violationTime
 
 
+def _policy_fields(gpu: Gpu) -> dict[str, Field]:
+    return {
+        policy: (getattr(gpu.binding, f"NVML_FI_DEV_PERF_POLICY_{name}"), 0)
+        for policy, name in POLICIES.items()
+    }
+
+
+def _policy_times(gpu: Gpu, values: Mapping[Field, float]) -> Iterator[tuple[str, float]]:
+    """Yield the nanoseconds by policy, by an older function where the driver has no field."""
+    for policy, field in _policy_fields(gpu).items():
+        if field in values:
+            yield policy, values[field]
+        elif gpu.lacks_field(field):
+            constant = getattr(gpu.binding, f"NVML_PERF_POLICY_{POLICIES[policy]}")
+            violation = gpu.ask("nvmlDeviceGetViolationStatus", constant)
+            if violation is not None:
+                yield policy, violation.violationTime
+
+
 def power(gpu: Gpu) -> Iterator[Sample]:
-    """Yield the limits, and the energy used."""
+    """Yield the limits, the energy used, and the power by its two measurements."""
     lowest, highest = gpu.ask_once("nvmlDeviceGetPowerManagementLimitConstraints") or (None, None)
     for family, milliwatts in (
         (families.POWER_LIMIT, gpu.ask("nvmlDeviceGetEnforcedPowerLimit")),
@@ -168,6 +216,10 @@ def power(gpu: Gpu) -> Iterator[Sample]:
     ):
         yield from family.known(milliwatts, over=1000)
     yield from families.ENERGY.known(gpu.ask("nvmlDeviceGetTotalEnergyConsumption"), over=1000)
+    average, instant = ((field, gpu.binding.NVML_POWER_SCOPE_GPU) for field in _POWER_FIELDS)
+    values = gpu.ask_fields((average, instant))
+    yield from board_families.POWER_AVERAGE.known(values.get(average), over=1000)
+    yield from board_families.POWER_INSTANT.known(values.get(instant), over=1000)
 
 
 def performance_state(gpu: Gpu) -> Iterator[Sample]:
@@ -176,10 +228,12 @@ def performance_state(gpu: Gpu) -> Iterator[Sample]:
 
 
 def video(gpu: Gpu) -> Iterator[Sample]:
-    """Yield how busy the encoder and the decoder are."""
+    """Yield how busy the engines for video, pictures and optical flow are."""
     for family, function in (
         (families.ENCODER, "nvmlDeviceGetEncoderUtilization"),
         (families.DECODER, "nvmlDeviceGetDecoderUtilization"),
+        (board_families.JPEG, "nvmlDeviceGetJpgUtilization"),
+        (board_families.OFA, "nvmlDeviceGetOfaUtilization"),
     ):
         percent, _sampling_period = gpu.ask(function) or (None, None)
         yield from family.known(percent, over=100)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from exporter.exposition import families
+from exporter.exposition import board_families, families
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +26,19 @@ _LOCATIONS: Final = {
     "cbu": "NVML_MEMORY_LOCATION_CBU",
     "sram": "NVML_MEMORY_LOCATION_SRAM",
 }
+# Members of nvmlEccSramErrorStatus_v1_t, without the period that they are counted in.
+_SRAM_ERRORS: Final = {
+    "corrected": "Cor",
+    "uncorrected_parity": "UncParity",
+    "uncorrected_secded": "UncSecDed",
+}
+_SRAM_SOURCES: Final = {
+    "l2": "aggregateUncBucketL2",
+    "sm": "aggregateUncBucketSm",
+    "microcontroller": "aggregateUncBucketMcu",
+    "pcie": "aggregateUncBucketPcie",
+    "other": "aggregateUncBucketOther",
+}
 _PERIODS: Final = (
     (families.ECC_VOLATILE, "NVML_VOLATILE_ECC"),
     (families.ECC_AGGREGATE, "NVML_AGGREGATE_ECC"),
@@ -37,8 +50,10 @@ def ecc(gpu: Gpu) -> Iterator[Sample]:
     mode = gpu.ask("nvmlDeviceGetEccMode")
     if mode is not None:
         yield families.ECC_ENABLED.sample(mode[0])
+        yield board_families.ECC_PENDING.sample(mode[1])
         if mode[0] != gpu.binding.NVML_FEATURE_DISABLED:
             yield from _counters(gpu)
+            yield from _sram(gpu)
     yield from _retired_pages(gpu)
     remapped = gpu.ask("nvmlDeviceGetRemappedRows")
     if remapped is not None:
@@ -60,6 +75,24 @@ def _counters(gpu: Gpu) -> Iterator[Sample]:
                     getattr(gpu.binding, place),
                 )
                 yield from family.known(count, error, location)
+
+
+def _sram(gpu: Gpu) -> Iterator[Sample]:
+    """Yield the errors of the SRAM by kind and by source, and whether there are too many."""
+    status = gpu.fill_in(
+        "nvmlDeviceGetSramEccErrorStatus", gpu.binding.c_nvmlEccSramErrorStatus_v1_t()
+    )
+    if status is None:
+        return
+    for family, period in (
+        (board_families.SRAM_VOLATILE, "volatile"),
+        (board_families.SRAM_AGGREGATE, "aggregate"),
+    ):
+        for error, member in _SRAM_ERRORS.items():
+            yield family.sample(getattr(status, period + member), error)
+    for source, member in _SRAM_SOURCES.items():
+        yield board_families.SRAM_SOURCES.sample(getattr(status, member), source)
+    yield board_families.SRAM_THRESHOLD.sample(status.bThresholdExceeded)
 
 
 def _retired_pages(gpu: Gpu) -> Iterator[Sample]:

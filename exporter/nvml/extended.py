@@ -11,7 +11,9 @@ from exporter.nvml.board import clocks, health, info, performance_state, power, 
 from exporter.nvml.calls import NvmlError, within
 from exporter.nvml.duty_cycle import MEMORY, DutyCycles
 from exporter.nvml.ecc import ecc
+from exporter.nvml.fabric import fabric
 from exporter.nvml.links import nvlink, pcie
+from exporter.nvml.sensors import memory, modes, temperature
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -31,10 +33,14 @@ _READERS: Final[dict[Collector, Reader]] = {
     Collector.CLOCKS: clocks,
     Collector.THROTTLE: throttle,
     Collector.POWER: power,
+    Collector.TEMPERATURE: temperature,
+    Collector.MEMORY: memory,
     Collector.PERFORMANCE_STATE: performance_state,
+    Collector.MODES: modes,
     Collector.VIDEO: video,
     Collector.PCIE: pcie,
     Collector.NVLINK: nvlink,
+    Collector.FABRIC: fabric,
     Collector.ECC: ecc,
 }
 

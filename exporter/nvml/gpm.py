@@ -29,6 +29,9 @@ PROFILE: Final[Mapping[int, Family]] = {
     3: families.SM_OCCUPANCY,
     5: families.TENSOR_ACTIVE,
     10: families.DRAM_ACTIVE,
+    11: families.FP64_ACTIVE,
+    12: families.FP32_ACTIVE,
+    13: families.FP16_ACTIVE,
 }
 """NVML_GPM_METRIC_* and their families."""
 _CLOSEST_SECONDS: Final = 0.1

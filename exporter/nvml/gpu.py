@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from ctypes import byref
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _FIELD_VALUES: Final = "nvmlDeviceGetFieldValues"
+# An older driver knows the function, but no structure of this version.
+_OTHER_VERSION: Final = frozenset({"ARGUMENT_VERSION_MISMATCH"})
 # As many as the kernel has for all devices of a driver.
 _MINOR_NUMBER: Final = range(1 << 20)
 
@@ -67,20 +70,32 @@ class Gpu:
             self.mig_mode = mode
             self._absent.clear()
 
-    def ask(self, function: str, *arguments: Any) -> Any:
+    def ask(self, function: str, *arguments: Any, expected: frozenset[str] = frozenset()) -> Any:
         """Call a function of this GPU; None on an error that concerns this reading only.
 
-        What the board or the driver does not have is not asked again.
+        What the board or the driver does not have, as the `expected` errors say too, is not asked
+        again.
         """
         key = (function, *arguments)
-        return None if key in self._absent else self._ask(key, *arguments)
+        return None if key in self._absent else self._ask(key, *arguments, expected=expected)
 
-    def _ask(self, key: tuple[Any, ...], *arguments: Any) -> Any:
+    def fill_in(self, function: str, structure: T) -> T | None:
+        """Return the structure as a function filled it in; otherwise like `ask`."""
+        key = (function,)
+        if key in self._absent:
+            return None
+        answer = self._ask(key, byref(cast("Any", structure)), expected=_OTHER_VERSION)
+        return None if answer is None else structure
+
+    def _ask(
+        self, key: tuple[Any, ...], *arguments: Any, expected: frozenset[str] = frozenset()
+    ) -> Any:
+        """Call a function; `expected` errors mean as well that there is no such thing."""
         try:
-            return self._calls.call(key[0], self.handle, *arguments)
+            return self._calls.call(key[0], self.handle, *arguments, expected=expected)
         except NvmlError as error:
             raise_if_gone(error)
-            if error.code in ABSENT:
+            if error.code in ABSENT | expected:
                 self._absent.add(key)
             return None
 

@@ -19,7 +19,7 @@ from types import CodeType, ModuleType
 from typing import Any, Final
 
 from simulator.driver import MODELS, GpuSpec, SimulatedDriver, SimulatedProcess
-from simulator.nvml import events, extended, gpm, symbols
+from simulator.nvml import events, extended, gpm, sensors, symbols
 from simulator.nvml.header import (
     DRIVER_NOT_LOADED,
     LIB_RM_VERSION_MISMATCH,
@@ -34,7 +34,7 @@ __all__ = ["MODELS", "GpuSpec", "SimulatedDriver", "SimulatedProcess", "bind"]
 _log = logging.getLogger(__name__)
 _instances: Final = itertools.count(1)
 # Importing these registers their functions in SYMBOLS.
-_REGISTERED: Final = (symbols, extended, events, gpm)
+_REGISTERED: Final = (symbols, extended, events, gpm, sensors)
 _import_lock: Final = threading.Lock()
 
 

@@ -48,9 +48,12 @@ _FIELD_LINK_COUNT, _FIELD_NVLINK_TRANSMIT, _FIELD_NVLINK_RECEIVE = 91, 138, 139
 # Recoveries, then effective errors, symbol errors and the bit error ratio of each.
 _LINK_FIELDS: Final = {213, 214, 215, 219, 220, 221, 222}
 _FIELD_RECOVERY_ACTION: Final = 230
-_FIELD_POLICY_POWER: Final = 74
-_POLICY_FIELDS: Final = {74, 75, 76}
-_REASON_FIELDS: Final = {74, 76, 269, 270, 271}
+_POLICY_POWER, _POLICY_BASE_CLOCKS = 74, 81
+_POLICY_TOTALS: Final = 10
+_POLICY_FIELDS: Final = {*range(_POLICY_POWER, _POLICY_BASE_CLOCKS + 1)}
+_REASON_FIELDS: Final = {269, 270, 271}
+_FIELD_MEMORY_TEMPERATURE: Final = 82
+_FIELD_POWER_AVERAGE, _FIELD_POWER_INSTANT = 185, 186
 _R535: Final = 535
 
 
@@ -138,8 +141,10 @@ def _supported_throttle_reasons(driver: SimulatedDriver, device: Device, out: An
 @symbol("nvmlDeviceGetViolationStatus", c_uint, c_void_p)
 def _violation(driver: SimulatedDriver, device: Device, policy: int, out: int) -> None:
     _require(driver, is_since_r535=False)
+    # The enum has a gap that the fields do not have.
+    field = _POLICY_POWER + (policy if policy < _POLICY_TOTALS else policy - 4)
     answer = ViolationTime.from_address(out)
-    answer.violation = board(device).board.event_nanoseconds.get(_FIELD_POLICY_POWER + policy, 0)
+    answer.violation = board(device).board.event_nanoseconds.get(field, 0)
 
 
 @symbol("nvmlDeviceGetCurrentClocksEventReasons", ULONGLONG_P)
@@ -257,7 +262,9 @@ def _nvlink_errors(
 
 @symbol("nvmlDeviceGetEccMode", UINT_P, UINT_P)
 def _ecc_mode(_driver: SimulatedDriver, device: Device, current: Any, pending: Any) -> None:
-    current[0] = pending[0] = int(board(device).board.model.ecc_enabled)
+    state = board(device).board
+    current[0] = int(state.model.ecc_enabled)
+    pending[0] = int(state.model.ecc_enabled if state.ecc_pending is None else state.ecc_pending)
 
 
 @symbol("nvmlDeviceGetMemoryErrorCounter", c_uint, c_uint, c_uint, ULONGLONG_P)
@@ -310,7 +317,12 @@ def _field(driver: SimulatedDriver, gpu: SimulatedGpu, field: int, scope: int) -
             _FIELD_RETIRED_DOUBLE: state.pages_double_bit,
             _FIELD_RETIRED_PENDING: int(state.pages_pending),
         }[field]
-    if field in (_POLICY_FIELDS if _is_before_r535(driver) else _REASON_FIELDS):
+    if field == _FIELD_MEMORY_TEMPERATURE:
+        return driver.temperature_celsius(gpu) + 4 if model.has_memory_sensor else None
+    if field in {_FIELD_POWER_AVERAGE, _FIELD_POWER_INSTANT}:
+        is_known = (model.averages_power or field == _FIELD_POWER_INSTANT) and scope == 0
+        return driver.power_milliwatts(gpu) if is_known else None
+    if field in _POLICY_FIELDS or (field in _REASON_FIELDS and not _is_before_r535(driver)):
         return state.event_nanoseconds.get(field, 0) if model.remaps_rows else None
     if field == _FIELD_RECOVERY_ACTION:
         return state.recovery_action if model.tells_recovery_action else None

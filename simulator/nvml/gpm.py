@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 _handles = itertools.count(0x1000)
 _CLOSEST_SECONDS: Final = 0.1
-# Shares of the busy time, by metric: graphics, SM, occupancy, any tensor, DRAM bandwidth.
-SHARES: Final = {1: 1.0, 2: 0.9, 3: 0.5, 5: 0.4, 10: 0.3}
+# Shares of the busy time, by metric: graphics, SM, occupancy, any tensor, DRAM bandwidth, FP64,
+# FP32, FP16.
+SHARES: Final = {1: 1.0, 2: 0.9, 3: 0.5, 5: 0.4, 10: 0.3, 11: 0.05, 12: 0.2, 13: 0.1}
 
 
 class _Metric(Structure):

@@ -30,6 +30,9 @@ VALUE_TYPE_UNSIGNED_LONG_LONG: Final = 3
 EVENT_XID_CRITICAL_ERROR: Final = 8
 MEMORY_V2: Final = 0x02000028
 TEMPERATURE_V1: Final = 0x0100000C
+MARGIN_TEMPERATURE_V1: Final = 0x01000008
+FABRIC_INFO_V2: Final = 0x02000024
+SRAM_STATUS_V1: Final = 0x01000068
 NOT_AVAILABLE: Final = 2**64 - 1
 NO_INSTANCE: Final = 2**32 - 1
 
@@ -68,6 +71,34 @@ class Temperature(ctypes.Structure):
     """nvmlTemperature_v1_t, in degrees Celsius."""
 
     _fields_ = [("version", c_uint), ("sensor", c_uint), ("temperature", c_int)]
+
+
+class MarginTemperature(ctypes.Structure):
+    """nvmlMarginTemperature_v1_t, in degrees Celsius."""
+
+    _fields_ = [("version", c_uint), ("margin", c_int)]
+
+
+class FabricInfo(ctypes.Structure):
+    """nvmlGpuFabricInfo_v2_t."""
+
+    _fields_ = [
+        ("version", c_uint),
+        ("cluster_uuid", ctypes.c_ubyte * 16),
+        *((name, c_uint) for name in ("status", "clique_id", "state", "health_mask")),
+    ]
+
+
+class SramStatus(ctypes.Structure):
+    """nvmlEccSramErrorStatus_v1_t, in errors."""
+
+    _fields_ = [
+        ("version", c_uint),
+        *((f"aggregate_{name}", c_ulonglong) for name in ("parity", "secded", "corrected")),
+        *((f"volatile_{name}", c_ulonglong) for name in ("parity", "secded", "corrected")),
+        *((name, c_ulonglong) for name in ("l2", "sm", "pcie", "microcontroller", "other")),
+        ("threshold_exceeded", c_uint),
+    ]
 
 
 class ProcessInfo(ctypes.Structure):

@@ -44,9 +44,18 @@ def spoiled(answer, garbage):
         for one in answer:
             set_value(one, garbage)
     elif isinstance(answer, ctypes.Structure):
-        for name in {"total", "used", "gpu", "memory"} & {one[0] for one in answer._fields_}:
+        for name in {"total", "used", "reserved", "gpu", "memory"} & {
+            one[0] for one in answer._fields_
+        }:
             setattr(answer, name, garbage if isinstance(garbage, int) else 2**64 - 1)
     return answer
+
+
+def fill(structure, garbage):
+    """Put garbage into every number of a structure that was given by reference."""
+    for name, _ in getattr(structure, "_fields_", ()):
+        if isinstance(getattr(structure, name), int):
+            setattr(structure, name, garbage if isinstance(garbage, int) else 2**64 - 1)
 
 
 def set_value(field, value):
@@ -63,7 +72,13 @@ def set_value(field, value):
 
 def spoil(node, garbage):
     def broken(function):
-        return lambda *arguments: spoiled(function(*arguments), garbage)
+        def call(*arguments):
+            answer = function(*arguments)
+            for given in arguments:
+                fill(getattr(given, "_obj", None), garbage)
+            return spoiled(answer, garbage)
+
+        return call
 
     for name, function in list(vars(node.binding).items()):
         is_reading = name.startswith("nvmlDevice") and name not in KEPT
@@ -87,17 +102,29 @@ def test_nothing_that_a_driver_fills_in_is_published(model, garbage):
         assert set(base.values()) == {None}
         assert {sample.family.name for sample in reading.extended} <= IDENTITY | {
             "nvidia_gpu_recovery_action",
+            *({"nvidia_gpu_temperature_margin_celsius"} if garbage == -1 else ()),
             *(f"nvidia_gpu_{kind}_ratio" for kind in GPM),
         }
 
 
-GPM = ("graphics_engine_active", "sm_active", "sm_occupancy", "tensor_active", "dram_bandwidth")
+GPM = (
+    "graphics_engine_active",
+    "sm_active",
+    "sm_occupancy",
+    "tensor_active",
+    "dram_bandwidth",
+    "fp64_active",
+    "fp32_active",
+    "fp16_active",
+)
 
 
 FIELDS = {
     "nvlink_transmit_bytes": (Collector.NVLINK, 138),
     "nvlink_receive_bytes": (Collector.NVLINK, 139),
-    "clocks_event_seconds": (Collector.THROTTLE, 74),
+    "clocks_event_seconds": (Collector.THROTTLE, 269),
+    "violation_seconds": (Collector.THROTTLE, 79),
+    "power_instant_watts": (Collector.POWER, 186),
     "retired_pages": (Collector.ECC, 29),
     "page_retirement_pending": (Collector.ECC, 31),
 }

@@ -172,6 +172,7 @@ def test_power():
         ("power_limit_lowest_watts",): 60,
         ("power_limit_highest_watts",): 70,
         ("energy_joules_total",): pytest.approx(10 * (9 + 0.9 * 61)),
+        ("power_instant_watts",): pytest.approx(9 + 0.9 * 61),
     }
 
 
@@ -226,6 +227,8 @@ def test_video():
     assert node.samples() == {
         ("encoder_utilization_ratio",): 0.3,
         ("decoder_utilization_ratio",): 1.0,
+        ("jpeg_utilization_ratio",): 0.0,
+        ("ofa_utilization_ratio",): 0.0,
     }
 
 
@@ -401,7 +404,7 @@ def test_ecc_of_a_board_that_retires_pages():
 def test_a_board_with_ecc_off_counts_nothing():
     node = Node("RTX-A6000", collectors=[Collector.ECC]).open()
     samples = node.samples(of="ecc")
-    assert samples == {("ecc_enabled",): 0}
+    assert samples == {("ecc_enabled",): 0, ("ecc_pending_enabled",): 0}
 
 
 def test_counters_only_grow():

@@ -10,7 +10,7 @@ import json
 
 from exporter.cli.config import parse
 from exporter.cli.flags import build_parser
-from exporter.exposition import base_families, families, link_families
+from exporter.exposition import base_families, board_families, families, link_families
 from exporter.exposition.table import EXTENDED_FAMILIES, FAMILIES
 from exporter.model import Collector, Family
 from tests.pages import generated
@@ -59,7 +59,7 @@ def test_a_collector_is_known(member, check):
 
 def test_every_family_of_a_module_is_in_the_table():
 
-    for module in (base_families, families, link_families):
+    for module in (base_families, board_families, families, link_families):
         for name, one in vars(module).items():
             if isinstance(one, Family):
                 assert one in FAMILIES, f"{module.__name__}.{name} is missing in table.py"

@@ -1,0 +1,86 @@
+"""The C functions of nvml.h behind sensors, modes, the fabric and the SRAM's errors."""
+
+from __future__ import annotations
+
+from ctypes import c_void_p
+from typing import TYPE_CHECKING, Any, Final
+
+from simulator.nvml.header import (
+    ARGUMENT_VERSION_MISMATCH,
+    FABRIC_INFO_V2,
+    MARGIN_TEMPERATURE_V1,
+    NOT_SUPPORTED,
+    SRAM_STATUS_V1,
+    FabricInfo,
+    MarginTemperature,
+    NvmlReturn,
+    SramStatus,
+)
+from simulator.nvml.registry import UINT_P, Device, board, number, symbol, without_mig
+
+if TYPE_CHECKING:
+    from simulator.driver import SimulatedDriver
+
+_PERIOD_MICROSECONDS: Final = 167_000
+
+
+@symbol("nvmlDeviceGetJpgUtilization", UINT_P, UINT_P)
+def _jpeg(_driver: SimulatedDriver, device: Device, percent: Any, period: Any) -> None:
+    state = without_mig(device).board
+    if not state.model.has_jpeg:
+        raise NvmlReturn(NOT_SUPPORTED)
+    percent[0] = state.jpeg_percent
+    period[0] = _PERIOD_MICROSECONDS
+
+
+@symbol("nvmlDeviceGetOfaUtilization", UINT_P, UINT_P)
+def _optical_flow(_driver: SimulatedDriver, device: Device, percent: Any, period: Any) -> None:
+    percent[0] = without_mig(device).board.ofa_percent
+    period[0] = _PERIOD_MICROSECONDS
+
+
+@symbol("nvmlDeviceGetMarginTemperature", c_void_p)
+def _margin(driver: SimulatedDriver, device: Device, out: int) -> None:
+    gpu = board(device)
+    if gpu.board.model.slowdown_celsius is None:
+        raise NvmlReturn(NOT_SUPPORTED)
+    answer = MarginTemperature.from_address(out)
+    _check_version(answer.version, MARGIN_TEMPERATURE_V1)
+    answer.margin = gpu.board.model.slowdown_celsius - driver.temperature_celsius(gpu)
+
+
+@number("nvmlDeviceGetPersistenceMode")
+def _persistence_mode(_driver: SimulatedDriver, device: Device) -> int:
+    return int(board(device).board.persistence_mode)
+
+
+@number("nvmlDeviceGetComputeMode")
+def _compute_mode(_driver: SimulatedDriver, device: Device) -> int:
+    return board(device).board.compute_mode
+
+
+@symbol("nvmlDeviceGetGpuFabricInfoV", c_void_p)
+def _fabric(_driver: SimulatedDriver, device: Device, out: int) -> None:
+    state = board(device).board
+    answer = FabricInfo.from_address(out)
+    _check_version(answer.version, FABRIC_INFO_V2)
+    if state.model.has_fabric:
+        answer.state, answer.status = state.fabric_state, state.fabric_status
+        answer.clique_id = state.fabric_clique
+        answer.cluster_uuid[:] = state.fabric_cluster
+
+
+@symbol("nvmlDeviceGetSramEccErrorStatus", c_void_p)
+def _sram_status(_driver: SimulatedDriver, device: Device, out: int) -> None:
+    state = board(device).board
+    if not (state.model.remaps_rows and state.model.ecc_enabled):
+        raise NvmlReturn(NOT_SUPPORTED)
+    answer = SramStatus.from_address(out)
+    _check_version(answer.version, SRAM_STATUS_V1)
+    for member, errors in state.sram.items():
+        setattr(answer, member, errors)
+
+
+def _check_version(version: int, known: int) -> None:
+    if version != known:
+        raise NvmlReturn(ARGUMENT_VERSION_MISMATCH)
