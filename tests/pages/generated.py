@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.pages import families, limits, reference, servers, tracefigures
+from tests.pages import families, limits, policyfigures, reference, servers, tracefigures
 from tests.pages.markdown import PAGES, ROOT, page, table
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def untried() -> str:
 
 PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "annotations": reference.annotation_table,
+    "saturation-growth": policyfigures.saturation_growth,
     "labels": families.labels,
     "base-families": families.base_families,
     "extended-families": families.extended_families,
