@@ -13,6 +13,7 @@ EXPECTED = {
     "load-gone": (Outcome.UNCHANGED, 6),
     "missing-value": (Outcome.HELD, 6),
     "waking": (Outcome.SCALED, 4),
+    "priority": (Outcome.UNCHANGED, 2),
 }
 
 
