@@ -57,6 +57,16 @@ SWITCHES: Final[dict[str, tuple[str, ...]]] = {
         *("scaler.podDisruptionBudget.maxUnavailable=50%", "scaler.dnsConfig.searches={a.example}"),
         "scaler.topologySpreadConstraints=null",
     ),
+    "services": (
+        *("exporter.service.enabled=true", "exporter.service.annotations.note=ours"),
+        *("scaler.service.enabled=true", "scaler.service.port=80"),
+    ),
+    "ingress": (
+        *("scaler.ingress.enabled=true", "scaler.ingress.hosts={gpus.example}"),
+        *("scaler.replicas=1", "scaler.ingress.className=web", "scaler.ingress.annotations.a=b"),
+        *("scaler.ingress.tls[0].secretName=tls", "scaler.ingress.tls[0].hosts={gpus.example}"),
+    ),
+    "dashboards": ("dashboards.enabled=true", "dashboards.annotations.grafana_folder=GPUs"),
     "exporter-only": ("scaler.enabled=false",),
     "scaler-only": ("exporter.enabled=false",),
     "collectors": (
@@ -146,6 +156,27 @@ SWITCHES: Final[dict[str, tuple[str, ...]]] = {
     ),
 }
 CUSTOM_RESOURCES: Final[dict[str, tuple[str, ...]]] = {
+    "service-monitors": (
+        *("exporter.serviceMonitor.enabled=true", "scaler.serviceMonitor.enabled=true"),
+        *(
+            "exporter.serviceMonitor.interval=15s",
+            "scaler.serviceMonitor.labels.release=prometheus",
+        ),
+        *(
+            "exporter.serviceMonitor.relabelings[0].targetLabel=rack",
+            "scaler.web.configSecret=page",
+        ),
+        "exporter.serviceMonitor.metricRelabelings[0].action=labeldrop",
+    ),
+    "gateway": (
+        *("scaler.httpRoute.enabled=true", "scaler.replicas=1", "scaler.service.port=80"),
+        *("scaler.httpRoute.parentRefs[0].name=web", "scaler.httpRoute.hostnames={gpus.example}"),
+    ),
+    "rules": ("prometheusRule.enabled=true", "prometheusRule.labels.release=prometheus"),
+    "rules-without-scaler": (
+        *("prometheusRule.enabled=true", "prometheusRule.namespace=monitoring"),
+        *("prometheusRule.runbookUrl=https://wiki.example/gpus", "scaler.enabled=false"),
+    ),
     "pod-monitors": (
         *("exporter.podMonitor.enabled=true", "exporter.podMonitor.labels.release=prometheus"),
         *("exporter.podMonitor.interval=15s", "scaler.podMonitor.enabled=true"),

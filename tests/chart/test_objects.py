@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+import json
 
-from tests.chart import NAMESPACE, objects, only, pod_specs
+import pytest
+import yaml
+
+from tests.chart import CHART, NAMESPACE, objects, only, pod_specs
 from tests.chart.cases import ALL, DIGEST, flags
 
 pytestmark = pytest.mark.needs("helm")
@@ -426,6 +429,94 @@ def test_a_pod_monitor_follows_the_exporters_tls():
     assert endpoint["scheme"] == "https"
     assert endpoint["interval"] == "15s"
     assert endpoint["tlsConfig"] == {"insecureSkipVerify": True}
+
+
+@pytest.mark.parametrize(
+    ("name", "honors", "scheme"), [("gpu-exporter", False, "http"), ("gpu-scaler", True, "https")]
+)
+def test_a_service_monitor_finds_its_service_and_the_port(name, honors, scheme):
+    found = objects(*ALL["service-monitors"])
+    monitor = only(found, "ServiceMonitor", name)
+    service = only(found, "Service", name)
+    assert monitor["metadata"]["namespace"] == service["metadata"]["namespace"]
+    labels = service["metadata"]["labels"]
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    # The alerts know the exporters' job by this name.
+    assert labels[monitor["spec"]["jobLabel"]] == name
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert endpoint["port"] in {one["name"] for one in service["spec"]["ports"]}
+    assert endpoint["honorLabels"] is honors
+    assert endpoint.get("scheme", "http") == scheme
+
+
+def test_relabelings_come_after_the_charts():
+    monitor = only(objects(*ALL["service-monitors"]), "ServiceMonitor", "gpu-exporter")
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert [one["targetLabel"] for one in endpoint["relabelings"]] == ["instance", "rack"]
+    assert endpoint["metricRelabelings"] == [{"action": "labeldrop"}]
+    assert endpoint["interval"] == "15s"
+
+
+@every_case
+def test_a_service_leads_to_ports_and_pods_that_there_are(case):
+    found = objects(*case)
+    pods = [
+        (one["metadata"]["namespace"], one["spec"]["template"])
+        for one in found
+        if "template" in one.get("spec", {})
+    ]
+    for service in (one for one in found if one["kind"] == "Service"):
+        selector = service["spec"]["selector"].items()
+        (template,) = (
+            template
+            for namespace, template in pods
+            if namespace == service["metadata"]["namespace"]
+            and selector <= template["metadata"]["labels"].items()
+        )
+        ports = [port for one in template["spec"]["containers"] for port in one["ports"]]
+        numbers = {value for port in ports for value in (port["name"], port["containerPort"])}
+        assert {one["targetPort"] for one in service["spec"]["ports"]} <= numbers
+
+
+def test_a_route_leads_to_the_service():
+    ingress = only(objects(*flags("ingress")), "Ingress", "gpu-scaler")["spec"]
+    (rule,) = ingress["rules"]
+    assert rule["host"] == "gpus.example"
+    (path,) = rule["http"]["paths"]
+    service = only(objects(*flags("ingress")), "Service", "gpu-scaler")
+    assert path["backend"]["service"]["name"] == service["metadata"]["name"]
+    found = objects(*ALL["gateway"])
+    (route,) = only(found, "HTTPRoute", "gpu-scaler")["spec"]["rules"]
+    (port,) = only(found, "Service", "gpu-scaler")["spec"]["ports"]
+    assert route["backendRefs"] == [{"name": "gpu-scaler", "port": port["port"]}]
+
+
+def test_the_rules_are_those_of_the_file():
+    file = yaml.safe_load((CHART.parent / "prometheus-rules.yaml").read_text(encoding="utf-8"))
+    rule = only(objects(*ALL["rules"]), "PrometheusRule", "gpu-scaler")
+    assert rule["metadata"]["labels"]["release"] == "prometheus"
+    assert rule["spec"]["groups"] == file["groups"]
+
+
+def test_without_the_scaler_no_rule_misses_it():
+    rule = only(objects(*ALL["rules-without-scaler"]), "PrometheusRule", "gpu-scaler")
+    assert rule["metadata"]["namespace"] == "monitoring"
+    assert "gpu-scaler" not in {group["name"] for group in rule["spec"]["groups"]}
+    alerts = [one for group in rule["spec"]["groups"] for one in group["rules"] if "alert" in one]
+    assert alerts
+    for one in alerts:
+        url = one["annotations"]["runbook_url"]
+        assert url == f"https://wiki.example/gpus#{one['alert'].lower()}"
+
+
+def test_grafanas_sidecar_finds_every_dashboard():
+    maps = [one for one in objects(*flags("dashboards")) if "data" in one]
+    assert all(one["metadata"]["labels"]["grafana_dashboard"] == "1" for one in maps)
+    data = {name: text for one in maps for name, text in one["data"].items()}
+    files = {path.name: path for path in (CHART.parent / "dashboards").glob("*.json")}
+    assert data.keys() == files.keys()
+    for name, text in data.items():
+        assert json.loads(text) == json.loads(files[name].read_text(encoding="utf-8"))
 
 
 def test_pod_monitors_keep_the_namespaces_that_the_scalers_series_name():

@@ -38,6 +38,17 @@ pytestmark = pytest.mark.needs("helm")
             ("exporter.updateStrategy.rollingUpdate.maxUnavailable=x",),
             "'/exporter/updateStrategy/rollingUpdate/maxUnavailable': 'x' does not match pattern",
         ),
+        (
+            ("exporter.podMonitor.enabled=true", "exporter.serviceMonitor.enabled=true"),
+            "exporter.podMonitor.enabled and exporter.serviceMonitor.enabled",
+        ),
+        (
+            ("scaler.ingress.enabled=true", "scaler.ingress.hosts={a.example}"),
+            "scaler.ingress.enabled needs scaler.replicas=1",
+        ),
+        (("scaler.ingress.enabled=true", "scaler.replicas=1"), "scaler.ingress.hosts is empty"),
+        (("scaler.httpRoute.enabled=true", "scaler.replicas=1"), "httpRoute.parentRefs is empty"),
+        (("prometheusRule.runbookUrl=docs",), "'/prometheusRule/runbookUrl'"),
         (("global.registry=x",), "global.registry is no value of this chart"),
         (("global.imageRegistry=https://x/",), "'/global/imageRegistry'"),
         (("image.repository=", "image.registry=r.example"), "which names no registry"),

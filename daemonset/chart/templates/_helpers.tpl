@@ -145,8 +145,11 @@ httpGet: {path: {{ .path }}, port: {{ .port }}{{ if and .web.configSecret .web.t
 {{- end }}
 {{- end }}
 
-{{/* What a PodMonitor has to know of the port of a program: (dict "root" $ "monitor" … "tls" …). */}}
-{{- define "gpu-scaler.podMonitorEndpoint" -}}
+{{/* What a monitor has to know of the port of a program: (dict "monitor" … "tls" …). */}}
+{{- define "gpu-scaler.monitorEndpoint" -}}
+{{- if .tls }}
+scheme: https
+{{- end }}
 {{- with .monitor }}
 {{- with .interval }}
 interval: {{ . }}
@@ -160,6 +163,10 @@ tlsConfig:
 {{- end }}
 {{- with .basicAuth }}
 basicAuth:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .metricRelabelings }}
+metricRelabelings:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
