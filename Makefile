@@ -94,7 +94,7 @@ lock: $(STAMP) ## Resolve the lock files again (needs uv)
 			--no-annotate requirements.in -o requirements.txt || exit 1; done
 
 .PHONY: bench
-bench: bench-exporter bench-endurance bench-step bench-policy bench-simulate bench-scaler bench-latency bench-metrics-api bench-namespaces bench-abuse bench-requests ## Run all benchmarks; results go to build/bench/
+bench: bench-exporter bench-endurance bench-step bench-policy bench-simulate bench-scaler bench-latency bench-metrics-api bench-namespaces bench-abuse bench-victims bench-requests ## Run all benchmarks; results go to build/bench/
 
 .PHONY: bench-exporter
 bench-exporter: $(STAMP) ## Exporter: latency under scrapes, CPU, RSS, cost of each collector
@@ -143,6 +143,10 @@ bench-metrics-api: $(STAMP) ## 500 HPAs on the scaler's metrics API, 8 min (need
 bench-namespaces: $(STAMP) ## Deleting a namespace while nobody serves the metrics API, 8 min (needs make cluster-tools)
 	@$(BIN)/python -m tests.cluster.tools metrics-server
 	@$(BIN)/python -m benchmarks.namespaces
+
+.PHONY: bench-victims
+bench-victims: $(STAMP) ## Busy pods that a scale-down removes, as the ReplicaSet chooses and the idlest, 10 min (needs make cluster-tools)
+	@$(BIN)/python -m benchmarks.victims $(BENCH_ARGS)
 
 .PHONY: bench-abuse
 bench-abuse: $(STAMP) ## An innocent party's decisions beside attacks on the scaler, 12 min

@@ -119,19 +119,19 @@ def removal_text(removal: Removal) -> str:
     """Return what to say of a removal: the first pods with reasons; empty if there is nothing."""
     if removal.problem is not None:
         return removal.problem
-    parts = [f"{one.pod.name}: {one.why}" for one in removal.victims[:MAX_NAMED]]
+    named = [f"{one.pod.name}: {one.why}" for one in removal.victims[:MAX_NAMED]]
     if len(removal.victims) > MAX_NAMED:
-        parts.append(f"{len(removal.victims) - MAX_NAMED} more")
+        named.append(f"{len(removal.victims) - MAX_NAMED} more")
+    parts = [f"removed {'; '.join(named)}"] if named else []
     left = removal.count - len(removal.victims)
     if left:
         what = "1 pod" if left == 1 else f"{left} pods"
-        parts.append(f"{what} that the ReplicaSet chooses, since no load of others is known")
-    text = f"removed {'; '.join(parts)}" if parts else ""
+        parts.append(f"the ReplicaSet chose {what}, because the load of no other is known")
     if removal.respected:
         names = ", ".join(one.name for one in removal.respected[:MAX_NAMED])
         more = " and others" if len(removal.respected) > MAX_NAMED else ""
-        text += f"; somebody else's pod-deletion-cost of {names}{more} is respected"
-    return text
+        parts.append(f"somebody else's pod-deletion-cost of {names}{more} is respected")
+    return "; ".join(parts)
 
 
 def loads_of(

@@ -222,6 +222,27 @@ def test_a_pod_of_no_replica_set_is_of_no_interest():
 EXPORTER = {"app.kubernetes.io/name": "gpu-exporter"}
 
 
+DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+
+
+@pytest.mark.parametrize(
+    ("annotations", "expected"),
+    [
+        ({}, (None, False)),
+        ({DELETION_COST: "-2147483648"}, (-2147483648, False)),
+        ({DELETION_COST: "-1", "gpu-scaler/marked": "true"}, (-1, True)),
+        ({DELETION_COST: "0"}, (0, False)),
+        # The API server admits none of these.
+        ({DELETION_COST: "+1"}, (None, False)),
+        ({DELETION_COST: "9" * 5000}, (None, False)),
+    ],
+)
+def test_a_deletion_cost_and_whose_it_is(annotations, expected):
+    found = slim(pod(annotations=annotations), None, NOW).state
+    assert (found.deletion_cost, found.marked) == expected
+    assert found.replica_set == "o1"
+
+
 def exporter(port=9445, namespace="gpu-exporter", **more):
     spec = {"containers": [{}, {"ports": [{"name": "metrics", "containerPort": port}]}]}
     raw = pod(labels=EXPORTER, spec=spec, **{"podIP": "10.1.2.3", **more})

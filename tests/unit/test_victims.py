@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scaler.controller.plans import Plan
 from scaler.decision.decide import decide
 from scaler.decision.history import shifted
 from scaler.decision.model import Outcome, Reason
@@ -146,6 +147,33 @@ def test_the_pod_that_goes_first(pods, duty, requests, expected):
 def test_nothing_is_chosen_where_marks_decide_nothing(pods, word):
     found = removal(pods, 1, {0: 0, 1: 0})
     assert (found.victims, word in removal_text(found)) == ((), True)
+
+
+def test_the_replica_set_chooses_where_too_little_is_known():
+    found = removal((*THREE, pod(3, deletion_cost=7)), 1, {1: 0})
+    text = removal_text(found)
+    assert [one.pod.name for one in found.victims] == ["web-1"]
+    assert "ReplicaSet chose 2 pods" in text
+    assert "pod-deletion-cost of web-3" in text
+
+
+@pytest.mark.parametrize(
+    ("target", "pods", "expected"),
+    [
+        (Metric.QUERY, ScaleDownPods.IDLEST, {Metric.QUERY, Metric.DUTY_CYCLE}),
+        (Metric.QUERY, ScaleDownPods.ANY, {Metric.QUERY}),
+        (
+            Metric.KV_CACHE_PERCENT,
+            ScaleDownPods.IDLEST,
+            {Metric.KV_CACHE_PERCENT, Metric.REQUESTS, Metric.DUTY_CYCLE},
+        ),
+    ],
+)
+def test_what_says_how_idle_pods_are_is_read_too(target, pods, expected):
+    rules = replace(policy({target: 10}), scale_down_pods=pods)
+    request = Plan(deployment=deployment(THREE), policy=rules).request(None)
+    assert request is not None
+    assert {*request.metrics} == expected
 
 
 def test_pods_that_end_anyway_are_not_counted():
