@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import tomllib
@@ -12,6 +13,7 @@ import yaml
 
 from exporter.model import Collector
 from scaler.readings.prometheus.names import PRESETS as METRIC_NAMES
+from tests.chart import readme
 from tests.chart.values_file import VALUES, described
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,6 +86,25 @@ def test_the_chart_has_the_version_of_the_programs():
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert chart["appVersion"] == chart["version"] == project["version"]
+
+
+def test_the_readme_is_what_the_values_say():
+    assert readme.README.read_text(encoding="utf-8") == readme.text(), "run make docs"
+
+
+def test_the_readme_has_every_value_and_its_default():
+    text = readme.text()
+    for path in leaves(SCHEMA):
+        assert f"| `{'.'.join(path)}` |" in text
+    assert "| `scaler.replicas` | `2` |" in text
+
+
+def test_the_icon_is_the_status_pages():
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
+    kind, _, data = chart["icon"].partition(",")
+    assert kind == "data:image/svg+xml;base64"
+    icon = ROOT / "scaler" / "web" / "static" / "icon.svg"
+    assert base64.b64decode(data) == icon.read_bytes()
 
 
 def test_no_template_writes_an_image_or_a_namespace_of_its_own():
