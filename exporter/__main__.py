@@ -9,11 +9,12 @@ import os
 import signal
 import socket
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from exporter import __version__
-from exporter.cli.config import parse
-from exporter.cli.flags import ENVIRONMENT_PREFIX, build_parser
+from exporter.cli.config import TopConfig, parse, parse_top
+from exporter.cli.flags import ENVIRONMENT_PREFIX, add_top_flags, build_parser
 from toolkit import logs
 from toolkit.cli.arguments import EXIT_USAGE, SHELLS, UsageError
 from toolkit.cli.unknown_variables import unknown_variables
@@ -30,7 +31,9 @@ log = logging.getLogger("exporter")
 EXIT_FAILURE: Final = 1
 EXIT_RESTART: Final = 3
 """The kubelet has to restart the container: see `exporter.nvml.sampler.restart_reason`."""
+EXIT_INTERRUPTED: Final = 130
 DOCTOR: Final = "doctor"
+TOP: Final = "top"
 COMPLETION: Final = "completion"
 GARBAGE_THRESHOLD: Final = 5000
 SWITCH_SECONDS: Final = 0.0005
@@ -41,20 +44,36 @@ def main(arguments: Sequence[str] | None = None, *, binding: ModuleType | None =
     arguments = sys.argv[1:] if arguments is None else arguments
     if list(arguments[:1]) == [COMPLETION]:
         return _completion(arguments[1:])
-    doctor = list(arguments[:1]) == [DOCTOR]
+    command = arguments[0] if arguments and arguments[0] in (DOCTOR, TOP) else ""
     parser = build_parser({}, __version__)
     for sentence in unknown_variables(parser, os.environ, prefix=ENVIRONMENT_PREFIX):
         sys.stderr.write(f"gpu-exporter: {sentence}\n")
+    parsing = partial(
+        parse_top if command == TOP else parse,
+        arguments[1:] if command else arguments,
+        os.environ,
+        host_name=socket.gethostname(),
+        version=__version__,
+    )
     try:
-        config = parse(
-            arguments[1:] if doctor else arguments,
-            os.environ,
-            host_name=socket.gethostname(),
-            version=__version__,
-        )
+        config = parsing()
     except UsageError as error:
         sys.stderr.write(error.text("gpu-exporter"))
         return EXIT_USAGE
+    if isinstance(config, TopConfig):
+        return _show_gpus(config, binding)
+    binding = _prepared(binding)
+    logs.set_up(
+        level="error" if command == DOCTOR else config.log_level,
+        log_format=config.log_format,
+    )
+    if command == DOCTOR:
+        return asyncio.run(_examine_node(config, binding))
+    return asyncio.run(_print_once(config, binding) if config.once else run(config, binding))
+
+
+def _prepared(binding: ModuleType | None) -> ModuleType:
+    """Return the binding to NVML, the interpreter set up for sampling."""
     # aiohttp loads the system's certificate authorities when it is imported, 2 MB of them. The
     # exporter asks the cluster's API server only, by the authority of its service account.
     os.environ |= {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
@@ -63,13 +82,7 @@ def main(arguments: Sequence[str] | None = None, *, binding: ModuleType | None =
 
         binding = pynvml
     _settle()
-    logs.set_up(
-        level="error" if doctor else config.log_level,
-        log_format=config.log_format,
-    )
-    if doctor:
-        return asyncio.run(_examine_node(config, binding))
-    return asyncio.run(_print_once(config, binding) if config.once else run(config, binding))
+    return binding
 
 
 async def run(config: ExporterConfig, binding: ModuleType) -> int:
@@ -142,6 +155,23 @@ async def _examine_node(config: ExporterConfig, binding: ModuleType) -> int:
     return EXIT_FAILURE if any(one.level is Level.FAILURE for one in findings) else 0
 
 
+def _show_gpus(config: TopConfig, binding: ModuleType | None) -> int:
+    """Print the table of `top`; Ctrl-C and a reader that has seen enough, such as head, end it."""
+    if config.url is None:
+        binding = _prepared(binding)
+    logs.set_up(level="error", log_format=config.exporter.log_format)
+    from exporter.top.command import show  # noqa: PLC0415
+
+    try:
+        return 0 if asyncio.run(show(config, binding)) else EXIT_FAILURE
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Python's own flush at exit must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILURE
+
+
 async def _print_once(config: ExporterConfig, binding: ModuleType) -> int:
     """Print one exposition."""
     from exporter.app import once  # noqa: PLC0415
@@ -163,7 +193,8 @@ def _completion(arguments: Sequence[str]) -> int:
         return EXIT_USAGE
     parser = build_parser({}, __version__)
     # Each is read before the flags are; here they are words like others.
-    parser.add_argument("command", choices=(DOCTOR, COMPLETION), nargs="?")
+    add_top_flags(parser)
+    parser.add_argument("command", choices=(DOCTOR, TOP, COMPLETION), nargs="?")
     parser.add_argument("shell", choices=SHELLS, nargs="?")
     sys.stdout.write(completion_script(parser, arguments[0]))
     return 0

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from prometheus_client import ProcessCollector
 
 from exporter.attribution.snapshots import Snapshots
+from exporter.exposition.metrics import families
 from exporter.exposition.pages import Exposition
 from exporter.health import Counters, Health, Watchdog
 from exporter.nvml import Nvml
@@ -26,8 +27,10 @@ from exporter.web.server import LIMITS, application
 from toolkit.web.server import WebServer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from types import ModuleType
+
+    from prometheus_client.metrics_core import Metric
 
     from exporter.cli.config import ExporterConfig
     from exporter.model import Readings
@@ -39,7 +42,7 @@ T = TypeVar("T")
 _WATCHDOG_SECONDS: Final = 0.5
 # `--once`: where the driver's buffer is empty because NVML was opened a moment ago, or GPM needs a
 # second sample, another cycle follows; NVML may need seconds to wake the GPUs up.
-_ONCE_INTERVAL_SECONDS: Final = 1.0
+ONCE_INTERVAL_SECONDS: Final = 1.0
 _ONCE_TIMEOUT_SECONDS: Final = 30.0
 _ONCE_POLL_SECONDS: Final = 0.02
 
@@ -69,6 +72,14 @@ class OnceResult:
     """The exposition of one cycle; `problem` says why NVML did not answer."""
 
     exposition: bytes
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeMetrics:
+    """The GPUs' families and the exporter's own; `problem` says why NVML did not answer."""
+
+    metrics: tuple[Metric, ...]
     problem: str | None
 
 
@@ -221,6 +232,27 @@ class _ExporterParts:
         finally:
             self.sampler.request_stop()
             await asyncio.to_thread(self.sampler.join)
+            if self.pod_resources is not None:
+                await self.pod_resources.close()
+
+    async def read(self) -> str | None:
+        """Wait for readings and read the pods once; return why NVML does not answer."""
+        if self.pod_resources is not None:
+            await self.pod_resources.refresh()
+        problem = None
+        try:
+            async with asyncio.timeout(_ONCE_TIMEOUT_SECONDS):
+                while not self.snapshots.complete():
+                    if self.failure.done():
+                        problem = self.failure.result()
+                        break
+                    await asyncio.sleep(_ONCE_POLL_SECONDS)
+        except TimeoutError:
+            pass
+        problem = problem or self.health.unready_reason()
+        if self.lookups is not None:
+            await self.lookups.refresh()
+        return problem
 
     async def watch(self) -> None:
         """Log changes of readiness until cancelled."""
@@ -277,27 +309,28 @@ async def running(config: ExporterConfig, binding: ModuleType) -> AsyncIterator[
 
 async def once(config: ExporterConfig, binding: ModuleType) -> OnceResult:
     """Read the GPUs and the pods once and render them; says why if NVML does not answer."""
-    parts = _ExporterParts(replace(config, nvml_interval_seconds=_ONCE_INTERVAL_SECONDS), binding)
+    parts = _ExporterParts(replace(config, nvml_interval_seconds=ONCE_INTERVAL_SECONDS), binding)
     async with parts.sampling():
-        if parts.pod_resources is not None:
-            await parts.pod_resources.refresh()
-        problem = None
-        try:
-            async with asyncio.timeout(_ONCE_TIMEOUT_SECONDS):
-                while not parts.snapshots.complete():
-                    if parts.failure.done():
-                        problem = parts.failure.result()
-                        break
-                    await asyncio.sleep(_ONCE_POLL_SECONDS)
-        except TimeoutError:
-            pass
-        problem = problem or parts.health.unready_reason()
-        if parts.lookups is not None:
-            await parts.lookups.refresh()
+        problem = await parts.read()
         rendered = parts.exposition.render(parts.health.fresh_snapshot())
-        if parts.pod_resources is not None:
-            await parts.pod_resources.close()
     return OnceResult(exposition=rendered.body, problem=problem)
+
+
+@asynccontextmanager
+async def node_metrics(
+    config: ExporterConfig, binding: ModuleType
+) -> AsyncIterator[Callable[[], Awaitable[NodeMetrics]]]:
+    """Yield what reads the GPUs and the pods, as often as it is called while the context lasts."""
+    parts = _ExporterParts(config, binding)
+
+    async def read() -> NodeMetrics:
+        problem = await parts.read()
+        snapshot = parts.health.fresh_snapshot()
+        gpus = () if snapshot is None else families(snapshot, node_name=config.node_name)
+        return NodeMetrics(metrics=(*gpus, *parts.health.collect()), problem=problem)
+
+    async with parts.sampling():
+        yield read
 
 
 def _on_loop(loop: asyncio.AbstractEventLoop, function: Callable[[T], None]) -> Callable[[T], None]:

@@ -47,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ExitStack() as stack:
         driver = stack.enter_context(busy_driver(parsed.model, parsed.gpus, parsed.mig_instances))
         socket_path = parsed.socket or stack.enter_context(_kubelet(driver))
-        command = exporter_flags[:1] if exporter_flags[:1] == [exporter.DOCTOR] else []
+        commands = (exporter.DOCTOR, exporter.TOP)
+        command = [one for one in exporter_flags[:1] if one in commands]
         flags = [f"--pod-resources.socket={socket_path}", *exporter_flags[len(command) :]]
         return exporter.main([*command, *flags], binding=bind(driver))
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
-from exporter.cli.flags import ALL_COLLECTORS, DEFAULT_SOCKET, build_parser
+from exporter.cli.flags import ALL_COLLECTORS, DEFAULT_SOCKET, build_parser, build_top_parser
 from exporter.model import Collector
 from toolkit.cli.flags import LOG_FORMATS, LOG_LEVELS, Values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from toolkit.cli.arguments import Parser
 
 SERVICE_ACCOUNT_FOLDER: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
 # Below 100 ms one cycle over many GPUs takes longer than its interval; beyond a minute no reader
@@ -65,6 +68,15 @@ class ExporterConfig:
         return max(3 * self.nvml_interval_seconds, MIN_MAX_AGE_SECONDS)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopConfig:
+    """What `gpu-exporter top` shows: the page at `url`, or the node as `exporter` reads it."""
+
+    exporter: ExporterConfig
+    url: str | None
+    watch: bool
+
+
 def parse(
     arguments: Sequence[str], environment: Mapping[str, str], *, host_name: str, version: str
 ) -> ExporterConfig:
@@ -73,13 +85,51 @@ def parse(
     Raises UsageError with every problem at once; `--help` and `--version` print and raise
     SystemExit.
     """
-    parser = build_parser(environment, version)
-    parsed, unknown = parser.parse_known_args(arguments)
-    values = Values(parsed)
-    values.problems.extend(parser.unknown(word) for word in unknown)
+    values = _values(build_parser(environment, version), arguments)
     config = _config(values, environment, host_name)
     values.check()
     return config
+
+
+def parse_top(
+    arguments: Sequence[str], environment: Mapping[str, str], *, host_name: str, version: str
+) -> TopConfig:
+    """Return the configuration of `gpu-exporter top`, as `parse` does."""
+    values = _values(build_top_parser(environment, version), arguments)
+    config = TopConfig(
+        exporter=_config(values, environment, host_name),
+        url=_page_url(values),
+        watch=values.switch("watch"),
+    )
+    values.check()
+    # The other collectors take their time and fill no column.
+    collectors = config.exporter.collectors & {Collector.CONTAINERS}
+    return replace(config, exporter=replace(config.exporter, collectors=collectors))
+
+
+def _values(parser: Parser, arguments: Sequence[str]) -> Values:
+    parsed, unknown = parser.parse_known_args(arguments)
+    values = Values(parsed)
+    values.problems.extend(parser.unknown(word) for word in unknown)
+    return values
+
+
+def _page_url(values: Values) -> str | None:
+    """Return the URL, with the exporter's default path if it has none."""
+    text = values.optional("url")
+    if text is None:
+        return None
+    try:
+        url = urlsplit(text)
+        is_url = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        is_url = False
+    if not is_url:
+        # It may hold a password.
+        shown = text.rpartition("@")[2]
+        values.problem("url", f"{shown!r} is not http://HOST[:PORT][/PATH] or https://...")
+        return None
+    return text if url.path not in ("", "/") else url._replace(path="/metrics").geturl()
 
 
 def _config(values: Values, environment: Mapping[str, str], host_name: str) -> ExporterConfig:

@@ -22,10 +22,12 @@ def build_parser(environ: Mapping[str, str], version: str) -> Parser:
         prog="gpu-exporter",
         usage="gpu-exporter [FLAG ...]\n"
         "       gpu-exporter doctor [FLAG ...]\n"
+        "       gpu-exporter top [FLAG ...]\n"
         f"       gpu-exporter completion {'|'.join(SHELLS)}",
         description="Publishes NVIDIA GPU metrics, each labelled with the pod that holds the GPU."
         "\n\ndoctor, with the same flags, checks this node step by step instead and says"
-        "\nwhat to fix. completion prints a script that completes flags:"
+        "\nwhat to fix. top prints a table of the GPUs and their pods; its own flags are in"
+        "\ngpu-exporter top --help. completion prints a script that completes flags:"
         "\nsource <(gpu-exporter completion bash)"
         "\n\nA flag that is not given takes its value from the environment variable in"
         "\nbrackets, where that is set.",
@@ -33,6 +35,42 @@ def build_parser(environ: Mapping[str, str], version: str) -> Parser:
         "\nbe seen); 2 wrong usage or web configuration; 3 exits so that the kubelet"
         "\nrestarts the container, because this process cannot use NVML any more",
     )
+    _add_flags(parser, environ, version)
+    return parser
+
+
+def build_top_parser(environ: Mapping[str, str], version: str) -> Parser:
+    """Return the parser of `gpu-exporter top`, which takes the exporter's flags too."""
+    parser = Parser(
+        prog="gpu-exporter top",
+        usage="gpu-exporter top [FLAG ...]",
+        description="Prints the GPUs of this node and the containers that hold them, read through"
+        "\nNVML and the kubelet's socket. - is unknown. With --url it asks an exporter"
+        "\ninstead; then only --watch and --nvml.interval have an effect.",
+        epilog="exit status: 0 printed; 1 no readings; 2 wrong usage; 130 Ctrl-C",
+    )
+    add_top_flags(parser)
+    _add_flags(parser, environ, version)
+    return parser
+
+
+def add_top_flags(parser: Parser) -> None:
+    """Add the flags that only `gpu-exporter top` has."""
+    group = parser.add_argument_group("table")
+    group.add_argument(
+        "-w",
+        "--watch",
+        action="store_true",
+        help="print the table again every --nvml.interval, until Ctrl-C",
+    )
+    group.add_argument(
+        "--url",
+        metavar="URL",
+        help="exporter to ask, http://NODE:9445/metrics (default: the GPUs of this node)",
+    )
+
+
+def _add_flags(parser: Parser, environ: Mapping[str, str], version: str) -> None:
     parser.add_argument("--version", action="version", version=f"gpu-exporter {version}")
 
     def group(title: str) -> Flags:
@@ -41,7 +79,6 @@ def build_parser(environ: Mapping[str, str], version: str) -> Parser:
     _add_gpu_flags(group("GPUs"))
     _add_pod_flags(group("pods"))
     _add_serving_flags(group("serving and log"))
-    return parser
 
 
 def _add_gpu_flags(flags: Flags) -> None:

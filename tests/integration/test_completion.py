@@ -31,6 +31,7 @@ COMPLETED = [
     pytest.param("gpu-scaler run --source prom", "--source prometheus", id="value"),
     pytest.param("gpu-scaler check some-mani", "check some-manifest.yaml", id="file"),
     pytest.param("gpu-exporter --nvml.int", "--nvml.interval", id="flag of the exporter"),
+    pytest.param("gpu-exporter top --wat", "gpu-exporter top --watch", id="flag of top"),
     pytest.param("gpu-exporter --log.format log", "--log.format logfmt", id="its value"),
 ]
 

@@ -329,7 +329,7 @@ async def test_once_shows_every_family_and_takes_no_cycle_more_than_that_needs(
 ):
     if is_one_enough:
         # A second cycle never begins: one that waited for it would end in its timeout.
-        monkeypatch.setattr(app, "_ONCE_INTERVAL_SECONDS", 3600.0)
+        monkeypatch.setattr(app, "ONCE_INTERVAL_SECONDS", 3600.0)
     with SimulatedDriver(gpus) as driver:
         async with exporter(driver, collectors=frozenset(collectors)) as reader:
 

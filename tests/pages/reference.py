@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from exporter.cli.flags import build_parser as exporter_parser
+from exporter.cli.flags import build_top_parser
 from scaler.cli.parser import build_parser
 from scaler.policy.annotations import ANNOTATIONS
 from scaler.readings import devices
@@ -55,7 +56,8 @@ def helps() -> dict[str, str]:
     """Return the help text of every command by the command."""
     scaler = build_parser({}, "1")
     (commands,) = (one for one in scaler._actions if isinstance(one, _SubParsersAction))
-    parsers = [exporter_parser({}, "1"), scaler, *commands.choices.values()]
+    own = (exporter_parser({}, "1"), build_top_parser({}, "1"))
+    parsers = [*own, scaler, *commands.choices.values()]
     return {parser.prog: parser.format_help() for parser in parsers}
 
 

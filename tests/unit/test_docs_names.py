@@ -10,7 +10,7 @@ import shlex
 import pytest
 
 from exporter import __main__ as exporter
-from exporter.cli.config import parse
+from exporter.cli.config import parse, parse_top
 from scaler import __main__ as scaler
 from scaler.cli.parser import build_parser
 from scaler.decision.model import Outcome
@@ -46,7 +46,7 @@ def helped(main, *arguments):
 @pytest.fixture(scope="module")
 def help_texts():
     commands = ("run", "status", "why-not", "explain", "simulate", "idle", "check")
-    others = [helped(exporter.main), helped(virtual_nodes.main)]
+    others = [helped(exporter.main), helped(exporter.main, "top"), helped(virtual_nodes.main)]
     return [*others, *(helped(scaler.main, one) for one in commands)]
 
 
@@ -147,6 +147,8 @@ def test_commands_of_ours_that_are_not_run_are_understood(name):
             assert "show this help" in helped(scaler.main, *arguments), block.where
         elif program == "gpu-scaler":
             build_parser({}, "0").parse_args(arguments)
+        elif arguments[:1] == ["top"]:
+            parse_top(arguments[1:], {}, host_name="node", version="0")
         elif arguments[:1] != ["doctor"]:
             parse(arguments, {}, host_name="node", version="0")
 

@@ -1,0 +1,1 @@
+"""`gpu-exporter top`: a table of one node's GPUs and of the containers that hold them."""

@@ -1,0 +1,70 @@
+"""The page of an exporter on another node, over HTTP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+from yarl import URL
+
+from exporter.top.rows import ASKED, node_gpus
+
+if TYPE_CHECKING:
+    from exporter.top.rows import NodeGpus
+
+TIMEOUT: Final = aiohttp.ClientTimeout(total=10)
+MAX_PAGE_BYTES: Final = 16 << 20
+_HEADERS: Final = {"Accept": "text/plain;version=0.0.4", "Accept-Encoding": "identity"}
+_MAX_MESSAGE: Final = 300
+
+
+class TopError(Exception):
+    """There are no readings at this URL; the message names it and says why."""
+
+
+async def read_page(address: str) -> NodeGpus:
+    """Return the GPUs that the exporter at this URL publishes.
+
+    Raises:
+        TopError: no answer within 10 s, or none of an exporter with current readings.
+    """
+    url = URL(address).update_query([("name[]", name) for name in ASKED])
+    # A password in the URL stays between the user and the server.
+    shown = URL(address).with_user(None)
+    try:
+        text = await _fetched(url)
+        node = node_gpus(text_string_to_metric_families(text))
+    except TimeoutError:
+        msg = f"{shown} did not answer within {TIMEOUT.total:.0f} s"
+        raise TopError(msg) from None
+    except (aiohttp.ClientError, OSError) as error:
+        msg = f"{shown}: {error or type(error).__name__}"
+        raise TopError(msg[:_MAX_MESSAGE]) from error
+    except (ValueError, IndexError, KeyError) as error:
+        msg = f"{shown} answers with something that is no exposition of metrics"
+        raise TopError(msg) from error
+    if not node.is_exporter:
+        msg = f"{shown} answers, but is no gpu-exporter: it has no nvidia_gpu_exporter_* metrics"
+        raise TopError(msg)
+    if node.device_count is None:
+        msg = f"the exporter at {shown} has no current readings; its /readyz says why"
+        raise TopError(msg)
+    return node
+
+
+async def _fetched(url: URL) -> str:
+    async with (
+        aiohttp.ClientSession(timeout=TIMEOUT, headers=_HEADERS) as session,
+        session.get(url, allow_redirects=False) as answer,
+    ):
+        if answer.status != 200:
+            msg = f"HTTP status {answer.status}, expected 200"
+            raise aiohttp.ClientPayloadError(msg)
+        body = bytearray()
+        async for chunk in answer.content.iter_chunked(1 << 16):
+            body += chunk
+            if len(body) > MAX_PAGE_BYTES:
+                msg = f"the answer is larger than {MAX_PAGE_BYTES >> 20} MiB"
+                raise aiohttp.ClientPayloadError(msg)
+    return body.decode(errors="replace")
