@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import logging
 import os
@@ -37,6 +38,7 @@ TOP: Final = "top"
 COMPLETION: Final = "completion"
 GARBAGE_THRESHOLD: Final = 5000
 SWITCH_SECONDS: Final = 0.0005
+STANDARD_ERROR: Final = 2
 
 
 def main(arguments: Sequence[str] | None = None, *, binding: ModuleType | None = None) -> int:
@@ -108,6 +110,9 @@ async def run(config: ExporterConfig, binding: ModuleType) -> int:
         async with running(config, binding) as exporter:
             loop.add_signal_handler(signal.SIGUSR1, exporter.release)
             loop.add_signal_handler(signal.SIGUSR2, exporter.resume)
+            loop.add_signal_handler(signal.SIGQUIT, exporter.log_state)
+            # The stacks come at once, even from a thread that hangs; the loop's handler follows.
+            faulthandler.register(signal.SIGQUIT, STANDARD_ERROR, all_threads=True, chain=True)
             await stop.wait()
             log.info("Exiting on a signal")
     except NvmlRequiredError as error:
@@ -134,6 +139,8 @@ async def run(config: ExporterConfig, binding: ModuleType) -> int:
             },
         )
         return EXIT_FAILURE
+    finally:
+        faulthandler.unregister(signal.SIGQUIT)
     return 0
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from prometheus_client import ProcessCollector
 
 from exporter.attribution.snapshots import Snapshots
+from exporter.dump import log_state
 from exporter.exposition.metrics import families
 from exporter.exposition.pages import Exposition
 from exporter.health import Counters, Health, Watchdog
@@ -59,12 +60,14 @@ class RestartNeededError(Exception):
 class RunningExporter:
     """A running exporter; `address` is the (host, port) that it is bound to.
 
-    `release` lets NVML go for the configured time, `resume` takes it back before.
+    `release` lets NVML go for the configured time, `resume` takes it back before. `log_state` is
+    for whoever looks for a mistake.
     """
 
     address: tuple[str, int]
     release: Callable[[], None]
     resume: Callable[[], None]
+    log_state: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,6 +299,7 @@ async def running(config: ExporterConfig, binding: ModuleType) -> AsyncIterator[
                     address=address,
                     release=partial(parts.sampler.release, config.nvml_release_seconds),
                     resume=parts.sampler.resume,
+                    log_state=partial(log_state, parts.health),
                 )
             finally:
                 for task in background:

@@ -30,7 +30,8 @@ MIN_MAX_AGE_SECONDS: Final = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExporterConfig:
-    """Everything that can be set. An empty `listen_host` means all interfaces, port 0 any free one.
+    """Everything that can be set. An empty `listen_host` means all interfaces, port 0 any free one;
+    it may be unix:/PATH or `systemd` as well.
 
     An empty `pod_resources_socket` switches pod labels off. `collectors` are the extended families
     beside the base set. `dra` and `pod_labels` (a regular expression) ask the Kubernetes API at
@@ -133,7 +134,7 @@ def _page_url(values: Values) -> str | None:
 
 
 def _config(values: Values, environment: Mapping[str, str], host_name: str) -> ExporterConfig:
-    host, port = values.listen_address("web.listen-address")
+    host, port = values.listen_address("web.listen-address", local=True)
     dra = values.switch("dra")
     node_name = (
         values.text("node-name")

@@ -156,7 +156,11 @@ def _add_pod_flags(flags: Flags) -> None:
 
 def _add_serving_flags(flags: Flags) -> None:
     flags.text(
-        "web.listen-address", "HOST:PORT", ":9445", "Address to serve on, HOST:PORT or :PORT"
+        "web.listen-address",
+        "HOST:PORT",
+        ":9445",
+        "Address to serve on: HOST:PORT or :PORT, unix:/PATH for a socket in the file system, or "
+        "systemd for the sockets of its .socket unit",
     )
     flags.text("web.telemetry-path", "PATH", "/metrics", "Path of the metrics")
     flags.text(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import ssl
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
 from exporter.doctor.finding import failure, note, ok, warning
+from toolkit.cli.addresses import SYSTEMD
+from toolkit.listening.local_sockets import is_local, path_of
 from toolkit.listening.sockets import bound_sockets, why_not_bound
 from toolkit.web import auth
 from toolkit.web.model import WebConfigError
@@ -33,6 +36,8 @@ async def check_serving(config: ExporterConfig) -> list[Finding]:
                 for problem in error.problems
             ]
         tls = loaded.tls is not None
+    if is_local(config.listen_host):
+        return [await _check_local(config, tls=tls)]
     address = f"{config.listen_host}:{config.listen_port}"
     try:
         for one in await bound_sockets(config.listen_host, config.listen_port):
@@ -50,10 +55,31 @@ async def _in_use(config: ExporterConfig, address: str, *, tls: bool) -> Finding
     scheme = "https" if tls else "http"
     host = config.listen_host or "127.0.0.1"
     url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{config.listen_port}/readyz"
+    return await _asked(url, address)
+
+
+async def _check_local(config: ExporterConfig, *, tls: bool) -> Finding:
+    """Look at a socket without taking it from whoever has it."""
+    host = config.listen_host
+    if host == SYSTEMD:
+        return note("address", "systemd passes the socket to the exporter that it starts")
+    path = path_of(host)
+    if path.exists():
+        url = f"{'https' if tls else 'http'}://localhost/readyz"
+        return await _asked(url, host, connector=aiohttp.UnixConnector(str(path)))
+    if not os.access(path.parent, os.W_OK):
+        problem = f"{host}: the folder {path.parent} is missing or cannot be written to"
+        return failure("address", problem, "see --web.listen-address")
+    return ok("address", f"{host} is free")
+
+
+async def _asked(
+    url: str, address: str, *, connector: aiohttp.BaseConnector | None = None
+) -> Finding:
     # Its certificate is for others; here only the answer matters, and it stays on this machine.
     try:
         async with (
-            aiohttp.ClientSession(timeout=_TIMEOUT) as session,
+            aiohttp.ClientSession(timeout=_TIMEOUT, connector=connector) as session,
             session.get(url, ssl=_unchecked()) as answer,
         ):
             text = (await answer.text()).strip()

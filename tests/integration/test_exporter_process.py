@@ -217,6 +217,32 @@ async def test_a_signal_ends_it_while_nvml_hangs():
     )
 
 
+@pytest.mark.parametrize("hang", ["", "nvmlDeviceGetUUID"])
+async def test_sigquit_writes_stacks_and_state_and_it_goes_on(hang):
+    flags = ("--web.listen-address=127.0.0.1:0", "--log.format=json")
+    async with process(simulated(hang=hang), *flags) as started, aiohttp.ClientSession() as session:
+        port = await listening_port(started)
+        async with asyncio.timeout(60):
+            # What answers has set its signals up.
+            async with session.get(f"http://127.0.0.1:{port}/healthz") as answer:
+                assert answer.status == 200
+            if hang:
+                assert await started.stdout.readline() == b"hangs\n"
+            for _ in range(2):
+                started.send_signal(signal.SIGQUIT)
+                lines: list[bytes] = []
+                while not lines or b'"State"' not in lines[-1]:
+                    lines.append(await started.stderr.readline())
+                    assert lines[-1], "it has ended"
+                assert any(line.startswith((b"Thread 0x", b"Current thread")) for line in lines)
+                state = json.loads(lines[-1])
+                assert "nvml_up" in state
+                assert ".py:" in state["tasks"]
+            started.send_signal(signal.SIGTERM)
+            await started.communicate()
+    assert started.returncode == 0
+
+
 async def test_what_only_serving_needs_is_not_imported_for_a_usage_error():
     code = (
         "import sys; from exporter.__main__ import main; assert main(['--none']) == 2; "

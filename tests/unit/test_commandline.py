@@ -115,6 +115,7 @@ def test_a_wrong_use_of_the_scaler_is_said_in_one_line(command, said, capsys):
 
 
 NO_ADDRESS = "not HOST:PORT or :PORT with a port up to 65535 ([HOST]:PORT for IPv6)"
+NOT_LOCAL = ", unix:/PATH with a path up to 107 bytes, or systemd"
 
 
 @pytest.mark.parametrize(
@@ -147,7 +148,7 @@ def test_a_wrong_variable_is_named(variable, value, said, monkeypatch, capsys):
         ("NVML_INTERVAL", "2", "'2' is not a duration such as 10s, 500ms or 1m30s"),
         ("ONCE", "yes", "'yes' is not one of true, false, 1, 0"),
         ("LOG_FORMAT", "x", "'x' is not one of logfmt, json"),
-        ("WEB_LISTEN_ADDRESS", "a:b:80", f"'a:b:80' is {NO_ADDRESS}"),
+        ("WEB_LISTEN_ADDRESS", "a:b:80", f"'a:b:80' is {NO_ADDRESS}{NOT_LOCAL}"),
         (
             "DRA",
             "1",
@@ -228,7 +229,7 @@ COLLECTORS = (
         (
             "--web.listen-address=9445",
             "--web.listen-address: '9445' is not HOST:PORT or :PORT with a port up to 65535"
-            " ([HOST]:PORT for IPv6)",
+            f" ([HOST]:PORT for IPv6){NOT_LOCAL}",
         ),
         (
             "--web.telemetry-path=metrics",

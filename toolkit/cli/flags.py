@@ -7,7 +7,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from toolkit.cli.addresses import parse_listen_address
+from toolkit.cli.addresses import parse_listen_address, parse_local_address
 from toolkit.cli.arguments import UsageError
 from toolkit.durations import parse_duration_within
 
@@ -190,15 +190,21 @@ class Values:
             self.problem(flag, str(error))
             return lowest
 
-    def listen_address(self, flag: str) -> tuple[str, int]:
-        """Return the host (empty for all addresses of the machine) and the port of HOST:PORT."""
+    def listen_address(self, flag: str, *, local: bool = False) -> tuple[str, int]:
+        """Return the host (empty for all addresses of the machine) and the port of HOST:PORT.
+
+        With `local`, unix:/PATH and `systemd` are hosts, too, with port 0.
+        """
         address = self.text(flag)
+        if local and (found := parse_local_address(address)) is not None:
+            return found, 0
         parsed = parse_listen_address(address)
         if parsed is None:
             self.problem(
                 flag,
                 f"{address!r} is not HOST:PORT or :PORT with a port up to 65535 "
-                "([HOST]:PORT for IPv6)",
+                "([HOST]:PORT for IPv6)"
+                + (", unix:/PATH with a path up to 107 bytes, or systemd" if local else ""),
             )
             return "", 0
         return parsed

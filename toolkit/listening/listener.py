@@ -20,6 +20,7 @@ from toolkit.listening.client_connection import (
     ServerLog,
     forget_frames,
 )
+from toolkit.listening.local_sockets import clean_up, name_of
 from toolkit.listening.request_limits import Answering
 from toolkit.listening.sockets import bound_sockets, host_of, why_not_bound
 
@@ -73,7 +74,7 @@ class Listener:
     @property
     def addresses(self) -> list[tuple[str, int]]:
         """Host and port of each socket."""
-        return [one.getsockname()[:2] for one in self._bound]
+        return [name_of(one) for one in self._bound]
 
     def close(self) -> None:
         """Stop accepting connections."""
@@ -225,6 +226,7 @@ async def opened(
             yield listener
         finally:
             listener.close()
+            clean_up(host)
     finally:
         await runner.cleanup()
 

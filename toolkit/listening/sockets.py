@@ -10,6 +10,8 @@ import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from toolkit.listening.local_sockets import is_local, local_sockets
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -30,12 +32,16 @@ def why_not_bound(error: OSError) -> str:
 async def bound_sockets(host: str, port: int) -> list[socket.socket]:
     """Return listening sockets for a host, an IP address, or all addresses of the machine.
 
+    unix:/PATH is a socket in the file system, and `systemd` stands for those that it passes.
+
     An empty host and `::` mean all addresses of both families, or of IPv4 alone if the machine has
     no IPv6. For a name, each of its addresses is bound, all at the same port.
 
     Raises:
         OSError: an address cannot be bound.
     """
+    if is_local(host):
+        return local_sockets(host)
     if not host or _is_unspecified_ipv6(host):
         return [_everywhere(port)]
     found = await asyncio.get_running_loop().getaddrinfo(
@@ -66,8 +72,8 @@ def peer_address(transport: asyncio.BaseTransport | None) -> str:
 
 
 def host_of(name: Sequence[object]) -> str:
-    """Return the IP address of a socket's name."""
-    return str(name[0]).removeprefix(_MAPPED)
+    """Return the IP address of a socket's name; clients of a local socket have none."""
+    return "" if isinstance(name, str | bytes) else str(name[0]).removeprefix(_MAPPED)
 
 
 def _is_unspecified_ipv6(host: str) -> bool:
