@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.report import Figure, publish
+from benchmarks.victimstable import Victims, report, rows_of
 from scaler.kube.client import KubeClient
 from simulator.nodes import NodeSpec, running_nodes
 from simulator.scenario import deployment
@@ -42,7 +42,6 @@ IN_HAND: Final = 0.65
 SETTLE_SECONDS: Final = 20.0
 DEADLINE_SECONDS: Final = 240.0
 STEP_SECONDS: Final = 0.05
-MOST_SHARE: Final = 2 / 3
 DEPLOYMENTS: Final = "/apis/apps/v1/namespaces/default/deployments"
 RIGHT: Final = """
 apiVersion: rbac.authorization.k8s.io/v1
@@ -74,20 +73,6 @@ class PodRequests:
             self.next_seconds += chance.expovariate(IN_HAND / REQUEST_SECONDS)
         self.ends = [end for end in self.ends if end > now_seconds]
         return len(self.ends)
-
-
-@dataclass(slots=True)
-class Victims:
-    """What the scale-downs of one Deployment hit.
-
-    `random_busy` and `random_requests` are what pods chosen at random would have had on average.
-    """
-
-    count: int = 0
-    busy: int = 0
-    requests: int = 0
-    random_busy: float = 0.0
-    random_requests: float = 0.0
 
 
 class Load:
@@ -150,7 +135,7 @@ def main() -> None:
         running_control_plane(Path(folder)) as plane,
     ):
         found = asyncio.run(_run(plane, rounds))
-    _publish(found["any"], found["idlest"])
+    report(rows_of(found["any"], found["idlest"]))
 
 
 async def _run(plane: ControlPlane, rounds: int) -> dict[str, Victims]:
@@ -216,39 +201,6 @@ def _range(count: int) -> dict[str, Any]:
 def _is_ready(pod: dict[str, Any]) -> bool:
     conditions = (pod.get("status") or {}).get("conditions") or ()
     return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
-
-
-def _publish(unmarked: Victims, idlest: Victims) -> None:
-    publish(
-        "victims",
-        [
-            _percent("busy victims, at random", idlest.random_busy / idlest.count),
-            _percent("busy victims, as the ReplicaSet chooses", unmarked.busy / unmarked.count),
-            _percent("busy victims, idlest", idlest.busy / idlest.count),
-            Figure(
-                bar="busy victims, idlest, as a share of random's",
-                value=idlest.busy / idlest.random_busy,
-                unit="",
-                limit=MOST_SHARE,
-            ),
-            _each("requests cut off per victim, at random", idlest.random_requests, idlest),
-            _each(
-                "requests cut off per victim, as the ReplicaSet chooses",
-                unmarked.requests,
-                unmarked,
-            ),
-            _each("requests cut off per victim, idlest", idlest.requests, idlest),
-            Figure(bar="victims of each", value=idlest.count, unit="", limit=None),
-        ],
-    )
-
-
-def _percent(bar: str, share: float) -> Figure:
-    return Figure(bar=bar, value=100 * share, unit="%", limit=None)
-
-
-def _each(bar: str, requests: float, victims: Victims) -> Figure:
-    return Figure(bar=bar, value=requests / victims.count, unit="", limit=None)
 
 
 if __name__ == "__main__":

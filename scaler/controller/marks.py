@@ -71,36 +71,38 @@ class PodMarks:
             marked |= note.pods
         outdated = [one for one in deployment.pods if one.uid in marked - uids and not one.deleting]
         await self._take_back(outdated[:MAX_TAKEN_BACK])
-        missing = [one for one in wanted if one.uid not in marked]
-        failures: list[tuple[str, ApiError | TimeoutError]] = []
+        # The watch still shows marks that were just taken back.
+        missing = [one for one in wanted if one.uid not in marked or one.uid in self._tried]
+        done = uids - {one.uid for one in missing}
+        failures: list[ApiError | TimeoutError] = []
 
         async def marked_one(pod: ObjectRef, uid: str) -> None:
             try:
                 await mark(self._client, pod, uid)
             except (ApiError, TimeoutError) as error:
-                failures.append((uid, error))
+                failures.append(error)
+            else:
+                done.add(uid)
+                self._tried.pop(uid, None)
 
         try:
             async with asyncio.timeout(MARKING_SECONDS):
                 # The first shows whether the right is there.
                 for one in missing[:1]:
                     await marked_one(one.pod, one.uid)
-                if not failures or not isinstance(failures[0][1], Forbidden):
+                if not failures or not isinstance(failures[0], Forbidden):
                     await asyncio.gather(*(marked_one(one.pod, one.uid) for one in missing[1:]))
         except TimeoutError:
             return "not all pods were marked in time"
         finally:
-            failed = {uid for uid, _ in failures}
             self._noted[deployment.uid] = _Note(
-                replicas=decision.desired_replicas, at_seconds=now, pods=frozenset(uids - failed)
+                replicas=decision.desired_replicas, at_seconds=now, pods=frozenset(done)
             )
         if not failures:
             return None
-        _, error = failures[0]
-        if isinstance(error, Forbidden):
-            del self._noted[deployment.uid]
+        if isinstance(failures[0], Forbidden):
             return MISSING_RIGHT
-        return f"{len(failures)} of {len(missing)} pods could not be marked: {error}"
+        return f"{len(failures)} of {len(missing)} pods could not be marked: {failures[0]}"
 
     async def take_back(
         self, marked: Sequence[PodState], deployments: Iterable[DeploymentState]

@@ -1,6 +1,6 @@
 """Pure: decides which decisions get an event and a log line.
 
-An outcome that goes on is reported once, a hold or a wait for another Deployment only if it lasts.
+An outcome that goes on is reported once, a hold or a wait that was asked for only if it lasts.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from scaler.decision.model import Decision, Outcome, Reason
 HOLD_SECONDS = 15.0
 """How long a hold lasts before it is reported: the period of the HPA. New pods have no values yet,
 and a single failed scrape is not worth an event."""
+
+REPORTED_WAITS = frozenset({Reason.HIGHER_PRIORITY_WAITS, Reason.WAITING_FOR_IDLE_PODS})
+"""Reasons of an unchanged count that are reported: a person has asked for the wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +50,7 @@ def deduplicate(
     if decision.outcome is Outcome.SCALED:
         # A new attempt does not end a conflict with another writer of the count.
         return contended, True
-    waits = decision.reason is Reason.HIGHER_PRIORITY_WAITS
+    waits = decision.reason in REPORTED_WAITS
     if event_type(decision.outcome) is None and not waits:
         return None, False
     topic = (decision.reason, _detail(decision))

@@ -20,10 +20,10 @@ from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from simulator.nodes import SimulatedNodes
     from tests.cluster.controlplane import ControlPlane
+    from tests.running import ScalerProcess
 
 NODES: Final = tuple(NodeSpec(name=f"victims-{n}", gpus=("T4", "T4")) for n in range(3))
 RIGHT: Final = """
@@ -136,10 +136,10 @@ async def right(installed: ControlPlane) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def scaling(plane: ControlPlane, *flags: str) -> AsyncIterator[Path]:
+async def scaling(plane: ControlPlane) -> AsyncIterator[ScalerProcess]:
     kubeconfig = await asyncio.to_thread(plane.kubeconfig_for, "gpu-scaler/gpu-scaler")
-    async with running_scaler(kubeconfig, *flags):
-        yield kubeconfig
+    async with running_scaler(kubeconfig) as scaler:
+        yield scaler
 
 
 @pytest.mark.usefixtures("right")
@@ -173,6 +173,22 @@ async def test_the_idlest_pods_go_and_a_cost_of_somebody_else_is_respected(
             return f"pod-deletion-cost of {kept}" in await serving.events()
 
         await until(respected, what="the event says whose cost counts")
+
+
+@pytest.mark.usefixtures("right")
+async def test_a_scale_down_waits_for_idle_pods(installed: ControlPlane, serving: Serving) -> None:
+    names = await serving.start(scale_down_max_busy="10%")
+    serving.load(dict.fromkeys(names, 20.0))
+    async with scaling(installed) as scaler:
+
+        async def waits() -> bool:
+            found = await scaler.decision(serving.namespace, "web")
+            return found.get("reason") == "WaitingForIdlePods"
+
+        await until(waits, what="it waits, since no pod is below 10 %")
+        assert len(await serving.pods()) == 6
+        serving.load(dict.fromkeys(names[::2], 38.0))
+        assert await serving.left(3) == set(names[::2])
 
 
 @pytest.mark.usefixtures("right")

@@ -10,7 +10,15 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.pages import families, limits, policyfigures, reference, servers, tracefigures
+from tests.pages import (
+    families,
+    limits,
+    policyfigures,
+    reference,
+    servers,
+    tracefigures,
+    victimfigures,
+)
 from tests.pages.markdown import PAGES, ROOT, page, table
 
 if TYPE_CHECKING:
@@ -47,6 +55,7 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     **reference.EXAMPLE_PARTS,
     **limits.PARTS,
     **tracefigures.PARTS,
+    **victimfigures.PARTS,
     "untried": untried,
 }
 

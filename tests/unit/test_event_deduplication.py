@@ -11,7 +11,7 @@ from scaler.model import ObjectRef
 from scaler.reporting.event_deduplication import HOLD_SECONDS, OngoingOutcome, deduplicate
 
 HELD, UNCHANGED, SCALED = Outcome.HELD, Outcome.UNCHANGED, Outcome.SCALED
-PRIORITY = Reason.HIGHER_PRIORITY_WAITS
+PRIORITY, DRAIN = Reason.HIGHER_PRIORITY_WAITS, Reason.WAITING_FOR_IDLE_PODS
 REFUSED, FAILED, DRY_RUN = Outcome.REFUSED, Outcome.FAILED, Outcome.DRY_RUN
 
 
@@ -48,6 +48,11 @@ def told(*decisions: Decision) -> list[float]:
             [(0, UNCHANGED, PRIORITY), (15, UNCHANGED, PRIORITY), (17, UNCHANGED, PRIORITY)],
             [15],
             id="a wait for another Deployment's GPUs, once it lasts",
+        ),
+        pytest.param(
+            [(0, UNCHANGED, DRAIN), (15, UNCHANGED, DRAIN), (17, UNCHANGED, DRAIN)],
+            [15],
+            id="a wait for idle pods, once it lasts",
         ),
         pytest.param([(0, HELD), (15, HELD), (17, HELD), (99, HELD)], [15], id="a hold, once"),
         pytest.param(

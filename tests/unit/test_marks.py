@@ -125,6 +125,17 @@ async def test_a_pod_that_works_again_loses_its_mark_when_the_write_is_tried_aga
     assert found.writes[3:] == ["unmark web-2", "mark web-3", "scale web"]
 
 
+async def test_a_mark_that_was_just_taken_back_is_written_again():
+    found = world()
+    idle, found.duty_of, found.duty_percent = found.duty_of, {}, 40
+    shown(found, marked={"web-1", "web-2"})
+    await found.controller.cycle()
+    assert sorted(found.writes) == ["unmark web-1", "unmark web-2"]
+    found.duty_of = idle
+    await found.controller.cycle()
+    assert found.writes[2:] == ["mark web-1", "mark web-2", "scale web"]
+
+
 async def test_without_the_right_the_count_is_written_and_the_right_named():
     found = world()
     found.mark_failures = {"web-1": FORBIDDEN, "web-2": FORBIDDEN}
