@@ -57,6 +57,7 @@ generate: $(STAMP) ## Write what is made from other files: gRPC messages, dashbo
 	@$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. \
 		exporter/podresources/podresources.proto tests/cluster/node/deviceplugin.proto
 	@$(BIN)/python -m daemonset.monitoring
+	@$(BIN)/python -m daemonset.admission
 
 IMAGE ?= gpu-scaler:$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 BUILDERS := docker podman buildah

@@ -47,7 +47,7 @@ from toolkit.durations import parse_duration
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_MAX_TARGETS: Mapping[Metric, Fraction] = {
+MAX_TARGETS: Mapping[Metric, Fraction] = {
     Metric.DUTY_CYCLE: Fraction(100),
     Metric.MEMORY_USED_PERCENT: Fraction(100),
     Metric.MEMORY_USED_BYTES: Fraction(1024**5),
@@ -59,7 +59,7 @@ _MAX_TARGETS: Mapping[Metric, Fraction] = {
     Metric.KV_CACHE_PERCENT: Fraction(100),
     Metric.POD_METRIC: Fraction(10**15),
 }
-_PERCENT_METRICS = (Metric.DUTY_CYCLE, Metric.MEMORY_USED_PERCENT, Metric.KV_CACHE_PERCENT)
+PERCENT_METRICS = (Metric.DUTY_CYCLE, Metric.MEMORY_USED_PERCENT, Metric.KV_CACHE_PERCENT)
 _THRESHOLD_BELOW = {
     Metric.QUERY: TARGET_QUERY,
     Metric.QUEUE: TARGET_ANNOTATIONS[Metric.REQUESTS],
@@ -221,7 +221,7 @@ class _Parser(RangeAnnotations):
             value_milli = self._target_milli(metric, name) if name in self._annotations else None
             if value_milli is None:
                 continue
-            if metric in _PERCENT_METRICS:
+            if metric in PERCENT_METRICS:
                 tolerance = 0.0 if behavior is None else behavior.scale_up.tolerance
                 self._below_saturation(name, value_milli, tolerance)
             targets.append(
@@ -256,7 +256,7 @@ class _Parser(RangeAnnotations):
             return None
         if value <= 0:
             self._refuse(name, "is not above 0")
-        elif value > _MAX_TARGETS[metric]:
+        elif value > MAX_TARGETS[metric]:
             self._refuse(name, "is too high")
         else:
             return milli(value)
@@ -269,7 +269,7 @@ class _Parser(RangeAnnotations):
             return 0
         if value < 0:
             self._refuse(name, "is below 0")
-        elif value > _MAX_TARGETS[Metric.QUERY]:
+        elif value > MAX_TARGETS[Metric.QUERY]:
             # Also without a query: `status` cannot read a number of more than 64 bits.
             self._refuse(name, "is too high")
             return 0

@@ -67,6 +67,7 @@ SWITCHES: Final[dict[str, tuple[str, ...]]] = {
         *("scaler.ingress.tls[0].secretName=tls", "scaler.ingress.tls[0].hosts={gpus.example}"),
     ),
     "dashboards": ("dashboards.enabled=true", "dashboards.annotations.grafana_folder=GPUs"),
+    "admission-policy": ("admissionPolicy.enabled=true", "scaler.namespaces={team-a,team-b}"),
     "exporter-only": ("scaler.enabled=false",),
     "scaler-only": ("exporter.enabled=false",),
     "collectors": (

@@ -12,7 +12,9 @@ from tests.chart.cases import ALL, DIGEST, flags
 
 pytestmark = pytest.mark.needs("helm")
 every_case = pytest.mark.parametrize("case", ALL.values(), ids=ALL)
-CLUSTER_WIDE = {"Namespace", "ClusterRole", "ClusterRoleBinding"}
+CLUSTER_WIDE = {"Namespace", "ClusterRole", "ClusterRoleBinding"} | {
+    f"ValidatingAdmissionPolicy{suffix}" for suffix in ("", "Binding")
+}
 STANDARD_LABELS = {"helm.sh/chart"} | {
     f"app.kubernetes.io/{name}" for name in ("part-of", "instance", "version", "managed-by")
 }
@@ -105,7 +107,7 @@ def test_rights_are_bound_to_accounts_and_roles_that_there_are(case):
         if "template" in one.get("spec", {})
     }
     for one in found:
-        if not one["kind"].endswith("Binding"):
+        if not one["kind"].endswith("RoleBinding"):
             continue
         role = one["roleRef"]
         namespace = one["metadata"].get("namespace") if role["kind"] == "Role" else None

@@ -49,6 +49,7 @@ pytestmark = pytest.mark.needs("helm")
         (("scaler.ingress.enabled=true", "scaler.replicas=1"), "scaler.ingress.hosts is empty"),
         (("scaler.httpRoute.enabled=true", "scaler.replicas=1"), "httpRoute.parentRefs is empty"),
         (("prometheusRule.runbookUrl=docs",), "'/prometheusRule/runbookUrl'"),
+        (("admissionPolicy.actions={Deny,Warn}",), "'/admissionPolicy/actions'"),
         (("global.registry=x",), "global.registry is no value of this chart"),
         (("global.imageRegistry=https://x/",), "'/global/imageRegistry'"),
         (("image.repository=", "image.registry=r.example"), "which names no registry"),
