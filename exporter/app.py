@@ -22,6 +22,7 @@ from exporter.health import Counters, Health, Watchdog
 from exporter.nvml import Nvml
 from exporter.nvml.sampler import Sampler
 from exporter.podresources.client import PodResources, PodResourcesClient
+from exporter.processes.job_files import JobFiles
 from exporter.processes.process_owner import ProcessOwners
 from exporter.processes.terminated_pods import FinishedPods
 from exporter.web.server import LIMITS, application
@@ -197,16 +198,26 @@ class _ExporterParts:
         self.lookups = None
         if config.dra or config.pod_labels:
             self.lookups = _Lookups(config, self.snapshots, counters)
+        self.job_files = None
+        if config.job_folder:
+            self.job_files = JobFiles(
+                Path(config.job_folder), node_name=config.node_name, readings=self._fresh_readings
+            )
         self.exposition = Exposition(
             node_name=config.node_name,
             self_metrics=(
                 self.health,
                 counters.registry,
                 *(self.lookups.collectors if self.lookups else ()),
+                *((self.job_files,) if self.job_files else ()),
             ),
             # It opens files of /proc, half of the time of a scrape.
             slow_metrics=(ProcessCollector(registry=None),),
         )
+
+    def _fresh_readings(self) -> Readings | None:
+        snapshot = self.health.fresh_snapshot()
+        return None if snapshot is None else snapshot.readings
 
     def _on_readings(self, readings: Readings) -> None:
         self.snapshots.on_readings(readings)
@@ -255,6 +266,8 @@ class _ExporterParts:
         problem = problem or self.health.unready_reason()
         if self.lookups is not None:
             await self.lookups.refresh()
+        if self.job_files is not None:
+            await self.job_files.refresh()
         return problem
 
     async def watch(self) -> None:
@@ -289,6 +302,8 @@ async def running(config: ExporterConfig, binding: ModuleType) -> AsyncIterator[
         work.append(parts.pod_resources.run)
     if parts.lookups is not None:
         work.append(parts.lookups.run)
+    if parts.job_files is not None:
+        work.append(parts.job_files.run)
     try:
         async with parts.sampling(), parts.web.opened(app), asyncio.TaskGroup() as tasks:
             background = [tasks.create_task(one()) for one in work]

@@ -35,8 +35,8 @@ class ExporterConfig:
 
     An empty `pod_resources_socket` switches pod labels off. `collectors` are the extended families
     beside the base set. `dra` and `pod_labels` (a regular expression) ask the Kubernetes API at
-    `api_url` with the service account in that folder. `max_requests` are answered at once, 0 means
-    any number.
+    `api_url` with the service account in that folder. An empty `job_folder` has no jobs.
+    `max_requests` are answered at once, 0 means any number.
     """
 
     listen_host: str = ""
@@ -54,6 +54,7 @@ class ExporterConfig:
     collectors: frozenset[Collector] = frozenset()
     dra: bool = False
     pod_labels: str = ""
+    job_folder: str = ""
     api_url: str = ""
     service_account_folder: str = SERVICE_ACCOUNT_FOLDER
     proc_folder: str = "/proc"
@@ -164,6 +165,7 @@ def _config(values: Values, environment: Mapping[str, str], host_name: str) -> E
         nvml_required=values.switch("nvml.required"),
         dra=dra,
         pod_labels=_pattern(values, "pod-labels"),
+        job_folder=values.text("job-files"),
         api_url=_api_url(values, environment, dra=dra),
         collectors=_collectors(values, "collectors") - _collectors(values, "no-collectors"),
         proc_folder=values.text("path.procfs"),

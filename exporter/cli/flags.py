@@ -134,6 +134,13 @@ def _add_pod_flags(flags: Flags) -> None:
         "Regular expression for whole names of pod labels to publish as nvidia_gpu_pod_labels; "
         "reads the Kubernetes API (default: none)",
     )
+    flags.text(
+        "job-files",
+        "DIR",
+        "",
+        "Folder in which a batch scheduler's prolog names the jobs of each GPU, to publish as "
+        "nvidia_gpu_hpc_job (default: none)",
+    )
     flags.text("path.procfs", "DIR", "/proc", "Path of /proc, for the collector containers")
     flags.text(
         "path.logs",

@@ -102,7 +102,7 @@ def test_metrics(name):
     shown = "".join(make() for make in FAMILY_TABLES)
     known = set(re.findall(r"`((?:nvidia_gpu|gpu_scaler)_\w+)`", shown))
     known |= {f"{family}_{kind}" for family in SERVED for kind in ("current", "over_time")}
-    known |= {"nvidia_gpu_pod_labels", "nvidia_gpu_exporter"}
+    known |= {"nvidia_gpu_pod_labels", "nvidia_gpu_hpc_job", "nvidia_gpu_exporter"}
     rules = (ROOT / "daemonset" / "prometheus-rules.yaml").read_text(encoding="utf-8")
     recorded = set(re.findall(r"record: (\S+)", rules))
     for line, code in texts(name):
