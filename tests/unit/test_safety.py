@@ -97,13 +97,19 @@ class Auditor:
         self.last_loop_seconds: float | None = None
 
     def watch_decision(
-        self, state: DeploymentState, policy: Any, readings: Any, history: Any, now: float
+        self,
+        state: DeploymentState,
+        policy: Any,
+        readings: Any,
+        history: Any,
+        now: float,
+        idle_since: Any,
     ) -> Decision:
         """Stand in for `decide`: decide twice, and note what was wanted."""
         name = state.ref.name
-        decision = decide(state, policy, readings, history, now)
+        decision = decide(state, policy, readings, history, now, idle_since)
         self.decided_seconds[name] = self.world.loop.time()
-        if decision != decide(state, policy, readings, history, now):
+        if decision != decide(state, policy, readings, history, now, idle_since):
             self.broken.append(f"{state.ref}: two decisions from the same inputs")
         wanted = [] if decision.proposed is None else [decision.proposed]
         if history is None:
