@@ -347,6 +347,18 @@ class PodPhase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GroupMember:
+    """A pod's place in a group of `size` pods that are one replica together.
+
+    `group` names the group within its workload. The pod that `leads` answers for all of it.
+    """
+
+    group: str
+    size: int
+    leads: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PodState:
     """What a decision needs to know about one pod.
 
@@ -358,6 +370,8 @@ class PodState:
     the resource is unknown, as with a resource claim. `replica_set` is the uid of the ReplicaSet
     that controls it. `deletion_cost` is its pod-deletion-cost, None without one;
     `marked` is whether gpu-scaler has set it, and not yet taken back.
+    `member` is its place in a group that is one replica, None for a pod that is one by itself;
+    `ready_since_seconds` is then that of the group.
     """
 
     ref: ObjectRef
@@ -376,6 +390,7 @@ class PodState:
     replica_set: str | None = None
     deletion_cost: int | None = None
     marked: bool = False
+    member: GroupMember | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from scaler import budgets
 from scaler.cluster import pod_facts
 from scaler.cluster.gpu_request import gpu_request
+from scaler.cluster.groups import decode_member
 from scaler.cluster.pod_network import pod_address, pod_network
 from scaler.kube import fields
 from scaler.model import ExporterEndpoint, GpuRequest, ObjectRef, PodPhase, PodState
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from scaler.cluster.kinds import Kinds
     from scaler.kube.fields import JsonObject
     from scaler.kube.selectors import Selector
+    from scaler.model import GroupMember
 
 EXPORTER_LABEL = "app.kubernetes.io/name"
 EXPORTER_NAME = "gpu-exporter"
@@ -75,11 +77,11 @@ class Workload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaSet:
-    """A ReplicaSet and the Deployment of its namespace that controls it, by uid."""
+    """A ReplicaSet and the workload of its namespace that controls it, by uid."""
 
     namespace: str
     uid: str
-    deployment_uid: str
+    owner_uid: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +90,9 @@ class Pod:
 
     `labels` are kept only if workloads select their pods by labels. `restarts` is the sum over its
     containers: a restarted container loads its model again. `in_replica_set` is whether a
-    ReplicaSet controls the pod: one replica of its workload is then one pod. `workload` is known
-    only of pods that request GPUs, and only if all such pods are watched.
+    ReplicaSet controls the pod: one replica of its workload is then one pod. `member` is its place
+    in a group that is one replica, if labels say so. `workload` is known only of pods that request
+    GPUs, and only if all such pods are watched.
     """
 
     state: PodState
@@ -100,6 +103,7 @@ class Pod:
     unschedulable_transition: str | None
     restarts: int = 0
     in_replica_set: bool = False
+    member: GroupMember | None = None
     workload: ObjectRef | None = None
 
 
@@ -141,16 +145,18 @@ def decode_workload(raw: JsonObject, kind: str = "") -> Workload | None:
     )
 
 
-def decode_replica_set(raw: JsonObject) -> ReplicaSet | None:
-    """Return the ReplicaSet if a Deployment controls it, else None."""
+def decode_replica_set(
+    raw: JsonObject, owners: Collection[str] = ("Deployment",)
+) -> ReplicaSet | None:
+    """Return the ReplicaSet if an object of a kind in `owners` controls it, else None."""
     metadata = raw["metadata"]
-    owner = fields.controller_uid(metadata, "Deployment")
+    owner = fields.controller_uid(metadata, *owners)
     if owner is None:
         return None
     return ReplicaSet(
         namespace=intern(fields.text(metadata, "namespace")),
         uid=fields.text(metadata, "uid"),
-        deployment_uid=owner,
+        owner_uid=owner,
     )
 
 
@@ -240,6 +246,7 @@ def decode_pod(
         unschedulable_transition=unschedulable,
         restarts=restarts,
         in_replica_set=replica_set is not None,
+        member=decode_member(metadata) if by_labels else None,
         workload=pod_facts.workload_of(metadata) if is_counted else None,
     )
 

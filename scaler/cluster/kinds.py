@@ -63,6 +63,8 @@ STATEFUL_SETS = WorkloadKind(
     group="apps", version="v1", plural="statefulsets", kind="StatefulSet", owns_pods=True
 )
 KNOWN = {kind.name: kind for kind in (DEPLOYMENTS, STATEFUL_SETS)}
+OWNERS_OF_REPLICA_SETS = frozenset({"rollouts.argoproj.io"})
+"""Kinds of others that control ReplicaSets as a Deployment does."""
 
 
 class UnknownKind(ClusterError):  # noqa: N818
@@ -116,4 +118,10 @@ async def _discover(client: KubeClient, name: str) -> WorkloadKind:
         raise UnknownKind(f"--kinds: the API server has no namespaced kind {name}{hint}")
     if f"{plural}/scale" not in found:
         raise UnknownKind(f"--kinds: {name} has no scale subresource, which scaling requires")
-    return WorkloadKind(group=group, version=version, plural=plural, kind=found[plural]["kind"])
+    return WorkloadKind(
+        group=group,
+        version=version,
+        plural=plural,
+        kind=found[plural]["kind"],
+        owns_pods=name in OWNERS_OF_REPLICA_SETS,
+    )

@@ -4,8 +4,8 @@ One reflector per kind (and per namespace with --namespaces) feeds indexes by ow
 cost of a loop depends on what has changed and not on pods times Deployments. Pods are assigned by
 the uids in `ownerReferences` and never by labels, because labels of workloads can overlap. A uid is
 valid within its namespace only, because anybody who can write a pod can write any uid there.
-Workloads of other kinds use their selector, because only their controllers know the objects between
-them and their pods.
+Workloads that own neither pods nor ReplicaSets use their selector, because only their controllers
+know the objects between them and their pods.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from scaler.cluster import decode, pod_facts
+from scaler.cluster import decode, groups, pod_facts
 from scaler.cluster.contact import ContactTracker, LostContact, Watched
 from scaler.cluster.decode import EXPORTERS_NAMESPACE, Instant
 from scaler.cluster.kinds import DEPLOYMENTS, Kinds
@@ -70,13 +70,14 @@ class ClusterState:
         self._kinds = kinds = kinds or Kinds()
         self._scales = Scales(client, lambda uid: self._built.pop(uid, None))
         self._by_labels = any(not kind.owns_pods for kind in kinds)
-        self._controllers = ("ReplicaSet", *(kind.kind for kind in kinds if kind.owns_pods))
+        owners = tuple(kind.kind for kind in kinds if kind.owns_pods)
+        self._controllers = ("ReplicaSet", *owners)
         self._labelled: defaultdict[str, dict[str, decode.Pod]] = defaultdict(dict)
         self._selecting: defaultdict[str, set[str]] = defaultdict(set)
         self._clock = clock
         self._pods: defaultdict[_Owner, dict[str, PodState]] = defaultdict(dict)
         self._replica_sets: defaultdict[_Owner, set[_Owner]] = defaultdict(set)
-        self._deployment_of: dict[_Owner, _Owner] = {}
+        self._owner_of: dict[_Owner, _Owner] = {}
         self._owners: defaultdict[ObjectRef, list[str]] = defaultdict(list)
         self._exporters: dict[str, decode.Pod] = {}
         self._all_gpu_pods = all_gpu_pods
@@ -114,7 +115,7 @@ class ClusterState:
             APPS,
             "replicasets",
             scopes,
-            lambda raw, _: decode.decode_replica_set(raw),
+            lambda raw, _: decode.decode_replica_set(raw, owners),
             self._replica_set_changed,
         )
         self._watch(CORE, "pods", pod_scopes, self._decode_pod, self._pod_changed)
@@ -245,15 +246,23 @@ class ClusterState:
         state = self._built.get(item.uid)
         if state is None:
             owner = (item.ref.namespace, item.uid)
-            replicas, pods, per_replica = item.spec_replicas, self._owned_pods(owner), None
+            replicas, per_replica = item.spec_replicas, None
+            pods: Iterable[PodState] = self._owned_pods(owner)
             if not self._kinds.of(item.ref).owns_pods:
                 scale = self._scales.of(item.uid)
                 if scale is None:
                     return None
                 replicas = scale.replicas
-                selected = self._selected_pods(item.ref.namespace, scale.selector or item.selector)
-                pods = (pod.state for pod in selected)
-                per_replica = self._group_size(item.uid, selected, scale)
+                if item.ref.kind in groups.GROUP_KINDS:
+                    selector = groups.of_whole_groups(scale.selector)
+                    selected = self._selected_pods(item.ref.namespace, selector)
+                    pods = groups.group_states(selected)
+                    per_replica = groups.pods_per_group(pods)
+                else:
+                    selector = scale.selector or item.selector
+                    selected = self._selected_pods(item.ref.namespace, selector)
+                    pods = (pod.state for pod in selected)
+                    per_replica = self._group_size(item.uid, selected, scale)
             if replicas is None:
                 return None
             owners = self._owners.get(item.ref)
@@ -320,16 +329,16 @@ class ClusterState:
         self, old: decode.ReplicaSet | None, new: decode.ReplicaSet | None
     ) -> None:
         if old is not None:
-            owner = (old.namespace, old.deployment_uid)
-            self._deployment_of.pop((old.namespace, old.uid), None)
+            owner = (old.namespace, old.owner_uid)
+            self._owner_of.pop((old.namespace, old.uid), None)
             owned = self._replica_sets[owner]
             owned.discard((old.namespace, old.uid))
             if not owned:
                 del self._replica_sets[owner]
             self._owned_changed(owner)
         if new is not None:
-            owner = (new.namespace, new.deployment_uid)
-            self._deployment_of[new.namespace, new.uid] = owner
+            owner = (new.namespace, new.owner_uid)
+            self._owner_of[new.namespace, new.uid] = owner
             self._replica_sets[owner].add((new.namespace, new.uid))
             self._owned_changed(owner)
 
@@ -364,7 +373,7 @@ class ClusterState:
             siblings.pop(pod.state.uid, None)
             if not siblings:
                 del self._pods[owner]
-            self._owned_changed(self._deployment_of.get(owner, owner))
+            self._owned_changed(self._owner_of.get(owner, owner))
         if self._by_labels:
             self._labelled[pod.state.ref.namespace].pop(pod.state.uid, None)
             self._selected_changed(pod)
@@ -379,7 +388,7 @@ class ClusterState:
         if pod.controller_uid is not None:
             owner = (pod.state.ref.namespace, pod.controller_uid)
             self._pods[owner][pod.state.uid] = pod.state
-            self._owned_changed(self._deployment_of.get(owner, owner))
+            self._owned_changed(self._owner_of.get(owner, owner))
         if self._by_labels:
             self._labelled[pod.state.ref.namespace][pod.state.uid] = pod
             self._selected_changed(pod)

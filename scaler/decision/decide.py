@@ -16,7 +16,7 @@ from scaler.decision.conditions import (
     within_range_message,
 )
 from scaler.decision.drain import drained, with_victims
-from scaler.decision.grouping import group_pods
+from scaler.decision.grouping import counted_for, group_pods
 from scaler.decision.history import (
     active,
     changed,
@@ -147,10 +147,15 @@ def _follow_metrics(
     groups = group_pods(
         deployment.pods, ready_age_seconds=policy.ready_age_seconds, now_seconds=now_seconds
     )
-    proposals = tuple(
-        propose(deployment, policy, target, readings.get(target.metric), groups)
-        for target in policy.targets
-    )
+    proposals: tuple[MetricProposal, ...] = ()
+    for target in policy.targets:
+        counted, counted_groups = counted_for(target.metric, deployment), groups
+        if counted is not deployment:
+            counted_groups = group_pods(
+                counted.pods, ready_age_seconds=policy.ready_age_seconds, now_seconds=now_seconds
+            )
+        reading = readings.get(target.metric)
+        proposals += (propose(counted, policy, target, reading, counted_groups),)
     proposed = highest_proposal([proposal.replicas for proposal in proposals], current_replicas)
     history = active(history, policy, proposed, now_seconds)
     if proposed is None:

@@ -7,17 +7,18 @@ that still loads.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from scaler.decision.model import LeftOutPod
-from scaler.model import PodPhase, PodState
+from scaler.model import SERVER_METRICS, PodPhase, PodState
 from scaler.quantities import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from scaler.model import DeploymentState
+    from scaler.model import DeploymentState, Metric
 
 SETTLING_SECONDS = 10.0
 """How long a value still covers time before readiness: the exporter's default window."""
@@ -90,7 +91,7 @@ def group_pods(
             pending += 1
             unready.append(LeftOutPod(pod=pod.ref, reason=_pending_reason(pod, now_seconds)))
         else:
-            reason = "not Ready"
+            reason = "not Ready" if pod.member is None else "its group is not Ready"
             if age_seconds is not None:
                 reason = (
                     f"Ready for {format_duration(age_seconds)}, less than the ready age of"
@@ -124,6 +125,30 @@ def pods_per_replica(deployment: DeploymentState) -> int:
     ended = (PodPhase.FAILED, PodPhase.SUCCEEDED)
     alive = sum(not pod.deleting and pod.phase not in ended for pod in deployment.pods)
     return max(1, round(alive / deployment.spec_replicas))
+
+
+def answering_pods(pods: Iterable[PodState]) -> tuple[PodState, ...]:
+    """Return the pods that a model server may answer on: of a group, only the one that leads."""
+    return tuple(pod for pod in pods if pod.member is None or pod.member.leads)
+
+
+def counted_for(metric: Metric, deployment: DeploymentState) -> DeploymentState:
+    """Return the Deployment with the pods that can have a value of this metric.
+
+    They differ from all pods only in groups: a leader answers for its group, and pods without GPUs
+    have no GPU values. `pods_per_replica` is their number in one group.
+    """
+    if not any(pod.member for pod in deployment.pods):
+        return deployment
+    if metric in SERVER_METRICS:
+        return replace(deployment, pods=answering_pods(deployment.pods), pods_per_replica=1)
+    pods = tuple(pod for pod in deployment.pods if pod.requests_gpu is not False)
+    without_gpu = Counter(
+        pod.member.group for pod in deployment.pods if pod.member and pod.requests_gpu is False
+    )
+    # A pod that is being replaced may be there twice, so the smallest number is that of a group.
+    per_group = pods_per_replica(deployment) - min(without_gpu.values(), default=0)
+    return replace(deployment, pods=pods, pods_per_replica=max(1, per_group))
 
 
 def _ready_age_seconds(pod: PodState, now_seconds: float) -> float | None:

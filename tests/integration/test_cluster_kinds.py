@@ -32,6 +32,13 @@ STATEFUL = Resource(
     kind="StatefulSet",
     subresources=frozenset({"scale", "status"}),
 )
+ROLLOUT = Resource(
+    group="argoproj.io",
+    version="v1alpha1",
+    plural="rollouts",
+    kind="Rollout",
+    subresources=frozenset({"scale", "status"}),
+)
 PATH = "/apis/example.com/v1beta1/namespaces/default/servers"
 SETS = "/apis/apps/v1/namespaces/default/statefulsets"
 PODS = "/api/v1/namespaces/default/pods"
@@ -45,24 +52,21 @@ def workload(name="llm", replicas=2):
     }
 
 
-def pod(name, label, *, owner=None):
+def owned(kind, uid):
+    reference = {"apiVersion": "x/v1", "kind": kind, "name": "x", "uid": uid, "controller": True}
+    return {"ownerReferences": [reference]}
+
+
+def pod(name, label, *, owner=None, kind="StatefulSet"):
     metadata = {"name": name, "labels": {"app": label}}
     if owner is not None:
-        metadata["ownerReferences"] = [
-            {
-                "apiVersion": "apps/v1",
-                "kind": "StatefulSet",
-                "name": "x",
-                "uid": owner,
-                "controller": True,
-            }
-        ]
+        metadata |= owned(kind, owner)
     return {"metadata": metadata, "spec": {"containers": [{"name": "c", "image": "i"}]}}
 
 
 @asynccontextmanager
 async def watching(*names):
-    resources = [SERVER, PLAIN, STATEFUL]
+    resources = [SERVER, PLAIN, STATEFUL, ROLLOUT]
     async with (
         running_apiserver(extra_resources=resources) as api,
         KubeClient(api.url) as client,
@@ -122,6 +126,27 @@ async def test_a_stateful_set_has_the_pods_that_it_controls_and_no_others():
         await client.post(PODS, pod("theirs", "db", owner="another"))
         ref = ObjectRef(namespace="default", name="db", kind="statefulsets.apps")
         await until(lambda: found(state) == {ref: (1, ["db-0"])})
+
+
+async def test_a_rollout_has_the_pods_of_its_replica_sets_and_no_others():
+    rollouts, sets = (
+        f"/apis/{group}/namespaces/default/{plural}"
+        for group, plural in (("argoproj.io/v1alpha1", "rollouts"), ("apps/v1", "replicasets"))
+    )
+    async with watching("deployments.apps", "rollouts.argoproj.io") as (client, _, state):
+        made = await client.post(rollouts, workload("web", 2))
+        for name in ("old", "new"):
+            owners = owned("Rollout", made["metadata"]["uid"])
+            spec = workload("web", 0)["spec"] | {"template": pod("", "web")}
+            replica_set = await client.post(
+                sets, {"metadata": {"name": name} | owners, "spec": spec}
+            )
+            uid = replica_set["metadata"]["uid"]
+            await client.post(PODS, pod(f"{name}-1", "web", owner=uid, kind="ReplicaSet"))
+        await client.post(PODS, pod("loose", "web"))
+        await client.post(PODS, pod("theirs", "web", owner="another", kind="ReplicaSet"))
+        ref = ObjectRef(namespace="default", name="web", kind="rollouts.argoproj.io")
+        await until(lambda: found(state) == {ref: (2, ["new-1", "old-1"])})
 
 
 @pytest.mark.parametrize(

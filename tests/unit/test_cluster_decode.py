@@ -132,7 +132,14 @@ def test_a_deployment_without_the_annotation_is_of_no_interest(annotations):
 )
 def test_replica_sets_belong_by_controller_uid(owners, expected):
     replica_set = decode_replica_set({"metadata": metadata(ownerReferences=owners)})
-    assert (replica_set and replica_set.deployment_uid) == expected
+    assert (replica_set and replica_set.owner_uid) == expected
+
+
+def test_replica_sets_of_another_owner():
+    raw = {"metadata": metadata(ownerReferences=owned_by("Rollout", "r1"))}
+    replica_set = decode_replica_set(raw, ["Deployment", "Rollout"])
+    assert replica_set is not None
+    assert replica_set.owner_uid == "r1"
 
 
 @pytest.mark.parametrize(

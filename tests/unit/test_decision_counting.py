@@ -12,9 +12,17 @@ from hypothesis import strategies as st
 
 from scaler.cluster.decode import Instant, decode_pod
 from scaler.decision.decide import decide
-from scaler.decision.grouping import ONE_POD_KINDS
+from scaler.decision.grouping import ONE_POD_KINDS, answering_pods
 from scaler.decision.model import Decision, Outcome
-from scaler.model import Metric, ObjectRef, PodPhase, PodState
+from scaler.model import (
+    GroupMember,
+    Metric,
+    MetricReading,
+    ObjectRef,
+    PodPhase,
+    PodState,
+    PodValue,
+)
 from tests.unit.deployments import (
     NOW,
     deployment,
@@ -336,6 +344,50 @@ class TestReplicasOfSeveralPods:
         single = tuple(other_pod(groups + n) for n in range(loading))
         one = decided((*ready_pods(groups), *single), [value] * groups, target=target)
         assert several.proposed == one.proposed
+
+
+class TestGroupsWithLeaders:
+    """A leader answers for its group; pods without GPUs have no GPU values."""
+
+    PODS = tuple(
+        replace(
+            ready_pod(number),
+            requests_gpu=number % 4 > 0,
+            member=GroupMember(group=str(number // 4), size=4, leads=number % 4 == 0),
+        )
+        for number in range(8)
+    )
+
+    def decided(self, values, metric):
+        state = deployment(self.PODS, replicas=2)
+        state = replace(state, ref=GROUPS, pods_per_replica=4)
+        rules = policy({metric: 40}, behavior=immediate(), max_replicas=100)
+        found = MetricReading(
+            metric=metric,
+            values={
+                self.PODS[number].ref: PodValue(value_milli=value * 1000, sampled_seconds=NOW)
+                for number, value in values.items()
+            },
+        )
+        return decide(state, rules, {metric: found}, None, NOW)
+
+    @pytest.mark.parametrize(("value", "expected"), [(60, 3), (20, 1), (40, 2)])
+    def test_leaders_without_a_gpu_are_not_waited_for(self, value, expected):
+        values = dict.fromkeys((1, 2, 3, 5, 6, 7), value)
+        assert self.decided(values, Metric.DUTY_CYCLE).desired_replicas == expected
+
+    @pytest.mark.parametrize(("value", "expected"), [(60, 3), (20, 1), (40, 2)])
+    def test_requests_are_those_of_the_leaders(self, value, expected):
+        values = dict.fromkeys((0, 4), value)
+        assert self.decided(values, Metric.REQUESTS).desired_replicas == expected
+
+    def test_a_worker_without_a_value_holds(self):
+        decision = self.decided(dict.fromkeys((1, 2, 3, 5, 6), 20), Metric.DUTY_CYCLE)
+        assert decision.desired_replicas == 2
+
+    def test_model_servers_are_asked_on_leaders_only(self):
+        assert answering_pods(self.PODS) == (self.PODS[0], self.PODS[4])
+        assert answering_pods(ready_pods(3)) == ready_pods(3)
 
 
 class TestPodsWithoutGpus:

@@ -158,6 +158,18 @@ TOOLS: Final = (
     _keda("operator"),
     _keda("adapter"),
     Tool(
+        name="rollouts-controller",
+        folder="rollouts",
+        package="github.com/argoproj/argo-rollouts/cmd/rollouts-controller",
+        pin="github.com/argoproj/argo-rollouts",
+    ),
+    Tool(
+        name="lws-controller",
+        folder="lws",
+        package="sigs.k8s.io/lws/cmd",
+        pin="sigs.k8s.io/lws",
+    ),
+    Tool(
         name="actionlint",
         folder="actionlint",
         package="github.com/rhysd/actionlint/cmd/actionlint",
