@@ -12,6 +12,7 @@ import asyncio
 import logging
 import math
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -246,18 +247,22 @@ async def _keep(kubeconfig: Path, scaler_url: str, nodes: SimulatedNodes, story:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     _say("\nEverything is still running; Ctrl-C ends it. From another terminal:\n")
-    _say(f"  export KUBECONFIG={kubeconfig}")
+    addresses = {
+        name: "http://{}:{}/metrics".format(*node.exporter_address)
+        # In order of names: which exporter started first differs from run to run.
+        for name, node in sorted(nodes.nodes.items())
+    }
+    _say(f"  export KUBECONFIG={shlex.quote(str(kubeconfig))}")
+    _say(f"  export GPU_SCALER_SERVER={scaler_url}")
     _say("  kubectl get deployments,pods")
     _say(f"  kubectl scale deployment {story.name_press} --replicas=2")
-    _say(f"  {_program('gpu-scaler')} status --server {scaler_url}")
-    name = f"{NAMESPACE}/{story.name_serving}"
-    _say(f"  {_program('gpu-scaler')} explain {name} --server {scaler_url}\n")
+    _say(f"  {_program('gpu-scaler')} status")
+    _say(f"  {_program('gpu-scaler')} explain {NAMESPACE}/{story.name_serving}")
+    _say(f"  {_program('gpu-exporter')} top --url {next(iter(addresses.values()))}\n")
     _say(f"  status page  {scaler_url}/\n")
     _say(f"  scaler    {scaler_url}/metrics")
-    # In order of names: which exporter started first differs from run to run.
-    for _, node in sorted(nodes.nodes.items()):
-        host, port = node.exporter_address
-        _say(f"  exporter  http://{host}:{port}/metrics   ({node.name})")
+    for name, address in addresses.items():
+        _say(f"  exporter  {address}   ({name})")
     await stop.wait()
 
 

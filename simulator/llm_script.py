@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from simulator.demo_script import Chapter, Sight, Story, is_settled
-from simulator.podstatus import STARTUP_ANNOTATION
+from simulator.podstatus import GPU_MEMORY_ANNOTATION, STARTUP_ANNOTATION
 from simulator.scenario import BEHAVIOR, deployment
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ SLOTS: Final = 6
 SLOTS_ANNOTATION: Final = "simulator/request-slots"
 REQUESTS_ANNOTATION: Final = "simulator/requests"
 """The requests that a pod of users has always in flight."""
+GPU_MEMORY_BYTES: Final = 71 << 30
+"""vLLM takes 90 % of its GPU, here an H100, however many requests it has."""
 FULL_PERCENT: Final = 100.0
 
 
@@ -55,7 +57,11 @@ def _server(port: int) -> dict[str, Any]:
             "gpu-scaler/ready-age": "3s",
             "gpu-scaler/behavior": json.dumps(BEHAVIOR),
         },
-        pod_annotations={SLOTS_ANNOTATION: str(SLOTS), STARTUP_ANNOTATION: "2"},
+        pod_annotations={
+            SLOTS_ANNOTATION: str(SLOTS),
+            STARTUP_ANNOTATION: "2",
+            GPU_MEMORY_ANNOTATION: str(GPU_MEMORY_BYTES),
+        },
         limits={"nvidia.com/gpu": "1"},
     )
     (container,) = made["spec"]["template"]["spec"]["containers"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from simulator.driver import MIB
 from simulator.kubelet import GPU_RESOURCE
+from simulator.kubernetes_version import KUBERNETES_VERSION
 from simulator.podstatus import POD_IP_ANNOTATION, STARTUP_ANNOTATION, condition
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ GUEST: Final = "simulator/node"
 """The label and the taint of nodes in a cluster that has real ones."""
 LEASE_NAMESPACE: Final = "kube-node-lease"
 LEASE_SECONDS: Final = 40
-KUBELET_VERSION: Final = "v1.34.0"
 EXPORTER_LABELS: Final = {"app.kubernetes.io/name": "gpu-exporter"}
 _SYSTEM_LABELS: Final = {"kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"}
 _PRESENT_LABELS: Final = {"nvidia.com/gpu.present": "true"}
@@ -191,8 +191,8 @@ def _node_info(name: str) -> dict[str, str]:
         "kernelVersion": "6.8.0-simulated",
         "osImage": "Simulated",
         "containerRuntimeVersion": "simulated://1.0.0",
-        "kubeletVersion": KUBELET_VERSION,
-        "kubeProxyVersion": KUBELET_VERSION,
+        "kubeletVersion": KUBERNETES_VERSION,
+        "kubeProxyVersion": KUBERNETES_VERSION,
         "operatingSystem": "linux",
         "architecture": "amd64",
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from simulator.podstatus import STARTUP_ANNOTATION
+from simulator.podstatus import GPU_MEMORY_ANNOTATION, STARTUP_ANNOTATION
 from simulator.workload import GPU_SECONDS_ANNOTATION, OFFERED_ANNOTATION
 
 NAMESPACE: Final = "default"
@@ -15,6 +15,7 @@ TARGET_PERCENT: Final = 40
 MAX_REPLICAS: Final = 10
 REQUESTS_PER_SECOND: Final = 21
 GPU_SECONDS_PER_REQUEST: Final = 0.03
+GPU_MEMORY_BYTES: Final = 6 << 30
 
 BEHAVIOR: Final = {
     "scaleUp": {
@@ -41,6 +42,7 @@ def serving_deployment() -> dict[str, Any]:
     }
     pod_annotations = {
         GPU_SECONDS_ANNOTATION: str(GPU_SECONDS_PER_REQUEST),
+        GPU_MEMORY_ANNOTATION: str(GPU_MEMORY_BYTES),
         STARTUP_ANNOTATION: "2",
     }
     return deployment(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from simulator.kubernetes_version import KUBERNETES_VERSION, MAJOR, MINOR
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,10 +15,11 @@ if TYPE_CHECKING:
     Document = dict[str, Any]
 
 _VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
+THIS_SERVER: Final = "the small Kubernetes API of gpu-scaler's simulator"
 VERSION: Document = {
-    "major": "1",
-    "minor": "32",
-    "gitVersion": "v1.32.0-embedded",
+    "major": f"{MAJOR}",
+    "minor": f"{MINOR}",
+    "gitVersion": KUBERNETES_VERSION,
     "gitCommit": "0000000000000000000000000000000000000000",
     "gitTreeState": "clean",
     "buildDate": "1970-01-01T00:00:00Z",
@@ -117,13 +120,18 @@ def _subresource(resource: Resource, name: str) -> Document:
 
 
 def _open_api(prefix: str, resources: Sequence[Resource]) -> Document | None:
-    """Return what `kubectl apply` looks for: that PATCH takes `fieldValidation`."""
+    """Return what `kubectl apply` looks for: that PATCH takes `fieldValidation`.
+
+    The schemas have no fields: `kubectl explain` says so, and `kubectl apply` merges by what it
+    knows itself.
+    """
     members = [resource for resource in resources if _prefix(resource) == prefix]
     if not members:
         return None
     return {
         "openapi": "3.0.0",
-        "info": {"title": "embedded", "version": VERSION["gitVersion"]},
+        "info": {"title": THIS_SERVER, "version": VERSION["gitVersion"]},
+        "components": {"schemas": {one.kind: _schema(one) for one in members}},
         "paths": {
             f"/{prefix}/{resource.plural}/{{name}}": {
                 "patch": {
@@ -131,13 +139,22 @@ def _open_api(prefix: str, resources: Sequence[Resource]) -> Document | None:
                         {"name": "fieldValidation", "in": "query", "schema": {"type": "string"}}
                     ],
                     "responses": {"200": {"description": "OK"}},
-                    "x-kubernetes-group-version-kind": {
-                        "group": resource.group,
-                        "version": resource.version,
-                        "kind": resource.kind,
-                    },
+                    "x-kubernetes-group-version-kind": _kind(resource),
                 }
             }
             for resource in members
         },
     }
+
+
+def _schema(resource: Resource) -> Document:
+    return {
+        "type": "object",
+        "description": f"{resource.kind} of {THIS_SERVER}, which describes no fields: they are"
+        " those of https://kubernetes.io/docs/reference/kubernetes-api/",
+        "x-kubernetes-group-version-kind": [_kind(resource)],
+    }
+
+
+def _kind(resource: Resource) -> Document:
+    return {"group": resource.group, "version": resource.version, "kind": resource.kind}

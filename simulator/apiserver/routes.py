@@ -12,6 +12,7 @@ import yaml
 from aiohttp import web
 
 from simulator.apiserver import discovery, patches, scale
+from simulator.apiserver.discovery import THIS_SERVER
 from simulator.apiserver.resources import NAMESPACES, PODS, Resource
 from simulator.apiserver.selectors import object_predicate
 from simulator.apiserver.status import StatusError, bad_request, conflict, expired
@@ -67,7 +68,7 @@ class Routes:
             return _json(document)
         target = self._target(request.path)
         if request.query.get("dryRun"):
-            raise bad_request("dryRun is not supported by the embedded API")
+            raise bad_request(f"{THIS_SERVER} has no dryRun")
         if request.method == "GET":
             return await self._get(request, target)
         body = await _body(request)
@@ -102,7 +103,12 @@ class Routes:
                     return Target(
                         resource=resource, namespace=namespace, name=name, subresource=subresource
                     )
-        raise StatusError(404, "NotFound", "the server could not find the requested resource")
+        known = ", ".join(sorted({one.plural for one in self._store.resources}))
+        raise StatusError(
+            404,
+            "NotFound",
+            f"the server could not find the requested resource: {THIS_SERVER} has only {known}",
+        )
 
     async def _get(self, request: web.Request, target: Target) -> web.StreamResponse:
         resource = target.resource
@@ -274,7 +280,13 @@ async def _body(request: web.Request) -> Any:
     if not raw:
         return {}
     if "protobuf" in request.content_type:
-        raise StatusError(415, "UnsupportedMediaType", "only JSON and YAML are understood")
+        # kubectl create with a generator, such as `create deployment NAME`, sends it.
+        raise StatusError(
+            415,
+            "UnsupportedMediaType",
+            f"{THIS_SERVER} takes JSON and YAML, not protobuf: add --dry-run=client -o yaml to the"
+            " kubectl command, and pipe it to kubectl apply -f -",
+        )
     try:
         body = yaml.safe_load(raw) if "yaml" in request.content_type else orjson.loads(raw)
     except (orjson.JSONDecodeError, yaml.YAMLError) as error:

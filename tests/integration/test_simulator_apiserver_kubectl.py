@@ -10,6 +10,7 @@ import pytest
 
 from scaler.kube.client import KubeClient
 from simulator.apiserver import running_apiserver
+from simulator.nodes import NodeSpec, running_nodes
 from tests.cluster import tools
 from tests.waiting import until
 
@@ -62,6 +63,13 @@ class Kubectl:
         assert process.returncode == 0, err.decode()
         return out.decode()
 
+    async def error(self, *arguments):
+        process = await self.start(*arguments)
+        async with asyncio.timeout(60):
+            out, err = await process.communicate()
+        assert process.returncode != 0, out.decode()
+        return err.decode()
+
 
 @asynccontextmanager
 async def web(tmp_path):
@@ -89,6 +97,27 @@ async def test_get(tmp_path):
         found = json.loads(await kubectl("get", "deployment", "web", "-o", "json"))
         assert found["spec"]["replicas"] == 2
         assert "kind: Deployment" in await kubectl("get", "deploy", "web", "-o", "yaml")
+
+
+async def test_what_it_cannot_do_says_what_this_server_is(tmp_path):
+    async with web(tmp_path) as (_, kubectl):
+        for command in (["create", "namespace", "team"], ["create", "secret", "generic", "s"]):
+            assert "gpu-scaler's simulator" in await kubectl.error(*command)
+        made = await kubectl("create", "namespace", "team", "--dry-run=client", "-o", "yaml")
+        assert "created" in await kubectl("create", "-f", kubectl.file(made))
+        # kubectl breaks its lines.
+        explained = " ".join((await kubectl("explain", "deployment")).split())
+        assert "gpu-scaler's simulator" in explained
+
+
+async def test_server_and_nodes_name_one_version(tmp_path):
+    async with web(tmp_path) as (api, kubectl), KubeClient(api.url) as client:
+        async with running_nodes(client, [NodeSpec(name="n1")]):
+            nodes = json.loads(await kubectl("get", "nodes", "-o", "json"))
+        version = json.loads(await kubectl("version", "-o", "json"))["serverVersion"]
+    (node,) = nodes["items"]
+    assert node["status"]["nodeInfo"]["kubeletVersion"] == version["gitVersion"]
+    assert version["gitVersion"].startswith(f"v{version['major']}.{version['minor']}.")
 
 
 async def test_apply_again(tmp_path):
