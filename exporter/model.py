@@ -31,6 +31,7 @@ class Collector(StrEnum):
     XID = "xid"
     GPM = "gpm"
     CONTAINERS = "containers"
+    PROCESSES = "processes"
 
 
 class MetricType(StrEnum):

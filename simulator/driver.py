@@ -80,6 +80,7 @@ class SimulatedProcess:
     memory_used_bytes: int | None
     sm_percent: int = 0
     is_mps_client: bool = False
+    program: str = "/usr/bin/python3"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -198,6 +198,17 @@ def work() -> Section:
                 highest=1,
             ),
             graph(
+                "Memory by process",
+                "bytes",
+                "The 32 processes of each GPU that use most, also without Kubernetes.",
+                Query(
+                    expr=each_gpu(
+                        "nvidia_gpu_process_memory_used_bytes", by=f"{GPU}, pid, process"
+                    ),
+                    legend=f"{LEGEND} {{{{process}}}} {{{{pid}}}}",
+                ),
+            ),
+            graph(
                 "Performance state",
                 "short",
                 "From 0 (fastest) to 15 (slowest).",

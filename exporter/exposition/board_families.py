@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from exporter.model import Collector, Family
+from exporter.model import Collector, Family, MetricType, Scope
 
 _gauge: Final = Family.gauge
 _counter: Final = Family.counter
@@ -129,4 +129,27 @@ SRAM_THRESHOLD: Final = _gauge(
     "1 if the SRAM has more errors than NVIDIA's field diagnostic allows: replace the board.",
     of=Collector.ECC,
     source="nvmlDeviceGetSramEccErrorStatus",
+)
+
+PROCESSES: Final = Family(
+    name="nvidia_gpu_processes",
+    type=MetricType.GAUGE,
+    unit="processes",
+    help="Processes on the GPU, under MIG of all its instances.",
+    collector=Collector.PROCESSES,
+    source="nvmlDeviceGetComputeRunningProcesses_v3, nvmlDeviceGetGraphicsRunningProcesses_v3, "
+    "nvmlDeviceGetMPSComputeRunningProcesses_v3",
+    scope=Scope.DEVICE,
+)
+PROCESS_MEMORY_USED: Final = Family(
+    name="nvidia_gpu_process_memory_used_bytes",
+    type=MetricType.GAUGE,
+    unit="bytes",
+    help="Memory used by a process: the 32 of each GPU that use most. process is the name of its "
+    "program, empty if unknown.",
+    collector=Collector.PROCESSES,
+    source="nvmlDeviceGetComputeRunningProcesses_v3, nvmlDeviceGetGraphicsRunningProcesses_v3, "
+    "nvmlDeviceGetMPSComputeRunningProcesses_v3, nvmlSystemGetProcessName",
+    labels=("pid", "process"),
+    scope=Scope.DEVICE,
 )

@@ -107,6 +107,8 @@ EXTENDED_FAMILIES: Final[tuple[Family, ...]] = (
     families.FP16_ACTIVE,
     families.CONTAINER_DUTY_CYCLE,
     families.CONTAINER_MEMORY_USED,
+    board_families.PROCESSES,
+    board_families.PROCESS_MEMORY_USED,
 )
 """Those of the collectors."""
 

@@ -1,7 +1,8 @@
 """The only package that calls nvidia-ml-py: devices in, readings out.
 
 `session` opens NVML and finds the devices, `base` reads the base set, `extended` the collectors
-that are on (`board`, `sensors`, `links`, `fabric` and `ecc` ask, `xid` waits for events).
+that are on (`board`, `sensors`, `links`, `fabric`, `ecc` and `process_memory`
+ask, `xid` waits for events).
 `duty_cycle` averages shares of time, `gpu` remembers what need not be asked again, and all call
 NVML through `calls`.
 """

@@ -124,6 +124,8 @@ BOUNDS: Final[Mapping[str, Bounds]] = {
     "nvidia_gpu_xid_last_timestamp_seconds": Bounds(0, 1e11),
     "nvidia_gpu_container_duty_cycle": _PERCENT,
     "nvidia_gpu_container_memory_used_bytes": _BYTES,
+    "nvidia_gpu_processes": Bounds(0, 1 << 22, is_whole=True),
+    "nvidia_gpu_process_memory_used_bytes": _BYTES,
 }
 
 _OF_A_READING: Final = {

@@ -13,6 +13,7 @@ from exporter.nvml.duty_cycle import MEMORY, DutyCycles
 from exporter.nvml.ecc import ecc
 from exporter.nvml.fabric import fabric
 from exporter.nvml.links import nvlink, pcie
+from exporter.nvml.process_memory import processes
 from exporter.nvml.sensors import memory, modes, temperature
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ _READERS: Final[dict[Collector, Reader]] = {
     Collector.NVLINK: nvlink,
     Collector.FABRIC: fabric,
     Collector.ECC: ecc,
+    Collector.PROCESSES: processes,
 }
 
 

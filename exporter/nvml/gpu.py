@@ -129,6 +129,16 @@ class Gpu:
                 self._calls.still_failed(error)
         return cast("T", answer)
 
+    def lacks(self, function: str) -> bool:
+        """Return whether this function, without arguments, is known to be missing."""
+        return (function,) in self._absent
+
+    def ask_system(
+        self, function: str, *arguments: Any, expected: frozenset[str] = frozenset()
+    ) -> Any:
+        """Call a function that is about no GPU; None on an error."""
+        return self._calls.optional(function, *arguments, expected=expected)
+
     def lacks_field(self, field: tuple[int, int]) -> bool:
         """Return whether this field is known to be missing on the board or in the driver."""
         return bool({(_FIELD_VALUES,), (_FIELD_VALUES, field)} & self._absent)

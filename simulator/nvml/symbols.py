@@ -6,7 +6,7 @@ of its caller and returns nothing, or raises `NvmlReturn`.
 
 from __future__ import annotations
 
-from ctypes import c_char_p, c_uint, c_ulonglong, c_void_p
+from ctypes import c_char_p, c_uint, c_ulonglong, c_void_p, memmove
 from typing import TYPE_CHECKING, Any, Final
 
 from simulator.driver import (
@@ -280,6 +280,15 @@ def _put_processes(
         answer.used_memory = NOT_AVAILABLE if used is None else used
         answer.gpu_instance = mig.gpu_instance_id if mig else NO_INSTANCE
         answer.compute_instance = mig.compute_instance_id if mig else NO_INSTANCE
+
+
+@symbol("nvmlSystemGetProcessName", c_uint, c_void_p, c_uint, of_device=False)
+def _process_name(driver: SimulatedDriver, pid: int, out: int, room: int) -> None:
+    devices = (driver.device(uuid) for uuid in driver.uuids)
+    names = {one.pid: one.program for device in devices for one in device.processes}
+    if pid not in names:
+        raise NvmlReturn(NOT_FOUND)
+    memmove(out, names[pid].encode()[: room - 1] + b"\0", min(len(names[pid]) + 1, room))
 
 
 @symbol("nvmlDeviceGetGraphicsRunningProcesses_v3", UINT_P, c_void_p)

@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from exporter.exposition.board_families import PROCESS_MEMORY_USED
 from exporter.exposition.families import MIG_INFO
 from exporter.exposition.table import EXTENDED_FAMILIES
 from exporter.model import Collector, MetricType, Scope
@@ -51,7 +52,7 @@ def test_between_them_the_models_have_every_family():
         for family in EXTENDED_FAMILIES
         # The others come from events, from processes and pods, from two readings, and from MIG.
         if family.collector not in (Collector.XID, Collector.CONTAINERS, Collector.GPM)
-        and family is not MIG_INFO
+        and family not in (MIG_INFO, PROCESS_MEMORY_USED)
     }
 
 

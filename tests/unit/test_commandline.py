@@ -202,7 +202,7 @@ def test_a_switch_may_be_set_by_its_variable(value, is_on):
 
 COLLECTORS = (
     "all, info, health, clocks, throttle, power, temperature, memory, performance-state, modes,"
-    " memory-bandwidth, video, pcie, nvlink, fabric, ecc, xid, gpm, containers"
+    " memory-bandwidth, video, pcie, nvlink, fabric, ecc, xid, gpm, containers, processes"
 )
 
 
