@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from scaler.kube.client import KubeClient
 from scaler.kube.delegated_auth import DelegatedAuth
 from scaler.kube.request_header_auth import RequestHeaderAuth
+from scaler.metricsapi.answering import NO_WORKLOADS
 from scaler.metricsapi.authentication import Authentication
 from scaler.metricsapi.certificates import renewed
 from scaler.metricsapi.documents import value_list
@@ -74,6 +75,8 @@ class KubernetesApi:
 
 class AnswersNothing:
     """Has one empty list for every metric."""
+
+    catalog = NO_WORKLOADS
 
     async def answer(self, asked, query):
         if isinstance(asked, ValueRequest):

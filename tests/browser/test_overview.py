@@ -59,7 +59,9 @@ async def test_a_screen_reader_is_told_the_same(browser):
         assert ("rowheader", "chat default") in told
         assert ("image", "Between 2 and 8 replicas over the last 10 min, 8 now") in told
         fields = [pair for pair in told if pair[0] in ("searchbox", "combobox")]
-        assert fields == [("searchbox", "Find"), ("combobox", "Sort by")]
+        assert fields == [
+            *(("combobox", "Theme"), ("searchbox", "Find"), ("combobox", "Sort by")),
+        ]
         assert all(name for role, name in told if role in ("link", "button", "heading"))
         assert await page.evaluate("document.documentElement.lang") == "en"
 
@@ -154,12 +156,13 @@ async def test_all_is_reached_by_keyboard(browser):
     async with opened(browser, scene, shot="keyboard") as page:
         focused = "document.activeElement.innerText || document.activeElement.id"
         reached = []
-        for _ in range(14):
+        for _ in range(15):
             await page.press("Tab")
             reached.append(await page.evaluate(focused))
         assert reached[:4] == ["Skip to content", "Deployments", "GPU map", "Idle GPUs"]
-        assert [text.split("\n")[0] for text in reached[4:10]] == [
+        assert [text.split("\n")[0] for text in reached[4:11]] == [
             *(
+                "System",
                 "All 7",
                 "Needs attention 2",
                 "At a limit 2",
@@ -168,7 +171,7 @@ async def test_all_is_reached_by_keyboard(browser):
                 "Not scaling 1",
             )
         ]
-        assert [reached[10], *reached[12:]] == ["search", "reranker", "vision"]
+        assert [reached[11], *reached[13:]] == ["search", "reranker", "vision"]
         outline = "getComputedStyle(document.activeElement).outlineStyle"
         assert await page.evaluate(outline) == "solid"
         await page.evaluate("document.querySelector('.deployments a').focus()")

@@ -71,7 +71,7 @@ def test_the_commands_of_the_shipped_pods_are_in_it(shipped_image):
         for document in yaml.safe_load_all(file.read_text())
         if document and document.get("kind") in ("DaemonSet", "Deployment")
         for container in document["spec"]["template"]["spec"]["containers"]
-        if container["image"].startswith("gpu-scaler")
+        if "/gpu-scaler:" in container["image"]
     }
     assert {"gpu-exporter", "gpu-scaler", "gpu-simulator"} <= programs
     for program in programs:
