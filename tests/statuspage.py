@@ -188,7 +188,8 @@ class Scene:
 
 def gpu(node: str, number: int, duty: float, pod: ObjectRef | None = None) -> GpuSample:
     uuid = f"GPU-{node}-{number}"
-    return GpuSample(node, pod, uuid, duty, time.monotonic(), 3600.0)
+    model = "NVIDIA H100 80GB HBM3"
+    return GpuSample(node, pod, uuid, duty, time.monotonic(), 3600.0, model)
 
 
 def application(scene: Scene, reader: GpuReader, metrics: ScalerMetrics):

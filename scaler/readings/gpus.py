@@ -20,7 +20,7 @@ class GpuSample(NamedTuple):
     """A family's value of one GPU for one container; `pod` is None for a free GPU.
 
     Families have the exporter's names. `sampled_seconds` is on the monotonic clock. The sample may
-    be used for `fresh_for_seconds` after that.
+    be used for `fresh_for_seconds` after that. `model` is None where the source does not tell.
     """
 
     node: str
@@ -29,6 +29,7 @@ class GpuSample(NamedTuple):
     value: float
     sampled_seconds: float
     fresh_for_seconds: float
+    model: str | None = None
 
 
 class DutySeries(NamedTuple):
@@ -90,5 +91,7 @@ def node_gpus(
     found: defaultdict[str, list[GpuSample]] = defaultdict(list)
     for one, value in page.samples():
         if one.uuid and one.name in families and out_of_bounds(one.name, value) is None:
-            found[one.name].append(GpuSample(node, one.pod, one.uuid, value, sampled, fresh_for))
+            found[one.name].append(
+                GpuSample(node, one.pod, one.uuid, value, sampled, fresh_for, one.model or None)
+            )
     return dict(found)

@@ -7,6 +7,7 @@ most of the work of reading a page, so each series' name and labels are parsed o
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +23,8 @@ _LABEL: Final = re.compile(
     r'[ \t]*([a-zA-Z_][a-zA-Z0-9_]*)[ \t]*=[ \t]*"([^"\\]*(?:\\.[^"\\]*)*)"[ \t]*(,|$)'
 )
 _ESCAPED: Final = re.compile(r'\\([\\n"])')
+MODEL_CHARACTERS: Final = 96
+"""The longest name that NVML gives a device."""
 _MEANT: Final = {"\\": "\\", "n": "\n", '"': '"'}
 
 
@@ -29,13 +32,15 @@ _MEANT: Final = {"\\": "\\", "n": "\n", '"': '"'}
 class Series:
     """A series: the metric's name, the pod if one uses the GPU, and the GPU.
 
-    `shared` is True if several containers may use the GPU.
+    `shared` is True if several containers may use the GPU; `model` is the GPU's name, empty if the
+    series has none.
     """
 
     name: str
     pod: ObjectRef | None
     uuid: str
     shared: bool = False
+    model: str = ""
 
 
 def read_samples(
@@ -91,6 +96,8 @@ def _parse(written: str) -> Series:
         pod=ObjectRef(namespace=namespace, name=pod) if pod else None,
         uuid=labels.get("uuid", ""),
         shared=labels.get("allocate_mode") == "share",
+        # A cluster has few models and many series.
+        model=sys.intern(labels.get("name", "")[:MODEL_CHARACTERS]),
     )
 
 

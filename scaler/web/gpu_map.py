@@ -25,11 +25,12 @@ COUNT_LABELS = (*BINS, "Free", "No reading")
 
 
 class MapGpu(NamedTuple):
-    """A GPU, its duty cycle in percent (None if unknown) and the pods that use it."""
+    """A GPU, its duty cycle in percent, the pods that use it, and its model; None is unknown."""
 
     uuid: str
     duty_cycle: float | None
     pods: tuple[ObjectRef, ...]
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +44,13 @@ class Node:
 
 
 class CellDict(TypedDict):
-    """One GPU; `bin` is its shade, None if it is free or has no reading."""
+    """One GPU; `bin` is its shade, None if it is free or has no reading.
+
+    `model` is None if the readings come from Prometheus, which is not asked for it.
+    """
 
     uuid: str
+    model: str | None
     duty: float | None
     bin: int | None
     pods: list[PodLink]
@@ -139,7 +144,7 @@ def read_nodes(
 def _gpu(uuid: str, samples: Sequence[GpuSample], now_seconds: float) -> MapGpu:
     fresh = [s.value for s in samples if now_seconds - s.sampled_seconds <= s.fresh_for_seconds]
     pods = tuple(dict.fromkeys(s.pod for s in samples if s.pod is not None))
-    return MapGpu(uuid, max(fresh, default=None), pods)
+    return MapGpu(uuid, max(fresh, default=None), pods, samples[0].model)
 
 
 def shade(gpu: MapGpu) -> int:
@@ -243,6 +248,7 @@ def _cell(gpu: MapGpu, deployment_of: Callable[[ObjectRef], ObjectRef | None]) -
         )
     return {
         "uuid": gpu.uuid,
+        "model": gpu.model,
         "duty": None if gpu.duty_cycle is None else round(gpu.duty_cycle, 1),
         "bin": index if index < len(BINS) else None,
         "pods": links,

@@ -32,7 +32,7 @@ async def test_the_map_shows_each_gpu_with_its_pod(browser):
         listed = [name for role, name in await page.accessible() if role == "StaticText"]
         assert "web-5d8f6c7b" not in "".join(listed) or "default/" in listed
         await page.evaluate("document.querySelector('.bar > button').click()")
-        assert "GPU-gpu-node-0000-0" in (await page.texts(".gpus li"))[0]
+        assert "NVIDIA H100 80GB HBM3, GPU-gpu-node-0000-0" in (await page.texts(".gpus li"))[0]
 
 
 async def test_five_thousand_nodes_are_read_bit_by_bit_and_shown_by_pages(browser):

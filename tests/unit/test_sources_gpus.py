@@ -33,7 +33,8 @@ def read(text):
 
 def test_an_exporters_gpus_held_and_free():
     text = (
-        'nvidia_gpu_duty_cycle{uuid="GPU-a",namespace_name="default",pod_name="web-1"} 63\n'
+        'nvidia_gpu_duty_cycle{uuid="GPU-a",name="NVIDIA L4",namespace_name="default",'
+        'pod_name="web-1"} 63\n'
         'nvidia_gpu_duty_cycle{uuid="GPU-b",namespace_name="",pod_name=""} 0\n'
         'nvidia_gpu_num_devices{node_name="n1"} 2\n'
         "nvidia_gpu_exporter_snapshot_age_seconds 1.5\n"
@@ -41,7 +42,7 @@ def test_an_exporters_gpus_held_and_free():
     )
     assert read(text) == {
         DUTY_CYCLE: [
-            GpuSample("n1", POD, "GPU-a", 63, 98.5, 30),
+            GpuSample("n1", POD, "GPU-a", 63, 98.5, 30, "NVIDIA L4"),
             GpuSample("n1", None, "GPU-b", 0, 98.5, 30),
         ]
     }

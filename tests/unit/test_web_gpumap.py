@@ -74,6 +74,12 @@ def test_a_shared_gpu_is_one_with_all_its_pods():
     ]
 
 
+def test_a_gpu_has_its_model_where_the_readings_have_it():
+    known = sample("n", 1, 50)._replace(model="NVIDIA L4")
+    (row,) = shown(nodes_of(known, sample("n", 2, 50)))["rows"]
+    assert [gpu["model"] for gpu in row["gpus"]] == ["NVIDIA L4", None]
+
+
 def test_a_stale_reading_is_none():
     nodes = nodes_of(sample("n", 1, 50, WEB, at=80.0), sample("n", 2, 60, WEB, at=90.0))
     (row,) = shown(nodes)["rows"]

@@ -104,7 +104,8 @@ function setRow(row, data) {
 }
 
 function makeGpu(gpu) {
-  return h("li", { title: gpu.uuid }, h("b", {}), h("span", { class: "holders" }), h("span", { class: "uuid" }, gpu.uuid));
+  const name = gpu.model === null ? gpu.uuid : `${gpu.model}, ${gpu.uuid}`;
+  return h("li", { title: name }, h("b", {}), h("span", { class: "holders" }), h("span", { class: "uuid" }, name));
 }
 
 function setGpu(item, gpu) {
