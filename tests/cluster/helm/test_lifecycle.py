@@ -64,9 +64,15 @@ def gpu_node(cluster: Cluster, name: str, labels: dict[str, str]) -> Iterator[No
 
 async def test_nothing_is_left_behind(cluster):
     before = await settled(cluster)
-    cluster.install(METRICS_API)
+    cluster.install(
+        METRICS_API,
+        *(f"{name}.enabled=true" for name in ("admissionPolicy", "dashboards", "scaler.service")),
+    )
     made = cluster.objects() - before
     assert made >= {
+        "ValidatingAdmissionPolicyBinding - gpu-scaler-annotations",
+        "ConfigMap gpu-scaler gpu-scaler-dashboard-cluster",
+        "Service gpu-scaler gpu-scaler",
         "Lease gpu-scaler gpu-scaler",
         "ConfigMap gpu-scaler gpu-scaler-zeros",
         "Secret gpu-scaler gpu-metrics-api",
