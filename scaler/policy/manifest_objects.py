@@ -84,7 +84,8 @@ class ManifestObject:
     @property
     def has_pods(self) -> bool:
         """Whether the object has a pod template, as workloads do."""
-        return child_of(child_of(self.node, "spec"), "template") is not None
+        spec = child_of(self.node, "spec")
+        return any(child_of(spec, one) is not None for one in ("template", "leaderWorkerTemplate"))
 
     def finding(self, line: int, text: str, severity: Severity = Severity.ERROR) -> ManifestFinding:
         """Return a finding that names the object."""

@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
+from scaler.kube.errors import ApiError
 from tests.cluster import tools
 from tests.cluster.processes import free_ports
 from tests.cluster.tools import golang
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from scaler.kube.client import KubeClient
     from tests.cluster.controlplane import ControlPlane
 
 ROLLOUTS: Final = "rollouts-controller"
@@ -103,6 +106,19 @@ def _webhooks(source: Path, port: int, ca: Path) -> list[dict[str, Any]]:
                 label = {"key": "leaderworkerset.sigs.k8s.io/name", "operator": "Exists"}
                 hook["objectSelector"] = {"matchExpressions": [label]}
     return found
+
+
+async def create(client: KubeClient, path: str, body: dict[str, Any]) -> None:
+    """Create an object as soon as its kind is served and its webhook answers."""
+
+    async def is_created() -> bool:
+        try:
+            await client.post(path, body)
+        except ApiError:
+            return False
+        return True
+
+    await until(is_created, what=f"{path} takes objects")
 
 
 @asynccontextmanager

@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scaler.kube.errors import ApiError
-from tests.cluster.annotations.operators import GROUPS, granted_kind, running_groups
+from tests.cluster.annotations.operators import GROUPS, create, granted_kind, running_groups
 from tests.running import run_program, running_scaler
 from tests.scaled import Scaled, deployment
-from tests.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,15 +53,7 @@ async def test_groups_are_scaled_by_all_their_pods(
         granted_kind(installed, "leaderworkerset.x-k8s.io", "leaderworkersets"),
         running_groups(installed),
     ):
-
-        async def is_made() -> bool:
-            try:
-                await scaled.client.post(sets, leader_worker_set())
-            except ApiError:
-                return False
-            return True
-
-        await until(is_made, what="the webhook answers")
+        await create(scaled.client, sets, leader_worker_set())
         await scaled.ready(1, path=path)
         async with running_scaler(kubeconfig, f"--kinds={KIND}") as scaler:
             # The mean over both is above the target of 40; the leader's alone is not.
