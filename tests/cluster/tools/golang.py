@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 _ASK_SECONDS: Final = 30.0
+_DOWNLOAD_SECONDS: Final = 120.0
 LOCAL: Final = {"GOTOOLCHAIN": "local"}
 """Keeps `go` from running another version than its own: downloading one does not work everywhere,
 and a developer's setting may name an older one."""
@@ -36,20 +38,20 @@ def needed(names: Collection[str] | None = None) -> str:
 
 
 def folder_of(tool: tools.Tool) -> Path:
-    """Return where the source that a program is built from lies, once it has been built.
+    """Return where the source that a program is built from lies; downloads it if it is not there.
 
     Raises subprocess.CalledProcessError.
     """
     asked = subprocess.run(
-        ["go", "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", tool.pin],
+        ["go", "mod", "download", "-json", tool.pin],
         cwd=tool.module,
         env={**os.environ, **LOCAL, "GOFLAGS": ""},
         capture_output=True,
         text=True,
-        timeout=_ASK_SECONDS,
+        timeout=_DOWNLOAD_SECONDS,
         check=True,
     )
-    return Path(asked.stdout.strip())
+    return Path(json.loads(asked.stdout)["Dir"])
 
 
 @cache
