@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from scaler.decision.grouping import answering_pods
 from scaler.model import PodPhase
 from scaler.readings.exposition import stale_after_seconds
 from scaler.readings.servers.address import NoAddressError
@@ -128,8 +129,12 @@ class PodPages:
     def _group(
         self, pods: Sequence[PodState], settings: ServerSettings, known: dict[str, _KnownPod]
     ) -> _Group:
-        """Return the group of these pods; adds those that run to `known`."""
-        running = [pod for pod in pods if pod.phase is PodPhase.RUNNING and not pod.deleting]
+        """Return the group of these pods; adds those that run, and may answer, to `known`."""
+        running = [
+            pod
+            for pod in answering_pods(pods)
+            if pod.phase is PodPhase.RUNNING and not pod.deleting
+        ]
         known |= {pod.uid: self._known_target(pod, settings) for pod in running}
         return _Group(pods, settings, [(pod, known[pod.uid].target) for pod in running])
 

@@ -8,7 +8,6 @@ from collections import Counter
 from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Protocol, Self
 
-from scaler.decision.grouping import answering_pods
 from scaler.model import SERVER_METRICS, Metric, MetricReading, PodValue
 from scaler.readings.pod_windows import PodWindows
 from scaler.readings.servers.pod_pages import PodPages
@@ -137,7 +136,7 @@ class ServersSource:
     def _want(self, requests: Sequence[ReadingRequest]) -> None:
         """Name the pods that are asked from now on."""
         self._pages.want(
-            (answering_pods(request.pods), request.server)
+            (request.pods, request.server)
             for request in requests
             if not SERVER_METRICS.isdisjoint(request.metrics)
         )
@@ -158,7 +157,7 @@ class ServersSource:
     ) -> dict[Metric, MetricReading]:
         if not metrics:
             return {}
-        pages = self._pages.pages(answering_pods(request.pods), request.server)
+        pages = self._pages.pages(request.pods, request.server)
         note = _note([page for _, page in pages if not isinstance(page, str)])
         found = {}
         for metric in metrics:

@@ -99,7 +99,7 @@ async def test_a_query_is_one_and_finds_what_it_is_about(busy, servers, query):
 
     # What the chain does not have: pods' labels, MIG, and all that is neither ours nor a server's.
     has_series = OURS.search(query) and not re.search(
-        "nvidia_gpu_(pod_labels|mig_info|exporter)", query
+        "nvidia_gpu_(pod_labels|mig_info|hpc_job|exporter)", query
     )
     if is_of_servers or has_series:
         # On a busy machine a scrape takes more than its second, and the series end until the next.

@@ -16,7 +16,8 @@ from tests.waiting import until
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 
-# The chain's boards have no fans, no Xid errors, no MIG and no GPM, its nodes no processes. What
+# The chain's boards have no fans, no Xid errors, no MIG and no GPM, its nodes no processes and no
+# batch jobs. What
 # NVLinks of Blackwell count is shown by no older board.
 ABSENT = {
     "nvidia_gpu_mig_info",
@@ -25,6 +26,8 @@ ABSENT = {
     "nvidia_gpu_xid_last_timestamp_seconds",
     "nvidia_gpu_container_duty_cycle",
     "nvidia_gpu_container_memory_used_bytes",
+    "nvidia_gpu_process_memory_used_bytes",
+    "nvidia_gpu_hpc_job",
     "nvidia_gpu_nvlink_recoveries_total",
     "nvidia_gpu_nvlink_symbol_errors_total",
     "nvidia_gpu_nvlink_effective_errors_total",

@@ -37,7 +37,7 @@ STEP_SECONDS: Final = 5
 SERVED: Final = sorted(
     name
     for name, metric in METRICS.items()
-    if "container" not in name and metric.family not in SERVER_FAMILIES
+    if "container" not in name and metric.family not in SERVER_FAMILIES and not metric.is_sum
 )
 PODS: Final = f"namespaces/{NAMESPACE}/pods/*"
 PLACES: Final = (PODS, "nodes/*", f"namespaces/{NAMESPACE}/metrics")
