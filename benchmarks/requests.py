@@ -148,7 +148,7 @@ async def _measure(cluster: Cluster, loops: int) -> Measured:
             durations: list[float] = []
             stages: dict[str, list[float]] = {stage: [] for stage in STAGES}
             while len(durations) < loops:
-                # The page is made anew at most once a second: not while the next loop runs.
+                # The page is made again at most once a second: not while the next loop runs.
                 await asyncio.sleep(BETWEEN_SECONDS)
                 now = await next_loop(session, url, last[f"{LOOP}_count"])
                 done = now[f"{LOOP}_count"] - last[f"{LOOP}_count"]

@@ -279,7 +279,7 @@ class KnativeParty:
 class OracleParty:
     """The fewest pods with which nobody waits: it knows the load, and orders pods a start ahead.
 
-    A pod that is not needed for less than a start stays: starting it anew would hold its GPU for
+    A pod that is not needed for less than a start stays: starting it again would hold its GPU for
     longer.
     """
 
