@@ -214,7 +214,6 @@ def work() -> Section:
                 "From 0 (fastest) to 15 (slowest).",
                 Query(expr=each_gpu("nvidia_gpu_performance_state"), legend=LEGEND),
                 highest=15,
-                width=8,
             ),
             graph(
                 "PCIe",
@@ -228,7 +227,6 @@ def work() -> Section:
                     expr=each_gpu("nvidia_gpu_pcie_transmit_bytes_per_second"),
                     legend=f"{LEGEND} from the GPU",
                 ),
-                width=8,
             ),
             graph(
                 "NVLink",
@@ -242,7 +240,6 @@ def work() -> Section:
                     expr=each_rate("nvidia_gpu_nvlink_transmit_bytes_total"),
                     legend=f"{LEGEND} from the GPU",
                 ),
-                width=8,
             ),
         ),
     )
