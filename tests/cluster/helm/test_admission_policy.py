@@ -126,7 +126,8 @@ def plane(fresh):
     yield plane
     for one in reversed(made):
         plane.kubectl("delete", one["kind"], one["metadata"]["name"])
-    plane.kubectl("delete", "namespace", "team-a", "with-defaults", "--wait=false")
+    # Until they are gone: the next test sees what there is.
+    plane.kubectl("delete", "namespace", "team-a", "with-defaults", "--timeout=100s")
 
 
 WRONG_NAME = named({**NEEDED, "old": "x"})
