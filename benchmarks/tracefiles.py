@@ -54,7 +54,7 @@ class PublishedTrace:
 
 
 def read_folder(folder: Path) -> list[PublishedTrace]:
-    """Return the folder's traces by name; raises ValueError where there are none."""
+    """Return the folder's traces by name; raises ValueError if it has no trace."""
     traces = [read_trace(path) for path in sorted(folder.glob("*.csv"))]
     if not traces:
         msg = f"no CSV file in {folder}\n{WHERE_TO_GET}"

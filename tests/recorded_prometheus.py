@@ -12,7 +12,7 @@ from tests.cluster.chain.prometheus import serving_prometheus
 from tests.cluster.processes import Processes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from tests.cluster.chain.prometheus import Prometheus
@@ -41,3 +41,19 @@ async def recorded_prometheus(
     with Processes(folder) as processes:
         async with serving_prometheus(processes, folder, {"scrape_configs": []}) as prometheus:
             yield prometheus
+
+
+def scraped(
+    now: float,
+    value: float,
+    begin: float = 0,
+    end: float | None = None,
+    *,
+    hours: float,
+    scrape_seconds: float,
+) -> Iterator[tuple[float, float]]:
+    """Yield the samples of scrapes between two hours of the `hours` that end now."""
+    first = now - hours * 3600
+    last = hours if end is None else end
+    for number in range(int(begin * 3600 / scrape_seconds), int(last * 3600 / scrape_seconds)):
+        yield first + number * scrape_seconds, value

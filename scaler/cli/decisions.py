@@ -115,7 +115,7 @@ def _print_list(
     *,
     nothing: str,
 ) -> bool:
-    """Print the wanted decisions, or the sentence `nothing` if there are none among others."""
+    """Print the wanted decisions; print the sentence `nothing` if none of the known ones is."""
     try:
         document = _get(parsed, "/api/v1/decisions")
         answer = _decoded(document, DecisionsDocument)

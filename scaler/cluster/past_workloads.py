@@ -75,7 +75,7 @@ async def read_workloads(
 
 
 def _scopes(namespaces: Sequence[str]) -> Sequence[str]:
-    """Return the parts of paths: one per namespace, or of all if there are none or many."""
+    """Return the part of the path for each namespace; one for all of them if there are many."""
     if not namespaces or len(namespaces) > MANY_NAMESPACES:
         return [""]
     return [f"/namespaces/{one}" for one in namespaces]

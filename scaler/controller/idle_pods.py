@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class IdlePods:
-    """Remembers it from loop to loop; after a restart it begins anew."""
+    """Remembers it from loop to loop, until a restart."""
 
     def __init__(self) -> None:
         self._since: dict[str, Mapping[str, float]] = {}

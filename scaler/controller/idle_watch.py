@@ -31,7 +31,7 @@ QUERY_SECONDS: Final = 30.0
 GAP_READS: Final = 2.5
 """Readings further apart than this many times their interval say nothing about the time between."""
 OBSERVED_AT_ONCE: Final = 20
-"""Nodes in memory, or Deployments, for which the event loop stands still: about 2 ms."""
+"""Nodes in memory, or Deployments, between two chances for the event loop to do other work."""
 NODES_AT_ONCE: Final = 100
 SLICE_SECONDS: Final = 0.6
 """How long reading so many nodes takes at least: 5,000 nodes take 30 s."""

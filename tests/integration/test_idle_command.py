@@ -10,6 +10,7 @@ import re
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,12 @@ import pytest_asyncio
 from aiohttp import web
 
 from tests.pages.reading import read_through, run
-from tests.recorded_prometheus import recorded_prometheus
+from tests.recorded_prometheus import recorded_prometheus, scraped
 from tests.running import run_program
 from tests.serving import serving
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Iterable
 
     from tests.cluster.chain.prometheus import Prometheus
 
@@ -44,13 +45,7 @@ def ours(gpu: int, pod: str = "", namespace: str = "") -> str:
     )
 
 
-def points(
-    now: float, duty: float, begin: float = 0, end: float = HOURS
-) -> Iterator[tuple[float, float]]:
-    """A sample every `SCRAPE` seconds between two hours of the time that ends now."""
-    first = now - HOURS * 3600
-    for number in range(int(begin * 3600 / SCRAPE), int(end * 3600 / SCRAPE)):
-        yield first + number * SCRAPE, duty
+points = partial(scraped, hours=HOURS, scrape_seconds=SCRAPE)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

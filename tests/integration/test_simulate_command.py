@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +22,10 @@ from scaler.kube.client import KubeClient
 from scaler.readings.prometheus.ranges import PastError
 from simulator.apiserver import running_apiserver
 from tests.pages.reading import read_through, run
-from tests.recorded_prometheus import recorded_prometheus
+from tests.recorded_prometheus import recorded_prometheus, scraped
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Iterable
 
     from tests.cluster.chain.prometheus import Prometheus
 
@@ -46,13 +47,7 @@ def ours(gpu: int, pod: str, namespace: str = "prod") -> str:
     )
 
 
-def points(
-    now: float, value: float, begin: float = 0, end: float = HOURS
-) -> Iterator[tuple[float, float]]:
-    """A sample every `SCRAPE` seconds between two hours of the time that ends now."""
-    first = now - HOURS * 3600
-    for number in range(int(begin * 3600 / SCRAPE), int(end * 3600 / SCRAPE)):
-        yield first + number * SCRAPE, value
+points = partial(scraped, hours=HOURS, scrape_seconds=SCRAPE)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
