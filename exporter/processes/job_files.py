@@ -55,16 +55,16 @@ class JobFiles:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def refresh(self) -> None:
-        """Read the files once; a folder that cannot be read has no jobs."""
+        """Read the files once; a folder or file that cannot be read has no jobs."""
         try:
-            self._jobs = await asyncio.to_thread(read_jobs, self._folder)
+            self._jobs, problem = await asyncio.to_thread(read_jobs, self._folder)
         except UnreadableError as error:
-            self._jobs = {}
-            if self._logged.begins(""):
-                log.warning("Cannot read the jobs of GPUs", extra={"error": str(error)})
-        else:
+            self._jobs, problem = {}, error
+        if problem is None:
             if self._logged.ends(""):
                 log.info("The jobs of GPUs can be read again")
+        elif self._logged.begins(""):
+            log.warning("Cannot read the jobs of GPUs", extra={"error": str(problem)})
 
     def collect(self) -> Iterator[Metric]:
         """Yield the family (prometheus-client's collector interface)."""
@@ -100,11 +100,16 @@ def names_of(readings: Readings) -> Iterator[tuple[Device, tuple[str, ...]]]:
         yield device, (place, device.uuid)
 
 
-def read_jobs(folder: Path) -> dict[str, tuple[str, ...]]:
-    """Return the jobs by the files' names; blocks. Raises UnreadableError."""
+def read_jobs(folder: Path) -> tuple[dict[str, tuple[str, ...]], UnreadableError | None]:
+    """Return the jobs by the files' names, and why a file has none; blocks.
+
+    Raises:
+        UnreadableError: the folder cannot be read.
+    """
     if not folder.is_dir():
         raise UnreadableError(f"{folder} is not a folder")
     jobs: dict[str, tuple[str, ...]] = {}
+    problem = None
     for name in sorted(names_in(folder))[:MOST_FILES]:
         try:
             jobs[name] = _jobs_in(folder / name)
@@ -112,8 +117,8 @@ def read_jobs(folder: Path) -> dict[str, tuple[str, ...]]:
             # The job has ended a moment ago.
             continue
         except OSError as error:
-            raise unreadable(folder / name, error) from error
-    return jobs
+            problem = problem or unreadable(folder / name, error)
+    return jobs, problem
 
 
 def _jobs_in(path: Path) -> tuple[str, ...]:

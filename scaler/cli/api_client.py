@@ -6,19 +6,26 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
+from yarl import URL
 
 from scaler.kube.client import KubeClient, connection_problem
 from scaler.kube.leader_proxy import get_from_leader
-from scaler.readings.http import AccessError, AnswerTooLargeError, Credentials, read_body
+from scaler.readings.http import (
+    AccessError,
+    AnswerTooLargeError,
+    Credentials,
+    Granted,
+    read_body,
+)
 from scaler.readings.settings import HttpAccess
 
 TIMEOUT_SECONDS = 10.0
 MAX_ANSWER_BYTES = 64 * 2**20
 """Decisions take about 2 KB per Deployment."""
+MAX_PAGE_BYTES: Final = 2**20
 EXPORTER_TITLE: Final = "GPU exporter"
 """The title of the exporter's page."""
 
@@ -78,8 +85,7 @@ async def _get(url: str, access: HttpAccess) -> dict[str, Any]:
             )
             raise ScalerClientError(msg)
         if response.status != 200 and response.content_type != "application/json":
-            what = await _what_answers(url, access)
-            msg = f"{url} answered {response.status}: {what}"
+            msg = f"{url} answered {response.status}: {await _what_answers(url, granted)}"
             raise ScalerClientError(msg)
         document = orjson.loads(body)
     except AccessError as error:
@@ -99,22 +105,21 @@ async def _get(url: str, access: HttpAccess) -> dict[str, Any]:
     return document
 
 
-async def _what_answers(url: str, access: HttpAccess) -> str:
-    """Return a guess by the title of the first page there."""
-    parts = urlsplit(url)
+async def _what_answers(url: str, granted: Granted) -> str:
+    """Return a guess by the title of the first page there, which is asked without credentials."""
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
     title = ""
-    with suppress(AccessError, AnswerTooLargeError, TimeoutError, aiohttp.ClientError, OSError):
-        granted = await Credentials(access).current()
+    with suppress(AnswerTooLargeError, TimeoutError, aiohttp.ClientError, OSError):
         async with (
-            aiohttp.ClientSession(timeout=timeout, headers=granted.headers) as session,
+            aiohttp.ClientSession(timeout=timeout) as session,
             session.get(
-                f"{parts.scheme}://{parts.netloc}/",
+                URL(url).with_path("/"),
                 ssl=granted.tls,
                 server_hostname=granted.server_name,
+                allow_redirects=False,
             ) as response,
         ):
-            body = await read_body(response, max_bytes=MAX_ANSWER_BYTES)
+            body = await read_body(response, max_bytes=MAX_PAGE_BYTES)
         found = re.search(rb"<title>([^<]{1,100})</title>", body)
         title = found[1].decode(errors="replace").strip() if found else ""
     if title == EXPORTER_TITLE:

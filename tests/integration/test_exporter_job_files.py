@@ -61,7 +61,7 @@ async def test_a_folder_that_is_not_there_is_told_once(tmp_path, caplog, monkeyp
     folder = tmp_path / "later"
     with SimulatedDriver(["T4"]) as driver:
         async with exporter(driver, job_folder=str(folder)) as reader:
-            await until(reader.ready)
+            await until(lambda: "Cannot read the jobs of GPUs" in caplog.messages)
             folder.mkdir()
             (folder / "0").write_text("1")
 
@@ -69,7 +69,7 @@ async def test_a_folder_that_is_not_there_is_told_once(tmp_path, caplog, monkeyp
                 return await jobs(reader) == {(driver.uuids[0], "1")}
 
             await until(shows)
-    assert [one.message for one in caplog.records if "jobs of GPUs" in one.message] == [
+    assert [one for one in caplog.messages if "jobs of GPUs" in one] == [
         "Cannot read the jobs of GPUs",
         "The jobs of GPUs can be read again",
     ]
@@ -80,18 +80,26 @@ def test_what_is_no_file_of_jobs_stops_nothing(folder):
     (folder / "1").write_text("\n".join(map(str, range(100))))
     os.mkfifo(folder / "2")
     (folder / "3").mkdir()
-    found = read_jobs(folder)
+    found, problem = read_jobs(folder)
+    assert problem is None
     assert found["0"][0].endswith("one")
     assert max(map(len, found["0"])) <= 128
     assert found["1"] == tuple(map(str, range(MOST_JOBS)))
     assert found["2"] == found["3"] == ()
 
 
-def test_a_link_out_of_the_folder_is_not_followed(folder, tmp_path):
+def test_a_link_out_of_the_folder_is_not_followed_and_costs_no_other_job(folder, tmp_path):
     (tmp_path / "secret").write_text("token")
     (folder / "0").symlink_to(tmp_path / "secret")
+    (folder / "1").write_text("42")
+    found, problem = read_jobs(folder)
+    assert found == {"1": ("42",)}
+    assert str(folder / "0") in str(problem)
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(tmp_path):
     with pytest.raises(UnreadableError):
-        read_jobs(folder)
+        read_jobs(tmp_path / "absent")
 
 
 def test_a_gpu_that_cannot_be_read_keeps_its_number():
