@@ -7,11 +7,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+
 from simulator.scenario import NAME_SERVING, serving_deployment
 from tests.waiting import DEADLINE_SECONDS, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from scaler.kube.client import KubeClient
     from simulator.nodes import SimulatedNodes
@@ -76,6 +79,30 @@ class Scaled:
             task = group.create_task(again_and_again())
             yield
             task.cancel()
+
+
+async def hold(nodes: SimulatedNodes, loads: Mapping[str, float]) -> None:
+    """Set these devices' loads, and all others to 0; return when every exporter shows them.
+
+    Exporters see a change one after another: whoever reads them in between sees something else.
+    """
+    nodes.set_loads(loads)
+    async with aiohttp.ClientSession() as http:
+
+        async def is_shown() -> bool:
+            for node in nodes.nodes.values():
+                host, port = node.exporter_address
+                async with http.get(f"http://{host}:{port}/metrics") as response:
+                    text = await response.text()
+                for family in text_string_to_metric_families(text):
+                    for sample in family.samples:
+                        if sample.name == "nvidia_gpu_duty_cycle":
+                            expected = loads.get(sample.labels["uuid"], 0.0)
+                            if abs(sample.value - expected) >= 1:
+                                return False
+            return True
+
+        await until(is_shown, what="the exporters show the loads")
 
 
 def deployment(*, name: str = NAME, replicas: int = 1, **annotations: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from scaler.kube.client import KubeClient
 from scaler.model import ObjectRef
 from simulator.nodes import NodeSpec, running_nodes
 from tests.running import running_scaler
-from tests.scaled import deployment
+from tests.scaled import deployment, hold
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -63,18 +63,17 @@ class Serving:
         )
         await self.client.post(self._deployments, body)
         names = await until(self._all_ready, what="six pods are Ready")
-        self.load(dict.fromkeys(names, 38.0))
+        await self.load(dict.fromkeys(names, 38.0))
         return names
 
-    def load(self, percent: dict[str, float]) -> None:
+    async def load(self, percent: dict[str, float]) -> None:
         """Hold the pods' GPUs at these percentages, and all others at 0."""
-        self._nodes.set_loads(
-            {
-                uuid: value
-                for pod, value in percent.items()
-                for uuid in self._nodes.devices_of(self.namespace, pod)
-            }
-        )
+        loads = {
+            uuid: value
+            for pod, value in percent.items()
+            for uuid in self._nodes.devices_of(self.namespace, pod)
+        }
+        await hold(self._nodes, loads)
 
     async def pods(self) -> dict[str, dict[str, Any]]:
         """Return the pods that are not being deleted, by name."""
@@ -149,7 +148,7 @@ async def test_the_idlest_pods_go_and_a_cost_of_somebody_else_is_respected(
     names = await serving.start()
     busy, idle = set(names[::2]), set(names[1::2])
     # 3 x 38 % are 3 pods at 40 %.
-    serving.load(dict.fromkeys(busy, 38.0))
+    await serving.load(dict.fromkeys(busy, 38.0))
     async with scaling(installed):
         assert await serving.left(3) == busy
 
@@ -161,7 +160,9 @@ async def test_the_idlest_pods_go_and_a_cost_of_somebody_else_is_respected(
 
         kept, goes, works = sorted(busy)
         await serving.annotate(kept, **{DELETION_COST: "100"})
-        serving.load({goes: 20.0, works: 38.0})
+        # Three pods at all times until the one that goes is the idlest that may go.
+        await serving.load({kept: 38.0, goes: 20.0, works: 38.0})
+        await serving.load({goes: 20.0, works: 38.0})
         assert await serving.left(2) == {kept, works}
 
         async def only_the_other() -> bool:
@@ -178,7 +179,7 @@ async def test_the_idlest_pods_go_and_a_cost_of_somebody_else_is_respected(
 @pytest.mark.usefixtures("right")
 async def test_a_scale_down_waits_for_idle_pods(installed: ControlPlane, serving: Serving) -> None:
     names = await serving.start(scale_down_max_busy="10%")
-    serving.load(dict.fromkeys(names, 20.0))
+    await serving.load(dict.fromkeys(names, 20.0))
     async with scaling(installed) as scaler:
 
         async def waits() -> bool:
@@ -187,7 +188,8 @@ async def test_a_scale_down_waits_for_idle_pods(installed: ControlPlane, serving
 
         await until(waits, what="it waits, since no pod is below 10 %")
         assert len(await serving.pods()) == 6
-        serving.load(dict.fromkeys(names[::2], 38.0))
+        await serving.load(dict.fromkeys(names, 20.0) | dict.fromkeys(names[::2], 38.0))
+        await serving.load(dict.fromkeys(names[::2], 38.0))
         assert await serving.left(3) == set(names[::2])
 
 
@@ -217,7 +219,7 @@ async def test_a_scaler_that_died_before_it_wrote_the_count_leaves_no_mark(
 @pytest.mark.usefixtures("right")
 async def test_a_dry_run_marks_nothing(installed: ControlPlane, serving: Serving) -> None:
     names = await serving.start(dry_run="true")
-    serving.load(dict.fromkeys(names[1:], 20.0))
+    await serving.load(dict.fromkeys(names[1:], 20.0))
     async with scaling(installed):
 
         async def said() -> bool:
@@ -232,7 +234,7 @@ async def test_without_the_right_it_scales_and_names_the_right(
     installed: ControlPlane, serving: Serving
 ) -> None:
     names = await serving.start()
-    serving.load(dict.fromkeys(names[::2], 38.0))
+    await serving.load(dict.fromkeys(names[::2], 38.0))
     async with scaling(installed):
         await serving.left(3)
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.cluster.annotations.operators import ROLLOUTS, create, granted_kind, running_rollouts
 from tests.running import ScalerProcess, running_scaler
-from tests.scaled import Scaled, deployment
+from tests.scaled import Scaled, deployment, hold
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Rollout:
             percent = stable if template == status["stableRS"] else new
             for name in names:
                 loads |= dict.fromkeys(self.scaled.nodes.devices_of(self.namespace, name), percent)
-        self.scaled.nodes.set_loads(loads)
+        await hold(self.scaled.nodes, loads)
 
     async def decided(self, message: str) -> None:
         """Wait for a decision that has seen every living pod and says `message`."""

@@ -32,6 +32,7 @@ EMPTY: Final = {
     ("Held for an hour and never busy", ""): "nothing is an hour old",
     ("Duty cycle by container", None): "the nodes have no processes",
     ("Memory used by container", None): "the nodes have no processes",
+    ("Memory by process", None): "the nodes have no processes",
     ("Failed calls", None): "none fails",
     ("Throttling", None): "nothing throttles",
     ("Changes", "failed: {{reason}}"): "none fails",
