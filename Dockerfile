@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # One image with all programs: gpu-exporter (DaemonSet), gpu-scaler (Deployment) and gpu-simulator.
 # glibc is needed: the driver's libnvidia-ml.so.1, which the container runtime mounts, is built for it.
 # The tag of the base image gets Debian's security updates, so it is no digest here. A release looks up

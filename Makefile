@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Everything a person or CI runs. `make help` lists the targets.
 PYTHON ?= python3
 VENV := .venv

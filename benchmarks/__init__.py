@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Figures for the bars of the design; each module is one `make bench-NAME`."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Attacks beside an innocent party: how much later its decisions come, and what they cost.
 
 For each attack of `tests/attacks.py` a new scaler at its defaults meets three innocent Deployments,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A plain aiohttp client of all exporters of a `benchmarks.bigcluster`: what fetching alone costs.
 
 `python -m benchmarks.bareclient --nodes 5000 --port 1234 --rounds 5` fetches each page once per

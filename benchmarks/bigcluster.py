@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A large cluster that stands still, as a process: its API, all its exporters, and a Prometheus.
 
 `python -m benchmarks.bigcluster --nodes 5000` prints one line of JSON when it answers: the URLs of

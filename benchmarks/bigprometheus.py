@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A Prometheus with one sample of each GPU of a large cluster: the answer to the scaler's query.
 
 The answer is made and compressed once, as large as a real one: a value and a time for each pod.

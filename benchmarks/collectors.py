@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What each of the exporter's collectors costs on 8 GPUs: NVML calls, series, CPU.
 
 CPU includes the simulated driver's Python, so it is an upper bound; the numbers of calls and series

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A day of the exporter in some minutes: does its memory stay flat, and its files closed?
 
 A day at the defaults is 43,200 cycles; on 16 GPUs that is 691,200 readings of a GPU. Here one cycle

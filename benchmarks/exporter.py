@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The exporter's bars: scrape latency, CPU and RSS with 8 GPUs, and with 16 under MIG.
 
 The exporter runs as a process of its own over the simulated driver; the kubelet and the scrapers

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Load step to patched replicas: our scaler beside Prometheus + adapter + HPA, on one cluster.
 
 Every repetition is a Deployment of its own on a GPU of its own: one pod, 0 to 100 % at a moment

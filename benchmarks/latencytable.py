@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How `benchmarks.latency` reports: table of ratios, time line of each kind, figures."""
 
 from __future__ import annotations

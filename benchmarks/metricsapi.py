@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """500 HorizontalPodAutoscalers on the scaler's own metrics API: latency, CPU, memory.
 
 The HPAs are real: the test bed's API server and kube-controller-manager at its default period of

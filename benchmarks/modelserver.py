@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A plain model of model servers in pods: slots, what waits for them, and a duty cycle.
 
 A pod serves up to `slots` requests at once (continuous batching), each as fast as if it were

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Simulated model servers: vLLM's page at each pod's address, and the page of a gateway."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How long a deleted namespace stays while nobody serves the metrics API, beside metrics-server.
 
 On the test bed's real control plane an empty namespace is deleted once the API server has seen that

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An aiohttp server of fixed bytes: what latency the machine and the library have without us.
 
 `python -m benchmarks.plainserver FILE [gzip]` prints its URL.

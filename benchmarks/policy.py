@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The scaler's decisions beside the HPA's arithmetic, in simulation: `make bench-policy`.
 
 Both get the same values at no delay, the same target, minimum and maximum; the HPA looks every

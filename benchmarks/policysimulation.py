@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One Deployment under a trace of load, scaled by one policy: a replay, without any waiting.
 
 Requests spread evenly over the ready pods. A pod's GPU is busy for its share of the load, at most

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The scaler beside an HPA's chain on published load: `make bench-traces TRACES=FOLDER`.
 
 Every party scales the same model servers (`benchmarks.modelserver`) under the same trace. Targets

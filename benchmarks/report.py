@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How benchmarks report: a table for people and `build/bench/NAME.json` for comparison."""
 
 from __future__ import annotations

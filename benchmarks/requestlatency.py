@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A step of requests to a patched count: ours beside KEDA and the adapter chain, on one cluster.
 
 Every repetition is a Deployment of its own with one simulated vLLM server, or none: 0 to 60

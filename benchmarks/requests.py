@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The scaler on 5,000 model servers beside GPU nodes: time to read all of them, memory, GPU loop.
 
 Pods of model servers with pages of 58 KB stand beside 500 nodes with GPUs, in a process of their

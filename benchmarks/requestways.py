@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ways from requests to a patched count that `benchmarks.requestlatency` compares.
 
 Each is a Deployment of model servers with what tells its scaler, all with the same target and the

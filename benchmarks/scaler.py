@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The scaler on large clusters: time per loop by stage, memory, and what it asks the API for.
 
 A cluster of each size runs as a process of its own (`benchmarks.bigcluster`), and so does the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A standing cluster and the scaler as processes, and the scaler's loops as it counts them."""
 
 from __future__ import annotations

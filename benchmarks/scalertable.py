@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How `benchmarks.scaler` reports: a table, the curve over the number of nodes, figures."""
 
 from __future__ import annotations

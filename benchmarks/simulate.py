@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A week of 20 Deployments replayed at 4 targets, ours and the HPA's: `make bench-simulate`.
 
 Loads are noisy days with a value every 15 s to 30 s. Those of the first fleet are idle for two

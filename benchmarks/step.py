@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Load step to patched replicas: from 0 to 100 % on a GPU until `spec.replicas` has changed.
 
 Every repetition is a Deployment of its own on a GPU of its own, so that none inherits another's

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One load step on the real control plane, followed from the GPU to the patched Deployment."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Published traces of load, read from a folder of CSV files.
 
 Two formats: one row a request (Azure's LLM inference traces: TIMESTAMP, ContextTokens,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who scales the model servers: the scaler, the HPA, Knative, an oracle.
 
 Each is asked every `period_seconds` and sees what was there `age_seconds` before.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One trace under one party: who scales, and pods that start and end."""
 
 from __future__ import annotations

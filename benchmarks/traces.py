@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Load over time for comparing scaling policies: requests per second, second by second.
 
 One pod serves `POD_REQUESTS_PER_SECOND`, so a load of 60 is work for 6 busy pods.

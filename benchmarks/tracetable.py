@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The figures of `benchmarks.publishedtraces`: rows, their bars, and CSV."""
 
 from __future__ import annotations

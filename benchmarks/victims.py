@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which pods a scale-down removes: the ReplicaSet's choice beside the idlest, on one cluster.
 
 Two Deployments of 32 pods, one with `gpu-scaler/scale-down-pods: any`, one with `idlest`, have the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What scale-downs hit, as rows of a file: the figures of `make bench-victims`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """gpu-exporter's command line."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The exporter put together: thread, tasks and HTTP server, for `__main__` and for embedding."""
 
 from __future__ import annotations

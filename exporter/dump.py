@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a signal has the exporter log for whoever looks for its mistake: its state, on one line."""
 
 from __future__ import annotations

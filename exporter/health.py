@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The exporter's own state: readiness with its reason, and the `nvidia_gpu_exporter_*` metrics."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the values that travel between the exporter's parts; unknown is None, never 0."""
 
 from __future__ import annotations

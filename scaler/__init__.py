@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """gpu-scaler: GPU readings in, replica counts out."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """gpu-scaler: run | status | why-not | explain | simulate | idle | check | completion."""
 
 from __future__ import annotations

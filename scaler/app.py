@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The composition of `gpu-scaler run`: create, connect and stop all parts in order."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: limits for input from outside, in bytes, counts and lengths of text.
 
 Input over its budget affects only its sender: the sender's values are missing, and the reason names

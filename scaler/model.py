@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the data that every part of the scaler shares: policies, workloads, pods, readings.
 
 Every instant named `*_seconds` without another word is on the monotonic clock of this process, so

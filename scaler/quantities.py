@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: numbers for people: Kubernetes quantities, ages, metric values."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a simulated board is and knows beyond the base set: clocks, links, error counters."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """gpu-demo: a GPU Deployment scales out under load and back in after it, narrated.
 
 Everything that matters is real: nvidia-ml-py, the exporter of each node behind its own port, the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The real scaler as a process of the demo."""
 
 from __future__ import annotations

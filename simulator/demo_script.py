@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the demo's story as a list of chapters, each with the sight that ends it, and its table."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The state behind a simulated NVML library: GPUs, their load, their faults.
 
 Nothing here knows C; `simulator.nvml` puts the C interface over it. Every method may be called from

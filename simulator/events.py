@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """NVML's event sets: who waits for which GPUs' Xid errors."""
 
 from __future__ import annotations

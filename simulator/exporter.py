@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The real exporter on simulated GPUs, as a process: for a look without a GPU and for measuring.
 
 `python -m simulator.exporter --once` shows one node's exposition: every GPU of the model busy at a

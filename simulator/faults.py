@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Faults of a simulated NVML library, set and taken back while it runs, from any thread."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A simulated kubelet: the pod-resources API on a unix socket and the devices behind it.
 
 The API is `v1.PodResourcesLister` of kubernetes/kubelet, pkg/apis/podresources/v1; device IDs take

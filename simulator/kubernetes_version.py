@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the Kubernetes version that the embedded API and the simulated nodes name."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the demo's story of a model server, told with `--llm`.
 
 One request keeps a GPU busy without a pause, so its duty cycle says nothing about the load; the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Model servers for the demo: a page per pod, shaped like vLLM's, and GPUs that one request fills.
 
 Each user pod has a number of requests in flight, which are spread over the servers that are Ready.

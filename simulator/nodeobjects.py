@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Node, Lease and exporter Pod of a simulated node as the API wants them; pure."""
 
 from __future__ import annotations

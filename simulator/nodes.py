@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Simulated GPU nodes that join any Kubernetes API: the embedded one or a real control plane.
 
 Each node is a Node object with a Lease, a kubelet with its pod-resources socket, and the real

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The kubelet's other half: runs the pods that are bound to one simulated node."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The status that a kubelet and a scheduler write for a pod, step by step; pure.
 
 Fields follow the core/v1 API; each function returns the `status` of a strategic merge patch, so

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Requests of the simulated nodes to an API server that comes and goes."""
 
 from __future__ import annotations

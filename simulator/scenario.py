@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the demo's two Deployments, one that serves on GPUs and one that makes the load."""
 
 from __future__ import annotations

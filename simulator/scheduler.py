@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The scheduler of the simulated nodes: carries out what `simulator.scheduling` plans."""
 
 from __future__ import annotations

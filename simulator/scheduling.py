@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: which pending pod goes to which simulated node.
 
 Only what decides over GPUs is weighed: extended resources of `nvidia.com`, node selectors and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """gpu-simulator: simulated GPU nodes in a cluster that has real nodes but no GPU, all in one pod.
 
 Runs under the service account of `daemonset/simulated.yaml`. Pods on these nodes are not run: they

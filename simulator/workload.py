@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A serving workload under load: requests per second in, duty cycles of GPUs out.
 
 Press pods offer requests, serving pods spend GPU time on them. Annotations on pods say how much;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A Prometheus that a test makes up: it knows what some expressions come to."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parties that misbehave beside an innocent one: a node, a tenant, a caller, on the embedded API.
 
 `tests/integration/test_attacks.py` shows that the innocent party's decision is still taken, and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tests that need more than Python: `@pytest.mark.needs("kubectl")`, or `"root"`.
 
 Where it is absent they are deselected, and one closing line names it with the command that would

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The dashboards as they are shipped, for tests to look into."""
 
 from __future__ import annotations

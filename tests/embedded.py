@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The embedded API with one simulated node of 8 GPUs, which the scaler runs against."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An exporter with a web configuration file, and clients that come to it from outside."""
 
 from __future__ import annotations

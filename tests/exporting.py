@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A whole exporter over a simulated driver, and a client that reads it through its HTTP port."""
 
 from __future__ import annotations

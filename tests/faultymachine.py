@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The scaler's program on a machine that something is wrong with, for `running_scaler`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files that the system keeps from the tests' process."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A Kubernetes API for --dra and --pod-labels to ask, and a service account for it."""
 
 from __future__ import annotations

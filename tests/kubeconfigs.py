@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kubeconfigs with every kind of user that the Kubernetes client reads, and a program that does."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What clients do to a listener that are no good ones, as bytes on a connection of their own."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The metrics API over real TLS with nothing behind it, before a Kubernetes API that reviews."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What tests may need beyond Python, whether this machine has it, and what would bring it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An NVML session through the real binding over simulated GPUs, with a clock set by hand."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The address at which others reach this machine."""
 
 from __future__ import annotations

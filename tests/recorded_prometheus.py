@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A real Prometheus with a past that a test writes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The scaler as a process against some Kubernetes API, as its users run it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo's serving Deployment on some Kubernetes API with simulated nodes, as a test sees it."""
 
 from __future__ import annotations

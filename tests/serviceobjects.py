@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Services with their pods and EndpointSlices, as the real control plane would write them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A real HTTP server around one handler, for answers that no well-behaved server gives."""
 
 from __future__ import annotations

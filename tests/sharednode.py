@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A node whose GPUs are shared by containers: its files, its processes, and an exporter on it."""
 
 from __future__ import annotations

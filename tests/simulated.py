@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The programs as a reader has them at hand, with simulated GPUs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The scaler's status server over a store that a test fills, on a real socket."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An event loop in which waiting takes no time: hours of timers run in moments, always alike."""
 
 from __future__ import annotations

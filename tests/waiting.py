@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Wait for a condition with a deadline, in place of sleeping and hoping."""
 
 from __future__ import annotations

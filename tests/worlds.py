@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which tests share a world, such as a control plane or the built image: one worker runs them.
 
 The `loadgroup` of pytest-xdist 3.8 does not know the node IDs of pytest 9.2.

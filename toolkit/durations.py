@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: durations in Go's format."""
 
 from __future__ import annotations

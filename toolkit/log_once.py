@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Logs a lasting condition twice only: when it begins and when it ends."""
 
 from __future__ import annotations

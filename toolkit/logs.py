@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Log lines in logfmt or JSON: a constant message with its values."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rate limits log lines that outside parties can cause, in bytes per minute and party."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m daemonset.admission [FOLDER]`: write the policy's rules for the chart.
 
 FOLDER is `daemonset` by default.

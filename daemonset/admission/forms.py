@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: what a value of each annotation looks like, as expressions in CEL over `v`.
 
 The API server cannot read PromQL, metrics or YAML, so these are looser than the scaler's own

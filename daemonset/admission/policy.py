@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the conditions, variables and validations of the ValidatingAdmissionPolicy."""
 
 from __future__ import annotations

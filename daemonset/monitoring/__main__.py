@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m daemonset.monitoring [FOLDER]`: write what is made from this code and the rules.
 
 The chart has copies of them in `chart/files`, because Helm reads no file outside of a chart.

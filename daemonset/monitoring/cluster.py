@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The dashboard of the cluster: number, owners, load and health of its GPUs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: which metrics an expression reads, and which of the exporter's collectors give them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The dashboard of one node: each of its GPUs, who holds it, and the node's exporter."""
 
 from __future__ import annotations

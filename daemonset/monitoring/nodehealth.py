@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The lower half of the dashboard of one node: what is wrong with its GPUs, and its exporter."""
 
 from __future__ import annotations

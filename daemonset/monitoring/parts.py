@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The parts that all dashboards have: panels, variables and links, each made in one way."""
 
 from __future__ import annotations

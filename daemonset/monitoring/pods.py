@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The dashboard of applications: what each pod makes of the GPUs that it holds."""
 
 from __future__ import annotations

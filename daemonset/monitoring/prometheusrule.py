@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the rules as the object that the Prometheus operator reads."""
 
 from __future__ import annotations

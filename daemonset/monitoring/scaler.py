@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The dashboard of the scaler: its decisions per Deployment, and its own health."""
 
 from __future__ import annotations

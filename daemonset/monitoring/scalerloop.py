@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The lower half of the dashboard of the scaler: its loop, and its metrics API."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the expressions of the dashboard of the scaler."""
 
 from __future__ import annotations

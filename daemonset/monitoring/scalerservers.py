@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The part of the dashboard of the scaler about model servers: their requests, and their pages."""
 
 from __future__ import annotations

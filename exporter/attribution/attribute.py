@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: which container holds which device: readings x allocations -> rows.
 
 A device ID belongs to one container at a time, yet kubelets before 1.34 go on listing a finished

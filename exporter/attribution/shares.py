@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: what the processes have of a device, added up by the containers that hold it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The newest snapshot: each cycle's readings joined with the newest allocations."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The exporter's configuration: flags and their environment variables in, one frozen Config out."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the exporter's flags, and the parser and the help made of them."""
 
 from __future__ import annotations

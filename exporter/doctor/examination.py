@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """All steps in the order in which a reading passes them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a check of the node found, and what it looks like."""
 
 from __future__ import annotations

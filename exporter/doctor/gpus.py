@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The way to the GPUs, step by step: the library, the driver, the devices. Blocks."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the files of the node say about its driver: the kernel module, the PCI bus, the devices."""
 
 from __future__ import annotations

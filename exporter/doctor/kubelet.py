@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The way to the pods: the kubelet's pod-resources socket and what it lists."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What else the labels and the containers' own parts need: the node's name and its processes."""
 
 from __future__ import annotations

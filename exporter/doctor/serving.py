@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether it can be read: the web configuration file and the address."""
 
 from __future__ import annotations

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Metric families and the text formats that Prometheus reads."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the families that are always on, a part of the table in `exporter.exposition.table`."""
 
 from __future__ import annotations

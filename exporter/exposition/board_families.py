@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: what boards measure and how they are set, a part of `exporter.exposition.table`."""
 
 from __future__ import annotations

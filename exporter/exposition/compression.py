@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: gzip of bytes whose beginning is compressed once and ends in several ways.
 
 A scrape's answer is the GPUs' families, the same for every reader until the next cycle, and the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the families of most collectors, a part of `exporter.exposition.table`.
 
 Base units, and `_total` on counters, as Prometheus asks for.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the families of PCIe, NVLink and its fabric, a part of `exporter.exposition.table`."""
 
 from __future__ import annotations

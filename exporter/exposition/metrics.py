@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: readings as metrics of the client library, by the table of families.
 
 A value of None yields no series, so nothing is ever published in place of an unknown.

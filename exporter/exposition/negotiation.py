@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: what a client accepts -> what it gets.
 
 prometheus-client chooses the format, but it does not know of qualities (RFC 9110, section 12.4.2).

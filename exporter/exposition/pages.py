@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Snapshot and self metrics -> exposition formats.
 
 `exporter.exposition.negotiation` chooses the format, `exporter.exposition.rendering` writes as

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: families as text, byte for byte as prometheus-client writes them, but faster.
 
 prometheus-client checks, sorts and escapes every label of every series. Here the labels of a device

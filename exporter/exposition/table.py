@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the one table of the GPU families, in the order of docs/metrics.md.
 
 A family is added here and beside its kind in one of the modules of families.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """GET with the pod's own service account.
 
 https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which GPU a device of a ResourceSlice is: the UUID that the kubelet does not report under DRA.
 
 The kubelet lists a claim's devices as (driver, pool, device). The NVIDIA DRA driver publishes their

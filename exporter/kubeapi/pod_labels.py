@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Labels of the pods that hold GPUs, by an allow-list, as a family to join with.
 
 They are a family of their own, as kube-state-metrics' `kube_pod_labels` is, and no labels of the

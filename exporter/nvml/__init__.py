@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The only package that calls nvidia-ml-py: devices in, readings out.
 
 `session` opens NVML and finds the devices, `base` reads the base set, `extended` the collectors

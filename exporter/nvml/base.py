@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The base set's readings of a GPU and of its MIG instances."""
 
 from __future__ import annotations

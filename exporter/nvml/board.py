@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a board says of itself: info, health, clocks, throttling, power, video engines."""
 
 from __future__ import annotations

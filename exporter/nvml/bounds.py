@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the table of bounds: which values each family can have.
 
 Drivers fill what they do not know with the highest values of the type, with -1, with 0 or with what

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One NVML call: its errors by name, and which call has not returned yet."""
 
 from __future__ import annotations

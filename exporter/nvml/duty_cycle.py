@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Shares of time from the driver's own sample buffer, averaged over a window."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Memory errors: ECC counters, retired pages, remapped rows."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The extended families' readings: which collectors are on, and what befalls one stays with it."""
 
 from __future__ import annotations

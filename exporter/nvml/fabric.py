@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The NVLink fabric beyond one node (NVSwitch systems), such as that of an NVL72 rack."""
 
 from __future__ import annotations

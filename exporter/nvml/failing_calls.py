@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Logs failing GPUs, and failing calls about them: a line for the begin and one for the end."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """GPU performance monitoring (Hopper and newer): shares of time between two samples of counters.
 
 The only way to a MIG instance's duty cycle. The counters belong to a GPU instance, so where one has

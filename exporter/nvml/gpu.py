@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One open GPU: its handle, who it is, and what need not be asked again."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading one GPU after the other without waiting for ever for one of them.
 
 A call that hangs in the driver cannot be cancelled. So GPUs are read in a thread that can be left

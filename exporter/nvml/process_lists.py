@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: whether a list of processes can be true.
 
 A driver whose structure for a process is of another size than the binding's shifts all entries but

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The processes of a GPU by their PIDs, for machines without Kubernetes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What each process has of a device: memory, and its part of the multiprocessors' time."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The loop: one thread that owns NVML and hands on each cycle's readings.
 
 The thread is the only one that waits for the driver. A call that hangs in the driver cannot be

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The GPUs of a session by their UUID: which of those that were read are lost.
 
 A minor number is no identity: NVML has none under WSL2, and a GPU's place changes with the others.

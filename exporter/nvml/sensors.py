@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a board measures beyond the base set, and how it is set: temperature, memory, modes."""
 
 from __future__ import annotations

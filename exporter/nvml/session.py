@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An NVML session: opened, read once per cycle, closed."""
 
 from __future__ import annotations

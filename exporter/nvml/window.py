@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the average of a GPU's utilization samples over the last seconds."""
 
 from __future__ import annotations

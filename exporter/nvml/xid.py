@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Xid errors: a thread that waits for NVML's events and counts them.
 
 Waiting blocks, so it happens in a thread of its own that neither the sampling nor the end of the

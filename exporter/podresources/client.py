@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The kubelet's pod-resources API v1 over its unix socket.
 
 The last mapping outlives errors for `KEEP_SECONDS`: long enough for a restart of the kubelet or a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the kubelet's List answer -> allocations of GPU devices."""
 
 from __future__ import annotations

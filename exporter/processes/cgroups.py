@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the pod and the container that a cgroup path or a folder of the kubelet's logs names.
 
 Paths by driver and runtime (UID and ID shortened), of cgroup v1 and v2 alike:

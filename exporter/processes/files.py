@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The node's files, any of which may be absent or kept from the exporter."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The batch jobs that use the GPUs, from a folder of files that a scheduler's prolog writes.
 
 The files are those of dcgm-exporter's HPC job mapping: named after a GPU's index, or its index and

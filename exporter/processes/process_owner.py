@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a PID to the pod: /proc, and the kubelet's folders of logs.
 
 The kubelet names the folder of a pod's logs after its namespace, name and UID, and the runtime the

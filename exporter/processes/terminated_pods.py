@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which listed pods have finished: kubelets before 1.34 list them with their devices until deleted.
 
 The kubelet removes a pod's cgroup when the pod has finished and keeps its folder of logs until the

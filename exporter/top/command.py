@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads the GPUs, here or over HTTP, and prints them once or until Ctrl-C."""
 
 from __future__ import annotations

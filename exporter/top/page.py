@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The page of an exporter on another node, over HTTP."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the GPUs of one node, from the families of its exporter.
 
 The page may be any server's: texts are shown without control characters, numbers that cannot be

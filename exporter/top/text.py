@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the GPUs of a node as a table, and sentences about what it cannot show."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """HTTP: metrics, /healthz, /readyz and a landing page; nothing here waits for NVML."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the flags for TLS and credentials of an HTTP client."""
 
 from __future__ import annotations

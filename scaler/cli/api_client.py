@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Client of the acting scaler's API, for `status`, `why-not` and `explain`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`gpu-scaler check`: reads manifests from files, folders and standard input."""
 
 from __future__ import annotations

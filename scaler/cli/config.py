@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the flags of `gpu-scaler run` and their environment variables -> one ScalerConfig."""
 
 from __future__ import annotations

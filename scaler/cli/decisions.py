@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`status`, `why-not` and `explain`: ask the acting scaler, and print what it answers."""
 
 from __future__ import annotations

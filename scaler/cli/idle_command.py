@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`gpu-scaler idle`: reads what Prometheus has recorded of all GPUs, and reports idle ones.
 
 It reads only: range queries of Prometheus, and lists of pods and ReplicaSets of the Kubernetes API.

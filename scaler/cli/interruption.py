@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ctrl-C that ends a long reading early, so that what was read can be shown."""
 
 from __future__ import annotations

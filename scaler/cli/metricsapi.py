@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the flags of the metrics API -> its settings."""
 
 from __future__ import annotations

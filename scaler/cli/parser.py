@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the parser of the `gpu-scaler` command line."""
 
 from __future__ import annotations

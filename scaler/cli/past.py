@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: flags of the commands that read the past."""
 
 from __future__ import annotations

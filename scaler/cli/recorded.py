@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recordings of Deployments from what Prometheus has of them; nothing is ever written.
 
 Prometheus is read chunk by chunk. The Kubernetes API, where there is one, says which Deployments

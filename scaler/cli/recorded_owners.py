@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the Kubernetes API and kube-state-metrics' series tell of workloads and their pods."""
 
 from __future__ import annotations

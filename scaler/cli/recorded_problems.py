@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Why a history is empty or begins late: what Prometheus has instead, as a sentence."""
 
 from __future__ import annotations

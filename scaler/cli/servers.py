@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the flags of `--servers.*` -> how model servers in pods are read."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`gpu-scaler simulate`: a history from Prometheus or a file, replayed under each policy.
 
 It reads only; of files, it writes those that `--record` and `--plot` name.

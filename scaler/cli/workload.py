@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the ways to name a workload on the command line: kubectl's, and NAMESPACE/NAME."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which namespaces and kinds are held because their watches have lost contact.
 
 A failing watch affects only the workloads that depend on it. A deleted namespace, or one whose Role

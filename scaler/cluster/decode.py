@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: decodes raw API objects to the few fields that the scaler keeps.
 
 Both clocks are passed in: a timestamp of the API is converted to the monotonic clock once, when it

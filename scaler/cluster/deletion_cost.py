@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Marks pods with a deletion cost, so that their ReplicaSet deletes them first, and takes it back.
 
 Both are server-side applies of the subresource `status`, which may change annotations but not the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The queue of unsent events, shared fairly between namespaces."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Records events on workloads; one background task sends them, so that no decision waits.
 
 A repeated event increments the count of the existing one. A full queue or a refusal of the API

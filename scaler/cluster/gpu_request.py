@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the GPU resources that a raw pod, or a pod template, requests, within bounds.
 
 A pod template of any kind of workload may come here, so nothing is taken for granted.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: groups of pods that are one replica together, as those of a LeaderWorkerSet.
 
 The selector of its scale finds leaders only. Without the requirement on the worker it finds all

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The kinds of workloads that are scaled, and their paths in the API.
 
 A kind is named as in kubectl, by plural and group: `statefulsets.apps`.

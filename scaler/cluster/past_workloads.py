@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the API server shows now of the workloads whose past is read: get and list only."""
 
 from __future__ import annotations

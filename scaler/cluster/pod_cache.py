@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A cache of pods and nodes with their labels, for the selectors of metrics API clients."""
 
 from __future__ import annotations

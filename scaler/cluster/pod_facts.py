@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: restarts and GPU requests of raw pods, and the number of pods per replica."""
 
 from __future__ import annotations

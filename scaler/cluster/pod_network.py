@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: a raw pod's address and the ports that it declares, within bounds.
 
 What has the wrong type or size is left out: it must cost the pod no more than its page.

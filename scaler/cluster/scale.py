@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads and writes the `scale` subresource, the only write to a workload."""
 
 from __future__ import annotations

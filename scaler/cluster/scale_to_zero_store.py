@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The workloads that the scaler has scaled to 0, stored in a ConfigMap next to its Lease.
 
 A count of 0 does not say who set it, and the scaler may only wake workloads that it has scaled to 0

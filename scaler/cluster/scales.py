@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scale subresources of workloads of other kinds than Deployments and StatefulSets.
 
 A scale subresource cannot be watched. It is read when its object changes, a few at a time, and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The watched cluster: opted-in workloads with their pods, and exporters.
 
 One reflector per kind (and per namespace with --namespaces) feeds indexes by owner, so that the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Applies decisions: writes the replica count and records what came of it."""
 
 from __future__ import annotations

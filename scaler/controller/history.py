@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the scaling histories of all Deployments between two loops, on a clock that may jump.
 
 The steps that a history takes stand in `scaler.decision.history`. Time in which nobody looked does

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Since when pods have been idle, for the Deployments whose idlest pods go first."""
 
 from __future__ import annotations

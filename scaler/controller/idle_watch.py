@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Counts idle GPUs from the readings in memory, while this replica leads.
 
 Duty cycles that the loop or the map reads cost nothing more. The others are read here, slowly: with

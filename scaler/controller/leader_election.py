@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the loop needs to know about the Lease: whether this process may write."""
 
 from __future__ import annotations

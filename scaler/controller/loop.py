@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The loop: watch -> read -> decide -> act. One Deployment's failure is its own.
 
 Only the holder of the Lease decides and acts. A standby keeps its watches warm and holds no

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The loop's clock, which tells the scaling histories about time in which nobody looked."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: whether loops start, and whether those of a leader finish."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Marks on the pods that a scale-down removes, until they are gone or it has come to nothing.
 
 A mark is written before the count, because the ReplicaSet chooses as soon as it sees the count.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: pods whose values cover fewer GPUs than before.
 
 The series of a GPU disappear when it falls off the bus or hangs in the driver. The mean over the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which Deployments gpu-scaler scaled to zero, kept in step with the record in the cluster."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: a Deployment with its policy, and the readings that a decision needs."""
 
 from __future__ import annotations

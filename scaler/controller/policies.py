@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The policies of all Deployments, parsed when annotations change and within a budget per loop.
 
 Anybody who may write annotations may change them as often as they like. Parsing takes a bounded

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the order of writes, in which Deployments that failed come last and hold up nobody."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The policies with the ranges that their schedules set now.
 
 The time of day alone decides, so that nothing needs to be remembered over a restart or a takeover.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writing one replica count: it says what came of the write, and decides and remembers nothing."""
 
 from __future__ import annotations

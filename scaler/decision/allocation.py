@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: who gets the next GPU: between the decisions of one loop and their writes.
 
 While pods of a Deployment wait for a GPU resource, Deployments of a lower priority that request the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: stabilization windows and rate policies.
 
 Source: kubernetes `pkg/controller/podautoscaler/horizontal.go`. Every instant is seconds on one

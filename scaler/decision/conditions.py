@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: a decision's conditions and messages, in the HPA's words where it has some."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: whether somebody else resets the replica count, and how long the scaler holds back.
 
 A GitOps tool or an admission webhook that sets the count back undoes every write, and every write

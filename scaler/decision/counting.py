@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: which pods' values of one metric count when scaling up, and which when scaling down.
 
 When scaling down, only pods that serve count. When scaling up, every value that may show more

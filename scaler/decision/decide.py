@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: one Deployment's decision, in the HPA's order and words, with every reason."""
 
 from __future__ import annotations

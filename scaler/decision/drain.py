@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: a scale-down removes the idlest pods, and waits for them, but not for ever."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: whether a pod's containers ask for a GPU, from the names of their resources."""
 
 from __future__ import annotations

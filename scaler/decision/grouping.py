@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: which of a workload's pods count, whatever the metric.
 
 Unlike the HPA's groupPods, readiness counts for every metric and not only for cpu, a Succeeded pod

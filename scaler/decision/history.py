@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: what one Deployment's scaling history becomes, step by step, in the order of a loop.
 
 1. `shifted`: the clock jumped. Everything stays as old as it was.

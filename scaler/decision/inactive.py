@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the Deployments that the scaler leaves alone, whatever their metrics say."""
 
 from __future__ import annotations

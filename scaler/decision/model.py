@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: what a decision is made of: scaling history, proposals, limits, conditions, outcomes.
 
 Instants and milli units are as in `scaler.model`.

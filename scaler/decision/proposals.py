@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: one Deployment's pods and one metric's reading to what that metric asks for.
 
 The arithmetic is `scaler.decision.replicas`, the pods that count are `scaler.decision.counting`;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: metric values and pod counts to desired replicas, as the HorizontalPodAutoscaler does it.
 
 Source: kubernetes `pkg/controller/podautoscaler/replica_calculator.go`. Everything is in integer

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the cooldown before a Deployment scales to zero.
 
 A Deployment with `gpu-scaler/min-replicas` 0 scales to 0 once its query has been at or

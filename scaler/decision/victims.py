@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: which pods a scale-down removes, and why: those that have least to lose.
 
 A ReplicaSet deletes pods without a node first, then Pending ones, then those that are not Ready;

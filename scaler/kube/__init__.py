@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """The client of the Kubernetes API; knows nothing of GPUs."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Creates and updates the APIServices of a group; never touches those of another Service.
 
 Source: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/api-service-v1/

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A thin REST client of the Kubernetes API: paths in, parsed JSON out.
 
 Uses raw JSON instead of generated models, which decodes a watch of tens of thousands of pods ten

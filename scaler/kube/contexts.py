@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The contexts of a kubeconfig, for messages and for the namespace of names without one."""
 
 from __future__ import annotations

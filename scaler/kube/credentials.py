@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """API server address and credentials, from the in-cluster service account or a kubeconfig.
 
 `kubernetes.aio.config` parses kubeconfig files, exec plugins, OIDC and client certificates. This

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Delegated authentication and authorization: TokenReview and SubjectAccessReview, cached 10 s."""
 
 from __future__ import annotations

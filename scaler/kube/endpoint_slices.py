@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether a Service has a ready endpoint.
 
 Source: https://kubernetes.io/docs/reference/kubernetes-api/service-resources/endpoint-slice-v1/

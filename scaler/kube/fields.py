@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: reads fields of raw API objects and checks their types."""
 
 from __future__ import annotations

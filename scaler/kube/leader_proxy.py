@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Requests to the leader's pod through the API server's pod proxy."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Leader election on a `coordination.k8s.io/v1` Lease: only one replica acts.
 
 Ages are measured on this process's monotonic clock from the time when it observed a change of the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A cache of one kind of object, kept by list and watch, decoded to the fields that are needed.
 
 Each watch has a timeout of half a minute, and must end shortly after it, which detects half-open

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Request header authentication, as the API server publishes it for extension API servers.
 
 Source: https://kubernetes.io/docs/tasks/extend-kubernetes/configure-aggregation-layer/

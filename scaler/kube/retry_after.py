@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Obeys `Retry-After`: a refused request is not sent again before that time.
 
 It covers all requests, so callers need not care: an early retry gets the same error without a

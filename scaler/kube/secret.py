@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A Secret that several replicas share; writes carry the resourceVersion that was read."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: label selectors in query form: `app=web,tier in (a,b),!canary`.
 
 Source: the grammar in apimachinery's `labels.Parse`.

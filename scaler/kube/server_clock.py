@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The wall clock of the API server, which the timestamps in its objects use.
 
 The clock of this machine may be wrong by a day. A new pod would then seem to have served for a day,

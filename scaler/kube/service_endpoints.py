@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The addresses of a Service's endpoints, with the port that each of them serves.
 
 Only pods of the Service's namespace count, at the IP that the kubelet reports for them: whoever can

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Builds the response document of an authorized request."""
 
 from __future__ import annotations

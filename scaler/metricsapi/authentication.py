@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Authenticates clients by a certificate of the front proxy's or the clients' CA, or by a token.
 
 User headers count only together with the front proxy's certificate.

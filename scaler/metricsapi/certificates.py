@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: generates and renews the serving certificate and its CA, stored in a Secret.
 
 A new CA is published for a day before it signs anything, and an old one until it expires, so that

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the JSON documents of the API's responses.
 
 Source: `k8s.io/metrics/pkg/apis/custom_metrics`, `k8s.io/api/apidiscovery/v2`, `metav1.Status`.

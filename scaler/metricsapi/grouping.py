@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: groups GPU samples by target (pod, namespace, node)."""
 
 from __future__ import annotations

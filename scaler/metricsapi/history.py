@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the last three minutes of samples of the requested targets, in bounded memory.
 
 For each family, pod and GPU at most one sample per 5 s is kept. With 16 bytes per sample that is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the user of a request, from the verified client certificate and the headers.
 
 The front proxy (the API server's aggregation layer) names the user in headers; headers of other

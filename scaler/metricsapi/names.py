@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the metrics that the API serves, by all names that an HPA can use (contract 5)."""
 
 from __future__ import annotations

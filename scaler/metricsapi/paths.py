@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: parses the path of a request to the request and its attributes for authorization.
 
 Derives the attributes as an API server does, so that RoleBindings work as for other APIs. Source:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where pods' model servers are, by the annotations of the Deployments that the scaler knows."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The metrics API over HTTPS: authenticates, authorizes and answers requests."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What model servers of the requested pods say, read in the background."""
 
 from __future__ import annotations

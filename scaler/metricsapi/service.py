@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The metrics API: creates and runs its parts, and maintains its APIServices."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The source of the serving certificate: the Secret that the replicas share, or files."""
 
 from __future__ import annotations

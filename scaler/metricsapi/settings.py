@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the settings of the metrics API."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads the requested targets periodically, for as long as clients request them.
 
 Every replica does this for its own requests, whether it is the leader or not. A target is read at

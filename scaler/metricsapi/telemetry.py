@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The metrics API's own metrics."""
 
 from __future__ import annotations

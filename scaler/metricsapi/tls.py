@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The server's TLS context: the certificate and the clients' CAs can change at any time.
 
 Each handshake uses the latest of both; open connections are not affected.

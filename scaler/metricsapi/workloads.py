@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The selectors of workloads, from their scale subresources: what an HPA finds pods by."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the values of annotations, the origin of each, and a bounded list of their problems."""
 
 from __future__ import annotations

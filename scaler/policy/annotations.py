@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the table of the annotations, from which the documentation is generated."""
 
 from __future__ import annotations

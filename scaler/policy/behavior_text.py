@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: parses `gpu-scaler/behavior` with the validation rules of `autoscaling/v2`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: annotations that are valid, or not ours, but probably not what their author means."""
 
 from __future__ import annotations

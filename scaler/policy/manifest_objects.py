@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the Kubernetes objects in YAML or JSON text, with the lines of their annotations."""
 
 from __future__ import annotations

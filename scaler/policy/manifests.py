@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: checks the gpu-scaler annotations in Kubernetes manifests; reports file and line."""
 
 from __future__ import annotations

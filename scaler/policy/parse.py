@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: parses a Deployment's annotations to its ScalingPolicy, or to the problems with them.
 
 Each annotation of its Namespace, except `gpu-scaler/enabled`, is the default of that annotation.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the annotations that set the minimum and the maximum, at all times and at some."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: which entry of a schedule is in force at an instant, and when that changes.
 
 A time of day on a date is one instant: the first at which the zone's wall clock shows that time or

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: parses `gpu-scaler/schedule` to its entries."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the annotations that say where a model server's or a queue's metrics are."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: parses a short, untrusted YAML or JSON text to plain values.
 
 Reads the events of the C parser one by one, so that a text costs no more than its budget of bytes,

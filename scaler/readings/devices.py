@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: compute each pod's value of each metric from the values of single GPUs.
 
 Families have the exporter's names here, whatever the source calls them.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: read each pod's value of each metric from an exporter's page.
 
 The metric and label names are the whole contract between exporter and scaler (contract 1 of the

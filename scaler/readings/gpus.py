@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the values of single GPUs, in use or free, for the metrics API and the map."""
 
 from __future__ import annotations

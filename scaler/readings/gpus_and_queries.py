@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads GPU metrics from one source and `gpu-scaler/query` from another, independently."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """HTTP for both sources: credentials from files that rotate, and size-limited answers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The source that the loop reads: each metric from its own reader."""
 
 from __future__ import annotations

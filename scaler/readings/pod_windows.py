@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the windows of pods' values, for sources that see one value at a time."""
 
 from __future__ import annotations

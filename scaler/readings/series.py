@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the samples of a text exposition, in time linear in its length.
 
 An exporter exposes the same series on every page, and only their values change. Parsing labels is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the settings of the sources; secrets are given as paths and never kept here."""
 
 from __future__ import annotations

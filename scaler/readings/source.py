@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the requests to a source of metric values, and its answers."""
 
 from __future__ import annotations

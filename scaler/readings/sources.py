@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sources of values as set on the command line, with one store for all consumers."""
 
 from __future__ import annotations

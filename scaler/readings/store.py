@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The last readings in memory, shared by all consumers.
 
 Consumers state what they need, and one read fetches all of it. The consumer with the shortest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Unexpected errors; each affects only the party whose answer caused it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: averages over `gpu-scaler/window`, and how much of a window samples cover.
 
 Samples from before a pod was Ready show only its loading. A window counts by the seconds that

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: what a course of replica counts cost, and how often it was too few."""
 
 from __future__ import annotations

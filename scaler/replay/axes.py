@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: ticks of axes with round numbers and round times."""
 
 from __future__ import annotations

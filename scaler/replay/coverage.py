@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: how much of a recording's demand is known, and how much of it only from below."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: samples in CSV text, as a spreadsheet or a script wrote them.
 
 The columns are time, pod and value, or time and value for a total of the Deployment. Times are RFC

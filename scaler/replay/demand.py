@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the demand of a Deployment, rebuilt from what its pods showed over time.
 
 The demand of a step is the sum over the pods. A pod of which nothing is known in a step, although

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: simulations as the documents of `gpu-scaler simulate -o json` and `-o csv`."""
 
 from __future__ import annotations

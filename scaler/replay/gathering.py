@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: gathers what chunks of the past say of one Deployment, and makes its recording."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the limits of a HorizontalPodAutoscaler without `spec.behavior`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: how long GPUs were held and idle, from their duty cycles over time.
 
 The time is cut into steps of equal length. A step of a GPU is idle if its duty cycle was 0 in all

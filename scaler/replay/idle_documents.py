@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the report of `gpu-scaler idle` as JSON and CSV."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: what is known of GPUs that were held, idle or free over a time."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: held, idle and free GPUs over time, as SVG and as a page that loads nothing."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: how a recorded demand shows in the simulated pods: spread evenly, and capped at the top.
 
 A metric that saturates shows at most 100 % in a pod, whatever the demand: what is too much cannot

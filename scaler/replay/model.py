@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: what a Deployment's load was, and what a policy would have done with it.
 
 Seconds without another word are from the begin of the recording. Milli units are as in

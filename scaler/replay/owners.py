@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the Deployment of a pod, also of one that is long gone.
 
 Known pods and ReplicaSets come from the API server and from kube-state-metrics' series. For others

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: which metric of a Deployment is replayed, and under which policies.
 
 The Deployment's own annotations count, and flags where they say more; the policy's text is parsed

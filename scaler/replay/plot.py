@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: curves over time as SVG, without a library: panels in rows, in light and dark."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the simulated pods of a Deployment: all alike, each serves some time after its creation."""
 
 from __future__ import annotations

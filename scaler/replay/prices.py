@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: prices of GPU hours, as `--price` gives them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the target that a replay recommends, as annotations to paste."""
 
 from __future__ import annotations

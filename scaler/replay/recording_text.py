@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: recordings as a JSON document, to keep, to replay again and to attach to a bug report."""
 
 from __future__ import annotations

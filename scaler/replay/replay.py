@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: a recording under the policies that it is compared with.
 
 The same recording, policy and version give the same result.

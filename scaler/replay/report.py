@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the tables of `gpu-scaler simulate`, and the sentences around them."""
 
 from __future__ import annotations

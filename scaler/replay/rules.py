@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the rules that a replay follows: the scaler's own decisions, or the HPA's arithmetic."""
 
 from __future__ import annotations

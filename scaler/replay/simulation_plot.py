@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: `gpu-scaler simulate --plot`: demand and replica counts over time, as SVG and HTML."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: a replay from decision to decision, without those that cannot change anything.
 
 At an interval of 2 s a week has 302,400 decisions of which a few thousand change something. Between

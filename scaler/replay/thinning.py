@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: fewer points for a drawing, without losing a peak."""
 
 from __future__ import annotations

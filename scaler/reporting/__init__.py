@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reporting: explanations, events, metrics and the history of the last hour."""

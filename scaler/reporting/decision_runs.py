@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the decisions of the last hour for one Deployment; equal consecutive ones form a run."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: decides which decisions get an event and a log line.
 
 An outcome that goes on is reported once, a hold or a wait that was asked for only if it lasts.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: formats decisions for `gpu-scaler explain`, `status` and `why-not`.
 
 The process that prints is not the one that decides, so the text comes from the document alone.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: since when each GPU is idle or free, and GPU-seconds idle by workload.
 
 A GPU is idle between two readings if its duty cycle is 0 in both and the same pods hold it. Each of

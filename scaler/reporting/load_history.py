@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the load and the replicas of a Deployment over the last hours, one sample per step.
 
 A step is a number: Unix seconds divided by STEP_SECONDS. Per Deployment 3 kB, and 5 kB per metric.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The scaler's own metrics (`gpu_scaler_*`); the gauges per Deployment are built at each scrape."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reports decisions as log lines, as events on the Deployment and in counters."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: decisions as JSON documents, encoded here and decoded by another process.
 
 Times become ages in seconds at the time of the decision. Types that look the same in JSON are the

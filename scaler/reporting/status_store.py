@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: what the acting scaler remembers for people to read, replaced after every loop."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Responses of the status server: JSON and the page's files, with ETags and security headers.
 
 The browser may load scripts, styles, images and data from this server only, and no page may frame

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the data of the status page for one Deployment."""
 
 from __future__ import annotations

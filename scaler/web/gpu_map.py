@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the data of the GPU map, one page of nodes at a time."""
 
 from __future__ import annotations

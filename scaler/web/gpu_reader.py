@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads the GPUs of all nodes for the map, slowly, and only while somebody views it.
 
 Nodes that the loop reads come from memory. Other exporters are scraped in batches: in a small

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the data of the page "Idle GPUs": pods that hold GPUs at a duty cycle of 0, free GPUs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the data of the charts on a Deployment's page: values, targets and replicas over time."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The scaler's `/metrics`, rendered at most once per loop and second."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: what a person can do about the reason of a decision; docs/troubleshooting.md says more."""
 
 from __future__ import annotations

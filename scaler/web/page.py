@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The status page over HTTP: its files and the data that it polls.
 
 The page polls once per loop with the ETag of its data. The server keeps no state per viewer, and a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs replays for viewers, one at a time and beside the event loop."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The status server: metrics, probes, the last decisions as JSON, and the status page."""
 
 from __future__ import annotations

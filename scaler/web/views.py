@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the data of the status page's overview.
 
 Times are Unix seconds and the browser computes ages, so that unchanged data gives the same

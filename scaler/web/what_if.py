@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: "what if" on a Deployment's page: another target or behavior over the load that it had."""
 
 from __future__ import annotations

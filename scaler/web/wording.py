@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: labels for the states of decisions, and values as number and unit."""
 
 from __future__ import annotations

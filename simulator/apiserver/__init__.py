@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A small embedded Kubernetes API: enough for the scaler, simulated nodes and kubectl.
 
 It keeps objects in memory, runs the Deployment and ReplicaSet controllers and collects garbage;

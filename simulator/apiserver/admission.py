@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Defaults and validation of objects, as far as clients rely on them. Edits the new object."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The bounded history of changes of one resource: what a watch is served from."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The controllers' loop: what a change touches is synchronized until nothing moves any more."""
 
 from __future__ import annotations

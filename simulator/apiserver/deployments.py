@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Deployment controller: ReplicaSets per template, rolled over, and the status."""
 
 from __future__ import annotations

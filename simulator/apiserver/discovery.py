@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The documents by which kubectl finds out what this server can do. Pure."""
 
 from __future__ import annotations

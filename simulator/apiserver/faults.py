@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ways for a test to make the embedded API misbehave as real ones do."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Merge patches and strategic merge patches. Pure: new objects out, nothing edited.
 
 The merge keys are those of the API types (`patchMergeKey` in the OpenAPI documents) for the

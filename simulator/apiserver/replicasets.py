@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ReplicaSet controller: as many pods as `spec.replicas`, and a status that says so."""
 
 from __future__ import annotations

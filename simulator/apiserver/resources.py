@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of the resources that the embedded API serves."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How many replicas each ReplicaSet of a Deployment should have now. Pure.
 
 The rolling update follows the Deployment controller: never more than `replicas + maxSurge`

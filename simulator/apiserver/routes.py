@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The REST verbs over HTTP: paths and parameters in, calls of the store, JSON out."""
 
 from __future__ import annotations

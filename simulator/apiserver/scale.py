@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The scale subresource: `autoscaling/v1` Scale over Deployments and ReplicaSets. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The embedded API as a running server: store, controllers and HTTP under one context manager."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Failures of the API as `metav1.Status`, in the words that a kube-apiserver uses."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The objects of the embedded API, their versions, and the rules of writing them.
 
 Stored objects are never edited: a write stores a new one, so that readers may hold what they

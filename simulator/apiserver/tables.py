@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Server-side printing: objects as the rows that `kubectl get` shows. Pure but for `now`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Watches: the changes of one resource as a stream of JSON lines."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A simulated NVML library under the real nvidia-ml-py.
 
 `bind(driver)` gives a private instance of the binding whose loaded library is a set of ctypes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The event functions of nvml.h over a `SimulatedDriver`."""
 
 from __future__ import annotations

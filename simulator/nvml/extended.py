@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The C functions of nvml.h behind the exporter's extended families, over a `SimulatedDriver`.
 
 Counters grow with the load; what misfortune would bring is set on `SimulatedGpu.board`.

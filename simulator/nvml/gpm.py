@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """NVML's GPU performance monitoring over a `SimulatedDriver`: boards from Hopper on."""
 
 from __future__ import annotations

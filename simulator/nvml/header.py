@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Return codes, constants and structures of nvml.h, as far as they are simulated.
 
 They follow https://docs.nvidia.com/deploy/nvml-api/ and not the binding, so that a layout which

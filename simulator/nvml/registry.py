@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How a C function of nvml.h is registered over a `SimulatedDriver`, and what all of them share."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The C functions of nvml.h behind sensors, modes, the fabric and the SRAM's errors."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The C functions of nvml.h over a `SimulatedDriver`, under the symbols that nvidia-ml-py asks for.
 
 Signatures follow https://docs.nvidia.com/deploy/nvml-api/. A function answers through the pointers

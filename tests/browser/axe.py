@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """axe-core, the checker that most accessibility audits begin with."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A headless Chromium driven over its DevTools protocol, and what it saw of a page.
 
 https://chromedevtools.github.io/devtools-protocol/ names the methods and events.

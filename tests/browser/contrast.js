@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The texts on the page whose contrast with what is behind them is below WCAG's AA.
 // https://www.w3.org/TR/WCAG22/#contrast-minimum
 (() => {

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`make pictures`: the pictures of the pages, taken of the real terminal, page and simulation.
 
 The terminal is that of the demo, without the lines in which no count changes. The page shows

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What there is to see on the status page, and how a test looks at it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What holds for every page, in a real browser: contrast, phones, and what others wrote."""
 
 from __future__ import annotations

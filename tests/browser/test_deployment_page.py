@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One Deployment's page in a real browser."""
 
 from __future__ import annotations

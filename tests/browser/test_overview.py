@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The list of Deployments in a real browser: what people see, hear and reach by keyboard."""
 
 from __future__ import annotations

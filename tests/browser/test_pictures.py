@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The README's pictures can be taken anew, and ask nobody for anything."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The scaler as its users run it, seen on its page while it scales."""
 
 from __future__ import annotations

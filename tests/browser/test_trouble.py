@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the page says in a real browser when something is in the way."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A made-up week of a Deployment, and what the policies would have done with it."""
 
 from __future__ import annotations

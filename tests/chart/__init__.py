@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Helm chart: rendered by the real helm, looked at as objects."""
 
 from __future__ import annotations

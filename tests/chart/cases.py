@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The values that the chart is tried with: the presets, and the switches that change objects."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The files of daemonset/ that are the chart's output: `make manifests` writes them.
 
 Each row of the table is a file with the values that it is rendered with.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The chart's README, made from Chart.yaml and the comments of values.yaml by `make docs`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The programs understand the flags that the chart gives them, and mean the same by them."""
 
 from __future__ import annotations

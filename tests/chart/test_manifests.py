@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """daemonset/ holds what the chart gives, and the chart is in order."""
 
 from __future__ import annotations

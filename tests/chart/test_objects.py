@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What holds for whatever the chart is told, and what each switch changes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """docs/security.md lists every right and every path that the chart can give, and no other."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Wrong values are refused before anything reaches a cluster, in words that say what to do."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The chart's values.yaml: which keys have a comment of their own."""
 
 from __future__ import annotations

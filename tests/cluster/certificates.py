@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Certificate authorities of the test bed, and what they sign."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The test bed's fixtures: one real control plane for all tests of the run.
 
 Its logs lie in a temporary folder; when a test that uses it fails, they are copied to

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A real Kubernetes control plane on free loopback ports, everything of it in one folder.
 
 etcd, kube-apiserver (RBAC, aggregation layer, no anonymous requests, audit log) and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Endpoints of a Service of the real control plane, at ports of this machine's own address.
 
 The API accepts no loopback address in an EndpointSlice, so this needs the "network".

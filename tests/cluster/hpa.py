@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo's serving Deployment under a stock HPA: the same one whoever serves the metrics."""
 
 from __future__ import annotations

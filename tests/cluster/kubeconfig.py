@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kubeconfig files for one cluster and one user."""
 
 from __future__ import annotations

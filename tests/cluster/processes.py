@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Programs of the test bed as processes, each with a log file, that all end with the test run."""
 
 from __future__ import annotations

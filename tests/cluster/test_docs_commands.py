@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commands of the pages on a real API server, where no test of their own goes through the page."""
 
 from __future__ import annotations

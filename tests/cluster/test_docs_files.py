@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The files on the pages, each given to what would read it: the API server, promtool.
 
 The chart's values are in tests/chart/test_values.py.

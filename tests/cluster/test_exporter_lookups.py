@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """--dra and --pod-labels on the real API server, with the rights of the shipped roles."""
 
 from __future__ import annotations

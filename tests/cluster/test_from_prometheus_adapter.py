@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """docs/from-prometheus-adapter.md, command by command, on a cluster that has the whole chain.
 
 The commands of docs/metrics-api.md are tried where they fit in between.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every shipped manifest on the real API server, and the Pod Security of the namespaces."""
 
 from __future__ import annotations

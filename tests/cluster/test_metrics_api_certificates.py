@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Certificates that change while the API server asks: made and renewed here, or others' by flag."""
 
 from __future__ import annotations

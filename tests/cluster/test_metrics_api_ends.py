@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What becomes of namespaces when nobody serves the metrics API any more."""
 
 from __future__ import annotations

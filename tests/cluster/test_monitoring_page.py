@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The commands and the configuration of docs/monitoring.md, tried as they stand there."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the scaler's and the exporter's service accounts may do, asked of the real authorizer.
 
 A row is what follows `kubectl auth can-i`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A queue behind a real Service: both endpoints count, read with the scaler's own rights."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The exporter on a real kubelet, run as its DaemonSet runs it, with a simulated NVML.
 
 "With the next List" is held so: when the kubelet itself lists a pod's devices, or lists them no

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """daemonset/simulated.yaml and docs/quickstart.md on the real control plane and scheduler.
 
 No container is there to run the simulator and the scaler in: both run as processes, under the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`gpu-scaler status` through a real API server's pod proxy, however the page is protected."""
 
 from __future__ import annotations

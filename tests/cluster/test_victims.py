@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The idlest pods go: the scaler's marks and the real ReplicaSet controller."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """buildah as the tests use it: a store of its own, no registry, the steps in a chroot.
 
 The base image cannot be pulled without a registry. `STAND_IN` is Debian of the same release with

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The image that the Dockerfile gives, and programs run in it as the shipped manifests run them."""
 
 from __future__ import annotations

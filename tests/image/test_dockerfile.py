@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the Dockerfile says before it is built."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The image, built by buildah from the Dockerfile on a stand-in for the base image.
 
 What stays unproven here is the base image itself and the arm64 build: docs/release.md.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`make image` takes the builder that is there."""
 
 from __future__ import annotations

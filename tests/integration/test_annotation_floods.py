@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A tenant who may write Deployments floods the scaler with annotations; another one is scaled."""
 
 from __future__ import annotations

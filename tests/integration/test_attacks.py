@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whatever one party does, the decision of an innocent one is taken, and only its own changes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An API server that asks to wait is not asked again before its time."""
 
 from __future__ import annotations

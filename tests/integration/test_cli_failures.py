@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the programs say, word for word, where the world around them is not as they need it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The REST client over real HTTP: errors, credentials, pages, timeouts, broken answers."""
 
 from __future__ import annotations

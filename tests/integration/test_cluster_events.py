@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Events on Deployments: the same news is counted, a failing API costs nothing but events."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Workloads of other kinds, against the embedded API: found, counted, scaled by their scale."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`status` and `explain` through the Lease and the API server's pod proxy."""
 
 from __future__ import annotations

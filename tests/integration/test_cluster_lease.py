@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Leader election over a real HTTP API: one leader at a time, whatever happens to it."""
 
 from __future__ import annotations

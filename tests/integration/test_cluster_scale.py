@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The one write to a workload: it changes the count that was decided from, or nothing."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The cluster as the scaler sees it, against the embedded API with its controllers."""
 
 from __future__ import annotations

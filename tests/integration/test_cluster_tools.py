@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`make cluster-tools` where Go is missing or too old."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The reflector over real HTTP: it follows, survives every way in which a watch ends, and tells
 when it is out of contact."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What real shells complete when somebody presses the Tab key."""
 
 from __future__ import annotations

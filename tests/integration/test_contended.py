@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The scaler beside a GitOps tool that sets the count back as soon as it sees it changed."""
 
 from __future__ import annotations

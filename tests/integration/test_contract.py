@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The contract between the two programs: what the exporter writes is what the scaler reads."""
 
 from __future__ import annotations

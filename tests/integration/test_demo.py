@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo as a stranger runs it, told in a log file, and what the README asks then."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commands of the pages that need a node with GPUs, on a simulated one."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whatever goes wrong on the node, every scrape is answered before Prometheus would give up."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Requests to the Kubernetes API: the token, the CA, and answers that cannot be used."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A whole exporter over a simulated driver and kubelet, read through its real HTTP port."""
 
 from __future__ import annotations

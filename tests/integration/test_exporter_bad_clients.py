@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What clients do to an exporter that do not go on, come in crowds, or send what is no request."""
 
 from __future__ import annotations

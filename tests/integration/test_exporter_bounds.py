@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A driver that answers SUCCESS and fills in what cannot be: none of it is a reading."""
 
 from __future__ import annotations

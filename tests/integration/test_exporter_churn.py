@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pods that come and go by the hundred, thousands of pods, and a kubelet that refuses."""
 
 from __future__ import annotations

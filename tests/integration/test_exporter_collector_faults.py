@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What goes wrong with collectors: absent functions, failing ones, lost GPUs, changes of MIG."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Containers' own parts of shared GPUs: from NVML's processes by /proc to the series."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """gpu-exporter doctor: for each thing that can be wrong with a node, what it finds and advises."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """gpu-exporter doctor: which GPUs cannot be read, by which NVML function, and why."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """gpu-exporter doctor: what it finds of the kubelet's socket, and advises."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The driver replaced, gone for long, and GPUs that fail in every way: /metrics always answers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every enum that is published: all names of the binding are known, and what is newer is told."""
 
 from __future__ import annotations

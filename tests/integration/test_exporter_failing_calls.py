@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A call that keeps failing is told once when that begins and once when it ends, by GPU."""
 
 from __future__ import annotations

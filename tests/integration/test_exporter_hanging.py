@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One GPU whose calls hang in the driver: the others stay fresh, whatever the call is."""
 
 from __future__ import annotations

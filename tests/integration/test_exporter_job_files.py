@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The jobs that a scheduler's prolog names for each GPU."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The exporter at a socket in the file system, and at those that systemd passes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """--dra and --pod-labels: what is asked of the Kubernetes API, and what happens without it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MIG: who an instance is, its duty cycle by GPM, and changes while it runs."""
 
 from __future__ import annotations

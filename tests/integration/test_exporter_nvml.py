@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """NVML through the real binding over a simulated library: readings, averages, faults of devices."""
 
 from __future__ import annotations

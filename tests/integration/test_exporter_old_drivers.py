@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Drivers that are older than the functions and fields that we ask first."""
 
 from __future__ import annotations

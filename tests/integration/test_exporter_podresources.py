@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pod-resources client against a real gRPC server on a unix socket."""
 
 from __future__ import annotations

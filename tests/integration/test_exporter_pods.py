@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A whole exporter beside a simulated kubelet: which pods its series are labelled with."""
 
 from __future__ import annotations

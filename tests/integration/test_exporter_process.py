@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """gpu-exporter as a process: exit statuses, signals, output."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lists of processes that cannot be true: true values of containers or none."""
 
 from __future__ import annotations

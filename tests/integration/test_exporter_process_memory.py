@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Memory by process, through the real binding over a simulated library."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """NVML released on demand: no session stays open, so that a GPU can be reset, and taken back."""
 
 from __future__ import annotations

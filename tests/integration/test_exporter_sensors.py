@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What boards measure and how they are set, through the real binding over a simulated library."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Texts of the driver that are no text: the readings stay, and labels get what can be read."""
 
 from __future__ import annotations

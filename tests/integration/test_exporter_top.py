@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`gpu-exporter top` over the simulated library and over HTTP."""
 
 from __future__ import annotations

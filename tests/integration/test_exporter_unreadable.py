@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which GPUs are lost: not those that cannot tell anything, and each by its UUID."""
 
 from __future__ import annotations

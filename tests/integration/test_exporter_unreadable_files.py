@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files of the node that the system keeps from the exporter: what needs none of them goes on."""
 
 from __future__ import annotations

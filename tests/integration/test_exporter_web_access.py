@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who may read an exporter with a web configuration file, while that file changes."""
 
 from __future__ import annotations

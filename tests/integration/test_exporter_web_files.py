@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which web configuration files are taken: those that exporter-toolkit takes, and no other."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Xid errors through NVML's events: counted by GPU and kind, whatever befalls the event thread."""
 
 from __future__ import annotations

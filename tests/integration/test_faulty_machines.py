@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whatever happens to the machine of the scaler, a Deployment that works is never scaled down.
 
 Each test takes something away under steady load, and asks afterwards for the way up and down.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`gpu-scaler idle` over the past of a real Prometheus."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the scaler uses of the Kubernetes client: the image leaves the classes of the API out."""
 
 from __future__ import annotations

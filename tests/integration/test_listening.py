@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The listener of both programs over a server that does what a test wants: who gives way."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The addresses that the listener of both programs binds for a host name."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A namespace or a kind that the API server shows no longer is held and named; the others go on."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who gets in: every kind of certificate, token and header, over real TLS."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Secret and the APIServices on an API server: shared, kept, and never taken from others."""
 
 from __future__ import annotations

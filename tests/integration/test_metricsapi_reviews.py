@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the metrics API asks the Kubernetes API about its callers, and how often."""
 
 from __future__ import annotations

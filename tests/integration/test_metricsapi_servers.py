@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What HPAs read of pods' model servers: from real pages, shared with the loop's own requests."""
 
 from __future__ import annotations

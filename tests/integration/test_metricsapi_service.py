@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The whole metrics API while it starts: what its log says, and when."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TLS of the metrics API: its versions, its sessions, and a certificate that changes."""
 
 from __future__ import annotations

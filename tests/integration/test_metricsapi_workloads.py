@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How the metrics API finds the pods of workloads: against the embedded API."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Dashboards and rules ask only for metrics, and for labels, that the two programs have."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The loop, the metrics API and the map read one store: who is asked how often, who waits."""
 
 from __future__ import annotations

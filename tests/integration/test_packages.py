@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The wheel and the sdist, installed as a user installs them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the API server shows of Deployments, their pods and the times that pods took to start."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The past is read in chunks: each step once, in smaller chunks where Prometheus refuses one."""
 
 import asyncio

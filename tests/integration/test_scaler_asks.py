@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whom `status`, `why-not` and `explain` ask, and what they say of another answer."""
 
 from __future__ import annotations

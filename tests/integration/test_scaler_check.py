@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`gpu-scaler check` as a process: exit status and messages in the form file:line."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Crowds at the scaler's status server while it scales: nobody else waits for them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`gpu-scaler/query` from the annotation to the replicas: the scaler as a process."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`gpu-scaler/queue` from the annotation to the replicas: to none and back, without Prometheus."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The scaler as a process on the embedded API, with simulated nodes and the real exporter."""
 
 from __future__ import annotations

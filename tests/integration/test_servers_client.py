@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading pods' pages: every way to fail is named with what to do, and costs a bounded amount."""
 
 from __future__ import annotations

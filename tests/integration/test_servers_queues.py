@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Queues read from real HTTP servers behind a Service of the embedded API."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The loop's source with real model servers as pods: values, reasons, and what it never asks."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The endpoints of a Service, from the embedded API: whom the scaler reads, and whom never."""
 
 from __future__ import annotations

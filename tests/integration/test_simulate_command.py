@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`gpu-scaler simulate` over the past of a real Prometheus, a CSV, and a recording."""
 
 from __future__ import annotations

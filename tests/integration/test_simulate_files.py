@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`gpu-scaler simulate` over CSV: no cluster, no Prometheus; wrong files, and Ctrl-C."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ctrl-C while Prometheus is read: what was read is simulated and printed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The embedded API over HTTP: versions and preconditions, subresources, lists, watches, faults."""
 
 from __future__ import annotations

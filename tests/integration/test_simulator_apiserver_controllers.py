@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Deployments become pods: scaling, rollouts, which pods go first, statuses."""
 
 from __future__ import annotations

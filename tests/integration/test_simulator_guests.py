@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """gpu-simulator's nodes beside those of a real cluster, on the embedded API."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The simulated kubelet's pod-resources API over a real unix socket."""
 
 from __future__ import annotations

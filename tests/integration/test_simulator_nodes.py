@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Simulated nodes on the embedded API: they join, schedule, run pods and leave."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sources behind TLS, client certificates, passwords and tokens, whose files are replaced."""
 
 from __future__ import annotations

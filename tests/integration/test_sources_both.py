@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """GPU values from exporters and queries from Prometheus: each without the other."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The exporters source over real HTTP: what it asks, what is fresh, and what each failure says."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A scraped pod that publishes an exporter's series for pods of others, on a real Prometheus."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Prometheus source over real HTTP: what it asks, and what each bad answer says."""
 
 from __future__ import annotations

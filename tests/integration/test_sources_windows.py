@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`gpu-scaler/window` from Prometheus: what its own engine answers to our queries."""
 
 from __future__ import annotations

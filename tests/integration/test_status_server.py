@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The status server over real sockets: safe and small answers, and clients that do not go on."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The status page with a web configuration file, and those who ask a page that has one."""
 
 from __future__ import annotations

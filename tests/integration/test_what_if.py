@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ "What if" over a real socket: answers, refusals, and one replay at a time."""
 
 from __future__ import annotations

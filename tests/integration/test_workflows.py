@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The workflows of the public CI: linted, and their shell steps run where no registry is needed."""
 
 from __future__ import annotations

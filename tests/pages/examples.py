@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The worked examples of docs/scaler.md, by name, decided by the real code."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tables of metric families, made from the code that serves them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The YAML blocks of the pages: what each is a file of, so that it can be tried as such."""
 
 from __future__ import annotations

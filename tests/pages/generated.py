@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The parts of the pages that are made from the code.
 
 They stand between `<!-- generated: NAME -->` and `<!-- end -->`: a table on lines of its own, or a

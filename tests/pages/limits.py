@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The numbers on the pages that the code holds: bounds of clients, ages, intervals."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pages, read as GitHub reads them."""
 
 from __future__ import annotations

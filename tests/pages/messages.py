@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the programs say: every text in their sources, with `…` for what is filled in."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The figures of `make bench-policy` on docs/scaler.md; they are simulated anew, in 2 s."""
 
 from __future__ import annotations

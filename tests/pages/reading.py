@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A test that does what a page says, and the proof that it has left nothing out.
 
 `read_through("docs/x.md")` is how a test takes a page's commands on. test_docs.py finds these calls

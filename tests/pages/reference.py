@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tables of annotations and presets, and the worked examples, made from the code."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tables of the model servers whose pages are known, and of pages that cannot be read."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The figures of `make bench-victims` on docs/scaler.md, from the rows that it wrote."""
 
 from __future__ import annotations

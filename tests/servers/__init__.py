@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Real model servers on a machine without a GPU or a model hub, and load for them.
 
 `make cluster-tools` installs them. Each binds the loopback address that it is given, since tests

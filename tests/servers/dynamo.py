@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """NVIDIA Dynamo: its frontend, and workers whose engine is Dynamo's mock with a real scheduler."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs the stand-in for a full model server as a process."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A stand-in for a full vLLM, `full_program.py ADDRESS PORT`: it rejects what it has no place for.
 
 The page is a recorded one of vLLM, with this server's numbers. Requests end with their clients.

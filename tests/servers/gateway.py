@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A gateway before model servers: requests wait at it while there is no server, and it counts."""
 
 from __future__ import annotations

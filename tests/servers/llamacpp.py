@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """llama.cpp's HTTP server on a random model of half a megabyte, made when it starts."""
 
 from __future__ import annotations

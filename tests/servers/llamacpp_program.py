@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """llama.cpp's server in this process: `llamacpp_program.py ADDRESS PORT SLOTS FLAGS`.
 
 Flags are its `--metrics` and `--drain`, with which it goes on after SIGTERM until it has had no

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clients that keep a number of requests in flight at a model server."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pods that are model servers as processes: a test's scheduler and kubelet for them."""
 
 from __future__ import annotations

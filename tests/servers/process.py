@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A model server as a process whose page can be read."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A Deployment of model servers on some Kubernetes API, opted in by its requests alone."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The real model servers start, and their pages tell the requests that they have in hand."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Real model servers as pods, scaled on their own requests: no GPU, exporter or Prometheus."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Everything around the controller, with switches for what goes wrong."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Deployments, pods, policies and readings for the tests of decisions."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A cluster around the real controller, with every fault that the safety properties are about.
 
 Real are the controller, the decisions, the exporters' source with its parser, the decoding of pods

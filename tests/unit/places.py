@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Places that have to know every member of an enumeration or a table.
 
 A place is a check of one member. What is added in one place and forgotten in another fails the test

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The admission policy knows every annotation of the scaler."""
 
 from __future__ import annotations

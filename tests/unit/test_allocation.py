@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who gets the next GPU: what limits a growth, what does not, and that nobody waits for ever."""
 
 from __future__ import annotations

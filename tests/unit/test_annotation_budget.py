@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a Deployment's annotations may cost: number, bytes, texts, and time to parse."""
 
 from __future__ import annotations

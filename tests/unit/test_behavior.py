@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stabilization and rate policies: every upstream vector, and their properties."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The chart's values and their schema say the same; helm is not needed for this."""
 
 from __future__ import annotations

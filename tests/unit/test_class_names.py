@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The name of a class means one thing in the whole tree."""
 
 from __future__ import annotations

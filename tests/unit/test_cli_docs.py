@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """docs/cli.md has every command in its table; `make docs` writes the help of each."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Raw objects to slim ones: who owns what, since when, and where exporters answer."""
 
 from __future__ import annotations

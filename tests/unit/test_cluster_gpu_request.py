@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The GPU resources that a pod or a template requests, whatever its kind calls a template."""
 
 from __future__ import annotations

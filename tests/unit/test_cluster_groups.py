@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Groups of pods that are one replica: which pods are theirs, and when a group is Ready."""
 
 from __future__ import annotations

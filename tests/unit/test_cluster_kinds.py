@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kinds of workload beside Deployments: their names, their pods, and who else scales them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lines of a watch: whatever the chunks, the lines are those that were sent."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Objects that no API server should have: each is left out and named once, and hides no other."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A pod's address and declared ports, from raw objects of any shape."""
 
 from __future__ import annotations

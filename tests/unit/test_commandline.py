@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Each wrong use once: what a stranger is told, word for word; and help that fits a terminal."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Somebody else keeps setting the count: it is noticed, told once, and not fought in every loop."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The loop's own care: what it does when the lease, the watches, the API or one Deployment fail."""
 
 from __future__ import annotations

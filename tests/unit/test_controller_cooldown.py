@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cooldowns in the loop: time in which it did not look is not idle."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Priorities in the loop: who waits for whom, over conflicts, dry runs, takeovers and wakes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Times of day in the loop: what moves the range, over restarts and with the other annotations."""
 
 from __future__ import annotations

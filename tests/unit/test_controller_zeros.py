@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Zeros that the scaler set itself: written down, remembered, and told from those of a human."""
 
 from __future__ import annotations

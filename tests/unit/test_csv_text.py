@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CSV of samples: the forms that people have, and a sentence for each that is wrong."""
 
 from datetime import UTC, datetime

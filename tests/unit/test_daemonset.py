@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What daemonset/ must never ask for."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The dashboards as they are shipped: readable, linked, and about what exists."""
 
 from __future__ import annotations

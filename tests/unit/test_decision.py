@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The order of a decision, its words, and the history that it leaves."""
 
 from __future__ import annotations

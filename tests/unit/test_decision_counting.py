@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which pods count: overloaded ones, those of rollouts, of replicas of several, without a GPU."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The deliberate differences from the HPA, each under its number in the design."""
 
 from __future__ import annotations

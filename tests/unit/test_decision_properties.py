@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What no input may break: range, holding, rates, repeatability, and never raising."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Decisions in a row as runs: what belongs together, how long it is kept, how it reads."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pages hold together: links resolve, tests exist, and no command or file stays untried."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every name that the pages use is one that the code has: flags, variables, metrics, files."""
 
 from __future__ import annotations

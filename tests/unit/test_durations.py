@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Durations, for all programs alike."""
 
 from __future__ import annotations

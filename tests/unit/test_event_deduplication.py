@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which decisions of a Deployment are reported."""
 
 from __future__ import annotations

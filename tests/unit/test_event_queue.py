@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The queue of unsent events: each namespace has its share of places and turns."""
 
 from __future__ import annotations

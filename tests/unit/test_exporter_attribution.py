@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which container holds which device: ID forms, sharing, and two pods listed with one GPU."""
 
 from __future__ import annotations

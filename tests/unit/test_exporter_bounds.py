@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of bounds: every family has its own, and no bound lets through what drivers fill in."""
 
 from __future__ import annotations

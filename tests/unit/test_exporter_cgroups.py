@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pods and containers in cgroup paths, of every driver and runtime, and in names of logs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Flags and environment variables -> Config, with every mistake named at once."""
 
 from __future__ import annotations

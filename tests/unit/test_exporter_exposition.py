@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Snapshots -> exposition text: families, label order, formats, the name[] filter."""
 
 from __future__ import annotations

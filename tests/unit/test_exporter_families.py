@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The extended families: the table's own rules, and how samples become series."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pods that have finished, told from the node's files."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One beginning, compressed once, with many ends."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A condition has a line of log when it begins and one when it ends, at most once a minute."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who waits for whom while passwords are checked, and what a refusal tells."""
 
 from __future__ import annotations

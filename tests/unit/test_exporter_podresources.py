@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The kubelet's List answer -> allocations."""
 
 from __future__ import annotations

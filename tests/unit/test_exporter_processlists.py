@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lists of processes that can be true, and those that cannot."""
 
 from __future__ import annotations

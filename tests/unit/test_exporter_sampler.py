@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How long the NVML thread waits between two attempts, and what the log tells meanwhile."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Processes added up by the containers that hold a device, and what is not told."""
 
 from __future__ import annotations

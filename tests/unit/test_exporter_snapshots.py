@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Readings and allocations arriving in any order -> the newest snapshot."""
 
 from __future__ import annotations

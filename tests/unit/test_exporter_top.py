@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`gpu-exporter top`: from a page of families to a table and its notes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a web configuration file may say, key by key, and what is said of wrong ones."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The time-weighted average of utilization samples."""
 
 from __future__ import annotations

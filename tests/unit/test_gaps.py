@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Time that counts: waits of our own do, time in which nobody looked does not."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What chunks of the past say of one Deployment, as a recording."""
 
 from __future__ import annotations

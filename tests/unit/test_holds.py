@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The count found after a start, a takeover, a hold or a gap: kept on the way down only."""
 
 from __future__ import annotations

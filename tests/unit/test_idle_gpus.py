@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """GPU-seconds idle by workload, from one reading to the next."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """kube-state-metrics' series as Prometheus returns them, with and without honored labels."""
 
 from __future__ import annotations

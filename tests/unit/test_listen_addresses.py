@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The HOST:PORT of a flag, for all programs alike."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The load of the last hours: what is kept, what is unknown, and how much it can become."""
 
 from __future__ import annotations

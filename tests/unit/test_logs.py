@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Log records -> logfmt and JSON lines; and how all calls that log are worded."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether a leader's loops end: what /readyz goes by."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`check`: annotations in manifests, with file and line."""
 
 from __future__ import annotations

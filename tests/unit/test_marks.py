@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Marks on the pods that a scale-down removes: written before the count, and taken back."""
 
 from __future__ import annotations

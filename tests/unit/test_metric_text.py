@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The texts of `gpu-scaler/pod-metric` and `gpu-scaler/queue`."""
 
 from __future__ import annotations

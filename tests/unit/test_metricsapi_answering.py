@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is answered from what was read: items, no items, and failures."""
 
 from __future__ import annotations

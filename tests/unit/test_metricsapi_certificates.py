@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The serving certificate over the years: made, renewed in time, and always trusted."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The JSON that clients read."""
 
 from __future__ import annotations

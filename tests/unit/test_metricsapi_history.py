@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The last three minutes: means over GPUs and time, freshness, and the bound of what is kept."""
 
 from __future__ import annotations

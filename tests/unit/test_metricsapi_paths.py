@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Paths of requests: what they ask for, and what a caller must be allowed to do."""
 
 from __future__ import annotations

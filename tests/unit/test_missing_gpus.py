@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pods of which a GPU is not shown any more: their values are those of the others only."""
 
 from __future__ import annotations

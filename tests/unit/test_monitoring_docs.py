@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """docs/monitoring.md says what the rules and the dashboards are, all of them and nothing else."""
 
 from __future__ import annotations

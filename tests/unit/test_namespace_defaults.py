@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The annotations of a Namespace as defaults of its Deployments."""
 
 from __future__ import annotations

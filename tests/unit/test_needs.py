@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a test needs beyond Python: whether it is there, and the words that bring it."""
 
 from __future__ import annotations

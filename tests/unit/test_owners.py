@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which Deployment a pod belonged to: as the API or kube-state-metrics say, else by its name."""
 
 import pytest

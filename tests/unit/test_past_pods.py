@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A GPU metric of pods in the past: each pod's value at each step, as live readings compute it."""
 
 from __future__ import annotations

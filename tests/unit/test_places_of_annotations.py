@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An annotation: a name, a row of the table, a rule of the parser, a line on the page."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A collector: its families, the flag, the pages, the chart.
 
 That the simulated boards have its readings, and a dashboard a panel, is shown by

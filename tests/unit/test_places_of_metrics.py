@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A metric: one target annotation, families of the exporter, two readers, words and panels."""
 
 from __future__ import annotations

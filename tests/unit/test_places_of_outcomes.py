@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An outcome and a reason: a name on the status page, an event, a row on a page."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Annotations are parsed when they change, within a budget, and every namespace has its turn."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every annotation, every wrong value, and no bytes that break the parser."""
 
 from __future__ import annotations

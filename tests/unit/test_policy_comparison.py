@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """In simulation the scaler must lose nowhere against the HPA's arithmetic, and win at saturation.
 
 `make bench-policy` compares over more traces and targets, and draws the curves.

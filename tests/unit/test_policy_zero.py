@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `min-replicas: "0"` needs to wake again, and values finer than what is counted in."""
 
 from __future__ import annotations

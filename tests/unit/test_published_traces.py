@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The comparison on published load, on tiny traces of its own: what it reads, models and judges."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The import contract and the docstrings name the same modules as pure."""
 
 from __future__ import annotations

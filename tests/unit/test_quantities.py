@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Quantities, durations and how values are shown."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Asleep and awake by a queue, and what counts per pod beside it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A long time in chunks: the steps, the length of the next chunk, and the rows of an answer."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The reading store: who is asked for what, and what is in memory, without any I/O."""
 
 from __future__ import annotations

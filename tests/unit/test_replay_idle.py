@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How long GPUs were held and idle, from series of their duty cycles."""
 
 from __future__ import annotations

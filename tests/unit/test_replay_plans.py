@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which metric of a Deployment is replayed under which policies, by annotations and flags."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Curves: thinned without losing a peak, round ticks, well-formed SVG and HTML."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`--price`: which price a GPU model has."""
 
 from __future__ import annotations

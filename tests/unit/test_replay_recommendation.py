@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The recommended target, and the annotations to paste."""
 
 from __future__ import annotations

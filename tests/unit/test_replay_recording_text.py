@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recordings as a document: what is written is read again, and what is wrong is named."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `gpu-scaler simulate` prints of given results: text, JSON and CSV."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The HPA's arithmetic: every upstream vector, and its properties."""
 
 from __future__ import annotations

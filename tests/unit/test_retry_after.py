@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a busy server asks for is understood in every form, bounded, and kept for its path alone."""
 
 from __future__ import annotations

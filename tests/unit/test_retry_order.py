@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """However many writes hang, the other Deployments go first once those have failed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The safety rules over a simulated hour of random faults, with the real controller and election.
 
 `Auditor` knows the rules on its own: it judges each write as the API server takes it, by the true

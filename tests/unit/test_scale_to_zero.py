@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scale to zero: what lets the last replica go, and what may end a zero of the scaler's own."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The writer says what came of a read or a write; it neither decides nor remembers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command line of `gpu-scaler run`: flags, environment, and every wrong value at once."""
 
 from __future__ import annotations

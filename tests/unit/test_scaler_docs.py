@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The worked examples of docs/scaler.md come out as the sentences around them say."""
 
 from __future__ import annotations

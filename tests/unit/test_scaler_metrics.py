@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the scaler says of its last decisions as metrics."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The flags of model servers: what they make, and every wrong value with what is allowed."""
 
 from __future__ import annotations

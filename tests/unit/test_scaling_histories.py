@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is remembered between loops: jumps of the clock, and writes of unknown outcome."""
 
 from __future__ import annotations

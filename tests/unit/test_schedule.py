@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Times of day: which range is in force, in every zone and on the days of change."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Label selectors as they come in queries."""
 
 from __future__ import annotations

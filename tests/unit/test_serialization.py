@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The JSON of decisions that users and scripts read stays the same, byte for byte."""
 
 from __future__ import annotations

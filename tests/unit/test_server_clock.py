@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The API server's clock is told by its answers, whatever this machine's clock says."""
 
 from __future__ import annotations

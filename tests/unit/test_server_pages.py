@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A model server's page -> its numbers: recorded pages, and what servers do that misleads."""
 
 from __future__ import annotations

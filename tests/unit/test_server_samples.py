@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A page's bytes -> the samples of one metric: exact names, odd lines, hostile pages."""
 
 from __future__ import annotations

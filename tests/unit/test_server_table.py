@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of servers: each row is complete, and the order tells servers apart."""
 
 from __future__ import annotations

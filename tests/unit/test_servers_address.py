@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The URL of a pod's page: which port, path and scheme, and whose address."""
 
 from __future__ import annotations

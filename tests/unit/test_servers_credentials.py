@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The operator's file of credentials by namespace: what it gives, and every wrong entry."""
 
 from __future__ import annotations

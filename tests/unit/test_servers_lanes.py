@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which pod is asked next: namespaces take turns, and none has all places."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """When pods are asked: fresh for each read, never twice at once, hanging ones beside the others."""
 
 from __future__ import annotations

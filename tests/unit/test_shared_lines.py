@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What two packages need stands once, in `toolkit/`."""
 
 from __future__ import annotations

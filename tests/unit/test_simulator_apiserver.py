@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pure parts of the embedded API: patches, selectors, rollouts, ages."""
 
 from __future__ import annotations

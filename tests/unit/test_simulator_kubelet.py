@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which devices the simulated kubelet offers and hands out; no socket is opened."""
 
 from __future__ import annotations

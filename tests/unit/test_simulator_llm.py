@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo's model servers: where requests go, and what ends each chapter of their story."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The real nvidia-ml-py over the simulated library."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo's story: what ends each chapter, and how its lines read."""
 
 from __future__ import annotations

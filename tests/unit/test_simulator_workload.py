@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From requests per second to the duty cycle of GPUs."""
 
 from __future__ import annotations

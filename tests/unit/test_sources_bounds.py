@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What cannot be: values outside a family's bounds, in every source, cost their own pod alone."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An exporter's text -> pods' values: several GPUs, shared ones, what is left out or broken."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Single GPUs: from an exporter's text and from Prometheus's answers."""
 
 from __future__ import annotations

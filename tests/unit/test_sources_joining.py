@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prometheus's series joined with living pods: what counts, what is missing and why."""
 
 from __future__ import annotations

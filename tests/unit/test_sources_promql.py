@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The queries that we send to Prometheus, and every way in which an answer says nothing."""
 
 from __future__ import annotations

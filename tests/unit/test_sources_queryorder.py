@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whose query is asked first where there is not time for all."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Averages over `gpu-scaler/window`."""
 
 from __future__ import annotations

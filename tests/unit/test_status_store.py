@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the scaler remembers for people: events counted, bounded, and forgotten with their owner."""
 
 from __future__ import annotations

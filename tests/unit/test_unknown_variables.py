@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Environment variables that resemble those of a program."""
 
 from __future__ import annotations

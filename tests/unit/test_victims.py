@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which pods go: the idlest, where a ReplicaSet lets marks decide."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The map of GPUs: shades, pages, what is not known, and who is read when."""
 
 from __future__ import annotations

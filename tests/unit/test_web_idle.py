@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The page of idle GPUs: which GPUs are idle or free, since when, and whose."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The charts' data of a Deployment: units, targets and steps."""
 
 from __future__ import annotations

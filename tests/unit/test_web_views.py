@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the status page is given: states in words, rows, pages, and how much it can become."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`gpu-scaler/window` from the exporters: loading, outages and slow loops, and what is decided."""
 
 from __future__ import annotations

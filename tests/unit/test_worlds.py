@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which tests stay together on one worker."""
 
 from __future__ import annotations

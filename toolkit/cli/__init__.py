@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Flags with environment variables, help, and shell completion."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the HOST:PORT of a flag, or what stands in its place."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the parser of a command line, help that fits 80 columns, and wrong usage in one line."""
 
 from __future__ import annotations

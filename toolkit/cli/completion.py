@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Shell completion scripts for commands, flags, their values and files."""
 
 from __future__ import annotations

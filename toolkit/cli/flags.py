@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: flags with environment variables, and the validation of their values."""
 
 from __future__ import annotations

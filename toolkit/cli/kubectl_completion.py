@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: what can follow on the command line of a kubectl plugin.
 
 kubectl runs `kubectl_complete-NAME` with the words after the plugin's name, the last of which is to

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: tables as kubectl prints them."""
 
 from __future__ import annotations

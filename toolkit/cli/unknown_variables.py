@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: environment variables that look like those of a program, but set nothing."""
 
 from __future__ import annotations

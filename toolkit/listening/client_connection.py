@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One client's connection, and the faults that clients cause."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A queue with one turn at a time per client address."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: limits for all clients of one listener together."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Accepts connections within limits; a slow TLS handshake or client never blocks the others.
 
 A TLS connection takes 0.3 MB from the moment it is accepted. So handshakes have a limit of their

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Listening sockets that are no HOST:PORT: a path in the file system, or those that systemd opened.
 
 systemd hands them over as sd_listen_fds(3) has it.

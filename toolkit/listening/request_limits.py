@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Answers requests within limits for all clients: requests in progress, and unsent bytes.
 
 A request is in progress until its whole response has been sent. Beyond a limit, the response of

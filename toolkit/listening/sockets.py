@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Listening sockets, and the addresses of the clients that connect to them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Apply the web configuration file: TLS contexts, authentication, and reload on change."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: parse a web configuration file into TLS settings, users and headers.
 
 The format is that of Prometheus' exporter-toolkit, so that one file serves every exporter of a

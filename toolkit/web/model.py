@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the settings of a web configuration file."""
 
 from __future__ import annotations

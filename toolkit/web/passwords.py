@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checks passwords against bcrypt hashes, which is slow, fairly between client addresses.
 
 One check at a time runs for each address, so guesses from one address do not delay another. A

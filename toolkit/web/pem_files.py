@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PEM text as an in-memory file, because `ssl` loads private keys only from files."""
 
 from __future__ import annotations

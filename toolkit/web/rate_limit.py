@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: a rate limit for requests, as a token bucket."""
 
 from __future__ import annotations

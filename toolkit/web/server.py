@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Serves an application at an address, with TLS and users from a web configuration file."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """YAML as Go's strict decoder reads strings: scalars as written, no duplicate keys."""
 
 from __future__ import annotations

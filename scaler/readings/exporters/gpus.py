@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The values of single GPUs, from the exporters' pages in the store."""
 
 from __future__ import annotations

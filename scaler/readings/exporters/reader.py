@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads exporters' pages over HTTP."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The source that reads the exporters directly: one hop from a GPU to a decision.
 
 Only nodes with pods of the requesting Deployments are scraped, and only for the families that those

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Why Prometheus has no series of a GPU family, and what to pass instead, as one sentence."""
 
 from __future__ import annotations

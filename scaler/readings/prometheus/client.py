@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The HTTP API of Prometheus or a server that speaks it: one request, one checked answer."""
 
 from __future__ import annotations

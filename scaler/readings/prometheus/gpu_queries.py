@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the queries for single GPUs, and how to read the answers.
 
 As in `queries`, an extra label tells values and the times of their samples apart.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The values of single GPUs, from Prometheus: one query per series for the whole cluster.
 
 In the store, each family is a page.

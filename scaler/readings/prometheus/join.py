@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: join Prometheus' series of all pods to the readings of each Deployment's pods."""
 
 from __future__ import annotations

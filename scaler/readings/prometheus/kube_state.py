@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: kube-state-metrics' series: who owned a pod, and how long it took to become Ready.
 
 The same labels are named `exported_...` where Prometheus does not honor those of the page.

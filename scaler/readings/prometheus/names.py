@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the names and units of series in Prometheus, by exporter."""
 
 from __future__ import annotations

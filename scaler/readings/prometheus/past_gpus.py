@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the highest duty cycle of each GPU in each step of the past, and who held it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: a GPU metric of pods in the past: the queries, and each pod's values in the answers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the values of a Deployment's own query over a part of the time."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the queries that the scaler sends to Prometheus, and how it reads the answers.
 
 One query returns the values of a series for all pods of the cluster with the times of the samples.

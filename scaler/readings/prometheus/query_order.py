@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the order of queries, for when there is not time for all of them.
 
 A namespace with a hundred slow queries must not keep another one's query from being sent.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: a long time in chunks of steps, and the rows of `/api/v1/query_range`."""
 
 from __future__ import annotations

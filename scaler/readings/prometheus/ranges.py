@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The past from Prometheus: `/api/v1/query_range` in chunks, so that memory holds one chunk.
 
 The length of a chunk follows from the number of points in the one before; where Prometheus refuses

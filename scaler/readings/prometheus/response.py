@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the JSON of Prometheus's HTTP API, as of https://prometheus.io/docs/prometheus/latest/querying/api/."""
 
 from __future__ import annotations

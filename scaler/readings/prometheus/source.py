@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The source that reads Prometheus or a server with its API: Thanos, Mimir, VictoriaMetrics.
 
 One query per series and window serves all Deployments in a loop; each `gpu-scaler/query` is its own

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the URL of a pod's page, from its Deployment's annotations and its own declarations.
 
 A tenant chooses the port and the path, and never the host: it is the pod's own address.

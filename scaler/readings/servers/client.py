@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """HTTP GET of pods' pages: bounded, with the operator's credentials and nothing else."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The operator's credentials for model servers, by namespace, from files that rotate."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the list in `--servers.credentials-file` -> the access for each namespace."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: which pod is asked next, shared fairly between namespaces."""
 
 from __future__ import annotations

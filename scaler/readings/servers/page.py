@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: a model server's page -> its numbers, or why there are none."""
 
 from __future__ import annotations

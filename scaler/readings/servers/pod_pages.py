@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One consumer's view of the pages of pods' model servers: wanted now, read in the background."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: why a model server's page could not be read, as a sentence that says what to do.
 
 Nothing of the answer's content is quoted: a tenant's pod decides what is in it.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads the page of a queue at every endpoint of its Service, and adds up what they say."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads queues' pages on a schedule of its own, and answers the loop from memory."""
 
 from __future__ import annotations

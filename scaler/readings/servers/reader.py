@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads a pod's page into the values of its model server."""
 
 from __future__ import annotations

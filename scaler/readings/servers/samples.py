@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the samples of a few metrics of a page, in time linear in its length.
 
 A model server's page has hundreds of series, of which a handful count. Their lines are found by

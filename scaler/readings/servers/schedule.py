@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Asks servers on a schedule of its own, so that nobody who needs values waits for one."""
 
 from __future__ import annotations

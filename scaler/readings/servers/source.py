@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The source of what pods' model servers have in hand, and of queues: both read from memory."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the model servers whose pages are known, one row each.
 
 Names and meanings were seen on the servers' own pages where tests/fixtures/servers has one, and are

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Elements that show an age, updated once a second.
 
 import { h, setText } from "./dom.js";

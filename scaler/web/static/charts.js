@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Small drawings in tables: replica counts over the last hour, with gaps, and values at targets.
 
 import { svg } from "./dom.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One Deployment: its values by pod and over time, and its decisions step by step.
 
 import { ago, setAgo } from "./ages.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Helpers for DOM elements. Text is always set as text; nothing here parses HTML.
 
 const SVG = "http://www.w3.org/2000/svg";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // All nodes with their GPUs, page by page, and a summary of all GPUs.
 
 import { setAgo } from "./ages.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Pods that hold GPUs at a duty cycle of 0, and the nodes with free GPUs.
 
 import { setAgo } from "./ages.js";

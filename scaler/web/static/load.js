@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Values against targets and replicas over time: charts, a time to read them at, and a table.
 
 import { h, redraw, setAttribute, setText, show } from "./dom.js";

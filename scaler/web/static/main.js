@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The URL selects the page, and the page selects the data to poll.
 
 import { setAgo, tickAll } from "./ages.js";

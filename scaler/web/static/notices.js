@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Notices above the page: why the scaler does not scale, and why the data may be old.
 
 import { clock, count, duration } from "./words.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The page of an address that is none; it polls the state of the scaler only.
 
 import { h } from "./dom.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // All opted-in Deployments, page by page, and the latest events.
 
 import { setAgo } from "./ages.js";

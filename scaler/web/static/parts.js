@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Shared parts of pages: states, values and targets, events, search and paging.
 
 import { ago, setAgo } from "./ages.js";

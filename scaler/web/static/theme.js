@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The colors: those of the system, or those that the reader has chosen in this browser.
 
 const KEY = "gpu-scaler-theme";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Charts over time with gaps where a value is unknown, and a mark at one time.
 
 import { svg } from "./dom.js";

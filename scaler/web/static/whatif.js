@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What another target or behavior would have done with the load on the charts.
 
 import { h, redraw, setText, show } from "./dom.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Formats numbers, times and ages.
 
 let clockOffsetSeconds = 0;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who asked the API server for what, and what it answered: its own audit log."""
 
 from __future__ import annotations

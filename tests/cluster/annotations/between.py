@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A proxy between one scaler and the API server, to be there at a moment that no test could hit."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo's serving Deployment on the real control plane, with one simulated node of 8 GPUs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The real controllers of other kinds: Argo Rollouts and LeaderWorkerSet."""
 
 from __future__ import annotations

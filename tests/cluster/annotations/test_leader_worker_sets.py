@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A LeaderWorkerSet under its real controller: groups are scaled as replicas."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Model servers as pods on the real control plane, scaled on their own requests."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What others do to a Deployment between the scaler's read and its write, and to its watches."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Annotations of a Namespace as defaults of its Deployments, the scaler under its own account."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A scaler that was given some namespaces and has rights in no other."""
 
 from __future__ import annotations

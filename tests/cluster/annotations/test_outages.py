@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The API server away under way, and of two scalers the one that acts."""
 
 from __future__ import annotations

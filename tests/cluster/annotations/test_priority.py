@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who gets the next GPU on the real control plane, with one node that runs full."""
 
 from __future__ import annotations

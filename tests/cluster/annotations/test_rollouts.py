@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Argo Rollouts under its real controller: canary and blue-green updates while it is scaled."""
 
 from __future__ import annotations

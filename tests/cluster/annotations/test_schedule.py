@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Times of day on the real control plane, whose clock the test sets, and over a takeover."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A StatefulSet on the real control plane, with the rights that docs/scaler.md gives for it."""
 
 from __future__ import annotations

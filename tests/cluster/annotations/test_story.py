@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo's story on the real control plane, the scaler under its own account."""
 
 from __future__ import annotations

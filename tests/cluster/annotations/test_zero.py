@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scale to zero on the real control plane, with the rights that we ship, and over a restart."""
 
 from __future__ import annotations

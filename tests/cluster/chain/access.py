@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the programs of the chain may do on the cluster."""
 
 from __future__ import annotations

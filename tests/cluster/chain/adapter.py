@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prometheus Adapter, with the rules that we ship, behind the API server's aggregation layer."""
 
 from __future__ import annotations

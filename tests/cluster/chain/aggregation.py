@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An API behind the API server's aggregation layer, registered while a program serves it."""
 
 from __future__ import annotations

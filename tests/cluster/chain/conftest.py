@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The chain, started once for the tests of this folder and taken away after them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """KEDA: its operator, and its metrics server behind the API server's aggregation layer."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prometheus with the scrape configuration that we ship."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The chain as a test sees it: what exporters show, what was scraped, what the metrics API says."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The queries on the pages, run on a real Prometheus: ours, dcgm-exporter's and the LLM servers'.
 
 What the other programs publish is made up here, by the names and labels that the pages give.

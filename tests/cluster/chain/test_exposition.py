@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What promtool and Prometheus say about the exporters' answers."""
 
 from __future__ import annotations

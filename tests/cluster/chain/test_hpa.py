@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A stock HPA on the exporters' duty cycle."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The scaler's own metrics API beside Prometheus Adapter: item by item, on the same data."""
 
 from __future__ import annotations

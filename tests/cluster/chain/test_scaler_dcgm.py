@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The scaler where Prometheus scrapes dcgm-exporter: its names, labels and units."""
 
 from __future__ import annotations

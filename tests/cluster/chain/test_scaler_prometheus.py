@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The scaler with --source prometheus under its own account: out, held, and in again."""
 
 from __future__ import annotations

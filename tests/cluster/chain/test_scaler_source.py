@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The scaler's Prometheus source on a real Prometheus, beside the exporters themselves."""
 
 from __future__ import annotations

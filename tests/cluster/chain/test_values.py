@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every name of the metrics API, and its value."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A control plane of its own: cluster-wide names of the chart are taken on the shared one."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Helm on the real API server, and what there is on it before and after."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whatever the chart is told, the API server takes it, and the namespaces admit its pods."""
 
 from __future__ import annotations

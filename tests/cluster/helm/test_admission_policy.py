@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The chart's admission policy on the real API server, beside the scaler's own parser."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Install, upgrade, uninstall: what is made, what outlives a change, and that nothing is left."""
 
 from __future__ import annotations

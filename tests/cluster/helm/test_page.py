@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """docs/install.md, command by command, on a cluster without nodes."""
 
 from __future__ import annotations

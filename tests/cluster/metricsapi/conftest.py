@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two replicas of the scaler that serve the metrics API, and nodes with GPUs."""
 
 from __future__ import annotations

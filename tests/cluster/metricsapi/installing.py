@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The metrics API as shipped, on a test bed whose API server may dial only loopback addresses."""
 
 from __future__ import annotations

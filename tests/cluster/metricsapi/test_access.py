@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the manifest lets the scaler do, and whom a replica lets in past the API server."""
 
 from __future__ import annotations

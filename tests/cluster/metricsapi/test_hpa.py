@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """HPAs, `kubectl` and the API server on the scaler's own metrics API."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A stock HPA on the requests in pods' model servers, with no GPU and no Prometheus."""
 
 from __future__ import annotations

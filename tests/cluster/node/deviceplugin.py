@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A device plugin for GPUs that do not exist: whole ones, and the last one in replicas.
 
 `python -m tests.cluster.node.deviceplugin FOLDER GPUS REPLICAS` serves in the kubelet's folder of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The container images of the real node, as archives in docker's format. No registry is asked.
 
 The exporter's is the shipped one, built by the Dockerfile, with another `gpu-exporter` in it: the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a container's process really is: its rights and its mounts, read from /proc."""
 
 from __future__ import annotations

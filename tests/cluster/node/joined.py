@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The node with everything on it: our device plugin, and the exporter as its DaemonSet runs it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One real node: containerd and kubelet in a world of their own, joined to the control plane.
 
 They run in new mount and PID namespaces, where the folder of the node lies at /var/lib/kubelet (the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pods of the real node, and who holds which GPU: as the kubelet says, as the exporter says."""
 
 from __future__ import annotations

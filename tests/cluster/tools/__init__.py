@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pinned programs of the test bed: which there are, and where a built one lies.
 
 Each folder beside this file with a go.mod is a Go module that pins what it builds. Its programs lie

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Build the programs of the test bed that are missing: `make cluster-tools [TOOLS="NAME ..."]`."""
 
 from __future__ import annotations

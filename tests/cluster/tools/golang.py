@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Go tool chain that builds the test bed's programs: which is needed, which is there."""
 
 from __future__ import annotations

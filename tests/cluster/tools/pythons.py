@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pinned model servers of the test bed: Python programs, each in an environment of its own.
 
 Each folder beside this file with a requirements.txt is one: pins with hashes, made by `make lock`

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Dashboards and rules on a real Prometheus."""

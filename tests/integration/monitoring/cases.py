@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a case of an alert is.
 
 Series are in promtool's notation, a value a minute: `0x4` is 0 and four more of it, `_` is nothing,

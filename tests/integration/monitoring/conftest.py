@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Nodes with all collectors on, a scaler with its metrics API, and a Prometheus with our rules."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The alerts of the group gpu-scaler."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What promtool says of the rules, and every alert of them on series of its own."""
 
 from __future__ import annotations

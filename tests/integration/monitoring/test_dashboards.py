@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every query of every panel and variable on a real Prometheus."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rules as a real Prometheus evaluates them over real series."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Short recordings and policies for tests."""
 
 from __future__ import annotations

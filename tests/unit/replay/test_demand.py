@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pods' samples become the demand of a Deployment; what is unknown stays unknown."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the scaler and the HPA would have done with a recording, and what it is counted as."""
 
 from __future__ import annotations

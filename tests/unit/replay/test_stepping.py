@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Decisions that a replay leaves out change nothing: it ends as one that decides every time."""
 
 from __future__ import annotations
