@@ -11,12 +11,11 @@ policy, pods that a lost watch shows. A dry run limits only dry runs.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from scaler.decision.gpu_requests import names_gpu
+from scaler.decision.gpu_requests import insufficient
 from scaler.decision.history import seen, undone
 from scaler.decision.model import (
     AppliedLimit,
@@ -41,7 +40,6 @@ MAX_WAITS: Final = 100
 """Waits for one resource that differ in their node selectors; those of the highest priority."""
 MAX_NAMED: Final = 5
 _OVER: Final = f"longer than {format_duration(MAX_WAIT_SECONDS)}"
-_INSUFFICIENT: Final = re.compile(r"Insufficient ([\w./-]*\w)")
 _SCALED_BY_US: Final = (Outcome.SCALED, Outcome.UNCHANGED, Outcome.HELD, Outcome.DRY_RUN)
 
 
@@ -200,13 +198,10 @@ def _lacking(pod: PodState) -> Sequence[str | None]:
     request, message = pod.gpu_request, pod.unschedulable_message
     if request is None:
         return [None]
-    if message is not None:
-        lacking = set(_INSUFFICIENT.findall(message))
-        found = [one for one in request.resources if one in lacking]
-        if found or not names_gpu(message):
-            return found
-    # A taint of GPU nodes, or nothing said.
-    return [None] if request.resources else []
+    if message is None:
+        return [None] if request.resources else []
+    lacking = insufficient(message)
+    return [one for one in request.resources if one in lacking]
 
 
 def _by_resource(waits: Iterable[_Wait]) -> _Waits:

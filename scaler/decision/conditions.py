@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scaler.decision.gpu_requests import names_gpu
+from scaler.decision.gpu_requests import insufficient, names_gpu
 from scaler.decision.model import AppliedLimit, Condition, ConditionType, MetricProposal, Reason
 from scaler.model import PodPhase, PodState, ScalingPolicy
 from scaler.quantities import format_duration, format_replicas, value_and_target
@@ -98,7 +98,7 @@ def waiting_for_nodes(pods: Sequence[PodState], now_seconds: float) -> tuple[Rea
     ]
     if not waiting:
         return None
-    for_gpus = [item for item in waiting if _names_gpu(item[1])]
+    for_gpus = [item for item in waiting if _lacks_gpu(item[1])]
     reason, what = (
         (Reason.INSUFFICIENT_GPU, "a GPU") if for_gpus else (Reason.UNSCHEDULABLE, "a node")
     )
@@ -112,9 +112,9 @@ def waiting_for_nodes(pods: Sequence[PodState], now_seconds: float) -> tuple[Rea
     return reason, f"{message}: {text}" if text else message
 
 
-def _names_gpu(message: str | None) -> bool:
-    """Whether the scheduler's message is about GPUs; without a message it may be."""
-    return message is None or names_gpu(message)
+def _lacks_gpu(message: str | None) -> bool:
+    """Whether the scheduler's message says that too few GPUs are free."""
+    return message is not None and any(map(names_gpu, insufficient(message)))
 
 
 def _condition(type_: ConditionType, status: bool, reason: str, message: str) -> Condition:

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from collections.abc import Set as AbstractSet
 
 NVIDIA = "nvidia.com/"
 GPU = "gpu"
@@ -14,12 +16,21 @@ NO_GPU = (
     "its pods request no GPU: set one in a container's resources.limits, such as"
     ' nvidia.com/gpu: "1"'
 )
+_INSUFFICIENT: Final = re.compile(r"Insufficient ([\w./-]*\w)")
 
 
-def names_gpu(text: str) -> bool:
-    """Whether a text is about GPUs: the name of a resource, or what a scheduler says."""
-    lower = text.lower()
+def names_gpu(resource: str) -> bool:
+    """Whether a resource is a GPU, by its name."""
+    lower = resource.lower()
     return GPU in lower or NVIDIA in lower
+
+
+def insufficient(message: str) -> AbstractSet[str]:
+    """The resources that a scheduler's message says no node has enough of.
+
+    A message names GPUs elsewhere too, such as in the taint of a node that has some free.
+    """
+    return set(_INSUFFICIENT.findall(message))
 
 
 def requests_gpu(resources: Iterable[tuple[str, object]], *, claims: bool) -> bool | None:

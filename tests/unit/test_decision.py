@@ -419,10 +419,80 @@ def test_the_reason_of_an_unchanged_count_is_the_wait_for_gpus():
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
-        pytest.param("0/1 nodes: 1 Insufficient nvidia.com/mig-1g.5gb.", "InsufficientGPU"),
-        pytest.param("0/1 nodes: 1 Insufficient amd.com/gpu.", "InsufficientGPU"),
-        pytest.param(None, "InsufficientGPU"),
-        pytest.param("0/1 nodes: 1 Insufficient memory.", "Unschedulable"),
+        pytest.param(
+            "0/1 nodes are available: 1 Insufficient nvidia.com/gpu. preemption: 0/1 nodes are"
+            " available: 1 No preemption victims found for incoming pod.",
+            "InsufficientGPU",
+            id="no GPU free",
+        ),
+        pytest.param(
+            "0/9 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint"
+            " {node-role.kubernetes.io/control-plane: }, 6 Insufficient nvidia.com/gpu.",
+            "InsufficientGPU",
+            id="among other reasons",
+        ),
+        pytest.param(
+            "0/1 nodes are available: 1 Insufficient nvidia.com/mig-1g.5gb.",
+            "InsufficientGPU",
+            id="MIG",
+        ),
+        pytest.param(
+            "0/1 nodes are available: 1 Insufficient amd.com/gpu.", "InsufficientGPU", id="AMD"
+        ),
+        pytest.param(
+            "0/4 nodes are unavailable: 4 Insufficient nvidia.com/gpu.",
+            "InsufficientGPU",
+            id="Volcano",
+        ),
+        pytest.param(
+            "0/2 nodes are available: 2 node(s) had untolerated taint {nvidia.com/gpu: present}."
+            " preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling.",
+            "Unschedulable",
+            id="a taint that is called like the resource",
+        ),
+        pytest.param(
+            "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint(s)"
+            " {nvidia.com/gpu: true}.",
+            "Unschedulable",
+            id="a taint and no CPU",
+        ),
+        pytest.param(
+            "0/5 nodes are available: 1 node(s) had taint {nvidia.com/gpu: }, that the pod didn't"
+            " tolerate, 4 Insufficient memory.",
+            "Unschedulable",
+            id="a taint in the words of Kubernetes 1.23",
+        ),
+        pytest.param(
+            "0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector."
+            " preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling.",
+            "Unschedulable",
+            id="affinity",
+        ),
+        pytest.param(
+            "0/1 nodes are available: 1 Insufficient memory, 1 Insufficient ephemeral-storage.",
+            "Unschedulable",
+            id="memory",
+        ),
+        pytest.param(
+            "0/1 nodes are available: 1 Too many pods. preemption: 0/1 nodes are available:"
+            " 1 No preemption victims found for incoming pod.",
+            "Unschedulable",
+            id="too many pods",
+        ),
+        pytest.param(
+            "0/2 nodes are available: pod has unbound immediate PersistentVolumeClaims. not found.",
+            "Unschedulable",
+            id="a volume",
+        ),
+        pytest.param(
+            "0/1 nodes are available: 1 cannot allocate all claims.",
+            "Unschedulable",
+            id="a claim, which may be for anything",
+        ),
+        pytest.param(
+            "no nodes available to schedule pods", "Unschedulable", id="a cluster without nodes"
+        ),
+        pytest.param(None, "Unschedulable", id="nothing said"),
     ],
 )
 def test_only_a_lack_of_gpus_is_called_so(message, reason):
