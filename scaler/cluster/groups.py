@@ -54,6 +54,16 @@ def of_whole_groups(selector: Selector | None) -> Selector | None:
     return Selector(requirements=kept) if kept else None
 
 
+def group_of(labels: Mapping[str, str]) -> str | None:
+    """Return the group of a pod with these labels, None if it belongs to none."""
+    return labels.get(GROUP_LABEL)
+
+
+def is_leader(labels: Mapping[str, str]) -> bool:
+    """Whether a pod with these labels is no worker, so that a model server may answer on it."""
+    return labels.get(WORKER_LABEL, LEADER) == LEADER
+
+
 def group_states(pods: Iterable[Pod]) -> tuple[PodState, ...]:
     """Return the pods' states with the readiness of their groups.
 

@@ -6,8 +6,10 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from scaler.cluster import groups
 from scaler.kube.errors import ApiError
 from scaler.kube.selectors import EVERYTHING, Selector, SelectorError, parse_selector
 from scaler.metricsapi import documents
@@ -93,9 +95,7 @@ class Responder:
                 items, problem = await self._of_targets(asked, selector, metric, metric_selector)
             else:
                 selectors = await self._selectors(asked, selector)
-                items, problem = await self._of_workloads(
-                    asked.namespace, selectors, metric, metric_selector
-                )
+                items, problem = await self._of_workloads(asked, selectors, metric, metric_selector)
         except (SelectorError, TooManyWorkloads) as error:
             return documents.bad_request(str(error))
         except ApiError:
@@ -137,20 +137,23 @@ class Responder:
 
     async def _of_workloads(
         self,
-        namespace: str,
+        asked: ValueRequest,
         selectors: Mapping[str, Selector],
         metric: ServedMetric,
         uuids: Selector,
     ) -> tuple[Sequence[Item], str | None]:
         """Return the values, and why one is missing.
 
-        A workload has none while a pod that runs has none: the others say nothing about it.
+        A workload has none while a pod that runs has none: the others say nothing about it. A
+        group of pods is one replica and has their mean, as a pod has the mean of its GPUs.
         """
+        in_groups = asked.resource in groups.GROUP_KINDS
+        only_leaders = in_groups and metric.family in SERVER_FAMILIES
         pods = {
             name: {
-                Target(Resource.PODS, namespace, pod.name, metric.family): pod
-                for pod in self._objects.selected(namespace, selector)
-                if pod.serves
+                Target(Resource.PODS, asked.namespace, pod.name, metric.family): pod
+                for pod in self._objects.selected(asked.namespace, selector)
+                if pod.serves and (not only_leaders or groups.is_leader(pod.labels))
             }
             for name, selector in selectors.items()
         }
@@ -160,7 +163,7 @@ class Responder:
         now = self._clock()
         items, problem = [], None
         for name, some in pods.items():
-            values = []
+            values: defaultdict[str, list[Value]] = defaultdict(list)
             for target, pod in some.items():
                 history = found.get(target)
                 created = pod.created_seconds
@@ -171,10 +174,12 @@ class Responder:
                     break
                 value = _value(history, metric, now, created, uuids)
                 if value is not None:
-                    values.append(value)
+                    group = groups.group_of(pod.labels) if in_groups else None
+                    values[group or pod.name].append(value)
             else:
                 if values:
-                    value = over_pods(values, is_sum=metric.is_sum)
+                    replicas = [over_pods(some, is_sum=False) for some in values.values()]
+                    value = over_pods(replicas, is_sum=metric.is_sum)
                     items.append(self._item(name, value, metric, now))
         return items, problem
 

@@ -55,7 +55,7 @@ class Value:
 
 
 def over_pods(values: Sequence[Value], *, is_sum: bool) -> Value:
-    """Return the sum or the mean over pods that all have a value; there is at least one."""
+    """Return the sum or the mean over pods, or replicas, that all have a value: at least one."""
     total = sum(one.value_milli for one in values)
     windows = [one.window_seconds for one in values if one.window_seconds is not None]
     if not is_sum:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The selectors of workloads, from their scale subresources: what an HPA finds pods by."""
+"""The selectors of workloads' pods, from their scale subresources.
+
+An HPA finds pods by the same, but of groups only leaders.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import re
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from scaler.cluster.groups import GROUP_KINDS, of_whole_groups
 from scaler.cluster.scales import decode_scale
 from scaler.kube import fields
 from scaler.kube.errors import ApiError, NotFound
@@ -125,6 +129,8 @@ class WorkloadSelectors:
             try:
                 raw = await self._client.get(path, timeout_seconds=CALL_TIMEOUT_SECONDS)
                 selector = decode_scale(raw).selector
+                if kind.name in GROUP_KINDS:
+                    selector = of_whole_groups(selector)
             except NotFound:
                 selector = None
             except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from aiohttp import web
@@ -14,7 +14,9 @@ from yarl import URL
 
 from scaler.cluster.pod_cache import PodCache
 from scaler.kube.client import KubeClient
+from scaler.kube.selectors import Selector, parse_selector
 from scaler.metricsapi.answering import Responder
+from scaler.metricsapi.names import ServedKind, catalog
 from scaler.metricsapi.paths import read_path
 from scaler.metricsapi.target_reader import TargetReader
 from scaler.metricsapi.telemetry import Telemetry
@@ -30,12 +32,22 @@ from tests.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from scaler.metricsapi.workloads import WorkloadSelectors
+
+GROUP_KIND = "leaderworkersets.leaderworkerset.x-k8s.io"
 API = "/apis/custom.metrics.k8s.io/v1beta2/namespaces/default"
 PAGE = """
 vllm:num_requests_running{{engine="0"}} {running}
 vllm:num_requests_waiting{{engine="0"}} 2
 vllm:kv_cache_usage_perc{{engine="0"}} 0.25
 """
+
+
+class OneSelector:
+    """Every workload selects the pods with the label app=llm."""
+
+    async def named(self, kind: str, namespace: str, name: str) -> dict[str, Selector]:
+        return {name: parse_selector("app=llm")}
 
 
 class Bed:
@@ -69,7 +81,13 @@ class Bed:
 
     def start(self, sources: Sources, objects: PodCache, reader: TargetReader) -> None:
         self.sources, self.objects = sources, objects
-        self.answers = Responder(reader=reader, objects=objects)
+        served = ServedKind(kind="LeaderWorkerSet", api_version="leaderworkerset.x-k8s.io/v1")
+        self.answers = Responder(
+            reader=reader,
+            objects=objects,
+            workloads=cast("WorkloadSelectors", OneSelector()),
+            catalog=catalog({GROUP_KIND: served}),
+        )
 
 
 def served(name: str, port: int, **labels: str) -> dict[str, Any]:
@@ -136,6 +154,17 @@ async def test_pods_that_run_have_a_value_at_the_first_request(metric: str, valu
     async with bed() as it:
         assert await it.values(metric) == {"llm-1": value, "llm-2": value}
         assert await it.values(metric, labelSelector="canary=yes") == {"llm-2": value}
+
+
+async def test_the_servers_of_groups_are_on_their_leaders() -> None:
+    async with bed() as it:
+        # Nothing answers on the worker, and nothing has to.
+        label = "leaderworkerset.sigs.k8s.io/worker-index"
+        await create(it.client, served("llm-1-1", 1, **{label: "1"}))
+        await until(lambda: it.objects.pod("default", "llm-1-1") is not None)
+        path = f"{API}/{GROUP_KIND}/llm/requests_sum_current"
+        (item,) = (await it.answers.answer(read_path(path)[0], {}))["items"]
+        assert item["value"] == "14"
 
 
 async def test_values_follow_the_server_and_end_with_it() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 
-from scaler.cluster.kinds import DEPLOYMENTS, STATEFUL_SETS, find_kinds
+from scaler.cluster.kinds import DEPLOYMENTS, STATEFUL_SETS, WorkloadKind, find_kinds
 from scaler.kube.client import KubeClient
 from scaler.kube.errors import ApiError
 from scaler.kube.selectors import EVERYTHING, parse_selector
@@ -81,6 +81,29 @@ async def test_workloads_of_the_other_kinds_by_their_scale():
             await client.post(path, workload("llm"))
             assert texts(await find.named(kind, "default", "llm")) == {"llm": "app=llm"}
             assert texts(await find.listed(kind, "default", EVERYTHING)) == {"llm": "app=llm"}
+
+
+async def test_the_pods_of_groups_are_not_only_their_leaders():
+    """The selector in a LeaderWorkerSet's scale finds leaders alone."""
+    prefix = "leaderworkerset.sigs.k8s.io"
+    text = f"{prefix}/name=llm,{prefix}/worker-index=0"
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response({"metadata": {}, "status": {"selector": text}})
+
+    kind = WorkloadKind(
+        group="leaderworkerset.x-k8s.io",
+        version="v1",
+        plural="leaderworkersets",
+        kind="LeaderWorkerSet",
+    )
+    async with serving(answer) as url, KubeClient(url) as client:
+        find = WorkloadSelectors(client, [kind, DEPLOYMENTS])
+        (group,) = (await find.named(kind.name, "default", "llm")).values()
+        (other,) = (await find.named(DEPLOYMENTS.name, "default", "llm")).values()
+        worker = {f"{prefix}/name": "llm", f"{prefix}/worker-index": "1"}
+        assert (group.matches(worker), other.matches(worker)) == (True, False)
+        assert not group.matches({**worker, f"{prefix}/name": "other"})
 
 
 async def test_callers_at_the_same_time_share_one_read():

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 API = "/apis/custom.metrics.k8s.io/v1beta1"
 PODS = f"{API}/namespaces/default/pods"
 WORKLOADS = f"{API}/namespaces/default/deployments.apps"
+GROUP_KIND = "leaderworkersets.leaderworkerset.x-k8s.io"
+GROUPS = f"{API}/namespaces/default/{GROUP_KIND}"
 
 
 def gpu(value, *, pod="web-1", node="n1", uuid="a", namespace="default", at=99.0):
@@ -119,7 +121,8 @@ class Workloads:
         self.error = None
 
     async def named(self, kind, namespace, name):
-        assert (kind, namespace) == ("deployments.apps", "default")
+        assert kind in ("deployments.apps", GROUP_KIND)
+        assert namespace == "default"
         if self.error:
             raise self.error
         return {} if name == "gone" else {name: parse_selector(f"app={name}")}
@@ -151,7 +154,13 @@ async def running(interval=3600.0):
         objects=objects,
         workloads=cast("WorkloadSelectors", workloads),
         catalog=catalog(
-            {"deployments.apps": ServedKind(kind="Deployment", api_version="apps/v1")}, aliases
+            {
+                "deployments.apps": ServedKind(kind="Deployment", api_version="apps/v1"),
+                GROUP_KIND: ServedKind(
+                    kind="LeaderWorkerSet", api_version="leaderworkerset.x-k8s.io/v1"
+                ),
+            },
+            aliases,
         ),
         clock=lambda: now.seconds,
         wall_clock=lambda: now.seconds + 1_764_000_000,
@@ -433,6 +442,54 @@ async def test_a_pod_that_asks_for_no_gpu_may_have_no_value(api):
     assert values(await api.ask(f"{WORKLOADS}/web/duty_cycle_sum_current")) == {"web": "55500m"}
     answer = await api.ask(f"{WORKLOADS}/cpu/duty_cycle_sum_current")
     assert answer["code"] == 404
+
+
+@pytest.fixture
+def groups(api):
+    """Two groups of two pods, which the selector app=llm finds."""
+    prefix = "leaderworkerset.sigs.k8s.io"
+    for pod, group, worker in (
+        ("llm-0", "0", "0"),
+        ("llm-0-1", "0", "1"),
+        ("llm-1", "1", "0"),
+        ("llm-1-1", "1", "1"),
+    ):
+        labels = {"app": "llm", f"{prefix}/group-index": group, f"{prefix}/worker-index": worker}
+        api.objects._pods[pod] = replace(api.objects._pods["web-1"], name=pod, labels=labels)
+    return api.objects._pods
+
+
+@pytest.mark.parametrize(
+    ("metric", "value"),
+    [
+        ("duty_cycle_current", "35"),
+        ("duty_cycle_sum_current", "70"),
+        ("duty_cycle_over_time", "35"),
+        ("duty_cycle_sum_over_time", "70"),
+    ],
+)
+async def test_all_pods_of_a_group_make_the_value_of_one_replica(api, groups, metric, value):
+    """As the GPUs of a pod do, so a target is the same for groups of any size."""
+    api.source.samples[DUTY_CYCLE] = [
+        gpu(value, pod=pod, uuid=pod)
+        for pod, value in (("llm-0", 0), ("llm-0-1", 100), ("llm-1", 10), ("llm-1-1", 30))
+    ]
+    assert values(await api.ask(f"{GROUPS}/llm/{metric}")) == {"llm": value}
+
+
+async def test_a_group_without_a_workers_value_has_none(api, groups):
+    api.source.samples[DUTY_CYCLE] = [
+        gpu(10, pod=pod, uuid=pod) for pod in ("llm-0", "llm-1", "llm-1-1")
+    ]
+    assert (await api.ask(f"{GROUPS}/llm/duty_cycle_current"))["code"] == 404
+
+
+async def test_pods_of_other_kinds_with_such_labels_are_replicas_of_their_own(api, groups):
+    """The StatefulSet of a group's workers has them too."""
+    api.source.samples[DUTY_CYCLE] = [
+        gpu(10, pod=pod, uuid=pod) for pod in groups if pod.startswith("llm")
+    ]
+    assert values(await api.ask(f"{WORKLOADS}/llm/duty_cycle_sum_current")) == {"llm": "40"}
 
 
 @pytest.mark.parametrize(
