@@ -4,7 +4,7 @@
 Uses raw JSON instead of generated models, which decodes a watch of tens of thousands of pods ten
 times faster. Every call has a timeout, and the only retry is one with fresh credentials after a
 401: callers run in loops and know whether a request may be repeated. Errors are those of
-`scaler.kube.errors`; `except ApiError` catches all of them.
+`scaler.kube.errors`; `except ApiError` catches all of them. Every response has a maximum size.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from scaler.kube.errors import (
     Gone,
     Invalid,
     NotFound,
+    ResponseTooLarge,
     ServerError,
     TooManyRequests,
     Unauthorized,
@@ -37,6 +38,7 @@ from scaler.kube.errors import (
 )
 from scaler.kube.retry_after import RetryAfter, retry_after_seconds
 from scaler.kube.server_clock import ServerClock
+from toolkit.http_body import AnswerTooLargeError, read_body, read_start
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -56,6 +58,7 @@ __all__ = [
     "JsonObject",
     "KubeClient",
     "NotFound",
+    "ResponseTooLarge",
     "ServerError",
     "TooManyRequests",
     "Unauthorized",
@@ -70,6 +73,13 @@ MERGE_PATCH = "application/merge-patch+json"
 
 DEFAULT_TIMEOUT_SECONDS = 10.0
 PAGE_LIMIT = 500
+MAX_RESPONSE_BYTES = 16 * 2**20
+"""Decompressed. The largest object that etcd takes has 1.5 MB, or 9 MB as JSON if it is all `<`."""
+MAX_ERROR_BYTES = 64 * 2**10
+"""A longer error body counts as text that is not a Status."""
+MAX_LISTED = 1_000_000
+"""Objects of one list, and its pages; the largest clusters have 150,000 pods."""
+MAX_TOKEN_CHARACTERS = 8 * 2**10
 
 
 class KubeClient:
@@ -139,9 +149,12 @@ class KubeClient:
         *,
         params: Mapping[str, str] | None = None,
         timeout_seconds: float | None = None,
+        max_bytes: int = MAX_RESPONSE_BYTES,
     ) -> JsonObject:
-        """GET an object as parsed JSON."""
-        return await self._request("GET", path, params=params, timeout_seconds=timeout_seconds)
+        """GET an object of at most `max_bytes` as parsed JSON; raises ResponseTooLarge."""
+        return await self._request(
+            "GET", path, params=params, timeout_seconds=timeout_seconds, max_bytes=max_bytes
+        )
 
     async def list_(
         self, path: str, *, params: Mapping[str, str] | None = None, limit: int = PAGE_LIMIT
@@ -156,23 +169,36 @@ class KubeClient:
     async def pages(
         self, path: str, *, params: Mapping[str, str] | None = None, limit: int = PAGE_LIMIT
     ) -> AsyncIterator[JsonObject]:
-        """Yield a collection's pages of at most `limit` items.
+        """Yield a collection's pages of at most `limit` items; fewer if these are very large.
 
-        Raises Gone if the list takes so long that the server has dropped its snapshot.
+        Raises Gone if the list takes so long that the server has dropped its snapshot, and
+        ResponseTooLarge if the list does not end.
         """
-        token = ""
-        while True:
+        token: Any = ""
+        listed = 0
+        while listed < MAX_LISTED:
             query = {**(params or {}), "limit": str(limit)}
             if token:
                 query["continue"] = token
-            page = await self.get(path, params=query)
-            metadata = page.get("metadata") or {}
-            if not isinstance(metadata, dict) or not isinstance(page.get("items") or [], list):
+            try:
+                page = await self.get(path, params=query)
+            except ResponseTooLarge:
+                if limit <= 1:
+                    raise
+                # Large objects of one tenant must not keep all others from being listed.
+                limit //= 2
+                continue
+            metadata, items = page.get("metadata") or {}, page.get("items") or []
+            if not isinstance(metadata, dict) or not isinstance(items, list):
                 raise _not_json(f"GET {path}", 200, f"{page!r:.200}")
             yield page
             token = metadata.get("continue") or ""
             if not token:
                 return
+            if not isinstance(token, str) or len(token) > MAX_TOKEN_CHARACTERS:
+                raise _not_json(f"GET {path}", 200, f"the continue token {token!r:.200}")
+            listed += max(1, len(items))
+        raise _too_large(f"GET {path}", 200, f"the list has more than {MAX_LISTED} objects")
 
     async def post(
         self,
@@ -254,6 +280,7 @@ class KubeClient:
         body: Any = None,
         content_type: str = JSON,
         timeout_seconds: float | None = None,
+        max_bytes: int = MAX_RESPONSE_BYTES,
     ) -> JsonObject:
         request = f"{method} {path}"
         self._retry_after.check(request, path)
@@ -266,7 +293,9 @@ class KubeClient:
             async with response:
                 if response.status >= 400:
                     raise await self._refused(request, path, response)
-                answer = await response.read()
+                answer = await read_body(response, max_bytes=max_bytes)
+        except AnswerTooLargeError as error:
+            raise _too_large(request, response.status, str(error)) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _unreachable(request, error) from error
         try:
@@ -325,7 +354,8 @@ class KubeClient:
 async def _error(
     request: str, response: aiohttp.ClientResponse, *, now_unix_seconds: float
 ) -> ApiError:
-    text = (await response.read()).decode(errors="replace")
+    body_bytes = await read_start(response, max_bytes=MAX_ERROR_BYTES)
+    text = body_bytes.decode(errors="replace")
     try:
         body = orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -361,6 +391,12 @@ def connection_problem(error: Exception) -> str:
         why = os.strerror(code) if code and code > 0 else error.os_error.strerror
         return f"cannot connect to {error.host}:{error.port}: {why or error.os_error}"
     return str(error)
+
+
+def _too_large(request: str, status: int, message: str) -> ResponseTooLarge:
+    return ResponseTooLarge(
+        request=request, status=status, reason="ResponseTooLarge", message=message
+    )
 
 
 def _not_json(request: str, status: int, text: str) -> ApiError:

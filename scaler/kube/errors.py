@@ -13,6 +13,7 @@
         Invalid               422  the object is invalid
         TooManyRequests       429  the server is busy; see `retry_after_seconds`
         ServerError           5xx  the server failed
+        ResponseTooLarge           the response exceeds the maximum size
         Unreachable           no response (`status` is None): refused, reset, TLS, timeout
 
 `except ApiError` catches every failure of a request, and `str(error)` has the request, the status
@@ -25,8 +26,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from scaler.budgets import clipped
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+MAX_REASON_CHARACTERS = 100
 
 
 class ClusterError(Exception):
@@ -69,7 +74,7 @@ class ApiError(ClusterError):
 
     def is_refusal(self) -> bool:
         """Return whether the request had no effect; otherwise it may have had one."""
-        return not self._sent or (self.status is not None and self.status < 500)
+        return not self._sent or (self.status is not None and 300 <= self.status < 500)
 
 
 class Unauthorized(ApiError):
@@ -108,6 +113,10 @@ class ServerError(ApiError):
     """5xx: the server failed."""
 
 
+class ResponseTooLarge(ApiError):
+    """The response exceeds the maximum size; a write may have had its effect."""
+
+
 class Unreachable(ApiError):
     """No response: connection refused or reset, TLS failure, timeout."""
 
@@ -135,7 +144,7 @@ def from_status(
 
     `text` is the raw response, quoted in part if it is not a Status, such as a proxy's HTML page.
     """
-    reason = str(body.get("reason") or "")
+    reason = str(body.get("reason") or "")[:MAX_REASON_CHARACTERS]
     kind = _BY_STATUS.get(status, ServerError if status >= 500 else ApiError)
     if status == 409 and reason == "AlreadyExists":
         kind = AlreadyExists
@@ -143,7 +152,7 @@ def from_status(
         request=request,
         status=status,
         reason=reason or kind.__name__,
-        message=str(body.get("message") or text[:200] or "no message"),
+        message=clipped(str(body.get("message") or text[:200] or "no message")),
         body=body,
         retry_after_seconds=retry_after_seconds,
     )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from sys import intern
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 LABEL_SELECTOR_OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
 MAX_REPLICAS = 2**31 - 1
+MAX_NAME_CHARACTERS = 253
+_LABEL = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
+_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 
 
 class MalformedObject(ValueError):  # noqa: N818
@@ -27,6 +31,11 @@ def ref(metadata: JsonObject, kind: str = "") -> ObjectRef:
     return ObjectRef(
         namespace=intern(text(metadata, "namespace")), name=text(metadata, "name"), kind=kind
     )
+
+
+def is_name(value: str) -> bool:
+    """Return whether a pod, like most objects, may have this name (a DNS subdomain)."""
+    return len(value) <= MAX_NAME_CHARACTERS and _NAME.fullmatch(value) is not None
 
 
 def text(raw: JsonObject, field: str) -> str:

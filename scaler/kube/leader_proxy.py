@@ -6,17 +6,25 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from scaler.budgets import clipped
 from scaler.kube.errors import ClusterError, NotFound, ServerError, Unauthorized
+from scaler.kube.fields import is_name
 from scaler.kube.lease import PAGE_ANNOTATION
 
 if TYPE_CHECKING:
     from scaler.kube.client import JsonObject, KubeClient
 
 DEFAULT_PORT = 9446
+MAX_PAGE_BYTES = 64 * 2**20
+"""Decisions take about 2 KB per Deployment."""
 
 
 class NoLeaderError(ClusterError):
     """No replica holds the Lease, so there are no decisions."""
+
+
+class LeaderNotAPodError(ClusterError):
+    """The Lease's holder cannot be a pod, so the API server has no way to it."""
 
 
 class PageProtectedError(ClusterError):
@@ -42,10 +50,12 @@ async def get_from_leader(
 
     The Lease says by which scheme and at which port the pod answers; `port` is another one. The
     caller needs `get` on the Lease and on `pods/proxy` in its namespace, and no network path to
-    the pod. The API server verifies no certificate of the pod.
+    the pod. The API server verifies no certificate of the pod, but it proxies only to pods of this
+    namespace, by name. Whoever can write the Lease could otherwise lead to any path of the API.
 
     Raises:
         NoLeaderError: there is no Lease, or nobody holds it.
+        LeaderNotAPodError: the holder's identity is not the name of a pod.
         PageProtectedError: the pod wants a password or a client certificate.
         ApiError: the API server or the pod refused.
     """
@@ -59,16 +69,22 @@ async def get_from_leader(
             " namespace? (--lease-namespace, --lease-name)"
         )
         raise NoLeaderError(msg) from error
-    holder = lease.get("spec", {}).get("holderIdentity")
+    holder = _mapping(lease, "spec").get("holderIdentity")
     if not holder:
         msg = f"nobody holds the Lease {lease_namespace}/{lease_name}: no scaler is acting now"
         raise NoLeaderError(msg)
+    if not isinstance(holder, str) or not is_name(holder):
+        msg = (
+            f"the Lease {lease_namespace}/{lease_name} is held by {clipped(repr(holder), 100)},"
+            " which is not the name of a pod: pass the scaler's address with --server"
+        )
+        raise LeaderNotAPodError(msg)
     scheme, found_port = _page(lease, holder)
     port = port or found_port
     name = f"{holder}:{port}" if scheme == "http" else f"{scheme}:{holder}:{port}"
     pod = f"/api/v1/namespaces/{lease_namespace}/pods/{name}"
     try:
-        return await client.get(f"{pod}/proxy{path}")
+        return await client.get(f"{pod}/proxy{path}", max_bytes=MAX_PAGE_BYTES)
     except NotFound as error:
         if "identity" in error.body:
             # This 404 is the scaler's response, with its reason, and not the API server's.
@@ -91,8 +107,15 @@ async def get_from_leader(
 
 def _page(lease: JsonObject, holder: str) -> tuple[str, int]:
     """Return the scheme and the port of the holder's page, the defaults where it is not told."""
-    annotations = lease.get("metadata", {}).get("annotations") or {}
+    annotations = _mapping(_mapping(lease, "metadata"), "annotations")
     # One that an earlier holder left names that one.
     pattern = rf"(https?):{re.escape(holder)}:([0-9]{{1,5}})"
     found = re.fullmatch(pattern, str(annotations.get(PAGE_ANNOTATION, "")))
-    return (found[1], int(found[2])) if found else ("http", DEFAULT_PORT)
+    if found is None or not 0 < int(found[2]) <= 65535:
+        return "http", DEFAULT_PORT
+    return found[1], int(found[2])
+
+
+def _mapping(thing: JsonObject, key: str) -> JsonObject:
+    found = thing.get(key)
+    return found if isinstance(found, dict) else {}

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from scaler.kube.errors import ApiError, Conflict, NotFound
+from scaler.kube.fields import MAX_NAME_CHARACTERS, text, texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -188,22 +189,37 @@ class LeaseElection:
         return now >= seen.seen_seconds + duration
 
     def _observe(self, lease: JsonObject) -> _Seen:
-        spec = lease.get("spec", {})
-        holder, renewed = spec.get("holderIdentity") or "", spec.get("renewTime")
+        try:
+            self._seen = self._decoded(lease)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ApiError(
+                request=f"GET {self._path}",
+                status=200,
+                reason="NotALease",
+                message=f"the response is not a Lease: {error!r:.200}",
+            ) from error
+        return self._seen
+
+    def _decoded(self, lease: JsonObject) -> _Seen:
+        spec = lease.get("spec") or {}
+        metadata = lease["metadata"]
+        # Whoever can write the Lease may write a text of any length, which is logged and shown.
+        most = max(MAX_NAME_CHARACTERS, len(self._identity) + 1)
+        holder = str(spec.get("holderIdentity") or "")[:most]
+        renewed = spec.get("renewTime")
         before = self._seen
         unchanged = before is not None and (before.holder, before.renewed) == (holder, renewed)
-        self._seen = _Seen(
-            resource_version=lease["metadata"]["resourceVersion"],
+        return _Seen(
+            resource_version=text(metadata, "resourceVersion"),
             holder=holder,
             acquired=spec.get("acquireTime"),
             renewed=renewed,
-            transitions=spec.get("leaseTransitions") or 0,
+            transitions=int(spec.get("leaseTransitions") or 0),
             duration_seconds=float(spec.get("leaseDurationSeconds") or 0),
-            annotations=lease["metadata"].get("annotations") or {},
-            labels=lease["metadata"].get("labels") or {},
+            annotations=texts(metadata.get("annotations") or {}),
+            labels=texts(metadata.get("labels") or {}),
             seen_seconds=before.seen_seconds if before and unchanged else self._clock(),
         )
-        return self._seen
 
     async def _put(self, seen: _Seen, *, holder: str, duration: int | None) -> JsonObject:
         return await self._client.put(self._path, self._body(seen, holder, duration))

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import orjson
 
 from scaler.budgets import LOG_BYTES
+from scaler.kube.client import MAX_RESPONSE_BYTES
 from scaler.kube.errors import ApiError, Forbidden, Gone, NotFound, from_status
 from scaler.kube.fields import MalformedObject
 from scaler.kube.retry_after import MOST_SECONDS
@@ -202,6 +203,11 @@ class Reflector(Generic[T]):
                     self._in_contact(self._idle_seconds)
                     for line in splitter.feed(chunk):
                         self._apply(line)
+                    if splitter.held_bytes > MAX_RESPONSE_BYTES:
+                        self._version = None
+                        raise self._not_understood(
+                            f"a line of the watch exceeds {MAX_RESPONSE_BYTES} bytes"
+                        )
         finally:
             self._good_for_seconds = DISCONNECTED_SECONDS
             if opened is not None and time.monotonic() - opened >= LEAST_WATCH_SECONDS:
@@ -331,6 +337,8 @@ class LineSplitter:
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
+        self.held_bytes = 0
+        """The length of the line that has not ended yet."""
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Return the non-empty lines that `chunk` completes; keeps the rest for the next chunk."""
@@ -339,6 +347,8 @@ class LineSplitter:
         for end in ends:
             lines.append(b"".join((*self._parts, end)))
             self._parts.clear()
+            self.held_bytes = 0
         if rest:
             self._parts.append(rest)
+            self.held_bytes += len(rest)
         return [line for line in lines if line]

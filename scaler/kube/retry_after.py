@@ -70,7 +70,14 @@ class RetryAfter:
         if len(self._until) < MAX_PATHS:
             most = MOST_FOR_LEASES_SECONDS if "/leases/" in path else MOST_SECONDS
             seconds = min(error.retry_after_seconds, most)
-            self._until[path] = (self._clock() + seconds, error)
+            # Without its traceback and its body, of which there may be very many.
+            kept = type(error)(
+                request=error.request,
+                status=error.status,
+                reason=error.reason,
+                message=error.message,
+            )
+            self._until[path] = (self._clock() + seconds, kept)
 
     def check(self, request: str, path: str) -> None:
         """Raise the server's last error again until its delay is over."""
@@ -87,7 +94,6 @@ class RetryAfter:
             status=error.status,
             reason=error.reason,
             message=f"{error.message} (not sent, still waiting)",
-            body=error.body,
             retry_after_seconds=left,
             sent=False,
         )

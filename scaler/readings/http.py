@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP for both sources: credentials from files that rotate, and size-limited answers."""
+"""HTTP for both sources: credentials from files that rotate, and sessions."""
 
 from __future__ import annotations
 
@@ -23,15 +23,10 @@ T = TypeVar("T")
 
 REREAD_SECONDS = 5.0
 MAX_SECRET_BYTES = 64 * 1024
-CHUNK_BYTES = 64 * 1024
 
 
 class AccessError(RuntimeError):
     """A credential or certificate file cannot be used; the message names it without its content."""
-
-
-class AnswerTooLargeError(RuntimeError):
-    """The answer exceeds the maximum size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,16 +106,6 @@ def new_session(
         headers={"User-Agent": f"gpu-scaler/{version('gpu-scaler')}", **headers},
         auto_decompress=decompress,
     )
-
-
-async def read_body(response: aiohttp.ClientResponse, *, max_bytes: int) -> bytes:
-    """Return the decompressed body; raises AnswerTooLargeError beyond `max_bytes`."""
-    body = bytearray()
-    async for chunk in response.content.iter_chunked(CHUNK_BYTES):
-        body += chunk
-        if len(body) > max_bytes:
-            raise AnswerTooLargeError(f"the answer exceeds {max_bytes} bytes")
-    return bytes(body)
 
 
 async def computed(compute: Callable[[], T], *, is_long: bool) -> T:

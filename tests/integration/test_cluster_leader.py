@@ -8,7 +8,12 @@ from aiohttp import web
 
 from scaler.kube.client import KubeClient
 from scaler.kube.errors import NotFound, Unauthorized
-from scaler.kube.leader_proxy import NoLeaderError, PageProtectedError, get_from_leader
+from scaler.kube.leader_proxy import (
+    LeaderNotAPodError,
+    NoLeaderError,
+    PageProtectedError,
+    get_from_leader,
+)
 from tests.serving import serving
 
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/gpu-scaler/leases/gpu-scaler"
@@ -64,6 +69,7 @@ async def test_asks_the_pod_that_holds_the_lease():
         pytest.param("https:scaler-a:8443", 7, "https:scaler-a:7", id="a port by flag"),
         pytest.param("https:scaler-b:8443", None, "scaler-a:9446", id="of an earlier holder"),
         pytest.param("gopher:scaler-a:70", None, "scaler-a:9446", id="no page"),
+        pytest.param("https:scaler-a:99999", None, "scaler-a:9446", id="no port"),
     ],
 )
 async def test_the_lease_says_where_the_page_is(page, port, pod):
@@ -101,6 +107,44 @@ async def test_what_the_scaler_does_not_know_is_its_answer():
 async def test_a_pod_that_is_gone_is_an_error():
     with pytest.raises(NotFound):
         await ask(api(holder="scaler-b"))
+
+
+@pytest.mark.parametrize(
+    "holder",
+    [
+        pytest.param("x/../../secrets/token?", id="another path"),
+        pytest.param("x/proxy/api/v1/decisions#", id="a path of the pod"),
+        pytest.param("..", id="up"),
+        pytest.param("https:scaler-a", id="a scheme"),
+        pytest.param("scaler-a:1", id="a port"),
+        pytest.param("scaler%2Da", id="escaped"),
+        pytest.param("Scaler_A", id="a host name that no pod has"),
+        pytest.param("a" * 254, id="too long"),
+        pytest.param("a" * 100_000, id="far too long"),
+        pytest.param(["scaler-a"], id="no text"),
+    ],
+)
+async def test_a_holder_that_is_no_pod_name_is_not_asked(holder):
+    paths: list[str] = []
+    answer = api(holder=holder)
+
+    async def noting(request):
+        paths.append(request.path)
+        return await answer(request)
+
+    with pytest.raises(LeaderNotAPodError) as refused:
+        await ask(noting)
+    assert paths == [LEASE]
+    assert len(str(refused.value)) < 500
+
+
+@pytest.mark.parametrize("spec", [None, [], {"holderIdentity": None}])
+async def test_a_lease_without_a_usable_spec_has_no_leader(spec):
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response({"metadata": None, "spec": spec})
+
+    with pytest.raises(NoLeaderError):
+        await ask(answer)
 
 
 @pytest.mark.parametrize(

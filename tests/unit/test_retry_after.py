@@ -108,6 +108,15 @@ def test_how_long_a_path_is_left_alone(path, status, seconds, waits_seconds):
     assert is_asked(waits, path)
 
 
+def test_the_body_of_a_refusal_is_not_kept():
+    waits = RetryAfter(Clock())
+    body = {"message": "busy", "details": ["x" * 10_000]}
+    waits.note(SCALE, from_status(request="GET", status=429, body=body, retry_after_seconds=20.0))
+    with pytest.raises(ApiError, match="busy") as again:
+        waits.check("GET", SCALE)
+    assert not again.value.body
+
+
 def test_what_is_remembered_is_bounded():
     waits = RetryAfter(clock := Clock())
     for n in range(MAX_PATHS + 10):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Self
 
-from scaler.readings.http import AnswerTooLargeError
 from scaler.readings.prometheus.client import CLIENT_FAULTS, HttpStatusError, PrometheusClient
 from scaler.readings.prometheus.range_chunks import (
     FIRST_CHUNK_STEPS,
@@ -20,6 +19,7 @@ from scaler.readings.prometheus.range_chunks import (
     read_rows,
 )
 from scaler.readings.prometheus.response import PromqlError
+from toolkit.http_body import AnswerTooLargeError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

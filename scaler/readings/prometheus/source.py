@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from scaler.budgets import INLINE_SAMPLES
 from scaler.model import Metric, MetricReading, ObjectRef, PodValue
 from scaler.readings.devices import PARTS
-from scaler.readings.http import AnswerTooLargeError, computed
+from scaler.readings.http import computed
 from scaler.readings.prometheus.client import CLIENT_FAULTS, PrometheusClient
 from scaler.readings.prometheus.join import (
     STALE_AFTER_SECONDS,
@@ -33,6 +33,7 @@ from scaler.readings.prometheus.response import PromqlError, Result
 from scaler.readings.source import ReadingRequest, SourceAnswer, readable
 from scaler.readings.unexpected import unexpected
 from scaler.readings.window import pod_ranges
+from toolkit.http_body import AnswerTooLargeError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

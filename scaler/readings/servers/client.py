@@ -15,7 +15,7 @@ import aiohttp
 from yarl import URL
 
 from scaler.budgets import SERVER_PAGE_BYTES, shown
-from scaler.readings.http import AccessError, AnswerTooLargeError, new_session, read_body
+from scaler.readings.http import AccessError, new_session
 from scaler.readings.servers.credentials import ServerCredentials
 from scaler.readings.servers.problems import (
     Failure,
@@ -27,6 +27,7 @@ from scaler.readings.servers.problems import (
     tls_problem,
 )
 from scaler.readings.unexpected import unexpected
+from toolkit.http_body import AnswerTooLargeError, read_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
