@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from exporter.app import running
 from exporter.cli.config import ExporterConfig
-from scaler.kube.client import MERGE_PATCH, ApiError, NotFound
+from scaler.kube.client import MERGE_PATCH
+from scaler.kube.errors import ApiError, NotFound
 from scaler.kube.reflector import Reflector
 from simulator import nodeobjects
 from simulator.driver import SimulatedDriver

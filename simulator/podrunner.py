@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from scaler.kube.client import Forbidden
+from scaler.kube.errors import Forbidden
 from simulator import podstatus
 from simulator.nodeobjects import LOOPBACK
 from simulator.podstatus import GPU_MEMORY_ANNOTATION, POD_IP_ANNOTATION, STARTUP_ANNOTATION

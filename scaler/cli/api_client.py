@@ -12,7 +12,8 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from scaler.kube.client import KubeClient, connection_problem
+from scaler.kube.client import KubeClient
+from scaler.kube.failures import connection_problem
 from scaler.kube.leader_proxy import get_from_leader
 from scaler.readings.http import AccessError, Credentials, Granted
 from scaler.readings.settings import HttpAccess

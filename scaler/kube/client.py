@@ -9,7 +9,6 @@ times faster. Every call has a timeout, and the only retry is one with fresh cre
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -19,52 +18,15 @@ import aiohttp
 import orjson
 
 from scaler.kube.credentials import ApiAccess, ApiCredentials
-from scaler.kube.errors import (
-    AlreadyExists,
-    ApiError,
-    ClusterError,
-    ConfigurationError,
-    Conflict,
-    Forbidden,
-    Gone,
-    Invalid,
-    NotFound,
-    ResponseTooLarge,
-    ServerError,
-    TooManyRequests,
-    Unauthorized,
-    Unreachable,
-    from_status,
-)
-from scaler.kube.retry_after import RetryAfter, retry_after_seconds
+from scaler.kube.errors import ApiError, ResponseTooLarge
+from scaler.kube.failures import NETWORK_FAILURES, not_json, refusal, too_large, unreachable
+from scaler.kube.retry_after import RetryAfter
 from scaler.kube.server_clock import ServerClock
-from toolkit.http_body import AnswerTooLargeError, read_body, read_start
+from toolkit.http_body import AnswerTooLargeError, read_body
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from types import TracebackType
-
-__all__ = [
-    "JSON",
-    "MERGE_PATCH",
-    "AlreadyExists",
-    "ApiError",
-    "ClusterError",
-    "ConfigurationError",
-    "Conflict",
-    "Forbidden",
-    "Gone",
-    "Invalid",
-    "JsonObject",
-    "KubeClient",
-    "NotFound",
-    "ResponseTooLarge",
-    "ServerError",
-    "TooManyRequests",
-    "Unauthorized",
-    "Unreachable",
-]
-
 
 JsonObject = dict[str, Any]
 
@@ -75,8 +37,6 @@ DEFAULT_TIMEOUT_SECONDS = 10.0
 PAGE_LIMIT = 500
 MAX_RESPONSE_BYTES = 16 * 2**20
 """Decompressed. The largest object that etcd takes has 1.5 MB, or 9 MB as JSON if it is all `<`."""
-MAX_ERROR_BYTES = 64 * 2**10
-"""A longer error body counts as text that is not a Status."""
 MAX_LISTED = 1_000_000
 """Objects of one list, and its pages; the largest clusters have 150,000 pods."""
 MAX_TOKEN_CHARACTERS = 8 * 2**10
@@ -190,15 +150,15 @@ class KubeClient:
                 continue
             metadata, items = page.get("metadata") or {}, page.get("items") or []
             if not isinstance(metadata, dict) or not isinstance(items, list):
-                raise _not_json(f"GET {path}", 200, f"{page!r:.200}")
+                raise not_json(f"GET {path}", 200, f"{page!r:.200}")
             yield page
             token = metadata.get("continue") or ""
             if not token:
                 return
             if not isinstance(token, str) or len(token) > MAX_TOKEN_CHARACTERS:
-                raise _not_json(f"GET {path}", 200, f"the continue token {token!r:.200}")
+                raise not_json(f"GET {path}", 200, f"the continue token {token!r:.200}")
             listed += max(1, len(items))
-        raise _too_large(f"GET {path}", 200, f"the list has more than {MAX_LISTED} objects")
+        raise too_large(f"GET {path}", 200, f"the list has more than {MAX_LISTED} objects")
 
     async def post(
         self,
@@ -268,8 +228,8 @@ class KubeClient:
                 yield response.content.iter_any()
             finally:
                 response.close()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _unreachable(request, error) from error
+        except NETWORK_FAILURES as error:
+            raise unreachable(request, error) from error
 
     async def _request(
         self,
@@ -295,20 +255,20 @@ class KubeClient:
                     raise await self._refused(request, path, response)
                 answer = await read_body(response, max_bytes=max_bytes)
         except AnswerTooLargeError as error:
-            raise _too_large(request, response.status, str(error)) from error
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _unreachable(request, error) from error
+            raise too_large(request, response.status, str(error)) from error
+        except NETWORK_FAILURES as error:
+            raise unreachable(request, error) from error
         try:
             parsed = orjson.loads(answer) if answer else {}
         except orjson.JSONDecodeError as error:
             text = answer[:200].decode(errors="replace")
-            raise _not_json(request, response.status, text) from error
+            raise not_json(request, response.status, text) from error
         if not isinstance(parsed, dict):
-            raise _not_json(request, response.status, answer[:200].decode(errors="replace"))
+            raise not_json(request, response.status, answer[:200].decode(errors="replace"))
         return parsed
 
     async def _refused(self, request: str, path: str, response: aiohttp.ClientResponse) -> ApiError:
-        error = await _error(request, response, now_unix_seconds=self.clock.seconds())
+        error = await refusal(request, response, now_unix_seconds=self.clock.seconds())
         self._retry_after.note(path, error)
         return error
 
@@ -349,60 +309,3 @@ class KubeClient:
                 break
             response.release()
         return response
-
-
-async def _error(
-    request: str, response: aiohttp.ClientResponse, *, now_unix_seconds: float
-) -> ApiError:
-    body_bytes = await read_start(response, max_bytes=MAX_ERROR_BYTES)
-    text = body_bytes.decode(errors="replace")
-    try:
-        body = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        body = {}
-    status = body if isinstance(body, dict) else {}
-    return from_status(
-        request=request,
-        status=response.status,
-        body=status,
-        text=text,
-        retry_after_seconds=retry_after_seconds(
-            response.headers.get("Retry-After"), status, now_unix_seconds=now_unix_seconds
-        ),
-    )
-
-
-def _unreachable(request: str, error: Exception) -> Unreachable:
-    timed_out = isinstance(error, TimeoutError)
-    return Unreachable(
-        request=request,
-        status=None,
-        reason="Timeout" if timed_out else type(error).__name__,
-        message=connection_problem(error) or ("timed out" if timed_out else "connection failed"),
-    )
-
-
-def connection_problem(error: Exception) -> str:
-    """Return the problem with a connection, without the details of asyncio and aiohttp."""
-    if isinstance(error, aiohttp.ClientSSLError | aiohttp.ServerFingerprintMismatch):
-        return str(error)
-    if isinstance(error, aiohttp.ClientConnectorError):
-        code = error.os_error.errno
-        why = os.strerror(code) if code and code > 0 else error.os_error.strerror
-        return f"cannot connect to {error.host}:{error.port}: {why or error.os_error}"
-    return str(error)
-
-
-def _too_large(request: str, status: int, message: str) -> ResponseTooLarge:
-    return ResponseTooLarge(
-        request=request, status=status, reason="ResponseTooLarge", message=message
-    )
-
-
-def _not_json(request: str, status: int, text: str) -> ApiError:
-    return ApiError(
-        request=request,
-        status=status,
-        reason="NotJSON",
-        message=f"the response is not a JSON object: {text!r}",
-    )

@@ -23,6 +23,7 @@ from scaler.budgets import LOG_BYTES
 from scaler.kube.client import MAX_RESPONSE_BYTES
 from scaler.kube.errors import ApiError, Forbidden, Gone, NotFound, from_status
 from scaler.kube.fields import MalformedObject
+from scaler.kube.lines import LineSplitter
 from scaler.kube.retry_after import MOST_SECONDS
 from toolkit.party_log import PartyLog
 
@@ -330,25 +331,3 @@ def _title(raw: JsonObject) -> str:
         return f"{metadata.get('namespace') or ''}/{metadata.get('name')}".lstrip("/")[:200]
     except (KeyError, TypeError, AttributeError):
         return f"{raw!r:.80}"
-
-
-class LineSplitter:
-    """Splits chunks of any size into lines of any length."""
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-        self.held_bytes = 0
-        """The length of the line that has not ended yet."""
-
-    def feed(self, chunk: bytes) -> list[bytes]:
-        """Return the non-empty lines that `chunk` completes; keeps the rest for the next chunk."""
-        *ends, rest = chunk.split(b"\n")
-        lines = []
-        for end in ends:
-            lines.append(b"".join((*self._parts, end)))
-            self._parts.clear()
-            self.held_bytes = 0
-        if rest:
-            self._parts.append(rest)
-            self.held_bytes += len(rest)
-        return [line for line in lines if line]

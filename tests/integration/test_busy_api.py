@@ -11,7 +11,8 @@ import pytest
 from aiohttp import web
 
 from scaler.cluster.events import EventRecorder
-from scaler.kube.client import KubeClient, ServerError, TooManyRequests
+from scaler.kube.client import KubeClient
+from scaler.kube.errors import ServerError, TooManyRequests
 from scaler.model import ObjectRef
 from simulator.apiserver import running_apiserver
 from tests.embedded import running_cluster

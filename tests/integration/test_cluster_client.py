@@ -11,7 +11,9 @@ import yaml
 from aiohttp import web
 
 from scaler.kube import credentials as credentials_module
-from scaler.kube.client import (
+from scaler.kube.client import KubeClient
+from scaler.kube.credentials import ApiCredentials
+from scaler.kube.errors import (
     AlreadyExists,
     ApiError,
     ConfigurationError,
@@ -19,14 +21,12 @@ from scaler.kube.client import (
     Forbidden,
     Gone,
     Invalid,
-    KubeClient,
     NotFound,
     ServerError,
     TooManyRequests,
     Unauthorized,
     Unreachable,
 )
-from scaler.kube.credentials import ApiCredentials
 from simulator.apiserver import running_apiserver
 from tests.serving import serving
 

@@ -13,8 +13,8 @@ from aiohttp import web
 
 from scaler.budgets import MESSAGE_BYTES
 from scaler.kube import client as client_module
-from scaler.kube.client import MAX_RESPONSE_BYTES, ApiError, KubeClient, ServerError
-from scaler.kube.errors import MAX_REASON_CHARACTERS, ResponseTooLarge
+from scaler.kube.client import MAX_RESPONSE_BYTES, KubeClient
+from scaler.kube.errors import MAX_REASON_CHARACTERS, ApiError, ResponseTooLarge, ServerError
 from scaler.kube.lease import LeaseElection
 from scaler.kube.reflector import Reflector
 from tests.serving import serving

@@ -9,7 +9,8 @@ from typing import ClassVar
 import pytest
 
 from scaler.cluster.scale import LeaseLost, Replaced, ReplicasChanged, read_scale, write_scale
-from scaler.kube.client import KubeClient, NotFound, ServerError
+from scaler.kube.client import KubeClient
+from scaler.kube.errors import NotFound, ServerError
 from scaler.model import ObjectRef
 from simulator.apiserver import running_apiserver
 

@@ -10,15 +10,8 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
-from scaler.kube.client import (
-    AlreadyExists,
-    ApiError,
-    Conflict,
-    Invalid,
-    KubeClient,
-    NotFound,
-    Unreachable,
-)
+from scaler.kube.client import KubeClient
+from scaler.kube.errors import AlreadyExists, ApiError, Conflict, Invalid, NotFound, Unreachable
 from simulator.apiserver import SCALED_OBJECTS, running_apiserver
 from simulator.retrying_client import STRATEGIC_MERGE_PATCH
 from tests.waiting import until

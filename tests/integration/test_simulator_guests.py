@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scaler.kube.client import Forbidden, KubeClient, NotFound
+from scaler.kube.client import KubeClient
+from scaler.kube.errors import Forbidden, NotFound
 from simulator.apiserver import running_apiserver
 from simulator.nodes import NodeSpec, Site, running_nodes
 from simulator.virtual_nodes import EXPORTER_CONFIG, main

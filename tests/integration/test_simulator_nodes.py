@@ -12,7 +12,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.cli.config import ExporterConfig
-from scaler.kube.client import KubeClient, NotFound
+from scaler.kube.client import KubeClient
+from scaler.kube.errors import NotFound
 from simulator.apiserver import running_apiserver
 from simulator.driver import GpuSpec
 from simulator.kubelet import SHARED_GPU_RESOURCE

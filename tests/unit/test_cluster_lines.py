@@ -6,7 +6,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.kube.reflector import LineSplitter
+from scaler.kube.lines import LineSplitter
 
 lines = st.lists(st.binary(min_size=1, max_size=40).filter(lambda line: b"\n" not in line))
 
