@@ -29,6 +29,7 @@ from scaler.kube.service_endpoints import ServiceEndpoints
 from scaler.readings.servers.queues import PageQueues
 from scaler.readings.sources import Sources
 from scaler.reporting.metrics import ScalerMetrics
+from scaler.web.gpu_detail_reader import EVERY_SECONDS, GpuDetailReader, MapReaders
 from scaler.web.gpu_reader import IDLE_SHARE, ROUND_SECONDS, GpuReader
 from scaler.web.idle_gpus import GpuKnowledge
 from scaler.web.page import About, StatusPage
@@ -129,13 +130,21 @@ async def run(config: ScalerConfig) -> int:
             endpoints,
             by_node=sources.by_node,
         )
+        details = GpuDetailReader(
+            await stack.enter_async_context(
+                sources.node_gpus(endpoints, every_seconds=EVERY_SECONDS)
+            ),
+            by_node=sources.by_node,
+        )
         idle = await _idle_watch(config, parts, sources, stack)
-        await stack.enter_async_context(_listening(config, parts, gpus, idle))
+        await stack.enter_async_context(
+            _listening(config, parts, MapReaders(gpus=gpus, details=details), idle)
+        )
         log.info(
             "Scaler started",
             extra={"identity": parts.identity, "server": client.server, "source": config.source},
         )
-        await _serve(config, parts, (gpus.run, idle.run), stop)
+        await _serve(config, parts, (gpus.run, details.run, idle.run), stop)
         log.info("Scaler stopped", extra={"identity": parts.identity})
     return 0
 
@@ -264,7 +273,7 @@ def _assemble(
 
 @asynccontextmanager
 async def _listening(
-    config: ScalerConfig, parts: _ScalerParts, gpus: GpuReader, watch: IdleWatch
+    config: ScalerConfig, parts: _ScalerParts, readers: MapReaders, watch: IdleWatch
 ) -> AsyncIterator[None]:
     """Serve the status page, metrics, probes and decisions while the context lasts."""
 
@@ -283,7 +292,7 @@ async def _listening(
         leader=leader,
         not_ready_because=lambda: _not_ready_because(config, parts),
         deployments=parts.state.deployments,
-        gpus=gpus,
+        readers=readers,
         seen=GpuKnowledge(watch.idle.since_seconds, parts.state.workload_of),
     )
     server = StatusServer(

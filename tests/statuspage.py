@@ -18,9 +18,11 @@ from scaler.decision.model import (
 )
 from scaler.model import ExporterEndpoint, Metric, MetricTarget, ObjectRef, PodValue, ScalingPolicy
 from scaler.policy.parse import parse_policy
+from scaler.readings.devices import DUTY_CYCLE
 from scaler.readings.gpus import GpuAnswer, GpuSample
 from scaler.reporting.metrics import ScalerMetrics
 from scaler.reporting.status_store import LoopReport, RecordedEvent, StatusStore
+from scaler.web.gpu_detail_reader import GpuDetailReader, MapReaders
 from scaler.web.gpu_reader import GpuReader
 from scaler.web.idle_gpus import NOTHING_SEEN, GpuKnowledge
 from scaler.web.page import About, StatusPage
@@ -143,10 +145,13 @@ class Scene:
     deployments: Sequence[DeploymentState] = ()
     seen: GpuKnowledge = NOTHING_SEEN
     samples: Mapping[str, Sequence[GpuSample]] = field(default_factory=dict)
-    """By node."""
+    """Duty cycles by node."""
+    details: Mapping[str, Sequence[GpuSample]] = field(default_factory=dict)
+    """Samples of all nodes by other families."""
     failed_nodes: Mapping[str, str] = field(default_factory=dict)
     failed_families: Mapping[str, str] = field(default_factory=dict)
     asked: list[Collection[str]] = field(default_factory=list)
+    detailed: list[Sequence[str]] = field(default_factory=list)
 
     def decide(self, *decisions: Decision, at: float | None = None, failed: int = 0) -> None:
         """Put one loop's decisions on the store, those of now unless said otherwise."""
@@ -164,11 +169,20 @@ class Scene:
         pass
 
     async def read_gpus(self, wanted: Mapping[str, Collection[str]]) -> GpuAnswer:
+        if DUTY_CYCLE not in next(iter(wanted.values())):
+            self.detailed.append(sorted(wanted))
+            return GpuAnswer(
+                samples={
+                    family: [one for one in some if one.node in wanted]
+                    for family, some in self.details.items()
+                },
+                failed_nodes={n: why for n, why in self.failed_nodes.items() if n in wanted},
+            )
         self.asked.append(wanted)
         nodes = self.samples if self.source == "prometheus" else wanted
         samples = [one for node in nodes for one in self.samples.get(node, ())]
         return GpuAnswer(
-            samples={"nvidia_gpu_duty_cycle": samples},
+            samples={DUTY_CYCLE: samples},
             failed_nodes={n: why for n, why in self.failed_nodes.items() if n in wanted},
             failed_families=self.failed_families,
         )
@@ -186,6 +200,9 @@ class Scene:
     def reader(self) -> GpuReader:
         return GpuReader(self, self.endpoints, by_node=self.source == "exporters")
 
+    def detail_reader(self) -> GpuDetailReader:
+        return GpuDetailReader(self, by_node=self.source == "exporters")
+
 
 def gpu(node: str, number: int, duty: float, pod: ObjectRef | None = None) -> GpuSample:
     uuid = f"GPU-{node}-{number}"
@@ -193,7 +210,9 @@ def gpu(node: str, number: int, duty: float, pod: ObjectRef | None = None) -> Gp
     return GpuSample(node, pod, uuid, duty, time.monotonic(), 3600.0, model)
 
 
-def application(scene: Scene, reader: GpuReader, metrics: ScalerMetrics):
+def application(
+    scene: Scene, reader: GpuReader, metrics: ScalerMetrics, details: GpuDetailReader | None = None
+):
     page = StatusPage(
         controller=scene,  # type: ignore[arg-type]
         about=About(
@@ -206,7 +225,7 @@ def application(scene: Scene, reader: GpuReader, metrics: ScalerMetrics):
         leader=lambda: scene.leader,
         not_ready_because=lambda: scene.unready,
         deployments=lambda: scene.deployments,
-        gpus=reader,
+        readers=MapReaders(gpus=reader, details=details or scene.detail_reader()),
         seen=scene.seen,
     )
     return StatusServer(
@@ -226,7 +245,7 @@ async def status_page(
 ) -> AsyncIterator[str]:
     """Serve the scene while the context lasts and yield its URL."""
 
-    reader = scene.reader()
+    reader, details = scene.reader(), scene.detail_reader()
     metrics = ScalerMetrics("test")
     server = WebServer(
         host=host,
@@ -235,8 +254,11 @@ async def status_page(
         config_file=config_file,
         on_client_fault=metrics.client_errors.inc,
     )
-    async with server.opened(application(scene, reader, metrics)), asyncio.TaskGroup() as group:
-        running = [group.create_task(one()) for one in (reader.run, server.run)]
+    async with (
+        server.opened(application(scene, reader, metrics, details)),
+        asyncio.TaskGroup() as group,
+    ):
+        running = [group.create_task(one()) for one in (reader.run, details.run, server.run)]
         try:
             yield f"{server.scheme}://127.0.0.1:{server.addresses[0][1]}"
         finally:

@@ -15,6 +15,7 @@ from scaler.readings.gpus import node_gpus
 from scaler.readings.gpus_and_queries import GpusAndQueries
 from scaler.readings.loop_source import LoopSource
 from scaler.readings.prometheus.gpus import FamilyPage, PrometheusGpus
+from scaler.readings.prometheus.node_gpus import PrometheusNodeGpus
 from scaler.readings.prometheus.source import PrometheusSource
 from scaler.readings.servers.client import ServerClient
 from scaler.readings.servers.pod_pages import PodPages
@@ -155,6 +156,20 @@ class Sources:
                 every_seconds=every_seconds,
                 clock=self._clock,
             )
+        return self._exporter_gpus(endpoints, every_seconds)
+
+    def node_gpus(
+        self, endpoints: Callable[[], Mapping[str, ExporterEndpoint]], *, every_seconds: float
+    ) -> PrometheusNodeGpus | ExporterGpus:
+        """Return the source, not yet open, for a consumer that reads few nodes of many."""
+        if self._gpus_from is not None:
+            queries = PrometheusSource(self._gpus_from)
+            return PrometheusNodeGpus(queries, self._gpus_from, clock=self._clock)
+        return self._exporter_gpus(endpoints, every_seconds)
+
+    def _exporter_gpus(
+        self, endpoints: Callable[[], Mapping[str, ExporterEndpoint]], every_seconds: float
+    ) -> ExporterGpus:
         scraper = Scraper(settings=self._exporters, timeout_seconds=self._scrape_timeout_seconds)
         return ExporterGpus(
             self._nodes, scraper, endpoints, every_seconds=every_seconds, clock=self._clock

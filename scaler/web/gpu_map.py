@@ -7,6 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
+from scaler.web.gpu_details import detail_dict
 from scaler.web.views import QueryError, whole_number
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from scaler.model import ObjectRef
     from scaler.readings.gpus import GpuSample
+    from scaler.web.gpu_details import GpuDetail, GpuDetailDict
 
 MAX_NODES = 100
 DEFAULT_NODES = 50
@@ -23,6 +25,8 @@ BINS = ("0 to 19 %", "20 to 39 %", "40 to 59 %", "60 to 79 %", "80 to 100 %")
 FREE = len(BINS)
 UNKNOWN = FREE + 1
 COUNT_LABELS = (*BINS, "Free", "No reading")
+UUID_WORD_CHARACTERS = 8
+NO_DETAILS: Mapping[str, Mapping[str, GpuDetail]] = {}
 
 
 class MapGpu(NamedTuple):
@@ -42,16 +46,19 @@ class Node:
     read_unix_seconds: float
     problem: str | None = None
     counts: tuple[int, ...] = (0,) * len(COUNT_LABELS)
+    held: int = 0
 
 
 class CellDict(TypedDict):
     """One GPU; `bin` is its shade, None if it is free or has no reading.
 
-    `model` is None if the readings come from Prometheus, which is not asked for it.
+    `model` is None if the readings come from Prometheus, which is not asked for it. `detail` is
+    None if nobody has the node on screen, or it could not be read.
     """
 
     uuid: str
     model: str | None
+    detail: GpuDetailDict | None
     duty: float | None
     bin: int | None
     pods: list[PodLink]
@@ -83,13 +90,16 @@ class CountDict(TypedDict):
 class MapDict(TypedDict):
     """A page of nodes, and counts of GPUs over all nodes; `oldest` is the time of the oldest read.
 
-    `read` is the number of nodes read since the map was opened.
+    `read` is the number of nodes read since the map was opened, `held` that of GPUs that a pod
+    holds. `awaited` is the number of nodes whose details were requested and have not been read.
     """
 
     nodes: int
     read: int
     failed: int
     found: int
+    held: int
+    awaited: int
     offset: int
     limit: int
     oldest: float | None
@@ -100,7 +110,10 @@ class MapDict(TypedDict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MapQuery:
-    """Which nodes to show: each word of `search` must occur in the name of the node or of a pod."""
+    """Which nodes to show: each word of `search` must occur in what a node or one GPU is called.
+
+    A GPU is called by its pod, its model and its UUID.
+    """
 
     search: str = ""
     sort: str = "name"
@@ -138,7 +151,12 @@ def read_nodes(
     nodes = {}
     for name, by_uuid in found.items():
         gpus = tuple(_gpu(uuid, some, now_seconds) for uuid, some in by_uuid.items())
-        nodes[name] = Node(gpus=gpus, read_unix_seconds=now_unix_seconds, counts=_counts(gpus))
+        nodes[name] = Node(
+            gpus=gpus,
+            read_unix_seconds=now_unix_seconds,
+            counts=_counts(gpus),
+            held=sum(bool(gpu.pods) for gpu in gpus),
+        )
     return nodes
 
 
@@ -170,8 +188,14 @@ def gpu_map(
     *,
     deployment_of: Callable[[ObjectRef], ObjectRef | None],
     problem: str | None = None,
+    details: Mapping[str, Mapping[str, GpuDetail]] = NO_DETAILS,
+    detailed: Iterable[str] = (),
 ) -> MapDict:
-    """Return the page of `query`; a node that has not been read is None in `nodes`."""
+    """Return the page of `query`; a node that has not been read is None in `nodes`.
+
+    The rows of the nodes in `detailed` have the `details` of their GPUs, by node and UUID.
+    """
+    detailed = {name for name in detailed if name in nodes}
     known = {name: node for name, node in nodes.items() if node is not None}
     words = query.search.lower().split()
     found = [name for name, node in nodes.items() if _matches(name, node, words)]
@@ -183,6 +207,8 @@ def gpu_map(
         "read": len(known),
         "failed": sum(node.problem is not None for node in known.values()),
         "found": len(found),
+        "held": sum(node.held for node in known.values()),
+        "awaited": len(detailed - details.keys()),
         "offset": offset,
         "limit": query.limit,
         "oldest": min((node.read_unix_seconds for node in known.values()), default=None),
@@ -191,7 +217,15 @@ def gpu_map(
             {"label": label, "count": count}
             for label, count in zip(COUNT_LABELS, totals or [0] * len(COUNT_LABELS), strict=True)
         ],
-        "rows": [_row(name, known.get(name), deployment_of) for name in page],
+        "rows": [
+            _row(
+                name,
+                known.get(name),
+                deployment_of,
+                details.get(name, {}) if name in detailed else {},
+            )
+            for name in page
+        ],
     }
 
 
@@ -199,10 +233,15 @@ def _matches(name: str, node: Node | None, words: Sequence[str]) -> bool:
     if all(word in name for word in words):
         return True
     return node is not None and any(
-        all(word in text for word in words)
+        all(word in text or _is_uuid(word, gpu) for word in words)
         for gpu in node.gpus
-        for text in (f"{name} {pod}" for pod in gpu.pods)
+        for text in (f"{name} {pod} {gpu.model}".lower() for pod in gpu.pods or ("",))
     )
+
+
+def _is_uuid(word: str, gpu: MapGpu) -> bool:
+    """Whether a word is the beginning of a UUID; few letters would be that of any."""
+    return len(word) >= UUID_WORD_CHARACTERS and gpu.uuid.lower().startswith(word)
 
 
 def _sorted(names: list[str], sort: str, nodes: Mapping[str, Node]) -> list[str]:
@@ -227,7 +266,10 @@ def _mean(node: Node) -> float:
 
 
 def _row(
-    name: str, node: Node | None, deployment_of: Callable[[ObjectRef], ObjectRef | None]
+    name: str,
+    node: Node | None,
+    deployment_of: Callable[[ObjectRef], ObjectRef | None],
+    details: Mapping[str, GpuDetail],
 ) -> NodeDict:
     if node is None:
         return {"node": name, "read": None, "problem": None, "gpus": []}
@@ -235,11 +277,15 @@ def _row(
         "node": name,
         "read": node.read_unix_seconds,
         "problem": node.problem,
-        "gpus": [_cell(gpu, deployment_of) for gpu in node.gpus],
+        "gpus": [_cell(gpu, deployment_of, details.get(gpu.uuid)) for gpu in node.gpus],
     }
 
 
-def _cell(gpu: MapGpu, deployment_of: Callable[[ObjectRef], ObjectRef | None]) -> CellDict:
+def _cell(
+    gpu: MapGpu,
+    deployment_of: Callable[[ObjectRef], ObjectRef | None],
+    detail: GpuDetail | None,
+) -> CellDict:
     index = shade(gpu)
     links: list[PodLink] = []
     for pod in gpu.pods:
@@ -250,6 +296,7 @@ def _cell(gpu: MapGpu, deployment_of: Callable[[ObjectRef], ObjectRef | None]) -
     return {
         "uuid": gpu.uuid,
         "model": gpu.model,
+        "detail": None if detail is None else detail_dict(detail),
         "duty": None if gpu.duty_cycle is None else round(gpu.duty_cycle, 1),
         "bin": index if index < len(BINS) else None,
         "pods": links,

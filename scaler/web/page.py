@@ -17,6 +17,7 @@ from aiohttp import web
 from scaler.model import ObjectRef, workload_ref
 from scaler.web.answers import file_answer, json_answer, load_files
 from scaler.web.detail import detail
+from scaler.web.gpu_details import parse_detail_nodes
 from scaler.web.gpu_map import gpu_map, parse_map_query
 from scaler.web.idle_gpus import (
     NOTHING_SEEN,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from scaler.controller.loop import Controller
     from scaler.model import DeploymentState
     from scaler.reporting.status_store import DecisionRecord, StatusStore
-    from scaler.web.gpu_reader import GpuReader
+    from scaler.web.gpu_detail_reader import MapReaders
     from scaler.web.wording import State
 
 POD_INDEX_SECONDS = 5.0
@@ -98,7 +99,7 @@ class StatusPage:
         leader: Callable[[], str | None],
         not_ready_because: Callable[[], str | None],
         deployments: Callable[[], Iterable[DeploymentState]],
-        gpus: GpuReader,
+        readers: MapReaders,
         seen: GpuKnowledge = NOTHING_SEEN,
     ) -> None:
         self._controller = controller
@@ -107,7 +108,8 @@ class StatusPage:
         self._leader = leader
         self._not_ready_because = not_ready_because
         self._deployments = deployments
-        self._gpus = gpus
+        self._gpus = readers.gpus
+        self._gpu_details = readers.details
         self._files = load_files()
         self._states: tuple[Mapping[ObjectRef, DecisionRecord], Mapping[ObjectRef, State]] | None
         self._states = None
@@ -197,14 +199,20 @@ class StatusPage:
     async def _gpu_map(self, request: web.Request) -> web.Response:
         try:
             query = parse_map_query(request.query)
+            named = parse_detail_nodes(request.query.getall("detail", []))
         except QueryError as error:
             return self._wrong(request, error)
         self._gpus.ask()
+        nodes = self._gpus.nodes
+        detailed = [name for name in named if name in nodes]
+        self._gpu_details.ask(detailed)
         document = gpu_map(
-            self._gpus.nodes,
+            nodes,
             query,
             deployment_of=self._deployment_of,
             problem=self._gpus.problem,
+            details=self._gpu_details.details,
+            detailed=detailed,
         )
         return json_answer(request, {"scaler": self.scaler()} | document)
 

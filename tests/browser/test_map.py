@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import pytest
 
+from scaler.readings.devices import MEMORY_TOTAL, MEMORY_USED, POWER_USAGE, TEMPERATURE
+from tests.browser.axe import violations
 from tests.browser.scenes import keep, opened, some_nodes, usual
 from tests.statuspage import Scene
 from tests.waiting import until
@@ -34,6 +36,38 @@ async def test_the_map_shows_each_gpu_with_its_pod(browser):
         assert "web-5d8f6c7b" not in "".join(listed) or "default/" in listed
         await page.evaluate("document.querySelector('.bar > button').click()")
         assert "NVIDIA H100 80GB HBM3, GPU-gpu-node-0000-0" in (await page.texts(".gpus li"))[0]
+
+
+async def test_details_are_read_of_the_nodes_on_screen(browser):
+    scene = usual()
+    scene.samples = some_nodes(60)
+    scene.details = {
+        family: [one._replace(value=value) for some in scene.samples.values() for one in some]
+        for family, value in (
+            (MEMORY_USED, 47.25 * 2**30),
+            (MEMORY_TOTAL, 80 * 2**30),
+            (POWER_USAGE, 350_400.0),
+            (TEMPERATURE, 61.0),
+        )
+    }
+    said = "47.3 of 80.0 GiB, 350 W, 61 °C"
+    async with opened(browser, scene, "#/gpus", height=600) as page:
+        await page.see("document.querySelector('.gpus li .readings:not(:empty)') !== null")
+        title = await page.evaluate("document.querySelector('.gpus li').title")
+        assert " ".join(title.split()) == f"NVIDIA H100 80GB HBM3, GPU-gpu-node-0000-0 {said}"
+        assert said not in (await page.texts(".gpus li"))[0]
+        await page.evaluate("document.querySelector('.bar > button').click()")
+        assert said in " ".join((await page.texts(".gpus li"))[0].split())
+        await keep(page, "map-details")
+        assert await violations(page) == []
+        read = {node for nodes in scene.detailed for node in nodes}
+        assert 0 < len(read) <= 24
+        assert "gpu-node-0040" not in read
+        await page.evaluate("document.querySelector('[data-node=gpu-node-0040]').scrollIntoView()")
+        await page.see(
+            "document.querySelector('[data-node=gpu-node-0040] .readings:not(:empty)') !== null"
+        )
+        assert max(len(nodes) for nodes in scene.detailed) <= 24
 
 
 async def test_five_thousand_nodes_are_read_bit_by_bit_and_shown_by_pages(browser):

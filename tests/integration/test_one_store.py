@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from types import SimpleNamespace
@@ -18,11 +18,13 @@ from scaler.metricsapi.history import Target
 from scaler.metricsapi.names import Resource
 from scaler.metricsapi.target_reader import TargetReader
 from scaler.metricsapi.telemetry import Telemetry
-from scaler.readings.devices import DUTY_CYCLE, MEMORY_USED
+from scaler.readings.devices import DUTY_CYCLE, MEMORY_USED, TEMPERATURE
 from scaler.readings.prometheus.queries import PART
 from scaler.readings.settings import ExportersSettings, PrometheusSettings
 from scaler.readings.sources import Sources
-from scaler.web import gpu_reader
+from scaler.web import gpu_detail_reader, gpu_reader
+from scaler.web.gpu_detail_reader import GpuDetailReader
+from scaler.web.gpu_details import GpuDetail
 from scaler.web.gpu_reader import NODES_AT_ONCE, GpuReader
 from tests.integration.test_sources_exporters import exporter
 from tests.serving import serving
@@ -72,9 +74,9 @@ class Cluster(World):
 
 
 class Bed:
-    """The three consumers on one store, with one clock."""
+    """The consumers on one store, with one clock."""
 
-    def __init__(self, cluster: Cluster, api: Counted, gpu_map: Counted) -> None:
+    def __init__(self, cluster: Cluster, api: Counted, gpu_map: Counted, details: Counted) -> None:
         self.cluster = cluster
         self.api_source, self.map_source = api, gpu_map
         objects: Any = SimpleNamespace(
@@ -89,6 +91,7 @@ class Bed:
         self.map = GpuReader(
             gpu_map, lambda: cluster.endpoints, by_node=True, clock=lambda: cluster.now
         )
+        self.details = GpuDetailReader(details, by_node=True, clock=lambda: cluster.now)
 
     async def hpas(self) -> None:
         """Ask the metrics API for each pod, each pod twice: 50 HPAs with two metrics."""
@@ -133,12 +136,13 @@ async def bed(
                     sources.gpus(lambda: endpoints, every_seconds=every)
                 )
             )
-            for every in (5.0, 2.0)
+            for every in (5.0, 2.0, 5.0)
         ]
         made = Bed(cluster, *views)
         tasks = [
             asyncio.create_task(made.api.run(interval_seconds=0.01)),
             asyncio.create_task(made.map.run()),
+            asyncio.create_task(made.details.run()),
         ]
         try:
             yield made
@@ -190,6 +194,38 @@ async def test_an_exporter_is_asked_once_per_loop_however_many_read(monkeypatch)
             await loop()
         assert asked == dict.fromkeys(NODES, 10)
         assert all(made.map.nodes[node] for node in NODES)
+
+
+async def test_details_are_asked_of_the_nodes_on_screen_with_what_others_need(monkeypatch):
+    monkeypatch.setattr(gpu_detail_reader, "SLICE_SECONDS", 0.01)
+    asked: defaultdict[str, list[set[str]]] = defaultdict(list)
+
+    async def answer(request: web.Request) -> web.Response:
+        node = request.query["node"]
+        asked[node].append(
+            {name for name in request.query.getall("name[]") if "exporter" not in name}
+        )
+        lines = [f'{TEMPERATURE}{{uuid="GPU-{n}"}} 61' for n in range(2)]
+        return web.Response(text="\n".join((page(node, duty=40), *lines, "")))
+
+    async with bed(answer, NODES) as made:
+        details = made.details
+        for _ in range(2):
+            details.ask(["node-1"])
+        await until(lambda: "node-1" in details.details)
+        assert {node: len(some) for node, some in asked.items()} == {"node-1": 1}
+        assert details.details["node-1"]["GPU-0"] == GpuDetail(temperature_celsius=61.0)
+        # The loop's next read has the details in it.
+        asked.clear()
+        made.cluster.now += 2
+        await made.cluster.controller.cycle()
+        assert all(len(some) == 1 for some in asked.values())
+        assert {n for n, (families,) in asked.items() if TEMPERATURE in families} == {"node-1"}
+        made.cluster.now += 4
+        await made.cluster.controller.cycle()
+        before = len(asked["node-1"])
+        await until(lambda: details._read_seconds["node-1"] == made.cluster.now)
+        assert len(asked["node-1"]) == before
 
 
 async def test_the_loop_decides_while_the_map_waits_for_500_hanging_nodes():

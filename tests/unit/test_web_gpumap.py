@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from scaler.readings.gpus import GpuSample
+from scaler.web.gpu_details import GpuDetail
 from scaler.web.gpu_map import (
     COUNT_LABELS,
     FREE,
@@ -81,6 +82,34 @@ def test_a_gpu_has_its_model_where_the_readings_have_it():
     assert [gpu["model"] for gpu in row["gpus"]] == ["NVIDIA L4", None]
 
 
+def test_a_held_gpu_is_counted_whatever_is_known_of_it(cluster):
+    stale = nodes_of(sample("n", 1, 50, WEB, at=10.0), sample("n", 2, 50))
+    assert shown(stale)["held"] == 1
+    assert shown(cluster, search="nothing")["held"] == 4
+
+
+def test_only_the_nodes_on_screen_have_details(cluster):
+    details = {
+        "node-a": {"GPU-1": GpuDetail(1e9, 2e9, 70_000.0, 61.0)},
+        "node-b": {"GPU-1": GpuDetail(1e9)},
+    }
+    document = gpu_map(
+        cluster,
+        MapQuery(),
+        deployment_of=lambda _: None,
+        details=details,
+        detailed=["node-a", "node-d", "no-such-node"],
+    )
+    found = {
+        row["node"]: [None if gpu["detail"] is None else gpu["detail"]["power"]]
+        for row in document["rows"]
+        for gpu in row["gpus"]
+        if gpu["uuid"] == "GPU-1"
+    }
+    assert found == {"node-a": [70.0], "node-b": [None]}
+    assert document["awaited"] == 1, "node-d has not been read"
+
+
 def test_a_stale_reading_is_none():
     nodes = nodes_of(sample("n", 1, 50, WEB, at=80.0), sample("n", 2, 60, WEB, at=90.0))
     (row,) = shown(nodes)["rows"]
@@ -98,7 +127,8 @@ def test_gpus_stay_in_the_exporters_order():
 def cluster():
     """Node a idle with 2 free, b busy, c that cannot be read, d not read yet."""
     nodes = nodes_of(
-        *(sample("node-a", n, 0) for n in range(2)),
+        sample("node-a", 0, 0)._replace(model="NVIDIA L4", uuid="GPU-77aa-0"),
+        sample("node-a", 1, 0),
         sample("node-a", 2, 10, WEB),
         *(sample("node-b", n, 90, ref("other-9")) for n in range(3)),
     )
@@ -118,6 +148,10 @@ def cluster():
         pytest.param({"search": "default/web-1"}, "a", id="by namespace and pod"),
         pytest.param({"search": "node-a web"}, "a", id="by node and pod"),
         pytest.param({"search": "node-a other"}, "", id="not by half"),
+        pytest.param({"search": "l4"}, "a", id="by model"),
+        pytest.param({"search": "l4 web-1"}, "", id="model and pod of different GPUs"),
+        pytest.param({"search": "GPU-77aa"}, "a", id="by the beginning of a UUID"),
+        pytest.param({"search": "gpu-77"}, "", id="too little of a UUID"),
         pytest.param({"limit": 3, "offset": 3}, "d", id="second page"),
         pytest.param({"limit": 3, "offset": 99}, "d", id="beyond the last page"),
     ],

@@ -60,19 +60,25 @@ class FamilyReader:
     async def fetch(self, key: str, _: tuple[str, ...], __: FamilyPage | None) -> FamilyPage:
         """Return the page of the family `key`."""
         asked = self._clock()
-        found = await self._read(key, asked)
+        found = await self.read(key, asked)
         if isinstance(found, str):
             return FamilyPage(families=(key,), asked_seconds=asked, problem=found)
         return FamilyPage(families=(key,), asked_seconds=asked, samples=found)
 
-    async def _read(self, family: str, asked: float) -> Sequence[GpuSample] | str:
+    async def read(
+        self, family: str, asked: float, *, within: str | None = None
+    ) -> Sequence[GpuSample] | str:
+        """Return the samples of a family, or why it could not be read.
+
+        The matcher `within` selects some of them.
+        """
+        matchers = self._matchers if within is None else (*self._matchers, within)
         named = self._names.families.get(family)
         if named is None:
             # Not a failure: nothing has a value, as with an exporter that does not publish it.
             return ()
         queries = [
-            gpu_query(series, self._names, family, matchers=self._matchers)
-            for series in named.series
+            gpu_query(series, self._names, family, matchers=matchers) for series in named.series
         ]
         results = []
         for result in await asyncio.gather(*(self._source.result(query) for query in queries)):

@@ -38,6 +38,10 @@ export function count(number, one, many = `${one}s`) {
   return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 }
 
+export function gibibytes(bytes) {
+  return (bytes / 2 ** 30).toFixed(1);
+}
+
 export function measure(value, unit) {
   if (value === null) return "unknown";
   return unit ? `${value}\u00a0${unit}` : value;
