@@ -16,6 +16,7 @@ from scaler import budgets
 from scaler.cluster import pod_facts
 from scaler.cluster.gpu_request import gpu_request
 from scaler.cluster.groups import decode_member
+from scaler.cluster.kinds import COUNTED_IN_SPEC
 from scaler.cluster.pod_network import pod_address, pod_network
 from scaler.kube import fields
 from scaler.model import ExporterEndpoint, GpuRequest, ObjectRef, PodPhase, PodState
@@ -136,11 +137,12 @@ def decode_workload(raw: JsonObject, kind: str = "") -> Workload | None:
         return None
     spec = raw.get("spec") or {}
     template = spec.get("template")
+    has_count = kind in COUNTED_IN_SPEC or "replicas" in spec
     return Workload(
         ref=fields.ref(metadata, kind),
         uid=fields.text(metadata, "uid"),
         annotations=annotations,
-        spec_replicas=fields.count(spec.get("replicas", 1)),
+        spec_replicas=fields.count(spec.get("replicas")) if has_count else None,
         selector=fields.label_selector(spec.get("selector")) if kind else None,
         gpu_request=gpu_request(template.get("spec")) if isinstance(template, dict) else None,
     )

@@ -68,6 +68,10 @@ OWNERS_OF_REPLICA_SETS = frozenset({"rollouts.argoproj.io"})
 """Kinds of others that control ReplicaSets as a Deployment does."""
 
 
+COUNTED_IN_SPEC = frozenset({DEPLOYMENTS.ref_kind, STATEFUL_SETS.ref_kind, *OWNERS_OF_REPLICA_SETS})
+"""The ref kinds whose `spec.replicas` is the count, and 1 by default."""
+
+
 class UnknownKind(ClusterError):  # noqa: N818
     """The API server does not have this kind, or it cannot be scaled."""
 

@@ -50,6 +50,8 @@ class Scales:
         self._changed = changed
         self._known: dict[str, Scale] = {}
         self._unread: dict[str, str] = {}
+        self._failed: dict[str, str] = {}
+        self._problems: dict[str, str] = {}
         self._limit = asyncio.Semaphore(MAX_CONCURRENT_READS)
         self._wanted = asyncio.Event()
         self._failing = False
@@ -62,31 +64,40 @@ class Scales:
         """Return the last read scale of an object, None before the first read."""
         return self._known.get(uid)
 
+    def problem(self, uid: str) -> str | None:
+        """Return why the scale of an object could never be read, None if it was or will be."""
+        return self._problems.get(uid)
+
     def want(self, uid: str, path: str) -> None:
         """Request a read of the scale at `path`, because its object is new or has changed."""
         self._unread[uid] = path
+        self._failed.pop(uid, None)
         self._wanted.set()
         self.settled.clear()
 
     def forget(self, uid: str) -> None:
         """Forget a deleted object."""
-        self._known.pop(uid, None)
-        self._unread.pop(uid, None)
+        for known in (self._known, self._unread, self._failed, self._problems):
+            known.pop(uid, None)
         self._malformed.discard(uid)
 
     async def run(self) -> None:
-        """Read the requested scales until cancelled."""
+        """Read the requested scales until cancelled; those that cannot be read delay no others."""
+        retry_at: float | None = None
         while True:
-            await self._wanted.wait()
+            try:
+                async with asyncio.timeout_at(retry_at):
+                    await self._wanted.wait()
+            except TimeoutError:
+                self._unread, self._failed, retry_at = self._failed | self._unread, {}, None
             self._wanted.clear()
             async with asyncio.TaskGroup() as group:
                 for uid, path in list(self._unread.items()):
                     group.create_task(self._read(uid, path))
             self.settled.set()
             self._party_log.log_omitted()
-            if self._unread and not self._wanted.is_set():
-                await asyncio.sleep(RETRY_SECONDS)
-                self._wanted.set()
+            if self._failed and retry_at is None:
+                retry_at = asyncio.get_running_loop().time() + RETRY_SECONDS
 
     async def _read(self, uid: str, path: str) -> None:
         try:
@@ -95,9 +106,14 @@ class Scales:
                 self._unread.pop(uid, None)
                 raw = await self._client.get(path, timeout_seconds=CALL_TIMEOUT_SECONDS)
         except NotFound:
+            self._problems.pop(uid, None)
             return
         except ApiError as error:
-            self._unread.setdefault(uid, path)
+            if uid not in self._unread:
+                self._failed[uid] = path
+            if uid not in self._known:
+                self._problems[uid] = str(error)
+                self._changed(uid)
             if not self._failing:
                 self._failing = True
                 log.warning(
@@ -108,6 +124,7 @@ class Scales:
         self._failing = False
         try:
             if raw["metadata"].get("uid") != uid:
+                self._problems.pop(uid, None)
                 return
             scale = decode_scale(raw)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -121,9 +138,11 @@ class Scales:
                     {"path": path, "error": repr(error)[:200]},
                 )
             self._known.pop(uid, None)
+            self._problems[uid] = f"malformed: {error!r:.200}"
         else:
             self._malformed.discard(uid)
             self._known[uid] = scale
+            self._problems.pop(uid, None)
         self._changed(uid)
 
 

@@ -243,23 +243,31 @@ class ClusterState:
         return tuple(self._marked.values())
 
     def _state_of(self, item: decode.Workload) -> DeploymentState | None:
-        """Return the state; None while it depends on a scale subresource that was not read yet."""
+        """Return the state; None while it depends on a scale subresource that was not read yet.
+
+        Of one that cannot be read the object's own count is shown, and nothing is scaled.
+        """
         state = self._built.get(item.uid)
         if state is None:
             owner = (item.ref.namespace, item.uid)
             replicas, per_replica = item.spec_replicas, None
             pods: Iterable[PodState] = self._owned_pods(owner)
+            unread: str | None = None
             if not self._kinds.of(item.ref).owns_pods:
                 scale = self._scales.of(item.uid)
                 if scale is None:
-                    return None
-                replicas = scale.replicas
-                if item.ref.kind in groups.GROUP_KINDS:
+                    problem = self._scales.problem(item.uid)
+                    if problem is None:
+                        return None
+                    unread = f"its scale: {problem}"
+                elif item.ref.kind in groups.GROUP_KINDS:
+                    replicas = scale.replicas
                     selector = groups.of_whole_groups(scale.selector)
                     selected = self._selected_pods(item.ref.namespace, selector)
                     pods = groups.group_states(selected)
                     per_replica = groups.pods_per_group(pods)
                 else:
+                    replicas = scale.replicas
                     selector = scale.selector or item.selector
                     selected = self._selected_pods(item.ref.namespace, selector)
                     pods = (pod.state for pod in selected)
@@ -278,6 +286,7 @@ class ClusterState:
                 defaults=self._defaults_of(item.ref.namespace),
                 pods_per_replica=per_replica,
                 gpu_request=item.gpu_request,
+                out_of_contact=unread,
             )
             self._built[item.uid] = state
         return state

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from scaler.cluster import scales
 from scaler.cluster.kinds import UnknownKind, find_kinds
 from scaler.cluster.scale import read_scale, write_scale
 from scaler.cluster.state import ClusterState
@@ -77,7 +78,7 @@ async def watching(*names):
         task = asyncio.create_task(state.run())
         try:
             await asyncio.wait_for(state.wait_synced(), 60)
-            yield client, kinds, state
+            yield client, kinds, state, api
         finally:
             task.cancel()
             await asyncio.wait([task])
@@ -91,7 +92,7 @@ def found(state):
 
 
 async def test_a_custom_resource_has_its_count_and_its_selector_from_its_scale():
-    async with watching("deployments.apps", SERVERS) as (client, kinds, state):
+    async with watching("deployments.apps", SERVERS) as (client, kinds, state, _):
         await client.post(PODS, pod("llm-a", "llm"))
         await client.post(PODS, pod("other", "other"))
         made = await client.post(PATH, workload())
@@ -110,7 +111,7 @@ async def test_a_custom_resource_has_its_count_and_its_selector_from_its_scale()
 
 
 async def test_scales_are_read_only_when_something_changes():
-    async with watching(SERVERS) as (client, _, state):
+    async with watching(SERVERS) as (client, _, state, _):
         await client.post(PATH, workload())
         await until(lambda: REF in found(state))
         before = client.answers["GET", 200]
@@ -119,8 +120,42 @@ async def test_scales_are_read_only_when_something_changes():
         assert client.answers["GET", 200] == before
 
 
+async def test_a_scale_that_cannot_be_read_holds_its_workload_and_delays_no_other(monkeypatch):
+    monkeypatch.setattr(scales, "RETRY_SECONDS", 3600.0)
+    async with watching(SERVERS) as (client, _, state, api):
+        api.faults.applies_to = lambda request: request.path.endswith("/llm/scale")
+        api.faults.error_status = 403
+        await client.post(PATH, workload(replicas=3))
+        await until(lambda: REF in found(state))
+        (held,) = state.deployments()
+        assert held.spec_replicas == 3
+        assert "/llm/scale: 403" in (held.out_of_contact or "")
+        await client.post(PATH, workload("other"))
+        await until(lambda: len(found(state)) == 2, what="the other is there")
+        assert [one.out_of_contact is None for one in state.deployments()] == [False, True]
+        api.faults.clear()
+        await client.patch(f"{PATH}/llm", {"spec": {"replicas": 4}})
+        await until(
+            lambda: all(one.out_of_contact is None for one in state.deployments()),
+            what="it is back",
+        )
+        assert found(state)[REF][0] == 4
+
+
+async def test_a_scale_that_could_not_be_read_is_tried_again(monkeypatch):
+    monkeypatch.setattr(scales, "RETRY_SECONDS", 0.05)
+    async with watching(SERVERS) as (client, _, state, api):
+        api.faults.applies_to = lambda request: request.path.endswith("/llm/scale")
+        api.faults.error_status = 500
+        await client.post(PATH, workload())
+        await until(lambda: any(one.out_of_contact for one in state.deployments()))
+        api.faults.clear()
+        await until(lambda: found(state) == {REF: (2, [])}, what="it is read")
+        await until(lambda: not any(one.out_of_contact for one in state.deployments()))
+
+
 async def test_a_stateful_set_has_the_pods_that_it_controls_and_no_others():
-    async with watching("statefulsets.apps") as (client, _, state):
+    async with watching("statefulsets.apps") as (client, _, state, _):
         made = await client.post(SETS, workload("db", 1))
         await client.post(PODS, pod("db-0", "db", owner=made["metadata"]["uid"]))
         await client.post(PODS, pod("loose", "db"))
@@ -134,7 +169,7 @@ async def test_a_rollout_has_the_pods_of_its_replica_sets_and_no_others():
         f"/apis/{group}/namespaces/default/{plural}"
         for group, plural in (("argoproj.io/v1alpha1", "rollouts"), ("apps/v1", "replicasets"))
     )
-    async with watching("deployments.apps", "rollouts.argoproj.io") as (client, _, state):
+    async with watching("deployments.apps", "rollouts.argoproj.io") as (client, _, state, _):
         made = await client.post(rollouts, workload("web", 2))
         for name in ("old", "new"):
             owners = owned("Rollout", made["metadata"]["uid"])
@@ -170,7 +205,7 @@ async def test_a_kind_that_cannot_be_scaled(name, message):
 
 
 async def test_how_many_pods_make_up_a_replica_is_what_is_there():
-    async with watching(SERVERS) as (client, _, state):
+    async with watching(SERVERS) as (client, _, state, _):
         for member in range(8):
             await client.post(PODS, pod(f"llm-{member}", "llm"))
         await client.post(PATH, workload())

@@ -65,7 +65,9 @@ def deployment(
 class World:
     """What the controller sees and does."""
 
-    def __init__(self, *deployments: DeploymentState, duty_percent: int = 80) -> None:
+    def __init__(
+        self, *deployments: DeploymentState, duty_percent: int = 80, dry_run: bool = False
+    ) -> None:
         self.states = deployments
         self.duty_percent = duty_percent
         self.fresh = True
@@ -103,6 +105,7 @@ class World:
             leadership=self,
             metrics=self.metrics,
             scale_to_zero=ScaleToZeroStore(self, namespace="gpu-scaler", name="zeros"),  # type: ignore[arg-type]
+            dry_run=dry_run,
             clock=lambda: self.now,
             wall_clock=lambda: self.unix_seconds,
         )

@@ -105,6 +105,21 @@ def test_a_selector_without_end_is_refused():
         decode_workload(custom({"matchLabels": labels}), "servers.example.com")
 
 
+@pytest.mark.parametrize(
+    ("kind", "count"),
+    [
+        ("", 1),
+        ("statefulsets.apps", 1),
+        ("rollouts.argoproj.io", 1),
+        ("servers.example.com", None),
+    ],
+)
+def test_the_count_of_a_spec_without_one(kind, count):
+    """Other kinds may have it anywhere: their scale says where."""
+    found: Any = decode_workload(custom({"matchLabels": {"app": "web"}}), kind)
+    assert found.spec_replicas == count
+
+
 @pytest.mark.parametrize("count", ["3", 1.5, True, -1, 2**31, {"min": 1}, [2]])
 def test_what_is_no_count_is_unknown(count):
     found: Any = decode_workload(custom(None, replicas=count), "servers.example.com")

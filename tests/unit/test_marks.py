@@ -19,10 +19,10 @@ CONFLICT = Conflict(request="PATCH", status=409, reason="Conflict", message="kub
 BROKEN = ServerError(request="PATCH", status=500, reason="InternalError", message="down")
 
 
-def world(**annotations: str) -> World:
+def world(*, of_the_whole_scaler: bool = False, **annotations: str) -> World:
     """Return a world whose web-1 and web-2 are idle, of four pods of which two are needed."""
     named = {"scale_down_pods": "idlest", "behavior": NOW_BEHAVIOR} | annotations
-    found = World(deployment(replicas=4, **named))
+    found = World(deployment(replicas=4, **named), dry_run=of_the_whole_scaler)
     found.duty_of = {"web-0": 38, "web-1": 0, "web-2": 1, "web-3": 38}
     return found
 
@@ -93,6 +93,26 @@ async def test_a_mark_of_a_former_leader_is_taken_back():
     shown(found, marked={"web-3"})
     await found.controller.cycle()
     assert found.writes == ["unmark web-3"]
+
+
+async def test_whoever_takes_over_leaves_marks_until_the_replica_set_has_chosen():
+    found = world()
+    found.duty_percent, found.duty_of = 40, {}
+    shown(found, replicas=2, marked={"web-1", "web-2"})
+    await found.controller.cycle()
+    assert found.writes == []
+    gone(found, "web-1", "web-3")
+    await found.controller.cycle()
+    assert found.writes == ["unmark web-2"]
+
+
+async def test_a_dry_run_of_the_whole_scaler_leaves_even_old_marks():
+    found = world(of_the_whole_scaler=True)
+    shown(found, marked={"web-3"})
+    await found.controller.cycle()
+    assert found.writes == []
+    assert found.outcome()[0] is Outcome.DRY_RUN
+    assert "removed web-1" in message(found)
 
 
 async def test_a_standby_takes_nothing_back():
