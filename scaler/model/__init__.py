@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The data that every part of the scaler shares: policies, workloads, pods, readings.
+
+Every instant named `*_seconds` without another word is on the monotonic clock of this process, so
+that a jump of the wall clock neither ages nor refreshes anything. Metric values are integers in
+milli units of the metric's unit, truncated as in the HorizontalPodAutoscaler. Unknown is `None`,
+never 0. Decisions and the scaling history are in `scaler.decision.model`.
+"""
+
+from scaler.model.policy import (
+    DEFAULT_PATIENCE_SECONDS,
+    NO_SERVER_SETTINGS,
+    SERVER_METRICS,
+    TOTAL_METRICS,
+    AnnotationProblem,
+    Behavior,
+    Metric,
+    MetricSelector,
+    MetricTarget,
+    PolicyType,
+    Queue,
+    RatePolicy,
+    ScaleDownPods,
+    ScalingPolicy,
+    ScalingRules,
+    ScheduledChange,
+    ScheduledRange,
+    ScheduleEntry,
+    SelectPolicy,
+    ServerSettings,
+    Setting,
+    SettingOrigin,
+)
+from scaler.model.reading import MetricReading, PodValue
+from scaler.model.workload import (
+    ContainerPort,
+    DeploymentState,
+    ExporterEndpoint,
+    GpuRequest,
+    GroupMember,
+    ObjectRef,
+    PodNetwork,
+    PodPhase,
+    PodState,
+    User,
+    workload_ref,
+)
+
+__all__ = [
+    "DEFAULT_PATIENCE_SECONDS",
+    "NO_SERVER_SETTINGS",
+    "SERVER_METRICS",
+    "TOTAL_METRICS",
+    "AnnotationProblem",
+    "Behavior",
+    "ContainerPort",
+    "DeploymentState",
+    "ExporterEndpoint",
+    "GpuRequest",
+    "GroupMember",
+    "Metric",
+    "MetricReading",
+    "MetricSelector",
+    "MetricTarget",
+    "ObjectRef",
+    "PodNetwork",
+    "PodPhase",
+    "PodState",
+    "PodValue",
+    "PolicyType",
+    "Queue",
+    "RatePolicy",
+    "ScaleDownPods",
+    "ScalingPolicy",
+    "ScalingRules",
+    "ScheduleEntry",
+    "ScheduledChange",
+    "ScheduledRange",
+    "SelectPolicy",
+    "ServerSettings",
+    "Setting",
+    "SettingOrigin",
+    "User",
+    "workload_ref",
+]
