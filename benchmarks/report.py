@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 DIRECTORY = Path("build/bench")
-PACKAGES = ("aiohttp", "grpcio", "kubernetes", "nvidia-ml-py", "prometheus-client", "protobuf")
+PACKAGES = ("aiohttp", "h2", "kubernetes", "nvidia-ml-py", "prometheus-client", "protobuf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

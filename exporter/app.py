@@ -247,8 +247,6 @@ class _ExporterParts:
         finally:
             self.sampler.request_stop()
             await asyncio.to_thread(self.sampler.join)
-            if self.pod_resources is not None:
-                await self.pod_resources.close()
 
     async def read(self) -> str | None:
         """Wait for readings and read the pods once; return why NVML does not answer."""

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING
 
 from exporter import __main__ as exporter
 from simulator.driver import MODELS, GpuSpec, SimulatedDriver
-from simulator.kubelet import GPU_RESOURCE, SimulatedKubelet
 from simulator.nvml.binding import bind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from simulator.kubelet import SimulatedKubelet
 
 START_TIMEOUT_SECONDS = 10.0
 
@@ -75,6 +76,9 @@ def busy_driver(model: str, gpus: int, mig_instances: int = 0) -> SimulatedDrive
 
 def hold_all_but_one(driver: SimulatedDriver, kubelet: SimulatedKubelet) -> None:
     """Give every GPU or MIG instance but the last to a pod of its own."""
+    # Not at the top: gRPC would count as the exporter's memory where this process runs no kubelet.
+    from simulator.kubelet import GPU_RESOURCE  # noqa: PLC0415
+
     profiles = [mig.profile for gpu in driver.gpus for mig in gpu.mig_devices if mig is not None]
     resources = [f"nvidia.com/mig-{profile}" for profile in profiles] or [GPU_RESOURCE] * len(
         driver.gpus
@@ -86,6 +90,8 @@ def hold_all_but_one(driver: SimulatedDriver, kubelet: SimulatedKubelet) -> None
 @contextmanager
 def _kubelet(driver: SimulatedDriver) -> Iterator[Path]:
     """Run a kubelet that gave all GPUs but the last to pods, on a loop of its own."""
+    from simulator.kubelet import SimulatedKubelet  # noqa: PLC0415  (as above)
+
     with tempfile.TemporaryDirectory(prefix="gpu-") as folder:
         path = Path(folder) / "kubelet.sock"
         started, stop = threading.Event(), threading.Event()

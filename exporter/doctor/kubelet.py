@@ -55,8 +55,6 @@ async def check_kubelet(config: ExporterConfig, readings: Readings | None) -> li
         return list(_listed(await client.list_pods(), readings, config))
     except PodResourcesError as error:
         return [_refused(error)]
-    finally:
-        await client.close()
 
 
 def _socket_problem(path: Path) -> Finding | None:

@@ -18,11 +18,10 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-import grpc
-import grpc.aio
-
 from exporter.podresources.decode import Listing, decode, has_api_pods, other_resource_names
+from exporter.podresources.grpc_answer import DEADLINE_EXCEEDED, INTERNAL, GrpcError
 from exporter.podresources.podresources_pb2 import ListPodResourcesRequest, ListPodResourcesResponse
+from exporter.podresources.unary_call import unary_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -41,8 +40,6 @@ KEEP_SECONDS: Final = 30.0
 # up. Nor may a slow one outlast the mapping.
 MIN_INTERVAL_SECONDS: Final = 1.0
 MAX_INTERVAL_SECONDS: Final = 10.0
-# gRPC's own code for an answer that breaks the protocol.
-INTERNAL: Final = grpc.StatusCode.INTERNAL.name
 # Stands among gRPC's codes for an answer of a kubelet that does not know its pods yet.
 NO_PODS: Final = "NO_PODS"
 
@@ -57,10 +54,7 @@ class PodResourcesError(Exception):
 
 
 class PodResourcesClient:
-    """Calls List; keeps one connection and opens a new one after every error.
-
-    A restarted kubelet makes a new socket, and gRPC's own reconnecting would back off for minutes.
-    """
+    """Calls List."""
 
     def __init__(
         self, socket_path: str, extra_resource_names: Collection[str], *, node_name: str
@@ -68,35 +62,21 @@ class PodResourcesClient:
         self._socket_path = socket_path
         self._extra_resource_names = frozenset(extra_resource_names)
         self._node_name = node_name
-        self._channel: grpc.aio.Channel | None = None
 
     async def list_pods(self) -> Listing:
         """Return what the node's pods hold; raises PodResourcesError."""
-        if self._channel is None:
-            self._channel = grpc.aio.insecure_channel(
-                f"unix:{self._socket_path}",
-                options=[
-                    ("grpc.max_receive_message_length", MAX_RECEIVE_BYTES),
-                    # Go servers refuse the percent-encoded socket path that gRPC would send.
-                    ("grpc.default_authority", "localhost"),
-                    # Otherwise channels of one process share their connection and its back-off.
-                    ("grpc.use_local_subchannel_pool", 1),
-                    ("grpc.enable_http_proxy", 0),
-                ],
-            )
-        # Bytes: of an answer that gRPC itself fails to decode it returns None.
-        call: grpc.aio.UnaryUnaryMultiCallable[ListPodResourcesRequest, bytes]
-        call = self._channel.unary_unary(
-            LIST_METHOD, request_serializer=ListPodResourcesRequest.SerializeToString
-        )
         try:
-            answer = await call(ListPodResourcesRequest(), timeout=LIST_TIMEOUT_SECONDS)
+            answer = await unary_call(
+                self._socket_path,
+                LIST_METHOD,
+                ListPodResourcesRequest().SerializeToString(),
+                timeout_seconds=LIST_TIMEOUT_SECONDS,
+                max_bytes=MAX_RECEIVE_BYTES,
+            )
             return self._listing(ListPodResourcesResponse.FromString(answer))
-        except grpc.aio.AioRpcError as error:
-            await self.close()
-            raise PodResourcesError(error.code().name, error.details() or "") from error
+        except GrpcError as error:
+            raise PodResourcesError(error.code, error.details) from error
         except Exception as error:
-            await self.close()
             details = f"the answer cannot be used: {type(error).__name__}: {error}"
             raise PodResourcesError(INTERNAL, details) from error
 
@@ -106,12 +86,6 @@ class PodResourcesClient:
             has_api_pods=has_api_pods(response, self._node_name),
             other_resource_names=other_resource_names(response, self._extra_resource_names),
         )
-
-    async def close(self) -> None:
-        """Drop the connection."""
-        channel, self._channel = self._channel, None
-        if channel is not None:
-            await channel.close()
 
 
 class PodResources:
@@ -151,16 +125,9 @@ class PodResources:
 
     async def run(self) -> None:
         """List again and again until cancelled."""
-        try:
-            while True:
-                await self.refresh()
-                await asyncio.sleep(self._interval_seconds)
-        finally:
-            await self.close()
-
-    async def close(self) -> None:
-        """Drop the connection to the kubelet."""
-        await self._client.close()
+        while True:
+            await self.refresh()
+            await asyncio.sleep(self._interval_seconds)
 
     async def refresh(self) -> None:
         """List once; an error is counted, logged when new, and leaves the last mapping a while."""
@@ -179,8 +146,7 @@ class PodResources:
         except PodResourcesError as error:
             self._failed(error.code, error.details)
         except TimeoutError:
-            await self._client.close()
-            self._failed("DEADLINE_EXCEEDED", "no answer before the last mapping became too old")
+            self._failed(DEADLINE_EXCEEDED, "no answer before the last mapping became too old")
         else:
             if listing.has_api_pods or self._held <= listing.allocations:
                 self._succeeded(listing, await self._running(listing.allocations))

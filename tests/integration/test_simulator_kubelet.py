@@ -75,10 +75,7 @@ async def test_list_names_pods_containers_and_devices(kubelet):
 async def test_the_exporters_client_reads_it(kubelet):
     (device_id,) = kubelet.allocate("a", "one", "main", "nvidia.com/gpu", 1)
     client = PodResourcesClient(kubelet.socket_path, (), node_name="")
-    try:
-        (allocation,) = (await client.list_pods()).allocations
-    finally:
-        await client.close()
+    (allocation,) = (await client.list_pods()).allocations
     assert allocation.device_id == device_id
     assert allocation.container.pod_name == "one"
 

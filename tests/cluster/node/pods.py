@@ -116,14 +116,11 @@ class Exporter:
 async def held(socket: Path) -> dict[str, set[str]]:
     """Ask the kubelet itself: pod -> UUIDs of its GPUs."""
     client = PodResourcesClient(str(socket), (), node_name="")
-    try:
-        found: dict[str, set[str]] = {}
-        for one in (await client.list_pods()).allocations:
-            pod = found.setdefault(one.container.pod_name, set())
-            pod.add(one.device_id.partition("::")[0])
-        return found
-    finally:
-        await client.close()
+    found: dict[str, set[str]] = {}
+    for one in (await client.list_pods()).allocations:
+        pod = found.setdefault(one.container.pod_name, set())
+        pod.add(one.device_id.partition("::")[0])
+    return found
 
 
 class Pods:
