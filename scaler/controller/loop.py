@@ -25,11 +25,12 @@ from scaler.controller.own_zeros import adopt_scale_to_zero, reconcile_scale_to_
 from scaler.controller.plans import Plan, same_idle_condition
 from scaler.controller.policies import Policies, parsed_policy
 from scaler.controller.schedules import Schedules
+from scaler.controller.settler import Settler
 from scaler.controller.writer import ScaleWriter
 from scaler.decision.allocation import GpuAllocation
 from scaler.decision.decide import decide
 from scaler.decision.history import standing
-from scaler.decision.model import Decision, Outcome, Reason, ScalingHistory
+from scaler.decision.model import Decision, Outcome, Reason
 from scaler.model import ScalingPolicy
 from scaler.policy.parse import opted_in
 from scaler.reporting.notifier import Notifier
@@ -97,6 +98,9 @@ class Controller:
             metrics=metrics,
             clock=clock,
         )
+        self._settler = Settler(
+            self._applier, notifier=self._notifier, histories=self._histories, clock=clock
+        )
         self._missing_gpus = MissingGpus()
         self._policies = Policies(self._parse)
         self._schedules = Schedules(wall_clock)
@@ -160,11 +164,13 @@ class Controller:
         def decide(plan: Plan, found: DeploymentState) -> Decision:
             return self._decide(readings, plan, found)
 
-        decisions = [self._alone(partial(decide, plan), plan.deployment) for plan in plans]
+        decisions = [
+            self._settler.decide_one(partial(decide, plan), plan.deployment) for plan in plans
+        ]
         allocation = GpuAllocation(zip(deployments, decisions, strict=True))
         allocated = partial(self._allocated, allocation)
         decisions = [
-            self._alone(partial(allocated, decision), deployment)
+            self._settler.decide_one(partial(allocated, decision), deployment)
             for deployment, decision in zip(deployments, decisions, strict=True)
         ]
         decided = self._stage("decide", read)
@@ -173,7 +179,7 @@ class Controller:
             in_the_way = await self._leadership.confirm()
             self._loop_clock.after_wait()
         self._watch_stop()
-        results = await self._settle_all(
+        results = await self._settler.settle_all(
             plans,
             decisions,
             lambda plan, found: allocated(decide(plan, found), found),
@@ -189,33 +195,6 @@ class Controller:
         self.last_loop_seconds = self._clock()
         self._metrics.last_loop.set_to_current_time()
         self._metrics.loop_duration.observe(self.last_loop_seconds - started)
-
-    async def _settle_all(
-        self,
-        plans: Sequence[Plan],
-        decisions: Sequence[Decision],
-        decide: Callable[[Plan, DeploymentState], Decision],
-        blocked: tuple[Outcome, Reason, str] | None,
-    ) -> Sequence[Decision]:
-        """Apply and announce the decisions; return what came of each."""
-        in_retry_order = sorted(
-            zip(plans, decisions, strict=True),
-            key=lambda pair: self._applier.retry_order.rank(pair[0].deployment.uid),
-        )
-        self._applier.begin_loop()
-        tasks: dict[str, asyncio.Task[Decision]] = {}
-        settled: dict[str, Decision] = {}
-        async with asyncio.TaskGroup() as group:
-            for plan, decision in in_retry_order:
-                uid = plan.deployment.uid
-                settling = self._settle(plan.deployment, decision, partial(decide, plan), blocked)
-                if decision.outcome is Outcome.SCALED:
-                    tasks[uid] = group.create_task(settling)
-                else:
-                    # Writes nothing, so waits for nothing.
-                    settled[uid] = await settling
-        settled |= {uid: task.result() for uid, task in tasks.items()}
-        return [settled[plan.deployment.uid] for plan in plans]
 
     async def _read(self, plans: Sequence[Plan]) -> SourceAnswer:
         requests = (plan.request(self._histories.of(plan.deployment)) for plan in plans)
@@ -263,16 +242,6 @@ class Controller:
         else:
             log.warning("Scaling is stopped", extra={"error": stopped})
 
-    def _alone(
-        self, decide: Callable[[DeploymentState], Decision], deployment: DeploymentState
-    ) -> Decision:
-        """Decide for one Deployment; whatever goes wrong stays its own."""
-        try:
-            return decide(deployment)
-        except Exception as error:  # noqa: BLE001  (logged with its traceback)
-            self._histories.hold(deployment.uid)
-            return self._failed(deployment, error)
-
     def _allocated(
         self, allocation: GpuAllocation, decision: Decision, deployment: DeploymentState
     ) -> Decision:
@@ -285,37 +254,6 @@ class Controller:
         if self.stopped is not None:
             return Outcome.PAUSED, Reason.SCALING_STOPPED, self.stopped
         return Outcome.HELD, Reason.LEASE_LOST, in_the_way
-
-    async def _settle(
-        self,
-        deployment: DeploymentState,
-        decision: Decision,
-        decide: Callable[[DeploymentState], Decision],
-        blocked: tuple[Outcome, Reason, str] | None,
-    ) -> Decision:
-        """Apply one Deployment's decision and announce it; whatever goes wrong stays its own."""
-        try:
-            decision = await self._applier.apply(deployment, decision, decide, blocked)
-        except Exception as error:  # noqa: BLE001  (logged with its traceback)
-            decision = self._failed(deployment, error)
-        try:
-            self._notifier.notify(deployment, decision)
-        except Exception as error:  # noqa: BLE001  (logged with its traceback)
-            return self._failed(deployment, error)
-        return decision
-
-    def _failed(self, deployment: DeploymentState, error: Exception) -> Decision:
-        self._notifier.note_failure(deployment, error)
-        return Decision(
-            ref=deployment.ref,
-            current_replicas=deployment.spec_replicas,
-            desired_replicas=deployment.spec_replicas,
-            outcome=Outcome.FAILED,
-            reason=Reason.INTERNAL_ERROR,
-            message=f"the decision failed: {type(error).__name__}: {error}; nothing was changed",
-            at_seconds=self._clock(),
-            history=self._histories.of(deployment) or ScalingHistory(),
-        )
 
     def _decide(
         self,
