@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`gpu-scaler run`: creates, connects, runs and stops all parts."""
+
+from scaler.app.composition import StartError, run
+
+__all__ = ["StartError", "run"]
