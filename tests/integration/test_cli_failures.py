@@ -15,8 +15,8 @@ from contextlib import contextmanager, suppress
 import pytest
 from aiohttp import web
 
-from scaler import app
 from scaler.__main__ import main
+from scaler.app import lifecycle
 from scaler.cli import api_client
 from scaler.cli.api_client import ScalerClient, ScalerClientError
 from simulator.apiserver import running_apiserver
@@ -199,7 +199,7 @@ async def test_a_reader_that_has_seen_enough(command):
 
 
 def test_one_loop_without_a_cluster(kubeconfig, monkeypatch, capsys):
-    monkeypatch.setattr(app, "SYNC_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(lifecycle, "SYNC_TIMEOUT_SECONDS", 0.3)
     assert main(["run", "--once", f"--kubeconfig={kubeconfig}"]) == 1
     last = capsys.readouterr().err.splitlines()[-1]
     assert last == "gpu-scaler: the watches did not sync within 0.3 s"
