@@ -86,6 +86,31 @@ def format_duration(seconds: float) -> str:
     return f"{days}d"
 
 
+def format_age(seconds: float) -> str:
+    """Return an age as kubectl shows it: 42s, 3m5s, 45m, 7h30m, 30h, 3d4h, 40d, 2y10d.
+
+    As of HumanDuration in k8s.io/apimachinery/pkg/util/duration.
+    """
+    total = max(0, int(seconds))
+    minutes, hours, days = total // 60, total // 3600, total // 86400
+    years = days // 365
+    if total < 120:
+        return f"{total}s"
+    if minutes < 10:
+        return f"{minutes}m{total % 60}s" if total % 60 else f"{minutes}m"
+    if hours < 3:
+        return f"{minutes}m"
+    if hours < 8:
+        return f"{hours}h{minutes % 60}m" if minutes % 60 else f"{hours}h"
+    if hours < 48:
+        return f"{hours}h"
+    if days < 8:
+        return f"{days}d{hours % 24}h" if hours % 24 else f"{days}d"
+    if years < 2:
+        return f"{days}d"
+    return f"{years}y{days % 365}d" if years < 8 and days % 365 else f"{years}y"
+
+
 def format_share(share: float) -> str:
     """Return a share of 1 in percent: 0 %, <0.01 %, 0.25 %, 12.5 %, >99.9 %, 100 %."""
     percent = share * 100

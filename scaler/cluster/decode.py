@@ -67,6 +67,7 @@ class Workload:
 
     `selector` is its `spec.selector`, None if it is missing or invalid. `spec_replicas` is None if
     the field is not a count. `gpu_request` is that of its pod template, None if unknown.
+    `created_unix_seconds` is None if unknown.
     """
 
     ref: ObjectRef
@@ -75,6 +76,7 @@ class Workload:
     spec_replicas: int | None
     selector: Selector | None = None
     gpu_request: GpuRequest | None = None
+    created_unix_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +147,12 @@ def decode_workload(raw: JsonObject, kind: str = "") -> Workload | None:
         spec_replicas=fields.count(spec.get("replicas")) if has_count else None,
         selector=fields.label_selector(spec.get("selector")) if kind else None,
         gpu_request=gpu_request(template.get("spec")) if isinstance(template, dict) else None,
+        created_unix_seconds=_unix_seconds(metadata.get("creationTimestamp")),
     )
+
+
+def _unix_seconds(timestamp: str | None) -> float | None:
+    return None if timestamp is None else datetime.fromisoformat(timestamp).timestamp()
 
 
 def decode_replica_set(

@@ -287,6 +287,7 @@ class ClusterState:
                 pods_per_replica=per_replica,
                 gpu_request=item.gpu_request,
                 out_of_contact=unread,
+                created_unix_seconds=item.created_unix_seconds,
             )
             self._built[item.uid] = state
         return state

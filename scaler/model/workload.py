@@ -155,7 +155,7 @@ class DeploymentState:
     `defaults` are the annotations of its Namespace, None where Namespaces are not watched.
     `pods_per_replica` is the number of pods in one replica, None if unknown.
     `out_of_contact` is why all of this may be out of date, None while the watches work.
-    `gpu_request` is that of the pod template, None if unknown.
+    `gpu_request` is that of the pod template, None if unknown, as is `created_unix_seconds`.
     """
 
     ref: ObjectRef
@@ -168,6 +168,7 @@ class DeploymentState:
     pods_per_replica: int | None = None
     out_of_contact: str | None = None
     gpu_request: GpuRequest | None = None
+    created_unix_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

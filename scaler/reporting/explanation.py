@@ -17,7 +17,7 @@ from scaler.model import (
     SettingOrigin,
     workload_ref,
 )
-from scaler.quantities import format_duration, format_replicas, format_value
+from scaler.quantities import format_age, format_duration, format_replicas, format_value
 from toolkit.cli.table import table_text
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ STATUS_COLUMNS = (
     "REPLICAS",
     "DESIRED",
     "REASON",
+    "DECIDED",
     "AGE",
 )
 WHY_NOT_COLUMNS = ("NAMESPACE", "NAME", "REPLICAS", "OUTCOME", "REASON", "WHY")
@@ -248,7 +249,8 @@ def remarks(proposal: ProposalDocument) -> list[str]:
 def status_table(documents: Iterable[DecisionDocument], *, now_unix_seconds: float) -> str:
     """Return the table of `gpu-scaler status`, similar to `kubectl get hpa`.
 
-    AGE is the age of the decision, which grows if the scaler stops deciding.
+    AGE is that of the Deployment. DECIDED is that of the decision, which grows if the scaler stops
+    deciding.
     """
     return table_text([STATUS_COLUMNS, *(status_row(item, now_unix_seconds) for item in documents)])
 
@@ -292,7 +294,7 @@ def _history_row(run: DecisionRunDocument, now_unix_seconds: float) -> tuple[str
 
 def status_row(document: DecisionDocument, now_unix_seconds: float) -> tuple[str, ...]:
     """Return the cells of a Deployment's row, in the order of STATUS_COLUMNS."""
-    policy = document.policy
+    policy, created = document.policy, document.created_unix_seconds
     return (
         document.namespace,
         _ref(document).qualified_name,
@@ -302,7 +304,8 @@ def status_row(document: DecisionDocument, now_unix_seconds: float) -> tuple[str
         str(document.current_replicas),
         str(document.desired_replicas),
         document.reason,
-        format_duration(now_unix_seconds - document.decided_unix_seconds),
+        format_age(now_unix_seconds - document.decided_unix_seconds),
+        UNKNOWN if created is None else format_age(now_unix_seconds - created),
     )
 
 

@@ -106,7 +106,8 @@ class ProblemDocument(msgspec.Struct, frozen=True, kw_only=True):
 class DecisionDocument(msgspec.Struct, frozen=True, kw_only=True):
     """A whole decision. `kind` is like `deployments.apps`, `waits_behind` like `prod/web`.
 
-    `outcome` is a string, so that `status` can show an outcome that only a newer scaler knows.
+    `created_unix_seconds` is when the Deployment was created, None if unknown. `outcome` is a
+    string, so that `status` can show an outcome that only a newer scaler knows.
     """
 
     kind: str
@@ -124,6 +125,7 @@ class DecisionDocument(msgspec.Struct, frozen=True, kw_only=True):
     metrics: tuple[ProposalDocument, ...]
     limits: tuple[AppliedLimit, ...]
     conditions: tuple[Condition, ...]
+    created_unix_seconds: float | None = None
     waits_behind: str | None = None
     gpu_waits: tuple[str, ...] = ()
     victims: tuple[VictimDocument, ...] = ()
@@ -178,14 +180,20 @@ def decision_run_document(run: DecisionRun) -> DecisionRunDocument:
     )
 
 
-def decision_document(decision: Decision, *, decided_unix_seconds: float) -> DecisionDocument:
-    """Return the document of a decision made at `decided_unix_seconds` (wall clock)."""
+def decision_document(
+    decision: Decision,
+    *,
+    decided_unix_seconds: float,
+    created_unix_seconds: float | None = None,
+) -> DecisionDocument:
+    """Return the document of a decision; times are by the wall clock."""
     at_seconds = decision.at_seconds
     return DecisionDocument(
         kind=decision.ref.resource,
         namespace=decision.ref.namespace,
         name=decision.ref.name,
         decided_unix_seconds=decided_unix_seconds,
+        created_unix_seconds=created_unix_seconds,
         current_replicas=decision.current_replicas,
         desired_replicas=decision.desired_replicas,
         proposed_replicas=decision.proposed,

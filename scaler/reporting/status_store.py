@@ -23,10 +23,14 @@ MAX_EVENTS = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionRecord:
-    """A decision and its time by the wall clock, in Unix seconds."""
+    """A decision and its time by the wall clock, in Unix seconds.
+
+    `created_unix_seconds` is when its Deployment was created, None if unknown.
+    """
 
     decision: Decision
     decided_unix_seconds: float
+    created_unix_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,12 +105,18 @@ class StatusStore:
     ) -> None:
         """Store the decisions of one loop, and forget all other Deployments.
 
-        `deployments` are those that the decisions are about, for the number of Ready pods.
+        `deployments` are those that the decisions are about, for their age and Ready pods.
         """
         now = report.ended_unix_seconds
         self.report = report
+        deployments = tuple(deployments)
+        created = {one.ref: one.created_unix_seconds for one in deployments}
         self.records = {
-            decision.ref: DecisionRecord(decision=decision, decided_unix_seconds=now)
+            decision.ref: DecisionRecord(
+                decision=decision,
+                decided_unix_seconds=now,
+                created_unix_seconds=created.get(decision.ref),
+            )
             for decision in decisions
         }
         self.decision_runs = {

@@ -129,7 +129,11 @@ def _ref(request: web.Request) -> ObjectRef:
 
 
 def _document(record: DecisionRecord) -> DecisionDocument:
-    return decision_document(record.decision, decided_unix_seconds=record.decided_unix_seconds)
+    return decision_document(
+        record.decision,
+        decided_unix_seconds=record.decided_unix_seconds,
+        created_unix_seconds=record.created_unix_seconds,
+    )
 
 
 def _json(document: dict[str, object], *, status: int = 200) -> web.Response:

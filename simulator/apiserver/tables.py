@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from scaler.quantities import format_age
 from simulator.apiserver.resources import (
     CONFIG_MAPS,
     DAEMON_SETS,
@@ -46,21 +47,7 @@ def age(text: str | None, now: datetime) -> str:
     """Return the age of a timestamp as kubectl shortens it: `42s`, `3m5s`, `7h`, `12d`."""
     if not text:
         return "<unknown>"
-    seconds = int((now - datetime.fromisoformat(text)).total_seconds())
-    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
-    if seconds < 120:
-        return f"{max(seconds, 0)}s"
-    if minutes < 10:
-        return f"{minutes}m{seconds % 60}s" if seconds % 60 else f"{minutes}m"
-    if hours < 3:
-        return f"{minutes}m"
-    if hours < 8:
-        return f"{hours}h{minutes % 60}m" if minutes % 60 else f"{hours}h"
-    if hours < 48:
-        return f"{hours}h"
-    if days < 8:
-        return f"{days}d{hours % 24}h" if hours % 24 else f"{days}d"
-    return f"{days}d" if days < 730 else f"{days // 365}y"
+    return format_age((now - datetime.fromisoformat(text)).total_seconds())
 
 
 def table(

@@ -360,9 +360,10 @@ async def test_status_and_explain(cluster):
         assert status == 0
         head, line = table.splitlines()
         assert " ".join(head.split()) == (
-            "NAMESPACE NAME TARGETS MIN MAX REPLICAS DESIRED REASON AGE"
+            "NAMESPACE NAME TARGETS MIN MAX REPLICAS DESIRED REASON DECIDED AGE"
         )
         assert line.split()[:5] == ["default", NAME, "30%/40%", "1", "10"]
+        assert re.fullmatch(r"(\d+m)?\d+s|\d+m", line.split()[-1]), "the API server says when"
         status, text, _ = await run_program("explain", f"default/{NAME}", server)
         assert status == 0
         for part in ("target 40", "counted:", "= 30", "Limits applied:", "Conditions:"):

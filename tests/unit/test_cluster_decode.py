@@ -65,6 +65,10 @@ def test_a_deployment_keeps_its_own_annotations_only():
     deployment: Any = decode_workload(raw)
     assert deployment.annotations == {"gpu-scaler/enabled": "false"}
     assert deployment.spec_replicas == 0
+    assert deployment.created_unix_seconds is None
+    created = raw["metadata"] | {"creationTimestamp": "2026-11-23T20:59:00Z"}
+    dated: Any = decode_workload(raw | {"metadata": created})
+    assert dated.created_unix_seconds == 1_795_467_540
     defaulted: Any = decode_workload({**raw, "spec": {}})
     assert defaulted.spec_replicas == 1
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from scaler.model import Metric
 from scaler.quantities import (
+    format_age,
     format_duration,
     format_replicas,
     format_value,
@@ -123,8 +124,23 @@ def test_values_read_well(metric, value_milli, expected):
     [(-1, "0s"), (0, "0s"), (45.9, "45s"), (90, "1m30s"), (300, "5m"), (7260, "2h1m"),
      (7200, "2h"), (3 * 86400, "3d")],
 )  # fmt: skip
-def test_ages_read_well(seconds, expected):
+def test_durations_read_well(seconds, expected):
     assert format_duration(seconds) == expected
+
+
+MINUTE, HOUR, DAY, YEAR = 60, 3600, 86400, 365 * 86400
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(-5, "0s"), (1.9, "1s"), (119, "119s"), (120, "2m"), (2 * MINUTE + 5, "2m5s"),
+     (10 * MINUTE + 5, "10m"), (3 * HOUR - 1, "179m"), (3 * HOUR, "3h"), (8 * HOUR - 1, "7h59m"),
+     (8 * HOUR + 59, "8h"), (2 * DAY - 1, "47h"), (2 * DAY, "2d"), (8 * DAY - 1, "7d23h"),
+     (8 * DAY + HOUR, "8d"), (2 * YEAR - 1, "729d"), (2 * YEAR, "2y"), (3 * YEAR + DAY, "3y1d"),
+     (8 * YEAR + 99 * DAY, "8y")],
+)  # fmt: skip
+def test_ages_are_those_of_kubectl(seconds, expected):
+    assert format_age(seconds) == expected
 
 
 @pytest.mark.parametrize(

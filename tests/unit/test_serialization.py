@@ -199,7 +199,10 @@ EPISODE = DecisionRun(
 
 
 def documents():
-    return [decision_document(one, decided_unix_seconds=DECIDED) for one in (RICH, REFUSED)]
+    return [
+        decision_document(one, decided_unix_seconds=DECIDED, created_unix_seconds=created)
+        for one, created in ((RICH, DECIDED - 3 * 86400), (REFUSED, None))
+    ]
 
 
 def test_the_json_is_what_it_was():
@@ -275,5 +278,8 @@ def test_the_texts_name_what_the_data_has():
     for part in ("sum(q", "(Namespace prod)", "100%/15s", "disabled", "web-1 = 100", "9 -> 7"):
         assert part in text
     assert "gpu-scaler/max-replicas: is required" in explain_text(refused, now_unix_seconds=now)
-    assert "statefulsets.apps:db" in status_table([rich, refused], now_unix_seconds=now)
+    _, row, without_age = status_table([rich, refused], now_unix_seconds=now).splitlines()
+    assert row.split()[-2:] == ["5s", "3d"]
+    assert "statefulsets.apps:db" in without_age
+    assert without_age.split()[-2:] == ["5s", "<unknown>"]
     assert "63.5%/40%" in history_table([decision_run_document(EPISODE)], now_unix_seconds=now)
