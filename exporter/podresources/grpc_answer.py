@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pure: the answer to one unary gRPC call, put together from what its HTTP/2 stream carries.
 
 Sources: grpc/grpc, doc/PROTOCOL-HTTP2.md, doc/statuscodes.md and doc/http-grpc-status-mapping.md.

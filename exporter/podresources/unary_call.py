@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One unary gRPC call over a unix socket, on a connection of its own.
 
 A connection costs less than the call, and one that is kept may be to a kubelet that has since

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The exporter's gRPC call at a socket behind which anything may answer."""
 
 from __future__ import annotations

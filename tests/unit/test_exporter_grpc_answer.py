@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the stream of one unary gRPC call carries -> a message or an error."""
 
 from __future__ import annotations
