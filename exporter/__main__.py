@@ -19,7 +19,6 @@ from exporter.cli.config import TopConfig, parse, parse_top
 from exporter.cli.flags import ENVIRONMENT_PREFIX, add_top_flags, build_parser
 from toolkit import logs
 from toolkit.cli.arguments import EXIT_USAGE, SHELLS, UsageError
-from toolkit.cli.unknown_variables import unknown_variables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,9 +47,8 @@ def main(arguments: Sequence[str] | None = None, *, binding: ModuleType | None =
     if list(arguments[:1]) == [COMPLETION]:
         return _completion(arguments[1:])
     command = arguments[0] if arguments and arguments[0] in (DOCTOR, TOP) else ""
-    parser = build_parser({}, __version__)
-    for sentence in unknown_variables(parser, os.environ, prefix=ENVIRONMENT_PREFIX):
-        sys.stderr.write(f"gpu-exporter: {sentence}\n")
+    if any(name.startswith(ENVIRONMENT_PREFIX) for name in os.environ):
+        _name_unknown_variables()
     parsing = partial(
         parse_top if command == TOP else parse,
         arguments[1:] if command else arguments,
@@ -73,6 +71,15 @@ def main(arguments: Sequence[str] | None = None, *, binding: ModuleType | None =
     if command == DOCTOR:
         return asyncio.run(_examine_node(config, binding))
     return asyncio.run(_print_once(config, binding) if config.once else run(config, binding))
+
+
+def _name_unknown_variables() -> None:
+    # Most have no such variable, and neither this import nor another parser.
+    from toolkit.cli.unknown_variables import unknown_variables  # noqa: PLC0415
+
+    parser = build_parser({}, __version__)
+    for sentence in unknown_variables(parser, os.environ, prefix=ENVIRONMENT_PREFIX):
+        sys.stderr.write(f"gpu-exporter: {sentence}\n")
 
 
 def _prepared(binding: ModuleType | None) -> ModuleType:

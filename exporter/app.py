@@ -23,7 +23,6 @@ from exporter.health import Counters, Health, Watchdog
 from exporter.nvml import Nvml
 from exporter.nvml.sampler import Sampler
 from exporter.podresources.client import PodResources, PodResourcesClient
-from exporter.processes.job_files import JobFiles
 from exporter.processes.process_owner import ProcessOwners
 from exporter.processes.terminated_pods import FinishedPods
 from exporter.web.server import LIMITS, application
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
 
     from exporter.cli.config import ExporterConfig
     from exporter.model import Readings
+    from exporter.processes.job_files import JobFiles
 
 log = logging.getLogger(__name__)
 
@@ -199,8 +199,10 @@ class _ExporterParts:
         self.lookups = None
         if config.dra or config.pod_labels:
             self.lookups = _Lookups(config, self.snapshots, counters)
-        self.job_files = None
+        self.job_files: JobFiles | None = None
         if config.job_folder:
+            from exporter.processes.job_files import JobFiles  # noqa: PLC0415  (as the look-ups)
+
             self.job_files = JobFiles(
                 Path(config.job_folder), node_name=config.node_name, readings=self._fresh_readings
             )

@@ -4,15 +4,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
 from toolkit.listening.listener import opened
-from toolkit.web import auth
-from toolkit.web.model import WebConfigError, lost_protection
 
 if TYPE_CHECKING:
     import ssl
@@ -20,9 +17,7 @@ if TYPE_CHECKING:
 
     from toolkit.listening.limits import Limits
     from toolkit.listening.listener import Listener
-    from toolkit.web.auth import Loaded
-
-log = logging.getLogger(__name__)
+    from toolkit.web.config_file import ConfigFile
 
 PROBE_PATHS: Final = ("/healthz", "/readyz")
 _SHUTDOWN_SECONDS: Final = 1.0
@@ -56,10 +51,12 @@ class WebServer:
         self._file = config_file
         self._on_client_fault = on_client_fault
         self._listener: Listener | None = None
-        self._loaded: Loaded | None = None
-        self._auth: auth.WebAuth | None = None
-        self.config_is_good: bool | None = None
+        self._config: ConfigFile | None = None
+
+    @property
+    def config_is_good(self) -> bool | None:
         """Whether the last read of the file succeeded; None without a file."""
+        return self._config.is_good if self._config else None
 
     @property
     def scheme(self) -> str:
@@ -80,10 +77,11 @@ class WebServer:
             WebConfigError: the file is invalid or cannot be read.
         """
         if self._file:
-            self._loaded = await asyncio.to_thread(auth.load, self._file)
-            self._auth = auth.WebAuth(self._loaded.config, open_paths=PROBE_PATHS)
-            self.config_is_good = True
-            app.middlewares.append(self._auth.handle)
+            # Those who serve without a file do without the memory of this import.
+            from toolkit.web.config_file import ConfigFile  # noqa: PLC0415
+
+            self._config = await ConfigFile.load(self._file, open_paths=PROBE_PATHS)
+            app.middlewares.append(self._config.middleware)
         try:
             async with opened(
                 web.AppRunner(app, shutdown_timeout=_SHUTDOWN_SECONDS),
@@ -102,42 +100,8 @@ class WebServer:
         assert self._listener is not None, "nothing listens outside of `opened`"
         async with asyncio.TaskGroup() as group:
             group.create_task(self._listener.run())
-            while self._file:
-                await asyncio.sleep(auth.POLL_SECONDS)
-                await self._reload(self._listener)
+            if self._config:
+                group.create_task(self._config.follow(self._listener))
 
     def _tls(self) -> ssl.SSLContext | None:
-        return self._loaded.tls if self._loaded else None
-
-    async def _reload(self, listener: Listener) -> None:
-        before = self._loaded
-        assert before is not None
-        assert self._auth is not None
-        if self.config_is_good and not await asyncio.to_thread(
-            auth.has_changed, self._file, before
-        ):
-            return
-        try:
-            loaded = await asyncio.to_thread(auth.load, self._file)
-            if self.config_is_good and loaded.stamp == before.stamp:
-                return
-            lost = lost_protection(before.config, loaded.config)
-            if lost is not None:
-                raise WebConfigError(
-                    [f"{self._file}: {lost} was removed; restart the program to serve without it"]
-                )
-        except WebConfigError as error:
-            if self.config_is_good:
-                log.error(
-                    "Cannot reload the web configuration; the previous one stays in use",
-                    extra={"error": str(error)},
-                )
-            self.config_is_good = False
-            return
-        self._loaded = loaded
-        self.config_is_good = True
-        self._auth.follow(loaded.config)
-        if not loaded.trusts_as(before):
-            # Existing connections were accepted under the previous file.
-            listener.end_all()
-        log.info("Web configuration reloaded", extra={"file": self._file})
+        return self._config.tls if self._config else None
