@@ -2,11 +2,9 @@
 """The watched cluster: opted-in workloads with their pods, and exporters.
 
 One reflector per kind (and per namespace with --namespaces) feeds indexes by owner, so that the
-cost of a loop depends on what has changed and not on pods times Deployments. Pods are assigned by
-the uids in `ownerReferences` and never by labels, because labels of workloads can overlap. A uid is
-valid within its namespace only, because anybody who can write a pod can write any uid there.
-Workloads that own neither pods nor ReplicaSets use their selector, because only their controllers
-know the objects between them and their pods.
+cost of a loop depends on what has changed and not on pods times Deployments. Workloads that own
+neither pods nor ReplicaSets use their selector, because only their controllers know the objects
+between them and their pods.
 """
 
 from __future__ import annotations
@@ -16,12 +14,13 @@ import time
 from collections import defaultdict
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from scaler.cluster import decode, groups, pod_facts
 from scaler.cluster.contact import ContactTracker, LostContact, Watched
 from scaler.cluster.decode import EXPORTERS_NAMESPACE, Instant
 from scaler.cluster.kinds import DEPLOYMENTS, Kinds
+from scaler.cluster.pod_index import PodIndex
 from scaler.cluster.scales import Scales
 from scaler.kube.reflector import Reflector
 from scaler.model import DeploymentState
@@ -29,9 +28,9 @@ from scaler.model import DeploymentState
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+    from scaler.cluster.pod_index import Owner
     from scaler.cluster.scales import Scale
     from scaler.kube.client import JsonObject, KubeClient
-    from scaler.kube.selectors import Selector
     from scaler.model import ExporterEndpoint, ObjectRef, PodState
 
 CORE = "/api/v1"
@@ -41,8 +40,6 @@ KEDA = "/apis/keda.sh/v1alpha1"
 NO_DEFAULTS: Mapping[str, str] = {}
 
 T = TypeVar("T")
-_Owner: TypeAlias = "tuple[str, str]"
-"""The namespace and the uid of an owner."""
 
 
 class ClusterState:
@@ -73,22 +70,19 @@ class ClusterState:
         self._by_labels = any(not kind.owns_pods for kind in kinds)
         owners = tuple(kind.kind for kind in kinds if kind.owns_pods)
         self._controllers = ("ReplicaSet", *owners)
-        self._labelled: defaultdict[str, dict[str, decode.Pod]] = defaultdict(dict)
         self._selecting: defaultdict[str, set[str]] = defaultdict(set)
         self._clock = clock
-        self._pods: defaultdict[_Owner, dict[str, PodState]] = defaultdict(dict)
-        self._replica_sets: defaultdict[_Owner, set[_Owner]] = defaultdict(set)
-        self._owner_of: dict[_Owner, _Owner] = {}
+        self._pods = PodIndex(
+            by_labels=self._by_labels,
+            owned_changed=self._owned_changed,
+            selectable_changed=self._selectable_changed,
+        )
         self._owners: defaultdict[ObjectRef, list[str]] = defaultdict(list)
-        self._exporters: dict[str, decode.Pod] = {}
         self._all_gpu_pods = all_gpu_pods
-        self._gpu_pods: dict[ObjectRef, decode.Pod] = {}
-        self._marked: dict[str, PodState] = {}
         self._defaults: dict[str, Mapping[str, str]] | None = None if namespaces else {}
         self._built: dict[str, DeploymentState] = {}
         self._group_sizes: dict[str, pod_facts.GroupSize] = {}
         self._exporters_namespace = exporters_namespace
-        self._endpoints: Mapping[str, ExporterEndpoint] | None = None
         scopes = tuple(namespaces) or (None,)
         pod_scopes = dict.fromkeys((*namespaces, exporters_namespace)) if namespaces else scopes
         self._watches: list[Watched] = []
@@ -117,9 +111,9 @@ class ClusterState:
             "replicasets",
             scopes,
             lambda raw, _: decode.decode_replica_set(raw, owners),
-            self._replica_set_changed,
+            self._pods.replica_set_changed,
         )
-        self._watch(CORE, "pods", pod_scopes, self._decode_pod, self._pod_changed)
+        self._watch(CORE, "pods", pod_scopes, self._decode_pod, self._pods.pod_changed)
         self._watch(
             AUTOSCALING,
             "horizontalpodautoscalers",
@@ -221,26 +215,15 @@ class ClusterState:
 
     def exporter_endpoints(self) -> Mapping[str, ExporterEndpoint]:
         """Return the exporter endpoint of each node; of two, the ready one."""
-        if self._endpoints is None:
-            best: dict[str, ExporterEndpoint] = {}
-            for pod in self._exporters.values():
-                node, endpoint = pod.state.node_name, pod.exporter
-                if node is None or endpoint is None:
-                    continue
-                other = best.get(node)
-                if other is None or _rank(endpoint) > _rank(other):
-                    best[node] = endpoint
-            self._endpoints = best
-        return self._endpoints
+        return self._pods.exporter_endpoints()
 
     def workload_of(self, pod: ObjectRef) -> ObjectRef | None:
         """Return the workload of a pod that requests GPUs, None if the pod is not known."""
-        found = self._gpu_pods.get(pod)
-        return None if found is None else found.workload
+        return self._pods.workload_of(pod)
 
     def marked_pods(self) -> Sequence[PodState]:
         """Return the pods whose deletion cost gpu-scaler has set, of whatever workload."""
-        return tuple(self._marked.values())
+        return self._pods.marked()
 
     def _state_of(self, item: decode.Workload) -> DeploymentState | None:
         """Return the state; None while it depends on a scale subresource that was not read yet.
@@ -251,7 +234,7 @@ class ClusterState:
         if state is None:
             owner = (item.ref.namespace, item.uid)
             replicas, per_replica = item.spec_replicas, None
-            pods: Iterable[PodState] = self._owned_pods(owner)
+            pods: Iterable[PodState] = self._pods.owned(owner)
             unread: str | None = None
             if not self._kinds.of(item.ref).owns_pods:
                 scale = self._scales.of(item.uid)
@@ -263,13 +246,13 @@ class ClusterState:
                 elif item.ref.kind in groups.GROUP_KINDS:
                     replicas = scale.replicas
                     selector = groups.of_whole_groups(scale.selector)
-                    selected = self._selected_pods(item.ref.namespace, selector)
+                    selected = self._pods.selected(item.ref.namespace, selector)
                     pods = groups.group_states(selected)
                     per_replica = groups.pods_per_group(pods)
                 else:
                     replicas = scale.replicas
                     selector = scale.selector or item.selector
-                    selected = self._selected_pods(item.ref.namespace, selector)
+                    selected = self._pods.selected(item.ref.namespace, selector)
                     pods = (pod.state for pod in selected)
                     per_replica = self._group_size(item.uid, selected, scale)
             if replicas is None:
@@ -291,16 +274,6 @@ class ClusterState:
             )
             self._built[item.uid] = state
         return state
-
-    def _owned_pods(self, owner: _Owner) -> Iterable[PodState]:
-        for controller in (owner, *self._replica_sets.get(owner, ())):
-            yield from self._pods.get(controller, {}).values()
-
-    def _selected_pods(self, namespace: str, selector: Selector | None) -> Sequence[decode.Pod]:
-        if selector is None:
-            return ()
-        labelled = self._labelled.get(namespace, {}).values()
-        return [pod for pod in labelled if selector.matches(pod.labels)]
 
     def _group_size(self, uid: str, pods: Sequence[decode.Pod], scale: Scale) -> int | None:
         size = pod_facts.group_size(pods, scale, self._group_sizes.get(uid))
@@ -336,28 +309,15 @@ class ClusterState:
             self._scales.forget(changed.uid)
             self._group_sizes.pop(changed.uid, None)
 
-    def _replica_set_changed(
-        self, old: decode.ReplicaSet | None, new: decode.ReplicaSet | None
-    ) -> None:
-        if old is not None:
-            owner = (old.namespace, old.owner_uid)
-            self._owner_of.pop((old.namespace, old.uid), None)
-            owned = self._replica_sets[owner]
-            owned.discard((old.namespace, old.uid))
-            if not owned:
-                del self._replica_sets[owner]
-            self._owned_changed(owner)
-        if new is not None:
-            owner = (new.namespace, new.owner_uid)
-            self._owner_of[new.namespace, new.uid] = owner
-            self._replica_sets[owner].add((new.namespace, new.uid))
-            self._owned_changed(owner)
-
-    def _owned_changed(self, owner: _Owner) -> None:
+    def _owned_changed(self, owner: Owner) -> None:
         namespace, uid = owner
         built = self._built.get(uid)
         if built is not None and built.ref.namespace == namespace:
             del self._built[uid]
+
+    def _selectable_changed(self, namespace: str) -> None:
+        for uid in self._selecting.get(namespace, ()):
+            self._built.pop(uid, None)
 
     def _decode_pod(self, raw: JsonObject, previous: decode.Pod | None) -> decode.Pod | None:
         now = Instant(wall_seconds=self._client.clock.seconds(), monotonic_seconds=self._clock())
@@ -370,50 +330,6 @@ class ClusterState:
             all_gpu_pods=self._all_gpu_pods,
             exporters_namespace=self._exporters_namespace,
         )
-
-    def _pod_changed(self, old: decode.Pod | None, new: decode.Pod | None) -> None:
-        if old is not None:
-            self._drop_pod(old)
-        if new is not None:
-            self._add_pod(new)
-
-    def _drop_pod(self, pod: decode.Pod) -> None:
-        if pod.controller_uid is not None:
-            owner = (pod.state.ref.namespace, pod.controller_uid)
-            siblings = self._pods[owner]
-            siblings.pop(pod.state.uid, None)
-            if not siblings:
-                del self._pods[owner]
-            self._owned_changed(self._owner_of.get(owner, owner))
-        if self._by_labels:
-            self._labelled[pod.state.ref.namespace].pop(pod.state.uid, None)
-            self._selected_changed(pod)
-        self._marked.pop(pod.state.uid, None)
-        # A new pod may have taken the name already.
-        if self._gpu_pods.get(pod.state.ref) is pod:
-            del self._gpu_pods[pod.state.ref]
-        if self._exporters.pop(pod.state.uid, None) is not None:
-            self._endpoints = None
-
-    def _add_pod(self, pod: decode.Pod) -> None:
-        if pod.controller_uid is not None:
-            owner = (pod.state.ref.namespace, pod.controller_uid)
-            self._pods[owner][pod.state.uid] = pod.state
-            self._owned_changed(self._owner_of.get(owner, owner))
-        if self._by_labels:
-            self._labelled[pod.state.ref.namespace][pod.state.uid] = pod
-            self._selected_changed(pod)
-        if pod.state.marked:
-            self._marked[pod.state.uid] = pod.state
-        if pod.workload is not None:
-            self._gpu_pods[pod.state.ref] = pod
-        if pod.exporter is not None:
-            self._exporters[pod.state.uid] = pod
-            self._endpoints = None
-
-    def _selected_changed(self, pod: decode.Pod) -> None:
-        for uid in self._selecting.get(pod.state.ref.namespace, ()):
-            self._built.pop(uid, None)
 
     def _owner_changed(self, old: decode.Autoscaler | None, new: decode.Autoscaler | None) -> None:
         if old is not None:
@@ -436,7 +352,3 @@ def _decode_workload(
 def _unseen(state: DeploymentState, lost: Iterable[LostContact]) -> DeploymentState:
     why = next((str(one) for one in lost if one.hides(state.ref)), None)
     return state if why is None else replace(state, out_of_contact=why)
-
-
-def _rank(endpoint: ExporterEndpoint) -> tuple[bool, ObjectRef]:
-    return endpoint.ready, endpoint.pod

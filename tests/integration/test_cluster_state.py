@@ -100,15 +100,15 @@ async def test_who_owns_what_is_asked_within_the_namespace_only():
         forged = await client.post("/apis/apps/v1/namespaces/evil/replicasets", forged)
         for n, uid in enumerate((replica_set["metadata"]["uid"], forged["metadata"]["uid"])):
             await client.post(evil, pod(f"pod-{n}", ownerReferences=of("ReplicaSet", uid)))
-        await until(lambda: len(state._pods) == 3, what="all of them are seen")
-        await until(lambda: len(state._replica_sets) == 2, what="the ReplicaSet is seen")
+        await until(lambda: len(state._pods._by_owner) == 3, what="all of them are seen")
+        await until(lambda: len(state._pods._replica_sets) == 2, what="the ReplicaSet is seen")
         assert state.deployments() == before
         # What goes takes nothing of the victim's with it either.
         await client.delete(
             f"/apis/apps/v1/namespaces/evil/replicasets/{forged['metadata']['name']}"
         )
         await client.delete(f"{evil}/pod-0")
-        await until(lambda: len(state._pods) == 1 and len(state._replica_sets) == 1)
+        await until(lambda: len(state._pods._by_owner) == 1 and len(state._pods._replica_sets) == 1)
         assert state.deployments() == before
 
 
@@ -154,7 +154,7 @@ async def test_scaling_and_rollouts_show_in_the_pods():
         await until(lambda: len(pods_of(state, "web")) == 4, what="one surge pod")
         await client.delete(f"{DEPLOYMENTS}/web")
         await until(lambda: state.deployments() == ())
-        await until(lambda: not state._pods, what="the pods are forgotten")
+        await until(lambda: not state._pods._by_owner, what="the pods are forgotten")
 
 
 async def test_readiness_of_a_pod():

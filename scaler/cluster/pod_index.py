@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The watched pods by what is asked of them: by owner, by labels, by node, by name.
+
+Pods are assigned by the uids in `ownerReferences` and never by labels, because labels of workloads
+can overlap. A uid is valid within its namespace only, because anybody who can write a pod can write
+any uid there.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from scaler.cluster import decode
+    from scaler.kube.selectors import Selector
+    from scaler.model import ExporterEndpoint, ObjectRef, PodState
+
+Owner: TypeAlias = "tuple[str, str]"
+"""The namespace and the uid of an owner."""
+
+
+class PodIndex:
+    """Holds the pods, and the ReplicaSets that stand between pods and their workloads.
+
+    Calls `owned_changed` with the owner of a changed pod or ReplicaSet; with `by_labels`, pods can
+    be selected, and `selectable_changed` is called with their namespace.
+    """
+
+    def __init__(
+        self,
+        *,
+        by_labels: bool,
+        owned_changed: Callable[[Owner], None],
+        selectable_changed: Callable[[str], None],
+    ) -> None:
+        self._by_labels = by_labels
+        self._owned_changed = owned_changed
+        self._selectable_changed = selectable_changed
+        self._by_owner: defaultdict[Owner, dict[str, PodState]] = defaultdict(dict)
+        self._replica_sets: defaultdict[Owner, set[Owner]] = defaultdict(set)
+        self._owner_of: dict[Owner, Owner] = {}
+        self._labelled: defaultdict[str, dict[str, decode.Pod]] = defaultdict(dict)
+        self._exporters: dict[str, decode.Pod] = {}
+        self._endpoints: Mapping[str, ExporterEndpoint] | None = None
+        self._gpu_pods: dict[ObjectRef, decode.Pod] = {}
+        self._marked: dict[str, PodState] = {}
+
+    def owned(self, owner: Owner) -> Iterable[PodState]:
+        """Return the pods of a workload and of its ReplicaSets."""
+        for controller in (owner, *self._replica_sets.get(owner, ())):
+            yield from self._by_owner.get(controller, {}).values()
+
+    def selected(self, namespace: str, selector: Selector | None) -> Sequence[decode.Pod]:
+        """Return the pods of a namespace whose labels match; none without a selector."""
+        if selector is None:
+            return ()
+        labelled = self._labelled.get(namespace, {}).values()
+        return [pod for pod in labelled if selector.matches(pod.labels)]
+
+    def exporter_endpoints(self) -> Mapping[str, ExporterEndpoint]:
+        """Return the exporter endpoint of each node; of two, the ready one."""
+        if self._endpoints is None:
+            best: dict[str, ExporterEndpoint] = {}
+            for pod in self._exporters.values():
+                node, endpoint = pod.state.node_name, pod.exporter
+                if node is None or endpoint is None:
+                    continue
+                other = best.get(node)
+                if other is None or _rank(endpoint) > _rank(other):
+                    best[node] = endpoint
+            self._endpoints = best
+        return self._endpoints
+
+    def workload_of(self, pod: ObjectRef) -> ObjectRef | None:
+        """Return the workload of a pod that requests GPUs, None if the pod is not known."""
+        found = self._gpu_pods.get(pod)
+        return None if found is None else found.workload
+
+    def marked(self) -> Sequence[PodState]:
+        """Return the pods whose deletion cost gpu-scaler has set."""
+        return tuple(self._marked.values())
+
+    def replica_set_changed(
+        self, old: decode.ReplicaSet | None, new: decode.ReplicaSet | None
+    ) -> None:
+        """Note that a ReplicaSet is new, has changed or is gone, as with pods."""
+        if old is not None:
+            owner = (old.namespace, old.owner_uid)
+            self._owner_of.pop((old.namespace, old.uid), None)
+            owned = self._replica_sets[owner]
+            owned.discard((old.namespace, old.uid))
+            if not owned:
+                del self._replica_sets[owner]
+            self._owned_changed(owner)
+        if new is not None:
+            owner = (new.namespace, new.owner_uid)
+            self._owner_of[new.namespace, new.uid] = owner
+            self._replica_sets[owner].add((new.namespace, new.uid))
+            self._owned_changed(owner)
+
+    def pod_changed(self, old: decode.Pod | None, new: decode.Pod | None) -> None:
+        """Note that a pod is new, has changed (from `old`) or is gone (`new` is None)."""
+        if old is not None:
+            self._drop_pod(old)
+        if new is not None:
+            self._add_pod(new)
+
+    def _drop_pod(self, pod: decode.Pod) -> None:
+        if pod.controller_uid is not None:
+            owner = (pod.state.ref.namespace, pod.controller_uid)
+            siblings = self._by_owner[owner]
+            siblings.pop(pod.state.uid, None)
+            if not siblings:
+                del self._by_owner[owner]
+            self._owned_changed(self._owner_of.get(owner, owner))
+        if self._by_labels:
+            self._labelled[pod.state.ref.namespace].pop(pod.state.uid, None)
+            self._selectable_changed(pod.state.ref.namespace)
+        self._marked.pop(pod.state.uid, None)
+        # A new pod may have taken the name already.
+        if self._gpu_pods.get(pod.state.ref) is pod:
+            del self._gpu_pods[pod.state.ref]
+        if self._exporters.pop(pod.state.uid, None) is not None:
+            self._endpoints = None
+
+    def _add_pod(self, pod: decode.Pod) -> None:
+        if pod.controller_uid is not None:
+            owner = (pod.state.ref.namespace, pod.controller_uid)
+            self._by_owner[owner][pod.state.uid] = pod.state
+            self._owned_changed(self._owner_of.get(owner, owner))
+        if self._by_labels:
+            self._labelled[pod.state.ref.namespace][pod.state.uid] = pod
+            self._selectable_changed(pod.state.ref.namespace)
+        if pod.state.marked:
+            self._marked[pod.state.uid] = pod.state
+        if pod.workload is not None:
+            self._gpu_pods[pod.state.ref] = pod
+        if pod.exporter is not None:
+            self._exporters[pod.state.uid] = pod
+            self._endpoints = None
+
+
+def _rank(endpoint: ExporterEndpoint) -> tuple[bool, ObjectRef]:
+    return endpoint.ready, endpoint.pod
