@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter import __main__ as exporter
-from simulator.driver import MODELS, GpuSpec, SimulatedDriver
+from simulator.driver import SimulatedDriver
+from simulator.gpus import MODELS, GpuSpec
 from simulator.nvml.binding import bind
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from simulator.driver import MIB
+from simulator.gpus import MIB
 from simulator.kubelet import GPU_RESOURCE
 from simulator.kubernetes_version import KUBERNETES_VERSION
 from simulator.podstatus import POD_IP_ANNOTATION, STARTUP_ANNOTATION, condition
@@ -15,7 +15,8 @@ from simulator.podstatus import POD_IP_ANNOTATION, STARTUP_ANNOTATION, condition
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from simulator.driver import GpuSpec, SimulatedDriver
+    from simulator.driver import SimulatedDriver
+    from simulator.gpus import GpuSpec
 
     JsonObject = dict[str, Any]
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from exporter.cli.config import ExporterConfig
 from scaler.kube.client import KubeClient
 from scaler.kube.errors import ClusterError
-from simulator.driver import MODELS
+from simulator.gpus import MODELS
 from simulator.nodeobjects import LOOPBACK
 from simulator.nodes import NodeSpec, Site, running_nodes
 from simulator.workload import Workload

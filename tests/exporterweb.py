@@ -12,7 +12,8 @@ import bcrypt
 import yaml
 
 from exporter.app import running
-from simulator.driver import GpuSpec, SimulatedDriver
+from simulator.driver import SimulatedDriver
+from simulator.gpus import GpuSpec
 from simulator.nvml.binding import bind
 from tests.exporting import configuration
 

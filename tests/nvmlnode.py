@@ -8,7 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from exporter.nvml import Nvml
-from simulator.driver import GpuSpec, SimulatedDriver
+from simulator.driver import SimulatedDriver
 from simulator.nvml.binding import bind
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from exporter.model import Collector, DeviceReading, Readings
     from exporter.processes.process_owner import ProcessOwners
+    from simulator.gpus import GpuSpec
 
 
 class Clock:

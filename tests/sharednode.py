@@ -16,7 +16,8 @@ from exporter.cli.config import ExporterConfig
 from exporter.model import Collector
 from exporter.processes import process_owner
 from exporter.processes.process_owner import ProcessOwners
-from simulator.driver import GpuSpec, SimulatedDriver, SimulatedProcess
+from simulator.driver import SimulatedDriver
+from simulator.gpus import GpuSpec, SimulatedProcess
 from simulator.kubelet import SimulatedKubelet
 from simulator.nvml.binding import bind
 from tests.nvmlnode import Node as NvmlNode

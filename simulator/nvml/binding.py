@@ -19,7 +19,8 @@ from functools import cache
 from types import CodeType, ModuleType
 from typing import Any, Final
 
-from simulator.driver import MODELS, GpuSpec, SimulatedDriver, SimulatedProcess
+from simulator.driver import SimulatedDriver
+from simulator.gpus import MODELS, GpuSpec, SimulatedProcess
 from simulator.nvml import events, extended, gpm, sensors, symbols
 from simulator.nvml.header import (
     DRIVER_NOT_LOADED,

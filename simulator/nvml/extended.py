@@ -24,7 +24,8 @@ from simulator.nvml.header import (
 from simulator.nvml.registry import UINT_P, Device, board, number, symbol, text, without_mig
 
 if TYPE_CHECKING:
-    from simulator.driver import SimulatedDriver, SimulatedGpu
+    from simulator.driver import SimulatedDriver
+    from simulator.gpus import SimulatedGpu
 
 ULONGLONG_P = POINTER(c_ulonglong)
 

@@ -7,7 +7,7 @@ import itertools
 from ctypes import Structure, c_char_p, c_double, c_int, c_uint, c_void_p, sizeof
 from typing import TYPE_CHECKING, Final
 
-from simulator.driver import SimulatedGpu
+from simulator.gpus import SimulatedGpu
 from simulator.nvml.header import INVALID_ARGUMENT, NOT_FOUND, NOT_SUPPORTED, NvmlReturn
 from simulator.nvml.registry import Device, board, put_handle, symbol
 

@@ -8,11 +8,13 @@ from ctypes import POINTER, c_uint, c_void_p
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from simulator.driver import SimulatedDriver, SimulatedGpu, SimulatedMigDevice
+from simulator.gpus import SimulatedGpu, SimulatedMigDevice
 from simulator.nvml.header import INSUFFICIENT_SIZE, INVALID_ARGUMENT, NOT_SUPPORTED, NvmlReturn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from simulator.driver import SimulatedDriver
 
 Device = SimulatedGpu | SimulatedMigDevice
 Implementation = Any  # each function has its own C arguments

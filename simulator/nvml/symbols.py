@@ -10,12 +10,8 @@ from __future__ import annotations
 from ctypes import c_char_p, c_uint, c_ulonglong, c_void_p, memmove
 from typing import TYPE_CHECKING, Any, Final
 
-from simulator.driver import (
-    MIB,
-    SAMPLE_BUFFER_LENGTH,
-    SimulatedDriver,
-    SimulatedMigDevice,
-)
+from simulator.driver import SAMPLE_BUFFER_LENGTH, SimulatedDriver
+from simulator.gpus import MIB, SimulatedMigDevice
 from simulator.nvml.header import (
     ARGUMENT_VERSION_MISMATCH,
     GPU_UTILIZATION_SAMPLES,
@@ -56,7 +52,7 @@ from simulator.nvml.registry import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from simulator.driver import SimulatedProcess
+    from simulator.gpus import SimulatedProcess
 
 _RESERVED_BYTES: Final = 256 * MIB
 _MAX_MIG_DEVICES: Final = 7

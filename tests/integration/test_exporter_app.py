@@ -17,7 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from exporter import app
 from exporter.app import NvmlRequiredError, once
 from exporter.model import Collector
-from simulator.driver import GpuSpec, SimulatedDriver
+from simulator.driver import SimulatedDriver
+from simulator.gpus import GpuSpec
 from simulator.kubelet import SimulatedKubelet
 from simulator.nvml.binding import bind
 from tests.exporting import PREFIX, configuration, exporter

@@ -11,7 +11,7 @@ import pytest
 
 from exporter.model import Collector
 from exporter.nvml import NvmlError
-from simulator.driver import MODELS, GpuSpec
+from simulator.gpus import MODELS, GpuSpec
 from tests.nvmlnode import Node
 
 ASKED = frozenset(Collector) - {Collector.XID}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from exporter.model import Collector
-from simulator.driver import GpuSpec
+from simulator.gpus import GpuSpec
 from tests.nvmlnode import Node
 
 NOT_SUPPORTED, FUNCTION_NOT_FOUND, GPU_IS_LOST, UNKNOWN = 3, 13, 15, 999

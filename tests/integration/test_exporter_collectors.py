@@ -11,7 +11,7 @@ from exporter.exposition.board_families import PROCESS_MEMORY_USED
 from exporter.exposition.families import MIG_INFO
 from exporter.exposition.table import EXTENDED_FAMILIES
 from exporter.model import Collector, MetricType, Scope
-from simulator.driver import MODELS, GpuSpec
+from simulator.gpus import MODELS, GpuSpec
 from tests.nvmlnode import Node
 
 NOT_SUPPORTED = 3

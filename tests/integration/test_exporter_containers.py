@@ -20,7 +20,8 @@ from scaler.metricsapi.history import Target
 from scaler.metricsapi.names import Resource
 from scaler.readings.exposition import read_page
 from scaler.readings.gpus import node_gpus
-from simulator.driver import GpuSpec, SimulatedDriver
+from simulator.driver import SimulatedDriver
+from simulator.gpus import GpuSpec
 from simulator.kubelet import PluginDevice, SimulatedKubelet
 from simulator.nvml.binding import bind
 from tests.sharednode import (

@@ -19,7 +19,8 @@ from exporter.doctor.finding import Level, failure, note, ok, render, warning
 from exporter.doctor.host import Host
 from exporter.model import Collector
 from exporter.processes.process_owner import ProcessOwners
-from simulator.driver import GpuSpec, SimulatedDriver
+from simulator.driver import SimulatedDriver
+from simulator.gpus import GpuSpec
 from simulator.nvml.binding import bind
 from tests.exporting import exporter
 from tests.forbidding import CODES, forbidden

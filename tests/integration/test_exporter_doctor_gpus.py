@@ -11,7 +11,8 @@ from exporter.cli.config import ExporterConfig
 from exporter.doctor.examination import examine
 from exporter.doctor.finding import Finding, Level
 from exporter.doctor.host import Host
-from simulator.driver import GpuSpec, SimulatedDriver
+from simulator.driver import SimulatedDriver
+from simulator.gpus import GpuSpec
 from simulator.nvml.binding import bind
 
 NOT_SUPPORTED, RESET_REQUIRED, UNKNOWN = 3, 16, 999

@@ -20,7 +20,8 @@ from exporter.app import RestartNeededError
 from exporter.model import Collector
 from exporter.nvml.calls import NvmlError
 from exporter.nvml.sampler import RESTART_AFTER_SECONDS, restart_reason
-from simulator.driver import GpuSpec, SimulatedDriver
+from simulator.driver import SimulatedDriver
+from simulator.gpus import GpuSpec
 from simulator.nvml.binding import bind
 from tests.exporting import PREFIX, exporter
 from tests.waiting import until

@@ -13,7 +13,7 @@ from tests.nvmlnode import Node
 from tests.waiting import until
 
 if TYPE_CHECKING:
-    from simulator.driver import GpuSpec
+    from simulator.gpus import GpuSpec
 
 UNKNOWN = 999
 BEGINS, ENDS = "NVML call fails; what it reads is absent until it succeeds", "no longer fails"

@@ -11,7 +11,8 @@ from exporter.model import Device, DeviceReading, Readings, UnreadableGpu
 from exporter.processes import job_files
 from exporter.processes.files import UnreadableError
 from exporter.processes.job_files import MOST_BYTES, MOST_JOBS, names_of, read_jobs
-from simulator.driver import GpuSpec, SimulatedDriver
+from simulator.driver import SimulatedDriver
+from simulator.gpus import GpuSpec
 from tests.exporting import exporter
 from tests.waiting import until
 

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from exporter.kubeapi.client import ApiClient
 from exporter.kubeapi.devices import ClaimedDevices, device_uuids
 from exporter.kubeapi.pod_labels import MAX_LABELS, PodLabels, published_labels
-from simulator.driver import GpuSpec, SimulatedDriver
+from simulator.driver import SimulatedDriver
+from simulator.gpus import GpuSpec
 from simulator.kubelet import SimulatedKubelet
 from tests.exporting import PREFIX, exporter
 from tests.kubeapi import Api, service_account

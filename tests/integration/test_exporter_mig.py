@@ -11,7 +11,8 @@ import pytest
 
 from exporter.model import Collector, Device
 from exporter.nvml.gpm import PROFILE, sole_instances
-from simulator.driver import GpuSpec, SimulatedDriver
+from simulator.driver import SimulatedDriver
+from simulator.gpus import GpuSpec
 from simulator.kubelet import SimulatedKubelet
 from simulator.nvml.gpm import SHARES
 from tests.exporting import PREFIX, exporter

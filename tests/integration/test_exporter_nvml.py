@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from exporter.nvml import NvmlError
-from simulator.driver import GpuSpec, LoadHistory
+from simulator.gpus import GpuSpec, LoadHistory
 from tests.nvmlnode import Node
 
 MIB = 1024 * 1024

@@ -9,7 +9,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from simulator.driver import GpuSpec, SimulatedDriver
+from simulator.driver import SimulatedDriver
+from simulator.gpus import GpuSpec
 from simulator.kubelet import SimulatedKubelet
 from tests.exporting import PREFIX, exporter
 from tests.waiting import until

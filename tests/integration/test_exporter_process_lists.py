@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from exporter.processes.process_owner import ProcessOwners
-from simulator.driver import SimulatedProcess
+from simulator.gpus import SimulatedProcess
 from tests.sharednode import (
     DEVICE_MEMORY,
     DUTY_CYCLE,

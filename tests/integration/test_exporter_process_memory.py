@@ -7,7 +7,7 @@ import pytest
 
 from exporter.model import Collector, Scope
 from exporter.nvml.process_memory import FUNCTIONS, MOST_PROCESSES
-from simulator.driver import GpuSpec, SimulatedProcess
+from simulator.gpus import GpuSpec, SimulatedProcess
 from tests.nvmlnode import Node
 
 MIB = 1024 * 1024

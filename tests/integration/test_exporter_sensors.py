@@ -11,7 +11,7 @@ from exporter.model import Collector
 from exporter.nvml.board import POLICIES
 from exporter.nvml.fabric import STATES
 from exporter.nvml.sensors import COMPUTE_MODES
-from simulator.driver import GpuSpec
+from simulator.gpus import GpuSpec
 from tests.integration.test_exporter_bounds import spoil_field
 from tests.integration.test_exporter_enums import constants
 from tests.nvmlnode import Node

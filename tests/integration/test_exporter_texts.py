@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from exporter.model import Collector
 from exporter.nvml.calls import printable
-from simulator.driver import GpuSpec
+from simulator.gpus import GpuSpec
 from tests.nvmlnode import Node
 
 NO_TEXT = b"Tesla \xff\xfe\x80"

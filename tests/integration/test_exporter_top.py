@@ -19,8 +19,9 @@ from exporter.cli.config import TopConfig
 from exporter.top import page as top_page
 from exporter.top.command import show
 from exporter.top.page import TopError, read_page
-from simulator.driver import SimulatedDriver, SimulatedProcess
+from simulator.driver import SimulatedDriver
 from simulator.exporter import busy_driver, hold_all_but_one
+from simulator.gpus import SimulatedProcess
 from simulator.kubelet import SimulatedKubelet
 from simulator.nvml.binding import bind
 from tests import sharednode

@@ -8,7 +8,8 @@ import pytest
 from exporter.model import Collector, Device
 from exporter.nvml.base import FUNCTIONS
 from exporter.nvml.seen import SeenGpus
-from simulator.driver import GpuSpec, SimulatedDriver
+from simulator.driver import SimulatedDriver
+from simulator.gpus import GpuSpec
 from simulator.nvml.registry import SYMBOLS
 from tests.exporting import PREFIX, exporter
 from tests.nvmlnode import Node

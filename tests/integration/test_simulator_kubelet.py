@@ -13,7 +13,8 @@ import pytest
 
 from exporter.podresources.client import PodResourcesClient
 from exporter.podresources.podresources_pb2 import ListPodResourcesRequest, ListPodResourcesResponse
-from simulator.driver import GpuSpec, SimulatedDriver
+from simulator.driver import SimulatedDriver
+from simulator.gpus import GpuSpec
 from simulator.kubelet import DAEMON_POD, SimulatedKubelet
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from exporter.cli.config import ExporterConfig
 from scaler.kube.client import KubeClient
 from scaler.kube.errors import NotFound
 from simulator.apiserver import running_apiserver
-from simulator.driver import GpuSpec
+from simulator.gpus import GpuSpec
 from simulator.kubelet import SHARED_GPU_RESOURCE
 from simulator.nodes import NodeSpec, SimulatedNodes, running_nodes
 from simulator.workload import Workload

@@ -22,7 +22,8 @@ from scaler.readings.exporters.source import ExporterSource
 from scaler.readings.prometheus.source import PrometheusSource
 from scaler.readings.settings import ExportersSettings, HttpAccess, PrometheusSettings
 from scaler.readings.source import ReadingRequest
-from simulator.driver import GpuSpec, SimulatedDriver
+from simulator.driver import SimulatedDriver
+from simulator.gpus import GpuSpec
 from simulator.nvml.binding import bind
 from tests.cluster.certificates import Authority
 from tests.serving import serving

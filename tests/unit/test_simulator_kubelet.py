@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from simulator.driver import GpuSpec, SimulatedDriver
+from simulator.driver import SimulatedDriver
+from simulator.gpus import GpuSpec
 from simulator.kubelet import MAX_SOCKET_PATH_BYTES, SHARED_GPU_RESOURCE, SimulatedKubelet
 
 MIG = GpuSpec(model="A100-80GB", mig_profiles=("1g.10gb", None, "1g.10gb", "3g.40gb"))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from simulator.driver import MIB, MODELS, GpuSpec, SimulatedDriver, SimulatedProcess
+from simulator.driver import SimulatedDriver
+from simulator.gpus import MIB, MODELS, GpuSpec, SimulatedProcess
 from simulator.nvml.binding import bind
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from exporter.cli.config import ExporterConfig
 from exporter.model import Collector
 from scaler.kube.client import KubeClient
 from simulator.apiserver import running_apiserver
-from simulator.driver import GpuSpec
+from simulator.gpus import GpuSpec
 from simulator.kubelet import SHARED_GPU_RESOURCE
 from simulator.llm_servers import ServerLoad
 from simulator.nodes import NodeSpec, running_nodes
