@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Final
 
 from simulator.events import Events
 from simulator.faults import Faults
+from simulator.gpus import GpuSpec, SimulatedGpu, SimulatedMigDevice, SimulatedProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-from simulator.gpus import GpuSpec, SimulatedGpu, SimulatedMigDevice, SimulatedProcess
 
 SAMPLE_SECONDS: Final = 1 / 6
 SAMPLE_BUFFER_LENGTH: Final = 120

@@ -18,7 +18,8 @@ from scaler.readings.exposition import read_page, stale_after_seconds, values_by
 from scaler.readings.gpus import node_gpus
 from scaler.readings.prometheus.gpu_queries import GpuSeries, Holder, gpu_samples
 from scaler.readings.prometheus.names import PRESETS
-from scaler.readings.prometheus.queries import PART, read_series, read_total
+from scaler.readings.prometheus.queries import PART
+from scaler.readings.prometheus.query_results import read_series, read_total
 from scaler.readings.prometheus.response import Result
 
 OURS = PRESETS["gpu-exporter"]

@@ -17,7 +17,7 @@ from scaler.readings.prometheus.join import (
     series_of,
 )
 from scaler.readings.prometheus.names import PRESETS
-from scaler.readings.prometheus.queries import SeriesValues
+from scaler.readings.prometheus.query_results import SeriesValues
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

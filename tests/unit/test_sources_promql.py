@@ -15,13 +15,8 @@ from hypothesis import strategies as st
 
 from scaler.model import ObjectRef
 from scaler.readings.prometheus.names import PRESETS
-from scaler.readings.prometheus.queries import (
-    PART,
-    SeriesValues,
-    read_series,
-    read_total,
-    series_query,
-)
+from scaler.readings.prometheus.queries import PART, series_query
+from scaler.readings.prometheus.query_results import SeriesValues, read_series, read_total
 from scaler.readings.prometheus.response import PromqlError, Result, read_error, read_result
 from scaler.readings.window import PodRanges
 

@@ -15,7 +15,8 @@ from scaler.model import ObjectRef
 from scaler.readings.devices import CONTAINERS_OWN, out_of_bounds
 from scaler.readings.gpus import GpuSample
 from scaler.readings.prometheus.join import STALE_AFTER_SECONDS
-from scaler.readings.prometheus.queries import PART, TIME, VALUE, as_part, sample_age_seconds
+from scaler.readings.prometheus.queries import PART, TIME, VALUE, as_part
+from scaler.readings.prometheus.query_results import sample_age_seconds
 from scaler.readings.prometheus.response import PromqlError
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scaler.model import PodState
     from scaler.readings.devices import DeviceValues
     from scaler.readings.prometheus.names import MetricNames
-    from scaler.readings.prometheus.queries import SeriesValues
+    from scaler.readings.prometheus.query_results import SeriesValues
 
 STALE_AFTER_SECONDS = 60.0
 

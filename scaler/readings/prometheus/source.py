@@ -27,8 +27,9 @@ from scaler.readings.prometheus.join import (
     reading_of,
     series_of,
 )
-from scaler.readings.prometheus.queries import family_query, read_series, read_total
+from scaler.readings.prometheus.queries import family_query
 from scaler.readings.prometheus.query_order import in_fair_order
+from scaler.readings.prometheus.query_results import read_series, read_total
 from scaler.readings.prometheus.response import PromqlError, Result
 from scaler.readings.source import ReadingRequest, SourceAnswer, readable
 from scaler.readings.unexpected import unexpected
