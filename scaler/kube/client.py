@@ -227,6 +227,9 @@ class KubeClient:
                     raise await self._refused(request, path, response)
                 yield response.content.iter_any()
             finally:
+                # It is left in the middle: nobody waits until TLS has said goodbye.
+                if response.connection is not None and response.connection.transport is not None:
+                    response.connection.transport.abort()
                 response.close()
         except NETWORK_FAILURES as error:
             raise unreachable(request, error) from error

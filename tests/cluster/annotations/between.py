@@ -67,8 +67,13 @@ class Between:
             if self.time is not None:
                 passed.headers["Date"] = format_datetime(self.time, usegmt=True)
             await passed.prepare(request)
-            async for chunk in answer.content.iter_any():
-                await passed.write(chunk)
+            try:
+                async for chunk in answer.content.iter_any():
+                    await passed.write(chunk)
+            finally:
+                # A watch is left in the middle: nobody waits until TLS has said goodbye.
+                if answer.connection is not None and answer.connection.transport is not None:
+                    answer.connection.transport.abort()
             return passed
 
 
