@@ -19,7 +19,7 @@ from tests.cluster.tools import golang
 from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from scaler.kube.client import KubeClient
@@ -31,13 +31,26 @@ SCALER: Final = {"kind": "ServiceAccount", "name": "gpu-scaler", "namespace": "g
 RBAC: Final = "rbac.authorization.k8s.io"
 
 
+def crds(operator: str) -> list[Path]:
+    """Return the files with the kinds of an operator's release."""
+    source = golang.folder_of(tools.BY_NAME[operator])
+    if operator == ROLLOUTS:
+        return sorted((source / "manifests" / "crds").glob("*-crd.yaml"))
+    bases = source / "config" / "crd" / "bases"
+    return [bases / "leaderworkerset.x-k8s.io_leaderworkersets.yaml"]
+
+
+async def install_kinds(plane: ControlPlane, operator: str) -> None:
+    """Create the kinds of an operator's release; they remain."""
+    for file in await asyncio.to_thread(crds, operator):
+        await asyncio.to_thread(plane.apply, file)
+
+
 @asynccontextmanager
 async def running_rollouts(plane: ControlPlane) -> AsyncIterator[None]:
     """Run Argo Rollouts as the admin, with the kinds of its release."""
-    source = await asyncio.to_thread(golang.folder_of, tools.BY_NAME[ROLLOUTS])
     await asyncio.to_thread(plane.kubectl, "create", "namespace", "argo-rollouts")
-    for file in sorted((source / "manifests" / "crds").glob("*-crd.yaml")):
-        await asyncio.to_thread(plane.apply, file)
+    await install_kinds(plane, ROLLOUTS)
     health, metrics = free_ports(2)
     plane.processes.start(
         ROLLOUTS,
@@ -59,8 +72,7 @@ async def running_rollouts(plane: ControlPlane) -> AsyncIterator[None]:
 async def running_groups(plane: ControlPlane) -> AsyncIterator[None]:
     """Run LeaderWorkerSet's controller as the admin, with the webhooks of its release."""
     source = await asyncio.to_thread(golang.folder_of, tools.BY_NAME[GROUPS])
-    crd = source / "config" / "crd" / "bases" / "leaderworkerset.x-k8s.io_leaderworkersets.yaml"
-    await asyncio.to_thread(plane.apply, crd)
+    await install_kinds(plane, GROUPS)
     webhook, health = free_ports(2)
     folder = plane.files.folder / "lws"
     folder.mkdir(exist_ok=True)
@@ -123,8 +135,13 @@ async def create(client: KubeClient, path: str, body: dict[str, Any]) -> None:
 
 
 @asynccontextmanager
-async def granted_kind(plane: ControlPlane, group: str, plural: str) -> AsyncIterator[None]:
-    """Give the scaler's account the rows that the chart's `scaler.kinds` gives for a kind."""
+async def granted_kind(
+    plane: ControlPlane, group: str, plural: str, *, scale: Sequence[str] = ("get", "patch")
+) -> AsyncIterator[None]:
+    """Give the scaler's account the rows that the chart's `scaler.kinds` gives for a kind.
+
+    `scale` are the verbs for its scale.
+    """
     name = f"gpu-scaler-{plural}"
     metadata = {"name": name}
     role = {
@@ -133,7 +150,7 @@ async def granted_kind(plane: ControlPlane, group: str, plural: str) -> AsyncIte
         "metadata": metadata,
         "rules": [
             {"apiGroups": [group], "resources": [plural], "verbs": ["list", "watch"]},
-            {"apiGroups": [group], "resources": [f"{plural}/scale"], "verbs": ["get", "patch"]},
+            {"apiGroups": [group], "resources": [f"{plural}/scale"], "verbs": list(scale)},
         ],
     }
     binding = {

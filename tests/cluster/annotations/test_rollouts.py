@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -41,11 +42,11 @@ class Rollout:
     async def replicas(self) -> int:
         return await self.scaled.replicas(self.path)
 
-    async def has_replicas(self, count: int) -> None:
+    async def has_replicas(self, number: int) -> None:
         async def is_so() -> bool:
-            return await self.replicas() == count
+            return await self.replicas() == number
 
-        await until(is_so, what=f"{count} replicas")
+        await until(is_so, what=f"{number} replicas")
 
     async def update(self) -> None:
         """Change the template; the controller goes on until it pauses."""
@@ -57,6 +58,30 @@ class Rollout:
             return bool(status.get("pauseConditions"))
 
         await until(is_paused, what="the update pauses")
+
+    async def promote(self) -> None:
+        """Promote the update as `kubectl argo rollouts promote` does, until that has happened.
+
+        Without pause conditions the controller switches the active Service, or, if the new
+        ReplicaSet has not the Rollout's count yet, pauses again. It also puts the answers to its
+        own patches into its cache, over a newer object that the watch has shown in between: then
+        it does not see that it was promoted until anything else changes.
+        """
+        tries = count(1)
+
+        async def is_active() -> bool:
+            status = (await self.scaled.client.get(self.path))["status"]
+            if status["blueGreen"].get("activeSelector") == status["currentPodHash"]:
+                return True
+            if status.get("pauseConditions"):
+                patch: dict[str, Any] = {"status": {"pauseConditions": None}}
+                await self.scaled.client.patch(f"{self.path}/status", patch)
+            else:
+                patch = {"metadata": {"annotations": {"promoted": str(next(tries))}}}
+                await self.scaled.client.patch(self.path, patch)
+            return False
+
+        await until(is_active, what="the update is promoted")
 
     async def pods(self) -> dict[str, list[str]]:
         """The names of the living pods by the hash of their template, oldest hash first."""
@@ -169,5 +194,19 @@ async def test_a_blue_green_preview_neither_inflates_nor_hides_load(
         # Idle previews would bring the mean of all to 29.
         await rollout.load(stable=58, new=0)
         await rollout.has_replicas(3)
+
+        await rollout.promote()
+
+        async def is_one_set() -> bool:
+            status = (await scaled.client.get(rollout.path))["status"]
+            sets = [names for names in (await rollout.pods()).values() if names != ["loose"]]
+            is_new = status.get("stableRS") == status["currentPodHash"]
+            return is_new and [len(names) for names in sets] == [3]
+
+        await until(is_one_set, what="the old set is gone")
+        assert await rollout.replicas() == 3
+        # The pods that were the preview are those that serve.
+        await rollout.load(stable=50, new=0)
+        await rollout.has_replicas(4)
         await rollout.load(stable=0, new=0)
         await rollout.has_replicas(1)
