@@ -208,7 +208,7 @@ def _completion(arguments: Sequence[str]) -> int:
         return EXIT_USAGE
     parser = build_parser({}, __version__)
     # Each is read before the flags are; here they are words like others.
-    add_top_flags(parser)
+    add_top_flags(parser, {})
     parser.add_argument("command", choices=(DOCTOR, TOP, COMPLETION), nargs="?")
     parser.add_argument("shell", choices=SHELLS, nargs="?")
     sys.stdout.write(completion_script(parser, arguments[0]))

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from exporter.cli.flags import ALL_COLLECTORS, DEFAULT_SOCKET, build_parser, build_top_parser
 from exporter.model import Collector
 from toolkit.cli.flags import LOG_FORMATS, LOG_LEVELS, Values
+from toolkit.cli.http_access import parse_access
+from toolkit.http_access import HttpAccess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,11 +75,15 @@ class ExporterConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopConfig:
-    """What `gpu-exporter top` shows: the page at `url`, or the node as `exporter` reads it."""
+    """What `gpu-exporter top` shows: the page at `url`, or the node as `exporter` reads it.
+
+    `access` is for the URL.
+    """
 
     exporter: ExporterConfig
     url: str | None
     watch: bool
+    access: HttpAccess = field(default_factory=HttpAccess)
 
 
 def parse(
@@ -103,6 +109,7 @@ def parse_top(
         exporter=_config(values, environment, host_name),
         url=_page_url(values),
         watch=values.switch("watch"),
+        access=_page_access(values),
     )
     values.check()
     # The other collectors take their time and fill no column.
@@ -133,6 +140,18 @@ def _page_url(values: Values) -> str | None:
         values.problem("url", f"{shown!r} is not http://HOST[:PORT][/PATH] or https://...")
         return None
     return text if url.path not in ("", "/") else url._replace(path="/metrics").geturl()
+
+
+def _page_access(values: Values) -> HttpAccess:
+    access = parse_access(values, "url")
+    text = values.text("url")
+    if not text and access != HttpAccess():
+        values.problems.append("--url.* flags are set, but apply only with --url")
+    if "@" in text and (access.username or access.bearer_token_file):
+        values.problems.append(
+            "--url: with --url.username or --url.bearer-token-file it must have no user"
+        )
+    return access
 
 
 def _config(values: Values, environment: Mapping[str, str], host_name: str) -> ExporterConfig:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from exporter.model import Collector
 from toolkit.cli.arguments import SHELLS, Parser
 from toolkit.cli.flags import LOG_FORMATS, LOG_LEVELS, Flags
+from toolkit.cli.http_access import add_access_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,15 +48,15 @@ def build_top_parser(environ: Mapping[str, str], version: str) -> Parser:
         usage="gpu-exporter top [FLAG ...]",
         description="Prints the GPUs of this node and the containers that hold them, read through"
         "\nNVML and the kubelet's socket. - is unknown. With --url it asks an exporter"
-        "\ninstead; then only --watch and --nvml.interval have an effect.",
+        "\ninstead; then only --watch, --nvml.interval and --url.* have an effect.",
         epilog="exit status: 0 printed; 1 no readings; 2 wrong usage; 130 Ctrl-C",
     )
-    add_top_flags(parser)
+    add_top_flags(parser, environ)
     _add_flags(parser, environ, version)
     return parser
 
 
-def add_top_flags(parser: Parser) -> None:
+def add_top_flags(parser: Parser, environ: Mapping[str, str]) -> None:
     """Add the flags that only `gpu-exporter top` has."""
     group = parser.add_argument_group("table")
     group.add_argument(
@@ -69,6 +70,8 @@ def add_top_flags(parser: Parser) -> None:
         metavar="URL",
         help="exporter to ask, http://NODE:9445/metrics (default: the GPUs of this node)",
     )
+    access = Flags(parser.add_argument_group("with --url"), environ, prefix=ENVIRONMENT_PREFIX)
+    add_access_arguments(access, "url", "the exporter")
 
 
 def _add_flags(parser: Parser, environ: Mapping[str, str], version: str) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from exporter.top.page import TopError, read_page
 from exporter.top.rows import node_gpus
 from exporter.top.text import gpu_table, notes
+from toolkit.http_credentials import Credentials
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -44,7 +45,7 @@ async def _reader(
     config: TopConfig, binding: ModuleType | None
 ) -> AsyncIterator[Callable[[], Awaitable[NodeGpus]]]:
     if config.url:
-        yield partial(read_page, config.url)
+        yield partial(read_page, config.url, Credentials(config.access))
     else:
         assert binding is not None
         async with _node(config, binding) as read:

@@ -10,6 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from yarl import URL
 
 from exporter.top.rows import ASKED, node_gpus
+from toolkit.http_access import HttpAccess
+from toolkit.http_credentials import AccessError, Credentials
 
 if TYPE_CHECKING:
     from exporter.top.rows import NodeGpus
@@ -24,21 +26,24 @@ class TopError(Exception):
     """There are no readings at this URL; the message names it and says why."""
 
 
-async def read_page(address: str) -> NodeGpus:
+async def read_page(address: str, credentials: Credentials | None = None) -> NodeGpus:
     """Return the GPUs that the exporter at this URL publishes.
 
     Raises:
-        TopError: no answer within 10 s, or none of an exporter with current readings.
+        TopError: no answer within 10 s, or none of an exporter with current readings; or a file of
+            the credentials cannot be used.
     """
     url = URL(address).update_query([("name[]", name) for name in ASKED])
     # A password in the URL stays between the user and the server.
     shown = URL(address).with_user(None)
     try:
-        text = await _fetched(url)
+        text = await _fetched(url, credentials or Credentials(HttpAccess()))
         node = node_gpus(text_string_to_metric_families(text))
     except TimeoutError:
         msg = f"{shown} did not answer within {TIMEOUT.total:.0f} s"
         raise TopError(msg) from None
+    except AccessError as error:
+        raise TopError(str(error)) from error
     except (aiohttp.ClientError, OSError) as error:
         msg = f"{shown}: {error or type(error).__name__}"
         raise TopError(msg[:_MAX_MESSAGE]) from error
@@ -54,11 +59,21 @@ async def read_page(address: str) -> NodeGpus:
     return node
 
 
-async def _fetched(url: URL) -> str:
+async def _fetched(url: URL, credentials: Credentials) -> str:
+    granted = await credentials.current()
+    headers = {**_HEADERS, **granted.headers}
     async with (
-        aiohttp.ClientSession(timeout=TIMEOUT, headers=_HEADERS) as session,
-        session.get(url, allow_redirects=False) as answer,
+        aiohttp.ClientSession(timeout=TIMEOUT, headers=headers) as session,
+        session.get(
+            url, ssl=granted.tls, server_hostname=granted.server_name, allow_redirects=False
+        ) as answer,
     ):
+        if answer.status in (401, 403):
+            msg = (
+                f"HTTP status {answer.status} (--url.username, --url.password-file,"
+                " --url.bearer-token-file, --url.tls-cert-file)"
+            )
+            raise aiohttp.ClientPayloadError(msg)
         if answer.status != 200:
             msg = f"HTTP status {answer.status}, expected 200"
             raise aiohttp.ClientPayloadError(msg)

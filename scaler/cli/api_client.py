@@ -15,9 +15,9 @@ from yarl import URL
 from scaler.kube.client import KubeClient
 from scaler.kube.failures import connection_problem
 from scaler.kube.leader_proxy import get_from_leader
-from scaler.readings.http import AccessError, Credentials, Granted
-from scaler.readings.settings import HttpAccess
+from toolkit.http_access import HttpAccess
 from toolkit.http_body import AnswerTooLargeError, read_body
+from toolkit.http_credentials import AccessError, Credentials, Granted
 
 TIMEOUT_SECONDS = 10.0
 MAX_ANSWER_BYTES = 64 * 2**20

@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import orjson
 import yaml
 
-from scaler.cli.access import parse_access
 from scaler.cli.api_client import ScalerClient, ScalerClientError
 from scaler.cli.workload import parse_workload
 from scaler.kube.contexts import namespace_of
 from scaler.kube.errors import ClusterError
-from scaler.readings.settings import HttpAccess
 from scaler.reporting.explanation import explain_text, history_table, status_table, why_not_table
 from scaler.reporting.serialization import (
     DecisionDocument,
@@ -26,6 +24,8 @@ from scaler.reporting.serialization import (
 )
 from toolkit.cli.arguments import UsageError
 from toolkit.cli.flags import Values
+from toolkit.cli.http_access import parse_access
+from toolkit.http_access import HttpAccess
 
 if TYPE_CHECKING:
     import argparse

@@ -7,7 +7,6 @@ import argparse
 import re
 from typing import TYPE_CHECKING
 
-from scaler.cli.access import add_access_arguments
 from scaler.cli.config import (
     ENVIRONMENT_PREFIX,
     add_kubeconfig_arguments,
@@ -19,6 +18,7 @@ from scaler.cli.metricsapi import MAX_PORT
 from scaler.cli.simulate import add_simulate_arguments
 from toolkit.cli.arguments import SHELLS, CommandParser, CommandsFormatter, Parser
 from toolkit.cli.flags import Flags, environment_name, whole_number
+from toolkit.cli.http_access import add_access_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

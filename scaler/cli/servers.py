@@ -6,9 +6,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from scaler.cli.access import add_access_arguments, parse_access
 from scaler.readings.servers.credentials_text import has_credentials
 from scaler.readings.settings import ALL_NAMESPACES, ServersSettings
+from toolkit.cli.http_access import add_access_arguments, parse_access
 
 if TYPE_CHECKING:
     from toolkit.cli.flags import Flags, Values

@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from scaler.cli.access import add_access_arguments, parse_access
 from scaler.quantities import parse_quantity
 from scaler.readings.prometheus.names import PRESETS, MetricNames
 from scaler.readings.settings import ExportersSettings, PrometheusSettings
+from toolkit.cli.http_access import add_access_arguments, parse_access
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

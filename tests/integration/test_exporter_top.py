@@ -25,13 +25,18 @@ from simulator.gpus import SimulatedProcess
 from simulator.kubelet import SimulatedKubelet
 from simulator.nvml.binding import bind
 from tests import sharednode
+from tests.cluster.certificates import Authority
+from tests.exporterweb import WebFile, hashed
+from tests.exporterweb import exporter as guarded_exporter
 from tests.exporting import configuration, exporter
 from tests.integration.test_exporter_process import NO_LIBRARY, finished, process, simulated
 from tests.pages.reading import read_through, run
 from tests.simulated import programs
 from tests.waiting import until
+from toolkit.http_access import HttpAccess
 
 GIB = 1 << 30
+NO_ACCESS = HttpAccess()
 INTERVAL = "nvidia_gpu_exporter_interval_seconds 2\n"
 
 
@@ -57,8 +62,9 @@ async def answering(handler):
         await runner.cleanup()
 
 
-async def table(capsys, *, binding=None, url=None, **settings):
-    shown = await show(TopConfig(exporter=configuration(**settings), url=url, watch=False), binding)
+async def table(capsys, *, binding=None, url=None, access=NO_ACCESS, **settings):
+    config = TopConfig(exporter=configuration(**settings), url=url, watch=False, access=access)
+    shown = await show(config, binding)
     out, err = capsys.readouterr()
     return shown, [line.split() for line in out.splitlines()], err
 
@@ -194,6 +200,59 @@ async def test_a_password_in_the_url_is_sent():
         page = await read_page(url.replace("//", "//user:secret@"))
     assert page.device_count == 0
     assert seen == ["Basic dXNlcjpzZWNyZXQ="]
+
+
+async def test_tls_client_certificates_and_passwords_of_the_web_configuration(tmp_path, capsys):
+    file = WebFile(tmp_path, Authority(tmp_path, "ca"))
+    client = file.authority.issue("client", hosts=["client"])
+    password = tmp_path / "password"
+    password.write_text("right\n")
+    file.write(
+        tls_server_config=file.tls
+        | {"client_auth_type": "RequireAndVerifyClientCert", "client_ca_file": "ca.crt"},
+        basic_auth_users={"prometheus": hashed("right")},
+    )
+    whole = HttpAccess(
+        ca_file=str(file.authority.file),
+        cert_file=str(client.certificate),
+        key_file=str(client.key),
+        username="prometheus",
+        password_file=str(password),
+    )
+    async with guarded_exporter(file) as address:
+
+        async def shown(access: HttpAccess) -> tuple[bool, str]:
+            done, _, err = await table(capsys, url=f"https://{address}/metrics", access=access)
+            return done, err
+
+        assert (await shown(whole))[0]
+        unverified = replace(whole, ca_file=None, insecure_skip_verify=True)
+        assert (await shown(unverified))[0]
+        for access, words in (
+            (replace(whole, ca_file=None), "certificate verify failed"),
+            (replace(whole, server_name="other"), "certificate"),
+            (replace(whole, cert_file=None, key_file=None), "https://"),
+            (replace(whole, username="other"), "401 (--url.username"),
+            (replace(whole, password_file=str(tmp_path / "missing")), "cannot read"),
+        ):
+            done, err = await shown(access)
+            assert not done
+            assert words in err
+            assert "right" not in err
+
+
+async def test_a_bearer_token_is_sent(tmp_path, capsys):
+    token = tmp_path / "token"
+    token.write_text("abc\n")
+    seen = []
+
+    async def protected(request):
+        seen.append(request.headers.get("Authorization"))
+        return web.Response(text=f"{INTERVAL}nvidia_gpu_num_devices 0\n")
+
+    async with answering(protected) as url:
+        done, _, _ = await table(capsys, url=url, access=HttpAccess(bearer_token_file=str(token)))
+    assert (done, seen) == (True, ["Bearer abc"])
 
 
 async def test_the_program():

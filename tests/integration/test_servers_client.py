@@ -15,13 +15,14 @@ import yaml
 from aiohttp import web
 
 from scaler.budgets import SERVER_PAGE_BYTES
-from scaler.readings import http
 from scaler.readings.servers import credentials
 from scaler.readings.servers.client import ReadError, ServerClient
 from scaler.readings.servers.problems import Failure
-from scaler.readings.settings import HttpAccess, ServersSettings
+from scaler.readings.settings import ServersSettings
 from tests.cluster.certificates import Authority
 from tests.serving import serving
+from toolkit import http_credentials
+from toolkit.http_access import HttpAccess
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -34,7 +35,7 @@ SECRET = "sesame-of-the-tenant"
 
 @pytest.fixture(autouse=True)
 def _always_reread(monkeypatch):
-    monkeypatch.setattr(http, "REREAD_SECONDS", 0.0)
+    monkeypatch.setattr(http_credentials, "REREAD_SECONDS", 0.0)
     monkeypatch.setattr(credentials, "REREAD_SECONDS", 0.0)
 
 

@@ -17,16 +17,17 @@ from aiohttp import web
 from exporter.app import running
 from exporter.cli.config import ExporterConfig
 from scaler.model import ExporterEndpoint, Metric, ObjectRef, PodPhase, PodState
-from scaler.readings import http
 from scaler.readings.exporters.source import ExporterSource
 from scaler.readings.prometheus.source import PrometheusSource
-from scaler.readings.settings import ExportersSettings, HttpAccess, PrometheusSettings
+from scaler.readings.settings import ExportersSettings, PrometheusSettings
 from scaler.readings.source import ReadingRequest
 from simulator.driver import SimulatedDriver
 from simulator.gpus import GpuSpec
 from simulator.nvml.binding import bind
 from tests.cluster.certificates import Authority
 from tests.serving import serving
+from toolkit import http_credentials
+from toolkit.http_access import HttpAccess
 
 if TYPE_CHECKING:
     from scaler.model import MetricReading
@@ -39,7 +40,7 @@ EXPORTER = ObjectRef(namespace="gpu-exporter", name="gpu-exporter-1")
 
 @pytest.fixture(autouse=True)
 def _always_reread(monkeypatch):
-    monkeypatch.setattr(http, "REREAD_SECONDS", 0.0)
+    monkeypatch.setattr(http_credentials, "REREAD_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -173,7 +174,7 @@ async def test_the_value_of_a_header_is_read_again(tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_files_are_not_read_for_every_request(kind, tmp_path, monkeypatch):
-    monkeypatch.setattr(http, "REREAD_SECONDS", 1000.0)
+    monkeypatch.setattr(http_credentials, "REREAD_SECONDS", 1000.0)
     server, token = Server(), tmp_path / "token"
     token.write_text("first")
     async with (

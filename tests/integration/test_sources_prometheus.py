@@ -23,9 +23,10 @@ from scaler.readings.prometheus import source as prometheus_source
 from scaler.readings.prometheus.join import metric_answer
 from scaler.readings.prometheus.queries import PART
 from scaler.readings.prometheus.source import MAX_CONCURRENT_QUERIES, PrometheusSource
-from scaler.readings.settings import HttpAccess, PrometheusSettings
+from scaler.readings.settings import PrometheusSettings
 from scaler.readings.source import ReadingRequest
 from tests.serving import serving
+from toolkit.http_access import HttpAccess
 
 if TYPE_CHECKING:
     from collections.abc import Callable

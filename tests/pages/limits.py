@@ -18,13 +18,14 @@ from scaler.metricsapi import certificates, server
 from scaler.metricsapi.history import KEPT_SECONDS, SLOT_SECONDS
 from scaler.metricsapi.names import WINDOW_SECONDS
 from scaler.quantities import format_duration
-from scaler.readings import devices, exposition, http
+from scaler.readings import devices, exposition
 from scaler.readings.prometheus import join, source
 from scaler.readings.servers import schedule
 from scaler.reporting import event_deduplication
 from scaler.web import server as status_page
 from scaler.web.replay_runner import BUDGET_SECONDS
 from tests.pages.markdown import table
+from toolkit.http_credentials import REREAD_SECONDS
 from toolkit.web import passwords
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ NUMBERS: Final[Mapping[str, str]] = {
     "exporter-stale-seconds": f"{exposition.MIN_STALE_AFTER_SECONDS:g}",
     "prometheus-stale-seconds": f"{join.STALE_AFTER_SECONDS:g}",
     "queries-at-once": f"{source.MAX_CONCURRENT_QUERIES}",
-    "credentials-reread-seconds": f"{http.REREAD_SECONDS:g}",
+    "credentials-reread-seconds": f"{REREAD_SECONDS:g}",
     "saturated-pod-percent": f"{proposals.SATURATED_MILLI // 1000}",
     "saturated-gpu-percent": f"{devices.SATURATED_PERCENT:g}",
     "working-percent": f"{devices.WORKING_PERCENT:g}",

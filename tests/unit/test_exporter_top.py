@@ -206,6 +206,28 @@ def test_a_password_is_not_repeated():
     assert "secret" not in caught.value.text("gpu-exporter")
 
 
+CREDENTIALS = ("--url.username", "u", "--url.password-file", "f")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--url.tls-ca-file", "ca"), "only with --url"),
+        (("--url.tls-insecure-skip-verify",), "only with --url"),
+        (("--url", "http://n1", "--url.username", "u"), "--url.password-file"),
+        (("--url", "http://n1", "--url.tls-cert-file", "c"), "--url.tls-key-file"),
+        (("--url", "http://n1", *CREDENTIALS, "--url.bearer-token-file", "t"), "exclusive"),
+        (("--url", "http://other:secret@n1", *CREDENTIALS), "no user"),
+    ],
+)
+def test_credentials_that_do_not_fit_are_refused(arguments, words):
+    with pytest.raises(UsageError) as caught:
+        top(*arguments)
+    (problem,) = caught.value.problems
+    assert words in problem
+    assert "secret" not in problem
+
+
 def test_only_collectors_that_fill_a_column_are_read():
     config = top("--collectors", "all", "--watch", "--nvml.interval", "1s")
     assert config.exporter.collectors == {Collector.CONTAINERS}

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import pytest
 
-from scaler.readings.settings import HttpAccess, ServersSettings
+from scaler.readings.settings import ServersSettings
 from tests.unit.test_scaler_config import parse
 from toolkit.cli.arguments import UsageError
+from toolkit.http_access import HttpAccess
 
 TOKEN = "--servers.bearer-token-file=/token"
 NAMESPACES = "--servers.credentials-namespaces"

@@ -6,9 +6,10 @@ from __future__ import annotations
 import pytest
 
 from scaler.readings.prometheus.names import PRESETS
-from scaler.readings.settings import ExportersSettings, HttpAccess, PrometheusSettings
+from scaler.readings.settings import ExportersSettings, PrometheusSettings
 from tests.unit.test_scaler_config import parse
 from toolkit.cli.arguments import UsageError
+from toolkit.http_access import HttpAccess
 
 PROMETHEUS = ("--source=prometheus", "--prometheus.url=http://prometheus:9090")
 

@@ -13,7 +13,7 @@ from scaler.readings.servers.credentials_text import (
     parse_credentials,
     without_credentials,
 )
-from scaler.readings.settings import HttpAccess
+from toolkit.http_access import HttpAccess
 
 FOLDER = PurePosixPath("/etc/servers")
 FLAGS = HttpAccess(ca_file="/ca", server_name="llm", bearer_token_file="/flags/token")

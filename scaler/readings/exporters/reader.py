@@ -13,11 +13,12 @@ from yarl import URL
 
 from scaler.budgets import INLINE_CHARACTERS, PAGE_BYTES, shown
 from scaler.readings.exposition import ExpositionError, NodePage, asked_names, read_page
-from scaler.readings.http import AccessError, Credentials, computed, new_session
+from scaler.readings.http import computed, new_session
 from scaler.readings.settings import ExportersSettings
 from scaler.readings.store import MAX_CONCURRENT_READS
 from scaler.readings.unexpected import unexpected
 from toolkit.http_body import AnswerTooLargeError, read_body
+from toolkit.http_credentials import AccessError, Credentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Self
 import aiohttp
 
 from scaler.budgets import INLINE_CHARACTERS, shown
-from scaler.readings.http import AccessError, Credentials, computed, new_session
+from scaler.readings.http import computed, new_session
 from scaler.readings.prometheus.response import PromqlError, read_error, read_result
 from toolkit.http_body import AnswerTooLargeError, read_body
+from toolkit.http_credentials import AccessError, Credentials
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,7 +15,7 @@ import aiohttp
 from yarl import URL
 
 from scaler.budgets import SERVER_PAGE_BYTES, shown
-from scaler.readings.http import AccessError, new_session
+from scaler.readings.http import new_session
 from scaler.readings.servers.credentials import ServerCredentials
 from scaler.readings.servers.problems import (
     Failure,
@@ -28,6 +28,7 @@ from scaler.readings.servers.problems import (
 )
 from scaler.readings.unexpected import unexpected
 from toolkit.http_body import AnswerTooLargeError, read_body
+from toolkit.http_credentials import AccessError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -11,18 +11,25 @@ from typing import TYPE_CHECKING
 import yaml
 
 from scaler.budgets import shown
-from scaler.readings.http import MAX_SECRET_BYTES, REREAD_SECONDS, AccessError, Credentials, Granted
 from scaler.readings.servers.credentials_text import (
     CredentialsError,
     parse_credentials,
     without_credentials,
 )
 from scaler.readings.settings import ALL_NAMESPACES
+from toolkit.http_credentials import (
+    MAX_SECRET_BYTES,
+    REREAD_SECONDS,
+    AccessError,
+    Credentials,
+    Granted,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from scaler.readings.settings import HttpAccess, ServersSettings
+    from scaler.readings.settings import ServersSettings
+    from toolkit.http_access import HttpAccess
 
 
 class ServerCredentials:

@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from scaler.budgets import shown
-from scaler.readings.settings import ALL_NAMESPACES, HttpAccess
+from scaler.readings.settings import ALL_NAMESPACES
+from toolkit.http_access import HttpAccess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

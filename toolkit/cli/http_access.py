@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scaler.readings.settings import HttpAccess
+from toolkit.http_access import HttpAccess
 
 if TYPE_CHECKING:
     from toolkit.cli.flags import Flags, Values
