@@ -7,6 +7,7 @@ build/cluster-logs/ and the failure says where.
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import uuid
 from pathlib import Path
@@ -24,6 +25,19 @@ ROOT = Path(__file__).parents[2]
 KEPT_LOGS = ROOT / "build" / "cluster-logs"
 NEEDED = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
 LOGS = pytest.StashKey[Path]()
+MARKS_PODS = """
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: gpu-scaler-scale-down-pods}
+rules:
+  - {apiGroups: [""], resources: [pods/status], verbs: [patch]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: gpu-scaler-scale-down-pods}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: gpu-scaler-scale-down-pods}
+subjects: [{kind: ServiceAccount, name: gpu-scaler, namespace: gpu-scaler}]
+"""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -66,6 +80,15 @@ async def namespace(admin: KubeClient) -> AsyncIterator[str]:
     await admin.post("/api/v1/namespaces", {"metadata": {"name": name}})
     yield name
     await admin.delete(f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture
+async def right(installed: ControlPlane) -> AsyncIterator[None]:
+    """The scaler's right to mark the pods of a scale-down, as the chart gives it."""
+    await asyncio.to_thread(installed.apply, MARKS_PODS)
+    yield
+    for kind in ("clusterrolebinding", "clusterrole"):
+        await asyncio.to_thread(installed.kubectl, "delete", kind, "gpu-scaler-scale-down-pods")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -27,19 +27,6 @@ if TYPE_CHECKING:
     from tests.running import ScalerProcess
 
 NODES: Final = tuple(NodeSpec(name=f"victims-{n}", gpus=("T4", "T4")) for n in range(3))
-RIGHT: Final = """
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: gpu-scaler-scale-down-pods}
-rules:
-  - {apiGroups: [""], resources: [pods/status], verbs: [patch]}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: gpu-scaler-scale-down-pods}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: gpu-scaler-scale-down-pods}
-subjects: [{kind: ServiceAccount, name: gpu-scaler, namespace: gpu-scaler}]
-"""
 AT_ONCE: Final = "{scaleDown: {stabilizationWindowSeconds: 0}}"
 
 
@@ -125,14 +112,6 @@ async def serving(
     config = ExporterConfig(nvml_interval_seconds=0.2, nvml_window_seconds=1)
     async with running_nodes(admin, NODES, startup_seconds=0.1, exporter_config=config) as nodes:
         yield Serving(admin, nodes, namespace)
-
-
-@pytest.fixture
-async def right(installed: ControlPlane) -> AsyncIterator[None]:
-    await asyncio.to_thread(installed.apply, RIGHT)
-    yield
-    for kind in ("clusterrolebinding", "clusterrole"):
-        await asyncio.to_thread(installed.kubectl, "delete", kind, "gpu-scaler-scale-down-pods")
 
 
 @asynccontextmanager

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +13,7 @@ from tests.cluster.endpoints import endpoints_at
 from tests.cluster.processes import free_ports
 from tests.ownaddress import own_address
 from tests.running import running_scaler
-from tests.servers import llamacpp
+from tests.servers import full, llamacpp
 from tests.servers.gateway import running_gateway
 from tests.servers.load import requests_in_flight
 from tests.servers.pods import running_server_pods
@@ -24,10 +24,12 @@ from tests.servers.served import (
     Served,
     answers_from_zero,
     explained,
+    said_of,
 )
+from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -35,23 +37,32 @@ if TYPE_CHECKING:
     from tests.cluster.annotations.audit import Audit
     from tests.servers.process import ServerProcess
 
+    Run = Callable[..., AbstractAsyncContextManager[ServerProcess]]
+
 REQUESTS = 5
 PODS_FOR_THEM = -(-REQUESTS // TARGET)
+PODS = 4
+AT_ONCE = "{scaleDown: {stabilizationWindowSeconds: 0}}"
 
 
 @asynccontextmanager
 async def running_pods(
-    admin: KubeClient, folder: Path, **annotations: str
+    admin: KubeClient,
+    folder: Path,
+    run: Run = llamacpp.running_llamacpp,
+    replicas: int = 1,
+    /,
+    **annotations: str,
 ) -> AsyncIterator[Served]:
-    """Have the Deployment, and a llama.cpp for each of its pods."""
+    """Have the Deployment, and a model server for each of its pods."""
     (port,) = free_ports(1)
 
     def start(address: str) -> AbstractAsyncContextManager[ServerProcess]:
-        return llamacpp.running_llamacpp(folder, address=address, port=port)
+        return run(folder, address=address, port=port)
 
     async with running_server_pods(admin, start, app=NAME) as pods:
         served = Served(client=admin, pods=pods)
-        await served.add(port, **annotations)
+        await served.add(port, replicas, **annotations)
         yield served
         await empty(admin)
 
@@ -90,3 +101,49 @@ async def test_a_request_at_a_gateway_wakes_a_server_that_answers_it(
         async with endpoints_at(admin, "default", [port]), running_scaler(kubeconfig):
             await answers_from_zero(served, gateway)
     assert [request.replicas for request in audit.rescales()] == [0, 1, 0, 1, 0]
+
+
+@pytest.mark.needs("linux")
+@pytest.mark.usefixtures("right")
+async def test_the_pod_without_requests_in_hand_goes(
+    admin: KubeClient, kubeconfig: Path, tmp_path: Path
+):
+    """On the real ReplicaSet controller; the pages of the pods are all that is known of them."""
+    async with (
+        running_pods(
+            admin,
+            tmp_path,
+            full.running_full_server,
+            PODS,
+            scale_down_pods="idlest",
+            behavior=AT_ONCE,
+        ) as served,
+        AsyncExitStack() as load,
+    ):
+        await served.becomes(PODS)
+        servers = dict(sorted(served.pods.servers.items()))
+        loads = {}
+        for name, server in servers.items():
+            requests = requests_in_flight(f"{server.url}/v1/completions", {}, count=TARGET)
+            loads[name] = await load.enter_async_context(AsyncExitStack())
+            await loads[name].enter_async_context(requests)
+        async with running_scaler(kubeconfig) as scaler:
+
+            async def all_count() -> bool:
+                said = await said_of(scaler)
+                return said.values == dict.fromkeys(servers, TARGET)
+
+            await until(all_count, what="the requests of all pods are known")
+            idle = list(servers)[1]
+            await loads[idle].aclose()
+            await served.becomes(PODS - 1)
+            assert set(served.pods.servers) == set(servers) - {idle}
+
+            async def is_told() -> bool:
+                events = await admin.list_("/api/v1/namespaces/default/events")
+                return any(
+                    f"removed {idle}: 0 requests in hand" in event["message"]
+                    for event in events["items"]
+                )
+
+            await until(is_told, what="the event names the pod and its requests")
