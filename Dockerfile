@@ -20,11 +20,13 @@ RUN python -m venv /build \
     # Of the Kubernetes client the scaler uses what reads kubeconfigs and tokens. The classes of the
     # API, half of all that is installed, are loaded when they are first used, and never are. aiohttp's
     # WebSockets, which nobody here speaks, do without their compiled twin; gRPC's own authorities are
-    # of no use on a kubelet's socket. Tests, C sources and pydantic's old version 1 go as well.
+    # of no use on a kubelet's socket. Tests, C sources, the parser of C (for builds of cffi), stubs of
+    # types and pydantic's old version 1 go as well.
     && find /app/lib/python3.*/site-packages \
         \( -path '*/kubernetes/*client/api/*.py' -o -path '*/kubernetes/*client/models/*.py' \
         -o -path '*/kubernetes/*_test.py' -o -path '*/kubernetes/*/test_*.py' \
         -o -path '*/aiohttp/_websocket/*.so' -o -path '*/grpc/*/roots.pem' -o -path '*/pydantic/v1/*' \
+        -o -path '*/pycparser/*.py' -o -path '*/websocket/tests/*' -o -name '*.pyi' \
         -o -name '*.pyx' -o -name '*.pxd' -o -name '*.h' \) ! -name __init__.py -delete
 COPY pyproject.toml README.md LICENSE ./
 COPY exporter exporter
