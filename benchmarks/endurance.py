@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
-from benchmarks.exporter import until_ready
+from benchmarks.exporterprocess import until_ready
 from benchmarks.processes import rss_megabytes
 from benchmarks.report import Figure, publish
 from exporter.app import running
