@@ -83,7 +83,9 @@ def _name_unknown_variables() -> None:
 
 
 def _prepared(binding: ModuleType | None) -> ModuleType:
-    """Return the binding to NVML, the interpreter set up for sampling."""
+    """Return the binding to NVML; `_settle` must follow once all is imported."""
+    # Little of what is imported is garbage, and looking for it takes a tenth of the start.
+    gc.disable()
     # aiohttp loads the system's certificate authorities when it is imported, 2 MB of them. The
     # exporter asks the cluster's API server only, by the authority of its service account.
     os.environ |= {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
@@ -91,7 +93,6 @@ def _prepared(binding: ModuleType | None) -> ModuleType:
         import pynvml  # noqa: PLC0415  (not the memory of two where another one is given)
 
         binding = pynvml
-    _settle()
     return binding
 
 
@@ -102,6 +103,7 @@ async def run(config: ExporterConfig, binding: ModuleType) -> int:
     from toolkit.listening.listener import BindError  # noqa: PLC0415
     from toolkit.web.model import WebConfigError  # noqa: PLC0415
 
+    _settle()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -159,6 +161,7 @@ async def _examine_node(config: ExporterConfig, binding: ModuleType) -> int:
     from exporter.doctor.finding import Level, render  # noqa: PLC0415
     from exporter.doctor.host import Host  # noqa: PLC0415
 
+    _settle()
     findings = await examine(
         config,
         binding=binding,
@@ -177,6 +180,8 @@ def _show_gpus(config: TopConfig, binding: ModuleType | None) -> int:
     logs.set_up(level="error", log_format=config.exporter.log_format)
     from exporter.top.command import show  # noqa: PLC0415
 
+    if config.url is None:
+        _settle()
     try:
         return 0 if asyncio.run(show(config, binding)) else EXIT_FAILURE
     except KeyboardInterrupt:
@@ -191,6 +196,7 @@ async def _print_once(config: ExporterConfig, binding: ModuleType) -> int:
     """Print one exposition."""
     from exporter.app import once  # noqa: PLC0415
 
+    _settle()
     result = await once(config, binding)
     sys.stdout.write(result.exposition.decode())
     sys.stdout.flush()
@@ -219,8 +225,8 @@ def _settle() -> None:
     """Let no scrape wait long for what else the interpreter does."""
     # All that is imported stays: without it a full collection takes a fraction of a millisecond
     # instead of twenty, in which no scrape could be answered.
-    gc.collect()
     gc.freeze()
+    gc.enable()
     # What rendering makes by the thousand has no cycles: looking for them took a third of its time.
     gc.set_threshold(GARBAGE_THRESHOLD, 10, 10)
     # The NVML thread keeps to itself what it does between calls; a scrape waits for its turn no

@@ -2,7 +2,7 @@
 """The only package that calls nvidia-ml-py: devices in, readings out.
 
 `session` opens NVML and finds the devices, `base` reads the base set, `extended` the collectors
-that are on (`board`, `sensors`, `links`, `fabric`, `ecc` and `process_memory`
+that are on (`readers` names them: `board`, `sensors`, `links`, `fabric`, `ecc` and `process_memory`
 ask, `xid` waits for events).
 `duty_cycle` averages shares of time, `gpu` remembers what need not be asked again, and all call
 NVML through `calls`.

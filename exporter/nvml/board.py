@@ -11,7 +11,7 @@ from exporter.nvml.calls import within
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from exporter.model import Device, Family, Sample
+    from exporter.model import Family, Sample
     from exporter.nvml.gpu import Gpu
 
     Field = tuple[int, int]
@@ -121,17 +121,6 @@ def states(family: Family, names: Sequence[str], state: str | None) -> Iterator[
         return
     for name in (*names, OTHER):
         yield family.sample(int(name == state), name)
-
-
-def mig_info(device: Device) -> Sample:
-    """Return who an instance is; NVML's name of it is "NVIDIA A100-SXM4-80GB MIG 1g.10gb"."""
-    ids = (device.gpu_instance_id, device.compute_instance_id)
-    return families.MIG_INFO.sample(
-        1,
-        device.parent_uuid or "",
-        device.name.partition(" MIG ")[2],
-        *("" if one is None else str(one) for one in ids),
-    )
 
 
 def clocks(gpu: Gpu) -> Iterator[Sample]:

@@ -8,44 +8,20 @@ from typing import TYPE_CHECKING, Final
 
 from exporter.exposition import families
 from exporter.model import Collector
-from exporter.nvml.board import clocks, health, info, performance_state, power, throttle, video
 from exporter.nvml.calls import NvmlError, within
 from exporter.nvml.duty_cycle import MEMORY, DutyCycles
-from exporter.nvml.ecc import ecc
-from exporter.nvml.fabric import fabric
-from exporter.nvml.links import nvlink, pcie
-from exporter.nvml.process_memory import processes
-from exporter.nvml.sensors import memory, modes, temperature
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterator
 
-    from exporter.model import Sample
+    from exporter.model import Device, Sample
     from exporter.nvml.calls import Calls
     from exporter.nvml.gpu import Gpu
-
-    Reader = Callable[[Gpu], Iterable[Sample]]
+    from exporter.nvml.readers import Reader
 
 log = logging.getLogger(__name__)
 
 _CUDA_VERSIONS: Final = range(1000, 1_000_000)
-_READERS: Final[dict[Collector, Reader]] = {
-    Collector.INFO: info,
-    Collector.HEALTH: health,
-    Collector.CLOCKS: clocks,
-    Collector.THROTTLE: throttle,
-    Collector.POWER: power,
-    Collector.TEMPERATURE: temperature,
-    Collector.MEMORY: memory,
-    Collector.PERFORMANCE_STATE: performance_state,
-    Collector.MODES: modes,
-    Collector.VIDEO: video,
-    Collector.PCIE: pcie,
-    Collector.NVLINK: nvlink,
-    Collector.FABRIC: fabric,
-    Collector.ECC: ecc,
-    Collector.PROCESSES: processes,
-}
 
 
 class ExtendedReadings:
@@ -59,8 +35,13 @@ class ExtendedReadings:
     ) -> None:
         self._calls = calls
         self._memory_bandwidth = DutyCycles(calls, MEMORY, window_seconds)
-        readers = _READERS | {Collector.MEMORY_BANDWIDTH: self._read_memory_bandwidth}
-        self._readers = {one: read for one, read in readers.items() if one in collectors}
+        self._readers: dict[Collector, Reader] = {}
+        if collectors:
+            # Those who do without them do without their imports as well.
+            from exporter.nvml.readers import READERS  # noqa: PLC0415
+
+            readers = READERS | {Collector.MEMORY_BANDWIDTH: self._read_memory_bandwidth}
+            self._readers = {one: read for one, read in readers.items() if one in collectors}
         self._broken: set[tuple[str, Collector]] = set()
         self._with_info = Collector.INFO in collectors
         self._node: tuple[Sample, ...] | None = None
@@ -122,3 +103,14 @@ class ExtendedReadings:
             "" if cuda is None else f"{cuda // 1000}.{cuda % 1000 // 10}",
             self._calls.optional("nvmlSystemGetNVMLVersion") or "",
         )
+
+
+def mig_info(device: Device) -> Sample:
+    """Return who an instance is; NVML's name of it is "NVIDIA A100-SXM4-80GB MIG 1g.10gb"."""
+    ids = (device.gpu_instance_id, device.compute_instance_id)
+    return families.MIG_INFO.sample(
+        1,
+        device.parent_uuid or "",
+        device.name.partition(" MIG ")[2],
+        *("" if one is None else str(one) for one in ids),
+    )

@@ -13,17 +13,14 @@ from typing import TYPE_CHECKING
 from exporter.exposition import families
 from exporter.model import Collector, DeviceReading, Readings, UnreadableGpu
 from exporter.nvml.base import FUNCTIONS, BaseReadings
-from exporter.nvml.board import mig_info
 from exporter.nvml.bounds import BOUNDS, bounded
 from exporter.nvml.calls import SESSION_GONE, CallOutcomes, Calls, NvmlError
-from exporter.nvml.extended import ExtendedReadings
+from exporter.nvml.extended import ExtendedReadings, mig_info
 from exporter.nvml.failing_calls import MAX_LOGGED, FailingCalls
 from exporter.nvml.gpm import GRAPHICS_UTIL, Gpm
 from exporter.nvml.gpu import Gpu
 from exporter.nvml.hang_guard import HangsError, Patience
-from exporter.nvml.processes import ProcessUses
 from exporter.nvml.seen import SeenGpus
-from exporter.nvml.xid import XidErrors
 from exporter.processes.process_owner import ProcessOwners
 from toolkit.log_once import LogOnce
 
@@ -33,6 +30,7 @@ if TYPE_CHECKING:
 
     from exporter.model import Device, Sample
     from exporter.nvml.calls import RunningCall
+    from exporter.nvml.xid import XidErrors
 
 
 log = logging.getLogger(__name__)
@@ -56,16 +54,21 @@ class Nvml:
     ) -> None:
         self._calls = Calls(binding, on_error)
         self._patience = Patience(self._calls)
+        # Those who do without these collectors do without their imports as well.
         uses = None
         if Collector.CONTAINERS in collectors:
+            from exporter.nvml.processes import ProcessUses  # noqa: PLC0415
+
             uses = ProcessUses(self._calls, owners or ProcessOwners(), window_seconds)
         self._base = BaseReadings(self._calls, window_seconds, uses)
         self._extended = ExtendedReadings(self._calls, collectors, window_seconds)
         self._gpm = Gpm(self._calls, window_seconds, with_profile=Collector.GPM in collectors)
         self._with_info = Collector.INFO in collectors
         self._failing = FailingCalls()
-        self._xid = None
+        self._xid: XidErrors | None = None
         if Collector.XID in collectors:
+            from exporter.nvml.xid import XidErrors  # noqa: PLC0415
+
             self._xid = XidErrors(binding, on_error, self._failing)
         self._with_health = Collector.HEALTH in collectors
         self._device_count = 0
