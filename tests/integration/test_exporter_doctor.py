@@ -3,92 +3,35 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
-import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from exporter.cli.config import ExporterConfig
 from exporter.doctor.examination import examine
-from exporter.doctor.finding import Level, failure, note, ok, render, warning
+from exporter.doctor.finding import Level
 from exporter.doctor.host import Host
-from exporter.model import Collector
-from exporter.processes.process_owner import ProcessOwners
 from simulator.driver import SimulatedDriver
 from simulator.gpus import GpuSpec
 from simulator.nvml.binding import bind
-from tests.exporting import exporter
+from tests.doctored import VERSION, Node, findings, of
 from tests.forbidding import CODES, forbidden
-from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from exporter.doctor.finding import Finding
 
 # Any shared object that this machine can load.
 A_LIBRARY = Path(sys.modules["_ctypes"].__file__ or "")
-VERSION = "580.65.06"
 NO_PERMISSION, OPERATING_SYSTEM, UNKNOWN = 4, 17, 999
-MODULE = (
-    "NVRM version: NVIDIA UNIX {kind}  {version}  Release Build  (dvs-builder@U22)  \n"
-    "GCC version:  gcc version 12.3.0\n"
-)
-
-
-class Node:
-    """Files of a node as the exporter's container shows them."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def write(self, path: str, text: str = "") -> None:
-        file = self.root / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-
-    def module(self, version: str = VERSION, kind: str = "Open Kernel Module for x86_64") -> None:
-        self.write("proc/driver/nvidia/version", MODULE.format(kind=kind, version=version))
-
-    def pci(self, address: str, *, driver: str | None = "nvidia", vendor: str = "0x10de") -> None:
-        folder = f"sys/bus/pci/devices/{address}"
-        self.write(f"{folder}/vendor", f"{vendor}\n")
-        self.write(f"{folder}/class", "0x030200\n")
-        if driver:
-            (self.root / folder / "driver").symlink_to(f"../../drivers/{driver}")
-
-    def devices(self) -> None:
-        for name in ("nvidiactl", "nvidia0"):
-            self.write(f"dev/{name}")
 
 
 @pytest.fixture
 def node(tmp_path):
     return Node(tmp_path / "root")
-
-
-async def findings(driver, node, *, environment=None, host_name="pod-x7k", **changes):
-    settings: dict[str, Any] = {
-        "listen_host": "127.0.0.1",
-        "listen_port": 0,
-        "node_name": "node-1",
-    }
-    return await examine(
-        ExporterConfig(**(settings | {"pod_resources_socket": ""} | changes)),
-        binding=bind(driver),
-        host=Host(node.root),
-        environment=environment or {},
-        host_name=host_name,
-    )
-
-
-def of(step: str, found: list[Finding]) -> list[Finding]:
-    return [one for one in found if one.step == step]
 
 
 async def test_a_node_where_all_is_well(node):
@@ -314,116 +257,3 @@ async def test_a_file_that_cannot_be_read_is_a_finding(node, tmp_path, code, kep
     texts = [one.text for one in of(step, found)]
     assert any(os.strerror(code) in one and str(tmp_path / kept) in one for one in texts), texts
     assert {one.step for one in found} >= {"kubelet", "finished", "processes", "address"}
-
-
-@pytest.mark.parametrize(
-    ("environment", "host_name", "level"),
-    [
-        ({}, "node-1", Level.OK),
-        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "node-1", Level.WARNING),
-        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "gpu-exporter-x7k2p", Level.OK),
-    ],
-)
-async def test_the_nodes_name(node, environment, host_name, level):
-    with SimulatedDriver(["T4"]) as driver:
-        found = await findings(driver, node, environment=environment, host_name=host_name)
-    (name,) = of("node name", found)
-    assert name.level is level
-
-
-@pytest.mark.parametrize(
-    ("problem", "collectors", "level"),
-    [
-        pytest.param("it needs hostPID", frozenset(), Level.NOTE, id="not asked for"),
-        pytest.param(
-            "it needs hostPID", frozenset({Collector.CONTAINERS}), Level.FAILURE, id="asked for"
-        ),
-        pytest.param(None, frozenset({Collector.CONTAINERS}), Level.OK, id="given"),
-    ],
-)
-async def test_the_nodes_processes(node, monkeypatch, problem, collectors, level):
-    monkeypatch.setattr(ProcessOwners, "problem", lambda _: problem)
-    with SimulatedDriver(["T4"]) as driver:
-        (found,) = of("processes", await findings(driver, node, collectors=collectors))
-    assert found.level is level
-    assert (problem or "can tell") in found.text
-
-
-async def test_the_address(node):
-    with SimulatedDriver(["T4"]) as driver:
-        async with exporter(driver) as reader:
-
-            async def address():
-                (found,) = of(
-                    "address", await findings(driver, node, listen_port=reader.exporter.address[1])
-                )
-                return found
-
-            await until(reader.ready)
-            assert (await address()).text.endswith("is in use by an exporter that is ready")
-            reader.exporter.release()
-            await until(reader.unready_reason)
-            assert "/readyz answers 503: NVML is released" in (await address()).text
-        (free,) = of("address", await findings(driver, node))
-        assert free.level is Level.OK
-        with socket.socket() as other:
-            other.bind(("127.0.0.1", 0))
-            other.listen()
-            other.settimeout(0)
-            port = other.getsockname()[1]
-            monkey = await findings(driver, node, listen_port=port, listen_host="192.0.2.1")
-            assert of("address", monkey)[0].level is Level.FAILURE
-
-
-async def test_a_web_configuration_that_cannot_be_used(node, tmp_path):
-    file = tmp_path / "web.yaml"
-    file.write_text("tls_server_config: {cert_file: absent.crt}\n")
-    with SimulatedDriver(["T4"]) as driver:
-        found = of("web config", await findings(driver, node, web_config_file=str(file)))
-    assert found
-    assert {one.level for one in found} == {Level.FAILURE}
-
-
-def test_the_report():
-    report = render(
-        [ok("a", "fine"), note("b", "so"), warning("c", "hm", "do"), failure("d", "no", "must")]
-    )
-    assert report == (
-        "ok       a          fine\n"
-        "note     b          so\n"
-        "warning  c          hm\n"
-        "                    -> do\n"
-        "FAILURE  d          no\n"
-        "                    -> must\n"
-        "\n"
-        "1 failure, 1 warning\n"
-    )
-
-
-# The program as it is, over a simulated library.
-PROGRAM = """
-import sys
-from simulator.driver import SimulatedDriver
-from simulator.nvml.binding import bind
-driver = SimulatedDriver(["T4"])
-driver.faults.lacks_library = {lacks_library}
-sys.modules["pynvml"] = bind(driver)
-from exporter.__main__ import main
-sys.exit(main())
-"""
-
-
-@pytest.mark.parametrize(("lacks_library", "status"), [(False, 0), (True, 1)])
-async def test_the_program(lacks_library, status):
-    program = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-c", PROGRAM.format(lacks_library=lacks_library)),
-        *("doctor", "--pod-resources.socket=", "--web.listen-address=127.0.0.1:0"),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={k: v for k, v in os.environ.items() if not k.startswith("GPU_EXPORTER_")},
-    )
-    async with asyncio.timeout(60):
-        out, err = await program.communicate()
-    assert (program.returncode, err.decode()) == (status, "")
-    assert ("FAILURE  library" in out.decode()) == lacks_library, json.dumps(out.decode())

@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import signal
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.embedded import running_cluster
 from tests.running import run_program, running_scaler
@@ -322,110 +320,3 @@ async def test_of_two_one_acts_and_the_other_takes_over(cluster, ending):
         cluster.load(80)
         await cluster.ready(2)
         assert await leaders() == ["two" if leader is one else "one"]
-
-
-async def test_once_does_one_loop_and_exits(cluster):
-    await cluster.client.post(DEPLOYMENTS, deployment(min_replicas="3"))
-    await cluster.ready(1)
-    status, _, err = await run_program("run", f"--kubeconfig={cluster.kubeconfig}", "--once")
-    assert (status, await cluster.replicas()) == (0, 3), err
-    assert (await cluster.client.get(LEASE))["spec"]["holderIdentity"] == ""
-
-
-async def test_once_does_nothing_where_another_scaler_acts(cluster):
-    async with running_scaler(cluster.kubeconfig, "--identity=one") as scaler:
-        await until(lambda: any("Leading" in line for line in scaler.log))
-        await cluster.client.post(DEPLOYMENTS, deployment(paused="true"))
-        status, _, err = await run_program(
-            "run", f"--kubeconfig={cluster.kubeconfig}", "--once", "--identity=two"
-        )
-    assert status == 1
-    assert "one holds the Lease" in err
-
-
-async def test_status_and_explain(cluster):
-    await cluster.client.post(DEPLOYMENTS, deployment())
-    await cluster.ready(1)
-    async with running_scaler(cluster.kubeconfig) as scaler:
-        cluster.load(30)
-
-        async def measured() -> bool:
-            decision = await scaler.decision("default", NAME)
-            metrics = decision.get("metrics") or [{}]
-            return bool(metrics[0].get("mean_milli") == 30_000)
-
-        await until(measured)
-        server = f"--server={scaler.url}"
-        status, table, _ = await run_program("status", server)
-        assert status == 0
-        head, line = table.splitlines()
-        assert " ".join(head.split()) == (
-            "NAMESPACE NAME TARGETS MIN MAX REPLICAS DESIRED REASON DECIDED AGE"
-        )
-        assert line.split()[:5] == ["default", NAME, "30%/40%", "1", "10"]
-        assert re.fullmatch(r"(\d+m)?\d+s|\d+m", line.split()[-1]), "the API server says when"
-        status, text, _ = await run_program("explain", f"default/{NAME}", server)
-        assert status == 0
-        for part in ("target 40", "counted:", "= 30", "Limits applied:", "Conditions:"):
-            assert part in text
-        status, text, _ = await run_program("explain", f"default/{NAME}", "--history", server)
-        assert (status, text.split()[:3]) == (0, ["BEGAN", "LASTED", "VALUES"])
-        assert " 30%/40% " in text.splitlines()[-1]
-        status, text, _ = await run_program("explain", f"default/{NAME}", "-o", "yaml", server)
-        assert status == 0
-        assert yaml.safe_load(text)["decision"]["current_replicas"] == 1
-        status, _, err = await run_program("explain", "default/nothing", "--history", server)
-        assert status == 1
-        assert "no decision for Deployment default/nothing" in err
-        status, _, err = await run_program("explain", "default/nothing", server)
-        assert status == 1
-        assert "no decision for Deployment default/nothing" in err
-
-
-async def test_why_not_has_a_line_for_each_that_did_not_scale(cluster):
-    await cluster.client.post(DEPLOYMENTS, deployment())
-    await cluster.client.post(DEPLOYMENTS, deployment(name="stopped", paused="true"))
-    await cluster.client.post(DEPLOYMENTS, deployment(name="wrong", target_duty_cycle="95"))
-    await cluster.client.post(DEPLOYMENTS, _deployment_that_never_serves("loading"))
-    await cluster.ready(1)
-    async with running_scaler(cluster.kubeconfig) as scaler:
-        cluster.load(40)
-
-        async def all_decided() -> bool:
-            # Earlier the average over the window is still on its way there.
-            at_target = "duty_cycle 40/40" in (await scaler.decision("default", NAME)).get(
-                "message", ""
-            )
-            others = [await scaler.decision("default", name) for name in ("wrong", "loading")]
-            return at_target and all(others)
-
-        await until(all_decided)
-        server = f"--server={scaler.url}"
-        status, table, _ = await run_program("why-not", "--namespace=default", server)
-        assert status == 0
-        head, *lines = table.splitlines()
-        assert head.split() == ["NAMESPACE", "NAME", "REPLICAS", "OUTCOME", "REASON", "WHY"]
-        said = {line.split()[1]: line.split(maxsplit=5)[2:] for line in lines}
-        assert said.keys() == {NAME, "stopped", "wrong", "loading"}
-        assert said[NAME][:3] == ["1", "unchanged", "DesiredWithinRange"]
-        assert "duty_cycle 40/40" in said[NAME][3]
-        assert said["stopped"][1:3] == ["paused", "Paused"]
-        assert said["wrong"][1:3] == ["refused", "InvalidAnnotation"]
-        assert "can never scale up" in said["wrong"][3]
-        assert said["loading"][1:3] == ["held", "FailedGetPodsMetric"]
-        _, text, _ = await run_program("why-not", "-o", "json", server)
-        assert len(json.loads(text)["decisions"]) == 4
-        metrics = await scaler.text("/metrics")
-        assert 'gpu_scaler_held_total{reason="FailedGetPodsMetric"}' in metrics
-
-
-def _deployment_that_never_serves(name: str) -> dict[str, Any]:
-    body = deployment(name=name)
-    body["spec"]["template"]["metadata"]["annotations"]["simulator/startup-seconds"] = "86400"
-    return body
-
-
-async def test_status_of_a_scaler_that_is_not_there():
-    status, _, err = await run_program("status", "--server=http://127.0.0.1:9")
-    assert status == 1
-    assert "http://127.0.0.1:9" in err
