@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import deque
+from operator import mul
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -24,44 +25,56 @@ class DutyCycleWindow:
 
     def __init__(self, window_seconds: float) -> None:
         self._window_seconds = window_seconds
-        self._samples: deque[tuple[float, float]] = deque()
+        # Of each sample, in step. Sums over columns take a tenth of a loop over rows.
+        self._times: deque[float] = deque()
+        self._percents: deque[float] = deque()
+        self._spans: deque[float] = deque()
 
     def add(self, samples: Iterable[tuple[float, float]]) -> None:
         """Add samples in any order; those not newer than the newest one known are ignored."""
-        newest = self._samples[-1][0] if self._samples else float("-inf")
+        newest = self._times[-1] if self._times else None
         for at_seconds, percent in sorted(samples):
-            if at_seconds > newest and 0.0 <= percent <= 100.0:
-                self._samples.append((at_seconds, percent))
-                newest = at_seconds
+            if not 0.0 <= percent <= 100.0 or (newest is not None and at_seconds <= newest):
+                continue
+            span = 0.0 if newest is None else min(at_seconds - newest, MAX_SAMPLE_SPAN_SECONDS)
+            if len(self._times) == 1:
+                # The very first sample has no predecessor; it speaks for as long as the second.
+                self._spans[0] = span
+            self._times.append(at_seconds)
+            self._percents.append(percent)
+            self._spans.append(span)
+            newest = at_seconds
         self._trim()
 
     def clear(self) -> None:
         """Forget everything, for example because the samples' clock was set back."""
-        self._samples.clear()
+        self._times.clear()
+        self._percents.clear()
+        self._spans.clear()
 
     def mean_percent(self) -> float | None:
         """Return the mean over the window that ends at the newest sample, None without samples."""
-        if not self._samples:
+        if not self._times:
             return None
-        if len(self._samples) == 1:
-            return self._samples[0][1]
-        start = self._samples[-1][0] - self._window_seconds
-        weighted = total = 0.0
-        previous: float | None = None
-        for at_seconds, percent in self._samples:
-            # The very first sample has no predecessor; it counts like a sample of its successor's
-            # span.
-            before = 2 * at_seconds - self._samples[1][0] if previous is None else previous
-            span = at_seconds - max(before, start, at_seconds - MAX_SAMPLE_SPAN_SECONDS)
-            if span > 0:
-                weighted += span * percent
-                total += span
-            previous = at_seconds
+        if len(self._times) == 1:
+            return self._percents[0]
+        total = sum(self._spans)
+        weighted: float = sum(map(mul, self._spans, self._percents))
+        start = self._times[-1] - self._window_seconds
+        # At most the first two reach back before the window.
+        for at_seconds, percent, span, _ in zip(
+            self._times, self._percents, self._spans, range(2), strict=False
+        ):
+            outside = min(span, max(0.0, span - (at_seconds - start)))
+            total -= outside
+            weighted -= outside * percent
         # The driver counts in whole percents; digits beyond these are the noise of its clock.
         return round(weighted / total, 3)
 
     def _trim(self) -> None:
         # One sample older than the window stays: it tells when the first one inside began.
-        start = self._samples[-1][0] - self._window_seconds if self._samples else 0.0
-        while len(self._samples) > 1 and self._samples[1][0] <= start:
-            self._samples.popleft()
+        start = self._times[-1] - self._window_seconds if self._times else 0.0
+        while len(self._times) > 1 and self._times[1] <= start:
+            self._times.popleft()
+            self._percents.popleft()
+            self._spans.popleft()
