@@ -2,7 +2,8 @@
 """Reading one GPU after the other without waiting for ever for one of them.
 
 A call that hangs in the driver cannot be cancelled. So GPUs are read in a thread that can be left
-behind in its call: the next GPU is read in another one.
+behind in its call: the GPUs that follow are read in another one. All that are well share one thread
+and one change of threads per cycle, since a change takes longer than most calls.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from exporter.nvml.calls import LeftBehind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from exporter.nvml.calls import Calls, RunningCall
 
@@ -58,33 +59,50 @@ class Patience:
         is_long = time.monotonic() - call.started_seconds >= HANGING_CALL_SECONDS
         return call if is_long or self.hangs else None
 
-    def read(self, index: int, work: Callable[[], T]) -> T:
-        """Return what `work` returns about the GPU at this index, which is read elsewhere.
+    def read(
+        self, work: Mapping[int, Callable[[], T]], *, ends: Callable[[Exception], bool]
+    ) -> dict[int, T | Exception]:
+        """Return what the work about the GPU of each index returned or raised.
 
-        Raises HangsError while a call about it hangs, and whatever `work` raises.
+        HangsError stands for a GPU whose reading does not end. What follows an error that `ends`
+        the cycle is not done.
         """
-        left = self._left.get(index)
-        if left is not None:
-            if left.is_alive():
-                raise HangsError(self._calls.running_in(left))
-            del self._left[index]
+        outcomes: dict[int, T | Exception] = {}
+        todo: list[tuple[int, Callable[[], T]]] = []
+        for index, one in work.items():
+            left = self._left.get(index)
+            if left is not None and left.is_alive():
+                outcomes[index] = HangsError(self._calls.running_in(left))
+            else:
+                self._left.pop(index, None)
+                todo.append((index, one))
+        while todo:
+            batch = _Batch([one for _, one in todo], ends)
+            is_done = self._do(batch)
+            outcomes |= zip((index for index, _ in todo), batch.outcomes, strict=False)
+            if is_done or len(batch.outcomes) == len(todo):
+                break
+            index, _ = todo[len(batch.outcomes)]
+            outcomes[index] = self._leave_behind(index)
+            todo = todo[len(batch.outcomes) + 1 :]
+        return {index: outcomes[index] for index in work if index in outcomes}
+
+    def _do(self, batch: _Batch) -> bool:
         if self._reader is None:
             self._reader = _ReaderThread()
+        self._reader.jobs.put(batch)
+        return batch.wait()
+
+    def _leave_behind(self, index: int) -> HangsError:
         reader = self._reader
-        reader.jobs.put(work)
-        try:
-            value, error = reader.answers.get(timeout=HANGING_CALL_SECONDS)
-        except Empty:
-            call = self._calls.running_in(reader)
-            self._calls.leave(reader)
-            # Its last call may have returned just now: then it waits for work.
-            reader.jobs.put(None)
-            self._left[index] = reader
-            self._reader = None
-            raise HangsError(call) from None
-        if error is not None:
-            raise error
-        return value  # type: ignore[no-any-return]  # of this very work
+        assert reader is not None
+        call = self._calls.running_in(reader)
+        self._calls.leave(reader)
+        # Its last call may have returned just now: then it waits for work.
+        reader.jobs.put(None)
+        self._left[index] = reader
+        self._reader = None
+        return HangsError(call)
 
     def close(self) -> None:
         """End the thread, unless it hangs."""
@@ -94,20 +112,78 @@ class Patience:
             reader.join()
 
 
+class _Batch:
+    """Work about GPUs that one thread does in its order and another one waits for.
+
+    `outcomes` are those of the work that is done; they stay as they are once `wait` has returned.
+    """
+
+    def __init__(
+        self, work: Sequence[Callable[[], Any]], ends: Callable[[Exception], bool]
+    ) -> None:
+        self._work = work
+        self._ends = ends
+        self._lock = threading.Lock()
+        self._progress_seconds = time.monotonic()
+        self._is_left = False
+        self._finished: SimpleQueue[BaseException | None] = SimpleQueue()
+        self.outcomes: list[Any] = []
+
+    def run(self) -> None:
+        """Do the work, until it is done or the one who waits has left."""
+        for work in self._work:
+            try:
+                outcome = work()
+            except LeftBehind:
+                raise
+            except Exception as error:  # noqa: BLE001  the one who waits is told
+                outcome = error
+            except BaseException as error:  # noqa: BLE001  and raises this
+                self._finished.put(error)
+                return
+            if not self._took(outcome):
+                return
+            if isinstance(outcome, Exception) and self._ends(outcome):
+                break
+        self._finished.put(None)
+
+    def _took(self, outcome: Any) -> bool:
+        with self._lock:
+            if self._is_left:
+                return False
+            self.outcomes.append(outcome)
+            self._progress_seconds = time.monotonic()
+            return True
+
+    def wait(self) -> bool:
+        """Return True when the work is done, False if the next of it takes too long."""
+        timeout = HANGING_CALL_SECONDS
+        while True:
+            try:
+                error = self._finished.get(timeout=timeout)
+            except Empty:
+                pass
+            else:
+                if error is not None:
+                    raise error
+                return True
+            with self._lock:
+                timeout = self._progress_seconds + HANGING_CALL_SECONDS - time.monotonic()
+                if timeout <= 0:
+                    self._is_left = True
+                    return False
+
+
 class _ReaderThread(threading.Thread):
     def __init__(self) -> None:
         # A daemon: a call that never returns must not keep the process from ending.
         super().__init__(name="nvml-gpus", daemon=True)
-        self.jobs: SimpleQueue[Callable[[], Any] | None] = SimpleQueue()
-        self.answers: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
+        self.jobs: SimpleQueue[_Batch | None] = SimpleQueue()
         self.start()
 
     def run(self) -> None:
-        while (work := self.jobs.get()) is not None:
+        while (batch := self.jobs.get()) is not None:
             try:
-                answer: tuple[Any, BaseException | None] = (work(), None)
+                batch.run()
             except LeftBehind:
                 return
-            except BaseException as error:  # noqa: BLE001  the one who waits raises it
-                answer = (None, error)
-            self.answers.put(answer)

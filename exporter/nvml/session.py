@@ -133,8 +133,7 @@ class Nvml:
             self._seen.places_changed()
         readings: list[DeviceReading] = []
         unreadable: list[UnreadableGpu] = []
-        for index in range(count):
-            found = self._read_or_leave_out(index)
+        for index, found in self._read_gpus(count):
             if isinstance(found, UnreadableGpu):
                 self._gpus.pop(index, None)
                 unreadable.append(found)
@@ -162,31 +161,36 @@ class Nvml:
             awaits_second_sample=self._gpm.awaits_second_sample,
         )
 
-    def _read_or_leave_out(self, index: int) -> list[DeviceReading] | UnreadableGpu:
-        """Return the readings of a GPU and its instances, or why it cannot be read.
+    def _read_gpus(self, count: int) -> Iterator[tuple[int, list[DeviceReading] | UnreadableGpu]]:
+        """Yield for each GPU the readings of it and its instances, or why it cannot be read.
 
         Raises NvmlError where the whole session cannot go on.
         """
-        answers = CallOutcomes(index)
-        try:
-            found = self._patience.read(index, partial(self._read_gpu, index, answers))
-        except HangsError as error:
+        answers = [CallOutcomes(index) for index in range(count)]
+        work = {index: partial(self._read_gpu, index, answers[index]) for index in range(count)}
+        for index, outcome in self._patience.read(work, ends=_ends_session).items():
+            if isinstance(outcome, Exception):
+                yield index, self._left_out_by(index, outcome)
+                continue
+            uuid = outcome[0].device.uuid
+            self._failing.observe(uuid, answers[index])
+            if self._logged.ends(index):
+                log.info("GPU can be read again", extra={"index": index, "uuid": uuid})
+            yield index, outcome
+
+    def _left_out_by(self, index: int, error: Exception) -> UnreadableGpu:
+        if isinstance(error, HangsError):
             message = "A GPU is left out while a call about it does not return; the others are read"
             return self._left_out(index, message, str(error), {"function": error.function})
-        except NvmlError as error:
-            if error.code in SESSION_GONE:
-                raise
+        if isinstance(error, NvmlError):
+            if _ends_session(error):
+                raise error
             details = {"function": error.function, "code": error.code}
             return self._left_out(index, "GPU cannot be read", str(error), details)
-        except Exception as error:  # noqa: BLE001  whatever the binding comes up with
-            message = "A GPU is left out that cannot be read for an unexpected reason"
-            problem = f"{type(error).__name__}: {error}"
-            return self._left_out(index, message, problem, {}, caught=error)
-        uuid = found[0].device.uuid
-        self._failing.observe(uuid, answers)
-        if self._logged.ends(index):
-            log.info("GPU can be read again", extra={"index": index, "uuid": uuid})
-        return found
+        # Whatever the binding comes up with.
+        message = "A GPU is left out that cannot be read for an unexpected reason"
+        problem = f"{type(error).__name__}: {error}"
+        return self._left_out(index, message, problem, {}, caught=error)
 
     def _left_out(
         self,
@@ -255,6 +259,10 @@ class Nvml:
     def _xid_samples(self, device: Device) -> Iterator[Sample]:
         if self._xid is not None:
             yield from self._xid.samples(device.uuid)
+
+
+def _ends_session(error: Exception) -> bool:
+    return isinstance(error, NvmlError) and error.code in SESSION_GONE
 
 
 def _is_empty(reading: DeviceReading) -> bool:

@@ -175,15 +175,36 @@ def test_a_gpu_whose_last_call_returned_a_moment_too_late_is_read_again(monkeypa
         patience = Patience(Calls(bind(driver), lambda _: None))
         returned = threading.Event()
         before = set(threading.enumerate())
-        with pytest.raises(HangsError):
-            patience.read(0, returned.wait)
+        (outcome,) = patience.read({0: returned.wait}, ends=lambda _: False).values()
+        assert isinstance(outcome, HangsError)
         (left_behind,) = set(threading.enumerate()) - before
         returned.set()
         left_behind.join(60)
         monkeypatch.setattr("exporter.nvml.hang_guard.HANGING_CALL_SECONDS", 60)
-        assert patience.read(0, lambda: "read") == "read"
+        assert patience.read({0: lambda: "read"}, ends=lambda _: False) == {0: "read"}
         assert not patience.hangs
         patience.close()
+
+
+def test_what_follows_an_error_that_ends_the_cycle_is_not_done(monkeypatch):
+    monkeypatch.setattr("exporter.nvml.hang_guard.HANGING_CALL_SECONDS", 60)
+    done = []
+
+    def fails(error):
+        raise error
+
+    with SimulatedDriver(["T4"]) as driver:
+        patience = Patience(Calls(bind(driver), lambda _: None))
+        work = {
+            0: lambda: done.append(0),
+            1: lambda: fails(KeyError()),
+            2: lambda: fails(ValueError()),
+            3: lambda: done.append(3),
+        }
+        outcomes = patience.read(work, ends=lambda error: isinstance(error, ValueError))
+        patience.close()
+    assert done == [0]
+    assert [type(one) for one in outcomes.values()] == [type(None), KeyError, ValueError]
 
 
 async def test_a_release_while_a_call_hangs_is_made_up_for_when_it_returns(caplog):
