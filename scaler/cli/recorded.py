@@ -130,7 +130,6 @@ class _Reading:
             {one for one, needed in FAMILIES.items() if set(needed) <= self._names.families.keys()}
             | {Metric.QUERY}
         )
-        self._pods_seen = False
 
     def plan(self) -> None:
         """Choose the Deployments and what is read of each; raises NoHistoryError."""
@@ -190,7 +189,6 @@ class _Reading:
         queries = past.queries(self._span.fresh_seconds)
         async for chunk in until(interrupted, self._reader.chunks(queries, self._span)):
             for pod, points in (await asyncio.to_thread(past.read, chunk)).items():
-                self._pods_seen = True
                 one = self._gathering_of(pod, metric)
                 if one is not None:
                     one.add_pod(

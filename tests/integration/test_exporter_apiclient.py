@@ -13,15 +13,9 @@ from aiohttp import web
 from exporter.kubeapi.client import ApiClient, KubeApiError
 from tests.cluster.certificates import Authority
 from tests.forbidding import CODES, forbidden
-from tests.kubeapi import Api, service_account
+from tests.kubeapi import Api
 from tests.serving import serving
 from tests.waiting import until
-
-
-@pytest.fixture
-def account(tmp_path):
-    """The folder of a service account, and the TLS of an API server by its CA."""
-    return tmp_path, service_account(tmp_path)
 
 
 @pytest.fixture

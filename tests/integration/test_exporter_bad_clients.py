@@ -13,8 +13,7 @@ import aiohttp
 import pytest
 
 from exporter.web.server import LIMITS
-from tests.cluster.certificates import Authority
-from tests.exporterweb import WebFile, exporter, get, hashed
+from tests.exporterweb import exporter, get, hashed
 from tests.listeningclients import BROKEN_GZIP, NO_HTTP, said
 from tests.waiting import until
 from toolkit.listening import listener, request_limits
@@ -35,11 +34,6 @@ def limited(monkeypatch):
         monkeypatch.setattr("exporter.app.LIMITS", replace(LIMITS, **limits))
 
     return change
-
-
-@pytest.fixture
-def file(tmp_path):
-    return WebFile(tmp_path, Authority(tmp_path, "ca"))
 
 
 async def test_a_flood_of_guesses_neither_locks_out_nor_delays_whom_it_knows(file, monkeypatch):

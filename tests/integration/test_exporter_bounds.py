@@ -14,6 +14,8 @@ from exporter.nvml import NvmlError
 from simulator.gpus import MODELS, GpuSpec
 from tests.nvmlnode import Node
 
+pytestmark = pytest.mark.usefixtures("no_slow_pcie")
+
 ASKED = frozenset(Collector) - {Collector.XID}
 BASE_FIELDS = (
     "duty_cycle_percent",
@@ -28,11 +30,6 @@ KEPT = {"nvmlInit", "nvmlDeviceGetCount", "nvmlDeviceGetHandleByIndex", "nvmlDev
 # They say that there is a GPU and who it is.
 IDENTITY = {"nvidia_gpu_info", "nvidia_gpu_mig_info", "nvidia_gpu_readable"}
 VALUE_TYPES = {float: (0, "dVal"), int: (3, "ullVal")}
-
-
-@pytest.fixture(autouse=True)
-def _no_slow_pcie(monkeypatch):
-    monkeypatch.setattr("simulator.nvml.extended.PCIE_THROUGHPUT_SECONDS", 0.0)
 
 
 def spoiled(answer, garbage):

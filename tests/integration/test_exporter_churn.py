@@ -17,14 +17,11 @@ from simulator.kubelet import SimulatedKubelet
 from tests.exporting import PREFIX, exporter
 from tests.waiting import until
 
+pytestmark = pytest.mark.usefixtures("frequent_listings")
+
 SCRAPE_TIMEOUT = aiohttp.ClientTimeout(60)
 REPLICAS = 4
 GPUS = 4
-
-
-@pytest.fixture(autouse=True)
-def _often(monkeypatch):
-    monkeypatch.setattr("exporter.podresources.client.MIN_INTERVAL_SECONDS", 0.05)
 
 
 @pytest.fixture

@@ -11,14 +11,11 @@ from exporter.model import Collector
 from simulator.gpus import GpuSpec
 from tests.nvmlnode import Node
 
+pytestmark = pytest.mark.usefixtures("no_slow_pcie")
+
 NOT_SUPPORTED, FUNCTION_NOT_FOUND, GPU_IS_LOST, UNKNOWN = 3, 13, 15, 999
 NOT_AVAILABLE = 2**32 - 1
 ASKED = frozenset(Collector) - {Collector.XID}
-
-
-@pytest.fixture(autouse=True)
-def _no_slow_pcie(monkeypatch):
-    monkeypatch.setattr("simulator.nvml.extended.PCIE_THROUGHPUT_SECONDS", 0.0)
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,10 @@ from exporter.model import Collector, MetricType, Scope
 from simulator.gpus import MODELS, GpuSpec
 from tests.nvmlnode import Node
 
+pytestmark = pytest.mark.usefixtures("no_slow_pcie")
+
 NOT_SUPPORTED = 3
 ASKED = frozenset(Collector) - {Collector.XID}
-
-
-@pytest.fixture(autouse=True)
-def _no_slow_pcie(monkeypatch):
-    monkeypatch.setattr("simulator.nvml.extended.PCIE_THROUGHPUT_SECONDS", 0.0)
 
 
 def test_nothing_but_the_base_set_by_default():

@@ -8,10 +8,7 @@ import pytest
 from exporter.model import Collector
 from tests.nvmlnode import Node
 
-
-@pytest.fixture(autouse=True)
-def _no_slow_pcie(monkeypatch):
-    monkeypatch.setattr("simulator.nvml.extended.PCIE_THROUGHPUT_SECONDS", 0.0)
+pytestmark = pytest.mark.usefixtures("no_slow_pcie")
 
 
 def test_pcie():

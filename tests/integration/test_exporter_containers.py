@@ -39,6 +39,8 @@ from tests.sharednode import (
     values,
 )
 
+pytestmark = pytest.mark.usefixtures("frequent_listings")
+
 CYCLES = "nvidia_gpu_exporter_cycle_duration_seconds_count"
 MPS_PROCESSES = "nvmlDeviceGetMPSComputeRunningProcesses_v3"
 
@@ -46,11 +48,6 @@ MPS_PROCESSES = "nvmlDeviceGetMPSComputeRunningProcesses_v3"
 @pytest.fixture
 def node(tmp_path):
     return FakeNode(tmp_path)
-
-
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch):
-    monkeypatch.setattr("exporter.podresources.client.MIN_INTERVAL_SECONDS", 0.05)
 
 
 async def test_each_container_of_a_shared_gpu_has_its_own_part(node):

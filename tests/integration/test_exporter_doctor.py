@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # Any shared object that this machine can load.
 A_LIBRARY = Path(sys.modules["_ctypes"].__file__ or "")
-NO_PERMISSION, OPERATING_SYSTEM, UNKNOWN = 4, 17, 999
+NO_PERMISSION, UNKNOWN = 4, 999
 
 
 @pytest.fixture

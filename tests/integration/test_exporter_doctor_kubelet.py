@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import socket
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,13 +18,6 @@ from exporter.model import Collector
 from simulator.driver import SimulatedDriver
 from simulator.kubelet import SimulatedKubelet
 from simulator.nvml.binding import bind
-
-
-@pytest.fixture
-def socket_path():
-    # A short path: a socket address holds about a hundred bytes.
-    with tempfile.TemporaryDirectory(prefix="gpu-") as directory:
-        yield str(Path(directory) / "kubelet.sock")
 
 
 async def kubelet_findings(driver, socket_path, **changes):

@@ -29,6 +29,8 @@ from tests.waiting import until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.usefixtures("quick_retries")
+
 GPU_IS_LOST, RESET_REQUIRED, UNKNOWN = 15, 16, 999
 IN_TIME_SECONDS = 60.0
 ANOTHER_VERSION = "590.10.01"
@@ -47,12 +49,6 @@ threading.Thread(target=obey, daemon=True).start()
 from exporter.__main__ import main
 sys.exit(main())
 """
-
-
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch):
-    monkeypatch.setattr("exporter.nvml.sampler.FIRST_RETRY_SECONDS", 0.05)
-    monkeypatch.setattr("exporter.nvml.sampler.LAST_RETRY_SECONDS", 0.1)
 
 
 @dataclass

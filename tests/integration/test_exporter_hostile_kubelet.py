@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-import tempfile
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 
 import pytest
 from hpack import Encoder
@@ -52,13 +50,6 @@ UNKNOWN = b"\0\0\3\xfa\0\0\0\0\0new"
 BEGIN = SETTINGS + headers(*GRPC_HEADERS)
 OK = trailers(("grpc-status", "0"))
 ANSWER = BEGIN + data(framed(b"message")) + OK
-
-
-@pytest.fixture
-def socket_path():
-    # A short path: a socket address holds about a hundred bytes.
-    with tempfile.TemporaryDirectory(prefix="gpu-") as directory:
-        yield str(Path(directory) / "kubelet.sock")
 
 
 class Peer:

@@ -22,7 +22,7 @@ from simulator.driver import SimulatedDriver
 from simulator.gpus import GpuSpec
 from simulator.kubelet import SimulatedKubelet
 from tests.exporting import PREFIX, exporter
-from tests.kubeapi import Api, service_account
+from tests.kubeapi import Api
 from tests.serving import serving
 from tests.waiting import until
 
@@ -57,12 +57,6 @@ def _often(monkeypatch):
         "kubeapi.pod_labels._FIRST_RETRY_SECONDS",
     ):
         monkeypatch.setattr(f"exporter.{name}", 0.02)
-
-
-@pytest.fixture
-def account(tmp_path):
-    """The folder of a service account, and the TLS of an API server by its CA."""
-    return tmp_path, service_account(tmp_path)
 
 
 @pytest.fixture

@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -18,13 +15,6 @@ from simulator.kubelet import SimulatedKubelet
 from simulator.nvml.binding import bind
 from tests.exporting import PREFIX, configuration, exporter
 from tests.waiting import until
-
-
-@pytest.fixture
-def socket_path():
-    # A short path: a socket address holds about a hundred bytes.
-    with tempfile.TemporaryDirectory(prefix="gpu-") as directory:
-        yield str(Path(directory) / "kubelet.sock")
 
 
 async def test_once():

@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
@@ -33,13 +31,6 @@ from tests.waiting import until
 
 if TYPE_CHECKING:
     from exporter.model import Allocation
-
-
-@pytest.fixture
-def socket_path():
-    # A short path: a socket address holds about a hundred bytes.
-    with tempfile.TemporaryDirectory(prefix="gpu-") as directory:
-        yield str(Path(directory) / "kubelet.sock")
 
 
 @pytest.fixture

@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 import grpc
 import pytest
 
@@ -15,17 +12,7 @@ from simulator.kubelet import SimulatedKubelet
 from tests.exporting import PREFIX, exporter
 from tests.waiting import until
 
-
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch):
-    monkeypatch.setattr("exporter.podresources.client.MIN_INTERVAL_SECONDS", 0.05)
-
-
-@pytest.fixture
-def socket_path():
-    # A short path: a socket address holds about a hundred bytes.
-    with tempfile.TemporaryDirectory(prefix="gpu-") as directory:
-        yield str(Path(directory) / "kubelet.sock")
+pytestmark = pytest.mark.usefixtures("frequent_listings")
 
 
 async def test_pods_come_and_go(socket_path):

@@ -154,7 +154,7 @@ async def test_release_while_the_driver_is_away_lasts_too(monkeypatch):
             await until(reader.ready)
 
 
-@pytest.mark.usefixtures("_impatient")
+@pytest.mark.usefixtures("quick_retries")
 async def test_a_driver_that_was_replaced_meanwhile_needs_a_new_process():
     reason = ""
     with SimulatedDriver(["T4"]) as driver:
@@ -171,7 +171,7 @@ async def test_a_driver_that_was_replaced_meanwhile_needs_a_new_process():
     assert "LIB_RM_VERSION_MISMATCH" in reason
 
 
-@pytest.mark.usefixtures("_impatient")
+@pytest.mark.usefixtures("quick_retries")
 async def test_a_driver_that_does_not_come_back_after_the_release_needs_a_new_process(monkeypatch):
     monkeypatch.setattr("exporter.nvml.sampler.RESTART_AFTER_SECONDS", 0.5)
     reason = ""
@@ -187,12 +187,6 @@ async def test_a_driver_that_does_not_come_back_after_the_release_needs_a_new_pr
         except RestartNeededError as error:
             reason = str(error)
     assert "NVML answered before and has not for" in reason
-
-
-@pytest.fixture
-def _impatient(monkeypatch):
-    monkeypatch.setattr("exporter.nvml.sampler.FIRST_RETRY_SECONDS", 0.05)
-    monkeypatch.setattr("exporter.nvml.sampler.LAST_RETRY_SECONDS", 0.1)
 
 
 async def test_the_signals_release_and_resume():

@@ -6,10 +6,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import tempfile
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import aiohttp
 import pytest
@@ -38,13 +36,6 @@ from toolkit.http_access import HttpAccess
 GIB = 1 << 30
 NO_ACCESS = HttpAccess()
 INTERVAL = "nvidia_gpu_exporter_interval_seconds 2\n"
-
-
-@pytest.fixture
-def socket_path():
-    # A short path: a socket address holds about a hundred bytes.
-    with tempfile.TemporaryDirectory(prefix="gpu-") as directory:
-        yield str(Path(directory) / "kubelet.sock")
 
 
 @asynccontextmanager

@@ -29,15 +29,12 @@ from tests.sharednode import (
     values,
 )
 
+pytestmark = pytest.mark.usefixtures("frequent_listings")
+
 
 @pytest.fixture
 def node(tmp_path):
     return FakeNode(tmp_path)
-
-
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch):
-    monkeypatch.setattr("exporter.podresources.client.MIN_INTERVAL_SECONDS", 0.05)
 
 
 @pytest.mark.parametrize("code", CODES, ids=os.strerror)

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from tests.cluster.certificates import Authority
-from tests.exporterweb import WebFile, exporter, get, hashed
+from tests.exporterweb import exporter, get, hashed
 from tests.waiting import until
 from toolkit.cli.arguments import EXIT_USAGE
 from toolkit.listening.listener import BindError
@@ -26,11 +26,6 @@ RELOADED = "nvidia_gpu_exporter_web_config_last_reload_successful"
 def _impatient(monkeypatch):
     """Look often for changed files."""
     monkeypatch.setattr(auth, "POLL_SECONDS", 0.02)
-
-
-@pytest.fixture
-def file(tmp_path):
-    return WebFile(tmp_path, Authority(tmp_path, "ca"))
 
 
 async def test_without_a_file_everybody_reads_and_nothing_is_said_of_one():

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.cluster.certificates import Authority
-from tests.exporterweb import WebFile, exporter, get, hashed
+from tests.exporterweb import exporter, get, hashed
 from tests.waiting import until
 from toolkit.web import auth
 
@@ -22,11 +22,6 @@ RELOADED = "nvidia_gpu_exporter_web_config_last_reload_successful"
 def _impatient(monkeypatch):
     """Look often for changed files."""
     monkeypatch.setattr(auth, "POLL_SECONDS", 0.02)
-
-
-@pytest.fixture
-def file(tmp_path):
-    return WebFile(tmp_path, Authority(tmp_path, "ca"))
 
 
 async def serial(address: str, tls: ssl.SSLContext) -> int:

@@ -5,24 +5,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 
 from scaler.metricsapi.certificates import renewed
 from tests.cluster.certificates import Authority
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-from tests.metricsapidoor import AGGREGATED, BY_HEADERS, HOST, HPA, PODS, Door, running_door
-
-
-@pytest.fixture
-async def door(tmp_path) -> AsyncIterator[Door]:
-    async with running_door(tmp_path) as made:
-        yield made
+from tests.metricsapidoor import AGGREGATED, BY_HEADERS, HOST, HPA, PODS
 
 
 async def test_the_front_proxy_vouches_for_the_user_of_its_headers(door):

@@ -4,23 +4,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
-
-import pytest
 
 from scaler.kube.delegated_auth import MAX_AT_ONCE
 from scaler.metricsapi import server
-from tests.metricsapidoor import PODS, Door, running_door
+from tests.metricsapidoor import PODS
 from tests.waiting import until
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-
-@pytest.fixture
-async def door(tmp_path) -> AsyncIterator[Door]:
-    async with running_door(tmp_path) as made:
-        yield made
 
 
 async def test_reviews_are_remembered_for_10_seconds(door):

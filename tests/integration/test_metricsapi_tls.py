@@ -7,24 +7,13 @@ import asyncio
 import socket
 import ssl
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import pytest
 
 from scaler.metricsapi import tls
 from scaler.metricsapi.certificates import renewed
+from tests.metricsapidoor import ANY_CIPHER, HOST, PODS, Door
 from tests.waiting import until
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-from tests.metricsapidoor import ANY_CIPHER, HOST, PODS, Door, running_door
-
-
-@pytest.fixture
-async def door(tmp_path) -> AsyncIterator[Door]:
-    async with running_door(tmp_path) as made:
-        yield made
 
 
 @pytest.mark.parametrize(

@@ -7,19 +7,11 @@ import json
 import re
 from typing import Any
 
-import pytest
 import yaml
 
-from tests.embedded import running_cluster
 from tests.running import run_program, running_scaler
 from tests.scaled import DEPLOYMENTS, LEASE, NAME, deployment
 from tests.waiting import until
-
-
-@pytest.fixture
-async def cluster(tmp_path):
-    async with running_cluster(tmp_path) as running:
-        yield running
 
 
 async def test_once_does_one_loop_and_exits(cluster):

@@ -9,7 +9,6 @@ import resource
 import aiohttp
 import pytest
 
-from tests.embedded import running_cluster
 from tests.running import running_scaler
 from tests.scaled import DEPLOYMENTS, deployment
 from tests.waiting import until
@@ -18,12 +17,6 @@ from tests.waiting import until
 pytestmark = pytest.mark.needs("linux")
 
 ASK = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"
-
-
-@pytest.fixture
-async def cluster(tmp_path):
-    async with running_cluster(tmp_path) as running:
-        yield running
 
 
 @pytest.fixture

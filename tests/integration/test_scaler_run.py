@@ -10,16 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.embedded import running_cluster
 from tests.running import run_program, running_scaler
 from tests.scaled import DEPLOYMENTS, LEASE, NAME, PATH, deployment
 from tests.waiting import DEADLINE_SECONDS, until
-
-
-@pytest.fixture
-async def cluster(tmp_path):
-    async with running_cluster(tmp_path) as running:
-        yield running
 
 
 async def test_scales_out_on_load_and_says_so(cluster):

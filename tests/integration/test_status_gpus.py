@@ -5,27 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-
-import aiohttp
-import pytest
+from typing import TYPE_CHECKING
 
 from scaler.web import gpu_reader
-from tests.statuspage import Scene, decision, gpu, ref, status_page
+from tests.statuspage import Scene, status_page
 from tests.waiting import until
 
-
-@pytest.fixture
-def scene():
-    scene = Scene()
-    scene.decide(*(decision(f"web-{n}") for n in range(60)), decision("web"))
-    scene.samples = {"node-1": [gpu("node-1", n, 50, ref("web-1")) for n in range(8)]}
-    return scene
-
-
-@pytest.fixture
-async def client():
-    async with aiohttp.ClientSession() as session:
-        yield session
+if TYPE_CHECKING:
+    import aiohttp
 
 
 async def asked_for_gpus(client: aiohttp.ClientSession, url: str, query: str = ""):

@@ -18,7 +18,7 @@ from scaler.reporting.serialization import decision_document
 from scaler.web.answers import STATIC
 from scaler.web.server import LIMITS
 from tests.listeningclients import BROKEN_GZIP, NO_HTTP, said
-from tests.statuspage import IDENTITY, Scene, decision, gpu, ref, status_page
+from tests.statuspage import IDENTITY, decision, status_page
 from tests.waiting import until
 
 PATHS = (
@@ -32,20 +32,6 @@ PATHS = (
         "/readyz",
     ),
 )
-
-
-@pytest.fixture
-def scene():
-    scene = Scene()
-    scene.decide(*(decision(f"web-{n}") for n in range(60)), decision("web"))
-    scene.samples = {"node-1": [gpu("node-1", n, 50, ref("web-1")) for n in range(8)]}
-    return scene
-
-
-@pytest.fixture
-async def client():
-    async with aiohttp.ClientSession() as session:
-        yield session
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,6 @@ from scaler.readings.servers.samples import PageError
 from scaler.readings.servers.table import SERVERS
 
 RECORDED = Path(__file__).parents[1] / "fixtures" / "servers"
-Number = float | str | None
 
 
 def read(

@@ -50,11 +50,6 @@ class Span(NamedTuple):
             min(steps, self.steps - first),
         )
 
-    def step_of(self, unix_seconds: float) -> int | None:
-        """Return the step that was evaluated at this time, None if it is none of them."""
-        index = round((unix_seconds - self.begun_unix_seconds) / self.step_seconds)
-        return index if 0 <= index < self.steps else None
-
 
 def span(*, until_unix_seconds: float, seconds: float, step_seconds: float | None = None) -> Span:
     """Return the steps of the last `seconds`, at multiples of the step.

@@ -41,7 +41,6 @@ class Failure(StrEnum):
     OVER_BUDGET = "over_budget"
     TLS = "tls"
     CREDENTIALS = "credentials"
-    NO_ADDRESS = "no_address"
     UNEXPECTED = "unexpected"
 
 
