@@ -56,7 +56,7 @@ format: $(STAMP) ## Mend format and what lint can mend
 .PHONY: generate
 generate: $(STAMP) ## Write what is made from other files: gRPC messages, dashboards, operator's rules
 	@$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. \
-		exporter/podresources/podresources.proto tests/cluster/node/deviceplugin.proto
+		simulator/podresources.proto tests/cluster/node/deviceplugin.proto
 	@$(BIN)/python -m daemonset.monitoring
 	@$(BIN)/python -m daemonset.admission
 

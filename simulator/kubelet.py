@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import grpc
 import grpc.aio
 
-from exporter.podresources.podresources_pb2 import (
+from simulator.podresources_pb2 import (
     ClaimResource,
     ContainerDevices,
     ContainerResources,

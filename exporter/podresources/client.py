@@ -18,19 +18,21 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-from exporter.podresources.decode import Listing, decode, has_api_pods, other_resource_names
+from exporter.podresources.decode import decode
 from exporter.podresources.grpc_answer import DEADLINE_EXCEEDED, INTERNAL, GrpcError
-from exporter.podresources.podresources_pb2 import ListPodResourcesRequest, ListPodResourcesResponse
 from exporter.podresources.unary_call import unary_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from exporter.model import Allocation
+    from exporter.podresources.decode import Listing
 
 log = logging.getLogger(__name__)
 
 LIST_METHOD: Final = "/v1.PodResourcesLister/List"
+LIST_REQUEST: Final = b""
+"""A message without fields."""
 LIST_TIMEOUT_SECONDS: Final = 10.0
 # A List answer names every container of the node, with GPUs or without: beyond gRPC's 4 MiB on
 # large nodes.
@@ -69,23 +71,16 @@ class PodResourcesClient:
             answer = await unary_call(
                 self._socket_path,
                 LIST_METHOD,
-                ListPodResourcesRequest().SerializeToString(),
+                LIST_REQUEST,
                 timeout_seconds=LIST_TIMEOUT_SECONDS,
                 max_bytes=MAX_RECEIVE_BYTES,
             )
-            return self._listing(ListPodResourcesResponse.FromString(answer))
+            return decode(answer, self._extra_resource_names, node_name=self._node_name)
         except GrpcError as error:
             raise PodResourcesError(error.code, error.details) from error
         except Exception as error:
             details = f"the answer cannot be used: {type(error).__name__}: {error}"
             raise PodResourcesError(INTERNAL, details) from error
-
-    def _listing(self, response: ListPodResourcesResponse) -> Listing:
-        return Listing(
-            allocations=decode(response, self._extra_resource_names),
-            has_api_pods=has_api_pods(response, self._node_name),
-            other_resource_names=other_resource_names(response, self._extra_resource_names),
-        )
 
 
 class PodResources:

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: the kubelet's List answer -> allocations of GPU devices."""
+"""Pure: the kubelet's List answer -> allocations of GPU devices.
+
+The numbers of fields are those of kubernetes/kubelet, pkg/apis/podresources/v1, as in
+`simulator/podresources.proto`; others are skipped.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from exporter.model import DRA_DRIVER, Allocation, Container, claimed_device_id
+from exporter.podresources.wire import by_number, fields
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
-
-    from exporter.podresources.podresources_pb2 import ContainerResources, ListPodResourcesResponse
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
 RESOURCE_NAMES: Final = frozenset({"nvidia.com/gpu", "nvidia.com/gpu.shared"})
 MIG_RESOURCE_PREFIX: Final = "nvidia.com/mig-"
+
+# ListPodResourcesResponse
+_PODS: Final = 1
+# PodResources
+_POD_NAME, _POD_NAMESPACE, _CONTAINERS = 1, 2, 3
+# ContainerResources
+_CONTAINER_NAME, _DEVICES, _DYNAMIC_RESOURCES = 1, 2, 5
+# ContainerDevices
+_RESOURCE_NAME, _DEVICE_IDS = 1, 2
+# DynamicResource, ClaimResource
+_CLAIM_RESOURCES = 4
+_DRIVER_NAME, _POOL_NAME, _DEVICE_NAME = 2, 3, 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,67 +48,74 @@ class Listing:
 
 
 def decode(
-    response: ListPodResourcesResponse, extra_resource_names: Collection[str] = ()
-) -> frozenset[Allocation]:
-    """Return every (container, device ID) of a GPU resource.
+    answer: bytes, extra_resource_names: Collection[str] = (), *, node_name: str = ""
+) -> Listing:
+    """Return what an encoded ListPodResourcesResponse lists.
 
     One container may have several entries for one resource, split by NUMA node; an ID listed twice
-    counts once.
+    counts once. Raises WireError and UnicodeDecodeError.
     """
-    return frozenset(
-        Allocation(
-            container=Container(
-                namespace_name=pod.namespace, pod_name=pod.name, container_name=container.name
-            ),
-            resource_name=resource_name,
-            device_id=device_id,
-        )
-        for pod in response.pod_resources
-        for container in pod.containers
-        for resource_name, device_id in _device_ids(container, extra_resource_names)
+    allocations: set[Allocation] = set()
+    other_resource_names: set[str] = set()
+    has_api_pods = False
+    for number, content in fields(answer):
+        if number != _PODS:
+            continue
+        pod = by_number(content)
+        pod_name = _text(pod[_POD_NAME])
+        has_api_pods = has_api_pods or not _is_static(pod_name, node_name)
+        for resources in map(by_number, pod[_CONTAINERS]):
+            for resource_name, device_id in _device_ids(resources):
+                if not _is_gpu(resource_name, extra_resource_names):
+                    other_resource_names.add(resource_name)
+                    continue
+                container = Container(
+                    namespace_name=_text(pod[_POD_NAMESPACE]),
+                    pod_name=pod_name,
+                    container_name=_text(resources[_CONTAINER_NAME]),
+                )
+                allocations.add(
+                    Allocation(
+                        container=container, resource_name=resource_name, device_id=device_id
+                    )
+                )
+    return Listing(
+        allocations=frozenset(allocations),
+        has_api_pods=has_api_pods,
+        other_resource_names=frozenset(other_resource_names),
     )
 
 
-def _device_ids(
-    container: ContainerResources, extra_resource_names: Collection[str]
-) -> Iterator[tuple[str, str]]:
-    """Yield (resource name, device ID) of the device plugins' devices and of the claimed ones."""
-    for devices in container.devices:
-        if _is_gpu(devices.resource_name, extra_resource_names):
-            for device_id in devices.device_ids:
-                yield devices.resource_name, device_id
-    for resource in container.dynamic_resources:
-        for claimed in resource.claim_resources:
-            if claimed.driver_name == DRA_DRIVER:
-                yield DRA_DRIVER, claimed_device_id(claimed.pool_name, claimed.device_name)
+def _device_ids(resources: Mapping[int, Sequence[bytes]]) -> Iterator[tuple[str, str]]:
+    """Yield (resource name, device ID) of the device plugins' devices and of the claimed GPUs."""
+    for devices in map(by_number, resources.get(_DEVICES, ())):
+        for device_id in devices[_DEVICE_IDS]:
+            yield _text(devices[_RESOURCE_NAME]), device_id.decode()
+    for dynamic in map(by_number, resources.get(_DYNAMIC_RESOURCES, ())):
+        for claimed in map(by_number, dynamic[_CLAIM_RESOURCES]):
+            if _text(claimed[_DRIVER_NAME]) == DRA_DRIVER:
+                pool_name, device_name = _text(claimed[_POOL_NAME]), _text(claimed[_DEVICE_NAME])
+                yield DRA_DRIVER, claimed_device_id(pool_name, device_name)
 
 
-def has_api_pods(response: ListPodResourcesResponse, node_name: str) -> bool:
-    """Return whether any pod of the answer is not a static one.
+def _text(contents: Sequence[bytes]) -> str:
+    # The last one counts; one that is left out is empty.
+    return contents[-1].decode() if contents else ""
 
-    The API does not mark static pods, but the kubelet puts the node's name, in lower case, behind
+
+def _is_static(pod_name: str, node_name: str) -> bool:
+    """Return whether the kubelet has this pod from a file.
+
+    The API does not mark such pods, but the kubelet puts the node's name, in lower case, behind
     theirs (kubernetes, pkg/kubelet/config/common.go, generatePodName).
     """
-    suffix = f"-{node_name.lower()}"
-    return any(not pod.name.endswith(suffix) for pod in response.pod_resources)
-
-
-def other_resource_names(
-    response: ListPodResourcesResponse, extra_resource_names: Collection[str] = ()
-) -> frozenset[str]:
-    """Return the resources with devices that `decode` passes over."""
-    return frozenset(
-        devices.resource_name
-        for pod in response.pod_resources
-        for container in pod.containers
-        for devices in container.devices
-        if not _is_gpu(devices.resource_name, extra_resource_names)
-    )
+    return pod_name.endswith(f"-{node_name.lower()}")
 
 
 def _is_gpu(resource_name: str, extra_resource_names: Collection[str]) -> bool:
     return (
         resource_name in RESOURCE_NAMES
+        or resource_name == DRA_DRIVER
         or resource_name.startswith(MIG_RESOURCE_PREFIX)
         or resource_name in extra_resource_names
     )

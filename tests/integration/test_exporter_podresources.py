@@ -18,14 +18,14 @@ from exporter.podresources.client import (
     PodResourcesClient,
     PodResourcesError,
 )
-from exporter.podresources.podresources_pb2 import (
+from simulator.driver import SimulatedDriver
+from simulator.kubelet import SimulatedKubelet
+from simulator.podresources_pb2 import (
     ContainerDevices,
     ContainerResources,
     ListPodResourcesResponse,
 )
-from exporter.podresources.podresources_pb2 import PodResources as PodMessage
-from simulator.driver import SimulatedDriver
-from simulator.kubelet import SimulatedKubelet
+from simulator.podresources_pb2 import PodResources as PodMessage
 from tests.exporting import PREFIX, exporter
 from tests.waiting import until
 

@@ -12,10 +12,10 @@ import grpc.aio
 import pytest
 
 from exporter.podresources.client import PodResourcesClient
-from exporter.podresources.podresources_pb2 import ListPodResourcesRequest, ListPodResourcesResponse
 from simulator.driver import SimulatedDriver
 from simulator.gpus import GpuSpec
 from simulator.kubelet import DAEMON_POD, SimulatedKubelet
+from simulator.podresources_pb2 import ListPodResourcesRequest, ListPodResourcesResponse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
