@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ MAX_TAKEN_BACK = 32
 MARKING_SECONDS = 2.0
 SETTLING_SECONDS = 60.0
 """How long a ReplicaSet may take to delete the marked pods."""
+MAX_AGAIN_SECONDS = 3600.0
+"""A mark that somebody else has set stays, and is tried again less and less often."""
 MISSING_RIGHT = "gpu-scaler may not patch pods/status (chart value scaler.scaleDownPods)"
 
 
@@ -41,6 +44,14 @@ class _Note:
     replicas: int
     at_seconds: float
     pods: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Try:
+    """When a mark was taken back last, and how much later it is again if it is still there."""
+
+    at_seconds: float
+    again_seconds: float = SETTLING_SECONDS
 
 
 class PodMarks:
@@ -54,7 +65,8 @@ class PodMarks:
         self._clock = clock
         self._noted: dict[str, _Note] = {}
         self._seen: dict[str, float] = {}
-        self._tried: dict[str, float] = {}
+        self._tried: dict[str, _Try] = {}
+        self._served: dict[str, None] = {}
         self._is_refused = False
 
     async def mark(self, deployment: DeploymentState, decision: Decision) -> str | None:
@@ -113,7 +125,11 @@ class PodMarks:
         self._seen = {one.uid: self._seen.get(one.uid, now) for one in marked}
         oldest = now - SETTLING_SECONDS
         self._noted = {uid: one for uid, one in self._noted.items() if one.at_seconds >= oldest}
-        self._tried = {uid: at for uid, at in self._tried.items() if at >= oldest}
+        self._tried = {
+            uid: one
+            for uid, one in self._tried.items()
+            if uid in self._seen or one.at_seconds >= oldest
+        }
         if not marked:
             return
         settling = {
@@ -122,9 +138,29 @@ class PodMarks:
             if self._is_settling(deployment, now)
             for pod in deployment.pods
         }
-        done = settling | self._tried.keys()
+        waiting = {
+            uid for uid, one in self._tried.items() if now - one.at_seconds < one.again_seconds
+        }
+        done = settling | waiting
         stay = [one for one in marked if one.uid not in done and not one.deleting]
-        await self._take_back(stay[:MAX_TAKEN_BACK])
+        await self._take_back(self._in_turns(stay))
+
+    def _in_turns(self, pods: Sequence[PodState]) -> Sequence[PodState]:
+        """Return as many as one loop takes back; namespaces take turns, the last served last."""
+        queues: defaultdict[str, deque[PodState]] = defaultdict(deque)
+        for pod in pods:
+            queues[pod.ref.namespace].append(pod)
+        self._served = {name: None for name in self._served if name in queues}
+        order = deque([*(name for name in queues if name not in self._served), *self._served])
+        found: list[PodState] = []
+        while order and len(found) < MAX_TAKEN_BACK:
+            name = order.popleft()
+            found.append(queues[name].popleft())
+            self._served.pop(name, None)
+            self._served[name] = None
+            if queues[name]:
+                order.append(name)
+        return found
 
     def _is_settling(self, deployment: DeploymentState, now_seconds: float) -> bool:
         """Whether the ReplicaSet has still to choose."""
@@ -148,12 +184,18 @@ class PodMarks:
 
     async def _taken_back(self, pod: PodState) -> None:
         # The watch shows the mark for a while.
-        self._tried[pod.uid] = self._clock()
+        before = self._tried.get(pod.uid)
+        again_seconds = SETTLING_SECONDS if before is None else 2 * before.again_seconds
+        tried = self._tried[pod.uid] = _Try(
+            at_seconds=self._clock(), again_seconds=min(again_seconds, MAX_AGAIN_SECONDS)
+        )
         try:
             await unmark(self._client, pod.ref, pod.uid)
         except (NotFound, Conflict):
             return
         except ApiError as error:
+            # Says nothing about whose mark it is.
+            self._tried[pod.uid] = _Try(at_seconds=tried.at_seconds)
             if not self._is_refused:
                 self._is_refused = True
                 log.warning(

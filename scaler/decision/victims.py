@@ -102,7 +102,7 @@ def chosen(
     )
     ranked = (*first, *low, *free)[:count]
     idle = sum(not _is_serving(one) or _load(one, loads).is_below(busy_milli) for one in ranked)
-    kept = (one.ref for one in serving if not _is_free(one) and one not in low)
+    kept = (one.ref for one in serving if not _is_free(one) and (one.deletion_cost or 0) >= 0)
     return Removal(
         count=count,
         victims=tuple(_victim(one, _load(one, loads), now_seconds) for one in ranked),

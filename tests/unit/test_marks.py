@@ -4,14 +4,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
-from scaler.controller.marks import SETTLING_SECONDS
+from scaler.controller.marks import MAX_TAKEN_BACK, SETTLING_SECONDS
 from scaler.decision.model import Outcome
 from scaler.decision.victims import MARK_COST
 from scaler.kube.errors import Conflict, Forbidden, ServerError
 from tests.unit.controllerworld import World, deployment, ref
+
+if TYPE_CHECKING:
+    from scaler.model import DeploymentState
 
 NOW_BEHAVIOR = "{scaleDown: {stabilizationWindowSeconds: 0}}"
 FORBIDDEN = Forbidden(request="PATCH", status=403, reason="Forbidden", message="no")
@@ -173,3 +177,56 @@ async def test_a_cost_that_somebody_else_sets_meanwhile_stays():
     await found.controller.cycle()
     assert found.writes == ["mark web-1", "mark web-2", "scale web"]
     assert "kubectl-annotate" in message(found)
+
+
+def crowd(namespace: str, number: int) -> DeploymentState:
+    """Return a Deployment at its right count whose pods somebody has marked."""
+    (pod,) = deployment(replicas=1).pods
+    found = replace(
+        deployment(replicas=1, paused="true"),
+        ref=ref("web", namespace),
+        uid=f"uid-{namespace}",
+        pods=tuple(
+            replace(
+                pod,
+                ref=ref(f"{namespace}-{index}", namespace),
+                uid=f"{namespace}-{index}",
+                marked=True,
+                deletion_cost=MARK_COST,
+            )
+            for index in range(number)
+        ),
+    )
+    return replace(found, spec_replicas=number)
+
+
+async def test_marks_of_one_namespace_delay_those_of_another_by_one_loop_at_most():
+    found = World(crowd("flood", 1000), crowd("other", 2))
+    await found.controller.cycle()
+    assert {"unmark other-0", "unmark other-1"} <= set(found.writes)
+    assert len(found.writes) == MAX_TAKEN_BACK
+
+
+async def test_more_namespaces_than_turns_come_one_after_the_other():
+    count = MAX_TAKEN_BACK + 5
+    found = World(*(crowd(f"team-{number}", 100) for number in range(count)))
+    for _ in range(2):
+        await found.controller.cycle()
+    assert len({one.rpartition("-")[0] for one in found.writes}) == count
+
+
+async def test_a_mark_that_stays_whatever_is_done_is_tried_less_and_less_often():
+    found = World(crowd("flood", 1))
+    for _ in range(24 * 60):
+        found.now += SETTLING_SECONDS
+        await found.controller.cycle()
+    assert 24 <= len(found.writes) <= 32
+
+
+async def test_after_errors_a_mark_is_taken_back_as_soon_as_before():
+    found = World(crowd("web", 1))
+    found.mark_failures = {"web-0": BROKEN}
+    for _ in range(20):
+        found.now += SETTLING_SECONDS
+        await found.controller.cycle()
+    assert len(found.writes) == 20

@@ -306,3 +306,16 @@ def test_a_dry_run_says_what_would_go_and_goes_on_waiting():
     assert decided(replace(PATIENT, dry_run=True), {0: 12, 1: 15, 2: 20}).reason is (
         Reason.WAITING_FOR_IDLE_PODS
     )
+
+
+def test_no_pod_is_compared_with_each_of_the_others(monkeypatch):
+    """Anybody may give each of thousands of pods a cost of its own."""
+
+    def differs(*_: object) -> bool:
+        pytest.fail("a pod is compared with another")
+
+    monkeypatch.setattr(PodState, "__eq__", differs)
+    pods = [pod(number, deletion_cost=5 if number % 2 else -5) for number in range(50)]
+    found = removal(pods, 45, {})
+    assert len(found.victims) == 5
+    assert len(found.respected) == 25
