@@ -29,9 +29,10 @@ from toolkit.http_access import HttpAccess
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from scaler.cli.workload import WorkloadName
+    from scaler.model.workload import ObjectRef
 
 WATCH_SECONDS: Final = 2.0
 """The scaler's own interval between loops."""
@@ -68,16 +69,15 @@ def print_why_not(parsed: argparse.Namespace) -> bool:
         parsed,
         lambda decision: decision.get("outcome") != "scaled",
         why_not_table,
-        nothing="every Deployment was scaled in the last loop",
+        nothing="each of them was scaled in the last loop"
+        if parsed.names
+        else "every Deployment was scaled in the last loop",
     )
 
 
 def print_explanation(parsed: argparse.Namespace) -> bool:
     """Print a Deployment's last decision, or its history; return whether there is one."""
-    try:
-        named = parse_workload(parsed.deployment, namespace_given=parsed.namespace is not None)
-    except ValueError as error:
-        raise UsageError([str(error)]) from None
+    named = _parsed_name(parsed, parsed.deployment)
     ref = named.ref(_namespace(parsed, named))
     path = f"/api/v1/decisions/{ref.namespace}/{ref.qualified_name}"
     try:
@@ -102,6 +102,13 @@ def _explanation(document: dict[str, Any]) -> str:
     return explain_text(_decoded(document["decision"], DecisionDocument), now_unix_seconds=now)
 
 
+def _parsed_name(parsed: argparse.Namespace, text: str) -> WorkloadName:
+    try:
+        return parse_workload(text, namespace_given=parsed.namespace is not None)
+    except ValueError as error:
+        raise UsageError([str(error)]) from None
+
+
 def _namespace(parsed: argparse.Namespace, named: WorkloadName) -> str:
     """Return the namespace for a name without one: `-n`, else the context's, as in kubectl."""
     if parsed.namespace is not None or named.namespace is not None:
@@ -116,30 +123,60 @@ def _print_list(
     *,
     nothing: str,
 ) -> bool:
-    """Print the wanted decisions; print the sentence `nothing` if none of the known ones is."""
+    """Print the wanted decisions; print the sentence `nothing` if none of the known ones is.
+
+    With names on the command line, these are the known ones; return False if one is missing.
+    """
+    asked = _Asked(parsed)
     try:
         document = _get(parsed, "/api/v1/decisions")
         answer = _decoded(document, DecisionsDocument)
-        known = [
-            decision
-            for decision in answer.decisions
-            if parsed.namespace in (None, decision.get("namespace"))
-        ]
+        known = [decision for decision in answer.decisions if asked.has(decision)]
         decisions = [decision for decision in known if is_wanted(decision)]
+        missing = asked.missing(known)
         if parsed.output != "text":
             _print_data(document | {"decisions": decisions}, parsed.output)
-            return True
-        _print_state(answer)
-        if not known:
-            where = f" in namespace {parsed.namespace}" if parsed.namespace else ""
-            _print_error(f"no Deployment{where} has the annotation gpu-scaler/enabled")
-        elif not decisions and nothing:
-            _print_error(nothing)
         else:
-            sys.stdout.write(table(_decoded(decisions, list[DecisionDocument])))
+            _print_state(answer)
+            if decisions:
+                sys.stdout.write(table(_decoded(decisions, list[DecisionDocument])))
+            elif known:
+                _print_error(nothing)
+            elif not parsed.names:
+                where = f" in namespace {parsed.namespace}" if parsed.namespace else ""
+                _print_error(f"no Deployment{where} has the annotation gpu-scaler/enabled")
+        for ref in missing:
+            # Without a namespace it is asked for in all of them.
+            _print_error(f"no decision for {ref.title.replace(' /', ' ')}")
     except _NoAnswerError as error:
         return _failed(error)
-    return True
+    return not missing
+
+
+class _Asked:
+    """The Deployments that the command line names; all of its namespace without names."""
+
+    def __init__(self, parsed: argparse.Namespace) -> None:
+        self._namespace: str | None = parsed.namespace
+        named = [_parsed_name(parsed, text) for text in parsed.names]
+        self._refs = [
+            one.ref("" if parsed.all_namespaces else _namespace(parsed, one)) for one in named
+        ]
+
+    def has(self, decision: dict[str, Any]) -> bool:
+        if not self._refs:
+            return self._namespace in (None, decision.get("namespace"))
+        return any(_is_of(ref, decision) for ref in self._refs)
+
+    def missing(self, known: Sequence[dict[str, Any]]) -> Sequence[ObjectRef]:
+        return [ref for ref in self._refs if not any(_is_of(ref, one) for one in known)]
+
+
+def _is_of(ref: ObjectRef, decision: dict[str, Any]) -> bool:
+    """Whether a decision is about a workload; an empty namespace stands for all."""
+    return (ref.resource, ref.name) == (decision.get("kind"), decision.get("name")) and (
+        ref.namespace in ("", decision.get("namespace"))
+    )
 
 
 def _print_state(answer: DecisionsDocument) -> None:

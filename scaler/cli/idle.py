@@ -45,7 +45,11 @@ def add_idle_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, st
     def group(title: str) -> Flags:
         return Flags(parser.add_argument_group(title), environ, prefix=ENVIRONMENT_PREFIX)
 
-    parser.add_argument("-n", "--namespace", metavar="NAME", help="namespace (default: all)")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("-n", "--namespace", metavar="NAME", help="namespace (default: all)")
+    where.add_argument(
+        "-A", "--all-namespaces", action="store_true", help="all namespaces, the default"
+    )
     parser.add_argument(
         *("-o", "--output"),
         choices=OUTPUTS,

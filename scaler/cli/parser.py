@@ -33,6 +33,10 @@ to a cluster.
 
   gpu-scaler simulate prod/web --prometheus.url http://prometheus:9090
   gpu-scaler simulate --csv load.csv"""
+_NAME_FORMS = (
+    "NAMESPACE/NAME of a Deployment, or as in kubectl: NAME, deploy/NAME, sts/NAME,"
+    " rollouts.argoproj.io/NAME"
+)
 _STATUS = "exit status: 0 success, 1 failure, 2 usage error, 130 interrupted"
 
 
@@ -66,22 +70,21 @@ def build_parser(environ: Mapping[str, str], version: str, program: str = "gpu-s
     add_run_arguments(run, environ)
 
     status = command("status", "show a table of all opted-in Deployments")
-    _add_namespace_arguments(status)
+    _add_name_arguments(status)
     status.add_argument(
         "-w", "--watch", action="store_true", help="print the table again every 2 s, until Ctrl-C"
     )
     _add_remote_arguments(status, environ)
 
     why_not = command("why-not", "show why Deployments were not scaled in the last loop")
-    _add_namespace_arguments(why_not)
+    _add_name_arguments(why_not)
     _add_remote_arguments(why_not, environ)
 
     explain = command("explain", "show the last decision for a Deployment and its reasons")
     explain.add_argument(
         "deployment",
         metavar="NAME",
-        help="NAMESPACE/NAME of a Deployment, or as in kubectl: NAME, deploy/NAME, sts/NAME,"
-        " rollouts.argoproj.io/NAME",
+        help=_NAME_FORMS,
     )
     explain.add_argument(
         *("-n", "--namespace"),
@@ -122,6 +125,8 @@ def build_parser(environ: Mapping[str, str], version: str, program: str = "gpu-s
 _CHECK_OUTPUTS = ("text", "json", "github")
 CHECK_SOURCES = ("exporters", "prometheus")
 _POSITIONALS = {
+    "status": " [NAME ...]",
+    "why-not": " [NAME ...]",
     "explain": " NAME",
     "simulate": " [NAME ...]",
     "check": " FILE [FILE ...]",
@@ -154,9 +159,16 @@ def _add_check_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, 
     )
 
 
-def _add_namespace_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_name_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"{_NAME_FORMS} (default: all Deployments)"
+    )
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("-n", "--namespace", metavar="NAME", help="namespace (default: all)")
+    where.add_argument(
+        *("-n", "--namespace"),
+        metavar="NAME",
+        help="namespace (default: all; of a NAME without one: the context's, else default)",
+    )
     where.add_argument(
         "-A", "--all-namespaces", action="store_true", help="all namespaces, the default"
     )

@@ -54,6 +54,20 @@ async def test_status_and_explain(cluster):
         )
         assert line.split()[:5] == ["default", NAME, "30%/40%", "1", "10"]
         assert re.fullmatch(r"(\d+m)?\d+s|\d+m", line.split()[-1]), "the API server says when"
+        for words in (
+            [f"deploy/{NAME}"],
+            [NAME, "-n", "default"],
+            [f"default/{NAME}"],
+            [NAME, "-A"],
+        ):
+            status, table, err = await run_program("status", *words, server)
+            assert (status, len(table.splitlines()), err) == (0, 2, ""), words
+        status, table, err = await run_program("status", NAME, "none", "-n", "default", server)
+        assert (status, len(table.splitlines())) == (1, 2)
+        assert "no decision for Deployment default/none" in err
+        status, table, err = await run_program("why-not", NAME, "-n", "other", server)
+        assert (status, table) == (1, "")
+        assert f"no decision for Deployment other/{NAME}" in err
         status, text, _ = await run_program("explain", f"default/{NAME}", server)
         assert status == 0
         for part in ("target 40", "counted:", "= 30", "Limits applied:", "Conditions:"):

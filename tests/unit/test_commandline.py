@@ -76,7 +76,6 @@ def no_environment(monkeypatch):
             "run --metrics-api --metrics-api.service=x",
             "--metrics-api.service: 'x' is not NAMESPACE/NAME",
         ),
-        ("status extra", "unknown argument 'extra'; see gpu-scaler status --help"),
         (
             "status -o xml",
             "-o/--output: 'xml' is not one of text, json, yaml; see gpu-scaler status --help",
