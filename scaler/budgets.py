@@ -29,6 +29,9 @@ QUEUES: Final = 64
 """Different queues of one namespace: pages, and sums of one page."""
 IDLE_WORKLOADS: Final = 1_000
 """Workloads without gpu-scaler's annotations whose idle GPUs are counted one by one."""
+IDLE_WORKLOADS_OF_NAMESPACE: Final = 200
+IDLE_NAMESPACES: Final = 200
+"""Namespaces with pods that are not watched: whatever an exporter calls them."""
 TEXT_CHARACTERS: Final = 300
 """Text from outside that is quoted in a reason, a log line or an event."""
 

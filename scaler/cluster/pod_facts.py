@@ -59,7 +59,10 @@ def is_marked(metadata: JsonObject) -> bool:
 
 
 def workload_of(metadata: JsonObject) -> ObjectRef:
-    """Return the pod's controller, the Deployment of a ReplicaSet's, or the pod itself."""
+    """Return the pod's controller, the Deployment of a ReplicaSet's, or the pod itself.
+
+    The API server takes any text as the controller's kind and name; no object has a long one.
+    """
     pod = fields.ref(metadata, "pods")
     owners = metadata.get("ownerReferences") or ()
     owner = next((one for one in owners if one.get("controller")), None)
@@ -67,6 +70,8 @@ def workload_of(metadata: JsonObject) -> ObjectRef:
         return pod
     kind, name = fields.text(owner, "kind"), fields.text(owner, "name")
     group = fields.text(owner, "apiVersion").rpartition("/")[0]
+    if max(len(kind), len(name), len(group)) > fields.MAX_NAME_CHARACTERS:
+        return pod
     # A Deployment adds this label to its ReplicaSets and pods, and the value to their names.
     template = (metadata.get("labels") or {}).get("pod-template-hash")
     if (kind, group) == ("ReplicaSet", "apps") and template and name.endswith(f"-{template}"):

@@ -8,11 +8,11 @@ apart, nothing is known.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scaler.budgets import IDLE_WORKLOADS
+from scaler.budgets import IDLE_NAMESPACES, IDLE_WORKLOADS, IDLE_WORKLOADS_OF_NAMESPACE
 from scaler.model import ObjectRef
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from scaler.readings.gpus import GpuSample
 
 OTHERS = ObjectRef(namespace="", name="(other)")
-"""Stands for all workloads beyond `IDLE_WORKLOADS`."""
+"""Stands for all workloads beyond the budgets."""
 FORGET_AFTER_SECONDS = 3600.0
 """How long a workload that holds no GPU keeps its count: longer than any query looks back."""
 
@@ -52,6 +52,8 @@ class IdleGpus:
         self._gpus: dict[tuple[str, str], _LastReading] = {}
         self._counts: dict[ObjectRef, _Count] = {}
         self._others: set[ObjectRef] = set()
+        self._others_of: Counter[str] = Counter()
+        self._namespaces = 0
         self.is_full = False
 
     @property
@@ -107,7 +109,9 @@ class IdleGpus:
         ]
         for workload in gone:
             del self._counts[workload]
-            self._others.discard(workload)
+            if workload in self._others:
+                self._others.discard(workload)
+                self._add(workload, -1)
 
     def _observe_gpu(self, key: tuple[str, str], samples: Sequence[GpuSample]) -> float | None:
         """Return how long the GPU was idle since its last reading; None if there is no new one."""
@@ -140,9 +144,32 @@ class IdleGpus:
             workload = other(pod)
             if workload is None:
                 return None
-            if workload not in self._counts:
-                if len(self._others) >= IDLE_WORKLOADS:
-                    self.is_full, workload = True, OTHERS
-                else:
-                    self._others.add(workload)
+            workload = self._with_room(workload)
         return self._counts.setdefault(workload, _Count(0.0, 0.0))
+
+    def _with_room(self, workload: ObjectRef) -> ObjectRef:
+        """Return what a workload counts as: itself, the rest of its namespace, or all others.
+
+        So a namespace with many, and an exporter that invents namespaces, take no place of others.
+        """
+        rest = ObjectRef(workload.namespace, "", "")
+        if workload not in self._counts and (
+            self._others_of[workload.namespace] >= IDLE_WORKLOADS_OF_NAMESPACE
+        ):
+            workload = rest
+        if workload not in self._counts:
+            is_full = workload == rest and self._namespaces >= IDLE_NAMESPACES
+            if is_full or len(self._others) >= IDLE_WORKLOADS:
+                self.is_full = True
+                return OTHERS
+            self._others.add(workload)
+            self._add(workload, 1)
+        return workload
+
+    def _add(self, workload: ObjectRef, number: int) -> None:
+        if not workload.name:
+            self._namespaces += number
+            return
+        self._others_of[workload.namespace] += number
+        if not self._others_of[workload.namespace]:
+            del self._others_of[workload.namespace]

@@ -577,6 +577,9 @@ def owner(kind: str, name: str, version: str = "apps/v1") -> Any:
         (owner("Job", "train", "batch/v1"), {}, ("ns", "train", "jobs.batch")),
         (owner("Node", "node-1", "v1"), {}, ("ns", "node-1", "nodes")),
         ([], {}, ("ns", "thing", "pods")),
+        # The API server takes any length.
+        (owner("Job", "t" * 1_000_000, "batch/v1"), {}, ("ns", "thing", "pods")),
+        (owner("J" * 1_000_000, "train", "batch/v1"), {}, ("ns", "thing", "pods")),
     ],
 )
 def test_the_workload_of_any_pod_that_requests_a_gpu(

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from scaler.budgets import IDLE_NAMESPACES, IDLE_WORKLOADS, IDLE_WORKLOADS_OF_NAMESPACE
 from scaler.controller.idle_watch import IdleWatch
 from scaler.model import ObjectRef
 from scaler.readings.devices import DUTY_CYCLE
@@ -132,6 +133,51 @@ def test_workloads_beyond_the_limit_are_counted_together(monkeypatch: pytest.Mon
     others = {"namespace": "", "workload": OTHERS.name, "kind": ""}
     assert registry.get_sample_value(name, labels) == 10
     assert registry.get_sample_value(name, others) == 20
+
+
+def _held(pods: Sequence[ObjectRef]) -> list[list[GpuSample]]:
+    return [[sample(at, 0, pod, f"GPU-{pod}") for pod in pods] for at in (0.0, 10.0)]
+
+
+def test_a_namespace_with_many_workloads_takes_no_place_of_others() -> None:
+    idle = IdleGpus(longest_gap_seconds=GAP)
+    flood = [ObjectRef("flood", f"job-{number}") for number in range(2 * IDLE_WORKLOADS)]
+    for samples in _held([*flood, A]):
+        idle.observe(samples, opted_in=nobodys, other=lambda pod: pod)
+
+    own, rest = IDLE_WORKLOADS_OF_NAMESPACE, ObjectRef("flood", "", "")
+    assert idle.seconds[A] == 10
+    assert idle.seconds[rest] == 10 * (len(flood) - own)
+    assert len(idle.seconds) == own + 2
+    assert not idle.is_full
+
+
+def test_an_exporter_that_invents_namespaces_takes_no_place_of_workloads() -> None:
+    idle = IdleGpus(longest_gap_seconds=GAP)
+    flood = [ObjectRef(f"no-{number}", "pod") for number in range(2 * IDLE_WORKLOADS)]
+    for samples in _held([*flood, A]):
+        idle.observe(
+            samples,
+            opted_in=nobodys,
+            other=lambda pod: pod if pod == A else ObjectRef(pod.namespace, "", ""),
+        )
+
+    assert idle.seconds[A] == 10
+    assert idle.seconds[OTHERS] == 10 * (len(flood) - IDLE_NAMESPACES)
+
+
+def test_a_workload_that_is_gone_leaves_its_place_to_the_next() -> None:
+    idle = IdleGpus(longest_gap_seconds=GAP)
+    for turn in range(3):
+        begun = turn * 2 * FORGET_AFTER_SECONDS
+        pods = [
+            ObjectRef("prod", f"{turn}-{number}") for number in range(IDLE_WORKLOADS_OF_NAMESPACE)
+        ]
+        for at in (begun, begun + 10):
+            samples = [sample(at, 0, pod, f"GPU-{pod}") for pod in pods]
+            idle.observe(samples, opted_in=nobodys, other=lambda pod: pod)
+        assert idle.seconds == dict.fromkeys(pods, 10)
+        idle.forget(begun + 2 * FORGET_AFTER_SECONDS)
 
 
 _round = st.tuples(
