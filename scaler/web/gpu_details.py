@@ -26,6 +26,7 @@ class GpuDetail(NamedTuple):
     memory_total_bytes: float | None = None
     power_milliwatts: float | None = None
     temperature_celsius: float | None = None
+    model: str | None = None
 
 
 class GpuDetailDict(TypedDict):
@@ -58,23 +59,26 @@ def read_details(
     """
     found: defaultdict[str, defaultdict[str, dict[str, list[float]]]]
     found = defaultdict(lambda: defaultdict(dict))
+    models: dict[tuple[str, str], str | None] = {}
     for family in FAMILIES:
         for one in samples.get(family, ()):
             if now_seconds - one.sampled_seconds <= one.fresh_for_seconds:
                 found[one.node][one.uuid].setdefault(family, []).append(one.value)
+                models[one.node, one.uuid] = one.model
     return {
-        node: {uuid: _detail(values) for uuid, values in by_uuid.items()}
-        for node, by_uuid in found.items()
+        node: {uuid: _detail(values, models.get((node, uuid))) for uuid, values in gpus.items()}
+        for node, gpus in found.items()
     }
 
 
-def _detail(values: Mapping[str, Sequence[float]]) -> GpuDetail:
+def _detail(values: Mapping[str, Sequence[float]], model: str | None) -> GpuDetail:
     used, totals = values.get(MEMORY_USED, ()), values.get(MEMORY_TOTAL, ())
     return GpuDetail(
         sum(used) if used and len(used) >= len(totals) else None,
         max(totals, default=None),
         max(values.get(POWER_USAGE, ()), default=None),
         max(values.get(TEMPERATURE, ()), default=None),
+        model,
     )
 
 

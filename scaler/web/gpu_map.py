@@ -52,8 +52,8 @@ class Node:
 class CellDict(TypedDict):
     """One GPU; `bin` is its shade, None if it is free or has no reading.
 
-    `model` is None if the readings come from Prometheus, which is not asked for it. `detail` is
-    None if nobody has the node on screen, or it could not be read.
+    `detail` is None if nobody has the node on screen, or it could not be read; from Prometheus
+    `model` is then, too.
     """
 
     uuid: str
@@ -295,7 +295,7 @@ def _cell(
         )
     return {
         "uuid": gpu.uuid,
-        "model": gpu.model,
+        "model": gpu.model if detail is None or detail.model is None else detail.model,
         "detail": None if detail is None else detail_dict(detail),
         "duty": None if gpu.duty_cycle is None else round(gpu.duty_cycle, 1),
         "bin": index if index < len(BINS) else None,

@@ -57,7 +57,7 @@ async def test_prometheus_is_asked_for_these_nodes(preset):
         query = str((await request.post())["query"])
         queries.append(query)
         names = PRESETS[preset]
-        labels = {names.node_label: "n1", names.device_labels[0]: "GPU-a"}
+        labels = {names.node_label: "n1", names.device_labels[0]: "GPU-a", names.model_label: "L4"}
         result = []
         for pod in ("web-0", "web-1"):
             holder = labels | {names.pod_label: pod, names.namespace_label: "default"}
@@ -83,6 +83,8 @@ async def test_prometheus_is_asked_for_these_nodes(preset):
     assert all('=~"n1|n2"' in query for query in queries)
     # DCGM has one value of used memory for a whole GPU, ours one for each container.
     used = len(found.samples[MEMORY_USED])
+    assert {sample.model for sample in found.samples[MEMORY_USED]} == {"L4"}
+    assert f", {PRESETS[preset].model_label})" in queries[0]
     assert used == (2 if preset == "gpu-exporter" else 1)
 
 

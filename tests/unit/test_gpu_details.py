@@ -72,6 +72,12 @@ def test_a_stale_reading_is_unknown():
     assert read_details(samples(WHOLE, at=NOW - 16), now_seconds=NOW) == {}
 
 
+def test_a_gpu_has_its_model_where_the_samples_have_it():
+    known = [sample._replace(model="L4") for sample in samples(WHOLE)[POWER_USAGE]]
+    (gpu,) = read_details({POWER_USAGE: known}, now_seconds=NOW)["n"].values()
+    assert gpu.model == "L4"
+
+
 def test_power_is_shown_in_watts():
     detail = detail_dict(GpuDetail(6e9, 8e9, 70_500, None))
     assert detail == {"memory_used": 6e9, "memory_total": 8e9, "power": 70.5, "temperature": None}

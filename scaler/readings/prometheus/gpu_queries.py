@@ -7,6 +7,7 @@ As in `queries`, an extra label tells values and the times of their samples apar
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,6 +19,7 @@ from scaler.readings.prometheus.join import STALE_AFTER_SECONDS
 from scaler.readings.prometheus.queries import PART, TIME, VALUE, as_part
 from scaler.readings.prometheus.query_results import sample_age_seconds
 from scaler.readings.prometheus.response import PromqlError
+from scaler.readings.series import MODEL_CHARACTERS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -27,12 +29,16 @@ if TYPE_CHECKING:
 
 
 class Holder(NamedTuple):
-    """A GPU and the container that uses it; `pod` is None for a free GPU."""
+    """A GPU and the container that uses it; `pod` is None for a free GPU.
+
+    `model` is empty unless the query asks for it.
+    """
 
     node: str
     pod: ObjectRef | None
     uuid: str
     container: str
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,10 +49,17 @@ class GpuSeries:
     ages_seconds: Mapping[Holder, float]
 
 
-def gpu_query(series: str, names: MetricNames, family: str, *, matchers: Sequence[str] = ()) -> str:
+def gpu_query(
+    series: str,
+    names: MetricNames,
+    family: str,
+    *,
+    matchers: Sequence[str] = (),
+    with_model: bool = False,
+) -> str:
     """Return the query for a series of all GPUs, including free ones."""
     selector = f"{series}{{{', '.join(matchers)}}}"
-    by = _by(names, family)
+    by = _by(names, family, with_model=with_model)
     values, times = f"max {by} ({selector})", f"min {by} (timestamp({selector}))"
     return f"{as_part(VALUE, values)} or {as_part(TIME, times)}"
 
@@ -86,11 +99,13 @@ def fresh_query(
     return f"max {_by(names, family)} ({fresh})"
 
 
-def _by(names: MetricNames, family: str) -> str:
+def _by(names: MetricNames, family: str, *, with_model: bool = False) -> str:
     labels = [names.node_label, names.namespace_label, names.pod_label, *names.device_labels]
     # Values of the whole device repeat for each container.
     if family in CONTAINERS_OWN and names.container_label is not None:
         labels.append(names.container_label)
+    if with_model:
+        labels.append(names.model_label)
     return f"by ({', '.join(labels)})"
 
 
@@ -135,6 +150,7 @@ def gpu_samples(
             float(sum((one.values[holder] for one in others), value) * factor),
             asked_seconds - max(one.ages_seconds.get(holder, math.inf) for one in parts),
             STALE_AFTER_SECONDS,
+            holder.model or None,
         )
         for holder, value in first.values.items()
         if all(holder in one.values for one in others)
@@ -211,4 +227,5 @@ def holder_of(labels: Mapping[str, str], names: MetricNames) -> Holder:
         ObjectRef(namespace=namespace, name=pod) if pod else None,
         "/".join(filter(None, (labels.get(label) for label in names.device_labels))),
         labels.get(names.container_label or "", ""),
+        sys.intern(labels.get(names.model_label, "")[:MODEL_CHARACTERS]),
     )

@@ -70,7 +70,7 @@ class FamilyReader:
     ) -> Sequence[GpuSample] | str:
         """Return the samples of a family, or why it could not be read.
 
-        The matcher `within` selects some of them.
+        The matcher `within` selects some of them, which then have their models.
         """
         matchers = self._matchers if within is None else (*self._matchers, within)
         named = self._names.families.get(family)
@@ -78,7 +78,8 @@ class FamilyReader:
             # Not a failure: nothing has a value, as with an exporter that does not publish it.
             return ()
         queries = [
-            gpu_query(series, self._names, family, matchers=matchers) for series in named.series
+            gpu_query(series, self._names, family, matchers=matchers, with_model=within is not None)
+            for series in named.series
         ]
         results = []
         for result in await asyncio.gather(*(self._source.result(query) for query in queries)):

@@ -138,15 +138,14 @@ function setRow(row, data) {
   rows(row.querySelector(".gpus"), data.gpus, (gpu) => gpu.uuid, makeGpu, setGpu);
 }
 
-function makeGpu(gpu) {
-  const name = gpu.model === null ? gpu.uuid : `${gpu.model}, ${gpu.uuid}`;
+function makeGpu() {
   return h(
     "li",
     {},
     h("b", {}),
     h("span", { class: "holders" }),
     h("span", { class: "more readings" }),
-    h("span", { class: "more uuid" }, name),
+    h("span", { class: "more uuid" }),
   );
 }
 
@@ -166,9 +165,11 @@ function readings(detail) {
 function setGpu(item, gpu) {
   setAttribute(item, "class", gpu.duty === null ? "unknown" : gpu.bin === null ? "free" : `d${gpu.bin}`);
   setText(item.querySelector("b"), gpu.duty === null ? "no reading" : `${Math.round(gpu.duty)}\u00a0%`);
+  const name = gpu.model === null ? gpu.uuid : `${gpu.model}, ${gpu.uuid}`;
   const said = readings(gpu.detail);
+  setText(item.querySelector(".uuid"), name);
   setText(item.querySelector(".readings"), said);
-  setAttribute(item, "title", [item.querySelector(".uuid").textContent, said].filter(Boolean).join("\n"));
+  setAttribute(item, "title", [name, said].filter(Boolean).join("\n"));
   redraw(item.querySelector(".holders"), JSON.stringify(gpu.pods), () =>
     gpu.pods.length === 0 ? ["free"] : gpu.pods.map(holder),
   );
