@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric
 
+    from exporter.attribution.snapshots import Joined
     from exporter.cli.config import ExporterConfig
     from exporter.model import Readings
     from exporter.processes.job_files import JobFiles
@@ -148,6 +149,8 @@ class _ExporterParts:
         counters = Counters()
         self.failure: asyncio.Future[str] = loop.create_future()
         self._fatal: asyncio.Future[Exception] = loop.create_future()
+        self._joined: Joined | None = None
+        self._has_joined = asyncio.Event()
         self._nvml_required = config.nvml_required
         self.snapshots = Snapshots()
         self.nvml = Nvml(
@@ -223,9 +226,11 @@ class _ExporterParts:
         return None if snapshot is None else snapshot.readings
 
     def _on_readings(self, readings: Readings) -> None:
-        self.snapshots.on_readings(readings)
-        if self.snapshots.newest is not None:
-            self.exposition.prepare(self.snapshots.newest)
+        if self.exposition.is_asked:
+            self._joined = self.snapshots.join(readings)
+            self._has_joined.set()
+        else:
+            self.snapshots.on_readings(readings)
 
     def _on_failure(self, problem: str) -> None:
         if not self.failure.done():
@@ -271,6 +276,19 @@ class _ExporterParts:
             await self.job_files.refresh()
         return problem
 
+    async def render_ahead(self) -> None:
+        """Render readings before they are published, with pauses in which scrapes are answered."""
+        while True:
+            await self._has_joined.wait()
+            self._has_joined.clear()
+            if (joined := self._joined) is not None:
+                try:
+                    for _ in self.exposition.prepare(joined.snapshot):
+                        await asyncio.sleep(0)
+                except Exception:
+                    log.exception("Rendering failed unexpectedly; scrapes render for themselves")
+                self.snapshots.publish(joined)
+
     async def watch(self) -> None:
         """Log changes of readiness until cancelled."""
         watchdog = Watchdog(self.health)
@@ -298,7 +316,7 @@ async def running(config: ExporterConfig, binding: ModuleType) -> AsyncIterator[
         telemetry_path=config.telemetry_path,
         node_name=config.node_name,
     )
-    work = [parts.watch, parts.web.run, parts.end_without_nvml]
+    work = [parts.watch, parts.render_ahead, parts.web.run, parts.end_without_nvml]
     if parts.pod_resources is not None:
         work.append(parts.pod_resources.run)
     if parts.lookups is not None:

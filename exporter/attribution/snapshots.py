@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from exporter.attribution.attribute import Holdings, attribute, is_claimed, is_fraction, remember
@@ -22,6 +23,14 @@ MAX_LOGGED_IDS: Final = 10
 MAX_REMEMBERED_IDS: Final = 10_000
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined:
+    """A snapshot that is not published yet; a later one has a higher number."""
+
+    snapshot: Snapshot
+    number: int
+
+
 class Snapshots:
     """Replaces `newest` whenever readings or allocations change; used on the event loop only."""
 
@@ -29,6 +38,8 @@ class Snapshots:
         self.newest: Snapshot | None = None
         self._readings: Readings | None = None
         self._readings_count = 0
+        # The numbers of the last snapshots that were joined and published.
+        self._joined = self._published = 0
         self._holdings = Holdings()
         self._holdings_valid = True
         self._claimed_uuids: Mapping[str, str] = {}
@@ -39,9 +50,19 @@ class Snapshots:
 
     def on_readings(self, readings: Readings) -> None:
         """Take over one cycle's readings."""
+        self.publish(self.join(readings))
+
+    def join(self, readings: Readings) -> Joined:
+        """Join one cycle's readings, for whoever has something to do before they are published."""
         self._readings = readings
         self._readings_count += 1
-        self._join()
+        return self._attributed(readings)
+
+    def publish(self, joined: Joined) -> None:
+        """Make a snapshot the newest, unless one that was joined later is."""
+        if joined.number > self._published:
+            self._published = joined.number
+            self.newest = joined.snapshot
 
     def on_allocations(self, allocations: Collection[Allocation]) -> None:
         """Take over one List answer."""
@@ -90,11 +111,15 @@ class Snapshots:
         )
 
     def _join(self) -> None:
-        if self._readings is None:
-            return
+        if self._readings is not None:
+            self.publish(self._attributed(self._readings))
+
+    def _attributed(self, readings: Readings) -> Joined:
         holdings = self._holdings if self._holdings_valid else Holdings()
-        self.newest = attribute(self._readings, holdings, self._claimed_uuids)
-        self._report_what_is_new(self.newest)
+        snapshot = attribute(readings, holdings, self._claimed_uuids)
+        self._report_what_is_new(snapshot)
+        self._joined += 1
+        return Joined(snapshot=snapshot, number=self._joined)
 
     def _report_what_is_new(self, snapshot: Snapshot) -> None:
         self._unmatched = snapshot.unmatched_device_ids

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: readings as metrics of the client library, by the table of families.
+"""Pure: readings as series of the table's families, and as metrics of the client library.
 
 A value of None yields no series, so nothing is ever published in place of an unknown.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -14,12 +15,15 @@ from prometheus_client.metrics_core import Metric
 from exporter.exposition import base_families
 from exporter.exposition.rendering import Labels
 from exporter.exposition.table import BASE_FAMILIES, EXTENDED_FAMILIES, LABELS
-from exporter.model import AllocateMode, MetricType, Row, Scope, Snapshot
+from exporter.model import AllocateMode, Family, MetricType, Row, Scope, Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from exporter.model import Device, Family, Sample
+    from exporter.model import Device, Sample
+
+Series = tuple[Labels, Labels, float]
+"""One value: the labels of its node, device or holder, those of its own, and the number."""
 
 
 def _memory_used_bytes(row: Row) -> float | None:
@@ -45,59 +49,77 @@ _BASE: Final = tuple(
 # The labels of a device itself, whichever pod holds it.
 _DEVICE_LABELS: Final = LABELS[:4]
 _NODE_LABEL: Final = LABELS[3]
+_NONE: Final = Labels({})
 _LABELS_OF: Final = {family.name: family.labels for family in EXTENDED_FAMILIES}
 _SUFFIXES: Final = {MetricType.GAUGE: "", MetricType.COUNTER: "_total", MetricType.INFO: "_info"}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FamilySeries:
+    """A family and its series, in their order."""
+
+    family: Family
+    series: Sequence[Series]
+
+
 def families(snapshot: Snapshot, *, node_name: str) -> Iterator[Metric]:
+    """Yield the families of one snapshot as the client library's."""
+    for one in family_series(snapshot, node_name=node_name):
+        metric = Metric(metric_name(one.family), one.family.help, one.family.type.value)
+        for labels, own, value in one.series:
+            metric.add_sample(one.family.name, labels.followed_by(own), value)
+        yield metric
+
+
+def family_series(snapshot: Snapshot, *, node_name: str) -> Iterator[FamilySeries]:
     """Yield the families of one snapshot; those without any series are left out."""
-    count = _empty(base_families.NUM_DEVICES)
-    count.add_sample(count.name, {_NODE_LABEL: node_name}, snapshot.readings.device_count)
-    yield count
+    node = Labels({_NODE_LABEL: node_name})
+    count = base_families.NUM_DEVICES
+    yield FamilySeries(family=count, series=[(node, _NONE, snapshot.readings.device_count)])
     labelled = [(row, _labels(row, node_name)) for row in snapshot.rows]
     for family, value_of in _BASE:
-        metric = _empty(family)
-        for row, labels in labelled:
-            value = value_of(row)
-            if value is not None:
-                metric.add_sample(family.name, labels, value)
-        if metric.samples:
-            yield metric
-    yield from _extended(snapshot, labelled, node_name)
+        values = ((labels, value_of(row)) for row, labels in labelled)
+        series = [(labels, _NONE, value) for labels, value in values if value is not None]
+        if series:
+            yield FamilySeries(family=family, series=series)
+    yield from _extended(snapshot, labelled, node)
 
 
 def _extended(
-    snapshot: Snapshot, labelled: list[tuple[Row, Labels]], node_name: str
-) -> Iterator[Metric]:
-    metrics = {family.name: _empty(family) for family in EXTENDED_FAMILIES}
+    snapshot: Snapshot, labelled: Iterable[tuple[Row, Labels]], node: Labels
+) -> Iterator[FamilySeries]:
+    found: dict[str, list[Series]] = {family.name: [] for family in EXTENDED_FAMILIES}
 
     def add(sample: Sample, labels: Labels) -> None:
         name = sample.family.name
-        own = _own_labels(name, sample.labels)
-        metrics[name].add_sample(name, labels.followed_by(own), sample.value)
+        found[name].append((labels, _own_labels(name, sample.labels), sample.value))
 
     for sample in snapshot.readings.node:
-        add(sample, Labels({_NODE_LABEL: node_name}))
+        add(sample, node)
     for reading in snapshot.readings.devices:
-        for sample in reading.extended:
-            if sample.family.scope is Scope.DEVICE:
-                values = _device_values(reading.device, node_name)
-                add(sample, Labels(dict(zip(_DEVICE_LABELS, values, strict=True))))
+        of_device = [one for one in reading.extended if one.family.scope is Scope.DEVICE]
+        if of_device:
+            values = _device_values(reading.device, node[_NODE_LABEL])
+            labels = Labels(dict(zip(_DEVICE_LABELS, values, strict=True)))
+            for sample in of_device:
+                add(sample, labels)
     for row, labels in labelled:
         for sample in (*row.reading.extended, *row.extended):
             if sample.family.scope is Scope.HOLDER:
                 add(sample, labels)
-    yield from (metric for metric in metrics.values() if metric.samples)
+    for family in EXTENDED_FAMILIES:
+        if series := found[family.name]:
+            yield FamilySeries(family=family, series=series)
+
+
+def metric_name(family: Family) -> str:
+    """Return the name that the client library has for a family: without its type's suffix."""
+    return family.name.removesuffix(_SUFFIXES[family.type])
 
 
 @lru_cache(maxsize=4096)
 def _own_labels(family_name: str, values: tuple[str, ...]) -> Labels:
     return Labels(dict(zip(_LABELS_OF[family_name], values, strict=True)))
-
-
-def _empty(family: Family) -> Metric:
-    name = family.name.removesuffix(_SUFFIXES[family.type])
-    return Metric(name, family.help, family.type.value)
 
 
 def _device_values(device: Device, node_name: str) -> tuple[str, str, str, str]:

@@ -8,21 +8,23 @@ prometheus-client would.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from prometheus_client.metrics_core import Metric
 
 from exporter.exposition import metrics
-from exporter.exposition.compression import Gzipped, gzipped
+from exporter.exposition.compression import Gzipped, gzipping
 from exporter.exposition.negotiation import content_type as chosen
-from exporter.exposition.rendering import render
+from exporter.exposition.rendering import header, lines, render
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Sequence
 
     from prometheus_client.registry import Collector
 
     from exporter.model import Snapshot
+
+T = TypeVar("T")
 
 _OPENMETRICS: Final = "application/openmetrics-text"
 # Renderings kept per snapshot: a few readers with a few formats and filters each.
@@ -35,6 +37,10 @@ class _Format:
     names: frozenset[str]
     gzip: bool
 
+    @property
+    def is_openmetrics(self) -> bool:
+        return self.content_type.startswith(_OPENMETRICS)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendered:
@@ -42,6 +48,49 @@ class Rendered:
 
     body: bytes
     content_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _FamilyText:
+    """A family of the GPUs, as text; `names` are those by which it can be asked for."""
+
+    names: frozenset[str]
+    header: str
+    openmetrics_header: str
+    lines: str
+
+    @classmethod
+    def of(cls, one: metrics.FamilySeries) -> _FamilyText:
+        family = one.family
+        name, kind, text = metrics.metric_name(family), family.type.value, family.help
+        return cls(
+            names=frozenset({name, family.name}),
+            header=header(name, kind, text, openmetrics=False),
+            openmetrics_header=header(name, kind, text, openmetrics=True),
+            lines=lines(family.name, one.series),
+        )
+
+
+class _Rendering:
+    """One snapshot's text, and whole bodies of it by format."""
+
+    def __init__(
+        self, snapshot: Snapshot, families: Sequence[_FamilyText], slow: Sequence[Metric]
+    ) -> None:
+        self.snapshot = snapshot
+        self._families = families
+        self._slow = slow
+        self.bodies: dict[_Format, bytes | Gzipped] = {}
+
+    def body(self, asked: _Format) -> Generator[None, None, bytes | Gzipped]:
+        """Return the body in a format, in steps."""
+        parts: list[str] = []
+        for one in self._families:
+            if not asked.names or asked.names & one.names:
+                parts += one.openmetrics_header if asked.is_openmetrics else one.header, one.lines
+        text = "".join(parts).encode() + _text(self._slow, asked)
+        yield
+        return (yield from gzipping(text)) if asked.gzip else text
 
 
 class Exposition:
@@ -60,8 +109,7 @@ class Exposition:
         self._node_name = node_name
         self._self_metrics = self_metrics
         self._slow_metrics = slow_metrics
-        self._rendered_snapshot: Snapshot | None = None
-        self._renderings: dict[_Format, bytes | Gzipped] = {}
+        self._current: _Rendering | None = None
         self._asked: set[_Format] = set()
 
     def render(
@@ -79,55 +127,69 @@ class Exposition:
         asked = _Format(content_type=chosen(accept), names=frozenset(names), gzip=gzip)
         gpus = self._gpus(snapshot, asked)
         own = _text(_collected(self._self_metrics), asked)
-        if asked.content_type.startswith(_OPENMETRICS):
+        if asked.is_openmetrics:
             own += b"# EOF\n"
         body = gpus.followed_by(own) if isinstance(gpus, Gzipped) else gpus + own
         return Rendered(body=body, content_type=asked.content_type)
 
-    def prepare(self, snapshot: Snapshot) -> None:
-        """Render a new snapshot as the last one was asked for, so that no scrape waits for it."""
-        if asked := self._start(snapshot):
-            families = self._families(snapshot)
-            self._renderings = {key: _render(families, key) for key in asked}
+    @property
+    def is_asked(self) -> bool:
+        """Whether anybody has asked since the last snapshot that was prepared."""
+        return bool(self._asked)
 
-    def _gpus(self, snapshot: Snapshot | None, key: _Format) -> bytes | Gzipped:
+    def prepare(self, snapshot: Snapshot) -> Iterator[None]:
+        """Render a snapshot as the last one was asked for, so that no scrape waits for it.
+
+        Between the steps, each of about a millisecond, the last one can be rendered still.
+        """
+        asked, self._asked = self._asked, set()
+        rendering = yield from self._rendered(snapshot)
+        for one in asked:
+            rendering.bodies[one] = yield from rendering.body(one)
+        self._current = rendering
+
+    def _gpus(self, snapshot: Snapshot | None, asked: _Format) -> bytes | Gzipped:
         if snapshot is None:
-            return _render(_collected(self._slow_metrics), key)
-        if snapshot is not self._rendered_snapshot:
-            self._start(snapshot)
-        body = self._renderings.get(key)
+            text = _text(_collected(self._slow_metrics), asked)
+            return _finished(gzipping(text)) if asked.gzip else text
+        current = self._current
+        if current is None or current.snapshot is not snapshot:
+            self._asked = set()
+            current = self._current = _finished(self._rendered(snapshot))
+        body = current.bodies.get(asked)
         if body is None:
-            body = _render(self._families(snapshot), key)
-        if key in self._asked or len(self._asked) < _MAX_KEPT_RENDERINGS:
-            self._asked.add(key)
-            self._renderings[key] = body
+            body = _finished(current.body(asked))
+        if asked in self._asked or len(self._asked) < _MAX_KEPT_RENDERINGS:
+            self._asked.add(asked)
+            current.bodies[asked] = body
         return body
 
-    def _start(self, snapshot: Snapshot) -> set[_Format]:
-        """Forget the last snapshot's renderings; returns how it was asked for."""
-        asked, self._asked = self._asked, set()
-        self._renderings.clear()
-        self._rendered_snapshot = snapshot
-        return asked
+    def _rendered(self, snapshot: Snapshot) -> Generator[None, None, _Rendering]:
+        families = []
+        for one in metrics.family_series(snapshot, node_name=self._node_name):
+            families.append(_FamilyText.of(one))
+            yield
+        return _Rendering(snapshot, families, list(_collected(self._slow_metrics)))
 
-    def _families(self, snapshot: Snapshot) -> list[Metric]:
-        gpus = metrics.families(snapshot, node_name=self._node_name)
-        return [*gpus, *_collected(self._slow_metrics)]
+
+def _finished(steps: Generator[None, None, T]) -> T:
+    """Return what comes of the steps, all taken at once."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
 
 
 def _collected(collectors: Sequence[Collector]) -> Iterable[Metric]:
     return (metric for one in collectors for metric in one.collect())
 
 
-def _render(families: Iterable[Metric], asked: _Format) -> bytes | Gzipped:
-    text = _text(families, asked)
-    return gzipped(text) if asked.gzip else text
-
-
 def _text(families: Iterable[Metric], asked: _Format) -> bytes:
     return render(
         _Families(families, asked.names).collect(),
-        openmetrics=asked.content_type.startswith(_OPENMETRICS),
+        openmetrics=asked.is_openmetrics,
     )
 
 

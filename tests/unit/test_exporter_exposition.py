@@ -242,6 +242,27 @@ def test_each_snapshot_is_rendered_anew():
     assert exposition.render(None).body == b""
 
 
+def prepare(exposition, shot):
+    for _ in exposition.prepare(shot):
+        pass
+
+
+def test_while_a_snapshot_is_prepared_the_last_one_is_answered_as_before():
+    exposition = Exposition(node_name="n", self_metrics=())
+    last, new = (snapshot(reading(duty_cycle_percent=float(number))) for number in range(2))
+    formats: list[dict[str, Any]] = [{}, {"accept": OPENMETRICS, "gzip": True}]
+    before = [exposition.render(last, **how) for how in formats]
+    assert exposition.is_asked
+    steps = exposition.prepare(new)
+    assert next(steps, 0) is None
+    assert not exposition.is_asked, "not since"
+    for _ in steps:
+        assert [exposition.render(last, **how) for how in formats] == before
+    plain = Exposition(node_name="n", self_metrics=())
+    after = [exposition.render(new, **how) for how in formats]
+    assert after == [plain.render(new, **how) for how in formats]
+
+
 def test_a_prepared_snapshot_is_answered_as_any_other():
     prepared, plain = (Exposition(node_name="n", self_metrics=()) for _ in range(2))
     asked: list[dict[str, Any]] = [
@@ -252,7 +273,7 @@ def test_a_prepared_snapshot_is_answered_as_any_other():
     ]
     for number in range(3):
         shot = snapshot(reading(duty_cycle_percent=float(number)))
-        prepared.prepare(shot)
+        prepare(prepared, shot)
         for options in asked:
             assert prepared.render(shot, **options) == plain.render(shot, **options)
 
@@ -261,8 +282,8 @@ def test_a_scrape_does_not_render_what_was_prepared(monkeypatch):
     exposition = Exposition(node_name="n", self_metrics=())
     exposition.render(snapshot(reading()))
     shot = snapshot(reading(duty_cycle_percent=5.0))
-    exposition.prepare(shot)
-    monkeypatch.setattr(metrics, "families", None)
+    prepare(exposition, shot)
+    monkeypatch.setattr(metrics, "family_series", None)
     assert b"} 5.0\n" in exposition.render(shot).body
 
 
@@ -278,7 +299,7 @@ def test_slow_metrics_are_collected_once_per_snapshot_and_live_without_one():
     exposition.render(snapshot(reading()))
     for number in (1, 2):
         shot = snapshot(reading(duty_cycle_percent=float(number)))
-        exposition.prepare(shot)
+        prepare(exposition, shot)
         for _ in range(3):
             assert f"\nslow {number}.0\n".encode() in exposition.render(shot).body
     assert [exposition.render(None).body.endswith(f"slow {n}.0\n".encode()) for n in (3, 4)] == [

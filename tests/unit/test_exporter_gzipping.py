@@ -8,9 +8,19 @@ import zlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.exposition.compression import gzipped
+from exporter.exposition.compression import Gzipped, gzipping
 
 ANY_GZIP_READER = zlib.MAX_WBITS | 16
+
+
+def gzipped(data: bytes) -> Gzipped:
+    steps = gzipping(data)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: Gzipped = end.value
+            return found
 
 
 @given(beginning=st.binary(max_size=2000), ends=st.lists(st.binary(max_size=2000), max_size=3))

@@ -58,6 +58,27 @@ def test_new_allocations_show_without_waiting_for_the_next_cycle():
     assert pods(snapshots) == ["a"]
 
 
+def test_a_snapshot_is_published_later_unless_a_newer_one_is():
+    snapshots = Snapshots()
+    snapshots.on_readings(readings())
+    first = snapshots.newest
+    second, third = snapshots.join(readings(2.0)), snapshots.join(readings(3.0))
+    assert snapshots.newest is first
+    snapshots.publish(second)
+    assert snapshots.newest is second.snapshot
+    snapshots.publish(third)
+    assert snapshots.newest is third.snapshot
+    snapshots.publish(second)
+    assert snapshots.newest is third.snapshot
+
+    without_pod = snapshots.join(readings(4.0))
+    snapshots.on_allocations(allocations("a"))
+    snapshots.publish(without_pod)
+    assert pods(snapshots) == ["a"], "the pod stays"
+    assert snapshots.newest is not None
+    assert snapshots.newest.readings.devices[0].duty_cycle_percent == 4.0
+
+
 def test_an_unchanged_list_keeps_the_very_snapshot():
     snapshots = Snapshots()
     snapshots.on_readings(readings())
