@@ -193,14 +193,14 @@ class PodMarks:
             await unmark(self._client, pod.ref, pod.uid)
         except (NotFound, Conflict):
             return
-        except ApiError as error:
+        except Exception as error:  # noqa: BLE001  (one pod's mark must not fail the loop)
             # Says nothing about whose mark it is.
             self._tried[pod.uid] = _Try(at_seconds=tried.at_seconds)
             if not self._is_refused:
                 self._is_refused = True
                 log.warning(
                     "Cannot take back the deletion cost of a pod",
-                    extra={"pod": str(pod.ref), "error": str(error)},
+                    extra={"pod": str(pod.ref), "error": repr(error)[:500]},
                 )
         else:
             self._is_refused = False

@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from scaler.cluster.decode import Instant, Pod, decode_pod
+from scaler.cluster.pod_facts import DELETION_COST, MARK
+from scaler.decision.victims import MARK_COST
 from scaler.kube.errors import Conflict, Unreachable, from_status
 from scaler.model import DeploymentState, ExporterEndpoint, MetricReading, ObjectRef
 from scaler.readings.exporters.reader import ScrapeError
@@ -22,6 +24,7 @@ from scaler.readings.source import SourceAnswer
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from scaler.model import PodState
     from scaler.readings.source import ReadingRequest
     from tests.virtualtime import VirtualLoop
 
@@ -50,8 +53,10 @@ class GpuPod:
     name: str
     node: str
     placed_seconds: float | None
+    made_seconds: float
     overloaded_seconds: float | None = None
     recovered_seconds: float = 0.0
+    marked: bool = False
 
     def is_ready(self, now_seconds: float, for_seconds: float = 0.0) -> bool:
         if self.placed_seconds is None or self.overloaded_seconds is not None:
@@ -110,7 +115,8 @@ class World:
         self.lease: JsonObject | None = None
         self.lease_fault: PatchFault = "none"
         self.loops = 0
-        self.loop_began_seconds = 0.0
+        self.loop_began_seconds = self.loop_began_wall_seconds = 0.0
+        self.before_mark: Callable[[Workload, bool], None] = lambda *_: None
         self.view: tuple[DeploymentState, ...] = ()
         self.served: dict[str, NodeFault] = {}
         self.decoded: dict[str, Pod] = {}
@@ -132,9 +138,14 @@ class World:
         placed = self.loop.time() + PLACING_SECONDS if self.gpus_are_free else None
         while len(workload.pods) < replicas:
             node = NODES[workload.made % len(NODES)]
-            workload.pods.append(GpuPod(f"{workload.uid}-{workload.made}", node, placed))
+            name = f"{workload.uid}-{workload.made}"
+            workload.pods.append(GpuPod(name, node, placed, self.loop.time()))
             workload.made += 1
-        del workload.pods[replicas:]
+        # The ReplicaSet takes marked pods first, and the youngest of the others.
+        pods = workload.pods
+        order = sorted(range(len(pods)), key=lambda number: (not pods[number].marked, -number))
+        stay = sorted(order[max(0, len(pods) - replicas) :])
+        workload.pods = [pods[number] for number in stay]
 
     def overload(self, workload: Workload, share: float) -> None:
         """Turn this share of the pods that serve NotReady, and the others Ready again."""
@@ -167,13 +178,13 @@ class World:
 
     def deployments(self) -> tuple[DeploymentState, ...]:
         self.loops += 1
-        self.loop_began_seconds = self.loop.time()
+        self.loop_began_seconds, self.loop_began_wall_seconds = self.loop.time(), self.wall()
         if self.watch_fault != "lagging" or not self.view:
             self.view = tuple(self._state(one) for one in self.workloads.values())
         return self.view
 
-    def marked_pods(self) -> tuple[()]:
-        return ()
+    def marked_pods(self) -> list[PodState]:
+        return [pod for state in self.view for pod in state.pods if pod.marked]
 
     def exporter_endpoints(self) -> Mapping[str, ExporterEndpoint]:
         return {
@@ -211,7 +222,7 @@ class World:
                     "status": "False",
                     "reason": "Unschedulable",
                     "message": "0/3 nodes are available: 3 Insufficient nvidia.com/gpu.",
-                    "lastTransitionTime": _timestamp(0),
+                    "lastTransitionTime": _timestamp(pod.made_seconds),
                 }
             )
         elif now >= placed:
@@ -226,8 +237,12 @@ class World:
                 "namespace": NAMESPACE,
                 "uid": pod.name,
                 "ownerReferences": [{"kind": "ReplicaSet", "uid": workload.uid, "controller": 1}],
+                "annotations": {DELETION_COST: str(MARK_COST), MARK: "true"} if pod.marked else {},
             },
-            "spec": {"nodeName": pod.node if phase == "Running" else None},
+            "spec": {
+                "nodeName": pod.node if phase == "Running" else None,
+                "containers": [{"resources": {"limits": {"nvidia.com/gpu": "1"}}}],
+            },
             "status": {"phase": phase, "conditions": conditions},
         }
 
@@ -316,6 +331,8 @@ class World:
     async def patch(
         self, path: str, body: JsonObject, *, timeout_seconds: float = 10.0, **_: object
     ) -> JsonObject:
+        if "/pods/" in path:
+            return await self._mark(path, body, timeout_seconds)
         workload = self._scaled(path)
 
         def write() -> JsonObject:
@@ -334,6 +351,20 @@ class World:
 
         if workload.patch_fault == "conflict":
             workload.version += 1
+        return await self._answer(workload.patch_fault, timeout_seconds, write)
+
+    async def _mark(self, path: str, body: JsonObject, timeout_seconds: float) -> JsonObject:
+        name, is_mark = path.split("/")[-2], bool(body["metadata"]["annotations"])
+        workload = self.workloads[name.partition("-")[0]]
+        self.before_mark(workload, is_mark)
+
+        def write() -> JsonObject:
+            for pod in workload.pods:
+                if pod.name == name:
+                    pod.marked = is_mark
+                    return {}
+            raise from_status(request="PATCH", status=404, body={"reason": "NotFound"})
+
         return await self._answer(workload.patch_fault, timeout_seconds, write)
 
     async def post(self, _: str, body: JsonObject, **__: object) -> JsonObject:

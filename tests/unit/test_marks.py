@@ -119,6 +119,16 @@ async def test_a_dry_run_of_the_whole_scaler_leaves_even_old_marks():
     assert "removed web-1" in message(found)
 
 
+async def test_a_mark_that_cannot_be_taken_back_costs_nothing_else():
+    found = world()
+    found.duty_percent, found.duty_of = 40, {}
+    shown(found, marked={"web-2", "web-3"})
+    found.mark_failures = {"web-2": KeyError("not what the API promises"), "web-3": FORBIDDEN}
+    await found.controller.cycle()
+    assert sorted(found.writes) == ["unmark web-2", "unmark web-3"]
+    assert found.outcome()[0] is Outcome.UNCHANGED
+
+
 async def test_a_standby_takes_nothing_back():
     found = world()
     shown(found, marked={"web-3"})
