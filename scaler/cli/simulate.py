@@ -14,7 +14,7 @@ from scaler.cli.workload import parse_workload
 from scaler.model import Metric, ObjectRef
 from scaler.policy.annotations import MAX_REPLICAS, MIN_REPLICAS, PREFIX
 from scaler.replay.csv_text import CsvColumns
-from scaler.replay.demand import MAX_STEPS
+from scaler.replay.demand import LONGEST_STEP_SECONDS, MAX_STEPS
 from scaler.replay.plans import Wishes
 from scaler.replay.prices import NO_PRICES, Prices, parse_prices
 from toolkit.cli.flags import Flags, Values
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 OUTPUTS = ("table", "wide", "json", "csv")
 PLOTS = (".svg", ".html")
-LONGEST_STEP_SECONDS = 3600.0
 LONGEST_START_SECONDS = 6 * 3600.0
 MAX_TARGETS = 20
 _SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3})?) ?%?")

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, TextIO
 from scaler.cli.interruption import interruption
 from scaler.cli.recorded import NoHistoryError, RecordedDeployment, read_recorded
 from scaler.model import ObjectRef
-from scaler.replay.csv_text import CsvError, csv_recording, read_csv
+from scaler.replay.csv_recording import csv_recording
+from scaler.replay.csv_text import CsvError, read_csv
 from scaler.replay.documents import Simulation, simulations_csv, simulations_json
 from scaler.replay.plans import DemandSource, Given, PlanError, policies_of
 from scaler.replay.recommendation import recommended
@@ -200,11 +201,10 @@ def _of_csv(settings: SimulateSettings, name: str) -> Recording:
         iter(settings.deployments), ObjectRef("csv", "input" if name == "-" else Path(name).stem)
     )
     try:
-        if name == "-":
-            samples = read_csv(sys.stdin, settings.csv_columns)
-        else:
-            with Path(name).open(encoding="utf-8", newline="") as lines:
-                samples = read_csv(lines, settings.csv_columns)
+        # Not in the encoding of the locale, which takes any byte for a character.
+        file = sys.stdin.fileno() if name == "-" else Path(name)
+        with open(file, encoding="utf-8", newline="", closefd=name != "-") as lines:
+            samples = read_csv(lines, settings.csv_columns)
         return csv_recording(
             samples,
             ref,
@@ -215,7 +215,9 @@ def _of_csv(settings: SimulateSettings, name: str) -> Recording:
     except CsvError as error:
         raise NoHistoryError(f"{name} {error}") from error
     except UnicodeDecodeError as error:
-        raise NoHistoryError(f"{name} is not UTF-8 text: {error.reason}") from error
+        raise NoHistoryError(
+            f"{name} is not UTF-8 text ({error.reason}): save it as CSV in UTF-8"
+        ) from error
 
 
 def _of_file(name: str) -> tuple[Recording, ...]:

@@ -12,18 +12,13 @@ import math
 from array import array
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import pairwise
-from statistics import median
 from typing import TYPE_CHECKING
 
 from scaler.budgets import shown
-from scaler.model import TOTAL_METRICS, Metric, ObjectRef
-from scaler.replay.demand import MAX_STEPS, DemandBuilder
+from scaler.replay.demand import MAX_VALUE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    from scaler.replay.model import Recording
 
 MAX_ROWS = 10_000_000
 MAX_PODS = 10_000
@@ -67,6 +62,8 @@ class CsvSamples:
 
     series: Mapping[str, CsvSeries]
     empty_values: int = 0
+    assumes_utc: bool = False
+    """Whether a time has no offset."""
 
     @property
     def is_total(self) -> bool:
@@ -82,6 +79,11 @@ class CsvSamples:
     def ended_unix_seconds(self) -> float:
         """The time of the last sample."""
         return max(max(one.times) for one in self.series.values())
+
+    @property
+    def highest_value(self) -> float:
+        """The highest value of all samples."""
+        return max(max(one.values) for one in self.series.values())
 
 
 def read_csv(lines: Iterable[str], columns: CsvColumns) -> CsvSamples:
@@ -108,74 +110,11 @@ def read_csv(lines: Iterable[str], columns: CsvColumns) -> CsvSamples:
         empty += _add(found, number, cells, places)
     if not found:
         raise CsvError("has no line with a value")
-    return CsvSamples(series=found, empty_values=empty)
-
-
-def step_seconds_of(samples: CsvSamples) -> float:
-    """Return the usual time between two samples of one pod, at least a second.
-
-    Raises:
-        CsvError: there is only one, or that step is far too short for the whole time.
-    """
-    longest = max(samples.series.values(), key=lambda one: len(one.times))
-    times = sorted(set(longest.times))
-    if len(times) < 2:
-        raise CsvError("has a single time; two are the least that a load can be seen in")
-    step = max(1.0, float(round(median(b - a for a, b in pairwise(times)))))
-    if (samples.ended_unix_seconds - samples.begun_unix_seconds) / step > MAX_STEPS:
-        raise _too_many(samples, step)
-    return step
-
-
-def _too_many(samples: CsvSamples, step_seconds: float) -> CsvError:
-    return CsvError(
-        f"has a time from {_text(samples.begun_unix_seconds)} to"
-        f" {_text(samples.ended_unix_seconds)}, which are more than {MAX_STEPS} steps of"
-        f" {step_seconds:g} s: check its times, or pass a longer --step"
+    return CsvSamples(
+        series=found,
+        empty_values=empty,
+        assumes_utc=_has_no_offset(cells[places[0]]),
     )
-
-
-def csv_recording(
-    samples: CsvSamples,
-    ref: ObjectRef,
-    *,
-    metric: Metric | None = None,
-    step_seconds: float | None = None,
-    is_counter: bool = False,
-) -> Recording:
-    """Return the recording of a Deployment; the metric is the duty cycle, or a query for a total.
-
-    Of a counter, the increase per second counts.
-
-    Raises:
-        CsvError: the step cannot be found, or the metric is not one of such values.
-    """
-    step = step_seconds or step_seconds_of(samples)
-    begun = samples.begun_unix_seconds // step * step
-    if metric is None:
-        metric = Metric.QUERY if samples.is_total else Metric.DUTY_CYCLE
-    if (metric in TOTAL_METRICS) is not samples.is_total:
-        if samples.is_total:
-            names = ", ".join(sorted(TOTAL_METRICS))
-            raise CsvError(f"has no column pod; --metric of a total is one of {names}")
-        raise CsvError(f"has a column pod, and --metric {metric} is for a total without one")
-    steps = int((samples.ended_unix_seconds - begun) // step) + 1
-    if steps > MAX_STEPS:
-        raise _too_many(samples, step)
-    builder = DemandBuilder(
-        ref=ref,
-        metric=metric,
-        begun_unix_seconds=begun,
-        step_seconds=step,
-        steps=steps,
-        is_counter=is_counter,
-    )
-    for pod, series in samples.series.items():
-        if samples.is_total:
-            builder.add_total(series.samples())
-        else:
-            builder.add(ObjectRef(ref.namespace, pod), series.samples())
-    return builder.recording()
 
 
 def _rows(lines: Iterable[str]) -> Iterator[tuple[int, Sequence[str]]]:
@@ -259,7 +198,7 @@ def _add(
     if time is None:
         raise CsvError(
             f"line {number}: {shown(cells[time_place])!r} is not a time such as"
-            " 2026-01-31T12:00:00Z, or Unix seconds"
+            " 2026-01-31T12:00:00Z, Unix seconds or Unix milliseconds"
         )
     text = cells[value_place].strip().removesuffix("%").rstrip()
     if text.lower() in ("", "nan", "null", "none"):
@@ -268,10 +207,10 @@ def _add(
         value = float(text)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value) or value < 0:
+    if not 0 <= value <= MAX_VALUE:
         raise CsvError(
-            f"line {number}: {shown(cells[value_place])!r} is not a number of 0 or more; leave the"
-            " value empty where there is none"
+            f"line {number}: {shown(cells[value_place])!r} is not a number from 0 to"
+            f" {MAX_VALUE:g}; leave the value empty where there is none"
         )
     pod = "" if pod_place is None else cells[pod_place].strip()
     if pod_place is not None and not pod:
@@ -290,6 +229,13 @@ def _is_time(text: str) -> bool:
     return _unix_seconds(text) is not None
 
 
+def _has_no_offset(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text.strip()).tzinfo is None
+    except ValueError:
+        return False
+
+
 def _unix_seconds(text: str) -> float | None:
     try:
         seconds = float(text)
@@ -303,7 +249,3 @@ def _unix_seconds(text: str) -> float | None:
         seconds = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
     lowest, highest = _UNIX_SECONDS
     return seconds if lowest <= seconds < highest else None
-
-
-def _text(unix_seconds: float) -> str:
-    return datetime.fromtimestamp(unix_seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from scaler.model import Metric, ObjectRef
 
 MAX_STEPS: Final = 1_000_000
+LONGEST_STEP_SECONDS: Final = 3600.0
+"""Of coarser values a decision every few seconds would say nothing."""
 MAX_PODS: Final = 20_000
 """Pods of one Deployment over the whole time; of further ones nothing is used."""
 MAX_VALUE: Final = 1e15
@@ -32,6 +34,12 @@ BRIDGED_STEPS: Final = 2
 """Over fewer steps without a sample the one before stands: scrapes are never quite regular."""
 GONE_SECONDS: Final = 600.0
 """A pod without samples for longer was not there; a StatefulSet's comes back under its name."""
+
+
+HIGHEST_PERCENT: Final = 100.0001
+"""Rounding may put a mean this far above 100."""
+_HIGHEST_RATE_PERCENT: Final = 110.0
+"""Of a counter, whose scrapes are never quite regular."""
 
 
 @dataclass(slots=True)
@@ -73,6 +81,7 @@ class DemandBuilder:
         self._step_seconds = step_seconds
         self._steps = steps
         self._is_counter = is_counter
+        self._highest = 100 if metric in SATURATING_METRICS else MAX_VALUE
         self._sums = [0] * steps
         self._counts = array("L", [0]) * steps
         self._lacking = bytearray(steps)
@@ -140,6 +149,11 @@ class DemandBuilder:
             value = self._value(track, seconds, sample)
             if value is None:
                 continue
+            if saturates and value > HIGHEST_PERCENT:
+                if not (self._is_counter and value <= _HIGHEST_RATE_PERCENT):
+                    self._found["impossible"] += 1
+                    continue
+                value = 100.0
             in_step = math.floor((seconds - self._begun) / self._step_seconds)
             if not 0 <= in_step < self._steps:
                 self._found["outside"] += 1
@@ -202,7 +216,7 @@ class DemandBuilder:
             "gap": "steps of pods without a sample between others: the demand is unknown then",
             "duplicate": "samples of a pod at the same time as another: the first counts",
             "late": "samples older than those before them: left out",
-            "impossible": f"samples negative, not a number or above {MAX_VALUE:g}: left out",
+            "impossible": f"samples negative, not a number or above {self._highest:g}: left out",
             "outside": "samples outside the time: left out",
             "reset": "resets of a counter: counted on from 0",
             "pod": f"chunks of pods beyond the first {MAX_PODS}: left out",

@@ -42,14 +42,17 @@ class Simulation:
 
 
 class ResultDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """One row; `cost` is in the currency of the prices, None without a price."""
+    """One row; `cost` is in the currency of the prices, None without a price.
+
+    Without any known time, hours, counts and cost are None.
+    """
 
     policy: str
     target_milli: int | None
     simulated_seconds: float
-    gpu_hours: float
+    gpu_hours: float | None
     average_replicas: float | None
-    highest_replicas: int
+    highest_replicas: int | None
     saturated_ratio: float | None
     saved_gpu_hours_ratio: float | None
     changes: int
@@ -174,16 +177,16 @@ def _result(
         policy=POLICY_NAMES[result.policy],
         target_milli=result.target_milli,
         simulated_seconds=result.seconds,
-        gpu_hours=result.gpu_hours,
+        gpu_hours=result.gpu_hours if result.seconds else None,
         average_replicas=result.gpu_hours / gpus if gpus else None,
-        highest_replicas=result.highest_replicas,
+        highest_replicas=result.highest_replicas if result.seconds else None,
         saturated_ratio=result.saturated_share,
         saved_gpu_hours_ratio=None if was is None or result is was else saved_share(result, was),
         changes=result.changes,
         changes_per_day=result.changes / (result.seconds / _DAY_SECONDS)
         if result.seconds
         else None,
-        cost=None if price is None else price * result.gpu_hours,
+        cost=None if price is None or not result.seconds else price * result.gpu_hours,
     )
 
 

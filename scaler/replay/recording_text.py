@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import codecs
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeVar
 
 import msgspec
 
+from scaler.decision.proposals import SATURATING_METRICS
 from scaler.model import Metric, ObjectRef
+from scaler.replay.demand import HIGHEST_PERCENT, LONGEST_STEP_SECONDS
 from scaler.replay.model import Recording
 
 if TYPE_CHECKING:
@@ -22,7 +25,7 @@ MAX_POINTS: Final = 10_000_000
 """Points of all recordings together."""
 _MAX_VALUE_MILLI: Final = 10**18
 _MAX_REPLICAS: Final = 100_000
-_MAX_STEP_SECONDS: Final = 86_400.0
+_MAX_START_SECONDS: Final = 86_400.0
 _MAX_UNIX_SECONDS: Final = 1e11
 # Anyone may have these; another kind's group may be the domain of whoever made it.
 _COMMON_KINDS: Final = frozenset(
@@ -35,7 +38,7 @@ _COMMON_KINDS: Final = frozenset(
 )
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
-_Milli = Annotated[int, msgspec.Meta(ge=-_MAX_VALUE_MILLI, le=_MAX_VALUE_MILLI)]
+_Milli = Annotated[int, msgspec.Meta(ge=0, le=_MAX_VALUE_MILLI)]
 _Replicas = Annotated[int, msgspec.Meta(ge=0, le=_MAX_REPLICAS)]
 
 
@@ -52,10 +55,10 @@ class _RecordingText(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     kind: Annotated[str, msgspec.Meta(max_length=253)] = ""
     metric: Metric
     begun_unix_seconds: Annotated[float, msgspec.Meta(ge=0, le=_MAX_UNIX_SECONDS)]
-    step_seconds: Annotated[float, msgspec.Meta(gt=0, le=_MAX_STEP_SECONDS)]
-    gpus_per_replica: Annotated[int, msgspec.Meta(ge=0, le=10_000)]
+    step_seconds: Annotated[float, msgspec.Meta(gt=0, le=LONGEST_STEP_SECONDS)]
+    gpus_per_replica: Annotated[int, msgspec.Meta(ge=1, le=10_000)]
     gpu_model: Annotated[str, msgspec.Meta(max_length=253)] | None
-    start_seconds: Annotated[float, msgspec.Meta(ge=0, le=_MAX_STEP_SECONDS)] | None
+    start_seconds: Annotated[float, msgspec.Meta(ge=0, le=_MAX_START_SECONDS)] | None
     notes: Annotated[
         tuple[Annotated[str, msgspec.Meta(max_length=2_000)], ...], msgspec.Meta(max_length=100)
     ]
@@ -98,6 +101,8 @@ def read_recordings(data: bytes) -> tuple[Recording, ...]:
             f"is {len(data)} bytes long; allowed are up to {MAX_BYTES}: record fewer Deployments"
             " or a shorter time"
         )
+    # Editors may begin a file with it.
+    data = data.removeprefix(codecs.BOM_UTF8)
     _check_version(data)
     try:
         document = msgspec.json.decode(data, type=_RecordingsText)
@@ -159,6 +164,9 @@ def _recording(text: _RecordingText, number: int) -> Recording:
         )
     if not lengths[0]:
         raise RecordingTextError(f"has no points at {where}")
+    if text.demand_milli.count(None) == lengths[0]:
+        raise RecordingTextError(f"has no value in demand_milli at {where}")
+    _check_percentages(text, where)
     for name in (text.namespace, text.name, text.kind, text.gpu_model or "", *text.notes):
         if not name.isprintable():
             raise RecordingTextError(f"has a control character in a text at {where}: {name!r:.80}")
@@ -175,6 +183,17 @@ def _recording(text: _RecordingText, number: int) -> Recording:
         floor=tuple(one == 1 for one in text.floor),
         replicas=text.replicas,
     )
+
+
+def _check_percentages(text: _RecordingText, where: str) -> None:
+    if text.metric not in SATURATING_METRICS:
+        return
+    for step, (demand, pods) in enumerate(zip(text.demand_milli, text.replicas, strict=True)):
+        if demand is not None and pods is not None and demand > pods * HIGHEST_PERCENT * 1000:
+            raise RecordingTextError(
+                f"has a demand of {demand / 1000:g} at {where}.demand_milli[{step}], and"
+                f" {pods} pods in replicas: each pod has at most 100 % {text.metric}"
+            )
 
 
 def anonymized(recordings: Iterable[Recording]) -> tuple[Recording, ...]:

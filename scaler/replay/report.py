@@ -118,10 +118,10 @@ def _row(result: ResultDocument, metric: Metric, *, with_cost: bool) -> tuple[st
     cells = (
         name,
         "-" if target is None else format_value(metric, target),
-        f"{result.gpu_hours:.1f}",
+        UNKNOWN if result.gpu_hours is None else f"{result.gpu_hours:.1f}",
         UNKNOWN if result.saturated_ratio is None else format_share(result.saturated_ratio),
         UNKNOWN if result.changes_per_day is None else f"{result.changes_per_day:.1f}",
-        str(result.highest_replicas),
+        UNKNOWN if result.highest_replicas is None else str(result.highest_replicas),
     )
     if not with_cost:
         return cells

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.replay.csv_text import CsvColumns, CsvError, read_csv, step_seconds_of
+from scaler.model import Metric, ObjectRef
+from scaler.replay.csv_recording import csv_recording, step_seconds_of
+from scaler.replay.csv_text import CsvColumns, CsvError, read_csv
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC).timestamp()
 
@@ -89,7 +91,6 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are(names):
     [
         pytest.param(["0,1", "15,1", "30,1", "3600,1"], 15, id="with a gap"),
         pytest.param(["30,1", "0,1", "15,1", "15,1"], 15, id="in disorder, twice"),
-        pytest.param(["0,1", "0.2,1", "0.4,1"], 1, id="a second at least"),
         pytest.param(["0,a,1", "0,b,1", "60,a,1", "61,b,1", "120,a,1"], 60, id="of one pod"),
     ],
 )
@@ -99,7 +100,12 @@ def test_the_step_is_the_usual_time_between_samples(lines, expected):
 
 @pytest.mark.parametrize(
     ("lines", "part"),
-    [(["0,1", "0,2"], "a single time"), (["0,1", "15,1", "30,1", "1e9,1"], "--step")],
+    [
+        (["0,1", "0,2"], "a single time"),
+        (["0,1", "15,1", "30,1", "1e9,1"], "--step"),
+        (["0,1", "0.2,1", "0.4,1"], "every 0.2 s"),
+        (["0,1", "259200,1"], "every 259200 s"),
+    ],
 )
 def test_a_step_needs_two_times_and_a_possible_length(lines, part):
     with pytest.raises(CsvError) as error:
@@ -114,3 +120,39 @@ def test_any_text_is_samples_or_a_problem(text):
     except CsvError:
         return
     assert all(len(one.times) == len(one.values) > 0 for one in found.series.values())
+
+
+def recorded(rows: list[str], metric: Metric | None = None, *, is_counter: bool = False):
+    samples = read_csv(rows, CsvColumns())
+    return csv_recording(samples, ObjectRef("prod", "a"), metric=metric, is_counter=is_counter)
+
+
+@pytest.mark.parametrize(
+    ("rows", "part"),
+    [
+        pytest.param(["29833333.5,a,1", "29833335,a,1"], "1970-12-12", id="minutes"),
+        pytest.param(["20717.5,a,1", "20719,a,1"], "1970-01-01T05:45", id="days"),
+        pytest.param(["0,a,30", "15,a,150"], "--csv-counter", id="above 100 %"),
+    ],
+)
+def test_what_cannot_be_a_load_is_refused(rows, part):
+    with pytest.raises(CsvError) as error:
+        recorded(rows)
+    assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("rows", "part"),
+    [
+        pytest.param(["2026-01-31 12:00:00,a,5", "2026-01-31 12:00:15,a,5"], "UTC", id="local"),
+        pytest.param(["0,a,0.3", "15,a,0.8"], "above 1", id="ratios"),
+    ],
+)
+def test_a_doubt_about_units_is_noted(rows, part):
+    (note,) = recorded(rows).notes
+    assert part in note
+
+
+def test_a_rate_a_little_above_all_of_a_gpu_is_all_of_it():
+    rows = ["0,a,0", "10,a,1010", "20,a,9000"]
+    assert recorded(rows, Metric.DUTY_CYCLE, is_counter=True).demand_milli == (None, 100_000, None)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scaler.decision.proposals import SATURATING_METRICS
 from scaler.model import Metric, ObjectRef
 from scaler.replay import recording_text
 from scaler.replay.model import Recording
@@ -38,20 +40,22 @@ NAMES = st.text(st.characters(categories=["Ll", "Nd"]), min_size=1, max_size=20)
 
 @st.composite
 def recordings(draw):
-    points = draw(st.integers(1, 8))
+    points = draw(st.integers(2, 8))
+    metric = draw(st.sampled_from(Metric))
+    most = 100_000 if metric in SATURATING_METRICS else 10**18
 
     def series(values):
         return tuple(draw(st.lists(values, min_size=points, max_size=points)))
 
     return Recording(
         ref=ObjectRef(draw(NAMES), draw(NAMES), draw(st.sampled_from(["", "statefulsets.apps"]))),
-        metric=draw(st.sampled_from(Metric)),
+        metric=metric,
         begun_unix_seconds=draw(st.floats(0, 1e11)),
-        step_seconds=draw(st.floats(1e-3, 86_400)),
-        demand_milli=series(st.none() | st.integers(-(10**18), 10**18)),
+        step_seconds=draw(st.floats(1e-3, 3600)),
+        demand_milli=(0, *series(st.none() | st.integers(0, most))[1:]),
         floor=series(st.booleans()),
-        replicas=series(st.none() | st.integers(0, 100_000)),
-        gpus_per_replica=draw(st.integers(0, 16)),
+        replicas=series(st.none() | st.integers(1, 100_000)),
+        gpus_per_replica=draw(st.integers(1, 16)),
         gpu_model=draw(st.none() | st.just("NVIDIA H100")),
         start_seconds=draw(st.none() | st.floats(0, 3600)),
         notes=tuple(draw(st.lists(NAMES, max_size=2))),
@@ -100,9 +104,13 @@ def test_the_document_names_units_and_its_version():
         ("metric", "speed", "metric"),
         ("begun_unix_seconds", -1, "begun_unix_seconds"),
         ("step_seconds", 0, "step_seconds"),
+        ("step_seconds", 86_400, "step_seconds"),
         ("step_seconds", "30", "step_seconds"),
-        ("gpus_per_replica", -1, "gpus_per_replica"),
+        ("gpus_per_replica", 0, "gpus_per_replica"),
         ("demand_milli", [1.5, None, 1], r"demand_milli\[0\]|demand_milli"),
+        ("demand_milli", [1, -1, 2], "demand_milli"),
+        ("demand_milli", [1, None, 100_100], r"demand of 100.1 at .*\[2\], and 1 pods"),
+        ("demand_milli", [None] * 3, "no value in demand_milli"),
         ("demand_milli", [1, 2], "different lengths"),
         ("demand_milli", [10**19, 2, 3], "demand_milli"),
         ("floor", [0, 1, 2], "floor"),
@@ -134,6 +142,10 @@ def test_what_is_wrong_is_named(field, value, said):
 def test_another_document_is_refused(data, said):
     with pytest.raises(RecordingTextError, match=said):
         read_recordings(data)
+
+
+def test_a_byte_order_mark_is_no_part_of_it():
+    assert read_recordings(codecs.BOM_UTF8 + written(RECORDING)) == (RECORDING,)
 
 
 @pytest.mark.parametrize(("limit", "value"), [("MAX_BYTES", 100), ("MAX_POINTS", 2)])

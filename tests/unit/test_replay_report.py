@@ -188,7 +188,7 @@ def test_nothing_known_is_no_division_by_zero():
         results=tuple(replace(one, seconds=0.0, gpu_hours=0.0) for one in SIMULATION.results),
     )
     row = result_rows(nothing, is_wide=True)[2]
-    assert row[4] == row[6] == row[7] == "<unknown>"
+    assert row[2] == row[4] == row[5] == row[6] == row[7] == "<unknown>"
     assert json.loads(simulations_json([nothing]))
     assert len(simulations_csv([nothing]).splitlines()) == 4
 
