@@ -57,6 +57,7 @@ class GpuDetailReader:
         self._asked = asyncio.Event()
         self._asked_seconds: dict[str, float] = {}
         self._read_seconds: dict[str, float] = {}
+        self._needed: frozenset[str] = frozenset()
         self.details: dict[str, Mapping[str, GpuDetail]] = {}
 
     def ask(self, nodes: Iterable[str]) -> None:
@@ -98,7 +99,10 @@ class GpuDetailReader:
         for node in self._read_seconds.keys() - self._asked_seconds.keys():
             del self._read_seconds[node]
             self.details.pop(node, None)
-        self._source.need(dict.fromkeys(self._asked_seconds, FAMILIES))
+        if self._asked_seconds.keys() != self._needed:
+            # The store then looks at all that anybody needs.
+            self._needed = frozenset(self._asked_seconds)
+            self._source.need(dict.fromkeys(self._needed, FAMILIES))
         if not self._asked_seconds:
             self._asked.clear()
 

@@ -92,13 +92,16 @@ async def test_prometheus_is_asked_for_these_nodes(preset):
 def test_the_matcher_selects_the_nodes_by_their_names(tmp_path):
     names = PRESETS["gpu-exporter"]
     matcher = node_matcher(names.node_label, ["gpu-1.example", 'quoted"\\'])
-    query = gpu_query(POWER_USAGE, names, POWER_USAGE, matchers=[matcher])
+    query = gpu_query(POWER_USAGE, names, POWER_USAGE, matchers=[matcher], with_model=True)
     nodes = ("gpu-1.example", "gpu-1xexample", "gpu-1.example2", r"quoted\"\\")
     case = {
         "tests": [
             {
                 "input_series": [
-                    {"series": f'{POWER_USAGE}{{node_name="{node}",uuid="g"}}', "values": "7x3"}
+                    {
+                        "series": f'{POWER_USAGE}{{node_name="{node}",uuid="g",name="L4"}}',
+                        "values": "7x3",
+                    }
                     for node in nodes
                 ],
                 "promql_expr_test": [
