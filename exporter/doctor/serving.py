@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import aiohttp
 
 from exporter.doctor.finding import failure, note, ok, warning
+from exporter.processes.files import UnreadableError, is_there
 from toolkit.cli.addresses import SYSTEMD
 from toolkit.listening.local_sockets import is_local, path_of
 from toolkit.listening.sockets import bound_sockets, why_not_bound
@@ -65,7 +66,11 @@ async def _check_local(config: ExporterConfig, *, tls: bool) -> Finding:
     if host == SYSTEMD:
         return note("address", "systemd passes the socket to the exporter that it starts")
     path = path_of(host)
-    if path.exists():
+    try:
+        is_taken = is_there(path)
+    except UnreadableError as error:
+        return failure("address", f"{host}: {error}", "see --web.listen-address")
+    if is_taken:
         url = f"{'https' if tls else 'http'}://localhost/readyz"
         return await _asked(url, host, connector=aiohttp.UnixConnector(str(path)))
     if not os.access(path.parent, os.W_OK):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client.metrics_core import GaugeMetricFamily
 
-from exporter.processes.files import UnreadableError, names_in, unreadable
+from exporter.processes.files import UnreadableError, unreadable
 from toolkit.log_once import LogOnce
 
 if TYPE_CHECKING:
@@ -107,11 +107,13 @@ def read_jobs(folder: Path) -> tuple[dict[str, tuple[str, ...]], UnreadableError
     Raises:
         UnreadableError: the folder cannot be read.
     """
-    if not folder.is_dir():
-        raise UnreadableError(f"{folder} is not a folder")
+    try:
+        names = os.listdir(folder)
+    except OSError as error:
+        raise unreadable(folder, error) from error
     jobs: dict[str, tuple[str, ...]] = {}
     problem = None
-    for name in sorted(names_in(folder))[:MOST_FILES]:
+    for name in sorted(names)[:MOST_FILES]:
         try:
             jobs[name] = _jobs_in(folder / name)
         except FileNotFoundError:

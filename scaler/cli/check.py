@@ -69,11 +69,15 @@ def _expanded(argument: str) -> Sequence[str]:
     if argument == "-":
         return [STDIN]
     path = Path(argument)
-    if path.is_dir():
-        found = (one for one in path.rglob("*") if one.suffix in SUFFIXES and one.is_file())
-        return sorted(str(one) for one in found) or [argument]
-    if not path.exists() and glob.has_magic(argument):
-        return sorted(glob.glob(argument, recursive=True)) or [argument]
+    try:
+        if path.is_dir():
+            found = (one for one in path.rglob("*") if one.suffix in SUFFIXES and one.is_file())
+            return sorted(str(one) for one in found) or [argument]
+        if not path.exists() and glob.has_magic(argument):
+            return sorted(glob.glob(argument, recursive=True)) or [argument]
+    except OSError:
+        # Whoever reads it gets the same error, and says which.
+        return [argument]
     return [argument]
 
 

@@ -10,7 +10,7 @@ import pytest
 from exporter.model import Device, DeviceReading, Readings, UnreadableGpu
 from exporter.processes import job_files
 from exporter.processes.files import UnreadableError
-from exporter.processes.job_files import MOST_BYTES, MOST_JOBS, names_of, read_jobs
+from exporter.processes.job_files import MOST_BYTES, MOST_JOBS, JobFiles, names_of, read_jobs
 from simulator.driver import SimulatedDriver
 from simulator.gpus import GpuSpec
 from tests.exporting import exporter
@@ -75,6 +75,13 @@ async def test_a_folder_that_is_not_there_is_told_once(tmp_path, caplog, monkeyp
         "Cannot read the jobs of GPUs",
         "The jobs of GPUs can be read again",
     ]
+
+
+async def test_a_folder_that_cannot_be_looked_at_costs_its_jobs_only(tmp_path, caplog):
+    # Any error but those of what is not there: no right, a network that is gone, here the length.
+    found = JobFiles(tmp_path / ("x" * 300), node_name="node-a", readings=lambda: None)
+    await found.refresh()
+    assert "Cannot read the jobs of GPUs" in caplog.messages
 
 
 def test_what_is_no_file_of_jobs_stops_nothing(folder):

@@ -47,6 +47,10 @@ async def test_standard_input_and_unreadable_files(tmp_path):
     assert status == 1
     assert "<stdin>:8: " in out
     assert f"{tmp_path / 'absent.yaml'}: cannot be read" in out
+    # A path that the system does not even look up.
+    status, out, _ = await run_program("check", "x" * 300)
+    assert status == 1
+    assert ": cannot be read" in out
 
 
 async def test_a_folder_and_a_pattern_name_their_files(tmp_path):
