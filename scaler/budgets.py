@@ -34,6 +34,8 @@ IDLE_NAMESPACES: Final = 200
 """Namespaces with pods that are not watched: whatever an exporter calls them."""
 TEXT_CHARACTERS: Final = 300
 """Text from outside that is quoted in a reason, a log line or an event."""
+NAME_CHARACTERS: Final = 253
+"""A name in Kubernetes."""
 
 ANNOTATIONS: Final = 64
 """Annotations of gpu-scaler on one Deployment or Namespace: three times the known names."""
@@ -109,3 +111,10 @@ def shown(thing: Any) -> str:
     words = " ".join(text[: 2 * TEXT_CHARACTERS].split())
     line = "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in words)
     return line if len(line) <= TEXT_CHARACTERS else f"{line[:TEXT_CHARACTERS]}..."
+
+
+def shown_name(value: object) -> str:
+    """Return a label's value that is shown as a name, as `shown` does and no longer than one."""
+    if isinstance(value, str) and len(value) <= NAME_CHARACTERS and value.isprintable():
+        return value
+    return shown(value)[:NAME_CHARACTERS]

@@ -121,6 +121,9 @@ async def test_doctor_takes_no_socket_from_anybody(tmp_path):
             assert await ready(path)
         nowhere = configuration(listen_host=f"unix:{tmp_path}/none/x.sock")
         assert "is missing" in await checked(nowhere)
+        circle = tmp_path / "circle"
+        circle.symlink_to(circle)
+        assert "cannot be read" in await checked(configuration(listen_host=f"unix:{circle}"))
         assert "systemd" in await checked(configuration(listen_host="systemd"))
 
 

@@ -41,6 +41,17 @@ def test_replica_sets():
     assert list(read_replica_sets(vector(labels))) == [(ObjectRef("prod", "web-5b8c7d9f6"), "web")]
 
 
+def test_names_are_shown_on_terminals_and_written_to_files():
+    labels = {
+        "namespace": "prod",
+        "pod": "web\x1b[2J",
+        "owner_kind": "Job\n",
+        "owner_name": "\x07x",
+    }
+    named = [(ObjectRef("prod", "web\ufffd[2J"), "Job", "\ufffdx")]
+    assert list(read_pod_owners(vector(labels))) == named
+
+
 @pytest.mark.parametrize("value", ["-1", "NaN", "+Inf", "1e9"])
 def test_an_impossible_start_time_is_left_out(value):
     assert list(read_start_times(vector(HONORED, value))) == []

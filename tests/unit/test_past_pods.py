@@ -13,6 +13,7 @@ from scaler.readings.devices import FAMILIES, pod_values
 from scaler.readings.prometheus.names import PRESETS
 from scaler.readings.prometheus.past_pods import PastMetric
 from scaler.readings.prometheus.range_chunks import PastRow, RangeChunk, Span
+from scaler.readings.prometheus.response import Result
 
 WEB = ObjectRef(namespace="prod", name="web-1")
 SPAN = Span(0.0, 15.0, 3)
@@ -140,3 +141,12 @@ def test_old_samples_and_other_pods_are_left_to_prometheus():
         ' (DCGM_FI_DEV_GPU_UTIL{pod!="", pod=~"web-.*", job="d"} and time()'
         ' - timestamp(DCGM_FI_DEV_GPU_UTIL{pod!="", pod=~"web-.*", job="d"}) < 60)',
     )
+
+
+def test_a_model_is_shown_on_terminals_and_written_to_files():
+    past = PastMetric(Metric.DUTY_CYCLE, PRESETS["gpu-exporter"], matchers=(), pods=())
+    labels = {"namespace_name": "prod", "pod_name": "web-1", "name": "A\x1b[2J" + "0" * 1000}
+    ((pod, model),) = past.read_models(Result(type="vector", rows=[{"metric": labels}]))
+    assert pod == WEB
+    assert model.isprintable()
+    assert len(model) == 253

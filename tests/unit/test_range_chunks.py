@@ -71,6 +71,15 @@ def test_the_next_chunk_is_within_its_bounds(steps, points):
             Result(type="matrix", rows=[{"metric": {}, "histograms": [[15, {}]]}]),
             (PastRow(labels={}, points=()),),
         ),
+        # Anybody who is scraped may write anything there, and it is shown on terminals.
+        (
+            Result(type="matrix", rows=[{"metric": {"a": "\x1b]0;x\x07y\nz"}, "values": []}]),
+            (PastRow(labels={"a": "\ufffd]0;x\ufffdy z"}, points=()),),
+        ),
+        (
+            Result(type="matrix", rows=[{"metric": {"a": "x" * 10**6}, "values": []}]),
+            (PastRow(labels={"a": "x" * 253}, points=()),),
+        ),
     ],
 )
 def test_rows_are_read(result, expected):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+from scaler.budgets import shown_name
 from scaler.model import ObjectRef
 from scaler.readings.prometheus.response import PromqlError
 
@@ -87,8 +88,9 @@ def _rows(result: Result) -> Iterator[tuple[Mapping[str, str], float]]:
     try:
         for row in result.rows:
             value = float(row["value"][1])
-            yield dict(row["metric"]), value if math.isfinite(value) else -1.0
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+            labels = {name: shown_name(text) for name, text in row["metric"].items()}
+            yield labels, value if math.isfinite(value) else -1.0
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         if isinstance(error, PromqlError):
             raise
         raise PromqlError(f"the result is malformed: {type(error).__name__}: {error}") from error

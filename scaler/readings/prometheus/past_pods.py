@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
+from scaler.budgets import shown_name
 from scaler.model import Metric
 from scaler.readings.devices import (
     BOUNDS,
@@ -110,11 +111,11 @@ class PastMetric:
         if result.type != "vector":
             raise PromqlError(f"the result is a {result.type} instead of a vector")
         for row in result.rows:
-            labels = row.get("metric", {})
+            labels = {name: shown_name(text) for name, text in row.get("metric", {}).items()}
             pod = holder_of(labels, names).pod
             model = labels.get(names.model_label)
             if pod is not None and model:
-                yield pod, str(model)
+                yield pod, model
 
     def _queries(self, fresh_seconds: float) -> tuple[_Query, ...]:
         found: list[_Query] = []

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from scaler.budgets import shown_name
 from scaler.readings.prometheus.join import STALE_AFTER_SECONDS
 from scaler.readings.prometheus.response import PromqlError
 
@@ -66,7 +67,10 @@ def span(*, until_unix_seconds: float, seconds: float, step_seconds: float | Non
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastRow:
-    """One series of an answer: Unix seconds and the value as text, in order of time."""
+    """One series of an answer: Unix seconds and the value as text, in order of time.
+
+    The labels' values are short and printable: they are written to terminals and files.
+    """
 
     labels: Mapping[str, str]
     points: tuple[tuple[float, str], ...]
@@ -91,7 +95,7 @@ def read_rows(result: Result) -> tuple[PastRow, ...]:
     try:
         return tuple(
             PastRow(
-                labels=dict(row["metric"]),
+                labels={name: shown_name(text) for name, text in row["metric"].items()},
                 points=tuple((float(time), str(text)) for time, text in row.get("values", ())),
             )
             for row in result.rows
