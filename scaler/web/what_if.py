@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypedDict
 from scaler.decision.grouping import pods_per_replica
 from scaler.decision.proposals import SATURATING_METRICS
 from scaler.model import Metric, ScalingPolicy
-from scaler.policy.annotations import BEHAVIOR
+from scaler.policy.annotations import BEHAVIOR, SCHEDULE
 from scaler.policy.parse import parse_policy
 from scaler.replay.model import AS_IT_WAS, Recording
 from scaler.replay.replay import as_it_was, replay
@@ -132,8 +132,13 @@ def trial(
     counts = [count for count in load.replicas if count is not None]
     if max(counts) > MAX_REPLICAS:
         raise QueryError(f"more than {MAX_REPLICAS} replicas are not replayed here")
-    # A schedule sets the range of now, which counts for all of the replay.
-    tried = replace(tried, min_replicas=in_force.min_replicas, max_replicas=in_force.max_replicas)
+    # The policy of a decision has the range of its moment.
+    in_force = replace(
+        in_force,
+        min_replicas=tried.min_replicas,
+        max_replicas=tried.max_replicas,
+        schedule=tried.schedule,
+    )
     return Trial(
         recording=recording,
         in_force=_only(query.metric, in_force),
@@ -162,8 +167,19 @@ def _only(metric: Metric, policy: ScalingPolicy) -> ScalingPolicy:
         targets=targets,
         min_replicas=min(policy.min_replicas, MAX_REPLICAS),
         max_replicas=min(policy.max_replicas, MAX_REPLICAS),
-        schedule=(),
+        schedule=tuple(
+            replace(
+                entry,
+                min_replicas=_replayed(entry.min_replicas),
+                max_replicas=_replayed(entry.max_replicas),
+            )
+            for entry in policy.schedule
+        ),
     )
+
+
+def _replayed(replicas: int | None) -> int | None:
+    return None if replicas is None else min(replicas, MAX_REPLICAS)
 
 
 def _recording(
@@ -229,6 +245,7 @@ def what_if(given: Trial, interval_seconds: float, should_stop: Callable[[], boo
     known = [one is not None for one in recording.demand_milli]
     gpus, label = recording.gpus_per_replica, METRIC_LABELS[recording.metric]
     alone = [f"only {label} has a target"] if given.has_other_targets else []
+    scheduled = [f"minimum and maximum follow {SCHEDULE}"] if given.tried.schedule else []
     return {
         "metric": recording.metric,
         "label": label,
@@ -238,6 +255,7 @@ def what_if(given: Trial, interval_seconds: float, should_stop: Callable[[], boo
         "assumptions": [
             f"a new pod serves after {given.start_seconds:g} s",
             f"a replica has {gpus} {'GPU' if gpus == 1 else 'GPUs'}",
+            *scheduled,
             *alone,
         ],
         "results": results,

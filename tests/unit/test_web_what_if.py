@@ -153,10 +153,31 @@ def test_without_a_policy_in_force_there_is_nothing_to_try():
 
 def test_a_maximum_beyond_what_is_replayed_is_lowered():
     scene = loaded(3)
-    scene.decide(decision(scaling=policy(max_replicas="2000000000")), at=NOW + 90)
-    given = tried(query(), scene)
+    huge = state(
+        max_replicas="2000000000",
+        schedule="[{from: '00:00', to: '12:00', timezone: UTC, min: 2000, max: 3000}]",
+    )
+    given = tried(query(), scene, huge)
     assert isinstance(given, Trial)
     assert given.in_force.max_replicas == given.tried.max_replicas == MAX_REPLICAS
+    for one in (given.in_force, given.tried):
+        assert [(e.min_replicas, e.max_replicas) for e in one.schedule] == [(1000, 1000)]
+
+
+def test_the_range_follows_the_schedule():
+    """NOW is 08:00 UTC on a Friday; the decision in force was made at 10:00."""
+    schedule = "[{from: '09:00', to: '09:30', timezone: UTC, min: 7}]"
+    given = tried(query("60"), deployment=state(schedule=schedule))
+    assert isinstance(given, Trial)
+    done = what_if(given, 2.0, lambda: False)
+    for one in done["results"][1:]:
+        counts = {
+            minute: [count for at, count in one["points"] if at <= NOW + 60 * minute][-1] or 0
+            for minute in (59, 61, 89, 119)
+        }
+        assert counts[61] == counts[89] == 7
+        assert max(counts[59], counts[119]) < 7
+    assert any("gpu-scaler/schedule" in one for one in done["assumptions"])
 
 
 def test_it_ends_when_it_is_told_to():
