@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_WATCHDOG_SECONDS: Final = 0.5
+_WATCHDOG_SECONDS: Final = 1.0
 # `--once`: where the driver's buffer is empty because NVML was opened a moment ago, or GPM needs a
 # second sample, another cycle follows; NVML may need seconds to wake the GPUs up.
 ONCE_INTERVAL_SECONDS: Final = 1.0

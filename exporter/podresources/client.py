@@ -39,8 +39,9 @@ LIST_TIMEOUT_SECONDS: Final = 10.0
 MAX_RECEIVE_BYTES: Final = 64 * 1024 * 1024
 KEEP_SECONDS: Final = 30.0
 # The kubelet's rate limit is shared by all of its clients, so no fast interval of ours may use it
-# up. Nor may a slow one outlast the mapping.
-MIN_INTERVAL_SECONDS: Final = 1.0
+# up; and a call takes as long as reading 8 GPUs, while pods change seldom. Nor may a slow interval
+# outlast the mapping.
+MIN_INTERVAL_SECONDS: Final = 2.0
 MAX_INTERVAL_SECONDS: Final = 10.0
 # Stands among gRPC's codes for an answer of a kubelet that does not know its pods yet.
 NO_PODS: Final = "NO_PODS"
