@@ -77,8 +77,20 @@ async def read_recorded(
 
     Raises:
         NoHistoryError: no Deployment has a history, or none is wanted.
-        PastError: Prometheus does not answer.
+        PastError: Prometheus does not answer, or not with what was asked for.
     """
+    try:
+        return await _read(settings, prometheus, interrupted, show)
+    except PromqlError as error:
+        raise PastError(f"Prometheus at {prometheus.url}: {error}") from error
+
+
+async def _read(
+    settings: SimulateSettings,
+    prometheus: PrometheusSettings,
+    interrupted: asyncio.Event,
+    show: Callable[[str, float], None],
+) -> Recorded:
     steps = span(
         until_unix_seconds=time.time(),
         seconds=settings.since_seconds,
@@ -243,6 +255,10 @@ class _Reading:
             return "; ".join(self._found.problems)
         if any(one.source.metric in TOTAL_METRICS for one in self.gatherings.values()):
             return "the query has no value in this time: pass another --query, or a longer --since"
+        if any(one.impossible_values for one in self.gatherings.values()):
+            return "; ".join(
+                _why_no_value(ref, one) for ref, one in list(self.gatherings.items())[:MOST_NAMED]
+            )
         whose = ", ".join(str(one) for one in list(self.gatherings)[:MOST_NAMED])
         return await why_no_pods_of(
             self._reader,
@@ -262,16 +278,19 @@ class _Reading:
             if ref in self._refused:
                 continue
             if not one.has_values:
+                self._found.problems.append(_why_no_value(ref, one))
+                continue
+            recording = one.recording()
+            if all(demand is None for demand in recording.demand_milli):
+                why = "; ".join(recording.notes)
                 self._found.problems.append(
-                    f"{ref}: has no value of {one.source.metric} in this time"
+                    f"{ref}: {one.source.metric} gives no demand in this time: {why}"
                 )
                 continue
             self._found.deployments.append(
-                RecordedDeployment(
-                    given=self.given(ref), source=one.source, recording=one.recording()
-                )
+                RecordedDeployment(given=self.given(ref), source=one.source, recording=recording)
             )
-        with suppress(PastError):
+        with suppress(PastError, PromqlError):
             late = await why_late(
                 self._reader, self._prometheus, min(self.gpu_metrics()), self._span
             )
@@ -309,6 +328,16 @@ class _Reading:
     def _refuse(self, ref: ObjectRef, why: str) -> None:
         self._refused.add(ref)
         self._found.problems.append(f"{ref}: {why}")
+
+
+def _why_no_value(ref: ObjectRef, one: Gathering) -> str:
+    metric = one.source.metric
+    if not one.impossible_values:
+        return f"{ref}: has no value of {metric} in this time"
+    return (
+        f"{ref}: all {one.impossible_values} values of {metric} are impossible: see what Prometheus"
+        " has of it, and pass another --metric or --prometheus.metrics"
+    )
 
 
 async def _workloads(settings: SimulateSettings, found: Recorded) -> PastWorkloads:

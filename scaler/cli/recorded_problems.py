@@ -38,6 +38,11 @@ async def why_no_pods_of(
             f"the label {names.pod_label} of {series} is the exporter's own pod; the one that uses"
             f" the GPU is in {EXPORTED}: pass --prometheus.metrics dcgm-exported"
         )
+    for family in FAMILIES[metric][1:] if labels else ():
+        other = names.families[family].series[0]
+        query = f"topk(1, {_selector(other, prometheus)})"
+        if not (await reader.now(query, at_unix_seconds=ended)).rows:
+            return f"Prometheus has {series} and no {other}, and {metric} needs both: scrape both"
     past = PastMetric(metric, names, matchers=prometheus.matchers, pods=())
     found = past.read_models(await reader.now(past.models_query(), at_unix_seconds=ended))
     pods = sorted({str(pod) for pod, _ in found})

@@ -53,7 +53,7 @@ class Gathering:
         self._gpus: Counter[int] = Counter()
         self._models: Counter[str] = Counter()
         self._starts: dict[ObjectRef, float] = {}
-        self._impossible = 0
+        self.impossible_values = 0
         self.has_values = False
 
     def add_pod(
@@ -68,7 +68,7 @@ class Gathering:
         """Add a pod's values of a chunk: the metric's, or for a total any that show the pod."""
         self._ways.setdefault(pod, way)
         self._gpus[gpus] += len(values)
-        self._impossible += impossible
+        self.impossible_values += impossible
         if not self._is_total:
             self._builder.add(pod, values)
             self.has_values = self.has_values or bool(values)
@@ -115,8 +115,8 @@ class Gathering:
                 f"{guessed} of its {len(self._ways)} pods are known to be its own only by the form"
                 " of their names."
             )
-        if self._impossible:
-            notes.append(f"{self._impossible} impossible values are left out.")
+        if self.impossible_values:
+            notes.append(f"{self.impossible_values} impossible values are left out.")
         if len(self._gpus) > 1:
             kinds = ", ".join(str(one) for one in sorted(self._gpus)[:_MANY])
             notes.append(f"Its pods had different numbers of GPUs ({kinds}); the commonest counts.")

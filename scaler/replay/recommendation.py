@@ -125,7 +125,9 @@ def _saved(best: ReplayResult, results: Sequence[ReplayResult]) -> str:
     saved = None if was is None else saved_share(best, was)
     if saved is None:
         return ""
-    word = "fewer" if saved >= 0 else "more"
+    if format_share(abs(saved)) == format_share(0):
+        return ", with as many GPU hours as it was"
+    word = "fewer" if saved > 0 else "more"
     return f", with {format_share(abs(saved))} {word} GPU hours than as it was"
 
 

@@ -114,6 +114,7 @@ async def test_where_a_chunk_is_refused_its_half_is_read(too_many):
     [
         pytest.param(400, "invalid parameter query", 1, id="wrong query"),
         pytest.param(403, "not for you", 2, id="no permission, also not for GET"),
+        pytest.param(404, "base URL", 2, id="no such path"),
         pytest.param(422, "always too many", 8, id="not even one step"),
     ],
 )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
 
 from scaler.cli import simulate_command as command
 from scaler.cli.parser import build_parser
@@ -24,6 +25,7 @@ from scaler.readings.prometheus.ranges import PastError
 from simulator.apiserver import running_apiserver
 from tests.pages.reading import read_through, run
 from tests.recorded_prometheus import recorded_prometheus, scraped
+from tests.serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -63,6 +65,8 @@ async def prometheus(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
             ours(2, ODD): points(now, 20, 0, 6),
             ours(3, "lone"): points(now, 20, 0, 6),
         },
+        "nvidia_gpu_temperature_celsius": {ours(0, FIRST): points(now, 4000)},
+        "nvidia_gpu_memory_used_bytes": {ours(0, FIRST): points(now, 4e10)},
         "kube_pod_owner": {
             f'{odd},owner_kind="ReplicaSet",owner_name="odd-rs",owner_is_controller="true"': points(
                 now, 1
@@ -79,6 +83,7 @@ async def prometheus(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
             'Hostname="n",UUID="GPU-9",pod="exporter-1",exported_namespace="prod",'
             'exported_pod="dcgm-7d9f8c6b5-bcdfg",modelName="NVIDIA L4"': points(now, 50)
         },
+        "balance": {"": points(now, -5)},
         "queue_length": {'queue="a"': points(now, 12), 'queue="b"': points(now, 8)},
     }
     async with recorded_prometheus(tmp_path_factory.mktemp("past"), past) as running:
@@ -194,6 +199,19 @@ async def test_annotations_of_deployments_that_are_opted_in(
         pytest.param(
             ["prod/web", "--query=sum(nothing)", "--targets=1"], "--query", id="no result"
         ),
+        pytest.param(
+            ["prod/web", "--query=balance", "--targets=1"], "negative", id="a result below 0"
+        ),
+        pytest.param(
+            ["prod/web", "--metric=memory_used_percent", "--targets=50"],
+            "no nvidia_gpu_memory_total_bytes",
+            id="half of a metric",
+        ),
+        pytest.param(
+            ["prod/web", "--metric=temperature_celsius", "--targets=50"],
+            "impossible",
+            id="impossible values",
+        ),
         pytest.param(["prod/web", "--max-replicas=0"], "max-replicas", id="wrong annotation"),
         pytest.param([], "--all", id="neither names nor a cluster"),
     ],
@@ -204,6 +222,20 @@ async def test_what_is_wrong_is_said_with_what_to_pass(
     found, err = await simulate(prometheus, *flags)
     assert found == {}
     assert said in err
+
+
+async def test_a_server_that_answers_another_question_is_a_problem() -> None:
+    async def handle(_: web.Request) -> web.Response:
+        data = {"resultType": "matrix", "result": list[object]()}
+        return web.json_response({"status": "success", "data": data})
+
+    async with serving(handle) as url:
+        parsed = build_parser({}, "0").parse_args(
+            ["simulate", f"--prometheus.url={url}", "--kubeconfig=/nowhere", "prod/web"]
+        )
+        settings = parse_simulate_arguments(parsed, default_namespace=lambda: "default")
+        with pytest.raises(PastError, match=r"matrix instead of a vector"):
+            await command.simulate(settings)
 
 
 async def test_a_time_before_the_first_sample_is_said(prometheus: Prometheus) -> None:

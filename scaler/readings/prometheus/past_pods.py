@@ -178,7 +178,8 @@ class PastMetric:
     ) -> PodPoints:
         first = FAMILIES[self._metric][0]
         devices = families[first]
-        if len(families) == 1 and all(len(one) == 1 for one in devices.values()):
+        is_alone = len(families) == len(FAMILIES[self._metric]) == 1
+        if is_alone and all(len(one) == 1 for one in devices.values()):
             return self._plain_points(first, [next(iter(one.values())) for one in devices.values()])
         times = sorted({time for one in devices.values() for some in one.values() for time in some})
         values: list[tuple[float, float]] = []

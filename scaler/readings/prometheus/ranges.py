@@ -134,6 +134,8 @@ class RangeReader:
         text = self._client.problem(error)
         if status in (401, 403):
             text += f" ({PERMISSION_FLAGS})"
+        if status == 404:
+            text += " (--prometheus.url must be the base URL of the HTTP API)"
         return PastError(text, status=status)
 
 
