@@ -60,8 +60,8 @@ async def _until_ready(url: str, process: asyncio.subprocess.Process, log: Path)
             except aiohttp.ClientError:
                 pass
             await asyncio.sleep(0.1)
-    said = await asyncio.to_thread(log.read_text)
-    msg = f"the scaler was not ready within {START_DEADLINE_SECONDS} s; it said:\n{said[-2000:]}"
+    text = await asyncio.to_thread(log.read_text)
+    msg = f"the scaler was not ready within {START_DEADLINE_SECONDS} s; it said:\n{text[-2000:]}"
     raise DemoError(msg)
 
 

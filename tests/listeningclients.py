@@ -17,7 +17,7 @@ BROKEN_GZIP = (
 NO_HTTP = b"\x00\x01\x02 / HTTP/1.1\r\n\r\n"
 
 
-async def said_and_reset(
+async def send_and_reset(
     address: tuple[str, int], sent: bytes, tls: ssl.SSLContext | None = None, name: str = ""
 ) -> None:
     """Send this and reset the connection at once, before anything can be answered."""
@@ -31,7 +31,7 @@ async def said_and_reset(
     writer.transport.abort()
 
 
-async def said(
+async def answer_to(
     address: tuple[str, int], sent: bytes, tls: ssl.SSLContext | None = None, name: str = ""
 ) -> bytes:
     """Send this and return what comes until the end."""

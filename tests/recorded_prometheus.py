@@ -37,8 +37,8 @@ async def recorded_prometheus(
     making = await asyncio.create_subprocess_exec(
         program, *arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
-    _, said = await making.communicate()
-    assert making.returncode == 0, said.decode()
+    _, output = await making.communicate()
+    assert making.returncode == 0, output.decode()
     with Processes(folder) as processes:
         async with serving_prometheus(processes, folder, {"scrape_configs": []}) as prometheus:
             yield prometheus

@@ -117,7 +117,7 @@ def refused(name: str, message: str = "not scaled until the annotations are corr
     )
 
 
-def told(
+def recorded_event(
     name: str, message: str, at: float, *, warning: bool = False, count: int = 1
 ) -> RecordedEvent:
     return RecordedEvent(

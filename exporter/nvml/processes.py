@@ -175,8 +175,10 @@ class ProcessUses:
         before = self._times.get(uuid, {})
         # The driver leaves out idle processes. An MPS client counts as idle only after a sample of
         # its own: until then its time may be under the MPS server.
-        told = [pid for pid in pids if pid not in clients_of_mps or pid in before or pid in newest]
-        times = {pid: before.get(pid) or _Time(self._window_seconds) for pid in told}
+        listed = [
+            pid for pid in pids if pid not in clients_of_mps or pid in before or pid in newest
+        ]
+        times = {pid: before.get(pid) or _Time(self._window_seconds) for pid in listed}
         self._times[uuid] = times
         for pid, one in times.items():
             if pid not in garbled:

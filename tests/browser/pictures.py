@@ -34,7 +34,7 @@ STORY_SECONDS: Final = 130.0
 COUNTS: Final = re.compile(r"(\d+)/(\d+) +[■□]+ +(\w+)")
 
 
-async def told_story() -> list[str]:
+async def story_lines() -> list[str]:
     """Return what `make demo` writes to a terminal of 100 columns."""
     ours, theirs = pty.openpty()
     process = await asyncio.create_subprocess_exec(
@@ -97,7 +97,7 @@ async def look(path: Path) -> None:
 async def main() -> None:
     """Write all pictures."""
     await asyncio.to_thread(FOLDER.mkdir, exist_ok=True)
-    lines = shortened(await told_story())
+    lines = shortened(await story_lines())
     (FOLDER / "demo.svg").write_text(picture_of(lines, "make demo"), encoding="utf-8")
     (FOLDER / "simulate.svg").write_text(simulations_svg([simulated_week()]), encoding="utf-8")
     await look(FOLDER / "status-page.png")

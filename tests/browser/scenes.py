@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scaler.decision.model import AppliedLimit, Outcome, Reason
-from tests.statuspage import Scene, decision, gpu, policy, ref, refused, status_page, told
+from tests.statuspage import Scene, decision, gpu, policy, recorded_event, ref, refused, status_page
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -103,13 +103,13 @@ def usual(now: float | None = None) -> Scene:
         )
         if step % 5 == 0 and step:
             scene.status_store.add_event(
-                told("chat", f"New size: {growing}; reason: duty_cycle above target", at)
+                recorded_event("chat", f"New size: {growing}; reason: duty_cycle above target", at)
             )
     scene.status_store.add_event(
-        told("vision", "gpu-scaler/target-duty-cycle", now - 300, warning=True)
+        recorded_event("vision", "gpu-scaler/target-duty-cycle", now - 300, warning=True)
     )
     scene.status_store.add_event(
-        told("images", "New size: 4; reason: duty_cycle above target", now)
+        recorded_event("images", "New size: 4; reason: duty_cycle above target", now)
     )
     return scene
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.browser.scenes import keep, opened, some_nodes, usual
-from tests.statuspage import Scene, decision, policy, refused, status_page, told
+from tests.statuspage import Scene, decision, policy, recorded_event, refused, status_page
 
 pytestmark = [pytest.mark.needs("chromium"), pytest.mark.asyncio(loop_scope="module")]
 
@@ -67,7 +67,7 @@ async def test_what_others_wrote_is_text_and_nothing_else(browser):
         decision("other", scaling=scaling),
         refused("vision", HOSTILE),
     )
-    scene.status_store.add_event(told("web", HOSTILE, time.time(), warning=True))
+    scene.status_store.add_event(recorded_event("web", HOSTILE, time.time(), warning=True))
     async with opened(browser, scene, "#/", shot="hostile") as page:
         assert HOSTILE in await page.texts(".message")
         assert HOSTILE in await page.text(".events")

@@ -50,14 +50,14 @@ async def test_details_are_read_of_the_nodes_on_screen(browser):
             (TEMPERATURE, 61.0),
         )
     }
-    said = "47.3 of 80.0 GiB, 350 W, 61 °C"
+    expected = "47.3 of 80.0 GiB, 350 W, 61 °C"
     async with opened(browser, scene, "#/gpus", height=600) as page:
         await page.see("document.querySelector('.gpus li .readings:not(:empty)') !== null")
         title = await page.evaluate("document.querySelector('.gpus li').title")
-        assert " ".join(title.split()) == f"NVIDIA H100 80GB HBM3, GPU-gpu-node-0000-0 {said}"
-        assert said not in (await page.texts(".gpus li"))[0]
+        assert " ".join(title.split()) == f"NVIDIA H100 80GB HBM3, GPU-gpu-node-0000-0 {expected}"
+        assert expected not in (await page.texts(".gpus li"))[0]
         await page.evaluate("document.querySelector('.bar > button').click()")
-        assert said in " ".join((await page.texts(".gpus li"))[0].split())
+        assert expected in " ".join((await page.texts(".gpus li"))[0].split())
         await keep(page, "map-details")
         assert await violations(page) == []
         read = {node for nodes in scene.detailed for node in nodes}

@@ -47,23 +47,23 @@ async def test_each_deployment_is_told_in_words_and_numbers(browser):
 
 async def test_a_screen_reader_is_told_the_same(browser):
     async with opened(browser, usual()) as page:
-        told = await page.accessible()
+        elements = await page.accessible()
         for landmark in ("banner", "navigation", "main", "contentinfo", "search"):
-            assert landmark in {role for role, _ in told}, landmark
-        headings = [name for role, name in told if role == "heading"]
+            assert landmark in {role for role, _ in elements}, landmark
+        headings = [name for role, name in elements if role == "heading"]
         assert headings == ["Deployments", "Latest events"]
-        columns = [name for role, name in told if role == "columnheader"]
+        columns = [name for role, name in elements if role == "columnheader"]
         assert columns[:6] == [
             *("Deployment", "State", "Against target", "Replicas", "Last hour", "Why")
         ]
-        assert ("table", "Deployments") in told
-        assert ("rowheader", "chat default") in told
-        assert ("image", "Between 2 and 8 replicas over the last 10 min, 8 now") in told
-        fields = [pair for pair in told if pair[0] in ("searchbox", "combobox")]
+        assert ("table", "Deployments") in elements
+        assert ("rowheader", "chat default") in elements
+        assert ("image", "Between 2 and 8 replicas over the last 10 min, 8 now") in elements
+        fields = [pair for pair in elements if pair[0] in ("searchbox", "combobox")]
         assert fields == [
             *(("combobox", "Theme"), ("searchbox", "Find"), ("combobox", "Sort by")),
         ]
-        assert all(name for role, name in told if role in ("link", "button", "heading"))
+        assert all(name for role, name in elements if role in ("link", "button", "heading"))
         assert await page.evaluate("document.documentElement.lang") == "en"
 
 

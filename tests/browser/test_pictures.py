@@ -14,7 +14,7 @@ PNG = b"\x89PNG\r\n"
 MAX_BYTES = 200_000
 
 
-def told(seconds: int, *, ready: int, wanted: int, reason: str = "DesiredWithinRange") -> str:
+def line(seconds: int, *, ready: int, wanted: int, reason: str = "DesiredWithinRange") -> str:
     sight = Sight(
         at_seconds=seconds,
         load=21,
@@ -29,22 +29,22 @@ def told(seconds: int, *, ready: int, wanted: int, reason: str = "DesiredWithinR
 
 
 def test_rows_in_which_no_count_changes_are_left_out():
-    rescaled = told(3, ready=1, wanted=2, reason="SuccessfulRescale")
+    rescaled = line(3, ready=1, wanted=2, reason="SuccessfulRescale")
     lines = [
         GPU_STORY.header(),
         "--- a chapter",
-        told(1, ready=1, wanted=1),
-        told(2, ready=1, wanted=1),
+        line(1, ready=1, wanted=1),
+        line(2, ready=1, wanted=1),
         rescaled,
-        told(4, ready=1, wanted=2),
+        line(4, ready=1, wanted=2),
         "--- another",
-        told(5, ready=1, wanted=2),
+        line(5, ready=1, wanted=2),
     ]
     assert shortened(lines) == [*lines[:3], *lines[4:]]
 
 
 def test_the_terminal_is_drawn_without_fonts_of_others():
-    picture = picture_of(["\x1b[1m--- bold\x1b[0m", told(1, ready=1, wanted=1)], "make demo")
+    picture = picture_of(["\x1b[1m--- bold\x1b[0m", line(1, ready=1, wanted=1)], "make demo")
     assert "make&#160;demo" in picture or "make demo" in picture
     assert "DesiredWithinRange" in picture
     assert "url(http" not in picture

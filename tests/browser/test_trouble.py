@@ -38,7 +38,7 @@ async def test_a_replica_that_does_not_lead_says_who_does_and_links_nothing(brow
 
 
 @pytest.mark.parametrize(
-    ("change", "said", "stale"),
+    ("change", "expected", "stale"),
     [
         pytest.param(
             {"holding": "the watches have lost contact with the Kubernetes API"},
@@ -61,14 +61,14 @@ async def test_a_replica_that_does_not_lead_says_who_does_and_links_nothing(brow
         ),
     ],
 )
-async def test_what_is_in_the_way_is_said_first(browser, change, said, stale):
+async def test_what_is_in_the_way_is_said_first(browser, change, expected, stale):
     scene = usual()
     async with opened(browser, scene) as page:
         for name, value in change.items():
             setattr(scene, name, value)
         await page.see("document.querySelector('.notice') !== null")
         (notice,) = await page.texts(".notice")
-        assert notice.startswith(said)
+        assert notice.startswith(expected)
         assert await page.evaluate("document.body.classList.contains('stale')") == stale
         assert await page.low_contrast() == []
         # It is in a live region that was there before.
@@ -79,13 +79,13 @@ async def test_what_is_in_the_way_is_said_first(browser, change, said, stale):
 
 
 @pytest.mark.parametrize(
-    ("failed", "said"),
+    ("failed", "expected"),
     [
         pytest.param(5, "No exporter returned usable values", id="all"),
         pytest.param(2, "2 of 5 exporters returned no usable values", id="some"),
     ],
 )
-async def test_a_source_that_fails_is_said(browser, failed, said):
+async def test_a_source_that_fails_is_said(browser, failed, expected):
     scene = Scene()
     held = decision(
         outcome=Outcome.HELD,
@@ -96,7 +96,7 @@ async def test_a_source_that_fails_is_said(browser, failed, said):
     scene.decide(held, failed=failed)
     async with opened(browser, scene, shot=f"source-{failed}") as page:
         (notice,) = await page.texts(".notice")
-        assert notice.startswith(said)
+        assert notice.startswith(expected)
         assert (await cells(page, "web"))["State"].endswith("Held")
 
 

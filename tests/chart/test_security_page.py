@@ -46,14 +46,14 @@ def test_every_right_has_its_row_and_every_row_its_right():
     rights, _, _commands = section("Permissions on the Kubernetes API").partition(
         "\n### What the commands need"
     )
-    said = re.findall(r"^\| `[^|]+\| [^|]+\| `[^|]+\|", rights, re.M)
-    assert sorted(set(said)) == sorted({*rows()})
-    assert len(said) == len(set(said))
+    lines = re.findall(r"^\| `[^|]+\| [^|]+\| `[^|]+\|", rights, re.M)
+    assert sorted(set(lines)) == sorted({*rows()})
+    assert len(lines) == len(set(lines))
 
 
 def test_every_path_of_the_node_has_its_row_and_every_row_its_path():
     lines = [line for line in section("Paths of the node").splitlines() if line.startswith("| `")]
-    said = {path for line in lines for path in re.findall(r"`(/[^`]+)`", line.split("|")[1])}
+    paths = {path for line in lines for path in re.findall(r"`(/[^`]+)`", line.split("|")[1])}
     given = {
         volume["hostPath"]["path"]
         for case in CASES
@@ -61,7 +61,7 @@ def test_every_path_of_the_node_has_its_row_and_every_row_its_path():
         for volume in pod.get("volumes", ())
         if "hostPath" in volume
     }
-    assert {path.removesuffix("/pids") for path in given} == said
+    assert {path.removesuffix("/pids") for path in given} == paths
 
 
 def test_what_is_bound_beside_our_own_roles_is_named():

@@ -123,8 +123,8 @@ class Processes:
             time.sleep(POLL_SECONDS)
         status = process.poll()
         happened = "in time" if status is None else f"before it ended with status {status}"
-        said = self.log_file(name).read_text(errors="replace")[-3000:]
-        msg = f"{name}: not {what} {happened}; the end of its log:\n{said}"
+        records = self.log_file(name).read_text(errors="replace")[-3000:]
+        msg = f"{name}: not {what} {happened}; the end of its log:\n{records}"
         raise AssertionError(msg)
 
     def _tell_watchdog(self, word: str, group: int) -> None:

@@ -86,8 +86,8 @@ def can_i(control_plane, kubeconfig, question):
 
 @pytest.mark.parametrize("question", SCALER_MAY)
 def test_the_scaler_may(installed, kubeconfigs, question):
-    said, problem = can_i(installed, kubeconfigs[SCALER], question)
-    assert said == "yes", problem
+    answer, problem = can_i(installed, kubeconfigs[SCALER], question)
+    assert answer == "yes", problem
 
 
 @pytest.mark.parametrize("verb", ["list", "watch"])
@@ -109,14 +109,14 @@ def test_the_scaler_may_see_what_keda_scales(installed, kubeconfigs, verb):
 
 @pytest.mark.parametrize("question", NOBODY_OF_OURS_MAY)
 def test_the_scaler_may_not(installed, kubeconfigs, question):
-    said, problem = can_i(installed, kubeconfigs[SCALER], question)
-    assert said == "no", problem
+    answer, problem = can_i(installed, kubeconfigs[SCALER], question)
+    assert answer == "no", problem
 
 
 @pytest.mark.parametrize("question", [*SCALER_MAY, *NOBODY_OF_OURS_MAY])
 def test_the_exporter_may_not(installed, kubeconfigs, question):
-    said, problem = can_i(installed, kubeconfigs[EXPORTER], question)
-    assert said == "no", problem
+    answer, problem = can_i(installed, kubeconfigs[EXPORTER], question)
+    assert answer == "no", problem
 
 
 def rules(control_plane, kubeconfig, namespace):

@@ -308,9 +308,9 @@ async def test_a_pod_that_it_has_no_right_to_is_left_alone(cluster: Cluster, adm
         return [one for one in listed if one["spec"].get("nodeName") in NODES]
 
     async with cluster.simulator() as process:
-        said = r"A pod on a simulated node is left alone.* pod=kube-system/everywhere-"
+        expected = r"A pod on a simulated node is left alone.* pod=kube-system/everywhere-"
         await until(
-            lambda: len(re.findall(said, cluster.log())) == 2,
+            lambda: len(re.findall(expected, cluster.log())) == 2,
             what="the simulator says so",
         )
         assert {one["status"]["phase"] for one in await pods()} == {"Pending"}

@@ -132,11 +132,11 @@ async def test_the_idlest_pods_go_and_a_cost_of_somebody_else_is_respected(
     async with scaling(installed):
         assert await serving.left(3) == busy
 
-        async def said() -> bool:
+        async def is_reported() -> bool:
             events = await serving.events()
             return all(name in events for name in idle)
 
-        await until(said, what="the events name the pods that went")
+        await until(is_reported, what="the events name the pods that went")
 
         kept, goes, works = sorted(busy)
         await serving.annotate(kept, **{DELETION_COST: "100"})
@@ -202,10 +202,10 @@ async def test_a_dry_run_marks_nothing(installed: ControlPlane, serving: Serving
     await serving.load(dict.fromkeys(names[1:], 20.0))
     async with scaling(installed):
 
-        async def said() -> bool:
+        async def is_reported() -> bool:
             return f"removed {names[0]}" in await serving.events()
 
-        await until(said, what="the event names the pod that would go")
+        await until(is_reported, what="the event names the pod that would go")
         assert await serving.marks() == {}
     assert len(await serving.pods()) == 6
 
@@ -218,7 +218,7 @@ async def test_without_the_right_it_scales_and_names_the_right(
     async with scaling(installed):
         await serving.left(3)
 
-        async def said() -> bool:
+        async def is_reported() -> bool:
             return "pods/status" in await serving.events()
 
-        await until(said, what="the event names the right")
+        await until(is_reported, what="the event names the right")

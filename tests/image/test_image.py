@@ -42,27 +42,27 @@ def paths(root: Path) -> list[Path]:
     "program", [name for name in PROJECT["scripts"] if name.startswith("gpu-")]
 )
 def test_every_program_answers_on_a_read_only_root(shipped_image, program):
-    told = shipped_image.run(program, "--help")
-    assert told.returncode == 0, told.stderr
-    assert told.stdout.startswith(f"usage: {program}")
+    output = shipped_image.run(program, "--help")
+    assert output.returncode == 0, output.stderr
+    assert output.stdout.startswith(f"usage: {program}")
 
 
 @pytest.mark.parametrize("program", ["gpu-exporter", "gpu-scaler", "gpu-simulator"])
 def test_every_program_tells_the_version(shipped_image, program):
-    told = shipped_image.run(program, "--version")
-    assert told.stdout == f"{program} {PROJECT['version']}\n", told.stderr
+    output = shipped_image.run(program, "--version")
+    assert output.stdout == f"{program} {PROJECT['version']}\n", output.stderr
 
 
 def test_the_exporter_reports_that_there_is_no_driver(shipped_image):
-    told = shipped_image.run("gpu-exporter", "--once")
-    assert told.returncode == 1
-    assert "gpu-exporter: NVML did not answer: " in told.stderr
+    output = shipped_image.run("gpu-exporter", "--once")
+    assert output.returncode == 1
+    assert "gpu-exporter: NVML did not answer: " in output.stderr
 
 
 def test_the_scaler_checks_a_manifest(shipped_image):
-    told = shipped_image.run("gpu-scaler", "check", "/nowhere.yaml")
-    assert told.returncode == 1
-    assert told.stdout.startswith("/nowhere.yaml: cannot be read")
+    output = shipped_image.run("gpu-scaler", "check", "/nowhere.yaml")
+    assert output.returncode == 1
+    assert output.stdout.startswith("/nowhere.yaml: cannot be read")
 
 
 def test_the_commands_of_the_shipped_pods_are_in_it(shipped_image):
@@ -83,8 +83,8 @@ def test_no_compiler_and_no_installer_is_left(shipped_image):
     found = [path for path in paths(shipped_image.root) if FORBIDDEN.fullmatch(path.name)]
     assert [path for path in found if path.parts[:2] != ("usr", "share")] == []
     for module in ("pip", "ensurepip", "setuptools"):
-        told = shipped_image.run("python", "-c", f"import {module}")
-        assert f"No module named '{module}'" in told.stderr
+        output = shipped_image.run("python", "-c", f"import {module}")
+        assert f"No module named '{module}'" in output.stderr
 
 
 def test_the_base_has_what_the_image_must_not_have(shipped_image):
@@ -146,8 +146,8 @@ def test_the_bill_of_materials_names_what_is_installed(shipped_image):
         "for one in distributions(path=[p for p in __import__('sys').path if '/app/' in p]):\n"
         "    print(one.name.lower(), one.version)\n"
     )
-    told = shipped_image.run("/app/bin/python", "-c", program)
-    installed = {tuple(line.split()) for line in told.stdout.splitlines()}
+    output = shipped_image.run("/app/bin/python", "-c", program)
+    installed = {tuple(line.split()) for line in output.stdout.splitlines()}
     assert listed | {("gpu-scaler", PROJECT["version"])} == installed
     lock = (REPOSITORY / "requirements.lock").read_text()
     pins = {*re.findall(r"^([\w.-]+)==(\S+)", lock, re.M)}
@@ -169,12 +169,12 @@ def test_the_configuration_of_the_image(shipped_image):
     assert environment["NVIDIA_VISIBLE_DEVICES"] == "all"
     assert environment["NVIDIA_DRIVER_CAPABILITIES"] == "utility"
     assert environment["PYTHONDONTWRITEBYTECODE"] == "1"
-    told = {
+    labels = {
         name.removeprefix("org.opencontainers.image."): value
         for name, value in config["Labels"].items()
         if name.startswith("org.opencontainers.image.")
     }
-    assert told == {
+    assert labels == {
         "title": PROJECT["name"],
         "description": PROJECT["description"],
         "licenses": PROJECT["license"],
@@ -205,9 +205,9 @@ def test_what_is_installed_is_small(shipped_image, record_property):
 def test_the_credentials_of_every_kind_of_user_are_read_in_it(shipped_image, user):
     file = shipped_image.root / "tmp" / user
     file.write_text(json.dumps(kubeconfig(USERS[user])))
-    told = shipped_image.run("python", "-c", LOADS, f"/tmp/{user}")
+    output = shipped_image.run("python", "-c", LOADS, f"/tmp/{user}")
     file.unlink()
-    assert told.stdout == "https://127.0.0.1:9\n", told.stderr
+    assert output.stdout == "https://127.0.0.1:9\n", output.stderr
 
 
 def test_the_context_is_what_the_dockerfile_copies(shipped_image, tmp_path):

@@ -101,11 +101,11 @@ async def test_a_scale_that_is_refused_waits_as_told_and_says_so(tmp_path, statu
         cluster.api.faults.retry_after_seconds = 3
         async with running_scaler(cluster.kubeconfig) as scaler, cluster.under_load(80):
 
-            async def told() -> dict[str, Any]:
+            async def reported() -> dict[str, Any]:
                 decision = await scaler.decision("default", NAME)
                 return decision if "not sent, still waiting" in decision.get("message", "") else {}
 
-            decision = await until(told, what="the decision says that it waits")
+            decision = await until(reported, what="the decision says that it waits")
             assert decision["reason"] == "FailedUpdateScale"
             assert "retry after" in decision["message"]
             assert str(status) in decision["message"]

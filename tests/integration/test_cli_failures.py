@@ -80,7 +80,7 @@ def logging_as_before(monkeypatch):
     logging.root.setLevel(level)
 
 
-def told(capsys):
+def printed_error(capsys):
     captured = capsys.readouterr()
     assert captured.out == ""
     return captured.err.removeprefix("gpu-scaler: ")
@@ -89,7 +89,7 @@ def told(capsys):
 @pytest.mark.parametrize("command", ["status", "explain default/web", "run"])
 def test_no_kubeconfig(command, tmp_path, capsys):
     assert main([*command.split(), f"--kubeconfig={tmp_path}/absent"]) == 1
-    assert told(capsys) == (
+    assert printed_error(capsys) == (
         f"kubeconfig {tmp_path}/absent: no such file; set --kubeconfig or KUBECONFIG\n"
     )
 
@@ -100,7 +100,7 @@ def test_a_kubeconfig_that_the_system_keeps_from_us(command, code, tmp_path, cap
     file = tmp_path / "config"
     with forbidden(tmp_path, code):
         assert main([command, f"--kubeconfig={file}"]) == 1
-    assert told(capsys) == f"kubeconfig {file}: cannot read {file}: {os.strerror(code)}\n"
+    assert printed_error(capsys) == f"kubeconfig {file}: cannot read {file}: {os.strerror(code)}\n"
 
 
 def test_a_service_account_that_the_system_keeps_from_us(tmp_path, monkeypatch, capsys):
@@ -108,13 +108,13 @@ def test_a_service_account_that_the_system_keeps_from_us(tmp_path, monkeypatch, 
     monkeypatch.setattr("scaler.kube.credentials.SERVICE_ACCOUNT", tmp_path)
     with forbidden(tmp_path, errno.EACCES):
         assert main(["status"]) == 1
-    assert told(capsys) == (
+    assert printed_error(capsys) == (
         f"in-cluster service account: cannot read {tmp_path}/token: Permission denied\n"
     )
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "expected"),
     [
         ("clusters: 3\n", "is not a kubeconfig: TypeError: 'int' object is not iterable"),
         (
@@ -124,24 +124,24 @@ def test_a_service_account_that_the_system_keeps_from_us(tmp_path, monkeypatch, 
         ),
     ],
 )
-def test_a_file_that_is_no_kubeconfig(content, said, tmp_path, capsys):
+def test_a_file_that_is_no_kubeconfig(content, expected, tmp_path, capsys):
     file = tmp_path / "config"
     file.write_text(content)
     assert main(["status", f"--kubeconfig={file}"]) == 1
-    assert told(capsys).replace(str(file), "FILE") == f"kubeconfig FILE: {said}\n"
+    assert printed_error(capsys).replace(str(file), "FILE") == f"kubeconfig FILE: {expected}\n"
 
 
 def test_no_cluster(kubeconfig, capsys):
     assert main(["status", f"--kubeconfig={kubeconfig}"]) == 1
-    said = told(capsys)
-    assert said.startswith(f"GET {LEASE}: no response: cannot connect to 127.0.0.1:")
-    assert said.endswith(": Connection refused\n")
+    output = printed_error(capsys)
+    assert output.startswith(f"GET {LEASE}: no response: cannot connect to 127.0.0.1:")
+    assert output.endswith(": Connection refused\n")
 
 
 def test_no_scaler_at_an_address(capsys):
     port = free_port()
     assert main(["status", f"--server=http://127.0.0.1:{port}"]) == 1
-    assert told(capsys) == (
+    assert printed_error(capsys) == (
         f"cannot query the scaler at http://127.0.0.1:{port}/api/v1/decisions: cannot connect"
         f" to 127.0.0.1:{port}: Connection refused\n"
     )
@@ -149,7 +149,7 @@ def test_no_scaler_at_an_address(capsys):
 
 def test_flags_of_an_address_that_is_not_given(capsys):
     assert main(["status", "--server.tls-insecure-skip-verify"]) == 2
-    assert "--server.* flags are set" in told(capsys)
+    assert "--server.* flags are set" in printed_error(capsys)
 
 
 async def test_no_scaler_in_the_cluster(tmp_path):
@@ -215,7 +215,7 @@ def test_an_answer_that_is_not_a_scalers(command, document, monkeypatch, capsys)
 
     monkeypatch.setattr("scaler.cli.api_client.ScalerClient.get", answer)
     assert main([*command.split(), "--server=http://x"]) == 1
-    assert told(capsys)
+    assert printed_error(capsys)
 
 
 async def test_an_answer_without_end_is_not_read_to_its_end(monkeypatch):
@@ -262,6 +262,6 @@ def test_a_scaler_of_another_version(command, path, monkeypatch, capsys):
 
     monkeypatch.setattr("scaler.cli.api_client.ScalerClient.get", answer)
     assert main([*command.split(), "--server=http://x"]) == 1
-    assert "another version" in told(capsys)
+    assert "another version" in printed_error(capsys)
     assert main([*command.split(), "--server=http://x", "-o", "json"]) == 0
     assert json.loads(capsys.readouterr().out) == documents[path]

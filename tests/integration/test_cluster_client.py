@@ -250,7 +250,7 @@ def certificate():
 
 
 @pytest.mark.parametrize(
-    ("text", "context", "said"),
+    ("text", "context", "expected"),
     [
         pytest.param(None, None, "no such file", id="no file"),
         pytest.param("{}", None, "current-context", id="an empty one"),
@@ -261,11 +261,11 @@ def certificate():
         pytest.param(kubeconfig("http://api", tokenFile="gone"), None, "gone", id="no token file"),
     ],
 )
-async def test_a_kubeconfig_that_cannot_be_used(tmp_path, text, context, said):
+async def test_a_kubeconfig_that_cannot_be_used(tmp_path, text, context, expected):
     path = tmp_path / "config"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(ConfigurationError, match=said) as caught:
+    with pytest.raises(ConfigurationError, match=expected) as caught:
         await KubeClient.from_kubeconfig(str(path), context)
     assert str(path) in str(caught.value)
 

@@ -41,6 +41,6 @@ def test_the_build_says_which_go_it_needs(tmp_path, version, complaint):
         check=False,
     )
     assert done.returncode == 1, done.stderr
-    said = f"Go >= {golang.needed(['idle'])} is needed, {complaint}"
-    assert done.stdout == f"The test bed's programs cannot be built: {said}\n"
+    expected = f"Go >= {golang.needed(['idle'])} is needed, {complaint}"
+    assert done.stdout == f"The test bed's programs cannot be built: {expected}\n"
     assert not (tmp_path / "built").exists()

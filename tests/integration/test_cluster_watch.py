@@ -71,15 +71,15 @@ async def test_it_lists_and_follows():
 
 async def test_differences_are_told_once():
     async with running_apiserver() as api, KubeClient(api.url) as client:
-        told: list[tuple[object, object]] = []
-        async with reflecting(api.url, changed=lambda old, new: told.append((old, new))) as it:
+        changes: list[tuple[object, object]] = []
+        async with reflecting(api.url, changed=lambda old, new: changes.append((old, new))) as it:
             await it.synced.wait()
             await client.post(CONFIG_MAPS, config_map("a"))
             await client.patch(f"{CONFIG_MAPS}/a", {"data": {"other": "2"}})  # slim form the same
             await client.patch(f"{CONFIG_MAPS}/a", {"data": {"x": "2"}})
             await client.delete(f"{CONFIG_MAPS}/a")
-            await until(lambda: told and told[-1][1] is None)
-    assert told == [(None, ("a", "1")), (("a", "1"), ("a", "2")), (("a", "2"), None)]
+            await until(lambda: changes and changes[-1][1] is None)
+    assert changes == [(None, ("a", "1")), (("a", "1"), ("a", "2")), (("a", "2"), None)]
 
 
 async def test_watches_that_end_in_time_are_carried_on():

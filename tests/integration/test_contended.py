@@ -48,12 +48,12 @@ async def test_a_count_that_is_set_back_is_contended_and_not_fought_over(tmp_pat
             count = len(patches)
             assert count == 3
 
-            async def told() -> bool:
+            async def is_reported() -> bool:
                 return any(
                     event["reason"] == "ContendedReplicas" for event in await cluster.events()
                 )
 
-            await until(told, what="an event says so at once")
+            await until(is_reported, what="an event says so at once")
             metrics = await scaler.text("/metrics")
             assert 'gpu_scaler_held_total{reason="ContendedReplicas"}' in metrics
             assert len(patches) == count

@@ -31,24 +31,24 @@ async def kept_demo(*flags: str) -> AsyncIterator[str]:
         stderr=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
-    told = []
+    lines = []
     async with asyncio.timeout(STORY_DEADLINE_SECONDS + 10):
         while line := (await process.stdout.readline()).decode():
-            told.append(line)
+            lines.append(line)
             if line.startswith("  exporter ") and "gpu-node-2" in line:
                 break
     try:
-        yield "".join(told)
+        yield "".join(lines)
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGINT)
         rest, err = await process.communicate()
-    assert (process.returncode, rest, err) == (0, b"", b""), "".join(told)
+    assert (process.returncode, rest, err) == (0, b"", b""), "".join(lines)
 
 
-async def asks_what_the_demo_printed(told: str, name: str) -> str:
+async def asks_what_the_demo_printed(message: str, name: str) -> str:
     """Run the exports and our commands, and return the explanation."""
-    lines = [line.strip() for line in told.partition("From another terminal:")[2].splitlines()]
+    lines = [line.strip() for line in message.partition("From another terminal:")[2].splitlines()]
     exports = [line for line in lines if line.startswith("export ")]
     assert len(exports) == 2
     commands = [line for line in lines if re.match(r"\S*gpu-(?:scaler|exporter) ", line)]
@@ -71,16 +71,16 @@ async def asks_what_the_demo_printed(told: str, name: str) -> str:
 
 
 async def test_the_whole_story_happens_and_answers_what_the_pages_ask(tmp_path):
-    async with kept_demo() as told:
+    async with kept_demo() as lines:
         for chapter in CHAPTERS:
-            assert f"  ok  {chapter.title}: {chapter.expectation}" in told
-        assert "63/40" in told
-        assert "SuccessfulRescale: New size: 2; reason: duty_cycle above target" in told
-        assert "\x1b" not in told
+            assert f"  ok  {chapter.title}: {chapter.expectation}" in lines
+        assert "63/40" in lines
+        assert "SuccessfulRescale: New size: 2; reason: duty_cycle above target" in lines
+        assert "\x1b" not in lines
 
-        await asks_what_the_demo_printed(told, "fast-style-transfer-serving")
-        found = re.search(r"export GPU_SCALER_SERVER=(\S+)\n", told)
-        assert found, told
+        await asks_what_the_demo_printed(lines, "fast-style-transfer-serving")
+        found = re.search(r"export GPU_SCALER_SERVER=(\S+)\n", lines)
+        assert found, lines
         environment = {**programs(tmp_path), "GPU_SCALER_SERVER": found[1]}
         with read_through("README.md") as page:
             printed = [await asyncio.to_thread(run, one, ROOT, environment) for one in page.take()]
@@ -97,10 +97,10 @@ async def test_the_whole_story_happens_and_answers_what_the_pages_ask(tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all addresses of 127.0.0.0/8")
 async def test_the_story_of_a_model_server_happens_while_its_gpu_is_always_busy(tmp_path):
-    async with kept_demo("--llm") as told:
+    async with kept_demo("--llm") as lines:
         for chapter in LLM_CHAPTERS:
-            assert f"  ok  {chapter.title}: {chapter.expectation}" in told
-        assert re.search(r"1   100%       1\.0/4  1/1 ", told)
-        assert "SuccessfulRescale: New size: 4; reason: requests above target" in told
+            assert f"  ok  {chapter.title}: {chapter.expectation}" in lines
+        assert re.search(r"1   100%       1\.0/4  1/1 ", lines)
+        assert "SuccessfulRescale: New size: 4; reason: requests above target" in lines
 
-        assert "vLLM" in await asks_what_the_demo_printed(told, "llama")
+        assert "vLLM" in await asks_what_the_demo_printed(lines, "llama")

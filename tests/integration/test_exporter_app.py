@@ -102,10 +102,10 @@ async def test_all_collectors():
             assert set(await reader.values(energy, query=f"?name[]={energy}")) == uuids
             assert set(await reader.values("nvidia_gpu_driver_info", "cuda_version")) == {"13.0"}
 
-            async def told():
+            async def reported():
                 return await reader.values("nvidia_gpu_xid_last_timestamp_seconds")
 
-            assert set(await until(told, what="the Xid")) == {driver.gpus[0].uuid}
+            assert set(await until(reported, what="the Xid")) == {driver.gpus[0].uuid}
             _, _, text = await reader.get(Accept=OPENMETRICS)
             types = {metric.name: metric.type for metric in parse_openmetrics(text)}
             assert types["nvidia_gpu"] == "info"
@@ -166,11 +166,11 @@ async def test_a_hanging_call(monkeypatch, caplog):
             assert not await reader.values("nvidia_gpu_duty_cycle")
             assert (await reader.get("/healthz"))[0] == 200
 
-            def told():
+            def reported():
                 reasons = [vars(record).get("error", "") for record in caplog.records]
                 return any(one.startswith("nvmlDeviceGetTemperature has not") for one in reasons)
 
-            await until(told, what="the log says why it is not ready")
+            await until(reported, what="the log says why it is not ready")
             driver.faults.release()
             await until(lambda: reader.values("nvidia_gpu_duty_cycle"), what="it is read again")
             await until(reader.ready)
@@ -236,8 +236,8 @@ async def test_the_driver_goes_and_comes_back(caplog):
             driver.faults.load_driver()
             await until(reader.ready, what="ready again")
             assert await reader.value(f"{PREFIX}nvml_up") == 1.0
-    said = [record for record in caplog.records if "NVML cannot be used" in record.getMessage()]
-    assert ["UNINITIALIZED" in vars(one)["error"] for one in said] == [True, False]
+    records = [record for record in caplog.records if "NVML cannot be used" in record.getMessage()]
+    assert ["UNINITIALIZED" in vars(one)["error"] for one in records] == [True, False]
 
 
 async def test_without_a_library_the_own_metrics_are_served(caplog):
@@ -257,8 +257,8 @@ async def test_without_a_library_the_own_metrics_are_served(caplog):
             assert await reader.values("nvidia_gpu_num_devices") == {}
             driver.faults.lacks_library = False
             await until(reader.ready, what="the library was mounted")
-    said = [record for record in caplog.records if "NVML cannot be used" in record.getMessage()]
-    assert len(said) == 1
+    records = [record for record in caplog.records if "NVML cannot be used" in record.getMessage()]
+    assert len(records) == 1
 
 
 async def test_nvml_required_ends_the_exporter():

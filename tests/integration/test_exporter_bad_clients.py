@@ -14,7 +14,7 @@ import pytest
 
 from exporter.web.server import LIMITS
 from tests.exporterweb import exporter, get, hashed
-from tests.listeningclients import BROKEN_GZIP, NO_HTTP, said
+from tests.listeningclients import BROKEN_GZIP, NO_HTTP, answer_to
 from tests.waiting import until
 from toolkit.listening import listener, request_limits
 from toolkit.web import auth, passwords
@@ -184,14 +184,14 @@ async def test_what_clients_break_is_a_count_and_one_line(caplog):
     async with exporter() as address:
         host, _, port = address.partition(":")
         for sent in (BROKEN_GZIP % b"/metrics", NO_HTTP) * 5:
-            await said((host, int(port)), sent)
+            await answer_to((host, int(port)), sent)
 
         async def is_counted() -> bool:
             return "nvidia_gpu_exporter_client_errors_total 10.0" in (await get(address))[1]
 
         await until(is_counted, what="all are counted")
-    (told,) = [one for one in caplog.records if one.name.startswith("toolkit")]
-    assert (told.levelname, told.exc_info) == ("INFO", None)
+    (record,) = [one for one in caplog.records if one.name.startswith("toolkit")]
+    assert (record.levelname, record.exc_info) == ("INFO", None)
 
 
 @pytest.mark.parametrize("host", ["", "::"])
@@ -291,8 +291,8 @@ async def test_connections_that_cannot_be_taken_are_said_once_and_taken_later(mo
     async with exporter() as address:
         assert (await get(address))[0] == 200
     assert failures == [3]
-    told = [one for one in caplog.records if one.message == "Cannot accept connections"]
-    assert ["Too many open files" in one.error for one in told] == [True]
+    records = [one for one in caplog.records if one.message == "Cannot accept connections"]
+    assert ["Too many open files" in one.error for one in records] == [True]
 
 
 async def test_of_too_many_connections_those_that_asked_nothing_for_longest_end_at_once(

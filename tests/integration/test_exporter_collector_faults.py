@@ -203,8 +203,8 @@ def test_a_gpu_of_which_the_binding_cannot_read_something_leaves_the_others(capl
         readings = node.readings()
         assert [reading.device.name for reading in readings.devices] == ["Tesla T4"]
         assert readings.unreadable_count == 1
-    (told,) = [record for record in caplog.records if record.exc_info]
-    assert vars(told)["index"] == 0
+    (line,) = [record for record in caplog.records if record.exc_info]
+    assert vars(line)["index"] == 0
     node.binding.nvmlDeviceGetName = original
     assert len(node.read()) == 2
     assert node.readings().unreadable_count == 0

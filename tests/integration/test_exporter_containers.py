@@ -107,8 +107,8 @@ async def test_a_process_whose_pod_is_not_known_leaves_the_parts_out_until_it_is
         assert await values(url, DEVICE_MEMORY) == {}
         folder.mkdir()
         await becomes(url, MEMORY, {"web/main": 2 * GIB, "batch/main": 4 * GIB})
-    told = [one.message for one in caplog.records if "duty cycle per container" in one.message]
-    assert told == [
+    messages = [one.message for one in caplog.records if "duty cycle per container" in one.message]
+    assert messages == [
         "Memory and duty cycle per container are unknown",
         "Memory and duty cycle per container are known again",
     ]
@@ -297,9 +297,9 @@ async def test_where_processes_cannot_be_told_there_are_no_parts_and_that_is_sai
         cycles = len(caplog.records)
         await becomes(url, DEVICE_MEMORY, {})
         assert len(caplog.records) == cycles
-    told = [one for one in caplog.records if "duty cycle per container" in one.message]
-    assert len(told) == 1
-    assert why in told[0].error
+    records = [one for one in caplog.records if "duty cycle per container" in one.message]
+    assert len(records) == 1
+    assert why in records[0].error
 
 
 def _point(link: Path, target: str) -> None:

@@ -84,8 +84,8 @@ async def test_a_gpu_that_cannot_be_read_is_named(devices, monkeypatch, index, b
         break_gpu(driver, uuid)
         found = await devices(driver)
     failures = [one for one in found if one.level is Level.FAILURE]
-    said = [re.sub(r"for \d+ s$", "for N s", one.text) for one in failures]
-    assert said == [text.format(index=index, uuid=uuid)]
+    texts = [re.sub(r"for \d+ s$", "for N s", one.text) for one in failures]
+    assert texts == [text.format(index=index, uuid=uuid)]
     assert "reset or a reboot" in failures[0].fix
     assert sum(one.level is Level.OK for one in found) == 7, "the others are shown"
 

@@ -96,9 +96,9 @@ async def test_a_kubelet_that_refuses(socket_path, code, level, text):
     with SimulatedDriver(["T4"]) as driver:
         async with SimulatedKubelet(driver, socket_path) as kubelet:
             kubelet.fail(code, "why")
-            ((found, said, _),) = await kubelet_findings(driver, socket_path)
+            ((found, message, _),) = await kubelet_findings(driver, socket_path)
     assert found is level
-    assert text in said
+    assert text in message
 
 
 @pytest.mark.parametrize("answer", [b"\x0a\x05\x0a\x03\xff\xfe\xfd", b"\x0a\x7f", b"\xff" * 20])
@@ -125,7 +125,7 @@ async def test_no_kubelet(tmp_path, make, text):
     path.parent.mkdir()
     make(path)
     with SimulatedDriver(["T4"]) as driver:
-        ((level, said, fix),) = await kubelet_findings(driver, str(path))
+        ((level, message, fix),) = await kubelet_findings(driver, str(path))
     assert level is Level.FAILURE
-    assert text in said
+    assert text in message
     assert "mount" in fix

@@ -66,7 +66,7 @@ class Program:
     def port(self) -> int | None:
         return next((entry["port"] for entry in self.log if entry["msg"] == "Listening"), None)
 
-    def said(self, sentence: str) -> bool:
+    def has_logged(self, sentence: str) -> bool:
         return any(entry["msg"].startswith(sentence) for entry in self.log)
 
     async def get(self, path: str) -> tuple[int, str]:
@@ -100,7 +100,7 @@ async def program(*flags):
 
     reading = asyncio.create_task(read())
     try:
-        await until(lambda: running.said("Ready"), what="the exporter reads")
+        await until(lambda: running.has_logged("Ready"), what="the exporter reads")
         yield running
     finally:
         if process.returncode is None:
@@ -156,14 +156,14 @@ async def test_a_library_that_does_not_fit_from_the_beginning():
 async def test_the_same_driver_loaded_again_needs_no_new_process():
     async with program() as running:
         running.do("driver.faults.unload_driver()")
-        await until(lambda: running.said("Not ready"), what="noticed")
+        await until(lambda: running.has_logged("Not ready"), what="noticed")
         status, text = await running.get("/metrics")
         assert status == 200
         assert f"\n{PREFIX}nvml_up 0.0\n" in text
         assert "NVML cannot be used" in (await running.get("/readyz"))[1]
         running.log.clear()
         running.do("driver.faults.load_driver()")
-        await until(lambda: running.said("Ready"), what="ready again")
+        await until(lambda: running.has_logged("Ready"), what="ready again")
         running.process.send_signal(signal.SIGTERM)
         assert await running.ended() == 0
 

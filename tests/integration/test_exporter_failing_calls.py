@@ -46,7 +46,7 @@ def cycles(node: Node, number: int = CYCLES) -> None:
         node.readings()
 
 
-def told(caplog, *messages: str) -> list[tuple[str, str]]:
+def logged(caplog, *messages: str) -> list[tuple[str, str]]:
     """Return (function, UUID) of the lines with one of these messages."""
     return [
         (vars(record).get("function", ""), vars(record)["uuid"])
@@ -112,15 +112,15 @@ def test_each_call_that_fails_is_told_when_it_begins_and_when_it_ends(
     uuid = "" if function in IDENTITY else node.driver.gpus[0].uuid
     broken = Broken(node, function)
     cycles(node)
-    begun = told(caplog, BEGINS, LOST)
+    begun = logged(caplog, BEGINS, LOST)
     assert begun.count((function, uuid)) == 1
     assert len(set(begun)) == len(begun)
     broken.code = None
     cycles(node)
-    ended = told(caplog, ENDS, BACK)
+    ended = logged(caplog, ENDS, BACK)
     assert len(ended) == len(begun)
     cycles(node)
-    assert len(told(caplog, BEGINS, LOST, ENDS, BACK)) == 2 * len(begun)
+    assert len(logged(caplog, BEGINS, LOST, ENDS, BACK)) == 2 * len(begun)
 
 
 @pytest.mark.parametrize("code", [3, 13], ids=["not supported", "function not found"])
@@ -153,7 +153,7 @@ def test_a_call_that_fails_by_turns_does_not_fill_the_log(caplog, monkeypatch):
         node.readings()
         node.driver.faults.heal("nvmlDeviceGetPowerUsage")
         node.readings()
-    assert len(told(caplog, BEGINS)) == len(told(caplog, ENDS)) == 1
+    assert len(logged(caplog, BEGINS)) == len(logged(caplog, ENDS)) == 1
 
 
 def test_many_calls_that_fail_fill_a_bounded_number_of_lines(caplog, monkeypatch):
@@ -165,7 +165,7 @@ def test_many_calls_that_fail_fill_a_bounded_number_of_lines(caplog, monkeypatch
     ):
         node.driver.faults.fail(function, UNKNOWN)
     cycles(node)
-    assert len(told(caplog, BEGINS)) == len(caplog.records) == MAX_LOGGED
+    assert len(logged(caplog, BEGINS)) == len(caplog.records) == MAX_LOGGED
 
 
 def test_a_seldom_call_that_fails_with_one_argument_fails_until_it_succeeds_with_it(
@@ -186,10 +186,10 @@ def test_a_seldom_call_that_fails_with_one_argument_fails_until_it_succeeds_with
     node.binding.nvmlDeviceGetNvLinkState = state
     while asked.count(3) < 6:
         node.readings()
-    assert len(told(caplog, BEGINS)) == 1
-    assert told(caplog, ENDS) == []
+    assert len(logged(caplog, BEGINS)) == 1
+    assert logged(caplog, ENDS) == []
     node.binding.nvmlDeviceGetNvLinkState = original
-    while not told(caplog, ENDS):
+    while not logged(caplog, ENDS):
         node.readings()
 
 
@@ -218,11 +218,11 @@ def test_a_field_that_fails_is_counted_and_told(caplog, monkeypatch, collector, 
     cycles(node)
     assert len(node.samples(of=family)) < len(whole)
     assert set(node.errors) == {("nvmlDeviceGetFieldValues", "UNKNOWN")}
-    assert len(told(caplog, BEGINS)) == 1
+    assert len(logged(caplog, BEGINS)) == 1
     node.binding.nvmlDeviceGetFieldValues = original
     cycles(node)
     assert len(node.samples(of=family)) == len(whole)
-    assert told(caplog, ENDS) == [("nvmlDeviceGetFieldValues", node.driver.gpus[0].uuid)]
+    assert logged(caplog, ENDS) == [("nvmlDeviceGetFieldValues", node.driver.gpus[0].uuid)]
 
 
 def test_a_metric_of_gpm_that_fails_is_counted_and_told(caplog, monkeypatch):
@@ -237,7 +237,7 @@ def test_a_metric_of_gpm_that_fails_is_counted_and_told(caplog, monkeypatch):
     node.binding.nvmlGpmMetricsGet = metrics
     cycles(node)
     assert set(node.errors) == {("nvmlGpmMetricsGet", "UNKNOWN")}
-    assert told(caplog, BEGINS) == [("nvmlGpmMetricsGet", node.driver.gpus[0].uuid)]
+    assert logged(caplog, BEGINS) == [("nvmlGpmMetricsGet", node.driver.gpus[0].uuid)]
 
 
 def test_a_gpu_that_is_lost_has_one_line_and_not_one_for_each_call(caplog, monkeypatch):
@@ -254,7 +254,7 @@ def test_a_gpu_that_is_lost_has_one_line_and_not_one_for_each_call(caplog, monke
     assert vars(record)["uuid"] == uuid
     node.driver.faults.find(uuid)
     cycles(node)
-    assert told(caplog, BACK) == [("", uuid)]
+    assert logged(caplog, BACK) == [("", uuid)]
 
 
 def test_a_failure_outlives_the_session_and_its_end_is_told(caplog, monkeypatch):
@@ -265,10 +265,10 @@ def test_a_failure_outlives_the_session_and_its_end_is_told(caplog, monkeypatch)
     node.nvml.close()
     node.nvml.open()
     cycles(node)
-    assert len(told(caplog, BEGINS)) == 1
+    assert len(logged(caplog, BEGINS)) == 1
     node.driver.faults.heal("nvmlDeviceGetPowerUsage")
     cycles(node)
-    assert len(told(caplog, ENDS)) == 1
+    assert len(logged(caplog, ENDS)) == 1
 
 
 @pytest.mark.parametrize("function", ["nvmlEventSetCreate", "nvmlEventSetWait_v2"])
@@ -281,10 +281,10 @@ async def test_events_that_cannot_be_waited_for_are_told(caplog, monkeypatch, fu
     with node:
         node.readings()
         await until(lambda: len(node.errors) > 5, what="several attempts")
-        assert told(caplog, BEGINS) == [(function, "")]
+        assert logged(caplog, BEGINS) == [(function, "")]
         node.driver.faults.heal(function)
-        await until(lambda: told(caplog, ENDS), what="the end")
-        assert told(caplog, BEGINS, ENDS) == [(function, "")] * 2
+        await until(lambda: logged(caplog, ENDS), what="the end")
+        assert logged(caplog, BEGINS, ENDS) == [(function, "")] * 2
 
 
 def test_a_name_that_failed_at_first_is_asked_again(monkeypatch):
@@ -315,11 +315,11 @@ def test_a_version_that_failed_at_first_is_asked_again(caplog, monkeypatch, func
     for _ in range(3):
         (sample,) = node.readings().node
         assert sample.labels[label] == ""
-    assert told(caplog, BEGINS) == [(function, "")]
+    assert logged(caplog, BEGINS) == [(function, "")]
     node.driver.faults.heal(function)
     (sample,) = node.readings().node
     assert "" not in sample.labels
-    assert told(caplog, ENDS) == [(function, "")]
+    assert logged(caplog, ENDS) == [(function, "")]
     node.count_calls()
     node.readings()
     assert not node.calls[function]

@@ -69,9 +69,9 @@ async def test_the_others_stay_fresh_and_it_comes_back(caplog, function, place):
             assert await reader.value(f"{PREFIX}unreadable_devices") == 1.0
             hanging = await reader.values(f"{PREFIX}hanging_call_seconds", "function")
             assert set(hanging) == {function.removesuffix("_v2")}
-            (told,) = [one for one in caplog.records if "left out" in one.msg]
-            assert vars(told)["index"] == place
-            assert vars(told)["function"] == function.removesuffix("_v2")
+            (record,) = [one for one in caplog.records if "left out" in one.msg]
+            assert vars(record)["index"] == place
+            assert vars(record)["function"] == function.removesuffix("_v2")
             driver.faults.release()
             await shown(reader, uuids)
             await fresh(reader, driver, stuck)
@@ -86,10 +86,10 @@ async def test_a_gpu_that_hangs_is_told_unreadable_by_the_health_collector():
             await until(reader.ready)
             driver.faults.hang("nvmlDeviceGetPowerUsage", uuid=stuck)
 
-            async def told():
+            async def reported():
                 return await reader.values("nvidia_gpu_readable") == {stuck: 0.0, other: 1.0}
 
-            await until(told)
+            await until(reported)
 
 
 async def test_when_every_gpu_hangs_it_is_not_ready_and_names_the_call():

@@ -89,7 +89,7 @@ async def test_sockets_that_systemd_passes():
 
 
 @pytest.mark.parametrize(
-    ("files", "told"),
+    ("files", "expected"),
     [
         pytest.param("", "systemd passed no socket", id="none"),
         pytest.param(PASSED.replace('"1"', '"seven"'), "LISTEN_FDS is 'seven'", id="no number"),
@@ -101,12 +101,12 @@ async def test_sockets_that_systemd_passes():
         ),
     ],
 )
-async def test_what_systemd_does_not_pass(files, told):
+async def test_what_systemd_does_not_pass(files, expected):
     _, program = simulated()
     flags = ("--web.listen-address=systemd",)
     status, _, err = await finished(("-c", files + program), *flags)
     assert status == 1
-    assert told in err
+    assert expected in err
 
 
 async def test_doctor_takes_no_socket_from_anybody(tmp_path):

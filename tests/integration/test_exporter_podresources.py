@@ -190,8 +190,8 @@ async def test_the_mapping_outlives_errors_for_a_while_and_is_then_dropped(
     await pod_resources.refresh()
     assert len(recorder.published) == 2
     assert pod_resources.problem is None
-    said = [one for one in caplog.records if "Cannot list pod resources" in one.getMessage()]
-    assert len(said) == 1, "one cause is one line"
+    records = [one for one in caplog.records if "Cannot list pod resources" in one.getMessage()]
+    assert len(records) == 1, "one cause is one line"
 
 
 async def test_a_hanging_kubelet_does_not_keep_the_mapping_alive(kubelet, socket_path):
@@ -223,12 +223,12 @@ async def test_an_answer_that_does_not_decode_is_an_error_like_any_other(
     await pod_resources.refresh()
     assert pod_resources.problem is None
     assert len(recorder.published) == 2
-    said = [
+    records = [
         vars(one)["code"]
         for one in caplog.records
         if "Cannot list pod resources" in one.getMessage()
     ]
-    assert said == ["INTERNAL"], "one cause is one line"
+    assert records == ["INTERNAL"], "one cause is one line"
 
 
 async def test_whatever_bytes_come_they_are_a_listing_or_an_error(kubelet, client):
@@ -332,12 +332,12 @@ async def test_a_kubelet_that_does_not_know_its_pods_yet_frees_nothing(
     assert await refreshed(recorder, times=3) == {device: "pod"}
     assert recorder.errors == ["NO_PODS"] * 3
     assert recorder.pod_resources.problem.startswith("NO_PODS: ")
-    said = [
+    records = [
         vars(one)["code"]
         for one in caplog.records
         if "Cannot list pod resources" in one.getMessage()
     ]
-    assert said == ["NO_PODS"], "one cause is one line"
+    assert records == ["NO_PODS"], "one cause is one line"
 
     kubelet.release("ns", "pod")
     assert await refreshed(recorder) == {}, "pods without devices are listed: the pod has ended"

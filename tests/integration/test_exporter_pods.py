@@ -105,12 +105,12 @@ async def test_a_kubelet_that_does_not_know_its_pods_yet(socket_path):
             kubelet.unknowing_answers = 1_000_000
             await kubelet.restart()
 
-            async def said():
+            async def is_reported():
                 assert await reader.pods() == held
                 codes = await reader.values(f"{PREFIX}pod_resources_errors_total", "code")
                 return codes.get("NO_PODS", 0) >= 2
 
-            await until(said, what="two answers without pods are counted")
+            await until(is_reported, what="two answers without pods are counted")
             assert await reader.value(f"{PREFIX}pod_resources_up") == 0.0
             kubelet.unknowing_answers = 0
             await until(lambda: reader.value(f"{PREFIX}pod_resources_up"))

@@ -140,9 +140,9 @@ async def test_only_the_bind_is_called_a_bind(monkeypatch, caplog, code):
     with SimulatedDriver(["T4"]) as driver:
         monkeypatch.setattr("toolkit.listening.listener.bound_sockets", fails)
         assert await run(config, bind(driver)) == 1
-        (said,) = [one for one in caplog.records if one.levelname == "ERROR"]
-        assert said.message == "The address cannot be bound"
-        assert (said.port, said.error) == (9445, os.strerror(code))
+        (record,) = [one for one in caplog.records if one.levelname == "ERROR"]
+        assert record.message == "The address cannot be bound"
+        assert (record.port, record.error) == (9445, os.strerror(code))
         caplog.clear()
         monkeypatch.setattr("exporter.app.application", fails)
         with pytest.raises(OSError, match="/somewhere"):
@@ -252,8 +252,8 @@ async def test_what_only_serving_needs_is_not_imported_for_a_usage_error():
     process_ = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", code), stderr=asyncio.subprocess.PIPE
     )
-    _, said = await asyncio.wait_for(process_.communicate(), 60)
-    assert (process_.returncode, said) == (
+    _, output = await asyncio.wait_for(process_.communicate(), 60)
+    assert (process_.returncode, output) == (
         0,
         b"gpu-exporter: unknown argument '--none'; see gpu-exporter --help\n",
     )

@@ -62,8 +62,8 @@ def test_a_list_with_an_impossible_entry_is_no_list(node, caplog, entry, is_mps_
         gpus.driver.set_processes(0, true)
         (found,) = gpus.read_first().uses or ()
     assert found.memory_used_bytes == 2 * GIB
-    told = [one.message for one in caplog.records if "duty cycle per container" in one.message]
-    assert told == [
+    messages = [one.message for one in caplog.records if "duty cycle per container" in one.message]
+    assert messages == [
         "Memory and duty cycle per container are unknown",
         "Memory and duty cycle per container are known again",
     ]

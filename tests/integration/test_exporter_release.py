@@ -200,14 +200,14 @@ async def test_the_signals_release_and_resume():
     )
     try:
         async with asyncio.timeout(60):
-            await _said(program.stderr, "Ready: current GPU readings are served")
-            await _said_sessions(program, 1)
+            await _logs(program.stderr, "Ready: current GPU readings are served")
+            await _sessions_are(program, 1)
             program.send_signal(signal.SIGUSR1)
-            await _said_sessions(program, 0)
-            await _said(program.stderr, "NVML is released; no GPU is read until it is taken back")
+            await _sessions_are(program, 0)
+            await _logs(program.stderr, "NVML is released; no GPU is read until it is taken back")
             program.send_signal(signal.SIGUSR2)
-            await _said(program.stderr, "NVML is in use again")
-            await _said_sessions(program, 1)
+            await _logs(program.stderr, "NVML is in use again")
+            await _sessions_are(program, 1)
             program.terminate()
             await program.communicate()
         assert program.returncode == 0
@@ -217,11 +217,11 @@ async def test_the_signals_release_and_resume():
             await program.communicate()
 
 
-async def _said_sessions(program, count):
+async def _sessions_are(program, count):
     assert await program.stdout.readline() == b"sessions %d\n" % count
 
 
-async def _said(log, message):
+async def _logs(log, message):
     async for line in log:
         if json.loads(line)["msg"] == message:
             return

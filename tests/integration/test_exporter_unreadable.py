@@ -172,7 +172,7 @@ async def test_a_lost_gpu_is_told_whatever_the_minor_numbers(minor_numbers, lost
             await until(lambda: len(driver.events.registered()) == 2, what="the event thread")
             driver.report_xid(lost, 79)
 
-            async def told():
+            async def reported():
                 samples = await reader.samples("?name[]=nvidia_gpu_xid_errors_total")
                 return {
                     one.labels["uuid"]
@@ -180,14 +180,14 @@ async def test_a_lost_gpu_is_told_whatever_the_minor_numbers(minor_numbers, lost
                     if one.labels["xid"] == "79" and one.value == 1
                 }
 
-            assert await until(told, what="the Xid") == {gone}
+            assert await until(reported, what="the Xid") == {gone}
             driver.faults.lose(gone)
 
             async def is_lost():
                 return await reader.values("nvidia_gpu_readable") == {gone: 0.0, other: 1.0}
 
             await until(is_lost, what="the loss")
-            assert await told() == {gone}
+            assert await reported() == {gone}
             driver.faults.find(gone)
 
             async def is_back():

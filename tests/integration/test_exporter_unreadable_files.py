@@ -54,9 +54,9 @@ def test_what_is_kept_from_the_exporter_leaves_all_else(node, tmp_path, caplog, 
                 assert readings.unreadable_count == 0
                 assert [one.memory_used_bytes for one in readings.devices] == [2 * GIB] * 2
                 assert [one.uses for one in readings.devices] == [None, None]
-        (said,) = [one for one in caplog.records if one.name.startswith("exporter.")]
-        assert os.strerror(code) in vars(said)["error"]
-        assert str(tmp_path / kept) in vars(said)["error"]
+        (record,) = [one for one in caplog.records if one.name.startswith("exporter.")]
+        assert os.strerror(code) in vars(record)["error"]
+        assert str(tmp_path / kept) in vars(record)["error"]
         readings = gpus.readings()
         assert [len(one.uses or ()) for one in readings.devices] == [1, 1]
 

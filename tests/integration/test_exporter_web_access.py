@@ -282,7 +282,7 @@ async def test_the_program_says_what_is_wrong_with_a_file(file):
         *("--web.listen-address=127.0.0.1:0", f"--web.config.file={file.path}"),
         stderr=asyncio.subprocess.PIPE,
     )
-    _, said = await asyncio.wait_for(process.communicate(), 60)
+    _, output = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == EXIT_USAGE
-    assert b"The web configuration cannot be used" in said
-    assert f"{file.path}: line 1 is not YAML: expected the node content".encode() in said
+    assert b"The web configuration cannot be used" in output
+    assert f"{file.path}: line 1 is not YAML: expected the node content".encode() in output

@@ -84,8 +84,8 @@ async def test_a_broken_file_leaves_the_one_before_in_use_until_it_is_mended(fil
         file.write(basic_auth_users=users | {"ann": hashed("hers")})
         await until(reloaded)
         assert (await get(address, user=("ann", "hers")))[0] == 200
-    told = [one.message for one in caplog.records if "Cannot reload" in one.message]
-    assert told == ["Cannot reload the web configuration; the previous one stays in use"]
+    messages = [one.message for one in caplog.records if "Cannot reload" in one.message]
+    assert messages == ["Cannot reload the web configuration; the previous one stays in use"]
 
 
 MUTUAL = {"client_auth_type": "RequireAndVerifyClientCert", "client_ca_file": "ca.crt"}
@@ -106,10 +106,10 @@ async def test_a_file_cut_off_anywhere_takes_no_protection_away(file, caplog, ke
         # As an editor or a full disk leaves it, in place.
         file.path.write_text("".join(whole.splitlines(keepends=True)[:kept_lines]))
 
-        async def is_said() -> bool:
+        async def is_reported() -> bool:
             return f"{RELOADED} 0.0" in (await get(address, tls, user=ann))[1]
 
-        await until(is_said, what="the refusal")
+        await until(is_reported, what="the refusal")
         assert (await get(address, tls))[0] == 401
         for wrong in (None, file.client()):
             with pytest.raises(aiohttp.ClientError):
@@ -120,8 +120,8 @@ async def test_a_file_cut_off_anywhere_takes_no_protection_away(file, caplog, ke
             return f"{RELOADED} 1.0" in (await get(address, tls, user=ann))[1]
 
         await until(is_mended, what="the whole file")
-    told = [one for one in caplog.records if "Cannot reload" in one.message]
-    assert len(told) == 1
+    records = [one for one in caplog.records if "Cannot reload" in one.message]
+    assert len(records) == 1
 
 
 @pytest.mark.parametrize("name", ["server.crt", "server.key", "ca.crt"])
@@ -136,10 +136,10 @@ async def test_pem_that_is_cut_off_changes_nothing(file, tmp_path, name, kept_by
         whole = (tmp_path / name).read_bytes()
         (tmp_path / name).write_bytes(whole[:kept_bytes])
 
-        async def is_said() -> bool:
+        async def is_reported() -> bool:
             return f"{RELOADED} 0.0" in (await get(address, tls))[1]
 
-        await until(is_said, what="the refusal")
+        await until(is_reported, what="the refusal")
         for other in others:
             with pytest.raises(aiohttp.ClientError):
                 await get(address, other)
@@ -153,8 +153,8 @@ async def test_a_file_that_is_emptied_is_said_once_with_what_it_would_take_away(
         # Looked at many times more.
         for _ in range(5):
             assert (await get(address))[0] == 401
-    (told,) = [one for one in caplog.records if "Cannot reload" in one.message]
-    assert told.error == (
+    (record,) = [one for one in caplog.records if "Cannot reload" in one.message]
+    assert record.error == (
         f"{file.path}: basic_auth_users was removed; restart the program to serve without it"
     )
 

@@ -71,13 +71,13 @@ async def test_errors_are_counted_by_gpu_and_xid(node, caplog):
     await until(lambda: counts(node, 1)["79"] == 1, what="the other GPU's")
     assert "31" not in counts(node, 1)
     assert before <= node.samples()["xid_last_timestamp_seconds",] <= time.time()
-    told = [
+    records = [
         (record.__dict__["uuid"], record.__dict__["xid"])
         for record in caplog.records
         if "Xid" in record.message
     ]
     first, second = (gpu.uuid for gpu in node.driver.gpus)
-    assert sorted(told) == sorted([(first, 79), (first, 31), (second, 79)]), "each kind once"
+    assert sorted(records) == sorted([(first, 79), (first, 31), (second, 79)]), "each kind once"
 
 
 async def test_a_storm_is_counted_in_few_series_while_the_gpus_are_read(node, caplog):
@@ -160,9 +160,9 @@ async def test_a_gpu_that_must_not_be_watched_is_told_once_and_the_other_is_coun
     node.driver.report_xid(1, 48)
     await until(lambda: counts(node, 1).get("48") == 1, what="its error")
     assert counts(node) == {}
-    told = [record for record in caplog.records if "Cannot watch" in record.message]
-    assert [record.__dict__["uuid"] for record in told] == [first]
-    assert "NO_PERMISSION" in told[0].__dict__["error"]
+    records = [record for record in caplog.records if "Cannot watch" in record.message]
+    assert [record.__dict__["uuid"] for record in records] == [first]
+    assert "NO_PERMISSION" in records[0].__dict__["error"]
 
 
 async def test_a_gpu_that_could_not_be_watched_is_watched_when_it_can_be(node, caplog, monkeypatch):
@@ -178,9 +178,9 @@ async def test_a_gpu_that_could_not_be_watched_is_watched_when_it_can_be(node, c
     await registered(node)
     node.driver.report_xid(0, 48)
     await until(lambda: counts(node)["48"] == 1, what="its error")
-    told = [record for record in caplog.records if "watch" in record.message.lower()]
-    assert [vars(record)["uuid"] for record in told] == [first, first]
-    assert [record.levelname for record in told] == ["WARNING", "INFO"]
+    records = [record for record in caplog.records if "watch" in record.message.lower()]
+    assert [vars(record)["uuid"] for record in records] == [first, first]
+    assert [record.levelname for record in records] == ["WARNING", "INFO"]
 
 
 async def test_a_failing_wait_is_tried_again(node):

@@ -206,9 +206,9 @@ async def test_stopped_until_another_acts(bed: Bed):
             await until(has_let_go, what="the first one lets go")
             assert bed.counts() == [SIZE]
             await bed.goes_up_and_down()
-            said = await one.text("/metrics")
-            assert "gpu_scaler_leader 0.0" in said
-            assert "gpu_scaler_rescales_total{" not in said
+            text = await one.text("/metrics")
+            assert "gpu_scaler_leader 0.0" in text
+            assert "gpu_scaler_rescales_total{" not in text
 
 
 async def test_stopped_alone_while_the_load_ends(bed: Bed):
@@ -283,10 +283,10 @@ async def test_the_name_of_the_api_server_is_gone(bed: Bed, tmp_path):
         api.faults.cut_connections = True
         api.faults.drop_watches()
 
-        def is_said() -> bool:
+        def is_reported() -> bool:
             return any(f"cannot connect to {faultymachine.HOST}" in line for line in scaler.log)
 
-        await until(is_said, what="the name is missed")
+        await until(is_reported, what="the name is missed")
         api.faults.clear()
 
         async def has_let_go() -> bool:

@@ -121,7 +121,7 @@ async def test_pictures_load_nothing(prometheus: Prometheus, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "expected"),
     [
         (["--prometheus.metrics=dcgm"], "--prometheus.metrics gpu-exporter"),
         (['--prometheus.matcher=job="elsewhere"'], "--prometheus.matcher"),
@@ -129,11 +129,11 @@ async def test_pictures_load_nothing(prometheus: Prometheus, tmp_path: Path) -> 
     ],
 )
 async def test_without_series_it_says_what_is_there(
-    prometheus: Prometheus, flags: list[str], said: str
+    prometheus: Prometheus, flags: list[str], expected: str
 ) -> None:
     status, out, err = await idle(prometheus, *flags)
     assert (status, out) == (1, "")
-    assert said in err
+    assert expected in err
 
 
 async def test_what_the_page_says(prometheus: Prometheus, tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ from tests.kubeconfigs import LOADS, USERS, kubeconfig
 def test_no_class_of_the_api_is_loaded(tmp_path, user):
     file = tmp_path / "kubeconfig"
     file.write_text(json.dumps(kubeconfig(USERS[user])))
-    told = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", LOADS, str(file)],
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
-    assert told.stdout == "https://127.0.0.1:9\n", told.stderr
+    assert output.stdout == "https://127.0.0.1:9\n", output.stderr

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from tests.listeningclients import BROKEN_GZIP, NO_HTTP, said, said_and_reset
+from tests.listeningclients import BROKEN_GZIP, NO_HTTP, answer_to, send_and_reset
 from tests.waiting import until
 from toolkit.listening import client_connection, request_limits
 from toolkit.listening import listener as listening
@@ -124,10 +124,10 @@ async def slow_answer(request: web.BaseRequest) -> web.Response:
 async def test_requests_and_resets_are_one_line_and_a_count(caplog):
     async with served(slow_answer) as made:
         for _ in range(20):
-            await said_and_reset(made.address, ASK % b"")
+            await send_and_reset(made.address, ASK % b"")
         await until(lambda: made.faults == 20, what="all are counted")
-    (told,) = caplog.records
-    assert (told.levelname, told.count, told.exc_info) == ("INFO", 1, None)
+    (record,) = caplog.records
+    assert (record.levelname, record.count, record.exc_info) == ("INFO", 1, None)
 
 
 @pytest.mark.parametrize("sent", [BROKEN_GZIP % b"/", NO_HTTP], ids=["gzip", "no HTTP"])
@@ -139,10 +139,10 @@ async def test_what_cannot_be_read_is_one_line_and_a_count(caplog, monkeypatch, 
 
     async with served(handler) as made:
         for _ in range(20):
-            assert await said(made.address, sent)
+            assert await answer_to(made.address, sent)
         await until(lambda: made.faults == 20, what="all are counted")
-    (told,) = caplog.records
-    assert (told.levelname, told.exc_info) == ("INFO", None)
+    (record,) = caplog.records
+    assert (record.levelname, record.exc_info) == ("INFO", None)
 
 
 @pytest.mark.parametrize("sent", [BROKEN_GZIP % b"/", NO_HTTP], ids=["gzip", "no HTTP"])
@@ -168,7 +168,7 @@ async def test_whoever_waits_for_the_answer_to_what_cannot_be_read_keeps_nobody_
 
     async with served(handler) as made:
         faulty = [await opened(made, BROKEN_GZIP % b"/") for _ in range(50)]
-        assert b" 200 " in await said(made.address, ASK_ONCE)
+        assert b" 200 " in await answer_to(made.address, ASK_ONCE)
         assert made.connections() >= len(faulty)
         for _, writer in faulty:
             writer.transport.abort()
@@ -244,7 +244,7 @@ async def test_our_own_failures_are_told_in_full(caplog):
         raise ValueError("a bug")
 
     async with served(handler) as made:
-        assert b" 500 " in await said(made.address, ASK % b"")
+        assert b" 500 " in await answer_to(made.address, ASK % b"")
         assert made.faults == 0
     assert [str(one.exc_info[1]) for one in caplog.records if one.exc_info] == ["a bug"]
 
@@ -356,7 +356,7 @@ async def test_without_a_file_for_a_connection_the_greediest_address_gives_one_b
         monkeypatch.setattr(loop, "sock_accept", accept)
         for _ in range(3):
             # The accept that is under way already is one that succeeds.
-            assert b" 200 " in await said(made.address, ASK_ONCE)
+            assert b" 200 " in await answer_to(made.address, ASK_ONCE)
             greedy.append(await opened(made, source="127.0.0.2"))
         for _, one in greedy:
             one.transport.abort()

@@ -99,10 +99,10 @@ async def test_a_lost_watch_costs_its_namespace_alone(resource, status, caplog):
         assert len(state.lost(time.monotonic())) == 1
         api.faults.clear()
         await until(lambda: held(state) == {}, what="team-b is back")
-    told = [one for one in caplog.records if one.message == "Watch lost; its workloads are held"]
-    assert len(told) == 1
-    assert [vars(one)["namespace"] for one in told] == ["team-b"]
-    assert all(f"{status} " in vars(one)["error"] for one in told)
+    records = [one for one in caplog.records if one.message == "Watch lost; its workloads are held"]
+    assert len(records) == 1
+    assert [vars(one)["namespace"] for one in records] == ["team-b"]
+    assert all(f"{status} " in vars(one)["error"] for one in records)
     assert any(
         one.message == "Watch is back; its workloads are scaled again" for one in caplog.records
     )

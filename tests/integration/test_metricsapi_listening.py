@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from scaler.metricsapi.server import LIMITS, MAX_PATH_LENGTH
-from tests.listeningclients import BROKEN_GZIP, NO_HTTP, said
+from tests.listeningclients import BROKEN_GZIP, NO_HTTP, answer_to
 from tests.metricsapidoor import HOST, PODS, Door, running_door
 from tests.waiting import until
 
@@ -196,7 +196,7 @@ async def test_all_addresses_are_those_of_both_families(tmp_path, host):
         tls = ssl.create_default_context(cadata=door.bundle)
         ask = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
         for address in ("127.0.0.1", "::1"):
-            assert b" 200 " in await said((address, port), ask, tls, HOST)
+            assert b" 200 " in await answer_to((address, port), ask, tls, HOST)
 
 
 async def test_what_callers_break_is_a_count_and_one_line(tmp_path, caplog):
@@ -210,12 +210,12 @@ async def test_what_callers_break_is_a_count_and_one_line(tmp_path, caplog):
 
         assert count() == 0
         for sent in (BROKEN_GZIP % b"/apis", NO_HTTP) * 5:
-            await said((host, int(port)), sent, tls, HOST)
+            await answer_to((host, int(port)), sent, tls, HOST)
         await until(lambda: count() == 10, what="all are counted")
-        (told,) = [
+        (record,) = [
             one for one in caplog.records if one.name == "toolkit.listening.client_connection"
         ]
-        assert (told.levelname, told.exc_info) == ("INFO", None)
+        assert (record.levelname, record.exc_info) == ("INFO", None)
         assert [one for one in caplog.records if one.levelno > 20] == []
 
 

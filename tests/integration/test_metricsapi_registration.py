@@ -245,7 +245,7 @@ async def test_both_replicas_at_once(server):
 
 @pytest.mark.parametrize("theirs", [V1, V2])
 @pytest.mark.parametrize(
-    ("spec", "labels", "said"),
+    ("spec", "labels", "expected"),
     [
         pytest.param(
             {"service": {"namespace": "monitoring", "name": "prometheus-adapter"}},
@@ -262,12 +262,12 @@ async def test_both_replicas_at_once(server):
         pytest.param({"service": None}, {}, "is served by the API server itself", id="local"),
     ],
 )
-async def test_what_belongs_to_another_is_left_alone(server, theirs, spec, labels, said):
+async def test_what_belongs_to_another_is_left_alone(server, theirs, spec, labels, expected):
     server.store.put(theirs, {"spec": spec, "metadata": {"labels": labels}})
     services = ApiServices(server.client, registration())
     with pytest.raises(OwnedByAnother) as refused:
         await services.ensure(b"bundle")
-    assert str(refused.value) == f"{theirs.rpartition('/')[2]} {said}"
+    assert str(refused.value) == f"{theirs.rpartition('/')[2]} {expected}"
     assert server.store.written == []
 
 

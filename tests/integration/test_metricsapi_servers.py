@@ -194,7 +194,9 @@ async def test_a_deployment_says_where_the_servers_of_its_pods_are() -> None:
                 DeploymentState(
                     ref=ObjectRef("default", "llm"),
                     uid="llm-uid",
-                    annotations={f"gpu-scaler/{key}": said for key, said in annotations.items()},
+                    annotations={
+                        f"gpu-scaler/{key}": message for key, message in annotations.items()
+                    },
                     spec_replicas=1,
                     pods=(one.state,),
                 ),

@@ -97,8 +97,8 @@ async def test_a_start_that_does_not_end_is_said(tmp_path, log, server, monkeypa
     monkeypatch.setattr(service, "FIRST_LISTS_SECONDS", 0.05)
     monkeypatch.setattr(service, "RETRY_SECONDS", 0.05)
     async with starting(tmp_path, server):
-        (said,) = await until(lambda: log("Metrics API is not ready"))
-        assert "does not know the API server's CAs" in said.error
+        (record,) = await until(lambda: log("Metrics API is not ready"))
+        assert "does not know the API server's CAs" in record.error
         server.may_list.set()
         await until(lambda: log("Metrics API is ready"))
     assert len(log("Metrics API is not ready")) == 1

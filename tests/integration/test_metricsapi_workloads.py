@@ -185,8 +185,8 @@ async def test_a_missing_permission_is_said_once_until_it_is_there(caplog):
         for _ in range(2):
             with pytest.raises(ApiError):
                 await find.named(STATEFUL_SETS.name, "default", "llm")
-        (said,) = caplog.records
-        assert (said.kind, "may not" in said.error) == ("statefulsets.apps", True)
+        (record,) = caplog.records
+        assert (record.kind, "may not" in record.error) == ("statefulsets.apps", True)
         refuses = False
         assert texts(await find.named(STATEFUL_SETS.name, "default", "llm")) == {"llm": "app=x"}
 

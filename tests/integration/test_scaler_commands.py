@@ -109,14 +109,14 @@ async def test_why_not_has_a_line_for_each_that_did_not_scale(cluster):
         assert status == 0
         head, *lines = table.splitlines()
         assert head.split() == ["NAMESPACE", "NAME", "REPLICAS", "OUTCOME", "REASON", "WHY"]
-        said = {line.split()[1]: line.split(maxsplit=5)[2:] for line in lines}
-        assert said.keys() == {NAME, "stopped", "wrong", "loading"}
-        assert said[NAME][:3] == ["1", "unchanged", "DesiredWithinRange"]
-        assert "duty_cycle 40/40" in said[NAME][3]
-        assert said["stopped"][1:3] == ["paused", "Paused"]
-        assert said["wrong"][1:3] == ["refused", "InvalidAnnotation"]
-        assert "can never scale up" in said["wrong"][3]
-        assert said["loading"][1:3] == ["held", "FailedGetPodsMetric"]
+        message = {line.split()[1]: line.split(maxsplit=5)[2:] for line in lines}
+        assert message.keys() == {NAME, "stopped", "wrong", "loading"}
+        assert message[NAME][:3] == ["1", "unchanged", "DesiredWithinRange"]
+        assert "duty_cycle 40/40" in message[NAME][3]
+        assert message["stopped"][1:3] == ["paused", "Paused"]
+        assert message["wrong"][1:3] == ["refused", "InvalidAnnotation"]
+        assert "can never scale up" in message["wrong"][3]
+        assert message["loading"][1:3] == ["held", "FailedGetPodsMetric"]
         _, text, _ = await run_program("why-not", "-o", "json", server)
         assert len(json.loads(text)["decisions"]) == 4
         metrics = await scaler.text("/metrics")

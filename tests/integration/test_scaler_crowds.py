@@ -71,8 +71,8 @@ async def test_a_crowd_keeps_out_neither_scaling_nor_probes_and_fills_no_log(
                         return False
 
                 await until(is_healthy, what="/healthz")
-        told = [line for line in scaler.log if "onnections" in line]
-        assert len(told) <= 2, told
+        records = [line for line in scaler.log if "onnections" in line]
+        assert len(records) <= 2, records
         assert not any("Traceback" in line for line in scaler.log)
         assert len(scaler.log) - before < 20, scaler.log[before:]
     assert await until(lambda: scaler.process.returncode is not None)

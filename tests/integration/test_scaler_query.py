@@ -90,8 +90,8 @@ async def test_the_value_is_shared_out_among_pods_down_to_none_and_back(bed):
     await bed.add("web", "sum(queue)", min_replicas="0", cooldown="0s", behavior=IMMEDIATE)
     async with running_scaler(bed.kubeconfig, *bed.flags) as scaler:
         await bed.replicas_become("web", 4)
-        _, said, _ = await run_program("explain", "default/web", f"--server={scaler.url}")
-        assert "query:     sum(queue)" in said
+        _, output, _ = await run_program("explain", "default/web", f"--server={scaler.url}")
+        assert "query:     sum(queue)" in output
         bed.answers.totals["sum(queue)"] = 0
         await bed.replicas_become("web", 0)
         bed.answers.totals["sum(queue)"] = 12
@@ -161,10 +161,10 @@ async def test_other_kinds_are_scaled_by_their_scale_and_explained_by_their_name
             for path in paths:
                 await bed.replicas_become("web", 4, path=path)
             for name in names:
-                _, said, _ = await run_program(
+                _, output, _ = await run_program(
                     "explain", f"default/{name}:web", f"--server={scaler.url}"
                 )
-                assert said.startswith(f"{name} default/web, decided")
+                assert output.startswith(f"{name} default/web, decided")
             assert "web" not in await scaler.decision("default", "web"), "not among --kinds"
         await bed.replicas_become("web", 1)
 

@@ -130,8 +130,8 @@ async def test_requests_at_a_gateway_wake_a_deployment_and_their_end_lets_it_sle
 ) -> None:
     async with bed(page, tmp_path) as it, running_scaler(it.kubeconfig) as scaler:
         await it.replicas_become(3)
-        _, said, _ = await run_program("explain", "default/llm", f"--server={scaler.url}")
-        assert "Metric queue" in said
+        _, output, _ = await run_program("explain", "default/llm", f"--server={scaler.url}")
+        assert "Metric queue" in output
         page.requests = page.running = 0
         await it.replicas_become(0)
         page.requests = 7

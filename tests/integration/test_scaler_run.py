@@ -151,8 +151,8 @@ async def test_one_annotation_on_the_lease_stops_all_scaling_at_once(cluster):
             return line in await scaler.text("/metrics")
 
         await until(is_renewed)
-        _, _, said = await run_program("status", f"--server={scaler.url}")
-        assert "all scaling is stopped: Lease gpu-scaler has gpu-scaler/paused='true'" in said
+        _, _, output = await run_program("status", f"--server={scaler.url}")
+        assert "all scaling is stopped: Lease gpu-scaler has gpu-scaler/paused='true'" in output
         await until(lambda: shows("gpu_scaler_stopped 1.0"))
         assert await cluster.replicas() == 1
         await cluster.annotate_lease(None)
@@ -233,8 +233,8 @@ async def test_an_exporter_whose_nvml_hangs_holds_and_says_why(cluster):
         async def held() -> dict[str, Any]:
             decision = await scaler.decision("default", NAME)
             # On a slow machine it may be held for another reason first.
-            is_told = "no duty_cycle for this pod" in decision.get("message", "")
-            return decision if decision.get("outcome") == "held" and is_told else {}
+            is_reported = "no duty_cycle for this pod" in decision.get("message", "")
+            return decision if decision.get("outcome") == "held" and is_reported else {}
 
         await until(measured)
         node.driver.faults.hang("nvmlDeviceGetPowerUsage")
@@ -261,8 +261,8 @@ async def test_no_gpu_free_is_said_with_the_number_of_pods_that_wait(cluster):
                 one["reason"]: one["message"] for one in decision.get("conditions", [])
             }
             waiting = await cluster.replicas() - 8
-            said = reasons.get("InsufficientGPU", "")
-            return waiting > 0 and said.startswith(f"{waiting} pod")
+            text = reasons.get("InsufficientGPU", "")
+            return waiting > 0 and text.startswith(f"{waiting} pod")
 
         await until(says_how_many_wait)
 

@@ -81,7 +81,7 @@ def answered(status: str, *headers: str, body: bytes = SECRET.encode()) -> bytes
 
 
 @pytest.mark.parametrize(
-    ("answer", "failure", "said"),
+    ("answer", "failure", "expected"),
     [
         (answered("401 x"), Failure.UNAUTHORIZED, "--servers.credentials-namespaces"),
         (answered("403 x"), Failure.UNAUTHORIZED, "--servers.bearer-token-file"),
@@ -113,11 +113,11 @@ def answered(status: str, *headers: str, body: bytes = SECRET.encode()) -> bytes
         (answered("200 OK", *(f"X-{n}: y" for n in range(9999))), Failure.NO_HTTP, "HTTP"),
     ],
 )
-async def test_each_failure_says_what_to_do(answer, failure, said):
+async def test_each_failure_says_what_to_do(answer, failure, expected):
     async with raw(answer) as url:
         found = await problem(url)
     assert found.failure is failure
-    assert said in found.sentence
+    assert expected in found.sentence
 
 
 async def test_a_servers_own_hint_comes_first():

@@ -173,7 +173,7 @@ async def test_deployments_share_the_requests_for_one_page():
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "said"),
+    ("status", "body", "expected"),
     [
         (404, "no", "answers 404: set gpu-scaler/queue"),
         (302, "", "redirect"),
@@ -184,14 +184,14 @@ async def test_deployments_share_the_requests_for_one_page():
         (200, "gateway_running NaN\ngateway_waiting 0\n", "gateway_running is not a number"),
     ],
 )
-async def test_one_endpoint_without_a_number_leaves_no_sum(status: int, body: str, said: str):
+async def test_one_endpoint_without_a_number_leaves_no_sum(status: int, body: str, expected: str):
     good, bad = Gateway(3), Gateway()
     bad.status, bad.body = status, body
     async with world(good, bad) as it:
         found = await it.reading()
         assert not found.values
         assert "pod gw-2 (127.0.1.2:" in (found.problem or "")
-        assert said in (found.problem or "")
+        assert expected in (found.problem or "")
         assert all(path == "/metrics" for path in bad.asked), "no redirect is followed"
         bad.status, bad.body = 200, None
         found = await it.reading()
@@ -292,13 +292,13 @@ async def test_endpoints_are_looked_up_again_where_one_fails():
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "expected"),
     [({"service": "none"}, "does not exist"), ({"port": "grpc"}, "no TCP port 'grpc'")],
 )
-async def test_what_is_wrong_with_the_service_is_said(changes: dict[str, str], said: str):
+async def test_what_is_wrong_with_the_service_is_said(changes: dict[str, str], expected: str):
     async with world(Gateway(3)) as it:
         found = await it.until_read(request(**changes))
-        assert said in (found["web"].problem or "")
+        assert expected in (found["web"].problem or "")
 
 
 async def test_a_rate_is_of_each_endpoint_over_two_readings():

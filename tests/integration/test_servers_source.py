@@ -200,7 +200,7 @@ async def test_a_page_cannot_speak_for_another_pod():
 
 async def test_a_failing_pod_is_missing_with_the_reason_and_never_0():
     async with Server("127.0.0.2").serving() as good, Server("127.0.0.3").serving() as bad:
-        for status, body, said in (
+        for status, body, expected in (
             (501, None, "llama.cpp, start it with --metrics"),
             (404, None, "/v1/metrics of NIM"),
             (200, b"", "empty page"),
@@ -212,7 +212,7 @@ async def test_a_failing_pod_is_missing_with_the_reason_and_never_0():
                 found = await reading(source, request(pod(good, "web-0"), pod(bad, "web-1")))
             assert [ref.name for ref in found.values] == ["web-0"]
             (reason,) = found.missing.values()
-            assert said in reason
+            assert expected in reason
             assert f"http://127.0.0.3:{bad.port}/metrics" in reason
 
 
@@ -221,8 +221,8 @@ async def test_a_server_that_is_known_gets_its_own_hint():
         server.body, server.status = b"", 501
         settings = ServerSettings(server="llama.cpp")
         found = await reading(source, request(pod(server), server=settings))
-        (said,) = found.missing.values()
-        assert said.startswith("llama.cpp answers 501: start it with --metrics")
+        (text,) = found.missing.values()
+        assert text.startswith("llama.cpp answers 501: start it with --metrics")
 
 
 async def test_a_server_that_ends_and_comes_back():
@@ -237,9 +237,9 @@ async def test_a_server_that_ends_and_comes_back():
             await until(lambda: _value(source, one, 10_000))
 
 
-async def _missing(source: LoopSource, one: ReadingRequest, said: str) -> bool:
+async def _missing(source: LoopSource, one: ReadingRequest, text: str) -> bool:
     found = await reading(source, one)
-    return any(said in reason for reason in found.missing.values())
+    return any(text in reason for reason in found.missing.values())
 
 
 async def _value(source: LoopSource, one: ReadingRequest, milli: int) -> bool:
@@ -256,16 +256,16 @@ async def test_the_rate_of_a_counter_over_two_readings():
             server=ServerSettings(pod_metric=selector),
         )
         server.body = b"# TYPE done_total counter\ndone_total 5\n"
-        (said,) = (await reading(source, one)).missing.values()
-        assert "two readings" in said
+        (text,) = (await reading(source, one)).missing.values()
+        assert "two readings" in text
         await until(lambda: _value(source, one, 0))
 
 
 async def test_values_are_averaged_over_the_window_once_half_of_it_is_covered():
     async with Server("127.0.0.2").serving() as server, bed() as (source, _):
         one = request(pod(server), window_seconds=0.6)
-        (said,) = (await reading(source, one)).missing.values()
-        assert "0.6 s window" in said
+        (text,) = (await reading(source, one)).missing.values()
+        assert "0.6 s window" in text
         await until(lambda: _value(source, one, 4000))
         server.running = 103
 
@@ -283,8 +283,8 @@ async def test_another_setting_drops_what_was_read_with_the_last():
         other = replace(one, server=ServerSettings(server="llama.cpp"))
         answer = await source.read([other], {})
         assert not answer.readings[WEB][Metric.REQUESTS].values
-        (said,) = (await reading(source, other)).missing.values()
-        assert "vLLM" in said
+        (text,) = (await reading(source, other)).missing.values()
+        assert "vLLM" in text
 
 
 async def test_hanging_pods_delay_neither_the_read_nor_another_namespace():

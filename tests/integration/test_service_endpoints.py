@@ -144,7 +144,7 @@ def by_hand(address: str, **target: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("services", "endpoints", "said"),
+    ("services", "endpoints", "expected"),
     [
         pytest.param([], [], "does not exist", id="no Service"),
         pytest.param(
@@ -186,14 +186,14 @@ def by_hand(address: str, **target: str) -> dict[str, Any]:
         ),
     ],
 )
-async def test_what_may_not_be_read_is_said(services: Any, endpoints: Any, said: str) -> None:
+async def test_what_may_not_be_read_is_said(services: Any, endpoints: Any, expected: str) -> None:
     other = pod("other", "10.0.0.9")
     other["metadata"]["labels"] = {"app": "other"}
     host = pod("host", "10.9.9.9", hostNetwork=True)
     slices = [endpoint_slice(*endpoints)]
     async with world(A, other, host, services=services, slices=slices) as it:
         problem = await it.problem()
-        assert said in problem
+        assert expected in problem
         assert "default/gateway" in problem
 
 

@@ -102,8 +102,8 @@ async def simulate(prometheus: Prometheus, *flags: str, config: str = "/nowhere"
     except (NoHistoryError, PastError) as error:
         return {}, str(error)
     documents = json.loads(command.shown(settings, found.simulations))["simulations"]
-    said = "; ".join((*found.notes, *found.problems))
-    return {one["name"]: one for one in documents}, said
+    remarks = "; ".join((*found.notes, *found.problems))
+    return {one["name"]: one for one in documents}, remarks
 
 
 def rows(document: dict[str, Any]) -> list[tuple[str, float | None]]:
@@ -182,7 +182,7 @@ async def test_annotations_of_deployments_that_are_opted_in(
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "remarks"),
     [
         pytest.param(["prod/gone"], FIRST, id="no pod of it"),
         pytest.param(
@@ -217,11 +217,11 @@ async def test_annotations_of_deployments_that_are_opted_in(
     ],
 )
 async def test_what_is_wrong_is_said_with_what_to_pass(
-    prometheus: Prometheus, flags: list[str], said: str
+    prometheus: Prometheus, flags: list[str], remarks: str
 ) -> None:
     found, err = await simulate(prometheus, *flags)
     assert found == {}
-    assert said in err
+    assert remarks in err
 
 
 async def test_a_server_that_answers_another_question_is_a_problem() -> None:

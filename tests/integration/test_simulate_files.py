@@ -24,8 +24,8 @@ TOTAL = "time,value\n" + "".join(f"{time},{time % 100}\n" for time in range(0, 3
 
 def simulate(capsys: pytest.CaptureFixture[str], *flags: str) -> tuple[int, str, str]:
     status = main(["simulate", *flags])
-    said = capsys.readouterr()
-    return status, said.out, said.err
+    output = capsys.readouterr()
+    return status, output.out, output.err
 
 
 @pytest.mark.parametrize("output", ["table", "wide", "csv", "json"])
@@ -76,7 +76,7 @@ def test_a_counter_counts_by_its_increase_also_over_a_reset(tmp_path: Path, caps
 
 
 @pytest.mark.parametrize(
-    ("text", "flags", "said"),
+    ("text", "flags", "expected"),
     [
         pytest.param("", [], "is empty", id="empty"),
         pytest.param("a,b\n1,2\n", [], "--csv-columns", id="other columns"),
@@ -90,12 +90,12 @@ def test_a_counter_counts_by_its_increase_also_over_a_reset(tmp_path: Path, caps
         pytest.param(PODS, ["--annotation=behavior={"], "behavior", id="wrong annotation"),
     ],
 )
-def test_a_wrong_csv_is_a_sentence(text, flags, said, tmp_path: Path, capsys):
+def test_a_wrong_csv_is_a_sentence(text, flags, expected, tmp_path: Path, capsys):
     file = tmp_path / "load.csv"
     file.write_text(text)
     status, out, err = simulate(capsys, "--csv", str(file), *flags)
     assert (status, out) == (1, "")
-    assert said in err
+    assert expected in err
     assert err.count("\n") == 1
 
 
@@ -126,7 +126,7 @@ def test_a_file_that_is_no_recording_is_named(tmp_path: Path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "expected"),
     [
         ([], "--prometheus.url"),
         (["--csv=a", "--recording=b"], "--recording"),
@@ -148,11 +148,11 @@ def test_a_file_that_is_no_recording_is_named(tmp_path: Path, capsys):
         (["--csv=a", "--plot=x.png"], "--plot"),
     ],
 )
-def test_each_wrong_flag_is_named(flags, said, capsys, monkeypatch):
+def test_each_wrong_flag_is_named(flags, expected, capsys, monkeypatch):
     monkeypatch.delenv("GPU_SCALER_PROMETHEUS_URL", raising=False)
     status, _, err = simulate(capsys, *flags)
     assert status == 2
-    assert said in err
+    assert expected in err
 
 
 async def test_ctrl_c_prints_what_is_done(tmp_path: Path):

@@ -119,8 +119,8 @@ KINDS = [
 ANSWERED = ("Prometheus has no nvidia_gpu_duty_cycle", "reports no duty_cycle for this pod")
 
 
-def is_answered(said: str) -> bool:
-    return any(text in said for text in ANSWERED)
+def is_answered(message: str) -> bool:
+    return any(text in message for text in ANSWERED)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -140,8 +140,8 @@ async def test_a_token_is_read_again_and_its_absence_holds(kind, tmp_path):
         for wrong in ("", "two\nlines", "x" * 70_000):
             token.write_text(wrong)
             reading = await ask(source, url)
-            said = reading.problem or reading.missing[POD]
-            assert f"{token} does not contain exactly one line of text" in said
+            message = reading.problem or reading.missing[POD]
+            assert f"{token} does not contain exactly one line of text" in message
         assert len(server.shown) == 2
         token.write_text("third")
         await ask(source, url)

@@ -255,8 +255,8 @@ async def test_a_page_over_budget_is_named_and_costs_only_its_own_pods(monkeypat
             source, ask(pod("web-0"), pod("web-1", node="n2")), {"n1": bad, "n2": good}
         )
     reading = readings[WEB][Metric.DUTY_CYCLE]
-    said = reading.missing[pod("web-0").ref]
-    assert said.startswith("the exporter of node n1 is over budget: ")
+    text = reading.missing[pod("web-0").ref]
+    assert text.startswith("the exporter of node n1 is over budget: ")
     assert reading.values[pod("web-1").ref].value_milli == 7000
 
 
@@ -285,9 +285,9 @@ async def test_what_an_exporter_writes_never_reaches_a_terminal_as_a_command():
     async def answer(_):
         return web.Response(text="\x1b[2J\x1b]0;owned\x07" * 100_000)
 
-    said = await missing_reason(answer)
-    assert said.isprintable()
-    assert len(said) < 2 * TEXT_CHARACTERS
+    text = await missing_reason(answer)
+    assert text.isprintable()
+    assert len(text) < 2 * TEXT_CHARACTERS
 
 
 async def test_many_hanging_exporters_cost_one_deadline_and_come_last_after_that(monkeypatch):

@@ -77,10 +77,10 @@ async def test_a_reader_that_fails_says_so_and_goes_on(scene, client, caplog, mo
         patched.setattr(Scene, "read_gpus", broken)
         async with status_page(scene) as url:
 
-            async def said() -> bool:
+            async def is_reported() -> bool:
                 return await problem(url) == "reading failed: RuntimeError: broken"
 
-            await until(said)
+            await until(is_reported)
             patched.undo()
 
             async def works() -> bool:

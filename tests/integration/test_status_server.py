@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from scaler.reporting.serialization import decision_document
 from scaler.web.answers import STATIC
 from scaler.web.server import LIMITS
-from tests.listeningclients import BROKEN_GZIP, NO_HTTP, said
+from tests.listeningclients import BROKEN_GZIP, NO_HTTP, answer_to
 from tests.statuspage import IDENTITY, decision, status_page
 from tests.waiting import until
 
@@ -283,15 +283,15 @@ async def test_what_clients_break_is_a_count_and_one_line(scene, client, caplog)
     async with status_page(scene) as url:
         host, port = url.removeprefix("http://").split(":")
         for sent in (BROKEN_GZIP % b"/metrics", NO_HTTP) * 5:
-            await said((host, int(port)), sent)
+            await answer_to((host, int(port)), sent)
 
         async def is_counted() -> bool:
             async with client.get(f"{url}/metrics") as answer:
                 return "gpu_scaler_client_errors_total 10.0" in await answer.text()
 
         await until(is_counted, what="all are counted")
-    (told,) = caplog.records
-    assert (told.name, told.levelname, told.exc_info) == (
+    (record,) = caplog.records
+    assert (record.name, record.levelname, record.exc_info) == (
         "toolkit.listening.client_connection",
         "INFO",
         None,

@@ -56,7 +56,7 @@ async def test_it_answers_with_every_curve(scene):
 
 
 @pytest.mark.parametrize(
-    ("params", "said"),
+    ("params", "expected"),
     [
         ({"target": "95"}, "gpu-scaler/target-duty-cycle: "),
         ({"behavior": "scaleDown: [1"}, "gpu-scaler/behavior: "),
@@ -66,11 +66,11 @@ async def test_it_answers_with_every_curve(scene):
         ({"seconds": "0"}, "seconds: '0' is not"),
     ],
 )
-async def test_what_is_wrong_is_said(scene, params, said):
+async def test_what_is_wrong_is_said(scene, params, expected):
     async with status_page(scene) as url:
         status, found = await asked(url, **params)
     assert (status, list(found)) == (400, ["problems"])
-    assert found["problems"][0].startswith(said)
+    assert found["problems"][0].startswith(expected)
 
 
 async def test_it_cannot_write(scene):

@@ -115,9 +115,9 @@ def test_a_tag_must_be_the_projects_version(tmp_path, tag, registry, complaint):
     done = run(text, ROOT, TAG=tag, REGISTRY=registry, GITHUB_OUTPUT=str(output))
     if complaint is None:
         assert done.returncode == 0, done.stderr
-        told = dict(line.split("=", 1) for line in output.read_text().splitlines())
-        assert told["version"] == VERSION
-        assert re.match(r"\d{4}-\d\d-\d\dT", told["created"])
+        settings = dict(line.split("=", 1) for line in output.read_text().splitlines())
+        assert settings["version"] == VERSION
+        assert re.match(r"\d{4}-\d\d-\d\dT", settings["created"])
     else:
         assert done.returncode == 1
         assert complaint in done.stdout

@@ -93,7 +93,7 @@ EXAMPLES = {
 }
 
 
-def told(decision: Decision) -> str:
+def explained(decision: Decision) -> str:
     """What `gpu-scaler explain` says, without the settings and the conditions."""
     document = decision_document(decision, decided_unix_seconds=NOW)
     text = explain_text(document, now_unix_seconds=NOW + 1).partition("Conditions:\n")[0]

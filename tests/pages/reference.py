@@ -14,7 +14,7 @@ from scaler.cli.parser import build_parser
 from scaler.policy.annotations import ANNOTATIONS
 from scaler.readings import devices
 from scaler.readings.prometheus.names import PRESETS
-from tests.pages.examples import EXAMPLES, told
+from tests.pages.examples import EXAMPLES, explained
 from tests.pages.markdown import table
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def help_section() -> str:
 
 
 def _example(name: str) -> str:
-    return f"```text\n{told(EXAMPLES[name]())}```\n"
+    return f"```text\n{explained(EXAMPLES[name]())}```\n"
 
 
 EXAMPLE_PARTS: Final[Mapping[str, Callable[[], str]]] = {

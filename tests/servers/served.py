@@ -87,7 +87,7 @@ def deployment(port: int, replicas: int = 1, /, **annotations: str) -> dict[str,
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class RequestsAccount:
     """What the scaler says about the requests: values and reasons by pod."""
 
     outcome: str
@@ -95,13 +95,13 @@ class Said:
     left_out: dict[str, str]
 
 
-async def said_of(scaler: ScalerProcess) -> Said:
+async def requests_account(scaler: ScalerProcess) -> RequestsAccount:
     """Return the last decision's account of the metric `requests`."""
     decision = await scaler.decision("default", NAME)
     (requests,) = [
         metric for metric in decision.get("metrics", ()) if metric["metric"] == "requests"
     ] or [{"pods": (), "left_out": ()}]
-    return Said(
+    return RequestsAccount(
         outcome=decision.get("outcome", ""),
         values={_name(one["pod"]): one["value_milli"] / 1000 for one in requests["pods"]},
         left_out={_name(one["pod"]): one["reason"] for one in requests["left_out"]},

@@ -26,7 +26,7 @@ from tests.servers.served import (
     Served,
     answers_from_zero,
     explained,
-    said_of,
+    requests_account,
 )
 from tests.serviceobjects import create, endpoint, endpoint_slice, pod, service
 from tests.waiting import until
@@ -74,9 +74,13 @@ class Pair:
         await self.load.aclose()
 
         async def is_held() -> bool:
-            said = await said_of(self.scaler)
-            is_idle = [*said.values.values()] == [0]
-            return is_idle and said.outcome == "held" and reason in said.left_out.get(self.name, "")
+            decision = await requests_account(self.scaler)
+            is_idle = [*decision.values.values()] == [0]
+            return (
+                is_idle
+                and decision.outcome == "held"
+                and reason in decision.left_out.get(self.name, "")
+            )
 
         await until(is_held, deadline_seconds=STORY_SECONDS, what=f"the count is held: {reason}")
         assert reason in await explained(self.scaler)
@@ -159,11 +163,11 @@ async def test_a_server_that_drains_finishes_its_requests_and_counts_no_more(tmp
         await pair.served.becomes(1)
 
         async def counts_the_other_alone() -> bool:
-            said = await said_of(pair.scaler)
-            return said.values == {pair.first: 0} and said.outcome == "unchanged"
+            decision = await requests_account(pair.scaler)
+            return decision.values == {pair.first: 0} and decision.outcome == "unchanged"
 
         await until(counts_the_other_alone, deadline_seconds=STORY_SECONDS)
-        assert (await said_of(pair.scaler)).left_out == {pair.name: "is being deleted"}
+        assert (await requests_account(pair.scaler)).left_out == {pair.name: "is being deleted"}
         assert [*pods.ending] == [pair.name], "it ended with a request in hand"
         assert failures == []
         await clients.aclose()
@@ -202,8 +206,8 @@ async def test_a_server_that_rejects_counts_what_it_took(tmp_path, annotations, 
             await served.becomes(pods)
 
             async def is_steady() -> bool:
-                said = await said_of(scaler)
-                return said.values.get(name) == 3 and len(said.values) == pods
+                decision = await requests_account(scaler)
+                return decision.values.get(name) == 3 and len(decision.values) == pods
 
             await until(is_steady, deadline_seconds=STORY_SECONDS, what="all pods count")
             await served.becomes(pods)
@@ -229,8 +233,8 @@ async def test_a_page_that_does_not_say_is_never_idle(tmp_path, has_metrics, ann
         await served.add(port, 2, **annotations)
 
         async def is_refused() -> bool:
-            said = await said_of(scaler)
-            return len([one for one in said.left_out.values() if reason in one]) == 2
+            decision = await requests_account(scaler)
+            return len([one for one in decision.left_out.values() if reason in one]) == 2
 
         await until(is_refused, what=f"both pods are left out: {reason}")
         assert reason in await explained(scaler)

@@ -199,7 +199,7 @@ def test_what_limits_nobody(higher, lower):
 
 
 @pytest.mark.parametrize(
-    ("higher", "lower", "who", "said"),
+    ("higher", "lower", "who", "expected"),
     [
         pytest.param(waiting(age=MAX_WAIT_SECONDS + 60), growing(), 0, "longer than 1h", id="long"),
         pytest.param(
@@ -216,12 +216,12 @@ def test_what_limits_nobody(higher, lower):
         pytest.param(waiting(None), growing(), 0, "resource is unknown", id="nothing said"),
     ],
 )
-def test_what_limits_nobody_is_said_where_a_priority_is_set(higher, lower, who, said):
+def test_what_limits_nobody_is_said_where_a_priority_is_set(higher, lower, who, expected):
     found = allocated(higher, lower)
     assert [one.desired_replicas for one in found] == [2, 5]
     (text,) = found[who].gpu_waits
-    assert said in text
-    assert said in explain_text(
+    assert expected in text
+    assert expected in explain_text(
         decision_document(found[who], decided_unix_seconds=0), now_unix_seconds=0
     )
 

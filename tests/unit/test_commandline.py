@@ -38,7 +38,7 @@ def no_environment(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "expected"),
     [
         ("", "COMMAND is missing; see gpu-scaler --help"),
         (
@@ -110,8 +110,8 @@ def no_environment(monkeypatch):
         ),
     ],
 )
-def test_a_wrong_use_of_the_scaler_is_said_in_one_line(command, said, capsys):
-    assert run(scaler_main, command.split(), capsys) == (2, "", f"gpu-scaler: {said}\n")
+def test_a_wrong_use_of_the_scaler_is_said_in_one_line(command, expected, capsys):
+    assert run(scaler_main, command.split(), capsys) == (2, "", f"gpu-scaler: {expected}\n")
 
 
 NO_ADDRESS = "not HOST:PORT or :PORT with a port up to 65535 ([HOST]:PORT for IPv6)"
@@ -119,7 +119,7 @@ NOT_LOCAL = ", unix:/PATH with a path up to 107 bytes, or systemd"
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "said"),
+    ("variable", "value", "message"),
     [
         ("INTERVAL", "2", "'2' is not a duration such as 10s, 500ms or 1m30s"),
         ("DRY_RUN", "yes", "'yes' is not one of true, false, 1, 0"),
@@ -136,14 +136,14 @@ NOT_LOCAL = ", unix:/PATH with a path up to 107 bytes, or systemd"
         ("KINDS", "", "at least one kind is required, such as deployments.apps"),
     ],
 )
-def test_a_wrong_variable_is_named(variable, value, said, monkeypatch, capsys):
+def test_a_wrong_variable_is_named(variable, value, message, monkeypatch, capsys):
     monkeypatch.setenv(f"GPU_SCALER_{variable}", value)
-    told = f"gpu-scaler: GPU_SCALER_{variable}: {said}\n"
-    assert run(scaler_main, ["run"], capsys) == (2, "", told)
+    expected = f"gpu-scaler: GPU_SCALER_{variable}: {message}\n"
+    assert run(scaler_main, ["run"], capsys) == (2, "", expected)
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "said"),
+    ("variable", "value", "message"),
     [
         ("NVML_INTERVAL", "2", "'2' is not a duration such as 10s, 500ms or 1m30s"),
         ("ONCE", "yes", "'yes' is not one of true, false, 1, 0"),
@@ -157,35 +157,35 @@ def test_a_wrong_variable_is_named(variable, value, said, monkeypatch, capsys):
         ),
     ],
 )
-def test_a_wrong_variable_of_the_exporter_is_named(variable, value, said, monkeypatch, capsys):
+def test_a_wrong_variable_of_the_exporter_is_named(variable, value, message, monkeypatch, capsys):
     monkeypatch.setenv(f"GPU_EXPORTER_{variable}", value)
-    told = f"gpu-exporter: GPU_EXPORTER_{variable}: {said}\n"
-    assert run(exporter_main, [], capsys) == (2, "", told)
+    expected = f"gpu-exporter: GPU_EXPORTER_{variable}: {message}\n"
+    assert run(exporter_main, [], capsys) == (2, "", expected)
 
 
 def test_one_of_the_lines_of_a_variable_is_named_by_it(monkeypatch, capsys):
     monkeypatch.setenv("GPU_SCALER_PROMETHEUS_PARAM", "dedup=true\nquery=up")
     flags = ["run", "--source=prometheus", "--prometheus.url=http://a"]
-    said = "'query' is not NAME=VALUE with a NAME other than query, time and timeout"
+    message = "'query' is not NAME=VALUE with a NAME other than query, time and timeout"
     assert run(scaler_main, flags, capsys) == (
         2,
         "",
-        f"gpu-scaler: GPU_SCALER_PROMETHEUS_PARAM: {said}\n",
+        f"gpu-scaler: GPU_SCALER_PROMETHEUS_PARAM: {message}\n",
     )
     flags.append("--prometheus.param=dedup")
-    told = (
+    expected = (
         "gpu-scaler: --prometheus.param: 'dedup' is not NAME=VALUE with a NAME other than"
         " query, time and timeout\n"
     )
-    assert run(scaler_main, flags, capsys) == (2, "", told)
+    assert run(scaler_main, flags, capsys) == (2, "", expected)
 
 
 def test_a_variable_that_a_flag_overrides_is_not_blamed(monkeypatch, capsys):
     monkeypatch.setenv("GPU_SCALER_DRY_RUN", "maybe")
     assert run(scaler_main, ["run", "--dry-run", "--interval=2"], capsys)[2].count("\n") == 1
     monkeypatch.setenv("GPU_SCALER_INTERVAL", "5s")
-    _, _, said = run(scaler_main, ["run", "--interval=2"], capsys)
-    assert said.startswith("gpu-scaler: --interval: '2'")
+    _, _, output = run(scaler_main, ["run", "--interval=2"], capsys)
+    assert output.startswith("gpu-scaler: --interval: '2'")
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ COLLECTORS = (
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "expected"),
     [
         ("--nonsense", "unknown argument '--nonsense'; see gpu-exporter --help"),
         ("doktor", "unknown argument 'doktor'; see gpu-exporter --help"),
@@ -245,8 +245,8 @@ COLLECTORS = (
         ("completion csh", "completion needs one of bash, zsh, fish"),
     ],
 )
-def test_a_wrong_use_of_the_exporter_is_said_in_one_line(command, said, capsys):
-    assert run(exporter_main, command.split(), capsys) == (2, "", f"gpu-exporter: {said}\n")
+def test_a_wrong_use_of_the_exporter_is_said_in_one_line(command, expected, capsys):
+    assert run(exporter_main, command.split(), capsys) == (2, "", f"gpu-exporter: {expected}\n")
 
 
 def test_a_wrong_pattern_says_where(monkeypatch, capsys):
@@ -299,8 +299,8 @@ def test_a_file_that_cannot_be_checked(content, status, out, err, tmp_path, caps
     file = tmp_path / "web.yaml"
     if content is not None:
         file.write_bytes(content)
-    found, told, complained = run(scaler_main, ["check", str(file)], capsys)
-    assert (found, told.replace(str(file), "FILE")) == (status, out)
+    found, output, complained = run(scaler_main, ["check", str(file)], capsys)
+    assert (found, output.replace(str(file), "FILE")) == (status, out)
     assert err is None or complained.replace(str(file), "FILE") == err
 
 

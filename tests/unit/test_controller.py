@@ -229,7 +229,7 @@ async def test_a_change_is_one_line_of_the_log_with_what_it_came_from(caplog):
     await world.controller.cycle()
     (line,) = caplog.records
     assert line.message == "Replica count changed"
-    told = {
+    fields = {
         "deployment": "default/web",
         "outcome": "scaled",
         "reason": "SuccessfulRescale",
@@ -240,7 +240,7 @@ async def test_a_change_is_one_line_of_the_log_with_what_it_came_from(caplog):
         "duty_cycle": 80.0,
         "target_duty_cycle": 40.0,
     }
-    assert told.items() <= vars(line).items()
+    assert fields.items() <= vars(line).items()
 
 
 async def test_metrics_of_each_deployment_come_and_go_with_it():

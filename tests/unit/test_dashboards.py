@@ -69,8 +69,8 @@ def test_a_panel_says_which_collectors_it_needs(uid, panel):
     collector_of = {family.name: family.collector.value for family in FAMILIES if family.collector}
     words = set(re.findall(r"\w+", " ".join(target["expr"] for target in panel["targets"])))
     needed = sorted({collector_of[word] for word in words if word in collector_of})
-    said = re.findall(r"Needs `--collectors ([\w,-]+)`\.$", panel["description"])
-    assert said == ([",".join(needed)] if needed else [])
+    found = re.findall(r"Needs `--collectors ([\w,-]+)`\.$", panel["description"])
+    assert found == ([",".join(needed)] if needed else [])
 
 
 @by_panel

@@ -288,13 +288,18 @@ class TestRollouts:
 class TestReplicasOfSeveralPods:
     """The arithmetic is per replica."""
 
-    @pytest.mark.parametrize("said", [4, None])
+    @pytest.mark.parametrize("message", [4, None])
     @pytest.mark.parametrize(
         ("value", "expected"), [(20, 5), (60, 15), (40, 10), (42, 10), (38, 10), (39, 10), (1, 1)]
     )
-    def test_ten_groups_of_four(self, said, value, expected):
+    def test_ten_groups_of_four(self, message, value, expected):
         decision = decided(
-            ready_pods(40), [value] * 40, target=40, replicas=10, ref=GROUPS, pods_per_replica=said
+            ready_pods(40),
+            [value] * 40,
+            target=40,
+            replicas=10,
+            ref=GROUPS,
+            pods_per_replica=message,
         )
         assert decision.desired_replicas == expected
 
@@ -312,14 +317,14 @@ class TestReplicasOfSeveralPods:
         )
         assert decision.desired_replicas == 4
 
-    @pytest.mark.parametrize("said", [None, 2])
+    @pytest.mark.parametrize("expected", [None, 2])
     @pytest.mark.parametrize("kind", sorted(ONE_POD_KINDS))
-    def test_more_pods_than_replicas_of_one_are_a_rollout(self, kind, said):
+    def test_more_pods_than_replicas_of_one_are_a_rollout(self, kind, expected):
         ref = ObjectRef(namespace="prod", name="web", kind=kind)
         decision = decided(ready_pods(40), [20] * 40, target=40, replicas=10, ref=ref)
         assert decision.desired_replicas == 10
         preview = decided(
-            ready_pods(8), [100] * 4 + [0] * 4, replicas=4, ref=ref, pods_per_replica=said
+            ready_pods(8), [100] * 4 + [0] * 4, replicas=4, ref=ref, pods_per_replica=expected
         )
         assert preview.desired_replicas == 7
 

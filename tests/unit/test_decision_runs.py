@@ -44,7 +44,7 @@ def decision(
     )
 
 
-def told(*decided: tuple[float, Decision]) -> tuple[DecisionRun, ...]:
+def runs_of(*decided: tuple[float, Decision]) -> tuple[DecisionRun, ...]:
     runs: tuple[DecisionRun, ...] = ()
     for at, one in decided:
         runs = add_decision(runs, one, at)
@@ -52,14 +52,14 @@ def told(*decided: tuple[float, Decision]) -> tuple[DecisionRun, ...]:
 
 
 def test_decisions_that_say_the_same_are_one_with_the_last_words():
-    (one,) = told((100, decision(duty_cycle=20)), (102, decision(duty_cycle=30)))
+    (one,) = runs_of((100, decision(duty_cycle=20)), (102, decision(duty_cycle=30)))
     assert (one.begun_unix_seconds, one.last_unix_seconds, one.decisions) == (100, 102, 2)
     assert one.message == "duty cycle 30"
     assert one.means[0].mean_milli == 30_000
 
 
 def test_another_outcome_reason_or_count_begins_another():
-    runs = told(
+    runs = runs_of(
         (0, decision()),
         (2, decision(Outcome.SCALED, reason="SuccessfulRescale", replicas=(1, 2))),
         (4, decision(replicas=(2, 2))),
@@ -70,7 +70,7 @@ def test_another_outcome_reason_or_count_begins_another():
 
 
 def test_an_hour_is_kept_from_the_end_of_each():
-    runs = told(
+    runs = runs_of(
         (0, decision(reason="A")),
         (10, decision(reason="A")),
         (20, decision(reason="B")),
@@ -92,7 +92,7 @@ def test_no_more_than_so_many_and_always_the_last(steps):
 
 
 def test_the_table():
-    runs = told(
+    runs = runs_of(
         (0, decision()),
         (60, decision()),
         (62, decision(Outcome.SCALED, reason="SuccessfulRescale", replicas=(1, 2), duty_cycle=63)),

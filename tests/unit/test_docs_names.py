@@ -38,10 +38,10 @@ OF_OTHERS = {
 
 def helped(main, *arguments):
     """What a program says of its flags."""
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
         main([*arguments, "--help"])
-    return said.getvalue()
+    return output.getvalue()
 
 
 @pytest.fixture(scope="module")

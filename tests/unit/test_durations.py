@@ -41,16 +41,16 @@ def test_durations(text, seconds):
      "1s" * 33, ".s"],
 )  # fmt: skip
 def test_other_forms_are_refused_by_both_programs_in_the_same_words(text):
-    said = f"{text!r} is not a duration such as 10s, 500ms or 1m30s"
+    expected = f"{text!r} is not a duration such as 10s, 500ms or 1m30s"
     with pytest.raises(ValueError, match="is not a duration") as refused:
         parse_duration(text)
-    assert str(refused.value) == said
+    assert str(refused.value) == expected
     with pytest.raises(UsageError) as by_exporter:
         parse_exporter([f"--nvml.interval={text}"], {}, host_name="node", version="1")
-    assert by_exporter.value.problems == (f"--nvml.interval: {said}",)
+    assert by_exporter.value.problems == (f"--nvml.interval: {expected}",)
     with pytest.raises(UsageError) as by_scaler:
         parse_scaler(f"--interval={text}")
-    assert str(by_scaler.value) == f"--interval: {said}"
+    assert str(by_scaler.value) == f"--interval: {expected}"
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_duration_is_the_exact_sum_of_its_parts(parts):
 @given(st.text(max_size=8) | st.from_regex(r"[0-9.]{1,4}(ns|us|ms|s|m|h)", fullmatch=True))
 def test_any_text_is_a_duration_or_a_sentence_that_names_it(text):
     try:
-        said = parse_duration(text) >= 0
+        is_understood = parse_duration(text) >= 0
     except ValueError as error:
-        said = str(error).startswith(repr(text))
-    assert said
+        is_understood = str(error).startswith(repr(text))
+    assert is_understood

@@ -28,7 +28,7 @@ def decision(at: float, outcome: Outcome, reason: str = "R", message: str = "m",
     )
 
 
-def told(*decisions: Decision) -> list[float]:
+def reported_at(*decisions: Decision) -> list[float]:
     """When a decision was reported."""
     ongoing: OngoingOutcome | None = None
     moments = []
@@ -92,8 +92,8 @@ def told(*decisions: Decision) -> list[float]:
     ],
 )
 def test_what_is_told(decisions, moments):
-    assert told(*(decision(*one) for one in decisions)) == moments
+    assert reported_at(*(decision(*one) for one in decisions)) == moments
 
 
 def test_a_hold_is_told_when_it_has_lasted_whatever_the_interval():
-    assert told(*(decision(0.2 * n, HELD) for n in range(100))) == [HOLD_SECONDS]
+    assert reported_at(*(decision(0.2 * n, HELD) for n in range(100))) == [HOLD_SECONDS]

@@ -136,8 +136,8 @@ def test_while_files_cannot_be_read_nothing_has_finished_and_the_log_says_so_onc
         for _ in range(3):
             assert node.finished("job", "serving") == set()
         assert os.strerror(code) in node.pods.problem()
-    (said,) = caplog.records
-    assert os.strerror(code) in said.error
+    (record,) = caplog.records
+    assert os.strerror(code) in record.error
     assert node.finished("job", "serving") == set(), "it is seen for the first time"
     assert node.finished("job", "serving") == {"job"}
     assert [one.levelname for one in caplog.records] == ["WARNING", "INFO"]

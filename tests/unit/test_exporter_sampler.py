@@ -92,7 +92,7 @@ async def run(*script: Exception | None) -> list[float]:
     return waits
 
 
-def told(caplog, message: str) -> list[str]:
+def logged(caplog, message: str) -> list[str]:
     return [one.getMessage() for one in caplog.records if message in one.getMessage()]
 
 
@@ -113,7 +113,7 @@ async def test_no_wait_is_longer_than_what_gpus_may_be_away():
 )
 async def test_an_outage_is_told_once_for_each_reason(caplog, errors):
     await run(*errors * 100)
-    assert len(told(caplog, "NVML cannot be used")) == len(errors)
+    assert len(logged(caplog, "NVML cannot be used")) == len(errors)
     assert len(caplog.records) <= 2 * len(errors)
 
 
@@ -132,8 +132,8 @@ async def test_the_log_shows_where_an_unexpected_reason_came_from(caplog):
 async def test_a_driver_that_comes_and_goes_does_not_fill_the_log_and_is_left_longer(caplog):
     caplog.set_level("INFO")
     waits = await run(*[None] * 100)
-    assert len(told(caplog, "NVML answers")) == 2, "at the start and after the outage told"
-    assert len(told(caplog, "NVML cannot be used")) == 1
+    assert len(logged(caplog, "NVML answers")) == 2, "at the start and after the outage told"
+    assert len(logged(caplog, "NVML cannot be used")) == 1
     assert min(waits[5:]) > 2
 
 

@@ -141,9 +141,9 @@ def test_rows(gpus, own, expected):
     ],
 )
 def test_notes(gpus, own, words):
-    told = list(notes(node(*gpus, **own)))
-    assert len(told) == len(words)
-    assert all(word in sentence for word, sentence in zip(words, told, strict=True))
+    sentences = list(notes(node(*gpus, **own)))
+    assert len(sentences) == len(words)
+    assert all(word in sentence for word, sentence in zip(words, sentences, strict=True))
 
 
 def test_a_driver_without_gpus_is_named():

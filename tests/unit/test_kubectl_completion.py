@@ -34,13 +34,13 @@ def offered(*words):
     ],
 )
 def test_the_choices_for_the_last_word(words, choices, directive):
-    found, told = offered(*words)
+    found, given = offered(*words)
     if words[-1].startswith("-"):
         assert set(choices) <= set(found)
         assert all(choice.startswith(words[-1]) for choice in found)
     else:
         assert found == choices
-    assert told == directive
+    assert given == directive
 
 
 def test_without_a_word_all_commands_are_offered():

@@ -61,14 +61,14 @@ def test_all_programs_mean_and_refuse_the_same(text, expected):
         assert found is not None
         return found.listen_host, found.listen_port
 
-    said = f"{text!r} is not HOST:PORT or :PORT with a port up to 65535 ([HOST]:PORT for IPv6)"
+    message = f"{text!r} is not HOST:PORT or :PORT with a port up to 65535 ([HOST]:PORT for IPv6)"
     for program in (exporter, status_page, metrics_api):
         if expected is None:
             with pytest.raises(UsageError) as refused:
                 program()
             (problem,) = refused.value.problems
             # The exporter goes on with what else it takes.
-            assert problem.partition(": ")[2].startswith(said)
+            assert problem.partition(": ")[2].startswith(message)
         else:
             assert program() == expected
 

@@ -28,7 +28,7 @@ from tests.unit.controllerworld import NOW, World, deployment
     ],
 )
 def test_when_no_loop_has_ended(now, leading, ended, interval, read, silent):
-    said = no_loop_ended_because(
+    reason = no_loop_ended_because(
         now,
         leading_since_seconds=leading,
         last_loop_seconds=ended,
@@ -36,7 +36,7 @@ def test_when_no_loop_has_ended(now, leading, ended, interval, read, silent):
         read_seconds=read,
     )
     expected = None if silent is None else f"no loop has finished for {silent} s; see the log"
-    assert said == expected
+    assert reason == expected
 
 
 async def test_a_loop_that_fails_does_not_count_as_ended():
@@ -58,12 +58,12 @@ async def test_a_loop_that_fails_does_not_count_as_ended():
 
 async def test_what_cannot_be_told_of_one_deployment_costs_no_other(monkeypatch):
     world = World(deployment(), deployment("llm"))
-    told = world.controller._notifier.notify
+    reason = world.controller._notifier.notify
 
     def notify(about, decision):
         if about.ref.name == "llm":
             raise ZeroDivisionError("not foreseen")
-        told(about, decision)
+        reason(about, decision)
 
     monkeypatch.setattr(world.controller._notifier, "notify", notify)
     await world.controller.cycle()
@@ -100,12 +100,12 @@ async def test_annotations_that_break_the_parser_cost_no_other(monkeypatch):
     ],
 )
 def test_a_loop_that_waits_is_not_stuck(last, interval, read, is_stuck):
-    said = no_loop_begun_because(
+    reason = no_loop_begun_because(
         1000,
         last_tick_seconds=None if last is None else 1000 - last,
         interval_seconds=interval,
         read_seconds=read,
     )
-    assert (said is not None) is is_stuck
+    assert (reason is not None) is is_stuck
     if is_stuck:
-        assert said == f"no loop has started for {last} s"
+        assert reason == f"no loop has started for {last} s"

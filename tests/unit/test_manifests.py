@@ -194,7 +194,7 @@ CONTAINERS = """\
 
 
 @pytest.mark.parametrize(
-    ("resources", "is_told"),
+    ("resources", "is_reported"),
     [
         ('{cpu: "1"}', True),
         ("{}", True),
@@ -208,10 +208,10 @@ CONTAINERS = """\
         ("{example.com/a100: 1}", False),
     ],
 )
-def test_pods_that_request_no_gpu_are_told(resources, is_told):
+def test_pods_that_request_no_gpu_are_told(resources, is_reported):
     found = check(GOOD + CONTAINERS.replace("{RESOURCES}", resources))
-    assert len(found) == is_told
-    if is_told:
+    assert len(found) == is_reported
+    if is_reported:
         assert found[0].startswith(
             "web.yaml:17: [Deployment prod/web] its pods request no GPU: set one in a container's"
         )

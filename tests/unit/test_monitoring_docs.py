@@ -39,11 +39,11 @@ def test_every_alert_has_a_section_and_every_section_an_alert():
 @by_alert
 def test_an_alert_says_how_bad_what_and_where_to_read_on(alert):
     assert alert["labels"]["severity"] in {"critical", "warning"}
-    told = alert["annotations"]
-    assert told.keys() == {"summary", "description", "runbook"}
-    assert not told["summary"].endswith(".")
-    assert told["description"].endswith(".")
-    assert told["runbook"] == f"docs/monitoring.md#{alert['alert'].lower()}"
+    fields = alert["annotations"]
+    assert fields.keys() == {"summary", "description", "runbook"}
+    assert not fields["summary"].endswith(".")
+    assert fields["description"].endswith(".")
+    assert fields["runbook"] == f"docs/monitoring.md#{alert['alert'].lower()}"
 
 
 @by_alert

@@ -29,8 +29,8 @@ def test_a_pinned_program_is_built(monkeypatch, need):
 )
 def test_go_comes_before_the_build(monkeypatch, found):
     monkeypatch.setattr(golang, "installed", lambda: found)
-    said = f"install Go >= {golang.needed()}, then make cluster-tools"
-    assert needs.remedy("etcd") == said
+    remedy = f"install Go >= {golang.needed()}, then make cluster-tools"
+    assert needs.remedy("etcd") == remedy
 
 
 @pytest.mark.parametrize("need", tools.SERVERS)
@@ -42,9 +42,9 @@ def test_a_model_server_needs_no_go(monkeypatch, need):
 @pytest.mark.parametrize("need", [*needs.INSTALLED, *needs.OF_THE_MACHINE])
 def test_what_is_not_built_needs_no_go(monkeypatch, need):
     monkeypatch.delattr(golang, "installed")
-    said = needs.remedy(need)
-    assert said.startswith("apt-get install ") == (need in needs.INSTALLED)
-    assert said
+    remedy = needs.remedy(need)
+    assert remedy.startswith("apt-get install ") == (need in needs.INSTALLED)
+    assert remedy
 
 
 @pytest.mark.parametrize("need", ["linux", "network"])

@@ -25,7 +25,7 @@ class Reading(float):
         return float(self) - other
 
 
-class Told:
+class PartyLogAtRest:
     """A log of parties with a clock that stands."""
 
     def __init__(self, most_bytes: int = 1000) -> None:
@@ -47,47 +47,47 @@ def left_out(caplog) -> list[tuple[str, int]]:
 
 
 def test_what_is_beyond_a_partys_budget_is_counted_and_told_when_the_minute_ends(caplog):
-    told = Told()
-    told.about("greedy", 100)
-    told.log_omitted()
+    party_log = PartyLogAtRest()
+    party_log.about("greedy", 100)
+    party_log.log_omitted()
     some = len(logged(caplog))
     assert 0 < some <= 10
     assert left_out(caplog) == []
-    told.now += MINUTE_SECONDS
-    told.log_omitted()
-    told.log_omitted()
+    party_log.now += MINUTE_SECONDS
+    party_log.log_omitted()
+    party_log.log_omitted()
     assert left_out(caplog) == [("greedy", 100 - some)]
-    told.about("greedy")
+    party_log.about("greedy")
     assert len(logged(caplog)) == some + 1
 
 
 def test_no_party_takes_anothers_lines(caplog):
-    told = Told()
-    told.about("greedy", 100)
-    told.about("modest", 3)
+    party_log = PartyLogAtRest()
+    party_log.about("greedy", 100)
+    party_log.about("modest", 3)
     assert logged(caplog)[-3:] == ["modest"] * 3
-    told.now += MINUTE_SECONDS
-    told.log_omitted()
+    party_log.now += MINUTE_SECONDS
+    party_log.log_omitted()
     assert [party for party, _ in left_out(caplog)] == ["greedy"]
 
 
 def test_a_line_looks_at_no_other_partys_minute_before_that_ends(monkeypatch):
     monkeypatch.setattr(Reading, "compared", 0)
-    told = PartyLog(log, most_bytes=1000, clock=lambda: Reading(1.0))
+    party_log = PartyLog(log, most_bytes=1000, clock=lambda: Reading(1.0))
     for number in range(1000):
-        told.log(logging.WARNING, f"party-{number}", "Line", {})
+        party_log.log(logging.WARNING, f"party-{number}", "Line", {})
     assert Reading.compared < 2000
 
 
 def test_the_first_line_of_a_minute_is_logged_however_long_it_is(caplog):
-    told = Told()
-    told.about("loud", 2, text="x" * 5000)
+    party_log = PartyLogAtRest()
+    party_log.about("loud", 2, text="x" * 5000)
     assert logged(caplog) == ["loud"]
 
 
 def test_a_traceback_counts(caplog):
-    told = Told()
-    told.about("failing", 10, error=ValueError("x" * 400))
+    party_log = PartyLogAtRest()
+    party_log.about("failing", 10, error=ValueError("x" * 400))
     assert 0 < len(logged(caplog)) <= 2
 
 

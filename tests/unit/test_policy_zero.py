@@ -42,7 +42,7 @@ def up(**rules: object) -> str:
 
 
 @pytest.mark.parametrize(
-    ("behavior", "said"),
+    ("behavior", "expected"),
     [
         (
             up(policies=[PERCENT]),
@@ -59,10 +59,10 @@ def up(**rules: object) -> str:
         (up(selectPolicy="Min", policies=[PODS, PERCENT]), "requires selectPolicy Max"),
     ],
 )
-def test_a_behavior_that_never_leaves_zero_is_refused(behavior, said):
+def test_a_behavior_that_never_leaves_zero_is_refused(behavior, expected):
     annotation, message = problem(**ASLEEP, behavior=behavior)
     assert annotation == "gpu-scaler/min-replicas"
-    assert said in message
+    assert expected in message
     awake = parsed(**ASLEEP | {"min-replicas": "1"}, behavior=behavior)
     assert isinstance(awake, ScalingPolicy)
 
@@ -119,7 +119,7 @@ def test_what_may_sleep_can_wake_and_what_never_could_is_refused(rules, down, th
     assert wakes == isinstance(parsed(**given_), ScalingPolicy)
 
 
-SAID = "is more precise than 0.001; allowed is a "
+TOO_PRECISE = "is more precise than 0.001; allowed is a "
 
 
 @pytest.mark.parametrize("value", ["0.0002", "1u", "1n", "40.0005", "2e-4"])
@@ -130,14 +130,14 @@ def test_a_target_that_cannot_be_represented_is_refused(name, value):
         **beside.get(name, {}), **{name.removeprefix("gpu-scaler/"): value}
     )
     assert annotation == name
-    assert message.startswith(f'"{value}" {SAID}')
+    assert message.startswith(f'"{value}" {TOO_PRECISE}')
 
 
 @pytest.mark.parametrize("value", ["0.0002", "1u", "2.0005"])
 def test_a_threshold_that_cannot_be_represented_is_refused(value):
     annotation, message = problem(**ASLEEP, **{"activation-threshold": value})
     assert annotation == "gpu-scaler/activation-threshold"
-    assert message.startswith(f'"{value}" {SAID}')
+    assert message.startswith(f'"{value}" {TOO_PRECISE}')
 
 
 @pytest.mark.parametrize(

@@ -293,11 +293,11 @@ def test_the_table_has_the_worst_and_the_total_and_says_what_it_leaves_out() -> 
     assert all(f"{pod.namespace} " in wide for pod in pods)
 
 
-@pytest.mark.parametrize(("begin", "said"), [(0, False), (5, False), (6, True)])
-def test_readings_that_begin_late_are_said(begin: int, *, said: bool) -> None:
+@pytest.mark.parametrize(("begin", "expected"), [(0, False), (5, False), (6, True)])
+def test_readings_that_begin_late_are_said(begin: int, *, expected: bool) -> None:
     found = report([series(A, [0] * 4, begin=begin)], steps=60)
 
-    assert ("The first reading is of" in idle_text(found, with_cost=False)) is said
+    assert ("The first reading is of" in idle_text(found, with_cost=False)) is expected
     assert found.first_unix_seconds == BEGUN + begin * HOUR
 
 

@@ -92,11 +92,11 @@ def test_only_our_own_results_are_recommended():
 
 
 @pytest.mark.parametrize(
-    ("gpu_hours", "said"), [(24.0, "75 % fewer GPU hours"), (120.0, "25 % more GPU hours")]
+    ("gpu_hours", "expected"), [(24.0, "75 % fewer GPU hours"), (120.0, "25 % more GPU hours")]
 )
-def test_it_compares_with_how_it_was_over_equal_time(gpu_hours, said):
+def test_it_compares_with_how_it_was_over_equal_time(gpu_hours, expected):
     was = result(AS_IT_WAS, None, 48.0, 0.0, seconds=DAY / 2)
-    assert said in found([was, *ours((60, gpu_hours, 0.0))]).text
+    assert expected in found([was, *ours((60, gpu_hours, 0.0))]).text
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_lower_bounds_make_it_uncertain(floors, saturated, is_doubtful):
 
 
 @pytest.mark.parametrize(
-    ("highest", "start_seconds", "said", "not_said"),
+    ("highest", "start_seconds", "expected", "unexpected"),
     [
         (4, None, "--targets", "to start"),
         (4, 20.0, "--targets", "to start"),
@@ -118,14 +118,14 @@ def test_lower_bounds_make_it_uncertain(floors, saturated, is_doubtful):
         (8, 180.0, "gpu-scaler/max-replicas 8", "--targets"),
     ],
 )
-def test_without_a_target_it_says_what_to_try(highest, start_seconds, said, not_said):
+def test_without_a_target_it_says_what_to_try(highest, start_seconds, expected, unexpected):
     recording = replace(RECORDING, start_seconds=start_seconds)
     without = found(ours((40, 30.0, 0.05, highest), (60, 20.0, 0.1, highest)), recording=recording)
     assert without.target_milli is None
     assert annotations_yaml(without) == ""
     assert "target 40 " in without.text
-    assert said in without.text
-    assert not_said not in without.text
+    assert expected in without.text
+    assert unexpected not in without.text
 
 
 def test_the_annotations_are_few_where_defaults_do():

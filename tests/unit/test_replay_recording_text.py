@@ -94,7 +94,7 @@ def test_the_document_names_units_and_its_version():
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "said"),
+    ("field", "value", "expected"),
     [
         ("namespace", "", "namespace"),
         ("name", "x" * 254, "name"),
@@ -118,15 +118,15 @@ def test_the_document_names_units_and_its_version():
         ("pods", [], "pods"),
     ],
 )
-def test_what_is_wrong_is_named(field, value, said):
+def test_what_is_wrong_is_named(field, value, expected):
     document = json.loads(written(RECORDING))
     document["recordings"][0][field] = value
-    with pytest.raises(RecordingTextError, match=said):
+    with pytest.raises(RecordingTextError, match=expected):
         read_recordings(json.dumps(document).encode())
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "expected"),
     [
         (b"", "not a recording"),
         (b"\xff", "not a recording"),
@@ -139,8 +139,8 @@ def test_what_is_wrong_is_named(field, value, said):
         (written(replace(RECORDING, demand_milli=(), floor=(), replicas=())), "no points"),
     ],
 )
-def test_another_document_is_refused(data, said):
-    with pytest.raises(RecordingTextError, match=said):
+def test_another_document_is_refused(data, expected):
+    with pytest.raises(RecordingTextError, match=expected):
         read_recordings(data)
 
 

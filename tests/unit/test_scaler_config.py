@@ -145,7 +145,7 @@ def test_the_flags_of_the_metrics_api():
 
 
 @pytest.mark.parametrize(
-    ("flag", "said"),
+    ("flag", "expected"),
     [
         ("--web.grafana-url=grafana", "'grafana' is not a URL"),
         ("--metrics-api.service=name", "'name' is not NAMESPACE/NAME"),
@@ -164,10 +164,10 @@ def test_the_flags_of_the_metrics_api():
         ("--metrics-api.alias=a=duty_cycle_current/", "'' is not a divisor"),
     ],
 )
-def test_wrong_flags_of_the_metrics_api(flag, said):
+def test_wrong_flags_of_the_metrics_api(flag, expected):
     with pytest.raises(UsageError) as wrong:
         parse("--metrics-api", flag)
-    assert said in str(wrong.value)
+    assert expected in str(wrong.value)
 
 
 def test_an_alias_names_one_metric():

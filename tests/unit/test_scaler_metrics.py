@@ -44,14 +44,14 @@ async def test_what_the_metrics_ask_for_is_told_beyond_the_ceiling():
     assert found.get_sample_value("gpu_scaler_proposed_replicas", WEB) == 6
     assert found.get_sample_value("gpu_scaler_desired_replicas", WEB) == 3
     assert found.get_sample_value("gpu_scaler_max_replicas", WEB) == 3
-    said = WEB | {"outcome": "unchanged", "reason": "TooManyReplicas"}
-    assert found.get_sample_value("gpu_scaler_decision_info", said) == 1
+    labels = WEB | {"outcome": "unchanged", "reason": "TooManyReplicas"}
+    assert found.get_sample_value("gpu_scaler_decision_info", labels) == 1
 
 
 async def test_a_wrong_annotation_has_a_reason_and_no_proposal():
     found = await decided(target_duty_cycle="95")
-    said = WEB | {"outcome": "refused", "reason": "InvalidAnnotation"}
-    assert found.get_sample_value("gpu_scaler_decision_info", said) == 1
+    labels = WEB | {"outcome": "refused", "reason": "InvalidAnnotation"}
+    assert found.get_sample_value("gpu_scaler_decision_info", labels) == 1
     assert found.get_sample_value("gpu_scaler_proposed_replicas", WEB) is None
 
 

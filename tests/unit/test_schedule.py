@@ -311,7 +311,7 @@ def test_away_from_changes_it_is_what_the_clock_on_the_wall_shows(data, zone, be
 
 
 @pytest.mark.parametrize(
-    ("more", "schedule", "annotation", "said"),
+    ("more", "schedule", "annotation", "expected"),
     [
         ({}, "[{timezone: UTC, min: 11}]", "schedule", "minimum 11, which is above its maximum 10"),
         ({}, "[{timezone: UTC, max: 1}]", None, ""),
@@ -335,7 +335,7 @@ def test_away_from_changes_it_is_what_the_clock_on_the_wall_shows(data, zone, be
         ({}, "[{timezone: Mars/Base, min: 2}]", "schedule", "IANA"),
     ],
 )
-def test_a_schedule_among_the_other_annotations(more, schedule, annotation, said):
+def test_a_schedule_among_the_other_annotations(more, schedule, annotation, expected):
     found = parse_policy(annotated(schedule, **more), query_supported=True)
     if annotation is None:
         assert isinstance(found, ScalingPolicy)
@@ -343,7 +343,7 @@ def test_a_schedule_among_the_other_annotations(more, schedule, annotation, said
     assert not isinstance(found, ScalingPolicy)
     (problem,) = found
     assert problem.annotation == f"gpu-scaler/{annotation}"
-    assert said in problem.message
+    assert expected in problem.message
 
 
 def test_time_zones_come_with_the_packages():

@@ -43,7 +43,7 @@ def test_what_entries_say(text, days, shown):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("", "is not a list of entries"),
         ("[]", "is not a list of entries"),
@@ -80,10 +80,10 @@ def test_what_entries_say(text, days, shown):
         ),
     ],
 )
-def test_what_is_no_schedule(text, said):
+def test_what_is_no_schedule(text, expected):
     found = parse_schedule(text)
     assert isinstance(found, str)
-    assert said in found
+    assert expected in found
 
 
 @pytest.mark.parametrize(

@@ -41,14 +41,14 @@ def read(
     )
 
 
-def numbers(said: ServerValues) -> tuple[float | None, float | None, float | None]:
+def numbers(found: ServerValues) -> tuple[float | None, float | None, float | None]:
     """Return requests, waiting and cache, None for a reason."""
     values = [
         value if isinstance(value, float) else None
         for value in (
-            said.values[Metric.REQUESTS],
-            said.values[Metric.REQUESTS_WAITING],
-            said.values[Metric.KV_CACHE_PERCENT],
+            found.values[Metric.REQUESTS],
+            found.values[Metric.REQUESTS_WAITING],
+            found.values[Metric.KV_CACHE_PERCENT],
         )
     ]
     return values[0], values[1], values[2]
@@ -86,8 +86,8 @@ PAGES = {
 
 @pytest.mark.parametrize(("name", "expected"), PAGES.items(), ids=PAGES)
 def test_recorded_page(name, expected):
-    said = read(recorded(name))
-    assert (said.server, *numbers(said)) == expected
+    found = read(recorded(name))
+    assert (found.server, *numbers(found)) == expected
 
 
 OF_ONE_POD = [path.name for path in RECORDED.glob("*.txt*") if "frontend" not in path.name]
@@ -95,10 +95,10 @@ OF_ONE_POD = [path.name for path in RECORDED.glob("*.txt*") if "frontend" not in
 
 @pytest.mark.parametrize("name", sorted(OF_ONE_POD))
 def test_each_recorded_page_is_of_the_server_in_its_name(name):
-    said = read(recorded(name))
-    assert said.server is not None
-    assert said.server.replace(".", "").startswith(name.split("-")[0])
-    requests = said.values[Metric.REQUESTS]
+    found = read(recorded(name))
+    assert found.server is not None
+    assert found.server.replace(".", "").startswith(name.split("-")[0])
+    requests = found.values[Metric.REQUESTS]
     assert isinstance(requests, float)
     assert (requests > 0) == ("loaded" in name)
 
@@ -263,9 +263,9 @@ ML = "rest_server_requests_in_progress"
     ],
 )  # fmt: skip
 def test_trap(page, server, requests, waiting, cache):
-    said = read(page)
-    assert (said.server, *numbers(said)) == (server, requests, waiting, cache)
-    assert (said.recognised_by is None) == (server is None)
+    found = read(page)
+    assert (found.server, *numbers(found)) == (server, requests, waiting, cache)
+    assert (found.recognised_by is None) == (server is None)
     with_returns = read(page.replace("\n", "\r\n") + "# EOF\r\n")
     assert (with_returns.server, *numbers(with_returns)) == (server, requests, waiting, cache)
 
@@ -275,8 +275,8 @@ def test_trap(page, server, requests, waiting, cache):
 def test_each_server_is_recognised_by_each_of_its_metrics(server, kind):
     for name in server.recognised_by:
         line = f"# TYPE {name} gauge" if kind == "type" else f'{name}{{a="b"}} 1'
-        said = read(f"other 1\n{line}\n")
-        assert (said.server, said.recognised_by) == (server.name, name)
+        found = read(f"other 1\n{line}\n")
+        assert (found.server, found.recognised_by) == (server.name, name)
         assert read(f"other 1\n{line}\n", server=server.name).server == server.name
 
 
@@ -303,10 +303,10 @@ def test_each_server_is_recognised_by_each_of_its_metrics(server, kind):
     ],
 )
 def test_a_page_of_no_or_another_server_says_what_to_do(page, server, words):
-    said = read(page, server=server)
-    assert said.server is None
+    found = read(page, server=server)
+    assert found.server is None
     for metric in (Metric.REQUESTS, Metric.REQUESTS_WAITING, Metric.KV_CACHE_PERCENT):
-        reason = said.values[metric]
+        reason = found.values[metric]
         assert isinstance(reason, str)
         assert [word for word in words if word not in reason] == []
         assert "secret" not in reason
@@ -319,14 +319,14 @@ def test_a_named_server_is_read_from_a_page_that_more_servers_share():
 
 @pytest.mark.parametrize("server", SERVERS, ids=lambda server: server.name)
 def test_what_a_server_does_not_publish_says_what_to_use(server):
-    said = read(f"{server.recognised_by[0]} 1\n")
+    found = read(f"{server.recognised_by[0]} 1\n")
     for metric, measure in (
         (Metric.REQUESTS, server.requests),
         (Metric.REQUESTS_WAITING, server.waiting),
         (Metric.KV_CACHE_PERCENT, server.kv_cache),
     ):
         if isinstance(measure, str):
-            reason = said.values[metric]
+            reason = found.values[metric]
             assert isinstance(reason, str)
             assert server.title in reason
             assert "gpu-scaler/target-" in reason
@@ -366,9 +366,9 @@ def rates(*readings: tuple[float, str], selector: MetricSelector = RATE) -> list
     found: list[float | None] = []
     before = None
     for at_seconds, page in readings:
-        said = read(page, pod_metric=selector, before=before, at_seconds=at_seconds)
-        before = said.counters
-        value = said.values[Metric.POD_METRIC]
+        answer = read(page, pod_metric=selector, before=before, at_seconds=at_seconds)
+        before = answer.counters
+        value = answer.values[Metric.POD_METRIC]
         found.append(value if isinstance(value, float) else None)
     return found
 
@@ -473,11 +473,11 @@ LINES = st.lists(
 @given(st.binary(max_size=200) | LINES, st.sampled_from([None, *(one.name for one in SERVERS)]))
 def test_any_bytes_give_numbers_reasons_or_no_page(body, server):
     try:
-        said = read(body, server=server, pod_metric=RATE)
+        found = read(body, server=server, pod_metric=RATE)
     except PageError:
         return
-    assert set(said.values) == {
+    assert set(found.values) == {
         Metric.REQUESTS, Metric.REQUESTS_WAITING, Metric.KV_CACHE_PERCENT, Metric.POD_METRIC
     }  # fmt: skip
-    for value in said.values.values():
+    for value in found.values.values():
         assert value if isinstance(value, str) else 0 <= value < 1e16

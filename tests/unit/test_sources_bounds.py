@@ -149,8 +149,8 @@ def rows(value: str) -> Result:
     found = []
     for pod, text in (("web-0", value), ("web-1", "50")):
         labels = {"namespace_name": "default", "pod_name": pod, "uuid": f"GPU-{pod}"}
-        for part, said in (("value", text), ("time", "1000")):
-            found.append({"metric": labels | {PART: part}, "value": [1000, said]})
+        for part, sample in (("value", text), ("time", "1000")):
+            found.append({"metric": labels | {PART: part}, "value": [1000, sample]})
     return Result(type="vector", rows=found)
 
 

@@ -313,10 +313,10 @@ _NASTY = st.text(st.sampled_from('{}",= \\\n\t\r\x1b#_1e9+-.ab:é\u2028')) | st.
 
 @given(st.lists(_NASTY | st.just(series(DUTY, "63")) | st.just(DUTY + "{")).map("".join))
 def test_any_page_is_values_or_a_short_error_that_no_terminal_takes_for_a_command(text):
-    said = ""
+    expected = ""
     try:
         values_by_pod(read_page(text), [Metric.DUTY_CYCLE])
     except ExpositionError as error:
-        said = str(error)
-    assert len(said) <= TEXT_CHARACTERS + 3
-    assert said.isprintable()
+        expected = str(error)
+    assert len(expected) <= TEXT_CHARACTERS + 3
+    assert expected.isprintable()

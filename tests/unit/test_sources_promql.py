@@ -182,10 +182,10 @@ def test_a_row_that_is_no_json_is_found_when_it_is_looked_at(row):
 
 
 def test_what_an_error_says_is_short():
-    said = read_error(orjson.dumps({"status": "error", "error": "x" * 9999, "errorType": "a\nb"}))
-    assert said is not None
-    assert said.startswith("a b: xxx")
-    assert len(said) < 400
+    text = read_error(orjson.dumps({"status": "error", "error": "x" * 9999, "errorType": "a\nb"}))
+    assert text is not None
+    assert text.startswith("a b: xxx")
+    assert len(text) < 400
     assert read_error(b"<html>") is None
 
 

@@ -12,7 +12,7 @@ def ref(name: str = "web") -> ObjectRef:
     return ObjectRef(namespace="default", name=name)
 
 
-def told(at: float, message: str = "New size: 2", *, name: str = "web") -> RecordedEvent:
+def recorded_event(at: float, message: str = "New size: 2", *, name: str = "web") -> RecordedEvent:
     return RecordedEvent(
         ref=ref(name),
         warning=False,
@@ -42,7 +42,7 @@ def decision(name: str = "web") -> Decision:
 def test_the_same_news_is_counted_and_other_news_begins_anew():
     store = StatusStore()
     for at, message in ((1, "New size: 2"), (5, "New size: 2"), (9, "New size: 3")):
-        store.add_event(told(at, message))
+        store.add_event(recorded_event(at, message))
     first, second = store.events[ref()]
     assert (first.count, first.first_unix_seconds, first.last_unix_seconds) == (2, 1, 5)
     assert (second.count, second.message) == (1, "New size: 3")
@@ -52,7 +52,7 @@ def test_the_same_news_is_counted_and_other_news_begins_anew():
 def test_it_keeps_the_newest_of_each_and_of_all():
     store = StatusStore()
     for at in range(3 * MAX_EVENTS):
-        store.add_event(told(at, f"New size: {at}", name="a" if at % 3 else "b"))
+        store.add_event(recorded_event(at, f"New size: {at}", name="a" if at % 3 else "b"))
     assert [len(store.events[ref(name)]) for name in "ab"] == [MAX_EVENTS, MAX_EVENTS]
     assert store.events[ref("a")][-1].message == f"New size: {3 * MAX_EVENTS - 1}"
     assert [one.last_unix_seconds for one in store.latest_events] == [
@@ -63,7 +63,7 @@ def test_it_keeps_the_newest_of_each_and_of_all():
 def test_what_is_not_decided_for_any_more_is_forgotten():
     store = StatusStore()
     store.record([decision("a"), decision("b")], report(1.0))
-    store.add_event(told(1, name="a"))
+    store.add_event(recorded_event(1, name="a"))
     store.record([decision("b")], report(2.0))
     for by_ref in (store.records, store.decision_runs, store.loads):
         assert list(by_ref) == [ref("b")]
@@ -73,7 +73,7 @@ def test_what_is_not_decided_for_any_more_is_forgotten():
 def test_another_leader_starts_from_nothing():
     store = StatusStore()
     store.record([decision()], report())
-    store.add_event(told(1))
+    store.add_event(recorded_event(1))
     store.clear()
     assert (store.records, store.decision_runs, store.loads, store.events) == ({}, {}, {}, {})
     assert (list(store.latest_events), store.report) == ([], None)

@@ -10,7 +10,7 @@ from scaler.cli.parser import build_parser as scaler_parser
 from toolkit.cli.unknown_variables import MAX_WARNINGS, unknown_variables
 
 
-def told(*names, prefix="GPU_SCALER_", parser=None):
+def reported(*names, prefix="GPU_SCALER_", parser=None):
     parser = parser or scaler_parser({}, "1")
     return unknown_variables(parser, dict.fromkeys(names, "1"), prefix=prefix)
 
@@ -24,20 +24,20 @@ def told(*names, prefix="GPU_SCALER_", parser=None):
     ],
 )
 def test_a_misspelt_variable_has_the_nearest_name(name, meant):
-    (sentence,) = told(name)
+    (sentence,) = reported(name)
     assert name in sentence
     assert sentence.endswith(f"did you mean {meant}?")
 
 
 def test_the_exporters_variables_are_known_too():
     parser = exporter_parser({}, "1")
-    (sentence,) = told("GPU_EXPORTER_NVML_INTERVALS", prefix="GPU_EXPORTER_", parser=parser)
+    (sentence,) = reported("GPU_EXPORTER_NVML_INTERVALS", prefix="GPU_EXPORTER_", parser=parser)
     assert "GPU_EXPORTER_NVML_INTERVAL?" in sentence
-    assert told("GPU_EXPORTER_NVML_INTERVAL", prefix="GPU_EXPORTER_", parser=parser) == []
+    assert reported("GPU_EXPORTER_NVML_INTERVAL", prefix="GPU_EXPORTER_", parser=parser) == []
 
 
 def test_a_name_like_no_other_has_no_hint():
-    (sentence,) = told("GPU_SCALER_XYZZY")
+    (sentence,) = reported("GPU_SCALER_XYZZY")
     assert "did you mean" not in sentence
 
 
@@ -59,8 +59,8 @@ def test_a_name_like_no_other_has_no_hint():
     ],
 )
 def test_known_variables_and_those_of_services_are_not_reported(name):
-    assert told(name) == []
+    assert reported(name) == []
 
 
 def test_many_unknown_variables_are_not_all_reported():
-    assert len(told(*(f"GPU_SCALER_X{number}" for number in range(100)))) == MAX_WARNINGS
+    assert len(reported(*(f"GPU_SCALER_X{number}" for number in range(100)))) == MAX_WARNINGS

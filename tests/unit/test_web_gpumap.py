@@ -181,13 +181,13 @@ def test_an_empty_cluster():
 
 
 @pytest.mark.parametrize(
-    ("params", "said"),
+    ("params", "expected"),
     [
         ({"sort": "age"}, "sort: 'age' is not one of name, busiest, free, trouble"),
         ({"limit": "101"}, "limit: '101' is not a whole number from 1 to 100"),
     ],
 )
-def test_a_wrong_address_says_what_is_allowed(params, said):
+def test_a_wrong_address_says_what_is_allowed(params, expected):
     with pytest.raises(QueryError) as caught:
         parse_map_query(params)
-    assert str(caught.value) == said
+    assert str(caught.value) == expected

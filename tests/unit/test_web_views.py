@@ -26,7 +26,7 @@ from scaler.web.views import (
     thinned,
 )
 from scaler.web.wording import Group, number_and_unit, state_of
-from tests.statuspage import Scene, decision, policy, ref, refused, told
+from tests.statuspage import Scene, decision, policy, recorded_event, ref, refused
 
 NOW = 1_800_000_000.0
 
@@ -120,7 +120,7 @@ def test_what_the_address_asks_for(params, query):
 
 
 @pytest.mark.parametrize(
-    ("params", "said"),
+    ("params", "expected"),
     [
         ({"group": "bad"}, "group: 'bad' is not one of attention, limited, changing, steady, off"),
         ({"sort": "age"}, "sort: 'age' is not one of attention, name, state, replicas"),
@@ -136,10 +136,10 @@ def test_what_the_address_asks_for(params, query):
         ({"offset": "9" * 5000}, f"offset: '{'9' * 40}' is not a whole number from 0 to 10000000"),
     ],
 )
-def test_a_wrong_address_says_what_is_allowed(params, said):
+def test_a_wrong_address_says_what_is_allowed(params, expected):
     with pytest.raises(QueryError) as caught:
         parse_query(params)
-    assert str(caught.value) == said
+    assert str(caught.value) == expected
 
 
 def shown(scene: Scene, **asked: object):
@@ -248,7 +248,7 @@ def test_a_refused_row_has_no_policy(scene):
 
 def test_the_latest_events_are_of_all_pages_newest_first(scene):
     for at in range(3):
-        scene.status_store.add_event(told("zzz", f"New size: {at}", NOW + at))
+        scene.status_store.add_event(recorded_event("zzz", f"New size: {at}", NOW + at))
     events = shown(scene, limit=1)["events"]
     assert [event["message"] for event in events] == [f"New size: {at}" for at in (2, 1, 0)]
 

@@ -124,23 +124,23 @@ def test_what_is_wrong_is_said_as_check_says_it(annotations):
     found = tried(query(annotations.get("target-duty-cycle"), annotations.get("behavior")))
     given = ANNOTATIONS | {f"gpu-scaler/{name}": text for name, text in annotations.items()}
     text = MANIFEST + "".join(f"    {name}: {text!r}\n" for name, text in given.items())
-    said = [one.message for one in check_manifests([("f", text)]).findings]
+    texts = [one.message for one in check_manifests([("f", text)]).findings]
     assert isinstance(found, tuple)
     assert not isinstance(found, Trial)
     assert found
     for one in found:
-        assert any(line.endswith(one) for line in said), said
+        assert any(line.endswith(one) for line in texts), texts
 
 
 @pytest.mark.parametrize(
-    ("asked", "scene", "said"),
+    ("asked", "scene", "expected"),
     [
         (query(metric=Metric.REQUESTS), loaded(3), "no value of requests"),
         (query(), loaded(3, replicas=MAX_REPLICAS + 1), f"more than {MAX_REPLICAS} replicas"),
     ],
 )
-def test_what_cannot_be_replayed_says_why(asked, scene, said):
-    with pytest.raises(QueryError, match=said):
+def test_what_cannot_be_replayed_says_why(asked, scene, expected):
+    with pytest.raises(QueryError, match=expected):
         tried(asked, scene)
 
 
@@ -219,15 +219,15 @@ def test_how_long_pods_take_to_start(wanted, ready, seconds):
 
 
 @pytest.mark.parametrize(
-    ("params", "said"),
+    ("params", "expected"),
     [
         ({}, "metric: '' is not one of duty_cycle"),
         ({"metric": "x"}, "metric: 'x' is not one of duty_cycle"),
         ({"metric": "duty_cycle", "seconds": "1"}, "seconds: '1' is not"),
     ],
 )
-def test_a_wrong_address_says_what_is_allowed(params, said):
-    with pytest.raises(QueryError, match=said):
+def test_a_wrong_address_says_what_is_allowed(params, expected):
+    with pytest.raises(QueryError, match=expected):
         parse_what_if(params)
 
 

@@ -32,16 +32,16 @@ class ClientFaults:
     def __init__(self, count: Callable[[], None] = lambda: None) -> None:
         self._count = count
         self._unsaid = 0
-        self._said_seconds: float | None = None
+        self._logged_seconds: float | None = None
 
     def note(self, error: BaseException) -> None:
         """Count one fault."""
         self._count()
         self._unsaid += 1
         now = time.monotonic()
-        if self._said_seconds is not None and now - self._said_seconds < LOG_SECONDS:
+        if self._logged_seconds is not None and now - self._logged_seconds < LOG_SECONDS:
             return
-        self._said_seconds = now
+        self._logged_seconds = now
         log.info(
             "Clients sent invalid requests or disconnected before the answer",
             extra={"count": self._unsaid, "last_error": type(error).__name__},

@@ -104,8 +104,8 @@ class PrometheusClient:
                 " final address",
                 status,
             )
-        said = read_error(body)
-        raise HttpStatusError(f"HTTP status {status}" + (f": {said}" if said else ""), status)
+        text = read_error(body)
+        raise HttpStatusError(f"HTTP status {status}" + (f": {text}" if text else ""), status)
 
     def problem(self, what: object) -> str:
         """Return a sentence that names the server: what went wrong, a text or an exception."""

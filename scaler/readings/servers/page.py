@@ -91,7 +91,7 @@ def read_server_page(
     else:
         values = _server_values(page, row) if row is not None else {}
     if pod_metric is not None:
-        values[Metric.POD_METRIC] = _said(page, (Term(series=pod_metric),), MAX_VALUE)
+        values[Metric.POD_METRIC] = _value_or_reason(page, (Term(series=pod_metric),), MAX_VALUE)
     return ServerValues(
         server=row.name if row is not None and recognised_by is not None else None,
         recognised_by=recognised_by,
@@ -132,8 +132,8 @@ def read_sum(
             absent = absent or str(error)
         except MetricError as error:
             problem = problem or str(error)
-    said = PageSum(value=None if problem else total, problem=problem or absent)
-    return said, page.counters()
+    found = PageSum(value=None if problem else total, problem=problem or absent)
+    return found, page.counters()
 
 
 class _MetricsText:
@@ -237,14 +237,14 @@ def _recognise(body: bytes, server: str | None) -> tuple[ModelServer | None, str
 
 def _not_of(body: bytes, row: ModelServer) -> str:
     names = " or ".join(row.recognised_by)
-    other, told_by = _recognise(body, None)
+    other, recognised_by_other = _recognise(body, None)
     if other is None:
         return (
             f"the page has no {names}, so it is not of {row.title}: set gpu-scaler/metrics-port to"
             " the port of the server's metrics"
         )
     return (
-        f"the page is of {other.title} (it has {told_by}), not of {row.title}: set"
+        f"the page is of {other.title} (it has {recognised_by_other}), not of {row.title}: set"
         f' gpu-scaler/server: "{other.name}", or remove it'
     )
 
@@ -267,7 +267,7 @@ def _measured(
     terms = _alternative(page, measure)
     if terms is None:
         return 0.0 if none_waits and row.counts_waiting else _none_of(measure)
-    return _said(page, terms, MAX_REQUESTS)
+    return _value_or_reason(page, terms, MAX_REQUESTS)
 
 
 def _cache_percent(page: _MetricsText, row: ModelServer) -> float | str:
@@ -303,7 +303,7 @@ def _none_of(measure: Sequence[tuple[Term, ...]]) -> str:
     return f"the page has no metric {' or '.join(names)}"
 
 
-def _said(page: _MetricsText, terms: Sequence[Term], most: float) -> float | str:
+def _value_or_reason(page: _MetricsText, terms: Sequence[Term], most: float) -> float | str:
     total = 0.0
     reason = None
     for term in terms:

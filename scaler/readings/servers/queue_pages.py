@@ -148,7 +148,7 @@ class QueuePageReader:
             body = await self._client.page(url, page.namespace)
             before = {terms: memory.counters.get((terms, name)) for terms in wanted}
             read = partial(_sums, body, before, asked)
-            said = await computed(read, is_long=len(body) * len(before) > INLINE_CHARACTERS)
+            found = await computed(read, is_long=len(body) * len(before) > INLINE_CHARACTERS)
         except ReadError as error:
             # Its pod may have gone.
             self._services.doubt(page.namespace, page.service)
@@ -158,8 +158,8 @@ class QueuePageReader:
         except Exception as error:  # noqa: BLE001  (it affects only this queue)
             problem = unexpected("an endpoint of a queue", error)
         else:
-            memory.counters |= {(terms, name): counters for terms, (_, counters) in said.items()}
-            return {terms: value for terms, (value, _) in said.items()}
+            memory.counters |= {(terms, name): counters for terms, (_, counters) in found.items()}
+            return {terms: value for terms, (value, _) in found.items()}
         return dict.fromkeys(wanted, PageSum(value=None, problem=problem))
 
 
@@ -172,10 +172,10 @@ def _sums(
 ) -> Mapping[Terms, tuple[PageSum, RateCounters]]:
     sums = {}
     for terms, old in before.items():
-        said, counters = read_sum(body, terms, old, at_seconds)
-        if said.problem is not None and not all(has_metric(body, one.name) for one in terms):
-            said = replace(said, problem=f"{said.problem}: {FIRST_REQUEST}")
-        sums[terms] = said, counters
+        found, counters = read_sum(body, terms, old, at_seconds)
+        if found.problem is not None and not all(has_metric(body, one.name) for one in terms):
+            found = replace(found, problem=f"{found.problem}: {FIRST_REQUEST}")
+        sums[terms] = found, counters
     return sums
 
 
@@ -184,15 +184,15 @@ def _total(
 ) -> QueueTotal:
     """Return the sum; one endpoint that gives no number leaves none."""
     numbers, problems, is_floor = [], [], True
-    for endpoint, said in answers:
-        if said.problem is not None and endpoint.is_terminating:
+    for endpoint, found in answers:
+        if found.problem is not None and endpoint.is_terminating:
             # It may end at any moment.
             continue
-        if said.value is not None:
-            numbers.append(said.value)
-        if said.problem is not None:
-            problems.append(f"pod {_name(endpoint)}: {said.problem}")
-            is_floor &= said.value is not None
+        if found.value is not None:
+            numbers.append(found.value)
+        if found.problem is not None:
+            problems.append(f"pod {_name(endpoint)}: {found.problem}")
+            is_floor &= found.value is not None
     if not numbers and not problems:
         problems.append("its endpoints terminate, and none has a number")
     total = measured_milli(sum(numbers))

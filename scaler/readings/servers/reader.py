@@ -167,9 +167,9 @@ class ServerReader:
 
 def _pod_values(values: ServerValues, asked_seconds: float) -> Mapping[Metric, PodValue]:
     return {
-        metric: PodValue(value_milli=measured_milli(said), sampled_seconds=asked_seconds)
-        for metric, said in values.values.items()
-        if not isinstance(said, str)
+        metric: PodValue(value_milli=measured_milli(number), sampled_seconds=asked_seconds)
+        for metric, number in values.values.items()
+        if not isinstance(number, str)
     }
 
 

@@ -201,9 +201,9 @@ def _note(pages: Sequence[ServerPage]) -> str | None:
     found = Counter([page.note for page in pages])
     if len(found) <= 1:
         return next(iter(found), None)
-    told = [
+    sentences = [
         f"{one} ({count} {'pod' if count == 1 else 'pods'})"
         for one, count in found.most_common(MAX_NOTES)
     ]
     more = len(found) - MAX_NOTES
-    return "; ".join(told) + (f"; {more} more" if more > 0 else "")
+    return "; ".join(sentences) + (f"; {more} more" if more > 0 else "")

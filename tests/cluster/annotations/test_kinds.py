@@ -162,8 +162,8 @@ async def test_a_missing_right_for_the_scale_is_named(
         granted_kind(installed, kind.group, kind.plural, scale=sorted(scale)),
         running_scaler(kubeconfig, f"--kinds=deployments.apps,{kind.name}") as scaler,
     ):
-        said = await it.decided(scaler, "held" if is_read_first else "failed")
-        assert f'cannot {missing} resource "{kind.plural}/scale"' in said
+        text = await it.decided(scaler, "held" if is_read_first else "failed")
+        assert f'cannot {missing} resource "{kind.plural}/scale"' in text
         assert await it.replicas() == 1
         async with granted_kind(installed, kind.group, kind.plural):
             await it.has_replicas(2)

@@ -60,10 +60,10 @@ async def test_groups_are_scaled_by_all_their_pods(
             # The mean over both is above the target of 40; the leader's alone is not.
             load(llm_0=0, llm_0_1=100)
             await scaled.ready(2, path=path)
-            _, said, _ = await run_program(
+            _, output, _ = await run_program(
                 "explain", f"{namespace}/{KIND}:{NAME}", f"--server={scaler.url}"
             )
-            assert f"{KIND} {namespace}/{NAME}" in said
+            assert f"{KIND} {namespace}/{NAME}" in output
             load(llm_0=0, llm_0_1=0, llm_1=0, llm_1_1=0)
             await scaled.ready(1, path=path)
         await scaled.client.delete(path)

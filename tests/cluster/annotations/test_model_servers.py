@@ -24,7 +24,7 @@ from tests.servers.served import (
     Served,
     answers_from_zero,
     explained,
-    said_of,
+    requests_account,
 )
 from tests.waiting import until
 
@@ -130,8 +130,8 @@ async def test_the_pod_without_requests_in_hand_goes(
         async with running_scaler(kubeconfig) as scaler:
 
             async def all_count() -> bool:
-                said = await said_of(scaler)
-                return said.values == dict.fromkeys(servers, TARGET)
+                decision = await requests_account(scaler)
+                return decision.values == dict.fromkeys(servers, TARGET)
 
             await until(all_count, what="the requests of all pods are known")
             idle = list(servers)[1]
@@ -139,11 +139,11 @@ async def test_the_pod_without_requests_in_hand_goes(
             await served.becomes(PODS - 1)
             assert set(served.pods.servers) == set(servers) - {idle}
 
-            async def is_told() -> bool:
+            async def is_reported() -> bool:
                 events = await admin.list_("/api/v1/namespaces/default/events")
                 return any(
                     f"removed {idle}: 0 requests in hand" in event["message"]
                     for event in events["items"]
                 )
 
-            await until(is_told, what="the event names the pod and its requests")
+            await until(is_reported, what="the event names the pod and its requests")

@@ -99,8 +99,8 @@ async def test_a_wrong_default_scales_nothing_and_is_named_in_the_event(
 
     async def event() -> str:
         path = f"/api/v1/namespaces/{namespace}/events"
-        said = (await defaulted.scaled.client.list_(path))["items"]
-        return next((one["message"] for one in said if '"many"' in one["message"]), "")
+        events = (await defaulted.scaled.client.list_(path))["items"]
+        return next((one["message"] for one in events if '"many"' in one["message"]), "")
 
     message = await until(event, what="an event about the default")
     assert "gpu-scaler/max-replicas" in message

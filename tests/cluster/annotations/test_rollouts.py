@@ -108,10 +108,10 @@ class Rollout:
 
         async def is_decided() -> bool:
             found = await self.scaler.decision(self.namespace, f"{KIND}:{NAME}")
-            said = json.dumps(found)
+            text = json.dumps(found)
             names = [name for names in (await self.pods()).values() for name in names]
             return message in str(found.get("message")) and all(
-                name in said for name in names if name != "loose"
+                name in text for name in names if name != "loose"
             )
 
         await until(is_decided, what=message)

@@ -67,15 +67,15 @@ async def test_a_stateful_set_is_scaled_and_explained(
         devices = scaled.nodes.devices_of(namespace, f"{NAME}-0")
         scaled.nodes.set_loads(dict.fromkeys(devices, 80))
         await scaled.ready(2, path=f"{sets}/{NAME}")
-        status, said, _ = await run_program(
+        status, output, _ = await run_program(
             "explain", f"{namespace}/statefulsets.apps:{NAME}", f"--server={scaler.url}"
         )
-        assert (status, said.splitlines()[0].partition(",")[0]) == (
+        assert (status, output.splitlines()[0].partition(",")[0]) == (
             0,
             f"statefulsets.apps {namespace}/{NAME}",
         )
 
-        async def is_told() -> bool:
+        async def is_reported() -> bool:
             events = await scaled.client.list_(f"/api/v1/namespaces/{namespace}/events")
             return any(
                 event["involvedObject"].get("kind") == "StatefulSet"
@@ -84,5 +84,5 @@ async def test_a_stateful_set_is_scaled_and_explained(
                 if event["source"].get("component") == "gpu-scaler"
             )
 
-        await until(is_told, what="the event on the StatefulSet")
+        await until(is_reported, what="the event on the StatefulSet")
     assert not [line for line in scaler.log if "level=error" in line]

@@ -59,8 +59,8 @@ async def test_the_story_of_the_demo(stage: Stage, audit):
         and event["source"].get("component") == "gpu-scaler"
     ]
     assert {event["reason"] for event in about} == {"SuccessfulRescale"}
-    said = {event["message"].partition("; ")[2] for event in about}
-    assert said == {"reason: duty_cycle above target", "reason: All metrics below target"}
+    reasons = {event["message"].partition("; ")[2] for event in about}
+    assert reasons == {"reason: duty_cycle above target", "reason: All metrics below target"}
     assert {event["involvedObject"]["kind"] for event in about} == {"Deployment"}
 
     # What was done, by the API server's own account of it.

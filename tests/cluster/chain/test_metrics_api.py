@@ -98,10 +98,10 @@ async def both(running: Both, busy: Chain) -> Both:
 
 
 async def test_the_adapters_group_is_not_taken_over(both):
-    async def is_said() -> bool:
+    async def is_reported() -> bool:
         return any("prometheus-adapter" in line for line in both.process.log)
 
-    await until(is_said, what="the owner is named")
+    await until(is_reported, what="the owner is named")
     (line,) = (line for line in both.process.log if "prometheus-adapter" in line)
     assert "Metrics API is not ready" in line
     assert "belongs to the Service monitoring/prometheus-adapter" in line

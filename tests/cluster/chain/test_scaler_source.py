@@ -105,7 +105,7 @@ class Bed:
         async def are_same() -> bool:
             last.update(await self.decisions(**annotations))
             first, second = last.values()
-            return said(first) == said(second) and all(
+            return account(first) == account(second) and all(
                 proposal.complete for proposal in first.proposals
             )
 
@@ -113,12 +113,12 @@ class Bed:
             await until(are_same, deadline_seconds=SAME_SECONDS)
         except AssertionError:
             first, second = last.values()
-            assert said(first) == said(second)
+            assert account(first) == account(second)
             raise
         return last["prometheus"]
 
 
-def said(decision: Decision) -> object:
+def account(decision: Decision) -> object:
     """Everything that a decision says, save how old the values are."""
     return (
         decision.outcome,

@@ -146,11 +146,11 @@ def complaint(plane, one):
             path = f"/apis/apps/v1/namespaces/{metadata['namespace']}/deployments?dryRun=All"
             plane.request("POST", path, one)
     except HTTPError as refused:
-        said = json.loads(refused.read())["message"]
-        assert "ValidatingAdmissionPolicy" in said, said
+        text = json.loads(refused.read())["message"]
+        assert "ValidatingAdmissionPolicy" in text, text
         # The cause is a validation, not an error within one.
-        assert "resulted in error" not in said, said
-        return said
+        assert "resulted in error" not in text, text
+        return text
     return ""
 
 

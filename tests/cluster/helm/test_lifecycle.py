@@ -227,10 +227,10 @@ async def test_nodes_with_gpus_get_an_exporter_and_others_none(cluster, preset, 
 
 
 def test_what_helm_says_in_the_end(cluster):
-    said = cluster.install()
-    assert "kubectl -n gpu-exporter get daemonset gpu-exporter" in said
-    assert "enforce=restricted" in said
-    for command in _commands(said):
+    output = cluster.install()
+    assert "kubectl -n gpu-exporter get daemonset gpu-exporter" in output
+    assert "enforce=restricted" in output
+    for command in _commands(output):
         done = cluster.plane.kubectl(*command.split()[1:])
         assert done.returncode == 0, done.stderr
     assert "kubectl label namespace" not in cluster.upgrade()
@@ -254,9 +254,9 @@ def _wanted(cluster: Cluster) -> int:
     return int(status.get("desiredNumberScheduled", 0))
 
 
-def _commands(said: str) -> list[str]:
+def _commands(text: str) -> list[str]:
     """The commands for kubectl that need no pod that runs and no name of one's own."""
-    lines = (line.strip() for line in said.splitlines())
+    lines = (line.strip() for line in text.splitlines())
     return [
         line
         for line in lines

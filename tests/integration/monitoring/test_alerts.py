@@ -46,12 +46,12 @@ def as_promtool_has_it(case: Case) -> dict[str, Any]:
         {"eval_time": f"{minute}m", "alertname": case.alert} for minute in case.quiet
     ]
     if case.fires is not None:
-        told = {
+        alert = {
             "exp_labels": rule["labels"] | case.labels,
             "exp_annotations": rule["annotations"] | {"description": case.description},
         }
         moments.append(
-            {"eval_time": f"{case.fires}m", "alertname": case.alert, "exp_alerts": [told]}
+            {"eval_time": f"{case.fires}m", "alertname": case.alert, "exp_alerts": [alert]}
         )
     series = [{"series": name, "values": values} for name, values in case.series.items()]
     return {
