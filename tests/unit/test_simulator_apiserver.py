@@ -233,7 +233,7 @@ def test_a_step_of_a_rollout(replicas, strategy, new, old, expected):
         (timedelta(hours=30), "30h"),
         (timedelta(days=3, hours=2), "3d2h"),
         (timedelta(days=40), "40d"),
-        (timedelta(days=800), "2y"),
+        (timedelta(days=800), "2y70d"),
     ],
 )
 def test_ages_as_kubectl_shortens_them(elapsed, text):
