@@ -27,7 +27,7 @@ from scaler.controller.policies import Policies, parsed_policy
 from scaler.controller.schedules import Schedules
 from scaler.controller.settler import Settler
 from scaler.controller.writer import ScaleWriter
-from scaler.decision.allocation import GpuAllocation
+from scaler.decision.allocation import GpuAllocation, growths
 from scaler.decision.decide import decide
 from scaler.decision.history import standing
 from scaler.decision.model import Decision, Outcome, Reason
@@ -104,6 +104,7 @@ class Controller:
         self._missing_gpus = MissingGpus()
         self._policies = Policies(self._parse)
         self._schedules = Schedules(wall_clock)
+        self._growths: Mapping[str, tuple[int, int]] = {}
         self.holding: str | None = None
         self.stopped: str | None = None
         self.last_tick_seconds: float | None = None
@@ -167,7 +168,11 @@ class Controller:
         decisions = [
             self._settler.decide_one(partial(decide, plan), plan.deployment) for plan in plans
         ]
-        allocation = GpuAllocation(zip(deployments, decisions, strict=True))
+        asked = growths(zip(deployments, decisions, strict=True))
+        # A growth that cannot be written is asked for in every loop, and limits others in one.
+        begin = {uid for uid, counts in asked.items() if self._growths.get(uid) != counts}
+        self._growths = asked
+        allocation = GpuAllocation(zip(deployments, decisions, strict=True), begin=begin)
         allocated = partial(self._allocated, allocation)
         decisions = [
             self._settler.decide_one(partial(allocated, decision), deployment)
@@ -301,4 +306,5 @@ class Controller:
         self._notifier.keep_only(set())
         self._applier.keep_only(set())
         self._idle_pods.keep_only(set())
+        self._growths = {}
         self.status_store.clear()

@@ -4,6 +4,8 @@
 While pods of a Deployment wait for a GPU resource, Deployments of a lower priority that request the
 same resource do not grow. Only pods that wait count, as the API shows them, so a restart or a
 takeover needs no memory. No wait limits others for ever: a pod may ask for what no node has.
+Deployments that begin to grow in the same loop go in the order of their priorities, because only
+the next loop shows whether their pods wait.
 
 What is unknown limits nobody: a resource that a claim stands for, a Deployment without a valid
 policy, pods that a lost watch shows. A dry run limits only dry runs.
@@ -30,7 +32,7 @@ from scaler.model import PodPhase
 from scaler.quantities import format_duration, format_replicas
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
     from scaler.model import DeploymentState, GpuRequest, ObjectRef, PodState
 
@@ -45,7 +47,10 @@ _SCALED_BY_US: Final = (Outcome.SCALED, Outcome.UNCHANGED, Outcome.HELD, Outcome
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Wait:
-    """A Deployment with pods that wait for a resource; `resource` is None if it is unknown."""
+    """A Deployment with pods that wait for a resource; `resource` is None if it is unknown.
+
+    With `begins` it only asks for the resource in this loop, and its pods do not exist yet.
+    """
 
     ref: ObjectRef
     priority: int
@@ -53,6 +58,7 @@ class _Wait:
     node_selector: tuple[tuple[str, str], ...]
     age_seconds: float
     dry_run: bool
+    begins: bool = False
 
     @property
     def is_over(self) -> bool:
@@ -61,10 +67,10 @@ class _Wait:
 
     def __str__(self) -> str:
         resource = self.resource or "a GPU"
-        return (
-            f"{self.ref.title} (priority {self.priority}) has waited for {resource} for"
-            f" {format_duration(self.age_seconds)}"
-        )
+        who = f"{self.ref.title} (priority {self.priority})"
+        if self.begins:
+            return f"{who} begins to grow on {resource} in this loop"
+        return f"{who} has waited for {resource} for {format_duration(self.age_seconds)}"
 
 
 _Waits: TypeAlias = "Mapping[str, Sequence[_Wait]]"
@@ -74,12 +80,23 @@ _Waits: TypeAlias = "Mapping[str, Sequence[_Wait]]"
 class GpuAllocation:
     """The waits for GPUs in one loop, and what they mean for each decision."""
 
-    def __init__(self, decided: Iterable[tuple[DeploymentState, Decision]]) -> None:
+    def __init__(
+        self, decided: Iterable[tuple[DeploymentState, Decision]], *, begin: Container[str] = ()
+    ) -> None:
+        """`begin` are the uids of those that did not ask for the same growth in the last loop."""
         decided = tuple(decided)
         priorities = {_priority(decision) for _, decision in decided}
         # Equal priorities limit nobody, and most clusters have no others.
         waits = [wait for pair in decided for wait in _waits(*pair)] if len(priorities) > 1 else []
         known = [wait for wait in waits if wait.resource is not None]
+        self._waiting = {wait.ref for wait in known}
+        if len(priorities) > 1:
+            known += [
+                one
+                for state, decision in decided
+                if state.uid in begin
+                for one in _asked(state, decision)
+            ]
         self._limiting = _by_resource(wait for wait in known if not wait.is_over)
         self._over = _by_resource(wait for wait in known if wait.is_over)
         lowest = min(priorities, default=0)
@@ -118,7 +135,7 @@ class GpuAllocation:
         """Return all decisions of a loop; those that wait for GPUs say whom that limits."""
         behind: defaultdict[ObjectRef, list[ObjectRef]] = defaultdict(list)
         for decision in decisions:
-            if decision.waits_behind is not None:
+            if decision.waits_behind in self._waiting:
                 behind[decision.waits_behind].append(decision.ref)
         return [self._explained(decision, behind.get(decision.ref, ())) for decision in decisions]
 
@@ -191,6 +208,35 @@ def _waits(deployment: DeploymentState, decision: Decision) -> Iterator[_Wait]:
             age_seconds=max(0.0, decision.at_seconds - oldest_seconds),
             dry_run=policy.dry_run,
         )
+
+
+def growths(
+    decided: Iterable[tuple[DeploymentState, Decision]],
+) -> Mapping[str, tuple[int, int]]:
+    """Return the counts before and after of all that are to grow, by uid."""
+    return {
+        deployment.uid: (decision.current_replicas, decision.desired_replicas)
+        for deployment, decision in decided
+        if decision.outcome is Outcome.SCALED
+        and decision.desired_replicas > decision.current_replicas
+    }
+
+
+def _asked(deployment: DeploymentState, decision: Decision) -> Iterator[_Wait]:
+    """Yield what the new pods of a Deployment that grows will request."""
+    if decision.policy is None:
+        return
+    for request in _requests(deployment):
+        for resource in request.resources:
+            yield _Wait(
+                ref=deployment.ref,
+                priority=decision.policy.priority,
+                resource=resource,
+                node_selector=request.node_selector,
+                age_seconds=0.0,
+                dry_run=False,
+                begins=True,
+            )
 
 
 def _lacking(pod: PodState) -> Sequence[str | None]:

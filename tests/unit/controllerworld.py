@@ -77,6 +77,7 @@ class World:
         self.in_the_way: str | None = None
         self.uids: dict[str, str] = {}
         self.failure: Exception | None = None
+        self.failures: dict[str, Exception] = {}
         self.scale_failure: Exception | None = None
         self.before_patch: list[int] = []
         self.patched: list[tuple[str, int]] = []
@@ -209,8 +210,9 @@ class World:
             # Somebody else writes between the reading of the scale and the patch.
             self.replicas[name] = self.before_patch.pop(0)
             raise Conflict(request="PATCH", status=409, reason="Conflict", message="modified")
-        if self.failure is not None:
-            raise self.failure
+        failure = self.failures.get(name, self.failure)
+        if failure is not None:
+            raise failure
         asked = body["spec"]["replicas"]
         self.replicas[name] = self.mutated.get(asked, asked)
         self.patched.append((name, asked))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.decision.allocation import MAX_WAIT_SECONDS, MAX_WAITS, GpuAllocation
+from scaler.decision.allocation import MAX_WAIT_SECONDS, MAX_WAITS, GpuAllocation, growths
 from scaler.decision.decide import decide
 from scaler.decision.model import (
     ConditionType,
@@ -109,8 +109,16 @@ def growing(
     return state(BATCH, *pods), found
 
 
-def allocated(*pairs: tuple[DeploymentState, Decision]) -> list[Decision]:
-    allocation = GpuAllocation(pairs)
+def also_growing(
+    request: GpuRequest | None = ONE_GPU, *, priority: int = 100, dry_run: bool = False
+) -> tuple[DeploymentState, Decision]:
+    found, decision = growing(request, priority=priority, dry_run=dry_run)
+    return replace(found, ref=TRAIN, uid="train"), replace(decision, ref=TRAIN)
+
+
+def allocated(*pairs: tuple[DeploymentState, Decision], together: bool = False) -> list[Decision]:
+    """Decide for a loop; `together` all that grow have not asked for it before."""
+    allocation = GpuAllocation(pairs, begin=growths(pairs) if together else ())
     return list(allocation.explained([allocation.applied(*pair, None) for pair in pairs]))
 
 
@@ -224,6 +232,32 @@ def test_what_limits_nobody_is_said_where_a_priority_is_set(higher, lower, who, 
     assert expected in explain_text(
         decision_document(found[who], decided_unix_seconds=0), now_unix_seconds=0
     )
+
+
+@pytest.mark.parametrize(
+    ("higher", "lower", "expected"),
+    [
+        pytest.param(also_growing(), growing(), 2, id="the same resource"),
+        pytest.param(also_growing(), growing(GpuRequest((MIG,))), 5, id="another resource"),
+        pytest.param(also_growing(None), growing(), 5, id="an unknown one"),
+        pytest.param(also_growing(), growing(None), 5, id="unknown itself"),
+        pytest.param(also_growing(priority=0), growing(), 5, id="equal priorities"),
+        pytest.param(also_growing(dry_run=True), growing(), 5, id="a dry run takes no GPU"),
+        pytest.param(
+            also_growing(GpuRequest((GPU,), (("gpu", "H100"),))),
+            growing(GpuRequest((GPU,), (("gpu", "L4"),))),
+            5,
+            id="another GPU model",
+        ),
+    ],
+)
+def test_of_two_that_begin_to_grow_in_one_loop_the_higher_goes_first(higher, lower, expected):
+    """Only the next loop shows whether its pods wait."""
+    first, second = allocated(higher, lower, together=True)
+    assert (first.desired_replicas, second.desired_replicas) == (5, expected)
+    assert (second.reason is Reason.HIGHER_PRIORITY_WAITS) == (expected == 2)
+    assert first.gpu_waits == ()
+    assert allocated(higher, lower)[1].desired_replicas == 5
 
 
 def test_without_pods_the_template_counts():
@@ -352,10 +386,13 @@ def resources(found: DeploymentState) -> set[str]:
     }
 
 
-@given(clusters())
-def test_it_only_takes_growth_away_and_only_behind_a_higher_priority_of_the_same_resource(cluster):
+@given(clusters(), st.booleans())
+def test_it_only_takes_growth_away_and_only_behind_a_higher_priority_of_the_same_resource(
+    cluster, together
+):
     by_ref = {found.ref: (found, decision) for found, decision in cluster}
-    for (found, before), after in zip(cluster, allocated(*cluster), strict=True):
+    after_all = allocated(*cluster, together=together)
+    for (found, before), after in zip(cluster, after_all, strict=True):
         if after.desired_replicas == before.desired_replicas:
             assert replace(after, gpu_waits=()) == before
             continue
@@ -368,10 +405,11 @@ def test_it_only_takes_growth_away_and_only_behind_a_higher_priority_of_the_same
         assert resources(other) & resources(found)
 
 
-@given(clusters())
-def test_the_highest_priority_always_grows(cluster):
+@given(clusters(), st.booleans())
+def test_the_highest_priority_always_grows(cluster, together):
     highest = max(0 if one.policy is None else one.policy.priority for _, one in cluster)
-    for (_, before), after in zip(cluster, allocated(*cluster), strict=True):
+    after_all = allocated(*cluster, together=together)
+    for (_, before), after in zip(cluster, after_all, strict=True):
         if before.policy is None or before.policy.priority == highest:
             assert after.desired_replicas == before.desired_replicas
 
@@ -400,7 +438,10 @@ def test_nobody_waits_once_nobody_higher_waits(cluster):
         assert GpuAllocation(served).applied(found, decision, None) == decision
 
 
-@given(clusters())
-def test_the_order_of_deployments_does_not_matter(cluster):
-    found = {one.ref: one.desired_replicas for one in allocated(*cluster)}
-    assert found == {one.ref: one.desired_replicas for one in allocated(*reversed(cluster))}
+@given(clusters(), st.booleans())
+def test_the_order_of_deployments_does_not_matter(cluster, together):
+    found, other_way_round = (
+        {one.ref: one.desired_replicas for one in allocated(*pairs, together=together)}
+        for pairs in (cluster, cluster[::-1])
+    )
+    assert found == other_way_round

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from scaler.decision.model import Outcome
+from scaler.kube.errors import Forbidden
 from scaler.model import DeploymentState, GpuRequest, PodPhase, PodState
 from scaler.reporting.explanation import explain_text, why_not_table
 from scaler.reporting.serialization import decision_document
@@ -41,6 +42,11 @@ def train(*, waits: bool = True, **annotations: str) -> DeploymentState:
         gpu_request=ONE_GPU,
     )
     return replace(state, spec_replicas=2, pods=(*state.pods, pod) if waits else state.pods)
+
+
+def train_of(replicas: int) -> DeploymentState:
+    """It has all pods that it asked for."""
+    return with_gpus(deployment("train", replicas=replicas, priority="100", max_replicas="2"))
 
 
 def explained(world: World, name: str) -> str:
@@ -82,6 +88,28 @@ async def test_what_limits_nobody(higher, lower):
     world = World(train(**higher), batch(**lower))
     await world.controller.cycle()
     assert world.patched == [("batch", 2)]
+
+
+async def test_of_two_that_begin_to_grow_the_lower_waits_for_one_loop():
+    world = World(train_of(1), batch())
+    await world.controller.cycle()
+    assert world.patched == [("train", 2)]
+    assert world.outcome("batch") == LIMITED
+    world.states = (train_of(2), batch())
+    world.now += 2
+    await world.controller.cycle()
+    assert world.patched[1:] == [("batch", 2)]
+
+
+async def test_a_growth_that_cannot_be_written_limits_others_for_one_loop():
+    world = World(train_of(1), batch())
+    world.failures = {"train": Forbidden(request="PATCH", status=403, reason="F", message="no")}
+    await world.controller.cycle()
+    assert world.patched == []
+    world.now += 2
+    await world.controller.cycle()
+    assert world.patched == [("batch", 2)]
+    assert world.outcome("train")[0] is Outcome.FAILED
 
 
 async def test_it_never_shrinks_for_a_higher_priority():
