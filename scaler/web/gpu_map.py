@@ -11,7 +11,7 @@ from scaler.web.gpu_details import detail_dict
 from scaler.web.views import QueryError, whole_number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from scaler.model import ObjectRef
     from scaler.readings.gpus import GpuSample
@@ -40,13 +40,19 @@ class MapGpu(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """The GPUs of a node as of `read_unix_seconds`, or why they could not be read."""
+    """The GPUs of a node as of `read_unix_seconds`, or why they could not be read.
+
+    `texts` are what each of the GPUs is called, one for each of its pods, and `text` is all of
+    them: made once for all searches.
+    """
 
     gpus: tuple[MapGpu, ...]
     read_unix_seconds: float
     problem: str | None = None
     counts: tuple[int, ...] = (0,) * len(COUNT_LABELS)
     held: int = 0
+    texts: tuple[tuple[str, ...], ...] = ()
+    text: str = ""
 
 
 class CellDict(TypedDict):
@@ -151,13 +157,20 @@ def read_nodes(
     nodes = {}
     for name, by_uuid in found.items():
         gpus = tuple(_gpu(uuid, some, now_seconds) for uuid, some in by_uuid.items())
+        texts = tuple(_texts(name, gpu) for gpu in gpus)
         nodes[name] = Node(
             gpus=gpus,
             read_unix_seconds=now_unix_seconds,
             counts=_counts(gpus),
             held=sum(bool(gpu.pods) for gpu in gpus),
+            texts=texts,
+            text="\n".join(one for some in texts for one in some),
         )
     return nodes
+
+
+def _texts(node: str, gpu: MapGpu) -> tuple[str, ...]:
+    return tuple(f"{node} {pod} {gpu.model}".lower() for pod in gpu.pods or ("",))
 
 
 def _gpu(uuid: str, samples: Sequence[GpuSample], now_seconds: float) -> MapGpu:
@@ -197,7 +210,7 @@ def gpu_map(
     """
     detailed = {name for name in detailed if name in nodes}
     known = {name: node for name, node in nodes.items() if node is not None}
-    words = query.search.lower().split()
+    words = set(query.search.lower().split())
     found = [name for name, node in nodes.items() if _matches(name, node, words)]
     offset = min(query.offset, max(0, (len(found) - 1) // query.limit * query.limit))
     page = _sorted(found, query.sort, known)[offset : offset + query.limit]
@@ -229,13 +242,18 @@ def gpu_map(
     }
 
 
-def _matches(name: str, node: Node | None, words: Sequence[str]) -> bool:
+def _matches(name: str, node: Node | None, words: Collection[str]) -> bool:
     if all(word in name for word in words):
         return True
-    return node is not None and any(
+    if node is None:
+        return False
+    # Most nodes have none that is called so.
+    if not all(word in node.text or len(word) >= UUID_WORD_CHARACTERS for word in words):
+        return False
+    return any(
         all(word in text or _is_uuid(word, gpu) for word in words)
-        for gpu in node.gpus
-        for text in (f"{name} {pod} {gpu.model}".lower() for pod in gpu.pods or ("",))
+        for gpu, texts in zip(node.gpus, node.texts, strict=True)
+        for text in texts
     )
 
 

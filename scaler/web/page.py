@@ -23,9 +23,9 @@ from scaler.web.idle_gpus import (
     NOTHING_SEEN,
     GpuKnowledge,
     PodWorkload,
-    idle_view,
     parse_idle_query,
 )
+from scaler.web.idle_surveys import IdleSurveys
 from scaler.web.load_view import load_document, parse_seconds
 from scaler.web.replay_runner import BUDGET_SECONDS, ReplayBusyError, ReplayRunner
 from scaler.web.views import (
@@ -118,6 +118,9 @@ class StatusPage:
         # Fixed, so that the same moment always has the same Unix time.
         self._begun_unix_seconds = time.time() - time.monotonic()
         self._replays = ReplayRunner()
+        self._idle = IdleSurveys(
+            lambda: self._gpus.nodes, since_of=self._idle_since, workload_of=self._idle_workload
+        )
 
     def add_routes(self, app: web.Application) -> None:
         """Add the page and its data to `app`."""
@@ -222,13 +225,8 @@ class StatusPage:
         except QueryError as error:
             return self._wrong(request, error)
         self._gpus.ask()
-        document = idle_view(
-            self._gpus.nodes,
-            query,
-            since_of=self._idle_since,
-            workload_of=self._idle_workload,
-            problem=self._gpus.problem,
-        )
+        survey = await self._idle.newest()
+        document = survey.page(query, problem=self._gpus.problem)
         return json_answer(request, {"scaler": self.scaler()} | document)
 
     def _idle_since(self, node: str, uuid: str) -> float | None:

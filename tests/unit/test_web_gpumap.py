@@ -191,3 +191,10 @@ def test_a_wrong_address_says_what_is_allowed(params, expected):
     with pytest.raises(QueryError) as caught:
         parse_map_query(params)
     assert str(caught.value) == expected
+
+
+def test_a_search_makes_no_text_of_each_gpu(monkeypatch):
+    """Anybody may search as often as they like, in tens of thousands of GPUs."""
+    nodes = nodes_of(sample("node-a", 1, 50.0, WEB), sample("node-a", 2, 50.0))
+    monkeypatch.setattr(type(WEB), "__str__", lambda _: pytest.fail("a text is made"))
+    assert shown(nodes, search="nothing")["found"] == 0

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,11 +12,13 @@ from scaler.model import ObjectRef
 from scaler.web.gpu_map import MapGpu, Node
 from scaler.web.idle_gpus import (
     MAX_FREE_NODES,
+    NODES_AT_ONCE,
     IdleQuery,
+    IdleSurvey,
     PodWorkload,
-    idle_view,
     parse_idle_query,
 )
+from scaler.web.idle_surveys import FRESH_SECONDS, IdleSurveys
 from scaler.web.views import QueryError
 
 if TYPE_CHECKING:
@@ -32,12 +35,10 @@ def node(*gpus: tuple[str, float | None, tuple[ObjectRef, ...]]) -> Node:
 def shown(
     nodes: dict[str, Node | None], since: dict[str, float] | None = None, **asked: Any
 ) -> IdleDict:
-    return idle_view(
-        nodes,
-        IdleQuery(**asked),
-        since_of=lambda _, uuid: (since or {}).get(uuid),
-        workload_of={A: WEB}.get,
-    )
+    survey = IdleSurvey(since_of=lambda _, uuid: (since or {}).get(uuid), workload_of={A: WEB}.get)
+    for _ in survey.take(nodes):
+        pass
+    return survey.page(IdleQuery(**asked))
 
 
 def test_a_gpu_is_idle_if_it_is_held_and_at_zero_and_unknown_without_a_reading() -> None:
@@ -118,3 +119,41 @@ def test_a_wrong_query_is_refused() -> None:
     with pytest.raises(QueryError, match="sort"):
         parse_idle_query({"sort": "x"})
     assert parse_idle_query({"sort": "gpus", "limit": "7"}) == IdleQuery(sort="gpus", limit=7)
+
+
+async def test_all_viewers_share_one_look_at_the_nodes() -> None:
+    looks: list[int] = []
+    nodes = {f"n{number}": node((f"g{number}", 0.0, (A,))) for number in range(200)}
+    now = 0.0
+
+    def found() -> dict[str, Node]:
+        looks.append(1)
+        return nodes
+
+    surveys = IdleSurveys(
+        found, since_of=lambda *_: None, workload_of={A: WEB}.get, clock=lambda: now
+    )
+    first, *others = await asyncio.gather(*(surveys.newest() for _ in range(50)))
+    assert all(one is first for one in others)
+    assert len(looks) == 1
+    now += FRESH_SECONDS
+    assert await surveys.newest() is not first
+    assert len(looks) == 2
+
+
+async def test_others_have_their_turn_while_all_nodes_are_looked_at() -> None:
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    nodes = {f"n{number}": node((f"g{number}", 0.0, (A,))) for number in range(1000)}
+    surveys = IdleSurveys(lambda: nodes, since_of=lambda *_: None, workload_of={A: WEB}.get)
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(other())
+        await surveys.newest()
+        running.cancel()
+    assert turns >= 1000 / NODES_AT_ONCE
