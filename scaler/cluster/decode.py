@@ -17,9 +17,10 @@ from scaler.cluster import pod_facts
 from scaler.cluster.gpu_request import gpu_request
 from scaler.cluster.groups import decode_member
 from scaler.cluster.kinds import COUNTED_IN_SPEC
+from scaler.cluster.objects import Autoscaler, Namespace, Pod, ReplicaSet, Workload
 from scaler.cluster.pod_network import pod_address, pod_network
 from scaler.kube import fields
-from scaler.model import ExporterEndpoint, GpuRequest, ObjectRef, PodPhase, PodState
+from scaler.model import ExporterEndpoint, ObjectRef, PodPhase, PodState
 from scaler.policy.annotations import ANNOTATIONS, ENABLED, PREFIX
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
     from scaler.cluster.kinds import Kinds
     from scaler.kube.fields import JsonObject
-    from scaler.kube.selectors import Selector
-    from scaler.model import GroupMember
 
 EXPORTER_LABEL = "app.kubernetes.io/name"
 EXPORTER_NAME = "gpu-exporter"
@@ -51,72 +50,6 @@ class Instant:
             return self.monotonic_seconds
         age = self.wall_seconds - datetime.fromisoformat(timestamp).timestamp()
         return self.monotonic_seconds - max(0.0, age)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Namespace:
-    """A Namespace with defaults for its Deployments."""
-
-    name: str
-    annotations: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workload:
-    """A workload with the annotation `gpu-scaler/enabled`, whatever its value.
-
-    `selector` is its `spec.selector`, None if it is missing or invalid. `spec_replicas` is None if
-    the field is not a count. `gpu_request` is that of its pod template, None if unknown.
-    `created_unix_seconds` is None if unknown.
-    """
-
-    ref: ObjectRef
-    uid: str
-    annotations: Mapping[str, str]
-    spec_replicas: int | None
-    selector: Selector | None = None
-    gpu_request: GpuRequest | None = None
-    created_unix_seconds: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplicaSet:
-    """A ReplicaSet and the workload of its namespace that controls it, by uid."""
-
-    namespace: str
-    uid: str
-    owner_uid: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pod:
-    """A pod of a workload or an exporter, with the transition times from which ages are computed.
-
-    `labels` are kept only if workloads select their pods by labels. `restarts` is the sum over its
-    containers: a restarted container loads its model again. `in_replica_set` is whether a
-    ReplicaSet controls the pod: one replica of its workload is then one pod. `member` is its place
-    in a group that is one replica, if labels say so. `workload` is known only of pods that request
-    GPUs, and only if all such pods are watched.
-    """
-
-    state: PodState
-    controller_uid: str | None
-    labels: Mapping[str, str]
-    exporter: ExporterEndpoint | None
-    ready_transition: str | None
-    unschedulable_transition: str | None
-    restarts: int = 0
-    in_replica_set: bool = False
-    member: GroupMember | None = None
-    workload: ObjectRef | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Autoscaler:
-    """An HPA or a ScaledObject: its display name, and the workload that it targets."""
-
-    text: str
-    target: ObjectRef
 
 
 def decode_namespace(raw: JsonObject) -> Namespace | None:

@@ -20,7 +20,7 @@ from scaler.model import GroupMember, PodPhase, PodState
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from scaler.cluster.decode import Pod
+    from scaler.cluster.objects import Pod
 
 GROUP_KINDS = frozenset({"leaderworkersets.leaderworkerset.x-k8s.io"})
 PREFIX = "leaderworkerset.sigs.k8s.io"

@@ -15,7 +15,7 @@ from scaler.model import ObjectRef, PodPhase
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from scaler.cluster.decode import Pod
+    from scaler.cluster.objects import Pod
     from scaler.cluster.scales import Scale
 
     JsonObject = Mapping[str, Any]

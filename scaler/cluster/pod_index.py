@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from scaler.cluster import decode
+    from scaler.cluster.objects import Pod, ReplicaSet
     from scaler.kube.selectors import Selector
     from scaler.model import ExporterEndpoint, ObjectRef, PodState
 
@@ -42,10 +42,10 @@ class PodIndex:
         self._by_owner: defaultdict[Owner, dict[str, PodState]] = defaultdict(dict)
         self._replica_sets: defaultdict[Owner, set[Owner]] = defaultdict(set)
         self._owner_of: dict[Owner, Owner] = {}
-        self._labelled: defaultdict[str, dict[str, decode.Pod]] = defaultdict(dict)
-        self._exporters: dict[str, decode.Pod] = {}
+        self._labelled: defaultdict[str, dict[str, Pod]] = defaultdict(dict)
+        self._exporters: dict[str, Pod] = {}
         self._endpoints: Mapping[str, ExporterEndpoint] | None = None
-        self._gpu_pods: dict[ObjectRef, decode.Pod] = {}
+        self._gpu_pods: dict[ObjectRef, Pod] = {}
         self._marked: dict[str, PodState] = {}
 
     def owned(self, owner: Owner) -> Iterable[PodState]:
@@ -53,7 +53,7 @@ class PodIndex:
         for controller in (owner, *self._replica_sets.get(owner, ())):
             yield from self._by_owner.get(controller, {}).values()
 
-    def selected(self, namespace: str, selector: Selector | None) -> Sequence[decode.Pod]:
+    def selected(self, namespace: str, selector: Selector | None) -> Sequence[Pod]:
         """Return the pods of a namespace whose labels match; none without a selector."""
         if selector is None:
             return ()
@@ -83,9 +83,7 @@ class PodIndex:
         """Return the pods whose deletion cost gpu-scaler has set."""
         return tuple(self._marked.values())
 
-    def replica_set_changed(
-        self, old: decode.ReplicaSet | None, new: decode.ReplicaSet | None
-    ) -> None:
+    def replica_set_changed(self, old: ReplicaSet | None, new: ReplicaSet | None) -> None:
         """Note that a ReplicaSet is new, has changed or is gone, as with pods."""
         if old is not None:
             owner = (old.namespace, old.owner_uid)
@@ -101,14 +99,14 @@ class PodIndex:
             self._replica_sets[owner].add((new.namespace, new.uid))
             self._owned_changed(owner)
 
-    def pod_changed(self, old: decode.Pod | None, new: decode.Pod | None) -> None:
+    def pod_changed(self, old: Pod | None, new: Pod | None) -> None:
         """Note that a pod is new, has changed (from `old`) or is gone (`new` is None)."""
         if old is not None:
             self._drop_pod(old)
         if new is not None:
             self._add_pod(new)
 
-    def _drop_pod(self, pod: decode.Pod) -> None:
+    def _drop_pod(self, pod: Pod) -> None:
         if pod.controller_uid is not None:
             owner = (pod.state.ref.namespace, pod.controller_uid)
             siblings = self._by_owner[owner]
@@ -126,7 +124,7 @@ class PodIndex:
         if self._exporters.pop(pod.state.uid, None) is not None:
             self._endpoints = None
 
-    def _add_pod(self, pod: decode.Pod) -> None:
+    def _add_pod(self, pod: Pod) -> None:
         if pod.controller_uid is not None:
             owner = (pod.state.ref.namespace, pod.controller_uid)
             self._by_owner[owner][pod.state.uid] = pod.state

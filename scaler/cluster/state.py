@@ -28,6 +28,7 @@ from scaler.model import DeploymentState
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+    from scaler.cluster.objects import Autoscaler, Namespace, Pod, Workload
     from scaler.cluster.pod_index import Owner
     from scaler.cluster.scales import Scale
     from scaler.kube.client import JsonObject, KubeClient
@@ -225,7 +226,7 @@ class ClusterState:
         """Return the pods whose deletion cost gpu-scaler has set, of whatever workload."""
         return self._pods.marked()
 
-    def _state_of(self, item: decode.Workload) -> DeploymentState | None:
+    def _state_of(self, item: Workload) -> DeploymentState | None:
         """Return the state; None while it depends on a scale subresource that was not read yet.
 
         Of one that cannot be read the object's own count is shown, and nothing is scaled.
@@ -275,7 +276,7 @@ class ClusterState:
             self._built[item.uid] = state
         return state
 
-    def _group_size(self, uid: str, pods: Sequence[decode.Pod], scale: Scale) -> int | None:
+    def _group_size(self, uid: str, pods: Sequence[Pod], scale: Scale) -> int | None:
         size = pod_facts.group_size(pods, scale, self._group_sizes.get(uid))
         if size is not None:
             self._group_sizes[uid] = size
@@ -284,9 +285,7 @@ class ClusterState:
     def _defaults_of(self, namespace: str) -> Mapping[str, str] | None:
         return None if self._defaults is None else self._defaults.get(namespace, NO_DEFAULTS)
 
-    def _namespace_changed(
-        self, old: decode.Namespace | None, new: decode.Namespace | None
-    ) -> None:
+    def _namespace_changed(self, old: Namespace | None, new: Namespace | None) -> None:
         assert self._defaults is not None
         if old is not None:
             self._defaults.pop(old.name, None)
@@ -294,7 +293,7 @@ class ClusterState:
             self._defaults[new.name] = new.annotations
         self._built.clear()
 
-    def _workload_changed(self, old: decode.Workload | None, new: decode.Workload | None) -> None:
+    def _workload_changed(self, old: Workload | None, new: Workload | None) -> None:
         for item in (old, new):
             if item is not None:
                 self._built.pop(item.uid, None)
@@ -319,7 +318,7 @@ class ClusterState:
         for uid in self._selecting.get(namespace, ()):
             self._built.pop(uid, None)
 
-    def _decode_pod(self, raw: JsonObject, previous: decode.Pod | None) -> decode.Pod | None:
+    def _decode_pod(self, raw: JsonObject, previous: Pod | None) -> Pod | None:
         now = Instant(wall_seconds=self._client.clock.seconds(), monotonic_seconds=self._clock())
         return decode.decode_pod(
             raw,
@@ -331,7 +330,7 @@ class ClusterState:
             exporters_namespace=self._exporters_namespace,
         )
 
-    def _owner_changed(self, old: decode.Autoscaler | None, new: decode.Autoscaler | None) -> None:
+    def _owner_changed(self, old: Autoscaler | None, new: Autoscaler | None) -> None:
         if old is not None:
             texts = self._owners[old.target]
             texts.remove(old.text)
@@ -343,9 +342,7 @@ class ClusterState:
         self._built.clear()
 
 
-def _decode_workload(
-    kind: str, raw: JsonObject, _: decode.Workload | None
-) -> decode.Workload | None:
+def _decode_workload(kind: str, raw: JsonObject, _: Workload | None) -> Workload | None:
     return decode.decode_workload(raw, kind)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from scaler.cluster.decode import Instant, Pod, decode_pod
+from scaler.cluster.decode import Instant, decode_pod
 from scaler.cluster.pod_facts import DELETION_COST, MARK
 from scaler.decision.victims import MARK_COST
 from scaler.kube.errors import Conflict, Unreachable, from_status
@@ -24,6 +24,7 @@ from scaler.readings.source import SourceAnswer
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from scaler.cluster.objects import Pod
     from scaler.model import PodState
     from scaler.readings.source import ReadingRequest
     from tests.virtualtime import VirtualLoop

@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.cluster.decode import Instant, Pod, decode_pod
+from scaler.cluster.decode import Instant, decode_pod
 from scaler.cluster.groups import decode_member, group_states, of_whole_groups, pods_per_group
 from scaler.kube.selectors import parse_selector
 from scaler.model import GroupMember
+
+if TYPE_CHECKING:
+    from scaler.cluster.objects import Pod
 
 NOW = Instant(wall_seconds=1000.0, monotonic_seconds=1000.0)
 LWS = "leaderworkerset.sigs.k8s.io"

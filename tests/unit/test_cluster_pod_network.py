@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import tracemalloc
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.cluster.decode import Instant, Pod, decode_pod
+from scaler.cluster.decode import Instant, decode_pod
 from scaler.cluster.pod_network import (
     MAX_ADDRESS,
     MAX_NAME,
@@ -20,6 +20,9 @@ from scaler.cluster.pod_network import (
     pod_network,
 )
 from scaler.model import ContainerPort, PodNetwork
+
+if TYPE_CHECKING:
+    from scaler.cluster.objects import Pod
 
 NOW = Instant(wall_seconds=1795467600.0, monotonic_seconds=1000.0)
 METRICS = {"name": "metrics", "containerPort": 8000}
