@@ -202,6 +202,27 @@ async def test_both_replicas_answer_with_one_certificate(served):
         assert found["spec"]["caBundle"] == secret["data"]["ca.crt"]
 
 
+async def test_a_replica_that_was_never_asked_has_the_value_of_a_workload_at_once(served, serving):
+    """As after a restart or a takeover: whether it leads or has been asked before is all one."""
+    path = f"{API}/v1beta2/namespaces/{NAMESPACE}/deployments.apps/{NAME_SERVING}"
+
+    async def answer(port: int, metric: str) -> Any:
+        async with direct(served.plane, port) as replica:
+            return await replica.get(f"{path}/{metric}")
+
+    async def leader_has_it() -> bool:
+        status, _ = await answer(served.leader_port, "memory_total_bytes_sum_current")
+        return bool(status == 200)
+
+    await until(leader_has_it, what="the Deployment has a value")
+    documents = []
+    for port in (served.leader_port, served.follower_port):
+        status, document = await answer(port, "memory_total_bytes_sum_current")
+        assert status == 200, document
+        documents.append([(one["describedObject"], one["value"]) for one in document["items"]])
+    assert documents[0] == documents[1]
+
+
 async def test_a_namespace_can_be_deleted_while_it_is_served(served):
     await served.client.post("/api/v1/namespaces", {"metadata": {"name": "to-go"}})
     await served.client.delete("/api/v1/namespaces/to-go")
