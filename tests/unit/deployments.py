@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from scaler.decision.behavior import DEFAULT_BEHAVIOR
+from scaler.decision.decide import decide
 from scaler.model import (
     Behavior,
     DeploymentState,
@@ -26,6 +28,8 @@ from scaler.model import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from scaler.decision.model import Decision
 
 NOW = 10_000.0
 WEB = ObjectRef(namespace="prod", name="web")
@@ -151,3 +155,21 @@ def reading(
             problem=problem,
         )
     }
+
+
+def decided(
+    pods,
+    values,
+    *,
+    target=60,
+    replicas=None,
+    metric=Metric.DUTY_CYCLE,
+    ref=None,
+    pods_per_replica=None,
+    max_replicas=100,
+) -> Decision:
+    """Return the decision on pods with these values; steps are immediate."""
+    state = deployment(pods, replicas=replicas)
+    state = replace(state, ref=ref or state.ref, pods_per_replica=pods_per_replica)
+    rules = policy({metric: target}, behavior=immediate(), max_replicas=max_replicas)
+    return decide(state, rules, reading(values, metric=metric), None, NOW)
