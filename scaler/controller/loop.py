@@ -38,6 +38,7 @@ from scaler.reporting.status_store import LoopReport, StatusStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from scaler.cluster.events import EventRecorder
     from scaler.cluster.scale_to_zero_store import ScaleToZeroStore
@@ -105,6 +106,7 @@ class Controller:
         self._policies = Policies(self._parse)
         self._schedules = Schedules(wall_clock)
         self._growths: Mapping[str, tuple[int, int]] = {}
+        self._let_go_first: AbstractSet[str] = frozenset()
         self.holding: str | None = None
         self.stopped: str | None = None
         self.last_tick_seconds: float | None = None
@@ -172,7 +174,11 @@ class Controller:
         # A growth that cannot be written is asked for in every loop, and limits others in one.
         begin = {uid for uid, counts in asked.items() if self._growths.get(uid) != counts}
         self._growths = asked
-        allocation = GpuAllocation(zip(deployments, decisions, strict=True), begin=begin)
+        allocation = GpuAllocation(
+            zip(deployments, decisions, strict=True),
+            begin=begin,
+            has_let_go_first=self._let_go_first,
+        )
         allocated = partial(self._allocated, allocation)
         decisions = [
             self._settler.decide_one(partial(allocated, decision), deployment)
@@ -190,6 +196,7 @@ class Controller:
             lambda plan, found: allocated(decide(plan, found), found),
             self._blocked(in_the_way),
         )
+        self._let_go_first = allocation.let_go_first
         results = allocation.explained(results)
         if in_the_way is None and self.stopped is None and not self._dry_run:
             await self._marks.take_back(self._state.marked_pods(), deployments)
@@ -306,5 +313,5 @@ class Controller:
         self._notifier.keep_only(set())
         self._applier.keep_only(set())
         self._idle_pods.keep_only(set())
-        self._growths = {}
+        self._growths, self._let_go_first = {}, frozenset()
         self.status_store.clear()

@@ -81,15 +81,25 @@ class GpuAllocation:
     """The waits for GPUs in one loop, and what they mean for each decision."""
 
     def __init__(
-        self, decided: Iterable[tuple[DeploymentState, Decision]], *, begin: Container[str] = ()
+        self,
+        decided: Iterable[tuple[DeploymentState, Decision]],
+        *,
+        begin: Container[str] = (),
+        has_let_go_first: Container[str] = (),
     ) -> None:
-        """`begin` are the uids of those that did not ask for the same growth in the last loop."""
+        """`begin` are the uids of those that did not ask for the same growth in the last loop.
+
+        `has_let_go_first` are those that let a higher one begin then: they have had their wait,
+        because there may be another one that begins in each loop.
+        """
         decided = tuple(decided)
         priorities = {_priority(decision) for _, decision in decided}
         # Equal priorities limit nobody, and most clusters have no others.
         waits = [wait for pair in decided for wait in _waits(*pair)] if len(priorities) > 1 else []
         known = [wait for wait in waits if wait.resource is not None]
         self._waiting = {wait.ref for wait in known}
+        self._has_let_go_first = has_let_go_first
+        self.let_go_first: set[str] = set()
         if len(priorities) > 1:
             known += [
                 one
@@ -119,14 +129,18 @@ class GpuAllocation:
             return decision
         requests = _requests(deployment)
         if not requests:
-            wait = next(self._higher(decision, self._limiting), None)
+            wait = next(self._higher(deployment, decision, self._limiting), None)
             if wait is None:
                 return decision
             text = f"{wait}; the GPU resource of this Deployment is unknown, so it is not limited"
             return replace(decision, gpu_waits=(text,))
-        if (wait := self._in_the_way(decision, requests, self._limiting)) is not None:
+        wait = self._in_the_way(deployment, decision, requests, self._limiting)
+        if wait is not None:
+            if wait.begins:
+                self.let_go_first.add(deployment.uid)
             return _limited(deployment, decision, wait, before)
-        if (wait := self._in_the_way(decision, requests, self._over)) is not None:
+        wait = self._in_the_way(deployment, decision, requests, self._over)
+        if wait is not None:
             text = f"{wait}, {_OVER}, so it no longer limits this Deployment"
             return replace(decision, gpu_waits=(text,))
         return decision
@@ -155,24 +169,34 @@ class GpuAllocation:
         return replace(decision, gpu_waits=(*decision.gpu_waits, *texts)) if texts else decision
 
     def _in_the_way(
-        self, decision: Decision, requests: Iterable[GpuRequest], waits: _Waits
+        self,
+        deployment: DeploymentState,
+        decision: Decision,
+        requests: Iterable[GpuRequest],
+        waits: _Waits,
     ) -> _Wait | None:
         """Return a wait of a higher priority for GPUs that the requests would take."""
         for request in requests:
             wanted = dict(request.node_selector)
             for resource in request.resources:
-                for wait in self._higher(decision, {resource: waits.get(resource, ())}):
+                of_resource = {resource: waits.get(resource, ())}
+                for wait in self._higher(deployment, decision, of_resource):
                     if not _contradict(wait.node_selector, wanted):
                         return wait
         return None
 
-    def _higher(self, decision: Decision, waits: _Waits) -> Iterator[_Wait]:
+    def _higher(
+        self, deployment: DeploymentState, decision: Decision, waits: _Waits
+    ) -> Iterator[_Wait]:
         """Yield the waits that may limit a decision."""
         assert decision.policy is not None
+        has_waited = deployment.uid in self._has_let_go_first
         for of_resource in waits.values():
             for wait in of_resource:
                 if wait.priority <= decision.policy.priority:
                     break
+                if wait.begins and has_waited:
+                    continue
                 if decision.policy.dry_run or not wait.dry_run:
                     yield wait
 

@@ -112,6 +112,21 @@ async def test_a_growth_that_cannot_be_written_limits_others_for_one_loop():
     assert world.outcome("train")[0] is Outcome.FAILED
 
 
+@pytest.mark.parametrize("names", [("train",), ("train", "other")])
+async def test_those_that_begin_to_grow_in_each_loop_limit_others_in_one(names):
+    """Whoever sets the highest priority may let a Deployment grow again and again."""
+    world = World(batch())
+    for loop in range(2):
+        name = names[loop % len(names)]
+        state = deployment(name, replicas=1 + loop, priority="100", max_replicas="1000")
+        world.states = (with_gpus(state), batch())
+        world.replicas[name] = 1 + loop
+        await world.controller.cycle()
+        assert name in dict(world.patched)
+        world.now += 2
+    assert ("batch", 2) in world.patched
+
+
 async def test_it_never_shrinks_for_a_higher_priority():
     world = World(train(), batch(3, behavior='{"scaleDown": {"stabilizationWindowSeconds": 0}}'))
     world.duty_percent = 40
