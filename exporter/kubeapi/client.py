@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 import orjson
 
+from toolkit.http_body import AnswerTooLargeError, read_body
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -53,8 +55,8 @@ class ApiClient:
             async with session.get(
                 self._url + path, headers=headers, params=query, allow_redirects=False
             ) as answer:
-                body = await _read(answer)
-        except (OSError, aiohttp.ClientError, TimeoutError, ValueError) as error:
+                body = await read_body(answer, max_bytes=MAX_ANSWER_BYTES)
+        except (OSError, aiohttp.ClientError, AnswerTooLargeError, ValueError) as error:
             # A token that is no text, or does not fit a header, is a ValueError. The next request
             # opens a new session with the CA of that time.
             await self.close()
@@ -84,16 +86,6 @@ class ApiClient:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
-
-
-async def _read(answer: aiohttp.ClientResponse) -> bytes:
-    body = b""
-    async for chunk in answer.content.iter_chunked(1 << 16):
-        body += chunk
-        if len(body) > MAX_ANSWER_BYTES:
-            msg = f"the answer is larger than {MAX_ANSWER_BYTES} bytes"
-            raise aiohttp.ClientPayloadError(msg)
-    return body
 
 
 def _message(body: bytes) -> str:

@@ -109,7 +109,7 @@ async def test_a_token_that_cannot_be_read_is_an_error_like_any_other(account, a
         pytest.param(web.Response(text="<html>"), "no JSON", id="no JSON"),
         pytest.param(web.Response(status=302, headers={"Location": "/"}), "302", id="redirect"),
         pytest.param(web.Response(status=500, body=b"\xff"), "500", id="no text"),
-        pytest.param(web.Response(body=b" " * (17 << 20)), "larger than", id="too large"),
+        pytest.param(web.Response(body=b" " * (17 << 20)), "exceeds", id="too large"),
     ],
 )
 async def test_bad_answers(account, answer, text):

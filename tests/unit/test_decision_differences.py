@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from scaler.decision.decide import decide
-from scaler.decision.model import Decision, Outcome
+from scaler.decision.model import Outcome
 from scaler.model import Metric, ObjectRef, PodPhase
+from tests.unit import deployments
 from tests.unit.deployments import (
     NOW,
     deployment,
@@ -23,17 +25,7 @@ from tests.unit.deployments import (
     ready_pods,
 )
 
-
-def decided(
-    pods, values, *, target=40, replicas=None, metric=Metric.DUTY_CYCLE, max_replicas=100
-) -> Decision:
-    return decide(
-        deployment(pods, replicas=replicas),
-        policy({metric: target}, behavior=immediate(), max_replicas=max_replicas),
-        reading(values, metric=metric),
-        None,
-        NOW,
-    )
+decided = partial(deployments.decided, target=40)
 
 
 class TestUnreadyPods:
