@@ -11,6 +11,7 @@ from yarl import URL
 
 from exporter.top.rows import ASKED, node_gpus
 from toolkit.http_access import HttpAccess
+from toolkit.http_body import AnswerTooLargeError, read_body
 from toolkit.http_credentials import AccessError, Credentials
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ async def read_page(address: str, credentials: Credentials | None = None) -> Nod
         raise TopError(msg) from None
     except AccessError as error:
         raise TopError(str(error)) from error
-    except (aiohttp.ClientError, OSError) as error:
+    except (aiohttp.ClientError, AnswerTooLargeError, OSError) as error:
         msg = f"{shown}: {error or type(error).__name__}"
         raise TopError(msg[:_MAX_MESSAGE]) from error
     except (ValueError, IndexError, KeyError) as error:
@@ -77,10 +78,5 @@ async def _fetched(url: URL, credentials: Credentials) -> str:
         if answer.status != 200:
             msg = f"HTTP status {answer.status}, expected 200"
             raise aiohttp.ClientPayloadError(msg)
-        body = bytearray()
-        async for chunk in answer.content.iter_chunked(1 << 16):
-            body += chunk
-            if len(body) > MAX_PAGE_BYTES:
-                msg = f"the answer is larger than {MAX_PAGE_BYTES >> 20} MiB"
-                raise aiohttp.ClientPayloadError(msg)
+        body = await read_body(answer, max_bytes=MAX_PAGE_BYTES)
     return body.decode(errors="replace")

@@ -14,21 +14,21 @@ import subprocess
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import yaml
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.cluster import tools
-from tests.cluster.certificates import Authority, Certificate, write_key
+from tests.cluster.controlplanefiles import write_files
 from tests.cluster.kubeconfig import client_certificate, write_kubeconfig
 from tests.cluster.processes import Processes, free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from tests.cluster.certificates import Certificate
 
     JsonObject = dict[str, Any]
 
@@ -53,43 +53,6 @@ NODE_CONTROLLERS: Final = (
     "pod-garbage-collector-controller",
     "taint-eviction-controller",
 )
-SCALER_USER: Final = "system:serviceaccount:gpu-scaler:gpu-scaler"
-AUDIT_POLICY: Final = {
-    "apiVersion": "audit.k8s.io/v1",
-    "kind": "Policy",
-    "omitStages": ["RequestReceived"],
-    "rules": [
-        {
-            "level": "Request",
-            "verbs": ["create", "update", "patch"],
-            "resources": [{"group": "apps", "resources": ["deployments", "deployments/scale"]}],
-        },
-        {
-            "level": "Request",
-            "verbs": ["create", "update", "patch"],
-            "resources": [{"group": "coordination.k8s.io", "resources": ["leases"]}],
-            "namespaces": ["gpu-scaler"],
-        },
-        {"level": "Metadata", "users": [SCALER_USER]},
-        # Who asks for metrics, and how long the answers take.
-        {"level": "Metadata", "resources": [{"group": "custom.metrics.k8s.io"}]},
-        {"level": "None"},
-    ],
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Files:
-    """What is on disk for the programs of the test bed to be given."""
-
-    folder: Path
-    logs: Path
-    audit_log: Path
-    ca: Path
-    front_proxy_ca: Path
-    front_proxy_client: Certificate
-    service_account_key: Path
-    admin: Certificate
 
 
 class ControlPlane:
@@ -101,7 +64,7 @@ class ControlPlane:
 
     def __init__(self, folder: Path, processes: Processes) -> None:
         self.processes = processes
-        self._authority, self.files = _write_files(folder, processes.logs)
+        self._authority, self.files = write_files(folder, processes.logs)
         ports = free_ports(3)
         self._etcd, self._etcd_peer = (f"http://127.0.0.1:{port}" for port in ports[:2])
         self._port = ports[2]
@@ -382,22 +345,3 @@ def running_control_plane(folder: Path) -> Iterator[ControlPlane]:
         plane.start_apiserver()
         plane.start_controller_manager()
         yield plane
-
-
-def _write_files(folder: Path, logs: Path) -> tuple[Authority, Files]:
-    authority = Authority(folder, "ca")
-    # An authority of its own: whoever it signs for may speak in any user's name.
-    front_proxy = Authority(folder, "front-proxy-ca")
-    service_account_key = folder / "service-accounts.key"
-    write_key(service_account_key, ec.generate_private_key(ec.SECP256R1()))
-    (folder / "audit-policy.yaml").write_text(yaml.safe_dump(AUDIT_POLICY))
-    return authority, Files(
-        folder=folder,
-        logs=logs,
-        audit_log=logs / "audit.jsonl",
-        ca=authority.file,
-        front_proxy_ca=front_proxy.file,
-        front_proxy_client=front_proxy.issue("front-proxy-client"),
-        service_account_key=service_account_key,
-        admin=authority.issue("admin", organizations=["system:masters"]),
-    )

@@ -150,7 +150,7 @@ async def others(_):
 @pytest.mark.parametrize(
     ("handler", "words"),
     [
-        (large, "larger than 16 MiB"),
+        (large, f"exceeds {16 << 20} bytes"),
         (elsewhere, "HTTP status 302"),
         (missing, "HTTP status 404"),
         (stale, "no current readings"),

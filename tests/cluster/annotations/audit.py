@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
-from tests.cluster.controlplane import SCALER_USER
+from tests.cluster.controlplanefiles import SCALER_USER
 
 if TYPE_CHECKING:
     from pathlib import Path
