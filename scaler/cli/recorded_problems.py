@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from scaler.model import Metric
     from scaler.readings.prometheus.range_chunks import Span
     from scaler.readings.prometheus.ranges import RangeReader
+    from scaler.readings.prometheus.response import Result
     from scaler.readings.settings import PrometheusSettings
 
 SEARCHES = 12
@@ -30,8 +31,15 @@ async def why_no_pods_of(
         PastError, PromqlError: Prometheus does not answer.
     """
     names, ended = prometheus.names, steps.ended_unix_seconds
+    # Not only what there is now: the exporters may be gone.
+    seconds = steps.steps * steps.step_seconds
+
+    async def example(series: str) -> Result:
+        some = f"last_over_time({_selector(series, prometheus)}[{seconds:g}s])"
+        return await reader.now(f"topk(1, {some})", at_unix_seconds=ended)
+
     series = names.families[FAMILIES[metric][0]].series[0]
-    one = await reader.now(f"topk(1, {_selector(series, prometheus)})", at_unix_seconds=ended)
+    one = await example(series)
     labels = {name for row in one.rows for name in row.get("metric", {})}
     if EXPORTED in labels and names.pod_label != EXPORTED:
         return (
@@ -40,15 +48,15 @@ async def why_no_pods_of(
         )
     for family in FAMILIES[metric][1:] if labels else ():
         other = names.families[family].series[0]
-        query = f"topk(1, {_selector(other, prometheus)})"
-        if not (await reader.now(query, at_unix_seconds=ended)).rows:
+        if not (await example(other)).rows:
             return f"Prometheus has {series} and no {other}, and {metric} needs both: scrape both"
     past = PastMetric(metric, names, matchers=prometheus.matchers, pods=())
-    found = past.read_models(await reader.now(past.models_query(), at_unix_seconds=ended))
+    query = past.models_query(seconds)
+    found = past.read_models(await reader.now(query, at_unix_seconds=ended))
     pods = sorted({str(pod) for pod, _ in found})
     if pods:
         return (
-            f"no pod of {whose} has a series of a GPU in this time; {len(pods)} pods have one now,"
+            f"no pod of {whose} has a series of a GPU in this time; {len(pods)} pods have one,"
             f" such as {', '.join(pods[:3])}: pass other names, or a longer --since"
         )
     why = why_no_pods if labels else why_no_series
@@ -57,7 +65,7 @@ async def why_no_pods_of(
         prometheus,
         FAMILIES[metric][0],
         until_unix_seconds=ended,
-        seconds=steps.steps * steps.step_seconds,
+        seconds=seconds,
     )
 
 

@@ -137,7 +137,9 @@ async def _written(found: Simulated, name: str, write: Callable[[Path], None]) -
 def _hide_names(found: Simulated) -> None:
     """Replace what names Deployments."""
     if found.problems:
-        found.problems = [f"{len(found.problems)} problems name Deployments, and are not shown"]
+        found.problems = [
+            f"problems that name Deployments are not shown: {len(found.problems)} (--anonymize)"
+        ]
     found.notes = []
 
 

@@ -97,13 +97,16 @@ class PastMetric:
             for pod in first
         }
 
-    def models_query(self) -> str:
-        """Return the query for the GPU models of the pods."""
+    def models_query(self, seconds: float | None = None) -> str:
+        """Return the query for the GPU models of the pods, of these last seconds or of now."""
         names = self._names
         series = names.families[FAMILIES[self._metric][0]].series[0]
         labels = ", ".join((names.namespace_label, names.pod_label, names.model_label))
         selector = ", ".join((*self._pods, *self._matchers))
-        return f"group by ({labels}) ({series}{{{selector}}})"
+        selected = f"{series}{{{selector}}}"
+        if seconds is not None:
+            selected = f"last_over_time({selected}[{seconds:g}s])"
+        return f"group by ({labels}) ({selected})"
 
     def read_models(self, result: Result) -> Iterator[tuple[ObjectRef, str]]:
         """Yield pods with the model of a GPU of theirs; raises PromqlError."""
