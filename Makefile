@@ -126,7 +126,7 @@ bench-policy: $(STAMP) ## The scaler's decisions beside the HPA's arithmetic, in
 	@$(BIN)/python -m benchmarks.policy
 
 .PHONY: bench-simulate
-bench-simulate: $(STAMP) ## A week of 20 Deployments replayed at 4 targets: CPU time, 1 min
+bench-simulate: $(STAMP) ## A week of 20 Deployments replayed at 4 targets: CPU time, and its memory from Prometheus, 2 min
 	@$(BIN)/python -m benchmarks.simulate
 
 .PHONY: bench-traces

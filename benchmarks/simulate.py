@@ -7,12 +7,15 @@ thirds of the time, as a published fleet of image models is; those of the second
 
 from __future__ import annotations
 
+import asyncio
 import math
 import random
 import time
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.report import Figure, publish
+from benchmarks.simulatememory import DEPLOYMENTS as SIMULATED
+from benchmarks.simulatememory import peak_megabytes
 from scaler.decision.behavior import DEFAULT_BEHAVIOR
 from scaler.model import Metric, MetricTarget, ObjectRef, ScalingPolicy
 from scaler.replay.load import FULL_MILLI
@@ -31,11 +34,24 @@ SECONDS: Final = 7 * DAY_SECONDS
 STEPS_SECONDS: Final = (15.0, 20.0, 30.0)
 START_SECONDS: Final = 60.0
 LIMIT_SECONDS: Final = 60.0
+MEMORY_RATIO: Final = 1.5
+"""A week has 3.5 times the steps of a day, which is cut finer."""
 
 
 def main() -> None:
-    """Replay both fleets, and publish the time that each takes on one core."""
-    publish("simulate", [_figure("idle", _mostly_idle), _figure("busy", _busy)])
+    """Replay both fleets and publish the time that each takes on one core, and the memory."""
+    figures = [_figure("idle", _mostly_idle), _figure("busy", _busy)]
+    publish("simulate", [*figures, *_memory()])
+
+
+def _memory() -> list[Figure]:
+    """What reading a week and a day of as many Deployments from Prometheus takes."""
+    day, week = (asyncio.run(peak_megabytes(since)) for since in ("1d", "7d"))
+    what = f"{SIMULATED} Deployments from Prometheus"
+    return [
+        Figure(bar=f"7 days, {what}: peak memory", value=week, unit="MB", limit=None),
+        Figure(bar=f"the same to 1 day, {what}", value=week / day, unit="", limit=MEMORY_RATIO),
+    ]
 
 
 def _figure(fleet: str, load: Callable[[random.Random, float], float]) -> Figure:

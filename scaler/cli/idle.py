@@ -100,7 +100,7 @@ def parse_idle_arguments(arguments: argparse.Namespace) -> IdleSettings:
     plot = values.optional("plot")
     if plot is not None and not plot.endswith(PLOTS):
         values.problem("plot", f"{plot!r} ends in neither {' nor '.join(PLOTS)}")
-    threshold = values.whole_number("threshold", 0, 100)
+    threshold = values.whole_number("threshold", 1, 100)
     values.check()
     assert prometheus is not None
     return IdleSettings(

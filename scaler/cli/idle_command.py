@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from scaler.cli.interruption import interruption, until
 from scaler.cli.recorded_owners import read_cluster, read_kube_state
+from scaler.cli.recorded_problems import why_other_pods
+from scaler.model import Metric
 from scaler.readings.devices import DUTY_CYCLE
 from scaler.readings.prometheus.absent_series import why_no_pods, why_no_series
 from scaler.readings.prometheus.past_gpus import duty_series, highest_duty_query
@@ -87,6 +89,10 @@ async def read_idle(settings: IdleSettings, *, now_unix_seconds: float | None = 
             raise NothingRecordedError(
                 await why_no_series(reader, settings.prometheus, DUTY_CYCLE, **where)
             )
+        if has_pod and is_complete:
+            why = await why_other_pods(reader, settings.prometheus, Metric.DUTY_CYCLE, steps)
+            if why is not None:
+                raise NothingRecordedError(why)
         owners, notes = await _owners(settings, reader, steps)
         if has_gpu and not has_pod:
             why = await why_no_pods(reader, settings.prometheus, DUTY_CYCLE, **where)
@@ -131,6 +137,8 @@ def _step_seconds(seconds: float) -> float:
 def _about(report: IdleReport, owners: Owners, settings: IdleSettings) -> list[str]:
     """Return sentences on what the report cannot tell."""
     notes = []
+    if settings.namespace is not None and not report.pods:
+        notes.append(f"No pod of the namespace {settings.namespace} held a GPU.")
     guessed = owners.ways()[Way.NAME]
     if guessed:
         whose = "one pod" if guessed == 1 else f"{guessed} pods"

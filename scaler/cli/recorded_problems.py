@@ -11,6 +11,7 @@ from scaler.readings.prometheus.past_pods import PastMetric
 
 if TYPE_CHECKING:
     from scaler.model import Metric
+    from scaler.readings.prometheus.names import MetricNames
     from scaler.readings.prometheus.range_chunks import Span
     from scaler.readings.prometheus.ranges import RangeReader
     from scaler.readings.prometheus.response import Result
@@ -42,10 +43,7 @@ async def why_no_pods_of(
     one = await example(series)
     labels = {name for row in one.rows for name in row.get("metric", {})}
     if EXPORTED in labels and names.pod_label != EXPORTED:
-        return (
-            f"the label {names.pod_label} of {series} is the exporter's own pod; the one that uses"
-            f" the GPU is in {EXPORTED}: pass --prometheus.metrics dcgm-exported"
-        )
+        return _exporters_own_pod(names, series)
     for family in FAMILIES[metric][1:] if labels else ():
         other = names.families[family].series[0]
         if not (await example(other)).rows:
@@ -66,6 +64,29 @@ async def why_no_pods_of(
         FAMILIES[metric][0],
         until_unix_seconds=ended,
         seconds=seconds,
+    )
+
+
+async def why_other_pods(
+    reader: RangeReader, prometheus: PrometheusSettings, metric: Metric, steps: Span
+) -> str | None:
+    """Return a sentence if the pods of the metric are the exporter's own; raises PastError."""
+    names = prometheus.names
+    series = names.families[FAMILIES[metric][0]].series[0]
+    if names.pod_label == EXPORTED:
+        return None
+    matchers = ", ".join((f'{EXPORTED}!=""', *prometheus.matchers))
+    seconds = steps.steps * steps.step_seconds
+    query = f"count(last_over_time({series}{{{matchers}}}[{seconds:g}s]))"
+    if not (await reader.now(query, at_unix_seconds=steps.ended_unix_seconds)).rows:
+        return None
+    return _exporters_own_pod(names, series)
+
+
+def _exporters_own_pod(names: MetricNames, series: str) -> str:
+    return (
+        f"the label {names.pod_label} of {series} is the exporter's own pod; the one that uses the"
+        f" GPU is in {EXPORTED}: pass --prometheus.metrics dcgm-exported"
     )
 
 

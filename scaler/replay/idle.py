@@ -196,6 +196,9 @@ class IdleTally:
         return IdleReport(
             begun_unix_seconds=self._begun,
             first_unix_seconds=None if first is None else self._begun + first * self._step_seconds,
+            last_unix_seconds=None
+            if first is None
+            else self._begun + self._next * self._step_seconds,
             step_seconds=self._step_seconds,
             threshold_percent=self._threshold,
             gpus=sum(gpu.known.known > 0 for gpu in gpus),
@@ -258,7 +261,7 @@ class IdleTally:
             if not gpu.free.known:
                 continue
             hours = self._hours(gpu.free.known)
-            is_free = gpu.free.last == gpu.known.last >= self._next - LATE_STEPS
+            is_free = gpu.free.last == gpu.known.last >= self._steps - 1 - LATE_STEPS
             since = self._begun + (gpu.free.last + 1 - gpu.free.run) * self._step_seconds
             found.append(
                 FreeGpu(

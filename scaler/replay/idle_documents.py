@@ -55,6 +55,7 @@ class IdleDocument(msgspec.Struct, frozen=True, kw_only=True):
 
     begun_unix_seconds: float
     first_reading_unix_seconds: float | None
+    last_reading_unix_seconds: float | None
     ended_unix_seconds: float
     step_seconds: float
     threshold_percent: float
@@ -81,6 +82,7 @@ def idle_json(report: IdleReport, notes: Sequence[str] = ()) -> str:
     document = IdleDocument(
         begun_unix_seconds=report.begun_unix_seconds,
         first_reading_unix_seconds=report.first_unix_seconds,
+        last_reading_unix_seconds=report.last_unix_seconds,
         ended_unix_seconds=report.begun_unix_seconds + steps * report.step_seconds,
         step_seconds=report.step_seconds,
         threshold_percent=report.threshold_percent,

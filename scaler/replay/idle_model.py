@@ -71,7 +71,8 @@ class IdleTimeline:
 class IdleReport:
     """Rows by waste: the highest cost first, then the most idle hours.
 
-    `first_unix_seconds` is the time of the first reading, None without any. `known_hours` are the
+    `first_unix_seconds` is the time of the first reading, `last_unix_seconds` the end of the step
+    of the last one; both are None without any. `known_hours` are the
     GPU-hours with a reading, held or free, and `unknown_hours` those without
     one between a GPU's first and last reading. `total` is None if no pod held a GPU. `unpriced` are
     the models of GPUs that have no price.
@@ -79,6 +80,7 @@ class IdleReport:
 
     begun_unix_seconds: float
     first_unix_seconds: float | None
+    last_unix_seconds: float | None
     step_seconds: float
     threshold_percent: float
     gpus: int

@@ -66,7 +66,7 @@ def _summary(report: IdleReport) -> list[str]:
     if free_hours > 0:
         share = format_share(free_hours / report.known_hours)
         lines.append(f"No pod held GPUs for {free_hours:.1f} GPU-hours, {share} of the time.")
-    return [*lines, *_late(report, ended), *_gaps(report)]
+    return [*lines, *_late(report, ended), *_ended(report, ended), *_gaps(report)]
 
 
 def _late(report: IdleReport, ended_unix_seconds: float) -> list[str]:
@@ -78,6 +78,17 @@ def _late(report: IdleReport, ended_unix_seconds: float) -> list[str]:
     return [
         f"The first reading is of {_time(first)}: Prometheus keeps nothing older, or scraped no GPU"
         " before."
+    ]
+
+
+def _ended(report: IdleReport, ended_unix_seconds: float) -> list[str]:
+    """Return a sentence if readings end so early that nothing is known of now."""
+    last = report.last_unix_seconds
+    if last is None or ended_unix_seconds - last <= LATE_STEPS * report.step_seconds:
+        return []
+    return [
+        f"The last reading is of {_time(last)}: the GPU exporters run no longer, or are not scraped"
+        " any more."
     ]
 
 

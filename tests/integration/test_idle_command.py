@@ -62,6 +62,10 @@ async def prometheus(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
             ours(2, OTHER, "lab"): points(now, 3),
             ours(3): points(now, 0),
         },
+        "DCGM_FI_DEV_GPU_UTIL": {
+            'Hostname="n",UUID="GPU-9",pod="exporter-1",namespace="monitoring",'
+            'exported_namespace="prod",exported_pod="web-1"': points(now, 50)
+        },
         "other": {'pod="x"': points(now, 1)},
     }
     async with recorded_prometheus(tmp_path_factory.mktemp("past"), past) as running:
@@ -123,7 +127,7 @@ async def test_pictures_load_nothing(prometheus: Prometheus, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
-        (["--prometheus.metrics=dcgm"], "--prometheus.metrics gpu-exporter"),
+        (["--prometheus.metrics=dcgm"], "--prometheus.metrics dcgm-exported"),
         (['--prometheus.matcher=job="elsewhere"'], "--prometheus.matcher"),
         (["--prometheus.device-labels=gpu_id"], "uuid"),
     ],

@@ -181,6 +181,7 @@ def test_gpus_that_nobody_holds() -> None:
             series(None, [0], "GPU-2"),
             series(A, [7, 7], "GPU-2", begin=1),
         ],
+        steps=4,
         prices={"H100": 2},
     )
 
@@ -299,6 +300,16 @@ def test_readings_that_begin_late_are_said(begin: int, *, expected: bool) -> Non
 
     assert ("The first reading is of" in idle_text(found, with_cost=False)) is expected
     assert found.first_unix_seconds == BEGUN + begin * HOUR
+
+
+@pytest.mark.parametrize(("steps", "said"), [(9, False), (10, True)])
+def test_readings_that_ended_long_ago_say_nothing_of_now(steps: int, *, said: bool) -> None:
+    found = report([series(None, [0] * 4)], steps=steps)
+
+    assert ("The last reading is of" in idle_text(found, with_cost=False)) is said
+    assert found.last_unix_seconds == BEGUN + 4 * HOUR
+    (free,) = found.free
+    assert (free.free_since_unix_seconds is None) is said
 
 
 def test_labels_from_outside_cannot_write_to_the_terminal() -> None:
