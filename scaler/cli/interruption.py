@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from contextlib import asynccontextmanager
+import threading
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 _T = TypeVar("_T")
 
@@ -32,6 +34,44 @@ async def interruption() -> AsyncIterator[asyncio.Event]:
     finally:
         loop.remove_signal_handler(signal.SIGINT)
         signal.signal(signal.SIGINT, before)
+
+
+async def unless(interrupted: asyncio.Event, function: Callable[[], _T]) -> _T | None:
+    """Return what the function returns in a thread, or None at once when interrupted.
+
+    The thread then ends with the program, even if it waits for input. It may raise what the
+    function raises.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[_T] = loop.create_future()
+
+    def finish(outcome: Callable[[], None]) -> None:
+        if not done.done():
+            outcome()
+
+    def run() -> None:
+        try:
+            result = function()
+        except Exception as error:  # noqa: BLE001 - it is raised by the caller.
+            outcome = partial(done.set_exception, error)
+        else:
+            outcome = partial(done.set_result, result)
+        # The loop is closed if nobody waits any more.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(finish, outcome)
+
+    # Not of asyncio, which waits for its own threads when it ends.
+    threading.Thread(target=run, daemon=True).start()
+    waiting = asyncio.ensure_future(interrupted.wait())
+    waiting.add_done_callback(lambda _: done.cancel())
+    try:
+        return await done
+    except asyncio.CancelledError:
+        if interrupted.is_set():
+            return None
+        raise
+    finally:
+        waiting.cancel()
 
 
 async def until(interrupted: asyncio.Event, items: AsyncIterator[_T]) -> AsyncIterator[_T]:

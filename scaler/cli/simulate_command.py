@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from scaler.cli.interruption import interruption
+from scaler.cli.interruption import interruption, unless
 from scaler.cli.recorded import NoHistoryError, RecordedDeployment, read_recorded
 from scaler.model import ObjectRef
 from scaler.replay.csv_recording import csv_recording
@@ -172,10 +172,12 @@ async def _recorded(
     progress: Progress,
 ) -> list[RecordedDeployment]:
     if settings.csv is not None:
-        recording = await asyncio.to_thread(_of_csv, settings, settings.csv)
-        return [_alone(recording)]
+        recording = await unless(interrupted, partial(_of_csv, settings, settings.csv))
+        return [] if recording is None else [_alone(recording)]
     if settings.recording is not None:
-        recordings = await asyncio.to_thread(_of_file, settings.recording)
+        recordings = await unless(interrupted, partial(_of_file, settings.recording))
+        if recordings is None:
+            return []
         wanted = settings.deployments
         known = {one.ref for one in recordings}
         found.problems += [

@@ -184,7 +184,7 @@ async def test_annotations_of_deployments_that_are_opted_in(
 @pytest.mark.parametrize(
     ("flags", "remarks"),
     [
-        pytest.param(["prod/gone"], FIRST, id="no pod of it"),
+        pytest.param(["prod/gone"], ODD, id="no pod of it"),
         pytest.param(
             ["--all", '--prometheus.matcher=job="x"'], "--prometheus.matcher", id="other matcher"
         ),

@@ -5,12 +5,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from tests.serving import serving
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class SlowPast:
@@ -56,3 +61,20 @@ async def test_ctrl_c_prints_what_was_read():
     (web_,) = json.loads(out)["simulations"]
     assert web_["recorded_seconds"] == 240 * 15
     assert web_["results"][0]["policy"] == "as-it-was"
+
+
+async def test_ctrl_c_ends_a_wait_for_a_file(tmp_path: Path):
+    pipe = tmp_path / "load.csv"
+    os.mkfifo(pipe)
+    async with asyncio.timeout(60):
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "scaler", "simulate", "--csv", str(pipe)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        # It opens as soon as the other end does.
+        with await asyncio.to_thread(pipe.open, "w"):
+            process.send_signal(signal.SIGINT)
+            out, err = await process.communicate()
+    assert process.returncode == 130, err.decode()
+    assert out == b""
