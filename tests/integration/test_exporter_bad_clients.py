@@ -31,7 +31,7 @@ def limited(monkeypatch):
     """Change limits of the exporter."""
 
     def change(**limits) -> None:
-        monkeypatch.setattr("exporter.app.LIMITS", replace(LIMITS, **limits))
+        monkeypatch.setattr("exporter.app.parts.LIMITS", replace(LIMITS, **limits))
 
     return change
 

@@ -6,8 +6,7 @@ from __future__ import annotations
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter import app
-from exporter.app import once
+from exporter.app import node_reading, once
 from exporter.model import Collector
 from simulator.driver import SimulatedDriver
 from simulator.gpus import GpuSpec
@@ -47,7 +46,7 @@ async def test_once_shows_every_family_and_takes_no_cycle_more_than_that_needs(
 ):
     if is_one_enough:
         # A second cycle never begins: one that waited for it would end in its timeout.
-        monkeypatch.setattr(app, "ONCE_INTERVAL_SECONDS", 3600.0)
+        monkeypatch.setattr(node_reading, "ONCE_INTERVAL_SECONDS", 3600.0)
     with SimulatedDriver(gpus) as driver:
         async with exporter(driver, collectors=frozenset(collectors)) as reader:
 
@@ -88,7 +87,7 @@ async def test_once_without_a_library():
 
 
 async def test_once_with_a_hanging_driver(monkeypatch):
-    monkeypatch.setattr("exporter.app._ONCE_TIMEOUT_SECONDS", 2.0)
+    monkeypatch.setattr("exporter.app.parts._ONCE_TIMEOUT_SECONDS", 2.0)
     monkeypatch.setattr("exporter.nvml.hang_guard.HANGING_CALL_SECONDS", 0.1)
     with SimulatedDriver(["T4"]) as driver:
         driver.faults.hang("nvmlDeviceGetUUID")

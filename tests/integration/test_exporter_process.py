@@ -144,7 +144,7 @@ async def test_only_the_bind_is_called_a_bind(monkeypatch, caplog, code):
         assert record.message == "The address cannot be bound"
         assert (record.port, record.error) == (9445, os.strerror(code))
         caplog.clear()
-        monkeypatch.setattr("exporter.app.application", fails)
+        monkeypatch.setattr("exporter.app.serving.application", fails)
         with pytest.raises(OSError, match="/somewhere"):
             await run(config, bind(driver))
     assert "cannot be bound" not in caplog.text

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The exporter put together: thread, tasks and HTTP server, for `__main__` and for embedding."""
+"""The parts of one exporter, wired; and what it can fail with."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ import contextlib
 import logging
 import re
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from prometheus_client import ProcessCollector
 
 from exporter.attribution.snapshots import Snapshots
-from exporter.dump import log_state
-from exporter.exposition.metrics import families
 from exporter.exposition.pages import Exposition
 from exporter.health import Counters, Health, Watchdog
 from exporter.nvml import Nvml
@@ -25,14 +22,12 @@ from exporter.nvml.sampler import Sampler
 from exporter.podresources.client import PodResources, PodResourcesClient
 from exporter.processes.process_owner import ProcessOwners
 from exporter.processes.terminated_pods import FinishedPods
-from exporter.web.server import LIMITS, application
+from exporter.web.server import LIMITS
 from toolkit.web.server import WebServer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Callable
     from types import ModuleType
-
-    from prometheus_client.metrics_core import Metric
 
     from exporter.attribution.snapshots import Joined
     from exporter.cli.config import ExporterConfig
@@ -44,9 +39,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _WATCHDOG_SECONDS: Final = 1.0
-# `--once`: where the driver's buffer is empty because NVML was opened a moment ago, or GPM needs a
-# second sample, another cycle follows; NVML may need seconds to wake the GPUs up.
-ONCE_INTERVAL_SECONDS: Final = 1.0
 _ONCE_TIMEOUT_SECONDS: Final = 30.0
 _ONCE_POLL_SECONDS: Final = 0.02
 
@@ -59,37 +51,7 @@ class RestartNeededError(Exception):
     """NVML cannot be used any more by this process, but by a new one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunningExporter:
-    """A running exporter; `address` is the (host, port) that it is bound to.
-
-    `release` lets NVML go for the configured time, `resume` takes it back before. `log_state` is
-    for whoever looks for a mistake.
-    """
-
-    address: tuple[str, int]
-    release: Callable[[], None]
-    resume: Callable[[], None]
-    log_state: Callable[[], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OnceResult:
-    """The exposition of one cycle; `problem` says why NVML did not answer."""
-
-    exposition: bytes
-    problem: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeMetrics:
-    """The GPUs' families and the exporter's own; `problem` says why NVML did not answer."""
-
-    metrics: tuple[Metric, ...]
-    problem: str | None
-
-
-class _Lookups:
+class Lookups:
     """What is asked of the Kubernetes API, and the metrics of it."""
 
     def __init__(self, config: ExporterConfig, snapshots: Snapshots, counters: Counters) -> None:
@@ -141,7 +103,7 @@ class _Lookups:
         await self._client.close()
 
 
-class _ExporterParts:
+class ExporterParts:
     """The objects of one exporter, wired; made in the event loop that they will run in."""
 
     def __init__(self, config: ExporterConfig, binding: ModuleType) -> None:
@@ -201,7 +163,7 @@ class _ExporterParts:
         )
         self.lookups = None
         if config.dra or config.pod_labels:
-            self.lookups = _Lookups(config, self.snapshots, counters)
+            self.lookups = Lookups(config, self.snapshots, counters)
         self.job_files: JobFiles | None = None
         if config.job_folder:
             from exporter.processes.job_files import JobFiles  # noqa: PLC0415  (as the look-ups)
@@ -299,76 +261,6 @@ class _ExporterParts:
     async def end_without_nvml(self) -> None:
         """Raise NvmlRequiredError or RestartNeededError as soon as there is a reason."""
         raise await self._fatal
-
-
-@asynccontextmanager
-async def running(config: ExporterConfig, binding: ModuleType) -> AsyncIterator[RunningExporter]:
-    """Run an exporter over `binding` (nvidia-ml-py) while the context lasts.
-
-    Raises BindError if the address cannot be bound, WebConfigError if the web configuration file
-    cannot be used, NvmlRequiredError (also out of the body) if NVML is required and cannot be used,
-    RestartNeededError (likewise) if only a new process can use NVML.
-    """
-    parts = _ExporterParts(config, binding)
-    app = application(
-        exposition=parts.exposition,
-        health=parts.health,
-        telemetry_path=config.telemetry_path,
-        node_name=config.node_name,
-    )
-    work = [parts.watch, parts.render_ahead, parts.web.run, parts.end_without_nvml]
-    if parts.pod_resources is not None:
-        work.append(parts.pod_resources.run)
-    if parts.lookups is not None:
-        work.append(parts.lookups.run)
-    if parts.job_files is not None:
-        work.append(parts.job_files.run)
-    try:
-        async with parts.sampling(), parts.web.opened(app), asyncio.TaskGroup() as tasks:
-            background = [tasks.create_task(one()) for one in work]
-            try:
-                address = parts.web.addresses[0]
-                log.info("Listening", extra={"host": address[0], "port": address[1]})
-                yield RunningExporter(
-                    address=address,
-                    release=partial(parts.sampler.release, config.nvml_release_seconds),
-                    resume=parts.sampler.resume,
-                    log_state=partial(log_state, parts.health),
-                )
-            finally:
-                for task in background:
-                    task.cancel()
-    except BaseExceptionGroup as group:
-        # The caller gets what went wrong, not how the tasks are organised.
-        if len(group.exceptions) == 1:
-            raise group.exceptions[0] from None
-        raise
-
-
-async def once(config: ExporterConfig, binding: ModuleType) -> OnceResult:
-    """Read the GPUs and the pods once and render them; says why if NVML does not answer."""
-    parts = _ExporterParts(replace(config, nvml_interval_seconds=ONCE_INTERVAL_SECONDS), binding)
-    async with parts.sampling():
-        problem = await parts.read()
-        rendered = parts.exposition.render(parts.health.fresh_snapshot())
-    return OnceResult(exposition=rendered.body, problem=problem)
-
-
-@asynccontextmanager
-async def node_metrics(
-    config: ExporterConfig, binding: ModuleType
-) -> AsyncIterator[Callable[[], Awaitable[NodeMetrics]]]:
-    """Yield what reads the GPUs and the pods, as often as it is called while the context lasts."""
-    parts = _ExporterParts(config, binding)
-
-    async def read() -> NodeMetrics:
-        problem = await parts.read()
-        snapshot = parts.health.fresh_snapshot()
-        gpus = () if snapshot is None else families(snapshot, node_name=config.node_name)
-        return NodeMetrics(metrics=(*gpus, *parts.health.collect()), problem=problem)
-
-    async with parts.sampling():
-        yield read
 
 
 def _on_loop(loop: asyncio.AbstractEventLoop, function: Callable[[T], None]) -> Callable[[T], None]:
