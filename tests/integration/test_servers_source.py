@@ -3,153 +3,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Any
-
-import pytest
-from aiohttp import web
+from typing import TYPE_CHECKING
 
 from scaler.model import (
-    ContainerPort,
-    ExporterEndpoint,
     Metric,
-    MetricReading,
     MetricSelector,
     ObjectRef,
-    PodNetwork,
     PodPhase,
-    PodState,
     ServerSettings,
 )
 from scaler.readings.servers.pod_pages import NOT_ASKED_YET
-from scaler.readings.settings import ExportersSettings, ServersSettings
-from scaler.readings.source import ReadingRequest
-from scaler.readings.sources import Sources
+from tests.serversource import WEB, Server, asked, bed, has_value, pod, reading, request
 from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-
     from scaler.readings.loop_source import LoopSource
-    from scaler.readings.servers.pod_pages import PodPages
-    from scaler.readings.source import SourceAnswer
-
-WEB = ObjectRef("default", "web")
-INTERVAL = 0.1
-
-
-class Server:
-    """A model server on a loopback address of its own."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self.port = 0
-        self.running = 3
-        self.asked = 0
-        self.at_once = 0
-        self.body: bytes | None = None
-        self.status = 200
-        self.answer = asyncio.Event()
-        self.answer.set()
-
-    async def handle(self, request: web.Request) -> web.Response:
-        self.asked += 1
-        self.at_once += 1
-        assert self.at_once == 1
-        try:
-            await self.answer.wait()
-        finally:
-            self.at_once -= 1
-        page = f"vllm:num_requests_running {self.running}\nvllm:num_requests_waiting 1\n"
-        body = page.encode() if self.body is None else self.body
-        return web.Response(body=body, status=self.status)
-
-    @asynccontextmanager
-    async def serving(self) -> AsyncIterator[Server]:
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", self.handle)
-        runner = web.AppRunner(
-            app, access_log=None, handler_cancellation=True, shutdown_timeout=0.2
-        )
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, self.address, self.port).start()
-            self.port = runner.addresses[0][1]
-            yield self
-        finally:
-            await runner.cleanup()
-
-
-def pod(server: Server, name: str = "web-0", **changes: Any) -> PodState:
-    made = PodState(
-        ref=ObjectRef("default", name),
-        uid=f"uid-{name}",
-        phase=PodPhase.RUNNING,
-        deleting=False,
-        ready_since_seconds=0.0,
-        node_name="node-1",
-        address=server.address,
-        network=PodNetwork(ports=(ContainerPort("http", server.port),)),
-    )
-    return replace(made, **changes)
-
-
-def request(*pods: PodState, deployment: ObjectRef = WEB, **changes: Any) -> ReadingRequest:
-    made = ReadingRequest(
-        deployment=deployment, metrics=(Metric.REQUESTS,), pods=pods, window_seconds=0.0
-    )
-    return replace(made, **changes)
-
-
-@asynccontextmanager
-async def bed(
-    *, interval_seconds: float = INTERVAL, once: bool = False, timeout_seconds: float = 5.0
-) -> AsyncIterator[tuple[LoopSource, Sources]]:
-    sources = Sources(
-        exporters=ExportersSettings(),
-        scrape_timeout_seconds=2.0,
-        prometheus=None,
-        gpus_from_prometheus=False,
-        servers=ServersSettings(timeout_seconds=timeout_seconds),
-    )
-    async with AsyncExitStack() as stack:
-        source = await sources.for_loop(stack, interval_seconds=interval_seconds, once=once)
-        running = asyncio.create_task(source.run())
-        try:
-            yield source, sources
-        finally:
-            running.cancel()
-            await asyncio.wait({running})
-
-
-async def asked(
-    source: LoopSource, *requests: ReadingRequest, endpoints: Mapping[str, Any] | None = None
-) -> SourceAnswer:
-    """Read every interval until each pod has been asked."""
-
-    async def answer() -> SourceAnswer | None:
-        found = await source.read(requests, endpoints or {})
-        waiting = [
-            reason
-            for readings in found.readings.values()
-            for reading in readings.values()
-            for reason in reading.missing.values()
-            if reason == NOT_ASKED_YET
-        ]
-        return None if waiting else found
-
-    found = await until(answer)
-    assert found is not None
-    return found
-
-
-async def reading(source: LoopSource, one: ReadingRequest) -> MetricReading:
-    (metric,) = one.metrics
-    return (await asked(source, one)).readings[one.deployment][metric]
+    from scaler.readings.source import ReadingRequest
 
 
 async def test_each_pod_has_its_value_and_the_note_says_how_it_was_found():
@@ -234,17 +106,12 @@ async def test_a_server_that_ends_and_comes_back():
         await until(lambda: _missing(source, one, "refuses the connection"))
         async with server.serving():
             server.running = 9
-            await until(lambda: _value(source, one, 10_000))
+            await until(lambda: has_value(source, one, 10_000))
 
 
 async def _missing(source: LoopSource, one: ReadingRequest, text: str) -> bool:
     found = await reading(source, one)
     return any(text in reason for reason in found.missing.values())
-
-
-async def _value(source: LoopSource, one: ReadingRequest, milli: int) -> bool:
-    found = await reading(source, one)
-    return any(value.value_milli == milli for value in found.values.values())
 
 
 async def test_the_rate_of_a_counter_over_two_readings():
@@ -258,7 +125,7 @@ async def test_the_rate_of_a_counter_over_two_readings():
         server.body = b"# TYPE done_total counter\ndone_total 5\n"
         (text,) = (await reading(source, one)).missing.values()
         assert "two readings" in text
-        await until(lambda: _value(source, one, 0))
+        await until(lambda: has_value(source, one, 0))
 
 
 async def test_values_are_averaged_over_the_window_once_half_of_it_is_covered():
@@ -266,7 +133,7 @@ async def test_values_are_averaged_over_the_window_once_half_of_it_is_covered():
         one = request(pod(server), window_seconds=0.6)
         (text,) = (await reading(source, one)).missing.values()
         assert "0.6 s window" in text
-        await until(lambda: _value(source, one, 4000))
+        await until(lambda: has_value(source, one, 4000))
         server.running = 103
 
         async def between() -> bool:
@@ -317,113 +184,3 @@ async def test_with_once_each_pod_is_waited_for_up_to_its_timeout():
         reading = found.readings[WEB][Metric.REQUESTS]
         assert [ref.name for ref in reading.values] == ["web-0"]
         assert "did not answer within 0.2 s" in reading.missing[ObjectRef("default", "web-1")]
-
-
-async def test_a_deployment_with_servers_alone_asks_no_exporter_and_one_with_gpus_no_server():
-    async with Server("127.0.0.2").serving() as server, Server("127.0.0.9").serving() as exporter:
-        endpoints = {
-            "node-1": ExporterEndpoint(
-                url=f"http://127.0.0.9:{exporter.port}/metrics",
-                pod=ObjectRef("gpu-exporter", "e"),
-                ready=True,
-            )
-        }
-        async with bed() as (source, _):
-            await asked(source, request(pod(server)), endpoints=endpoints)
-            assert not exporter.asked
-        before = server.asked
-        async with bed() as (source, _):
-            gpus = request(pod(server), metrics=(Metric.DUTY_CYCLE,))
-            found = await source.read([gpus], endpoints)
-            assert list(found.readings[WEB]) == [Metric.DUTY_CYCLE]
-            assert exporter.asked > 0
-            both = replace(gpus, metrics=(Metric.DUTY_CYCLE, Metric.REQUESTS))
-            assert server.asked == before
-            readings = (await asked(source, both, endpoints=endpoints)).readings[WEB]
-            assert set(readings) == {Metric.DUTY_CYCLE, Metric.REQUESTS}
-            assert readings[Metric.REQUESTS].values
-
-
-async def test_whoever_loses_the_lease_asks_nobody_any_more():
-    async with Server("127.0.0.2").serving() as server, bed() as (source, _):
-        one = request(pod(server))
-        assert (await reading(source, one)).values
-        source.forget()
-        found = await source.read([one], {})
-        assert set(found.readings[WEB][Metric.REQUESTS].missing.values()) == {NOT_ASKED_YET}
-
-
-async def test_the_metrics_api_shares_the_requests_of_the_loop():
-    async with Server("127.0.0.2").serving() as server, bed() as (source, sources):
-        # The loop's own setting does not hide the page from others.
-        one = request(pod(server), server=ServerSettings(server="vllm"))
-        async with sources.servers(every_seconds=10 * INTERVAL) as pages:
-            running = asyncio.create_task(pages.polls.run())
-            assert (await reading(source, one)).values
-            pages.want([((pod(server),), ServerSettings())])
-            await pages.polls.wait_for_all()
-            before = server.asked
-            for _ in range(3):
-                server.running += 1
-                wanted = 1000 * (server.running + 1)
-                await until(partial(_value, source, one, wanted))
-                pages.want([((pod(server),), ServerSettings())])
-                page = pages.page(pod(server))
-                assert not isinstance(page, str)
-                assert page.values is not None
-                assert page.values.values[Metric.REQUESTS] == server.running + 1
-            # Two at once would fail in the server.
-            assert server.asked - before >= 3
-            # Alone, it asks for itself.
-            source.forget()
-            server.running = 50
-            await until(lambda: _sees(pages, server, 51))
-            running.cancel()
-            await asyncio.wait({running})
-
-
-def _sees(pages: PodPages, server: Server, requests: float) -> bool:
-    pages.want([((pod(server),), ServerSettings())])
-    page = pages.page(pod(server))
-    return (
-        not isinstance(page, str)
-        and page.values is not None
-        and page.values.values[Metric.REQUESTS] == requests
-    )
-
-
-async def test_without_a_reader_of_queues_a_queue_has_no_value():
-    async with bed() as (source, _):
-        found = await source.read([request(metrics=(Metric.QUEUE,))], {})
-    assert found.readings[WEB][Metric.QUEUE].problem
-
-
-@pytest.mark.parametrize("failing", [True, False])
-async def test_queues_are_answered_by_their_own_reader(failing):
-    total = MetricReading(metric=Metric.QUEUE, values={})
-
-    class Queues:
-        def totals(self, requests: Any) -> Mapping[ObjectRef, MetricReading]:
-            if failing:
-                raise ValueError("impossible")
-            return {one.deployment: total for one in requests}
-
-        async def wait_for_all(self) -> None:
-            pass
-
-        async def run(self) -> None:
-            await asyncio.Event().wait()
-
-    sources = Sources(
-        exporters=ExportersSettings(),
-        scrape_timeout_seconds=2.0,
-        prometheus=None,
-        gpus_from_prometheus=False,
-    )
-    async with AsyncExitStack() as stack:
-        source = await sources.for_loop(
-            stack, interval_seconds=INTERVAL, once=False, queues=lambda _: Queues()
-        )
-        found = await source.read([request(metrics=(Metric.QUEUE,))], {})
-    reading = found.readings[WEB][Metric.QUEUE]
-    assert (reading.problem is not None) if failing else (reading is total)
