@@ -141,4 +141,6 @@ def _text(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 def _shortened(text: str) -> str:
-    return text[:MAX_DETAILS_CHARACTERS]
+    """Return text that logs and terminals can show."""
+    shown = (one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
+    return "".join(shown)[:MAX_DETAILS_CHARACTERS]

@@ -19,7 +19,8 @@ from tests.integration.test_exporter_process import (
     simulated,
 )
 from tests.waiting import until
-from toolkit.listening.listener import BindError
+from toolkit.listening.listener import BindError, Listener
+from toolkit.listening.local_sockets import local_sockets
 
 # As systemd does it: the socket is file 3 of the process that the variables name.
 PASSED = """
@@ -61,6 +62,24 @@ async def test_a_socket_that_was_left_behind_is_replaced(tmp_path):
     with SimulatedDriver(["T4"]) as driver:
         async with exporter(driver, listen_host=f"unix:{path}"):
             await until(lambda: ready(path))
+
+
+async def test_the_socket_of_the_next_exporter_stays(tmp_path, monkeypatch):
+    path = tmp_path / "exporter.sock"
+    close = Listener.close
+    following: list[socket.socket] = []
+
+    def close_and_be_followed(listener):
+        close(listener)
+        if not following:
+            following.extend(local_sockets(f"unix:{path}"))
+
+    monkeypatch.setattr(Listener, "close", close_and_be_followed)
+    with SimulatedDriver(["T4"]) as driver:
+        async with exporter(driver, listen_host=f"unix:{path}"):
+            pass
+    with following[0]:
+        assert path.exists()
 
 
 async def test_a_file_that_is_no_socket_is_left_alone(tmp_path):

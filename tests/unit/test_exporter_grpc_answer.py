@@ -90,6 +90,8 @@ def test_an_answer_without_a_status_is_not_ok():
 def test_details_have_a_bound_and_are_text():
     trailers = [(b"grpc-status", b"2"), (b"grpc-message", b"%ff" * 10_000)]
     assert error(trailers=trailers).details == "\ufffd" * MAX_DETAILS_CHARACTERS
+    trailers = [(b"grpc-status", b"2"), (b"grpc-message", b"%1b[2Jgone")]
+    assert error(trailers=trailers).details == "\ufffd[2Jgone"
 
 
 @pytest.mark.parametrize(

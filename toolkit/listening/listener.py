@@ -56,11 +56,13 @@ class Listener:
         server: web.Server,
         limits: Limits,
         *,
+        host: str = "",
         tls: Callable[[], ssl.SSLContext | None] = lambda: None,
         faults: ClientFaults | None = None,
     ) -> None:
-        """`tls` is called for each new connection and returns None for plain HTTP."""
+        """`host` is that of `bound`; `tls` of a new connection returns None for plain HTTP."""
         faults = faults or ClientFaults()
+        self._host = host
         self._tls = tls
         self._bound = bound
         self._server = server
@@ -79,6 +81,9 @@ class Listener:
 
     def close(self) -> None:
         """Stop accepting connections."""
+        if all(bound.fileno() >= 0 for bound in self._bound):
+            # While nobody else can have taken a path: whoever waits for it does so right after.
+            clean_up(self._host)
         for bound in self._bound:
             bound.close()
 
@@ -222,12 +227,11 @@ async def opened(
             raise BindError(why_not_bound(error)) from error
         assert runner.server is not None
         faults = ClientFaults(on_client_fault)
-        listener = Listener(bound, runner.server, limits, tls=tls, faults=faults)
+        listener = Listener(bound, runner.server, limits, host=host, tls=tls, faults=faults)
         try:
             yield listener
         finally:
             listener.close()
-            clean_up(host)
     finally:
         await runner.cleanup()
 
