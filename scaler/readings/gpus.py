@@ -11,7 +11,7 @@ from scaler.readings.devices import out_of_bounds
 from scaler.readings.exposition import stale_after_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from scaler.model import ObjectRef
     from scaler.readings.exposition import NodePage
@@ -96,3 +96,11 @@ def node_gpus(
                 GpuSample(node, one.pod, one.uuid, value, sampled, fresh_for, one.model or None)
             )
     return dict(found)
+
+
+def samples_by_node(samples: Iterable[GpuSample]) -> Iterable[Sequence[GpuSample]]:
+    """Return the samples of each node."""
+    found: defaultdict[str, list[GpuSample]] = defaultdict(list)
+    for sample in samples:
+        found[sample.node].append(sample)
+    return found.values()

@@ -11,7 +11,7 @@ from scaler.readings.devices import DUTY_CYCLE
 from scaler.readings.exporters.gpus import ExporterGpus
 from scaler.readings.exporters.reader import Scraper
 from scaler.readings.exporters.source import ExporterSource
-from scaler.readings.gpus import node_gpus
+from scaler.readings.gpus import node_gpus, samples_by_node
 from scaler.readings.gpus_and_queries import GpusAndQueries
 from scaler.readings.loop_source import LoopSource
 from scaler.readings.prometheus.gpus import FamilyPage, PrometheusGpus
@@ -124,13 +124,13 @@ class Sources:
         )
 
     def known_gpus(self) -> Iterator[Sequence[GpuSample]]:
-        """Yield the duty cycles in memory, one node (or Prometheus) at a time; never reads."""
+        """Yield the duty cycles in memory, one node at a time; never reads."""
         for node, page in self._nodes.pages():
             if page.stale_problem(self._clock()) is None:
                 yield node_gpus(page, node, (DUTY_CYCLE,)).get(DUTY_CYCLE, ())
         for family, answer in self._families.pages():
             if family == DUTY_CYCLE:
-                yield answer.samples
+                yield from samples_by_node(answer.samples)
 
     def servers(self, *, every_seconds: float) -> PodPages:
         """Return the pages, not yet open, for a consumer that needs them every `every_seconds`."""

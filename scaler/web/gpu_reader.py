@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from scaler.readings.devices import DUTY_CYCLE
+from scaler.readings.http import computed
 from scaler.readings.unexpected import unexpected
 from scaler.web.gpu_map import Node, read_nodes
 
@@ -29,6 +31,8 @@ KEPT_SECONDS = 120.0
 NODES_AT_ONCE = 100
 SLICE_SECONDS = 0.5
 ROUND_SECONDS = 2.0
+LONG_SAMPLES = 2_000
+"""More are read in a thread; so many take some milliseconds."""
 IDLE_SHARE = 9
 """Prometheus answers for all nodes at once: pauses are this many times as long as a query."""
 
@@ -89,7 +93,7 @@ class GpuReader:
 
     async def _read_all(self) -> None:
         if not self._by_node:
-            self._take(await self._source.read_gpus({"": {DUTY_CYCLE}}), ())
+            await self._take(await self._source.read_gpus({"": {DUTY_CYCLE}}), ())
             return
         names = sorted(self._endpoints())
         # Nodes without readings come first, so that a new viewer waits least.
@@ -101,7 +105,7 @@ class GpuReader:
             started = self._clock()
             some = names[first : first + NODES_AT_ONCE]
             wanted = {name: {DUTY_CYCLE} for name in some}
-            self._take(await self._source.read_gpus(wanted), some)
+            await self._take(await self._source.read_gpus(wanted), some)
             if first + NODES_AT_ONCE < len(names):
                 await asyncio.sleep(max(0.0, SLICE_SECONDS - (self._clock() - started)))
 
@@ -109,11 +113,14 @@ class GpuReader:
         node = self.nodes.get(name)
         return node is not None and node.problem is None
 
-    def _take(self, answer: GpuAnswer, asked: Sequence[str]) -> None:
+    async def _take(self, answer: GpuAnswer, asked: Sequence[str]) -> None:
         now, now_unix = self._clock(), time.time()
         self.problem = next(iter(answer.failed_families.values()), None)
-        found = read_nodes(
-            answer.samples.get(DUTY_CYCLE, ()), now_seconds=now, now_unix_seconds=now_unix
+        samples = answer.samples.get(DUTY_CYCLE, ())
+        # Prometheus answers for all nodes at once.
+        found = await computed(
+            partial(read_nodes, samples, now_seconds=now, now_unix_seconds=now_unix),
+            is_long=len(samples) > LONG_SAMPLES,
         )
         if not self._by_node:
             if self.problem is None:

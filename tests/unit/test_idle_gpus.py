@@ -15,7 +15,7 @@ from scaler.budgets import IDLE_NAMESPACES, IDLE_WORKLOADS, IDLE_WORKLOADS_OF_NA
 from scaler.controller.idle_watch import IdleWatch
 from scaler.model import ObjectRef
 from scaler.readings.devices import DUTY_CYCLE
-from scaler.readings.gpus import GpuAnswer, GpuSample
+from scaler.readings.gpus import GpuAnswer, GpuSample, samples_by_node
 from scaler.reporting import idle_gpus
 from scaler.reporting.idle_gpus import FORGET_AFTER_SECONDS, OTHERS, IdleGpus
 from scaler.reporting.metrics import IdleCollector
@@ -62,6 +62,16 @@ def test_time_between_two_idle_readings_counts(
     idle = observed(*([sample(at, duty)] for at, duty in rounds))
 
     assert idle.seconds == {WEB: seconds}
+
+
+def test_what_one_answer_has_of_all_nodes_is_observed_one_node_at_a_time() -> None:
+    """As from Prometheus; others have their turn in between."""
+    samples = [
+        GpuSample(f"node-{number % 3}", A, f"GPU-{number}", 0.0, 0.0, 15.0) for number in range(9)
+    ]
+    nodes = [list(some) for some in samples_by_node(samples)]
+    assert [{one.node for one in some} for some in nodes] == [{"node-0"}, {"node-1"}, {"node-2"}]
+    assert sorted(one for some in nodes for one in some) == sorted(samples)
 
 
 def test_pods_that_share_a_gpu_have_equal_parts() -> None:
