@@ -130,6 +130,16 @@ def policies_of(
             f"{MIN_REPLICAS} is 0: simulated with 1, because {source.metric} says nothing while"
             " there is no pod."
         )
+    others = [
+        name
+        for metric, name in TARGET_ANNOTATIONS.items()
+        if name in texts and name != _target_annotation(source.metric)
+    ]
+    if others:
+        notes.append(
+            f"{', '.join(others)} counts too, and is not simulated: where it asks for more pods,"
+            " gpu-scaler would have had more."
+        )
     targets = wishes.targets or _own_targets(texts, source.metric)
     policies = tuple(_policy(given, own, source, text) for text in targets)
     return policies, tuple(notes)

@@ -156,6 +156,13 @@ def test_a_minimum_of_0_needs_a_total():
     assert policy.min_replicas == 0
 
 
+def test_a_target_that_is_not_simulated_is_said():
+    known = given(target_duty_cycle="60", target_requests="5", max_replicas="9")
+    _, notes = policies_of(known, Wishes(), DUTY, highest_replicas=3)
+    (note,) = notes
+    assert note.startswith("gpu-scaler/target-requests counts too")
+
+
 def test_what_is_invented_is_no_setting_of_the_policy():
     known = given(max_replicas="4", window="10s")
     (policy,), _ = policies_of(
