@@ -7,6 +7,7 @@ become text once and serve all of its series. The lines of series are the same i
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client.utils import floatToGoString
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 # What the text format 0.0.4 makes of types that only OpenMetrics has names for.
 _SUFFIXES: Final = {"counter": "_total", "info": "_info"}
 _TEXT_TYPES: Final = {"info": "gauge"}
+# The exporter's own metrics are rendered at each scrape, with the same headers and labels.
+_KEPT_TEXTS: Final = 512
 # As Go writes numbers, and so Prometheus.
 _number_text: Final[Callable[[float], str]] = floatToGoString
 
@@ -55,11 +58,12 @@ def render(metrics: Iterable[Metric], *, openmetrics: bool) -> bytes:
         )
         for sample in metric.samples:
             labels = sample.labels
-            text = labels.text if isinstance(labels, Labels) else _text_of(sorted(labels.items()))
+            text = labels.text if isinstance(labels, Labels) else _sorted_text(*labels.items())
             parts.append(_line(sample.name, text, sample.value))
     return "".join(parts).encode()
 
 
+@lru_cache(maxsize=_KEPT_TEXTS)
 def header(name: str, kind: str, documentation: str, *, openmetrics: bool) -> str:
     """Return the lines before a family's series; `name` is without the suffix of its type."""
     text = documentation.replace("\\", r"\\").replace("\n", r"\n")
@@ -82,6 +86,11 @@ def lines(name: str, series: Iterable[tuple[Labels, Labels, float]]) -> str:
 def _line(name: str, labels: str, value: float) -> str:
     braced = f"{{{labels}}}" if labels else ""
     return f"{name}{braced} {_number_text(value)}\n"
+
+
+@lru_cache(maxsize=_KEPT_TEXTS)
+def _sorted_text(*labels: tuple[str, str]) -> str:
+    return _text_of(sorted(labels))
 
 
 def _text_of(labels: Iterable[tuple[str, str]]) -> str:
