@@ -99,7 +99,7 @@ lock: $(STAMP) ## Resolve the lock files again (needs uv)
 bench: bench-exporter bench-endurance bench-step bench-policy bench-simulate bench-scaler bench-latency bench-metrics-api bench-namespaces bench-abuse bench-victims bench-requests ## Run all benchmarks; results go to build/bench/
 
 .PHONY: bench-exporter
-bench-exporter: $(STAMP) ## Exporter: latency under scrapes, CPU, RSS, cost of each collector
+bench-exporter: $(STAMP) ## Exporter: start, latency under scrapes, CPU, RSS, packages, cost of each collector
 	@$(BIN)/python -m benchmarks.exporter
 	@$(BIN)/python -m benchmarks.collectors
 
