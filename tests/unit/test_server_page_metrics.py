@@ -138,3 +138,13 @@ def test_sums_of_a_queue():
     assert read_sum(page.replace(b"8", b"12"), rate, counters, 2.0)[0].value == 5
     with pytest.raises(PageError):
         read_sum(b"<html>", [queued], None, 0.0)
+
+
+@pytest.mark.parametrize("family", ["in_total", "in"], ids=["text", "OpenMetrics"])
+def test_a_counter_that_a_user_names_needs_a_rate(family):
+    page = f"# TYPE {family} counter\nin_total 8\n".encode()
+    total, _ = read_sum(page, [MetricSelector(name="in_total")], None, 0.0)
+    assert total.value is None
+    assert "rate(in_total)" in (total.problem or "")
+    found = read(page.decode(), pod_metric=MetricSelector(name="in_total"))
+    assert "rate(in_total)" in str(found.values[Metric.POD_METRIC])

@@ -14,6 +14,7 @@ from scaler.readings.servers.samples import (
     check_page,
     has_metric,
     read_metric,
+    type_of,
 )
 from scaler.readings.servers.table import BY_NAME, SERVERS, Term
 
@@ -91,7 +92,10 @@ def read_server_page(
     else:
         values = _server_values(page, row) if row is not None else {}
     if pod_metric is not None:
-        values[Metric.POD_METRIC] = _value_or_reason(page, (Term(series=pod_metric),), MAX_VALUE)
+        try:
+            values[Metric.POD_METRIC] = page.chosen_value(pod_metric)
+        except MetricError as error:
+            values[Metric.POD_METRIC] = str(error)
     return ServerValues(
         server=row.name if row is not None and recognised_by is not None else None,
         recognised_by=recognised_by,
@@ -127,7 +131,7 @@ def read_sum(
     for selector in terms:
         # All of them are read even if one is missing: rates need each reading.
         try:
-            total += page.value(Term(series=selector), MAX_VALUE)
+            total += page.chosen_value(selector)
         except AbsentMetricError as error:
             absent = absent or str(error)
         except MetricError as error:
@@ -177,12 +181,25 @@ class _MetricsText:
             raise AbsentMetricError(msg)
         return chosen
 
+    def chosen_value(self, series: MetricSelector) -> float:
+        """Return the sum of series that a user has named.
+
+        Raises:
+            AbsentMetricError: there is none.
+            MetricError: a series has no usable value, or is a counter without a rate.
+        """
+        value = self.value(Term(series=series), MAX_VALUE)
+        if not series.is_rate and type_of(self._body, series.name) == "counter":
+            msg = f"{series.name} is a counter, which only grows: write rate({series})"
+            raise MetricError(msg)
+        return value
+
     def value(self, term: Term, most: float) -> float:
         """Return the sum of the term's series.
 
         Raises:
             AbsentMetricError: there is none.
-        MetricError: a series has no usable value.
+            MetricError: a series has no usable value.
         """
         samples = self.samples(term)
         if term.series.is_rate:

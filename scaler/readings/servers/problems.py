@@ -121,7 +121,7 @@ def tls_problem(text: str) -> ReadProblem:
     """Return the problem of a failed handshake; `text` is our own library's reason."""
     return ReadProblem(
         failure=Failure.TLS,
-        sentence=f"TLS failed ({text}): the operator sets --servers.tls-ca-file or"
+        sentence=f"failed at TLS ({text}): the operator sets --servers.tls-ca-file or"
         " --servers.tls-server-name; without TLS, set gpu-scaler/metrics-scheme to http",
     )
 

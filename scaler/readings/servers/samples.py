@@ -74,6 +74,15 @@ def has_metric(body: bytes, name: str) -> bool:
     return next(_lines_of(body, name), None) is not None
 
 
+def type_of(body: bytes, name: str) -> str | None:
+    """Return the type of a metric, such as gauge, None if the page does not say."""
+    for line in _lines_of(body, name):
+        words = line.split(None, 3)
+        if line.startswith(b"#") and len(words) == 4:
+            return words[3].decode(errors="replace")
+    return None
+
+
 def read_metric(body: bytes, name: str) -> list[SeriesSample] | None:
     """Return the samples of exactly this name, None if the page has neither any nor its TYPE.
 
