@@ -15,6 +15,7 @@ from scaler.cluster.scale_to_zero_store import ScaleToZeroStore
 from scaler.cluster.state import ClusterState
 from scaler.controller.leader_election import AlwaysLeader
 from scaler.controller.loop import Controller
+from scaler.controller.steady_clock import SteadyClock
 from scaler.kube.lease import LeaseElection
 from scaler.reporting.metrics import ScalerMetrics
 from scaler.web.server import LIMITS
@@ -99,7 +100,7 @@ def assemble(
             kinds=kinds,
         ),
         dry_run=config.dry_run,
-        wall_clock=client.clock.seconds,
+        wall_clock=SteadyClock(client.clock.seconds).seconds,
     )
     metrics.show_answers(client.answers)
     if config.web_config_file:

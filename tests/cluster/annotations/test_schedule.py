@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from tests.cluster.controlplane import ControlPlane
 
 OFFICE = '[{days: Mon-Fri, from: "08:00", to: "18:00", timezone: Europe/Berlin, min: 3}]'
-FRIDAY_NOON = datetime(2099, 12, 4, 11, tzinfo=UTC)
+# Not far apart: a jump of the clock counts only once it has lasted.
+FRIDAY_AFTERNOON = datetime(2099, 12, 4, 16, 59, 50, tzinfo=UTC)
 FRIDAY_EVENING = datetime(2099, 12, 4, 17, tzinfo=UTC)
 MONDAY_MORNING = datetime(2099, 12, 7, 7, tzinfo=UTC)
 
@@ -39,7 +40,7 @@ async def test_the_time_of_day_moves_the_minimum(installed: ControlPlane, scaled
 
     async with running_between(installed) as (between, url):
         kubeconfig = await asyncio.to_thread(installed.kubeconfig_for, ACCOUNT, server=url)
-        between.time = FRIDAY_NOON
+        between.time = FRIDAY_AFTERNOON
         async with running_scaler(kubeconfig) as scaler:
             await replicas(3)
             await scaled.ready(3)
