@@ -153,6 +153,8 @@ class Controller:
             self._histories.hold_all()
             return
         deployments = [one for one in self._state.deployments() if opted_in(one.annotations)]
+        # Later the watch shows the marks that this loop writes, which their pods here do not have.
+        marked = self._state.marked_pods()
         policies = await self._schedules.applied(await self._policies.of(deployments))
         plans = [Plan(deployment=one, policy=policies[one.uid]) for one in deployments]
         if any(plan.may_scale_to_zero() for plan in plans):
@@ -199,7 +201,7 @@ class Controller:
         self._let_go_first = allocation.let_go_first
         results = allocation.explained(results)
         if in_the_way is None and self.stopped is None and not self._dry_run:
-            await self._marks.take_back(self._state.marked_pods(), deployments)
+            await self._marks.take_back(marked, deployments)
         self._stage("act", decided)
         self.status_store.record(results, self._observe_source(answer), deployments)
         self._missing_gpus.forget_others()

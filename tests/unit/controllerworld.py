@@ -23,6 +23,8 @@ from scaler.readings.source import SourceAnswer
 from scaler.reporting.metrics import ScalerMetrics
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scaler.decision.model import Outcome
 
 NOW = 1000.0
@@ -83,6 +85,7 @@ class World:
         self.patched: list[tuple[str, int]] = []
         self.writes: list[str] = []
         self.mark_failures: dict[str, Exception] = {}
+        self.after_mark: Callable[[], None] = lambda: None
         self.duty_of: dict[str, float] = {}
         self.events: list[tuple[str, str, str]] = []
         self.asked: list[str] = []
@@ -203,6 +206,7 @@ class World:
             self.writes.append(f"{'mark' if body['metadata']['annotations'] else 'unmark'} {name}")
             if (failure := self.mark_failures.get(name)) is not None:
                 raise failure
+            self.after_mark()
             return {}
         self.writes.append(f"scale {name}")
         assert body["metadata"] == {"resourceVersion": "7"}

@@ -74,6 +74,13 @@ async def test_no_pod_is_marked_unless_it_is_asked_for(annotations):
     assert not any("mark" in one for one in found.writes)
 
 
+async def test_marks_that_the_watch_shows_at_once_stay_until_the_replica_set_has_chosen():
+    found = world()
+    found.after_mark = lambda: shown(found, marked={"web-1", "web-2"})
+    await found.controller.cycle()
+    assert found.writes == ["mark web-1", "mark web-2", "scale web"]
+
+
 async def test_what_follows_keeps_the_marks_until_the_pods_are_gone():
     found = world()
     await found.controller.cycle()
