@@ -8,12 +8,18 @@ from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, NamedTuple
 
 from scaler.model import Metric
-from scaler.policy.annotations import ANNOTATIONS, PREFIX, TARGET_ANNOTATIONS
+from scaler.policy.annotations import (
+    ANNOTATIONS,
+    POD_METRIC,
+    PREFIX,
+    QUEUE,
+    TARGET_ANNOTATIONS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from scaler.model import MetricTarget
+    from scaler.model import MetricTarget, ScalingPolicy
 
 _NAMES = tuple(row.name.removeprefix(PREFIX) for row in ANNOTATIONS)
 _SEPARATOR = re.compile(r"[/.:_]")
@@ -52,6 +58,20 @@ def unit_doubts(targets: Iterable[MetricTarget]) -> Iterator[tuple[str, str]]:
             TARGET_ANNOTATIONS[target.metric],
             f'"{shown}" means {shown} {doubt.unit}, which is very little; did you mean "{meant}"?',
         )
+
+
+def counter_doubts(policy: ScalingPolicy) -> Iterator[tuple[str, str]]:
+    """Yield the annotation of each metric whose name is a counter's, and a sentence about it."""
+    terms = [] if policy.queue is None else [(QUEUE, one) for one in policy.queue.terms]
+    if policy.server.pod_metric is not None:
+        terms.insert(0, (POD_METRIC, policy.server.pod_metric))
+    for annotation, series in terms:
+        if series.name.endswith("_total") and not series.is_rate:
+            yield (
+                annotation,
+                f'"{series}" has the name of a counter, which only grows; did you mean'
+                f' "rate({series})"?',
+            )
 
 
 def near_miss(key: str) -> str | None:

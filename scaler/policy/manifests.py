@@ -11,7 +11,7 @@ import yaml
 from scaler.decision.gpu_requests import NO_GPU, requests_gpu
 from scaler.model import SERVER_METRICS, TOTAL_METRICS, ScalingPolicy
 from scaler.policy.annotations import ENABLED, PREFIX
-from scaler.policy.doubts import near_miss, unit_doubts
+from scaler.policy.doubts import counter_doubts, near_miss, unit_doubts
 from scaler.policy.manifest_objects import (
     Entry,
     ManifestFinding,
@@ -177,7 +177,7 @@ def _check_workload(
         namespace=item.namespace,
     )
     if isinstance(policy, ScalingPolicy):
-        for annotation, doubt in unit_doubts(policy.targets):
+        for annotation, doubt in (*unit_doubts(policy.targets), *counter_doubts(policy)):
             text = f"{annotation}: {doubt}"
             yield item.finding(line_of(annotation), text, Severity.WARNING)
         without_gpus = TOTAL_METRICS | SERVER_METRICS

@@ -237,6 +237,23 @@ def test_pods_that_may_have_a_gpu_are_not(more):
     assert check(GOOD + more) == []
 
 
+@pytest.mark.parametrize(
+    ("more", "meant"),
+    [
+        ('gpu-scaler/pod-metric: a_total\n    gpu-scaler/target-pod-metric: "1"', "rate(a_total)"),
+        ("gpu-scaler/queue: 'http://q:80/m b + c_total{d=\"e\"}'", 'rate(c_total{d="e"})'),
+        ("gpu-scaler/queue: http://q:80/m b + rate(c_total)", None),
+    ],
+)
+def test_a_counter_without_a_rate_is_a_warning(more, meant):
+    text = GOOD.replace(
+        'gpu-scaler/target-duty-cycle: "40"', f'gpu-scaler/target-requests: "5"\n    {more}'
+    )
+    found = check(text)
+    assert len(found) == (meant is not None)
+    assert all(f'did you mean "{meant}"?' in one for one in found)
+
+
 def test_a_query_needs_no_gpu():
     text = GOOD.replace(
         'gpu-scaler/target-duty-cycle: "40"',
