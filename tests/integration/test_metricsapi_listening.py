@@ -8,6 +8,7 @@ import socket
 import ssl
 from typing import TYPE_CHECKING
 
+import aiohttp
 import pytest
 
 from scaler.metricsapi.server import LIMITS, MAX_PATH_LENGTH
@@ -127,7 +128,15 @@ async def test_a_caller_that_does_not_read_is_disconnected(tmp_path):
 
         await until(is_gone, what="the end of the connection")
         del reader
-        assert (await door.get(certificate=alice))[0] == 200
+
+        async def is_served() -> bool:
+            try:
+                return bool((await door.get(certificate=alice))[0] == 200)
+            except aiohttp.ClientError:
+                # This machine may be slower than the caller may be.
+                return False
+
+        await until(is_served, what="an answer to somebody else")
 
 
 @pytest.mark.parametrize(
