@@ -9,7 +9,10 @@ any uid there.
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, TypeAlias
+from itertools import chain
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from scaler.kube.selectors import Operator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
 
 Owner: TypeAlias = "tuple[str, str]"
 """The namespace and the uid of an owner."""
+
+MAX_INDEXED_KEYS: Final = 16
+"""Labels of one namespace by which its pods are found fast."""
 
 
 class PodIndex:
@@ -42,7 +48,7 @@ class PodIndex:
         self._by_owner: defaultdict[Owner, dict[str, PodState]] = defaultdict(dict)
         self._replica_sets: defaultdict[Owner, set[Owner]] = defaultdict(set)
         self._owner_of: dict[Owner, Owner] = {}
-        self._labelled: defaultdict[str, dict[str, Pod]] = defaultdict(dict)
+        self._labelled: defaultdict[str, _LabelledPods] = defaultdict(_LabelledPods)
         self._exporters: dict[str, Pod] = {}
         self._endpoints: Mapping[str, ExporterEndpoint] | None = None
         self._gpu_pods: dict[ObjectRef, Pod] = {}
@@ -57,8 +63,8 @@ class PodIndex:
         """Return the pods of a namespace whose labels match; none without a selector."""
         if selector is None:
             return ()
-        labelled = self._labelled.get(namespace, {}).values()
-        return [pod for pod in labelled if selector.matches(pod.labels)]
+        labelled = self._labelled.get(namespace)
+        return [] if labelled is None else labelled.selected(selector)
 
     def exporter_endpoints(self) -> Mapping[str, ExporterEndpoint]:
         """Return the exporter endpoint of each node; of two, the ready one."""
@@ -115,7 +121,7 @@ class PodIndex:
                 del self._by_owner[owner]
             self._owned_changed(self._owner_of.get(owner, owner))
         if self._by_labels:
-            self._labelled[pod.state.ref.namespace].pop(pod.state.uid, None)
+            self._labelled[pod.state.ref.namespace].drop(pod)
             self._selectable_changed(pod.state.ref.namespace)
         self._marked.pop(pod.state.uid, None)
         # A new pod may have taken the name already.
@@ -130,7 +136,7 @@ class PodIndex:
             self._by_owner[owner][pod.state.uid] = pod.state
             self._owned_changed(self._owner_of.get(owner, owner))
         if self._by_labels:
-            self._labelled[pod.state.ref.namespace][pod.state.uid] = pod
+            self._labelled[pod.state.ref.namespace].add(pod)
             self._selectable_changed(pod.state.ref.namespace)
         if pod.state.marked:
             self._marked[pod.state.uid] = pod.state
@@ -139,6 +145,56 @@ class PodIndex:
         if pod.exporter is not None:
             self._exporters[pod.state.uid] = pod
             self._endpoints = None
+
+
+class _LabelledPods:
+    """The pods of one namespace, also by the labels that selectors name.
+
+    A namespace may have hundreds of workloads, and each of its pods is of one of them.
+    """
+
+    def __init__(self) -> None:
+        self._pods: dict[str, Pod] = {}
+        self._by_label: dict[str, defaultdict[str, dict[str, Pod]]] = {}
+
+    def add(self, pod: Pod) -> None:
+        self._pods[pod.state.uid] = pod
+        for key, by_value in self._by_label.items():
+            if (value := pod.labels.get(key)) is not None:
+                by_value[value][pod.state.uid] = pod
+
+    def drop(self, pod: Pod) -> None:
+        self._pods.pop(pod.state.uid, None)
+        for key, by_value in self._by_label.items():
+            value = pod.labels.get(key)
+            if value is not None and (found := by_value.get(value)) is not None:
+                found.pop(pod.state.uid, None)
+                if not found:
+                    del by_value[value]
+
+    def selected(self, selector: Selector) -> Sequence[Pod]:
+        """Return the pods whose labels match, after a look at as few as possible."""
+        fewest: Sequence[Mapping[str, Pod]] = [self._pods]
+        for one in selector.requirements:
+            if one.operator is not Operator.IN or not self._is_indexed(one.key):
+                continue
+            by_value = self._by_label[one.key]
+            some = [by_value[value] for value in one.values if value in by_value]
+            if sum(map(len, some)) < sum(map(len, fewest)):
+                fewest = some
+        pods = chain.from_iterable(found.values() for found in fewest)
+        return [pod for pod in pods if selector.matches(pod.labels)]
+
+    def _is_indexed(self, key: str) -> bool:
+        if key in self._by_label:
+            return True
+        if len(self._by_label) >= MAX_INDEXED_KEYS:
+            return False
+        by_value = self._by_label[key] = defaultdict(dict)
+        for uid, pod in self._pods.items():
+            if (value := pod.labels.get(key)) is not None:
+                by_value[value][uid] = pod
+        return True
 
 
 def _rank(endpoint: ExporterEndpoint) -> tuple[bool, ObjectRef]:

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pods that a selector finds, whatever comes and goes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scaler.cluster.objects import Pod
+from scaler.cluster.pod_index import MAX_INDEXED_KEYS, PodIndex
+from scaler.kube.selectors import Operator, Requirement, Selector, parse_selector
+from scaler.model import ObjectRef, PodPhase, PodState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pytest
+
+_LABELS = st.dictionaries(st.sampled_from("abc"), st.sampled_from("xy"))
+_TEXTS = st.sampled_from(
+    ["a=x", "a=y,b=x", "a in (x,y)", "b in (x,y),c=x", "a!=x", "!a", "c", "b notin (x),a=x", "z=x"]
+)
+
+
+def pod(number: int, labels: Mapping[str, str]) -> Pod:
+    state = PodState(
+        ref=ObjectRef("ns", f"pod-{number}"),
+        uid=f"u-{number}",
+        phase=PodPhase.RUNNING,
+        deleting=False,
+        ready_since_seconds=None,
+    )
+    return Pod(
+        state=state,
+        controller_uid=None,
+        labels=labels,
+        exporter=None,
+        ready_transition=None,
+        unschedulable_transition=None,
+    )
+
+
+def index() -> PodIndex:
+    return PodIndex(by_labels=True, owned_changed=lambda _: None, selectable_changed=lambda _: None)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.none() | _LABELS, _TEXTS), max_size=40),
+)
+def test_a_selector_finds_the_pods_that_match(
+    steps: Sequence[tuple[int, Mapping[str, str] | None, str]],
+) -> None:
+    """Pods come, change their labels and go, between questions."""
+    found = index()
+    pods: dict[int, Pod] = {}
+    for number, labels, text in steps:
+        old = pods.pop(number, None)
+        if labels is not None:
+            pods[number] = pod(number, labels)
+        found.pod_changed(old, pods.get(number))
+        selector = parse_selector(text)
+        wanted = {one.state.uid for one in pods.values() if selector.matches(one.labels)}
+        selected = found.selected("ns", selector)
+        assert {one.state.uid for one in selected} == wanted
+        assert len(selected) == len(wanted)
+
+
+def test_only_pods_with_a_label_of_the_selector_are_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = index()
+    looked: list[Mapping[str, str]] = []
+    matches = Selector.matches
+
+    def noted(selector: Selector, labels: Mapping[str, str]) -> bool:
+        looked.append(labels)
+        return matches(selector, labels)
+
+    monkeypatch.setattr(Selector, "matches", noted)
+    for number in range(100):
+        found.pod_changed(None, pod(number, {"app": f"{number % 50}", "team": "a"}))
+    for number in range(50):
+        assert len(found.selected("ns", parse_selector(f"team=a,app={number}"))) == 2
+    assert len(looked) == 100
+
+
+def test_any_number_of_different_labels_is_answered() -> None:
+    found = index()
+    for number in range(3 * MAX_INDEXED_KEYS):
+        found.pod_changed(None, pod(number, {f"key-{number}": "x"}))
+        one = Requirement(key=f"key-{number}", operator=Operator.IN, values=frozenset({"x"}))
+        (only,) = found.selected("ns", Selector(requirements=(one,)))
+        assert only.state.ref.name == f"pod-{number}"
