@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from scaler.readings.devices import FAMILIES
 from scaler.readings.prometheus.absent_series import why_no_pods, why_no_series
 from scaler.readings.prometheus.past_pods import PastMetric
+from scaler.readings.prometheus.range_chunks import promql_duration
 
 if TYPE_CHECKING:
     from scaler.model import Metric
@@ -36,7 +37,7 @@ async def why_no_pods_of(
     seconds = steps.steps * steps.step_seconds
 
     async def example(series: str) -> Result:
-        some = f"last_over_time({_selector(series, prometheus)}[{seconds:g}s])"
+        some = f"last_over_time({_selector(series, prometheus)}[{promql_duration(seconds)}])"
         return await reader.now(f"topk(1, {some})", at_unix_seconds=ended)
 
     series = names.families[FAMILIES[metric][0]].series[0]
@@ -76,8 +77,8 @@ async def why_other_pods(
     if names.pod_label == EXPORTED:
         return None
     matchers = ", ".join((f'{EXPORTED}!=""', *prometheus.matchers))
-    seconds = steps.steps * steps.step_seconds
-    query = f"count(last_over_time({series}{{{matchers}}}[{seconds:g}s]))"
+    past = promql_duration(steps.steps * steps.step_seconds)
+    query = f"count(last_over_time({series}{{{matchers}}}[{past}]))"
     if not (await reader.now(query, at_unix_seconds=steps.ended_unix_seconds)).rows:
         return None
     return _exporters_own_pod(names, series)

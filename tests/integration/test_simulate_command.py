@@ -190,6 +190,10 @@ async def test_annotations_of_deployments_that_are_opted_in(
         ),
         pytest.param(["--all", "--prometheus.pod-label=pod"], "pod_name", id="other labels"),
         pytest.param(
+            ["--all", "--prometheus.namespace-label=ns"], "namespace_name", id="no namespaces"
+        ),
+        pytest.param(["prod/gone", "--since=30d"], ODD, id="no pod of it in a month"),
+        pytest.param(
             ["--all", "--prometheus.metrics=dcgm"], "dcgm-exported", id="pods are exported"
         ),
         pytest.param(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from scaler.budgets import shown
 from scaler.readings.prometheus.names import PRESETS
+from scaler.readings.prometheus.range_chunks import promql_duration
 from scaler.readings.prometheus.ranges import PastError
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ async def why_no_series(
     series = {name: one.families[family].series[0] for name, one in PRESETS.items()}
     wanted = settings.names.families[family].series[0]
     names = "|".join(map(re.escape, sorted({*series.values(), wanted})))
-    query = f'count by (__name__) (last_over_time({{__name__=~"{names}"}}[{seconds:g}s]))'
+    past = promql_duration(seconds)
+    query = f'count by (__name__) (last_over_time({{__name__=~"{names}"}}[{past}]))'
     try:
         found = await _labels(reader, query, until_unix_seconds)
         there = sorted({labels["__name__"] for labels in found if "__name__" in labels})
@@ -70,6 +72,12 @@ async def why_no_pods(
         example = await _example(reader, settings, series, until_unix_seconds, seconds)
     except PastError as error:
         return str(error)
+    if any(names.pod_label in labels for labels in example):
+        return (
+            f"no series has a namespace in the label {names.namespace_label}: pass"
+            " --prometheus.namespace-label; the labels are"
+            f" {_listed(label for labels in example for label in labels)}"
+        )
     return (
         f"no series has a pod in the label {names.pod_label}; if pods hold GPUs, pass"
         " --prometheus.pod-label and --prometheus.namespace-label (with dcgm-exporter,"
@@ -86,9 +94,8 @@ async def _example(
     seconds: float,
 ) -> list[dict[str, Any]]:
     selector = f"{series}{{{', '.join(settings.matchers)}}}"
-    return await _labels(
-        reader, f"topk(1, last_over_time({selector}[{seconds:g}s]))", until_unix_seconds
-    )
+    some = f"last_over_time({selector}[{promql_duration(seconds)}])"
+    return await _labels(reader, f"topk(1, {some})", until_unix_seconds)
 
 
 def _unusable(

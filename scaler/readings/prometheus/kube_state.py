@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from scaler.budgets import shown_name
 from scaler.model import ObjectRef
+from scaler.readings.prometheus.range_chunks import promql_duration
 from scaler.readings.prometheus.response import PromqlError
 
 if TYPE_CHECKING:
@@ -34,21 +35,24 @@ class PodOwner(NamedTuple):
 
 def pod_owners_query(seconds: float) -> str:
     """Return the query for the owners of all pods of the last `seconds`."""
-    series = f'last_over_time(kube_pod_owner{{owner_is_controller="true"}}[{seconds:g}s])'
+    past = promql_duration(seconds)
+    series = f'last_over_time(kube_pod_owner{{owner_is_controller="true"}}[{past}])'
     return f"max by ({_POD}, owner_kind, owner_name) ({series})"
 
 
 def replica_sets_query(seconds: float) -> str:
     """Return the query for the Deployments of all ReplicaSets of the last `seconds`."""
-    series = f'last_over_time(kube_replicaset_owner{{owner_kind="Deployment"}}[{seconds:g}s])'
+    past = promql_duration(seconds)
+    series = f'last_over_time(kube_replicaset_owner{{owner_kind="Deployment"}}[{past}])'
     labels = "namespace, replicaset, exported_namespace, exported_replicaset, owner_name"
     return f"max by ({labels}) ({series})"
 
 
 def start_times_query(seconds: float) -> str:
     """Return the query for the seconds from each pod's creation until it was first Ready."""
-    ready = f"min by ({_POD}) (min_over_time(kube_pod_status_ready_time[{seconds:g}s]))"
-    created = f"max by ({_POD}) (last_over_time(kube_pod_created[{seconds:g}s]))"
+    past = promql_duration(seconds)
+    ready = f"min by ({_POD}) (min_over_time(kube_pod_status_ready_time[{past}]))"
+    created = f"max by ({_POD}) (last_over_time(kube_pod_created[{past}]))"
     return f"{ready} - {created}"
 
 

@@ -49,7 +49,8 @@ def duty_series(rows: Iterable[PastRow], names: MetricNames) -> Iterator[DutySer
         values = ((time, _number(text)) for time, text in row.points)
         points = [pair for pair in values if out_of_bounds(DUTY_CYCLE, pair[1]) is None]
         model = row.labels.get(names.model_label) or None
-        yield DutySeries(holder.node, holder.pod, holder.uuid, model, points)
+        pod = holder.pod if holder.pod is not None and holder.pod.namespace else None
+        yield DutySeries(holder.node, pod, holder.uuid, model, points)
 
 
 def _number(text: str) -> float:

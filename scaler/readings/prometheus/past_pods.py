@@ -21,6 +21,7 @@ from scaler.readings.devices import (
     pod_values,
 )
 from scaler.readings.prometheus.gpu_queries import fresh_query, holder_of
+from scaler.readings.prometheus.range_chunks import promql_duration
 from scaler.readings.prometheus.response import PromqlError
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class PastMetric:
         selector = ", ".join((*self._pods, *self._matchers))
         selected = f"{series}{{{selector}}}"
         if seconds is not None:
-            selected = f"last_over_time({selected}[{seconds:g}s])"
+            selected = f"last_over_time({selected}[{promql_duration(seconds)}])"
         return f"group by ({labels}) ({selected})"
 
     def read_models(self, result: Result) -> Iterator[tuple[ObjectRef, str]]:
@@ -117,7 +118,7 @@ class PastMetric:
             labels = {name: shown_name(text) for name, text in row.get("metric", {}).items()}
             pod = holder_of(labels, names).pod
             model = labels.get(names.model_label)
-            if pod is not None and model:
+            if pod is not None and pod.namespace and model:
                 yield pod, model
 
     def _queries(self, fresh_seconds: float) -> tuple[_Query, ...]:
@@ -166,7 +167,7 @@ class PastMetric:
         found: dict[ObjectRef, _Devices] = {}
         for row in rows:
             holder = holder_of(row.labels, self._names)
-            if holder.pod is not None:
+            if holder.pod is not None and holder.pod.namespace:
                 devices = found.setdefault(holder.pod, defaultdict(dict))
                 points = _points(row, factor)
                 # A node that is renamed gives the same GPU twice.

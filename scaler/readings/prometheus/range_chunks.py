@@ -26,6 +26,11 @@ CHUNK_POINTS = 400_000
 """Points in one chunk; their JSON takes about 10 MB."""
 
 
+def promql_duration(seconds: float) -> str:
+    """Return a duration for a range selector, which knows no exponents and no fractions."""
+    return f"{round(seconds * 1000)}ms"
+
+
 class Span(NamedTuple):
     """Steps of time: step n is evaluated at `begun_unix_seconds + n * step_seconds`."""
 
