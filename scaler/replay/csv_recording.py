@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import pairwise
+from functools import partial
+from itertools import islice, pairwise
 from statistics import median
 from typing import TYPE_CHECKING
 
 from scaler.decision.proposals import SATURATING_METRICS
 from scaler.model import TOTAL_METRICS, Metric, ObjectRef
-from scaler.replay.csv_text import CsvError
+from scaler.replay.csv_text import CsvError, CsvSeries
 from scaler.replay.demand import (
     HIGHEST_PERCENT,
     LONGEST_STEP_SECONDS,
@@ -20,12 +22,16 @@ from scaler.replay.demand import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from scaler.replay.csv_text import CsvSamples
     from scaler.replay.model import Recording
 
 _YEAR_2000 = 946_684_800.0
 _FROM_ZERO_SECONDS = 3600.0
 """Times that begin before are counted from the begin of a measurement."""
+_MOST_GAPS = 100_000
+_CHUNK_SAMPLES = 100_000
 _UNITS = "Times are RFC 3339, Unix seconds or Unix milliseconds: check their unit"
 
 
@@ -36,10 +42,11 @@ def step_seconds_of(samples: CsvSamples) -> float:
         CsvError: there is only one, or that step is none for the whole time.
     """
     longest = max(samples.series.values(), key=lambda one: len(one.times))
-    times = sorted(set(longest.times))
-    if len(times) < 2:
+    gaps = (b - a for a, b in pairwise(_in_order(longest).times) if b > a)
+    first = list(islice(gaps, _MOST_GAPS))
+    if not first:
         raise CsvError("has a single time; two are the least that a load can be seen in")
-    usual = median(b - a for a, b in pairwise(times))
+    usual = median(first)
     step = float(round(usual))
     if not 1 <= step <= LONGEST_STEP_SECONDS:
         raise CsvError(
@@ -105,10 +112,10 @@ def csv_recording(
         is_counter=is_counter,
     )
     for pod, series in samples.series.items():
-        if samples.is_total:
-            builder.add_total(series.samples())
-        else:
-            builder.add(ObjectRef(ref.namespace, pod), series.samples())
+        own = partial(builder.add, ObjectRef(ref.namespace, pod))
+        add = builder.add_total if samples.is_total else own
+        for chunk in _chunks(_in_order(series), begun, step):
+            add(chunk)
     recording = builder.recording()
     if recording.demand_milli.count(None) == steps:
         raise CsvError(f"gives no demand: {'; '.join(recording.notes)}")
@@ -118,6 +125,34 @@ def csv_recording(
     if is_percentage and 0 < samples.highest_value <= 1:
         notes.append(f"No value is above 1, and {metric} is a percentage: check their unit.")
     return replace(recording, notes=tuple(notes))
+
+
+def _in_order(series: CsvSeries) -> CsvSeries:
+    """Return the samples in the order of time, and those of one time in the order of the text."""
+    times, values = series.times, series.values
+    if all(a <= b for a, b in pairwise(times)):
+        return series
+    order = sorted(range(len(times)), key=times.__getitem__)
+    return CsvSeries(
+        times=array("d", (times[place] for place in order)),
+        values=array("d", (values[place] for place in order)),
+    )
+
+
+def _chunks(
+    series: CsvSeries, begun_unix_seconds: float, step_seconds: float
+) -> Iterator[list[tuple[float, float]]]:
+    """Yield the samples in lists that end where a step does: a list takes six times as much."""
+    chunk: list[tuple[float, float]] = []
+    last = None
+    for sample in series.samples():
+        step = (sample[0] - begun_unix_seconds) // step_seconds
+        if len(chunk) >= _CHUNK_SAMPLES and step != last:
+            yield chunk
+            chunk = []
+        chunk.append(sample)
+        last = step
+    yield chunk
 
 
 def _text(unix_seconds: float) -> str:

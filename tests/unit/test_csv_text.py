@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """CSV of samples: the forms that people have, and a sentence for each that is wrong."""
 
+import random
 from datetime import UTC, datetime
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaler.model import Metric, ObjectRef
+from scaler.replay import csv_recording as csv_recording_module
 from scaler.replay.csv_recording import csv_recording, step_seconds_of
 from scaler.replay.csv_text import CsvColumns, CsvError, read_csv
 
@@ -156,3 +158,13 @@ def test_a_doubt_about_units_is_noted(rows, part):
 def test_a_rate_a_little_above_all_of_a_gpu_is_all_of_it():
     rows = ["0,a,0", "10,a,1010", "20,a,9000"]
     assert recorded(rows, Metric.DUTY_CYCLE, is_counter=True).demand_milli == (None, 100_000, None)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 1000])
+def test_samples_count_alike_in_any_order_and_chunks(monkeypatch, chunk):
+    monkeypatch.setattr(csv_recording_module, "_CHUNK_SAMPLES", chunk)
+    times = [*range(0, 300, 10), 15, 15]
+    rows = [f"{time},{pod},{time % 70}" for time in times for pod in "ab"]
+    expected = recorded([f"{row}" for row in sorted(rows, key=lambda row: int(row.split(",")[0]))])
+    found = [recorded(rows), recorded(random.Random(1).sample(rows, len(rows)))]
+    assert found == [expected, expected]
