@@ -118,6 +118,13 @@ class Page:
         assert "errorText" not in result, result
         await self.settled()
 
+    async def reload(self) -> None:
+        """Load the page again and wait until it shows what it asked for."""
+        url = await self.evaluate("location.href")
+        # From elsewhere, or the old document could answer that it is settled.
+        await self.call("Page.navigate", url="about:blank")
+        await self.open(url)
+
     async def settled(self) -> None:
         """Wait until the page has what it asked for."""
         await self.see("document.querySelector('main')?.getAttribute('aria-busy') === 'false'")

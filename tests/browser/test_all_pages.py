@@ -113,8 +113,8 @@ async def test_the_reader_chooses_the_colors(browser):
         assert await background(page) == dark
         assert await page.low_contrast() == []
         assert await page.evaluate("localStorage.getItem('gpu-scaler-theme')") == "dark"
-        await page.evaluate("location.reload()")
-        await page.see("document.getElementById('theme')?.value === 'dark'")
+        await page.reload()
+        assert await page.evaluate("theme.value") == "dark"
         assert await background(page) == dark
         await choose(page, "")
         assert await background(page) == light
