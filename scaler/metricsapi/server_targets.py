@@ -72,15 +72,17 @@ class ServerTargets:
             return
         page = self._pages.page(pod.state)
         if isinstance(page, str):
-            said: float | str | None = page
+            value: float | str | None = page
         else:
-            said = None
+            value = None
             if page.values is not None:
-                said = page.values.values.get(SERVER_FAMILIES[target.family])
-        if isinstance(page, str) or isinstance(said, str) or said is None:
-            history.problem = said if isinstance(said, str) else f"the page has no {target.family}"
+                value = page.values.values.get(SERVER_FAMILIES[target.family])
+        if isinstance(page, str) or isinstance(value, str) or value is None:
+            history.problem = (
+                value if isinstance(value, str) else f"the page has no {target.family}"
+            )
             history.record({})
         else:
             history.problem = None
-            sample = TargetSample(said, page.asked_seconds, self._pages.stale_seconds)
+            sample = TargetSample(value, page.asked_seconds, self._pages.stale_seconds)
             history.record({"": sample})

@@ -114,11 +114,11 @@ def detail(
     record = store.records[ref]
     decision = record.decision
     document = decision_document(decision, decided_unix_seconds=record.decided_unix_seconds)
-    told = store.events.get(ref, ())
+    events = store.events.get(ref, ())
     targets = () if decision.policy is None else decision.policy.targets
     queries = {target.metric: target.query for target in targets}
     return {
-        "row": row(record, state_of(decision), store.loads[ref], told),
+        "row": row(record, state_of(decision), store.loads[ref], events),
         "decided": record.decided_unix_seconds,
         "proposed": decision.proposed,
         "next_step": NEXT_STEPS[decision.reason],
@@ -135,7 +135,7 @@ def detail(
         "limits": document.limits,
         "conditions": document.conditions,
         "episodes": [_run_view(one) for one in reversed(store.decision_runs[ref][-MAX_RUNS:])],
-        "events": [event_dict(one) for one in reversed(told)],
+        "events": [event_dict(one) for one in reversed(events)],
         "pod_offset": pod_offset,
         "pod_limit": MAX_PODS,
     }

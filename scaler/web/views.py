@@ -219,7 +219,7 @@ def all_states(records: Mapping[ObjectRef, DecisionRecord]) -> Mapping[ObjectRef
 
 
 def row(
-    record: DecisionRecord, state: State, history: LoadHistory, told: Sequence[RecordedEvent]
+    record: DecisionRecord, state: State, history: LoadHistory, events: Sequence[RecordedEvent]
 ) -> RowDict:
     """Return one Deployment's row."""
     decision = record.decision
@@ -240,7 +240,7 @@ def row(
         "max": None if policy is None else policy.max_replicas,
         "values": values(decision),
         "history": {"changes": thinned(changes), "until": now},
-        "event": event_dict(told[-1]) if told else None,
+        "event": event_dict(events[-1]) if events else None,
     }
 
 
@@ -292,18 +292,18 @@ def thinned(changes: Sequence[ReplicaChange]) -> list[tuple[float, int | None]]:
     return kept
 
 
-def event_dict(told: RecordedEvent) -> EventDict:
+def event_dict(event: RecordedEvent) -> EventDict:
     """Return an event as data."""
     return {
-        "namespace": told.ref.namespace,
-        "name": told.ref.qualified_name,
-        "warning": told.warning,
-        "reason": told.reason,
-        "message": told.message[:MAX_MESSAGE_LENGTH],
-        "first": told.first_unix_seconds,
-        "last": told.last_unix_seconds,
-        "count": told.count,
-        "change": told.change,
+        "namespace": event.ref.namespace,
+        "name": event.ref.qualified_name,
+        "warning": event.warning,
+        "reason": event.reason,
+        "message": event.message[:MAX_MESSAGE_LENGTH],
+        "first": event.first_unix_seconds,
+        "last": event.last_unix_seconds,
+        "count": event.count,
+        "change": event.change,
     }
 
 

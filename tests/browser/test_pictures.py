@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The README's pictures can be taken anew, and ask nobody for anything."""
+"""The README's pictures can be taken again, and ask nobody for anything."""
 
 from __future__ import annotations
 

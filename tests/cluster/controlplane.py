@@ -218,7 +218,7 @@ class ControlPlane:
         )
 
     def restart_controller_manager(self, *extra_flags: str) -> None:
-        """Start the controllers anew with these flags as well, such as the HPA's periods."""
+        """Start the controllers again with these flags as well, such as the HPA's periods."""
         self.processes.stop("kube-controller-manager")
         self.start_controller_manager(*extra_flags)
 

@@ -257,10 +257,10 @@ async def test_nodes_are_taken_up_again_and_removed_at_the_end(cluster: Cluster,
     nodes, exporters = await uids(admin, "/api/v1/nodes"), await uids(admin, EXPORTERS)
     async with cluster.simulator():
 
-        async def anew() -> bool:
+        async def again() -> bool:
             return await joined() and not exporters & await uids(admin, EXPORTERS)
 
-        await until(anew, what="the exporters are published anew")
+        await until(again, what="the exporters are published again")
         assert await uids(admin, "/api/v1/nodes") == nodes
         await until(serves, what="the pod is still ready")
     assert await cluster.objects() == set()

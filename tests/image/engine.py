@@ -75,7 +75,7 @@ class Engine:
     folder: Path
 
     def build(self, context: Path, *, tag: str, dockerfile: Path, **arguments: str) -> str:
-        """Build as `docker build` does, every step anew; return what was printed."""
+        """Build as `docker build` does, every step again; return what was printed."""
         return self._buildah(
             *("build", "--isolation=chroot", "--network=host", "--pull-never", "--no-cache"),
             *(f"--volume={here}:{there}:ro" for there, here in self._registry_settings().items()),

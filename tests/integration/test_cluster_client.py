@@ -193,7 +193,7 @@ async def test_a_rotated_token_file_is_read_again(tmp_path):
             token.write_text("second\n")
             accepted.clear()
             accepted.add("Bearer second")
-            await client.get("/api")  # 401, then read anew
+            await client.get("/api")  # 401, then read again
             token.write_text("wrong")
             accepted.clear()
             with pytest.raises(Unauthorized):

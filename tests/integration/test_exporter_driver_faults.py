@@ -110,7 +110,7 @@ async def program(*flags):
 
 
 async def ends_after(driver: SimulatedDriver, change: Callable[[], object]) -> str:
-    """Return why a running exporter wants to be started anew after the change."""
+    """Return why a running exporter wants to be started again after the change."""
     try:
         async with exporter(driver) as reader:
             await until(reader.ready)

@@ -109,10 +109,10 @@ async def test_releasing_again_begins_the_time_anew(monkeypatch):
             assert after <= before - 600
             reader.exporter.release()
 
-            async def anew():
+            async def again():
                 return left(await reader.unready_reason()) > after
 
-            await until(anew)
+            await until(again)
 
 
 async def test_resuming_what_was_not_released_changes_nothing():

@@ -234,7 +234,7 @@ async def test_requests_past_the_rate_limit_are_refused_and_probes_are_none(file
     async with exporter(file) as address:
         assert [(await get(address))[0] for _ in range(5)] == [200, 200, 200, 429, 429]
         assert (await get(address, path="/healthz"))[0] == 200
-        # Another limit begins anew; none is none.
+        # Another limit begins again; none is none.
         file.write(rate_limit={"interval": "1h", "burst": 4})
 
         async def is_let_in() -> bool:

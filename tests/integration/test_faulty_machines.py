@@ -339,7 +339,7 @@ async def test_the_wall_clock_jumps_by_a_day(bed: Bed, tmp_path, jump: int):
     async with running_scaler(bed.cluster.kubeconfig, *LEASE_FLAGS, program=program) as scaler:
         await until(lambda: _decides(scaler, "DesiredWithinRange"))
         ahead.write_text(str(jump))
-        # What was listed before the jump is listed anew after it.
+        # What was listed before the jump is listed again after it.
         bed.make_watchers_list_anew()
         await _decides_on(scaler)
         assert bed.counts() == [SIZE]

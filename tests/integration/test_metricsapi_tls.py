@@ -81,7 +81,7 @@ async def test_a_resumed_session_brings_nobody_in_again(door, version):
         answer, _, _ = await asyncio.to_thread(ask, session)
     except (ssl.SSLError, ConnectionError):
         answer = b""
-    # A whole handshake verifies it anew, and ends.
+    # A whole handshake verifies it again, and ends.
     assert answer == b""
 
 

@@ -147,7 +147,7 @@ async def test_one_annotation_on_the_lease_stops_all_scaling_at_once(cluster):
             return bool((await cluster.client.get(LEASE))["spec"]["renewTime"] != renewed)
 
         async def shows(line: str) -> bool:
-            # The page is made anew once a second.
+            # The page is made again once a second.
             return line in await scaler.text("/metrics")
 
         await until(is_renewed)

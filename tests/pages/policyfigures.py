@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The figures of `make bench-policy` on docs/scaler.md; they are simulated anew, in 2 s."""
+"""The figures of `make bench-policy` on docs/scaler.md; they are simulated again, in 2 s."""
 
 from __future__ import annotations
 

@@ -233,7 +233,7 @@ def size(pods, replicas):
     [
         pytest.param(members(40), 10, 10, None, 4, id="groups of four"),
         pytest.param(members(10), 10, 10, None, 1, id="pods"),
-        pytest.param(members(39), 10, 10, None, 4, id="one is being made anew"),
+        pytest.param(members(39), 10, 10, None, 4, id="one is being made again"),
         pytest.param(members(5), 10, 10, None, 1, id="never less than one"),
         pytest.param(members(8, kind="ReplicaSet"), 4, 4, None, 1, id="a ReplicaSet's rollout"),
         pytest.param(

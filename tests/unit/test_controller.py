@@ -133,7 +133,7 @@ async def test_nothing_is_scaled_when_the_lease_cannot_be_read_before_acting():
 
 
 async def test_a_lost_lease_forgets_which_writes_failed():
-    """As everything else that the next takeover finds anew."""
+    """As everything else that the next takeover finds again."""
     world = World(deployment())
     world.failure = Unreachable(request="PATCH", status=None, reason="-", message="slow")
     await world.controller.cycle()

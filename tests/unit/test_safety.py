@@ -118,7 +118,7 @@ WRITES = ["slow", "lost", "answer lost", "conflict", "refused"]
         ),
         pytest.param(
             [*BUSY, *(("a_deployment_is_made_anew", name) for name in WORKLOADS), *IDLE],
-            id="made anew",
+            id="made again",
         ),
     ],
 )

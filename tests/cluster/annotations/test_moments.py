@@ -143,7 +143,7 @@ async def test_a_deployment_that_is_deleted_while_it_scales_out(
             return not deployments and not pods and not await scaler.decision("default", NAME)
 
         await until(is_gone, what="neither Deployment nor pods nor a decision")
-    # The name may be used again, and its history begins anew. Its pod counts when its GPU shows
+    # The name may be used again, and its history begins again. Its pod counts when its GPU shows
     # nothing of its last holder's load any more.
     await scaled.client.post(DEPLOYMENTS, deployment(ready_age="2s"))
     await scaled.ready(1)
@@ -186,6 +186,6 @@ async def test_a_history_that_etcd_has_forgotten_is_listed_anew(
     answer = await asyncio.to_thread(installed.request, "GET", watch)
     assert (answer["type"], answer["object"]["code"]) == ("ERROR", 410)
     between.cut()
-    await until(lambda: lists() > before, what="Deployments are listed anew")
+    await until(lambda: lists() > before, what="Deployments are listed again")
     scaled.load(80)
     await scaled.ready(2)

@@ -134,7 +134,7 @@ def _unary(request: Any, method: Any) -> Any:
 def serve(folder: Path, offered: Sequence[Offer], stop: threading.Event) -> None:
     """Register with the kubelet whose socket is there, and with each one after it.
 
-    A kubelet that starts empties its folder, so the sockets are made anew as well.
+    A kubelet that starts empties its folder, so the sockets are made again as well.
     """
     plugins: list[Plugin] = []
     registered: object = None

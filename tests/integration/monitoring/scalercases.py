@@ -155,7 +155,7 @@ SCALERS: Final = (
     ),
     Case(
         alert="GPUScalerLoopsFail",
-        what="the process began anew",
+        what="the process began again",
         series={f"gpu_scaler_loop_failures_total{{{FIRST}}}": "3x4 0x9"},
         quiet=(4, 9),
     ),
