@@ -87,10 +87,10 @@ class GpuAllocation:
         begin: Container[str] = (),
         has_let_go_first: Container[str] = (),
     ) -> None:
-        """`begin` are the uids of those that did not ask for the same growth in the last loop.
+        """`begin` are the uids of workloads whose growth is new: asked for in this loop only.
 
-        `has_let_go_first` are those that let a higher one begin then: they have had their wait,
-        because there may be another one that begins in each loop.
+        `has_let_go_first` are those that waited in the last loop for a growth that was new then.
+        They wait for no other new one, because each loop may bring one.
         """
         decided = tuple(decided)
         priorities = {_priority(decision) for _, decision in decided}
