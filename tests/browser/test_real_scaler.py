@@ -9,7 +9,9 @@ from tests.browser.scenes import keep
 from tests.embedded import running_cluster
 from tests.running import running_scaler
 from tests.scaled import DEPLOYMENTS, NAME, deployment
+from tests.waiting import until
 
+WHAT_IF = f"/api/v1/deployments/default/{NAME}/what-if?metric=duty_cycle&seconds=3600"
 pytestmark = [pytest.mark.needs("chromium"), pytest.mark.asyncio(loop_scope="module")]
 
 
@@ -32,6 +34,11 @@ async def test_a_rescale_is_seen_as_it_happens(browser, tmp_path):
             await page.see("document.querySelector('.past').innerText.includes('1 → 2')")
             await page.see("document.querySelector('.readout')?.innerText.match('[12] Ready')")
             await page.see("document.querySelector('#what-target').value !== ''")
+
+            async def can_be_replayed() -> bool:
+                return '"results"' in await scaler.text(WHAT_IF)
+
+            await until(can_be_replayed, what="enough of the past is kept for a what-if")
             await page.evaluate("document.querySelector('.what-if button').click()")
             await page.see("document.querySelectorAll('.results tbody tr').length === 3")
             await page.see("document.querySelector('.pods tbody a').innerText === 'gpu-node-1'")
