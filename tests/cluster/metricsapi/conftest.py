@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest_asyncio
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tests.cluster.controlplane import ControlPlane
     from tests.running import ScalerProcess
 
+SCALER = "system:serviceaccount:gpu-scaler:gpu-scaler"
 NODES = (
     NodeSpec(name="api-1", gpus=("H100",) * 8),
     NodeSpec(name="api-2", gpus=("T4",) * 4),
@@ -33,7 +34,11 @@ NODES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """What runs; the Service leads to the second replica, which does not lead."""
+    """What runs; the Service leads to the second replica, which does not lead.
+
+    `before` are the scaler's requests in the audit log from before these replicas: those of tests
+    that refuse it something.
+    """
 
     plane: ControlPlane
     client: KubeClient
@@ -42,12 +47,18 @@ class Served:
     follower: ScalerProcess
     leader_port: int
     follower_port: int
+    before: int
+
+    def requests(self) -> list[dict[str, Any]]:
+        """Return the replicas' requests from the audit log."""
+        return self.plane.audit(user=SCALER)[self.before :]
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="package")
 async def served(installed: ControlPlane) -> AsyncIterator[Served]:
     """The metrics API at short intervals, and no Prometheus anywhere."""
     plane = installed
+    before = len(await asyncio.to_thread(plane.audit, user=SCALER))
     async with AsyncExitStack() as stack:
         await asyncio.to_thread(
             plane.restart_controller_manager, "--horizontal-pod-autoscaler-sync-period=1s"
@@ -86,6 +97,7 @@ async def served(installed: ControlPlane) -> AsyncIterator[Served]:
             follower=replicas[1],
             leader_port=ports[0],
             follower_port=ports[1],
+            before=before,
         )
 
 
