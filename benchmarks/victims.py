@@ -25,6 +25,7 @@ from benchmarks.victimstable import Victims, report, rows_of
 from scaler.kube.client import KubeClient
 from simulator.nodes import NodeSpec, running_nodes
 from simulator.scenario import deployment
+from tests.cluster.conftest import MARKS_PODS
 from tests.cluster.controlplane import running_control_plane
 from tests.running import running_scaler
 from tests.waiting import until
@@ -44,19 +45,6 @@ SETTLE_SECONDS: Final = 20.0
 DEADLINE_SECONDS: Final = 240.0
 STEP_SECONDS: Final = 0.05
 DEPLOYMENTS: Final = "/apis/apps/v1/namespaces/default/deployments"
-RIGHT: Final = """
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: gpu-scaler-scale-down-pods}
-rules:
-  - {apiGroups: [""], resources: [pods/status], verbs: [patch]}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: gpu-scaler-scale-down-pods}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: gpu-scaler-scale-down-pods}
-subjects: [{kind: ServiceAccount, name: gpu-scaler, namespace: gpu-scaler}]
-"""
 
 
 @dataclass(slots=True)
@@ -141,7 +129,7 @@ def main() -> None:
 
 async def _run(plane: ControlPlane, rounds: int) -> dict[str, Victims]:
     await asyncio.to_thread(plane.install)
-    await asyncio.to_thread(plane.apply, RIGHT)
+    await asyncio.to_thread(plane.apply, MARKS_PODS)
     specs = [
         NodeSpec(name=f"gpu-{n}", gpus=("H100",) * GPUS_PER_NODE)
         for n in range(2 * PODS // GPUS_PER_NODE)
