@@ -51,8 +51,10 @@ SCHEDULE_ENTRIES: Final = 16
 """Entries of a schedule, whose text has the budget of a behavior."""
 PARSING_SECONDS: Final = 0.4
 """CPU time in one loop for parsing changed annotations."""
-PARSING_SLICE_SECONDS: Final = 0.02
-"""How long parsing may block the event loop at a time."""
+SCHEDULES_SECONDS: Final = 0.2
+"""CPU time in one loop for looking up the entries of schedules; 2,000 with 16 each fit."""
+SLICE_SECONDS: Final = 0.02
+"""How long either may block the event loop at a time."""
 PROBLEMS: Final = 20
 """Problems in a Deployment's annotations that are listed one by one."""
 MESSAGE_BYTES: Final = 2 * 2**10

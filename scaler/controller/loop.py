@@ -155,7 +155,10 @@ class Controller:
         deployments = [one for one in self._state.deployments() if opted_in(one.annotations)]
         # Later the watch shows the marks that this loop writes, which their pods here do not have.
         marked = self._state.marked_pods()
-        policies = await self._schedules.applied(await self._policies.of(deployments))
+        policies = await self._schedules.applied(
+            await self._policies.of(deployments),
+            {one.uid: one.ref.namespace for one in deployments},
+        )
         plans = [Plan(deployment=one, policy=policies[one.uid]) for one in deployments]
         if any(plan.may_scale_to_zero() for plan in plans):
             await adopt_scale_to_zero(self._scale_to_zero, self._histories, plans)

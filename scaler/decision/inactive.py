@@ -40,8 +40,8 @@ def inactive(
     elif policy == ():
         outcome, reason = Outcome.HELD, Reason.WAITING_FOR_ITS_TURN
         message = (
-            f"held at {format_replicas(deployment.spec_replicas)}: too many annotations changed at"
-            " once; those of this Deployment are parsed in a later loop"
+            f"held at {format_replicas(deployment.spec_replicas)}: too many annotations or"
+            " schedules changed at once; those of this Deployment are read in a later loop"
         )
     elif not isinstance(policy, ScalingPolicy):
         problems = policy

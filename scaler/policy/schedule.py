@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -31,8 +31,9 @@ MAX_ZONE_DIFFERENCE_MINUTES = 27 * 60
 AHEAD_DAYS = 9
 """How far the next change is looked for: every entry begins once a week."""
 BEHIND_DAYS = 2
-_ONE_DAY = timedelta(days=1)
 _DAY_SECONDS = 86_400
+_EPOCH = date(1970, 1, 1).toordinal()
+_WEEKDAY_OF_ORDINAL_0 = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,33 +48,20 @@ def in_force(policy: ScalingPolicy, now_unix_seconds: float) -> InForce:
     """Return the policy with the minimum and maximum that its schedule sets at an instant."""
     if not policy.schedule:
         return InForce(policy=policy, until_unix_seconds=float("inf"))
-    now, entries = math.floor(now_unix_seconds), policy.schedule
-    today = datetime.fromtimestamp(now, UTC).date()
-    spans = [
-        (begins, ends, number)
-        for number, entry in enumerate(entries)
-        for begins, ends in _spans(entry, today)
-    ]
-    current = _narrowest(entries, spans, now)
-    until = float(now + (AHEAD_DAYS - 1) * _DAY_SECONDS)
+    now, timeline = math.floor(now_unix_seconds), _Timeline(policy.schedule)
+    current, following, until = timeline.change(now)
     change = None
-    for instant in sorted({at for begins, ends, _ in spans for at in (begins, ends) if at > now}):
-        if instant > until:
-            break
-        following = _narrowest(entries, spans, instant)
-        if following != current:
-            until = float(instant)
-            # Said in the time zone that its author thinks in.
-            zone = (following or current or entries[0]).timezone
-            least, most = _range(policy, following)
-            change = ScheduledChange(
-                at_unix_seconds=until,
-                at=f"{datetime.fromtimestamp(instant, _zone(zone)):%a %Y-%m-%d %H:%M} {zone}",
-                entry=None if following is None else entry_text(following),
-                min_replicas=least,
-                max_replicas=most,
-            )
-            break
+    if following is not current:
+        # Said in the time zone that its author thinks in.
+        zone = (following or current or policy.schedule[0]).timezone
+        least, most = _range(policy, following)
+        change = ScheduledChange(
+            at_unix_seconds=float(until),
+            at=f"{datetime.fromtimestamp(until, _zone(zone)):%a %Y-%m-%d %H:%M} {zone}",
+            entry=None if following is None else entry_text(following),
+            min_replicas=least,
+            max_replicas=most,
+        )
     least, most = _range(policy, current)
     resolved = replace(
         policy,
@@ -83,7 +71,7 @@ def in_force(policy: ScalingPolicy, now_unix_seconds: float) -> InForce:
             entry=None if current is None else entry_text(current), change=change
         ),
     )
-    return InForce(policy=resolved, until_unix_seconds=until)
+    return InForce(policy=resolved, until_unix_seconds=float(until))
 
 
 def entry_text(entry: ScheduleEntry) -> str:
@@ -119,13 +107,64 @@ def is_timezone(name: str) -> bool:
     return True
 
 
-def _narrowest(
-    entries: Sequence[ScheduleEntry], spans: Sequence[tuple[int, int, int]], instant: int
-) -> ScheduleEntry | None:
-    active = {number for begins, ends, number in spans if begins <= instant < ends}
-    if not active:
-        return None
-    return entries[min(active, key=lambda number: (week_minutes(entries[number]), number))]
+class _Timeline:
+    """When the entries of a schedule begin and end, worked out no further than it is looked for."""
+
+    def __init__(self, entries: Sequence[ScheduleEntry]) -> None:
+        # Of a stable sort the first of two equally wide ones.
+        self._entries = sorted(entries, key=week_minutes)
+        self._spans: list[tuple[int, int, int]] = []
+        """Begin and end in Unix seconds, and the entry's place: the lowest one wins."""
+
+    def change(self, now: int) -> tuple[ScheduleEntry | None, ScheduleEntry | None, int]:
+        """Return the entry in force, the one that follows, and when, in Unix seconds.
+
+        Without a change within `AHEAD_DAYS - 1` days both are the same, and the time is their end.
+        """
+        today, last = _EPOCH + now // _DAY_SECONDS, now + (AHEAD_DAYS - 1) * _DAY_SECONDS
+        for day in range(today - BEHIND_DAYS, today + 1):
+            self._add(day)
+        current, at, place = None, now, None
+        for day in range(today, today + AHEAD_DAYS):
+            # What begins on a later day does so after today's end by UTC, in every time zone.
+            self._add(day + 1)
+            if day == today:
+                place = self._place(now)
+                current = None if place is None else self._entries[place]
+            known_until = min(last, (day + 1 - _EPOCH) * _DAY_SECONDS)
+            while (later := self._next(at, place)) is not None and later <= known_until:
+                at = later
+                following = self._place(at)
+                if following != place:
+                    return current, None if following is None else self._entries[following], at
+        return current, current, last
+
+    def _add(self, day: int) -> None:
+        weekday = (day + _WEEKDAY_OF_ORDINAL_0) % len(DAYS)
+        for place, entry in enumerate(self._entries):
+            if weekday in entry.days:
+                ends = day if entry.until_minute > entry.from_minute else day + 1
+                begin = _instant(day, entry.from_minute, entry.timezone)
+                end = _instant(ends, entry.until_minute, entry.timezone)
+                if begin < end:
+                    self._spans.append((begin, end, place))
+
+    def _place(self, instant: int) -> int | None:
+        return min(
+            (place for begin, end, place in self._spans if begin <= instant < end), default=None
+        )
+
+    def _next(self, after: int, place: int | None) -> int | None:
+        """Return when the entry in force ends, or a narrower one begins before that."""
+        return min(
+            (
+                end if own == place else begin
+                for begin, end, own in self._spans
+                if (begin > after and (place is None or own < place))
+                or (own == place and begin <= after < end)
+            ),
+            default=None,
+        )
 
 
 def _range(policy: ScalingPolicy, entry: ScheduleEntry | None) -> tuple[int, int]:
@@ -137,27 +176,17 @@ def _range(policy: ScalingPolicy, entry: ScheduleEntry | None) -> tuple[int, int
     )
 
 
-# Deployments share entries, and all of them may change at once.
-@lru_cache(maxsize=4096)
-def _spans(entry: ScheduleEntry, today: date) -> tuple[tuple[int, int], ...]:
-    """Return when the entry is in force around a day, in Unix seconds."""
-    found = []
-    for ahead in range(-BEHIND_DAYS, AHEAD_DAYS + 1):
-        day = today + timedelta(days=ahead)
-        if day.weekday() in entry.days:
-            ends = day if entry.until_minute > entry.from_minute else day + _ONE_DAY
-            begin = _instant(day, entry.from_minute, entry.timezone)
-            end = _instant(ends, entry.until_minute, entry.timezone)
-            if begin < end:
-                found.append((begin, end))
-    return tuple(found)
+def _instant(day: int, minute: int, zone: str) -> int:
+    """Return the first instant at which the wall clock shows this time or a later one.
 
-
-def _instant(day: date, minute: int, zone: str) -> int:
-    """Return the first instant at which the wall clock shows this time or a later one."""
+    `day` is the ordinal of a date.
+    """
     if minute == DAY_MINUTES:
-        day, minute = day + _ONE_DAY, 0
-    wall = datetime.combine(day, time(minute // 60, minute % 60))
+        day, minute = day + 1, 0
+    offset = _offset(day, zone)
+    if offset is not None:
+        return (day - _EPOCH) * _DAY_SECONDS + minute * 60 - offset
+    wall = datetime.combine(date.fromordinal(day), time(minute // 60, minute % 60))
     tz = _zone(zone)
     first = round(wall.replace(tzinfo=tz).timestamp())
     if _wall(first, tz) == wall:
@@ -171,6 +200,22 @@ def _instant(day: date, minute: int, zone: str) -> int:
         else:
             after = middle
     return after
+
+
+# All schedules ask about the same days: there are 600 zones and 12 days.
+@lru_cache(maxsize=8192)
+def _offset(day: int, zone: str) -> int | None:
+    """Return the seconds from UTC on a day, None if they change on it or at its midnights."""
+    tz, begin = _zone(zone), datetime.combine(date.fromordinal(day), time())
+    found = {
+        (begin + timedelta(hours=hours)).replace(tzinfo=tz, fold=fold).utcoffset()
+        for hours in (0, 12, 24)
+        for fold in (0, 1)
+    }
+    offset = found.pop()
+    if found or offset is None or offset.microseconds:
+        return None
+    return offset.days * _DAY_SECONDS + offset.seconds
 
 
 def _wall(instant: int, tz: ZoneInfo) -> datetime:

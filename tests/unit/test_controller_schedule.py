@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from scaler.budgets import SCHEDULES_SECONDS
+from scaler.controller.policies import WAITS
 from scaler.controller.schedules import Schedules
 from scaler.decision.model import Outcome
 from scaler.model import AnnotationProblem, ScalingPolicy
@@ -181,6 +183,34 @@ async def test_a_range_is_computed_again_only_once_it_changes(monkeypatch):
 
 async def test_problems_and_policies_without_a_schedule_pass_as_they_are():
     problems = (AnnotationProblem(annotation="a", value=None, message="m"),)
-    found = await Schedules(lambda: 0.0).applied({"a": problems, "b": ()})
+    found = await Schedules(lambda: 0.0).applied({"a": problems, "b": ()}, {})
     assert found == {"a": problems, "b": ()}
     assert not isinstance(found["a"], ScalingPolicy)
+
+
+@pytest.mark.parametrize("evil", ["a-evil", "z-evil"])
+async def test_a_namespace_with_too_many_schedules_waits_alone(monkeypatch, evil):
+    cpu_seconds = 0.0
+
+    def costly(policy, now):
+        nonlocal cpu_seconds
+        cpu_seconds += SCHEDULES_SECONDS / 10
+        return schedule.in_force(policy, now)
+
+    monkeypatch.setattr("scaler.controller.schedules.in_force", costly)
+    times: list[float] = []
+    schedules = Schedules(lambda: times[-1], cpu_clock=lambda: cpu_seconds)
+    policy = World(scheduled(1)).controller._policies._parse(scheduled(1), None)
+    names = {f"{evil}-{n}": evil for n in range(25)} | {"victim": "victim"}
+    policies = dict.fromkeys(sorted(names), policy)
+    for unix_seconds, least in ((FRIDAY_NOON, 4), (FRIDAY_EVENING, 1)):
+        times.append(unix_seconds)
+        waiting = []
+        for _ in range(3):
+            found = await schedules.applied(policies, names)
+            victim = found["victim"]
+            assert isinstance(victim, ScalingPolicy)
+            assert victim.min_replicas == least
+            waiting.append({uid for uid, one in found.items() if one == WAITS})
+        assert 0 < len(waiting[1]) < len(waiting[0])
+        assert not waiting[2]

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from scaler.budgets import PARSING_SECONDS, PARSING_SLICE_SECONDS
+from scaler.budgets import PARSING_SECONDS, SLICE_SECONDS
 from scaler.controller.policies import WAITS, Policies
 from scaler.decision.model import Outcome
 from scaler.model import DeploymentState, ObjectRef
@@ -116,7 +116,7 @@ def test_many_namespaces_take_turns():
 
 
 async def test_the_event_loop_goes_on_between_slices(monkeypatch):
-    parsing = Parsing(cost_seconds=PARSING_SLICE_SECONDS)
+    parsing = Parsing(cost_seconds=SLICE_SECONDS)
     yields = []
     sleep = asyncio.sleep
 
@@ -128,13 +128,13 @@ async def test_the_event_loop_goes_on_between_slices(monkeypatch):
     await parsing.policies.of([state(f"d{n}") for n in range(100)])
     gaps = [after - before for before, after in pairwise(yields)]
     assert len(yields) >= 5
-    assert max(gaps) <= 3 * PARSING_SLICE_SECONDS
+    assert max(gaps) <= 3 * SLICE_SECONDS
 
 
 async def test_what_waits_is_held_with_its_history_and_then_decided_on():
     world = World(deployment("one"), deployment("web"))
     clock = iter([0.0, 10 * PARSING_SECONDS, *[20 * PARSING_SECONDS] * 100])
-    world.controller._policies._clock = lambda: next(clock)
+    world.controller._policies._turns._clock = lambda: next(clock)
     await world.controller.cycle()
     assert world.outcome("one") == (Outcome.SCALED, "SuccessfulRescale")
     assert world.outcome("web") == (Outcome.HELD, "WaitingForItsTurn")
