@@ -18,10 +18,10 @@ from benchmarks.simulatememory import DEPLOYMENTS as SIMULATED
 from benchmarks.simulatememory import peak_megabytes
 from scaler.decision.behavior import DEFAULT_BEHAVIOR
 from scaler.model import Metric, MetricTarget, ObjectRef, ScalingPolicy
+from scaler.replay.answers import Learned
 from scaler.replay.load import FULL_MILLI
 from scaler.replay.model import Recording, ReplayResult
 from scaler.replay.replay import as_it_was, replay, replay_hpa
-from scaler.replay.stepping import Learned
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -147,7 +147,7 @@ def _check(parsed: argparse.Namespace) -> int:
 
 
 def _simulate(parsed: argparse.Namespace) -> int:
-    from scaler.cli.recorded import NoHistoryError  # noqa: PLC0415
+    from scaler.cli.recorded_deployments import NoHistoryError  # noqa: PLC0415
     from scaler.cli.simulate import parse_simulate_arguments  # noqa: PLC0415
     from scaler.cli.simulate_command import shown, simulate  # noqa: PLC0415
     from scaler.kube.contexts import namespace_of  # noqa: PLC0415

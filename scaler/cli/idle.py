@@ -7,19 +7,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scaler.cli.config import ENVIRONMENT_PREFIX, add_kubeconfig_arguments
-from scaler.cli.past import add_since_argument, parse_since
+from scaler.cli.past import (
+    OUTPUTS,
+    add_price_argument,
+    add_since_argument,
+    parse_plot,
+    parse_price,
+    parse_since,
+    parse_step,
+)
 from scaler.cli.source import add_past_arguments, parse_past
-from scaler.replay.prices import NO_PRICES, Prices, parse_prices
-from toolkit.cli.flags import Flags, Values
+from toolkit.cli.flags import Flags, Values, add_output_argument
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
 
     from scaler.readings.settings import PrometheusSettings
+    from scaler.replay.prices import Prices
 
-PLOTS = (".svg", ".html")
-OUTPUTS = ("table", "wide", "json", "csv")
 LONGEST_STEP_SECONDS = 3600.0
 
 
@@ -50,13 +56,7 @@ def add_idle_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, st
     where.add_argument(
         "-A", "--all-namespaces", action="store_true", help="all namespaces, the default"
     )
-    parser.add_argument(
-        *("-o", "--output"),
-        choices=OUTPUTS,
-        default="table",
-        metavar="|".join(OUTPUTS),
-        help="output format; wide has a row per pod (default table)",
-    )
+    add_output_argument(parser, OUTPUTS, more="wide has a row per pod")
     report = group("report")
     add_since_argument(report)
     report.text(
@@ -66,11 +66,7 @@ def add_idle_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, st
         "length of a step, at least the scrape interval (default: 1m, longer above 7d)",
     )
     report.text("threshold", "PERCENT", "5", "duty cycle under which a GPU counts as hardly used")
-    report.repeated(
-        "price",
-        "[MODEL=]PRICE",
-        "price of one GPU hour, such as H100=2.5; without MODEL for all other models",
-    )
+    add_price_argument(report)
     report.text("plot", "FILE", None, "also draw held, idle and free GPUs, as FILE.svg or .html")
     add_past_arguments(group("Prometheus"))
     add_kubeconfig_arguments(group("Kubernetes API, for the workloads of pods"))
@@ -86,20 +82,10 @@ def parse_idle_arguments(arguments: argparse.Namespace) -> IdleSettings:
     prometheus = parse_past(values)
     if prometheus is None:
         values.problem("prometheus.url", "required, such as http://prometheus.monitoring:9090")
-    prices = NO_PRICES
-    try:
-        prices = parse_prices(values.repeated("price"))
-    except ValueError as error:
-        values.problem("price", str(error))
     since = parse_since(values)
-    step = None
-    if values.optional("step") is not None:
-        step = values.seconds("step", lowest=1, highest=LONGEST_STEP_SECONDS)
-        if step > since:
-            values.problem("step", "must not exceed --since")
-    plot = values.optional("plot")
-    if plot is not None and not plot.endswith(PLOTS):
-        values.problem("plot", f"{plot!r} ends in neither {' nor '.join(PLOTS)}")
+    prices = parse_price(values)
+    step = parse_step(values, since_seconds=since, highest_seconds=LONGEST_STEP_SECONDS)
+    plot = parse_plot(values)
     threshold = values.whole_number("threshold", 1, 100)
     values.check()
     assert prometheus is not None

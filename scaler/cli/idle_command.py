@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from scaler.cli.interruption import interruption, until
+from scaler.cli.progress import Progress
 from scaler.cli.recorded_owners import read_cluster, read_kube_state
 from scaler.cli.recorded_problems import why_other_pods
 from scaler.model import Metric
@@ -51,17 +52,16 @@ class IdleResult(NamedTuple):
     is_complete: bool
 
 
-async def read_idle(settings: IdleSettings, *, now_unix_seconds: float | None = None) -> IdleResult:
+async def read_idle(settings: IdleSettings) -> IdleResult:
     """Return the report on the last `since_seconds`; SIGINT ends the reading early.
 
     Raises:
         PastError: Prometheus does not answer.
         NothingRecordedError: it has nothing that names a GPU or a pod.
     """
-    ended = time.time() if now_unix_seconds is None else now_unix_seconds
     names = settings.prometheus.names
     steps = span(
-        until_unix_seconds=ended,
+        until_unix_seconds=time.time(),
         seconds=settings.since_seconds,
         step_seconds=settings.step_seconds or _step_seconds(settings.since_seconds),
     )
@@ -77,17 +77,17 @@ async def read_idle(settings: IdleSettings, *, now_unix_seconds: float | None = 
     )
     has_gpu = has_pod = False
     async with RangeReader(settings.prometheus) as reader, interruption() as interrupted:
-        async for chunk in until(interrupted, reader.chunks([query], steps)):
-            series = list(duty_series(chunk.rows[0], names))
-            await asyncio.to_thread(tally.add, series)
-            has_gpu = has_gpu or bool(series)
-            has_pod = has_pod or any(one.pod is not None for one in series)
-            _show_progress(chunk.span, steps)
+        with closing(Progress(sys.stderr)) as progress:
+            async for chunk in until(interrupted, reader.chunks([query], steps)):
+                series = list(duty_series(chunk.rows[0], names))
+                await asyncio.to_thread(tally.add, series)
+                has_gpu = has_gpu or bool(series)
+                has_pod = has_pod or any(one.pod is not None for one in series)
+                progress.show("Reading", steps.share_until(chunk.span))
         is_complete = not interrupted.is_set()
-        where = {"until_unix_seconds": ended, "seconds": settings.since_seconds}
         if not has_gpu and is_complete:
             raise NothingRecordedError(
-                await why_no_series(reader, settings.prometheus, DUTY_CYCLE, **where)
+                await why_no_series(reader, settings.prometheus, DUTY_CYCLE, steps)
             )
         if has_pod and is_complete:
             why = await why_other_pods(reader, settings.prometheus, Metric.DUTY_CYCLE, steps)
@@ -95,7 +95,7 @@ async def read_idle(settings: IdleSettings, *, now_unix_seconds: float | None = 
                 raise NothingRecordedError(why)
         owners, notes = await _owners(settings, reader, steps)
         if has_gpu and not has_pod:
-            why = await why_no_pods(reader, settings.prometheus, DUTY_CYCLE, **where)
+            why = await why_no_pods(reader, settings.prometheus, DUTY_CYCLE, steps)
             notes.insert(0, f"All GPUs look free: {why}.")
     report = tally.report(
         owner_of=owners.of,
@@ -161,14 +161,3 @@ async def _owners(
     with suppress(PastError, PromqlError):
         await read_kube_state(reader, steps, owners)
     return owners, notes
-
-
-def _show_progress(part: Span, whole: Span) -> None:
-    """Show how much is read on a terminal, where the line is overwritten; the end clears it."""
-    if not sys.stderr.isatty():
-        return
-    left = whole.ended_unix_seconds - part.ended_unix_seconds
-    share = 1 - left / (whole.steps * whole.step_seconds)
-    line = f"Reading: {share:.0%}" if left > 0 else " " * len("Reading: 100%")
-    sys.stderr.write(f"\r{line}\r")
-    sys.stderr.flush()

@@ -17,7 +17,7 @@ from scaler.cli.idle import add_idle_arguments
 from scaler.cli.metricsapi import MAX_PORT
 from scaler.cli.simulate import add_simulate_arguments
 from toolkit.cli.arguments import SHELLS, CommandParser, CommandsFormatter, Parser
-from toolkit.cli.flags import Flags, environment_name, whole_number
+from toolkit.cli.flags import Flags, add_output_argument, environment_name, whole_number
 from toolkit.cli.http_access import add_access_arguments
 
 if TYPE_CHECKING:
@@ -81,11 +81,7 @@ def build_parser(environ: Mapping[str, str], version: str, program: str = "gpu-s
     _add_remote_arguments(why_not, environ)
 
     explain = command("explain", "show the last decision for a Deployment and its reasons")
-    explain.add_argument(
-        "deployment",
-        metavar="NAME",
-        help=_NAME_FORMS,
-    )
+    explain.add_argument("deployment", metavar="NAME", help=_NAME_FORMS)
     explain.add_argument(
         *("-n", "--namespace"),
         metavar="NAME",
@@ -122,7 +118,6 @@ def build_parser(environ: Mapping[str, str], version: str, program: str = "gpu-s
     return parser
 
 
-_CHECK_OUTPUTS = ("text", "json", "github")
 CHECK_SOURCES = ("exporters", "prometheus")
 _POSITIONALS = {
     "status": " [NAME ...]",
@@ -135,12 +130,10 @@ _POSITIONALS = {
 
 
 def _add_check_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
-    parser.add_argument(
-        *("-o", "--output"),
-        choices=_CHECK_OUTPUTS,
-        default="text",
-        metavar="|".join(_CHECK_OUTPUTS),
-        help="output format; github writes annotations for pull requests (default text)",
+    add_output_argument(
+        parser,
+        ("text", "json", "github"),
+        more="github writes annotations for pull requests",
     )
     flags = Flags(parser, environ, prefix=ENVIRONMENT_PREFIX)
     flags.text(
@@ -175,13 +168,7 @@ def _add_name_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_remote_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
-    parser.add_argument(
-        *("-o", "--output"),
-        choices=("text", "json", "yaml"),
-        default="text",
-        metavar="text|json|yaml",
-        help="output format (default text)",
-    )
+    add_output_argument(parser, ("text", "json", "yaml"))
     scaler = parser.add_argument_group("connection to the scaler")
     scaler.add_argument(
         "--server",

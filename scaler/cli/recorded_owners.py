@@ -67,7 +67,7 @@ async def read_kube_state(
         PastError, PromqlError: they cannot be read.
     """
     ended = steps.ended_unix_seconds
-    total = steps.steps * steps.step_seconds
+    total = steps.seconds
     if not (await reader.now(IS_THERE, at_unix_seconds=ended)).rows:
         return
     seconds = max(min(DAY_SECONDS, total), total / MOST_DAYS)

@@ -6,7 +6,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scaler.readings.devices import FAMILIES
-from scaler.readings.prometheus.absent_series import why_no_pods, why_no_series
+from scaler.readings.prometheus.absent_series import (
+    example,
+    selector,
+    why_no_pods,
+    why_no_series,
+)
 from scaler.readings.prometheus.past_pods import PastMetric
 from scaler.readings.prometheus.range_chunks import promql_duration
 
@@ -15,7 +20,6 @@ if TYPE_CHECKING:
     from scaler.readings.prometheus.names import MetricNames
     from scaler.readings.prometheus.range_chunks import Span
     from scaler.readings.prometheus.ranges import RangeReader
-    from scaler.readings.prometheus.response import Result
     from scaler.readings.settings import PrometheusSettings
 
 SEARCHES = 12
@@ -33,24 +37,16 @@ async def why_no_pods_of(
         PastError, PromqlError: Prometheus does not answer.
     """
     names, ended = prometheus.names, steps.ended_unix_seconds
-    # Not only what there is now: the exporters may be gone.
-    seconds = steps.steps * steps.step_seconds
-
-    async def example(series: str) -> Result:
-        some = f"last_over_time({_selector(series, prometheus)}[{promql_duration(seconds)}])"
-        return await reader.now(f"topk(1, {some})", at_unix_seconds=ended)
-
     series = names.families[FAMILIES[metric][0]].series[0]
-    one = await example(series)
-    labels = {name for row in one.rows for name in row.get("metric", {})}
+    labels = {name for one in await example(reader, prometheus, series, steps) for name in one}
     if EXPORTED in labels and names.pod_label != EXPORTED:
         return _exporters_own_pod(names, series)
     for family in FAMILIES[metric][1:] if labels else ():
         other = names.families[family].series[0]
-        if not (await example(other)).rows:
+        if not await example(reader, prometheus, other, steps):
             return f"Prometheus has {series} and no {other}, and {metric} needs both: scrape both"
     past = PastMetric(metric, names, matchers=prometheus.matchers, pods=())
-    query = past.models_query(seconds)
+    query = past.models_query(steps.seconds)
     found = past.read_models(await reader.now(query, at_unix_seconds=ended))
     pods = sorted({str(pod) for pod, _ in found})
     if pods:
@@ -59,13 +55,7 @@ async def why_no_pods_of(
             f" such as {', '.join(pods[:3])}: pass other names, or a longer --since"
         )
     why = why_no_pods if labels else why_no_series
-    return await why(
-        reader,
-        prometheus,
-        FAMILIES[metric][0],
-        until_unix_seconds=ended,
-        seconds=seconds,
-    )
+    return await why(reader, prometheus, FAMILIES[metric][0], steps)
 
 
 async def why_other_pods(
@@ -77,7 +67,7 @@ async def why_other_pods(
     if names.pod_label == EXPORTED:
         return None
     matchers = ", ".join((f'{EXPORTED}!=""', *prometheus.matchers))
-    past = promql_duration(steps.steps * steps.step_seconds)
+    past = promql_duration(steps.seconds)
     query = f"count(last_over_time({series}{{{matchers}}}[{past}]))"
     if not (await reader.now(query, at_unix_seconds=steps.ended_unix_seconds)).rows:
         return None
@@ -96,7 +86,7 @@ async def why_late(
 ) -> str | None:
     """Return a sentence if Prometheus has no such series from the begin on; raises PastError."""
     series = prometheus.names.families[FAMILIES[metric][0]].series[0]
-    query = f"count({_selector(series, prometheus)})"
+    query = f"count({selector(series, prometheus)})"
     first, last = steps.begun_unix_seconds, steps.ended_unix_seconds
     if last - first <= SOON_SECONDS:
         return None
@@ -113,7 +103,3 @@ async def why_late(
         f"Prometheus has {series} for the last {days:.1f} days only, and not for all of --since:"
         " its retention may be shorter, or the exporter is newer"
     )
-
-
-def _selector(series: str, prometheus: PrometheusSettings) -> str:
-    return f"{series}{{{', '.join(prometheus.matchers)}}}"

@@ -3,12 +3,21 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scaler.cli.config import ENVIRONMENT_PREFIX, add_kubeconfig_arguments
-from scaler.cli.past import add_since_argument, parse_since
+from scaler.cli.past import (
+    OUTPUTS,
+    add_price_argument,
+    add_since_argument,
+    parse_plot,
+    parse_price,
+    parse_since,
+    parse_step,
+)
 from scaler.cli.source import add_past_arguments, parse_past
 from scaler.cli.workload import parse_workload
 from scaler.model import Metric, ObjectRef
@@ -16,17 +25,15 @@ from scaler.policy.annotations import MAX_REPLICAS, MIN_REPLICAS, PREFIX
 from scaler.replay.csv_text import CsvColumns
 from scaler.replay.demand import LONGEST_STEP_SECONDS, MAX_STEPS
 from scaler.replay.plans import Wishes
-from scaler.replay.prices import NO_PRICES, Prices, parse_prices
-from toolkit.cli.flags import Flags, Values
+from toolkit.cli.flags import Flags, Values, add_output_argument
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Mapping
 
     from scaler.readings.settings import PrometheusSettings
+    from scaler.replay.prices import Prices
 
-OUTPUTS = ("table", "wide", "json", "csv")
-PLOTS = (".svg", ".html")
 LONGEST_START_SECONDS = 6 * 3600.0
 MAX_TARGETS = 20
 _SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3})?) ?%?")
@@ -81,13 +88,7 @@ def add_simulate_arguments(parser: argparse.ArgumentParser, environ: Mapping[str
         help="namespace of names without one (default: the context's, else default)",
     )
     parser.add_argument("--all", action="store_true", help="all Deployments with GPU pods")
-    parser.add_argument(
-        *("-o", "--output"),
-        choices=OUTPUTS,
-        default="table",
-        metavar="|".join(OUTPUTS),
-        help="output format (default table)",
-    )
+    add_output_argument(parser, OUTPUTS)
     history = group("history: from Prometheus (below), or one of these files")
     add_since_argument(history)
     history.text("step", "DURATION", None, "time between two values (default: 30s for 7d)")
@@ -140,11 +141,7 @@ def add_simulate_arguments(parser: argparse.ArgumentParser, environ: Mapping[str
         "time from a pod's creation until it serves (default: measured, else 60s)",
     )
     report = group("report")
-    report.repeated(
-        "price",
-        "[MODEL=]PRICE",
-        "price of one GPU hour, such as H100=2.5; without MODEL for all other models",
-    )
+    add_price_argument(report)
     report.text(
         "max-saturated",
         "PERCENT",
@@ -185,23 +182,16 @@ def parse_simulate_arguments(
     if wishes.query is not None and prometheus is not None and len(deployments) != 1:
         values.problem("query", "is for one Deployment: pass its NAMESPACE/NAME")
     since = parse_since(values)
-    step = start = None
-    if values.optional("step") is not None:
-        step = values.seconds("step", lowest=1, highest=LONGEST_STEP_SECONDS)
-        if not csv and step > since:
-            values.problem("step", "must not exceed --since")
-        elif not csv and since / step > MAX_STEPS:
-            values.problem("step", f"gives more than {MAX_STEPS} steps of --since")
+    step = parse_step(
+        values,
+        since_seconds=math.inf if csv else since,
+        highest_seconds=LONGEST_STEP_SECONDS,
+    )
+    if step is not None and not csv and since / step > MAX_STEPS:
+        values.problem("step", f"gives more than {MAX_STEPS} steps of --since")
+    start = None
     if values.optional("start-time") is not None:
         start = values.seconds("start-time", highest=LONGEST_START_SECONDS)
-    prices = NO_PRICES
-    try:
-        prices = parse_prices(values.repeated("price"))
-    except ValueError as error:
-        values.problem("price", str(error))
-    plot = values.optional("plot")
-    if plot is not None and not plot.endswith(PLOTS):
-        values.problem("plot", f"{plot!r} ends in neither {' nor '.join(PLOTS)}")
     settings = SimulateSettings(
         deployments=deployments,
         is_for_all=arguments.all,
@@ -214,10 +204,10 @@ def parse_simulate_arguments(
         recording=recording,
         wishes=wishes,
         start_seconds=start,
-        prices=prices,
+        prices=parse_price(values),
         max_saturated=_share(values, "max-saturated"),
         output=arguments.output,
-        plot=plot,
+        plot=parse_plot(values),
         record=values.optional("record"),
         anonymizes=values.switch("anonymize"),
         kubeconfig=values.optional("kubeconfig"),

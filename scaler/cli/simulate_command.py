@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from scaler.cli.interruption import interruption, unless
-from scaler.cli.recorded import NoHistoryError, RecordedDeployment, read_recorded
+from scaler.cli.progress import Progress
+from scaler.cli.recorded import read_recorded
+from scaler.cli.recorded_deployments import NoHistoryError, RecordedDeployment
 from scaler.model import ObjectRef
+from scaler.replay.answers import Learned
 from scaler.replay.csv_recording import csv_recording
 from scaler.replay.csv_text import CsvError, read_csv
 from scaler.replay.documents import Simulation, simulations_csv, simulations_json
@@ -33,7 +36,6 @@ from scaler.replay.recording_text import (
 from scaler.replay.replay import as_it_was, replay, replay_hpa
 from scaler.replay.report import simulations_text
 from scaler.replay.simulation_plot import simulations_html, simulations_svg
-from scaler.replay.stepping import Learned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,9 +45,6 @@ if TYPE_CHECKING:
 
 USUAL_START_SECONDS = 60.0
 """Where a start is neither given nor measured."""
-QUIET_SECONDS = 2.0
-"""Progress is shown of what takes longer; off a terminal, only so often."""
-LINE_SECONDS = 15.0
 
 
 @dataclass(slots=True)
@@ -58,37 +57,6 @@ class Simulated:
     is_complete: bool = True
 
 
-class Progress:
-    """Shows how far something is: in one line of a terminal, else in a line now and then."""
-
-    def __init__(self, stream: TextIO, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._stream = stream
-        self._clock = clock
-        self._begun_seconds = self._shown_seconds = clock()
-        self._width = 0
-
-    def show(self, what: str, share: float) -> None:
-        """Show what is done, and which share of it."""
-        now = self._clock()
-        wait = 0.2 if self._stream.isatty() else LINE_SECONDS
-        if now - self._begun_seconds < QUIET_SECONDS or now - self._shown_seconds < wait:
-            return
-        self._shown_seconds = now
-        text = f"{what}: {share:.0%}"
-        if self._stream.isatty():
-            self._stream.write(f"\r{text:<{self._width}}")
-            self._width = len(text)
-        else:
-            self._stream.write(f"{text}\n")
-        self._stream.flush()
-
-    def clear(self) -> None:
-        """Remove the line from a terminal."""
-        if self._width:
-            self._stream.write(f"\r{'':<{self._width}}\r")
-            self._stream.flush()
-
-
 async def simulate(settings: SimulateSettings) -> Simulated:
     """Return what was simulated until the end, or until SIGINT.
 
@@ -97,8 +65,7 @@ async def simulate(settings: SimulateSettings) -> Simulated:
         OSError: a file cannot be read.
     """
     found = Simulated()
-    progress = Progress(sys.stderr)
-    try:
+    with closing(Progress(sys.stderr)) as progress:
         async with interruption() as interrupted:
             recorded = await _recorded(settings, found, interrupted, progress)
             found.is_complete = not interrupted.is_set()
@@ -118,8 +85,6 @@ async def simulate(settings: SimulateSettings) -> Simulated:
                 if simulation is not None:
                     found.simulations.append(simulation)
             found.is_complete = found.is_complete and not interrupted.is_set()
-    finally:
-        progress.clear()
     if settings.plot is not None and found.simulations:
         draw = partial(_plot, settings=settings, simulations=found.simulations)
         await _written(found, settings.plot, draw)

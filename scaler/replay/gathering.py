@@ -14,7 +14,7 @@ from scaler.replay.demand import DemandBuilder
 from scaler.replay.owners import Way
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from scaler.model import ObjectRef
     from scaler.replay.model import Recording
@@ -93,7 +93,7 @@ class Gathering:
         known = self._starts.get(pod)
         self._starts[pod] = seconds if known is None else min(known, seconds)
 
-    def recording(self, *, more_notes: Iterable[str] = ()) -> Recording:
+    def recording(self) -> Recording:
         """Return the recording, from the first step with a demand to the last one."""
         common_gpus = self._gpus.most_common(1)
         common_model = self._models.most_common(1)
@@ -105,7 +105,7 @@ class Gathering:
         if self._is_total:
             counts = tuple(None if one == _UNKNOWN else one for one in self._counts)
             found = replace(found, replicas=counts)
-        return trimmed(replace(found, notes=(*found.notes, *self._notes(), *more_notes)))
+        return trimmed(replace(found, notes=(*found.notes, *self._notes())))
 
     def _notes(self) -> list[str]:
         notes = []

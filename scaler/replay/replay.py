@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from scaler.decision.proposals import SATURATED_MILLI, SATURATING_METRICS
 from scaler.replay.accounting import account, stretches
+from scaler.replay.answers import Learned
 from scaler.replay.load import RecordedLoad
 from scaler.replay.model import AS_IT_WAS, HPA, OURS, Recording, ReplayResult, ReplicaStep
 from scaler.replay.pods import Pods
 from scaler.replay.rules import HpaRules, OurRules
-from scaler.replay.stepping import Learned, Stepping
+from scaler.replay.stepping import Stepping
 
 if TYPE_CHECKING:
     from collections.abc import Callable

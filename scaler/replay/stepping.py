@@ -16,77 +16,24 @@ What was asked for is still remembered, since windows are made of it.
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from scaler.decision.history import active, recommended
+from scaler.replay.answers import Answers
 from scaler.replay.model import ReplicaStep
 from scaler.replay.rules import Asked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable
 
+    from scaler.replay.answers import Learned
     from scaler.replay.load import RecordedLoad
     from scaler.replay.pods import Pods
     from scaler.replay.rules import Rules
 
 EARLY_SECONDS = 1e-6
 """So much sooner something counts as expired: deciding once more than necessary is harmless."""
-
-
-MAX_SHAPES = 10_000
 UNKNOWN = Asked(None)
-
-
-class Answers:
-    """What was asked for by what the pods showed, for pods that are equally far."""
-
-    def __init__(self) -> None:
-        self._lowest: list[int] = []
-        self._highest: list[int] = []
-        self._asked: list[Asked] = []
-
-    def find(self, shown_milli: int) -> Asked | None:
-        """Return what is asked for, None where that is not known."""
-        index = bisect_right(self._lowest, shown_milli) - 1
-        if index >= 0 and shown_milli <= self._highest[index]:
-            return self._asked[index]
-        return None
-
-    def learn(self, shown_milli: int, asked: Asked) -> None:
-        """Remember one answer."""
-        index = bisect_right(self._lowest, shown_milli) - 1
-        if index >= 0 and self._asked[index] == asked:
-            self._highest[index] = max(self._highest[index], shown_milli)
-        elif index + 1 < len(self._asked) and self._asked[index + 1] == asked:
-            self._lowest[index + 1] = shown_milli
-        else:
-            self._lowest.insert(index + 1, shown_milli)
-            self._highest.insert(index + 1, shown_milli)
-            self._asked.insert(index + 1, asked)
-
-
-class Learned:
-    """What replays have learned, for others under the same rules; not for several threads."""
-
-    def __init__(self) -> None:
-        self._answers: dict[Hashable, dict[Hashable, Answers]] = {}
-
-    def under(self, rules: Rules) -> dict[Hashable, Answers]:
-        """Return what is known for these rules by how far the pods are; to be added to."""
-        # Of the range, only a minimum of 0 changes what is asked for.
-        policy = replace(
-            rules.policy,
-            min_replicas=min(1, rules.policy.min_replicas),
-            max_replicas=1,
-            schedule=(),
-            scheduled=None,
-        )
-        known = self._answers.setdefault((type(rules), policy), {})
-        if len(known) > MAX_SHAPES:
-            known.clear()
-        return known
 
 
 class Stepping:
@@ -151,14 +98,6 @@ class Stepping:
                     continue
             self._decide(tick)
             tick += 1
-        return tuple(self._steps)
-
-    def every_decision(self) -> tuple[ReplicaStep, ...]:
-        """Return the same, deciding at every interval."""
-        for tick in range(self._ticks):
-            now = tick * self._interval
-            self._rules.follow_schedule(now)
-            self._apply(now)
         return tuple(self._steps)
 
     def _walk(self, tick: int) -> int:

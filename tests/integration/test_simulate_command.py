@@ -18,7 +18,7 @@ from aiohttp import web
 
 from scaler.cli import simulate_command as command
 from scaler.cli.parser import build_parser
-from scaler.cli.recorded import NoHistoryError
+from scaler.cli.recorded_deployments import NoHistoryError
 from scaler.cli.simulate import parse_simulate_arguments
 from scaler.kube.client import KubeClient
 from scaler.readings.prometheus.ranges import PastError

@@ -58,6 +58,20 @@ def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
     return read
 
 
+def add_output_argument(
+    parser: argparse.ArgumentParser, formats: Sequence[str], *, more: str = ""
+) -> None:
+    """Add `--output`, whose default is the first of the formats."""
+    explained = f"; {more}" if more else ""
+    parser.add_argument(
+        *("-o", "--output"),
+        choices=formats,
+        default=formats[0],
+        metavar="|".join(formats),
+        help=f"output format{explained} (default {formats[0]})",
+    )
+
+
 class Flags:
     """Adds flags to a parser or a group; variables in `environ` override their defaults.
 

@@ -14,6 +14,7 @@ from scaler.readings.prometheus.ranges import PastError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
+    from scaler.readings.prometheus.range_chunks import Span
     from scaler.readings.prometheus.ranges import RangeReader
     from scaler.readings.settings import PrometheusSettings
 
@@ -21,25 +22,19 @@ LABELS_SHOWN = 20
 
 
 async def why_no_series(
-    reader: RangeReader,
-    settings: PrometheusSettings,
-    family: str,
-    *,
-    until_unix_seconds: float,
-    seconds: float,
+    reader: RangeReader, settings: PrometheusSettings, family: str, steps: Span
 ) -> str:
     """Return why no series of the family with a GPU was found; asks for what is there."""
     series = {name: one.families[family].series[0] for name, one in PRESETS.items()}
     wanted = settings.names.families[family].series[0]
     names = "|".join(map(re.escape, sorted({*series.values(), wanted})))
-    past = promql_duration(seconds)
+    past = promql_duration(steps.seconds)
     query = f'count by (__name__) (last_over_time({{__name__=~"{names}"}}[{past}]))'
     try:
-        found = await _labels(reader, query, until_unix_seconds)
+        found = await _labels(reader, query, steps)
         there = sorted({labels["__name__"] for labels in found if "__name__" in labels})
         if wanted in there:
-            example = await _example(reader, settings, wanted, until_unix_seconds, seconds)
-            return _unusable(settings, wanted, example)
+            return _unusable(settings, wanted, await example(reader, settings, wanted, steps))
     except PastError as error:
         return str(error)
     at = f"Prometheus at {settings.url}"
@@ -58,44 +53,45 @@ async def why_no_series(
 
 
 async def why_no_pods(
-    reader: RangeReader,
-    settings: PrometheusSettings,
-    family: str,
-    *,
-    until_unix_seconds: float,
-    seconds: float,
+    reader: RangeReader, settings: PrometheusSettings, family: str, steps: Span
 ) -> str:
     """Return what to pass if GPUs have series, but none of them names a pod."""
     names = settings.names
     try:
         series = names.families[family].series[0]
-        example = await _example(reader, settings, series, until_unix_seconds, seconds)
+        found = await example(reader, settings, series, steps)
     except PastError as error:
         return str(error)
-    if any(names.pod_label in labels for labels in example):
+    listed = _listed(label for labels in found for label in labels)
+    if any(names.pod_label in labels for labels in found):
         return (
             f"no series has a namespace in the label {names.namespace_label}: pass"
-            " --prometheus.namespace-label; the labels are"
-            f" {_listed(label for labels in example for label in labels)}"
+            f" --prometheus.namespace-label; the labels are {listed}"
         )
     return (
         f"no series has a pod in the label {names.pod_label}; if pods hold GPUs, pass"
         " --prometheus.pod-label and --prometheus.namespace-label (with dcgm-exporter,"
-        " --prometheus.metrics dcgm-exported); the labels are"
-        f" {_listed(label for labels in example for label in labels)}"
+        f" --prometheus.metrics dcgm-exported); the labels are {listed}"
     )
 
 
-async def _example(
-    reader: RangeReader,
-    settings: PrometheusSettings,
-    series: str,
-    until_unix_seconds: float,
-    seconds: float,
+def selector(series: str, settings: PrometheusSettings) -> str:
+    """Return the selector of a series under the matchers."""
+    return f"{series}{{{', '.join(settings.matchers)}}}"
+
+
+async def example(
+    reader: RangeReader, settings: PrometheusSettings, series: str, steps: Span
 ) -> list[dict[str, Any]]:
-    selector = f"{series}{{{', '.join(settings.matchers)}}}"
-    some = f"last_over_time({selector}[{promql_duration(seconds)}])"
-    return await _labels(reader, f"topk(1, {some})", until_unix_seconds)
+    """Return the labels of a series under the matchers: of one at most.
+
+    Not only of what there is now, because the exporters may be gone.
+
+    Raises:
+        PastError, PromqlError: Prometheus does not answer.
+    """
+    some = f"last_over_time({selector(series, settings)}[{promql_duration(steps.seconds)}])"
+    return await _labels(reader, f"topk(1, {some})", steps)
 
 
 def _unusable(
@@ -115,8 +111,8 @@ def _unusable(
     )
 
 
-async def _labels(reader: RangeReader, query: str, at_unix_seconds: float) -> list[dict[str, Any]]:
-    result = await reader.now(query, at_unix_seconds=at_unix_seconds)
+async def _labels(reader: RangeReader, query: str, steps: Span) -> list[dict[str, Any]]:
+    result = await reader.now(query, at_unix_seconds=steps.ended_unix_seconds)
     rows = result.rows if result.type == "vector" else []
     return [one["metric"] for one in rows if isinstance(one, dict) and "metric" in one]
 

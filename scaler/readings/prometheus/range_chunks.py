@@ -44,9 +44,18 @@ class Span(NamedTuple):
         return self.begun_unix_seconds + (self.steps - 1) * self.step_seconds
 
     @property
+    def seconds(self) -> float:
+        """The length of all steps."""
+        return self.steps * self.step_seconds
+
+    @property
     def fresh_seconds(self) -> float:
         """How old a sample may be at its step: never so old that it fills another step's gap."""
         return max(STALE_AFTER_SECONDS, self.step_seconds)
+
+    def share_until(self, part: Span) -> float:
+        """Return the share of the steps that are over when a part of them ends."""
+        return 1 - (self.ended_unix_seconds - part.ended_unix_seconds) / self.seconds
 
     def part(self, first: int, steps: int) -> Span:
         """Return up to `steps` steps from the step `first` on."""

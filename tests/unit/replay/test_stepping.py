@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from hypothesis import given, settings
@@ -20,9 +21,11 @@ from scaler.model import (
     ScheduleEntry,
     SelectPolicy,
 )
+from scaler.replay.answers import Learned
+from scaler.replay.load import RecordedLoad
+from scaler.replay.pods import Pods
 from scaler.replay.replay import stepping
 from scaler.replay.rules import HpaRules, OurRules
-from scaler.replay.stepping import Learned
 from tests.unit.replay.recordings import policy, recording
 
 RATES = st.builds(
@@ -111,25 +114,44 @@ def cases(draw):
     return recorded, rules_of_case, start, interval
 
 
-def same_steps(fresh):
-    """What both ways end in; the third replay knows what the first one learned."""
+def every_decision(recorded, rules, start_seconds, interval):
+    """The counts of a replay that decides at every interval."""
+    found = next((one for one in recorded.replicas if one is not None), None)
+    pods = Pods(
+        recorded.ref,
+        replicas=rules.policy.min_replicas if found is None else found,
+        start_seconds=start_seconds,
+        ready_age_seconds=rules.policy.ready_age_seconds,
+    )
+    load = RecordedLoad(recorded, pods, window_seconds=rules.policy.window_seconds)
+    steps = {0.0: pods.count}
+    seconds = len(recorded.demand_milli) * recorded.step_seconds
+    for tick in range(math.ceil(seconds / interval - 1e-9)):
+        now = tick * interval
+        rules.follow_schedule(now)
+        desired, _ = rules.decide(pods, load, now)
+        if desired != pods.count:
+            load.advance(now)
+            pods.scale(desired, now)
+            steps[now] = desired
+    return tuple(steps.items())
+
+
+def same_steps(recorded, rules, start_seconds, interval):
+    """What both ways end in; the second replay knows what the first one learned."""
     learned = Learned()
-    steps = fresh(learned).every_decision()
-    assert fresh(learned).run() == steps
-    assert fresh(learned).run() == steps
+    steps = every_decision(recorded, rules(), start_seconds, interval)
+    for _ in range(2):
+        assert stepping(recorded, rules(), start_seconds, interval, learned).run() == steps
     return steps
 
 
 def test_the_hpa_without_a_behavior_goes_up_by_what_was_recommended_before():
     # Work for 12 pods until 15 s, then for as many as there are.
     requests = recording([48_000] * 2 + [16_000] * 30, metric=Metric.QUEUE, found=1)
-
-    def fresh(learned):
-        four = policy(Metric.QUEUE, 4_000)
-        return stepping(requests, HpaRules(requests, four), 10.0, 15.0, learned)
-
-    steps = same_steps(fresh)
-    assert [one.replicas for one in steps[:4]] == [4, 8, 12, 4]
+    four = policy(Metric.QUEUE, 4_000)
+    steps = same_steps(requests, lambda: HpaRules(requests, four), 10.0, 15.0)
+    assert [replicas for _, replicas in steps[:4]] == [4, 8, 12, 4]
 
 
 def test_a_cooldown_begins_with_the_first_decision_after_a_count_out_of_range():
@@ -142,24 +164,16 @@ def test_a_cooldown_begins_with_the_first_decision_after_a_count_out_of_range():
             scale_down=replace(zero.behavior.scale_down, stabilization_window_seconds=15),
         ),
     )
-
-    def fresh(learned):
-        return stepping(idle, OurRules(idle, zero), 10.0, 2.0, learned)
-
     # The first decision is about the range, the second about the metrics.
-    assert [tuple(one) for one in same_steps(fresh)] == [(0, 1), (102, 0)]
+    steps = same_steps(idle, lambda: OurRules(idle, zero), 10.0, 2.0)
+    assert steps == ((0, 1), (102, 0))
 
 
 @settings(max_examples=60, deadline=None)
 @given(cases())
 def test_the_scaler(case):
     recorded, wanted, start, interval = case
-
-    def fresh(learned):
-        ours = OurRules(recorded, wanted)
-        return stepping(recorded, ours, start, interval, learned)
-
-    same_steps(fresh)
+    same_steps(recorded, lambda: OurRules(recorded, wanted), start, interval)
 
 
 @settings(max_examples=60, deadline=None)
@@ -168,8 +182,4 @@ def test_the_hpa(case):
     recorded, wanted, start, interval = case
     if wanted.targets[0].average_value_milli is None:
         return
-
-    def fresh(learned):
-        return stepping(recorded, HpaRules(recorded, wanted), start, interval, learned)
-
-    same_steps(fresh)
+    same_steps(recorded, lambda: HpaRules(recorded, wanted), start, interval)

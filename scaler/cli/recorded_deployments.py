@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: which Deployments' past is read, what is read of each, and the recordings made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scaler.model import TOTAL_METRICS, Metric
+from scaler.readings.devices import FAMILIES
+from scaler.replay.gathering import Gathering
+from scaler.replay.plans import DemandSource, Given, PlanError, source_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from scaler.cli.simulate import SimulateSettings
+    from scaler.cluster.past_workloads import PastWorkloads
+    from scaler.model import ObjectRef
+    from scaler.readings.prometheus.names import MetricNames
+    from scaler.readings.prometheus.range_chunks import Span
+    from scaler.replay.model import Recording
+
+MOST_NAMED = 3
+
+
+class NoHistoryError(RuntimeError):
+    """There is nothing to simulate; the message says what was found, and what to pass."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedDeployment:
+    """A Deployment's annotations, the metric that was read of it, and its recording."""
+
+    given: Given
+    source: DemandSource
+    recording: Recording
+
+
+class Gatherings:
+    """What is gathered of each Deployment; `problems` say which have no recording, and why."""
+
+    def __init__(
+        self, settings: SimulateSettings, workloads: PastWorkloads, names: MetricNames, steps: Span
+    ) -> None:
+        self._settings = settings
+        self._workloads = workloads
+        self._span = steps
+        self._refused: set[ObjectRef] = set()
+        self._readable = frozenset(
+            {one for one, needed in FAMILIES.items() if set(needed) <= names.families.keys()}
+            | {Metric.QUERY}
+        )
+        self.of: dict[ObjectRef, Gathering] = {}
+        self.problems: list[str] = []
+
+    def plan(self) -> None:
+        """Choose the Deployments and what is read of each; raises NoHistoryError."""
+        settings, workloads = self._settings, self._workloads
+        wanted: Collection[ObjectRef] = settings.deployments
+        if not wanted and not settings.is_for_all:
+            wanted = workloads.opted_in()
+            if not wanted:
+                raise NoHistoryError(
+                    "no Deployment has the annotation gpu-scaler/enabled: pass NAMESPACE/NAME of"
+                    " those to simulate, or --all"
+                )
+        for ref in workloads.missing:
+            self.problems.append(f"{ref}: there is no such Deployment")
+        for ref in wanted:
+            if ref not in workloads.missing:
+                self._begin(ref)
+        if wanted and not self.of:
+            raise NoHistoryError("; ".join(self.problems))
+
+    def gpu_metrics(self) -> set[Metric]:
+        """Return the metrics of pods that are read."""
+        metrics = {_metric_of_pods(one) for one in self.of.values()}
+        return metrics | ({Metric.DUTY_CYCLE} if self._settings.is_for_all else set())
+
+    def with_queries(self) -> list[tuple[ObjectRef, Gathering]]:
+        """Return the Deployments whose own query is read."""
+        return [item for item in self.of.items() if item[1].source.metric in TOTAL_METRICS]
+
+    def of_owner(self, owner: ObjectRef | None, metric: Metric) -> Gathering | None:
+        """Return where a metric of a pod with this owner belongs, None if it is not wanted."""
+        if owner is None or owner.kind:
+            return None
+        one = self.of.get(owner)
+        if one is None and self._settings.is_for_all:
+            one = self._begin(owner)
+        return one if one is not None and _metric_of_pods(one) is metric else None
+
+    def refuse(self, ref: ObjectRef, why: str) -> None:
+        """Leave a Deployment out."""
+        self._refused.add(ref)
+        self.problems.append(f"{ref}: {why}")
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no Deployment has a value."""
+        return not any(one.has_values for one in self.of.values())
+
+    def why_empty(self) -> str | None:
+        """Return why no Deployment has a value, None if only Prometheus can tell."""
+        if self.problems:
+            return "; ".join(self.problems)
+        if self.with_queries():
+            return "the query has no value in this time: pass another --query, or a longer --since"
+        if any(one.impossible_values for one in self.of.values()):
+            return "; ".join(
+                f"{ref}: {_why_no_value(one)}" for ref, one in list(self.of.items())[:MOST_NAMED]
+            )
+        return None
+
+    def recorded(self) -> list[RecordedDeployment]:
+        """Return the recordings, and add to `problems` which Deployments have none."""
+        found = []
+        for ref, one in sorted(self.of.items()):
+            if ref in self._refused:
+                continue
+            if not one.has_values:
+                self.problems.append(f"{ref}: {_why_no_value(one)}")
+                continue
+            recording = one.recording()
+            if all(demand is None for demand in recording.demand_milli):
+                why = "; ".join(recording.notes)
+                self.problems.append(
+                    f"{ref}: {one.source.metric} gives no demand in this time: {why}"
+                )
+                continue
+            found.append(
+                RecordedDeployment(given=self._given(ref), source=one.source, recording=recording)
+            )
+        return found
+
+    def _given(self, ref: ObjectRef) -> Given:
+        return Given(
+            ref=ref,
+            annotations=self._workloads.annotations.get(ref, {}),
+            defaults=self._workloads.defaults.get(ref.namespace, {}),
+        )
+
+    def _begin(self, ref: ObjectRef) -> Gathering | None:
+        if ref in self._refused:
+            return None
+        try:
+            source = source_of(self._given(ref), self._settings.wishes, self._readable)
+        except PlanError as error:
+            self.refuse(ref, str(error))
+            return None
+        one = self.of[ref] = Gathering(
+            ref,
+            source,
+            begun_unix_seconds=self._span.begun_unix_seconds,
+            step_seconds=self._span.step_seconds,
+            steps=self._span.steps,
+        )
+        return one
+
+
+def _metric_of_pods(one: Gathering) -> Metric:
+    """Return the metric by which pods are read; those of a total are seen by their duty cycle."""
+    return Metric.DUTY_CYCLE if one.source.metric in TOTAL_METRICS else one.source.metric
+
+
+def _why_no_value(one: Gathering) -> str:
+    metric = one.source.metric
+    if not one.impossible_values:
+        return f"has no value of {metric} in this time"
+    return (
+        f"all {one.impossible_values} values of {metric} are impossible: see what Prometheus"
+        " has of it, and pass another --metric or --prometheus.metrics"
+    )
