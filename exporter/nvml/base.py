@@ -54,9 +54,6 @@ class BaseReadings:
     def begin_session(self) -> None:
         """Ask a newly opened NVML again for what the last one did not have."""
         self._memory_v2 = True
-        self._duty_cycles.begin_session()
-        if self._uses is not None:
-            self._uses.begin_session()
 
     def keep(self, uuids: Collection[str]) -> None:
         """Forget the history of all other devices."""
@@ -82,8 +79,8 @@ class BaseReadings:
             # Memory is that of the instances and so that sums by uuid stay true it is not repeated
             # on the board; utilization of the board does not exist under MIG.
             total, used = self._memory(handle)
-            duty_cycle = self._duty_cycles.percent(gpu.device.uuid, handle)
-            uses = self._read_uses(gpu.device, handle, (total, used))
+            duty_cycle = self._duty_cycles.percent(gpu)
+            uses = self._read_uses(gpu, gpu.device, handle, (total, used))
         board = DeviceReading(
             device=gpu.device,
             has_mig=gpu.mig_enabled,
@@ -98,16 +95,9 @@ class BaseReadings:
         return [board, *self._read_instances(gpu)] if gpu.mig_enabled else [board]
 
     def _read_uses(
-        self, device: Device, handle: Any, memory: DeviceMemory
+        self, gpu: Gpu, device: Device, handle: Any, memory: DeviceMemory
     ) -> tuple[ProcessUse, ...] | None:
-        if self._uses is None:
-            return None
-        return self._uses.read(
-            device.uuid,
-            handle,
-            is_mig_instance=device.is_mig_instance,
-            device_memory=memory,
-        )
+        return None if self._uses is None else self._uses.read(gpu, device, handle, memory)
 
     def _read_instances(self, gpu: Gpu) -> list[DeviceReading]:
         calls = self._calls
@@ -142,7 +132,7 @@ class BaseReadings:
                     device=device,
                     memory_total_bytes=total,
                     memory_used_bytes=used,
-                    uses=self._read_uses(device, handle, (total, used)),
+                    uses=self._read_uses(gpu, device, handle, (total, used)),
                 )
             )
         return readings

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from exporter.nvml.calls import (
     ABSENT,
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from exporter.nvml.calls import Calls
+    from exporter.nvml.gpu import Gpu
 
+_SAMPLES: Final = "nvmlDeviceGetSamples"
 # A buffer without a new sample for this long (or the window, if longer) is not trusted any more.
 _BUFFER_STALLED_SECONDS: Final = 5.0
 
@@ -56,29 +58,21 @@ class DutyCycles:
         self._meter = meter
         self._window_seconds = window_seconds
         self._histories: dict[str, _History] = {}
-        # The devices that have no such samples, and no such rates.
-        self._without_samples: set[str] = set()
-        self._without_rates: set[str] = set()
-
-    def begin_session(self) -> None:
-        """Ask a newly opened NVML again for what the last one did not have."""
-        self._without_samples.clear()
-        self._without_rates.clear()
 
     def keep(self, uuids: Collection[str]) -> None:
         """Forget all other devices."""
         self._histories = {uuid: kept for uuid, kept in self._histories.items() if uuid in uuids}
 
-    def percent(self, uuid: str, handle: Any) -> float | None:
+    def percent(self, gpu: Gpu) -> float | None:
         """Return the mean over the window, 0 to 100; raises NvmlError if the device is gone."""
         calls = self._calls
-        history = self._histories.setdefault(uuid, _History(self._window_seconds))
-        if uuid in self._without_samples:
-            return self._instantaneous(uuid, handle, history)
+        history = self._histories.setdefault(gpu.device.uuid, _History(self._window_seconds))
+        if gpu.lacks(_SAMPLES, self._meter.samples):
+            return self._instantaneous(gpu, history)
         try:
             value_type, samples = calls.call(
-                "nvmlDeviceGetSamples",
-                handle,
+                _SAMPLES,
+                gpu.handle,
                 getattr(calls.binding, self._meter.samples),
                 history.cursor_microseconds,
                 expected=frozenset({"NOT_FOUND"}),
@@ -86,8 +80,8 @@ class DutyCycles:
         except NvmlError as error:
             raise_if_gone(error)
             if error.code in ABSENT:
-                self._without_samples.add(uuid)
-                return self._instantaneous(uuid, handle, history)
+                gpu.note_lack(_SAMPLES, self._meter.samples)
+                return self._instantaneous(gpu, history)
             if error.code != "NOT_FOUND":
                 return None
             value_type, samples = 0, []
@@ -113,20 +107,11 @@ class DutyCycles:
             history.cursor_microseconds = 0
             history.samples.clear()
         mean = history.samples.mean_percent()
-        return self._instantaneous(uuid, handle, history) if mean is None else mean
+        return self._instantaneous(gpu, history) if mean is None else mean
 
-    def _instantaneous(self, uuid: str, handle: Any, history: _History) -> float | None:
-        if uuid in self._without_rates:
-            return None
-        try:
-            rates = self._calls.call("nvmlDeviceGetUtilizationRates", handle)
-        except NvmlError as error:
-            raise_if_gone(error)
-            if error.code in ABSENT:
-                self._without_rates.add(uuid)
-            return None
-        rate = getattr(rates, self._meter.rate)
-        if not 0 <= rate <= 100:
+    def _instantaneous(self, gpu: Gpu, history: _History) -> float | None:
+        rates = gpu.ask("nvmlDeviceGetUtilizationRates")
+        if rates is None or not 0 <= (rate := getattr(rates, self._meter.rate)) <= 100:
             return None
         history.instants.add([(time.monotonic(), float(rate))])
         return history.instants.mean_percent()

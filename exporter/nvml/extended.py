@@ -49,7 +49,6 @@ class ExtendedReadings:
     def begin_session(self) -> None:
         """Ask a newly opened NVML again for everything."""
         self._broken.clear()
-        self._memory_bandwidth.begin_session()
         self._node = None
 
     def keep(self, uuids: Collection[str]) -> None:
@@ -91,7 +90,7 @@ class ExtendedReadings:
         # Under MIG neither the buffer nor the rates exist; asking each cycle would cost two calls.
         if gpu.mig_enabled:
             return
-        percent = self._memory_bandwidth.percent(gpu.device.uuid, gpu.handle)
+        percent = self._memory_bandwidth.percent(gpu)
         if percent is not None:
             yield families.MEMORY_BANDWIDTH.sample(percent / 100)
 

@@ -130,9 +130,13 @@ class Gpu:
                 self._calls.still_failed(error)
         return cast("T", answer)
 
-    def lacks(self, function: str) -> bool:
-        """Return whether this function, without arguments, is known to be missing."""
-        return (function,) in self._absent
+    def lacks(self, function: str, *arguments: Any) -> bool:
+        """Return whether this function with these arguments is known to be missing."""
+        return (function, *arguments) in self._absent
+
+    def note_lack(self, function: str, *arguments: Any) -> None:
+        """Note that this is missing, until the MIG mode changes or NVML is opened anew."""
+        self._absent.add((function, *arguments))
 
     def ask_system(
         self, function: str, *arguments: Any, expected: frozenset[str] = frozenset()

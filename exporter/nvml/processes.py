@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from exporter.model import ProcessUse
@@ -16,7 +17,9 @@ from exporter.processes.process_owner import OwnerUnknownError
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from exporter.model import Device
     from exporter.nvml.calls import Calls
+    from exporter.nvml.gpu import Gpu
     from exporter.nvml.process_lists import DeviceMemory
     from exporter.processes.process_owner import ProcessOwners
 
@@ -39,12 +42,7 @@ class ProcessUses:
         self._window_seconds = window_seconds
         self._times: dict[str, dict[int, _Time]] = {}
         self._cursors_microseconds: dict[str, int] = {}
-        self._without: set[tuple[str, str]] = set()
         self._untold: set[str] = set()
-
-    def begin_session(self) -> None:
-        """Ask a newly opened NVML again for what the last one did not have."""
-        self._without.clear()
 
     def keep(self, uuids: Collection[str]) -> None:
         """Forget the history of all other devices."""
@@ -55,9 +53,11 @@ class ProcessUses:
         }
 
     def read(
-        self, uuid: str, handle: Any, *, is_mig_instance: bool, device_memory: DeviceMemory
+        self, gpu: Gpu, device: Device, handle: Any, memory: DeviceMemory
     ) -> tuple[ProcessUse, ...] | None:
         """Return the uses of all processes of pods, None unless all of them are known.
+
+        The device, whose handle it is, is the GPU or one of its MIG instances.
 
         Raises NvmlError if the device or the session is gone.
         """
@@ -65,12 +65,7 @@ class ProcessUses:
         try:
             problem = self._owners.problem()
             if problem is None:
-                uses = self._uses(
-                    uuid,
-                    handle,
-                    is_mig_instance=is_mig_instance,
-                    device_memory=device_memory,
-                )
+                uses = self._uses(_AskedDevice(gpu, device, handle), memory)
         except NvmlError:
             raise
         except OwnerUnknownError as error:
@@ -78,15 +73,15 @@ class ProcessUses:
         except Exception as error:  # noqa: BLE001  (it is logged)
             # Whatever the node's files hold, the device itself is read all the same.
             problem = f"{type(error).__name__}: {error}"
-        self._report(uuid, problem)
+        self._report(device.uuid, problem)
         return uses
 
     def _uses(
-        self, uuid: str, handle: Any, *, is_mig_instance: bool, device_memory: DeviceMemory
+        self, asked: _AskedDevice, device_memory: DeviceMemory
     ) -> tuple[ProcessUse, ...] | None:
         memory_total_bytes, memory_used_bytes = device_memory
         for is_last in (False, False, True):
-            listed = self._lists(uuid, handle, memory_total_bytes)
+            listed = self._lists(asked, memory_total_bytes)
             if listed is None:
                 return None
             memory, clients_of_mps = listed
@@ -104,8 +99,8 @@ class ProcessUses:
                 raise OwnerUnknownError(msg)
         # The driver reports no process times for MIG instances.
         percents = None
-        if not is_mig_instance:
-            percents = self._percents(uuid, handle, memory, clients_of_mps=clients_of_mps)
+        if not asked.device.is_mig_instance:
+            percents = self._percents(asked, memory, clients_of_mps=clients_of_mps)
         return tuple(
             ProcessUse(
                 owner=owner,
@@ -117,7 +112,7 @@ class ProcessUses:
         )
 
     def _lists(
-        self, uuid: str, handle: Any, memory_total_bytes: int | None
+        self, asked: _AskedDevice, memory_total_bytes: int | None
     ) -> tuple[dict[int, int | None], Collection[int]] | None:
         """The bytes by PID, and the PIDs of MPS' clients; None where they are unknown.
 
@@ -125,7 +120,7 @@ class ProcessUses:
         """
         lists = []
         for function in (_COMPUTING, _DRAWING, _CLIENTS_OF_MPS):
-            entries = self._list(uuid, function, handle)
+            entries = self._list(asked, function)
             if entries is None:
                 return None
             if why := impossible_entry(entries, memory_total_bytes):
@@ -136,23 +131,22 @@ class ProcessUses:
         memory = {pid: used_bytes for one in lists for pid, used_bytes in one.items()}
         return memory, lists[-1]
 
-    def _list(self, uuid: str, function: str, handle: Any) -> list[tuple[int, int | None]] | None:
+    def _list(self, asked: _AskedDevice, function: str) -> list[tuple[int, int | None]] | None:
         """The PIDs and bytes of one kind of processes; None where they are unknown."""
-        found = self._ask(uuid, function, handle)
+        found = self._ask(asked, function)
         if found is None:
             # Every driver knows those that compute; a board or driver may lack the other kinds.
-            is_absent = (uuid, function) in self._without and function != _COMPUTING
+            is_absent = asked.lacks(function) and function != _COMPUTING
             return [] if is_absent else None
         return [(process.pid, process.usedGpuMemory) for process in found]
 
     def _percents(
-        self, uuid: str, handle: Any, pids: Collection[int], *, clients_of_mps: Collection[int]
+        self, asked: _AskedDevice, pids: Collection[int], *, clients_of_mps: Collection[int]
     ) -> dict[int, float | None] | None:
         # The samples' clock is the host's, and that may have been set back.
+        uuid = asked.device.uuid
         cursor = min(self._cursors_microseconds.get(uuid, 0), time.time_ns() // 1000)
-        samples = self._ask(
-            uuid, "nvmlDeviceGetProcessUtilization", handle, cursor, nothing=_NO_SAMPLES
-        )
+        samples = self._ask(asked, "nvmlDeviceGetProcessUtilization", cursor, nothing=_NO_SAMPLES)
         if samples is None:
             return None
         newest: dict[int, tuple[int, int]] = {}
@@ -187,18 +181,22 @@ class ProcessUses:
         return {pid: times[pid].window.mean_percent() if pid in known else None for pid in pids}
 
     def _ask(
-        self, uuid: str, function: str, *arguments: Any, nothing: frozenset[str] = frozenset()
+        self,
+        asked: _AskedDevice,
+        function: str,
+        *arguments: Any,
+        nothing: frozenset[str] = frozenset(),
     ) -> Any:
-        if (uuid, function) in self._without:
+        if asked.lacks(function):
             return None
         try:
-            return self._calls.call(function, *arguments, expected=nothing)
+            return self._calls.call(function, asked.handle, *arguments, expected=nothing)
         except NvmlError as error:
             raise_if_gone(error)
             if error.code in nothing:
                 return ()
             if error.code in ABSENT:
-                self._without.add((uuid, function))
+                asked.note_lack(function)
             return None
 
     def _report(self, uuid: str, problem: str | None) -> None:
@@ -213,6 +211,21 @@ class ProcessUses:
             self._untold.discard(uuid)
             if not self._untold:
                 log.info("Memory and duty cycle per container are known again")
+
+
+@dataclass(frozen=True, slots=True)
+class _AskedDevice:
+    """The device that is asked; all MIG instances of a GPU lack the same."""
+
+    gpu: Gpu
+    device: Device
+    handle: Any
+
+    def lacks(self, function: str) -> bool:
+        return self.gpu.lacks(function, self.device.is_mig_instance)
+
+    def note_lack(self, function: str) -> None:
+        self.gpu.note_lack(function, self.device.is_mig_instance)
 
 
 class _Time:

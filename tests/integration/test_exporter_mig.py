@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import tempfile
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -279,6 +280,44 @@ def test_the_next_cycle_has_exactly_the_instances_that_there_are_now():
             readings = node.readings()
             assert {one.device.uuid for one in readings.devices} == {board.uuid, other.uuid, *made}
             assert readings.unreadable_count == 0
+
+
+@pytest.fixture(scope="module")
+def functions_of_a_cycle():
+    with Node("H100", collectors=Collector) as node:
+        node.readings()
+        node.count_calls()
+        node.readings()
+    return sorted(name for name in node.calls if name.startswith("nvmlDevice"))
+
+
+def known(node):
+    """What the first GPU has a value of."""
+    reading = node.read_first()
+    base = {one.name for one in fields(reading) if getattr(reading, one.name) is not None}
+    return base | {sample.family.name for sample in reading.extended}
+
+
+def test_what_a_gpu_lacks_amid_a_change_of_mig_it_has_again_after_it(
+    functions_of_a_cycle, monkeypatch
+):
+    for function in functions_of_a_cycle:
+        with Node("H100", collectors=Collector) as node:
+            node.readings()
+            before = known(node)
+            original = getattr(node.binding, function)
+
+            def changing(*arguments, node=node, original=original):
+                node.driver.divide(0, ("1g.10gb",))
+                return original(*arguments)
+
+            with monkeypatch.context() as amid:
+                amid.setattr(node.binding, function, changing)
+                node.readings()
+            node.readings()
+            node.driver.divide(0, None)
+            node.readings()
+            assert before <= known(node), f"MIG was enabled before {function}"
 
 
 async def test_a_new_instance_does_not_begin_with_the_load_of_the_one_before():
