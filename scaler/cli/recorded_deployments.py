@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: which Deployments' past is read, what is read of each, and the recordings made of it."""
+"""Which Deployments' past is read, what is read of each, and the recordings made of it."""
 
 from __future__ import annotations
 
