@@ -231,8 +231,6 @@ def application(
     return StatusServer(
         controller=scene,  # type: ignore[arg-type]
         metrics=metrics,
-        leader=lambda: scene.leader,
-        identity=IDENTITY,
         not_ready_because=lambda: scene.unready,
         not_alive_because=lambda: None,
         page=page,

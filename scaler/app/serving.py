@@ -60,8 +60,6 @@ async def status_page(
     server = StatusServer(
         controller=parts.controller,
         metrics=parts.metrics,
-        leader=leader,
-        identity=parts.identity,
         not_ready_because=lambda: not_ready_because(config, parts),
         not_alive_because=lambda: not_alive_because(config, parts),
         held=lambda: [str(one) for one in parts.state.lost(time.monotonic())],

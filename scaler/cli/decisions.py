@@ -15,13 +15,14 @@ from scaler.cli.api_client import ScalerClient, ScalerClientError
 from scaler.cli.workload import parse_workload
 from scaler.kube.contexts import namespace_of
 from scaler.kube.errors import ClusterError
-from scaler.reporting.explanation import explain_text, history_table, status_table, why_not_table
+from scaler.reporting.explanation import explain_text
 from scaler.reporting.serialization import (
     DecisionDocument,
     DecisionRunDocument,
     DecisionsDocument,
     decode,
 )
+from scaler.reporting.tables import history_table, status_table, why_not_table
 from toolkit.cli.arguments import UsageError
 from toolkit.cli.flags import Values
 from toolkit.cli.http_access import parse_access

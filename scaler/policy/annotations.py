@@ -272,3 +272,8 @@ ANNOTATIONS: tuple[Annotation, ...] = (
         allowed='"true" or "false"',
     ),
 )
+
+
+def target_annotation(metric: Metric) -> str:
+    """Return the annotation that has the target of a metric; a queue shares that of requests."""
+    return TARGET_ANNOTATIONS[Metric.REQUESTS if metric is Metric.QUEUE else metric]

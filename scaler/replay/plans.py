@@ -21,6 +21,7 @@ from scaler.policy.annotations import (
     TARGET_ANNOTATIONS,
     TARGET_POD_METRIC,
     TARGET_QUERY,
+    target_annotation,
 )
 from scaler.policy.parse import parse_policy
 
@@ -133,7 +134,7 @@ def policies_of(
     others = [
         name
         for metric, name in TARGET_ANNOTATIONS.items()
-        if name in texts and name != _target_annotation(source.metric)
+        if name in texts and name != target_annotation(source.metric)
     ]
     if others:
         notes.append(
@@ -146,7 +147,7 @@ def policies_of(
 
 
 def _own_targets(texts: Mapping[str, str], metric: Metric) -> Sequence[str]:
-    annotation = _target_annotation(metric)
+    annotation = target_annotation(metric)
     if annotation in texts:
         return (texts[annotation],)
     if metric in PERCENT_METRICS:
@@ -181,7 +182,3 @@ def _policy(
         targets=(wanted,),
         settings=tuple(one for one in parsed.settings if one.annotation not in invented),
     )
-
-
-def _target_annotation(metric: Metric) -> str:
-    return TARGET_ANNOTATIONS[Metric.REQUESTS if metric is Metric.QUEUE else metric]

@@ -19,7 +19,7 @@ from scaler.policy.annotations import (
     POD_METRIC,
     QUERY,
     QUEUE,
-    TARGET_ANNOTATIONS,
+    target_annotation,
 )
 from scaler.quantities import format_duration, format_share, format_value
 from scaler.replay.coverage import floor_share
@@ -173,7 +173,7 @@ def _annotations(
     metric: Metric, target_milli: int, policy: ScalingPolicy
 ) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
     """Return all annotations of the policy with this target, and those without a known value."""
-    target = TARGET_ANNOTATIONS[Metric.REQUESTS if metric is Metric.QUEUE else metric]
+    target = target_annotation(metric)
     given = {
         one.annotation: one.value
         for one in policy.settings

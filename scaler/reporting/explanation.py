@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: formats decisions for `gpu-scaler explain`, `status` and `why-not`.
+"""Pure: explains a decision, as `gpu-scaler explain` prints it.
 
 The process that prints is not the one that decides, so the text comes from the document alone.
 """
@@ -15,52 +15,21 @@ from scaler.model import (
     ScaleDownPods,
     SelectPolicy,
     SettingOrigin,
-    workload_ref,
 )
-from scaler.quantities import format_age, format_duration, format_replicas, format_value
-from toolkit.cli.table import table_text
+from scaler.quantities import format_duration, format_replicas, format_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from scaler.model import ScalingRules
+    from scaler.reporting.serialization import DecisionDocument, PolicyDocument, ProposalDocument
 
-    from scaler.model import ObjectRef, ScalingRules
-    from scaler.reporting.serialization import (
-        DecisionDocument,
-        DecisionRunDocument,
-        PolicyDocument,
-        ProposalDocument,
-    )
-
-STATUS_COLUMNS = (
-    "NAMESPACE",
-    "NAME",
-    "TARGETS",
-    "MIN",
-    "MAX",
-    "REPLICAS",
-    "DESIRED",
-    "REASON",
-    "DECIDED",
-    "AGE",
-)
-WHY_NOT_COLUMNS = ("NAMESPACE", "NAME", "REPLICAS", "OUTCOME", "REASON", "WHY")
-HISTORY_COLUMNS = ("BEGAN", "LASTED", "VALUES", "REPLICAS", "OUTCOME", "REASON", "MESSAGE")
-UNKNOWN = "<unknown>"
 _MAX_VALUE_LENGTH = 60
-_UNITS: Mapping[Metric, str] = {
-    Metric.DUTY_CYCLE: "%",
-    Metric.MEMORY_USED_PERCENT: "%",
-    Metric.KV_CACHE_PERCENT: "%",
-    Metric.TEMPERATURE_CELSIUS: "°C",
-}
-"""What `format_value` leaves out."""
 
 
 def explain_text(document: DecisionDocument, *, now_unix_seconds: float) -> str:
     """Return the text of `gpu-scaler explain`: all inputs and steps of a decision, in order."""
     age = format_duration(now_unix_seconds - document.decided_unix_seconds)
     lines = [
-        f"{_ref(document).title}, decided {age} ago",
+        f"{document.ref.title}, decided {age} ago",
         f"  outcome:   {document.outcome}: {document.reason}",
         f"             {document.message}",
         f"  replicas:  {document.current_replicas} now,"
@@ -91,10 +60,6 @@ def explain_text(document: DecisionDocument, *, now_unix_seconds: float) -> str:
             for item in document.conditions
         ]
     return "\n".join(lines) + "\n"
-
-
-def _ref(document: DecisionDocument) -> ObjectRef:
-    return workload_ref(document.namespace, f"{document.kind}:{document.name}")
 
 
 def _proposed(document: DecisionDocument) -> str:
@@ -244,95 +209,3 @@ def remarks(proposal: ProposalDocument) -> list[str]:
     elif not proposal.complete:
         found.append("some serving pods have no value, which would hold a scale-down")
     return found
-
-
-def status_table(documents: Iterable[DecisionDocument], *, now_unix_seconds: float) -> str:
-    """Return the table of `gpu-scaler status`, similar to `kubectl get hpa`.
-
-    AGE is that of the Deployment. DECIDED is that of the decision, which grows if the scaler stops
-    deciding.
-    """
-    return table_text([STATUS_COLUMNS, *(status_row(item, now_unix_seconds) for item in documents)])
-
-
-def why_not_table(documents: Iterable[DecisionDocument]) -> str:
-    """Return the table of `gpu-scaler why-not`: each Deployment that was not scaled, and why."""
-    rows = [
-        (
-            document.namespace,
-            _ref(document).qualified_name,
-            str(document.current_replicas),
-            document.outcome,
-            document.reason,
-            " ".join(document.message.split()),
-        )
-        for document in documents
-    ]
-    return table_text([WHY_NOT_COLUMNS, *rows])
-
-
-def history_table(runs: Iterable[DecisionRunDocument], *, now_unix_seconds: float) -> str:
-    """Return the table of `gpu-scaler explain --history`: one row per decision run."""
-    return table_text([HISTORY_COLUMNS, *(_history_row(one, now_unix_seconds) for one in runs)])
-
-
-def _history_row(run: DecisionRunDocument, now_unix_seconds: float) -> tuple[str, ...]:
-    replicas = str(run.current_replicas)
-    if run.desired_replicas != run.current_replicas:
-        replicas += f" -> {run.desired_replicas}"
-    values = [_target_text(item.metric, item.mean_milli, item.target_milli) for item in run.means]
-    return (
-        f"{format_duration(now_unix_seconds - run.begun_unix_seconds)} ago",
-        format_duration(run.last_unix_seconds - run.begun_unix_seconds),
-        ", ".join(values) or "-",
-        replicas,
-        run.outcome,
-        run.reason,
-        run.message,
-    )
-
-
-def status_row(document: DecisionDocument, now_unix_seconds: float) -> tuple[str, ...]:
-    """Return the cells of a Deployment's row, in the order of STATUS_COLUMNS."""
-    policy, created = document.policy, document.created_unix_seconds
-    return (
-        document.namespace,
-        _ref(document).qualified_name,
-        targets_text(document),
-        UNKNOWN if policy is None else str(policy.min_replicas),
-        UNKNOWN if policy is None else str(policy.max_replicas),
-        str(document.current_replicas),
-        str(document.desired_replicas),
-        document.reason,
-        format_age(now_unix_seconds - document.decided_unix_seconds),
-        UNKNOWN if created is None else format_age(now_unix_seconds - created),
-    )
-
-
-def targets_text(document: DecisionDocument) -> str:
-    """Return value and target of each metric: `63%/40%`, with names if there are several."""
-    policy = document.policy
-    if policy is None:
-        return UNKNOWN
-    means = {item.metric: item.mean_milli for item in document.metrics}
-    texts: Sequence[tuple[str, str]] = [
-        (
-            target.metric,
-            _target_text(
-                target.metric,
-                means.get(target.metric),
-                target.average_value_milli,
-            ),
-        )
-        for target in policy.targets
-    ]
-    if len(texts) == 1:
-        return texts[0][1]
-    return ", ".join(f"{name}: {text}" for name, text in texts)
-
-
-def _target_text(metric: Metric, mean_milli: int | None, target_milli: int | None) -> str:
-    """Return `63%/40%`, with the metric's unit."""
-    unit = _UNITS.get(metric, "")
-    mean = UNKNOWN if mean_milli is None else f"{format_value(metric, mean_milli)}{unit}"
-    return mean if target_milli is None else f"{mean}/{format_value(metric, target_milli)}{unit}"

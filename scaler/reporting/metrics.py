@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
+from functools import partial
 from typing import TYPE_CHECKING
 
 from prometheus_client import (
@@ -38,195 +39,159 @@ class ScalerMetrics:
 
     def __init__(self, version: str) -> None:
         self.registry = CollectorRegistry()
+        counter = partial(Counter, registry=self.registry)
+        gauge = partial(Gauge, registry=self.registry)
+        histogram = partial(Histogram, registry=self.registry)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
-        Gauge(
-            "gpu_scaler_build_info", "Version of the scaler", ["version"], registry=self.registry
-        ).labels(version).set(1)
-        self.loop_duration = Histogram(
+        gauge("gpu_scaler_build_info", "Version of the scaler", ["version"]).labels(version).set(1)
+        self.loop_duration = histogram(
             "gpu_scaler_loop_duration_seconds",
             "Duration of a loop from its start to its last action",
             buckets=LOOP_BUCKETS_SECONDS,
-            registry=self.registry,
         )
-        self.stage_duration = Histogram(
+        self.stage_duration = histogram(
             "gpu_scaler_loop_stage_duration_seconds",
             "Duration of a stage of the loop: plan (annotations), read (values), decide, act",
             ["stage"],
             buckets=LOOP_BUCKETS_SECONDS,
-            registry=self.registry,
         )
-        self.last_loop = Gauge(
+        self.last_loop = gauge(
             "gpu_scaler_last_loop_timestamp_seconds",
             "Unix time of the end of the last loop that made decisions",
-            registry=self.registry,
         )
-        self.loop_failures = Counter(
-            "gpu_scaler_loop_failures_total",
-            "Loops that ended in an unexpected error",
-            registry=self.registry,
+        self.loop_failures = counter(
+            "gpu_scaler_loop_failures_total", "Loops that ended in an unexpected error"
         )
-        self.leader = Gauge(
-            "gpu_scaler_leader",
-            "1 if this replica is the leader and scales, else 0",
-            registry=self.registry,
+        self.leader = gauge(
+            "gpu_scaler_leader", "1 if this replica is the leader and scales, else 0"
         )
-        self.holding = Gauge(
+        self.holding = gauge(
             "gpu_scaler_holding",
             "1 while the scaler holds all decisions because it cannot reach the Kubernetes API",
-            registry=self.registry,
         )
-        self.out_of_contact = Gauge(
+        self._lost: Callable[[], Iterable[tuple[str, str]]] = tuple
+        out_of_contact = partial(
+            GaugeMetricFamily,
             "gpu_scaler_out_of_contact",
             "1 for each namespace and kind that the scaler holds because a watch has lost its "
             "connection; an empty label means all",
-            ["namespace", "kind"],
-            registry=None,
+            labels=("namespace", "kind"),
         )
-        self._refresher = LostRefresher(self.out_of_contact)
-        self.registry.register(self._refresher)
-        self.registry.register(self.out_of_contact)
-        self.stopped = Gauge(
+        self.registry.register(
+            KeptCollector(out_of_contact, lambda: dict.fromkeys(self._lost(), 1.0))
+        )
+        self.stopped = gauge(
             "gpu_scaler_stopped",
             "1 while the annotation gpu-scaler/paused on the Lease stops all scaling",
-            registry=self.registry,
         )
-        self.decisions = Counter(
-            "gpu_scaler_decisions_total",
-            "Decisions by outcome",
-            ["outcome"],
-            registry=self.registry,
+        self.decisions = counter("gpu_scaler_decisions_total", "Decisions by outcome", ["outcome"])
+        self.held = counter(
+            "gpu_scaler_held_total", "Decisions that held the replica count, by reason", ["reason"]
         )
-        self.held = Counter(
-            "gpu_scaler_held_total",
-            "Decisions that held the replica count, by reason",
-            ["reason"],
-            registry=self.registry,
+        self.rescales = counter(
+            "gpu_scaler_rescales_total", "Changes of replica counts, by direction", ["direction"]
         )
-        self.rescales = Counter(
-            "gpu_scaler_rescales_total",
-            "Changes of replica counts, by direction",
-            ["direction"],
-            registry=self.registry,
-        )
-        self.patch_failures = Counter(
+        self.patch_failures = counter(
             "gpu_scaler_patch_failures_total",
             "Failed changes of replica counts, by reason",
             ["reason"],
-            registry=self.registry,
         )
-        self.reads = Counter(
+        self.reads = counter(
             "gpu_scaler_source_reads_total",
             "Exporter scrapes and Prometheus queries, by result",
             ["result"],
-            registry=self.registry,
         )
-        self.client_errors = Counter(
+        self.client_errors = counter(
             "gpu_scaler_client_errors_total",
             "Requests that were not valid HTTP, or whose client disconnected before the answer",
-            registry=self.registry,
         )
-        self.web_config = Gauge(
+        self.web_config = gauge(
             "gpu_scaler_web_config_last_reload_successful",
             "1 if the web configuration file was valid when last read, or there is none",
-            registry=self.registry,
         )
         self.web_config.set(1)
-        self.source_age = Gauge(
+        self.source_age = gauge(
             "gpu_scaler_source_max_age_seconds",
             "Age of the oldest value that the last loop used, in seconds",
-            registry=self.registry,
         )
 
     def show_answers(self, answers: Mapping[tuple[str, int], int]) -> None:
         """Publish the counts in `answers`: responses of the Kubernetes API by method and status."""
-        self.registry.register(AnswerCollector(answers))
-
-    def show_server_reads(self, results: Mapping[str, int]) -> None:
-        """Publish the counts in `results`: reads of model servers by result."""
-        self.registry.register(ServerReadCollector(results))
-
-    def show_idle(self, seconds: Callable[[], Mapping[ObjectRef, float]]) -> None:
-        """Publish `seconds()`: GPU-seconds idle by workload."""
-        self.registry.register(IdleCollector(seconds))
-
-    def show_lost(self, lost: Callable[[], Iterable[tuple[str, str]]]) -> None:
-        """Publish the held namespaces and kinds that `lost()` returns; "" means all."""
-        self._refresher.lost = lost
-
-    def show_decisions(self, decisions: Callable[[], Collection[Decision]]) -> None:
-        """Publish `decisions()` as gauges per Deployment."""
-        self.registry.register(DecisionCollector(decisions))
-
-
-class AnswerCollector(Collector):
-    """Counts the requests to the Kubernetes API."""
-
-    def __init__(self, answers: Mapping[tuple[str, int], int]) -> None:
-        self._answers = answers
-
-    def collect(self) -> Iterable[Family]:
-        """Yield the counter as it is now."""
-        family = CounterMetricFamily(
+        family = partial(
+            CounterMetricFamily,
             "gpu_scaler_api_requests",
             "Requests that the Kubernetes API answered; a watch counts once, at its start",
             labels=("method", "code"),
         )
-        for (method, status), count in sorted(self._answers.items()):
-            family.add_metric((method, str(status)), count)
-        return (family,)
-
-
-class ServerReadCollector(Collector):
-    """Counts the reads of model servers."""
-
-    def __init__(self, results: Mapping[str, int]) -> None:
-        self._results = results
-
-    def collect(self) -> Iterable[Family]:
-        """Yield the counter as it is now."""
-        family = CounterMetricFamily(
-            "gpu_scaler_server_reads", "Reads of model servers, by result", labels=("result",)
+        self.registry.register(
+            KeptCollector(
+                family,
+                lambda: {
+                    (method, str(status)): count for (method, status), count in answers.items()
+                },
+            )
         )
-        for result, count in sorted(self._results.items()):
-            family.add_metric((result,), count)
-        return (family,)
 
+    def show_server_reads(self, results: Mapping[str, int]) -> None:
+        """Publish the counts in `results`: reads of model servers by result."""
+        family = partial(
+            CounterMetricFamily,
+            "gpu_scaler_server_reads",
+            "Reads of model servers, by result",
+            labels=("result",),
+        )
+        self.registry.register(
+            KeptCollector(family, lambda: {(result,): count for result, count in results.items()})
+        )
 
-class IdleCollector(Collector):
-    """Counts the time in which GPUs were held and idle."""
+    def show_idle(self, seconds: Callable[[], Mapping[ObjectRef, float]]) -> None:
+        """Publish `seconds()`: GPU-seconds idle by workload."""
 
-    def __init__(self, seconds: Callable[[], Mapping[ObjectRef, float]]) -> None:
-        self._seconds = seconds
+        def labels(workload: ObjectRef) -> tuple[str, ...]:
+            kind = "" if workload == OTHERS else workload.resource
+            return workload.namespace, workload.name, kind
 
-    def collect(self) -> Iterable[Family]:
-        """Yield the counter as it is now."""
-        family = CounterMetricFamily(
+        family = partial(
+            CounterMetricFamily,
             "gpu_scaler_idle_gpu_seconds",
             "Seconds in which GPUs that the workload's pods hold had a duty cycle of 0, added up"
             f" over its GPUs; the workload {OTHERS.name} stands for those beyond {IDLE_WORKLOADS}"
             " that have not opted in",
             labels=("namespace", "workload", "kind"),
         )
-        for workload, seconds in sorted(self._seconds().items()):
-            kind = "" if workload == OTHERS else workload.resource
-            family.add_metric((workload.namespace, workload.name, kind), seconds)
-        return (family,)
+        self.registry.register(
+            KeptCollector(
+                family, lambda: {labels(workload): idle for workload, idle in seconds().items()}
+            )
+        )
+
+    def show_lost(self, lost: Callable[[], Iterable[tuple[str, str]]]) -> None:
+        """Publish the held namespaces and kinds that `lost()` returns; "" means all."""
+        self._lost = lost
+
+    def show_decisions(self, decisions: Callable[[], Collection[Decision]]) -> None:
+        """Publish `decisions()` as gauges per Deployment."""
+        self.registry.register(DecisionCollector(decisions))
 
 
-class LostRefresher(Collector):
-    """Refreshes a gauge before each scrape; has no family of its own."""
+class KeptCollector(Collector):
+    """Publishes values that are kept elsewhere: `values()` returns them by the values of labels."""
 
-    def __init__(self, gauge: Gauge) -> None:
-        self._gauge = gauge
-        self.lost: Callable[[], Iterable[tuple[str, str]]] = tuple
+    def __init__(
+        self,
+        new_family: Callable[[], CounterMetricFamily | GaugeMetricFamily],
+        values: Callable[[], Mapping[tuple[str, ...], float]],
+    ) -> None:
+        self._new_family = new_family
+        self._values = values
 
     def collect(self) -> Iterable[Family]:
-        """Yield nothing."""
-        self._gauge.clear()
-        for labels in self.lost():
-            self._gauge.labels(*labels).set(1)
-        return ()
+        """Yield the family as it is now."""
+        family = self._new_family()
+        for labels, value in sorted(self._values().items()):
+            family.add_metric(labels, value)
+        return (family,)
 
 
 class DecisionCollector(Collector):

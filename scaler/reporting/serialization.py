@@ -22,12 +22,13 @@ from scaler.model import (
     ScalingRules,
     ScheduledRange,
     Setting,
+    workload_ref,
 )
 from scaler.reporting.decision_runs import MetricMean  # noqa: TC001 - msgspec reads them
 
 if TYPE_CHECKING:
     from scaler.decision.model import Decision, MetricProposal
-    from scaler.model import AnnotationProblem, ScalingPolicy
+    from scaler.model import ObjectRef, ScalingPolicy
     from scaler.reporting.decision_runs import DecisionRun
 
 _T = TypeVar("_T")
@@ -130,6 +131,11 @@ class DecisionDocument(msgspec.Struct, frozen=True, kw_only=True):
     gpu_waits: tuple[str, ...] = ()
     victims: tuple[VictimDocument, ...] = ()
 
+    @property
+    def ref(self) -> ObjectRef:
+        """The workload that is decided on."""
+        return workload_ref(self.namespace, f"{self.kind}:{self.name}")
+
 
 class DecisionRunDocument(msgspec.Struct, frozen=True, kw_only=True):
     """Consecutive equal decisions."""
@@ -167,17 +173,7 @@ def decode(data: Any, type_: type[_T]) -> _T:
 
 def decision_run_document(run: DecisionRun) -> DecisionRunDocument:
     """Return the document of a decision run."""
-    return DecisionRunDocument(
-        begun_unix_seconds=run.begun_unix_seconds,
-        last_unix_seconds=run.last_unix_seconds,
-        decisions=run.decisions,
-        outcome=run.outcome,
-        reason=run.reason,
-        message=run.message,
-        current_replicas=run.current_replicas,
-        desired_replicas=run.desired_replicas,
-        means=run.means,
-    )
+    return msgspec.convert(run, DecisionRunDocument, from_attributes=True)
 
 
 def decision_document(
@@ -201,7 +197,10 @@ def decision_document(
         reason=decision.reason,
         message=decision.message,
         policy=None if decision.policy is None else _policy(decision.policy),
-        problems=tuple(_problem(item) for item in decision.problems),
+        problems=tuple(
+            msgspec.convert(item, ProblemDocument, from_attributes=True)
+            for item in decision.problems
+        ),
         metrics=tuple(_proposal(item, at_seconds) for item in decision.proposals),
         limits=decision.limits,
         conditions=decision.conditions,
@@ -258,13 +257,4 @@ def _policy(policy: ScalingPolicy) -> PolicyDocument:
         scale_down_pods=policy.scale_down_pods,
         scale_down_max_busy_milli=policy.scale_down_max_busy_milli,
         scale_down_patience_seconds=policy.scale_down_patience_seconds,
-    )
-
-
-def _problem(problem: AnnotationProblem) -> ProblemDocument:
-    return ProblemDocument(
-        annotation=problem.annotation,
-        value=problem.value,
-        message=problem.message,
-        namespace=problem.namespace,
     )

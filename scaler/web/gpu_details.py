@@ -7,7 +7,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final, NamedTuple, TypedDict
 
 from scaler.readings.devices import MEMORY_TOTAL, MEMORY_USED, POWER_USAGE, TEMPERATURE
-from scaler.web.views import QueryError
+from scaler.web.queries import QueryError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from scaler.web.gpu_details import detail_dict
-from scaler.web.views import QueryError, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -16,10 +15,10 @@ if TYPE_CHECKING:
     from scaler.model import ObjectRef
     from scaler.readings.gpus import GpuSample
     from scaler.web.gpu_details import GpuDetail, GpuDetailDict
+    from scaler.web.queries import PageQuery
 
 MAX_NODES = 100
-DEFAULT_NODES = 50
-SORTS = ("name", "busiest", "free", "trouble")
+MAP_SORTS = ("name", "busiest", "free", "trouble")
 BINS = ("0 to 19 %", "20 to 39 %", "40 to 59 %", "60 to 79 %", "80 to 100 %")
 """The shades of the map, by duty cycle."""
 FREE = len(BINS)
@@ -114,36 +113,6 @@ class MapDict(TypedDict):
     rows: list[NodeDict]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MapQuery:
-    """Which nodes to show: each word of `search` must occur in what a node or one GPU is called.
-
-    A GPU is called by its pod, its model and its UUID.
-    """
-
-    search: str = ""
-    sort: str = "name"
-    offset: int = 0
-    limit: int = DEFAULT_NODES
-
-
-def parse_map_query(params: Mapping[str, str]) -> MapQuery:
-    """Return the query of a URL.
-
-    Raises:
-        QueryError: a parameter has a value that is not allowed.
-    """
-    sort = params.get("sort") or "name"
-    if sort not in SORTS:
-        raise QueryError(f"sort: {sort!r} is not one of {', '.join(SORTS)}")
-    return MapQuery(
-        search=params.get("search", "")[:200],
-        sort=sort,
-        offset=whole_number(params, "offset", 0, most=10_000_000),
-        limit=whole_number(params, "limit", DEFAULT_NODES, least=1, most=MAX_NODES),
-    )
-
-
 def read_nodes(
     samples: Iterable[GpuSample], *, now_seconds: float, now_unix_seconds: float
 ) -> dict[str, Node]:
@@ -197,7 +166,7 @@ def _counts(gpus: Iterable[MapGpu]) -> tuple[int, ...]:
 
 def gpu_map(
     nodes: Mapping[str, Node | None],
-    query: MapQuery,
+    query: PageQuery,
     *,
     deployment_of: Callable[[ObjectRef], ObjectRef | None],
     problem: str | None = None,
@@ -206,14 +175,16 @@ def gpu_map(
 ) -> MapDict:
     """Return the page of `query`; a node that has not been read is None in `nodes`.
 
-    The rows of the nodes in `detailed` have the `details` of their GPUs, by node and UUID.
+    Each word of the search must occur in what a node or one GPU is called: a GPU by its pod, its
+    model and its UUID. The rows of the nodes in `detailed` have the `details` of their GPUs, by
+    node and UUID.
     """
     detailed = {name for name in detailed if name in nodes}
     known = {name: node for name, node in nodes.items() if node is not None}
-    words = set(query.search.lower().split())
+    words = query.words
     found = [name for name, node in nodes.items() if _matches(name, node, words)]
-    offset = min(query.offset, max(0, (len(found) - 1) // query.limit * query.limit))
-    page = _sorted(found, query.sort, known)[offset : offset + query.limit]
+    first = query.first(len(found))
+    page = _sorted(found, query.sort, known)[first : first + query.limit]
     totals = [sum(column) for column in zip(*(n.counts for n in known.values()), strict=True)]
     return {
         "nodes": len(nodes),
@@ -222,7 +193,7 @@ def gpu_map(
         "found": len(found),
         "held": sum(node.held for node in known.values()),
         "awaited": len(detailed - details.keys()),
-        "offset": offset,
+        "offset": first,
         "limit": query.limit,
         "oldest": min((node.read_unix_seconds for node in known.values()), default=None),
         "problem": problem,

@@ -9,15 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple, TypedDict
 
-from scaler.web.views import DEFAULT_ROWS, MAX_ROWS, QueryError, whole_number
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from scaler.model import ObjectRef
     from scaler.web.gpu_map import Node
+    from scaler.web.queries import PageQuery
 
-SORTS = ("longest", "gpus", "name")
+IDLE_SORTS = ("longest", "gpus", "name")
 MAX_FREE_NODES = 50
 NODES_AT_ONCE: Final = 50
 PODS_AT_ONCE: Final = 500
@@ -68,19 +67,6 @@ class IdleDict(TypedDict):
     free_nodes_found: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IdleQuery:
-    """Which pods to show.
-
-    Each word of `search` must occur in the name of the pod, its workload or its node.
-    """
-
-    search: str = ""
-    sort: str = SORTS[0]
-    offset: int = 0
-    limit: int = DEFAULT_ROWS
-
-
 class PodWorkload(NamedTuple):
     """The workload of a pod, and whether it has opted in."""
 
@@ -108,23 +94,6 @@ class _IdlePod:
     held: int = 0
     gpus: int = 0
     since: list[float] = field(default_factory=list)
-
-
-def parse_idle_query(params: Mapping[str, str]) -> IdleQuery:
-    """Return the query of a URL.
-
-    Raises:
-        QueryError: a parameter has a value that is not allowed.
-    """
-    sort = params.get("sort") or SORTS[0]
-    if sort not in SORTS:
-        raise QueryError(f"sort: {sort!r} is not one of {', '.join(SORTS)}")
-    return IdleQuery(
-        search=params.get("search", "")[:200],
-        sort=sort,
-        offset=whole_number(params, "offset", 0, most=10_000_000),
-        limit=whole_number(params, "limit", DEFAULT_ROWS, least=1, most=MAX_ROWS),
-    )
 
 
 class _Row(NamedTuple):
@@ -185,12 +154,12 @@ class IdleSurvey:
         by_time = sorted(by_name, key=lambda row: float("inf") if row.since is None else row.since)
         self._orders = {"longest": by_time, "gpus": by_gpus, "name": by_name}
 
-    def page(self, query: IdleQuery, *, problem: str | None = None) -> IdleDict:
-        """Return the page of `query`."""
+    def page(self, query: PageQuery, *, problem: str | None = None) -> IdleDict:
+        """Return the page of `query`; it searches the names of pods, workloads and nodes."""
         rows = self._orders[query.sort]
-        words = set(query.search.lower().split())
+        words = query.words
         found = [row for row in rows if all(word in row.text for word in words)] if words else rows
-        offset = min(query.offset, max(0, (len(found) - 1) // query.limit * query.limit))
+        first = query.first(len(found))
         return {
             "nodes": self._nodes,
             "read": self._read,
@@ -201,9 +170,9 @@ class IdleSurvey:
             "free": sum(len(times) for _, times in self._free),
             "pods": len(rows),
             "found": len(found),
-            "offset": offset,
+            "offset": first,
             "limit": query.limit,
-            "rows": [_row_dict(row) for row in found[offset : offset + query.limit]],
+            "rows": [_row_dict(row) for row in found[first : first + query.limit]],
             "free_nodes": [
                 {"node": name, "gpus": len(times), "since": _earliest(times)}
                 for name, times in self._free[:MAX_FREE_NODES]

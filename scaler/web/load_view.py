@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypedDict
 
-from scaler.model import Metric, SettingOrigin
-from scaler.policy.annotations import BEHAVIOR, TARGET_ANNOTATIONS
+from scaler.model import SettingOrigin
+from scaler.policy.annotations import BEHAVIOR, target_annotation
 from scaler.reporting.load_history import KEPT_SECONDS, STEP_SECONDS, replicas_after
-from scaler.web.views import whole_number
+from scaler.web.queries import whole_number
 from scaler.web.wording import METRIC_LABELS, chart_unit
 
 if TYPE_CHECKING:
@@ -84,11 +84,6 @@ def load_document(record: DecisionRecord, history: LoadHistory, seconds: int) ->
         "settings": _settings(policy),
         "behavior": _text(policy, BEHAVIOR),
     }
-
-
-def target_annotation(metric: Metric) -> str:
-    """Return the annotation that has the target of a metric; a queue shares that of requests."""
-    return TARGET_ANNOTATIONS[Metric.REQUESTS if metric is Metric.QUEUE else metric]
 
 
 def _settings(policy: ScalingPolicy | None) -> list[SettingDict]:

@@ -18,28 +18,17 @@ from scaler.model import ObjectRef, workload_ref
 from scaler.web.answers import file_answer, json_answer, load_files
 from scaler.web.detail import detail
 from scaler.web.gpu_details import parse_detail_nodes
-from scaler.web.gpu_map import gpu_map, parse_map_query
-from scaler.web.idle_gpus import (
-    NOTHING_SEEN,
-    GpuKnowledge,
-    PodWorkload,
-    parse_idle_query,
-)
+from scaler.web.gpu_map import MAP_SORTS, MAX_NODES, gpu_map
+from scaler.web.idle_gpus import IDLE_SORTS, NOTHING_SEEN, GpuKnowledge, PodWorkload
 from scaler.web.idle_surveys import IdleSurveys
 from scaler.web.load_view import load_document, parse_seconds
+from scaler.web.queries import QueryError, parse_page, whole_number
 from scaler.web.replay_runner import BUDGET_SECONDS, ReplayBusyError, ReplayRunner
-from scaler.web.views import (
-    MAX_PODS_OFFSET,
-    QueryError,
-    all_states,
-    overview,
-    parse_query,
-    whole_number,
-)
+from scaler.web.views import MAX_PODS_OFFSET, MAX_ROWS, all_states, overview, parse_overview_query
 from scaler.web.what_if import Trial, parse_what_if, trial, what_if
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from scaler.controller.loop import Controller
     from scaler.model import DeploymentState
@@ -60,7 +49,7 @@ class About:
     grafana_url: str = ""
 
 
-class ScalerDict(TypedDict):
+class ReplicaDict(TypedDict):
     """The replica that responds, the leader, and why it does not scale."""
 
     identity: str
@@ -68,6 +57,11 @@ class ScalerDict(TypedDict):
     leading: bool
     holding: str | None
     stopped: str | None
+
+
+class ScalerDict(ReplicaDict):
+    """The state of the scaler, on which all other data depends."""
+
     unready: str | None
     version: str
     source: str
@@ -77,6 +71,10 @@ class ScalerDict(TypedDict):
     reads_succeeded: int
     reads_failed: int
     max_age_seconds: float | None
+
+
+class _NoDecisionError(LookupError):
+    """This replica has no decision for a Deployment."""
 
 
 @dataclass(slots=True)
@@ -126,12 +124,27 @@ class StatusPage:
         """Add the page and its data to `app`."""
         app.router.add_get("/", self._index)
         app.router.add_get("/static/{name}", self._static)
-        app.router.add_get("/api/v1/overview", self._overview)
-        app.router.add_get("/api/v1/deployments/{namespace}/{name}", self._detail)
-        app.router.add_get("/api/v1/deployments/{namespace}/{name}/load", self._load)
-        app.router.add_get("/api/v1/deployments/{namespace}/{name}/what-if", self._what_if)
-        app.router.add_get("/api/v1/gpus", self._gpu_map)
-        app.router.add_get("/api/v1/idle-gpus", self._idle_gpus)
+        deployment = "/deployments/{namespace}/{name}"
+        for path, handler in (
+            ("/overview", self._overview),
+            (deployment, self._detail),
+            (f"{deployment}/load", self._load),
+            (f"{deployment}/what-if", self._what_if),
+            ("/gpus", self._gpu_map),
+            ("/idle-gpus", self._idle_gpus),
+        ):
+            app.router.add_get(f"/api/v1{path}", partial(self._data, handler))
+
+    async def _data(
+        self, handler: Callable[[web.Request], Awaitable[web.Response]], request: web.Request
+    ) -> web.Response:
+        """Answer a request for data; what it asks for may be invalid or not there."""
+        try:
+            return await handler(request)
+        except QueryError as error:
+            return self._shown(request, {"error": str(error)}, status=400)
+        except _NoDecisionError as error:
+            return self._shown(request, {"error": str(error)}, status=404)
 
     async def _index(self, request: web.Request) -> web.Response:
         return file_answer(request, self._files["index.html"])
@@ -143,48 +156,34 @@ class StatusPage:
         return file_answer(request, file)
 
     async def _overview(self, request: web.Request) -> web.Response:
-        try:
-            query = parse_query(request.query)
-        except QueryError as error:
-            return self._wrong(request, error)
+        query = parse_overview_query(request.query)
         store = self._status_store
-        document = overview(store, self._all_states(store), query)
-        return json_answer(request, {"scaler": self.scaler()} | document)
+        return self._shown(request, overview(store, self._all_states(store), query))
 
     async def _detail(self, request: web.Request) -> web.Response:
-        ref = _ref(request)
-        if ref not in self._status_store.records:
-            return self._unknown(request, ref)
-        try:
-            offset = whole_number(request.query, "pods", 0, most=MAX_PODS_OFFSET)
-        except QueryError as error:
-            return self._wrong(request, error)
-        document = detail(self._status_store, ref, nodes=self._nodes_of(ref), pod_offset=offset)
-        return json_answer(request, {"scaler": self.scaler()} | document)
+        ref = self._record(request).decision.ref
+        offset = whole_number(request.query, "pods", 0, most=MAX_PODS_OFFSET)
+        nodes = self._nodes_of(ref)
+        return self._shown(request, detail(self._status_store, ref, nodes=nodes, pod_offset=offset))
 
     async def _load(self, request: web.Request) -> web.Response:
-        ref = _ref(request)
-        record = self._status_store.records.get(ref)
-        if record is None:
-            return self._unknown(request, ref)
-        try:
-            seconds = parse_seconds(request.query)
-        except QueryError as error:
-            return self._wrong(request, error)
-        return json_answer(request, load_document(record, self._status_store.loads[ref], seconds))
+        record = self._record(request)
+        loads = self._status_store.loads[record.decision.ref]
+        return json_answer(request, load_document(record, loads, parse_seconds(request.query)))
 
     async def _what_if(self, request: web.Request) -> web.Response:
         if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
             # Another site could have its visitors keep the scaler busy.
             return json_answer(request, {"problems": ["asked by another site"]}, status=403)
-        ref = _ref(request)
-        store = self._status_store
-        record, deployment = store.records.get(ref), self._deployment(ref)
-        if record is None or deployment is None:
-            return self._unknown(request, ref)
+        record = self._record(request)
+        ref = record.decision.ref
+        deployment = self._deployment(ref)
+        if deployment is None:
+            raise _no_decision(ref)
+        loads = self._status_store.loads[ref]
         try:
             query = parse_what_if(request.query)
-            given = trial(query, deployment, record, store.loads[ref].load(query.seconds))
+            given = trial(query, deployment, record, loads.load(query.seconds))
         except QueryError as error:
             return json_answer(request, {"problems": [str(error)]}, status=400)
         if not isinstance(given, Trial):
@@ -200,11 +199,8 @@ class StatusPage:
         return json_answer(request, {"problems": [problem]}, status=503)
 
     async def _gpu_map(self, request: web.Request) -> web.Response:
-        try:
-            query = parse_map_query(request.query)
-            named = parse_detail_nodes(request.query.getall("detail", []))
-        except QueryError as error:
-            return self._wrong(request, error)
+        query = parse_page(request.query, MAP_SORTS, most_rows=MAX_NODES)
+        named = parse_detail_nodes(request.query.getall("detail", []))
         self._gpus.ask()
         nodes = self._gpus.nodes
         detailed = [name for name in named if name in nodes]
@@ -217,17 +213,13 @@ class StatusPage:
             details=self._gpu_details.details,
             detailed=detailed,
         )
-        return json_answer(request, {"scaler": self.scaler()} | document)
+        return self._shown(request, document)
 
     async def _idle_gpus(self, request: web.Request) -> web.Response:
-        try:
-            query = parse_idle_query(request.query)
-        except QueryError as error:
-            return self._wrong(request, error)
+        query = parse_page(request.query, IDLE_SORTS, most_rows=MAX_ROWS)
         self._gpus.ask()
         survey = await self._idle.newest()
-        document = survey.page(query, problem=self._gpus.problem)
-        return json_answer(request, {"scaler": self.scaler()} | document)
+        return self._shown(request, survey.page(query, problem=self._gpus.problem))
 
     def _idle_since(self, node: str, uuid: str) -> float | None:
         since = self._seen.since_seconds(node, uuid)
@@ -244,26 +236,34 @@ class StatusPage:
     def _status_store(self) -> StatusStore:
         return self._controller.status_store
 
-    def _unknown(self, request: web.Request, ref: ObjectRef) -> web.Response:
-        message = (
-            f"no decision for {ref.title}: it does not exist, or does not have the annotation"
-            " gpu-scaler/enabled"
-        )
-        return json_answer(request, {"scaler": self.scaler(), "error": message}, status=404)
+    def _record(self, request: web.Request) -> DecisionRecord:
+        """Return the decision for the Deployment in a path, or raise _NoDecisionError."""
+        ref = workload_of(request)
+        record = self._status_store.records.get(ref)
+        if record is None:
+            raise _no_decision(ref)
+        return record
 
-    def _wrong(self, request: web.Request, error: QueryError) -> web.Response:
-        return json_answer(request, {"scaler": self.scaler(), "error": str(error)}, status=400)
+    def _shown(
+        self, request: web.Request, document: Mapping[str, object], *, status: int = 200
+    ) -> web.Response:
+        return json_answer(request, {"scaler": self._scaler(), **document}, status=status)
 
-    def scaler(self) -> ScalerDict:
-        """Return the state of the scaler, on which all other data depends."""
+    def replica(self) -> ReplicaDict:
+        """Return the state of this replica."""
         leader = self._leader()
-        report = self._status_store.report
         return {
             "identity": self._identity,
             "leader": leader,
             "leading": leader == self._identity,
             "holding": self._controller.holding,
             "stopped": self._controller.stopped,
+        }
+
+    def _scaler(self) -> ScalerDict:
+        report = self._status_store.report
+        return {
+            **self.replica(),
             "unready": self._not_ready_because(),
             "version": self._about.version,
             "source": self._about.source,
@@ -300,5 +300,13 @@ class StatusPage:
         return ref if ref in self._status_store.records else None
 
 
-def _ref(request: web.Request) -> ObjectRef:
+def _no_decision(ref: ObjectRef) -> _NoDecisionError:
+    return _NoDecisionError(
+        f"no decision for {ref.title}: it does not exist, or does not have the annotation"
+        " gpu-scaler/enabled"
+    )
+
+
+def workload_of(request: web.Request) -> ObjectRef:
+    """Return the workload that a path names."""
     return workload_ref(request.match_info["namespace"], request.match_info["name"])

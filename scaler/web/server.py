@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from aiohttp import web
 
-from scaler.model import workload_ref
 from scaler.reporting.serialization import decision_document, decision_run_document
 from scaler.web.answers import add_security_headers
 from scaler.web.metrics_page import MetricsPage
+from scaler.web.page import workload_of
 from toolkit.listening.limits import Limits
 from toolkit.web.server import probe_answer
 
@@ -44,8 +44,6 @@ class StatusServer:
         *,
         controller: Controller,
         metrics: ScalerMetrics,
-        leader: Callable[[], str | None],
-        identity: str,
         not_ready_because: Callable[[], str | None],
         not_alive_because: Callable[[], str | None],
         page: StatusPage,
@@ -54,8 +52,6 @@ class StatusServer:
         """`held` returns the held parts of the cluster while the scaler scales the others."""
         self._controller = controller
         self._metrics = metrics
-        self._leader = leader
-        self._identity = identity
         self._not_ready_because = not_ready_because
         self._not_alive_because = not_alive_because
         self._page = page
@@ -90,42 +86,32 @@ class StatusServer:
             # Encode once per loop, however many clients poll.
             documents = [_document(records[ref]) for ref in sorted(records)]
             self._decisions_of, self._decisions_text = records, msgspec.json.encode(documents)
-        return _json(self._envelope() | {"decisions": msgspec.Raw(self._decisions_text)})
+        return self._answer({"decisions": msgspec.Raw(self._decisions_text)})
 
     async def _decision(self, request: web.Request) -> web.Response:
-        ref = _ref(request)
+        ref = workload_of(request)
         record = self._controller.status_store.records.get(ref)
         if record is None:
             return self._unknown(ref)
-        return _json(self._envelope() | {"decision": _document(record)})
+        return self._answer({"decision": _document(record)})
 
     async def _history(self, request: web.Request) -> web.Response:
-        ref = _ref(request)
+        ref = workload_of(request)
         runs = self._controller.status_store.decision_runs.get(ref)
         if runs is None:
             return self._unknown(ref)
-        return _json(self._envelope() | {"history": [decision_run_document(one) for one in runs]})
+        return self._answer({"history": [decision_run_document(one) for one in runs]})
 
     def _unknown(self, ref: ObjectRef) -> web.Response:
         message = (
             f"no decision for {ref.title}: it does not exist, is being deleted, does not have"
             " the annotation gpu-scaler/enabled, or this replica is not the leader"
         )
-        return _json(self._envelope() | {"error": message}, status=404)
+        return self._answer({"error": message}, status=404)
 
-    def _envelope(self) -> dict[str, object]:
-        leader = self._leader()
-        return {
-            "identity": self._identity,
-            "leader": leader,
-            "leading": leader == self._identity,
-            "holding": self._controller.holding,
-            "stopped": self._controller.stopped,
-        }
-
-
-def _ref(request: web.Request) -> ObjectRef:
-    return workload_ref(request.match_info["namespace"], request.match_info["name"])
+    def _answer(self, document: Mapping[str, object], *, status: int = 200) -> web.Response:
+        body = msgspec.json.encode({**self._page.replica(), **document})
+        return web.Response(status=status, body=body, content_type="application/json")
 
 
 def _document(record: DecisionRecord) -> DecisionDocument:
@@ -133,10 +119,4 @@ def _document(record: DecisionRecord) -> DecisionDocument:
         record.decision,
         decided_unix_seconds=record.decided_unix_seconds,
         created_unix_seconds=record.created_unix_seconds,
-    )
-
-
-def _json(document: dict[str, object], *, status: int = 200) -> web.Response:
-    return web.Response(
-        status=status, body=msgspec.json.encode(document), content_type="application/json"
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from scaler.reporting.load_history import ReplicaChange, replicas_after
+from scaler.web.queries import PageQuery, QueryError, parse_page
 from scaler.web.wording import (
     GROUP_LABELS,
     METRIC_LABELS,
@@ -21,7 +22,7 @@ from scaler.web.wording import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from scaler.decision.model import Decision
     from scaler.model import Metric, ObjectRef
@@ -30,9 +31,7 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 200
 MAX_PODS_OFFSET = 1_000_000
-MAX_DIGITS = 20
 MAX_NAMESPACES = 500
-DEFAULT_ROWS = 50
 SPARK_POINTS = 60
 SPARK_SECONDS = 60.0
 HOUR_SECONDS = 3600
@@ -121,21 +120,14 @@ class OverviewDict(TypedDict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverviewQuery:
-    """Which Deployments to show; each word of `search` must occur in NAMESPACE/NAME."""
+    """Which Deployments to show; each word of the search must occur in NAMESPACE/NAME."""
 
-    search: str = ""
+    page: PageQuery
     namespace: str = ""
     group: Group | None = None
-    sort: str = "attention"
-    offset: int = 0
-    limit: int = DEFAULT_ROWS
 
 
-class QueryError(ValueError):
-    """A URL parameter is invalid; the message says what is allowed."""
-
-
-def parse_query(params: Mapping[str, str]) -> OverviewQuery:
+def parse_overview_query(params: Mapping[str, str]) -> OverviewQuery:
     """Return the query of a URL.
 
     Raises:
@@ -144,69 +136,43 @@ def parse_query(params: Mapping[str, str]) -> OverviewQuery:
     group = params.get("group", "")
     if group and group not in set(Group):
         raise QueryError(f"group: {group!r} is not one of {', '.join(Group)}")
-    sort = params.get("sort") or "attention"
-    if sort not in SORTS:
-        raise QueryError(f"sort: {sort!r} is not one of {', '.join(SORTS)}")
     return OverviewQuery(
-        search=params.get("search", "")[:200],
+        page=parse_page(params, SORTS, most_rows=MAX_ROWS),
         namespace=params.get("namespace", "")[:200],
         group=Group(group) if group else None,
-        sort=sort,
-        offset=whole_number(params, "offset", 0, most=10_000_000),
-        limit=whole_number(params, "limit", DEFAULT_ROWS, least=1, most=MAX_ROWS),
     )
-
-
-def whole_number(
-    params: Mapping[str, str], name: str, default: int, *, least: int = 0, most: int
-) -> int:
-    """Return the parameter as a number.
-
-    Raises:
-        QueryError: it is not a number from `least` to `most`.
-    """
-    text = params.get(name) or str(default)
-    is_number = text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
-    if not is_number or not least <= int(text) <= most:
-        raise QueryError(f"{name}: {text[:40]!r} is not a whole number from {least} to {most}")
-    return int(text)
 
 
 def overview(
     store: StatusStore, states: Mapping[ObjectRef, State], query: OverviewQuery
 ) -> OverviewDict:
     """Return the page of `query`; `states` are those of the store's decisions."""
-    words = query.search.lower().split()
     # Kubernetes names are lower case.
+    words = query.page.words
     found = [
         ref
         for ref in states
-        if query.namespace in ("", ref.namespace) and _matches(f"{ref}", words)
+        if query.namespace in ("", ref.namespace) and all(word in f"{ref}" for word in words)
     ]
     counts = dict.fromkeys(Group, 0)
     for ref in found:
         counts[states[ref].group] += 1
     if query.group is not None:
         found = [ref for ref in found if states[ref].group is query.group]
-    offset = min(query.offset, max(0, (len(found) - 1) // query.limit * query.limit))
-    page = _sorted(found, query.sort, store, states)[offset : offset + query.limit]
+    first, limit = query.page.first(len(found)), query.page.limit
+    shown = _sorted(found, query.page.sort, store, states)[first : first + limit]
     return {
         "total": len(states),
         "found": len(found),
-        "offset": offset,
-        "limit": query.limit,
+        "offset": first,
+        "limit": limit,
         "counts": [
             {"group": group, "label": GROUP_LABELS[group], "count": count}
             for group, count in counts.items()
         ],
         "deployments": [
-            row(
-                store.records[ref],
-                states[ref],
-                store.loads[ref],
-                store.events.get(ref, ()),
-            )
-            for ref in page
+            row(store.records[ref], states[ref], store.loads[ref], store.events.get(ref, ()))
+            for ref in shown
         ],
         "namespaces": sorted({ref.namespace for ref in states})[:MAX_NAMESPACES],
         "events": [event_dict(one) for one in reversed(store.latest_events)],
@@ -305,10 +271,6 @@ def event_dict(event: RecordedEvent) -> EventDict:
         "count": event.count,
         "change": event.change,
     }
-
-
-def _matches(text: str, words: Iterable[str]) -> bool:
-    return all(word in text for word in words)
 
 
 def _sorted(

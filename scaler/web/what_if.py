@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple, TypedDict
 from scaler.decision.grouping import pods_per_replica
 from scaler.decision.proposals import SATURATING_METRICS
 from scaler.model import Metric, ScalingPolicy
-from scaler.policy.annotations import BEHAVIOR, SCHEDULE
+from scaler.policy.annotations import BEHAVIOR, SCHEDULE, target_annotation
 from scaler.policy.parse import parse_policy
 from scaler.replay.model import AS_IT_WAS, Recording
 from scaler.replay.replay import as_it_was, replay
 from scaler.reporting.load_history import STEP_SECONDS
-from scaler.web.load_view import parse_seconds, target_annotation
-from scaler.web.views import QueryError
+from scaler.web.load_view import parse_seconds
+from scaler.web.queries import QueryError
 from scaler.web.wording import METRIC_LABELS, number_and_unit
 
 if TYPE_CHECKING:

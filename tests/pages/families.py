@@ -67,6 +67,7 @@ def scaler_families() -> str:
     metrics.show_answers({("GET", 200): 1})
     metrics.show_server_reads({"success": 1})
     metrics.show_idle(lambda: {ObjectRef("prod", "web"): 1})
+    metrics.show_lost(lambda: [("prod", "")])
     metrics.show_decisions(lambda: [example() for example in EXAMPLES.values()])
     declared: dict[str, tuple[str, ...]] = {
         one._name: one._labelnames

@@ -10,8 +10,9 @@ import pytest
 from scaler.decision.model import Outcome
 from scaler.kube.errors import Forbidden
 from scaler.model import DeploymentState, GpuRequest, PodPhase, PodState
-from scaler.reporting.explanation import explain_text, why_not_table
+from scaler.reporting.explanation import explain_text
 from scaler.reporting.serialization import decision_document
+from scaler.reporting.tables import why_not_table
 from tests.unit.controllerworld import NOW, World, deployment, ref
 
 ONE_GPU = GpuRequest(("nvidia.com/gpu",))

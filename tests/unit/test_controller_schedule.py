@@ -13,8 +13,9 @@ from scaler.controller.schedules import Schedules
 from scaler.decision.model import Outcome
 from scaler.model import AnnotationProblem, ScalingPolicy
 from scaler.policy import schedule
-from scaler.reporting.explanation import explain_text, status_table
+from scaler.reporting.explanation import explain_text
 from scaler.reporting.serialization import decision_document
+from scaler.reporting.tables import status_table
 from tests.unit.controllerworld import World, deployment, ref
 
 OFFICE = '[{days: Mon-Fri, from: "08:00", to: "18:00", timezone: Europe/Berlin, min: 4, max: 6}]'

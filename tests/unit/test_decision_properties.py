@@ -27,8 +27,9 @@ from scaler.model import (
     ScalingRules,
     SelectPolicy,
 )
-from scaler.reporting.explanation import explain_text, status_table
+from scaler.reporting.explanation import explain_text
 from scaler.reporting.serialization import decision_document
+from scaler.reporting.tables import status_table
 from tests.unit.deployments import (
     NOW,
     WEB,

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scaler.decision.model import Decision, MetricProposal, Outcome
 from scaler.model import Metric, ObjectRef
 from scaler.reporting.decision_runs import KEPT_SECONDS, MAX_RUNS, DecisionRun, add_decision
-from scaler.reporting.explanation import history_table
 from scaler.reporting.serialization import decision_run_document
+from scaler.reporting.tables import history_table
 
 if TYPE_CHECKING:
     from scaler.decision.model import Reason

@@ -21,7 +21,7 @@ from scaler.web.gpu_details import (
     read_details,
 )
 from scaler.web.gpu_reader import WATCHED_SECONDS
-from scaler.web.views import QueryError
+from scaler.web.queries import QueryError
 from tests.statuspage import ref
 from tests.virtualtime import VirtualLoop
 

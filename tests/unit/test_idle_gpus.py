@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry
 
 from scaler.budgets import IDLE_NAMESPACES, IDLE_WORKLOADS, IDLE_WORKLOADS_OF_NAMESPACE
 from scaler.controller.idle_watch import IdleWatch
@@ -18,7 +17,7 @@ from scaler.readings.devices import DUTY_CYCLE
 from scaler.readings.gpus import GpuAnswer, GpuSample, samples_by_node
 from scaler.reporting import idle_gpus
 from scaler.reporting.idle_gpus import FORGET_AFTER_SECONDS, OTHERS, IdleGpus
-from scaler.reporting.metrics import IdleCollector
+from scaler.reporting.metrics import ScalerMetrics
 from tests.unit.controllerworld import deployment
 
 if TYPE_CHECKING:
@@ -136,13 +135,13 @@ def test_workloads_beyond_the_limit_are_counted_together(monkeypatch: pytest.Mon
 
     assert idle.is_full
     assert idle.seconds == {pods[0]: 10, pods[1]: 10, OTHERS: 20, WEB: 10}
-    registry = CollectorRegistry()
-    registry.register(IdleCollector(lambda: idle.seconds))
+    metrics = ScalerMetrics("test")
+    metrics.show_idle(lambda: idle.seconds)
     name = "gpu_scaler_idle_gpu_seconds_total"
     labels = {"namespace": "prod", "workload": "web", "kind": "deployments.apps"}
     others = {"namespace": "", "workload": OTHERS.name, "kind": ""}
-    assert registry.get_sample_value(name, labels) == 10
-    assert registry.get_sample_value(name, others) == 20
+    assert metrics.registry.get_sample_value(name, labels) == 10
+    assert metrics.registry.get_sample_value(name, others) == 20
 
 
 def _held(pods: Sequence[ObjectRef]) -> list[list[GpuSample]]:

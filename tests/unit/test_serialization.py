@@ -40,7 +40,7 @@ from scaler.model import (
     SettingOrigin,
 )
 from scaler.reporting.decision_runs import DecisionRun, MetricMean
-from scaler.reporting.explanation import explain_text, history_table, status_table
+from scaler.reporting.explanation import explain_text
 from scaler.reporting.serialization import (
     DecisionDocument,
     DecisionRunDocument,
@@ -51,6 +51,7 @@ from scaler.reporting.serialization import (
     decision_run_document,
     decode,
 )
+from scaler.reporting.tables import history_table, status_table
 
 GOLDEN = Path(__file__).with_name("serialized.json")
 NOW = 1000.0

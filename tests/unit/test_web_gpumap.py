@@ -10,16 +10,16 @@ from scaler.web.gpu_details import GpuDetail
 from scaler.web.gpu_map import (
     COUNT_LABELS,
     FREE,
+    MAP_SORTS,
+    MAX_NODES,
     UNKNOWN,
     MapGpu,
-    MapQuery,
     Node,
     gpu_map,
-    parse_map_query,
     read_nodes,
     shade,
 )
-from scaler.web.views import QueryError
+from scaler.web.queries import PageQuery, QueryError, parse_page
 from tests.statuspage import ref
 
 WEB = ref("web-1")
@@ -38,7 +38,7 @@ def nodes_of(*samples: GpuSample) -> dict[str, Node | None]:
 def shown(nodes, problem=None, **asked: object):
     return gpu_map(
         nodes,
-        MapQuery(**asked),  # type: ignore[arg-type]
+        PageQuery(**{"sort": "name"} | asked),  # type: ignore[arg-type]
         deployment_of=lambda pod: ref("web") if pod == WEB else None,
         problem=problem,
     )
@@ -95,7 +95,7 @@ def test_only_the_nodes_on_screen_have_details(cluster):
     }
     document = gpu_map(
         cluster,
-        MapQuery(),
+        PageQuery(sort="name"),
         deployment_of=lambda _: None,
         details=details,
         detailed=["node-a", "node-d", "no-such-node"],
@@ -189,7 +189,7 @@ def test_an_empty_cluster():
 )
 def test_a_wrong_address_says_what_is_allowed(params, expected):
     with pytest.raises(QueryError) as caught:
-        parse_map_query(params)
+        parse_page(params, MAP_SORTS, most_rows=MAX_NODES)
     assert str(caught.value) == expected
 
 

@@ -11,15 +11,15 @@ import pytest
 from scaler.model import ObjectRef
 from scaler.web.gpu_map import MapGpu, Node
 from scaler.web.idle_gpus import (
+    IDLE_SORTS,
     MAX_FREE_NODES,
     NODES_AT_ONCE,
-    IdleQuery,
     IdleSurvey,
     PodWorkload,
-    parse_idle_query,
 )
 from scaler.web.idle_surveys import FRESH_SECONDS, IdleSurveys
-from scaler.web.views import QueryError
+from scaler.web.queries import PageQuery, QueryError, parse_page
+from scaler.web.views import MAX_ROWS
 
 if TYPE_CHECKING:
     from scaler.web.idle_gpus import IdleDict
@@ -38,7 +38,7 @@ def shown(
     survey = IdleSurvey(since_of=lambda _, uuid: (since or {}).get(uuid), workload_of={A: WEB}.get)
     for _ in survey.take(nodes):
         pass
-    return survey.page(IdleQuery(**asked))
+    return survey.page(PageQuery(**{"sort": "longest"} | asked))
 
 
 def test_a_gpu_is_idle_if_it_is_held_and_at_zero_and_unknown_without_a_reading() -> None:
@@ -116,9 +116,12 @@ def test_search_and_pages_and_the_nodes_with_most_free_gpus() -> None:
 
 
 def test_a_wrong_query_is_refused() -> None:
+    def parsed(**params: str) -> PageQuery:
+        return parse_page(params, IDLE_SORTS, most_rows=MAX_ROWS)
+
     with pytest.raises(QueryError, match="sort"):
-        parse_idle_query({"sort": "x"})
-    assert parse_idle_query({"sort": "gpus", "limit": "7"}) == IdleQuery(sort="gpus", limit=7)
+        parsed(sort="x")
+    assert parsed(sort="gpus", limit="7") == PageQuery(sort="gpus", limit=7)
 
 
 async def test_all_viewers_share_one_look_at_the_nodes() -> None:

@@ -8,7 +8,7 @@ import pytest
 from scaler.decision.model import MetricProposal
 from scaler.model import Metric, PodValue
 from scaler.web.load_view import load_document, parse_seconds
-from scaler.web.views import QueryError
+from scaler.web.queries import QueryError
 from tests.statuspage import Scene, decision, policy, ref
 
 NOW = 1_800_000_000.0

@@ -14,15 +14,15 @@ from scaler.policy.parse import parse_policy
 from scaler.reporting.decision_runs import add_decision
 from scaler.reporting.load_history import ReplicaChange
 from scaler.web.detail import MAX_PODS, detail
+from scaler.web.queries import PageQuery, QueryError
 from scaler.web.views import (
     MAX_MESSAGE_LENGTH,
     MAX_NAMESPACES,
     SPARK_POINTS,
     OverviewQuery,
-    QueryError,
     all_states,
     overview,
-    parse_query,
+    parse_overview_query,
     thinned,
 )
 from scaler.web.wording import Group, number_and_unit, state_of
@@ -99,24 +99,27 @@ def test_every_value_is_a_number_and_a_unit(metric, milli):
     assert float(number) >= 0
 
 
+def query(group: Group | None = None, *, namespace: str = "", **page: object) -> OverviewQuery:
+    asked = PageQuery(**{"sort": "attention"} | page)  # type: ignore[arg-type]
+    return OverviewQuery(page=asked, namespace=namespace, group=group)
+
+
 @pytest.mark.parametrize(
-    ("params", "query"),
+    ("params", "wanted"),
     [
-        pytest.param({}, OverviewQuery(), id="nothing"),
+        pytest.param({}, query(), id="nothing"),
         pytest.param(
             {"search": "a b", "group": "attention", "sort": "state", "offset": "50", "limit": "7"},
-            OverviewQuery(search="a b", group=Group.ATTENTION, sort="state", offset=50, limit=7),
+            query(Group.ATTENTION, search="a b", sort="state", offset=50, limit=7),
             id="all",
         ),
-        pytest.param({"group": "", "sort": "", "offset": ""}, OverviewQuery(), id="empty"),
-        pytest.param(
-            {"namespace": "team-1"}, OverviewQuery(namespace="team-1"), id="one namespace"
-        ),
-        pytest.param({"search": "x" * 999}, OverviewQuery(search="x" * 200), id="long"),
+        pytest.param({"group": "", "sort": "", "offset": ""}, query(), id="empty"),
+        pytest.param({"namespace": "team-1"}, query(namespace="team-1"), id="one namespace"),
+        pytest.param({"search": "x" * 999}, query(search="x" * 200), id="long"),
     ],
 )
-def test_what_the_address_asks_for(params, query):
-    assert parse_query(params) == query
+def test_what_the_address_asks_for(params, wanted):
+    assert parse_overview_query(params) == wanted
 
 
 @pytest.mark.parametrize(
@@ -138,13 +141,13 @@ def test_what_the_address_asks_for(params, query):
 )
 def test_a_wrong_address_says_what_is_allowed(params, expected):
     with pytest.raises(QueryError) as caught:
-        parse_query(params)
+        parse_overview_query(params)
     assert str(caught.value) == expected
 
 
 def shown(scene: Scene, **asked: object):
-    query = OverviewQuery(**asked)  # type: ignore[arg-type]
-    return overview(scene.status_store, all_states(scene.status_store.records), query)
+    states = all_states(scene.status_store.records)
+    return overview(scene.status_store, states, query(**asked))  # type: ignore[arg-type]
 
 
 def names(document) -> list[str]:

@@ -11,7 +11,7 @@ from scaler.decision.model import MetricProposal
 from scaler.model import DeploymentState, Metric, ObjectRef, PodValue
 from scaler.policy.manifests import check_manifests
 from scaler.reporting.load_history import PastLoad
-from scaler.web.views import QueryError
+from scaler.web.queries import QueryError
 from scaler.web.what_if import (
     MAX_REPLICAS,
     Trial,
