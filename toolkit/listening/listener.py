@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 REAP_SECONDS: Final = 1.0
+"""The shortest time between two looks for idle connections."""
 PAUSE_SECONDS: Final = 1.0
 """Pause after a connection that could not be accepted, for lack of file descriptors."""
 QUIET_SECONDS: Final = 60.0
@@ -101,8 +102,8 @@ class Listener:
                 for bound in self._bound:
                     group.create_task(self._accept(bound, group))
                 while True:
-                    await asyncio.sleep(REAP_SECONDS)
-                    self._end_idle()
+                    seconds = max(self._end_idle(), REAP_SECONDS)
+                    await asyncio.sleep(seconds)
         finally:
             # Not earlier: the event loop still waits on a socket that is being accepted from.
             self.close()
@@ -184,11 +185,17 @@ class Listener:
     def _clients(self) -> list[ClientConnection]:
         return [one for one in self._server.connections if isinstance(one, ClientConnection)]
 
-    def _end_idle(self) -> None:
-        now = time.monotonic()
+    def _end_idle(self) -> float:
+        """End the connections that are idle; return the seconds until another can be."""
+        idle_before = time.monotonic() - self._limits.idle_seconds
+        next_seconds = self._limits.idle_seconds
         for client in self._clients():
-            if now - client.asked_seconds > self._limits.idle_seconds:
+            remaining = client.asked_seconds - idle_before
+            if remaining < 0:
                 client.end()
+            else:
+                next_seconds = min(next_seconds, remaining)
+        return next_seconds
 
     def _end_silent(self, number: int) -> None:
         """End `number` connections, each the longest silent one of the address with the most."""
