@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from exporter.attribution.snapshots import Snapshots
     from exporter.cli.config import ExporterConfig
-    from exporter.model import Snapshot
+    from exporter.model import Readings, Snapshot
     from exporter.nvml import Nvml, NvmlError
     from exporter.nvml.sampler import Sampler
     from exporter.podresources.client import PodResources
@@ -120,11 +120,15 @@ class Health:
 
         While NVML is released the GPUs may be changed under it, so no reading counts as fresh.
         """
+        return None if self.fresh_readings() is None else self._snapshots.newest
+
+    def fresh_readings(self) -> Readings | None:
+        """Return the readings of the newest snapshot, likewise."""
         if self._sampler.state.released_until_seconds is not None:
             return None
-        snapshot = self._snapshots.newest
         age = self._age_seconds()
-        return snapshot if age is not None and age <= self._config.max_age_seconds else None
+        is_fresh = age is not None and age <= self._config.max_age_seconds
+        return self._snapshots.readings if is_fresh else None
 
     def dead_reason(self) -> str | None:
         """Return why the process cannot recover by itself, None while it lives."""
@@ -227,23 +231,20 @@ class Health:
 
     def _reads_any_gpu(self) -> bool:
         """Whether there are fresh readings of a GPU: one that hangs leaves the others be."""
-        snapshot = self.fresh_snapshot()
-        if snapshot is None:
-            return False
-        return snapshot.readings.device_count > snapshot.readings.unreadable_count
+        readings = self.fresh_readings()
+        return readings is not None and readings.device_count > readings.unreadable_count
 
     def _first_unreadable(self) -> Iterator[str]:
-        snapshot = self._snapshots.newest
-        if snapshot is not None:
-            yield from map(str, snapshot.readings.unreadable[:1])
+        if (readings := self._snapshots.readings) is not None:
+            yield from map(str, readings.unreadable[:1])
 
     def _device_count(self) -> int:
-        snapshot = self._snapshots.newest
-        return 0 if snapshot is None else snapshot.readings.device_count
+        readings = self._snapshots.readings
+        return 0 if readings is None else readings.device_count
 
     def _age_seconds(self) -> float | None:
-        snapshot = self._snapshots.newest
-        return None if snapshot is None else time.monotonic() - snapshot.readings.taken_at_seconds
+        readings = self._snapshots.readings
+        return None if readings is None else time.monotonic() - readings.taken_at_seconds
 
 
 class Watchdog:
@@ -254,8 +255,8 @@ class Watchdog:
         self._was_ready = False
         self._unready = LogOnce(limit=1)
 
-    def check(self) -> None:
-        """Compare with the last check."""
+    def check(self) -> bool:
+        """Compare with the last check; return whether the exporter is ready."""
         reason = self._health.unready_reason()
         if reason is None:
             if self._unready.ends("") or not self._was_ready:
@@ -263,6 +264,7 @@ class Watchdog:
             self._was_ready = True
         elif self._was_ready and self._unready.begins(""):
             log.warning("Not ready: no current GPU readings", extra={"error": reason})
+        return reason is None
 
 
 def _gauge(name: str, help_text: str, value: float) -> GaugeMetricFamily:

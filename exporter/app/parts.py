@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _WATCHDOG_SECONDS: Final = 1.0
+# While ready. Readings are published for at least 10 s after the last cycle.
+_READY_WATCHDOG_SECONDS: Final = 5.0
 _ONCE_TIMEOUT_SECONDS: Final = 30.0
 _ONCE_POLL_SECONDS: Final = 0.02
 
@@ -109,6 +111,7 @@ class ExporterParts:
     def __init__(self, config: ExporterConfig, binding: ModuleType) -> None:
         loop = asyncio.get_running_loop()
         counters = Counters()
+        self._join_ahead = _on_loop(loop, self._on_readings_to_render)
         self.failure: asyncio.Future[str] = loop.create_future()
         self._fatal: asyncio.Future[Exception] = loop.create_future()
         self._joined: Joined | None = None
@@ -125,7 +128,7 @@ class ExporterParts:
         self.sampler = Sampler(
             self.nvml,
             interval_seconds=config.nvml_interval_seconds,
-            publish=_on_loop(loop, self._on_readings),
+            publish=self._on_readings,
             on_failure=_on_loop(loop, self._on_failure),
             on_restart_needed=_on_loop(loop, self._on_restart_needed),
             observe_cycle=counters.cycle_seconds.observe,
@@ -184,15 +187,20 @@ class ExporterParts:
         )
 
     def _fresh_readings(self) -> Readings | None:
-        snapshot = self.health.fresh_snapshot()
-        return None if snapshot is None else snapshot.readings
+        return self.health.fresh_readings()
 
     def _on_readings(self, readings: Readings) -> None:
-        if self.exposition.is_asked:
-            self._joined = self.snapshots.join(readings)
-            self._has_joined.set()
-        else:
-            self.snapshots.on_readings(readings)
+        """Take one cycle's readings over from the NVML thread.
+
+        The event loop sleeps on unless somebody scraped since the last ones: whoever asks later
+        finds them.
+        """
+        take = self._join_ahead if self.exposition.is_asked else self.snapshots.on_readings
+        take(readings)
+
+    def _on_readings_to_render(self, readings: Readings) -> None:
+        self._joined = self.snapshots.join(readings)
+        self._has_joined.set()
 
     def _on_failure(self, problem: str) -> None:
         if not self.failure.done():
@@ -255,8 +263,8 @@ class ExporterParts:
         """Log changes of readiness until cancelled."""
         watchdog = Watchdog(self.health)
         while True:
-            watchdog.check()
-            await asyncio.sleep(_WATCHDOG_SECONDS)
+            is_ready = watchdog.check()
+            await asyncio.sleep(_READY_WATCHDOG_SECONDS if is_ready else _WATCHDOG_SECONDS)
 
     async def end_without_nvml(self) -> None:
         """Raise NvmlRequiredError or RestartNeededError as soon as there is a reason."""

@@ -32,11 +32,15 @@ class Joined:
 
 
 class Snapshots:
-    """Replaces `newest` whenever readings or allocations change; used on the event loop only."""
+    """Replaces `newest` whenever readings or allocations change.
+
+    Any thread may call `on_readings`; all else is for the event loop.
+    """
 
     def __init__(self) -> None:
-        self.newest: Snapshot | None = None
+        self._newest: Snapshot | None = None
         self._readings: Readings | None = None
+        self._joined_readings: Readings | None = None
         self._readings_count = 0
         # The numbers of the last snapshots that were joined and published.
         self._joined = self._published = 0
@@ -48,21 +52,34 @@ class Snapshots:
         self._logged_unmatched: set[str] = set()
         self._left_out_is_logged = False
 
+    @property
+    def newest(self) -> Snapshot | None:
+        """The newest snapshot, joined now if nobody has asked since its readings came."""
+        self._join_pending()
+        return self._newest
+
+    @property
+    def readings(self) -> Readings | None:
+        """The readings that the newest snapshot has, or will have once somebody asks for it."""
+        if self._readings is not self._joined_readings:
+            return self._readings
+        return None if self._newest is None else self._newest.readings
+
     def on_readings(self, readings: Readings) -> None:
-        """Take over one cycle's readings."""
-        self.publish(self.join(readings))
+        """Take over one cycle's readings; most cycles' are asked for by nobody."""
+        self._readings_count += 1
+        self._readings = readings
 
     def join(self, readings: Readings) -> Joined:
         """Join one cycle's readings, for whoever has something to do before they are published."""
-        self._readings = readings
-        self._readings_count += 1
+        self.on_readings(readings)
         return self._attributed(readings)
 
     def publish(self, joined: Joined) -> None:
         """Make a snapshot the newest, unless one that was joined later is."""
         if joined.number > self._published:
             self._published = joined.number
-            self.newest = joined.snapshot
+            self._newest = joined.snapshot
 
     def on_allocations(self, allocations: Collection[Allocation]) -> None:
         """Take over one List answer."""
@@ -90,15 +107,16 @@ class Snapshots:
 
     def unmatched_device_ids(self) -> Collection[str]:
         """Return the device IDs of pods for which there is no GPU."""
+        self._join_pending()
         return self._unmatched
 
     def holders(self) -> Collection[tuple[str, str]]:
         """Return the (namespace, pod) that hold GPUs."""
-        if self.newest is None:
+        if (newest := self.newest) is None:
             return ()
         return {
             (row.container.namespace_name, row.container.pod_name)
-            for row in self.newest.rows
+            for row in newest.rows
             if row.container is not None
         }
 
@@ -110,11 +128,16 @@ class Snapshots:
             reading.duty_cycle_percent is not None for reading in self._readings.devices
         )
 
+    def _join_pending(self) -> None:
+        if self._readings is not self._joined_readings:
+            self._join()
+
     def _join(self) -> None:
-        if self._readings is not None:
-            self.publish(self._attributed(self._readings))
+        if (readings := self._readings) is not None:
+            self.publish(self._attributed(readings))
 
     def _attributed(self, readings: Readings) -> Joined:
+        self._joined_readings = readings
         holdings = self._holdings if self._holdings_valid else Holdings()
         snapshot = attribute(readings, holdings, self._claimed_uuids)
         self._report_what_is_new(snapshot)

@@ -145,6 +145,7 @@ async def test_a_hanging_call(monkeypatch, caplog):
     monkeypatch.setattr("exporter.nvml.hang_guard.HANGING_CALL_SECONDS", 0.1)
     monkeypatch.setattr("exporter.cli.config.MIN_MAX_AGE_SECONDS", 0.3)
     monkeypatch.setattr("exporter.app.parts._WATCHDOG_SECONDS", 0.02)
+    monkeypatch.setattr("exporter.app.parts._READY_WATCHDOG_SECONDS", 0.02)
     with SimulatedDriver(["T4"]) as driver:
         async with exporter(driver) as reader:
             await until(reader.ready)

@@ -79,6 +79,24 @@ def test_a_snapshot_is_published_later_unless_a_newer_one_is():
     assert snapshots.newest.readings.devices[0].duty_cycle_percent == 4.0
 
 
+def test_readings_are_joined_once_when_somebody_asks():
+    snapshots = Snapshots()
+    snapshots.on_allocations(allocations("a"))
+    for percent in (1.0, 2.0):
+        snapshots.on_readings(newest := readings(percent))
+        assert snapshots.readings is newest
+    first = snapshots.newest
+    assert first is not None
+    assert first.readings is newest
+    assert snapshots.newest is first
+
+    ahead = snapshots.join(readings(3.0))
+    assert snapshots.newest is first, "it is published by whoever joined it"
+    assert snapshots.readings is newest
+    snapshots.publish(ahead)
+    assert snapshots.readings is ahead.snapshot.readings
+
+
 def test_an_unchanged_list_keeps_the_very_snapshot():
     snapshots = Snapshots()
     snapshots.on_readings(readings())
@@ -160,6 +178,7 @@ def test_left_out_memory_is_said_once(caplog):
     for _ in range(3):
         snapshots.on_allocations(shared)
         snapshots.on_readings(readings())
+        assert pods(snapshots) == ["a", "b"]
     (record,) = caplog.records
     assert "nvidia_gpu_memory_used_bytes is absent" in record.getMessage()
 
