@@ -71,15 +71,13 @@ class BaseReadings:
         temperature = calls.optional(
             "nvmlDeviceGetTemperature", handle, calls.binding.NVML_TEMPERATURE_GPU
         )
-        fan_speed = calls.optional("nvmlDeviceGetFanSpeed", handle)
-        duty_cycle = total = used = uses = None
-        mig_mode = calls.optional("nvmlDeviceGetMigMode", handle)
-        gpu.observe_mig_mode(None if mig_mode is None else mig_mode[0])
+        fan_speed = gpu.ask("nvmlDeviceGetFanSpeed")
+        duty_cycle = self._board_duty_cycle(gpu)
+        total = used = uses = None
         if not gpu.mig_enabled:
             # Memory is that of the instances and so that sums by uuid stay true it is not repeated
-            # on the board; utilization of the board does not exist under MIG.
+            # on the board.
             total, used = self._memory(handle)
-            duty_cycle = self._duty_cycles.percent(gpu)
             uses = self._read_uses(gpu, gpu.device, handle, (total, used))
         board = DeviceReading(
             device=gpu.device,
@@ -93,6 +91,20 @@ class BaseReadings:
             uses=uses,
         )
         return [board, *self._read_instances(gpu)] if gpu.mig_enabled else [board]
+
+    def _board_duty_cycle(self, gpu: Gpu) -> float | None:
+        """Return the board's duty cycle, None under MIG; finds out first what the MIG mode is.
+
+        A GPU that has a duty cycle is not under MIG, so its mode need not be asked again.
+        """
+        if gpu.mig_mode is None or gpu.mig_enabled:
+            gpu.ask_mig_mode()
+        if gpu.mig_enabled:
+            return None
+        duty_cycle = self._duty_cycles.percent(gpu)
+        if duty_cycle is None:
+            gpu.ask_mig_mode()
+        return duty_cycle
 
     def _read_uses(
         self, gpu: Gpu, device: Device, handle: Any, memory: DeviceMemory

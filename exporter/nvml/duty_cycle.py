@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _SAMPLES: Final = "nvmlDeviceGetSamples"
 # A buffer without a new sample for this long (or the window, if longer) is not trusted any more.
 _BUFFER_STALLED_SECONDS: Final = 5.0
+# The binding's own way to a field looks for texts, and takes longer than some calls.
+_field: Final = object.__getattribute__
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +68,9 @@ class DutyCycles:
     def percent(self, gpu: Gpu) -> float | None:
         """Return the mean over the window, 0 to 100; raises NvmlError if the device is gone."""
         calls = self._calls
-        history = self._histories.setdefault(gpu.device.uuid, _History(self._window_seconds))
+        history = self._histories.get(gpu.device.uuid)
+        if history is None:
+            history = self._histories[gpu.device.uuid] = _History(self._window_seconds)
         if gpu.lacks(_SAMPLES, self._meter.samples):
             return self._instantaneous(gpu, history)
         try:
@@ -89,8 +93,8 @@ class DutyCycles:
         percents = [
             (stamp, percent)
             for sample in (samples if member else ())
-            if (stamp := sample.timeStamp) in STAMPS_MICROSECONDS
-            and 0 <= (percent := getattr(sample.sampleValue, member)) <= 100
+            if (stamp := _field(sample, "timeStamp")) in STAMPS_MICROSECONDS
+            and 0 <= (percent := getattr(_field(sample, "sampleValue"), member)) <= 100
         ]
         now = time.monotonic()
         newest = max(percents, default=(0, 0))[0]

@@ -65,8 +65,9 @@ class Gpu:
         """Whether the GPU is divided into MIG instances."""
         return bool(self.mig_mode == self.binding.NVML_DEVICE_MIG_ENABLE)
 
-    def observe_mig_mode(self, mode: int | None) -> None:
-        """Note the MIG mode; what a board lacks depends on it, so a change asks again."""
+    def ask_mig_mode(self) -> None:
+        """Ask for the MIG mode; what a board lacks depends on it, so a change asks again."""
+        mode, _pending = self.ask("nvmlDeviceGetMigMode") or (None, None)
         if mode != self.mig_mode:
             self.mig_mode = mode
             self._absent.clear()

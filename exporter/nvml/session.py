@@ -138,7 +138,7 @@ class Nvml:
                 self._gpus.pop(index, None)
                 unreadable.append(found)
             else:
-                readings.extend(bounded(reading) for reading in found)
+                readings.extend(found)
         uuids = {reading.device.uuid for reading in readings}
         self._base.keep(uuids)
         self._extended.keep(uuids)
@@ -241,7 +241,9 @@ class Nvml:
             if self._with_info:
                 extended = (*extended, mig_info(device))
         extended = (*extended, *self._gpm.samples(shares))
-        return replace(reading, duty_cycle_percent=duty_cycle, extended=extended)
+        if not extended and duty_cycle == reading.duty_cycle_percent:
+            return reading
+        return bounded(replace(reading, duty_cycle_percent=duty_cycle, extended=extended))
 
     def _read_lost(self) -> Iterator[DeviceReading]:
         """Yield what is known of GPUs that are lost: their last Xid errors say why."""
