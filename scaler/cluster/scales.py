@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scale subresources of workloads of other kinds than Deployments and StatefulSets.
 
-A scale subresource cannot be watched. It is read when its object changes, a few at a time, and
-retried until that succeeds.
+A scale subresource cannot be watched. It is read when its object changes, a few of a kind at a
+time, and retried until that succeeds. A kind that does not answer, such as one whose conversion
+webhook hangs, delays no other kind.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,12 +24,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scaler.kube.client import JsonObject, KubeClient
+    from scaler.model import ObjectRef
 
 log = logging.getLogger(__name__)
 
 MAX_CONCURRENT_READS = 8
+"""Of one kind."""
+MAX_CONCURRENT_READS_OF_NAMESPACE = 4
 CALL_TIMEOUT_SECONDS = 5.0
 RETRY_SECONDS = 5.0
+SETTLE_SECONDS = 5.0
+"""How long a start waits for scales: one that is read later is decided on later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +49,13 @@ class Scale:
     found_replicas: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Request:
+    kind: str
+    namespace: str
+    path: str
+
+
 class Scales:
     """Scales by the uid of their object; calls `changed` with the uid after each read."""
 
@@ -49,16 +63,19 @@ class Scales:
         self._client = client
         self._changed = changed
         self._known: dict[str, Scale] = {}
-        self._unread: dict[str, str] = {}
-        self._failed: dict[str, str] = {}
+        self._unread: dict[str, _Request] = {}
+        self._failed: dict[str, _Request] = {}
         self._problems: dict[str, str] = {}
-        self._limit = asyncio.Semaphore(MAX_CONCURRENT_READS)
+        self._queued: set[str] = set()
+        self._new: dict[str, _Request] = {}
+        self._places: dict[str, asyncio.Semaphore] = {}
+        self._shares: dict[tuple[str, str], asyncio.Semaphore] = {}
         self._wanted = asyncio.Event()
-        self._failing = False
+        self._failing: set[str] = set()
         self._malformed: set[str] = set()
         self._party_log = PartyLog(log, most_bytes=LOG_BYTES)
-        self.settled = asyncio.Event()
-        self.settled.set()
+        self._settled = asyncio.Event()
+        self._settled.set()
 
     def of(self, uid: str) -> Scale | None:
         """Return the last read scale of an object, None before the first read."""
@@ -68,12 +85,16 @@ class Scales:
         """Return why the scale of an object could never be read, None if it was or will be."""
         return self._problems.get(uid)
 
-    def want(self, uid: str, path: str) -> None:
+    def want(self, uid: str, ref: ObjectRef, path: str) -> None:
         """Request a read of the scale at `path`, because its object is new or has changed."""
-        self._unread[uid] = path
         self._failed.pop(uid, None)
-        self._wanted.set()
-        self.settled.clear()
+        self._queue(uid, _Request(kind=ref.kind, namespace=ref.namespace, path=path))
+
+    async def wait_settled(self) -> None:
+        """Wait until all requested scales were read once, but no longer than `SETTLE_SECONDS`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_SECONDS):
+                await self._settled.wait()
 
     def forget(self, uid: str) -> None:
         """Forget a deleted object."""
@@ -84,44 +105,73 @@ class Scales:
     async def run(self) -> None:
         """Read the requested scales until cancelled; those that cannot be read delay no others."""
         retry_at: float | None = None
-        while True:
-            try:
-                async with asyncio.timeout_at(retry_at):
-                    await self._wanted.wait()
-            except TimeoutError:
-                self._unread, self._failed, retry_at = self._failed | self._unread, {}, None
-            self._wanted.clear()
-            async with asyncio.TaskGroup() as group:
-                for uid, path in list(self._unread.items()):
-                    group.create_task(self._read(uid, path))
-            self.settled.set()
-            self._party_log.log_omitted()
-            if self._failed and retry_at is None:
-                retry_at = asyncio.get_running_loop().time() + RETRY_SECONDS
+        async with asyncio.TaskGroup() as group:
+            while True:
+                try:
+                    async with asyncio.timeout_at(retry_at):
+                        await self._wanted.wait()
+                except TimeoutError:
+                    failed, self._failed, retry_at = self._failed, {}, None
+                    for uid, request in failed.items():
+                        self._queue(uid, request)
+                self._wanted.clear()
+                for uid, request in self._new.items():
+                    group.create_task(self._read_in_turn(uid, request))
+                self._new.clear()
+                self._party_log.log_omitted()
+                if self._failed and retry_at is None:
+                    retry_at = asyncio.get_running_loop().time() + RETRY_SECONDS
 
-    async def _read(self, uid: str, path: str) -> None:
+    def _queue(self, uid: str, request: _Request) -> None:
+        self._unread[uid] = request
+        if uid not in self._queued:
+            self._queued.add(uid)
+            self._new[uid] = request
+        self._wanted.set()
+        self._settled.clear()
+
+    async def _read_in_turn(self, uid: str, request: _Request) -> None:
+        """Read the scale of an object once there is a place for its kind and namespace."""
+        places = self._places.setdefault(request.kind, asyncio.Semaphore(MAX_CONCURRENT_READS))
+        share = self._shares.setdefault(
+            (request.kind, request.namespace),
+            asyncio.Semaphore(MAX_CONCURRENT_READS_OF_NAMESPACE),
+        )
+        async with share, places:
+            # A change from now on requests another read; a deleted object needs none.
+            latest = self._unread.pop(uid, None)
+            if latest is not None:
+                await self._read(uid, latest)
+        self._queued.discard(uid)
+        if uid in self._unread:
+            self._queue(uid, self._unread[uid])
+        elif not self._queued:
+            self._shares.clear()
+            self._settled.set()
+        # A failure may have to be tried again.
+        self._wanted.set()
+
+    async def _read(self, uid: str, request: _Request) -> None:
+        path = request.path
         try:
-            async with self._limit:
-                # A change from now on requests another read.
-                self._unread.pop(uid, None)
-                raw = await self._client.get(path, timeout_seconds=CALL_TIMEOUT_SECONDS)
+            raw = await self._client.get(path, timeout_seconds=CALL_TIMEOUT_SECONDS)
         except NotFound:
             self._problems.pop(uid, None)
             return
         except ApiError as error:
             if uid not in self._unread:
-                self._failed[uid] = path
+                self._failed[uid] = request
             if uid not in self._known:
                 self._problems[uid] = str(error)
                 self._changed(uid)
-            if not self._failing:
-                self._failing = True
+            if request.kind not in self._failing:
+                self._failing.add(request.kind)
                 log.warning(
                     "Cannot read scale; its workload is not scaled until it can be read",
                     extra={"path": path, "error": str(error)},
                 )
             return
-        self._failing = False
+        self._failing.discard(request.kind)
         try:
             if raw["metadata"].get("uid") != uid:
                 self._problems.pop(uid, None)
@@ -133,7 +183,7 @@ class Scales:
                 self._malformed.add(uid)
                 self._party_log.log(
                     logging.WARNING,
-                    path.partition("/namespaces/")[2].partition("/")[0],
+                    request.namespace,
                     "Scale is malformed; its workload is not scaled until it changes",
                     {"path": path, "error": repr(error)[:200]},
                 )

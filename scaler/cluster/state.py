@@ -186,7 +186,7 @@ class ClusterState:
         they are held.
         """
         await self._contact.wait_synced()
-        await self._scales.settled.wait()
+        await self._scales.wait_settled()
 
     def is_fresh(self, now_seconds: float) -> bool:
         """Return whether decisions are possible at `now_seconds` (monotonic).
@@ -302,7 +302,7 @@ class ClusterState:
             return
         if new is not None:
             self._selecting[new.ref.namespace].add(new.uid)
-            self._scales.want(new.uid, kind.scale_path(new.ref))
+            self._scales.want(new.uid, new.ref, kind.scale_path(new.ref))
         else:
             self._selecting[changed.ref.namespace].discard(changed.uid)
             self._scales.forget(changed.uid)

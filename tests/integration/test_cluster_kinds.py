@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -26,6 +27,7 @@ SERVER = Resource(
     kind="Server",
     subresources=frozenset({"scale", "status"}),
 )
+OTHER = replace(SERVER, plural="others", kind="Other")
 PLAIN = Resource(group="example.com", version="v1beta1", plural="plains", kind="Plain")
 STATEFUL = Resource(
     group="apps",
@@ -68,7 +70,7 @@ def pod(name, label, *, owner=None, kind="StatefulSet"):
 
 @asynccontextmanager
 async def watching(*names):
-    resources = [SERVER, PLAIN, STATEFUL, ROLLOUT]
+    resources = [SERVER, OTHER, PLAIN, STATEFUL, ROLLOUT]
     async with (
         running_apiserver(extra_resources=resources) as api,
         KubeClient(api.url) as client,
@@ -140,6 +142,36 @@ async def test_a_scale_that_cannot_be_read_holds_its_workload_and_delays_no_othe
             what="it is back",
         )
         assert found(state)[REF][0] == 4
+
+
+async def test_scales_that_hang_delay_neither_others_nor_the_start(monkeypatch):
+    monkeypatch.setattr(scales, "CALL_TIMEOUT_SECONDS", 3600.0)
+    monkeypatch.setattr(scales, "SETTLE_SECONDS", 0.1)
+    api_base = "/apis/example.com/v1beta1/namespaces"
+    async with watching(SERVERS, "others.example.com") as (client, kinds, state, api):
+        await client.post("/api/v1/namespaces", {"metadata": {"name": "elsewhere"}})
+        hanging = f"{api_base}/default/servers/"
+        api.faults.applies_to = lambda request: (
+            request.path.startswith(hanging) and request.path.endswith("/scale")
+        )
+        api.faults.delay_seconds = 3600.0
+        # More than are read at once.
+        for number in range(2 * scales.MAX_CONCURRENT_READS):
+            await client.post(PATH, workload(f"hanging-{number}"))
+        await until(lambda: len(state._scales._queued) == 2 * scales.MAX_CONCURRENT_READS)
+        await client.post(f"{api_base}/default/others", workload("another-kind"))
+        await client.post(f"{api_base}/elsewhere/servers", workload("another-namespace"))
+
+        def read(watched):
+            return {ref.name for ref in found(watched)}
+
+        await until(lambda: read(state) == {"another-kind", "another-namespace"})
+        starting = ClusterState(client, kinds=kinds)
+        task = asyncio.create_task(starting.run())
+        await asyncio.wait_for(starting.wait_synced(), 60)
+        await until(lambda: read(starting) == {"another-kind", "another-namespace"})
+        task.cancel()
+        await asyncio.wait([task])
 
 
 async def test_a_scale_that_could_not_be_read_is_tried_again(monkeypatch):
