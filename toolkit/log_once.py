@@ -7,6 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Hashable
 
 AGAIN_SECONDS: Final = 60.0
@@ -49,3 +50,26 @@ class LogOnce:
     def end_all(self) -> None:
         """Note that all conditions have ended."""
         self._active.clear()
+
+
+class OutageLog:
+    """Remembers whether the last attempt at something failed."""
+
+    def __init__(self, log: logging.Logger, failure: str, recovery: str | None = None) -> None:
+        """Without `recovery`, the end of an outage is not logged."""
+        self._log = log
+        self._failure = failure
+        self._recovery = recovery
+        self._lasts = False
+
+    def failed(self, error: object, **details: object) -> None:
+        """Note a failure."""
+        if not self._lasts:
+            self._log.warning(self._failure, extra={**details, "error": str(error)})
+        self._lasts = True
+
+    def worked(self) -> None:
+        """Note a success."""
+        if self._lasts and self._recovery is not None:
+            self._log.info(self._recovery)
+        self._lasts = False

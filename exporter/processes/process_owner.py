@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from exporter.model import ProcessOwner
 from exporter.processes.cgroups import container_of_log, place_of, pod_of_folder
 from exporter.processes.files import UnreadableError, is_there, names_in, unreadable
+from toolkit.log_once import OutageLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -41,7 +42,12 @@ class ProcessOwners:
         self._container_logs = logs / "containers"
         self._pods: dict[str, tuple[str, str]] = {}
         self._containers: dict[str, str] = {}
-        self._are_containers_unreadable = False
+        self._outage = OutageLog(
+            log,
+            "Cannot tell containers apart; those of one pod that share a GPU have no memory or"
+            " duty cycle of their own",
+            "Containers can be told apart again",
+        )
 
     def problem(self) -> str | None:
         """Return why no owner can be found at all, None if they can."""
@@ -111,22 +117,10 @@ class ProcessOwners:
             try:
                 self._containers = dict(_read(self._container_logs, container_of_log))
             except UnreadableError as error:
-                self._report(str(error))
+                self._outage.failed(error)
                 return None
-            self._report(None)
+            self._outage.worked()
         return self._containers.get(container_id)
-
-    def _report(self, problem: str | None) -> None:
-        """Say once why containers have no names, and when they have again."""
-        if problem is not None and not self._are_containers_unreadable:
-            log.warning(
-                "Cannot tell containers apart; those of one pod that share a GPU have no memory "
-                "or duty cycle of their own",
-                extra={"error": problem},
-            )
-        elif problem is None and self._are_containers_unreadable:
-            log.info("Containers can be told apart again")
-        self._are_containers_unreadable = problem is not None
 
 
 def _read(folder: Path, read: Callable[[str], T | None]) -> Iterable[T]:

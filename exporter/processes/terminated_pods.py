@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from exporter.processes.cgroups import pod_of_folder, pod_uid_of_cgroup
 from exporter.processes.files import UnreadableError, is_there, names_in
+from toolkit.log_once import OutageLog
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -36,7 +37,12 @@ class FinishedPods:
         self._cgroups = cgroups
         self._pod_logs = logs / "pods"
         self._suspects: frozenset[tuple[str, str]] = frozenset()
-        self._is_unreadable = False
+        self._outage = OutageLog(
+            log,
+            "Cannot detect finished pods; those that the kubelet lists (before 1.34) keep their"
+            " GPUs",
+            "Finished pods can be detected again",
+        )
 
     def problem(self) -> str | None:
         """Return why finished pods cannot be detected, None if they can."""
@@ -60,25 +66,13 @@ class FinishedPods:
         try:
             suspects = self._without_cgroup(pods)
         except UnreadableError as error:
-            self._report(str(error))
+            self._outage.failed(error)
             suspects = frozenset()
         else:
-            self._report(None)
+            self._outage.worked()
         finished = suspects & self._suspects
         self._suspects = suspects
         return finished
-
-    def _report(self, problem: str | None) -> None:
-        """Log once why finished pods cannot be detected, and when they can again."""
-        if problem is not None and not self._is_unreadable:
-            log.warning(
-                "Cannot detect finished pods; those that the kubelet lists (before 1.34) keep "
-                "their GPUs",
-                extra={"error": problem},
-            )
-        elif problem is None and self._is_unreadable:
-            log.info("Finished pods can be detected again")
-        self._is_unreadable = problem is not None
 
     def _without_cgroup(self, pods: Collection[tuple[str, str]]) -> frozenset[tuple[str, str]]:
         if not pods:

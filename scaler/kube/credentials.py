@@ -23,6 +23,7 @@ from yaml import YAMLError
 
 from scaler.kube.contexts import kubeconfig_files, read_contexts
 from scaler.kube.errors import ConfigurationError
+from toolkit.log_once import OutageLog
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable
@@ -64,7 +65,7 @@ class ApiCredentials:
         self._configuration: Any = None
         self._certificates: tuple[object, ...] | None = None
         self._read_at_seconds = time.monotonic()
-        self._failing = False
+        self._outage = OutageLog(log, "Cannot reread the API credentials; the old ones stay in use")
         self._lock = asyncio.Lock()
 
     @property
@@ -150,15 +151,10 @@ class ApiCredentials:
     async def _refresh(self) -> None:
         try:
             await self._read()
-            self._failing = False
+            self._outage.worked()
         except Exception as error:  # noqa: BLE001  (the old token may well be valid still)
             self._read_at_seconds = time.monotonic()
-            if not self._failing:
-                log.warning(
-                    "Cannot reread the API credentials; the old ones stay in use",
-                    extra={"error": str(error)},
-                )
-            self._failing = True
+            self._outage.failed(error)
 
     async def _read(self) -> None:
         assert self._loader is not None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from scaler.kube.errors import ApiError
 from scaler.model import User
+from toolkit.log_once import OutageLog
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Mapping
@@ -60,7 +61,7 @@ class DelegatedAuth:
         self._client = client
         self._token_limit = asyncio.Semaphore(MAX_AT_ONCE)
         self._access_limit = asyncio.Semaphore(MAX_AT_ONCE)
-        self._failing = False
+        self._outage = OutageLog(log, "Cannot review clients", "Reviews of clients work again")
         self._users: _Remembered[User | None] = _Remembered(clock)
         self._verdicts: _Remembered[AccessDecision] = _Remembered(clock)
 
@@ -128,13 +129,9 @@ class DelegatedAuth:
             try:
                 answer = await self._client.post(path, body)
             except ApiError as error:
-                if not self._failing:
-                    log.warning("Cannot review clients", extra={"error": str(error)})
-                self._failing = True
+                self._outage.failed(error)
                 raise
-        if self._failing:
-            log.info("Reviews of clients work again")
-        self._failing = False
+        self._outage.worked()
         return answer.get("status") or {}
 
 

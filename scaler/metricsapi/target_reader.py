@@ -20,6 +20,7 @@ from scaler.metricsapi.names import SERVER_FAMILIES, WINDOW_SECONDS, Resource
 from scaler.metricsapi.pod_settings import PodSettings
 from scaler.metricsapi.server_targets import ServerTargets
 from scaler.readings.unexpected import unexpected
+from toolkit.log_once import OutageLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -64,7 +65,11 @@ class TargetReader:
             None if servers is None else ServerTargets(servers, objects, PodSettings(deployments))
         )
         self._reading: dict[Target, asyncio.Task[None]] = {}
-        self._failing = False
+        self._outage = OutageLog(
+            log,
+            "Cannot read any values for the metrics API",
+            "Values for the metrics API can be read again",
+        )
 
     async def run(self, *, interval_seconds: float) -> None:
         """Read all recently requested targets every `interval_seconds`, until cancelled."""
@@ -196,14 +201,12 @@ class TargetReader:
         asked = len({family for some in wanted.values() for family in some})
         failed = max(len(answer.failed_nodes) / len(wanted), len(answer.failed_families) / asked)
         self._telemetry.reads.labels("error" if failed else "success").inc()
-        if (failed >= 1) == self._failing:
-            return
-        self._failing = failed >= 1
-        if self._failing:
-            why = next(iter((answer.failed_families or answer.failed_nodes).values()))
-            log.warning("Cannot read any values for the metrics API", extra={"error": why})
+        if failed >= 1:
+            self._outage.failed(
+                next(iter((answer.failed_families or answer.failed_nodes).values()))
+            )
         else:
-            log.info("Values for the metrics API can be read again")
+            self._outage.worked()
 
     def _nodes_of(self, target: Target) -> Collection[str]:
         """Return the nodes that have to be read for a target."""

@@ -10,15 +10,17 @@ import asyncio
 import logging
 import re
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from scaler.cluster.groups import GROUP_KINDS, of_whole_groups
 from scaler.cluster.scales import decode_scale
 from scaler.kube import fields
 from scaler.kube.errors import ApiError, NotFound
+from toolkit.log_once import OutageLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from scaler.cluster.kinds import WorkloadKind
     from scaler.kube.client import KubeClient
@@ -61,7 +63,10 @@ class WorkloadSelectors:
         self._known: dict[tuple[str, str, str], _KnownSelector] = {}
         self._reading: dict[tuple[str, str, str], asyncio.Task[Selector | None]] = {}
         self._limit = asyncio.Semaphore(MAX_CONCURRENT_READS)
-        self._failing: set[str] = set()
+        self._outages = {
+            kind: OutageLog(log, "Cannot find the pods of workloads; their metrics have no values")
+            for kind in self._kinds
+        }
 
     async def named(self, kind: str, namespace: str, name: str) -> Mapping[str, Selector]:
         """Return the selector of a workload by its name; `kind` is as in `deployments.apps`.
@@ -73,7 +78,7 @@ class WorkloadSelectors:
         """
         if not (_NAME.fullmatch(namespace) and _NAME.fullmatch(name)):
             return {}
-        with _Logged(self._failing, kind):
+        with self._logged(kind):
             selector = await self._selector(self._kinds[kind], namespace, name)
         return {} if selector is None else {name: selector}
 
@@ -86,7 +91,7 @@ class WorkloadSelectors:
         """
         if not _NAME.fullmatch(namespace):
             return {}
-        with _Logged(self._failing, kind):
+        with self._logged(kind):
             found_kind = self._kinds[kind]
             page = await self._client.get(
                 f"{found_kind.base}/namespaces/{namespace}/{found_kind.plural}",
@@ -102,6 +107,16 @@ class WorkloadSelectors:
                 *(self._selector(found_kind, namespace, name) for name in names)
             )
         return {name: one for name, one in zip(names, found, strict=True) if one is not None}
+
+    @contextmanager
+    def _logged(self, kind: str) -> Iterator[None]:
+        """Log the first of several failures for a kind; they go on to the caller."""
+        try:
+            yield
+        except ApiError as error:
+            self._outages[kind].failed(error, kind=kind)
+            raise
+        self._outages[kind].worked()
 
     async def _selector(self, kind: WorkloadKind, namespace: str, name: str) -> Selector | None:
         key = (kind.name, namespace, name)
@@ -141,24 +156,3 @@ class WorkloadSelectors:
         if len(self._known) > MAX_KEPT:
             del self._known[next(iter(self._known))]
         return selector
-
-
-class _Logged:
-    """Logs the first of several failures for a kind; they go on to the caller."""
-
-    def __init__(self, failing: set[str], kind: str) -> None:
-        self._failing = failing
-        self._kind = kind
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if error is None:
-            self._failing.discard(self._kind)
-        elif isinstance(error, ApiError) and self._kind not in self._failing:
-            self._failing.add(self._kind)
-            log.warning(
-                "Cannot find the pods of workloads; their metrics have no values",
-                extra={"kind": self._kind, "error": str(error)},
-            )

@@ -35,6 +35,7 @@ from scaler.readings.source import ReadingRequest, SourceAnswer, readable
 from scaler.readings.unexpected import unexpected
 from scaler.readings.window import pod_ranges
 from toolkit.http_body import AnswerTooLargeError
+from toolkit.log_once import OutageLog
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,7 +73,7 @@ class PrometheusSource:
         self._query_limit = asyncio.Semaphore(MAX_CONCURRENT_QUERIES)
         self._begun_seconds: dict[str, float] = {}
         self._timed_out: set[str] = set()
-        self._failing = False
+        self._outage = OutageLog(log, "Cannot read Prometheus", "Prometheus can be read again")
 
     @property
     def answers_queries(self) -> bool:
@@ -287,15 +288,11 @@ class PrometheusSource:
         return self._client.problem(what)
 
     def _log(self, answers: Mapping[_Wanted, SeriesAnswer]) -> None:
-        """Log once when Prometheus cannot be read, and once when it can again."""
         problem = next((one.problem for one in answers.values() if one.problem is not None), None)
-        if not answers or (problem is not None) == self._failing:
-            return
-        self._failing = problem is not None
         if problem is not None:
-            log.warning("Cannot read Prometheus", extra={"error": problem})
-        else:
-            log.info("Prometheus can be read again")
+            self._outage.failed(problem)
+        elif answers:
+            self._outage.worked()
 
 
 def _ranges(requests: Sequence[ReadingRequest]) -> Mapping[float, PodRanges]:
