@@ -3,20 +3,27 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
-import yaml
 from aiohttp import web
 
-from simulator.apiserver import discovery, patches, scale
+from simulator.apiserver import discovery, scale
 from simulator.apiserver.discovery import THIS_SERVER
+from simulator.apiserver.requests import (
+    Target,
+    body_of,
+    decode_continue,
+    delete_options,
+    encode_continue,
+    patch_function,
+    table_include,
+    target_of,
+    wants_table,
+)
 from simulator.apiserver.resources import NAMESPACES, PODS, Resource
 from simulator.apiserver.selectors import object_predicate
-from simulator.apiserver.status import StatusError, bad_request, conflict, expired
+from simulator.apiserver.status import StatusError, bad_request, conflict
 from simulator.apiserver.store import timestamp
 from simulator.apiserver.tables import table
 from simulator.apiserver.watches import serve_watch
@@ -28,22 +35,6 @@ if TYPE_CHECKING:
     from simulator.apiserver.store import Store
 
     Object = dict[str, Any]
-
-PATCHES: dict[str, Callable[[Any, Any], Any]] = {
-    "application/merge-patch+json": patches.merge_patch,
-    "application/strategic-merge-patch+json": patches.strategic_merge_patch,
-    "application/apply-patch+yaml": patches.strategic_merge_patch,
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """What a path names: a collection (`name` empty), an object, or a subresource of it."""
-
-    resource: Resource
-    namespace: str
-    name: str
-    subresource: str
 
 
 class Routes:
@@ -67,49 +58,16 @@ class Routes:
         document = discovery.document(request.path, self._store.resources)
         if document is not None:
             return _json(document)
-        target = self._target(request.path)
+        target = target_of(request.path, self._store.resources)
         if request.query.get("dryRun"):
             raise bad_request(f"{THIS_SERVER} has no dryRun")
         if request.method == "GET":
             return await self._get(request, target)
-        body = await _body(request)
+        body = await body_of(request)
         answer, status = self._write(request, target, body)
-        if _wants_table(request) and answer.get("kind") != "Status":
+        if wants_table(request) and answer.get("kind") != "Status":
             answer = table(target.resource, [answer], {})
         return _json(answer, status=status)
-
-    def _target(self, path: str) -> Target:
-        parts = path.strip("/").split("/")
-        match parts:
-            case ["api", version, *rest]:
-                group = ""
-            case ["apis", group, version, *rest]:
-                pass
-            case _:
-                rest, group, version = [], "", ""
-        namespace = ""
-        if (
-            len(rest) >= 3
-            and rest[0] == "namespaces"
-            and not (group == "" and rest[2] in ("status", "finalize"))
-        ):
-            namespace, rest = rest[1], rest[2:]
-        if 1 <= len(rest) <= 3:
-            for resource in self._store.resources:
-                if (resource.group, resource.version, resource.plural) == (group, version, rest[0]):
-                    name = rest[1] if len(rest) > 1 else ""
-                    subresource = rest[2] if len(rest) > 2 else ""
-                    if subresource and subresource not in resource.subresources:
-                        break
-                    return Target(
-                        resource=resource, namespace=namespace, name=name, subresource=subresource
-                    )
-        known = ", ".join(sorted({one.plural for one in self._store.resources}))
-        raise StatusError(
-            404,
-            "NotFound",
-            f"the server could not find the requested resource: {THIS_SERVER} has only {known}",
-        )
 
     async def _get(self, request: web.Request, target: Target) -> web.StreamResponse:
         resource = target.resource
@@ -117,9 +75,11 @@ class Routes:
             thing = self._store.get(resource, target.namespace, target.name)
             if target.subresource == "scale":
                 return _json(scale.to_scale(thing))
-            if _wants_table(request):
+            if wants_table(request):
                 metadata = {"resourceVersion": thing["metadata"]["resourceVersion"]}
-                return _json(table(resource, [thing], metadata, include_object=_include(request)))
+                return _json(
+                    table(resource, [thing], metadata, include_object=table_include(request))
+                )
             return _json(thing)
         predicate = object_predicate(
             request.query.get("labelSelector", ""),
@@ -127,7 +87,7 @@ class Routes:
             resource,
         )
         if request.query.get("watch") in ("1", "true"):
-            as_table = _include(request) if _wants_table(request) else None
+            as_table = table_include(request) if wants_table(request) else None
             return await serve_watch(
                 request,
                 self._store,
@@ -142,8 +102,8 @@ class Routes:
         if predicate is not None:
             items = [item for item in items if predicate(item)]
         items, metadata = self._page(request, resource, items)
-        if _wants_table(request):
-            return _json(table(resource, items, metadata, include_object=_include(request)))
+        if wants_table(request):
+            return _json(table(resource, items, metadata, include_object=table_include(request)))
         return _json(
             {
                 "kind": f"{resource.kind}List",
@@ -162,7 +122,7 @@ class Routes:
     ) -> tuple[list[Object], Object]:
         revision, after = self._store.revision, ("", "")
         if token := request.query.get("continue"):
-            revision, after = _decode_continue(token)
+            revision, after = decode_continue(token)
             self._store.log(resource).since(revision)  # raises 410 if it was compacted
             items = [item for item in items if _key(item) > after]
         metadata: Object = {"resourceVersion": str(revision)}
@@ -170,7 +130,7 @@ class Routes:
         if limit and len(items) > limit:
             metadata["remainingItemCount"] = len(items) - limit
             items = items[:limit]
-            metadata["continue"] = _encode_continue(revision, _key(items[-1]))
+            metadata["continue"] = encode_continue(revision, _key(items[-1]))
         return items, metadata
 
     def _write(self, request: web.Request, target: Target, body: Any) -> tuple[Object, int]:
@@ -183,7 +143,7 @@ class Routes:
             case "PUT", True, "scale":
                 return self._scale(target, lambda _: body), 200
             case "PATCH", True, "scale":
-                patch = _patch_function(request)
+                patch = patch_function(request)
                 return self._scale(target, lambda old: patch(old, body)), 200
             case "PUT", True, sub:
                 name = (body.get("metadata") or {}).get("name")
@@ -196,7 +156,7 @@ class Routes:
             case "PATCH", True, sub:
                 return self._patch(request, target, body, sub)
             case "DELETE", True, "":
-                options = _delete_options(request, body)
+                options = delete_options(request, body)
                 thing, gone = store.delete(resource, target.namespace, target.name, options)
                 return (_deleted(resource, thing) if gone and resource is not PODS else thing), 200
             case "DELETE", False, "":
@@ -209,7 +169,7 @@ class Routes:
     def _patch(
         self, request: web.Request, target: Target, body: Any, subresource: str
     ) -> tuple[Object, int]:
-        patch = _patch_function(request)
+        patch = patch_function(request)
         if request.content_type == "application/apply-patch+yaml" and not subresource:
             try:
                 self._store.get(target.resource, target.namespace, target.name)
@@ -263,7 +223,7 @@ class Routes:
         for thing in self._store.list_(target.resource, target.namespace):
             if predicate is None or predicate(thing):
                 namespace, name = _key(thing)
-                self._store.delete(target.resource, namespace, name, _delete_options(request, body))
+                self._store.delete(target.resource, namespace, name, delete_options(request, body))
 
 
 def _key(thing: Object) -> tuple[str, str]:
@@ -274,55 +234,6 @@ def _json(body: Any, *, status: int = 200) -> web.Response:
     return web.Response(
         body=orjson.dumps(body), status=status, headers={"Content-Type": "application/json"}
     )
-
-
-async def _body(request: web.Request) -> Any:
-    raw = await request.read()
-    if not raw:
-        return {}
-    if "protobuf" in request.content_type:
-        # kubectl create with a generator, such as `create deployment NAME`, sends it.
-        raise StatusError(
-            415,
-            "UnsupportedMediaType",
-            f"{THIS_SERVER} takes JSON and YAML, not protobuf: add --dry-run=client -o yaml to the"
-            " kubectl command, and pipe it to kubectl apply -f -",
-        )
-    try:
-        body = yaml.safe_load(raw) if "yaml" in request.content_type else orjson.loads(raw)
-    except (orjson.JSONDecodeError, yaml.YAMLError) as error:
-        raise bad_request(f"the body cannot be read: {error}") from error
-    if not isinstance(body, dict):
-        raise bad_request("the body must be an object")
-    return body
-
-
-def _patch_function(request: web.Request) -> Callable[[Any, Any], Any]:
-    patch = PATCHES.get(request.content_type)
-    if patch is None:
-        raise StatusError(
-            415,
-            "UnsupportedMediaType",
-            f"patches of type {request.content_type} are not supported, only {', '.join(PATCHES)}",
-        )
-    return patch
-
-
-def _wants_table(request: web.Request) -> bool:
-    return "as=Table" in request.headers.get("Accept", "")
-
-
-def _include(request: web.Request) -> str:
-    return request.query.get("includeObject", "Metadata")
-
-
-def _delete_options(request: web.Request, body: Any) -> Object:
-    options = dict(body)
-    if "gracePeriodSeconds" in request.query:
-        options["gracePeriodSeconds"] = int(request.query["gracePeriodSeconds"])
-    if "propagationPolicy" in request.query:
-        options["propagationPolicy"] = request.query["propagationPolicy"]
-    return options
 
 
 def _deleted(resource: Resource, thing: Object) -> Object:
@@ -340,15 +251,3 @@ def _deleted(resource: Resource, thing: Object) -> Object:
             "uid": thing["metadata"]["uid"],
         },
     }
-
-
-def _encode_continue(revision: int, key: tuple[str, str]) -> str:
-    return base64.urlsafe_b64encode(orjson.dumps([revision, *key])).decode()
-
-
-def _decode_continue(token: str) -> tuple[int, tuple[str, str]]:
-    try:
-        revision, namespace, name = orjson.loads(base64.urlsafe_b64decode(token))
-    except (ValueError, binascii.Error) as error:
-        raise expired("the continue token is not valid") from error
-    return int(revision), (namespace, name)
