@@ -134,7 +134,8 @@ def _health() -> Health:
         "nvml": SimpleNamespace(hanging_call=call),
         "sampler": SimpleNamespace(state=state, is_alive=lambda: True),
         "snapshots": SimpleNamespace(
-            newest=SimpleNamespace(readings=readings, unmatched_device_ids=())
+            readings=readings,
+            newest=SimpleNamespace(readings=readings, unmatched_device_ids=()),
         ),
         "pod_resources": SimpleNamespace(
             last_success_unix_seconds=1.0, problem=None, finished_count=0
