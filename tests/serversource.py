@@ -107,7 +107,7 @@ async def bed(
         scrape_timeout_seconds=2.0,
         prometheus=None,
         gpus_from_prometheus=False,
-        servers=ServersSettings(timeout_seconds=timeout_seconds),
+        servers=ServersSettings(loopback_pods=True, timeout_seconds=timeout_seconds),
     )
     async with AsyncExitStack() as stack:
         source = await sources.for_loop(stack, interval_seconds=interval_seconds, once=once)

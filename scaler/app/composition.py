@@ -9,6 +9,7 @@ import signal
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from scaler.app.lifecycle import run_once, run_until
 from scaler.app.parts import ScalerParts, StartError, assemble
@@ -18,6 +19,7 @@ from scaler.controller.idle_watch import IdleWatch, read_seconds
 from scaler.kube.client import KubeClient
 from scaler.kube.errors import ClusterError
 from scaler.kube.service_endpoints import ServiceEndpoints
+from scaler.readings.servers.address import is_loopback
 from scaler.readings.servers.queues import PageQueues
 from scaler.readings.sources import Sources
 from scaler.web.gpu_detail_reader import EVERY_SECONDS, GpuDetailReader, MapReaders
@@ -51,7 +53,10 @@ async def run(config: ScalerConfig) -> int:
             scrape_timeout_seconds=config.scrape_timeout_seconds,
             prometheus=config.prometheus,
             gpus_from_prometheus=config.source == "prometheus",
-            servers=config.servers,
+            # Pods have such addresses only where the API server, too, is on this machine.
+            servers=replace(
+                config.servers, loopback_pods=is_loopback(urlsplit(client.server).hostname or "")
+            ),
         )
         source = await sources.for_loop(
             stack,

@@ -25,13 +25,15 @@ class ServersSettings:
     """How to read the model servers in pods.
 
     `access` is for the pods of `namespaces`, `*` for all; for the others, only its verification of
-    certificates counts. `credentials_file` has the access for further namespaces.
+    certificates counts. `credentials_file` has the access for further namespaces. With
+    `loopback_pods` a pod may have a loopback address, as where the whole cluster is one machine.
     """
 
     timeout_seconds: float = 2.0
     access: HttpAccess = field(default_factory=HttpAccess)
     namespaces: tuple[str, ...] = ()
     credentials_file: str | None = None
+    loopback_pods: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

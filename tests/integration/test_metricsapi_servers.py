@@ -115,7 +115,7 @@ async def bed(*, every_seconds: float = 0.1) -> AsyncIterator[Bed]:
             scrape_timeout_seconds=2.0,
             prometheus=None,
             gpus_from_prometheus=False,
-            servers=ServersSettings(timeout_seconds=30.0),
+            servers=ServersSettings(loopback_pods=True, timeout_seconds=30.0),
         )
         gpus: Any = await stack.enter_async_context(sources.gpus(dict, every_seconds=every_seconds))
         servers = await stack.enter_async_context(sources.servers(every_seconds=every_seconds))

@@ -68,11 +68,32 @@ async def raw(*answer: bytes, ends: bool = True) -> AsyncIterator[str]:
 async def problem(
     url: str, settings: ServersSettings | None = None, **hints: dict[int, str]
 ) -> ReadProblem:
-    async with ServerClient(settings or ServersSettings(timeout_seconds=30)) as client:
+    async with ServerClient(
+        settings or ServersSettings(loopback_pods=True, timeout_seconds=30)
+    ) as client:
         with pytest.raises(ReadError) as caught:
             await client.page(url, "default", **hints)
     assert SECRET not in caught.value.problem.sentence
     return caught.value.problem
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "127.3.2.1", "[::1]", "[::ffff:127.0.0.1]", "169.254.169.254", "0.0.0.0", "[::]"],
+)
+async def test_an_address_that_is_no_pods_is_never_asked(host):
+    connected = []
+
+    async def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connected.append(writer)
+        writer.close()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        found = await problem(f"http://{host}:{port}/metrics", ServersSettings())
+    assert found.failure is Failure.ADDRESS
+    assert not connected
 
 
 def answered(status: str, *headers: str, body: bytes = SECRET.encode()) -> bytes:
@@ -140,7 +161,7 @@ async def test_nobody_listens_or_the_listener_resets():
 )
 async def test_an_answer_that_does_not_end_is_given_up(answer):
     async with raw(*answer, ends=False) as url:
-        found = await problem(url, ServersSettings(timeout_seconds=0.2))
+        found = await problem(url, ServersSettings(loopback_pods=True, timeout_seconds=0.2))
     assert found.failure is Failure.TIMEOUT
     assert "0.2 s" in found.sentence
 
@@ -155,7 +176,7 @@ async def test_a_page_comes_as_it_is_with_no_cookie_proxy_or_name_filter(monkeyp
         answer.set_cookie("session", "1")
         return answer
 
-    async with serving(handle) as url, ServerClient(ServersSettings()) as client:
+    async with serving(handle) as url, ServerClient(ServersSettings(loopback_pods=True)) as client:
         for _ in range(2):
             assert await client.page(f"{url}/a%2Fb/metrics", "default") == PAGE
     assert [one.raw_path for one in seen] == ["/a%2Fb/metrics"] * 2
@@ -182,6 +203,7 @@ async def test_credentials_go_only_to_their_namespaces(tmp_path):
     file = tmp_path / "credentials.yaml"
     file.write_text(yaml.safe_dump([{"namespaces": ["chat"], "bearerTokenFile": "chat"}]))
     settings = ServersSettings(
+        loopback_pods=True,
         access=HttpAccess(bearer_token_file=str(tmp_path / "flags")),
         namespaces=("prod", "chat"),
         credentials_file=str(file),
@@ -206,7 +228,7 @@ async def test_without_a_valid_file_nobody_is_asked(tmp_path, text):
     file, server = tmp_path / "credentials.yaml", Shown()
     file.write_text(text)
     async with serving(server.handle) as url:
-        found = await problem(url, ServersSettings(credentials_file=str(file)))
+        found = await problem(url, ServersSettings(loopback_pods=True, credentials_file=str(file)))
     assert found.failure is Failure.CREDENTIALS
     assert "--servers.credentials-file" in found.sentence
     assert server.tokens == []
@@ -214,7 +236,7 @@ async def test_without_a_valid_file_nobody_is_asked(tmp_path, text):
 
 async def test_a_missing_token_is_named_only_where_it_is_needed(tmp_path):
     access = HttpAccess(bearer_token_file=str(tmp_path / "nothing"))
-    settings = ServersSettings(access=access, namespaces=("default",))
+    settings = ServersSettings(loopback_pods=True, access=access, namespaces=("default",))
     server = Shown()
     async with serving(server.handle) as url:
         assert (await problem(url, settings)).failure is Failure.CREDENTIALS
@@ -241,7 +263,9 @@ async def test_certificates_are_verified_and_ours_is_shown_to_its_namespaces(tmp
         ca_file=str(authority.file), cert_file=str(ours.certificate), key_file=str(ours.key)
     )
     async with serving(handle, tls=tls) as url:
-        async with ServerClient(ServersSettings(access=access, namespaces=("default",))) as client:
+        async with ServerClient(
+            ServersSettings(loopback_pods=True, access=access, namespaces=("default",))
+        ) as client:
             for namespace in ("default", "other", "default"):
                 await client.page(url, namespace)
         assert seen == [True, False, True]

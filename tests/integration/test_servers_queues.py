@@ -141,7 +141,7 @@ async def world(
             slices=[endpoint_slice(*ends, port=port or 8000)],
         )
         pages = await stack.enter_async_context(
-            ServerClient(ServersSettings(timeout_seconds=timeout_seconds))
+            ServerClient(ServersSettings(loopback_pods=True, timeout_seconds=timeout_seconds))
         )
         queues = PageQueues(pages, ServiceEndpoints(client), interval_seconds=0.1)
         running = asyncio.create_task(queues.run())
@@ -352,7 +352,7 @@ async def test_one_loop_alone_waits_for_its_queue():
             scrape_timeout_seconds=2.0,
             prometheus=None,
             gpus_from_prometheus=False,
-            servers=ServersSettings(timeout_seconds=30.0),
+            servers=ServersSettings(loopback_pods=True, timeout_seconds=30.0),
         )
         source = await sources.for_loop(
             stack,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from scaler.model import ContainerPort, ObjectRef, PodNetwork, PodPhase, PodState, ServerSettings
-from scaler.readings.servers.address import NoAddressError, page_address
+from scaler.readings.servers.address import NoAddressError, is_loopback, page_address
 
 PORTS = (
     ContainerPort("metrics", 9000),
@@ -134,3 +134,15 @@ def test_a_pod_on_the_hosts_network_is_read_only_on_a_declared_port():
 def test_the_origin_of_the_port_is_told():
     found = page_address(pod(*PORTS[3:]), ServerSettings(), known_ports=(), path=None)
     assert found.origin == "port 9002 (container port http)"
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        *((one, True) for one in ("127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1")),
+        *((one, True) for one in ("localhost", "LocalHost")),
+        *((one, False) for one in ("", "10.0.0.1", "fd00::1", "kubernetes.default.svc", "127.1")),
+    ],
+)
+def test_which_hosts_are_the_machine_that_asks(host, expected):
+    assert is_loopback(host) is expected

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from scaler.budgets import shown
@@ -28,6 +29,7 @@ NAMES_FIRST = ("metrics", "http-metrics")
 NAME_LAST = "http"
 MAX_PORT = 65535
 MAX_PORTS_NAMED = 8
+MAX_KNOWN_HOSTS = 16384
 _PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]{0,255}")
 """A path without a query: `name[]` makes some servers answer with nothing."""
 
@@ -83,6 +85,28 @@ def page_address(
     return PageAddress(url=f"{scheme}://{host}:{port.number}{chosen}", origin=port.origin)
 
 
+@lru_cache(maxsize=MAX_KNOWN_HOSTS)
+def is_of_no_pod(host: str) -> bool:
+    """Return whether an IP belongs to no single pod, wherever the scaler runs.
+
+    Link-local addresses are the node's, or a cloud's metadata.
+    """
+    address = ipaddress.ip_address(host)
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    is_other = mapped.is_unspecified or mapped.is_multicast or mapped.is_link_local
+    return bool(is_other or getattr(address, "scope_id", None) or str(mapped) == "255.255.255.255")
+
+
+@lru_cache(maxsize=MAX_KNOWN_HOSTS)
+def is_loopback(host: str) -> bool:
+    """Return whether a host is the machine, or the pod, that asks."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host.lower() == "localhost"
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
 def _host(pod: PodState) -> str:
     """Return the pod's address for a URL; refuse those that belong to no single pod."""
     if pod.address is None:
@@ -91,10 +115,7 @@ def _host(pod: PodState) -> str:
         address = ipaddress.ip_address(pod.address)
     except ValueError:
         raise NoAddressError(f"the pod's address {shown(pod.address)!r} is not an IP") from None
-    mapped = getattr(address, "ipv4_mapped", None) or address
-    # Link-local addresses are the node's, or a cloud's metadata.
-    is_other = mapped.is_unspecified or mapped.is_multicast or mapped.is_link_local
-    if is_other or getattr(address, "scope_id", None) or str(mapped) == "255.255.255.255":
+    if is_of_no_pod(pod.address):
         raise NoAddressError(f"the pod's address {shown(pod.address)} is not one of a single pod")
     return f"[{address}]" if address.version == 6 else str(address)
 

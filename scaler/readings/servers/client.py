@@ -16,6 +16,7 @@ from yarl import URL
 
 from scaler.budgets import SERVER_PAGE_BYTES, shown
 from scaler.readings.http import new_session
+from scaler.readings.servers.address import is_loopback, is_of_no_pod
 from scaler.readings.servers.credentials import ServerCredentials
 from scaler.readings.servers.problems import (
     Failure,
@@ -54,6 +55,7 @@ class ServerClient:
         self, settings: ServersSettings, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._timeout_seconds = settings.timeout_seconds
+        self._loopback_pods = settings.loopback_pods
         self._credentials = ServerCredentials(settings, clock=clock)
         self._session: aiohttp.ClientSession | None = None
 
@@ -94,10 +96,15 @@ class ServerClient:
         if self._session is None:
             msg = "ServerClient is not open: use it as an async context manager"
             raise RuntimeError(msg)
+        parsed = _parsed(url)
+        host = parsed.host or ""
+        # Whoever may write a pod's status may write any address.
+        if is_of_no_pod(host) or (is_loopback(host) and not self._loopback_pods):
+            raise ReadError(plain_problem(Failure.ADDRESS))
         async with asyncio.timeout(self._timeout_seconds):
             granted = await self._credentials.current(namespace)
             async with self._session.get(
-                _parsed(url),
+                parsed,
                 headers=granted.headers,
                 ssl=granted.tls,
                 server_hostname=granted.server_name if url.startswith("https:") else None,

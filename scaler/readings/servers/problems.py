@@ -41,6 +41,7 @@ class Failure(StrEnum):
     OVER_BUDGET = "over_budget"
     TLS = "tls"
     CREDENTIALS = "credentials"
+    ADDRESS = "address"
     UNEXPECTED = "unexpected"
 
 
@@ -61,6 +62,8 @@ _SENTENCES: Mapping[Failure, str] = {
     " its metrics page",
     Failure.OVER_BUDGET: f"answers with more than {SERVER_PAGE_BYTES} bytes: " + READABLE
     + ", or reduce its labels",
+    Failure.ADDRESS: "is not asked: the pod's IP address is one of the scaler's own pod, of a node"
+    " or of a cloud, and not of a single pod; find out what writes the status of the pod",
 }  # fmt: skip
 _STATUSES: Mapping[int, Failure] = {
     401: Failure.UNAUTHORIZED,
