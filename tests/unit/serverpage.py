@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from scaler.model import Metric, MetricSelector
 from scaler.readings.servers.page import (
-    RateCounters,
     ServerValues,
     read_server_page,
 )
+
+if TYPE_CHECKING:
+    from scaler.readings.servers.page_terms import RateCounters
 
 
 def read(

@@ -4,32 +4,28 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from scaler.model import Metric
+from scaler.readings.servers.page_terms import PageTerms, checked
 from scaler.readings.servers.samples import (
     AbsentMetricError,
     MetricError,
     check_page,
     has_metric,
-    read_metric,
-    type_of,
 )
-from scaler.readings.servers.table import BY_NAME, SERVERS, Term
+from scaler.readings.servers.table import BY_NAME, SERVERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from scaler.model import MetricSelector
-    from scaler.readings.servers.samples import SeriesSample
-    from scaler.readings.servers.table import Measure, ModelServer
+    from scaler.readings.servers.page_terms import RateCounters
+    from scaler.readings.servers.table import Measure, ModelServer, Term
 
 MAX_REQUESTS: Final = 1e9
 """No server has more in hand, and times in seconds since 1970 are greater."""
-MAX_VALUE: Final = 1e15
-MAX_COUNTER: Final = 2.0**64
-MIN_RATE_SECONDS: Final = 1.0
 _CACHE_ROUNDING: Final = 1e-3
 _TITLES: Final = ", ".join(server.title for server in SERVERS)
 _UNKNOWN: Final = (
@@ -37,18 +33,6 @@ _UNKNOWN: Final = (
     " gpu-scaler/metrics-port to read the page of one, or use gpu-scaler/pod-metric for a metric"
     " of this page"
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RateCounters:
-    """The counters of one page at a time, and the rates per second that led to them.
-
-    `values` are by name and labels; a name without samples counts from 0.
-    """
-
-    at_seconds: float
-    values: Mapping[str, Mapping[frozenset[tuple[str, str]], float]]
-    rates: Mapping[Term, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +65,7 @@ def read_server_page(
         PageError: the body is not a page of metrics.
     """
     check_page(body)
-    page = _MetricsText(body, before, at_seconds)
+    page = PageTerms(body, before, at_seconds)
     row, recognised_by = _recognise(body, server)
     values: dict[Metric, float | str]
     if recognised_by is None:
@@ -125,7 +109,7 @@ def read_sum(
         PageError: the body is not a page of metrics.
     """
     check_page(body)
-    page = _MetricsText(body, before, at_seconds)
+    page = PageTerms(body, before, at_seconds)
     total = 0.0
     absent = problem = None
     for selector in terms:
@@ -138,109 +122,6 @@ def read_sum(
             problem = problem or str(error)
     found = PageSum(value=None if problem else total, problem=problem or absent)
     return found, page.counters()
-
-
-class _MetricsText:
-    """A page's terms; each metric is read once, and its counters are kept for the next page."""
-
-    def __init__(self, body: bytes, before: RateCounters | None, at_seconds: float) -> None:
-        self._body = body
-        self._before = before
-        self._at_seconds = at_seconds
-        self._read: dict[str, list[SeriesSample] | MetricError | None] = {}
-        self._counted: dict[str, dict[frozenset[tuple[str, str]], float]] = {}
-        self._rates: dict[Term, float] = {}
-
-    def has(self, term: Term) -> bool:
-        """Return whether the page has any line of the metric, readable or not."""
-        if term.series.name not in self._read:
-            try:
-                self._read[term.series.name] = read_metric(self._body, term.series.name)
-            except MetricError as error:
-                self._read[term.series.name] = error
-        return self._read[term.series.name] is not None
-
-    def samples(self, term: Term) -> list[SeriesSample]:
-        """Return the samples that count, none for a metric whose type alone is on the page.
-
-        Raises:
-            MetricError: they cannot be read, or there are none and that does not mean 0.
-        """
-        series = term.series
-        read = self._read[series.name] if self.has(term) else None
-        if isinstance(read, MetricError):
-            raise read
-        if read is None:
-            if term.absent_is_zero:
-                return []
-            msg = f"the page has no metric {series.name}"
-            raise AbsentMetricError(msg)
-        chosen = [one for one in read if _counts(one, term)]
-        if read and not chosen and not term.absent_is_zero:
-            msg = f"no series of the page is {series}"
-            raise AbsentMetricError(msg)
-        return chosen
-
-    def chosen_value(self, series: MetricSelector) -> float:
-        """Return the sum of series that a user has named.
-
-        Raises:
-            AbsentMetricError: there is none.
-            MetricError: a series has no usable value, or is a counter without a rate.
-        """
-        value = self.value(Term(series=series), MAX_VALUE)
-        if not series.is_rate and type_of(self._body, series.name) == "counter":
-            msg = f"{series.name} is a counter, which only grows: write rate({series})"
-            raise MetricError(msg)
-        return value
-
-    def value(self, term: Term, most: float) -> float:
-        """Return the sum of the term's series.
-
-        Raises:
-            AbsentMetricError: there is none.
-            MetricError: a series has no usable value.
-        """
-        samples = self.samples(term)
-        if term.series.is_rate:
-            total = self._rate(term, samples) * term.unit
-        else:
-            highest: dict[frozenset[tuple[str, str]], float] = {}
-            for one in samples:
-                value = _checked(one.value, term, most)
-                same = frozenset(pair for pair in one.labels.items() if pair[0] not in term.same)
-                highest[same] = max(highest.get(same, 0.0), value)
-            total = sum(highest.values()) * term.unit
-        return _checked(total, term, most)
-
-    def counters(self) -> RateCounters:
-        """Return what the next page needs; counters younger than a second stay."""
-        if self._before is not None and self._is_too_soon(self._before):
-            return self._before
-        return RateCounters(at_seconds=self._at_seconds, values=self._counted, rates=self._rates)
-
-    def _rate(self, term: Term, samples: list[SeriesSample]) -> float:
-        now = {
-            frozenset(one.labels.items()): _checked(one.value, term, MAX_COUNTER) for one in samples
-        }
-        self._counted.setdefault(term.series.name, {}).update(now)
-        before = self._before
-        if before is not None and self._is_too_soon(before) and term in before.rates:
-            return before.rates[term]
-        past = before.values.get(term.series.name) if before is not None else None
-        if before is None or past is None or self._is_too_soon(before):
-            msg = f"the rate of {term.series.name} needs two readings, and this is the first"
-            raise MetricError(msg)
-        # A counter that fell was reset, and one that is new was 0.
-        increase = sum(
-            value - past[key] if value >= past.get(key, math.inf) else value
-            for key, value in now.items()
-        )
-        self._rates[term] = increase / (self._at_seconds - before.at_seconds)
-        return self._rates[term]
-
-    def _is_too_soon(self, before: RateCounters) -> bool:
-        return self._at_seconds - before.at_seconds < MIN_RATE_SECONDS
 
 
 def _recognise(body: bytes, server: str | None) -> tuple[ModelServer | None, str | None]:
@@ -266,7 +147,7 @@ def _not_of(body: bytes, row: ModelServer) -> str:
     )
 
 
-def _server_values(page: _MetricsText, row: ModelServer) -> dict[Metric, float | str]:
+def _server_values(page: PageTerms, row: ModelServer) -> dict[Metric, float | str]:
     requests = _measured(page, row, row.requests, "requests")
     waiting = _measured(page, row, row.waiting, "waiting requests", none_waits=requests == 0)
     return {
@@ -277,7 +158,7 @@ def _server_values(page: _MetricsText, row: ModelServer) -> dict[Metric, float |
 
 
 def _measured(
-    page: _MetricsText, row: ModelServer, measure: Measure, what: str, *, none_waits: bool = False
+    page: PageTerms, row: ModelServer, measure: Measure, what: str, *, none_waits: bool = False
 ) -> float | str:
     if isinstance(measure, str):
         return _has_none(row, what, measure)
@@ -287,7 +168,7 @@ def _measured(
     return _value_or_reason(page, terms, MAX_REQUESTS)
 
 
-def _cache_percent(page: _MetricsText, row: ModelServer) -> float | str:
+def _cache_percent(page: PageTerms, row: ModelServer) -> float | str:
     if isinstance(row.kv_cache, str):
         return _has_none(row, "use of a KV cache", row.kv_cache)
     terms = _alternative(page, row.kv_cache)
@@ -295,7 +176,7 @@ def _cache_percent(page: _MetricsText, row: ModelServer) -> float | str:
         return _none_of(row.kv_cache)
     (term,) = terms
     try:
-        used = [_checked(one.value, term, 1 + _CACHE_ROUNDING) for one in page.samples(term)]
+        used = [checked(one.value, term, 1 + _CACHE_ROUNDING) for one in page.samples(term)]
     except MetricError as error:
         return str(error)
     return min(100.0, 100 * math.fsum(used) / len(used)) if used else 0.0
@@ -305,9 +186,7 @@ def _has_none(row: ModelServer, what: str, instead: str) -> str:
     return f"{row.title} publishes no {what}: {instead}"
 
 
-def _alternative(
-    page: _MetricsText, measure: Sequence[tuple[Term, ...]]
-) -> tuple[Term, ...] | None:
+def _alternative(page: PageTerms, measure: Sequence[tuple[Term, ...]]) -> tuple[Term, ...] | None:
     """Return the first alternative of which the page has a metric, or all are 0 without one."""
     for terms in measure:
         if any(map(page.has, terms)) or all(term.absent_is_zero for term in terms):
@@ -320,7 +199,7 @@ def _none_of(measure: Sequence[tuple[Term, ...]]) -> str:
     return f"the page has no metric {' or '.join(names)}"
 
 
-def _value_or_reason(page: _MetricsText, terms: Sequence[Term], most: float) -> float | str:
+def _value_or_reason(page: PageTerms, terms: Sequence[Term], most: float) -> float | str:
     total = 0.0
     reason = None
     for term in terms:
@@ -330,23 +209,3 @@ def _value_or_reason(page: _MetricsText, terms: Sequence[Term], most: float) -> 
         except MetricError as error:
             reason = reason or str(error)
     return total if reason is None else reason
-
-
-def _counts(sample: SeriesSample, term: Term) -> bool:
-    labels = sample.labels
-    return all(labels.get(name, "") == value for name, value in term.series.labels) and not any(
-        labels.get(name) == value for name, value in term.without
-    )
-
-
-def _checked(value: float, term: Term, most: float) -> float:
-    """Return the value.
-
-    Raises:
-        MetricError: it is no number, or not within 0 to `most`.
-    """
-    if not 0 <= value <= most:
-        kind = "not a number" if math.isnan(value) else "negative" if value < 0 else "too large"
-        msg = f"the value of {term.series.name} is {kind}"
-        raise MetricError(msg)
-    return value

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from scaler.kube.service_endpoints import ServiceEndpoint, ServiceEndpoints
     from scaler.model import MetricSelector
     from scaler.readings.servers.client import ServerClient
-    from scaler.readings.servers.page import RateCounters
+    from scaler.readings.servers.page_terms import RateCounters
     from scaler.readings.servers.problems import ReadProblem
 
 ENDPOINTS_AT_ONCE = 8

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from scaler.model import Metric, MetricSelector, PodState, ServerSettings
     from scaler.readings.servers.client import ServerClient
-    from scaler.readings.servers.page import RateCounters, ServerValues
+    from scaler.readings.servers.page import ServerValues
+    from scaler.readings.servers.page_terms import RateCounters
 
 SUCCESS = "success"
 KNOWN_PORTS = tuple(sorted({server.port for server in SERVERS}))
