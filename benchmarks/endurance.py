@@ -31,8 +31,9 @@ from exporter.app import running
 from exporter.cli.config import ExporterConfig
 from exporter.podresources import client
 from simulator.exporter import busy_driver
-from simulator.kubelet import GPU_RESOURCE, SimulatedKubelet
+from simulator.kubelet import SimulatedKubelet
 from simulator.nvml.binding import bind
+from simulator.plugin_devices import GPU_RESOURCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -78,7 +78,7 @@ def busy_driver(model: str, gpus: int, mig_instances: int = 0) -> SimulatedDrive
 def hold_all_but_one(driver: SimulatedDriver, kubelet: SimulatedKubelet) -> None:
     """Give every GPU or MIG instance but the last to a pod of its own."""
     # Not at the top: gRPC would count as the exporter's memory where this process runs no kubelet.
-    from simulator.kubelet import GPU_RESOURCE  # noqa: PLC0415
+    from simulator.plugin_devices import GPU_RESOURCE  # noqa: PLC0415
 
     profiles = [mig.profile for gpu in driver.gpus for mig in gpu.mig_devices if mig is not None]
     resources = [f"nvidia.com/mig-{profile}" for profile in profiles] or [GPU_RESOURCE] * len(

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from simulator.gpus import MIB
-from simulator.kubelet import GPU_RESOURCE
 from simulator.kubernetes_version import KUBERNETES_VERSION
+from simulator.plugin_devices import GPU_RESOURCE
 from simulator.podstatus import POD_IP_ANNOTATION, STARTUP_ANNOTATION, condition
 
 if TYPE_CHECKING:

@@ -14,22 +14,18 @@ import logging
 import tempfile
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from exporter.app import running
 from exporter.cli.config import ExporterConfig
-from scaler.kube.client import MERGE_PATCH
-from scaler.kube.errors import ApiError, NotFound
 from scaler.kube.reflector import Reflector
-from simulator import nodeobjects
 from simulator.driver import SimulatedDriver
 from simulator.kubelet import SimulatedKubelet
-from simulator.nodeobjects import LEASE_NAMESPACE, NodeSpec, Site
+from simulator.nodeobjects import NodeSpec, Site
 from simulator.nvml.binding import bind
-from simulator.podrunner import PodRunner, Spawn, timestamp
-from simulator.retrying_client import persist
+from simulator.podrunner import PodRunner, Spawn
+from simulator.registered_nodes import RegisteredNodes
 from simulator.scheduler import Scheduler
 
 if TYPE_CHECKING:
@@ -84,7 +80,7 @@ class SimulatedNodes:
         self._client = client
         self._spawn = spawn
         self._node_of_pod: dict[tuple[str, str], SimulatedNode] = {}
-        self._namespace = namespace
+        self._objects = RegisteredNodes(client, site, namespace)
         self._startup_seconds = startup_seconds
         self._exporter_config = exporter_config
         self._schedules = schedules
@@ -119,11 +115,7 @@ class SimulatedNodes:
 
     async def join(self, specs: Iterable[NodeSpec], socket_directory: Path) -> None:
         """Start the nodes and return when all of them have joined."""
-        for namespace in (self._namespace, LEASE_NAMESPACE):
-            await _create(self._client, "/api/v1/namespaces", namespace)
-        # Pods are refused until their namespace has this one; nobody else may be there to make it.
-        accounts = f"/api/v1/namespaces/{self._namespace}/serviceaccounts"
-        await _create(self._client, accounts, "default")
+        await self._objects.prepare()
         background = [self._pods.run(), self._node_objects.run(), self._heartbeats()]
         if self._schedules:
             background.append(self._scheduler.run())
@@ -185,7 +177,7 @@ class SimulatedNodes:
                 await asyncio.Event().wait()
 
     async def _register(self, node: SimulatedNode) -> None:
-        """Create Node, Lease and exporter Pod, and run what is bound to the node already."""
+        """Create its objects, and run what is bound to the node already."""
         name = node.name
         self.nodes[name] = node
         self._runners[name] = PodRunner(
@@ -196,55 +188,22 @@ class SimulatedNodes:
             pod_ips=self._pod_ips,
             startup_seconds=self._startup_seconds,
         )
-        thing = self._site.owned(
-            nodeobjects.node(node.spec, node.driver, node.kubelet.capacity(), timestamp())
+        await self._objects.add(
+            node.spec, node.driver, node.kubelet.capacity(), node.exporter_address
         )
-        await persist(lambda: self._client.post("/api/v1/nodes", thing))
-        # A node of that name may be left from an earlier run, with other GPUs, labels and owners.
-        metadata = {"metadata": thing["metadata"]}
-        await persist(lambda: self._client.patch(f"/api/v1/nodes/{name}", metadata))
-        status = {"status": thing["status"]}
-        await persist(lambda: self._client.patch(f"/api/v1/nodes/{name}/status", status))
-        await self._renew(name)
-        pods_path = f"/api/v1/namespaces/{self._namespace}/pods"
-        old_path = f"{pods_path}/{nodeobjects.exporter_name(name)}"
-        await persist(lambda: self._client.delete(old_path, body={"gracePeriodSeconds": 0}))
-        host, port = node.exporter_address
-        pod = self._site.owned(nodeobjects.exporter_pod(name, self._namespace, host, port))
-        await persist(lambda: self._client.post(pods_path, pod))
         for bound in self.pods():
             if bound["spec"].get("nodeName") == name:
                 self._pod_changed(None, bound)
 
     async def _remove_node(self, name: str) -> None:
-        exporter_name = nodeobjects.exporter_name(name)
-        for path in (
-            f"/api/v1/namespaces/{self._namespace}/pods/{exporter_name}",
-            f"/api/v1/nodes/{name}",
-            _lease_path(name),
-        ):
-            try:
-                async with self._joining:
-                    await self._client.delete(path, body={"gracePeriodSeconds": 0})
-            except NotFound:
-                continue
-            except ApiError as error:
-                log.warning("An object is left in the cluster", extra={"error": str(error)})
+        async with self._joining:
+            await self._objects.remove(name)
 
     async def _heartbeats(self) -> None:
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
             for name in [*self.nodes]:
-                await self._renew(name)
-
-    async def _renew(self, name: str) -> None:
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        lease = self._site.owned(nodeobjects.lease(name, now))
-        path = _lease_path(name)
-        renewal = {"spec": lease["spec"]}
-        renewed = await persist(lambda: self._client.patch(path, renewal, content_type=MERGE_PATCH))
-        if renewed is None:
-            await persist(lambda: self._client.post(path.rpartition("/")[0], lease))
+                await self._objects.renew(name)
 
     def _our_node_objects(self) -> list[JsonObject]:
         return [
@@ -279,16 +238,6 @@ def _pod_addresses() -> Iterator[str]:
     # A block that no network routes (RFC 2544): nobody else's addresses are taken for a pod's.
     for numbers in itertools.product(range(256), range(1, 255)):
         yield "198.19." + ".".join(map(str, numbers))
-
-
-def _lease_path(node_name: str) -> str:
-    return f"/apis/coordination.k8s.io/v1/namespaces/{LEASE_NAMESPACE}/leases/{node_name}"
-
-
-async def _create(client: KubeClient, path: str, name: str) -> None:
-    """Create a bare object unless it exists; so no permission is needed where it does."""
-    if await persist(lambda: client.get(f"{path}/{name}")) is None:
-        await persist(lambda: client.post(path, {"metadata": {"name": name}}))
 
 
 @asynccontextmanager

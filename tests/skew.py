@@ -28,8 +28,9 @@ from scaler.readings.prometheus.names import PRESETS
 from scaler.web.gpu_details import FAMILIES as DETAIL_FAMILIES
 from simulator.driver import SimulatedDriver
 from simulator.gpus import GpuSpec
-from simulator.kubelet import GPU_RESOURCE, SimulatedKubelet
+from simulator.kubelet import SimulatedKubelet
 from simulator.nvml.binding import bind
+from simulator.plugin_devices import GPU_RESOURCE
 from tests.sharednode import FakeNode, configured, process
 from tests.waiting import until
 

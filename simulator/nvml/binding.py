@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from simulator.driver import SimulatedDriver
 from simulator.gpus import MODELS, GpuSpec, SimulatedProcess
-from simulator.nvml import events, extended, gpm, sensors, symbols
+from simulator.nvml import events, extended, fields, gpm, sensors, symbols
 from simulator.nvml.header import (
     DRIVER_NOT_LOADED,
     LIB_RM_VERSION_MISMATCH,
@@ -36,7 +36,7 @@ __all__ = ["MODELS", "GpuSpec", "SimulatedDriver", "SimulatedProcess", "bind"]
 _log = logging.getLogger(__name__)
 _instances: Final = itertools.count(1)
 # Importing these registers their functions in SYMBOLS.
-_REGISTERED: Final = (symbols, extended, events, gpm, sensors)
+_REGISTERED: Final = (symbols, extended, fields, events, gpm, sensors)
 _import_lock: Final = threading.Lock()
 
 

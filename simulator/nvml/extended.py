@@ -10,18 +10,25 @@ import time
 from ctypes import POINTER, c_int, c_uint, c_ulonglong, c_void_p
 from typing import TYPE_CHECKING, Any, Final
 
+from simulator.nvml.fields import FIELD_POLICY_POWER
 from simulator.nvml.header import (
     FUNCTION_NOT_FOUND,
     INVALID_ARGUMENT,
     NOT_SUPPORTED,
-    VALUE_TYPE_UNSIGNED_INT,
-    VALUE_TYPE_UNSIGNED_LONG_LONG,
-    FieldValue,
     NvmlReturn,
     PciInfo,
     ViolationTime,
 )
-from simulator.nvml.registry import UINT_P, Device, board, number, symbol, text, without_mig
+from simulator.nvml.registry import (
+    UINT_P,
+    Device,
+    board,
+    is_before_r535,
+    number,
+    symbol,
+    text,
+    without_mig,
+)
 
 if TYPE_CHECKING:
     from simulator.driver import SimulatedDriver
@@ -35,7 +42,6 @@ _CUDA_VERSION: Final = 13000
 _VIDEO_PERIOD_MICROSECONDS: Final = 167_000
 _PCIE_IDLE_KILOBYTES: Final = 50
 _PCIE_BUSY_KILOBYTES: Final = 6_000_000
-_NVLINK_KIBIBYTES_PER_SECOND: Final = 2_000_000  # per link at full load
 _PCIE_WIDTH: Final = 16
 
 _GPU_IDLE: Final = 0x1
@@ -45,18 +51,7 @@ _LOCATIONS_BEFORE_AMPERE: Final = {0, 1, _DRAM, 3, 6}
 _CLOCK_MEMORY, _CLOCK_VIDEO = 2, 3
 _NVLINK_COUNTERS: Final = 3  # replay, recovery, CRC of flits
 
-_FIELD_RETIRED_SINGLE, _FIELD_RETIRED_DOUBLE, _FIELD_RETIRED_PENDING = 29, 30, 31
-_FIELD_LINK_COUNT, _FIELD_NVLINK_TRANSMIT, _FIELD_NVLINK_RECEIVE = 91, 138, 139
-# Recoveries, then effective errors, symbol errors and the bit error ratio of each.
-_LINK_FIELDS: Final = {213, 214, 215, 219, 220, 221, 222}
-_FIELD_RECOVERY_ACTION: Final = 230
-_POLICY_POWER, _POLICY_BASE_CLOCKS = 74, 81
 _POLICY_TOTALS: Final = 10
-_POLICY_FIELDS: Final = {*range(_POLICY_POWER, _POLICY_BASE_CLOCKS + 1)}
-_REASON_FIELDS: Final = {269, 270, 271}
-_FIELD_MEMORY_TEMPERATURE: Final = 82
-_FIELD_POWER_AVERAGE, _FIELD_POWER_INSTANT = 185, 186
-_R535: Final = 535
 
 
 @symbol("nvmlSystemGetCudaDriverVersion_v2", POINTER(c_int), of_device=False)
@@ -115,16 +110,12 @@ def _scaled(graphics: int, clock: int) -> int:
     return graphics * 9 // 10 if clock == _CLOCK_VIDEO else graphics
 
 
-def _is_before_r535(driver: SimulatedDriver) -> bool:
-    return int(driver.driver_version.partition(".")[0]) < _R535
-
-
 def _require(driver: SimulatedDriver, *, is_since_r535: bool) -> None:
     """Refuse what came with R535 before it, and from then on what it took the place of.
 
     Real drivers keep the latter for some time; here nobody may come to depend on it.
     """
-    if _is_before_r535(driver) is is_since_r535:
+    if is_before_r535(driver) is is_since_r535:
         raise NvmlReturn(FUNCTION_NOT_FOUND)
 
 
@@ -144,7 +135,7 @@ def _supported_throttle_reasons(driver: SimulatedDriver, device: Device, out: An
 def _violation(driver: SimulatedDriver, device: Device, policy: int, out: int) -> None:
     _require(driver, is_since_r535=False)
     # The enum has a gap that the fields do not have.
-    field = _POLICY_POWER + (policy if policy < _POLICY_TOTALS else policy - 4)
+    field = FIELD_POLICY_POWER + (policy if policy < _POLICY_TOTALS else policy - 4)
     answer = ViolationTime.from_address(out)
     answer.violation = board(device).board.event_nanoseconds.get(field, 0)
 
@@ -294,47 +285,3 @@ def _remapped_rows(
         raise NvmlReturn(NOT_SUPPORTED)
     corrected[0], uncorrected[0] = state.rows_corrected, state.rows_uncorrected
     pending[0], failed[0] = int(state.rows_pending), int(state.rows_failed)
-
-
-@symbol("nvmlDeviceGetFieldValues", c_int, c_void_p)
-def _field_values(driver: SimulatedDriver, device: Device, count: int, out: int) -> None:
-    gpu = board(device)
-    for answer in (FieldValue * count).from_address(out):
-        value = _field(driver, gpu, answer.field, answer.scope)
-        answer.result = NOT_SUPPORTED if value is None else 0
-        answer.value_type = VALUE_TYPE_UNSIGNED_LONG_LONG
-        answer.value = value or 0
-        if answer.field in {_FIELD_LINK_COUNT, _FIELD_RECOVERY_ACTION}:
-            answer.value_type = VALUE_TYPE_UNSIGNED_INT
-
-
-def _field(driver: SimulatedDriver, gpu: SimulatedGpu, field: int, scope: int) -> int | None:
-    state = gpu.board
-    model = state.model
-    if field in {_FIELD_RETIRED_SINGLE, _FIELD_RETIRED_DOUBLE, _FIELD_RETIRED_PENDING}:
-        if model.remaps_rows:
-            return None
-        return {
-            _FIELD_RETIRED_SINGLE: state.pages_single_bit,
-            _FIELD_RETIRED_DOUBLE: state.pages_double_bit,
-            _FIELD_RETIRED_PENDING: int(state.pages_pending),
-        }[field]
-    if field == _FIELD_MEMORY_TEMPERATURE:
-        return driver.temperature_celsius(gpu) + 4 if model.has_memory_sensor else None
-    if field in {_FIELD_POWER_AVERAGE, _FIELD_POWER_INSTANT}:
-        is_known = (model.averages_power or field == _FIELD_POWER_INSTANT) and scope == 0
-        return driver.power_milliwatts(gpu) if is_known else None
-    if field in _POLICY_FIELDS or (field in _REASON_FIELDS and not _is_before_r535(driver)):
-        return state.event_nanoseconds.get(field, 0) if model.remaps_rows else None
-    if field == _FIELD_RECOVERY_ACTION:
-        return state.recovery_action if model.tells_recovery_action else None
-    if not model.nvlinks:
-        return None
-    if field == _FIELD_LINK_COUNT:
-        return model.nvlinks
-    if field in {_FIELD_NVLINK_TRANSMIT, _FIELD_NVLINK_RECEIVE}:
-        links = model.nvlinks - len(state.links_down)
-        return round(driver.busy_seconds(gpu)[1] * links * _NVLINK_KIBIBYTES_PER_SECOND)
-    if field in _LINK_FIELDS and model.counts_link_recoveries and scope < model.nvlinks:
-        return state.link_fields.get((field, scope), 0)
-    return None

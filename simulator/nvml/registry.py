@@ -20,6 +20,7 @@ Device = SimulatedGpu | SimulatedMigDevice
 Implementation = Any  # each function has its own C arguments
 
 _HANDLE_STRIDE: Final = 0x100
+_R535: Final = 535
 
 UINT_P = POINTER(c_uint)
 
@@ -140,3 +141,8 @@ def text(
         return read
 
     return register
+
+
+def is_before_r535(driver: SimulatedDriver) -> bool:
+    """Return whether the driver is of a branch before R535."""
+    return int(driver.driver_version.partition(".")[0]) < _R535

@@ -22,8 +22,9 @@ from scaler.readings.exposition import read_page
 from scaler.readings.gpus import node_gpus
 from simulator.driver import SimulatedDriver
 from simulator.gpus import GpuSpec
-from simulator.kubelet import PluginDevice, SimulatedKubelet
+from simulator.kubelet import SimulatedKubelet
 from simulator.nvml.binding import bind
+from simulator.plugin_devices import PluginDevice
 from tests.sharednode import (
     DEVICE_MEMORY,
     DUTY_CYCLE,

@@ -16,8 +16,8 @@ from scaler.kube.client import KubeClient
 from scaler.kube.errors import NotFound
 from simulator.apiserver import running_apiserver
 from simulator.gpus import GpuSpec
-from simulator.kubelet import SHARED_GPU_RESOURCE
 from simulator.nodes import NodeSpec, SimulatedNodes, running_nodes
+from simulator.plugin_devices import SHARED_GPU_RESOURCE
 from simulator.workload import Workload
 from tests.waiting import until
 

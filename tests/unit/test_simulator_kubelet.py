@@ -7,7 +7,8 @@ import pytest
 
 from simulator.driver import SimulatedDriver
 from simulator.gpus import GpuSpec
-from simulator.kubelet import MAX_SOCKET_PATH_BYTES, SHARED_GPU_RESOURCE, SimulatedKubelet
+from simulator.kubelet import MAX_SOCKET_PATH_BYTES, SimulatedKubelet
+from simulator.plugin_devices import SHARED_GPU_RESOURCE
 
 MIG = GpuSpec(model="A100-80GB", mig_profiles=("1g.10gb", None, "1g.10gb", "3g.40gb"))
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from prometheus_client.parser import text_string_to_metric_families
 
 from scaler.quantities import parse_quantity
-from simulator.kubelet import SHARED_GPU_RESOURCE
 from simulator.nodes import NodeSpec
+from simulator.plugin_devices import SHARED_GPU_RESOURCE
 from simulator.podstatus import GPU_MEMORY_ANNOTATION, STARTUP_ANNOTATION
 from tests.waiting import until
 

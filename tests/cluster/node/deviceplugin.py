@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 
 from simulator.exporter import busy_driver
-from simulator.kubelet import GPU_RESOURCE, SHARED_GPU_RESOURCE
+from simulator.plugin_devices import GPU_RESOURCE, SHARED_GPU_RESOURCE
 from tests.cluster.node import deviceplugin_pb2 as api
 
 if TYPE_CHECKING:

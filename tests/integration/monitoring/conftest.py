@@ -21,9 +21,9 @@ from exporter.model import Collector
 from scaler.kube.client import KubeClient
 from simulator.apiserver import running_apiserver
 from simulator.gpus import GpuSpec
-from simulator.kubelet import SHARED_GPU_RESOURCE
 from simulator.llm_servers import ServerLoad
 from simulator.nodes import NodeSpec, running_nodes
+from simulator.plugin_devices import SHARED_GPU_RESOURCE
 from simulator.podstatus import POD_IP_ANNOTATION, STARTUP_ANNOTATION
 from tests.cluster.certificates import Authority
 from tests.cluster.chain.prometheus import Prometheus, serving_prometheus, shipped_jobs
