@@ -8,9 +8,11 @@ and a generated certificate could become valid only tomorrow.
 from __future__ import annotations
 
 import time
+from collections import deque
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
+from statistics import median_low
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,11 +30,20 @@ def http_date(text: str) -> float | None:
         return None
 
 
+RECENT: Final = 9
+"""A leader gets as many responses within 20 s, and a start within its first lists."""
+
+
 class ServerClock:
-    """The server's clock, by the dates of its responses; before the first, the local clock."""
+    """The server's clock, by the dates of its responses; before the first, the local clock.
+
+    Of the last few responses the median counts: one of several API servers, or a proxy, may have a
+    wrong clock, and a single wrong date would make pods seem old and change a schedule's range.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self._recent: deque[float] = deque(maxlen=RECENT)
         # A date has whole seconds, so this can be 1 s late: pods look younger, never older.
         self._ahead_seconds: float | None = None
 
@@ -40,7 +51,8 @@ class ServerClock:
         """Use the `Date` header of a response that has just arrived."""
         unix_seconds = http_date(date or "")
         if unix_seconds is not None:
-            self._ahead_seconds = unix_seconds - self._clock()
+            self._recent.append(unix_seconds - self._clock())
+            self._ahead_seconds = median_low(self._recent)
 
     def seconds(self) -> float:
         """Return the server's time now, in Unix seconds."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.kube.server_clock import ServerClock, http_date
+from scaler.kube.server_clock import RECENT, ServerClock, http_date
 
 # 2026-11-23T21:00:00Z
 SERVER_UNIX_SECONDS = 1795467600.0
@@ -33,12 +33,31 @@ def test_no_jump_of_our_clock_is_one_of_the_servers(monkeypatch, jump):
     assert clock.seconds() == SERVER_UNIX_SECONDS + 30
 
 
-def test_the_newest_answer_counts_and_before_the_first_our_own(monkeypatch):
+def test_before_the_first_answer_our_own_clock_counts(monkeypatch):
     monkeypatch.setattr(time, "time", lambda: 7.0)
     clock = ServerClock(Monotonic())
     assert clock.seconds() == 7.0
     clock.note(DATE)
-    clock.note("Mon, 23 Nov 2026 20:00:00 GMT")
+    assert clock.seconds() == SERVER_UNIX_SECONDS
+
+
+@pytest.mark.parametrize(
+    "wrong", ["Mon, 23 Nov 2026 13:00:00 GMT", "Tue, 24 Nov 2026 05:00:00 GMT"]
+)
+def test_single_wrong_dates_change_nothing_once_there_are_a_few(wrong):
+    clock = ServerClock(Monotonic())
+    for date in (DATE, DATE, wrong, DATE, wrong, DATE, DATE, wrong, DATE, wrong, DATE):
+        clock.note(date)
+        assert clock.seconds() == SERVER_UNIX_SECONDS
+
+
+def test_a_clock_that_is_set_is_followed_with_most_of_the_recent_answers():
+    clock = ServerClock(Monotonic())
+    for _ in range(100):
+        clock.note(DATE)
+    for _ in range(RECENT // 2 + 1):
+        assert clock.seconds() == SERVER_UNIX_SECONDS
+        clock.note("Mon, 23 Nov 2026 20:00:00 GMT")
     assert clock.seconds() == SERVER_UNIX_SECONDS - 3600
 
 
