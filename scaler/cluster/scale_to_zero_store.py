@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 CALL_TIMEOUT_SECONDS = 2.0
 MAX_LOOKS = 4
 """How many unwatched workloads are looked up per loop."""
+LOOK_SECONDS = 0.5
+"""How long a look may take: a kind that hangs delays neither loops nor the records of others."""
 
 
 class ScaleToZeroStore:
@@ -126,8 +128,9 @@ class ScaleToZeroStore:
         if kind is None:
             return False
         try:
-            return await count_of(self._client, ref, kind=kind, uid=uid) != 0
-        except ApiError:
+            async with asyncio.timeout(LOOK_SECONDS):
+                return await count_of(self._client, ref, kind=kind, uid=uid) != 0
+        except (ApiError, TimeoutError):
             return False
 
     async def _read(self) -> dict[str, str]:
