@@ -45,6 +45,17 @@ async def shown(reader, uuids):
     await until(are, what=f"exactly {uuids} are shown")
 
 
+async def left_out(reader, functions):
+    """Wait until as many GPUs are left out as functions hang; a slow machine may leave out more."""
+
+    async def are():
+        count = await reader.value(f"{PREFIX}unreadable_devices")
+        hanging = await reader.values(f"{PREFIX}hanging_call_seconds", "function")
+        return count == len(functions) and hanging.keys() == set(functions)
+
+    await until(are, what=f"exactly {functions} hang")
+
+
 @pytest.mark.parametrize(
     "function",
     ["nvmlDeviceGetTemperature", "nvmlDeviceGetMemoryInfo_v2", "nvmlDeviceGetMaxClockInfo"],
@@ -66,17 +77,14 @@ async def test_the_others_stay_fresh_and_it_comes_back(caplog, function, place):
             for uuid in others:
                 await fresh(reader, driver, uuid)
             assert await reader.ready()
-            assert await reader.value(f"{PREFIX}unreadable_devices") == 1.0
-            hanging = await reader.values(f"{PREFIX}hanging_call_seconds", "function")
-            assert set(hanging) == {function.removesuffix("_v2")}
-            (record,) = [one for one in caplog.records if "left out" in one.msg]
-            assert vars(record)["index"] == place
-            assert vars(record)["function"] == function.removesuffix("_v2")
+            name = function.removesuffix("_v2")
+            await left_out(reader, [name])
+            records = [vars(one) for one in caplog.records if "left out" in one.msg]
+            assert (place, name) in [(one["index"], one["function"]) for one in records]
             driver.faults.release()
             await shown(reader, uuids)
             await fresh(reader, driver, stuck)
-            assert await reader.values(f"{PREFIX}hanging_call_seconds", "function") == {}
-            assert await reader.value(f"{PREFIX}unreadable_devices") == 0.0
+            await left_out(reader, [])
 
 
 async def test_a_gpu_that_hangs_is_told_unreadable_by_the_health_collector():

@@ -197,7 +197,7 @@ async def test_a_lost_gpu_is_told_whatever_the_minor_numbers(minor_numbers, lost
 
 
 def test_a_gpu_that_hangs_in_its_first_reading_is_told_too(monkeypatch):
-    monkeypatch.setattr("exporter.nvml.hang_guard.HANGING_CALL_SECONDS", 0.1)
+    monkeypatch.setattr("exporter.nvml.hang_guard.HANGING_CALL_SECONDS", 2.0)
     with Node("T4", "T4", collectors=HEALTH) as node:
         node.driver.faults.fail(MINOR_NUMBER, NOT_SUPPORTED)
         node.driver.faults.hang("nvmlDeviceGetPowerUsage", uuid=node.driver.gpus[0].uuid)
