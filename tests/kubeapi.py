@@ -15,6 +15,30 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+NODE = "node-1"
+DRIVER = "gpu.nvidia.com"
+
+
+def resource_slice(devices: dict[str, str], *, generation=1, pool=NODE, beta=False, driver=DRIVER):
+    """A ResourceSlice whose devices (by name) have these UUIDs."""
+    listed = []
+    for name, uuid in devices.items():
+        attributes = {"attributes": {"uuid": {"string": uuid}, "type": {"string": "gpu"}}}
+        listed.append({"name": name, **({"basic": attributes} if beta else attributes)})
+    return {
+        "spec": {
+            "driver": driver,
+            "nodeName": NODE,
+            "pool": {"name": pool, "generation": generation, "resourceSliceCount": 1},
+            "devices": listed,
+        }
+    }
+
+
+def pod_metadata(**labels: str):
+    return {"metadata": {"labels": labels}}
+
+
 class Api:
     """Answers what it has, as the API server does, and notes what it was asked."""
 

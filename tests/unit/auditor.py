@@ -16,11 +16,12 @@ from scaler.decision.model import Outcome
 from scaler.model import PolicyType, ScaleDownPods, ScalingPolicy, SelectPolicy
 from scaler.policy.parse import opted_in, parse_policy
 from scaler.policy.schedule import in_force
-from tests.unit.faultyworld import Patch, Workload, World
+from tests.unit.faultyworld import World
 
 if TYPE_CHECKING:
     from scaler.decision.model import Decision
     from scaler.model import DeploymentState, ObjectRef, RatePolicy
+    from tests.unit.faultyworkloads import Patch, Workload
     from tests.virtualtime import VirtualLoop
 
 INTERVAL_SECONDS = 5.0

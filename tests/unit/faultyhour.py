@@ -31,7 +31,8 @@ from tests.unit.auditor import (
     Auditor,
     prefixed,
 )
-from tests.unit.faultyworld import NODES, WarnedSource, World
+from tests.unit.faultyworkloads import NODES
+from tests.unit.faultyworld import WarnedSource, World
 from tests.virtualtime import VirtualLoop
 
 if TYPE_CHECKING:

@@ -14,11 +14,13 @@ from scaler.controller.leader_election import AlwaysLeader
 from scaler.controller.loop import Controller
 from scaler.controller.retry_order import ACT_SECONDS, RetryOrder
 from scaler.reporting.metrics import ScalerMetrics
-from tests.unit.faultyworld import Patch, WarnedSource, World
+from tests.unit.faultyworld import WarnedSource, World
 from tests.virtualtime import VirtualLoop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.unit.faultyworkloads import Patch
 
 INTERVAL_SECONDS = 2.0
 CALL_SECONDS = 4.0

@@ -17,7 +17,7 @@ from tests.unit.auditor import (
     WORKLOADS,
 )
 from tests.unit.faultyhour import Hour
-from tests.unit.faultyworld import NODES
+from tests.unit.faultyworkloads import NODES
 
 TestAnHourOfFaults = Hour.TestCase
 TestAnHourOfFaults.settings = settings(
