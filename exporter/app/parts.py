@@ -189,6 +189,11 @@ class ExporterParts:
     def _fresh_readings(self) -> Readings | None:
         return self.health.fresh_readings()
 
+    def on_scrape(self) -> None:
+        """Have those parts told that work more while somebody scrapes."""
+        if self.pod_resources is not None:
+            self.pod_resources.on_scrape()
+
     def _on_readings(self, readings: Readings) -> None:
         """Take one cycle's readings over from the NVML thread.
 

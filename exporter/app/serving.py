@@ -49,6 +49,7 @@ async def running(config: ExporterConfig, binding: ModuleType) -> AsyncIterator[
     app = application(
         exposition=parts.exposition,
         health=parts.health,
+        on_scrape=parts.on_scrape,
         telemetry_path=config.telemetry_path,
         node_name=config.node_name,
     )

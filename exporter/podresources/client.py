@@ -14,6 +14,7 @@ the devices are then free `KEEP_SECONDS` later.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from typing import TYPE_CHECKING, Final
@@ -39,8 +40,8 @@ LIST_TIMEOUT_SECONDS: Final = 10.0
 MAX_RECEIVE_BYTES: Final = 64 * 1024 * 1024
 KEEP_SECONDS: Final = 30.0
 # The kubelet's rate limit is shared by all of its clients, so no fast interval of ours may use it
-# up; and a call takes as long as reading 8 GPUs, while pods change seldom. Nor may a slow interval
-# outlast the mapping.
+# up; and a call takes longer than reading 8 GPUs, while pods change seldom. Nor may a slow interval
+# outlast the mapping, nor a time in which nobody reads it.
 MIN_INTERVAL_SECONDS: Final = 2.0
 MAX_INTERVAL_SECONDS: Final = 10.0
 # Stands among gRPC's codes for an answer of a kubelet that does not know its pods yet.
@@ -113,17 +114,30 @@ class PodResources:
         self._on_expiry = on_expiry
         self._on_error = on_error
         self._finished = finished
+        self._is_read = asyncio.Event()
         self.finished_count = 0
         self._listed_seconds: float | None = None
         self._held: frozenset[Allocation] = frozenset()
         self.problem: str | None = None
         self.last_success_unix_seconds: float | None = None
 
+    def on_scrape(self) -> None:
+        """Note that somebody reads the mapping, and may want a newer one soon."""
+        self._is_read.set()
+
     async def run(self) -> None:
-        """List again and again until cancelled."""
+        """List again and again until cancelled: every interval at most, seldom while nobody reads.
+
+        After a failure it is tried again in any case.
+        """
         while True:
+            self._is_read.clear()
             await self.refresh()
             await asyncio.sleep(self._interval_seconds)
+            if self.problem is None:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(MAX_INTERVAL_SECONDS - self._interval_seconds):
+                        await self._is_read.wait()
 
     async def refresh(self) -> None:
         """List once; an error is counted, logged when new, and leaves the last mapping a while."""

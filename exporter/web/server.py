@@ -14,6 +14,8 @@ from toolkit.listening.limits import Limits
 from toolkit.web.server import probe_answer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from exporter.exposition.pages import Exposition
     from exporter.health import Health
 
@@ -44,11 +46,17 @@ _LANDING_PAGE: Final = """<!DOCTYPE html>
 
 
 def application(
-    *, exposition: Exposition, health: Health, telemetry_path: str, node_name: str
+    *,
+    exposition: Exposition,
+    health: Health,
+    on_scrape: Callable[[], None],
+    telemetry_path: str,
+    node_name: str,
 ) -> web.Application:
-    """Return the web application."""
+    """Return the web application; `on_scrape` is called at each request for metrics."""
 
     async def metrics(request: web.Request) -> web.Response:
+        on_scrape()
         gzip = accepts_gzip(",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, [])))
         rendered = exposition.render(
             health.fresh_snapshot(),

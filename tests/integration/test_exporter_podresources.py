@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import grpc
@@ -375,6 +376,27 @@ async def test_static_pods_alone_may_hold_devices(kubelet, recorder):
     kubelet.unknowing_answers = 1_000_000
     assert await refreshed(recorder, times=3) == {device: "camera-node-1"}
     assert recorder.errors == []
+
+
+def listed(kubelet, *, times):
+    return kubelet.list_calls == times
+
+
+async def test_it_lists_when_somebody_has_read_the_last_mapping_and_after_failures(
+    kubelet, recorder, monkeypatch
+):
+    monkeypatch.setattr("exporter.podresources.client.MAX_INTERVAL_SECONDS", 3600.0)
+    recorder.pod_resources._interval_seconds = 0.0
+    loop = asyncio.create_task(recorder.pod_resources.run())
+    for scrapes in range(20):
+        await until(partial(listed, kubelet, times=scrapes + 1))
+        recorder.pod_resources.on_scrape()
+    await kubelet.stop()
+    recorder.pod_resources.on_scrape()
+    await until(lambda: len(recorder.errors) >= 3)
+    loop.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await loop
 
 
 async def test_the_loop_ends_when_cancelled_in_a_call(kubelet, socket_path):
