@@ -101,7 +101,7 @@ class DutyCycles:
         if newest and newest != history.newest_microseconds:
             if newest < history.newest_microseconds:
                 history.samples.clear()  # the host's clock was set back
-            history.samples.add((stamp / 1e6, percent) for stamp, percent in percents)
+            history.samples.add(percents)
             history.cursor_microseconds = history.newest_microseconds = newest
             history.progress_seconds = now
             history.instants.clear()
@@ -117,5 +117,5 @@ class DutyCycles:
         rates = gpu.ask("nvmlDeviceGetUtilizationRates")
         if rates is None or not 0 <= (rate := getattr(rates, self._meter.rate)) <= 100:
             return None
-        history.instants.add([(time.monotonic(), float(rate))])
+        history.instants.add([(time.monotonic_ns() // 1000, rate)])
         return history.instants.mean_percent()

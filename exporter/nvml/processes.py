@@ -245,4 +245,4 @@ class _Time:
             self._reported_seconds = now
         elif now - self._reported_seconds <= MAX_SAMPLE_SPAN_SECONDS:
             return
-        self.window.add([(now, float(percent or 0))])
+        self.window.add([(round(now * 1e6), percent or 0)])

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import deque
-from operator import mul
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 # NVML's own sample period is between 1/6 s and 1 s, depending on the product, so one sample speaks
 # for at most this long; what lies further back was not observed and gets no weight.
 MAX_SAMPLE_SPAN_SECONDS: Final = 1.0
+_MAX_SPAN_MICROSECONDS: Final = round(MAX_SAMPLE_SPAN_SECONDS * 1e6)
 
 
 class DutyCycleWindow:
@@ -20,61 +21,64 @@ class DutyCycleWindow:
 
     The driver's ring buffer may hold fewer seconds than the window, so samples are kept here for as
     long as the window needs them. Each sample speaks for the time since the one before it. Times
-    are seconds of one clock of the caller's choice; only differences count.
+    are microseconds of one clock of the caller's choice; only differences count.
     """
 
     def __init__(self, window_seconds: float) -> None:
-        self._window_seconds = window_seconds
-        # Of each sample, in step. Sums over columns take a tenth of a loop over rows.
-        self._times: deque[float] = deque()
-        self._percents: deque[float] = deque()
-        self._spans: deque[float] = deque()
+        self._window_microseconds = round(window_seconds * 1e6)
+        # The time of each sample, its percentage in thousandths, and for how long it speaks.
+        self._samples: deque[tuple[int, int, int]] = deque()
+        # Sums over all samples, kept up in whole numbers, so that nothing adds up to an error:
+        # adding them all up at each reading would take longer than the driver's answer.
+        self._total = 0
+        self._weighted = 0
 
-    def add(self, samples: Iterable[tuple[float, float]]) -> None:
+    def add(self, samples: Iterable[tuple[int, float]]) -> None:
         """Add samples in any order; those not newer than the newest one known are ignored."""
-        newest = self._times[-1] if self._times else None
-        for at_seconds, percent in sorted(samples):
-            if not 0.0 <= percent <= 100.0 or (newest is not None and at_seconds <= newest):
+        newest = self._samples[-1][0] if self._samples else None
+        for at, percent in sorted(samples):
+            if not 0 <= percent <= 100 or (newest is not None and at <= newest):
                 continue
-            span = 0.0 if newest is None else min(at_seconds - newest, MAX_SAMPLE_SPAN_SECONDS)
-            if len(self._times) == 1:
+            span = 0 if newest is None else min(at - newest, _MAX_SPAN_MICROSECONDS)
+            if len(self._samples) == 1:
                 # The very first sample has no predecessor; it speaks for as long as the second.
-                self._spans[0] = span
-            self._times.append(at_seconds)
-            self._percents.append(percent)
-            self._spans.append(span)
-            newest = at_seconds
+                first_at, first, _ = self._samples[0]
+                self.clear()
+                self._append(first_at, first, span)
+            self._append(at, round(percent * 1000), span)
+            newest = at
         self._trim()
 
     def clear(self) -> None:
         """Forget everything, for example because the samples' clock was set back."""
-        self._times.clear()
-        self._percents.clear()
-        self._spans.clear()
+        self._samples.clear()
+        self._total = self._weighted = 0
 
     def mean_percent(self) -> float | None:
         """Return the mean over the window that ends at the newest sample, None without samples."""
-        if not self._times:
+        if not self._samples:
             return None
-        if len(self._times) == 1:
-            return self._percents[0]
-        total = sum(self._spans)
-        weighted: float = sum(map(mul, self._spans, self._percents))
-        start = self._times[-1] - self._window_seconds
+        if len(self._samples) == 1:
+            return self._samples[0][1] / 1000
+        total, weighted = self._total, self._weighted
+        start = self._samples[-1][0] - self._window_microseconds
         # At most the first two reach back before the window.
-        for at_seconds, percent, span, _ in zip(
-            self._times, self._percents, self._spans, range(2), strict=False
-        ):
-            outside = min(span, max(0.0, span - (at_seconds - start)))
+        for at, thousandths, span in islice(self._samples, 2):
+            outside = min(span, max(0, span - (at - start)))
             total -= outside
-            weighted -= outside * percent
-        # The driver counts in whole percents; digits beyond these are the noise of its clock.
-        return round(weighted / total, 3)
+            weighted -= outside * thousandths
+        # The driver counts in whole percents; more digits say nothing.
+        return round(weighted / total / 1000, 3)
+
+    def _append(self, at: int, thousandths: int, span: int) -> None:
+        self._samples.append((at, thousandths, span))
+        self._total += span
+        self._weighted += span * thousandths
 
     def _trim(self) -> None:
         # One sample older than the window stays: it tells when the first one inside began.
-        start = self._times[-1] - self._window_seconds if self._times else 0.0
-        while len(self._times) > 1 and self._times[1] <= start:
-            self._times.popleft()
-            self._percents.popleft()
-            self._spans.popleft()
+        start = self._samples[-1][0] - self._window_microseconds if self._samples else 0
+        while len(self._samples) > 1 and self._samples[1][0] <= start:
+            _, thousandths, span = self._samples.popleft()
+            self._total -= span
+            self._weighted -= span * thousandths

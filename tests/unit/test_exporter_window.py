@@ -13,7 +13,7 @@ from exporter.nvml.window import DutyCycleWindow
 def mean(window_seconds, *batches):
     window = DutyCycleWindow(window_seconds)
     for batch in batches:
-        window.add(batch)
+        window.add((round(at_seconds * 1e6), percent) for at_seconds, percent in batch)
     return window.mean_percent()
 
 
@@ -57,9 +57,9 @@ def test_samples_that_are_known_already_do_not_count_twice():
 
 def test_clear_forgets():
     window = DutyCycleWindow(10.0)
-    window.add([(1000.0, 100.0)])
+    window.add([(1000, 100.0)])
     window.clear()
-    window.add([(1.0, 10.0)])
+    window.add([(1, 10.0)])
     assert window.mean_percent() == 10.0
 
 
@@ -72,6 +72,13 @@ def test_the_mean_lies_between_the_extremes(samples, window_seconds):
     assert answer is not None
     percents = [percent for _, percent in samples]
     assert min(percents) - 0.001 <= answer <= max(percents) + 0.001
+
+
+@given(batches=st.lists(SAMPLES, min_size=1, max_size=5), window_seconds=st.floats(0.1, 300))
+def test_what_has_left_the_window_leaves_nothing_behind(batches, window_seconds):
+    long_ago = [[(at - 2e6, percent) for at, percent in batch] for batch in batches]
+    now = even([30, 60, 90])
+    assert mean(window_seconds, *long_ago, now) == mean(window_seconds, [(-1e3, 0.0)], now)
 
 
 @given(samples=SAMPLES, data=st.data())
