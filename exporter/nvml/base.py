@@ -71,8 +71,8 @@ class BaseReadings:
         temperature = calls.optional(
             "nvmlDeviceGetTemperature", handle, calls.binding.NVML_TEMPERATURE_GPU
         )
-        fan_speed = gpu.ask("nvmlDeviceGetFanSpeed")
         duty_cycle = self._board_duty_cycle(gpu)
+        fan_speed = gpu.ask("nvmlDeviceGetFanSpeed")
         total = used = uses = None
         if not gpu.mig_enabled:
             # Memory is that of the instances and so that sums by uuid stay true it is not repeated

@@ -91,8 +91,10 @@ class Calls:
     def __init__(self, binding: ModuleType, on_error: Callable[[NvmlError], None]) -> None:
         self.binding = binding
         # By thread, which only a thread that was left behind shares with another one.
-        self._running: dict[int, RunningCall] = {}
+        self._running: dict[int, tuple[str, float, int | None]] = {}
         self._left: WeakSet[threading.Thread] = WeakSet()
+        # Asked after every call, and a WeakSet takes its time to say that it is empty.
+        self._has_left = False
         self._thread = _Thread()
         self._on_error = on_error
         # The texts that were counted, by function.
@@ -106,12 +108,13 @@ class Calls:
     @property
     def running(self) -> RunningCall | None:
         """The call that has not returned for longest, None if there is none; for any thread."""
-        calls = tuple(self._running.values())
+        calls = [RunningCall(*call) for call in tuple(self._running.values())]
         return min(calls, key=lambda call: call.started_seconds, default=None)
 
     def running_in(self, thread: threading.Thread) -> RunningCall | None:
         """Return the call that this thread is in; for any thread."""
-        return self._running.get(thread.ident or 0)
+        call = self._running.get(thread.ident or 0)
+        return None if call is None else RunningCall(*call)
 
     @contextmanager
     def about(self, answers: CallOutcomes) -> Iterator[None]:
@@ -135,13 +138,14 @@ class Calls:
     def leave(self, thread: threading.Thread) -> None:
         """Let a thread end as soon as its call returns."""
         self._left.add(thread)
+        self._has_left = True
 
     def call(self, function: str, *arguments: Any, expected: frozenset[str] = frozenset()) -> Any:
         """Call one function; raises NvmlError."""
         thread = threading.get_ident()
         answers = self._thread.answers
         index = None if answers is None else answers.index
-        self._running[thread] = RunningCall(function, time.monotonic(), index)
+        self._running[thread] = function, time.monotonic(), index
         try:
             answer = getattr(self.binding, function)(*arguments)
         except UnicodeDecodeError as undecoded:
@@ -156,7 +160,7 @@ class Calls:
             raise error from nvml_error
         finally:
             del self._running[thread]
-            if self._left and threading.current_thread() in self._left:
+            if self._has_left and threading.current_thread() in self._left:
                 raise LeftBehind
         if answers is not None:
             answers.successes.add(function)

@@ -28,7 +28,10 @@ _MINOR_NUMBER: Final = range(1 << 20)
 
 
 class Gpu:
-    """A GPU for as long as its handle holds; `mig_mode` is NVML's, None on boards without MIG."""
+    """A GPU for as long as its handle holds.
+
+    `mig_mode` is NVML's, None on boards without MIG; `mig_enabled` says whether it is divided.
+    """
 
     def __init__(self, calls: Calls, handle: Any, device: Device) -> None:
         self._calls = calls
@@ -38,6 +41,7 @@ class Gpu:
         self.handle = handle
         self.device = device
         self.mig_mode: int | None = None
+        self.mig_enabled = False
 
     @classmethod
     def open(cls, calls: Calls, index: int) -> Gpu:
@@ -50,6 +54,8 @@ class Gpu:
 
     def describe(self) -> None:
         """Ask for the name and the minor number until the GPU returns them or has none."""
+        if self.device.name and self.device.minor_number is not None:
+            return
         name = self.ask_once("nvmlDeviceGetName") or ""
         minor_number = within(_MINOR_NUMBER, self.ask_once("nvmlDeviceGetMinorNumber"))
         if (name, minor_number) != (self.device.name, self.device.minor_number):
@@ -60,16 +66,12 @@ class Gpu:
         """The module whose constants the functions take."""
         return self._calls.binding
 
-    @property
-    def mig_enabled(self) -> bool:
-        """Whether the GPU is divided into MIG instances."""
-        return bool(self.mig_mode == self.binding.NVML_DEVICE_MIG_ENABLE)
-
     def ask_mig_mode(self) -> None:
         """Ask for the MIG mode; what a board lacks depends on it, so a change asks again."""
         mode, _pending = self.ask("nvmlDeviceGetMigMode") or (None, None)
         if mode != self.mig_mode:
             self.mig_mode = mode
+            self.mig_enabled = mode == self.binding.NVML_DEVICE_MIG_ENABLE
             self._absent.clear()
 
     def ask(self, function: str, *arguments: Any, expected: frozenset[str] = frozenset()) -> Any:

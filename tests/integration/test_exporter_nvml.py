@@ -235,6 +235,31 @@ def test_mig_has_a_row_per_instance_and_the_board_once():
     assert node.errors == []
 
 
+@pytest.mark.parametrize(
+    ("model", "more"),
+    [
+        pytest.param("H100", set(), id="no fan, no MIG though it could"),
+        pytest.param("RTX-A6000", {"nvmlDeviceGetFanSpeed"}, id="a fan"),
+    ],
+)
+def test_a_cycle_asks_only_for_what_the_board_has_and_what_can_change(model, more):
+    node = Node(model).open()
+    node.read()
+    node.count_calls()
+    node.after(1)
+    assert node.calls == dict.fromkeys(
+        {
+            "nvmlDeviceGetCount",
+            "nvmlDeviceGetPowerUsage",
+            "nvmlDeviceGetTemperature",
+            "nvmlDeviceGetMemoryInfo",
+            "nvmlDeviceGetSamples",
+            *more,
+        },
+        1,
+    )
+
+
 def test_mig_switched_on_without_instances():
     node = Node(GpuSpec(model="A100-80GB", mig_profiles=())).open()
     (board,) = node.read().values()
