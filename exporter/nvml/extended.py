@@ -43,7 +43,6 @@ class ExtendedReadings:
             readers = READERS | {Collector.MEMORY_BANDWIDTH: self._read_memory_bandwidth}
             self._readers = {one: read for one, read in readers.items() if one in collectors}
         self._broken: set[tuple[str, Collector]] = set()
-        self._with_info = Collector.INFO in collectors
         self._node: tuple[Sample, ...] | None = None
 
     def begin_session(self) -> None:
@@ -57,8 +56,6 @@ class ExtendedReadings:
 
     def node(self) -> tuple[Sample, ...]:
         """Return what belongs to no device; asked until every call of a session has answered."""
-        if not self._with_info:
-            return ()
         if self._node is not None:
             return self._node
         samples, failures = self._calls.with_failures(lambda: tuple(self._read_versions()))

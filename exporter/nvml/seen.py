@@ -50,6 +50,8 @@ class SeenGpus:
         of one that was taken out.
         """
         self._most = max(self._most, device_count)
+        missing = self._most - len(present)
+        if missing <= 0:
+            return []
         gone = [device for uuid, device in self._devices.items() if uuid not in present]
-        missing = max(self._most - len(present), 0)
         return gone[max(len(gone) - missing, 0) :]

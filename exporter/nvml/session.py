@@ -147,17 +147,13 @@ class Nvml:
             self._xid.watch({gpu.device.uuid: gpu for gpu in self._gpus.values()})
             readings = [self._with_xid_errors(reading) for reading in readings]
         readings.extend(self._read_lost())
-        answers = CallOutcomes()
-        with self._calls.about(answers):
-            node = self._extended.node()
-        self._failing.observe("", answers)
         return Readings(
             taken_at_seconds=started,
             device_count=count,
             unreadable_count=len(unreadable),
             unreadable=tuple(unreadable),
             devices=tuple(readings),
-            node=node,
+            node=self._read_node() if self._with_info else (),
             awaits_second_sample=self._gpm.awaits_second_sample,
         )
 
@@ -244,6 +240,13 @@ class Nvml:
         if not extended and duty_cycle == reading.duty_cycle_percent:
             return reading
         return bounded(replace(reading, duty_cycle_percent=duty_cycle, extended=extended))
+
+    def _read_node(self) -> tuple[Sample, ...]:
+        answers = CallOutcomes()
+        with self._calls.about(answers):
+            node = self._extended.node()
+        self._failing.observe("", answers)
+        return node
 
     def _read_lost(self) -> Iterator[DeviceReading]:
         """Yield what is known of GPUs that are lost: their last Xid errors say why."""
