@@ -12,6 +12,7 @@ from collections import defaultdict
 from itertools import chain
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from scaler.budgets import SELECTED_PODS, SELECTIONS_OF_POD, OverBudgetError
 from scaler.kube.selectors import Operator
 
 if TYPE_CHECKING:
@@ -59,12 +60,25 @@ class PodIndex:
         for controller in (owner, *self._replica_sets.get(owner, ())):
             yield from self._by_owner.get(controller, {}).values()
 
-    def selected(self, namespace: str, selector: Selector | None) -> Sequence[Pod]:
-        """Return the pods of a namespace whose labels match; none without a selector."""
+    def selected(self, namespace: str, selector: Selector | None, asker: str) -> Sequence[Pod]:
+        """Return the pods of a namespace whose labels match; none without a selector.
+
+        `asker` is the uid of the workload, whose selections share a budget with others of its
+        namespace.
+
+        Raises:
+            OverBudgetError: with those of the others, the selector would be compared with too many.
+        """
         if selector is None:
             return ()
         labelled = self._labelled.get(namespace)
-        return [] if labelled is None else labelled.selected(selector)
+        return [] if labelled is None else labelled.selected(selector, asker)
+
+    def selection_changed(self, namespace: str, asker: str) -> None:
+        """Note that a workload is gone or may have another selector: others may fit now."""
+        labelled = self._labelled.get(namespace)
+        if labelled is not None and labelled.forget(asker):
+            self._selectable_changed(namespace)
 
     def exporter_endpoints(self) -> Mapping[str, ExporterEndpoint]:
         """Return the exporter endpoint of each node; of two, the ready one."""
@@ -156,15 +170,20 @@ class _LabelledPods:
     def __init__(self) -> None:
         self._pods: dict[str, Pod] = {}
         self._by_label: dict[str, defaultdict[str, dict[str, Pod]]] = {}
+        self._compared: dict[str, int] = {}
+        self._total_compared = 0
+        self._has_refused = False
 
     def add(self, pod: Pod) -> None:
         self._pods[pod.state.uid] = pod
+        self._forget_all()
         for key, by_value in self._by_label.items():
             if (value := pod.labels.get(key)) is not None:
                 by_value[value][pod.state.uid] = pod
 
     def drop(self, pod: Pod) -> None:
         self._pods.pop(pod.state.uid, None)
+        self._forget_all()
         for key, by_value in self._by_label.items():
             value = pod.labels.get(key)
             if value is not None and (found := by_value.get(value)) is not None:
@@ -172,7 +191,7 @@ class _LabelledPods:
                 if not found:
                     del by_value[value]
 
-    def selected(self, selector: Selector) -> Sequence[Pod]:
+    def selected(self, selector: Selector, asker: str) -> Sequence[Pod]:
         """Return the pods whose labels match, after a look at as few as possible."""
         fewest: Sequence[Mapping[str, Pod]] = [self._pods]
         for one in selector.requirements:
@@ -182,8 +201,32 @@ class _LabelledPods:
             some = [by_value[value] for value in one.values if value in by_value]
             if sum(map(len, some)) < sum(map(len, fewest)):
                 fewest = some
+        self._spend(sum(map(len, fewest)), asker)
         pods = chain.from_iterable(found.values() for found in fewest)
         return [pod for pod in pods if selector.matches(pod.labels)]
+
+    def forget(self, asker: str) -> bool:
+        """Forget what an asker was compared with; return whether all have to ask again."""
+        self._total_compared -= self._compared.pop(asker, 0)
+        had_refused = self._has_refused
+        if had_refused:
+            self._forget_all()
+        return had_refused
+
+    def _forget_all(self) -> None:
+        self._compared.clear()
+        self._total_compared, self._has_refused = 0, False
+
+    def _spend(self, number: int, asker: str) -> None:
+        total = self._total_compared - self._compared.get(asker, 0) + number
+        most = SELECTED_PODS + SELECTIONS_OF_POD * len(self._pods)
+        if total > most:
+            self._has_refused = True
+            raise OverBudgetError(
+                "the selectors of this namespace's workloads overlap too much: together they would"
+                f" be compared with {total} pods; allowed for {len(self._pods)} pods are {most}"
+            )
+        self._compared[asker], self._total_compared = number, total
 
     def _is_indexed(self, key: str) -> bool:
         if key in self._by_label:

@@ -16,12 +16,14 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from scaler.cluster import decode, groups, pod_facts
+from scaler.budgets import OverBudgetError
+from scaler.cluster import decode
 from scaler.cluster.contact import ContactTracker, LostContact, Watched
 from scaler.cluster.decode import EXPORTERS_NAMESPACE, Instant
 from scaler.cluster.kinds import DEPLOYMENTS, Kinds
 from scaler.cluster.pod_index import PodIndex
 from scaler.cluster.scales import Scales
+from scaler.cluster.selected_pods import SelectedPods
 from scaler.kube.reflector import Reflector
 from scaler.model import DeploymentState
 
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 
     from scaler.cluster.objects import Autoscaler, Namespace, Pod, Workload
     from scaler.cluster.pod_index import Owner
-    from scaler.cluster.scales import Scale
     from scaler.kube.client import JsonObject, KubeClient
     from scaler.model import ExporterEndpoint, ObjectRef, PodState
 
@@ -67,22 +68,23 @@ class ClusterState:
         """
         self._client = client
         self._kinds = kinds = kinds or Kinds()
-        self._scales = Scales(client, lambda uid: self._built.pop(uid, None))
+        self._scales = Scales(client, self._scale_changed)
         self._by_labels = any(not kind.owns_pods for kind in kinds)
         owners = tuple(kind.kind for kind in kinds if kind.owns_pods)
         self._controllers = ("ReplicaSet", *owners)
         self._selecting: defaultdict[str, set[str]] = defaultdict(set)
+        self._reselected: set[str] = set()
         self._clock = clock
         self._pods = PodIndex(
             by_labels=self._by_labels,
             owned_changed=self._owned_changed,
             selectable_changed=self._selectable_changed,
         )
+        self._selected = SelectedPods(self._pods)
         self._owners: defaultdict[ObjectRef, list[str]] = defaultdict(list)
         self._all_gpu_pods = all_gpu_pods
         self._defaults: dict[str, Mapping[str, str]] | None = None if namespaces else {}
         self._built: dict[str, DeploymentState] = {}
-        self._group_sizes: dict[str, pod_facts.GroupSize] = {}
         self._exporters_namespace = exporters_namespace
         scopes = tuple(namespaces) or (None,)
         pod_scopes = dict.fromkeys((*namespaces, exporters_namespace)) if namespaces else scopes
@@ -204,6 +206,9 @@ class ClusterState:
         """Return the workloads with the annotation `gpu-scaler/enabled`, sorted by name."""
         lost = self.lost(self._clock())
         self._contact.tell(lost)
+        while self._reselected:
+            for uid in self._selecting.get(self._reselected.pop(), ()):
+                self._built.pop(uid, None)
         states = [
             state
             for one in self._workloads
@@ -244,18 +249,12 @@ class ClusterState:
                     if problem is None:
                         return None
                     unread = f"its scale: {problem}"
-                elif item.ref.kind in groups.GROUP_KINDS:
-                    replicas = scale.replicas
-                    selector = groups.of_whole_groups(scale.selector)
-                    selected = self._pods.selected(item.ref.namespace, selector)
-                    pods = groups.group_states(selected)
-                    per_replica = groups.pods_per_group(pods)
                 else:
                     replicas = scale.replicas
-                    selector = scale.selector or item.selector
-                    selected = self._pods.selected(item.ref.namespace, selector)
-                    pods = (pod.state for pod in selected)
-                    per_replica = self._group_size(item.uid, selected, scale)
+                    try:
+                        pods, per_replica = self._selected.of(item, scale)
+                    except OverBudgetError as error:
+                        unread = f"its pods: {error}"
             if replicas is None:
                 return None
             owners = self._owners.get(item.ref)
@@ -275,12 +274,6 @@ class ClusterState:
             )
             self._built[item.uid] = state
         return state
-
-    def _group_size(self, uid: str, pods: Sequence[Pod], scale: Scale) -> int | None:
-        size = pod_facts.group_size(pods, scale, self._group_sizes.get(uid))
-        if size is not None:
-            self._group_sizes[uid] = size
-        return None if size is None else size.pods
 
     def _defaults_of(self, namespace: str) -> Mapping[str, str] | None:
         return None if self._defaults is None else self._defaults.get(namespace, NO_DEFAULTS)
@@ -305,8 +298,9 @@ class ClusterState:
             self._scales.want(new.uid, new.ref, kind.scale_path(new.ref))
         else:
             self._selecting[changed.ref.namespace].discard(changed.uid)
+            self._pods.selection_changed(changed.ref.namespace, changed.uid)
             self._scales.forget(changed.uid)
-            self._group_sizes.pop(changed.uid, None)
+            self._selected.forget(changed.uid)
 
     def _owned_changed(self, owner: Owner) -> None:
         namespace, uid = owner
@@ -314,9 +308,14 @@ class ClusterState:
         if built is not None and built.ref.namespace == namespace:
             del self._built[uid]
 
+    def _scale_changed(self, uid: str) -> None:
+        built = self._built.pop(uid, None)
+        if built is not None:
+            self._pods.selection_changed(built.ref.namespace, uid)
+
     def _selectable_changed(self, namespace: str) -> None:
-        for uid in self._selecting.get(namespace, ()):
-            self._built.pop(uid, None)
+        # Thousands of pods may change between two looks at the workloads.
+        self._reselected.add(namespace)
 
     def _decode_pod(self, raw: JsonObject, previous: Pod | None) -> Pod | None:
         now = Instant(wall_seconds=self._client.clock.seconds(), monotonic_seconds=self._clock())

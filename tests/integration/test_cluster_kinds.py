@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from scaler.cluster import scales
+from scaler.cluster import pod_index, scales
 from scaler.cluster.kinds import UnknownKind, find_kinds
 from scaler.cluster.scale import read_scale, write_scale
 from scaler.cluster.state import ClusterState
@@ -110,6 +110,29 @@ async def test_a_custom_resource_has_its_count_and_its_selector_from_its_scale()
         assert (await read_scale(client, REF, kind=kind, uid=uid)).replicas == 5
         await client.delete(f"{PATH}/llm")
         await until(lambda: found(state) == {})
+
+
+async def test_selectors_that_overlap_too_much_hold_workloads_of_their_namespace(monkeypatch):
+    monkeypatch.setattr(pod_index, "SELECTED_PODS", 0)
+    monkeypatch.setattr(pod_index, "SELECTIONS_OF_POD", 1)
+    same = {"selector": {"matchLabels": {"app": "llm"}}, "replicas": 1}
+    elsewhere = "/apis/example.com/v1beta1/namespaces/elsewhere/servers"
+    async with watching(SERVERS) as (client, _, state, _):
+        await client.post("/api/v1/namespaces", {"metadata": {"name": "elsewhere"}})
+        await client.post(PODS, pod("llm-a", "llm"))
+        await client.post("/api/v1/namespaces/elsewhere/pods", pod("llm-b", "llm"))
+        for path, name in ((PATH, "one"), (PATH, "two"), (PATH, "three"), (elsewhere, "four")):
+            await client.post(path, workload(name) | {"spec": same})
+
+        def held():
+            return {one.ref.name for one in state.deployments() if one.out_of_contact}
+
+        await until(lambda: len(found(state)) == 4 and len(held()) == 2)
+        assert "four" not in held()
+        assert all("overlap" in (one.out_of_contact or "x overlap") for one in state.deployments())
+        (counted,) = {"one", "two", "three"} - held()
+        await client.delete(f"{PATH}/{counted}")
+        await until(lambda: len(found(state)) == 3 and len(held()) == 1, what="another fits in")
 
 
 async def test_scales_are_read_only_when_something_changes():

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scaler.budgets import OverBudgetError
+from scaler.cluster import pod_index
 from scaler.cluster.objects import Pod
 from scaler.cluster.pod_index import MAX_INDEXED_KEYS, PodIndex
 from scaler.kube.selectors import Operator, Requirement, Selector, parse_selector
@@ -15,8 +18,6 @@ from scaler.model import ObjectRef, PodPhase, PodState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    import pytest
 
 _LABELS = st.dictionaries(st.sampled_from("abc"), st.sampled_from("xy"))
 _TEXTS = st.sampled_from(
@@ -62,7 +63,7 @@ def test_a_selector_finds_the_pods_that_match(
         found.pod_changed(old, pods.get(number))
         selector = parse_selector(text)
         wanted = {one.state.uid for one in pods.values() if selector.matches(one.labels)}
-        selected = found.selected("ns", selector)
+        selected = found.selected("ns", selector, "asker")
         assert {one.state.uid for one in selected} == wanted
         assert len(selected) == len(wanted)
 
@@ -82,7 +83,7 @@ def test_only_pods_with_a_label_of_the_selector_are_looked_at(
     for number in range(100):
         found.pod_changed(None, pod(number, {"app": f"{number % 50}", "team": "a"}))
     for number in range(50):
-        assert len(found.selected("ns", parse_selector(f"team=a,app={number}"))) == 2
+        assert len(found.selected("ns", parse_selector(f"team=a,app={number}"), "asker")) == 2
     assert len(looked) == 100
 
 
@@ -91,5 +92,35 @@ def test_any_number_of_different_labels_is_answered() -> None:
     for number in range(3 * MAX_INDEXED_KEYS):
         found.pod_changed(None, pod(number, {f"key-{number}": "x"}))
         one = Requirement(key=f"key-{number}", operator=Operator.IN, values=frozenset({"x"}))
-        (only,) = found.selected("ns", Selector(requirements=(one,)))
+        (only,) = found.selected("ns", Selector(requirements=(one,)), "asker")
         assert only.state.ref.name == f"pod-{number}"
+
+
+def test_selectors_that_overlap_too_much_share_a_budget_of_their_namespace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pod_index, "SELECTED_PODS", 5)
+    monkeypatch.setattr(pod_index, "SELECTIONS_OF_POD", 2)
+    changed: list[str] = []
+    found = PodIndex(
+        by_labels=True, owned_changed=lambda _: None, selectable_changed=changed.append
+    )
+    for number in range(10):
+        found.pod_changed(None, pod(number, {"app": "x", "even": f"{number % 2}"}))
+    everything, half = parse_selector("app=x"), parse_selector("app=x,even=0")
+    changed.clear()
+    # 25 in total, whoever asks twice.
+    for _ in range(3):
+        assert len(found.selected("ns", everything, "one")) == 10
+        assert len(found.selected("ns", everything, "other")) == 10
+        assert len(found.selected("ns", half, "half")) == 5
+    with pytest.raises(OverBudgetError, match="overlap"):
+        found.selected("ns", parse_selector("app=x,even!=2"), "last")
+    assert len(found.selected("elsewhere", everything, "last")) == 0
+    assert changed == []
+    # One that goes leaves its part to others.
+    found.selection_changed("ns", "one")
+    assert changed == ["ns"]
+    assert len(found.selected("ns", everything, "last")) == 10
+    found.selection_changed("ns", "last")
+    assert changed == ["ns"]
