@@ -214,9 +214,9 @@ class World:
         ]
         for workload in self.workloads.values():
             held = [pod for pod in workload.pods if pod.node == node]
-            if fault == "empty" or (fault == "partial" and held):
-                held = held[1:] if fault == "partial" else []
-            for pod in held:
+            if fault == "partial":
+                held = held[1:]
+            for pod in held if fault != "empty" else []:
                 impossible = {"nan": "NaN", "huge": "1e308"}
                 duty = impossible.get(fault) or str(self.duty_percent(workload, pod))
                 labels = (
@@ -252,9 +252,15 @@ class World:
             if pod is None:
                 if state.ready_since_seconds is not None:
                     return False
-            elif pod.is_ready(now, READY_AGE_SECONDS) and self.served.get(pod.node) != "none":
+            elif pod.is_ready(now, READY_AGE_SECONDS) and not self._is_served(workload, pod):
                 return False
         return not workload.warned
+
+    def _is_served(self, workload: Workload, pod: GpuPod) -> bool:
+        fault = self.served.get(pod.node)
+        if fault == "partial":
+            return pod is not next(one for one in workload.pods if one.node == pod.node)
+        return fault == "none"
 
     # What the API server answers (scaler.kube.client).
 
