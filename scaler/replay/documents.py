@@ -14,14 +14,13 @@ from scaler.model import Metric  # noqa: TC001 - msgspec reads the annotations
 from scaler.replay.coverage import floor_share, known_share
 from scaler.replay.model import AS_IT_WAS, HPA, OURS
 from scaler.replay.prices import NO_PRICES
-from scaler.replay.recommendation import saved_share
+from scaler.replay.recommendation import RecommendedTarget, saved_share
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from scaler.replay.model import Recording, ReplayResult
     from scaler.replay.prices import Prices
-    from scaler.replay.recommendation import RecommendedTarget
 
 POLICY_NAMES: Final[Mapping[str, str]] = {AS_IT_WAS: "as-it-was", OURS: "gpu-scaler", HPA: "hpa"}
 """The names of the documents by those for people."""
@@ -60,16 +59,6 @@ class ResultDocument(msgspec.Struct, frozen=True, kw_only=True):
     cost: float | None
 
 
-class RecommendationDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """The recommendation; `target_milli` is None where no target keeps the limit."""
-
-    target_milli: int | None
-    text: str
-    annotations: dict[str, str]
-    missing_annotations: tuple[str, ...]
-    doubt: str | None
-
-
 class SimulationDocument(msgspec.Struct, frozen=True, kw_only=True):
     """One workload. `kind` is like `deployments.apps`; ratios are from 0 to 1."""
 
@@ -88,7 +77,7 @@ class SimulationDocument(msgspec.Struct, frozen=True, kw_only=True):
     start_seconds: float | None
     notes: tuple[str, ...]
     results: tuple[ResultDocument, ...]
-    recommendation: RecommendationDocument | None
+    recommendation: RecommendedTarget | None
 
 
 class SimulationsDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,7 +136,6 @@ def result_documents(
 def _document(simulation: Simulation, prices: Prices) -> SimulationDocument:
     recording = simulation.recording
     ref = recording.ref
-    recommendation = simulation.recommendation
     return SimulationDocument(
         kind=ref.resource,
         namespace=ref.namespace,
@@ -164,7 +152,7 @@ def _document(simulation: Simulation, prices: Prices) -> SimulationDocument:
         start_seconds=recording.start_seconds,
         notes=recording.notes,
         results=result_documents(simulation, prices),
-        recommendation=None if recommendation is None else _recommendation(recommendation),
+        recommendation=simulation.recommendation,
     )
 
 
@@ -187,14 +175,4 @@ def _result(
         if result.seconds
         else None,
         cost=None if price is None or not result.seconds else price * result.gpu_hours,
-    )
-
-
-def _recommendation(recommendation: RecommendedTarget) -> RecommendationDocument:
-    return RecommendationDocument(
-        target_milli=recommendation.target_milli,
-        text=recommendation.text,
-        annotations=dict(recommendation.annotations),
-        missing_annotations=recommendation.missing,
-        doubt=recommendation.doubt,
     )

@@ -266,7 +266,7 @@ class IdleTally:
             found.append(
                 FreeGpu(
                     node=gpu.node,
-                    uuid=uuid,
+                    gpu=uuid,
                     model=gpu.model,
                     free_hours=hours,
                     longest_free_seconds=gpu.free.longest * self._step_seconds,
@@ -274,7 +274,7 @@ class IdleTally:
                     free_cost=_cost([(hours, price_of(gpu.model))]),
                 )
             )
-        return tuple(sorted(found, key=lambda one: (-one.free_hours, one.node, one.uuid)))
+        return tuple(sorted(found, key=lambda one: (-one.free_hours, one.node, one.gpu)))
 
 
 def _highest(series: Iterable[Mapping[int, float]]) -> Mapping[int, float]:

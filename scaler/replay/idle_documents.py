@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from scaler.replay.idle_model import FreeGpu  # noqa: TC001 - msgspec reads the annotations
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from scaler.replay.idle_model import FreeGpu, IdleReport, IdleRow
+    from scaler.replay.idle_model import IdleReport, IdleRow
 
 
 class HeldDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,18 +40,6 @@ class HeldDocument(msgspec.Struct, frozen=True, kw_only=True):
     idle_cost: float | None
 
 
-class FreeDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """A GPU that no pod held for a time; `free_since_unix_seconds` is None if one holds it now."""
-
-    node: str
-    gpu: str
-    model: str | None
-    free_hours: float
-    longest_free_seconds: float
-    free_since_unix_seconds: float | None
-    free_cost: float | None
-
-
 class IdleDocument(msgspec.Struct, frozen=True, kw_only=True):
     """The whole report; everything is sorted by waste."""
 
@@ -67,7 +57,7 @@ class IdleDocument(msgspec.Struct, frozen=True, kw_only=True):
     namespaces: tuple[HeldDocument, ...]
     workloads: tuple[HeldDocument, ...]
     pods: tuple[HeldDocument, ...]
-    free_gpus: tuple[FreeDocument, ...]
+    free_gpus: tuple[FreeGpu, ...]
 
 
 _HELD: Final = tuple(
@@ -94,7 +84,7 @@ def idle_json(report: IdleReport, notes: Sequence[str] = ()) -> str:
         namespaces=tuple(map(_held, report.namespaces)),
         workloads=tuple(map(_held, report.workloads)),
         pods=tuple(map(_held, report.pods)),
-        free_gpus=tuple(map(_free, report.free)),
+        free_gpus=report.free,
     )
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
 
@@ -107,7 +97,7 @@ def idle_csv(report: IdleReport) -> str:
     for row in map(_held, report.pods):
         cells = [getattr(row, name) for name in _HELD]
         writer.writerow((*cells, "", "", ";".join(row.models), "", "", ""))
-    for gpu in map(_free, report.free):
+    for gpu in report.free:
         writer.writerow((*("",) * len(_HELD), *(getattr(gpu, name) for name in _FREE)))
     return table.getvalue()
 
@@ -129,16 +119,4 @@ def _held(row: IdleRow) -> HeldDocument:
         never_used=row.never_used,
         last_seen_unix_seconds=row.last_unix_seconds,
         idle_cost=row.idle_cost,
-    )
-
-
-def _free(gpu: FreeGpu) -> FreeDocument:
-    return FreeDocument(
-        node=gpu.node,
-        gpu=gpu.uuid,
-        model=gpu.model,
-        free_hours=gpu.free_hours,
-        longest_free_seconds=gpu.longest_free_seconds,
-        free_since_unix_seconds=gpu.free_since_unix_seconds,
-        free_cost=gpu.free_cost,
     )

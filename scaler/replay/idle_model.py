@@ -44,13 +44,13 @@ class IdleRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FreeGpu:
-    """A GPU that no pod held for `free_hours`.
+    """A GPU, by its UUID, that no pod held for `free_hours`.
 
     `free_since_unix_seconds` is when that began, None if the GPU is not free at the end.
     """
 
     node: str
-    uuid: str
+    gpu: str
     model: str | None
     free_hours: float
     longest_free_seconds: float

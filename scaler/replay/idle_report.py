@@ -157,7 +157,7 @@ def _free_table(gpus: Iterable[FreeGpu], with_cost: bool) -> list[tuple[str, ...
         *(
             (
                 gpu.node or UNKNOWN,
-                gpu.uuid,
+                gpu.gpu,
                 gpu.model or UNKNOWN,
                 f"{gpu.free_hours:.1f}",
                 _time(gpu.free_since_unix_seconds or 0.0),

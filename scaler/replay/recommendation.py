@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from scaler.decision.behavior import DEFAULT_BEHAVIOR
@@ -46,15 +46,15 @@ class RecommendedTarget:
     """The target that keeps saturation within the limit for the fewest GPU hours.
 
     `target_milli` is None where no simulated target does; `text` then says what to try.
-    `annotations` are pairs of name and value, none without a target. `missing` are annotations
-    that the target needs and of which the replay does not know the value. `doubt` says why the
-    target may be too high, None where nothing does.
+    `annotations` are values by name, none without a target. `missing_annotations` are those that
+    the target needs and of which the replay does not know the value. `doubt` says why the target
+    may be too high, None where nothing does.
     """
 
     target_milli: int | None
     text: str
-    annotations: tuple[tuple[str, str], ...] = ()
-    missing: tuple[str, ...] = ()
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    missing_annotations: tuple[str, ...] = ()
     doubt: str | None = None
 
 
@@ -108,7 +108,7 @@ def recommended(
         target_milli=best.target_milli,
         text=text,
         annotations=annotations,
-        missing=missing,
+        missing_annotations=missing,
         doubt=doubt,
     )
 
@@ -160,8 +160,10 @@ def annotations_yaml(recommendation: RecommendedTarget) -> str:
     """Return the annotations as YAML for a Deployment's metadata, empty without a target."""
     if recommendation.target_milli is None:
         return ""
-    lines = [f"    {name}: {_quoted(value)}" for name, value in recommendation.annotations]
-    lines += [f"    # and {name} with your own value" for name in recommendation.missing]
+    lines = [f"    {name}: {_quoted(value)}" for name, value in recommendation.annotations.items()]
+    lines += [
+        f"    # and {name} with your own value" for name in recommendation.missing_annotations
+    ]
     return "\n".join(["metadata:", "  annotations:", *lines]) + "\n"
 
 
@@ -171,7 +173,7 @@ def _quoted(value: str) -> str:
 
 def _annotations(
     metric: Metric, target_milli: int, policy: ScalingPolicy
-) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
+) -> tuple[dict[str, str], tuple[str, ...]]:
     """Return all annotations of the policy with this target, and those without a known value."""
     target = target_annotation(metric)
     given = {
@@ -200,7 +202,7 @@ def _annotations(
         del found[MIN_REPLICAS]
     source = _SOURCES.get(metric)
     missing = () if source is None or source in found else (source,)
-    return tuple(found.items()), missing
+    return found, missing
 
 
 def _quantity(metric: Metric, value_milli: int) -> str:

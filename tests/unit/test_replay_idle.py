@@ -185,7 +185,7 @@ def test_gpus_that_nobody_holds() -> None:
         prices={"H100": 2},
     )
 
-    assert [(one.uuid, one.free_hours, one.free_cost) for one in found.free] == [
+    assert [(one.gpu, one.free_hours, one.free_cost) for one in found.free] == [
         ("GPU-0", 3, 6),
         ("GPU-1", 1, 2),
         ("GPU-2", 1, 2),

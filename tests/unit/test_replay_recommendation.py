@@ -206,7 +206,7 @@ def test_what_was_annotated_stays_with_the_new_target(metric, given):
     annotations = yaml.safe_load(annotations_yaml(recommendation))["metadata"]["annotations"]
     target = next(name for name in given if "/target-" in name)
     assert annotations == {**given, target: "7"}
-    assert recommendation.missing == ()
+    assert recommendation.missing_annotations == ()
 
 
 @pytest.mark.parametrize(
@@ -220,5 +220,5 @@ def test_what_was_annotated_stays_with_the_new_target(metric, given):
 )
 def test_it_names_the_annotation_whose_value_is_unknown(metric, missing):
     recommendation = found(ours((7, 9.0, 0.0)), recording=replace(RECORDING, metric=metric))
-    assert recommendation.missing == missing
+    assert recommendation.missing_annotations == missing
     assert all(name in annotations_yaml(recommendation) for name in missing)

@@ -52,7 +52,7 @@ RECOMMENDATION = RecommendedTarget(
     target_milli=60_000,
     text="Recommended target: 60.",
     doubt="This is uncertain.",
-    annotations=(("gpu-scaler/target-duty-cycle", "60"),),
+    annotations={"gpu-scaler/target-duty-cycle": "60"},
 )
 SIMULATION = Simulation(
     recording=RECORDING,
