@@ -37,10 +37,9 @@ class SimulatedDriver:
         gpus: Sequence[str | GpuSpec],
         *,
         seed: str = "node",
-        driver_version: str = "580.65.06",
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.driver_version = driver_version
+        self.driver_version = "580.65.06"
         self.clock = clock
         self.faults = Faults()
         self.events = Events()

@@ -69,7 +69,6 @@ class SimulatedNodes:
         client: KubeClient,
         spawn: Spawn,
         *,
-        namespace: str,
         startup_seconds: float,
         exporter_config: ExporterConfig,
         schedules: bool,
@@ -80,7 +79,7 @@ class SimulatedNodes:
         self._client = client
         self._spawn = spawn
         self._node_of_pod: dict[tuple[str, str], SimulatedNode] = {}
-        self._objects = RegisteredNodes(client, site, namespace)
+        self._objects = RegisteredNodes(client, site, EXPORTER_NAMESPACE)
         self._startup_seconds = startup_seconds
         self._exporter_config = exporter_config
         self._schedules = schedules
@@ -245,7 +244,6 @@ async def running_nodes(
     client: KubeClient,
     specs: Sequence[NodeSpec],
     *,
-    namespace: str = EXPORTER_NAMESPACE,
     startup_seconds: float = 2.0,
     exporter_config: ExporterConfig | None = None,
     schedules: bool = True,
@@ -274,7 +272,6 @@ async def running_nodes(
                 nodes = SimulatedNodes(
                     client,
                     spawn,
-                    namespace=namespace,
                     startup_seconds=startup_seconds,
                     exporter_config=exporter_config or ExporterConfig(),
                     schedules=schedules,

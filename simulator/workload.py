@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 OFFERED_ANNOTATION: Final = "simulator/requests-per-second"
 GPU_SECONDS_ANNOTATION: Final = "simulator/gpu-seconds-per-request"
 _FULL_PERCENT: Final = 100.0
+INTERVAL_SECONDS: Final = 0.2
+"""So often the load is applied."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,12 +155,10 @@ class Workload:
         self,
         cluster: Cluster,
         *,
-        interval_seconds: float = 0.2,
         noise: random.Random | None = None,
         noise_percent: float = 1.0,
     ) -> None:
         self._cluster = cluster
-        self._interval_seconds = interval_seconds
         self._noise = noise
         self._noise_percent = noise_percent
         self._problems: frozenset[str] = frozenset()
@@ -192,7 +192,7 @@ class Workload:
         """Apply until cancelled."""
         while True:
             self.apply()
-            await asyncio.sleep(self._interval_seconds)
+            await asyncio.sleep(INTERVAL_SECONDS)
 
     def _report(self, found: list[str]) -> None:
         for problem in found:

@@ -26,7 +26,7 @@ class _Minute:
 
 
 class PartyLog:
-    """Logs lines about parties, such as namespaces; each party has its own budget.
+    """Logs lines about parties, which are namespaces; each has its own budget.
 
     A minute begins with a party's first line, which is always logged. Lines beyond the budget are
     counted, and one line reports their number when the minute ends.
@@ -37,13 +37,10 @@ class PartyLog:
         logger: logging.Logger,
         *,
         most_bytes: int,
-        party: str = "namespace",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`party` is the log field that names the party in the line about omitted lines."""
         self._logger = logger
         self._most_bytes = most_bytes
-        self._field = party
         self._clock = clock
         # The one that began first comes first.
         self._minutes: dict[str, _Minute] = {}
@@ -80,7 +77,7 @@ class PartyLog:
             if minute.left_out:
                 self._logger.warning(
                     "Further lines were left out of the log; status and events have all of them",
-                    extra={self._field: party, "left_out": minute.left_out},
+                    extra={"namespace": party, "left_out": minute.left_out},
                 )
 
 

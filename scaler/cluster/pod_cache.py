@@ -17,7 +17,7 @@ from scaler.kube.reflector import Reflector
 from scaler.model import ObjectRef, PodNetwork, PodPhase, PodState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Collection, Mapping
 
     from scaler.kube.client import JsonObject, KubeClient
     from scaler.kube.selectors import Selector
@@ -73,14 +73,8 @@ class CachedNode:
 class PodCache:
     """Watches pods and nodes while `run` runs; the other methods read from memory."""
 
-    def __init__(
-        self,
-        client: KubeClient,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, client: KubeClient) -> None:
         self._client = client
-        self._clock = clock
         self._by_namespace: defaultdict[str, dict[str, CachedPod]] = defaultdict(dict)
         self._by_name: dict[str, CachedNode] = {}
         self._labels: dict[frozenset[tuple[str, str]], Mapping[str, str]] = {}
@@ -142,7 +136,7 @@ class PodCache:
             return None
         if previous is None:
             now = Instant(
-                wall_seconds=self._client.clock.seconds(), monotonic_seconds=self._clock()
+                wall_seconds=self._client.clock.seconds(), monotonic_seconds=time.monotonic()
             )
             created = now.place(metadata.get("creationTimestamp"))
         else:

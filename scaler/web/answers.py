@@ -52,11 +52,11 @@ class File:
     etag: str
 
 
-def load_files(folder: Path = STATIC) -> Mapping[str, File]:
+def load_files() -> Mapping[str, File]:
     """Return the page's files by name. Blocks."""
     return {
         path.name: _file(path.read_bytes(), CONTENT_TYPES[path.suffix])
-        for path in sorted(folder.iterdir())
+        for path in sorted(STATIC.iterdir())
         if path.suffix in CONTENT_TYPES
     }
 
