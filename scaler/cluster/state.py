@@ -14,17 +14,17 @@ import time
 from collections import defaultdict
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from scaler.budgets import OverBudgetError
 from scaler.cluster import decode
-from scaler.cluster.contact import ContactTracker, LostContact, Watched
+from scaler.cluster.contact import ContactTracker, LostContact
 from scaler.cluster.decode import EXPORTERS_NAMESPACE, Instant
 from scaler.cluster.kinds import DEPLOYMENTS, Kinds
 from scaler.cluster.pod_index import PodIndex
 from scaler.cluster.scales import Scales
 from scaler.cluster.selected_pods import SelectedPods
-from scaler.kube.reflector import Reflector
+from scaler.cluster.watches import Watches
 from scaler.model import DeploymentState
 
 if TYPE_CHECKING:
@@ -40,8 +40,6 @@ APPS = "/apis/apps/v1"
 AUTOSCALING = "/apis/autoscaling/v2"
 KEDA = "/apis/keda.sh/v1alpha1"
 NO_DEFAULTS: Mapping[str, str] = {}
-
-T = TypeVar("T")
 
 
 class ClusterState:
@@ -88,11 +86,11 @@ class ClusterState:
         self._exporters_namespace = exporters_namespace
         scopes = tuple(namespaces) or (None,)
         pod_scopes = dict.fromkeys((*namespaces, exporters_namespace)) if namespaces else scopes
-        self._watches: list[Watched] = []
+        self._watches = watches = Watches(client, exporters_namespace=exporters_namespace)
         self._workloads = tuple(
             reflector
             for kind in kinds
-            for reflector in self._watch(
+            for reflector in watches.add(
                 kind.base,
                 kind.plural,
                 scopes,
@@ -102,22 +100,22 @@ class ClusterState:
                 optional=kind != DEPLOYMENTS,
             )
         )
-        self._watch(
+        watches.add(
             CORE,
             "namespaces",
             () if namespaces else (None,),
             lambda raw, _: decode.decode_namespace(raw),
             self._namespace_changed,
         )
-        self._watch(
+        watches.add(
             APPS,
             "replicasets",
             scopes,
             lambda raw, _: decode.decode_replica_set(raw, owners),
             self._pods.replica_set_changed,
         )
-        self._watch(CORE, "pods", pod_scopes, self._decode_pod, self._pods.pod_changed)
-        self._watch(
+        watches.add(CORE, "pods", pod_scopes, self._decode_pod, self._pods.pod_changed)
+        watches.add(
             AUTOSCALING,
             "horizontalpodautoscalers",
             scopes,
@@ -127,7 +125,7 @@ class ClusterState:
             # Without them the scaler would fight HPAs over replica counts.
             may_be_hidden=False,
         )
-        self._watch(
+        watches.add(
             KEDA,
             "scaledobjects",
             scopes,
@@ -136,49 +134,13 @@ class ClusterState:
             optional=True,
         )
         self._contact = ContactTracker(
-            self._watches, namespaces=namespaces, kinds=[kind.ref_kind for kind in kinds]
+            watches.all, namespaces=namespaces, kinds=[kind.ref_kind for kind in kinds]
         )
-
-    def _watch(
-        self,
-        group: str,
-        resource: str,
-        scopes: Iterable[str | None],
-        decoded: Callable[[JsonObject, T | None], T | None],
-        changed: Callable[[T | None, T | None], None],
-        *,
-        kind: str | None = None,
-        optional: bool = False,
-        may_be_hidden: bool = True,
-    ) -> tuple[Reflector[T], ...]:
-        """Add a reflector for each namespace, or one for all of them if the scope is None.
-
-        `kind` is set if only decisions on workloads of that kind depend on the watch.
-        """
-        reflectors = []
-        for scope in scopes:
-            within = "" if scope is None else f"/namespaces/{scope}"
-            reflector = Reflector(
-                self._client,
-                f"{group}{within}/{resource}",
-                decoded,
-                changed=changed,
-                optional=optional,
-                may_be_hidden=may_be_hidden,
-            )
-            # All namespaces depend on the exporters.
-            everybodys = resource == "pods" and scope == self._exporters_namespace
-            self._watches.append(
-                Watched(reflector=reflector, namespace=None if everybodys else scope, kind=kind)
-            )
-            reflectors.append(reflector)
-        return tuple(reflectors)
 
     async def run(self) -> None:
         """Keep watching until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for one in self._watches:
-                group.create_task(one.reflector.run())
+            group.create_task(self._watches.run())
             group.create_task(self._scales.run())
 
     async def wait_synced(self) -> None:
@@ -266,7 +228,9 @@ class ClusterState:
                 pods=tuple(sorted(pods, key=lambda pod: pod.ref.name)),
                 # KEDA creates an HPA for a ScaledObject: name the ScaledObject.
                 owned_by=max(owners) if owners else None,
-                defaults=self._defaults_of(item.ref.namespace),
+                defaults=None
+                if self._defaults is None
+                else self._defaults.get(item.ref.namespace, NO_DEFAULTS),
                 pods_per_replica=per_replica,
                 gpu_request=item.gpu_request,
                 out_of_contact=unread,
@@ -274,9 +238,6 @@ class ClusterState:
             )
             self._built[item.uid] = state
         return state
-
-    def _defaults_of(self, namespace: str) -> Mapping[str, str] | None:
-        return None if self._defaults is None else self._defaults.get(namespace, NO_DEFAULTS)
 
     def _namespace_changed(self, old: Namespace | None, new: Namespace | None) -> None:
         assert self._defaults is not None

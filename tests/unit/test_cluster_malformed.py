@@ -147,7 +147,7 @@ class Lists:
 
 
 def reflectors(state: ClusterState) -> list[Any]:
-    return [one.reflector for one in state._watches]
+    return [one.reflector for one in state._watches.all]
 
 
 def seen(api: Lists) -> tuple[ClusterState, PodCache]:
