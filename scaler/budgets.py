@@ -33,9 +33,13 @@ IDLE_WORKLOADS_OF_NAMESPACE: Final = 200
 IDLE_NAMESPACES: Final = 200
 """Namespaces with pods that are not watched: whatever an exporter calls them."""
 SELECTED_PODS: Final = 1_000
-"""Pods of one namespace that selectors of its workloads may have to be compared with, in total."""
+"""Pods of one namespace that the selectors of its workloads may find, in total."""
 SELECTIONS_OF_POD: Final = 10
 """And this many times the pods of the namespace: selectors that overlap a little are fine."""
+CHECKS_PER_SELECTION: Final = 10
+"""A pod that is found counts once more for so many requirements that its labels are checked for."""
+LOOKS_PER_SELECTION: Final = 100
+"""So many pods that only one label of several leads to count as one: any label may be common."""
 TEXT_CHARACTERS: Final = 300
 """Text from outside that is quoted in a reason, a log line or an event."""
 NAME_CHARACTERS: Final = 253

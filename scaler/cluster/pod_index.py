@@ -12,14 +12,20 @@ from collections import defaultdict
 from itertools import chain
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from scaler.budgets import SELECTED_PODS, SELECTIONS_OF_POD, OverBudgetError
+from scaler.budgets import (
+    CHECKS_PER_SELECTION,
+    LOOKS_PER_SELECTION,
+    SELECTED_PODS,
+    SELECTIONS_OF_POD,
+    OverBudgetError,
+)
 from scaler.kube.selectors import Operator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from scaler.cluster.objects import Pod, ReplicaSet
-    from scaler.kube.selectors import Selector
+    from scaler.kube.selectors import Requirement, Selector
     from scaler.model import ExporterEndpoint, ObjectRef, PodState
 
 Owner: TypeAlias = "tuple[str, str]"
@@ -67,7 +73,7 @@ class PodIndex:
         namespace.
 
         Raises:
-            OverBudgetError: with those of the others, the selector would be compared with too many.
+            OverBudgetError: with those of the others, it would find too many.
         """
         if selector is None:
             return ()
@@ -170,8 +176,8 @@ class _LabelledPods:
     def __init__(self) -> None:
         self._pods: dict[str, Pod] = {}
         self._by_label: dict[str, defaultdict[str, dict[str, Pod]]] = {}
-        self._compared: dict[str, int] = {}
-        self._total_compared = 0
+        self._spent: dict[str, float] = {}
+        self._total_spent = 0.0
         self._has_refused = False
 
     def add(self, pod: Pod) -> None:
@@ -194,39 +200,54 @@ class _LabelledPods:
     def selected(self, selector: Selector, asker: str) -> Sequence[Pod]:
         """Return the pods whose labels match, after a look at as few as possible."""
         fewest: Sequence[Mapping[str, Pod]] = [self._pods]
+        exact: list[Mapping[str, Pod]] = []
+        others: list[Requirement] = []
         for one in selector.requirements:
             if one.operator is not Operator.IN or not self._is_indexed(one.key):
+                others.append(one)
                 continue
             by_value = self._by_label[one.key]
             some = [by_value[value] for value in one.values if value in by_value]
             if sum(map(len, some)) < sum(map(len, fewest)):
                 fewest = some
-        self._spend(sum(map(len, fewest)), asker)
-        pods = chain.from_iterable(found.values() for found in fewest)
-        return [pod for pod in pods if selector.matches(pod.labels)]
+            if len(one.values) > 1:
+                others.append(one)
+            else:
+                exact += some or [{}]
+        looks = sum(map(len, fewest)) * (1 + len(exact)) / LOOKS_PER_SELECTION
+        self._spend(asker, looks)
+        found: Iterable[str] = chain.from_iterable(fewest)
+        for pods in exact:
+            found = [uid for uid in found if uid in pods]
+        uids = list(found)
+        self._spend(asker, looks + len(uids) * (1 + len(others) / CHECKS_PER_SELECTION))
+        selected = [self._pods[uid] for uid in uids]
+        if not others:
+            return selected
+        return [pod for pod in selected if all(one.matches(pod.labels) for one in others)]
 
     def forget(self, asker: str) -> bool:
-        """Forget what an asker was compared with; return whether all have to ask again."""
-        self._total_compared -= self._compared.pop(asker, 0)
+        """Forget what an asker has spent; return whether all have to ask again."""
+        self._total_spent -= self._spent.pop(asker, 0)
         had_refused = self._has_refused
         if had_refused:
             self._forget_all()
         return had_refused
 
     def _forget_all(self) -> None:
-        self._compared.clear()
-        self._total_compared, self._has_refused = 0, False
+        self._spent.clear()
+        self._total_spent, self._has_refused = 0.0, False
 
-    def _spend(self, number: int, asker: str) -> None:
-        total = self._total_compared - self._compared.get(asker, 0) + number
+    def _spend(self, asker: str, number: float) -> None:
+        total = self._total_spent - self._spent.get(asker, 0) + number
         most = SELECTED_PODS + SELECTIONS_OF_POD * len(self._pods)
         if total > most:
             self._has_refused = True
             raise OverBudgetError(
-                "the selectors of this namespace's workloads overlap too much: together they would"
-                f" be compared with {total} pods; allowed for {len(self._pods)} pods are {most}"
+                "the selectors of this namespace's workloads overlap too much: the pods that they"
+                f" find count as more than the {most} that are allowed for {len(self._pods)} pods"
             )
-        self._compared[asker], self._total_compared = number, total
+        self._spent[asker], self._total_spent = number, total
 
     def _is_indexed(self, key: str) -> bool:
         if key in self._by_label:

@@ -113,7 +113,7 @@ async def test_a_custom_resource_has_its_count_and_its_selector_from_its_scale()
 
 
 async def test_selectors_that_overlap_too_much_hold_workloads_of_their_namespace(monkeypatch):
-    monkeypatch.setattr(pod_index, "SELECTED_PODS", 0)
+    monkeypatch.setattr(pod_index, "SELECTED_PODS", 1)
     monkeypatch.setattr(pod_index, "SELECTIONS_OF_POD", 1)
     same = {"selector": {"matchLabels": {"app": "llm"}}, "replicas": 1}
     elsewhere = "/apis/example.com/v1beta1/namespaces/elsewhere/servers"

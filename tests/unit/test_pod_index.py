@@ -73,17 +73,18 @@ def test_only_pods_with_a_label_of_the_selector_are_looked_at(
 ) -> None:
     found = index()
     looked: list[Mapping[str, str]] = []
-    matches = Selector.matches
+    matches = Requirement.matches
 
-    def noted(selector: Selector, labels: Mapping[str, str]) -> bool:
+    def noted(requirement: Requirement, labels: Mapping[str, str]) -> bool:
         looked.append(labels)
-        return matches(selector, labels)
+        return matches(requirement, labels)
 
-    monkeypatch.setattr(Selector, "matches", noted)
+    monkeypatch.setattr(Requirement, "matches", noted)
     for number in range(100):
         found.pod_changed(None, pod(number, {"app": f"{number % 50}", "team": "a"}))
     for number in range(50):
-        assert len(found.selected("ns", parse_selector(f"team=a,app={number}"), "asker")) == 2
+        text = f"team=a,app={number},!canary"
+        assert len(found.selected("ns", parse_selector(text), "asker")) == 2
     assert len(looked) == 100
 
 
@@ -99,7 +100,7 @@ def test_any_number_of_different_labels_is_answered() -> None:
 def test_selectors_that_overlap_too_much_share_a_budget_of_their_namespace(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pod_index, "SELECTED_PODS", 5)
+    monkeypatch.setattr(pod_index, "SELECTED_PODS", 6)
     monkeypatch.setattr(pod_index, "SELECTIONS_OF_POD", 2)
     changed: list[str] = []
     found = PodIndex(
@@ -109,7 +110,7 @@ def test_selectors_that_overlap_too_much_share_a_budget_of_their_namespace(
         found.pod_changed(None, pod(number, {"app": "x", "even": f"{number % 2}"}))
     everything, half = parse_selector("app=x"), parse_selector("app=x,even=0")
     changed.clear()
-    # 25 in total, whoever asks twice.
+    # 26 in total, whoever asks twice.
     for _ in range(3):
         assert len(found.selected("ns", everything, "one")) == 10
         assert len(found.selected("ns", everything, "other")) == 10
@@ -124,3 +125,36 @@ def test_selectors_that_overlap_too_much_share_a_budget_of_their_namespace(
     assert len(found.selected("ns", everything, "last")) == 10
     found.selection_changed("ns", "last")
     assert changed == ["ns"]
+
+
+def test_workloads_that_share_each_of_their_labels_with_others_are_all_found() -> None:
+    """Each tenant has each model in each region."""
+    found = index()
+    places = [(f"{a}", f"{b}", f"{c}") for a in range(8) for b in range(8) for c in range(8)]
+    for number, (tenant, model, region) in enumerate(places):
+        labels = {"tenant": tenant, "model": model, "region": region}
+        found.pod_changed(None, pod(number, labels))
+    for tenant, model, region in places:
+        text = f"tenant={tenant},model={model},region={region}"
+        assert len(found.selected("ns", parse_selector(text), text)) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["app=x,even=0,even=1", "app=x,app!=x", "!app", "app in (x,y),!app"]
+)
+def test_a_selector_that_finds_nothing_after_many_looks_spends_too(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setattr(pod_index, "SELECTED_PODS", 0)
+    found = index()
+    for number in range(100):
+        found.pod_changed(None, pod(number, {"app": "x", "even": f"{number % 2}"}))
+    selector = parse_selector(text)
+
+    def ask(workloads: int) -> None:
+        for number in range(workloads):
+            assert not found.selected("ns", selector, f"{number}")
+
+    ask(1)
+    with pytest.raises(OverBudgetError):
+        ask(1_000)
