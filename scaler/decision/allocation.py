@@ -14,10 +14,18 @@ policy, pods that a lost watch shows. A dry run limits only dry runs.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, TypeAlias
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
-from scaler.decision.gpu_requests import insufficient
+from scaler.decision.gpu_waits import (
+    MAX_WAIT_SECONDS,
+    GpuWait,
+    GpuWaits,
+    by_resource,
+    growth_of,
+    requests_of,
+    waits_of,
+)
 from scaler.decision.history import seen, undone
 from scaler.decision.model import (
     AppliedLimit,
@@ -28,53 +36,15 @@ from scaler.decision.model import (
     Reason,
     ScalingHistory,
 )
-from scaler.model import PodPhase
 from scaler.quantities import format_duration, format_replicas
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
-    from scaler.model import DeploymentState, GpuRequest, ObjectRef, PodState
+    from scaler.model import DeploymentState, GpuRequest, ObjectRef
 
-MAX_WAIT_SECONDS: Final = 3600.0
-"""How long a wait limits others: longer than a cloud takes to add a node, and not for ever."""
-MAX_WAITS: Final = 100
-"""Waits for one resource that differ in their node selectors; those of the highest priority."""
 MAX_NAMED: Final = 5
 _OVER: Final = f"longer than {format_duration(MAX_WAIT_SECONDS)}"
-_SCALED_BY_US: Final = (Outcome.SCALED, Outcome.UNCHANGED, Outcome.HELD, Outcome.DRY_RUN)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Wait:
-    """A Deployment with pods that wait for a resource; `resource` is None if it is unknown.
-
-    With `begins` it only asks for the resource in this loop, and its pods do not exist yet.
-    """
-
-    ref: ObjectRef
-    priority: int
-    resource: str | None
-    node_selector: tuple[tuple[str, str], ...]
-    age_seconds: float
-    dry_run: bool
-    begins: bool = False
-
-    @property
-    def is_over(self) -> bool:
-        """Whether it has lasted too long to limit anybody."""
-        return self.age_seconds > MAX_WAIT_SECONDS
-
-    def __str__(self) -> str:
-        resource = self.resource or "a GPU"
-        who = f"{self.ref.title} (priority {self.priority})"
-        if self.begins:
-            return f"{who} begins to grow on {resource} in this loop"
-        return f"{who} has waited for {resource} for {format_duration(self.age_seconds)}"
-
-
-_Waits: TypeAlias = "Mapping[str, Sequence[_Wait]]"
-"""By resource, the highest priority first; of equal ones the longest wait."""
 
 
 class GpuAllocation:
@@ -95,7 +65,9 @@ class GpuAllocation:
         decided = tuple(decided)
         priorities = {_priority(decision) for _, decision in decided}
         # Equal priorities limit nobody, and most clusters have no others.
-        waits = [wait for pair in decided for wait in _waits(*pair)] if len(priorities) > 1 else []
+        waits = (
+            [wait for pair in decided for wait in waits_of(*pair)] if len(priorities) > 1 else []
+        )
         known = [wait for wait in waits if wait.resource is not None]
         self._waiting = {wait.ref for wait in known}
         self._has_let_go_first = has_let_go_first
@@ -105,10 +77,10 @@ class GpuAllocation:
                 one
                 for state, decision in decided
                 if state.uid in begin
-                for one in _asked(state, decision)
+                for one in growth_of(state, decision)
             ]
-        self._limiting = _by_resource(wait for wait in known if not wait.is_over)
-        self._over = _by_resource(wait for wait in known if wait.is_over)
+        self._limiting = by_resource(wait for wait in known if not wait.is_over)
+        self._over = by_resource(wait for wait in known if wait.is_over)
         lowest = min(priorities, default=0)
         self._without_effect = {
             wait.ref: wait
@@ -127,7 +99,7 @@ class GpuAllocation:
             return decision
         if not self._limiting and not self._over:
             return decision
-        requests = _requests(deployment)
+        requests = requests_of(deployment)
         if not requests:
             wait = next(self._higher(deployment, decision, self._limiting), None)
             if wait is None:
@@ -173,8 +145,8 @@ class GpuAllocation:
         deployment: DeploymentState,
         decision: Decision,
         requests: Iterable[GpuRequest],
-        waits: _Waits,
-    ) -> _Wait | None:
+        waits: GpuWaits,
+    ) -> GpuWait | None:
         """Return a wait of a higher priority for GPUs that the requests would take."""
         for request in requests:
             wanted = dict(request.node_selector)
@@ -186,8 +158,8 @@ class GpuAllocation:
         return None
 
     def _higher(
-        self, deployment: DeploymentState, decision: Decision, waits: _Waits
-    ) -> Iterator[_Wait]:
+        self, deployment: DeploymentState, decision: Decision, waits: GpuWaits
+    ) -> Iterator[GpuWait]:
         """Yield the waits that may limit a decision."""
         assert decision.policy is not None
         has_waited = deployment.uid in self._has_let_go_first
@@ -205,35 +177,6 @@ def _priority(decision: Decision) -> int:
     return 0 if decision.policy is None else decision.policy.priority
 
 
-def _waits(deployment: DeploymentState, decision: Decision) -> Iterator[_Wait]:
-    """Yield what the pods of a Deployment wait for, if the scaler scales it and it keeps them."""
-    policy = decision.policy
-    if policy is None or decision.outcome not in _SCALED_BY_US:
-        return
-    if deployment.out_of_contact is not None:
-        return
-    if decision.desired_replicas < decision.current_replicas:
-        return
-    since: dict[tuple[str | None, tuple[tuple[str, str], ...]], float] = {}
-    for pod in deployment.pods:
-        waits_since = pod.unschedulable_since_seconds
-        if waits_since is None or pod.phase is not PodPhase.PENDING or pod.deleting:
-            continue
-        selector = () if pod.gpu_request is None else pod.gpu_request.node_selector
-        for resource in _lacking(pod):
-            key = resource, selector
-            since[key] = min(since.get(key, waits_since), waits_since)
-    for (resource, selector), oldest_seconds in since.items():
-        yield _Wait(
-            ref=deployment.ref,
-            priority=policy.priority,
-            resource=resource,
-            node_selector=selector,
-            age_seconds=max(0.0, decision.at_seconds - oldest_seconds),
-            dry_run=policy.dry_run,
-        )
-
-
 def growths(
     decided: Iterable[tuple[DeploymentState, Decision]],
 ) -> Mapping[str, tuple[int, int]]:
@@ -246,56 +189,6 @@ def growths(
     }
 
 
-def _asked(deployment: DeploymentState, decision: Decision) -> Iterator[_Wait]:
-    """Yield what the new pods of a Deployment that grows will request."""
-    if decision.policy is None:
-        return
-    for request in _requests(deployment):
-        for resource in request.resources:
-            yield _Wait(
-                ref=deployment.ref,
-                priority=decision.policy.priority,
-                resource=resource,
-                node_selector=request.node_selector,
-                age_seconds=0.0,
-                dry_run=False,
-                begins=True,
-            )
-
-
-def _lacking(pod: PodState) -> Sequence[str | None]:
-    """Return the GPU resources that no node has for a pod; [None] for an unknown one."""
-    request, message = pod.gpu_request, pod.unschedulable_message
-    if request is None:
-        return [None]
-    if message is None:
-        return [None] if request.resources else []
-    lacking = insufficient(message)
-    return [one for one in request.resources if one in lacking]
-
-
-def _by_resource(waits: Iterable[_Wait]) -> _Waits:
-    found: defaultdict[str, dict[tuple[object, ...], _Wait]] = defaultdict(dict)
-    for wait in sorted(waits, key=lambda wait: (-wait.priority, -wait.age_seconds, wait.ref)):
-        assert wait.resource is not None
-        same = found[wait.resource]
-        if len(same) < MAX_WAITS:
-            same.setdefault((wait.node_selector, wait.dry_run), wait)
-    return {resource: tuple(same.values()) for resource, same in found.items()}
-
-
-def _requests(deployment: DeploymentState) -> Sequence[GpuRequest]:
-    """Return the different requests of its pods, else that of its template; none if unknown."""
-    found = {
-        pod.gpu_request: None
-        for pod in deployment.pods
-        if pod.gpu_request is not None and not pod.deleting
-    }
-    if not found and deployment.gpu_request is not None:
-        return [deployment.gpu_request]
-    return list(found)
-
-
 def _contradict(labels: Iterable[tuple[str, str]], wanted: Mapping[str, str]) -> bool:
     """Whether no node can satisfy both selectors, such as those of two GPU models."""
     return any(wanted.get(key, value) != value for key, value in labels)
@@ -304,7 +197,7 @@ def _contradict(labels: Iterable[tuple[str, str]], wanted: Mapping[str, str]) ->
 def _limited(
     deployment: DeploymentState,
     decision: Decision,
-    wait: _Wait,
+    wait: GpuWait,
     before: ScalingHistory | None,
 ) -> Decision:
     """Return the decision at the current count; what it recommends is remembered."""

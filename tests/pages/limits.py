@@ -11,7 +11,7 @@ from exporter.web.server import LIMITS
 from scaler.budgets import METRIC_SERIES, SERVER_PAGE_BYTES
 from scaler.controller.retry_order import ACT_SECONDS
 from scaler.decision import proposals
-from scaler.decision.allocation import MAX_WAIT_SECONDS
+from scaler.decision.gpu_waits import MAX_WAIT_SECONDS
 from scaler.kube.delegated_auth import MAX_AT_ONCE
 from scaler.kube.selectors import MAX_REQUIREMENTS, MAX_TEXT_LENGTH
 from scaler.metricsapi import certificates, server

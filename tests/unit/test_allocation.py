@@ -6,11 +6,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from scaler.decision.allocation import MAX_WAIT_SECONDS, MAX_WAITS, GpuAllocation, growths
+from scaler.decision.allocation import GpuAllocation
 from scaler.decision.decide import decide
+from scaler.decision.gpu_waits import MAX_WAIT_SECONDS, MAX_WAITS
 from scaler.decision.model import (
     ConditionType,
     Decision,
@@ -23,103 +22,24 @@ from scaler.model import (
     DeploymentState,
     GpuRequest,
     ObjectRef,
-    PodPhase,
-    PodState,
-    ScalingPolicy,
 )
 from scaler.reporting.explanation import explain_text
 from scaler.reporting.serialization import decision_document
-from tests.unit.deployments import NOW, deployment, policy, reading, ready_pods
-
-GPU = "nvidia.com/gpu"
-MIG = "nvidia.com/mig-1g.5gb"
-ONE_GPU = GpuRequest((GPU,))
-LACKS = f"0/3 nodes are available: 3 Insufficient {GPU}."
-TRAIN = ObjectRef("prod", "train")
-BATCH = ObjectRef("lab", "batch")
-
-
-def ruled(priority: int, *, dry_run: bool = False) -> ScalingPolicy:
-    return replace(policy(), priority=priority, dry_run=dry_run)
-
-
-def pod(
-    message: str | None,
-    *,
-    age: float = 60.0,
-    request: GpuRequest | None = ONE_GPU,
-    deleting: bool = False,
-) -> PodState:
-    return PodState(
-        ref=ObjectRef("prod", "train-0"),
-        uid="train-0",
-        phase=PodPhase.PENDING,
-        deleting=deleting,
-        ready_since_seconds=None,
-        unschedulable_since_seconds=NOW - age,
-        unschedulable_message=message,
-        gpu_request=request,
-    )
-
-
-def state(ref: ObjectRef, *pods: PodState, request: GpuRequest | None = None) -> DeploymentState:
-    return replace(deployment(pods), ref=ref, uid=ref.name, gpu_request=request)
-
-
-def decided(
-    ref: ObjectRef,
-    *,
-    current: int = 2,
-    desired: int = 2,
-    outcome: Outcome = Outcome.UNCHANGED,
-    of: ScalingPolicy | None = None,
-) -> Decision:
-    return Decision(
-        ref=ref,
-        current_replicas=current,
-        desired_replicas=desired,
-        outcome=outcome,
-        reason=Reason.DESIRED_WITHIN_RANGE,
-        message="m",
-        at_seconds=NOW,
-        policy=of,
-    )
-
-
-def waiting(
-    message: str | None = LACKS,
-    *,
-    ref: ObjectRef = TRAIN,
-    priority: int = 100,
-    dry_run: bool = False,
-    outcome: Outcome = Outcome.UNCHANGED,
-    desired: int = 2,
-    **of_pod,
-) -> tuple[DeploymentState, Decision]:
-    found = decided(ref, outcome=outcome, desired=desired, of=ruled(priority, dry_run=dry_run))
-    return state(ref, pod(message, **of_pod)), found
-
-
-def growing(
-    request: GpuRequest | None = ONE_GPU, *, priority: int = 0, dry_run: bool = False
-) -> tuple[DeploymentState, Decision]:
-    outcome = Outcome.DRY_RUN if dry_run else Outcome.SCALED
-    found = decided(BATCH, desired=5, outcome=outcome, of=ruled(priority, dry_run=dry_run))
-    pods = [replace(one, gpu_request=request) for one in ready_pods(2)]
-    return state(BATCH, *pods), found
-
-
-def also_growing(
-    request: GpuRequest | None = ONE_GPU, *, priority: int = 100, dry_run: bool = False
-) -> tuple[DeploymentState, Decision]:
-    found, decision = growing(request, priority=priority, dry_run=dry_run)
-    return replace(found, ref=TRAIN, uid="train"), replace(decision, ref=TRAIN)
-
-
-def allocated(*pairs: tuple[DeploymentState, Decision], together: bool = False) -> list[Decision]:
-    """Decide for a loop; `together` all that grow have not asked for it before."""
-    allocation = GpuAllocation(pairs, begin=growths(pairs) if together else ())
-    return list(allocation.explained([allocation.applied(*pair, None) for pair in pairs]))
+from tests.unit.allocations import (
+    BATCH,
+    GPU,
+    MIG,
+    ONE_GPU,
+    TRAIN,
+    allocated,
+    also_growing,
+    decided,
+    growing,
+    ruled,
+    state,
+    waiting,
+)
+from tests.unit.deployments import NOW, deployment, reading, ready_pods
 
 
 @pytest.mark.parametrize(
@@ -339,109 +259,3 @@ def test_the_condition_says_what_limits():
     (condition,) = [one for one in limited.conditions if one.type is ConditionType.SCALING_LIMITED]
     assert (condition.status, condition.reason) == (True, Reason.HIGHER_PRIORITY_WAITS)
     assert len(limited.conditions) == len(decision.conditions)
-
-
-PRIORITIES = st.integers(-2, 2)
-REQUESTS = st.sampled_from(
-    [
-        None,
-        GpuRequest(),
-        ONE_GPU,
-        GpuRequest((MIG,)),
-        GpuRequest((GPU, MIG)),
-        GpuRequest((GPU,), (("gpu", "L4"),)),
-        GpuRequest((GPU,), (("gpu", "H100"),)),
-    ]
-)
-MESSAGES = st.sampled_from(
-    [None, "", LACKS, f"1 Insufficient {MIG}, 2 Insufficient {GPU}.", "2 Insufficient cpu."]
-)
-
-
-@st.composite
-def pairs(draw: st.DrawFn, number: int) -> tuple[DeploymentState, Decision]:
-    ref = ObjectRef(draw(st.sampled_from(["prod", "lab"])), f"web-{number}")
-    request = draw(REQUESTS)
-    pods = [replace(one, gpu_request=request) for one in ready_pods(draw(st.integers(0, 2)))]
-    if draw(st.booleans()):
-        age = draw(st.floats(0, 2 * MAX_WAIT_SECONDS))
-        pods.append(pod(draw(MESSAGES), age=age, request=request, deleting=draw(st.booleans())))
-    of = draw(st.none() | st.builds(ruled, PRIORITIES, dry_run=st.booleans()))
-    outcome = draw(st.sampled_from(Outcome))
-    desired = draw(st.integers(0, 4)) if outcome in (Outcome.SCALED, Outcome.DRY_RUN) else 2
-    return state(ref, *pods), decided(ref, desired=desired, outcome=outcome, of=of)
-
-
-@st.composite
-def clusters(draw: st.DrawFn) -> list[tuple[DeploymentState, Decision]]:
-    return [draw(pairs(number)) for number in range(draw(st.integers(1, 6)))]
-
-
-def resources(found: DeploymentState) -> set[str]:
-    return {
-        name
-        for one in found.pods
-        if one.gpu_request is not None
-        for name in one.gpu_request.resources
-    }
-
-
-@given(clusters(), st.booleans())
-def test_it_only_takes_growth_away_and_only_behind_a_higher_priority_of_the_same_resource(
-    cluster, together
-):
-    by_ref = {found.ref: (found, decision) for found, decision in cluster}
-    after_all = allocated(*cluster, together=together)
-    for (found, before), after in zip(cluster, after_all, strict=True):
-        if after.desired_replicas == before.desired_replicas:
-            assert replace(after, gpu_waits=()) == before
-            continue
-        assert before.desired_replicas > before.current_replicas == after.desired_replicas
-        assert after.waits_behind is not None
-        other, decision = by_ref[after.waits_behind]
-        assert decision.policy is not None
-        assert before.policy is not None
-        assert decision.policy.priority > before.policy.priority
-        assert resources(other) & resources(found)
-
-
-@given(clusters(), st.booleans())
-def test_the_highest_priority_always_grows(cluster, together):
-    highest = max(0 if one.policy is None else one.policy.priority for _, one in cluster)
-    after_all = allocated(*cluster, together=together)
-    for (_, before), after in zip(cluster, after_all, strict=True):
-        if before.policy is None or before.policy.priority == highest:
-            assert after.desired_replicas == before.desired_replicas
-
-
-@given(clusters(), st.floats(MAX_WAIT_SECONDS + 1, 10 * MAX_WAIT_SECONDS))
-def test_no_wait_limits_others_for_ever(cluster, later):
-    """Whatever the pods ask for, and whether or not anybody ever gives it to them."""
-    then = [(found, replace(decision, at_seconds=NOW + later)) for found, decision in cluster]
-    for (_, before), after in zip(then, allocated(*then), strict=True):
-        assert after.desired_replicas == before.desired_replicas
-
-
-@given(clusters())
-def test_nobody_waits_once_nobody_higher_waits(cluster):
-    """Each one that is limited grows as soon as the pods of those above it have their GPUs."""
-    for (found, decision), after in zip(cluster, allocated(*cluster), strict=True):
-        if after.waits_behind is None:
-            continue
-        assert decision.policy is not None
-        served = [
-            (replace(other, pods=()), one)
-            if one.policy is not None and one.policy.priority > decision.policy.priority
-            else (other, one)
-            for other, one in cluster
-        ]
-        assert GpuAllocation(served).applied(found, decision, None) == decision
-
-
-@given(clusters(), st.booleans())
-def test_the_order_of_deployments_does_not_matter(cluster, together):
-    found, other_way_round = (
-        {one.ref: one.desired_replicas for one in allocated(*pairs, together=together)}
-        for pairs in (cluster, cluster[::-1])
-    )
-    assert found == other_way_round
