@@ -9,8 +9,8 @@ target. So each is run at several targets, and late work is compared at equal GP
 from __future__ import annotations
 
 import argparse
-import math
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -18,35 +18,20 @@ from typing import TYPE_CHECKING, Final
 from benchmarks import modelserver
 from benchmarks.modelserver import servers_of
 from benchmarks.report import DIRECTORY, Figure, publish
+from benchmarks.tracecase import CURVES_TARGET, Case
 from benchmarks.tracefiles import WHERE_TO_GET, read_folder
-from benchmarks.traceparties import (
-    ChainParty,
-    KnativeParty,
-    OracleParty,
-    OurParty,
-    ordered,
-)
-from benchmarks.tracerun import Run, run
-from benchmarks.tracetable import CHAIN_TARGETS, CURVE, Bar, PartyName, Row, bars, write_rows
-from scaler.model import Metric
+from benchmarks.tracetable import CURVE, Bar, PartyName, Row, bars, calm_bars, write_rows
 from scaler.replay.plot import Color, Line, Panel, Size, panels_svg
 from scaler.replay.thinning import Point
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable
 
     from benchmarks.tracefiles import PublishedTrace
-    from benchmarks.traceparties import Party
+    from benchmarks.tracerun import Run
 
 START_SECONDS: Final = (40, 120)
 DAYS: Final = 4
-OUR_DUTY_TARGETS: Final = range(50, 91, 5)
-"""Up to the highest that 10 % of tolerance leaves below 100 %."""
-OUR_REQUESTS_TARGETS: Final = (50, 60, 65, 70, 75, 80, 82, 85, 88, 90, 100, 125, 150, 200, 300)
-"""A target above 100 % of the slots lets requests wait."""
-PLACES: Final = 4
-"""A trace of requests has few bursts: it is run from this many places on, and around."""
-CURVES_TARGET: Final = 70
 CURVES_SECONDS: Final = 86_400
 CURVES_PATH: Final = DIRECTORY / "traces.svg"
 _COLORS: Final = {
@@ -63,6 +48,7 @@ class Drawn:
     """A trace whose run from the first place on is drawn."""
 
     title: str
+    start_seconds: int
     seconds: int
     runs: dict[PartyName, Run]
 
@@ -82,20 +68,23 @@ def main() -> None:
     print(parameters())
     rows: list[Row] = []
     panels: list[list[Panel]] = []
-    for trace in traces:
-        drawn = []
-        for start_seconds in START_SECONDS:
-            found, curves = compare(trace, start_seconds)
+    cases = [(trace, start_seconds) for trace in traces for start_seconds in START_SECONDS]
+    with ProcessPoolExecutor() as pool:
+        for found, drawn in pool.map(compare, *zip(*cases, strict=True)):
             _print_table(found)
             rows += found
-            drawn.append(_panel(curves))
-        panels.append(drawn)
+            if drawn.start_seconds == START_SECONDS[0]:
+                panels.append([])
+            panels[-1].append(_panel(drawn))
     write_rows(CURVE, rows)
     DIRECTORY.mkdir(parents=True, exist_ok=True)
     CURVES_PATH.write_text(
         panels_svg(panels, size=Size(), title="Pods under published load"), encoding="utf-8"
     )
-    publish("traces", [figure for bar in bars(rows) for figure in _figures(bar)])
+    publish(
+        "traces",
+        [figure for bar in (*bars(rows), *calm_bars(rows)) for figure in _figures(bar)],
+    )
     print(f"rows written to {CURVE}, curves drawn to {CURVES_PATH}")
 
 
@@ -112,82 +101,15 @@ def parameters() -> str:
 
 
 def compare(trace: PublishedTrace, start_seconds: int) -> tuple[list[Row], Drawn]:
-    """Run a trace under each party, ours until it takes less than the chain."""
-    case = _Case(trace, start_seconds)
-    case.add(PartyName.ORACLE, 0)
-    for target in CHAIN_TARGETS:
-        case.add(PartyName.CHAIN, target)
-        case.add(PartyName.CHAIN_REQUESTS, target)
-        case.add(PartyName.KNATIVE, target)
-    cheapest = min(row.gpu_hours for row in case.rows if row.party is PartyName.CHAIN)
-    for name, targets in (
-        (PartyName.DUTY, OUR_DUTY_TARGETS),
-        (PartyName.REQUESTS, OUR_REQUESTS_TARGETS),
-    ):
-        for target in targets:
-            case.add(name, target)
-            if case.rows[-1].gpu_hours <= cheapest and target >= max(CHAIN_TARGETS):
-                break
+    """Run a trace under each party; where a bar is missed, also what else there could be."""
+    case = Case(trace, start_seconds)
+    case.add_all()
+    if trace.requests and not all(bar.is_met for bar in bars(case.rows)):
+        case.add_for_bursts()
     title = f"{trace.name}, pods start in {start_seconds} s, target {CURVES_TARGET} %"
     seconds = min(CURVES_SECONDS, servers_of(trace).seconds)
-    return case.rows, Drawn(title=title, seconds=seconds, runs=case.drawn)
-
-
-class _Case:
-    """One trace with one start time."""
-
-    def __init__(self, trace: PublishedTrace, start_seconds: int) -> None:
-        self.rows: list[Row] = []
-        self.drawn: dict[PartyName, Run] = {}
-        self._name = trace.name
-        self._start_seconds = start_seconds
-        self._places = [
-            (place, servers_of(place).needed(), servers_of(place).first_load())
-            for place in from_places(trace)
-        ]
-
-    def add(self, name: PartyName, target: int) -> None:
-        """Run it under one party at one target, from every place on."""
-        runs = []
-        for trace, needed, load in self._places:
-            party = _party(name, target, needed, self._start_seconds)
-            first = max(1, math.ceil(load * 100 / target)) if target else 0
-            runs.append(
-                run(
-                    trace,
-                    party,
-                    start_seconds=self._start_seconds,
-                    first_replicas=first or ordered(needed, self._start_seconds)[0][1],
-                )
-            )
-        if name in _COLORS and target in (0, CURVES_TARGET):
-            self.drawn[name] = runs[0]
-        self.rows.append(
-            Row(
-                trace=self._name,
-                start_seconds=self._start_seconds,
-                party=name,
-                target_percent=target,
-                gpu_hours=_mean([one.gpu_hours for one in runs], 2),
-                late_percent=_mean([one.late_percent for one in runs], 3),
-                changes=_mean([float(one.changes) for one in runs], 1),
-                highest=max(one.highest for one in runs),
-            )
-        )
-
-
-def _party(
-    name: PartyName, target: int, needed: Sequence[tuple[int, int, int]], start_seconds: int
-) -> Party:
-    make: dict[PartyName, Callable[[], Party]] = {
-        PartyName.CHAIN: lambda: ChainParty(Metric.DUTY_CYCLE, target),
-        PartyName.CHAIN_REQUESTS: lambda: ChainParty(Metric.REQUESTS, target),
-        PartyName.DUTY: lambda: OurParty(Metric.DUTY_CYCLE, target),
-        PartyName.REQUESTS: lambda: OurParty(Metric.REQUESTS, target),
-        PartyName.KNATIVE: lambda: KnativeParty(target),
-        PartyName.ORACLE: lambda: OracleParty(needed, start_seconds),
-    }
-    return make[name]()
+    drawn = Drawn(title=title, start_seconds=start_seconds, seconds=seconds, runs=case.drawn)
+    return case.rows, drawn
 
 
 def first_days(trace: PublishedTrace, days: int) -> PublishedTrace:
@@ -195,31 +117,6 @@ def first_days(trace: PublishedTrace, days: int) -> PublishedTrace:
     until = days * 86_400
     windows = tuple(window for window in trace.windows if window.end_seconds <= until)
     return replace(trace, windows=windows)
-
-
-def from_places(trace: PublishedTrace) -> list[PublishedTrace]:
-    """Return a trace of requests from several places on, each around to where it began."""
-    if not trace.requests:
-        return [trace]
-    length = servers_of(trace).seconds
-    return [
-        replace(
-            trace,
-            requests=tuple(
-                sorted(
-                    request._replace(
-                        at_seconds=(request.at_seconds - length * place / PLACES) % length
-                    )
-                    for request in trace.requests
-                )
-            ),
-        )
-        for place in range(PLACES)
-    ]
-
-
-def _mean(values: Sequence[float], digits: int) -> float:
-    return round(sum(values) / len(values), digits)
 
 
 def _print_table(rows: Iterable[Row]) -> None:

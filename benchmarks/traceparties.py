@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who scales the model servers: the scaler, the HPA, Knative, an oracle.
+"""Who scales the model servers by what it sees: the scaler, the HPA, Knative.
 
 Each is asked every `period_seconds` and sees what was there `age_seconds` before.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from benchmarks.modelserver import SLOTS
@@ -16,6 +17,7 @@ from scaler.decision.decide import decide
 from scaler.decision.model import Decision, Reason, Recommendation, ScalingHistory
 from scaler.decision.replicas import Tolerance, pods_metric_replicas
 from scaler.model import (
+    Behavior,
     DeploymentState,
     Metric,
     MetricReading,
@@ -26,6 +28,7 @@ from scaler.model import (
     PodValue,
     ScalingPolicy,
 )
+from scaler.readings.window import NEEDED_SHARE, PodWindow
 from scaler.replay.hpa import DOWNSCALE_STABILIZATION_SECONDS, limit_without_behavior
 
 if TYPE_CHECKING:
@@ -78,14 +81,24 @@ def _values_milli(metric: Metric, reading: Reading) -> dict[int, int]:
     return {number: int(1000 * value) for number, value in values.items()}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calm:
+    """Settings for bursts: `gpu-scaler/window`, and scaleUp.stabilizationWindowSeconds."""
+
+    window_seconds: int = 0
+    up_seconds: int = 0
+
+
 class OurParty:
-    """The scaler's own decisions, with all defaults, every 2 s."""
+    """The scaler's own decisions, every 2 s, with all defaults or calmer."""
 
     period_seconds = 2
     age_seconds = 0
 
-    def __init__(self, metric: Metric, target_percent: int) -> None:
+    def __init__(self, metric: Metric, target_percent: int, calm: Calm | None = None) -> None:
         self._metric = metric
+        self._calm = calm
+        self._windows: dict[int, PodWindow] = {}
         self._history: ScalingHistory | None = None
         self._quiet_until = 0.0
         target = MetricTarget(metric=metric, average_value_milli=target_of(metric, target_percent))
@@ -93,8 +106,8 @@ class OurParty:
             min_replicas=MIN_REPLICAS,
             max_replicas=MAX_REPLICAS,
             targets=(target,),
-            window_seconds=0.0,
-            behavior=DEFAULT_BEHAVIOR,
+            window_seconds=0.0 if calm is None else float(calm.window_seconds),
+            behavior=DEFAULT_BEHAVIOR if calm is None else _calmer(calm),
             ready_age_seconds=float(READY_AGE_SECONDS),
             dry_run=False,
             paused=False,
@@ -111,6 +124,8 @@ class OurParty:
             self._ref(number): PodValue(value_milli=value, sampled_seconds=now)
             for number, value in _values_milli(self._metric, reading).items()
         }
+        if self._calm is not None:
+            values = self._averaged(reading, values, self._calm.window_seconds)
         decision = decide(
             DeploymentState(
                 ref=WEB,
@@ -129,8 +144,29 @@ class OurParty:
         return decision.desired_replicas
 
     def quiet_until(self, now: int) -> float:
-        """Return when a recommendation leaves the stabilization window."""
-        return max(float(now), self._quiet_until)
+        """Return when a recommendation leaves the stabilization window; never with an average."""
+        return float(now) if self._calm is not None else max(float(now), self._quiet_until)
+
+    def _averaged(
+        self, reading: Reading, values: Mapping[ObjectRef, PodValue], window_seconds: int
+    ) -> dict[ObjectRef, PodValue]:
+        """Return the means of pods that have been Ready for half the window, and loading pods."""
+        averaged = {}
+        windows = {}
+        for pod in reading.pods:
+            value = values.get(self._ref(pod.number))
+            if value is None:
+                continue
+            if not pod.is_ready(reading.now):
+                averaged[self._ref(pod.number)] = value
+                continue
+            window = self._windows.get(pod.number, PodWindow(samples=()))
+            window = window.add(value, window_seconds=window_seconds)
+            windows[pod.number] = window
+            if reading.now - pod.ready_from >= NEEDED_SHARE * window_seconds:
+                averaged[self._ref(pod.number)] = window.mean()
+        self._windows = windows
+        return averaged
 
     def _state(self, pod: Pod, now: int) -> PodState:
         return PodState(
@@ -144,6 +180,11 @@ class OurParty:
 
     def _ref(self, number: int) -> ObjectRef:
         return self._refs.setdefault(number, ObjectRef(namespace="default", name=f"web-{number}"))
+
+
+def _calmer(calm: Calm) -> Behavior:
+    up = replace(DEFAULT_BEHAVIOR.scale_up, stabilization_window_seconds=calm.up_seconds)
+    return replace(DEFAULT_BEHAVIOR, scale_up=up)
 
 
 def _stands_until(decision: Decision) -> float:
@@ -275,56 +316,3 @@ class KnativeParty:
         full = len(self._in_hand) == KNATIVE_STABLE_SECONDS
         same = full and all(one == self._in_hand[0] for one in self._in_hand)
         return math.inf if same and self._panics_since is None else now
-
-
-class OracleParty:
-    """The fewest pods with which nobody waits: it knows the load, and orders pods a start ahead.
-
-    A pod that is not needed for less than a start stays: starting it again would hold its GPU for
-    longer.
-    """
-
-    period_seconds = 1
-    age_seconds = 0
-
-    def __init__(self, needed: Sequence[tuple[int, int, int]], start_seconds: int) -> None:
-        self._changes = ordered(needed, start_seconds)
-        self._at = 0
-
-    def observe(self, in_hand: float) -> None:
-        """It knows."""
-
-    def replicas(self, reading: Reading) -> int:
-        """Return the count of the plan."""
-        while self._at + 1 < len(self._changes) and self._changes[self._at + 1][0] <= reading.now:
-            self._at += 1
-        return self._changes[self._at][1]
-
-    def quiet_until(self, now: int) -> float:
-        """Return when the plan changes."""
-        return self._changes[self._at + 1][0] if self._at + 1 < len(self._changes) else math.inf
-
-
-def ordered(needed: Sequence[tuple[int, int, int]], start_seconds: int) -> list[tuple[int, int]]:
-    """Return the plan: from a second on, a count; each pod is there for its start before."""
-    changes: dict[int, int] = {0: MIN_REPLICAS}
-    for level in range(MIN_REPLICAS + 1, max(count for _, _, count in needed) + 1):
-        held_until: int | None = None
-        for begin, end, count in needed:
-            if count < level:
-                continue
-            order = max(0, begin - start_seconds)
-            if held_until is None or order > held_until:
-                if held_until is not None:
-                    changes[held_until] = changes.get(held_until, 0) - 1
-                changes[order] = changes.get(order, 0) + 1
-            held_until = end
-        if held_until is not None:
-            changes[held_until] = changes.get(held_until, 0) - 1
-    plan: list[tuple[int, int]] = []
-    total = 0
-    for second in sorted(changes):
-        total += changes[second]
-        if not plan or plan[-1][1] != total:
-            plan.append((second, total))
-    return plan

@@ -31,11 +31,22 @@ class PartyName(StrEnum):
     REQUESTS = "gpu-scaler, requests"
     KNATIVE = "Knative-like, requests"
     ORACLE = "oracle"
+    FIXED = "a fixed count"
+    FOLLOWED = "reactive in hindsight"
+    DUTY_CALM = "gpu-scaler for bursts, duty cycle"
+    REQUESTS_CALM = "gpu-scaler for bursts, requests"
+
+
+HINDSIGHT: Final = (PartyName.FIXED, PartyName.FOLLOWED)
+"""Picked after the run: the best of many for each of the chain's targets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One trace, start time, party and target; the target is 0 of a party that has none."""
+    """One trace, start time, party and target; the target is 0 of a party that has none.
+
+    Of a party in `HINDSIGHT` there are many with target 0; `write_rows` keeps all.
+    """
 
     trace: str
     start_seconds: int
@@ -70,31 +81,53 @@ class Bar:
 
 def bars(rows: Sequence[Row]) -> list[Bar]:
     """Return both bars of each of the chain's rows on duty cycle."""
+    return _bars_of(rows, (PartyName.DUTY, PartyName.REQUESTS))
+
+
+def calm_bars(rows: Sequence[Row]) -> list[Bar]:
+    """Return the same bars for the settings for bursts, where those were run."""
+    return _bars_of(rows, (PartyName.DUTY_CALM, PartyName.REQUESTS_CALM))
+
+
+def within_hours(rows: Sequence[Row], chain: Row, party: PartyName) -> Row | None:
+    """Return the party's row with the least late work that takes no more than the chain."""
+    limit = REQUESTS_GPU_FACTOR * chain.gpu_hours
+    return _least_late(_of_party(rows, chain, party), limit)
+
+
+def _bars_of(rows: Sequence[Row], parties: tuple[PartyName, ...]) -> list[Bar]:
     return [
-        bar
+        _bar(rows, chain, party)
         for chain in rows
         if chain.party is PartyName.CHAIN
-        for bar in (
-            _bar(rows, chain, PartyName.DUTY, DUTY_GPU_FACTOR, DUTY_LATE_FACTOR),
-            _bar(rows, chain, PartyName.REQUESTS, REQUESTS_GPU_FACTOR, REQUESTS_LATE_FACTOR),
-        )
+        for party in parties
+        if _of_party(rows, chain, party)
     ]
 
 
-def _bar(
-    rows: Sequence[Row], chain: Row, party: PartyName, gpu_factor: float, late_factor: float
-) -> Bar:
-    ours = [row for row in of_case(rows, chain.trace, chain.start_seconds) if row.party is party]
+def _bar(rows: Sequence[Row], chain: Row, party: PartyName) -> Bar:
+    ours = _of_party(rows, chain, party)
+    is_by_duty = party in (PartyName.DUTY, PartyName.DUTY_CALM)
+    gpu_factor = DUTY_GPU_FACTOR if is_by_duty else REQUESTS_GPU_FACTOR
+    late_factor = DUTY_LATE_FACTOR if is_by_duty else REQUESTS_LATE_FACTOR
     gpu_limit = gpu_factor * chain.gpu_hours
-    affordable = [row for row in ours if row.gpu_hours <= gpu_limit]
     return Bar(
         chain=chain,
         party=party,
-        ours=min(affordable, key=lambda row: (row.late_percent, row.gpu_hours), default=None),
+        ours=_least_late(ours, gpu_limit),
         cheapest=min(ours, key=lambda row: row.gpu_hours),
         gpu_limit=gpu_limit,
         late_limit=max(NO_LATE_PERCENT, late_factor * chain.late_percent),
     )
+
+
+def _of_party(rows: Sequence[Row], chain: Row, party: PartyName) -> list[Row]:
+    return [row for row in of_case(rows, chain.trace, chain.start_seconds) if row.party is party]
+
+
+def _least_late(rows: Sequence[Row], gpu_limit: float) -> Row | None:
+    affordable = [row for row in rows if row.gpu_hours <= gpu_limit]
+    return min(affordable, key=lambda row: (row.late_percent, row.gpu_hours), default=None)
 
 
 def of_case(rows: Iterable[Row], trace: str, start_seconds: int) -> list[Row]:

@@ -7,15 +7,20 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Final
 
 from benchmarks import modelserver
-from benchmarks.publishedtraces import CURVES_TARGET, DAYS, PLACES
+from benchmarks.publishedtraces import DAYS
+from benchmarks.tracecase import CALM, CURVES_TARGET, PLACES
+from benchmarks.traceplans import FOLLOWED_AVERAGES_SECONDS, FOLLOWED_HOLDS_SECONDS
 from benchmarks.tracetable import (
     CHAIN_TARGETS,
     CURVE,
+    HINDSIGHT,
     NO_LATE_PERCENT,
     PartyName,
     Row,
     bars,
+    calm_bars,
     read_rows,
+    within_hours,
 )
 from tests.pages.markdown import ROOT, table
 
@@ -25,6 +30,17 @@ if TYPE_CHECKING:
     from benchmarks.tracetable import Bar
 
 
+AT_SAME_TARGET: Final = (
+    PartyName.CHAIN,
+    PartyName.CHAIN_REQUESTS,
+    PartyName.DUTY,
+    PartyName.REQUESTS,
+    PartyName.KNATIVE,
+    PartyName.ORACLE,
+)
+CALM_PARTIES: Final = (PartyName.DUTY_CALM, PartyName.REQUESTS_CALM)
+
+
 @cache
 def _rows() -> tuple[Row, ...]:
     return tuple(read_rows(ROOT / CURVE))
@@ -32,13 +48,17 @@ def _rows() -> tuple[Row, ...]:
 
 def same_target() -> str:
     """Every party at the target whose curves are drawn: GPU hours, late work, changes."""
-    at_target = [row for row in _rows() if row.target_percent in (0, CURVES_TARGET)]
+    at_target = [
+        row
+        for row in _rows()
+        if row.party in AT_SAME_TARGET and row.target_percent in (0, CURVES_TARGET)
+    ]
     cells: dict[str, dict[PartyName, str]] = {}
     for row in at_target:
         figures = f"{row.gpu_hours:.1f} h, {row.late_percent:.2f} %, {row.changes:.0f}"
         cells.setdefault(_case(row), {})[row.party] = figures
-    rows = [(case, *(of_case[name] for name in PartyName)) for case, of_case in cells.items()]
-    return table(("trace, pod start", *PartyName), rows)
+    rows = [(case, *(of_case[name] for name in AT_SAME_TARGET)) for case, of_case in cells.items()]
+    return table(("trace, pod start", *AT_SAME_TARGET), rows)
 
 
 def equal_hours() -> str:
@@ -46,7 +66,7 @@ def equal_hours() -> str:
     rows = [
         (
             f"{_case(duty.chain)}, {duty.chain.target_percent} %",
-            f"{duty.chain.gpu_hours:.1f} h, {duty.chain.late_percent:.2f} %",
+            _hours_and_late(duty.chain),
             _ours(duty),
             _ours(requests),
         )
@@ -61,6 +81,45 @@ def none_late() -> str:
     """How many comparisons the table leaves out."""
     trivial = sum(_is_trivial(duty, requests) for duty, requests in _pairs())
     return f"{trivial} of {len(_pairs())}"
+
+
+def bursts() -> str:
+    """The chain where a bar is missed, beside what is possible and the settings for bursts."""
+    found = calm_bars(_rows())
+    rows = []
+    for duty, requests in zip(found[::2], found[1::2], strict=True):
+        chain = duty.chain
+        fixed, followed = (within_hours(_rows(), chain, name) for name in HINDSIGHT)
+        cells = [
+            f"{_case(chain)}, {chain.target_percent} %",
+            _hours_and_late(chain),
+            "none" if fixed is None else f"{_hours_and_late(fixed)}, {fixed.highest} pods",
+            "none" if followed is None else _hours_and_late(followed),
+            _ours(duty),
+            _ours(requests),
+        ]
+        rows.append(tuple(cells))
+    head = ("trace, pod start, chain's target", PartyName.CHAIN, *HINDSIGHT, *CALM_PARTIES)
+    return table(head, rows)
+
+
+def calm_settings() -> str:
+    """The annotations of the settings for bursts, of both metrics."""
+    calm = CALM[PartyName.REQUESTS_CALM]
+    assert CALM[PartyName.DUTY_CALM].window_seconds == calm.window_seconds
+    return f"""\
+```yaml
+gpu-scaler/window: "{calm.window_seconds}s"
+# By requests, also:
+gpu-scaler/behavior: |
+  scaleUp:
+    stabilizationWindowSeconds: {calm.up_seconds}
+```
+"""
+
+
+def _hours_and_late(row: Row) -> str:
+    return f"{row.gpu_hours:.1f} h, {row.late_percent:.2f} %"
 
 
 def _pairs() -> list[tuple[Bar, Bar]]:
@@ -86,7 +145,7 @@ def _case(row: Row) -> str:
 
 
 def _met(party: PartyName) -> str:
-    found = [bar for bar in bars(_rows()) if bar.party is party]
+    found = [bar for bar in (*bars(_rows()), *calm_bars(_rows())) if bar.party is party]
     return f"{sum(bar.is_met for bar in found)} of {len(found)}"
 
 
@@ -106,6 +165,8 @@ NUMBERS: Final[Mapping[str, str]] = {
     "trace-target": f"{CURVES_TARGET}",
     "trace-days": f"{DAYS}",
     "trace-places": f"{PLACES}",
+    "trace-followed-averages": _listed(FOLLOWED_AVERAGES_SECONDS),
+    "trace-followed-holds": _listed(FOLLOWED_HOLDS_SECONDS),
 }
 
 
@@ -117,6 +178,10 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "trace-same-target": same_target,
     "trace-equal-hours": equal_hours,
     "trace-none-late": none_late,
+    "trace-bursts": bursts,
+    "trace-calm-settings": calm_settings,
+    "trace-calm-duty-bars": lambda: _met(PartyName.DUTY_CALM),
+    "trace-calm-requests-bars": lambda: _met(PartyName.REQUESTS_CALM),
     "trace-duty-bars": lambda: _met(PartyName.DUTY),
     "trace-requests-bars": lambda: _met(PartyName.REQUESTS),
     **{name: partial(_number, name) for name in NUMBERS},

@@ -10,19 +10,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks import publishedtraces
+from benchmarks import publishedtraces, tracecase, traceplans
 from benchmarks.modelserver import SLOTS, Pod, Reading, first_pod, servers_of
 from benchmarks.tracefiles import PublishedTrace, Request, Window, read_folder, read_trace
 from benchmarks.traceparties import (
+    Calm,
     ChainParty,
     KnativeParty,
-    OracleParty,
     OurParty,
-    ordered,
     target_of,
 )
+from benchmarks.traceplans import PlanParty, followed, ordered
 from benchmarks.tracerun import run
-from benchmarks.tracetable import PartyName, Row, bars, read_rows, write_rows
+from benchmarks.tracetable import (
+    PartyName,
+    Row,
+    bars,
+    calm_bars,
+    read_rows,
+    within_hours,
+    write_rows,
+)
 from scaler.model import Metric
 
 if TYPE_CHECKING:
@@ -89,7 +97,7 @@ def test_without_traces_it_says_where_to_get_them(
 @pytest.mark.parametrize(("count", "late_percent"), [(SLOTS, 0), (SLOTS + 2, 100 * 2 / 11)])
 def test_what_finds_no_slot_waits_and_is_late(count: int, late_percent: float):
     trace = _burst(count)
-    done = run(trace, OracleParty([(0, 61, 1)], 40), start_seconds=40, first_replicas=1)
+    done = run(trace, PlanParty([(0, 1)]), start_seconds=40, first_replicas=1)
     assert done.late_percent == pytest.approx(late_percent)
 
 
@@ -104,7 +112,7 @@ def test_a_queue_shows_in_the_requests_and_not_in_the_duty_cycle():
 
 def test_a_removed_pod_ends_what_it_has():
     trace = _burst(2 * SLOTS)
-    plan = OracleParty([(0, 8, 2), (8, 61, 1)], 0)
+    plan = PlanParty([(0, 2), (8, 1)])
     done = run(trace, plan, start_seconds=0, first_replicas=2)
     assert done.late_percent == 0
     assert done.gpu_hours == pytest.approx((61 + 15) / 3600)
@@ -112,7 +120,7 @@ def test_a_removed_pod_ends_what_it_has():
 
 def test_more_than_the_pods_serve_is_late_after_five_seconds():
     # 12 pods of work and 6 pods: half waits for the other half.
-    done = run(_windows(1.0), OracleParty([(0, 600, 6)], 0), start_seconds=0, first_replicas=6)
+    done = run(_windows(1.0), PlanParty([(0, 6)]), start_seconds=0, first_replicas=6)
     # What came in the last 5 s may still be in time.
     assert done.late_percent == pytest.approx(100 * (600 - 2 * 5) / 600, abs=1)
 
@@ -122,10 +130,8 @@ def test_more_than_the_pods_serve_is_late_after_five_seconds():
 def test_nobody_waits_with_what_the_oracle_orders(trace: PublishedTrace, start_seconds: int):
     needed = servers_of(trace).needed()
     # No time is left to start pods for the first seconds: they are there.
-    first = ordered(needed, start_seconds)[0][1]
-    done = run(
-        trace, OracleParty(needed, start_seconds), start_seconds=start_seconds, first_replicas=first
-    )
+    plan = ordered(needed, start_seconds)
+    done = run(trace, PlanParty(plan), start_seconds=start_seconds, first_replicas=plan[0][1])
     assert done.late_percent == 0
 
 
@@ -143,6 +149,52 @@ def test_the_oracle_orders_a_start_ahead(
     needed: list[tuple[int, int, int]], plan: list[tuple[int, int]]
 ):
     assert ordered(needed, 40) == plan
+
+
+@given(
+    counts=st.lists(st.integers(0, 12), min_size=2, max_size=40),
+    at=st.integers(1, 39),
+    later=st.lists(st.integers(0, 12), max_size=5),
+)
+@settings(max_examples=30, deadline=None)
+def test_one_that_follows_knows_nothing_of_what_comes(counts: list[int], at: int, later: list[int]):
+    def plan(load: list[int]) -> list[tuple[int, int]]:
+        needed = [(second, second + 1, count) for second, count in enumerate(load)]
+        return followed(needed, first=2, share_percent=100, average_seconds=5, hold_seconds=8)
+
+    known = counts[:at]
+    of_now = [step for step in plan([*known, *later]) if step[0] < len(known)]
+    assert of_now == plan(known)
+
+
+def test_one_that_follows_holds_the_highest_average():
+    needed = [(second, second + 1, 6 if second < 4 else 0) for second in range(20)]
+    plan = followed(needed, first=0, share_percent=50, average_seconds=4, hold_seconds=6)
+    # Half of 1.5, 3, 4.5 and 6. The mean of second 4 is the last that asks for 3.
+    assert plan == [(0, 1), (1, 2), (2, 3), (10, 2), (11, 1)]
+
+
+def test_an_average_follows_a_burst_more_slowly():
+    calm = OurParty(Metric.REQUESTS, 50, Calm(window_seconds=60))
+    latest = OurParty(Metric.REQUESTS, 50)
+    for now in range(0, 60, 2):
+        assert calm.replicas(_reading(now, 4)) == latest.replicas(_reading(now, 4)) == 1
+    assert latest.replicas(_reading(60, 12)) == 3
+    # (30 * 4 + 12) / 31 is within the tolerance of 4.
+    assert calm.replicas(_reading(60, 12)) == 1
+
+
+def test_a_pod_without_half_a_window_has_no_average():
+    calm = OurParty(Metric.REQUESTS, 50, Calm(window_seconds=100))
+    young = Pod(number=1, created=-40, ready_from=-40)
+    for now in range(0, 20, 2):
+        reading = Reading(
+            now=now, pods=(first_pod(0), young), duty_percent={}, in_hand={0: 4.0, 1: 400.0}
+        )
+        # Its 400 requests ask for more only with second 10.
+        assert (calm.replicas(reading) > 2) == (now >= 10)
+        if now >= 10:
+            break
 
 
 PARTIES: dict[str, Callable[[], Party]] = {
@@ -237,6 +289,55 @@ def test_late_work_is_compared_at_equal_gpu_hours(
     assert tuple(bar.is_met for bar in bars(rows)) == met
 
 
+def test_the_best_in_hindsight_takes_no_more_than_the_chain():
+    rows = [
+        _row(PartyName.CHAIN, 100, 1.0),
+        _row(PartyName.FIXED, 90, 0.4, target=0),
+        _row(PartyName.FIXED, 101, 0.3, target=0),
+        _row(PartyName.FIXED, 102, 0.0, target=0),
+    ]
+    assert within_hours(rows, rows[0], PartyName.FIXED) == rows[2]
+    assert within_hours(rows, rows[0], PartyName.FOLLOWED) is None
+
+
+def test_settings_for_bursts_are_judged_where_they_were_run():
+    rows = [_row(PartyName.CHAIN, 100, 1.0), _row(PartyName.DUTY, 100, 2.0)]
+    assert not calm_bars(rows)
+    calm = [_row(PartyName.DUTY_CALM, 102, 1.02), _row(PartyName.REQUESTS_CALM, 101, 0.71)]
+    assert [bar.is_met for bar in calm_bars([*rows, *calm])] == [True, False]
+
+
+def test_between_two_targets_the_one_with_the_chains_gpu_hours_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    case = tracecase.Case(_burst(3), 40)
+    case.rows += [
+        _row(PartyName.CHAIN, 100, 1.0),
+        _row(PartyName.REQUESTS, 110, 0.0, target=85),
+        _row(PartyName.REQUESTS, 95, 0.9, target=90),
+    ]
+
+    def add(name: PartyName, target: int) -> None:
+        case.rows.append(_row(name, 110 - 3 * (target - 85), 0.5, target=target))
+
+    monkeypatch.setattr(case, "add", add)
+    case.narrow(bars)
+    # 88 takes 101.
+    assert [row.target_percent for row in case.rows[3:]] == [87, 88]
+    assert bars(case.rows)[-1].is_met
+
+
+def test_where_a_bar_is_missed_the_settings_for_bursts_are_tried(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(tracecase, "PLACES", 1)
+    monkeypatch.setattr(tracecase, "TARGETS", dict.fromkeys(tracecase.TARGETS, (60,)))
+    monkeypatch.setattr(traceplans, "FOLLOWED_SHARES_PERCENT", (50,))
+    rows, _ = publishedtraces.compare(_burst(200, last=120.0), 120)
+    assert not all(bar.is_met for bar in bars(rows))
+    assert {row.party for row in rows} == {*PartyName}
+
+
 def test_rows_are_read_as_they_were_written(tmp_path):
     rows = [_row(PartyName.ORACLE, 1.25, 0.125), _row(PartyName.KNATIVE, 2, 0)]
     write_rows(tmp_path / "rows.csv", rows)
@@ -245,8 +346,8 @@ def test_rows_are_read_as_they_were_written(tmp_path):
 
 def test_a_trace_of_requests_is_run_from_each_place_on_with_all_of_it():
     trace = _burst(3)
-    places = publishedtraces.from_places(trace)
-    assert len(places) == publishedtraces.PLACES
+    places = tracecase.from_places(trace)
+    assert len(places) == tracecase.PLACES
     assert all(len(place.requests) == len(trace.requests) for place in places)
     assert places[0].requests == trace.requests
     assert places[1].requests != trace.requests
