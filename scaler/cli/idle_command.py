@@ -30,6 +30,8 @@ from scaler.replay.idle_report import idle_text
 from scaler.replay.owners import Owners, Way
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from scaler.cli.idle import IdleSettings
     from scaler.readings.prometheus.range_chunks import Span
     from scaler.replay.idle_model import IdleReport
@@ -38,6 +40,9 @@ STEPS_SECONDS = (60, 120, 300, 600, 1800, 3600)
 """The steps to choose from; a minute has a sample of most scrape intervals."""
 STEPS_WISHED = 10_080
 """Steps at most, where none is given: a minute for 7 days."""
+
+NAMED_GPUS = 3
+"""GPUs that a sentence names."""
 
 
 class NothingRecordedError(RuntimeError):
@@ -102,6 +107,7 @@ async def read_idle(settings: IdleSettings) -> IdleResult:
         price_of=settings.prices.per_gpu_hour,
         namespace=settings.namespace,
     )
+    notes += _without_values(tally.gpus_without_values())
     if not is_complete:
         notes.insert(0, "Interrupted: the time that was not read is missing.")
     return IdleResult(report, [*notes, *_about(report, owners, settings)], is_complete)
@@ -132,6 +138,15 @@ def shown_idle(settings: IdleSettings, result: IdleResult) -> str:
 
 def _step_seconds(seconds: float) -> float:
     return next((one for one in STEPS_SECONDS if seconds / one <= STEPS_WISHED), STEPS_SECONDS[-1])
+
+
+def _without_values(uuids: Sequence[str]) -> list[str]:
+    """Return a sentence on GPUs that no row shows."""
+    if not uuids:
+        return []
+    some = ", ".join(uuids[:NAMED_GPUS])
+    more = f" and {len(uuids) - NAMED_GPUS} more" if len(uuids) > NAMED_GPUS else ""
+    return [f"Left out, since no duty cycle of it is from 0 to 100: {some}{more}."]
 
 
 def _about(report: IdleReport, owners: Owners, settings: IdleSettings) -> list[str]:

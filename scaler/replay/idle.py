@@ -135,6 +135,10 @@ class IdleTally:
             self._add_held(uuid, by_pod, duties)
             self._add_known(self._gpus[uuid], free, duties)
 
+    def gpus_without_values(self) -> Sequence[str]:
+        """Return the UUIDs of GPUs with series but without any value that counts."""
+        return sorted(uuid for uuid, gpu in self._gpus.items() if not gpu.known.known)
+
     def _add_held(
         self,
         uuid: str,

@@ -61,6 +61,7 @@ async def prometheus(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
             ours(2, WEB, "prod"): points(now, 3),
             ours(2, OTHER, "lab"): points(now, 3),
             ours(3): points(now, 0),
+            ours(4): points(now, 300),
         },
         "DCGM_FI_DEV_GPU_UTIL": {
             'Hostname="n",UUID="GPU-9",pod="exporter-1",namespace="monitoring",'
@@ -97,6 +98,8 @@ async def test_hours_by_pod_as_json(prometheus: Prometheus) -> None:
     (free,) = document["free_gpus"]
     assert (free["gpu"], free["node"]) == ("GPU-3", "node-1")
     assert free["free_hours"] == pytest.approx(4, abs=0.1)
+    # Its duty cycles are impossible.
+    assert [note for note in document["notes"] if "GPU-4" in note]
 
 
 async def test_tables_and_csv_name_the_same_pods(prometheus: Prometheus) -> None:

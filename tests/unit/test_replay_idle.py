@@ -171,6 +171,14 @@ def test_the_cost_decides_the_order_and_is_unknown_without_a_price() -> None:
     assert found.unpriced == ("L4",)
 
 
+def test_a_gpu_without_any_value_that_counts_is_named() -> None:
+    tally = IdleTally(begun_unix_seconds=BEGUN, step_seconds=HOUR, steps=24, threshold=5)
+    tally.add([series(A, [0, 0]), series(B, [], "GPU-7"), series(None, [], "GPU-2")])
+    assert tally.gpus_without_values() == ["GPU-2", "GPU-7"]
+    tally.add([series(B, [0, 0, 0], "GPU-7")])
+    assert tally.gpus_without_values() == ["GPU-2"]
+
+
 def test_gpus_that_nobody_holds() -> None:
     found = report(
         [
