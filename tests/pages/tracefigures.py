@@ -104,16 +104,20 @@ def bursts() -> str:
 
 
 def calm_settings() -> str:
-    """The annotations of the settings for bursts, of both metrics."""
-    calm = CALM[PartyName.REQUESTS_CALM]
-    assert CALM[PartyName.DUTY_CALM].window_seconds == calm.window_seconds
+    """The annotations of the settings for bursts, of each metric."""
+    by_duty, by_requests = CALM[PartyName.DUTY_CALM], CALM[PartyName.REQUESTS_CALM]
     return f"""\
 ```yaml
-gpu-scaler/window: "{calm.window_seconds}s"
-# By requests, also:
+gpu-scaler/target-duty-cycle: "35"
+gpu-scaler/window: "{by_duty.window_seconds}s"
+```
+
+```yaml
+gpu-scaler/target-requests: "2"
+gpu-scaler/window: "{by_requests.window_seconds}s"
 gpu-scaler/behavior: |
   scaleUp:
-    stabilizationWindowSeconds: {calm.up_seconds}
+    stabilizationWindowSeconds: {by_requests.up_seconds}
 ```
 """
 
