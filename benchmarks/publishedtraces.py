@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from benchmarks.tracerun import Run
 
 START_SECONDS: Final = (40, 120)
-DAYS: Final = 4
+DAYS: Final = 14
 CURVES_SECONDS: Final = 86_400
 CURVES_PATH: Final = DIRECTORY / "traces.svg"
 _COLORS: Final = {
@@ -57,7 +57,9 @@ def main() -> None:
     """Run every trace of the folder, print the table, draw the curves and publish."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", help="of CSV files")
-    parser.add_argument("--days", type=int, default=DAYS, help="of a trace of rates")
+    parser.add_argument(
+        "--days", type=int, default=DAYS, help="of a trace of rates, from its begin (%(default)s)"
+    )
     arguments = parser.parse_args()
     if arguments.folder is None:
         sys.exit(WHERE_TO_GET)
