@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from typing import Any
 
+from benchmarks.collectorstable import ALL, BASE, CollectorCost, write_costs
 from benchmarks.report import Figure, publish
 from exporter.attribution.attribute import Holdings, attribute
 from exporter.exposition.pages import Exposition
@@ -24,7 +25,6 @@ from simulator.nvml.binding import bind
 GPUS = 8
 CYCLES = 100
 ROUNDS = 4
-BASE, ALL = "base set", "all together"
 MODEL = "H100"
 REGISTRATION_SECONDS = 1.0
 UNITS = {
@@ -47,13 +47,25 @@ def main() -> None:
         {name: _measure(collectors) for name, collectors in sets.items()} for _ in range(ROUNDS)
     ]
     figures: list[Figure] = []
+    costs_of_all: list[CollectorCost] = []
     base = _least(rounds, BASE)
     for name in sets:
         costs = _least(rounds, name)
         if name not in (BASE, ALL):
             costs = {what: value - base[what] for what, value in costs.items()}
         figures += _figures(name, costs)
+        calls, series, reading, rendering = costs.values()
+        costs_of_all.append(
+            CollectorCost(
+                collector=name,
+                calls_per_gpu=calls,
+                series_per_gpu=series,
+                reading_milliseconds=reading,
+                rendering_milliseconds=rendering,
+            )
+        )
     publish("collectors", figures)
+    write_costs(costs_of_all)
 
 
 def _least(rounds: list[dict[str, dict[str, float]]], name: str) -> dict[str, float]:

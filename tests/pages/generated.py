@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.pages import (
+    collectorfigures,
     families,
     limits,
     policyfigures,
@@ -55,6 +56,7 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "server-problems": servers.problem_table,
     **reference.EXAMPLE_PARTS,
     **limits.PARTS,
+    **collectorfigures.PARTS,
     **tracefigures.PARTS,
     **victimfigures.PARTS,
     "untried": untried,
