@@ -12,7 +12,8 @@ import time
 from collections import Counter
 from typing import Any
 
-from benchmarks.collectorstable import ALL, BASE, CollectorCost, write_costs
+from benchmarks.collectorstable import ALL, BASE, CURVE, CollectorCost
+from benchmarks.curvefiles import write_rows
 from benchmarks.report import Figure, publish
 from exporter.attribution.attribute import Holdings, attribute
 from exporter.exposition.pages import Exposition
@@ -65,7 +66,7 @@ def main() -> None:
             )
         )
     publish("collectors", figures)
-    write_costs(costs_of_all)
+    write_rows(CURVE, costs_of_all)
 
 
 def _least(rounds: list[dict[str, dict[str, float]]], name: str) -> dict[str, float]:

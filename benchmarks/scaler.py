@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import aiohttp
 
+from benchmarks.curvefiles import write_rows
 from benchmarks.processes import cpu_seconds, rss_megabytes
 from benchmarks.report import percentile, publish
 from benchmarks.scalerprocess import (
@@ -32,7 +33,15 @@ from benchmarks.scalerprocess import (
     running_cluster,
     running_scaler,
 )
-from benchmarks.scalertable import REQUESTS, STAGES, Measured, figures, print_curve
+from benchmarks.scalertable import (
+    CURVE,
+    REQUESTS,
+    STAGES,
+    Measured,
+    costs_of,
+    figures,
+    print_curve,
+)
 
 SIZES: Final = (500, 1000, 2500, 5000, 20000)
 LOOPS: Final = 20
@@ -55,6 +64,8 @@ def main() -> None:
     ]
     print_curve(measured)
     publish("scaler", figures(measured))
+    if (arguments.nodes, arguments.sources) == (SIZES, SOURCES):
+        write_rows(CURVE, costs_of(measured))
 
 
 def _has_files(nodes: int) -> bool:

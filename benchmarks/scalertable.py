@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import statistics
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from benchmarks.bigcluster import GPUS_PER_NODE, PODS_PER_DEPLOYMENT
@@ -29,7 +30,18 @@ class _Limits(NamedTuple):
     first: float | None = None
 
 
+CURVE: Final = Path("benchmarks/curves/scaler.csv")
 LIMITS: Final = {5000: _Limits(5.0, 300.0, 2.0, 3.0), 20000: _Limits(megabytes=900.0)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopCost:
+    """What a loop takes, as a row of a file."""
+
+    source: str
+    nodes: int
+    loop_seconds: float
+    rss_megabytes: float
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,6 +75,19 @@ class Measured:
     @property
     def deployments(self) -> int:
         return self.pods // PODS_PER_DEPLOYMENT
+
+
+def costs_of(measured: Sequence[Measured]) -> list[LoopCost]:
+    """Return the rows of the file."""
+    return [
+        LoopCost(
+            source=one.source,
+            nodes=one.nodes,
+            loop_seconds=one.loop_seconds,
+            rss_megabytes=one.rss_megabytes,
+        )
+        for one in measured
+    ]
 
 
 def print_curve(measured: Sequence[Measured]) -> None:

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from benchmarks.curvefiles import write_rows
 from benchmarks.report import Figure, publish
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ AT_RANDOM: Final = "at random"
 REPLICA_SET: Final = "as the ReplicaSet chooses"
 IDLEST: Final = "the idlest"
 MOST_SHARE: Final = 2 / 3
-_HEAD: Final = ("choice", "victims", "busy_percent", "requests_each")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,7 +35,7 @@ class Victims:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class VictimsOfChoice:
     """One way to choose; `requests_each` are those that a removed pod had in hand."""
 
     choice: str
@@ -45,7 +44,7 @@ class Row:
     requests_each: float
 
 
-def rows_of(unmarked: Victims, idlest: Victims) -> tuple[Row, ...]:
+def rows_of(unmarked: Victims, idlest: Victims) -> tuple[VictimsOfChoice, ...]:
     """Return the three ways; chance is that of the moments at which the idlest went."""
     return (
         _row(AT_RANDOM, idlest.count, idlest.random_busy, idlest.random_requests),
@@ -54,7 +53,7 @@ def rows_of(unmarked: Victims, idlest: Victims) -> tuple[Row, ...]:
     )
 
 
-def report(rows: Sequence[Row]) -> None:
+def report(rows: Sequence[VictimsOfChoice]) -> None:
     """Publish the figures and write the rows."""
     by_choice = {row.choice: row for row in rows}
     share = by_choice[IDLEST].busy_percent / by_choice[AT_RANDOM].busy_percent
@@ -75,32 +74,11 @@ def report(rows: Sequence[Row]) -> None:
             ),
         ],
     )
-    with CURVE.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_HEAD)
-        writer.writerows(
-            (row.choice, row.victims, f"{row.busy_percent:.1f}", f"{row.requests_each:.2f}")
-            for row in rows
-        )
-    print(f"rows written to {CURVE}")
+    write_rows(CURVE, rows)
 
 
-def read_rows(path: Path) -> tuple[Row, ...]:
-    """Return the rows of a file that `report` wrote."""
-    with path.open(newline="") as file:
-        return tuple(
-            Row(
-                choice=one["choice"],
-                victims=int(one["victims"]),
-                busy_percent=float(one["busy_percent"]),
-                requests_each=float(one["requests_each"]),
-            )
-            for one in csv.DictReader(file)
-        )
-
-
-def _row(choice: str, victims: int, busy: float, requests: float) -> Row:
-    return Row(
+def _row(choice: str, victims: int, busy: float, requests: float) -> VictimsOfChoice:
+    return VictimsOfChoice(
         choice=choice,
         victims=victims,
         busy_percent=100 * busy / victims,

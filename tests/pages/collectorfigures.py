@@ -5,13 +5,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.collectorstable import ALL, BASE, CURVE, read_costs
+from benchmarks.collectorstable import ALL, BASE, CURVE, CollectorCost
+from benchmarks.curvefiles import read_rows
 from tests.pages.markdown import ROOT, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from benchmarks.collectorstable import CollectorCost
 
 SELDOM_CALLS: Final[Mapping[str, int]] = {"memory": 1, "pcie": 2, "nvlink": 72}
 """Calls that are not made in each cycle, but every 5 to 10 s."""
@@ -26,7 +25,7 @@ def costs() -> str:
             f"{one.series_per_gpu:.0f}",
             f"{max(0.0, one.reading_milliseconds):.1f} ms",
         )
-        for one in read_costs(ROOT / CURVE)
+        for one in read_rows(ROOT / CURVE, CollectorCost)
     ]
     return table(
         ("collector", "NVML calls per GPU and cycle", "series per GPU", "CPU per cycle, 8 GPUs"),
@@ -43,7 +42,7 @@ def _calls(cost: CollectorCost) -> str:
 
 
 def _rendering(name: str) -> str:
-    [cost] = (one for one in read_costs(ROOT / CURVE) if one.collector == name)
+    [cost] = (one for one in read_rows(ROOT / CURVE, CollectorCost) if one.collector == name)
     return f"{cost.rendering_milliseconds:.1f}"
 
 

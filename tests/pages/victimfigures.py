@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.victimstable import CURVE, read_rows
+from benchmarks.curvefiles import read_rows
+from benchmarks.victimstable import CURVE, VictimsOfChoice
 from tests.pages.markdown import ROOT, table
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ def figures() -> str:
     """Each way to choose: busy pods and requests cut off."""
     rows = [
         (row.choice, str(row.victims), f"{row.busy_percent:.0f} %", f"{row.requests_each:.2f}")
-        for row in read_rows(ROOT / CURVE)
+        for row in read_rows(ROOT / CURVE, VictimsOfChoice)
     ]
     return table(("pods chosen", "pods removed", "of them busy", "requests cut off per pod"), rows)
 
