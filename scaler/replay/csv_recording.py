@@ -19,6 +19,7 @@ from scaler.replay.demand import (
     LONGEST_STEP_SECONDS,
     MAX_STEPS,
     DemandBuilder,
+    seems_to_count,
 )
 
 if TYPE_CHECKING:
@@ -122,6 +123,8 @@ def csv_recording(
     notes = list(recording.notes)
     if samples.assumes_utc:
         notes.append("Times without an offset count as UTC.")
+    if samples.is_total and not is_counter and seems_to_count(recording.demand_milli):
+        notes.append("The values hardly ever fall: pass --csv-counter if they are a counter's.")
     if is_percentage and 0 < samples.highest_value <= 1:
         notes.append(f"No value is above 1, and {metric} is a percentage: check their unit.")
     return replace(recording, notes=tuple(notes))

@@ -12,6 +12,7 @@ import math
 from array import array
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from scaler.decision.proposals import SATURATED_MILLI, SATURATING_METRICS
@@ -40,6 +41,10 @@ HIGHEST_PERCENT: Final = 100.0001
 """Rounding may put a mean this far above 100."""
 _HIGHEST_RATE_PERCENT: Final = 110.0
 """Of a counter, whose scrapes are never quite regular."""
+COUNTER_CHANGES: Final = 60
+"""A total with fewer changes may grow by chance."""
+COUNTER_FALLS_SHARE: Final = 0.02
+"""The part of its changes that may be resets."""
 
 
 @dataclass(slots=True)
@@ -50,6 +55,18 @@ class _PodTrack:
     sample: float = 0.0
     step: int | None = None
     milli: int = 0
+
+
+def seems_to_count(demand_milli: Iterable[int | None]) -> bool:
+    """Whether a total only grows, but for a few resets: a counter, whose rate is the load.
+
+    A load falls about as often as it rises.
+    """
+    known = [one for one in demand_milli if one is not None]
+    changes = [after > before for before, after in pairwise(known) if after != before]
+    return len(changes) >= COUNTER_CHANGES and changes.count(False) <= (
+        COUNTER_FALLS_SHARE * len(changes)
+    )
 
 
 class DemandBuilder:

@@ -9,8 +9,8 @@ from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING
 
-from scaler.model import TOTAL_METRICS
-from scaler.replay.demand import DemandBuilder
+from scaler.model import TOTAL_METRICS, Metric
+from scaler.replay.demand import DemandBuilder, seems_to_count
 from scaler.replay.owners import Way
 
 if TYPE_CHECKING:
@@ -105,9 +105,9 @@ class Gathering:
         if self._is_total:
             counts = tuple(None if one == _UNKNOWN else one for one in self._counts)
             found = replace(found, replicas=counts)
-        return trimmed(replace(found, notes=(*found.notes, *self._notes())))
+        return trimmed(replace(found, notes=(*found.notes, *self._notes(found))))
 
-    def _notes(self) -> list[str]:
+    def _notes(self, found: Recording) -> list[str]:
         notes = []
         guessed = sum(way is Way.NAME for way in self._ways.values())
         if guessed:
@@ -122,6 +122,10 @@ class Gathering:
             notes.append(f"Its pods had different numbers of GPUs ({kinds}); the commonest counts.")
         if self._is_total and not self._ways:
             notes.append("Its replica count is unknown: no pod of it has a series of a GPU.")
+        if found.metric is Metric.QUERY and seems_to_count(found.demand_milli):
+            notes.append(
+                "The query hardly ever falls: of a counter, pass the rate, as rate(NAME[1m])."
+            )
         return notes
 
 

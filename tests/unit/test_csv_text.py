@@ -148,6 +148,7 @@ def test_what_cannot_be_a_load_is_refused(rows, part):
     [
         pytest.param(["2026-01-31 12:00:00,a,5", "2026-01-31 12:00:15,a,5"], "UTC", id="local"),
         pytest.param(["0,a,0.3", "15,a,0.8"], "above 1", id="ratios"),
+        pytest.param([f"{15 * n},{n}" for n in range(70)], "--csv-counter", id="only grows"),
     ],
 )
 def test_a_doubt_about_units_is_noted(rows, part):

@@ -16,13 +16,13 @@ ONE, TWO = ObjectRef("prod", "web-1"), ObjectRef("prod", "web-2")
 BEGUN, STEP = 900.0, 15.0
 
 
-def gathering(metric: Metric = Metric.DUTY_CYCLE) -> Gathering:
+def gathering(metric: Metric = Metric.DUTY_CYCLE, steps: int = 6) -> Gathering:
     return Gathering(
         WEB,
         DemandSource(metric=metric),
         begun_unix_seconds=BEGUN,
         step_seconds=STEP,
-        steps=6,
+        steps=steps,
     )
 
 
@@ -68,6 +68,25 @@ def test_what_is_uncertain_is_said():
     notes = " ".join(found.recording().notes)
     for part in ("1 of its 2 pods", "3 impossible", "1, 2"):
         assert part in notes
+
+
+@pytest.mark.parametrize(
+    ("total", "counts"),
+    [
+        ([float(n) for n in range(100)], True),
+        # A restart begins again.
+        ([float(n % 60) for n in range(100)], True),
+        ([float(n % 10) for n in range(100)], False),
+        ([7.0] * 100, False),
+        # Half an hour in which a queue fills.
+        ([float(n) for n in range(50)], False),
+    ],
+)
+def test_a_query_that_hardly_ever_falls_is_named_as_a_counter(total: list[float], counts: bool):
+    found = gathering(Metric.QUERY, steps=len(total))
+    found.add_pod(ONE, values(0), gpus=1, way=Way.API)
+    found.add_total(values(*total))
+    assert any("counter" in note for note in found.recording().notes) is counts
 
 
 @pytest.mark.parametrize(
