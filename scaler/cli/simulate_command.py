@@ -72,13 +72,14 @@ async def simulate(settings: SimulateSettings) -> Simulated:
         if settings.anonymizes:
             recorded = _anonymized(recorded)
             _hide_names(found)
-        if settings.record is not None and recorded:
-            await _written(found, settings.record, partial(_record, recorded=recorded))
         # What was read before an interruption is simulated, until the next one.
         async with interruption() as interrupted:
+            if settings.record is not None and recorded:
+                await _written(found, settings.record, partial(_record, recorded=recorded))
             learned = Learned()
             for number, one in enumerate(recorded):
-                if interrupted.is_set():
+                # The first one shows at least what was.
+                if interrupted.is_set() and found.simulations:
                     break
                 progress.show("Simulating", number / len(recorded))
                 simulation = await _simulation(settings, one, found, interrupted, learned)
