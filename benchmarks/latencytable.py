@@ -46,7 +46,7 @@ def report(timelines: list[Timeline]) -> None:
     print(NOTES)
     _print_ratios(taken)
     _print_stages(timelines)
-    publish("latency", _figures(taken))
+    publish("latency", _figures(taken), is_cited=True)
 
 
 def _print_ratios(taken: dict[str, list[float]]) -> None:

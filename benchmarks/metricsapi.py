@@ -85,7 +85,7 @@ def main() -> None:
         running_control_plane(Path(folder)) as plane,
     ):
         measured = asyncio.run(_run(plane, arguments.hpas, 60 * arguments.minutes))
-    publish("metricsapi", _figures(measured, _history_bytes()))
+    publish("metricsapi", _figures(measured, _history_bytes()), is_cited=True)
 
 
 def _figures(measured: Measured, history_bytes: float) -> list[Figure]:

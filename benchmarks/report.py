@@ -11,6 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
+from benchmarks.curvefiles import write_rows
+
 DIRECTORY = Path("build/bench")
 PACKAGES = ("aiohttp", "h2", "kubernetes", "nvidia-ml-py", "prometheus-client", "protobuf")
 
@@ -33,8 +35,25 @@ class Figure:
         return "ok" if met else "MISSED"
 
 
-def publish(name: str, figures: list[Figure]) -> None:
-    """Print `figures` as a table and write them with the machine and the versions."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CitedFigure:
+    """A figure that pages may take, as a row of a file."""
+
+    bar: str
+    value: float
+    unit: str
+
+
+def cited_file(name: str) -> Path:
+    """Return the file with the figures of a benchmark that pages cite."""
+    return Path(f"benchmarks/curves/{name}.csv")
+
+
+def publish(name: str, figures: list[Figure], *, is_cited: bool = False) -> None:
+    """Print `figures` as a table and write them with the machine and the versions.
+
+    With `is_cited` they are also written for the pages.
+    """
     width = max(len(figure.bar) for figure in figures)
     print(f"\n{name}\n{'what':<{width}}  {'measured':>14}  {'bar':>10}")
     for figure in figures:
@@ -48,6 +67,9 @@ def publish(name: str, figures: list[Figure]) -> None:
     path.write_text(json.dumps(document, indent=2) + "\n")
     (DIRECTORY / f"{name}.machine.json").write_text(json.dumps(_machine(), indent=2) + "\n")
     print(f"written to {path}")
+    if is_cited:
+        rows = [CitedFigure(bar=one.bar, value=one.value, unit=one.unit) for one in figures]
+        write_rows(cited_file(name), rows)
 
 
 def percentile(values: list[float], percent: float) -> float:

@@ -170,7 +170,7 @@ def main() -> None:
     ):
         taken = asyncio.run(_run(plane, steps=given.steps, minutes=given.minutes))
     print(NOTES)
-    publish("requestlatency", _figures(taken))
+    publish("requestlatency", _figures(taken), is_cited=True)
 
 
 async def _run(plane: ControlPlane, *, steps: int, minutes: float) -> dict[Way, list[float]]:

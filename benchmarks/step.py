@@ -52,7 +52,7 @@ def main() -> None:
             )
         ),
     ]
-    publish("step", figures)
+    publish("step", figures, is_cited=True)
 
 
 async def _measure(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.pages import (
+    citedfigures,
     collectorfigures,
     families,
     limits,
@@ -58,6 +59,7 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     **reference.EXAMPLE_PARTS,
     **limits.PARTS,
     **scalerfigures.PARTS,
+    **citedfigures.PARTS,
     **collectorfigures.PARTS,
     **tracefigures.PARTS,
     **victimfigures.PARTS,
