@@ -147,7 +147,7 @@ class ExporterParts:
                 on_error=lambda code: counters.pod_resources_errors.labels(code).inc(),
                 finished=FinishedPods(
                     cgroups=Path(config.cgroup_folder), logs=Path(config.logs_folder)
-                ).among,
+                ),
             )
         self.web = WebServer(
             host=config.listen_host,

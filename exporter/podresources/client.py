@@ -17,7 +17,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from exporter.podresources.decode import decode
 from exporter.podresources.grpc_answer import DEADLINE_EXCEEDED, INTERNAL, GrpcError
@@ -85,12 +85,20 @@ class PodResourcesClient:
             raise PodResourcesError(INTERNAL, details) from error
 
 
+class Finished(Protocol):
+    """Which of the listed pods have finished; `awaits_second_look` says that some may have."""
+
+    awaits_second_look: bool
+
+    def among(self, pods: Collection[tuple[str, str]]) -> Collection[tuple[str, str]]:
+        """Return those (namespace, name) that have finished; blocks."""
+
+
 class PodResources:
     """Keeps the newest mapping and hands on each one.
 
     `publish` gets every listed set of allocations; `on_expiry` is called when the last one is too
-    old to be used; `on_error` gets the name of each failed call's gRPC code, or NO_PODS. `finished`
-    returns those of (namespace, name) that have finished, and blocks.
+    old to be used; `on_error` gets the name of each failed call's gRPC code, or NO_PODS.
     """
 
     def __init__(
@@ -101,8 +109,7 @@ class PodResources:
         publish: Callable[[frozenset[Allocation]], None],
         on_expiry: Callable[[], None],
         on_error: Callable[[str], None],
-        finished: Callable[[Collection[tuple[str, str]]], Collection[tuple[str, str]]]
-        | None = None,
+        finished: Finished | None = None,
         keep_seconds: float = KEEP_SECONDS,
     ) -> None:
         self._client = client
@@ -128,13 +135,14 @@ class PodResources:
     async def run(self) -> None:
         """List again and again until cancelled: every interval at most, seldom while nobody reads.
 
-        After a failure it is tried again in any case.
+        After a failure, or when a pod seems to have finished, it is tried again in any case.
         """
         while True:
             self._is_read.clear()
             await self.refresh()
             await asyncio.sleep(self._interval_seconds)
-            if self.problem is None:
+            awaits_look = self._finished is not None and self._finished.awaits_second_look
+            if self.problem is None and not awaits_look:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(MAX_INTERVAL_SECONDS - self._interval_seconds):
                         await self._is_read.wait()
@@ -175,7 +183,7 @@ class PodResources:
         if self._finished is None:
             return allocations
         pods = {(one.container.namespace_name, one.container.pod_name) for one in allocations}
-        finished = await asyncio.to_thread(self._finished, pods)
+        finished = await asyncio.to_thread(self._finished.among, pods)
         self.finished_count = len(finished)
         return frozenset(
             one

@@ -37,6 +37,8 @@ class FinishedPods:
         self._cgroups = cgroups
         self._pod_logs = logs / "pods"
         self._suspects: frozenset[tuple[str, str]] = frozenset()
+        self.awaits_second_look = False
+        """Whether pods seem to have finished that did not when asked before."""
         self._outage = OutageLog(
             log,
             "Cannot detect finished pods; those that the kubelet lists (before 1.34) keep their"
@@ -72,6 +74,7 @@ class FinishedPods:
             self._outage.worked()
         finished = suspects & self._suspects
         self._suspects = suspects
+        self.awaits_second_look = finished != suspects
         return finished
 
     def _without_cgroup(self, pods: Collection[tuple[str, str]]) -> frozenset[tuple[str, str]]:

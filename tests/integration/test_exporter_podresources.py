@@ -292,7 +292,8 @@ def fails(_argument):
 @pytest.mark.parametrize("part", ["publish", "finished"])
 async def test_nothing_unexpected_ends_the_loop(kubelet, socket_path, caplog, part):
     """A failure in what uses the answer is counted, logged once, and the next answer is used."""
-    recorder = Recorder(socket_path, **{part: fails})
+    broken = {"publish": fails, "finished": FailingFinished()}
+    recorder = Recorder(socket_path, **{part: broken[part]})
     kubelet.allocate("ns", "pod", "main", "nvidia.com/gpu", 1)
     recorder.pod_resources._interval_seconds = 0.01
     loop = asyncio.create_task(recorder.pod_resources.run())
@@ -422,14 +423,47 @@ async def test_a_finished_pod_that_is_still_listed_in_any_order(kubelet, client)
         assert again is holdings
 
 
+class Finished:
+    """Pods that have finished, each seen only at the look of this number."""
+
+    awaits_second_look = False
+
+    def __init__(self, *pods, look=1):
+        self.pods = set(pods)
+        self.looks_left = look
+
+    def among(self, pods):
+        self.looks_left -= 1
+        self.awaits_second_look = self.looks_left > 0
+        return set() if self.awaits_second_look else self.pods & set(pods)
+
+
+class FailingFinished(Finished):
+    def among(self, pods):
+        fails(pods)
+
+
+async def test_a_pod_that_seems_to_have_finished_is_looked_at_again_soon(
+    kubelet, socket_path, monkeypatch
+):
+    monkeypatch.setattr("exporter.podresources.client.MAX_INTERVAL_SECONDS", 3600.0)
+    recorder = Recorder(socket_path, finished=Finished(("ns", "job"), look=2))
+    recorder.pod_resources._interval_seconds = 0.0
+    kubelet.allocate("ns", "job", "main", "nvidia.com/gpu", 1)
+    loop = asyncio.create_task(recorder.pod_resources.run())
+    await until(lambda: recorder.pod_resources.finished_count, what="seen though nobody scrapes")
+    loop.cancel()
+    await asyncio.wait([loop])
+
+
 async def test_finished_pods_that_an_old_kubelet_lists_hold_nothing(kubelet, socket_path):
-    finished = {("ns", "job")}
-    recorder = Recorder(socket_path, finished=lambda pods: finished & set(pods))
+    finished = Finished(("ns", "job"))
+    recorder = Recorder(socket_path, finished=finished)
     kubelet.allocate("ns", "job", "main", "nvidia.com/gpu", 1)
     kubelet.allocate("ns", "serving", "main", "nvidia.com/gpu", 1)
     shown = await refreshed(recorder)
     assert [pod for pod in shown.values() if pod] == ["serving"]
     assert recorder.pod_resources.finished_count == 1
-    finished.clear()
+    finished.pods.clear()
     shown = await refreshed(recorder)
     assert sorted(shown.values()) == ["job", "serving"]
