@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from scaler.replay.rules import Rules
 
 
+HPA_SECONDS = 15.0
+"""The default period of the HPA controller."""
+
+
 def as_it_was(recording: Recording) -> ReplayResult:
     """What the Deployment did itself; saturated is where a pod was."""
     steps: list[ReplicaStep] = []
@@ -85,8 +89,6 @@ def replay_hpa(
     policy: ScalingPolicy,
     *,
     start_seconds: float,
-    period_seconds: float = 15.0,
-    capacity_milli: int | None = None,
     learned: Learned | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> ReplayResult:
@@ -96,8 +98,8 @@ def replay_hpa(
     Raises ValueError also for a queue without an average value.
     """
     rules = HpaRules(recording, policy)
-    steps = stepping(recording, rules, start_seconds, period_seconds, learned, should_stop).run()
-    return _result(HPA, recording, rules, steps, start_seconds, capacity_milli)
+    steps = stepping(recording, rules, start_seconds, HPA_SECONDS, learned, should_stop).run()
+    return _result(HPA, recording, rules, steps, start_seconds, capacity_milli=None)
 
 
 def stepping(
