@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -34,7 +35,7 @@ MAX_CONCURRENT_READS_OF_NAMESPACE = 4
 CALL_TIMEOUT_SECONDS = 5.0
 RETRY_SECONDS = 5.0
 SETTLE_SECONDS = 5.0
-"""How long a start waits for scales: one that is read later is decided on later."""
+"""How long a start waits for scales: until one is read, its workload is held."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +67,7 @@ class Scales:
         self._unread: dict[str, _Request] = {}
         self._failed: dict[str, _Request] = {}
         self._problems: dict[str, str] = {}
+        self._awaited_since: dict[str, float] = {}
         self._queued: set[str] = set()
         self._new: dict[str, _Request] = {}
         self._places: dict[str, asyncio.Semaphore] = {}
@@ -82,12 +84,17 @@ class Scales:
         return self._known.get(uid)
 
     def problem(self, uid: str) -> str | None:
-        """Return why the scale of an object could never be read, None if it was or will be."""
+        """Return why the scale of an object was never read, None if it was or soon will be."""
+        since = self._awaited_since.get(uid)
+        if since is not None and time.monotonic() - since >= SETTLE_SECONDS:
+            return "not read yet, because the API server answers too slowly for scales of its kind"
         return self._problems.get(uid)
 
     def want(self, uid: str, ref: ObjectRef, path: str) -> None:
         """Request a read of the scale at `path`, because its object is new or has changed."""
         self._failed.pop(uid, None)
+        if uid not in self._known and uid not in self._problems:
+            self._awaited_since.setdefault(uid, time.monotonic())
         self._queue(uid, _Request(kind=ref.kind, namespace=ref.namespace, path=path))
 
     async def wait_settled(self) -> None:
@@ -98,8 +105,11 @@ class Scales:
 
     def forget(self, uid: str) -> None:
         """Forget a deleted object."""
-        for known in (self._known, self._unread, self._failed, self._problems):
-            known.pop(uid, None)
+        self._known.pop(uid, None)
+        self._problems.pop(uid, None)
+        self._awaited_since.pop(uid, None)
+        self._unread.pop(uid, None)
+        self._failed.pop(uid, None)
         self._malformed.discard(uid)
 
     async def run(self) -> None:
@@ -142,6 +152,7 @@ class Scales:
             latest = self._unread.pop(uid, None)
             if latest is not None:
                 await self._read(uid, latest)
+                self._awaited_since.pop(uid, None)
         self._queued.discard(uid)
         if uid in self._unread:
             self._queue(uid, self._unread[uid])
@@ -157,6 +168,7 @@ class Scales:
             raw = await self._client.get(path, timeout_seconds=CALL_TIMEOUT_SECONDS)
         except NotFound:
             self._problems.pop(uid, None)
+            self._changed(uid)
             return
         except ApiError as error:
             if uid not in self._unread:
@@ -175,6 +187,7 @@ class Scales:
         try:
             if raw["metadata"].get("uid") != uid:
                 self._problems.pop(uid, None)
+                self._changed(uid)
                 return
             scale = decode_scale(raw)
         except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -186,13 +187,22 @@ async def test_scales_that_hang_delay_neither_others_nor_the_start(monkeypatch):
         await client.post(f"{api_base}/elsewhere/servers", workload("another-namespace"))
 
         def read(watched):
-            return {ref.name for ref in found(watched)}
+            return {one.ref.name for one in watched.deployments() if one.out_of_contact is None}
 
         await until(lambda: read(state) == {"another-kind", "another-namespace"})
         starting = ClusterState(client, kinds=kinds)
         task = asyncio.create_task(starting.run())
         await asyncio.wait_for(starting.wait_synced(), 60)
         await until(lambda: read(starting) == {"another-kind", "another-namespace"})
+
+        def held(watched):
+            whys = [one.out_of_contact for one in watched.deployments() if one.out_of_contact]
+            assert all("scale" in why for why in whys)
+            return len(whys)
+
+        # Those that nobody has begun to read are not left out either.
+        for watched in (state, starting):
+            await until(partial(lambda one: held(one) == 2 * scales.MAX_CONCURRENT_READS, watched))
         task.cancel()
         await asyncio.wait([task])
 
