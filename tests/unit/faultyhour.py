@@ -31,13 +31,14 @@ from tests.unit.auditor import (
     Auditor,
     prefixed,
 )
+from tests.unit.faultysource import WarnedSource
 from tests.unit.faultyworkloads import NODES
-from tests.unit.faultyworld import WarnedSource, World
 from tests.virtualtime import VirtualLoop
 
 if TYPE_CHECKING:
     from scaler.cluster.events import EventType
     from scaler.model import ObjectRef
+    from tests.unit.faultyworld import World
 
 
 class Hour(RuleBasedStateMachine):

@@ -15,10 +15,8 @@ from scaler.cluster.decode import Instant, decode_pod
 from scaler.cluster.pod_facts import DELETION_COST, MARK
 from scaler.decision.victims import MARK_COST
 from scaler.kube.errors import Conflict, Unreachable, from_status
-from scaler.model import DeploymentState, ExporterEndpoint, MetricReading, ObjectRef
+from scaler.model import DeploymentState, ExporterEndpoint, ObjectRef
 from scaler.readings.exporters.reader import ScrapeError
-from scaler.readings.exporters.source import ExporterSource
-from scaler.readings.source import SourceAnswer
 from tests.unit.faultyworkloads import (
     NAMESPACE,
     NODES,
@@ -33,11 +31,10 @@ from tests.unit.faultyworkloads import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from scaler.cluster.objects import Pod
     from scaler.model import PodState
-    from scaler.readings.source import ReadingRequest
     from tests.virtualtime import VirtualLoop
 
     JsonObject = dict[str, Any]
@@ -369,40 +366,6 @@ class World:
     def holder(self) -> str:
         """Who holds the Lease, as the API server knows it."""
         return "" if self.lease is None else self.lease["spec"]["holderIdentity"]
-
-
-class WarnedSource:
-    """The exporters' source over the world's exporters; a warned Deployment's readings say so."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._source = ExporterSource(clock=world.monotonic, scraper=world)  # type: ignore[arg-type]
-
-    @property
-    def answers_queries(self) -> bool:
-        return False
-
-    async def read(
-        self, requests: Sequence[ReadingRequest], endpoints: Mapping[str, ExporterEndpoint]
-    ) -> SourceAnswer:
-        self._world.served = {}
-        answer = await self._source.read(requests, endpoints)
-        warned = {one.ref for one in self._world.workloads.values() if one.warned}
-        readings = {
-            ref: {
-                metric: MetricReading(
-                    metric=metric, values=one.values, missing=one.missing, problem="warned"
-                )
-                if ref in warned
-                else one
-                for metric, one in by_metric.items()
-            }
-            for ref, by_metric in answer.readings.items()
-        }
-        return SourceAnswer(readings=readings)
-
-    def forget(self) -> None:
-        self._source.forget()
 
 
 def _no_zeros() -> JsonObject:

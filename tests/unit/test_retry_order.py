@@ -14,7 +14,8 @@ from scaler.controller.leader_election import AlwaysLeader
 from scaler.controller.loop import Controller
 from scaler.controller.retry_order import ACT_SECONDS, RetryOrder
 from scaler.reporting.metrics import ScalerMetrics
-from tests.unit.faultyworld import WarnedSource, World
+from tests.unit.faultysource import WarnedSource
+from tests.unit.faultyworld import World
 from tests.virtualtime import VirtualLoop
 
 if TYPE_CHECKING:
