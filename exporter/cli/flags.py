@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 from exporter.model import Collector
 from toolkit.cli.arguments import SHELLS, Parser
-from toolkit.cli.flags import LOG_FORMATS, LOG_LEVELS, Flags
+from toolkit.cli.flags import LOG_FORMATS, LOG_LEVELS, flag_groups
 from toolkit.cli.http_access import add_access_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from toolkit.cli.flags import Flags
 
 ENVIRONMENT_PREFIX: Final = "GPU_EXPORTER_"
 DEFAULT_SOCKET: Final = "/var/lib/kubelet/pod-resources/kubelet.sock"
@@ -70,16 +72,13 @@ def add_top_flags(parser: Parser, environ: Mapping[str, str]) -> None:
         metavar="URL",
         help="exporter to ask, http://NODE:9445/metrics (default: the GPUs of this node)",
     )
-    access = Flags(parser.add_argument_group("with --url"), environ, prefix=ENVIRONMENT_PREFIX)
+    access = flag_groups(parser, environ, prefix=ENVIRONMENT_PREFIX)("with --url")
     add_access_arguments(access, "url", "the exporter")
 
 
 def _add_flags(parser: Parser, environ: Mapping[str, str], version: str) -> None:
     parser.add_argument("--version", action="version", version=f"gpu-exporter {version}")
-
-    def group(title: str) -> Flags:
-        return Flags(parser.add_argument_group(title), environ, prefix=ENVIRONMENT_PREFIX)
-
+    group = flag_groups(parser, environ, prefix=ENVIRONMENT_PREFIX)
     _add_gpu_flags(group("GPUs"))
     _add_pod_flags(group("pods"))
     _add_serving_flags(group("serving and log"))

@@ -11,13 +11,14 @@ from scaler.cli.metricsapi import add_metrics_api_arguments, parse_metrics_api
 from scaler.cli.servers import add_servers_arguments, parse_servers
 from scaler.cli.source import add_source_arguments, parse_exporters, parse_prometheus
 from scaler.readings.settings import ExportersSettings, PrometheusSettings, ServersSettings
-from toolkit.cli.flags import LOG_FORMATS, LOG_LEVELS, Flags, Values
+from toolkit.cli.flags import LOG_FORMATS, LOG_LEVELS, Values, flag_groups
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
 
     from scaler.metricsapi.settings import MetricsApiSettings
+    from toolkit.cli.flags import Flags
 
 
 ENVIRONMENT_PREFIX = "GPU_SCALER_"
@@ -69,10 +70,7 @@ class ScalerConfig:
 
 def add_run_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
     """Add the flags of `gpu-scaler run`; `GPU_SCALER_<FLAG>` overrides the default of each."""
-
-    def group(title: str) -> Flags:
-        return Flags(parser.add_argument_group(title), environ, prefix=ENVIRONMENT_PREFIX)
-
+    group = flag_groups(parser, environ, prefix=ENVIRONMENT_PREFIX)
     scaling = group("scaling")
     scaling.text("interval", "DURATION", "2s", "interval between loops")
     scaling.text(

@@ -17,7 +17,7 @@ from scaler.cli.past import (
     parse_step,
 )
 from scaler.cli.source import add_past_arguments, parse_past
-from toolkit.cli.flags import Flags, Values, add_output_argument
+from toolkit.cli.flags import Values, add_output_argument, flag_groups
 
 if TYPE_CHECKING:
     import argparse
@@ -47,10 +47,7 @@ class IdleSettings:
 
 def add_idle_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
     """Add the flags; `GPU_SCALER_<FLAG>` overrides the default of some."""
-
-    def group(title: str) -> Flags:
-        return Flags(parser.add_argument_group(title), environ, prefix=ENVIRONMENT_PREFIX)
-
+    group = flag_groups(parser, environ, prefix=ENVIRONMENT_PREFIX)
     where = parser.add_mutually_exclusive_group()
     where.add_argument("-n", "--namespace", metavar="NAME", help="namespace (default: all)")
     where.add_argument(

@@ -17,7 +17,13 @@ from scaler.cli.idle import add_idle_arguments
 from scaler.cli.metricsapi import MAX_PORT
 from scaler.cli.simulate import add_simulate_arguments
 from toolkit.cli.arguments import SHELLS, CommandParser, CommandsFormatter, Parser
-from toolkit.cli.flags import Flags, add_output_argument, environment_name, whole_number
+from toolkit.cli.flags import (
+    Flags,
+    add_output_argument,
+    environment_name,
+    flag_groups,
+    whole_number,
+)
 from toolkit.cli.http_access import add_access_arguments
 
 if TYPE_CHECKING:
@@ -169,6 +175,7 @@ def _add_name_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_remote_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
     add_output_argument(parser, ("text", "json", "yaml"))
+    group = flag_groups(parser, environ, prefix=ENVIRONMENT_PREFIX)
     scaler = parser.add_argument_group("connection to the scaler")
     scaler.add_argument(
         "--server",
@@ -186,11 +193,8 @@ def _add_remote_arguments(parser: argparse.ArgumentParser, environ: Mapping[str,
         type=whole_number(1, MAX_PORT),
         help="port of the scaler (default: from the Lease)",
     )
-    server = Flags(parser.add_argument_group("with --server"), environ, prefix=ENVIRONMENT_PREFIX)
-    add_access_arguments(server, "server", "the scaler")
-    add_kubeconfig_arguments(
-        Flags(parser.add_argument_group("Kubernetes API"), environ, prefix=ENVIRONMENT_PREFIX)
-    )
+    add_access_arguments(group("with --server"), "server", "the scaler")
+    add_kubeconfig_arguments(group("Kubernetes API"))
 
 
 def _url(text: str) -> str:

@@ -25,7 +25,7 @@ from scaler.policy.annotations import MAX_REPLICAS, MIN_REPLICAS, PREFIX
 from scaler.replay.csv_text import CsvColumns
 from scaler.replay.demand import LONGEST_STEP_SECONDS, MAX_STEPS
 from scaler.replay.plans import Wishes
-from toolkit.cli.flags import Flags, Values, add_output_argument
+from toolkit.cli.flags import Values, add_output_argument, flag_groups
 
 if TYPE_CHECKING:
     import argparse
@@ -71,10 +71,7 @@ class SimulateSettings:
 
 def add_simulate_arguments(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
     """Add the flags; `GPU_SCALER_<FLAG>` overrides the default of some."""
-
-    def group(title: str) -> Flags:
-        return Flags(parser.add_argument_group(title), environ, prefix=ENVIRONMENT_PREFIX)
-
+    group = flag_groups(parser, environ, prefix=ENVIRONMENT_PREFIX)
     parser.add_argument(
         "deployments",
         nargs="*",

@@ -208,13 +208,7 @@ def _write_status(
     }
     status = {name: value for name, value in status.items() if value}
     if status != old:
-        store.modify(
-            DEPLOYMENTS,
-            metadata["namespace"],
-            metadata["name"],
-            lambda copy: copy.update(status=status),
-            subresource="status",
-        )
+        store.set_status(DEPLOYMENTS, deployment, status)
 
 
 def _condition(

@@ -124,11 +124,5 @@ def _write_status(store: Store, replica_set: Object, pods: list[Object]) -> bool
         "observedGeneration": metadata["generation"],
     }
     if replica_set.get("status") != status:
-        store.modify(
-            REPLICA_SETS,
-            metadata["namespace"],
-            metadata["name"],
-            lambda copy: copy.update(status=status),
-            subresource="status",
-        )
+        store.set_status(REPLICA_SETS, replica_set, status)
     return len(available) < len(ready)

@@ -160,6 +160,16 @@ class Store:
             return self._remove(resource, new)
         return self._put("MODIFIED", resource, new, old)
 
+    def set_status(self, resource: Resource, thing: Object, status: Object) -> None:
+        """Replace the status of an object."""
+        self.modify(
+            resource,
+            thing["metadata"]["namespace"],
+            thing["metadata"]["name"],
+            lambda copy: copy.update(status=status),
+            subresource="status",
+        )
+
     def modify(
         self,
         resource: Resource,

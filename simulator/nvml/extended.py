@@ -39,7 +39,6 @@ ULONGLONG_P = POINTER(c_ulonglong)
 # As long as the real driver measures PCIe traffic.
 PCIE_THROUGHPUT_SECONDS = 0.02
 _CUDA_VERSION: Final = 13000
-_VIDEO_PERIOD_MICROSECONDS: Final = 167_000
 _PCIE_IDLE_KILOBYTES: Final = 50
 _PCIE_BUSY_KILOBYTES: Final = 6_000_000
 _PCIE_WIDTH: Final = 16
@@ -184,18 +183,6 @@ def _energy(driver: SimulatedDriver, device: Device, out: Any) -> None:
 def _performance_state(driver: SimulatedDriver, device: Device) -> int:
     gpu = board(device)
     return 0 if driver.is_busy(gpu) else gpu.board.model.idle_performance_state
-
-
-@symbol("nvmlDeviceGetEncoderUtilization", UINT_P, UINT_P)
-def _encoder(_driver: SimulatedDriver, device: Device, percent: Any, period: Any) -> None:
-    percent[0] = without_mig(device).board.encoder_percent
-    period[0] = _VIDEO_PERIOD_MICROSECONDS
-
-
-@symbol("nvmlDeviceGetDecoderUtilization", UINT_P, UINT_P)
-def _decoder(_driver: SimulatedDriver, device: Device, percent: Any, period: Any) -> None:
-    percent[0] = without_mig(device).board.decoder_percent
-    period[0] = _VIDEO_PERIOD_MICROSECONDS
 
 
 @number("nvmlDeviceGetPcieThroughput", c_uint)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The C functions of nvml.h behind sensors, modes, the fabric and the SRAM's errors."""
+"""The C functions of nvml.h behind engines, sensors, modes, the fabric and the SRAM's errors."""
 
 from __future__ import annotations
 
@@ -20,24 +20,33 @@ from simulator.nvml.header import (
 from simulator.nvml.registry import UINT_P, Device, board, number, symbol, without_mig
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from simulator.boards import Board
     from simulator.driver import SimulatedDriver
 
 _PERIOD_MICROSECONDS: Final = 167_000
 
 
-@symbol("nvmlDeviceGetJpgUtilization", UINT_P, UINT_P)
-def _jpeg(_driver: SimulatedDriver, device: Device, percent: Any, period: Any) -> None:
-    state = without_mig(device).board
+def _engine(name: str, read: Callable[[Board], int]) -> None:
+    """Register a function that yields the utilization of an engine, and over which time."""
+
+    @symbol(name, UINT_P, UINT_P)
+    def _answer(_driver: SimulatedDriver, device: Device, percent: Any, period: Any) -> None:
+        percent[0] = read(without_mig(device).board)
+        period[0] = _PERIOD_MICROSECONDS
+
+
+def _jpeg_percent(state: Board) -> int:
     if not state.model.has_jpeg:
         raise NvmlReturn(NOT_SUPPORTED)
-    percent[0] = state.jpeg_percent
-    period[0] = _PERIOD_MICROSECONDS
+    return state.jpeg_percent
 
 
-@symbol("nvmlDeviceGetOfaUtilization", UINT_P, UINT_P)
-def _optical_flow(_driver: SimulatedDriver, device: Device, percent: Any, period: Any) -> None:
-    percent[0] = without_mig(device).board.ofa_percent
-    period[0] = _PERIOD_MICROSECONDS
+_engine("nvmlDeviceGetEncoderUtilization", lambda state: state.encoder_percent)
+_engine("nvmlDeviceGetDecoderUtilization", lambda state: state.decoder_percent)
+_engine("nvmlDeviceGetJpgUtilization", _jpeg_percent)
+_engine("nvmlDeviceGetOfaUtilization", lambda state: state.ofa_percent)
 
 
 @symbol("nvmlDeviceGetMarginTemperature", c_void_p)

@@ -72,6 +72,13 @@ def add_output_argument(
     )
 
 
+def flag_groups(
+    parser: argparse.ArgumentParser, environ: Mapping[str, str], *, prefix: str
+) -> Callable[[str], Flags]:
+    """Return what adds a group with a title to the parser."""
+    return lambda title: Flags(parser.add_argument_group(title), environ, prefix=prefix)
+
+
 class Flags:
     """Adds flags to a parser or a group; variables in `environ` override their defaults.
 
