@@ -137,23 +137,15 @@ def _rate_and_range_limit(
         if desired_replicas <= min(up_limit, max_replicas):
             return None
         if max_replicas > up_limit:
-            return _too_fast_up(desired_replicas, up_limit)
-        return _too_many(desired_replicas, max_replicas)
+            return _too_fast(Reason.SCALE_UP_LIMIT, desired_replicas, up_limit)
+        return _out_of_range(Reason.TOO_MANY_REPLICAS, desired_replicas, max_replicas)
     if desired_replicas < current_replicas:
         down_limit = scale_down_limit(current_replicas, behavior.scale_down, history, now_seconds)
         if desired_replicas >= max(down_limit, min_replicas):
             return None
         if min_replicas < down_limit:
-            return AppliedLimit(
-                reason=Reason.SCALE_DOWN_LIMIT,
-                message=(
-                    "the desired replica count is decreasing faster than the maximum scale rate:"
-                    f" {desired_replicas} wanted, {down_limit} allowed now"
-                ),
-                replicas_before=desired_replicas,
-                replicas_after=down_limit,
-            )
-        return _too_few(desired_replicas, min_replicas)
+            return _too_fast(Reason.SCALE_DOWN_LIMIT, desired_replicas, down_limit)
+        return _out_of_range(Reason.TOO_FEW_REPLICAS, desired_replicas, min_replicas)
     return None
 
 
@@ -214,37 +206,26 @@ def _changed(events: Sequence[ScaleEvent], period_seconds: int, now_seconds: flo
     return sum(event.change for event in events if event.at_seconds > cutoff_seconds)
 
 
-def _too_few(desired_replicas: int, min_replicas: int) -> AppliedLimit:
+def _out_of_range(reason: Reason, desired_replicas: int, bound: int) -> AppliedLimit:
+    which = (
+        "less than the minimum" if reason is Reason.TOO_FEW_REPLICAS else "more than the maximum"
+    )
     return AppliedLimit(
-        reason=Reason.TOO_FEW_REPLICAS,
-        message=(
-            f"the desired replica count {desired_replicas} is less than the minimum replica count"
-            f" {min_replicas}"
-        ),
+        reason=reason,
+        message=f"the desired replica count {desired_replicas} is {which} replica count {bound}",
         replicas_before=desired_replicas,
-        replicas_after=min_replicas,
+        replicas_after=bound,
     )
 
 
-def _too_many(desired_replicas: int, max_replicas: int) -> AppliedLimit:
+def _too_fast(reason: Reason, desired_replicas: int, allowed: int) -> AppliedLimit:
+    direction = "increasing" if reason is Reason.SCALE_UP_LIMIT else "decreasing"
     return AppliedLimit(
-        reason=Reason.TOO_MANY_REPLICAS,
+        reason=reason,
         message=(
-            f"the desired replica count {desired_replicas} is more than the maximum replica count"
-            f" {max_replicas}"
+            f"the desired replica count is {direction} faster than the maximum scale rate:"
+            f" {desired_replicas} wanted, {allowed} allowed now"
         ),
         replicas_before=desired_replicas,
-        replicas_after=max_replicas,
-    )
-
-
-def _too_fast_up(desired_replicas: int, up_limit: int) -> AppliedLimit:
-    return AppliedLimit(
-        reason=Reason.SCALE_UP_LIMIT,
-        message=(
-            "the desired replica count is increasing faster than the maximum scale rate:"
-            f" {desired_replicas} wanted, {up_limit} allowed now"
-        ),
-        replicas_before=desired_replicas,
-        replicas_after=up_limit,
+        replicas_after=allowed,
     )
