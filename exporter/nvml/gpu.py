@@ -42,6 +42,7 @@ class Gpu:
         self.device = device
         self.mig_mode: int | None = None
         self.mig_enabled = False
+        self._has_mig_mode = False
 
     @classmethod
     def open(cls, calls: Calls, index: int) -> Gpu:
@@ -67,12 +68,19 @@ class Gpu:
         return self._calls.binding
 
     def ask_mig_mode(self) -> None:
-        """Ask for the MIG mode; what a board lacks depends on it, so a change asks again."""
+        """Ask for the MIG mode; what a board lacks depends on it, so a change asks again.
+
+        A GPU that has once told it is asked whatever it says: otherwise its instances would be gone
+        until NVML is opened anew.
+        """
         mode, _pending = self.ask("nvmlDeviceGetMigMode") or (None, None)
         if mode != self.mig_mode:
             self.mig_mode = mode
             self.mig_enabled = mode == self.binding.NVML_DEVICE_MIG_ENABLE
             self._absent.clear()
+        self._has_mig_mode = self._has_mig_mode or mode is not None
+        if self._has_mig_mode:
+            self._absent.discard(("nvmlDeviceGetMigMode",))
 
     def ask(self, function: str, *arguments: Any, expected: frozenset[str] = frozenset()) -> Any:
         """Call a function of this GPU; None on an error that concerns this reading only.

@@ -20,7 +20,7 @@ from tests.exporting import PREFIX, exporter
 from tests.nvmlnode import Node
 from tests.waiting import until
 
-GPU_IS_LOST, UNKNOWN = 15, 999
+NOT_SUPPORTED, GPU_IS_LOST, UNKNOWN = 3, 15, 999
 HOPPER = GpuSpec(model="H100", mig_profiles=("1g.10gb", None, "3g.40gb"))
 AMPERE = GpuSpec(model="A100-80GB", mig_profiles=("1g.10gb", "3g.40gb"))
 DUTY_CYCLE = "nvidia_gpu_duty_cycle"
@@ -318,6 +318,16 @@ def test_what_a_gpu_lacks_amid_a_change_of_mig_it_has_again_after_it(
             node.driver.divide(0, None)
             node.readings()
             assert before <= known(node), f"MIG was enabled before {function}"
+
+
+def test_a_gpu_that_once_told_its_mig_mode_is_asked_for_it_whatever_it_says():
+    node = Node(HOPPER).open()
+    before = set(node.read())
+    node.driver.faults.fail("nvmlDeviceGetMigMode", NOT_SUPPORTED)
+    for _ in range(3):
+        assert set(node.read()) < before
+    node.driver.faults.heal("nvmlDeviceGetMigMode")
+    assert set(node.read()) == before
 
 
 async def test_a_new_instance_does_not_begin_with_the_load_of_the_one_before():
