@@ -37,7 +37,7 @@ SELECTED_PODS: Final = 1_000
 SELECTIONS_OF_POD: Final = 10
 """And this many times the pods of the namespace: selectors that overlap a little are fine."""
 CHECKS_PER_SELECTION: Final = 10
-"""A pod that is found counts once more for so many requirements that its labels are checked for."""
+"""So many requirements that a pod's labels are checked for count as one pod."""
 LOOKS_PER_SELECTION: Final = 100
 """So many pods that only one label of several leads to count as one: any label may be common."""
 TEXT_CHARACTERS: Final = 300

@@ -219,12 +219,13 @@ class _LabelledPods:
         found: Iterable[str] = chain.from_iterable(fewest)
         for pods in exact:
             found = [uid for uid in found if uid in pods]
-        uids = list(found)
-        self._spend(asker, looks + len(uids) * (1 + len(others) / CHECKS_PER_SELECTION))
-        selected = [self._pods[uid] for uid in uids]
-        if not others:
-            return selected
-        return [pod for pod in selected if all(one.matches(pod.labels) for one in others)]
+        selected = [self._pods[uid] for uid in found]
+        if others:
+            looks += len(selected) * len(others) / CHECKS_PER_SELECTION
+            self._spend(asker, looks)
+            selected = [pod for pod in selected if all(one.matches(pod.labels) for one in others)]
+        self._spend(asker, looks + len(selected))
+        return selected
 
     def forget(self, asker: str) -> bool:
         """Forget what an asker has spent; return whether all have to ask again."""

@@ -158,3 +158,13 @@ def test_a_selector_that_finds_nothing_after_many_looks_spends_too(
     ask(1)
     with pytest.raises(OverBudgetError):
         ask(1_000)
+
+
+def test_workloads_by_more_labels_than_are_indexed_are_found() -> None:
+    found = index()
+    names = [f"app-{number}" for number in range(4 * MAX_INDEXED_KEYS)]
+    for number, name in enumerate(names):
+        for replica in range(50):
+            found.pod_changed(None, pod(1_000 * replica + number, {name: "x"}))
+    for name in names:
+        assert len(found.selected("ns", parse_selector(f"{name}=x"), name)) == 50
