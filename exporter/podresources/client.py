@@ -41,9 +41,11 @@ MAX_RECEIVE_BYTES: Final = 64 * 1024 * 1024
 KEEP_SECONDS: Final = 30.0
 # The kubelet's rate limit is shared by all of its clients, so no fast interval of ours may use it
 # up; and a call takes longer than reading 8 GPUs, while pods change seldom. Nor may a slow interval
-# outlast the mapping, nor a time in which nobody reads it.
+# outlast the mapping.
 MIN_INTERVAL_SECONDS: Final = 2.0
 MAX_INTERVAL_SECONDS: Final = 10.0
+# Whoever scrapes seldom sees a mapping of up to this age.
+UNREAD_INTERVAL_SECONDS: Final = 5.0
 # Stands among gRPC's codes for an answer of a kubelet that does not know its pods yet.
 NO_PODS: Final = "NO_PODS"
 
@@ -144,7 +146,7 @@ class PodResources:
             awaits_look = self._finished is not None and self._finished.awaits_second_look
             if self.problem is None and not awaits_look:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(MAX_INTERVAL_SECONDS - self._interval_seconds):
+                    async with asyncio.timeout(UNREAD_INTERVAL_SECONDS - self._interval_seconds):
                         await self._is_read.wait()
 
     async def refresh(self) -> None:

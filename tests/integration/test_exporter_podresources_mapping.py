@@ -264,7 +264,7 @@ def listed(kubelet, *, times):
 async def test_it_lists_when_somebody_has_read_the_last_mapping_and_after_failures(
     kubelet, recorder, monkeypatch
 ):
-    monkeypatch.setattr("exporter.podresources.client.MAX_INTERVAL_SECONDS", 3600.0)
+    monkeypatch.setattr("exporter.podresources.client.UNREAD_INTERVAL_SECONDS", 3600.0)
     recorder.pod_resources._interval_seconds = 0.0
     loop = asyncio.create_task(recorder.pod_resources.run())
     for scrapes in range(20):
@@ -310,7 +310,7 @@ class FailingFinished(Finished):
 async def test_a_pod_that_seems_to_have_finished_is_looked_at_again_soon(
     kubelet, socket_path, monkeypatch
 ):
-    monkeypatch.setattr("exporter.podresources.client.MAX_INTERVAL_SECONDS", 3600.0)
+    monkeypatch.setattr("exporter.podresources.client.UNREAD_INTERVAL_SECONDS", 3600.0)
     recorder = Recorder(socket_path, finished=Finished(("ns", "job"), look=2))
     recorder.pod_resources._interval_seconds = 0.0
     kubelet.allocate("ns", "job", "main", "nvidia.com/gpu", 1)
