@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from scaler.readings.devices import FAMILIES
 from scaler.readings.prometheus.absent_series import (
-    example,
+    examples,
     selector,
     why_no_pods,
     why_no_series,
@@ -38,12 +38,12 @@ async def why_no_pods_of(
     """
     names, ended = prometheus.names, steps.ended_unix_seconds
     series = names.families[FAMILIES[metric][0]].series[0]
-    labels = {name for one in await example(reader, prometheus, series, steps) for name in one}
+    labels = {name for one in await examples(reader, prometheus, series, steps) for name in one}
     if EXPORTED in labels and names.pod_label != EXPORTED:
         return _exporters_own_pod(names, series)
     for family in FAMILIES[metric][1:] if labels else ():
         other = names.families[family].series[0]
-        if not await example(reader, prometheus, other, steps):
+        if not await examples(reader, prometheus, other, steps):
             return f"Prometheus has {series} and no {other}, and {metric} needs both: scrape both"
     past = PastMetric(metric, names, matchers=prometheus.matchers, pods=())
     query = past.models_query(steps.seconds)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from scaler.readings.prometheus.ranges import RangeReader
     from scaler.readings.settings import PrometheusSettings
 
+EXAMPLES = 20
 LABELS_SHOWN = 20
 
 
@@ -34,7 +35,7 @@ async def why_no_series(
         found = await _labels(reader, query, steps)
         there = sorted({labels["__name__"] for labels in found if "__name__" in labels})
         if wanted in there:
-            return _unusable(settings, wanted, await example(reader, settings, wanted, steps))
+            return _unusable(settings, wanted, await examples(reader, settings, wanted, steps))
     except PastError as error:
         return str(error)
     at = f"Prometheus at {settings.url}"
@@ -59,7 +60,7 @@ async def why_no_pods(
     names = settings.names
     try:
         series = names.families[family].series[0]
-        found = await example(reader, settings, series, steps)
+        found = await examples(reader, settings, series, steps)
     except PastError as error:
         return str(error)
     listed = _listed(label for labels in found for label in labels)
@@ -80,31 +81,30 @@ def selector(series: str, settings: PrometheusSettings) -> str:
     return f"{series}{{{', '.join(settings.matchers)}}}"
 
 
-async def example(
+async def examples(
     reader: RangeReader, settings: PrometheusSettings, series: str, steps: Span
 ) -> list[dict[str, Any]]:
-    """Return the labels of a series under the matchers: of one at most.
+    """Return the labels of the highest of the series under the matchers: of 20 at most.
 
-    Not only of what there is now, because the exporters may be gone.
+    Of several, because a free GPU has no labels of a pod. Not only of what there is now, because
+    the exporters may be gone.
 
     Raises:
         PastError, PromqlError: Prometheus does not answer.
     """
     some = f"last_over_time({selector(series, settings)}[{promql_duration(steps.seconds)}])"
-    return await _labels(reader, f"topk(1, {some})", steps)
+    return await _labels(reader, f"topk({EXAMPLES}, {some})", steps)
 
 
-def _unusable(
-    settings: PrometheusSettings, wanted: str, example: Collection[dict[str, Any]]
-) -> str:
-    if not example:
+def _unusable(settings: PrometheusSettings, wanted: str, found: Collection[dict[str, Any]]) -> str:
+    if not found:
         matchers = ", ".join(settings.matchers)
         return (
             f"{wanted} has series, but none that matches {matchers}: pass other"
             " --prometheus.matcher or --prometheus.exporters-matcher"
         )
     devices = ", ".join(settings.names.device_labels)
-    labels = {name for one in example for name in one}
+    labels = {name for one in found for name in one}
     return (
         f"the series of {wanted} name no GPU: they have no label {devices}; pass"
         f" --prometheus.device-labels; the labels are {_listed(labels)}"
