@@ -33,13 +33,13 @@ IDLE_WORKLOADS_OF_NAMESPACE: Final = 200
 IDLE_NAMESPACES: Final = 200
 """Namespaces with pods that are not watched: whatever an exporter calls them."""
 SELECTED_PODS: Final = 1_000
-"""Pods of one namespace that the selectors of its workloads may find, in total."""
+"""Pods that the selectors of one namespace's workloads may find, all of them together."""
 SELECTIONS_OF_POD: Final = 10
-"""And this many times the pods of the namespace: selectors that overlap a little are fine."""
+"""And as many more for each pod of the namespace: selectors that overlap a little are fine."""
 CHECKS_PER_SELECTION: Final = 10
-"""So many requirements that a pod's labels are checked for count as one pod."""
+"""Comparing a pod's labels with this many requirements counts as finding one pod."""
 LOOKS_PER_SELECTION: Final = 100
-"""So many pods that only one label of several leads to count as one: any label may be common."""
+"""Looking at this many pods that have one of the labels counts as finding one pod."""
 TEXT_CHARACTERS: Final = 300
 """Text from outside that is quoted in a reason, a log line or an event."""
 NAME_CHARACTERS: Final = 253

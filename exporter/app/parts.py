@@ -190,7 +190,7 @@ class ExporterParts:
         return self.health.fresh_readings()
 
     def on_scrape(self) -> None:
-        """Have those parts told that work more while somebody scrapes."""
+        """Tell the parts that work more while somebody scrapes."""
         if self.pod_resources is not None:
             self.pod_resources.on_scrape()
 

@@ -95,16 +95,16 @@ class BaseReadings:
     def _board_duty_cycle(self, gpu: Gpu) -> float | None:
         """Return the board's duty cycle, None under MIG; finds out first what the MIG mode is.
 
-        A GPU that has a duty cycle is not under MIG, so its mode need not be asked again.
+        A GPU that measures is not under MIG, so its mode need not be asked again.
         """
         if gpu.mig_mode is None or gpu.mig_enabled:
             gpu.ask_mig_mode()
         if gpu.mig_enabled:
             return None
         duty_cycle = self._duty_cycles.percent(gpu)
-        if duty_cycle is None:
+        if not self._duty_cycles.is_measured(gpu):
             gpu.ask_mig_mode()
-        return duty_cycle
+        return None if gpu.mig_enabled else duty_cycle
 
     def _read_uses(
         self, gpu: Gpu, device: Device, handle: Any, memory: DeviceMemory

@@ -50,6 +50,7 @@ class _History:
         self.cursor_microseconds = 0
         self.newest_microseconds = 0
         self.progress_seconds = time.monotonic()
+        self.is_measured = False
 
 
 class DutyCycles:
@@ -71,6 +72,7 @@ class DutyCycles:
         history = self._histories.get(gpu.device.uuid)
         if history is None:
             history = self._histories[gpu.device.uuid] = _History(self._window_seconds)
+        history.is_measured = False
         if gpu.lacks(_SAMPLES, self._meter.samples):
             return self._instantaneous(gpu, history)
         try:
@@ -104,6 +106,7 @@ class DutyCycles:
             history.samples.add(percents)
             history.cursor_microseconds = history.newest_microseconds = newest
             history.progress_seconds = now
+            history.is_measured = True
             history.instants.clear()
         elif now - history.progress_seconds > max(self._window_seconds, _BUFFER_STALLED_SECONDS):
             # Ask for the whole buffer next time: after the clock was set back, all that is new
@@ -113,9 +116,15 @@ class DutyCycles:
         mean = history.samples.mean_percent()
         return self._instantaneous(gpu, history) if mean is None else mean
 
+    def is_measured(self, gpu: Gpu) -> bool:
+        """Return whether the driver had anything new when last asked; a mean outlives that."""
+        history = self._histories.get(gpu.device.uuid)
+        return history is not None and history.is_measured
+
     def _instantaneous(self, gpu: Gpu, history: _History) -> float | None:
         rates = gpu.ask("nvmlDeviceGetUtilizationRates")
         if rates is None or not 0 <= (rate := getattr(rates, self._meter.rate)) <= 100:
             return None
+        history.is_measured = True
         history.instants.add([(time.monotonic_ns() // 1000, rate)])
         return history.instants.mean_percent()

@@ -70,8 +70,8 @@ class Gpu:
     def ask_mig_mode(self) -> None:
         """Ask for the MIG mode; what a board lacks depends on it, so a change asks again.
 
-        A GPU that has once told it is asked whatever it says: otherwise its instances would be gone
-        until NVML is opened anew.
+        A GPU that has told it once is asked again whatever it answers: otherwise its instances
+        would be gone until NVML is opened again.
         """
         mode, _pending = self.ask("nvmlDeviceGetMigMode") or (None, None)
         if mode != self.mig_mode:
@@ -146,7 +146,7 @@ class Gpu:
         return (function, *arguments) in self._absent
 
     def note_lack(self, function: str, *arguments: Any) -> None:
-        """Note that this is missing, until the MIG mode changes or NVML is opened anew."""
+        """Note that this is missing, until the MIG mode changes or NVML is opened again."""
         self._absent.add((function, *arguments))
 
     def ask_system(

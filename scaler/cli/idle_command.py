@@ -146,7 +146,7 @@ def _without_values(uuids: Sequence[str]) -> list[str]:
         return []
     some = ", ".join(uuids[:NAMED_GPUS])
     more = f" and {len(uuids) - NAMED_GPUS} more" if len(uuids) > NAMED_GPUS else ""
-    return [f"Left out, since no duty cycle of it is from 0 to 100: {some}{more}."]
+    return [f"GPUs without any duty cycle from 0 to 100 are left out: {some}{more}."]
 
 
 def _about(report: IdleReport, owners: Owners, settings: IdleSettings) -> list[str]:

@@ -245,8 +245,9 @@ class _LabelledPods:
         if total > most:
             self._has_refused = True
             raise OverBudgetError(
-                "the selectors of this namespace's workloads overlap too much: the pods that they"
-                f" find count as more than the {most} that are allowed for {len(self._pods)} pods"
+                "the selectors of this namespace's workloads overlap too much: together they find"
+                f" its {len(self._pods)} pods more than {most} times; give each workload labels of"
+                " its own"
             )
         self._spent[asker], self._total_spent = number, total
 

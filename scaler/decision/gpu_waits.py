@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MAX_WAIT_SECONDS: Final = 3600.0
 """How long a wait limits others: longer than a cloud takes to add a node, and not for ever."""
 MAX_WAITS: Final = 100
-"""GpuWaits for one resource that differ in their node selectors; those of the highest priority."""
+"""Waits for one resource that differ in their node selectors; those of the highest priority."""
 _SCALED_BY_US: Final = (Outcome.SCALED, Outcome.UNCHANGED, Outcome.HELD, Outcome.DRY_RUN)
 
 

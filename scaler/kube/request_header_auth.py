@@ -25,7 +25,7 @@ PATH = f"/api/v1/namespaces/{NAMESPACE}/configmaps?fieldSelector=metadata.name%3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestHeaderAuth:
-    """The CAs as PEM, empty if there are none, and the allowed names and header names."""
+    """The CAs as PEM, the allowed names, and the names of headers; each may be empty."""
 
     client_ca_pem: str = ""
     front_proxy_ca_pem: str = ""

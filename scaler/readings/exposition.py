@@ -47,7 +47,7 @@ class ExpositionError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodePage:
-    """The result of one scrape of some families: samples, or why there are none.
+    """The result of one scrape of some families: samples, or the problem.
 
     `asked_seconds` is when the request was sent, so that readings never seem younger than they
     are. `problem` completes "the exporter of node X ...". `age_seconds` is None if the

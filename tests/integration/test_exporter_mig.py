@@ -21,6 +21,7 @@ from tests.nvmlnode import Node
 from tests.waiting import until
 
 NOT_SUPPORTED, GPU_IS_LOST, UNKNOWN = 3, 15, 999
+NOT_FOUND = 6
 HOPPER = GpuSpec(model="H100", mig_profiles=("1g.10gb", None, "3g.40gb"))
 AMPERE = GpuSpec(model="A100-80GB", mig_profiles=("1g.10gb", "3g.40gb"))
 DUTY_CYCLE = "nvidia_gpu_duty_cycle"
@@ -328,6 +329,20 @@ def test_a_gpu_that_once_told_its_mig_mode_is_asked_for_it_whatever_it_says():
         assert set(node.read()) < before
     node.driver.faults.heal("nvmlDeviceGetMigMode")
     assert set(node.read()) == before
+
+
+def test_instances_are_found_at_once_where_the_board_only_has_no_new_samples_any_more():
+    with Node("H100") as node:
+        node.readings()
+        node.clock.now += 5
+        assert node.read_first().duty_cycle_percent is not None
+        (board,) = node.driver.gpus
+        node.driver.divide(0, ("1g.10gb",))
+        node.driver.faults.fail("nvmlDeviceGetSamples", NOT_FOUND, uuid=board.uuid)
+        found = node.read()
+        assert found.keys() == {board.uuid, *(mig.uuid for mig in instances(node))}
+        assert found[board.uuid].duty_cycle_percent is None
+        assert found[board.uuid].memory_total_bytes is None
 
 
 async def test_a_new_instance_does_not_begin_with_the_load_of_the_one_before():

@@ -39,7 +39,7 @@ READ_SECONDS = 10.0
 
 
 class _Node(NamedTuple):
-    """A node's page with its pods' values, or why there are none."""
+    """A node's page with the values of its pods, or with the problem."""
 
     page: NodePage
     problem: str | None

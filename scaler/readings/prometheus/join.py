@@ -25,7 +25,7 @@ STALE_AFTER_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesAnswer:
-    """The result of one query: values, or why there are none.
+    """The result of one query: values, or the problem.
 
     `asked_seconds` is when the request was sent, so that no sample seems younger than it is.
     `own` are the containers' own parts of shared GPUs, None if the series has none.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: a model server's page -> its numbers, or why there are none."""
+"""Pure: a model server's page -> its numbers, or the reason why it has none."""
 
 from __future__ import annotations
 

@@ -62,8 +62,8 @@ _SENTENCES: Mapping[Failure, str] = {
     " its metrics page",
     Failure.OVER_BUDGET: f"answers with more than {SERVER_PAGE_BYTES} bytes: " + READABLE
     + ", or reduce its labels",
-    Failure.ADDRESS: "is not asked: the pod's IP address is one of the scaler's own pod, of a node"
-    " or of a cloud, and not of a single pod; find out what writes the status of the pod",
+    Failure.ADDRESS: "is not asked: no pod can have a loopback or link-local IP address; find out"
+    " what wrote it into the pod's status",
 }  # fmt: skip
 _STATUSES: Mapping[int, Failure] = {
     401: Failure.UNAUTHORIZED,

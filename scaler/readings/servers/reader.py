@@ -55,7 +55,7 @@ class ServerTarget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerPage:
-    """The result of reading a target: values, or the sentence why there are none.
+    """The result of reading a target: values, or the problem.
 
     `asked_seconds` is when the request was sent, so that values never seem younger than they are.
     `counters` are those of the last readable page, `server` what was recognised last.
