@@ -80,6 +80,13 @@ class AnnotationTexts:
     def _refuse(self, name: str, why: str) -> None:
         self._problem(name, f"{why}; allowed is {BY_NAME[name].allowed}", is_form=True)
 
+    def _paired(self, name: str, other: str) -> str | None:
+        """Return an annotation's text; refuse each of two annotations without the other."""
+        for one, missing in ((name, other), (other, name)):
+            if one in self._annotations and missing not in self._annotations:
+                self._problem(one, f"requires {missing}, which is missing")
+        return self._annotations.get(name)
+
     def settings(self) -> tuple[Setting, ...]:
         """Return the value and the origin of every annotation that has a value or a default."""
         return tuple(

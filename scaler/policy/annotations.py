@@ -58,7 +58,7 @@ class Annotation:
     """One row of the annotations table; `default` is None if there is no default value."""
 
     name: str
-    default: str | None
+    default: str | None = None
     meaning: str
     allowed: str
 
@@ -66,7 +66,6 @@ class Annotation:
 ANNOTATIONS: tuple[Annotation, ...] = (
     Annotation(
         name=ENABLED,
-        default=None,
         meaning="opts the Deployment in; without it the scaler ignores the Deployment",
         allowed='"true" or "false"',
     ),
@@ -78,13 +77,11 @@ ANNOTATIONS: tuple[Annotation, ...] = (
     ),
     Annotation(
         name=MAX_REPLICAS,
-        default=None,
         meaning="maximum replica count (required)",
         allowed="a whole number from 1 to 2147483647",
     ),
     Annotation(
         name=SCHEDULE,
-        default=None,
         meaning="list of times of the week with a minimum and a maximum of their own; the narrowest"
         " that is in force wins",
         allowed="YAML or JSON of up to 16 entries with the fields days, from, to, timezone, min and"
@@ -99,69 +96,58 @@ ANNOTATIONS: tuple[Annotation, ...] = (
     ),
     Annotation(
         name=TARGET_ANNOTATIONS[Metric.DUTY_CYCLE],
-        default=None,
         meaning="target for the average duty cycle per pod, in percent",
         allowed="a number above 0 and below 100 / (1 + the scale-up tolerance)",
     ),
     Annotation(
         name=TARGET_ANNOTATIONS[Metric.MEMORY_USED_PERCENT],
-        default=None,
         meaning="target for the average GPU memory in use per pod, in percent of the total",
         allowed="a number above 0 and below 100 / (1 + the scale-up tolerance)",
     ),
     Annotation(
         name=TARGET_ANNOTATIONS[Metric.MEMORY_USED_BYTES],
-        default=None,
         meaning="target for the average GPU memory in use per pod and GPU, in bytes",
         allowed='a quantity above 0 and up to 1Pi, such as "20Gi"',
     ),
     Annotation(
         name=TARGET_ANNOTATIONS[Metric.POWER_USAGE_MILLIWATTS],
-        default=None,
         meaning="target for the average board power per pod and GPU, in milliwatts",
         allowed='a number above 0 and up to 1G, such as "250000" for 250 W',
     ),
     Annotation(
         name=TARGET_ANNOTATIONS[Metric.TEMPERATURE_CELSIUS],
-        default=None,
         meaning="target for the temperature of each pod's hottest GPU, averaged over the pods, in"
         " degrees Celsius",
         allowed="a number above 0 and up to 200",
     ),
     Annotation(
         name=QUERY,
-        default=None,
         meaning="PromQL expression for the whole Deployment; requires --prometheus.url",
         allowed="up to 8192 characters, together with gpu-scaler/target-query",
     ),
     Annotation(
         name=TARGET_QUERY,
-        default=None,
         meaning="target for the query value per pod",
         allowed="a quantity above 0 and up to 1P, together with gpu-scaler/query",
     ),
     Annotation(
         name=TARGET_ANNOTATIONS[Metric.REQUESTS],
-        default=None,
         meaning="target for the requests in a pod's model server, running and waiting, averaged"
         " over the pods",
         allowed="a quantity above 0 and up to 1P",
     ),
     Annotation(
         name=TARGET_ANNOTATIONS[Metric.REQUESTS_WAITING],
-        default=None,
         meaning="target for the requests that wait in a pod's model server, averaged over the pods",
         allowed="a quantity above 0 and up to 1P",
     ),
     Annotation(
         name=TARGET_ANNOTATIONS[Metric.KV_CACHE_PERCENT],
-        default=None,
         meaning="target for the KV cache in use per pod, in percent",
         allowed="a number above 0 and below 100 / (1 + the scale-up tolerance)",
     ),
     Annotation(
         name=POD_METRIC,
-        default=None,
         meaning="metric of each pod's own page, summed over its series; rate() of a counter is"
         " its increase per second",
         allowed='a metric such as name{label="x"} or rate(name_total), up to 512 characters,'
@@ -169,7 +155,6 @@ ANNOTATIONS: tuple[Annotation, ...] = (
     ),
     Annotation(
         name=TARGET_POD_METRIC,
-        default=None,
         meaning="target for that metric, averaged over the pods",
         allowed="a quantity above 0 and up to 1P, together with gpu-scaler/pod-metric",
     ),
@@ -181,7 +166,6 @@ ANNOTATIONS: tuple[Annotation, ...] = (
     ),
     Annotation(
         name=METRICS_PORT,
-        default=None,
         meaning="port of the pods' metrics page (default: the container port named metrics or"
         " http-metrics, else the server's default port, else the port named http, else the only"
         " one)",
@@ -189,19 +173,16 @@ ANNOTATIONS: tuple[Annotation, ...] = (
     ),
     Annotation(
         name=METRICS_PATH,
-        default=None,
         meaning="path of the pods' metrics page (default: the server's, such as /metrics)",
         allowed="a path that starts with /, up to 256 characters",
     ),
     Annotation(
         name=METRICS_SCHEME,
-        default=None,
         meaning="scheme of the pods' metrics page (default: http)",
         allowed="http or https",
     ),
     Annotation(
         name=QUEUE,
-        default=None,
         meaning="page of a Service in the same namespace, and the metrics on it that count the"
         " Deployment's requests, also while it has no pods; allows min-replicas 0",
         allowed="http://SERVICE:PORT/PATH, a space, and up to 8 metrics joined with +, such as"
@@ -229,7 +210,6 @@ ANNOTATIONS: tuple[Annotation, ...] = (
     ),
     Annotation(
         name=BEHAVIOR,
-        default=None,
         meaning="autoscaling/v2 HorizontalPodAutoscalerBehavior (default: that of the HPA)",
         allowed="YAML or JSON of up to 4096 bytes and 200 fields and values, no anchors or tags",
     ),
@@ -247,7 +227,6 @@ ANNOTATIONS: tuple[Annotation, ...] = (
     ),
     Annotation(
         name=SCALE_DOWN_MAX_BUSY,
-        default=None,
         meaning="duty cycle below which a pod without requests in hand counts as idle; a scale-down"
         " waits until it removes idle pods only",
         allowed='a percentage above 0% and up to 100%, such as "10%", together with'

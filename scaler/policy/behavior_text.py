@@ -3,19 +3,18 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from scaler.budgets import BEHAVIOR_BYTES, size_bytes
 from scaler.decision.behavior import DEFAULT_BEHAVIOR, scale_up_limit
 from scaler.decision.model import ScalingHistory
 from scaler.model import Behavior, PolicyType, RatePolicy, ScalingRules, SelectPolicy
 from scaler.policy.annotations import BEHAVIOR
-from scaler.policy.yaml_text import YamlError, read_yaml
+from scaler.policy.yaml_text import YamlError, read_yaml, shortened, shown
 from scaler.quantities import parse_quantity
 
 MAX_TOLERANCE = 100.0
@@ -44,41 +43,22 @@ class _Model(BaseModel):
 
 
 class _PolicyText(_Model):
-    type: Literal["Pods", "Percent"]
+    type: PolicyType = Field(strict=False)
     value: int = Field(ge=1, le=_MAX_INT32)
     period_seconds: int = Field(ge=1, le=1800)
 
 
 class _RulesText(_Model):
     stabilization_window_seconds: int | None = Field(default=None, ge=0, le=3600)
-    select_policy: Literal["Max", "Min", "Disabled"] | None = None
+    select_policy: SelectPolicy | None = Field(default=None, strict=False)
     policies: list[_PolicyText] | None = Field(default=None, max_length=100)
     tolerance: Annotated[float, BeforeValidator(_tolerance)] | None = None
 
     def filled_in(self, default: ScalingRules) -> ScalingRules:
-        window_seconds = self.stabilization_window_seconds
-        policies = default.policies
+        given = {name: value for name, value in self if value is not None}
         if self.policies is not None:
-            policies = tuple(
-                RatePolicy(
-                    type=PolicyType(item.type),
-                    value=item.value,
-                    period_seconds=item.period_seconds,
-                )
-                for item in self.policies
-            )
-        return ScalingRules(
-            stabilization_window_seconds=(
-                default.stabilization_window_seconds if window_seconds is None else window_seconds
-            ),
-            select_policy=(
-                default.select_policy
-                if self.select_policy is None
-                else SelectPolicy(self.select_policy)
-            ),
-            policies=policies,
-            tolerance=default.tolerance if self.tolerance is None else self.tolerance,
-        )
+            given["policies"] = tuple(RatePolicy(**dict(policy)) for policy in self.policies)
+        return replace(default, **given)
 
 
 class _BehaviorText(_Model):
@@ -94,8 +74,6 @@ def parse_behavior(text: str) -> Behavior | tuple[str, ...]:
     Never raises. Source: HorizontalPodAutoscalerBehavior of `autoscaling/v2` with `tolerance` of
     KEP-4951.
     """
-    if size_bytes(text) > BEHAVIOR_BYTES:
-        return (f"is longer than {BEHAVIOR_BYTES} bytes, the maximum",)
     try:
         document = read_yaml(text)
     except YamlError as error:
@@ -106,7 +84,11 @@ def parse_behavior(text: str) -> Behavior | tuple[str, ...]:
         return tuple(_sentence(item) for item in error.errors(include_url=False))
     problems = []
     for name, rules in (("scaleUp", parsed.scale_up), ("scaleDown", parsed.scale_down)):
-        if rules is not None and rules.policies == [] and rules.select_policy != "Disabled":
+        if (
+            rules is not None
+            and rules.policies == []
+            and rules.select_policy != SelectPolicy.DISABLED
+        ):
             problems.append(f"{name}.policies: must have at least one policy")
     if problems:
         return tuple(problems)
@@ -143,13 +125,13 @@ _POLICY_FIELDS = ("type", "value", "periodSeconds")
 def _sentence(error: Any) -> str:
     """Return one validation error as `path: problem with the value`."""
     location: tuple[int | str, ...] = error["loc"]
-    context, given = error.get("ctx", {}), _shown(error.get("input"))
+    context, given = error.get("ctx", {}), shown(error.get("input"))
     match error["type"]:
         case "greater_than_equal":
             text = f"{given} is below {context['ge']}"
         case "less_than_equal":
             text = f"{given} is above {context['le']}"
-        case "literal_error":
+        case "enum":
             text = f"{given} is not one of {context['expected']}"
         case "missing":
             text = "is required"
@@ -171,15 +153,5 @@ def _sentence(error: Any) -> str:
 
 
 def _path(location: tuple[int | str, ...]) -> str:
-    parts = [f"[{part}]" if isinstance(part, int) else f".{_short(part)}" for part in location]
+    parts = [f"[{part}]" if isinstance(part, int) else f".{shortened(part)}" for part in location]
     return "".join(parts).removeprefix(".")
-
-
-def _shown(value: object) -> str:
-    """Return the value as JSON, shortened."""
-    return _short(json.dumps(value, ensure_ascii=False, default=repr))
-
-
-def _short(text: str) -> str:
-    text = "".join(char if char.isprintable() else "?" for char in text)
-    return text if len(text) <= 60 else f"{text[:60]}..."

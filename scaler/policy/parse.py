@@ -296,13 +296,9 @@ class _Parser(RangeAnnotations):
             )
 
     def _query(self, *, query_supported: bool) -> str | None:
-        query = self._annotations.get(QUERY)
+        query = self._paired(QUERY, TARGET_QUERY)
         if query is None:
-            if TARGET_QUERY in self._annotations:
-                self._problem(TARGET_QUERY, f"requires {QUERY}, which is missing")
             return None
-        if TARGET_QUERY not in self._annotations:
-            self._problem(QUERY, f"requires {TARGET_QUERY}, which is missing")
         if not query_supported:
             self._problem(QUERY, "requires Prometheus; start gpu-scaler with --prometheus.url")
         if not query.strip():

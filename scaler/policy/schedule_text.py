@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from functools import lru_cache
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from scaler.budgets import BEHAVIOR_BYTES, SCHEDULE_ENTRIES, size_bytes
+from scaler.budgets import SCHEDULE_ENTRIES
 from scaler.model import ScheduleEntry
 from scaler.policy.schedule import (
     DAY_MINUTES,
@@ -19,14 +18,13 @@ from scaler.policy.schedule import (
     overlap,
     week_minutes,
 )
-from scaler.policy.yaml_text import YamlError, read_yaml
+from scaler.policy.yaml_text import YamlError, read_yaml, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FIELDS = ("days", "from", "to", "timezone", "min", "max")
 _MAX_INT32 = 2**31 - 1
-_MAX_SHOWN_LENGTH = 60
 _TIME = re.compile(r"([01][0-9]|2[0-4]):([0-5][0-9])")
 _TIMEZONE = re.compile(r"[A-Za-z0-9_+-]{1,40}(?:/[A-Za-z0-9_+-]{1,40}){0,2}")
 
@@ -39,8 +37,6 @@ class _EntryError(ValueError):
 @lru_cache(maxsize=1024)
 def parse_schedule(text: str) -> tuple[ScheduleEntry, ...] | str:
     """Return the entries of a schedule, or what is wrong with it; never raises."""
-    if size_bytes(text) > BEHAVIOR_BYTES:
-        return f"is longer than {BEHAVIOR_BYTES} bytes, the maximum"
     try:
         written = read_yaml(text)
     except YamlError as error:
@@ -67,10 +63,10 @@ def parse_schedule(text: str) -> tuple[ScheduleEntry, ...] | str:
 
 def _entry(written: object) -> ScheduleEntry:
     if not isinstance(written, dict):
-        raise _EntryError(f"{_shown(written)} is not a mapping with the fields {', '.join(FIELDS)}")
+        raise _EntryError(f"{shown(written)} is not a mapping with the fields {', '.join(FIELDS)}")
     for name in written:
         if name not in FIELDS:
-            raise _EntryError(f"{_shown(name)} is not a field; allowed are {', '.join(FIELDS)}")
+            raise _EntryError(f"{shown(name)} is not a field; allowed are {', '.join(FIELDS)}")
     begins, ends = _minute(written, "from", 0), _minute(written, "to", DAY_MINUTES)
     if begins == DAY_MINUTES:
         raise _EntryError('from: "24:00" begins nothing; allowed is 00:00 to 23:59')
@@ -100,7 +96,7 @@ def _days(written: Mapping[str, Any]) -> tuple[int, ...]:
         first, dash, last = text.partition("-") if isinstance(text, str) else ("", "", "")
         if first not in DAYS or (dash and last not in DAYS):
             raise _EntryError(
-                f"days: {_shown(text)} is not a day; allowed are {', '.join(DAYS)}, ranges such as"
+                f"days: {shown(text)} is not a day; allowed are {', '.join(DAYS)}, ranges such as"
                 " Mon-Fri, and lists of both"
             )
         begin = DAYS.index(first)
@@ -118,7 +114,7 @@ def _minute(written: Mapping[str, Any], name: str, default: int) -> int:
     match = _TIME.fullmatch(given) if isinstance(given, str) else None
     minute = DAY_MINUTES + 1 if match is None else int(match[1]) * 60 + int(match[2])
     if minute > DAY_MINUTES:
-        raise _EntryError(f"{name}: {_shown(given)} is not a time; allowed is HH:MM up to 24:00")
+        raise _EntryError(f"{name}: {shown(given)} is not a time; allowed is HH:MM up to 24:00")
     return minute
 
 
@@ -128,7 +124,7 @@ def _timezone(written: Mapping[str, Any]) -> str:
         raise _EntryError("timezone is required, such as Europe/Berlin or UTC")
     if not isinstance(given, str) or not _TIMEZONE.fullmatch(given) or not is_timezone(given):
         raise _EntryError(
-            f"timezone: {_shown(given)} is not a name of the IANA time zones, such as Europe/Berlin"
+            f"timezone: {shown(given)} is not a name of the IANA time zones, such as Europe/Berlin"
             " or UTC"
         )
     return given
@@ -140,13 +136,6 @@ def _count(written: Mapping[str, Any], name: str, lowest: int) -> int | None:
         return None
     if isinstance(given, bool) or not isinstance(given, int) or not lowest <= given <= _MAX_INT32:
         raise _EntryError(
-            f"{name}: {_shown(given)} is not a whole number from {lowest} to {_MAX_INT32}"
+            f"{name}: {shown(given)} is not a whole number from {lowest} to {_MAX_INT32}"
         )
     return given
-
-
-def _shown(value: object) -> str:
-    """Return the value as JSON, shortened."""
-    text = json.dumps(value, ensure_ascii=False, default=repr)
-    text = "".join(char if char.isprintable() else "?" for char in text)
-    return text if len(text) <= _MAX_SHOWN_LENGTH else f"{text[:_MAX_SHOWN_LENGTH]}..."

@@ -59,13 +59,9 @@ class ServerAnnotations(AnnotationTexts):
             return None
 
     def _pod_metric(self) -> MetricSelector | None:
-        text = self._annotations.get(POD_METRIC)
+        text = self._paired(POD_METRIC, TARGET_POD_METRIC)
         if text is None:
-            if TARGET_POD_METRIC in self._annotations:
-                self._problem(TARGET_POD_METRIC, f"requires {POD_METRIC}, which is missing")
             return None
-        if TARGET_POD_METRIC not in self._annotations:
-            self._problem(POD_METRIC, f"requires {TARGET_POD_METRIC}, which is missing")
         if len(text) > _MAX_SELECTOR_LENGTH:
             self._refuse(POD_METRIC, "is too long")
             return None

@@ -7,16 +7,18 @@ values and depth. Refuses aliases and tags; scalars have the types of JSON.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from scaler.budgets import BEHAVIOR_DEPTH, BEHAVIOR_NODES
+from scaler.budgets import BEHAVIOR_BYTES, BEHAVIOR_DEPTH, BEHAVIOR_NODES, size_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_MAX_SHOWN_LENGTH = 60
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLEANS = {"true": True, "false": False}
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
@@ -29,6 +31,8 @@ class YamlError(ValueError):
 
 def read_yaml(text: str) -> Any:
     """Return the document of a text, None if it is empty; raises YamlError."""
+    if size_bytes(text) > BEHAVIOR_BYTES:
+        raise YamlError(f"is longer than {BEHAVIOR_BYTES} bytes, the maximum")
     try:
         return _Document(yaml.parse(text, Loader=yaml.CSafeLoader)).read()
     except yaml.MarkedYAMLError as error:
@@ -38,6 +42,17 @@ def read_yaml(text: str) -> Any:
         raise YamlError(
             "is not valid YAML or JSON: it contains a character that is not allowed"
         ) from None
+
+
+def shown(value: object) -> str:
+    """Return a value of a document as JSON for an error message, shortened."""
+    return shortened(json.dumps(value, ensure_ascii=False, default=repr))
+
+
+def shortened(text: str) -> str:
+    """Return the first 60 characters, those that cannot be printed replaced."""
+    text = "".join(char if char.isprintable() else "?" for char in text)
+    return text if len(text) <= _MAX_SHOWN_LENGTH else f"{text[:_MAX_SHOWN_LENGTH]}..."
 
 
 def _refusal(why: str, mark: object) -> YamlError:
