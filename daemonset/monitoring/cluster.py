@@ -10,14 +10,14 @@ from daemonset.monitoring.parts import (
     CLUSTER,
     FULL,
     HOT,
+    NAMESPACE_KEY,
+    NODE_KEY,
+    POD_KEY,
     Column,
     Key,
-    Query,
-    Section,
+    Panel,
     assemble,
-    field,
     graph,
-    link_to,
     number,
     table,
 )
@@ -48,228 +48,187 @@ HELD_BY_NODE: Final = (
 )
 
 
-def overview() -> Section:
+def overview() -> list[Panel]:
     """Return the panels of the overview."""
-    return Section(
-        title="Overview",
-        panels=(
-            number(
-                "GPUs",
-                "short",
-                "GPUs that the drivers report, including lost ones.",
-                f"sum(max by (cluster, node_name) (nvidia_gpu_num_devices{{{CLUSTER}}}))",
-            ),
-            number(
-                "Held by pods",
-                "short",
-                f"GPUs and MIG instances that pods use. {PER_GPU}",
-                f"count(max by (uuid) (nvidia_gpu_memory_total_bytes{{{HELD}}}))"
-                f" or 0 * count(nvidia_gpu_memory_total_bytes{{{CLUSTER}}})",
-            ),
-            number(
-                "Duty cycle",
-                "percent",
-                f"Mean over all GPUs that report it, including free ones. {PER_GPU}",
-                f"avg({DUTY_CYCLE})",
-            ),
-            number(
-                "Memory used",
-                "percentunit",
-                "Of GPUs whose memory in use is known. A shared GPU is missing unless its memory"
-                " can be attributed to its containers.",
-                f"sum({USED}) / sum({TOTAL_OF_USED})",
-                steps=FULL,
-            ),
-            number(
-                "Lost GPUs",
-                "short",
-                "GPUs that a driver reports but that cannot be read.",
-                "sum(max by (cluster, instance)"
-                f" (nvidia_gpu_exporter_unreadable_devices{{{CLUSTER}}}))",
-                steps=BAD_ABOVE_0,
-            ),
-            number(
-                "Exporters without readings",
-                "short",
-                "Exporters that respond but publish no current readings; /readyz says why. Excludes"
-                " exporters that do not respond.",
-                f"count(max by (cluster, instance) (nvidia_gpu_exporter_ready{{{CLUSTER}}}) == 0)"
-                f" or 0 * count(nvidia_gpu_exporter_ready{{{CLUSTER}}})",
-                steps=BAD_ABOVE_0,
-            ),
+    return [
+        number(
+            "GPUs",
+            "short",
+            "GPUs that the drivers report, including lost ones.",
+            f"sum(max by (cluster, node_name) (nvidia_gpu_num_devices{{{CLUSTER}}}))",
         ),
-    )
+        number(
+            "Held by pods",
+            "short",
+            f"GPUs and MIG instances that pods use. {PER_GPU}",
+            f"count(max by (uuid) (nvidia_gpu_memory_total_bytes{{{HELD}}}))"
+            f" or 0 * count(nvidia_gpu_memory_total_bytes{{{CLUSTER}}})",
+        ),
+        number(
+            "Duty cycle",
+            "percent",
+            f"Mean over all GPUs that report it, including free ones. {PER_GPU}",
+            f"avg({DUTY_CYCLE})",
+        ),
+        number(
+            "Memory used",
+            "percentunit",
+            "Of GPUs whose memory in use is known. A shared GPU is missing unless its memory"
+            " can be attributed to its containers.",
+            f"sum({USED}) / sum({TOTAL_OF_USED})",
+            steps=FULL,
+        ),
+        number(
+            "Lost GPUs",
+            "short",
+            "GPUs that a driver reports but that cannot be read.",
+            "sum(max by (cluster, instance)"
+            f" (nvidia_gpu_exporter_unreadable_devices{{{CLUSTER}}}))",
+            steps=BAD_ABOVE_0,
+        ),
+        number(
+            "Exporters without readings",
+            "short",
+            "Exporters that respond but publish no current readings; /readyz says why. Excludes"
+            " exporters that do not respond.",
+            f"count(max by (cluster, instance) (nvidia_gpu_exporter_ready{{{CLUSTER}}}) == 0)"
+            f" or 0 * count(nvidia_gpu_exporter_ready{{{CLUSTER}}})",
+            steps=BAD_ABOVE_0,
+        ),
+    ]
 
 
-def nodes() -> Section:
+def nodes() -> list[Panel]:
     """Return the panels of the nodes."""
     held = f"({HELD_BY_NODE})"
-    return Section(
-        title="Nodes",
-        panels=(
-            table(
-                "Nodes",
-                "One row per node with an exporter, as of the end of the time range.",
-                (
-                    Key(
-                        label="node_name",
-                        header="Node",
-                        link=link_to("gpu-node", node=field("Node")),
-                    ),
+    return [
+        table(
+            "Nodes",
+            "One row per node with an exporter, as of the end of the time range.",
+            (NODE_KEY,),
+            (
+                Column("GPUs", f"max by (node_name) (nvidia_gpu_num_devices{{{CLUSTER}}})"),
+                Column("Held", held),
+                Column("Duty cycle", f"avg by (node_name) ({DUTY_CYCLE})", "percent"),
+                Column(
+                    "Memory used",
+                    f"sum by (node_name) ({USED}) / sum by (node_name) ({TOTAL_OF_USED})",
+                    "percentunit",
+                    FULL,
                 ),
-                (
-                    Column(
-                        header="GPUs",
-                        expr=f"max by (node_name) (nvidia_gpu_num_devices{{{CLUSTER}}})",
-                    ),
-                    Column(header="Held", expr=held),
-                    Column(
-                        header="Duty cycle",
-                        expr=f"avg by (node_name) ({DUTY_CYCLE})",
-                        unit="percent",
-                    ),
-                    Column(
-                        header="Memory used",
-                        expr=f"sum by (node_name) ({USED}) / sum by (node_name) ({TOTAL_OF_USED})",
-                        unit="percentunit",
-                        steps=FULL,
-                    ),
-                    Column(header="Power", expr=f"sum by (node_name) ({POWER_WATTS})", unit="watt"),
-                    Column(header="Hottest", expr=TEMPERATURE, unit="celsius", steps=HOT),
-                ),
-            ),
-            graph(
-                "Duty cycle by node",
-                "percent",
-                f"Mean over the node's GPUs that report it. {PER_GPU}",
-                Query(expr=f"avg by (node_name) ({DUTY_CYCLE})", legend="{{node_name}}"),
-                highest=100,
-            ),
-            graph(
-                "Power by node",
-                "watt",
-                "Sum over the node's boards.",
-                Query(expr=f"sum by (node_name) ({POWER_WATTS})", legend="{{node_name}}"),
-                stacked=True,
+                Column("Power", f"sum by (node_name) ({POWER_WATTS})", "watt"),
+                Column("Hottest", TEMPERATURE, "celsius", HOT),
             ),
         ),
-    )
+        graph(
+            "Duty cycle by node",
+            "percent",
+            f"Mean over the node's GPUs that report it. {PER_GPU}",
+            {"{{node_name}}": f"avg by (node_name) ({DUTY_CYCLE})"},
+            highest=100,
+        ),
+        graph(
+            "Power by node",
+            "watt",
+            "Sum over the node's boards.",
+            {"{{node_name}}": f"sum by (node_name) ({POWER_WATTS})"},
+            stacked=True,
+        ),
+    ]
 
 
-def namespaces() -> Section:
+def namespaces() -> list[Panel]:
     """Return the panels of GPU use by namespace."""
     by_holder = f"max by ({HOLDER})"
-    return Section(
-        title="Namespaces",
-        panels=(
-            graph(
-                "GPUs held by namespace",
-                "short",
-                "GPUs and MIG instances. One that pods of several namespaces share counts for"
-                " each of them.",
-                Query(
-                    expr="count by (namespace_name) (max by (namespace_name, uuid)"
-                    f" (nvidia_gpu_memory_total_bytes{{{HELD}}}))",
-                    legend="{{namespace_name}}",
-                ),
-                stacked=True,
-            ),
-            graph(
-                "Duty cycle of the GPUs held, by namespace",
-                "percent",
-                "Mean over the GPUs that the namespace's pods use. A shared GPU counts with the"
-                " duty cycle of the whole device.",
-                Query(
-                    expr="avg by (namespace_name) (max by (namespace_name, uuid)"
-                    f" (nvidia_gpu_duty_cycle{{{HELD}}}))",
-                    legend="{{namespace_name}}",
-                ),
-                highest=100,
-            ),
-            table(
-                "Held for an hour and never busy",
-                "GPUs that the same pod has held for an hour in which the duty cycle stayed below"
-                " 1 %.",
-                (
-                    Key(label="namespace_name", header="Namespace"),
-                    Key(
-                        label="pod_name",
-                        header="Pod",
-                        link=link_to("gpu-pods", namespace=field("Namespace"), pod=field("Pod")),
-                    ),
-                    Key(label="node_name", header="Node"),
-                    Key(label="uuid", header="UUID"),
-                ),
-                (
-                    Column(
-                        header="Busiest moment",
-                        expr=f"{by_holder} (max_over_time(nvidia_gpu_duty_cycle{{{HELD}}}[1h])) < 1"
-                        f" and {by_holder} (nvidia_gpu_duty_cycle{{{HELD}}} offset 1h)",
-                        unit="percent",
-                    ),
+    return [
+        graph(
+            "GPUs held by namespace",
+            "short",
+            "GPUs and MIG instances. One that pods of several namespaces share counts for"
+            " each of them.",
+            {
+                "{{namespace_name}}": "count by (namespace_name) (max by (namespace_name, uuid)"
+                f" (nvidia_gpu_memory_total_bytes{{{HELD}}}))"
+            },
+            stacked=True,
+        ),
+        graph(
+            "Duty cycle of the GPUs held, by namespace",
+            "percent",
+            "Mean over the GPUs that the namespace's pods use. A shared GPU counts with the"
+            " duty cycle of the whole device.",
+            {
+                "{{namespace_name}}": "avg by (namespace_name) (max by (namespace_name, uuid)"
+                f" (nvidia_gpu_duty_cycle{{{HELD}}}))"
+            },
+            highest=100,
+        ),
+        table(
+            "Held for an hour and never busy",
+            "GPUs that the same pod has held for an hour in which the duty cycle stayed below 1 %.",
+            (NAMESPACE_KEY, POD_KEY, Key("node_name", "Node"), Key("uuid", "UUID")),
+            (
+                Column(
+                    "Busiest moment",
+                    f"{by_holder} (max_over_time(nvidia_gpu_duty_cycle{{{HELD}}}[1h])) < 1"
+                    f" and {by_holder} (nvidia_gpu_duty_cycle{{{HELD}}} offset 1h)",
+                    "percent",
                 ),
             ),
         ),
-    )
+    ]
 
 
-def health() -> Section:
+def health() -> list[Panel]:
     """Return the panels of problems."""
     by_xid = "max by (node_name, uuid, xid)"
     by_place = "max by (node_name, uuid, location)"
     by_reason = "max by (node_name, uuid, reason)"
-    return Section(
-        title="Health",
-        panels=(
-            graph(
-                "Xid errors",
-                "short",
-                "Errors that drivers reported, by Xid. A pod that ends at the same time can hide an"
-                " error here; the alerts still fire.",
-                Query(
-                    expr=f"sum by (node_name, xid) ({by_xid}"
-                    f" (increase(nvidia_gpu_xid_errors_total{{{CLUSTER}}}[$__rate_interval]))) > 0",
-                    legend="{{node_name}} Xid {{xid}}",
-                ),
-            ),
-            graph(
-                "Uncorrected memory errors",
-                "short",
-                "ECC errors since the driver was loaded.",
-                Query(
-                    expr=f"sum by (node_name) ({by_place} (nvidia_gpu_ecc_volatile_errors_total"
-                    f'{{{CLUSTER},error="uncorrected"}}))',
-                    legend="{{node_name}}",
-                ),
-                steps=BAD_ABOVE_0,
-            ),
-            graph(
-                "GPUs held back by heat or hardware",
-                "percentunit",
-                "Share of time in which a reason other than power settings reduced the clocks, for"
-                " the most affected GPU of each node.",
-                Query(
-                    expr=f"max by (node_name, reason) ({by_reason}"
-                    f" (rate(nvidia_gpu_clocks_event_seconds_total{{{CLUSTER},"
-                    'reason=~".*thermal.*|hw_.*"}[$__rate_interval])))',
-                    legend="{{node_name}} {{reason}}",
-                ),
-                highest=1,
-            ),
-            graph(
-                "Age of the readings",
-                "s",
-                "Of each exporter's newest readings. Readings older than 3 intervals, and at least"
-                " 10 s, are not published.",
-                Query(
-                    expr="max by (instance)"
-                    f" (nvidia_gpu_exporter_snapshot_age_seconds{{{CLUSTER}}})",
-                    legend="{{instance}}",
-                ),
-                steps=((None, "green"), (10, "red")),
-            ),
+    return [
+        graph(
+            "Xid errors",
+            "short",
+            "Errors that drivers reported, by Xid. A pod that ends at the same time can hide an"
+            " error here; the alerts still fire.",
+            {
+                "{{node_name}} Xid {{xid}}": f"sum by (node_name, xid) ({by_xid}"
+                f" (increase(nvidia_gpu_xid_errors_total{{{CLUSTER}}}[$__rate_interval]))) > 0"
+            },
         ),
-    )
+        graph(
+            "Uncorrected memory errors",
+            "short",
+            "ECC errors since the driver was loaded.",
+            {
+                "{{node_name}}": f"sum by (node_name) ({by_place}"
+                f' (nvidia_gpu_ecc_volatile_errors_total{{{CLUSTER},error="uncorrected"}}))'
+            },
+            steps=BAD_ABOVE_0,
+        ),
+        graph(
+            "GPUs held back by heat or hardware",
+            "percentunit",
+            "Share of time in which a reason other than power settings reduced the clocks, for"
+            " the most affected GPU of each node.",
+            {
+                "{{node_name}} {{reason}}": f"max by (node_name, reason) ({by_reason}"
+                f" (rate(nvidia_gpu_clocks_event_seconds_total{{{CLUSTER},"
+                'reason=~".*thermal.*|hw_.*"}[$__rate_interval])))'
+            },
+            highest=1,
+        ),
+        graph(
+            "Age of the readings",
+            "s",
+            "Of each exporter's newest readings. Readings older than 3 intervals, and at least"
+            " 10 s, are not published.",
+            {
+                "{{instance}}": "max by (instance)"
+                f" (nvidia_gpu_exporter_snapshot_age_seconds{{{CLUSTER}}})"
+            },
+            steps=((None, "green"), (10, "red")),
+        ),
+    ]
 
 
 def build() -> Dashboard:
@@ -280,5 +239,5 @@ def build() -> Dashboard:
         "All GPUs that the exporters show: how many, who holds them, how busy and how well they"
         " are.",
         (),
-        (overview(), nodes(), namespaces(), health()),
+        {"Overview": overview(), "Nodes": nodes(), "Namespaces": namespaces(), "Health": health()},
     )

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from grafana_foundation_sdk.builders import common as common_builders
 from grafana_foundation_sdk.builders import dashboard as builders
@@ -16,7 +15,7 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from daemonset.monitoring.names import collectors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 Steps: TypeAlias = "tuple[tuple[float | None, str], ...]"
 """Thresholds: from this value on, this colour; the first has no value."""
@@ -27,6 +26,8 @@ TAG: Final = "gpu-scaler"
 CLUSTER: Final = 'cluster=~"$cluster"'
 PLAIN: Final[Steps] = ((None, "blue"),)
 BAD_ABOVE_0: Final[Steps] = ((None, "green"), (1, "red"))
+BAD_AT_0: Final[Steps] = ((None, "red"), (1, "green"))
+NOTED_ABOVE_0: Final[Steps] = ((None, "green"), (1, "orange"))
 HOT: Final[Steps] = ((None, "green"), (80, "orange"), (90, "red"))
 FULL: Final[Steps] = ((None, "green"), (0.9, "orange"), (0.97, "red"))
 LINE_WIDTH: Final = 24
@@ -34,16 +35,7 @@ GRAPH_HEIGHT: Final = 8
 NUMBER_HEIGHT: Final = 4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
-    """A PromQL expression and what its series are called, in Grafana's {{label}} form."""
-
-    expr: str
-    legend: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
+class Column(NamedTuple):
     """A column of values: one for each of the table's keys."""
 
     header: str
@@ -52,21 +44,12 @@ class Column:
     steps: Steps | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Key:
-    """A column with a label's values; `link` leads to a dashboard with `link_label` chosen."""
+class Key(NamedTuple):
+    """A column with a label's values; `link` is the URL of what each of them leads to."""
 
     label: str
     header: str
     link: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
-    """Panels under a heading."""
-
-    title: str
-    panels: tuple[Panel, ...]
 
 
 def number(
@@ -103,17 +86,21 @@ def graph(
     title: str,
     unit: str,
     description: str,
-    *queries: Query,
+    queries: Mapping[str, str],
+    *,
     steps: Steps | None = None,
     highest: float | None = None,
     stacked: bool = False,
     width: int = 12,
 ) -> timeseries.Panel:
-    """Return a panel with lines over time, from 0 on; `highest` is the end of the axis."""
+    """Return a panel with lines over time, from 0 on; `highest` is the end of the axis.
+
+    `queries` are PromQL expressions by what their series are called, in Grafana's {{label}} form.
+    """
     panel = (
         timeseries.Panel()
         .title(title)
-        .description(_described(description, *(query.expr for query in queries)))
+        .description(_described(description, *queries.values()))
         .datasource(SOURCE)
         .unit(unit)
         .min(0)
@@ -142,9 +129,9 @@ def graph(
         dashed = common_builders.GraphThresholdsStyleConfig()
         panel.thresholds(_thresholds(steps))
         panel.thresholds_style(dashed.mode(common.GraphThresholdsStyleMode.DASHED))
-    for place, query in enumerate(queries):
-        target = prometheus.Dataquery().datasource(SOURCE).expr(query.expr)
-        panel.with_target(target.legend_format(query.legend).ref_id(_ref_id(place)))
+    for place, (legend, expr) in enumerate(queries.items()):
+        target = prometheus.Dataquery().datasource(SOURCE).expr(expr)
+        panel.with_target(target.legend_format(legend).ref_id(_ref_id(place)))
     return panel
 
 
@@ -218,6 +205,14 @@ def field(header: str) -> str:
     return f'${{__data.fields["{header}"]}}'
 
 
+NODE_KEY: Final = Key("node_name", "Node", link_to("gpu-node", node=field("Node")))
+NAMESPACE_KEY: Final = Key("namespace_name", "Namespace")
+POD_KEY: Final = Key(
+    "pod_name", "Pod", link_to("gpu-pods", namespace=field("Namespace"), pod=field("Pod"))
+)
+"""Stands beside a column of namespaces."""
+
+
 def choice(
     name: str,
     label: str,
@@ -253,7 +248,7 @@ def assemble(
     title: str,
     description: str,
     variables: tuple[builders.QueryVariable, ...],
-    sections: tuple[Section, ...],
+    sections: Mapping[str, Iterable[Panel]],
 ) -> dashboard.Dashboard:
     """Return a dashboard: a data source, a cluster, its own variables, and links to the others."""
     clusters = choice(
@@ -286,10 +281,10 @@ def assemble(
     for variable in variables:
         made.with_variable(variable)
     panel_id = 0
-    for section in sections:
+    for heading, panels in sections.items():
         panel_id += 1
-        made.with_row(builders.Row(section.title).id(panel_id))
-        for panel in section.panels:
+        made.with_row(builders.Row(heading).id(panel_id))
+        for panel in panels:
             panel_id += 1
             made.with_panel(panel.id(panel_id))
     return made.build()

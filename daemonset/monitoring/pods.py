@@ -10,15 +10,14 @@ from daemonset.monitoring.parts import (
     CLUSTER,
     FULL,
     HOT,
+    NAMESPACE_KEY,
+    NODE_KEY,
     Column,
     Key,
-    Query,
-    Section,
+    Panel,
     assemble,
     choice,
-    field,
     graph,
-    link_to,
     number,
     table,
 )
@@ -51,209 +50,169 @@ def mean(metric: str) -> str:
     return f"avg by ({POD}) ({each(metric)})"
 
 
-def overview() -> Section:
+def overview() -> list[Panel]:
     """Return the figures at the top and the table of pods."""
-    return Section(
-        title="Pods",
-        panels=(
-            number(
-                "Pods with GPUs",
-                "short",
-                "Pods that use at least one GPU or MIG instance.",
-                f"count({each('nvidia_gpu_memory_total_bytes', by=POD)})",
-                width=6,
+    return [
+        number(
+            "Pods with GPUs",
+            "short",
+            "Pods that use at least one GPU or MIG instance.",
+            f"count({each('nvidia_gpu_memory_total_bytes', by=POD)})",
+            width=6,
+        ),
+        number(
+            "GPUs in use",
+            "short",
+            "GPUs and MIG instances in use; a shared one counts once.",
+            f"count({each('nvidia_gpu_memory_total_bytes', by='uuid')})",
+            width=6,
+        ),
+        number(
+            "Duty cycle",
+            "percent",
+            "Mean over the GPUs in use; a shared one counts once.",
+            f"avg({each('nvidia_gpu_duty_cycle', by='uuid')})",
+            width=6,
+        ),
+        number(
+            "Memory used",
+            "bytes",
+            "Sum over all pods, without containers on shared GPUs whose use cannot be told apart.",
+            f"sum({USED})",
+            width=6,
+        ),
+        table(
+            "Pods and their GPUs",
+            "One row per container and GPU or MIG instance. Duty cycle and temperature are"
+            " those of the whole device.",
+            (
+                NAMESPACE_KEY,
+                Key("pod_name", "Pod"),
+                Key("container_name", "Container"),
+                NODE_KEY,
+                Key("uuid", "UUID"),
+                Key("name", "Model"),
+                Key("allocate_mode", "Allocation"),
             ),
-            number(
-                "GPUs in use",
-                "short",
-                "GPUs and MIG instances in use; a shared one counts once.",
-                f"count({each('nvidia_gpu_memory_total_bytes', by='uuid')})",
-                width=6,
-            ),
-            number(
-                "Duty cycle",
-                "percent",
-                "Mean over the GPUs in use; a shared one counts once.",
-                f"avg({each('nvidia_gpu_duty_cycle', by='uuid')})",
-                width=6,
-            ),
-            number(
-                "Memory used",
-                "bytes",
-                "Sum over all pods, without containers on shared GPUs whose use cannot be told"
-                " apart.",
-                f"sum({USED})",
-                width=6,
-            ),
-            table(
-                "Pods and their GPUs",
-                "One row per container and GPU or MIG instance. Duty cycle and temperature are"
-                " those of the whole device.",
-                (
-                    Key(label="namespace_name", header="Namespace"),
-                    Key(label="pod_name", header="Pod"),
-                    Key(label="container_name", header="Container"),
-                    Key(
-                        label="node_name",
-                        header="Node",
-                        link=link_to("gpu-node", node=field("Node")),
-                    ),
-                    Key(label="uuid", header="UUID"),
-                    Key(label="name", header="Model"),
-                    Key(label="allocate_mode", header="Allocation"),
-                ),
-                (
-                    Column(
-                        header="Duty cycle",
-                        expr=each("nvidia_gpu_duty_cycle", by=HOLDER),
-                        unit="percent",
-                    ),
-                    Column(
-                        header="Memory used",
-                        expr=each("nvidia_gpu_memory_used_bytes", by=HOLDER),
-                        unit="bytes",
-                    ),
-                    Column(
-                        header="Temperature",
-                        expr=each("nvidia_gpu_temperature_celsius", by=HOLDER),
-                        unit="celsius",
-                        steps=HOT,
-                    ),
+            (
+                Column("Duty cycle", each("nvidia_gpu_duty_cycle", by=HOLDER), "percent"),
+                Column("Memory used", each("nvidia_gpu_memory_used_bytes", by=HOLDER), "bytes"),
+                Column(
+                    "Temperature", each("nvidia_gpu_temperature_celsius", by=HOLDER), "celsius", HOT
                 ),
             ),
         ),
-    )
+    ]
 
 
-def readings() -> Section:
+def readings() -> list[Panel]:
     """Return the panels by pod that need no collector."""
-    return Section(
-        title="Readings",
-        panels=(
-            graph(
-                "Duty cycle by pod",
-                "percent",
-                f"Mean over the pod's GPUs. {WHOLE_DEVICE}",
-                Query(expr=mean("nvidia_gpu_duty_cycle"), legend=LEGEND),
-                highest=100,
-            ),
-            graph(
-                "Memory used by pod",
-                "bytes",
-                "Sum over the pod's containers and GPUs; absent on shared GPUs if their use"
-                " cannot be told apart.",
-                Query(expr=f"sum by ({POD}) ({USED})", legend=LEGEND),
-            ),
-            graph(
-                "Memory used / memory by pod",
-                "percentunit",
-                "Share of the memory of the pod's GPUs, counting only GPUs whose use is known.",
-                Query(
-                    expr=f"sum by ({POD}) ({USED}) / sum by ({POD}) ({TOTAL_OF_USED})",
-                    legend=LEGEND,
-                ),
-                steps=FULL,
-                highest=1,
-            ),
-            graph(
-                "GPUs by pod",
-                "short",
-                "GPUs and MIG instances that each pod uses.",
-                Query(
-                    expr=f"count by ({POD}) ({each('nvidia_gpu_memory_total_bytes')})",
-                    legend=LEGEND,
-                ),
-                stacked=True,
-            ),
-            graph(
-                "Power by pod",
-                "watt",
-                f"Sum over the pod's boards. {WHOLE_DEVICE} MIG instances have none.",
-                Query(
-                    expr=f"sum by ({POD}) ({each('nvidia_gpu_power_usage_milliwatts')}) / 1000",
-                    legend=LEGEND,
-                ),
-            ),
-            graph(
-                "Hottest GPU by pod",
-                "celsius",
-                "The pod's hottest GPU. MIG instances have no temperature.",
-                Query(
-                    expr=each("nvidia_gpu_temperature_celsius", by=POD),
-                    legend=LEGEND,
-                ),
-                steps=HOT,
-            ),
+    return [
+        graph(
+            "Duty cycle by pod",
+            "percent",
+            f"Mean over the pod's GPUs. {WHOLE_DEVICE}",
+            {LEGEND: mean("nvidia_gpu_duty_cycle")},
+            highest=100,
         ),
-    )
+        graph(
+            "Memory used by pod",
+            "bytes",
+            "Sum over the pod's containers and GPUs; absent on shared GPUs if their use"
+            " cannot be told apart.",
+            {LEGEND: f"sum by ({POD}) ({USED})"},
+        ),
+        graph(
+            "Memory used / memory by pod",
+            "percentunit",
+            "Share of the memory of the pod's GPUs, counting only GPUs whose use is known.",
+            {LEGEND: f"sum by ({POD}) ({USED}) / sum by ({POD}) ({TOTAL_OF_USED})"},
+            steps=FULL,
+            highest=1,
+        ),
+        graph(
+            "GPUs by pod",
+            "short",
+            "GPUs and MIG instances that each pod uses.",
+            {LEGEND: f"count by ({POD}) ({each('nvidia_gpu_memory_total_bytes')})"},
+            stacked=True,
+        ),
+        graph(
+            "Power by pod",
+            "watt",
+            f"Sum over the pod's boards. {WHOLE_DEVICE} MIG instances have none.",
+            {LEGEND: f"sum by ({POD}) ({each('nvidia_gpu_power_usage_milliwatts')}) / 1000"},
+        ),
+        graph(
+            "Hottest GPU by pod",
+            "celsius",
+            "The pod's hottest GPU. MIG instances have no temperature.",
+            {LEGEND: each("nvidia_gpu_temperature_celsius", by=POD)},
+            steps=HOT,
+        ),
+    ]
 
 
-def detail() -> Section:
+def detail() -> list[Panel]:
     """Return the panels that need collectors."""
     container = f"{POD}, container_name"
-    return Section(
-        title="In detail",
-        panels=(
-            graph(
-                "Duty cycle by container",
-                "percent",
-                "Each container's own use of its GPUs, as the sum over its processes and GPUs."
-                " Several GPUs can exceed 100 %.",
-                Query(
-                    expr=f"sum by ({container})"
-                    f" ({each('nvidia_gpu_container_duty_cycle', by=f'{container}, uuid')})",
-                    legend=f"{LEGEND} {{{{container_name}}}}",
-                ),
-            ),
-            graph(
-                "Memory used by container",
-                "bytes",
-                "Each container's own memory, as the sum over its processes and GPUs.",
-                Query(
-                    expr=f"sum by ({container})"
-                    f" ({each('nvidia_gpu_container_memory_used_bytes', by=f'{container}, uuid')})",
-                    legend=f"{LEGEND} {{{{container_name}}}}",
-                ),
-            ),
-            graph(
-                "Active SMs by pod",
-                "percentunit",
-                "Share of the SMs that are active, which the duty cycle does not show: mean over"
-                " the pod's GPUs. Hopper and newer.",
-                Query(expr=mean("nvidia_gpu_sm_active_ratio"), legend=LEGEND),
-                highest=1,
-                width=8,
-            ),
-            graph(
-                "Active tensor cores by pod",
-                "percentunit",
-                "Share of the tensor cores that are active: mean over the pod's GPUs. Hopper and"
-                " newer.",
-                Query(expr=mean("nvidia_gpu_tensor_active_ratio"), legend=LEGEND),
-                highest=1,
-                width=8,
-            ),
-            graph(
-                "Memory bandwidth used by pod",
-                "percentunit",
-                "Share of the peak bandwidth: mean over the pod's GPUs. Hopper and newer.",
-                Query(expr=mean("nvidia_gpu_dram_bandwidth_ratio"), legend=LEGEND),
-                highest=1,
-                width=8,
-            ),
-            graph(
-                "Xid errors on the pod's GPUs",
-                "short",
-                "Errors since the exporter started, whichever pod used the GPU then.",
-                Query(
-                    expr=f"sum by ({POD}, xid)"
-                    f" ({each('nvidia_gpu_xid_errors_total', by=f'{POD}, uuid, xid')}) > 0",
-                    legend=f"{LEGEND} Xid {{{{xid}}}}",
-                ),
-                steps=BAD_ABOVE_0,
-            ),
+    return [
+        graph(
+            "Duty cycle by container",
+            "percent",
+            "Each container's own use of its GPUs, as the sum over its processes and GPUs."
+            " Several GPUs can exceed 100 %.",
+            {
+                f"{LEGEND} {{{{container_name}}}}": f"sum by ({container})"
+                f" ({each('nvidia_gpu_container_duty_cycle', by=f'{container}, uuid')})"
+            },
         ),
-    )
+        graph(
+            "Memory used by container",
+            "bytes",
+            "Each container's own memory, as the sum over its processes and GPUs.",
+            {
+                f"{LEGEND} {{{{container_name}}}}": f"sum by ({container})"
+                f" ({each('nvidia_gpu_container_memory_used_bytes', by=f'{container}, uuid')})"
+            },
+        ),
+        graph(
+            "Active SMs by pod",
+            "percentunit",
+            "Share of the SMs that are active, which the duty cycle does not show: mean over"
+            " the pod's GPUs. Hopper and newer.",
+            {LEGEND: mean("nvidia_gpu_sm_active_ratio")},
+            highest=1,
+            width=8,
+        ),
+        graph(
+            "Active tensor cores by pod",
+            "percentunit",
+            "Share of the tensor cores that are active: mean over the pod's GPUs. Hopper and"
+            " newer.",
+            {LEGEND: mean("nvidia_gpu_tensor_active_ratio")},
+            highest=1,
+            width=8,
+        ),
+        graph(
+            "Memory bandwidth used by pod",
+            "percentunit",
+            "Share of the peak bandwidth: mean over the pod's GPUs. Hopper and newer.",
+            {LEGEND: mean("nvidia_gpu_dram_bandwidth_ratio")},
+            highest=1,
+            width=8,
+        ),
+        graph(
+            "Xid errors on the pod's GPUs",
+            "short",
+            "Errors since the exporter started, whichever pod used the GPU then.",
+            {
+                f"{LEGEND} Xid {{{{xid}}}}": f"sum by ({POD}, xid)"
+                f" ({each('nvidia_gpu_xid_errors_total', by=f'{POD}, uuid, xid')}) > 0"
+            },
+            steps=BAD_ABOVE_0,
+        ),
+    ]
 
 
 def build() -> Dashboard:
@@ -276,5 +235,5 @@ def build() -> Dashboard:
                 f"label_values(nvidia_gpu_memory_total_bytes{{{in_namespace}}}, pod_name)",
             ),
         ),
-        (overview(), readings(), detail()),
+        {"Pods": overview(), "Readings": readings(), "In detail": detail()},
     )

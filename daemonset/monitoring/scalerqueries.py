@@ -17,6 +17,11 @@ def of_workload(metric: str) -> str:
     return f"max by ({WORKLOAD}) ({metric}{{{CHOSEN}}})"
 
 
+def of_target(metric: str, chosen: str = CHOSEN) -> str:
+    """Return the metric once for each Deployment and each metric that it scales on."""
+    return f"max by ({WORKLOAD}, metric) ({metric}{{{chosen}}})"
+
+
 def with_outcome(outcome: str) -> str:
     """Return how many Deployments have this outcome, 0 while a scaler runs and none has."""
     return (
@@ -28,6 +33,11 @@ def with_outcome(outcome: str) -> str:
 def growth(metric: str, label: str) -> str:
     """Return by how much a counter grew between two points, by one of its labels."""
     return f"sum by ({label}) (increase({metric}{{{CLUSTER}}}[$__rate_interval]))"
+
+
+def per_second(metric: str, labels: str) -> str:
+    """Return the rate of a counter by some of its labels."""
+    return f"sum by ({labels}) (rate({metric}{{{CLUSTER}}}[$__rate_interval]))"
 
 
 def quantile(share: float, metric: str, by: str = "") -> str:
