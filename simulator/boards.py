@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -37,6 +37,21 @@ class BoardModel:
     has_fabric: bool = False
     slowdown_celsius: int | None = None
 
+
+_H100: Final = BoardModel(
+    part_number="692-2G520-0200-000",
+    graphics_max=1980,
+    graphics_idle=345,
+    memory_clock=2619,
+    power_limit_lowest=200_000,
+    pcie_generation=5,
+    nvlinks=18,
+    tells_recovery_action=True,
+    has_memory_sensor=True,
+    has_jpeg=True,
+    has_fabric=True,
+    slowdown_celsius=87,
+)
 
 BOARDS: Final[dict[str, BoardModel]] = {
     "T4": BoardModel(
@@ -82,48 +97,15 @@ BOARDS: Final[dict[str, BoardModel]] = {
         has_jpeg=True,
         slowdown_celsius=83,
     ),
-    "H100": BoardModel(
-        part_number="692-2G520-0200-000",
-        graphics_max=1980,
-        graphics_idle=345,
-        memory_clock=2619,
-        power_limit_lowest=200_000,
-        pcie_generation=5,
-        nvlinks=18,
-        tells_recovery_action=True,
-        has_memory_sensor=True,
-        has_jpeg=True,
-        has_fabric=True,
-        slowdown_celsius=87,
-    ),
-    "H200": BoardModel(
-        part_number="692-2G520-0280-000",
-        graphics_max=1980,
-        graphics_idle=345,
-        memory_clock=3201,
-        power_limit_lowest=200_000,
-        pcie_generation=5,
-        nvlinks=18,
-        tells_recovery_action=True,
-        has_memory_sensor=True,
-        has_jpeg=True,
-        has_fabric=True,
-        slowdown_celsius=87,
-    ),
-    "B200": BoardModel(
+    "H100": _H100,
+    "H200": replace(_H100, part_number="692-2G520-0280-000", memory_clock=3201),
+    "B200": replace(
+        _H100,
         part_number="692-2G525-0200-000",
         graphics_max=1965,
         graphics_idle=120,
         memory_clock=3996,
-        power_limit_lowest=200_000,
-        pcie_generation=5,
-        nvlinks=18,
-        tells_recovery_action=True,
         counts_link_recoveries=True,
-        has_memory_sensor=True,
-        has_jpeg=True,
-        has_fabric=True,
-        slowdown_celsius=87,
     ),
     "RTX-A6000": BoardModel(
         part_number="900-5G133-0300-000",

@@ -32,6 +32,7 @@ from scaler.kube.client import KubeClient
 from simulator.apiserver import running_apiserver
 from simulator.demo_scaler import DemoError, demo_scaler, free_port
 from simulator.demo_script import (
+    CHAPTER_DEADLINE_SECONDS,
     GPU_STORY,
     STORY_DEADLINE_SECONDS,
     Chapter,
@@ -177,7 +178,7 @@ async def tell(stage: Stage) -> int:
 
 async def _play(stage: Stage, chapter: Chapter, last: Sight | None) -> tuple[Sight, int]:
     end = min(
-        time.monotonic() + chapter.deadline_seconds, stage.began_seconds + STORY_DEADLINE_SECONDS
+        time.monotonic() + CHAPTER_DEADLINE_SECONDS, stage.began_seconds + STORY_DEADLINE_SECONDS
     )
     peak, story = 0, stage.story
     reached_seconds = math.inf

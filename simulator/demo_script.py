@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from simulator.scenario import (
@@ -19,11 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PODS_FOR_MORE_LOAD: Final = 6
+CHAPTER_DEADLINE_SECONDS: Final = 180.0
 STORY_DEADLINE_SECONDS: Final = 600.0
 """It takes under a minute on a quiet machine."""
 
 _COUNTS: Final = f"{'READY/WANTED':<24}  SCALER SAYS"
 _BAR_CELLS: Final = 16
+_TOLD: Final = attrgetter("load", "value", "ready_replicas", "wanted_replicas", "reason")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +59,6 @@ class Chapter:
     press_replicas: int
     expectation: str
     reached: Callable[[Sight], bool]
-    deadline_seconds: float
     lasting_seconds: float = 0.0
 
 
@@ -106,14 +108,12 @@ CHAPTERS: Final = (
         press_replicas=0,
         expectation=f"idle at 0/{TARGET_PERCENT} with 1 replica",
         reached=_idle,
-        deadline_seconds=180,
     ),
     Chapter(
         title=f"{NAME_PRESS} starts with one pod",
         press_replicas=1,
         expectation=f"duty cycle passes {TARGET_PERCENT}",
         reached=lambda sight: (sight.value or 0) > 1.5 * TARGET_PERCENT,
-        deadline_seconds=180,
     ),
     Chapter(
         title=f"The scaler adds pods until duty cycle is below {TARGET_PERCENT} again",
@@ -124,7 +124,6 @@ CHAPTERS: Final = (
             and is_settled(sight)
             and 0 < (sight.value or 0) <= TARGET_PERCENT
         ),
-        deadline_seconds=180,
     ),
     Chapter(
         title=f"{NAME_PRESS} grows to five pods: the serving pods saturate",
@@ -135,14 +134,12 @@ CHAPTERS: Final = (
             and is_settled(sight)
             and 0 < (sight.value or 0) <= 1.1 * TARGET_PERCENT
         ),
-        deadline_seconds=180,
     ),
     Chapter(
         title=f"{NAME_PRESS} is scaled to 0",
         press_replicas=0,
         expectation=f"back to 0/{TARGET_PERCENT} and 1 replica",
         reached=_idle,
-        deadline_seconds=180,
     ),
 )
 
@@ -181,16 +178,4 @@ def row(sight: Sight, *, width: int | None, blocks: bool, story: Story = GPU_STO
 
 def same_line(one: Sight | None, other: Sight) -> bool:
     """Whether a second line would say nothing new."""
-    return one is not None and (
-        one.load,
-        one.value,
-        one.ready_replicas,
-        one.wanted_replicas,
-        one.reason,
-    ) == (
-        other.load,
-        other.value,
-        other.ready_replicas,
-        other.wanted_replicas,
-        other.reason,
-    )
+    return one is not None and _TOLD(one) == _TOLD(other)

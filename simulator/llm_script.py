@@ -96,7 +96,6 @@ CHAPTERS: Final = (
         press_replicas=0,
         expectation="idle with 1 replica",
         reached=lambda sight: sight.value == 0 and _at(sight, 1),
-        deadline_seconds=180,
     ),
     Chapter(
         title="One user sends one request: the GPU is busy all the time, the server is not",
@@ -105,7 +104,6 @@ CHAPTERS: Final = (
         reached=lambda sight: (
             sight.busy_percent == FULL_PERCENT and sight.value == 1 and _at(sight, 1)
         ),
-        deadline_seconds=180,
         lasting_seconds=4,
     ),
     Chapter(
@@ -113,14 +111,12 @@ CHAPTERS: Final = (
         press_replicas=14,
         expectation=f"4 replicas with {TARGET_REQUESTS} requests or fewer each",
         reached=lambda sight: _at(sight, 4) and 3 < (sight.value or 0) <= TARGET_REQUESTS,
-        deadline_seconds=180,
     ),
     Chapter(
         title="30 users",
         press_replicas=30,
         expectation=f"8 replicas with {TARGET_REQUESTS} requests or fewer each",
         reached=lambda sight: _at(sight, 8) and 3 < (sight.value or 0) <= TARGET_REQUESTS,
-        deadline_seconds=180,
     ),
     Chapter(
         title="One user is left",
@@ -129,6 +125,5 @@ CHAPTERS: Final = (
         reached=lambda sight: (
             sight.busy_percent == FULL_PERCENT and sight.value == 1 and _at(sight, 1)
         ),
-        deadline_seconds=180,
     ),
 )

@@ -88,7 +88,7 @@ class SimulatedNodes:
         self._pod_ips = pod_ips
         self._joining = asyncio.Semaphore(CONCURRENT_NODES)
         self._node_objects: Reflector[JsonObject] = Reflector(
-            client, "/api/v1/nodes", _as_it_is, changed=self._node_changed
+            client, "/api/v1/nodes", _as_it_is, changed=lambda _old, _new: self._scheduler.wake()
         )
         self._pods: Reflector[JsonObject] = Reflector(
             client, "/api/v1/pods", _as_it_is, changed=self._pod_changed
@@ -210,9 +210,6 @@ class SimulatedNodes:
             for thing in self._node_objects.objects.values()
             if thing["metadata"]["name"] in self.nodes
         ]
-
-    def _node_changed(self, _old: JsonObject | None, _new: JsonObject | None) -> None:
-        self._scheduler.wake()
 
     def _pod_changed(self, old: JsonObject | None, new: JsonObject | None) -> None:
         self._scheduler.wake()

@@ -11,9 +11,10 @@ from simulator.apiserver.deployments import sync_deployment
 from simulator.apiserver.replicasets import sync_replica_set
 from simulator.apiserver.resources import DEPLOYMENTS, PODS, REPLICA_SETS
 from simulator.apiserver.status import StatusError
+from simulator.apiserver.store import key_of
 
 if TYPE_CHECKING:
-    from simulator.apiserver.changes import Change, Object
+    from simulator.apiserver.changes import Change
     from simulator.apiserver.store import Store
 
 log = logging.getLogger(__name__)
@@ -89,9 +90,9 @@ class Controllers:
             except StatusError:  # compacted under our feet: look at everything
                 changes = []
                 for thing in self._store.list_(DEPLOYMENTS):
-                    self._deployments[thing["metadata"]["uid"]] = _key(thing)
+                    self._deployments[thing["metadata"]["uid"]] = key_of(thing)
                 for thing in self._store.list_(REPLICA_SETS):
-                    self._replica_sets[thing["metadata"]["uid"]] = _key(thing)
+                    self._replica_sets[thing["metadata"]["uid"]] = key_of(thing)
             self._seen[kind] = self._store.revision
             for change in changes:
                 self._touch(kind, change)
@@ -101,10 +102,10 @@ class Controllers:
         uid = thing["metadata"]["uid"]
         if kind is DEPLOYMENTS:
             if change.type != "DELETED":
-                self._deployments[uid] = _key(thing)
+                self._deployments[uid] = key_of(thing)
             return
         if kind is REPLICA_SETS and change.type != "DELETED":
-            self._replica_sets[uid] = _key(thing)
+            self._replica_sets[uid] = key_of(thing)
         for owner in thing["metadata"].get("ownerReferences") or ():
             if owner.get("controller"):
                 key = (thing["metadata"]["namespace"], owner["name"])
@@ -112,7 +113,3 @@ class Controllers:
                     self._deployments[owner["uid"]] = key
                 elif owner["kind"] == "ReplicaSet":
                     self._replica_sets[owner["uid"]] = key
-
-
-def _key(thing: Object) -> tuple[str, str]:
-    return thing["metadata"].get("namespace", ""), thing["metadata"]["name"]

@@ -11,7 +11,7 @@ import orjson
 from simulator.apiserver import rollout
 from simulator.apiserver.replicasets import controller_uid, owner_reference
 from simulator.apiserver.resources import DEPLOYMENTS, EVENTS, REPLICA_SETS
-from simulator.apiserver.store import timestamp
+from simulator.apiserver.store import key_of, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,7 +111,7 @@ def _annotate(store: Store, resource: Any, thing: Object, revision: str) -> None
         annotations = copy["metadata"].get("annotations") or {}
         copy["metadata"]["annotations"] = {**annotations, REVISION: revision}
 
-    store.modify(resource, thing["metadata"]["namespace"], thing["metadata"]["name"], change)
+    store.modify(resource, *key_of(thing), change)
 
 
 def _scale(store: Store, deployment: Object, newest: Object, owned: Sequence[Object]) -> None:
@@ -162,23 +162,19 @@ def _forget_history(
         and (rs.get("status") or {}).get("replicas", 0) == 0
     ]
     for replica_set in idle[: max(0, len(idle) - limit)]:
-        metadata = replica_set["metadata"]
-        store.delete(REPLICA_SETS, metadata["namespace"], metadata["name"])
+        store.delete(REPLICA_SETS, *key_of(replica_set))
 
 
 def _write_status(
     store: Store, deployment: Object, owned: Sequence[Object], template_hash: str
 ) -> None:
     metadata, spec = deployment["metadata"], deployment["spec"]
-    statuses = [rs.get("status") or {} for rs in owned]
-    updated = sum(
-        (rs.get("status") or {}).get("replicas", 0)
-        for rs in owned
-        if _hash_label(rs) == template_hash
-    )
-    total = sum(status.get("replicas", 0) for status in statuses)
-    ready = sum(status.get("readyReplicas", 0) for status in statuses)
-    available = sum(status.get("availableReplicas", 0) for status in statuses)
+
+    def counted(field: str, replica_sets: Sequence[Object] = owned) -> int:
+        return sum((rs.get("status") or {}).get(field, 0) for rs in replica_sets)
+
+    updated = counted("replicas", [rs for rs in owned if _hash_label(rs) == template_hash])
+    total, available = counted("replicas"), counted("availableReplicas")
     wanted = spec["replicas"]
     minimum = rollout.minimum_available(spec.get("strategy") or {}, wanted)
     done = updated == total == wanted and available >= wanted
@@ -187,7 +183,7 @@ def _write_status(
         "observedGeneration": metadata["generation"],
         "replicas": total,
         "updatedReplicas": updated,
-        "readyReplicas": ready,
+        "readyReplicas": counted("readyReplicas"),
         "availableReplicas": available,
         "unavailableReplicas": max(0, wanted - available),
         "conditions": [

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from simulator.apiserver.resources import PODS, REPLICA_SETS
+from simulator.apiserver.store import key_of
 
 if TYPE_CHECKING:
     from simulator.apiserver.store import Store
@@ -33,8 +34,7 @@ def sync_replica_set(store: Store, replica_set: Object) -> bool:
             pods.append(_create_pod(store, replica_set))
         if missing < 0:
             for pod in sorted(pods, key=_deletion_order)[:-missing]:
-                metadata = pod["metadata"]
-                store.delete(PODS, metadata["namespace"], metadata["name"])
+                store.delete(PODS, *key_of(pod))
                 pods.remove(pod)
     return _write_status(store, replica_set, pods)
 
@@ -91,9 +91,7 @@ def _deletion_order(pod: Object) -> tuple[bool, int, bool, int, float]:
     """Sort those first that the real controller deletes first: idle before useful, newest first."""
     ready = ready_condition(pod)
     status = pod.get("status") or {}
-    cost = (pod["metadata"].get("annotations") or {}).get(
-        "controller.kubernetes.io/pod-deletion-cost"
-    )
+    cost = (pod["metadata"].get("annotations") or {}).get(_DELETION_COST)
     since = ready["lastTransitionTime"] if ready else pod["metadata"]["creationTimestamp"]
     return (
         bool(pod["spec"].get("nodeName")),

@@ -110,14 +110,10 @@ def patch_function(request: web.Request) -> Callable[[Any, Any], Any]:
     return patch
 
 
-def wants_table(request: web.Request) -> bool:
-    """Return whether the answer should be a table, as kubectl prints."""
-    return "as=Table" in request.headers.get("Accept", "")
-
-
-def table_include(request: web.Request) -> str:
-    """Return what of each object a row of the table has."""
-    return request.query.get("includeObject", "Metadata")
+def table_include(request: web.Request) -> str | None:
+    """Return what of each object a row has; None unless a table is wanted, as kubectl prints."""
+    is_wanted = "as=Table" in request.headers.get("Accept", "")
+    return request.query.get("includeObject", "Metadata") if is_wanted else None
 
 
 def delete_options(request: web.Request, body: Any) -> Object:

@@ -12,10 +12,10 @@ FIELDS_OF_ALL = frozenset({"metadata.name", "metadata.namespace"})
 class Resource:
     """One kind of object; `selectable` are the field selectors that the real API knows."""
 
-    group: str
-    version: str
     plural: str
     kind: str
+    group: str = ""
+    version: str = "v1"
     namespaced: bool = True
     subresources: frozenset[str] = frozenset()
     short_names: tuple[str, ...] = ()
@@ -41,8 +41,6 @@ class Resource:
 
 
 NAMESPACES = Resource(
-    group="",
-    version="v1",
     plural="namespaces",
     kind="Namespace",
     namespaced=False,
@@ -51,8 +49,6 @@ NAMESPACES = Resource(
     selectable=FIELDS_OF_ALL | {"status.phase"},
 )
 NODES = Resource(
-    group="",
-    version="v1",
     plural="nodes",
     kind="Node",
     namespaced=False,
@@ -61,8 +57,6 @@ NODES = Resource(
     selectable=FIELDS_OF_ALL | {"spec.unschedulable"},
 )
 PODS = Resource(
-    group="",
-    version="v1",
     plural="pods",
     kind="Pod",
     subresources=frozenset({"status", "binding"}),
@@ -80,8 +74,6 @@ PODS = Resource(
     },
 )
 EVENTS = Resource(
-    group="",
-    version="v1",
     plural="events",
     kind="Event",
     short_names=("ev",),
@@ -91,23 +83,16 @@ EVENTS = Resource(
     | {"reason", "reportingComponent", "source", "type"},
 )
 SERVICES = Resource(
-    group="",
-    version="v1",
     plural="services",
     kind="Service",
     subresources=frozenset({"status"}),
     short_names=("svc",),
     categories=("all",),
 )
-CONFIG_MAPS = Resource(
-    group="", version="v1", plural="configmaps", kind="ConfigMap", short_names=("cm",)
-)
-SERVICE_ACCOUNTS = Resource(
-    group="", version="v1", plural="serviceaccounts", kind="ServiceAccount", short_names=("sa",)
-)
+CONFIG_MAPS = Resource(plural="configmaps", kind="ConfigMap", short_names=("cm",))
+SERVICE_ACCOUNTS = Resource(plural="serviceaccounts", kind="ServiceAccount", short_names=("sa",))
 DEPLOYMENTS = Resource(
     group="apps",
-    version="v1",
     plural="deployments",
     kind="Deployment",
     subresources=frozenset({"status", "scale"}),
@@ -117,7 +102,6 @@ DEPLOYMENTS = Resource(
 )
 REPLICA_SETS = Resource(
     group="apps",
-    version="v1",
     plural="replicasets",
     kind="ReplicaSet",
     subresources=frozenset({"status", "scale"}),
@@ -128,7 +112,6 @@ REPLICA_SETS = Resource(
 )
 DAEMON_SETS = Resource(
     group="apps",
-    version="v1",
     plural="daemonsets",
     kind="DaemonSet",
     subresources=frozenset({"status"}),
@@ -138,7 +121,6 @@ DAEMON_SETS = Resource(
 )
 LEASES = Resource(
     group="coordination.k8s.io",
-    version="v1",
     plural="leases",
     kind="Lease",
     needs_resource_version=True,
@@ -152,9 +134,7 @@ HORIZONTAL_POD_AUTOSCALERS = Resource(
     short_names=("hpa",),
     categories=("all",),
 )
-ENDPOINT_SLICES = Resource(
-    group="discovery.k8s.io", version="v1", plural="endpointslices", kind="EndpointSlice"
-)
+ENDPOINT_SLICES = Resource(group="discovery.k8s.io", plural="endpointslices", kind="EndpointSlice")
 # Not served unless asked for: on most clusters KEDA is not installed.
 SCALED_OBJECTS = Resource(
     group="keda.sh",

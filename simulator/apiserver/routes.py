@@ -19,12 +19,11 @@ from simulator.apiserver.requests import (
     patch_function,
     table_include,
     target_of,
-    wants_table,
 )
 from simulator.apiserver.resources import NAMESPACES, PODS, Resource
 from simulator.apiserver.selectors import object_predicate
 from simulator.apiserver.status import StatusError, bad_request, conflict
-from simulator.apiserver.store import timestamp
+from simulator.apiserver.store import key_of, timestamp
 from simulator.apiserver.tables import table
 from simulator.apiserver.watches import serve_watch
 
@@ -65,29 +64,22 @@ class Routes:
             return await self._get(request, target)
         body = await body_of(request)
         answer, status = self._write(request, target, body)
-        if wants_table(request) and answer.get("kind") != "Status":
+        if table_include(request) is not None and answer.get("kind") != "Status":
             answer = table(target.resource, [answer], {})
         return _json(answer, status=status)
 
     async def _get(self, request: web.Request, target: Target) -> web.StreamResponse:
-        resource = target.resource
+        resource, include = target.resource, table_include(request)
         if target.name:
             thing = self._store.get(resource, target.namespace, target.name)
             if target.subresource == "scale":
                 return _json(scale.to_scale(thing))
-            if wants_table(request):
+            if include is not None:
                 metadata = {"resourceVersion": thing["metadata"]["resourceVersion"]}
-                return _json(
-                    table(resource, [thing], metadata, include_object=table_include(request))
-                )
+                thing = table(resource, [thing], metadata, include_object=include)
             return _json(thing)
-        predicate = object_predicate(
-            request.query.get("labelSelector", ""),
-            request.query.get("fieldSelector", ""),
-            resource,
-        )
+        predicate = object_predicate(request.query, resource)
         if request.query.get("watch") in ("1", "true"):
-            as_table = table_include(request) if wants_table(request) else None
             return await serve_watch(
                 request,
                 self._store,
@@ -95,15 +87,15 @@ class Routes:
                 resource=resource,
                 namespace=target.namespace,
                 predicate=predicate,
-                table_include=as_table,
+                table_include=include,
                 bookmark_interval_seconds=self._bookmark_interval_seconds,
             )
         items = self._store.list_(resource, target.namespace)
         if predicate is not None:
             items = [item for item in items if predicate(item)]
         items, metadata = self._page(request, resource, items)
-        if wants_table(request):
-            return _json(table(resource, items, metadata, include_object=table_include(request)))
+        if include is not None:
+            return _json(table(resource, items, metadata, include_object=include))
         return _json(
             {
                 "kind": f"{resource.kind}List",
@@ -124,13 +116,13 @@ class Routes:
         if token := request.query.get("continue"):
             revision, after = decode_continue(token)
             self._store.log(resource).since(revision)  # raises 410 if it was compacted
-            items = [item for item in items if _key(item) > after]
+            items = [item for item in items if key_of(item) > after]
         metadata: Object = {"resourceVersion": str(revision)}
         limit = int(request.query.get("limit") or 0)
         if limit and len(items) > limit:
             metadata["remainingItemCount"] = len(items) - limit
             items = items[:limit]
-            metadata["continue"] = encode_continue(revision, _key(items[-1]))
+            metadata["continue"] = encode_continue(revision, key_of(items[-1]))
         return items, metadata
 
     def _write(self, request: web.Request, target: Target, body: Any) -> tuple[Object, int]:
@@ -215,19 +207,11 @@ class Routes:
         return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
 
     def _delete_collection(self, request: web.Request, target: Target, body: Any) -> None:
-        predicate = object_predicate(
-            request.query.get("labelSelector", ""),
-            request.query.get("fieldSelector", ""),
-            target.resource,
-        )
+        predicate = object_predicate(request.query, target.resource)
         for thing in self._store.list_(target.resource, target.namespace):
             if predicate is None or predicate(thing):
-                namespace, name = _key(thing)
-                self._store.delete(target.resource, namespace, name, delete_options(request, body))
-
-
-def _key(thing: Object) -> tuple[str, str]:
-    return thing["metadata"].get("namespace", ""), thing["metadata"]["name"]
+                options = delete_options(request, body)
+                self._store.delete(target.resource, *key_of(thing), options)
 
 
 def _json(body: Any, *, status: int = 200) -> web.Response:

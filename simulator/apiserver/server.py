@@ -40,15 +40,10 @@ class ApiServer:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
 
-    @property
-    def kubeconfig_text(self) -> str:
-        """A kubeconfig whose current context is this server."""
-        return kubeconfig_text(self.url)
-
     def write_kubeconfig(self, path: str | Path) -> Path:
         """Write the kubeconfig to `path` and return it."""
         path = Path(path)
-        path.write_text(self.kubeconfig_text, encoding="utf-8")
+        path.write_text(kubeconfig_text(self.url), encoding="utf-8")
         return path
 
     def compact(self) -> None:

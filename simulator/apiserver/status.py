@@ -37,26 +37,13 @@ class StatusError(Exception):
 
 def not_found(resource: Resource, name: str) -> StatusError:
     """Return the 404 of an object that does not exist."""
-    return StatusError(
-        404,
-        "NotFound",
-        f'{resource.qualified} "{name}" not found',
-        name=name,
-        group=resource.group,
-        kind=resource.plural,
-    )
+    return _about(resource, name, 404, "NotFound", f'{resource.qualified} "{name}" not found')
 
 
 def already_exists(resource: Resource, name: str) -> StatusError:
     """Return the 409 of a create."""
-    return StatusError(
-        409,
-        "AlreadyExists",
-        f'{resource.qualified} "{name}" already exists',
-        name=name,
-        group=resource.group,
-        kind=resource.plural,
-    )
+    message = f'{resource.qualified} "{name}" already exists'
+    return _about(resource, name, 409, "AlreadyExists", message)
 
 
 def conflict(resource: Resource, name: str, why: str = "") -> StatusError:
@@ -65,27 +52,15 @@ def conflict(resource: Resource, name: str, why: str = "") -> StatusError:
         "the object has been modified; please apply your changes to the latest version "
         "and try again"
     )
-    return StatusError(
-        409,
-        "Conflict",
-        f'Operation cannot be fulfilled on {resource.qualified} "{name}": {why}',
-        name=name,
-        group=resource.group,
-        kind=resource.plural,
-    )
+    message = f'Operation cannot be fulfilled on {resource.qualified} "{name}": {why}'
+    return _about(resource, name, 409, "Conflict", message)
 
 
 def invalid(resource: Resource, name: str, field: str, why: str) -> StatusError:
     """Return the 422 of an object that validation refuses."""
-    return StatusError(
-        422,
-        "Invalid",
-        f'{resource.kind} "{name}" is invalid: {field}: {why}',
-        name=name,
-        group=resource.group,
-        kind=resource.kind,
-        causes=[{"reason": "FieldValueInvalid", "field": field, "message": why}],
-    )
+    causes = [{"reason": "FieldValueInvalid", "field": field, "message": why}]
+    message = f'{resource.kind} "{name}" is invalid: {field}: {why}'
+    return _about(resource, name, 422, "Invalid", message, kind=resource.kind, causes=causes)
 
 
 def bad_request(message: str) -> StatusError:
@@ -96,3 +71,10 @@ def bad_request(message: str) -> StatusError:
 def expired(message: str) -> StatusError:
     """Return the 410 of a resourceVersion or continue token that is too old."""
     return StatusError(410, "Expired", message)
+
+
+def _about(
+    resource: Resource, name: str, code: int, reason: str, message: str, **details: Any
+) -> StatusError:
+    details = {"name": name, "group": resource.group, "kind": resource.plural} | details
+    return StatusError(code, reason, message, **details)

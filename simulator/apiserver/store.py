@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from simulator.apiserver.admission import admit
 from simulator.apiserver.changes import Change, ChangeLog, Object
 from simulator.apiserver.resources import EVENTS, NAMESPACES, NODES, PODS, SERVED, Resource
-from simulator.apiserver.status import StatusError, already_exists, conflict, invalid, not_found
+from simulator.apiserver.status import already_exists, bad_request, conflict, invalid, not_found
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -32,6 +32,11 @@ _KEPT_BY_SERVER = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGra
 def timestamp() -> str:
     """Return the wall clock as `metav1.Time` prints it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def key_of(thing: Object) -> tuple[str, str]:
+    """Return an object's namespace, empty where it has none, and its name."""
+    return thing["metadata"].get("namespace", ""), thing["metadata"]["name"]
 
 
 class Store:
@@ -77,13 +82,13 @@ class Store:
         objects = self._objects[resource]
         return [objects[key] for key in sorted(objects) if not namespace or key[0] == namespace]
 
-    def dependents(self, uid: str, resource: Resource | None = None) -> list[Object]:
+    def dependents(self, uid: str, resource: Resource) -> list[Object]:
         """Return what names the object of this uid as an owner, in no order."""
         keys = self._dependents.get(uid, ())
         return [
             self._objects[kind][namespace, name]
             for kind, namespace, name in keys
-            if resource is None or kind is resource
+            if kind is resource
         ]
 
     def create(self, resource: Resource, namespace: str, body: Object) -> Object:
@@ -98,11 +103,9 @@ class Store:
             raise invalid(resource, "", "metadata.name", "Required value: name is required")
         if resource.namespaced:
             if metadata.setdefault("namespace", namespace) != namespace:
-                raise StatusError(
-                    400,
-                    "BadRequest",
+                raise bad_request(
                     "the namespace of the provided object does not match the namespace sent on "
-                    "the request",
+                    "the request"
                 )
             self.get(NAMESPACES, "", namespace)
         if (namespace, name) in self._objects[resource]:
@@ -164,8 +167,7 @@ class Store:
         """Replace the status of an object."""
         self.modify(
             resource,
-            thing["metadata"]["namespace"],
-            thing["metadata"]["name"],
+            *key_of(thing),
             lambda copy: copy.update(status=status),
             subresource="status",
         )
@@ -247,10 +249,10 @@ class Store:
         metadata = thing["metadata"]
         metadata["resourceVersion"] = str(self.revision)
         thing = {"apiVersion": resource.api_version, "kind": resource.kind, **thing}
-        key = (resource, metadata.get("namespace", ""), metadata["name"])
-        self._objects[resource][key[1:]] = thing
+        key = key_of(thing)
+        self._objects[resource][key] = thing
         self._uids.add(metadata["uid"])
-        self._index(key, old, thing)
+        self._index((resource, *key), old, thing)
         self._logs[resource].append(
             Change(revision=self.revision, type=type_, thing=thing, previous=old)
         )
@@ -260,10 +262,10 @@ class Store:
         self.revision += 1
         metadata = {**thing["metadata"], "resourceVersion": str(self.revision)}
         last = {**thing, "metadata": metadata}
-        key = (resource, metadata.get("namespace", ""), metadata["name"])
-        stored = self._objects[resource].pop(key[1:])
+        key = key_of(thing)
+        stored = self._objects[resource].pop(key)
         self._uids.discard(metadata["uid"])
-        self._index(key, stored, None)
+        self._index((resource, *key), stored, None)
         self._logs[resource].append(
             Change(revision=self.revision, type="DELETED", thing=last, previous=stored)
         )
