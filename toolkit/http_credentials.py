@@ -97,11 +97,9 @@ def _secret(path: str) -> str:
         with Path(path).open("rb") as file:
             text = file.read(MAX_SECRET_BYTES + 1).decode("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        msg = f"cannot read {path}: {error}"
-        raise AccessError(msg) from error
+        raise AccessError(f"cannot read {path}: {error}") from error
     if not text or len(text) > MAX_SECRET_BYTES or not text.isprintable():
-        msg = f"{path} does not contain exactly one line of text"
-        raise AccessError(msg)
+        raise AccessError(f"{path} does not contain exactly one line of text")
     return text
 
 

@@ -118,9 +118,9 @@ def parse_top(
 
 
 def _values(parser: Parser, arguments: Sequence[str]) -> Values:
-    parsed, unknown = parser.parse_known_args(arguments)
+    parsed, problems = parser.parse_with_problems(arguments)
     values = Values(parsed)
-    values.problems.extend(parser.unknown(word) for word in unknown)
+    values.problems.extend(problems)
     return values
 
 

@@ -16,7 +16,7 @@ from scaler.cli.config import (
 from scaler.cli.idle import add_idle_arguments
 from scaler.cli.metricsapi import MAX_PORT
 from scaler.cli.simulate import add_simulate_arguments
-from toolkit.cli.arguments import SHELLS, CommandParser, CommandsFormatter, Parser
+from toolkit.cli.arguments import SHELLS, CommandsFormatter, Parser
 from toolkit.cli.flags import (
     Flags,
     add_output_argument,
@@ -56,14 +56,10 @@ def build_parser(environ: Mapping[str, str], version: str, program: str = "gpu-s
     )
     parser.add_argument("--version", action="version", version=f"gpu-scaler {version}")
     commands = parser.add_subparsers(
-        title="commands",
-        dest="command",
-        required=True,
-        metavar="COMMAND",
-        parser_class=CommandParser,
+        title="commands", dest="command", required=True, metavar="COMMAND"
     )
 
-    def command(name: str, text: str, *, more: str = "", status: str = _STATUS) -> CommandParser:
+    def command(name: str, text: str, *, more: str = "", status: str = _STATUS) -> Parser:
         return commands.add_parser(
             name,
             help=text,

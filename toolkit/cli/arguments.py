@@ -73,35 +73,25 @@ class Parser(argparse.ArgumentParser):
         options.setdefault("formatter_class", Formatter)
         super().__init__(allow_abbrev=False, **options)
 
-    def unknown(self, word: str) -> str:
-        """Return the error message for an unknown argument."""
-        return f"unknown argument {word!r}; see {self.prog} --help"
-
-    def parse_args(  # type: ignore[override]
+    def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
-    ) -> argparse.Namespace:
-        """Parse, and refuse unknown arguments."""
-        found, unknown = self.parse_known_args(args, namespace)
-        if unknown:
-            raise UsageError([self.unknown(unknown[0])])
-        return found
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse, and refuse unknown arguments; so does a command, whose own help is then named."""
+        found, problems = self.parse_with_problems(args, namespace)
+        if problems:
+            raise UsageError(problems[:1])
+        return found, []
+
+    def parse_with_problems(
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse; return the values, and a sentence for each unknown argument."""
+        found, unknown = super().parse_known_args(args, namespace)
+        return found, [f"unknown argument {one!r}; see {self.prog} --help" for one in unknown]
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError with the message and a pointer to the help."""
         raise UsageError([f"{plain(message)}; see {self.prog} --help"])
-
-
-class CommandParser(Parser):
-    """The parser of a command, whose errors point to the command's help."""
-
-    def parse_known_args(  # type: ignore[override]
-        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
-    ) -> tuple[argparse.Namespace, list[str]]:
-        """Parse, and refuse unknown arguments here, so that the error names the command."""
-        found, unknown = super().parse_known_args(args, namespace)
-        if unknown:
-            raise UsageError([self.unknown(unknown[0])])
-        return found, unknown
 
 
 def plain(message: str) -> str:

@@ -51,8 +51,7 @@ def name_of(bound: socket.socket) -> tuple[str, int]:
 
 def _inherited() -> list[socket.socket]:
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
-        msg = "systemd passed no socket to this process: start it by a .socket unit"
-        raise OSError(msg)
+        raise OSError("systemd passed no socket to this process: start it by a .socket unit")
     count = os.environ.get("LISTEN_FDS", "")
     if not count.isascii() or not count.isdigit() or not 1 <= int(count) <= _MOST_FILES:
         msg = f"LISTEN_FDS is {count[:20]!r}, not a number of sockets from 1 to {_MOST_FILES}"

@@ -8,13 +8,12 @@ import errno
 import ipaddress
 import os
 import socket
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from toolkit.listening.local_sockets import is_local, local_sockets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 _BACKLOG: Final = 128
 _MAPPED: Final = "::ffff:"
@@ -43,10 +42,11 @@ async def bound_sockets(host: str, port: int) -> list[socket.socket]:
     """
     if is_local(host):
         return local_sockets(host)
-    if not host or _is_unspecified_ipv6(host):
+    host = _meant(host)
+    if not host:
         return [_everywhere(port)]
     found = await asyncio.get_running_loop().getaddrinfo(
-        _unmapped(host), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
     sockets: list[socket.socket] = []
     missing: OSError | None = None
@@ -54,7 +54,7 @@ async def bound_sockets(host: str, port: int) -> list[socket.socket]:
         # With port 0, all sockets must get the same free port.
         one_port = sockets[0].getsockname()[1] if sockets else found_port
         try:
-            sockets.append(_listening(_of_one_family(family), (name, one_port, *rest)))
+            sockets.append(_listening(family, (name, one_port, *rest)))
         except OSError as error:
             missing = error
             if error.errno not in _NO_SUCH_FAMILY:
@@ -77,59 +77,30 @@ def host_of(name: Sequence[object]) -> str:
     return "" if isinstance(name, str | bytes) else str(name[0]).removeprefix(_MAPPED)
 
 
-def _is_unspecified_ipv6(host: str) -> bool:
+def _meant(host: str) -> str:
+    """Return an IPv4-mapped IPv6 address as IPv4, nothing for `::`, any other host unchanged."""
     try:
-        return ipaddress.IPv6Address(host) == ipaddress.IPv6Address("::")
-    except ValueError:
-        return False
-
-
-def _unmapped(host: str) -> str:
-    """Return an IPv4-mapped IPv6 address as IPv4, and any other host unchanged."""
-    try:
-        mapped = ipaddress.IPv6Address(host).ipv4_mapped
+        address = ipaddress.IPv6Address(host)
     except ValueError:
         return host
-    return host if mapped is None else str(mapped)
+    return "" if address == ipaddress.IPv6Address("::") else str(address.ipv4_mapped or host)
 
 
 def _everywhere(port: int) -> socket.socket:
-    try:
-        both = socket.socket(socket.AF_INET6)
-        with _closed_on_error(both):
-            both.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        return _listening(both, ("::", port))
-    except OSError as error:
-        if error.errno not in _NO_SUCH_FAMILY:
-            raise
-    return _listening(socket.socket(socket.AF_INET), ("0.0.0.0", port))
-
-
-def _of_one_family(family: int) -> socket.socket:
-    made = socket.socket(family)
-    if family == socket.AF_INET6:
-        with _closed_on_error(made):
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    return made
-
-
-def _listening(made: socket.socket, address: tuple[object, ...]) -> socket.socket:
-    with _closed_on_error(made):
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if socket.has_dualstack_ipv6():
         try:
-            made.bind(address)
+            return _listening(socket.AF_INET6, ("::", port), both_families=True)
         except OSError as error:
-            why = f"cannot bind {address[0]} port {address[1]}: {str(error.strerror).lower()}"
-            raise OSError(error.errno, why) from None
-        made.listen(_BACKLOG)
-        made.setblocking(False)
+            if error.errno not in _NO_SUCH_FAMILY:
+                raise
+    return _listening(socket.AF_INET, ("0.0.0.0", port))
+
+
+def _listening(
+    family: int, address: tuple[object, ...], *, both_families: bool = False
+) -> socket.socket:
+    made = socket.create_server(
+        address, family=family, backlog=_BACKLOG, dualstack_ipv6=both_families
+    )
+    made.setblocking(False)
     return made
-
-
-@contextmanager
-def _closed_on_error(made: socket.socket) -> Iterator[None]:
-    try:
-        yield
-    except OSError:
-        made.close()
-        raise

@@ -134,12 +134,7 @@ class _ConfigReader:
         )
         pem = self._pem(given, "cert") | self._pem(given, "key") | self._pem(given, "client_ca")
         tls = Tls(
-            cert_file=pem.get("cert_file", ""),
-            cert=pem.get("cert", ""),
-            key_file=pem.get("key_file", ""),
-            key=pem.get("key", ""),
-            client_ca_file=pem.get("client_ca_file", ""),
-            client_ca=pem.get("client_ca", ""),
+            **pem,
             client_auth=self._client_auth(given.get("client_auth_type")),
             client_allowed_sans=self._texts(given, "client_allowed_sans"),
             min_version=self._min_version(given),
