@@ -76,11 +76,10 @@ async def _get(url: str, access: HttpAccess) -> dict[str, Any]:
             body = await read_body(response, max_bytes=MAX_ANSWER_BYTES)
         if response.status in (401, 403):
             why = body[:200].decode(errors="replace").strip()
-            msg = (
+            raise ScalerClientError(
                 f"the scaler at {url} answered {response.status}: {why}"
                 " (--server.username, --server.password-file, --server.tls-cert-file)"
             )
-            raise ScalerClientError(msg)
         if response.status != 200 and response.content_type != "application/json":
             msg = f"{url} answered {response.status}: {await _what_answers(url, granted)}"
             raise ScalerClientError(msg)
@@ -91,14 +90,12 @@ async def _get(url: str, access: HttpAccess) -> dict[str, Any]:
         msg = f"the scaler at {url} did not answer within {TIMEOUT_SECONDS:g} s"
         raise ScalerClientError(msg) from error
     except AnswerTooLargeError as error:
-        msg = f"cannot query the scaler at {url}: {error}"
-        raise ScalerClientError(msg) from error
+        raise ScalerClientError(f"cannot query the scaler at {url}: {error}") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
         msg = f"cannot query the scaler at {url}: {connection_problem(error)}"
         raise ScalerClientError(msg) from error
     if not isinstance(document, dict):
-        msg = f"the response of {url} is not a JSON object"
-        raise ScalerClientError(msg)
+        raise ScalerClientError(f"the response of {url} is not a JSON object")
     return document
 
 

@@ -215,11 +215,10 @@ def _decoded(data: Any, type_: type[_T]) -> _T:
     try:
         return decode(data, type_)
     except ValueError as error:
-        msg = (
+        raise _NoAnswerError(
             f"cannot decode the scaler's response, which may be of another version: {error};"
             " use -o json, or the gpu-scaler command of the scaler's version"
-        )
-        raise _NoAnswerError(msg) from error
+        ) from error
 
 
 def _print_data(document: dict[str, Any], form: str) -> None:

@@ -48,11 +48,10 @@ def parse_workload(text: str, *, namespace_given: bool = False) -> WorkloadName:
     """
     found = _WORKLOAD.fullmatch(text)
     if found is None:
-        msg = (
+        raise ValueError(
             f"{text!r} is not NAMESPACE/NAME of a Deployment such as default/web, and not"
             " deploy/NAME or NAME with --namespace"
         )
-        raise ValueError(msg)
     first, (of_name, _, name) = found["first"], found["name"].rpartition(":")
     if first is None:
         return WorkloadName(None, of_name or "deployments.apps", name)

@@ -123,11 +123,9 @@ def read_page(
     try:
         samples, seen = read_samples(text, known or {})
     except OverBudgetError as error:
-        msg = f"over budget: {error}"
-        raise ExpositionError(msg) from error
+        raise ExpositionError(f"over budget: {error}") from error
     except ValueError as error:
-        msg = f"not a Prometheus text exposition: {error}"
-        raise ExpositionError(msg) from error
+        raise ExpositionError(f"not a Prometheus text exposition: {error}") from error
     gauges = {one.name: value for one, value in samples if one.name in (SNAPSHOT_AGE, INTERVAL)}
     return NodePage(
         families=families,

@@ -61,17 +61,14 @@ def read_samples(
         if not line or line.isspace() or line.lstrip().startswith("#"):
             continue
         if len(line) > LINE_CHARACTERS:
-            msg = f"a line has {len(line)} characters, more than {LINE_CHARACTERS}"
-            raise OverBudgetError(msg)
+            raise OverBudgetError(f"a line has {len(line)} characters, more than {LINE_CHARACTERS}")
         if len(samples) == PAGE_SAMPLES:
-            msg = f"the page has more than {PAGE_SAMPLES} samples"
-            raise OverBudgetError(msg)
+            raise OverBudgetError(f"the page has more than {PAGE_SAMPLES} samples")
         # A label's value may contain braces; the value and the timestamp never do.
         end = line.rfind("}") + 1
         written, rest = (line[:end], line[end:].split()) if end else _without_labels(line)
         if len(rest) not in (1, 2) or "_" in rest[0]:
-            msg = f"the line is not a sample: {line[:200]!r}"
-            raise ValueError(msg)
+            raise ValueError(f"the line is not a sample: {line[:200]!r}")
         series = known.get(written) or _parse(written)
         seen[written] = series
         samples.append((series, float(rest[0])))
@@ -87,8 +84,7 @@ def _parse(written: str) -> Series:
     name, brace, rest = written.strip().partition("{")
     name = name.rstrip()
     if not _NAME.fullmatch(name):
-        msg = f"{name[:200]!r} is not a metric name"
-        raise ValueError(msg)
+        raise ValueError(f"{name[:200]!r} is not a metric name")
     labels = parse_labels(rest[:-1]) if brace else {}
     pod = labels.get("pod_name")
     namespace = labels.get("namespace_name", "")
@@ -113,12 +109,10 @@ def parse_labels(text: str) -> dict[str, str]:
     while at < len(text):
         found = _LABEL.match(text, at)
         if found is None:
-            msg = f"expected a label at {text[at : at + 200]!r}"
-            raise ValueError(msg)
+            raise ValueError(f"expected a label at {text[at : at + 200]!r}")
         name, value, _ = found.groups()
         if name in labels:
-            msg = f"duplicate label {name[:200]!r}"
-            raise ValueError(msg)
+            raise ValueError(f"duplicate label {name[:200]!r}")
         labels[name] = _ESCAPED.sub(lambda one: _MEANT[one[1]], value) if "\\" in value else value
         at = found.end()
     return labels

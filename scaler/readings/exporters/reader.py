@@ -64,11 +64,10 @@ class Scraper:
             ScrapeError: the scrape failed.
         """
         if endpoint is None:
-            msg = (
+            raise ScrapeError(
                 "is missing: no pod labelled app.kubernetes.io/name=gpu-exporter in"
                 " --exporters.namespace runs there"
             )
-            raise ScrapeError(msg)
         url = endpoint.url.replace("http://", f"{self._settings.scheme}://", 1)
         try:
             return await self._fetch(_asking_for(url, names))
@@ -84,8 +83,7 @@ class Scraper:
 
     async def _fetch(self, url: URL) -> str:
         if self._session is None:
-            msg = "Scraper is not open: use it as an async context manager"
-            raise RuntimeError(msg)
+            raise RuntimeError("Scraper is not open: use it as an async context manager")
         async with asyncio.timeout(self._timeout_seconds):
             granted = await self._credentials.current()
             async with self._session.get(
@@ -96,8 +94,7 @@ class Scraper:
                 allow_redirects=False,
             ) as response:
                 if response.status != 200:
-                    msg = f"HTTP status {response.status}, expected 200"
-                    raise aiohttp.ClientPayloadError(msg)
+                    raise aiohttp.ClientPayloadError(f"HTTP status {response.status}, expected 200")
                 body = await read_body(response, max_bytes=PAGE_BYTES)
                 return body.decode("utf-8", errors="replace")
 

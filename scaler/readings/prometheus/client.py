@@ -123,8 +123,7 @@ class PrometheusClient:
         self, path: str, params: Sequence[tuple[str, str]], *, posts: bool
     ) -> tuple[int, str | None, bytes]:
         if self._session is None:
-            msg = "PrometheusClient is not open: use it as an async context manager"
-            raise RuntimeError(msg)
+            raise RuntimeError("PrometheusClient is not open: use it as an async context manager")
         granted = await self._credentials.current()
         async with self._session.request(
             "POST" if posts else "GET",

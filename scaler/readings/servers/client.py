@@ -94,8 +94,7 @@ class ServerClient:
 
     async def _get(self, url: str, namespace: str, hints: Mapping[int, str] | None) -> bytes:
         if self._session is None:
-            msg = "ServerClient is not open: use it as an async context manager"
-            raise RuntimeError(msg)
+            raise RuntimeError("ServerClient is not open: use it as an async context manager")
         parsed = _parsed(url)
         host = parsed.host or ""
         # Whoever may write a pod's status may write any address.

@@ -93,8 +93,7 @@ def _read(path: str, default: HttpAccess) -> tuple[bytes, Mapping[str, HttpAcces
         with Path(path).open("rb") as file:
             text = file.read(MAX_SECRET_BYTES + 1)
         if len(text) > MAX_SECRET_BYTES:
-            msg = f"larger than {MAX_SECRET_BYTES} bytes"
-            raise CredentialsError(msg)
+            raise CredentialsError(f"larger than {MAX_SECRET_BYTES} bytes")
         return text, parse_credentials(yaml.safe_load(text), Path(path).parent, default)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         msg = f"cannot use --servers.credentials-file {path}: {shown(error)}"

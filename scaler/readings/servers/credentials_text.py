@@ -66,8 +66,7 @@ def parse_credentials(
                     raise CredentialsError(f"{namespace!r} has credentials already")
                 found[namespace] = access
         except CredentialsError as error:
-            msg = f"entry {number}: {error}"
-            raise CredentialsError(msg) from None
+            raise CredentialsError(f"entry {number}: {error}") from None
     return found
 
 

@@ -66,12 +66,10 @@ class PageTerms:
         if read is None:
             if term.absent_is_zero:
                 return []
-            msg = f"the page has no metric {series.name}"
-            raise AbsentMetricError(msg)
+            raise AbsentMetricError(f"the page has no metric {series.name}")
         chosen = [one for one in read if _counts(one, term)]
         if read and not chosen and not term.absent_is_zero:
-            msg = f"no series of the page is {series}"
-            raise AbsentMetricError(msg)
+            raise AbsentMetricError(f"no series of the page is {series}")
         return chosen
 
     def chosen_value(self, series: MetricSelector) -> float:
@@ -83,8 +81,7 @@ class PageTerms:
         """
         value = self.value(Term(series=series), MAX_VALUE)
         if not series.is_rate and type_of(self._body, series.name) == "counter":
-            msg = f"{series.name} is a counter, which only grows: write rate({series})"
-            raise MetricError(msg)
+            raise MetricError(f"{series.name} is a counter, which only grows: write rate({series})")
         return value
 
     def value(self, term: Term, most: float) -> float:
@@ -151,6 +148,5 @@ def checked(value: float, term: Term, most: float) -> float:
     """
     if not 0 <= value <= most:
         kind = "not a number" if math.isnan(value) else "negative" if value < 0 else "too large"
-        msg = f"the value of {term.series.name} is {kind}"
-        raise MetricError(msg)
+        raise MetricError(f"the value of {term.series.name} is {kind}")
     return value

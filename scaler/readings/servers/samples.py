@@ -55,8 +55,7 @@ def check_page(body: bytes) -> None:
     if not start and not body.strip():
         raise PageError("the page is empty")
     if len(body) > SERVER_PAGE_BYTES:
-        msg = f"the page has {len(body)} bytes, more than {SERVER_PAGE_BYTES}"
-        raise PageError(msg)
+        raise PageError(f"the page has {len(body)} bytes, more than {SERVER_PAGE_BYTES}")
     if start.startswith(b"<"):
         raise PageError("the page is HTML, not Prometheus metrics")
     if start.startswith((b"{", b"[", b'"')):
@@ -97,22 +96,18 @@ def read_metric(body: bytes, name: str) -> list[SeriesSample] | None:
             is_typed = True
             continue
         if len(line) > LINE_CHARACTERS:
-            msg = f"a line of {name} has more than {LINE_CHARACTERS} bytes"
-            raise MetricError(msg)
+            raise MetricError(f"a line of {name} has more than {LINE_CHARACTERS} bytes")
         if len(found) == METRIC_SERIES:
-            msg = f"{name} has more than {METRIC_SERIES} series"
-            raise MetricError(msg)
+            raise MetricError(f"{name} has more than {METRIC_SERIES} series")
         sample = _sample(line[len(name) :], name)
         series = frozenset(sample.labels.items())
         if series in found:
-            msg = f"the page has a series of {name} twice"
-            raise MetricError(msg)
+            raise MetricError(f"the page has a series of {name} twice")
         found[series] = sample
     if found:
         return list(found.values())
     if is_typed and _SAMPLE_LINE.search(body) is None:
-        msg = f"the page has the type of {name}, but no sample at all"
-        raise MetricError(msg)
+        raise MetricError(f"the page has the type of {name}, but no sample at all")
     return [] if is_typed else None
 
 
@@ -156,6 +151,5 @@ def _sample(rest: bytes, name: str) -> SeriesSample:
             raise ValueError("no value")
         value, *_ = map(float, numbers)
     except ValueError:
-        msg = f"a line of {name} is not a sample"
-        raise MetricError(msg) from None
+        raise MetricError(f"a line of {name} is not a sample") from None
     return SeriesSample(labels=labels, value=value)
