@@ -56,8 +56,8 @@ class GpuAnswer:
     failed_families: Mapping[str, str] = field(default_factory=dict)
 
 
-class GpuSource(Protocol):
-    """A consumer's source of the values of single GPUs."""
+class CurrentGpuSource(Protocol):
+    """A consumer's source of what single GPUs do now."""
 
     def need(self, wanted: Mapping[str, Collection[str]]) -> None:
         """Replace the demand: these families of these nodes."""
@@ -67,6 +67,10 @@ class GpuSource(Protocol):
 
         Never raises for what fails outside.
         """
+
+
+class GpuSource(CurrentGpuSource, Protocol):
+    """One that may have older values, too."""
 
     async def read_past(
         self, family: str, namespaces: Collection[str], *, seconds: float, step_seconds: float

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from scaler.model import ExporterEndpoint
     from scaler.readings.exposition import NodePage
     from scaler.readings.gpus import GpuSample
-    from scaler.readings.servers.source import QueueReader
+    from scaler.readings.servers.queues import PageQueues
     from scaler.readings.settings import ExportersSettings, PrometheusSettings
     from scaler.readings.source import Source
 
@@ -78,7 +78,7 @@ class Sources:
         *,
         interval_seconds: float,
         once: bool,
-        queues: Callable[[ServerClient], QueueReader] | None = None,
+        queues: Callable[[ServerClient], PageQueues] | None = None,
     ) -> LoopSource:
         """Return the source that the loop reads every `interval_seconds`; the stack closes it.
 

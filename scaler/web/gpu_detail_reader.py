@@ -9,32 +9,22 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from scaler.readings.unexpected import unexpected
 from scaler.web.gpu_details import FAMILIES, read_details
 from scaler.web.gpu_reader import IDLE_SHARE, SLICE_SECONDS, WATCHED_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-    from scaler.readings.gpus import GpuAnswer
+    from scaler.readings.gpus import CurrentGpuSource
     from scaler.web.gpu_details import GpuDetail
     from scaler.web.gpu_reader import GpuReader
 
 EVERY_SECONDS = 5.0
 MAX_NODES = 96
 """Nodes of all viewers together; those that were requested last count."""
-
-
-class DetailSource(Protocol):
-    """A source of the values of single nodes' GPUs."""
-
-    def need(self, wanted: Mapping[str, Collection[str]]) -> None:
-        """Replace the demand: these families of these nodes."""
-
-    async def read_gpus(self, wanted: Mapping[str, Collection[str]]) -> GpuAnswer:
-        """Return these families of these nodes. Never raises for what fails outside."""
 
 
 class GpuDetailReader:
@@ -45,7 +35,7 @@ class GpuDetailReader:
 
     def __init__(
         self,
-        source: DetailSource,
+        source: CurrentGpuSource,
         *,
         by_node: bool,
         clock: Callable[[], float] = time.monotonic,

@@ -125,6 +125,7 @@ async def test_queues_are_answered_by_their_own_reader(failing):
         async def run(self) -> None:
             await asyncio.Event().wait()
 
+    queues: Any = Queues()
     sources = Sources(
         exporters=ExportersSettings(),
         scrape_timeout_seconds=2.0,
@@ -133,7 +134,7 @@ async def test_queues_are_answered_by_their_own_reader(failing):
     )
     async with AsyncExitStack() as stack:
         source = await sources.for_loop(
-            stack, interval_seconds=INTERVAL, once=False, queues=lambda _: Queues()
+            stack, interval_seconds=INTERVAL, once=False, queues=lambda _: queues
         )
         found = await source.read([request(metrics=(Metric.QUEUE,))], {})
     reading = found.readings[WEB][Metric.QUEUE]

@@ -6,10 +6,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from scaler.readings.exporters.reader import ExporterReader
 from scaler.readings.gpus import GpuAnswer, GpuSample, node_gpus
+from scaler.readings.http import OpensConnections
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from scaler.readings.store import ReadingStore
 
 
-class ExporterGpus:
+class ExporterGpus(OpensConnections):
     """One consumer's view; use as an async context manager, which owns its connections.
 
     It reads nodes about every `every_seconds`, unless another consumer reads them more often.
@@ -35,20 +36,15 @@ class ExporterGpus:
         every_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._scraper = scraper
+        super().__init__(scraper)
         self._clock = clock
         reader = ExporterReader(scraper, endpoints, clock=clock)
         self._demand = store.demand(reader, every_seconds=every_seconds)
 
-    async def __aenter__(self) -> Self:
-        """Open the connection pool."""
-        await self._scraper.__aenter__()
-        return self
-
     async def __aexit__(self, *_: object) -> None:
         """Clear the demand and close the connection pool."""
         self._demand.state({})
-        await self._scraper.__aexit__()
+        await super().__aexit__()
 
     def need(self, wanted: Mapping[str, Collection[str]]) -> None:
         """Replace the demand: these families of these nodes."""

@@ -6,14 +6,14 @@ from __future__ import annotations
 import asyncio
 import time
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import aiohttp
 from yarl import URL
 
 from scaler.budgets import INLINE_CHARACTERS, PAGE_BYTES, shown
 from scaler.readings.exposition import ExpositionError, NodePage, asked_names, read_page
-from scaler.readings.http import computed, new_session
+from scaler.readings.http import HttpClient, computed
 from scaler.readings.settings import ExportersSettings
 from scaler.readings.store import MAX_CONCURRENT_READS
 from scaler.readings.unexpected import unexpected
@@ -34,7 +34,7 @@ class ScrapeError(RuntimeError):
     """The scrape failed; the message completes "the exporter of node X ..."."""
 
 
-class Scraper:
+class Scraper(HttpClient):
     """Scrapes exporters; use as an async context manager, which owns the connections."""
 
     def __init__(
@@ -43,19 +43,9 @@ class Scraper:
         self._settings = settings or ExportersSettings()
         self._credentials = Credentials(self._settings.access)
         self._timeout_seconds = timeout_seconds
-        self._session: aiohttp.ClientSession | None = None
-
-    async def __aenter__(self) -> Self:
-        """Open the connection pool."""
-        self._session = new_session(
+        super().__init__(
             connections=MAX_CONCURRENT_READS, headers={"Accept": "text/plain;version=0.0.4"}
         )
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Close the connection pool."""
-        if self._session is not None:
-            await self._session.close()
 
     async def text(self, endpoint: ExporterEndpoint | None, names: tuple[str, ...]) -> str:
         """Return the exporter's text with the series of these names.
@@ -82,17 +72,9 @@ class Scraper:
         raise ScrapeError(msg)
 
     async def _fetch(self, url: URL) -> str:
-        if self._session is None:
-            raise RuntimeError("Scraper is not open: use it as an async context manager")
         async with asyncio.timeout(self._timeout_seconds):
             granted = await self._credentials.current()
-            async with self._session.get(
-                url,
-                headers=granted.headers,
-                ssl=granted.tls,
-                server_hostname=granted.server_name,
-                allow_redirects=False,
-            ) as response:
+            async with self._request(url, granted) as response:
                 if response.status != 200:
                     raise aiohttp.ClientPayloadError(f"HTTP status {response.status}, expected 200")
                 body = await read_body(response, max_bytes=PAGE_BYTES)

@@ -21,7 +21,7 @@ from scaler.readings.exposition import (
     families_for,
     values_by_pod,
 )
-from scaler.readings.http import computed
+from scaler.readings.http import OpensConnections, computed
 from scaler.readings.pod_windows import PodWindows
 from scaler.readings.source import NO_GPU_POD, ReadingRequest, SourceAnswer, readable
 from scaler.readings.store import ReadingStore
@@ -46,7 +46,7 @@ class _Node(NamedTuple):
     values: Mapping[Metric, Mapping[ObjectRef, PodValue | str]]
 
 
-class ExporterSource:
+class ExporterSource(OpensConnections):
     """Reads exporters' pages; use as an async context manager, which owns the connections.
 
     The loop does not wait for other consumers: each `read` scrapes its nodes, within its own limit.
@@ -63,9 +63,10 @@ class ExporterSource:
         scraper: Scraper | None = None,
     ) -> None:
         """`interval_seconds` is how often `read` is called if exporters answer immediately."""
-        self._scraper = scraper or Scraper(settings=settings, timeout_seconds=timeout_seconds)
+        scraper = scraper or Scraper(settings=settings, timeout_seconds=timeout_seconds)
+        super().__init__(scraper)
         self._endpoints: Mapping[str, ExporterEndpoint] = {}
-        reader = ExporterReader(self._scraper, lambda: self._endpoints, clock=clock)
+        reader = ExporterReader(scraper, lambda: self._endpoints, clock=clock)
         self._demand = (store or ReadingStore(clock)).demand(reader, every_seconds=interval_seconds)
         self._clock = clock
         self._longest_read_seconds = READ_SECONDS + timeout_seconds
@@ -77,15 +78,6 @@ class ExporterSource:
     def answers_queries(self) -> bool:
         """False: exporters do not support PromQL."""
         return False
-
-    async def __aenter__(self) -> ExporterSource:
-        """Open the connection pool."""
-        await self._scraper.__aenter__()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Close the connection pool."""
-        await self._scraper.__aexit__()
 
     async def read(
         self, requests: Sequence[ReadingRequest], endpoints: Mapping[str, ExporterEndpoint]

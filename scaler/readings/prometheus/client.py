@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import aiohttp
 
 from scaler.budgets import INLINE_CHARACTERS, shown
-from scaler.readings.http import computed, new_session
+from scaler.readings.http import HttpClient, computed
 from scaler.readings.prometheus.response import PromqlError, read_error, read_result
 from toolkit.http_body import AnswerTooLargeError, read_body
 from toolkit.http_credentials import AccessError, Credentials
@@ -40,33 +40,20 @@ class HttpStatusError(PromqlError):
         self.status = status
 
 
-class PrometheusClient:
+class PrometheusClient(HttpClient):
     """Sends requests; use as an async context manager, which owns the connections."""
 
     def __init__(self, settings: PrometheusSettings, *, connections: int) -> None:
+        super().__init__(connections=connections, headers={"Accept": "application/json"})
         self._settings = settings
         self._url = settings.url.rstrip("/")
-        self._connections = connections
         ours = PARAMS | {"timeout": f"{settings.timeout_seconds:g}"}
         self._given = {name for name, _ in settings.params}
         # A parameter may repeat: VictoriaMetrics' extra_label, Thanos' storeMatch[].
         self._params = [(name, value) for name, value in ours.items() if name not in self._given]
         self._params += [(name, value) for name, value in settings.params if value]
         self._credentials = Credentials(settings.access)
-        self._session: aiohttp.ClientSession | None = None
         self._posts = True
-
-    async def __aenter__(self) -> Self:
-        """Open the connection pool."""
-        self._session = new_session(
-            connections=self._connections, headers={"Accept": "application/json"}
-        )
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Close the connection pool."""
-        if self._session is not None:
-            await self._session.close()
 
     async def ask(
         self,
@@ -122,18 +109,13 @@ class PrometheusClient:
     async def _send(
         self, path: str, params: Sequence[tuple[str, str]], *, posts: bool
     ) -> tuple[int, str | None, bytes]:
-        if self._session is None:
-            raise RuntimeError("PrometheusClient is not open: use it as an async context manager")
         granted = await self._credentials.current()
-        async with self._session.request(
-            "POST" if posts else "GET",
+        async with self._request(
             self._url + path,
+            granted,
+            method="POST" if posts else "GET",
             data=aiohttp.FormData(params) if posts else None,
             params=None if posts else params,
-            headers=granted.headers,
-            ssl=granted.tls,
-            server_hostname=granted.server_name,
-            allow_redirects=False,
         ) as response:
             body = await read_body(response, max_bytes=self._settings.max_answer_bytes)
             redirects = 300 <= response.status < 400

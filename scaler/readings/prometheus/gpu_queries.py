@@ -18,7 +18,7 @@ from scaler.readings.gpus import GpuSample
 from scaler.readings.prometheus.join import STALE_AFTER_SECONDS
 from scaler.readings.prometheus.queries import PART, TIME, VALUE, as_part
 from scaler.readings.prometheus.query_results import sample_age_seconds
-from scaler.readings.prometheus.response import PromqlError
+from scaler.readings.prometheus.response import rows_of
 from scaler.readings.series import MODEL_CHARACTERS
 
 if TYPE_CHECKING:
@@ -115,12 +115,10 @@ def read_gpu_series(result: Result, names: MetricNames) -> GpuSeries:
     Raises:
         PromqlError: the answer does not match such a query.
     """
-    if result.type != "vector":
-        raise PromqlError(f"the result is a {result.type} instead of a vector")
     values: dict[Holder, Decimal] = {}
     ages: dict[Holder, float] = {}
-    try:
-        for row in result.rows:
+    with rows_of(result, "vector") as rows:
+        for row in rows:
             holder = holder_of(row["metric"], names)
             evaluated_seconds, text = row["value"]
             if row["metric"][PART] == VALUE:
@@ -129,8 +127,6 @@ def read_gpu_series(result: Result, names: MetricNames) -> GpuSeries:
                     values[holder] = value
             else:
                 ages[holder] = sample_age_seconds(evaluated_seconds, text)
-    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
-        raise PromqlError(f"the result is malformed: {type(error).__name__}: {error}") from error
     return GpuSeries(values=values, ages_seconds=ages)
 
 
@@ -193,17 +189,13 @@ def past_samples(
 
 
 def _read_past(result: Result, names: MetricNames) -> dict[tuple[Holder, float], Decimal]:
-    if result.type != "matrix":
-        raise PromqlError(f"the result is a {result.type} instead of a matrix")
-    try:
+    with rows_of(result, "matrix") as rows:
         return {
             (holder, float(time)): value
-            for row in result.rows
+            for row in rows
             for holder in [holder_of(row["metric"], names)]
             for time, value in _values(row["values"])
         }
-    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
-        raise PromqlError(f"the result is malformed: {type(error).__name__}: {error}") from error
 
 
 def _values(pairs: Iterable[Any]) -> Iterable[tuple[float, Decimal]]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from scaler.budgets import INLINE_SAMPLES
 from scaler.readings.gpus import GpuAnswer, GpuSample
-from scaler.readings.http import computed
+from scaler.readings.http import OpensConnections, computed
 from scaler.readings.prometheus.gpu_queries import (
     gpu_query,
     gpu_samples,
@@ -100,7 +100,7 @@ class FamilyReader:
             return f"Prometheus: {unexpected(family, error)}"
 
 
-class PrometheusGpus:
+class PrometheusGpus(OpensConnections):
     """One consumer's view; use as an async context manager, which owns its connections.
 
     It reads families about every `every_seconds`, unless another consumer reads them more often.
@@ -116,21 +116,17 @@ class PrometheusGpus:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
+        super().__init__(source)
         self._source = source
         self._names = settings.names
         self._matchers = settings.matchers
         reader = FamilyReader(source, settings, clock=clock)
         self._demand = store.demand(reader, every_seconds=every_seconds)
 
-    async def __aenter__(self) -> Self:
-        """Open the connection pool."""
-        await self._source.__aenter__()
-        return self
-
     async def __aexit__(self, *_: object) -> None:
         """Clear the demand and close the connection pool."""
         self._demand.state({})
-        await self._source.__aexit__()
+        await super().__aexit__()
 
     def need(self, wanted: Mapping[str, Collection[str]]) -> None:
         """Replace the demand with these families."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from scaler.budgets import shown_name
 from scaler.model import ObjectRef
 from scaler.readings.prometheus.range_chunks import promql_duration
-from scaler.readings.prometheus.response import PromqlError
+from scaler.readings.prometheus.response import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -87,14 +87,8 @@ def _named(labels: Mapping[str, str], what: str) -> ObjectRef | None:
 
 
 def _rows(result: Result) -> Iterator[tuple[Mapping[str, str], float]]:
-    if result.type != "vector":
-        raise PromqlError(f"the result is a {result.type} instead of a vector")
-    try:
-        for row in result.rows:
+    with rows_of(result, "vector") as rows:
+        for row in rows:
             value = float(row["value"][1])
             labels = {name: shown_name(text) for name, text in row["metric"].items()}
             yield labels, value if math.isfinite(value) else -1.0
-    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
-        if isinstance(error, PromqlError):
-            raise
-        raise PromqlError(f"the result is malformed: {type(error).__name__}: {error}") from error

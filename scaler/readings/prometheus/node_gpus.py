@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 from scaler.readings.devices import CONTAINERS_OWN
 from scaler.readings.gpus import GpuAnswer
+from scaler.readings.http import OpensConnections
 from scaler.readings.prometheus.gpus import FamilyReader
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 _ESCAPED: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
-class PrometheusNodeGpus:
+class PrometheusNodeGpus(OpensConnections):
     """One consumer's view; use as an async context manager, which owns its connections."""
 
     def __init__(
@@ -35,19 +36,10 @@ class PrometheusNodeGpus:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._source = source
+        super().__init__(source)
         self._reader = FamilyReader(source, settings, clock=clock)
         self._names = settings.names
         self._clock = clock
-
-    async def __aenter__(self) -> Self:
-        """Open the connection pool."""
-        await self._source.__aenter__()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Close the connection pool."""
-        await self._source.__aexit__()
 
     def need(self, wanted: Mapping[str, Collection[str]]) -> None:
         """Do nothing: nobody else reads these queries."""

@@ -22,7 +22,7 @@ from scaler.readings.devices import (
 )
 from scaler.readings.prometheus.gpu_queries import fresh_query, holder_of
 from scaler.readings.prometheus.range_chunks import promql_duration
-from scaler.readings.prometheus.response import PromqlError
+from scaler.readings.prometheus.response import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -112,14 +112,13 @@ class PastMetric:
     def read_models(self, result: Result) -> Iterator[tuple[ObjectRef, str]]:
         """Yield pods with the model of a GPU of theirs; raises PromqlError."""
         names = self._names
-        if result.type != "vector":
-            raise PromqlError(f"the result is a {result.type} instead of a vector")
-        for row in result.rows:
-            labels = {name: shown_name(text) for name, text in row.get("metric", {}).items()}
-            pod = holder_of(labels, names).pod
-            model = labels.get(names.model_label)
-            if pod is not None and pod.namespace and model:
-                yield pod, model
+        with rows_of(result, "vector") as rows:
+            for row in rows:
+                labels = {name: shown_name(text) for name, text in row.get("metric", {}).items()}
+                pod = holder_of(labels, names).pod
+                model = labels.get(names.model_label)
+                if pod is not None and pod.namespace and model:
+                    yield pod, model
 
     def _queries(self, fresh_seconds: float) -> tuple[_Query, ...]:
         found: list[_Query] = []

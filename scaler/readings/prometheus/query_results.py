@@ -16,7 +16,7 @@ from scaler.model import ObjectRef
 from scaler.quantities import milli
 from scaler.readings.devices import CONTAINER_DUTY_CYCLE, PARTS, out_of_bounds
 from scaler.readings.prometheus.queries import OWN_TIME, OWN_VALUE, PART, TIME, VALUE
-from scaler.readings.prometheus.response import PromqlError
+from scaler.readings.prometheus.response import PromqlError, rows_of
 from scaler.readings.window import not_yet
 
 if TYPE_CHECKING:
@@ -95,15 +95,9 @@ def read_series(
     Raises:
         PromqlError: the answer does not match such a query.
     """
-    if result.type != "vector":
-        raise PromqlError(f"the result is a {result.type} instead of a vector")
     device, own = _Side(), _Side()
-    try:
-        _fill(device, own, result.rows, names, pods, ranges)
-    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        if isinstance(error, PromqlError):
-            raise
-        raise PromqlError(f"the result is malformed: {type(error).__name__}: {error}") from error
+    with rows_of(result, "vector") as rows:
+        _fill(device, own, rows, names, pods, ranges)
     own_family = PARTS.get(family, "")
     judged = partial(out_of_bounds, family, is_part=is_part)
     return _values(device, factor, judged, ranges), _values(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from scaler.budgets import shown_name
 from scaler.readings.prometheus.join import STALE_AFTER_SECONDS
-from scaler.readings.prometheus.response import PromqlError
+from scaler.readings.prometheus.response import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -104,20 +104,14 @@ def read_rows(result: Result) -> tuple[PastRow, ...]:
     Raises:
         PromqlError: it is none.
     """
-    if result.type != "matrix":
-        raise PromqlError(f"the result is a {result.type} instead of a matrix")
-    try:
+    with rows_of(result, "matrix") as rows:
         return tuple(
             PastRow(
                 labels={name: shown_name(text) for name, text in row["metric"].items()},
                 points=tuple((float(time), str(text)) for time, text in row.get("values", ())),
             )
-            for row in result.rows
+            for row in rows
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        if isinstance(error, PromqlError):
-            raise
-        raise PromqlError(f"the result is malformed: {type(error).__name__}: {error}") from error
 
 
 def next_steps(steps: int, *, points: int) -> int:

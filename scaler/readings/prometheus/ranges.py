@@ -8,8 +8,9 @@ a chunk or takes too long, its half is asked for.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from scaler.readings.http import OpensConnections
 from scaler.readings.prometheus.client import CLIENT_FAULTS, HttpStatusError, PrometheusClient
 from scaler.readings.prometheus.range_chunks import (
     FIRST_CHUNK_STEPS,
@@ -49,21 +50,13 @@ class PastError(RuntimeError):
         self.status = status
 
 
-class RangeReader:
+class RangeReader(OpensConnections):
     """Reads the past; use as an async context manager, which owns the connections."""
 
     def __init__(self, settings: PrometheusSettings) -> None:
         self._settings = settings
         self._client = PrometheusClient(settings, connections=CONNECTIONS)
-
-    async def __aenter__(self) -> Self:
-        """Open the connection pool."""
-        await self._client.__aenter__()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Close the connection pool."""
-        await self._client.__aexit__()
+        super().__init__(self._client)
 
     async def chunks(self, queries: Sequence[str], span: Span) -> AsyncIterator[RangeChunk]:
         """Yield the answers to these queries over all of `span`, chunk by chunk in order of time.

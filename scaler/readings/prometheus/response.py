@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -87,6 +88,23 @@ def read_result(body: bytes, *, max_series: int) -> Result:
             f"the answer has {len(texts)} series, more than --prometheus.max-series={max_series}"
         )
     return Result(type=type_, rows=_Rows(texts))
+
+
+@contextmanager
+def rows_of(result: Result, type_: str) -> Iterator[Sequence[Any]]:
+    """Yield the rows of a `vector` or a `matrix`, for as long as they are looked at.
+
+    Raises:
+        PromqlError: the result is of another type, or a row has not the form that was expected.
+    """
+    if result.type != type_:
+        raise PromqlError(f"the result is a {result.type} instead of a {type_}")
+    try:
+        yield result.rows
+    except PromqlError:
+        raise
+    except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
+        raise PromqlError(f"the result is malformed: {type(error).__name__}: {error}") from error
 
 
 def read_error(body: bytes) -> str | None:

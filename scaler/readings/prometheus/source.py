@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from scaler.budgets import INLINE_SAMPLES
 from scaler.model import Metric, MetricReading, ObjectRef, PodValue
 from scaler.readings.devices import PARTS
-from scaler.readings.http import computed
+from scaler.readings.http import OpensConnections, computed
 from scaler.readings.prometheus.client import CLIENT_FAULTS, PrometheusClient
 from scaler.readings.prometheus.join import (
     STALE_AFTER_SECONDS,
@@ -60,7 +60,7 @@ class _Wanted(NamedTuple):
     window_seconds: float
 
 
-class PrometheusSource:
+class PrometheusSource(OpensConnections):
     """Sends queries; use as an async context manager, which owns the connections."""
 
     def __init__(self, settings: PrometheusSettings) -> None:
@@ -69,6 +69,7 @@ class PrometheusSource:
         self._client = PrometheusClient(
             settings, connections=MAX_CONCURRENT_SERIES + MAX_CONCURRENT_QUERIES
         )
+        super().__init__(self._client)
         self._series_limit = asyncio.Semaphore(MAX_CONCURRENT_SERIES)
         self._query_limit = asyncio.Semaphore(MAX_CONCURRENT_QUERIES)
         self._begun_seconds: dict[str, float] = {}
@@ -79,15 +80,6 @@ class PrometheusSource:
     def answers_queries(self) -> bool:
         """True: Prometheus supports PromQL."""
         return True
-
-    async def __aenter__(self) -> PrometheusSource:
-        """Open the connection pool."""
-        await self._client.__aenter__()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Close the connection pool."""
-        await self._client.__aexit__()
 
     async def read(
         self, requests: Sequence[ReadingRequest], _: Mapping[str, ExporterEndpoint]

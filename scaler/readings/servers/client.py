@@ -9,13 +9,13 @@ import re
 import ssl
 import time
 from functools import lru_cache
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import aiohttp
 from yarl import URL
 
 from scaler.budgets import SERVER_PAGE_BYTES, shown
-from scaler.readings.http import new_session
+from scaler.readings.http import HttpClient
 from scaler.readings.servers.address import is_loopback, is_of_no_pod
 from scaler.readings.servers.credentials import ServerCredentials
 from scaler.readings.servers.problems import (
@@ -48,7 +48,7 @@ class ReadError(RuntimeError):
         self.problem = problem
 
 
-class ServerClient:
+class ServerClient(HttpClient):
     """Reads pages of pods; use as an async context manager, which owns the connections."""
 
     def __init__(
@@ -57,23 +57,13 @@ class ServerClient:
         self._timeout_seconds = settings.timeout_seconds
         self._loopback_pods = settings.loopback_pods
         self._credentials = ServerCredentials(settings, clock=clock)
-        self._session: aiohttp.ClientSession | None = None
-
-    async def __aenter__(self) -> Self:
-        """Open the connection pool."""
         # Callers limit how many requests are in flight; a limit here would let hanging pods delay
         # the others.
-        self._session = new_session(
+        super().__init__(
             connections=0,
             headers={"Accept": "text/plain;version=0.0.4", "Accept-Encoding": "identity"},
             decompress=False,
         )
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Close the connection pool."""
-        if self._session is not None:
-            await self._session.close()
 
     async def page(
         self, url: str, namespace: str, *, hints: Mapping[int, str] | None = None
@@ -93,8 +83,6 @@ class ServerClient:
             raise ReadError(self._problem(error)) from error
 
     async def _get(self, url: str, namespace: str, hints: Mapping[int, str] | None) -> bytes:
-        if self._session is None:
-            raise RuntimeError("ServerClient is not open: use it as an async context manager")
         parsed = _parsed(url)
         host = parsed.host or ""
         # Whoever may write a pod's status may write any address.
@@ -102,13 +90,7 @@ class ServerClient:
             raise ReadError(plain_problem(Failure.ADDRESS))
         async with asyncio.timeout(self._timeout_seconds):
             granted = await self._credentials.current(namespace)
-            async with self._session.get(
-                parsed,
-                headers=granted.headers,
-                ssl=granted.tls,
-                server_hostname=granted.server_name if url.startswith("https:") else None,
-                allow_redirects=False,
-            ) as response:
+            async with self._request(parsed, granted) as response:
                 if response.status != 200:
                     raise ReadError(status_problem(response.status, hints))
                 encoding = response.headers.get("Content-Encoding", "identity")

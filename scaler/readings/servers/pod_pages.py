@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple
 
 from scaler.decision.grouping import answering_pods
 from scaler.model import PodPhase
 from scaler.readings.exposition import stale_after_seconds
+from scaler.readings.http import OpensConnections
 from scaler.readings.servers.address import NoAddressError
 from scaler.readings.servers.reader import WHOLE_PAGE, server_target
 from scaler.readings.servers.schedule import Polls
@@ -42,7 +43,7 @@ class _Group(NamedTuple):
     running: Sequence[tuple[PodState, ServerTarget | str]]
 
 
-class PodPages:
+class PodPages(OpensConnections):
     """Pages from memory; use as an async context manager, which owns the connections.
 
     Consumers of one store share the requests. `polls` must be running.
@@ -58,7 +59,7 @@ class PodPages:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`interval_seconds` is how often `want` is called."""
-        self._client = client
+        super().__init__(client)
         self._reader = reader
         self._demand = store.demand(reader, every_seconds=interval_seconds)
         self.polls = Polls(self._ask, interval_seconds=interval_seconds, clock=clock)
@@ -69,15 +70,10 @@ class PodPages:
         self._groups: dict[tuple[int, int], _Group] = {}
         self._namespaces: dict[str, str] = {}
 
-    async def __aenter__(self) -> Self:
-        """Open the connection pool."""
-        await self._client.__aenter__()
-        return self
-
     async def __aexit__(self, *_: object) -> None:
         """Clear the demand and close the connection pool."""
         self.want(())
-        await self._client.__aexit__()
+        await super().__aexit__()
 
     def want(self, groups: Iterable[tuple[Sequence[PodState], ServerSettings]]) -> None:
         """Say that the pages of these pods are needed now and after an interval, and no others.

@@ -7,9 +7,10 @@ import asyncio
 import time
 from collections import Counter
 from contextlib import AbstractContextManager, suppress
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING
 
 from scaler.model import SERVER_METRICS, Metric, MetricReading, PodValue
+from scaler.readings.http import OpensConnections
 from scaler.readings.pod_windows import PodWindows
 from scaler.readings.servers.pod_pages import PodPages
 from scaler.readings.source import SourceAnswer
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from scaler.model import ExporterEndpoint, ObjectRef
     from scaler.readings.servers.client import ServerClient
+    from scaler.readings.servers.queues import PageQueues
     from scaler.readings.servers.reader import ServerPage, ServerReader
     from scaler.readings.source import ReadingRequest
     from scaler.readings.store import ReadingStore
@@ -28,23 +30,7 @@ MAX_NOTES = 3
 NO_QUEUES = "queues are not read"
 
 
-class QueueReader(Protocol):
-    """Reads the pages of queues in the background."""
-
-    def totals(self, requests: Sequence[ReadingRequest]) -> Mapping[ObjectRef, MetricReading]:
-        """Return the reading of each Deployment with a queue, from memory.
-
-        The queues of these requests are needed from now on, and those of others no more.
-        """
-
-    async def wait_for_all(self) -> None:
-        """Wait until each needed queue has been read; `run` must be running."""
-
-    async def run(self) -> None:
-        """Read queues until cancelled."""
-
-
-class ServersSource:
+class ServersSource(OpensConnections):
     """Answers from memory, while `run` reads; use as an async context manager.
 
     The context owns the connections.
@@ -57,7 +43,7 @@ class ServersSource:
         store: ReadingStore[ServerPage],
         *,
         interval_seconds: float,
-        queues: QueueReader | None = None,
+        queues: PageQueues | None = None,
         wait_seconds: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -68,25 +54,12 @@ class ServersSource:
         self._pages = PodPages(
             client, reader, store, interval_seconds=interval_seconds, clock=clock
         )
+        super().__init__(self._pages)
         self._polls = self._pages.polls
         self._queues = queues
         self._wait_seconds = wait_seconds
         self._clock = clock
         self._windows = PodWindows(interval_seconds=interval_seconds)
-
-    @property
-    def answers_queries(self) -> bool:
-        """False: model servers do not support PromQL."""
-        return False
-
-    async def __aenter__(self) -> Self:
-        """Open the connection pool."""
-        await self._pages.__aenter__()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Close the connection pool."""
-        await self._pages.__aexit__()
 
     async def run(self) -> None:
         """Ask pods and queues until cancelled."""
