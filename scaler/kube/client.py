@@ -18,7 +18,7 @@ import aiohttp
 import orjson
 
 from scaler.kube.credentials import ApiAccess, ApiCredentials
-from scaler.kube.errors import ApiError, ResponseTooLarge
+from scaler.kube.errors import ResponseTooLarge
 from scaler.kube.failures import NETWORK_FAILURES, not_json, refusal, too_large, unreachable
 from scaler.kube.retry_after import RetryAfter
 from scaler.kube.server_clock import ServerClock
@@ -26,7 +26,6 @@ from toolkit.http_body import AnswerTooLargeError, read_body
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
-    from types import TracebackType
 
 JsonObject = dict[str, Any]
 
@@ -67,11 +66,6 @@ class KubeClient:
         """The number of responses so far, by method and HTTP status."""
 
     @classmethod
-    async def in_cluster(cls) -> Self:
-        """Use the pod's service account; raises ConfigurationError."""
-        return cls(await ApiCredentials.in_cluster())
-
-    @classmethod
     async def from_kubeconfig(cls, path: str | None = None, context: str | None = None) -> Self:
         """Use `path`, else $KUBECONFIG, else the default kubeconfig; raises ConfigurationError."""
         return cls(await ApiCredentials.from_kubeconfig(path, context))
@@ -89,12 +83,7 @@ class KubeClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:
@@ -161,24 +150,14 @@ class KubeClient:
         raise too_large(f"GET {path}", 200, f"the list has more than {MAX_LISTED} objects")
 
     async def post(
-        self,
-        path: str,
-        body: Mapping[str, Any],
-        *,
-        timeout_seconds: float | None = None,
+        self, path: str, body: Mapping[str, Any], *, timeout_seconds: float | None = None
     ) -> JsonObject:
         """POST (create) an object; raises AlreadyExists."""
         return await self._request("POST", path, body=body, timeout_seconds=timeout_seconds)
 
-    async def put(
-        self,
-        path: str,
-        body: Mapping[str, Any],
-        *,
-        timeout_seconds: float | None = None,
-    ) -> JsonObject:
+    async def put(self, path: str, body: Mapping[str, Any]) -> JsonObject:
         """PUT (replace) an object; raises Conflict if its resourceVersion is not the newest."""
-        return await self._request("PUT", path, body=body, timeout_seconds=timeout_seconds)
+        return await self._request("PUT", path, body=body)
 
     async def patch(
         self,
@@ -215,16 +194,12 @@ class KubeClient:
         Raises Unreachable after `idle_timeout_seconds` without a byte, which detects half-open
         connections, or if the connection breaks; raises ApiError like every call.
         """
-        request = f"GET {path}"
-        self._retry_after.check(request, path)
         timeout = aiohttp.ClientTimeout(
             total=None, connect=self._timeout_seconds, sock_read=idle_timeout_seconds
         )
         try:
             response = await self._send("GET", path, params=params, timeout=timeout)
             try:
-                if response.status >= 400:
-                    raise await self._refused(request, path, response)
                 yield response.content.iter_any()
             finally:
                 # It is left in the middle: nobody waits until TLS has said goodbye.
@@ -232,7 +207,7 @@ class KubeClient:
                     response.connection.transport.abort()
                 response.close()
         except NETWORK_FAILURES as error:
-            raise unreachable(request, error) from error
+            raise unreachable(f"GET {path}", error) from error
 
     async def _request(
         self,
@@ -246,7 +221,6 @@ class KubeClient:
         max_bytes: int = MAX_RESPONSE_BYTES,
     ) -> JsonObject:
         request = f"{method} {path}"
-        self._retry_after.check(request, path)
         timeout = aiohttp.ClientTimeout(total=timeout_seconds or self._timeout_seconds)
         data = None if body is None else orjson.dumps(body)
         try:
@@ -254,8 +228,6 @@ class KubeClient:
                 method, path, params=params, data=data, content_type=content_type, timeout=timeout
             )
             async with response:
-                if response.status >= 400:
-                    raise await self._refused(request, path, response)
                 answer = await read_body(response, max_bytes=max_bytes)
         except AnswerTooLargeError as error:
             raise too_large(request, response.status, str(error)) from error
@@ -270,11 +242,6 @@ class KubeClient:
             raise not_json(request, response.status, answer[:200].decode(errors="replace"))
         return parsed
 
-    async def _refused(self, request: str, path: str, response: aiohttp.ClientResponse) -> ApiError:
-        error = await refusal(request, response, now_unix_seconds=self.clock.seconds())
-        self._retry_after.note(path, error)
-        return error
-
     async def _send(
         self,
         method: str,
@@ -285,6 +252,9 @@ class KubeClient:
         data: bytes | None = None,
         content_type: str = JSON,
     ) -> aiohttp.ClientResponse:
+        """Return the response to a request that was not refused."""
+        request = f"{method} {path}"
+        self._retry_after.check(request, path)
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 headers={"Accept": JSON, "User-Agent": f"gpu-scaler/{version('gpu-scaler')}"}
@@ -311,4 +281,9 @@ class KubeClient:
             if response.status != 401 or refresh:
                 break
             response.release()
-        return response
+        if response.status < 400:
+            return response
+        async with response:
+            error = await refusal(request, response, now_unix_seconds=self.clock.seconds())
+        self._retry_after.note(path, error)
+        raise error

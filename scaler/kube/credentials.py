@@ -17,16 +17,13 @@ import ssl
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 from yaml import YAMLError
 
 from scaler.kube.contexts import kubeconfig_files, read_contexts
 from scaler.kube.errors import ConfigurationError
 from toolkit.log_once import OutageLog
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable
 
 log = logging.getLogger(__name__)
 
@@ -35,13 +32,6 @@ _IN_CLUSTER = "in-cluster service account"
 REFRESH_SECONDS = 60.0
 LOAD_TIMEOUT_SECONDS = 60.0
 MAX_CONTEXTS_NAMED = 20
-
-
-class Loader(Protocol):
-    """The common interface of both loaders of `kubernetes.aio.config`; can be called repeatedly."""
-
-    def load_and_set(self, client_configuration: Any) -> Awaitable[None] | None:
-        """Read files and plugins, and write the result into the configuration."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +51,8 @@ class ApiCredentials:
     def __init__(self, access: ApiAccess) -> None:
         """Use fixed settings without files, as tests, the simulator and `kubectl proxy` need."""
         self._access = access
-        self._loader: Loader | None = None
+        # Both loaders of `kubernetes.aio.config` read files and plugins each time they are asked.
+        self._loader: Any = None
         self._configuration: Any = None
         self._certificates: tuple[object, ...] | None = None
         self._read_at_seconds = time.monotonic()
@@ -100,8 +91,10 @@ class ApiCredentials:
         if not any(_is_file(part, what) for part in files.split(os.pathsep) if part):
             message = f"{what}: no such file; set --kubeconfig or KUBECONFIG"
             raise ConfigurationError(message)
-        if context is not None and (known := read_contexts(path).namespaces):
-            _check_context(files, context, known)
+        known = {} if context is None else read_contexts(path).namespaces
+        if known and context not in known:
+            names = ", ".join(sorted(known)[:MAX_CONTEXTS_NAMED])
+            raise ConfigurationError(f"kubeconfig {files} has no context {context}; it has {names}")
         configuration = _new_configuration()
         try:
             async with asyncio.timeout(LOAD_TIMEOUT_SECONDS):
@@ -126,7 +119,7 @@ class ApiCredentials:
         return await cls.from_kubeconfig(kubeconfig, context)
 
     @classmethod
-    async def _from_loader(cls, loader: Loader, configuration: Any, what: str) -> ApiCredentials:
+    async def _from_loader(cls, loader: Any, configuration: Any, what: str) -> ApiCredentials:
         credentials = cls(ApiAccess(server=""))
         credentials._loader = loader
         credentials._configuration = configuration
@@ -157,7 +150,6 @@ class ApiCredentials:
             self._outage.failed(error)
 
     async def _read(self) -> None:
-        assert self._loader is not None
         async with asyncio.timeout(LOAD_TIMEOUT_SECONDS):
             result = self._loader.load_and_set(self._configuration)
             if inspect.isawaitable(result):
@@ -191,12 +183,6 @@ def _why_unusable(error: Exception) -> str:
     if isinstance(error, TypeError | KeyError | AttributeError | ValueError | YAMLError):
         return f"is not a kubeconfig: {type(error).__name__}: {text}"
     return text
-
-
-def _check_context(files: str, context: str, known: Iterable[str]) -> None:
-    if context not in known:
-        names = ", ".join(sorted(known)[:MAX_CONTEXTS_NAMED])
-        raise ConfigurationError(f"kubeconfig {files} has no context {context}; it has {names}")
 
 
 def _is_file(path: str, what: str) -> bool:

@@ -1,21 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The exceptions of the Kubernetes API client.
 
-    ClusterError
-      ConfigurationError      no usable credentials, so no request is possible
-      ApiError                a request failed; `status` is the HTTP status
-        Unauthorized          401  the token or certificate is not accepted
-        Forbidden             403  RBAC denies the request
-        NotFound              404  no such object, or no such resource on this server
-        Conflict              409  the resourceVersion is not the latest
-          AlreadyExists       409  the object to create exists
-        Gone                  410  the resourceVersion or continue token is too old: list again
-        Invalid               422  the object is invalid
-        TooManyRequests       429  the server is busy; see `retry_after_seconds`
-        ServerError           5xx  the server failed
-        ResponseTooLarge           the response exceeds the maximum size
-        Unreachable           no response (`status` is None): refused, reset, TLS, timeout
-
 `except ApiError` catches every failure of a request, and `str(error)` has the request, the status
 and the server's message.
 """
@@ -39,7 +24,7 @@ class ClusterError(Exception):
 
 
 class ConfigurationError(ClusterError):
-    """No usable credentials or server address were found."""
+    """No usable credentials or server address were found, so no request is possible."""
 
 
 class ApiError(ClusterError):
@@ -90,7 +75,7 @@ class NotFound(ApiError):
 
 
 class Conflict(ApiError):
-    """409: the object changed since its resourceVersion was read."""
+    """409: the resourceVersion is not the latest: the object changed since it was read."""
 
 
 class AlreadyExists(Conflict):
@@ -98,7 +83,7 @@ class AlreadyExists(Conflict):
 
 
 class Gone(ApiError):
-    """410: the resourceVersion or continue token is too old."""
+    """410: the resourceVersion or continue token is too old: list again."""
 
 
 class Invalid(ApiError):
@@ -106,7 +91,7 @@ class Invalid(ApiError):
 
 
 class TooManyRequests(ApiError):
-    """429: the server is busy."""
+    """429: the server is busy; see `retry_after_seconds`."""
 
 
 class ServerError(ApiError):
@@ -118,7 +103,7 @@ class ResponseTooLarge(ApiError):
 
 
 class Unreachable(ApiError):
-    """No response: connection refused or reset, TLS failure, timeout."""
+    """No response (`status` is None): connection refused or reset, TLS failure, timeout."""
 
 
 _BY_STATUS: Mapping[int, type[ApiError]] = {

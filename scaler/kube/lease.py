@@ -162,7 +162,8 @@ class LeaseElection:
                 # Reread it: a renewal that was cancelled may still have arrived.
                 seen = self._observe(await self._client.get(self._path))
                 if seen.holder == self._identity:
-                    await self._put(seen, holder="", duration=RELEASED_DURATION_SECONDS)
+                    released = self._body(seen, "", RELEASED_DURATION_SECONDS)
+                    await self._client.put(self._path, released)
         except (ApiError, TimeoutError) as error:
             log.warning(
                 "Cannot release the Lease; it will expire",
@@ -173,20 +174,16 @@ class LeaseElection:
         try:
             lease = await self._client.get(self._path)
         except NotFound:
-            lease = await self._client.post(self._collection, self._body(None, self._identity))
-            self._observe(lease)
+            body = self._body(None, self._identity)
+            self._observe(await self._client.post(self._collection, body))
             return True
         seen = self._observe(lease)
-        if seen.holder not in ("", self._identity) and not self._expired(seen, sent):
-            return False
-        lease = await self._put(seen, holder=self._identity, duration=None)
-        self._observe(lease)
-        return True
-
-    def _expired(self, seen: _Seen, now: float) -> bool:
-        """Return whether the holder has not renewed for the longer of its and our duration."""
+        # The holder has to renew within the longer of its duration and ours.
         duration = max(seen.duration_seconds, self._lease_duration_seconds)
-        return now >= seen.seen_seconds + duration
+        if seen.holder not in ("", self._identity) and sent < seen.seen_seconds + duration:
+            return False
+        self._observe(await self._client.put(self._path, self._body(seen, self._identity)))
+        return True
 
     def _observe(self, lease: JsonObject) -> _Seen:
         try:
@@ -220,9 +217,6 @@ class LeaseElection:
             labels=texts(metadata.get("labels") or {}),
             seen_seconds=before.seen_seconds if before and unchanged else self._clock(),
         )
-
-    async def _put(self, seen: _Seen, *, holder: str, duration: int | None) -> JsonObject:
-        return await self._client.put(self._path, self._body(seen, holder, duration))
 
     def _body(self, seen: _Seen | None, holder: str, duration: int | None = None) -> JsonObject:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from scaler.kube.server_clock import http_date
@@ -58,7 +59,7 @@ class RetryAfter:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._until: dict[str, tuple[float, ApiError]] = {}
+        self._until: dict[str, tuple[float, partial[ApiError]]] = {}
 
     def note(self, path: str, error: ApiError) -> None:
         """Remember the delay of an error, if it has one."""
@@ -71,29 +72,23 @@ class RetryAfter:
             most = MOST_FOR_LEASES_SECONDS if "/leases/" in path else MOST_SECONDS
             seconds = min(error.retry_after_seconds, most)
             # Without its traceback and its body, of which there may be very many.
-            kept = type(error)(
-                request=error.request,
+            again = partial(
+                type(error),
                 status=error.status,
                 reason=error.reason,
-                message=error.message,
+                message=f"{error.message} (not sent, still waiting)",
+                sent=False,
             )
-            self._until[path] = (self._clock() + seconds, kept)
+            self._until[path] = (self._clock() + seconds, again)
 
     def check(self, request: str, path: str) -> None:
         """Raise the server's last error again until its delay is over."""
         known = self._until.get(path)
         if known is None:
             return
-        until, error = known
+        until, again = known
         left = until - self._clock()
         if left <= 0:
             del self._until[path]
             return
-        raise type(error)(
-            request=request,
-            status=error.status,
-            reason=error.reason,
-            message=f"{error.message} (not sent, still waiting)",
-            retry_after_seconds=left,
-            sent=False,
-        )
+        raise again(request=request, retry_after_seconds=left)

@@ -127,7 +127,7 @@ class ServiceEndpoints:
             is_doubted = service.is_doubted
         except ApiError as error:
             title, is_doubted = f"Service {namespace}/{name}", True
-            service = _Service(title=title, problem=f"{title} cannot be read: {error}")
+            service = _without_endpoints(title, f"cannot be read: {error}")
             if known is not None:
                 answered = known.answered_seconds
                 if known.service.problem is None and now - answered < KEPT_SECONDS:
@@ -145,15 +145,14 @@ class ServiceEndpoints:
             spec = (await self._client.get(f"/api/v1{within}/services/{name}")).get("spec") or {}
             selector = spec.get("selector") or {}
             if spec.get("type") == "ExternalName":
-                return _Service(
-                    title=title,
-                    problem=f"{title} is of type ExternalName: it names a host, and only pods of"
-                    " its namespace are read",
+                return _without_endpoints(
+                    title,
+                    "is of type ExternalName: it names a host, and only pods of its namespace are"
+                    " read",
                 )
             if not selector:
-                return _Service(
-                    title=title,
-                    problem=f"{title} has no selector: only endpoints that are pods are read",
+                return _without_endpoints(
+                    title, "has no selector: only endpoints that are pods are read"
                 )
             right = "list endpointslices.discovery.k8s.io"
             slices = await self._client.get(
@@ -173,17 +172,16 @@ class ServiceEndpoints:
                 },
             )
         except NotFound:
-            return _Service(title=title, problem=f"{title} does not exist")
+            return _without_endpoints(title, "does not exist")
         except Forbidden:
-            return _Service(
-                title=title,
-                problem=f"{title} may not be read: the scaler's role in namespace {namespace} must"
-                f" allow to {right}",
+            return _without_endpoints(
+                title,
+                f"may not be read: the scaler's role in namespace {namespace} must allow to"
+                f" {right}",
             )
         if any((one.get("metadata") or {}).get("continue") for one in (slices, pods)):
-            return _Service(
-                title=title,
-                problem=f"{title} has more than {MAX_LISTED} EndpointSlices or selects more pods",
+            return _without_endpoints(
+                title, f"has more than {MAX_LISTED} EndpointSlices or selects more pods"
             )
         ports = tuple(
             (port["port"], port.get("name") or "")
@@ -195,8 +193,12 @@ class ServiceEndpoints:
             endpoints = tuple(_endpoints(slices.get("items") or (), namespace, by_name))
         except ServiceError as error:
             # The pod may have ended between the two lists.
-            return _Service(title=title, problem=f"{title} {error}", is_doubted=True)
+            return _without_endpoints(title, str(error), is_doubted=True)
         return _Service(title=title, ports=ports, endpoints=endpoints)
+
+
+def _without_endpoints(title: str, why: str, *, is_doubted: bool = False) -> _Service:
+    return _Service(title=title, problem=f"{title} {why}", is_doubted=is_doubted)
 
 
 def _port_name(service: _Service, port: str) -> str:
