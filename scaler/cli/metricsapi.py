@@ -9,7 +9,7 @@ from scaler.metricsapi.names import MAX_ALIASES, parse_alias
 from scaler.metricsapi.settings import MetricsApiSettings
 
 if TYPE_CHECKING:
-    from scaler.metricsapi.names import Alias
+    from scaler.metricsapi.names import ServedMetric
     from toolkit.cli.flags import Flags, Values
 
 MAX_INTERVAL_SECONDS = 60.0
@@ -96,8 +96,8 @@ def parse_metrics_api(values: Values) -> MetricsApiSettings | None:
     )
 
 
-def _aliases(values: Values) -> tuple[Alias, ...]:
-    found: dict[str, Alias] = {}
+def _aliases(values: Values) -> tuple[ServedMetric, ...]:
+    found: dict[str, ServedMetric] = {}
     for text in values.repeated("metrics-api.alias"):
         try:
             alias = parse_alias(text)

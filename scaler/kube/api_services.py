@@ -95,6 +95,24 @@ class ApiServices:
             removed = True
         return removed
 
+    async def is_served(self) -> bool:
+        """Return whether the Service has a ready endpoint; raises ApiError.
+
+        A terminating pod is not ready; a restarting container may still count as ready.
+        Source: https://kubernetes.io/docs/reference/kubernetes-api/service-resources/endpoint-slice-v1/
+        """
+        namespace, name = self._registration.service_namespace, self._registration.service_name
+        listed = await self._client.list_(
+            f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices",
+            params={"labelSelector": f"kubernetes.io/service-name={name}"},
+        )
+        return any(
+            # By the API's definition an unset condition means ready.
+            (endpoint.get("conditions") or {}).get("ready") is not False
+            for one in listed["items"]
+            for endpoint in one.get("endpoints") or ()
+        )
+
     async def _read(self, version: str) -> JsonObject | None:
         try:
             return await self._client.get(f"{PATH}/{self._name(version)}")

@@ -7,16 +7,16 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections import OrderedDict
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
+from scaler.kube.answer_cache import AnswerCache
 from scaler.kube.errors import ApiError
 from scaler.model import User
 from toolkit.log_once import OutageLog
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable, Mapping
+    from collections.abc import Callable, Mapping
 
     from scaler.kube.client import KubeClient
 
@@ -24,20 +24,18 @@ log = logging.getLogger(__name__)
 
 TOKEN_REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
 ACCESS_REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
-REMEMBERED_SECONDS = 10.0
-MAX_REMEMBERED = 4096
+KEPT_SECONDS = 10.0
+MAX_KEPT = 4096
 MAX_AT_ONCE = 16
 """Of each kind, so that reviews of unknown tokens cannot take all connections of the scaler."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessRequest:
-    """What a user requests: a resource, or a `path` if `resource` is empty."""
+    """The attributes of a SubjectAccessReview: a resource, or a `path` if `resource` is empty."""
 
-    verb: str
     path: str
+    verb: str = "get"
     group: str = ""
     version: str = ""
     namespace: str = ""
@@ -62,8 +60,8 @@ class DelegatedAuth:
         self._token_limit = asyncio.Semaphore(MAX_AT_ONCE)
         self._access_limit = asyncio.Semaphore(MAX_AT_ONCE)
         self._outage = OutageLog(log, "Cannot review clients", "Reviews of clients work again")
-        self._users: _Remembered[User | None] = _Remembered(clock)
-        self._verdicts: _Remembered[AccessDecision] = _Remembered(clock)
+        self._users: AnswerCache[User | None] = AnswerCache(KEPT_SECONDS, MAX_KEPT, clock)
+        self._verdicts: AnswerCache[AccessDecision] = AnswerCache(KEPT_SECONDS, MAX_KEPT, clock)
 
     async def user_of(self, token: str) -> User | None:
         """Return the user of a token, None if it is invalid; raises ApiError."""
@@ -103,18 +101,12 @@ class DelegatedAuth:
             "kind": "SubjectAccessReview",
             "spec": spec,
         }
+        attributes = asdict(access)
+        path = attributes.pop("path")
         if access.resource:
-            spec["resourceAttributes"] = {
-                "verb": access.verb,
-                "group": access.group,
-                "version": access.version,
-                "namespace": access.namespace,
-                "resource": access.resource,
-                "subresource": access.subresource,
-                "name": access.name,
-            }
+            spec["resourceAttributes"] = attributes
         else:
-            spec["nonResourceAttributes"] = {"verb": access.verb, "path": access.path}
+            spec["nonResourceAttributes"] = {"verb": access.verb, "path": path}
         status = await self._ask(self._access_limit, ACCESS_REVIEWS, body)
         return AccessDecision(
             allowed=status.get("allowed") is True and not status.get("denied"),
@@ -133,32 +125,3 @@ class DelegatedAuth:
                 raise
         self._outage.worked()
         return answer.get("status") or {}
-
-
-class _Remembered(Generic[T]):
-    """Caches the newest 4096 results for 10 s; concurrent requests for a key share one review."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._tasks: OrderedDict[Hashable, tuple[float, asyncio.Future[T]]] = OrderedDict()
-
-    async def get(self, key: Hashable, ask: Callable[[], Awaitable[T]]) -> T:
-        """Return the cached result, else that of `ask`; errors are not cached."""
-        now = self._clock()
-        asked, task = self._tasks.get(key, (0.0, None))
-        if task is None or now - asked >= REMEMBERED_SECONDS:
-            task = asyncio.ensure_future(ask())
-            # Consume the error of a task whose callers have all gone.
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
-            self._tasks[key] = (now, task)
-            self._tasks.move_to_end(key)
-            while len(self._tasks) > MAX_REMEMBERED:
-                self._tasks.popitem(last=False)
-        try:
-            # A cancelled caller must not cancel the review for the others.
-            return await asyncio.shield(task)
-        except BaseException:
-            failed = task.done() and (task.cancelled() or task.exception() is not None)
-            if failed and self._tasks.get(key, (0.0, None))[1] is task:
-                del self._tasks[key]
-            raise

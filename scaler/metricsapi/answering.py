@@ -78,7 +78,7 @@ class Responder:
             case ValueRequest():
                 return await self._values(asked, query)
             case UnknownPath():
-                return documents.no_such_path()
+                return documents.NO_SUCH_PATH
 
     async def _values(self, asked: ValueRequest, query: Mapping[str, str]) -> JsonObject:
         metric, kind = (
@@ -99,12 +99,12 @@ class Responder:
         except (SelectorError, TooManyWorkloads) as error:
             return documents.bad_request(str(error))
         except ApiError:
-            return documents.unable_to_fetch()
+            return documents.UNABLE_TO_FETCH
         if items:
             return documents.value_list(asked, items, metric_selector, kind)
         if problem is not None:
             log.debug("No value for a request", extra={"metric": metric.name, "error": problem})
-            return documents.unable_to_fetch()
+            return documents.UNABLE_TO_FETCH
         if asked.name != ANY:
             return documents.no_such_metric(
                 asked.resource, asked.metric, asked.name, metric_selector.text

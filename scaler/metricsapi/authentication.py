@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 
+from scaler.kube.request_header_auth import RequestHeaderAuth
 from scaler.metricsapi.identity import Peer, Trust, bearer_token, caller_of, peer_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scaler.kube.delegated_auth import DelegatedAuth
-    from scaler.kube.request_header_auth import RequestHeaderAuth
     from scaler.metricsapi.identity import Headers
     from scaler.metricsapi.tls import ServerTls
     from scaler.model import User
@@ -42,7 +42,7 @@ class Authentication:
         self._tls = tls
         self._reviews = reviews
         self._wall_clock = wall_clock
-        self._trust = Trust()
+        self._trust = Trust(published=RequestHeaderAuth())
         self._peers: dict[bytes, Peer | None] = {}
 
     @property
@@ -53,7 +53,11 @@ class Authentication:
     def follow(self, published: RequestHeaderAuth) -> None:
         """Trust these CAs and headers from now on; ignore them if they are invalid."""
         try:
-            trust = _trust(published)
+            trust = Trust(
+                published=published,
+                front_proxy_authorities=_certificates(published.front_proxy_ca_pem),
+                client_authorities=_certificates(published.client_ca_pem),
+            )
             self._tls.trust(f"{published.client_ca_pem}\n{published.front_proxy_ca_pem}".strip())
         except (ValueError, ssl.SSLError) as error:
             log.error(
@@ -68,7 +72,7 @@ class Authentication:
             extra={
                 "front_proxy": len(trust.front_proxy_authorities),
                 "clients": len(trust.client_authorities),
-                "allowed_names": ",".join(sorted(trust.allowed_names)) or "any",
+                "allowed_names": ",".join(sorted(published.allowed_names)) or "any",
             },
         )
 
@@ -94,21 +98,5 @@ class Authentication:
         return self._peers[der]
 
 
-def _trust(published: RequestHeaderAuth) -> Trust:
-    return Trust(
-        front_proxy_authorities=_certificates(published.front_proxy_ca_pem),
-        client_authorities=_certificates(published.client_ca_pem),
-        allowed_names=frozenset(published.allowed_names),
-        user_headers=_lower(published.user_headers),
-        uid_headers=_lower(published.uid_headers),
-        group_headers=_lower(published.group_headers),
-        extra_prefixes=_lower(published.extra_prefixes),
-    )
-
-
 def _certificates(pem: str) -> tuple[x509.Certificate, ...]:
     return tuple(x509.load_pem_x509_certificates(pem.encode())) if pem.strip() else ()
-
-
-def _lower(texts: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(text.lower() for text in texts)

@@ -16,9 +16,10 @@ from scaler.metricsapi.names import GROUP, VERSIONS, Resource
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from scaler.kube.delegated_auth import AccessRequest
     from scaler.kube.selectors import Selector
     from scaler.metricsapi.names import Catalog, ServedKind
-    from scaler.metricsapi.paths import Attributes, ValueRequest
+    from scaler.metricsapi.paths import ValueRequest
 
     JsonObject = dict[str, Any]
 
@@ -203,11 +204,6 @@ def no_such_metric(resource: str, metric: str, name: str = "", selector: str = "
     return status(404, "NotFound", message)
 
 
-def no_such_path() -> JsonObject:
-    """Return the 404 for an unknown path."""
-    return status(404, "NotFound", "the server could not find the requested resource")
-
-
 def bad_request(message: str) -> JsonObject:
     """Return the 400 for an invalid request."""
     return status(400, "BadRequest", message)
@@ -219,53 +215,35 @@ def path_too_long(most: int) -> JsonObject:
     return status(414, "RequestURITooLong", message)
 
 
-def method_not_allowed() -> JsonObject:
-    """Return the 405 for all methods but GET."""
-    return status(
-        405,
-        "MethodNotAllowed",
-        "the server does not allow this method on the requested resource",
-    )
-
-
-def too_many_requests() -> JsonObject:
-    """Return the 429 for too many concurrent requests."""
-    return status(
-        429,
-        "TooManyRequests",
-        "the server has received too many requests and has asked us to try again later",
-    )
-
-
-def unauthorized() -> JsonObject:
-    """Return the 401 for a client that is not authenticated."""
-    return status(401, "Unauthorized", "Unauthorized")
-
-
-def forbidden(
-    user: str, attributes: Attributes, *, verb: str = "get", reason: str = ""
-) -> JsonObject:
+def forbidden(user: str, access: AccessRequest, reason: str = "") -> JsonObject:
     """Return the 403 with the message of an API server."""
-    if not attributes.resource:
-        message = f'forbidden: User "{user}" cannot {verb} path "{attributes.path}"'
-        return status(403, "Forbidden", message + (f": {reason}" if reason else ""))
-    resource = attributes.resource
-    if attributes.subresource:
-        resource += f"/{attributes.subresource}"
-    message = f'{resource}.{GROUP} "{attributes.name}" is forbidden: User "{user}" cannot {verb}'
+    why = f": {reason}" if reason else ""
+    if not access.resource:
+        message = f'forbidden: User "{user}" cannot {access.verb} path "{access.path}"'
+        return status(403, "Forbidden", message + why)
+    resource = access.resource + (f"/{access.subresource}" if access.subresource else "")
+    message = f'{resource}.{GROUP} "{access.name}" is forbidden: User "{user}" cannot {access.verb}'
     message += f' resource "{resource}" in API group "{GROUP}"'
-    if attributes.namespace:
-        message += f' in the namespace "{attributes.namespace}"'
-    else:
-        message += " at the cluster scope"
-    return status(403, "Forbidden", message + (f": {reason}" if reason else ""))
+    message += (
+        f' in the namespace "{access.namespace}"' if access.namespace else (" at the cluster scope")
+    )
+    return status(403, "Forbidden", message + why)
 
 
-def unable_to_fetch() -> JsonObject:
-    """Return the 500 for a source that cannot be read; the log has the reason."""
-    return status(500, "InternalError", "Internal error occurred: unable to fetch metrics")
-
-
-def unable_to_review() -> JsonObject:
-    """Return the 500 for a failed review of the Kubernetes API."""
-    return status(500, "InternalError", "Internal error occurred: unable to review the request")
+NO_SUCH_PATH = status(404, "NotFound", "the server could not find the requested resource")
+METHOD_NOT_ALLOWED = status(
+    405, "MethodNotAllowed", "the server does not allow this method on the requested resource"
+)
+"""For all methods but GET."""
+TOO_MANY_REQUESTS = status(
+    429,
+    "TooManyRequests",
+    "the server has received too many requests and has asked us to try again later",
+)
+UNAUTHORIZED = status(401, "Unauthorized", "Unauthorized")
+UNABLE_TO_FETCH = status(500, "InternalError", "Internal error occurred: unable to fetch metrics")
+"""For a source that cannot be read; the log has the reason."""
+UNABLE_TO_REVIEW = status(
+    500, "InternalError", "Internal error occurred: unable to review the request"
+)
+"""For a failed review of the Kubernetes API."""

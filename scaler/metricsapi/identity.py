@@ -18,8 +18,10 @@ from scaler.metricsapi.certificates import is_issued_by
 from scaler.model import User
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
+
+    from scaler.kube.request_header_auth import RequestHeaderAuth
 
     Headers = Sequence[tuple[str, str]]
 
@@ -28,18 +30,14 @@ AUTHENTICATED = "system:authenticated"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
-    """The trusted CAs and their headers; header names are in lower case.
+    """What the API server publishes, with its CAs decoded.
 
     Empty `allowed_names` allow any name that the front proxy's CA signed.
     """
 
+    published: RequestHeaderAuth
     front_proxy_authorities: tuple[x509.Certificate, ...] = ()
     client_authorities: tuple[x509.Certificate, ...] = ()
-    allowed_names: frozenset[str] = frozenset()
-    user_headers: tuple[str, ...] = ()
-    uid_headers: tuple[str, ...] = ()
-    group_headers: tuple[str, ...] = ()
-    extra_prefixes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,15 +69,17 @@ def caller_of(peer: Peer, headers: Headers, trust: Trust, now: datetime) -> User
     """
     if not _is_valid(peer.certificate, now):
         return None
-    name = _attribute(peer.certificate, NameOID.COMMON_NAME)
-    may_vouch = not trust.allowed_names or name in trust.allowed_names
+    names = _attributes(peer.certificate, NameOID.COMMON_NAME)
+    name = names[-1] if names else ""
+    allowed_names = trust.published.allowed_names
+    may_vouch = not allowed_names or name in allowed_names
     if may_vouch and any(_is_valid(one, now) for one in peer.front_proxy):
-        vouched = _vouched_for(headers, trust)
+        vouched = _vouched_for(headers, trust.published)
         if vouched is not None:
             return vouched
     if name and any(_is_valid(one, now) for one in peer.client):
-        groups = peer.certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
-        return User(name=name, groups=_with_authenticated([str(one.value) for one in groups]))
+        groups = _attributes(peer.certificate, NameOID.ORGANIZATION_NAME)
+        return User(name=name, groups=tuple(dict.fromkeys((*groups, AUTHENTICATED))))
     return None
 
 
@@ -93,35 +93,31 @@ def bearer_token(headers: Headers) -> str | None:
     return None
 
 
-def _vouched_for(headers: Headers, trust: Trust) -> User | None:
+def _vouched_for(headers: Headers, published: RequestHeaderAuth) -> User | None:
     by_name: dict[str, list[str]] = {}
     for header, value in headers:
         by_name.setdefault(header.lower(), []).append(value)
-    name = _first(by_name, trust.user_headers)
-    if not name:
+    name = next(_values(by_name, published.user_headers), None)
+    if name is None:
         return None
-    groups = [value for header in trust.group_headers for value in by_name.get(header, ()) if value]
     extra = {
         # Keys are percent-encoded, because header names allow fewer characters.
         unquote(header.removeprefix(prefix)): tuple(values)
-        for prefix in trust.extra_prefixes
+        for prefix in map(str.lower, published.extra_prefixes)
         for header, values in by_name.items()
         if header.startswith(prefix) and header != prefix
     }
     return User(
         name=name,
-        groups=tuple(groups),
-        uid=_first(by_name, trust.uid_headers),
+        groups=tuple(_values(by_name, published.group_headers)),
+        uid=next(_values(by_name, published.uid_headers), ""),
         extra=tuple(sorted(extra.items())),
     )
 
 
-def _first(by_name: Mapping[str, Sequence[str]], headers: Sequence[str]) -> str:
-    return next((value for header in headers for value in by_name.get(header, ()) if value), "")
-
-
-def _with_authenticated(groups: Sequence[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*groups, AUTHENTICATED)))
+def _values(by_name: Mapping[str, Sequence[str]], headers: Sequence[str]) -> Iterator[str]:
+    """Yield the values of these headers that are not empty; `by_name` is in lower case."""
+    return (value for header in headers for value in by_name.get(header.lower(), ()) if value)
 
 
 def _issuers(
@@ -134,6 +130,5 @@ def _is_valid(certificate: x509.Certificate, now: datetime) -> bool:
     return certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc
 
 
-def _attribute(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> str:
-    found = certificate.subject.get_attributes_for_oid(oid)
-    return str(found[-1].value) if found else ""
+def _attributes(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> list[str]:
+    return [str(one.value) for one in certificate.subject.get_attributes_for_oid(oid)]

@@ -83,15 +83,6 @@ class ServedMetric:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Alias:
-    """Another name of a metric, whose value is divided by `divisor`."""
-
-    name: str
-    metric: str
-    divisor: float = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ServedKind:
     """A kind of workloads, as items describe it; `api_version` is as in `apps/v1`."""
 
@@ -107,19 +98,12 @@ class Catalog:
     kinds: Mapping[str, ServedKind] = field(default_factory=dict)
 
 
-def catalog(kinds: Mapping[str, ServedKind], aliases: Iterable[Alias] = ()) -> Catalog:
-    """Return what is served of these kinds, with these aliases of `METRICS`."""
-    return Catalog(
-        metrics=METRICS
-        | {
-            one.name: replace(METRICS[one.metric], name=one.name, divisor=one.divisor)
-            for one in aliases
-        },
-        kinds=kinds,
-    )
+def catalog(kinds: Mapping[str, ServedKind], aliases: Iterable[ServedMetric] = ()) -> Catalog:
+    """Return what is served of these kinds: `METRICS`, also by other names."""
+    return Catalog(metrics=METRICS | {one.name: one for one in aliases}, kinds=kinds)
 
 
-def parse_alias(text: str) -> Alias:
+def parse_alias(text: str) -> ServedMetric:
     """Parse `NAME=METRIC` or `NAME=METRIC/DIVISOR`; raises ValueError, which says what is wrong."""
     name, equals, rest = text.partition("=")
     metric, slash, number = rest.partition("/")
@@ -135,7 +119,7 @@ def parse_alias(text: str) -> Alias:
         divisor = 0.0
     if not 0 < divisor <= MAX_DIVISOR:
         raise ValueError(f"{number!r:.200} is not a divisor: a number above 0, up to 1e15")
-    return Alias(name=name, metric=metric, divisor=divisor)
+    return replace(METRICS[metric], name=name, divisor=divisor)
 
 
 def _served() -> dict[str, ServedMetric]:

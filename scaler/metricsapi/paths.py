@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 from urllib.parse import unquote
 
+from scaler.kube.delegated_auth import AccessRequest
 from scaler.metricsapi.names import GROUP, VERSIONS, Resource
 
 HEALTH_PATHS = frozenset({"/healthz", "/livez", "/readyz"})
@@ -58,49 +59,38 @@ ApiRequest: TypeAlias = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attributes:
-    """The attributes of a SubjectAccessReview: a resource, or a `path` if `resource` is empty."""
-
-    path: str
-    version: str = ""
-    namespace: str = ""
-    resource: str = ""
-    subresource: str = ""
-    name: str = ""
-
-
-def read_path(raw_path: str) -> tuple[ApiRequest, Attributes]:
-    """Return the request of a path (percent-encoded, without a query), and its attributes.
+def read_path(raw_path: str) -> tuple[ApiRequest, AccessRequest]:
+    """Return the request of a path (percent-encoded, without a query), and what it accesses.
 
     `*` may be written `%2A`, as the HPA controller does.
     """
     parts = [unquote(part) for part in raw_path.strip("/").split("/")]
     path = "/" + "/".join(parts)
     if parts == ["apis"]:
-        return GroupListRequest(), Attributes(path=path)
+        return GroupListRequest(), AccessRequest(path=path)
     if parts[:2] != ["apis", GROUP]:
-        return UnknownPath(), Attributes(path=path)
+        return UnknownPath(), AccessRequest(path=path)
     match parts[2:]:
         case []:
-            return GroupRequest(), Attributes(path=path)
+            return GroupRequest(), AccessRequest(path=path)
         case [version]:
             asked = ResourceListRequest(version=version) if version in VERSIONS else UnknownPath()
-            return asked, Attributes(path=path)
+            return asked, AccessRequest(path=path)
         case [version, *rest]:
             return _read_resource(path, version, rest)
     raise AssertionError(parts)
 
 
-def _read_resource(path: str, version: str, parts: list[str]) -> tuple[ApiRequest, Attributes]:
+def _read_resource(path: str, version: str, parts: list[str]) -> tuple[ApiRequest, AccessRequest]:
     namespace = ""
     if parts[0] == "namespaces" and len(parts) > 1:
         namespace = parts[1]
         if len(parts) > 2:
             parts = parts[2:]
     resource, name, subresource, *more = *parts, *[""] * (3 - len(parts))
-    attributes = Attributes(
+    access = AccessRequest(
         path=path,
+        group=GROUP,
         version=version,
         namespace=namespace,
         resource=resource,
@@ -109,7 +99,7 @@ def _read_resource(path: str, version: str, parts: list[str]) -> tuple[ApiReques
     )
     return (
         UnknownPath() if any(more) else _values(version, namespace, resource, name, subresource)
-    ), attributes
+    ), access
 
 
 def _values(version: str, namespace: str, resource: str, name: str, subresource: str) -> ApiRequest:

@@ -7,15 +7,14 @@ import hashlib
 import logging
 import ssl
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import orjson
 from aiohttp import web
 
-from scaler.kube.delegated_auth import AccessRequest
 from scaler.kube.errors import ApiError
 from scaler.metricsapi import documents
-from scaler.metricsapi.names import GROUP
 from scaler.metricsapi.paths import HEALTH_PATHS, GroupListRequest, read_path
 from toolkit.listening.limits import Limits
 from toolkit.listening.listener import opened
@@ -25,11 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
-    from scaler.kube.delegated_auth import DelegatedAuth
+    from scaler.kube.delegated_auth import AccessRequest, DelegatedAuth
     from scaler.metricsapi.answering import Responder
     from scaler.metricsapi.authentication import Authentication
     from scaler.metricsapi.names import Catalog
-    from scaler.metricsapi.paths import Attributes
     from scaler.metricsapi.telemetry import Telemetry
     from scaler.metricsapi.tls import ServerTls
     from scaler.model import User
@@ -100,7 +98,7 @@ class Server:
             response = await self._answer(request)
         except Exception:  # one request's failure is its own
             log.exception("Request failed", extra={"path": request.path})
-            response = _json(request, documents.unable_to_fetch())
+            response = _json(request, documents.UNABLE_TO_FETCH)
         finally:
             self._under_way -= 1
         self._telemetry.requests.labels(str(response.status)).observe(time.monotonic() - started)
@@ -108,46 +106,34 @@ class Server:
 
     async def _answer(self, request: web.BaseRequest) -> web.Response:
         if self._under_way > MAX_REQUESTS:
-            return _json(request, documents.too_many_requests(), headers={"Retry-After": "1"})
-        asked, attributes = read_path(request.rel_url.raw_path)
+            return _json(request, documents.TOO_MANY_REQUESTS, headers={"Retry-After": "1"})
+        asked, access = read_path(request.rel_url.raw_path)
         try:
             user = await self._authentication.user_of(
                 _peer_certificate(request), list(request.headers.items())
             )
             if user is None:
-                return _json(request, documents.unauthorized())
+                return _json(request, documents.UNAUTHORIZED)
             if len(request.rel_url.raw_path) > MAX_PATH_LENGTH:
                 return _json(request, documents.path_too_long(MAX_PATH_LENGTH))
-            refusal = await self._refusal(user, request.method, attributes)
+            refusal = await self._refusal(user, replace(access, verb=request.method.lower()))
         except ApiError:
-            return _json(request, documents.unable_to_review())
+            return _json(request, documents.UNABLE_TO_REVIEW)
         if refusal is not None:
             return _json(request, refusal)
         if request.method != "GET":
-            return _json(request, documents.method_not_allowed())
+            return _json(request, documents.METHOD_NOT_ALLOWED)
         if isinstance(asked, GroupListRequest):
             version = _aggregated_version(request.headers.get("Accept", ""))
             if version is not None:
                 return _discovery(request, version, self._answers.catalog)
         return _json(request, await self._answers.answer(asked, request.rel_url.query))
 
-    async def _refusal(self, user: User, method: str, attributes: Attributes) -> JsonObject | None:
+    async def _refusal(self, user: User, access: AccessRequest) -> JsonObject | None:
         if MASTERS in user.groups:
             return None
-        access = AccessRequest(
-            verb=method.lower(),
-            path=attributes.path,
-            group=GROUP if attributes.resource else "",
-            version=attributes.version,
-            namespace=attributes.namespace,
-            resource=attributes.resource,
-            subresource=attributes.subresource,
-            name=attributes.name,
-        )
         verdict = await self._reviews.may(user, access)
-        if verdict.allowed:
-            return None
-        return documents.forbidden(user.name, attributes, verb=access.verb, reason=verdict.reason)
+        return None if verdict.allowed else documents.forbidden(user.name, access, verdict.reason)
 
 
 def _peer_certificate(request: web.BaseRequest) -> bytes | None:

@@ -61,28 +61,22 @@ class ServerTargets:
 
     def record(self, target: Target, history: TargetSeries) -> None:
         """Add the newest value of a wanted target; without a fresh one it has none."""
+        sample = self._sample(target)
+        history.problem = sample if isinstance(sample, str) else None
+        history.record({} if isinstance(sample, str) else {"": sample})
+
+    def _sample(self, target: Target) -> TargetSample | str:
+        """Return the newest value of a target, or why there is none."""
         pod = self._objects.pod(target.namespace, target.name)
         if pod is None or not pod.serves:
-            history.problem = NOT_RUNNING
-            history.record({})
-            return
+            return NOT_RUNNING
         if self._settings.of(pod.uid) is None:
-            history.problem = WRONG_SETTINGS
-            history.record({})
-            return
+            return WRONG_SETTINGS
         page = self._pages.page(pod.state)
         if isinstance(page, str):
-            value: float | str | None = page
-        else:
-            value = None
-            if page.values is not None:
-                value = page.values.values.get(SERVER_FAMILIES[target.family])
-        if isinstance(page, str) or isinstance(value, str) or value is None:
-            history.problem = (
-                value if isinstance(value, str) else f"the page has no {target.family}"
-            )
-            history.record({})
-        else:
-            history.problem = None
-            sample = TargetSample(value, page.asked_seconds, self._pages.stale_seconds)
-            history.record({"": sample})
+            return page
+        values = {} if page.values is None else page.values.values
+        value = values.get(SERVER_FAMILIES[target.family], f"the page has no {target.family}")
+        if isinstance(value, str):
+            return value
+        return TargetSample(value, page.asked_seconds, self._pages.stale_seconds)

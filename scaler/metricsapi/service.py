@@ -12,7 +12,6 @@ from scaler.cluster.kinds import DEPLOYMENTS, STATEFUL_SETS
 from scaler.cluster.pod_cache import PodCache
 from scaler.kube.api_services import ApiServices, OwnedByAnother, Registration
 from scaler.kube.delegated_auth import DelegatedAuth
-from scaler.kube.endpoint_slices import has_ready_endpoint
 from scaler.kube.errors import ApiError
 from scaler.kube.request_header_auth import watch_request_header_auth
 from scaler.kube.secret import SharedSecret
@@ -68,7 +67,6 @@ class MetricsApi:
         `deployments` may say by annotations where the servers of their pods are.
         Deployments and StatefulSets have values besides `kinds`.
         """
-        self._client = client
         self._settings = settings
         workloads = (DEPLOYMENTS, STATEFUL_SETS, *kinds)
         telemetry = Telemetry(registry)
@@ -164,11 +162,7 @@ class MetricsApi:
             return
         try:
             async with asyncio.timeout(LEAVE_SECONDS):
-                if await has_ready_endpoint(
-                    self._client,
-                    namespace=self._settings.service_namespace,
-                    service=self._settings.service_name,
-                ):
+                if await self._api_services.is_served():
                     return
                 if await self._api_services.remove():
                     log.info("APIServices deleted: no other replica is ready")

@@ -6,9 +6,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from abc import ABC, abstractmethod
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from cryptography import x509
 
@@ -31,9 +32,15 @@ class CertificateError(RuntimeError):
     """There is no usable serving certificate; the message says why."""
 
 
-class ServingCertificate(Protocol):
+class ServingCertificate(ABC):
     """Keeps the certificate of a `ServerTls` valid."""
 
+    def __init__(self, tls: ServerTls, telemetry: Telemetry) -> None:
+        self._tls = tls
+        self._telemetry = telemetry
+        self._pems: tuple[bytes, bytes] | None = None
+
+    @abstractmethod
     async def refresh(self) -> bytes | None:
         """Use the latest certificate and return the CA bundle (PEM) that verifies it, if known.
 
@@ -42,16 +49,7 @@ class ServingCertificate(Protocol):
             ApiError: the Secret cannot be read or written.
         """
 
-
-class _Used:
-    """Remembers the certificate in use, so that it is loaded once."""
-
-    def __init__(self, tls: ServerTls, telemetry: Telemetry) -> None:
-        self._tls = tls
-        self._telemetry = telemetry
-        self._pems: tuple[bytes, bytes] | None = None
-
-    def use(self, certificate_pem: bytes, key_pem: bytes) -> None:
+    def _use(self, certificate_pem: bytes, key_pem: bytes) -> None:
         if self._pems == (certificate_pem, key_pem):
             return
         self._tls.use(certificate_pem, key_pem)
@@ -64,7 +62,7 @@ class _Used:
         )
 
 
-class SecretCertificate:
+class SecretCertificate(ServingCertificate):
     """Generates and renews the certificate, or uses the one that another replica generated."""
 
     def __init__(
@@ -77,7 +75,7 @@ class SecretCertificate:
         wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._secret = secret
-        self._used = _Used(tls, telemetry)
+        super().__init__(tls, telemetry)
         self._hosts = hosts
         self._wall_clock = wall_clock
 
@@ -100,12 +98,12 @@ class SecretCertificate:
                     await self._secret.write(new.to_secret(), found.resource_version)
                 except Conflict:
                     continue
-            self._used.use(new.serving.certificate_pem(), new.serving.key_pem())
+            self._use(new.serving.certificate_pem(), new.serving.key_pem())
             return new.bundle_pem()
         raise CertificateError(f"another client wrote the Secret during all {MAX_TRIES} attempts")
 
 
-class FileCertificate:
+class FileCertificate(ServingCertificate):
     """Reads certificate files that another program renews, such as cert-manager."""
 
     def __init__(
@@ -117,7 +115,7 @@ class FileCertificate:
         key_file: str,
         ca_file: str | None,
     ) -> None:
-        self._used = _Used(tls, telemetry)
+        super().__init__(tls, telemetry)
         self._files = (cert_file, key_file)
         self._ca_file = ca_file
 
@@ -128,7 +126,7 @@ class FileCertificate:
     def _read(self) -> bytes | None:
         try:
             certificate, key = (Path(path).read_bytes() for path in self._files)
-            self._used.use(certificate, key)
+            self._use(certificate, key)
             return None if self._ca_file is None else Path(self._ca_file).read_bytes()
         except (OSError, ssl.SSLError, ValueError) as error:
             msg = f"cannot use the certificate in {' and '.join(self._files)}: {error}"

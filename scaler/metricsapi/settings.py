@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from scaler.metricsapi.names import Alias
+    from scaler.metricsapi.names import ServedMetric
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class MetricsApiSettings:
     ca_file: str | None = None
     register: bool = True
     interval_seconds: float = 5.0
-    aliases: tuple[Alias, ...] = ()
+    aliases: tuple[ServedMetric, ...] = ()
 
     def hosts(self) -> tuple[str, ...]:
         """Return the names that the serving certificate is for."""

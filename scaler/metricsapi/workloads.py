@@ -11,12 +11,14 @@ import logging
 import re
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from scaler.cluster.groups import GROUP_KINDS, of_whole_groups
 from scaler.cluster.scales import decode_scale
 from scaler.kube import fields
+from scaler.kube.answer_cache import AnswerCache
 from scaler.kube.errors import ApiError, NotFound
+from scaler.model import ObjectRef
 from toolkit.log_once import OutageLog
 
 if TYPE_CHECKING:
@@ -42,11 +44,6 @@ class TooManyWorkloads(ValueError):  # noqa: N818
     """More workloads match than one request may name."""
 
 
-class _KnownSelector(NamedTuple):
-    selector: Selector | None
-    read_seconds: float
-
-
 class WorkloadSelectors:
     """Reads scale subresources at the first request and keeps their selectors for 30 s."""
 
@@ -59,9 +56,7 @@ class WorkloadSelectors:
     ) -> None:
         self._client = client
         self._kinds = {kind.name: kind for kind in kinds}
-        self._clock = clock
-        self._known: dict[tuple[str, str, str], _KnownSelector] = {}
-        self._reading: dict[tuple[str, str, str], asyncio.Task[Selector | None]] = {}
+        self._known: AnswerCache[Selector | None] = AnswerCache(KEPT_SECONDS, MAX_KEPT, clock)
         self._limit = asyncio.Semaphore(MAX_CONCURRENT_READS)
         self._outages = {
             kind: OutageLog(log, "Cannot find the pods of workloads; their metrics have no values")
@@ -119,40 +114,17 @@ class WorkloadSelectors:
         self._outages[kind].worked()
 
     async def _selector(self, kind: WorkloadKind, namespace: str, name: str) -> Selector | None:
-        key = (kind.name, namespace, name)
-        known = self._known.get(key)
-        if known is not None and self._clock() - known.read_seconds < KEPT_SECONDS:
-            return known.selector
-        task = self._reading.get(key)
-        if task is None:
-            task = asyncio.create_task(self._read(kind, key))
-            self._reading[key] = task
-            task.add_done_callback(lambda done: self._forget(key, done))
-        # Not cancelled with this request: others may wait for the same read.
-        return await asyncio.shield(task)
+        path = kind.scale_path(ObjectRef(namespace, name))
+        return await self._known.get(path, lambda: self._read(kind, path))
 
-    def _forget(self, key: tuple[str, str, str], done: asyncio.Task[Selector | None]) -> None:
-        del self._reading[key]
-        if not done.cancelled():
-            # Nobody may be left to hear of it.
-            done.exception()
-
-    async def _read(self, kind: WorkloadKind, key: tuple[str, str, str]) -> Selector | None:
-        _, namespace, name = key
-        path = f"{kind.base}/namespaces/{namespace}/{kind.plural}/{name}/scale"
+    async def _read(self, kind: WorkloadKind, path: str) -> Selector | None:
         async with self._limit:
             try:
                 raw = await self._client.get(path, timeout_seconds=CALL_TIMEOUT_SECONDS)
                 selector = decode_scale(raw).selector
-                if kind.name in GROUP_KINDS:
-                    selector = of_whole_groups(selector)
             except NotFound:
-                selector = None
+                return None
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 log.debug("Scale is malformed", extra={"path": path, "error": repr(error)[:200]})
-                selector = None
-        self._known.pop(key, None)
-        self._known[key] = _KnownSelector(selector, self._clock())
-        if len(self._known) > MAX_KEPT:
-            del self._known[next(iter(self._known))]
-        return selector
+                return None
+        return of_whole_groups(selector) if kind.name in GROUP_KINDS else selector

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scaler.kube.delegated_auth import AccessRequest
 from scaler.kube.selectors import parse_selector
 from scaler.metricsapi import documents
 from scaler.metricsapi.documents import Item, quantity, value_list
-from scaler.metricsapi.names import METRICS, Alias, Resource, ServedKind, catalog
-from scaler.metricsapi.paths import Attributes, ValueRequest
+from scaler.metricsapi.names import METRICS, Resource, ServedKind, catalog, parse_alias
+from scaler.metricsapi.paths import ValueRequest
 from scaler.quantities import parse_quantity
 
 AT = 1764018000.9  # 2025-11-24T21:00:00.9Z
@@ -21,7 +22,7 @@ CATALOG = catalog(
         "deployments.apps": ServedKind(kind="Deployment", api_version="apps/v1"),
         "statefulsets.apps": STATEFUL_SET,
     },
-    [Alias(name="gpu_util", metric="requests_current")],
+    [parse_alias("gpu_util=requests_current")],
 )
 
 
@@ -186,13 +187,13 @@ def test_the_group_prefers_v1beta2():
             "the server could not find the metric m for pods p with selector k=v",
         ),
         (
-            documents.unable_to_fetch(),
+            documents.UNABLE_TO_FETCH,
             500,
             "InternalError",
             "Internal error occurred: unable to fetch metrics",
         ),
         (
-            documents.forbidden("eve", Attributes(path="/apis")),
+            documents.forbidden("eve", AccessRequest(path="/apis")),
             403,
             "Forbidden",
             'forbidden: User "eve" cannot get path "/apis"',
@@ -200,7 +201,7 @@ def test_the_group_prefers_v1beta2():
         (
             documents.forbidden(
                 "eve",
-                Attributes(
+                AccessRequest(
                     path="", resource="pods", subresource="m", name="*", namespace="ns"
                 ),
             ),
@@ -209,7 +210,7 @@ def test_the_group_prefers_v1beta2():
             'pods/m.custom.metrics.k8s.io "*" is forbidden: User "eve" cannot get resource'
             ' "pods/m" in API group "custom.metrics.k8s.io" in the namespace "ns"',
         ),
-        (documents.unauthorized(), 401, "Unauthorized", "Unauthorized"),
+        (documents.UNAUTHORIZED, 401, "Unauthorized", "Unauthorized"),
     ],
 )  # fmt: skip
 def test_failures_are_a_status(document, code, reason, message):

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.metricsapi.names import Resource
+from scaler.kube.delegated_auth import AccessRequest
+from scaler.metricsapi.names import GROUP, Resource
 from scaler.metricsapi.paths import (
-    Attributes,
     GroupListRequest,
     GroupRequest,
     ResourceListRequest,
@@ -151,7 +151,8 @@ def test_what_is_asked(path, asked):
 )
 def test_what_must_be_allowed(path, attributes):
     found = read_path(path)[1]
-    assert found == Attributes(path=path.replace("%2A", "*"), **attributes)
+    group = GROUP if attributes else ""
+    assert found == AccessRequest(path=path.replace("%2A", "*"), group=group, **attributes)
 
 
 PARTS = st.sampled_from(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +13,7 @@ from scaler.cli.config import (
     add_run_arguments,
     parse_run_arguments,
 )
-from scaler.metricsapi.names import Alias
+from scaler.metricsapi.names import METRICS
 from scaler.metricsapi.settings import MetricsApiSettings
 from toolkit.cli.arguments import UsageError
 
@@ -135,9 +136,11 @@ def test_the_flags_of_the_metrics_api():
         register=False,
         interval_seconds=1.0,
         aliases=(
-            Alias(name="DCGM_FI_DEV_GPU_UTIL", metric="duty_cycle_current"),
-            Alias(
-                name="DCGM_FI_DEV_FB_USED", metric="memory_used_bytes_current", divisor=1048576.0
+            replace(METRICS["duty_cycle_current"], name="DCGM_FI_DEV_GPU_UTIL"),
+            replace(
+                METRICS["memory_used_bytes_current"],
+                name="DCGM_FI_DEV_FB_USED",
+                divisor=1048576.0,
             ),
         ),
     )
