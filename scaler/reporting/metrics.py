@@ -202,42 +202,34 @@ class DecisionCollector(Collector):
 
     def collect(self) -> Iterable[Family]:
         """Yield the families of the decisions as they are now."""
-        current = GaugeMetricFamily(
-            "gpu_scaler_current_replicas", "Current spec.replicas", labels=DEPLOYMENT_LABELS
+
+        def gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
+            return GaugeMetricFamily(name, text, labels=(*DEPLOYMENT_LABELS, *labels))
+
+        current = gauge("gpu_scaler_current_replicas", "Current spec.replicas")
+        desired = gauge("gpu_scaler_desired_replicas", "Desired replicas")
+        minimum = gauge("gpu_scaler_min_replicas", "Minimum of the replica count")
+        maximum = gauge("gpu_scaler_max_replicas", "Maximum of the replica count")
+        value = gauge(
+            "gpu_scaler_metric_value", "Average value per pod, in the unit of the metric", "metric"
         )
-        desired = GaugeMetricFamily(
-            "gpu_scaler_desired_replicas", "Desired replicas", labels=DEPLOYMENT_LABELS
+        target = gauge(
+            "gpu_scaler_metric_target", "Target value per pod, in the unit of the metric", "metric"
         )
-        minimum = GaugeMetricFamily(
-            "gpu_scaler_min_replicas", "Minimum of the replica count", labels=DEPLOYMENT_LABELS
-        )
-        maximum = GaugeMetricFamily(
-            "gpu_scaler_max_replicas", "Maximum of the replica count", labels=DEPLOYMENT_LABELS
-        )
-        value = GaugeMetricFamily(
-            "gpu_scaler_metric_value",
-            "Average value per pod, in the unit of the metric",
-            labels=(*DEPLOYMENT_LABELS, "metric"),
-        )
-        target = GaugeMetricFamily(
-            "gpu_scaler_metric_target",
-            "Target value per pod, in the unit of the metric",
-            labels=(*DEPLOYMENT_LABELS, "metric"),
-        )
-        missing = GaugeMetricFamily(
+        missing = gauge(
             "gpu_scaler_metric_missing_pods",
             "Serving pods without a usable value; while there is one, nothing scales down",
-            labels=(*DEPLOYMENT_LABELS, "metric"),
+            "metric",
         )
-        proposed = GaugeMetricFamily(
+        proposed = gauge(
             "gpu_scaler_proposed_replicas",
             "Replicas that the metrics propose before stabilization and limits; absent if unknown",
-            labels=DEPLOYMENT_LABELS,
         )
-        info = GaugeMetricFamily(
+        info = gauge(
             "gpu_scaler_decision_info",
             "1 for the outcome and reason of the last decision",
-            labels=(*DEPLOYMENT_LABELS, "outcome", "reason"),
+            "outcome",
+            "reason",
         )
         outcomes = Tally[str]()
         for decision in self._decisions():

@@ -10,14 +10,11 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
-from scaler.web.idle_gpus import IdleSurvey
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from scaler.model import ObjectRef
     from scaler.web.gpu_map import Node
-    from scaler.web.idle_gpus import PodWorkload
+    from scaler.web.idle_gpus import IdleSurvey
 
 FRESH_SECONDS: Final = 2.0
 """As often as nodes are read at most."""
@@ -31,14 +28,12 @@ class IdleSurveys:
     def __init__(
         self,
         nodes: Callable[[], Mapping[str, Node | None]],
+        new_survey: Callable[[], IdleSurvey],
         *,
-        since_of: Callable[[str, str], float | None],
-        workload_of: Callable[[ObjectRef], PodWorkload | None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._nodes = nodes
-        self._since_of = since_of
-        self._workload_of = workload_of
+        self._new_survey = new_survey
         self._clock = clock
         self._turn = asyncio.Lock()
         self._newest: IdleSurvey | None = None
@@ -49,7 +44,7 @@ class IdleSurveys:
         async with self._turn:
             now, found = self._clock(), self._newest
             if found is None or now - self._begun_seconds >= FRESH_SECONDS:
-                found = IdleSurvey(since_of=self._since_of, workload_of=self._workload_of)
+                found = self._new_survey()
                 # Nodes may come and go between two slices.
                 for _ in found.take(dict(self._nodes())):
                     await asyncio.sleep(0)

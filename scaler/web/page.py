@@ -19,7 +19,7 @@ from scaler.web.answers import file_answer, json_answer, load_files
 from scaler.web.detail import detail
 from scaler.web.gpu_details import parse_detail_nodes
 from scaler.web.gpu_map import MAP_SORTS, MAX_NODES, gpu_map
-from scaler.web.idle_gpus import IDLE_SORTS, NOTHING_SEEN, GpuKnowledge, PodWorkload
+from scaler.web.idle_gpus import IDLE_SORTS, NOTHING_SEEN, GpuKnowledge, IdleSurvey, PodWorkload
 from scaler.web.idle_surveys import IdleSurveys
 from scaler.web.load_view import load_document, parse_seconds
 from scaler.web.queries import QueryError, parse_page, whole_number
@@ -76,6 +76,12 @@ class ScalerDict(ReplicaDict):
 class _NoDecisionError(LookupError):
     """This replica has no decision for a Deployment."""
 
+    def __init__(self, ref: ObjectRef) -> None:
+        super().__init__(
+            f"no decision for {ref.title}: it does not exist, or does not have the annotation"
+            " gpu-scaler/enabled"
+        )
+
 
 @dataclass(slots=True)
 class _PodIndex:
@@ -117,7 +123,8 @@ class StatusPage:
         self._begun_unix_seconds = time.time() - time.monotonic()
         self._replays = ReplayRunner()
         self._idle = IdleSurveys(
-            lambda: self._gpus.nodes, since_of=self._idle_since, workload_of=self._idle_workload
+            lambda: self._gpus.nodes,
+            partial(IdleSurvey, since_of=self._idle_since, workload_of=self._idle_workload),
         )
 
     def add_routes(self, app: web.Application) -> None:
@@ -179,7 +186,7 @@ class StatusPage:
         ref = record.decision.ref
         deployment = self._deployment(ref)
         if deployment is None:
-            raise _no_decision(ref)
+            raise _NoDecisionError(ref)
         loads = self._status_store.loads[ref]
         try:
             query = parse_what_if(request.query)
@@ -241,7 +248,7 @@ class StatusPage:
         ref = workload_of(request)
         record = self._status_store.records.get(ref)
         if record is None:
-            raise _no_decision(ref)
+            raise _NoDecisionError(ref)
         return record
 
     def _shown(
@@ -298,13 +305,6 @@ class StatusPage:
             )
         ref = self._pods.deployments.get(pod)
         return ref if ref in self._status_store.records else None
-
-
-def _no_decision(ref: ObjectRef) -> _NoDecisionError:
-    return _NoDecisionError(
-        f"no decision for {ref.title}: it does not exist, or does not have the annotation"
-        " gpu-scaler/enabled"
-    )
 
 
 def workload_of(request: web.Request) -> ObjectRef:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -133,9 +134,8 @@ async def test_all_viewers_share_one_look_at_the_nodes() -> None:
         looks.append(1)
         return nodes
 
-    surveys = IdleSurveys(
-        found, since_of=lambda *_: None, workload_of={A: WEB}.get, clock=lambda: now
-    )
+    new = partial(IdleSurvey, since_of=lambda *_: None, workload_of={A: WEB}.get)
+    surveys = IdleSurveys(found, new, clock=lambda: now)
     first, *others = await asyncio.gather(*(surveys.newest() for _ in range(50)))
     assert all(one is first for one in others)
     assert len(looks) == 1
@@ -154,7 +154,8 @@ async def test_others_have_their_turn_while_all_nodes_are_looked_at() -> None:
             await asyncio.sleep(0)
 
     nodes = {f"n{number}": node((f"g{number}", 0.0, (A,))) for number in range(1000)}
-    surveys = IdleSurveys(lambda: nodes, since_of=lambda *_: None, workload_of={A: WEB}.get)
+    new = partial(IdleSurvey, since_of=lambda *_: None, workload_of={A: WEB}.get)
+    surveys = IdleSurveys(lambda: nodes, new)
     async with asyncio.TaskGroup() as group:
         running = group.create_task(other())
         await surveys.newest()
