@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING
 from scaler.cli.metricsapi import add_metrics_api_arguments, parse_metrics_api
 from scaler.cli.servers import add_servers_arguments, parse_servers
 from scaler.cli.source import add_source_arguments, parse_exporters, parse_prometheus
-from scaler.readings.settings import ExportersSettings, PrometheusSettings, ServersSettings
+from scaler.readings.settings import (
+    NAMESPACE,
+    ExportersSettings,
+    PrometheusSettings,
+    ServersSettings,
+)
 from toolkit.cli.flags import LOG_FORMATS, LOG_LEVELS, Values, flag_groups
 
 if TYPE_CHECKING:
@@ -22,8 +27,6 @@ if TYPE_CHECKING:
 
 
 ENVIRONMENT_PREFIX = "GPU_SCALER_"
-# A DNS label (RFC 1123).
-_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _KIND = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?)?")
 
 
@@ -163,10 +166,10 @@ def parse_run_arguments(arguments: argparse.Namespace) -> ScalerConfig:
         UsageError: with every invalid value, not only the first.
     """
     values = Values(arguments)
-    kinds = _names(values, "kinds", _KIND, "PLURAL.GROUP, such as statefulsets.apps")
+    kinds = values.names("kinds", _KIND, "PLURAL.GROUP, such as statefulsets.apps")
     if not kinds:
         values.problem("kinds", "at least one kind is required, such as deployments.apps")
-    exporters_namespace = _namespaces(values, "exporters.namespace")
+    exporters_namespace = values.names("exporters.namespace", NAMESPACE, "a namespace name")
     if len(exporters_namespace) != 1:
         values.problem("exporters.namespace", "exactly one namespace is required")
     host, port = values.listen_address("web.listen-address")
@@ -178,7 +181,7 @@ def parse_run_arguments(arguments: argparse.Namespace) -> ScalerConfig:
         servers=parse_servers(values),
         metrics_api=parse_metrics_api(values),
         kinds=kinds,
-        namespaces=_namespaces(values, "namespaces"),
+        namespaces=values.names("namespaces", NAMESPACE, "a namespace name"),
         exporters_namespace=next(iter(exporters_namespace), ""),
         interval_seconds=values.seconds("interval"),
         scrape_timeout_seconds=values.seconds("scrape-timeout"),
@@ -211,19 +214,6 @@ def parse_run_arguments(arguments: argparse.Namespace) -> ScalerConfig:
         )
     values.check()
     return config
-
-
-def _namespaces(values: Values, flag: str) -> tuple[str, ...]:
-    return _names(values, flag, _NAMESPACE, "a namespace name")
-
-
-def _names(values: Values, flag: str, pattern: re.Pattern[str], what: str) -> tuple[str, ...]:
-    given = (name.strip() for name in values.text(flag).split(","))
-    found = tuple(dict.fromkeys(name for name in given if name))
-    for name in found:
-        if not pattern.fullmatch(name):
-            values.problem(flag, f"{name!r} is not {what}")
-    return found
 
 
 def _grafana_url(values: Values) -> str:

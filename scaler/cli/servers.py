@@ -7,14 +7,14 @@ import re
 from typing import TYPE_CHECKING
 
 from scaler.readings.servers.credentials_text import has_credentials
-from scaler.readings.settings import ALL_NAMESPACES, ServersSettings
+from scaler.readings.settings import ALL_NAMESPACES, NAMESPACE, ServersSettings
 from toolkit.cli.http_access import add_access_arguments, parse_access
 
 if TYPE_CHECKING:
     from toolkit.cli.flags import Flags, Values
 
 MAX_TIMEOUT_SECONDS = 30.0
-_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_NAMESPACES = re.compile(rf"{NAMESPACE.pattern}|{re.escape(ALL_NAMESPACES)}")
 
 
 def add_servers_arguments(flags: Flags) -> None:
@@ -41,11 +41,7 @@ def parse_servers(values: Values) -> ServersSettings:
     """Return how to read model servers."""
     access = parse_access(values, "servers")
     flag = "servers.credentials-namespaces"
-    given = (name.strip() for name in values.text(flag).split(","))
-    namespaces = tuple(dict.fromkeys(name for name in given if name))
-    for name in namespaces:
-        if name != ALL_NAMESPACES and not _NAMESPACE.fullmatch(name):
-            values.problem(flag, f"{name!r} is not a namespace name, or * for all")
+    namespaces = values.names(flag, _NAMESPACES, "a namespace name, or * for all")
     if has_credentials(access) and not namespaces:
         values.problem(
             flag,

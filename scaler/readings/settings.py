@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from scaler.readings.prometheus.names import PRESETS, MetricNames
@@ -18,6 +19,8 @@ class ExportersSettings:
 
 
 ALL_NAMESPACES = "*"
+NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+"""A DNS label (RFC 1123)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -189,6 +189,15 @@ class Values:
         value = self._value(flag)
         return value is True or str(value).lower() in ("true", "1")
 
+    def names(self, flag: str, pattern: re.Pattern[str], what: str) -> tuple[str, ...]:
+        """Return the names between commas, each once; each must match the pattern of `what`."""
+        given = (name.strip() for name in self.text(flag).split(","))
+        found = tuple(dict.fromkeys(name for name in given if name))
+        for name in found:
+            if not pattern.fullmatch(name):
+                self.problem(flag, f"{name!r} is not {what}")
+        return found
+
     def choice(self, flag: str, allowed: Iterable[str]) -> str:
         """Return the value of a flag that allows only these values."""
         value = self.text(flag)

@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from scaler.budgets import shown
-from scaler.readings.settings import ALL_NAMESPACES
+from scaler.readings.settings import ALL_NAMESPACES, NAMESPACE
 from toolkit.http_access import HttpAccess
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ FILES: Final = {
     "tlsCertFile": "cert_file",
     "tlsKeyFile": "key_file",
 }
-_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 class CredentialsError(ValueError):
@@ -81,7 +79,7 @@ def _entry(entry: Any, folder: PurePath, default: HttpAccess) -> tuple[list[str]
     if not isinstance(namespaces, list) or not namespaces:
         raise CredentialsError(f"{NAMESPACES} is not a list of namespaces, or of `*` for all")
     for name in namespaces:
-        if name != ALL_NAMESPACES and not (isinstance(name, str) and _NAMESPACE.fullmatch(name)):
+        if name != ALL_NAMESPACES and not (isinstance(name, str) and NAMESPACE.fullmatch(name)):
             raise CredentialsError(f"{NAMESPACES}: {shown(name)!r} is not a namespace")
     files: dict[str, Any] = {}
     for key, field in FILES.items():
