@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from scaler.model import Metric, MetricReading
@@ -22,14 +22,6 @@ NO_ANSWER_YET = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Answered:
-    """A query and the reading from its last answer."""
-
-    query: str | None
-    reading: MetricReading
-
-
 class GpusAndQueries:
     """Reads both at once; use as an async context manager, which owns the pending queries.
 
@@ -42,7 +34,8 @@ class GpusAndQueries:
         self._queries = queries
         self._patience_seconds = patience_seconds
         self._asking: asyncio.Task[SourceAnswer] | None = None
-        self._answered: Mapping[ObjectRef, _Answered] = {}
+        # With the query that each reading answers.
+        self._answered: Mapping[ObjectRef, tuple[str | None, MetricReading]] = {}
 
     @property
     def answers_queries(self) -> bool:
@@ -104,18 +97,16 @@ class GpusAndQueries:
             failed = {one.deployment: {Metric.QUERY: reading} for one in requests}
             answer = SourceAnswer(readings=failed, failed=len(requests))
         self._answered = {
-            one.deployment: _Answered(
-                query=one.query, reading=answer.readings[one.deployment][Metric.QUERY]
-            )
+            one.deployment: (one.query, answer.readings[one.deployment][Metric.QUERY])
             for one in requests
         }
         return answer
 
     def _total(self, request: ReadingRequest) -> MetricReading:
-        known = self._answered.get(request.deployment)
-        if known is None or known.query != request.query:
+        query, reading = self._answered.get(request.deployment, (None, None))
+        if reading is None or query != request.query:
             return MetricReading(metric=Metric.QUERY, values={}, problem=NO_ANSWER_YET)
-        return known.reading
+        return reading
 
 
 def _without_query(request: ReadingRequest) -> Sequence[ReadingRequest]:

@@ -59,7 +59,7 @@ def gpu_query(
 ) -> str:
     """Return the query for a series of all GPUs, including free ones."""
     selector = f"{series}{{{', '.join(matchers)}}}"
-    by = _by(names, family, with_model=with_model)
+    by = by_gpu(names, family, with_model=with_model)
     values, times = f"max {by} ({selector})", f"min {by} (timestamp({selector}))"
     return f"{as_part(VALUE, values)} or {as_part(TIME, times)}"
 
@@ -96,17 +96,18 @@ def fresh_query(
     """Return the query for a series' samples that are at most this old when it is evaluated."""
     selector = f"{series}{{{', '.join(matchers)}}}"
     fresh = f"{selector} and time() - timestamp({selector}) < {fresh_seconds:g}"
-    return f"max {_by(names, family)} ({fresh})"
+    return f"max {by_gpu(names, family)} ({fresh})"
 
 
-def _by(names: MetricNames, family: str, *, with_model: bool = False) -> str:
+def by_gpu(names: MetricNames, family: str, *, with_model: bool = False) -> str:
+    """Return the clause that keeps apart GPUs, and containers where their values differ."""
     labels = [names.node_label, names.namespace_label, names.pod_label, *names.device_labels]
     # Values of the whole device repeat for each container.
     if family in CONTAINERS_OWN and names.container_label is not None:
         labels.append(names.container_label)
     if with_model:
         labels.append(names.model_label)
-    return f"by ({', '.join(labels)})"
+    return f"by ({', '.join(dict.fromkeys(labels))})"
 
 
 def read_gpu_series(result: Result, names: MetricNames) -> GpuSeries:

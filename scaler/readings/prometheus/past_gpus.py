@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from scaler.readings.devices import DUTY_CYCLE, out_of_bounds
 from scaler.readings.gpus import DutySeries
-from scaler.readings.prometheus.gpu_queries import holder_of
+from scaler.readings.prometheus.gpu_queries import by_gpu, holder_of
+from scaler.readings.prometheus.past_pods import number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -24,17 +25,8 @@ def highest_duty_query(
     A step without samples has no point: nothing from before it fills it.
     """
     (series,) = names.families[DUTY_CYCLE].series
-    labels = dict.fromkeys(
-        (
-            names.node_label,
-            names.namespace_label,
-            names.pod_label,
-            *names.device_labels,
-            names.model_label,
-        )
-    )
     selector = f"{series}{{{', '.join(matchers)}}}[{step_seconds:g}s]"
-    return f"max by ({', '.join(labels)}) (max_over_time({selector}))"
+    return f"max {by_gpu(names, DUTY_CYCLE, with_model=True)} (max_over_time({selector}))"
 
 
 def duty_series(rows: Iterable[PastRow], names: MetricNames) -> Iterator[DutySeries]:
@@ -46,15 +38,8 @@ def duty_series(rows: Iterable[PastRow], names: MetricNames) -> Iterator[DutySer
         holder = holder_of(row.labels, names)
         if not holder.uuid:
             continue
-        values = ((time, _number(text)) for time, text in row.points)
+        values = ((time, number(text)) for time, text in row.points)
         points = [pair for pair in values if out_of_bounds(DUTY_CYCLE, pair[1]) is None]
         model = row.labels.get(names.model_label) or None
         pod = holder.pod if holder.pod is not None and holder.pod.namespace else None
         yield DutySeries(holder.node, pod, holder.uuid, model, points)
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")

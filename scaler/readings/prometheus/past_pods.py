@@ -250,10 +250,11 @@ def _at(family: str, devices: _Devices, time: float) -> dict[str, list[float]]:
 
 
 def _points(row: PastRow, factor: int) -> _Points:
-    return {time: _number(text, factor) for time, text in row.points}
+    return {time: number(text, factor) for time, text in row.points}
 
 
-def _number(text: str, factor: int) -> float:
+def number(text: str, factor: int = 1) -> float:
+    """Return a value of an answer times the factor, NaN if the text is no number."""
     try:
         # Decimal, because 71.353 W as a float would not give exactly 71353 mW.
         return float(text) if factor == 1 else float(Decimal(text) * factor)

@@ -7,7 +7,7 @@ from their documentation and code otherwise.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from scaler.model import MetricSelector
@@ -60,6 +60,11 @@ class ModelServer:
 
 def _gauge(name: str, **labels: str) -> Term:
     return Term(series=MetricSelector(name=name, labels=tuple(labels.items())))
+
+
+def _from_first_request(name: str, **labels: str) -> Term:
+    """Return a gauge that the server creates at the first request."""
+    return replace(_gauge(name, **labels), absent_is_zero=True)
 
 
 def _microseconds(name: str) -> Term:
@@ -202,24 +207,11 @@ SERVERS: Final[tuple[ModelServer, ...]] = (
         ),
         requests=(
             (
-                Term(
-                    series=MetricSelector(name="ray_serve_replica_processing_queries"),
-                    absent_is_zero=True,
-                ),
-                Term(
-                    series=MetricSelector(name="ray_serve_deployment_queued_queries"),
-                    absent_is_zero=True,
-                ),
+                _from_first_request("ray_serve_replica_processing_queries"),
+                _from_first_request("ray_serve_deployment_queued_queries"),
             ),
         ),
-        waiting=(
-            (
-                Term(
-                    series=MetricSelector(name="ray_serve_deployment_queued_queries"),
-                    absent_is_zero=True,
-                ),
-            ),
-        ),
+        waiting=((_from_first_request("ray_serve_deployment_queued_queries"),),),
         kv_cache=_NO_CACHE,
         port=8080,
     ),
@@ -230,14 +222,9 @@ SERVERS: Final[tuple[ModelServer, ...]] = (
         recognised_by=("bentoml_service_request_in_progress", "bentoml_service_request_total"),
         requests=(
             (
-                Term(
-                    series=MetricSelector(name="bentoml_service_request_in_progress"),
-                    without=(
-                        ("endpoint", "/readyz"),
-                        ("endpoint", "/livez"),
-                        ("endpoint", "/healthz"),
-                    ),
-                    absent_is_zero=True,
+                replace(
+                    _from_first_request("bentoml_service_request_in_progress"),
+                    without=tuple(("endpoint", path) for path in ("/readyz", "/livez", "/healthz")),
                 ),
             ),
         ),
@@ -250,16 +237,7 @@ SERVERS: Final[tuple[ModelServer, ...]] = (
         name="mlserver",
         title="MLServer",
         recognised_by=("rest_server_requests_in_progress", "model_infer_request_success_total"),
-        requests=(
-            (
-                Term(
-                    series=MetricSelector(
-                        name="rest_server_requests_in_progress", labels=(("method", "POST"),)
-                    ),
-                    absent_is_zero=True,
-                ),
-            ),
-        ),
+        requests=((_from_first_request("rest_server_requests_in_progress", method="POST"),),),
         waiting="use gpu-scaler/target-requests",
         kv_cache=_NO_CACHE,
         port=8082,
