@@ -93,13 +93,12 @@ def _measure(collectors: frozenset[Collector]) -> dict[str, float]:
         _count_calls(binding, calls)
         nvml = Nvml(binding, window_seconds=10, collectors=collectors, on_error=lambda _error: None)
         nvml.open()
-        nvml.read()
+        nvml.run(nvml.read)
         if Collector.XID in collectors:
             time.sleep(REGISTRATION_SECONDS)
         calls.clear()
         begin = time.process_time()
-        for _ in range(CYCLES):
-            readings = nvml.read()
+        readings = nvml.run(lambda: [nvml.read() for _ in range(CYCLES)])[-1]
         read_seconds = time.process_time() - begin
         asked = sum(count for name, count in calls.items() if name != "nvmlEventSetWait_v2")
         snapshot = attribute(readings, Holdings())

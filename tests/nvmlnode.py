@@ -78,10 +78,10 @@ class Node:
                 setattr(self.binding, name, counted(name, function))
 
     def readings(self) -> Readings:
-        return self.nvml.read()
+        return self.nvml.run(self.nvml.read)
 
     def read(self) -> dict[str, DeviceReading]:
-        return {reading.device.uuid: reading for reading in self.nvml.read().devices}
+        return {reading.device.uuid: reading for reading in self.readings().devices}
 
     def read_first(self) -> DeviceReading:
         return self.read()[self.driver.gpus[0].uuid]

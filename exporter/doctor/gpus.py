@@ -39,7 +39,7 @@ def check_gpus(nvml: Nvml, host: Host) -> tuple[list[Finding], Readings | None]:
         return [_library(host), _without_driver(error, host)], None
     found = [_library(host), _driver(nvml, host)]
     try:
-        readings = nvml.read()
+        readings = nvml.run(nvml.read)
     except NvmlError as error:
         return [
             *found,

@@ -2,21 +2,22 @@
 """Reading one GPU after the other without waiting for ever for one of them.
 
 A call that hangs in the driver cannot be cancelled. So GPUs are read in a thread that can be left
-behind in its call: the GPUs that follow are read in another one. All that are well share one thread
-and one change of threads per cycle, since a change takes longer than most calls.
+behind in its call: another one begins the cycle again without the GPU that hangs. One thread reads
+them all, cycle after cycle, and the one that watches it sleeps meanwhile, since a change of threads
+takes longer than most calls.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from exporter.nvml.calls import LeftBehind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
 
     from exporter.nvml.calls import Calls, RunningCall
 
@@ -35,12 +36,17 @@ class HangsError(Exception):
 
 
 class Patience:
-    """Belongs to the thread that owns the NVML session."""
+    """Bounds how long one GPU is read; one thread at a time runs work under it."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
-        self._reader: _ReaderThread | None = None
-        self._left: dict[int, _ReaderThread] = {}
+        self._left: dict[int, threading.Thread] = {}
+        # Those that were given up in this cycle, whose calls may have returned since.
+        self._given_up: dict[int, HangsError] = {}
+        self._lock = threading.Lock()
+        # The thread that may read, which GPU it reads and since when.
+        self._reader: threading.Thread | None = None
+        self._gpu: tuple[int, float] | None = None
 
     @property
     def hangs(self) -> bool:
@@ -59,131 +65,67 @@ class Patience:
         is_long = time.monotonic() - call.started_seconds >= HANGING_CALL_SECONDS
         return call if is_long or self.hangs else None
 
-    def read(
-        self, work: Mapping[int, Callable[[], T]], *, ends: Callable[[Exception], bool]
-    ) -> dict[int, T | Exception]:
-        """Return what the work about the GPU of each index returned or raised.
+    def run(self, work: Callable[[], T]) -> T:
+        """Return or raise what the work does, which reads GPUs, once or cycle after cycle.
 
-        HangsError stands for a GPU whose reading does not end. What follows an error that `ends`
-        the cycle is not done.
+        It is done in another thread, and begun again in a new one whenever a GPU takes too long.
         """
-        outcomes: dict[int, T | Exception] = {}
-        todo: list[tuple[int, Callable[[], T]]] = []
-        for index, one in work.items():
-            left = self._left.get(index)
-            if left is not None and left.is_alive():
-                outcomes[index] = HangsError(self._calls.running_in(left))
-            else:
-                self._left.pop(index, None)
-                todo.append((index, one))
-        while todo:
-            batch = _Batch([one for _, one in todo], ends)
-            is_done = self._do(batch)
-            outcomes |= zip((index for index, _ in todo), batch.outcomes, strict=False)
-            if is_done or len(batch.outcomes) == len(todo):
-                break
-            index, _ = todo[len(batch.outcomes)]
-            outcomes[index] = self._leave_behind(index)
-            todo = todo[len(batch.outcomes) + 1 :]
-        return {index: outcomes[index] for index in work if index in outcomes}
-
-    def _do(self, batch: _Batch) -> bool:
-        if self._reader is None:
-            self._reader = _ReaderThread()
-        self._reader.jobs.put(batch)
-        return batch.wait()
-
-    def _leave_behind(self, index: int) -> HangsError:
-        reader = self._reader
-        assert reader is not None
-        call = self._calls.running_in(reader)
-        self._calls.leave(reader)
-        # Its last call may have returned just now: then it waits for work.
-        reader.jobs.put(None)
-        self._left[index] = reader
-        self._reader = None
-        return HangsError(call)
-
-    def close(self) -> None:
-        """End the thread, unless it hangs."""
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            reader.jobs.put(None)
-            reader.join()
-
-
-class _Batch:
-    """Work about GPUs that one thread does in its order and another one waits for.
-
-    `outcomes` are those of the work that is done; they stay as they are once `wait` has returned.
-    """
-
-    def __init__(
-        self, work: Sequence[Callable[[], Any]], ends: Callable[[Exception], bool]
-    ) -> None:
-        self._work = work
-        self._ends = ends
-        self._lock = threading.Lock()
-        self._progress_seconds = time.monotonic()
-        self._is_left = False
-        self._finished: SimpleQueue[BaseException | None] = SimpleQueue()
-        self.outcomes: list[Any] = []
-
-    def run(self) -> None:
-        """Do the work, until it is done or the one who waits has left."""
-        for work in self._work:
-            try:
-                outcome = work()
-            except LeftBehind:
-                raise
-            except Exception as error:  # noqa: BLE001  the one who waits is told
-                outcome = error
-            except BaseException as error:  # noqa: BLE001  and raises this
-                self._finished.put(error)
-                return
-            if not self._took(outcome):
-                return
-            if isinstance(outcome, Exception) and self._ends(outcome):
-                break
-        self._finished.put(None)
-
-    def _took(self, outcome: Any) -> bool:
-        with self._lock:
-            if self._is_left:
-                return False
-            self.outcomes.append(outcome)
-            self._progress_seconds = time.monotonic()
-            return True
-
-    def wait(self) -> bool:
-        """Return True when the work is done, False if the next of it takes too long."""
-        timeout = HANGING_CALL_SECONDS
+        self._given_up.clear()
         while True:
-            try:
-                error = self._finished.get(timeout=timeout)
-            except Empty:
-                pass
-            else:
-                if error is not None:
-                    raise error
-                return True
-            with self._lock:
-                timeout = self._progress_seconds + HANGING_CALL_SECONDS - time.monotonic()
-                if timeout <= 0:
-                    self._is_left = True
-                    return False
+            outcome: Future[T] = Future()
+            # A daemon: a call that never returns must not keep the process from ending.
+            reader = threading.Thread(
+                target=_do, args=(work, outcome), name="nvml-gpus", daemon=True
+            )
+            self._reader, self._gpu = reader, None
+            reader.start()
+            seconds = HANGING_CALL_SECONDS
+            while seconds > 0:
+                reader.join(seconds)
+                if not reader.is_alive():
+                    return outcome.result()
+                seconds = self._remaining_seconds()
+
+    def begin(self, index: int) -> None:
+        """Note that the work goes on to this GPU; raises HangsError if that is not to be read."""
+        if error := self._given_up.get(index):
+            raise error
+        if left := self._left.get(index):
+            if left.is_alive():
+                raise HangsError(self._calls.running_in(left))
+            del self._left[index]
+        self._go_on((index, time.monotonic()))
+
+    def end_cycle(self) -> None:
+        """Note that the work has done with all GPUs for now."""
+        self._go_on(None)
+        self._given_up.clear()
+
+    def _go_on(self, gpu: tuple[int, float] | None) -> None:
+        with self._lock:
+            if self._reader is not threading.current_thread():
+                raise LeftBehind
+            self._gpu = gpu
+
+    def _remaining_seconds(self) -> float:
+        """Return how long to leave the thread alone; leaves it behind where that is over."""
+        with self._lock:
+            if self._gpu is None or self._reader is None:
+                return HANGING_CALL_SECONDS
+            index, began_seconds = self._gpu
+            seconds = began_seconds + HANGING_CALL_SECONDS - time.monotonic()
+            if seconds <= 0:
+                self._given_up[index] = HangsError(self._calls.running_in(self._reader))
+                self._left[index] = self._reader
+                self._calls.leave(self._reader)
+                self._reader = None
+            return seconds
 
 
-class _ReaderThread(threading.Thread):
-    def __init__(self) -> None:
-        # A daemon: a call that never returns must not keep the process from ending.
-        super().__init__(name="nvml-gpus", daemon=True)
-        self.jobs: SimpleQueue[_Batch | None] = SimpleQueue()
-        self.start()
-
-    def run(self) -> None:
-        while (batch := self.jobs.get()) is not None:
-            try:
-                batch.run()
-            except LeftBehind:
-                return
+def _do(work: Callable[[], T], outcome: Future[T]) -> None:
+    try:
+        outcome.set_result(work())
+    except LeftBehind:
+        pass
+    except BaseException as error:  # noqa: BLE001  the one who waits raises it
+        outcome.set_exception(error)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loop: one thread that owns NVML and hands on each cycle's readings.
+"""The loop: one thread owns NVML, and another one reads and hands on each cycle's readings.
 
-The thread is the only one that waits for the driver. A call that hangs in the driver cannot be
-cancelled, so the others only watch: `state` and `Nvml.running_call` show how long it takes.
+Only they wait for the driver. A call that hangs in the driver cannot be cancelled, so the owner
+replaces the reader (`exporter.nvml.hang_guard`), and the others only watch: `state` and
+`Nvml.running_call` show how long it takes.
 """
 
 from __future__ import annotations
@@ -80,10 +81,10 @@ def restart_reason(error: Exception, lost_for_seconds: float | None) -> str | No
 
 
 class Sampler:
-    """Runs NVML cycles at a fixed interval in a thread of its own.
+    """Runs NVML cycles at a fixed interval in threads of its own.
 
     `publish` gets each cycle's readings, `on_failure` each reason for which NVML cannot be used and
-    `on_restart_needed` each for which only a new process can use it, all in the NVML thread;
+    `on_restart_needed` each for which only a new process can use it, all in its threads;
     `observe_cycle` gets the seconds that each finished cycle took.
     """
 
@@ -111,6 +112,8 @@ class Sampler:
         self._nothing_new.acquire()
         # Since when NVML has not answered, None while it does and before it first did.
         self._lost_seconds: float | None = None
+        # Since when a cycle runs: one that begins again without a GPU that hangs is still the same.
+        self._cycle_seconds: float | None = None
         self._problems = LogOnce(limit=MAX_LOGGED_PROBLEMS)
         self._outage_is_logged = True
         # A daemon: a call that never returns must not keep the process from ending.
@@ -204,7 +207,7 @@ class Sampler:
         try:
             try:
                 self._nvml.open()
-                self._read_until_failure()
+                self._nvml.run(self._read_until_failure)
             finally:
                 self._nvml.close()
         except Exception as error:  # noqa: BLE001  whatever comes up, the thread must outlive it
@@ -223,11 +226,19 @@ class Sampler:
             self._sleep(next_cycle - now)
 
     def _read(self) -> Readings:
-        started = time.monotonic()
+        self._cycle_seconds = self._cycle_seconds or time.monotonic()
         try:
-            return self._nvml.read()
-        finally:
-            self._observe_cycle(time.monotonic() - started)
+            readings = self._nvml.read()
+        except Exception:
+            self._cycle_ends()
+            raise
+        self._cycle_ends()
+        return readings
+
+    def _cycle_ends(self) -> None:
+        if self._cycle_seconds is not None:
+            self._observe_cycle(time.monotonic() - self._cycle_seconds)
+        self._cycle_seconds = None
 
     def _succeeded(self, readings: Readings) -> None:
         if not self.state.nvml_up:

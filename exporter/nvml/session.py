@@ -7,8 +7,7 @@ import contextlib
 import logging
 import time
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from exporter.exposition import families
 from exporter.model import Collector, DeviceReading, Readings, UnreadableGpu
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from exporter.nvml.calls import RunningCall
     from exporter.nvml.xid import XidErrors
 
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +39,8 @@ log = logging.getLogger(__name__)
 class Nvml:
     """An NVML session over the pynvml module (or a private instance of it).
 
-    One thread owns it, and makes others for the GPUs; only `running_call`, `hanging_call` and
-    `driver_version` are read by others.
+    One thread owns it, opens and closes it and waits in `run` for one that reads; only
+    `running_call`, `hanging_call` and `driver_version` are read by others.
     """
 
     def __init__(
@@ -106,7 +106,6 @@ class Nvml:
         Returns False while a call hangs, under which NVML must stay: close it again later.
         """
         self._gpus.clear()
-        self._patience.close()
         xid_hangs = self._xid is not None and not self._xid.close()
         if xid_hangs or self._patience.hangs:
             return False
@@ -117,8 +116,15 @@ class Nvml:
                 self._calls.call("nvmlShutdown", expected=SESSION_GONE)
         return True
 
+    def run(self, work: Callable[[], T]) -> T:
+        """Return or raise what `work` does, which calls `read` once or again and again.
+
+        It is done in a thread of its own, and begun again in another one when a GPU hangs.
+        """
+        return self._patience.run(work)
+
     def read(self) -> Readings:
-        """Read all devices once.
+        """Read all devices once, within `run`.
 
         One failing reading is None, one failing device is left out; raises NvmlError where the
         whole session cannot go on.
@@ -163,8 +169,9 @@ class Nvml:
         Raises NvmlError where the whole session cannot go on.
         """
         answers = [CallOutcomes(index) for index in range(count)]
-        work = {index: partial(self._read_gpu, index, answers[index]) for index in range(count)}
-        for index, outcome in self._patience.read(work, ends=_ends_session).items():
+        outcomes = [self._readings_or_error(index, one) for index, one in enumerate(answers)]
+        self._patience.end_cycle()
+        for index, outcome in enumerate(outcomes):
             if isinstance(outcome, Exception):
                 yield index, self._left_out_by(index, outcome)
                 continue
@@ -174,13 +181,22 @@ class Nvml:
                 log.info("GPU can be read again", extra={"index": index, "uuid": uuid})
             yield index, outcome
 
+    def _readings_or_error(
+        self, index: int, answers: CallOutcomes
+    ) -> list[DeviceReading] | Exception:
+        try:
+            self._patience.begin(index)
+            return self._read_gpu(index, answers)
+        except Exception as error:
+            if _ends_session(error):
+                raise
+            return error
+
     def _left_out_by(self, index: int, error: Exception) -> UnreadableGpu:
         if isinstance(error, HangsError):
             message = "A GPU is left out while a call about it does not return; the others are read"
             return self._left_out(index, message, str(error), {"function": error.function})
         if isinstance(error, NvmlError):
-            if _ends_session(error):
-                raise error
             details = {"function": error.function, "code": error.code}
             return self._left_out(index, "GPU cannot be read", str(error), details)
         # Whatever the binding comes up with.

@@ -9,12 +9,14 @@ import threading
 import pytest
 
 from exporter.model import Collector
-from exporter.nvml import Nvml
+from exporter.nvml import Nvml, NvmlError
 from exporter.nvml.calls import Calls
 from exporter.nvml.hang_guard import HangsError, Patience
 from simulator.driver import SimulatedDriver
 from simulator.nvml.binding import bind
+from simulator.nvml.header import UNINITIALIZED
 from tests.exporting import PREFIX, exporter
+from tests.nvmlnode import Node
 from tests.waiting import until
 
 TEMPERATURE = "nvidia_gpu_temperature_celsius"
@@ -145,12 +147,14 @@ def test_what_a_thread_that_was_left_behind_read_counts_for_nothing():
         before = set(threading.enumerate())
         (gpu,) = driver.gpus
         driver.faults.hang("nvmlDeviceGetPowerUsage", uuid=gpu.uuid)
-        assert nvml.read().unreadable_count == 1
-        assert nvml.read().unreadable_count == 1, "it is not even asked while the call hangs"
+        assert nvml.run(nvml.read).unreadable_count == 1
+        assert nvml.run(nvml.read).unreadable_count == 1, (
+            "it is not even asked while the call hangs"
+        )
         (left_behind,) = set(threading.enumerate()) - before
         driver.faults.release()
         left_behind.join(60)
-        (reading,) = nvml.read().devices
+        (reading,) = nvml.run(nvml.read).devices
         assert reading.device.uuid == gpu.uuid
         assert not errors
         nvml.close()
@@ -171,48 +175,72 @@ def test_a_call_that_hangs_is_named_as_soon_as_its_gpu_is_left_out(monkeypatch):
         nvml = Nvml(binding, window_seconds=10.0, on_error=lambda _: None)
         nvml.open()
         driver.faults.hang("nvmlDeviceGetPowerUsage")
-        assert nvml.read().unreadable_count == 1
+        assert nvml.run(nvml.read).unreadable_count == 1
         # It has not taken all of the time that the GPU was given.
         assert nvml.hanging_call is not None
         assert nvml.hanging_call.function == "nvmlDeviceGetPowerUsage"
 
 
-def test_a_gpu_whose_last_call_returned_a_moment_too_late_is_read_again(monkeypatch):
+@pytest.fixture
+def patience(monkeypatch):
     monkeypatch.setattr("exporter.nvml.hang_guard.HANGING_CALL_SECONDS", 0.05)
     with SimulatedDriver(["T4"]) as driver:
-        patience = Patience(Calls(bind(driver), lambda _: None))
-        returned = threading.Event()
-        before = set(threading.enumerate())
-        (outcome,) = patience.read({0: returned.wait}, ends=lambda _: False).values()
-        assert isinstance(outcome, HangsError)
-        (left_behind,) = set(threading.enumerate()) - before
-        returned.set()
-        left_behind.join(60)
-        monkeypatch.setattr("exporter.nvml.hang_guard.HANGING_CALL_SECONDS", 60)
-        assert patience.read({0: lambda: "read"}, ends=lambda _: False) == {0: "read"}
-        assert not patience.hangs
-        patience.close()
+        yield Patience(Calls(bind(driver), lambda _: None))
 
 
-def test_what_follows_an_error_that_ends_the_cycle_is_not_done(monkeypatch):
+def cycle(patience, read):
+    """Run one cycle over a single GPU; returns what `read` returns or why it hangs."""
+
+    def work():
+        try:
+            patience.begin(0)
+            outcome = read()
+        except HangsError as error:
+            outcome = error
+        patience.end_cycle()
+        return outcome
+
+    return patience.run(work)
+
+
+def test_a_gpu_whose_last_call_returned_a_moment_too_late_is_read_again(patience, monkeypatch):
+    returned = threading.Event()
+    before = set(threading.enumerate())
+    assert isinstance(cycle(patience, returned.wait), HangsError)
+    (left_behind,) = set(threading.enumerate()) - before
+    returned.set()
+    left_behind.join(60)
     monkeypatch.setattr("exporter.nvml.hang_guard.HANGING_CALL_SECONDS", 60)
-    done = []
+    assert cycle(patience, lambda: "read") == "read"
+    assert not patience.hangs
 
-    def fails(error):
-        raise error
 
-    with SimulatedDriver(["T4"]) as driver:
-        patience = Patience(Calls(bind(driver), lambda _: None))
-        work = {
-            0: lambda: done.append(0),
-            1: lambda: fails(KeyError()),
-            2: lambda: fails(ValueError()),
-            3: lambda: done.append(3),
-        }
-        outcomes = patience.read(work, ends=lambda error: isinstance(error, ValueError))
-        patience.close()
-    assert done == [0]
-    assert [type(one) for one in outcomes.values()] == [type(None), KeyError, ValueError]
+def test_a_gpu_that_was_given_up_cannot_hold_up_the_same_cycle_again(patience):
+    returned = threading.Event()
+    threads = []
+
+    def work():
+        threads.append(threading.current_thread())
+        if len(threads) > 1:
+            returned.set()
+            threads[0].join(60)
+        patience.begin(0)
+        returned.wait()
+        patience.end_cycle()
+
+    with pytest.raises(HangsError):
+        patience.run(work)
+    assert len(threads) == 2
+
+
+def test_what_follows_an_error_that_ends_the_session_is_not_asked():
+    node = Node("T4", "T4", "T4").open()
+    node.read()
+    node.driver.faults.fail("nvmlDeviceGetPowerUsage", UNINITIALIZED, uuid=node.driver.gpus[1].uuid)
+    node.count_calls()
+    with pytest.raises(NvmlError, match="UNINITIALIZED"):
+        node.read()
+    assert node.calls["nvmlDeviceGetPowerUsage"] == 2
 
 
 async def test_a_release_while_a_call_hangs_is_made_up_for_when_it_returns(caplog):

@@ -180,7 +180,7 @@ def test_a_lost_gpu_loses_its_row_only_and_comes_back():
     node.read()
     lost, first, last = (node.driver.gpus[index].uuid for index in (1, 0, 2))
     node.driver.faults.lose(lost)
-    readings = node.nvml.read()
+    readings = node.readings()
     assert [reading.device.uuid for reading in readings.devices] == [first, last]
     assert (readings.device_count, readings.unreadable_count) == (3, 1)
     assert {code for _, code in node.errors} == {"GPU_IS_LOST"}

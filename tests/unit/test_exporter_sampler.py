@@ -16,7 +16,7 @@ from exporter.nvml.sampler import FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS, Sampl
 from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 BACK_SECONDS = 5.0
 NOT_LOADED = NvmlError("nvmlInit", "DRIVER_NOT_LOADED", "Driver Not Loaded")
@@ -57,6 +57,9 @@ class _Nvml:
         if error is not None:
             raise error
         self._good_cycles = 1
+
+    def run(self, work: Callable[[], None]) -> None:
+        work()
 
     def read(self) -> Readings:
         if not self._good_cycles:
