@@ -37,6 +37,8 @@ class FinishedPods:
         self._cgroups = cgroups
         self._pod_logs = logs / "pods"
         self._suspects: frozenset[tuple[str, str]] = frozenset()
+        # The pods' cgroups when they were last looked for, by UID.
+        self._known: dict[str, Path] = {}
         self.awaits_second_look = False
         """Whether pods seem to have finished that did not when asked before."""
         self._outage = OutageLog(
@@ -52,7 +54,7 @@ class FinishedPods:
             if not is_there(self._pod_logs):
                 return f"{self._pod_logs} is not mounted"
             names_in(self._pod_logs)
-            if not self._running_uids():
+            if not self._cgroups_by_uid():
                 return f"{self._cgroups} shows no cgroup of a pod: it is not the node's"
         except UnreadableError as error:
             return str(error)
@@ -78,42 +80,50 @@ class FinishedPods:
         return finished
 
     def _without_cgroup(self, pods: Collection[tuple[str, str]]) -> frozenset[tuple[str, str]]:
-        if not pods:
+        uids = self._uids_by_pod(pods)
+        # Most pods run on: to see that costs less than to look through all cgroups of the node.
+        if all(any(map(self._still_runs, of_pod)) for of_pod in uids.values()):
             return frozenset()
-        running = self._running_uids()
-        if not running:
+        self._known = self._cgroups_by_uid()
+        if not self._known:
             return frozenset()
-        uids = self._uids_by_pod()
-        return frozenset(pod for pod in pods if uids[pod] and not uids[pod] & running)
+        return frozenset(pod for pod, of_pod in uids.items() if not of_pod & self._known.keys())
 
-    def _uids_by_pod(self) -> defaultdict[tuple[str, str], set[str]]:
+    def _still_runs(self, uid: str) -> bool:
+        cgroup = self._known.get(uid)
+        return cgroup is not None and is_there(cgroup)
+
+    def _uids_by_pod(
+        self, pods: Collection[tuple[str, str]]
+    ) -> defaultdict[tuple[str, str], set[str]]:
         found: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
-        for folder in names_in(self._pod_logs):
+        for folder in names_in(self._pod_logs) if pods else ():
             if pod := pod_of_folder(folder):
                 uid, namespace, name = pod
-                found[namespace, name].add(uid)
+                if (namespace, name) in pods:
+                    found[namespace, name].add(uid)
         return found
 
-    def _running_uids(self) -> set[str]:
+    def _cgroups_by_uid(self) -> dict[str, Path]:
         if is_there(self._cgroups / "cgroup.controllers"):
-            return set(_pod_uids(self._cgroups))
+            return dict(_pod_cgroups(self._cgroups))
         unread: UnreadableError | None = None
         for controller in _CONTROLLERS:
             try:
-                uids = set(_pod_uids(self._cgroups / controller))
+                cgroups = dict(_pod_cgroups(self._cgroups / controller))
             except UnreadableError as error:
                 unread = error
                 continue
-            if uids:
-                return uids
+            if cgroups:
+                return cgroups
         if unread is not None:
             raise unread
-        return set()
+        return {}
 
 
-def _pod_uids(folder: Path, depth: int = 0) -> Iterator[str]:
+def _pod_cgroups(folder: Path, depth: int = 0) -> Iterator[tuple[str, Path]]:
     for name in names_in(folder):
         if uid := pod_uid_of_cgroup(name):
-            yield uid
+            yield uid, folder / name
         elif depth < _MAX_DEPTH and _ON_THE_WAY.search(name):
-            yield from _pod_uids(folder / name, depth + 1)
+            yield from _pod_cgroups(folder / name, depth + 1)
