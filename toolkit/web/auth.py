@@ -54,14 +54,11 @@ class Loaded:
     client_ca: bytes
     stamp: Mapping[str, tuple[int, int, int]]
 
-    def trusts_as(self, before: Loaded) -> bool:
-        """Whether both files verify clients in the same way."""
-        return _trust(self) == _trust(before)
-
-
-def _trust(loaded: Loaded) -> tuple[ClientAuth | None, bytes]:
-    tls = loaded.config.tls
-    return (None, b"") if tls is None else (tls.client_auth, loaded.client_ca)
+    @property
+    def trust(self) -> tuple[ClientAuth | None, bytes]:
+        """How clients are verified."""
+        tls = self.config.tls
+        return (None, b"") if tls is None else (tls.client_auth, self.client_ca)
 
 
 def load(path: str) -> Loaded:

@@ -75,7 +75,7 @@ class ConfigFile:
         self._loaded = loaded
         self.is_good = True
         self._auth.follow(loaded.config)
-        if not loaded.trusts_as(before):
+        if loaded.trust != before.trust:
             # Existing connections were accepted under the previous file.
             listener.end_all()
         log.info("Web configuration reloaded", extra={"file": self._path})
