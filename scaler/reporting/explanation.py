@@ -36,7 +36,7 @@ def explain_text(document: DecisionDocument, *, now_unix_seconds: float) -> str:
         f" {document.desired_replicas} desired{_proposed(document)}",
     ]
     if (policy := document.policy) is not None:
-        lines += _policy_lines(policy)
+        lines += [f"  {name + ':':<10} {text}" for name, text in policy_facts(policy)]
         lines += [f"  gpus:      {text}" for text in document.gpu_waits]
         lines += _setting_lines(policy, document.namespace)
     if document.problems:
@@ -65,10 +65,6 @@ def explain_text(document: DecisionDocument, *, now_unix_seconds: float) -> str:
 def _proposed(document: DecisionDocument) -> str:
     proposed = document.proposed_replicas
     return "" if proposed is None else f", {proposed} proposed by the metrics"
-
-
-def _policy_lines(policy: PolicyDocument) -> list[str]:
-    return [f"  {name + ':':<10} {text}" for name, text in policy_facts(policy)]
 
 
 def policy_facts(policy: PolicyDocument) -> list[tuple[str, str]]:
@@ -174,7 +170,9 @@ def _proposal_lines(proposal: ProposalDocument) -> list[str]:
     if proposal.replicas is None:
         lines.append(f"  proposes:  nothing: {proposal.problem}")
     else:
-        lines.append(f"  proposes:  {format_replicas(proposal.replicas)}{_remarks(proposal)}")
+        found = remarks(proposal)
+        more = f" ({'; '.join(found)})" if found else ""
+        lines.append(f"  proposes:  {format_replicas(proposal.replicas)}{more}")
     if proposal.mean_milli is not None:
         over = "in total" if proposal.target_milli is None else "per replica"
         if metric not in TOTAL_METRICS:
@@ -189,11 +187,6 @@ def _proposal_lines(proposal: ProposalDocument) -> list[str]:
         )
     lines += [f"  left out:  {item.pod}: {item.reason}" for item in proposal.left_out]
     return lines
-
-
-def _remarks(proposal: ProposalDocument) -> str:
-    found = remarks(proposal)
-    return f" ({'; '.join(found)})" if found else ""
 
 
 def remarks(proposal: ProposalDocument) -> list[str]:

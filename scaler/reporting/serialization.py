@@ -43,8 +43,8 @@ class PodValueDocument(msgspec.Struct, frozen=True, kw_only=True):
     device_count: int
 
 
-class LeftOutDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """A pod whose value was not used, and why."""
+class PodReasonDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """A pod, and why its value was not used or the scale-down removes it."""
 
     pod: str
     reason: str
@@ -62,7 +62,7 @@ class ProposalDocument(msgspec.Struct, frozen=True, kw_only=True):
     saturated: bool
     problem: str | None
     pods: tuple[PodValueDocument, ...]
-    left_out: tuple[LeftOutDocument, ...]
+    left_out: tuple[PodReasonDocument, ...]
     note: str | None = None
 
 
@@ -86,13 +86,6 @@ class PolicyDocument(msgspec.Struct, frozen=True, kw_only=True):
     scale_down_pods: str = "any"
     scale_down_max_busy_milli: int | None = None
     scale_down_patience_seconds: float = DEFAULT_PATIENCE_SECONDS
-
-
-class VictimDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """A pod that the scale-down removes, and why it is this one."""
-
-    pod: str
-    reason: str
 
 
 class ProblemDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,7 +122,7 @@ class DecisionDocument(msgspec.Struct, frozen=True, kw_only=True):
     created_unix_seconds: float | None = None
     waits_behind: str | None = None
     gpu_waits: tuple[str, ...] = ()
-    victims: tuple[VictimDocument, ...] = ()
+    victims: tuple[PodReasonDocument, ...] = ()
 
     @property
     def ref(self) -> ObjectRef:
@@ -207,7 +200,7 @@ def decision_document(
         waits_behind=None if decision.waits_behind is None else str(decision.waits_behind),
         gpu_waits=decision.gpu_waits,
         victims=tuple(
-            VictimDocument(pod=item.pod.name, reason=item.why) for item in decision.victims
+            PodReasonDocument(pod=item.pod.name, reason=item.why) for item in decision.victims
         ),
     )
 
@@ -233,7 +226,7 @@ def _proposal(proposal: MetricProposal, at_seconds: float) -> ProposalDocument:
             for ref, value in sorted(proposal.values.items())
         ),
         left_out=tuple(
-            LeftOutDocument(pod=item.pod.name, reason=item.reason) for item in proposal.left_out
+            PodReasonDocument(pod=item.pod.name, reason=item.reason) for item in proposal.left_out
         ),
     )
 
