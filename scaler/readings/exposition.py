@@ -127,11 +127,12 @@ def read_page(
     except ValueError as error:
         raise ExpositionError(f"not a Prometheus text exposition: {error}") from error
     gauges = {one.name: value for one, value in samples if one.name in (SNAPSHOT_AGE, INTERVAL)}
+    age = gauges.get(SNAPSHOT_AGE, math.nan)
     return NodePage(
         families=families,
         asked_seconds=asked_seconds,
         duration_seconds=duration_seconds,
-        age_seconds=_readings_age(gauges),
+        age_seconds=age if 0 <= age < math.inf else None,
         interval_seconds=gauges.get(INTERVAL),
         series=tuple([one for one, _ in samples]),
         values=array("d", [value for _, value in samples]),
@@ -171,12 +172,6 @@ def values_by_pod(
         values.update(_problems(metric, impossible))
         found[metric] = values
     return found
-
-
-def _readings_age(gauges: Mapping[str, float]) -> float | None:
-    """Return the age of an exporter's readings, None if it is missing or impossible."""
-    age = gauges.get(SNAPSHOT_AGE)
-    return age if age is not None and 0 <= age < math.inf else None
 
 
 def _problems(

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from scaler.model import Metric, MetricReading
+from scaler.readings.devices import FAMILIES
 from scaler.readings.source import SourceAnswer
 from scaler.readings.unexpected import unexpected
 
@@ -58,12 +58,10 @@ class GpusAndQueries:
         """Return each Deployment's reading of each metric that it asked for; never raises."""
         clock = asyncio.get_running_loop().time
         until = clock() + self._patience_seconds
-        queries = [
-            replace(one, metrics=(Metric.QUERY,)) for one in requests if Metric.QUERY in one.metrics
-        ]
+        queries = [part for one in requests if (part := one.part({Metric.QUERY}))]
         if self._asking is None and queries:
             self._asking = asyncio.create_task(self._ask(queries, endpoints))
-        gpus = [one for request in requests for one in _without_query(request)]
+        gpus = [part for one in requests if (part := one.part(FAMILIES))]
         answer = await self._gpus.read(gpus, endpoints)
         totals = None
         if self._asking is not None:
@@ -107,11 +105,3 @@ class GpusAndQueries:
         if reading is None or query != request.query:
             return MetricReading(metric=Metric.QUERY, values={}, problem=NO_ANSWER_YET)
         return reading
-
-
-def _without_query(request: ReadingRequest) -> Sequence[ReadingRequest]:
-    """Return the request without `gpu-scaler/query`, if it has GPU metrics."""
-    if Metric.QUERY not in request.metrics:
-        return (request,)
-    metrics = tuple(one for one in request.metrics if one is not Metric.QUERY)
-    return (replace(request, metrics=metrics, query=None),) if metrics else ()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from scaler.readings.source import ReadingRequest, Source, SourceAnswer
 
 FROM_SERVERS = SERVER_METRICS | {Metric.QUEUE}
+FROM_OTHERS = frozenset(Metric) - FROM_SERVERS
 
 
 class LoopSource:
@@ -40,13 +41,8 @@ class LoopSource:
         self, requests: Sequence[ReadingRequest], endpoints: Mapping[str, ExporterEndpoint]
     ) -> SourceAnswer:
         """Return each Deployment's reading of each metric that it asked for; never raises."""
-        own, rest = [], []
-        for request in requests:
-            metrics = tuple(one for one in request.metrics if one in FROM_SERVERS)
-            if metrics:
-                own.append(replace(request, metrics=metrics))
-            if len(metrics) < len(request.metrics):
-                rest.append(_without(request, metrics))
+        own = [part for one in requests if (part := one.part(FROM_SERVERS))]
+        rest = [part for one in requests if (part := one.part(FROM_OTHERS))]
         servers = await self._servers.read(own, endpoints)
         # The loop's reads come first: both need the same core.
         with self._servers.paused() if rest else nullcontext():
@@ -61,9 +57,3 @@ class LoopSource:
         """Forget everything that was read, until the next `read`."""
         self._others.forget()
         self._servers.forget()
-
-
-def _without(request: ReadingRequest, metrics: Sequence[Metric]) -> ReadingRequest:
-    if not metrics:
-        return request
-    return replace(request, metrics=tuple(one for one in request.metrics if one not in metrics))

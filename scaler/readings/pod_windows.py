@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scaler.model import MetricReading, PodValue
 from scaler.readings.exposition import MIN_STALE_AFTER_SECONDS
 from scaler.readings.window import NEEDED_SHARE, PodWindow, not_yet, serving_since
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from scaler.model import Metric, ObjectRef, PodState, PodValue
+    from scaler.model import Metric, ObjectRef, PodState
     from scaler.readings.source import ReadingRequest
 
 STEP_INTERVALS = 3
@@ -45,7 +46,31 @@ class PodWindows:
             del self._windows[key]
         self._read_seconds = read_seconds
 
-    def mean(
+    def reading(
+        self,
+        request: ReadingRequest,
+        metric: Metric,
+        answers: Iterable[tuple[PodState, PodValue | str, float]],
+        *,
+        note: str | None = None,
+    ) -> MetricReading:
+        """Return the reading of each pod's value, averaged if the request has a window.
+
+        `answers` have the reason where there is no value, and when each was asked for (monotonic).
+        """
+        values: dict[ObjectRef, PodValue] = {}
+        missing: dict[ObjectRef, str] = {}
+        is_averaged = request.window_seconds > 0
+        for pod, answer, asked_seconds in answers:
+            if is_averaged and isinstance(answer, PodValue):
+                answer = self._mean(request, pod, metric, answer, asked_seconds)  # noqa: PLW2901
+            if isinstance(answer, PodValue):
+                values[pod.ref] = answer
+            else:
+                missing[pod.ref] = answer
+        return MetricReading(metric=metric, values=values, missing=missing, note=note)
+
+    def _mean(
         self,
         request: ReadingRequest,
         pod: PodState,

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from scaler.model import NO_SERVER_SETTINGS, PodPhase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     from scaler.model import (
         ExporterEndpoint,
@@ -39,6 +39,13 @@ class ReadingRequest:
     query: str | None = None
     server: ServerSettings = NO_SERVER_SETTINGS
     queue: Queue | None = None
+
+    def part(self, metrics: Container[Metric]) -> ReadingRequest | None:
+        """Return the request for those of its metrics that are among these, None without any."""
+        kept = tuple(one for one in self.metrics if one in metrics)
+        if len(kept) == len(self.metrics):
+            return self
+        return replace(self, metrics=kept) if kept else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,11 +27,10 @@ RANGES = 20
 class PodWindow:
     """The distinct samples of one pod and metric, oldest first.
 
-    `covers_seconds` is, for each, how long before it samples were continuous.
+    Each is with how long before it samples were continuous, in seconds.
     """
 
-    samples: tuple[PodValue, ...]
-    covers_seconds: tuple[float, ...] = ()
+    samples: tuple[tuple[PodValue, float], ...]
 
     def add(
         self, value: PodValue, *, window_seconds: float, longest_step_seconds: float = 0.0
@@ -42,36 +41,29 @@ class PodWindow:
         """
         step = math.inf
         if self.samples:
-            step = value.sampled_seconds - self.samples[-1].sampled_seconds
+            step = value.sampled_seconds - self.samples[-1][0].sampled_seconds
             if step <= 0:
                 return self
         oldest = value.sampled_seconds - window_seconds
-        kept = [
-            (sample, covers)
-            for sample, covers in zip(self.samples, self.covers_seconds, strict=True)
-            if sample.sampled_seconds >= oldest
-        ]
+        kept = [pair for pair in self.samples if pair[0].sampled_seconds >= oldest]
         kept.append((value, step if step <= longest_step_seconds else 0.0))
-        return PodWindow(
-            samples=tuple(sample for sample, _ in kept),
-            covers_seconds=tuple(covers for _, covers in kept),
-        )
+        return PodWindow(samples=tuple(kept))
 
     def covered_seconds(self, since_seconds: float, now_seconds: float) -> float:
         """Return how many seconds since then samples cover; the newest one counts until now."""
-        if not self.samples or self.samples[-1].sampled_seconds < since_seconds:
+        if not self.samples or self.samples[-1][0].sampled_seconds < since_seconds:
             return 0.0
         covered = sum(
             min(covers, sample.sampled_seconds - since_seconds)
-            for sample, covers in zip(self.samples, self.covers_seconds, strict=True)
+            for sample, covers in self.samples
             if sample.sampled_seconds >= since_seconds
         )
-        return covered + max(0.0, now_seconds - self.samples[-1].sampled_seconds)
+        return covered + max(0.0, now_seconds - self.samples[-1][0].sampled_seconds)
 
     def mean(self, since_seconds: float = -math.inf) -> PodValue:
         """Return the newest sample with the mean of all values since then, rounded up."""
-        values = [s.value_milli for s in self.samples if s.sampled_seconds >= since_seconds]
-        return replace(self.samples[-1], value_milli=-(-sum(values) // len(values)))
+        values = [s.value_milli for s, _ in self.samples if s.sampled_seconds >= since_seconds]
+        return replace(self.samples[-1][0], value_milli=-(-sum(values) // len(values)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

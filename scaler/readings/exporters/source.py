@@ -97,7 +97,7 @@ class ExporterSource(OpensConnections):
         self._windows.begin_read()
         readings = {
             request.deployment: {
-                metric: self._own_reading(request, metric, nodes) for metric in request.metrics
+                metric: self._reading(request, metric, nodes) for metric in request.metrics
             }
             for request in requests
         }
@@ -165,31 +165,19 @@ class ExporterSource(OpensConnections):
             return _Node(page, unexpected(f"the exporter of node {node}", error), {})
         return _Node(page, None, values)
 
-    def _own_reading(
-        self, request: ReadingRequest, metric: Metric, nodes: Mapping[str, _Node]
-    ) -> MetricReading:
-        try:
-            return self._reading(request, metric, nodes)
-        except Exception as error:  # noqa: BLE001  (it affects only this Deployment)
-            problem = unexpected(str(request.deployment), error)
-            return MetricReading(metric=metric, values={}, problem=problem)
-
     def _reading(
         self, request: ReadingRequest, metric: Metric, nodes: Mapping[str, _Node]
     ) -> MetricReading:
-        values: dict[ObjectRef, PodValue] = {}
-        missing: dict[ObjectRef, str] = {}
-        for pod in readable(request.pods):
-            node = nodes[pod.node_name or ""]
-            answer = _pod_value(pod, metric, node)
-            if isinstance(answer, PodValue) and request.window_seconds > 0:
-                asked = node.page.asked_seconds
-                answer = self._windows.mean(request, pod, metric, answer, asked)
-            if isinstance(answer, PodValue):
-                values[pod.ref] = answer
-            else:
-                missing[pod.ref] = answer
-        return MetricReading(metric=metric, values=values, missing=missing)
+        answers = (
+            (pod, _pod_value(pod, metric, node), node.page.asked_seconds)
+            for pod in readable(request.pods)
+            for node in [nodes[pod.node_name or ""]]
+        )
+        try:
+            return self._windows.reading(request, metric, answers)
+        except Exception as error:  # noqa: BLE001  (it affects only this Deployment)
+            problem = unexpected(str(request.deployment), error)
+            return MetricReading(metric=metric, values={}, problem=problem)
 
 
 def _pod_value(pod: PodState, metric: Metric, node: _Node) -> PodValue | str:

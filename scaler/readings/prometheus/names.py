@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from scaler.readings.devices import (
-    CONTAINER_DUTY_CYCLE,
-    CONTAINER_MEMORY_USED,
+    BOUNDS,
     DUTY_CYCLE,
     MEMORY_TOTAL,
     MEMORY_USED,
@@ -52,35 +51,30 @@ class MetricNames:
     model_label: str = "modelName"
 
 
-_DCGM: Mapping[str, Named] = {
-    DUTY_CYCLE: Named(series=("DCGM_FI_DEV_GPU_UTIL",)),
-    MEMORY_USED: Named(series=("DCGM_FI_DEV_FB_USED",), factor=2**20),
-    # The total is not among the exporter's default counters. Reserved memory is neither used nor
-    # free, and has a series only in newer versions: older ones count it as used.
-    MEMORY_TOTAL: Named(
-        series=("DCGM_FI_DEV_FB_USED", "DCGM_FI_DEV_FB_FREE", "DCGM_FI_DEV_FB_RESERVED"),
-        factor=2**20,
-        optional=frozenset({"DCGM_FI_DEV_FB_RESERVED"}),
-    ),
-    POWER_USAGE: Named(series=("DCGM_FI_DEV_POWER_USAGE",), factor=1000),
-    TEMPERATURE: Named(series=("DCGM_FI_DEV_GPU_TEMP",)),
-}
-_DCGM_DEVICE_LABELS = ("UUID", "GPU_I_ID")
+_DCGM = MetricNames(
+    families={
+        DUTY_CYCLE: Named(series=("DCGM_FI_DEV_GPU_UTIL",)),
+        MEMORY_USED: Named(series=("DCGM_FI_DEV_FB_USED",), factor=2**20),
+        # The total is not among the exporter's default counters. Reserved memory is neither used
+        # nor free, and has a series only in newer versions: older ones count it as used.
+        MEMORY_TOTAL: Named(
+            series=("DCGM_FI_DEV_FB_USED", "DCGM_FI_DEV_FB_FREE", "DCGM_FI_DEV_FB_RESERVED"),
+            factor=2**20,
+            optional=frozenset({"DCGM_FI_DEV_FB_RESERVED"}),
+        ),
+        POWER_USAGE: Named(series=("DCGM_FI_DEV_POWER_USAGE",), factor=1000),
+        TEMPERATURE: Named(series=("DCGM_FI_DEV_GPU_TEMP",)),
+    },
+    namespace_label="namespace",
+    pod_label="pod",
+    node_label="Hostname",
+    device_labels=("UUID", "GPU_I_ID"),
+    container_label=None,
+)
 
 PRESETS: Mapping[str, MetricNames] = {
     "gpu-exporter": MetricNames(
-        families={
-            family: Named(series=(family,))
-            for family in (
-                DUTY_CYCLE,
-                MEMORY_USED,
-                MEMORY_TOTAL,
-                POWER_USAGE,
-                TEMPERATURE,
-                CONTAINER_DUTY_CYCLE,
-                CONTAINER_MEMORY_USED,
-            )
-        },
+        families={family: Named(series=(family,)) for family in BOUNDS},
         namespace_label="namespace_name",
         pod_label="pod_name",
         node_label="node_name",
@@ -88,22 +82,8 @@ PRESETS: Mapping[str, MetricNames] = {
         container_label="container_name",
         model_label="name",
     ),
-    "dcgm": MetricNames(
-        families=_DCGM,
-        namespace_label="namespace",
-        pod_label="pod",
-        node_label="Hostname",
-        device_labels=_DCGM_DEVICE_LABELS,
-        container_label=None,
-    ),
+    "dcgm": _DCGM,
     # Without honor_labels, Prometheus sets pod and namespace to those of the exporter itself.
-    "dcgm-exported": MetricNames(
-        families=_DCGM,
-        namespace_label="exported_namespace",
-        pod_label="exported_pod",
-        node_label="Hostname",
-        device_labels=_DCGM_DEVICE_LABELS,
-        container_label=None,
-    ),
+    "dcgm-exported": replace(_DCGM, namespace_label="exported_namespace", pod_label="exported_pod"),
 }
 """The values of `--prometheus.metrics`."""

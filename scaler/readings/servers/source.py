@@ -19,7 +19,7 @@ from scaler.readings.unexpected import unexpected
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from scaler.model import ExporterEndpoint, ObjectRef
+    from scaler.model import ExporterEndpoint
     from scaler.readings.servers.client import ServerClient
     from scaler.readings.servers.queues import PageQueues
     from scaler.readings.servers.reader import ServerPage, ServerReader
@@ -133,20 +133,18 @@ class ServersSource(OpensConnections):
             return {}
         pages = self._pages.pages(request.pods, request.server)
         note = _note([page for _, page in pages if not isinstance(page, str)])
-        found = {}
-        for metric in metrics:
-            values: dict[ObjectRef, PodValue] = {}
-            missing: dict[ObjectRef, str] = {}
-            for pod, page in pages:
-                answer = page if isinstance(page, str) else _pod_value(page, metric)
-                if isinstance(answer, PodValue) and request.window_seconds > 0:
-                    answer = self._windows.mean(request, pod, metric, answer, now)
-                if isinstance(answer, PodValue):
-                    values[pod.ref] = answer
-                else:
-                    missing[pod.ref] = answer
-            found[metric] = MetricReading(metric=metric, values=values, missing=missing, note=note)
-        return found
+        return {
+            metric: self._windows.reading(
+                request,
+                metric,
+                (
+                    (pod, page if isinstance(page, str) else _pod_value(page, metric), now)
+                    for pod, page in pages
+                ),
+                note=note,
+            )
+            for metric in metrics
+        }
 
     def _totals(self, requests: Sequence[ReadingRequest]) -> Sequence[MetricReading]:
         problem, totals = NO_QUEUES, None
