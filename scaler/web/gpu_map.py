@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
@@ -158,10 +158,8 @@ def shade(gpu: MapGpu) -> int:
 
 
 def _counts(gpus: Iterable[MapGpu]) -> tuple[int, ...]:
-    counts = [0] * len(COUNT_LABELS)
-    for gpu in gpus:
-        counts[shade(gpu)] += 1
-    return tuple(counts)
+    counts = Counter(map(shade, gpus))
+    return tuple(counts[index] for index in range(len(COUNT_LABELS)))
 
 
 def gpu_map(

@@ -135,16 +135,12 @@ class _ConfigReader:
         pem = self._pem(given, "cert") | self._pem(given, "key") | self._pem(given, "client_ca")
         tls = Tls(
             **pem,
-            client_auth=self._client_auth(given.get("client_auth_type")),
+            client_auth=self._client_auth(given),
             client_allowed_sans=self._texts(given, "client_allowed_sans"),
             min_version=self._min_version(given),
             max_version=self._choice(given, "max_version", TlsVersion),
             ciphers=self._ciphers(given, http2=http2),
-            prefer_server_ciphers=self._boolean(
-                f"{where}.prefer_server_cipher_suites",
-                given.get("prefer_server_cipher_suites"),
-                default=True,
-            ),
+            prefer_server_ciphers=self._is_on(where, given, "prefer_server_cipher_suites"),
             curve=self._curve(given),
         )
         is_asked_for = any(given.get(key) not in (None, "") for key in _TLS_KEYS)
@@ -196,7 +192,7 @@ class _ConfigReader:
             return True, {}
         where = "http_server_config"
         given = self.mapping(value, where, {"http2", "headers"})
-        http2 = self._boolean(f"{where}.http2", given.get("http2"), default=True)
+        http2 = self._is_on(where, given, "http2")
         if given.get("headers") is None:
             return http2, {}
         headers = {}
@@ -233,17 +229,18 @@ class _ConfigReader:
             return None
         return RateLimit(interval_seconds=seconds, burst=int(burst)) if seconds else None
 
-    def _boolean(self, name: str, value: object, *, default: bool) -> bool:
-        if value is None:
-            return default
-        known = _BOOLEANS.get(str(value).lower())
+    def _is_on(self, section: str, given: Mapping[str, Any], key: str) -> bool:
+        """Return whether something is on, as it is by default."""
+        value = given.get(key)
+        known = True if value is None else _BOOLEANS.get(str(value).lower())
         if known is None:
-            self.problems.append(f"{name}: {value!r} is not true or false")
-        return default if known is None else known
+            self.problems.append(f"{section}.{key}: {value!r} is not true or false")
+        return known is not False
 
-    def _client_auth(self, value: object) -> ClientAuth:
+    def _client_auth(self, given: Mapping[str, Any]) -> ClientAuth:
+        value = given.get("client_auth_type")
         # RequestClientCert requests a certificate but never verifies it, so it protects nothing.
-        if value in (None, "", "RequestClientCert"):
+        if value == "RequestClientCert":
             return ClientAuth.NONE
         if value in _UNCHECKED_AUTH:
             self.problems.append(
@@ -251,9 +248,7 @@ class _ConfigReader:
                 f" unverified and is not supported; use {ClientAuth.REQUIRED}"
             )
             return ClientAuth.NONE
-        return self._choice({"client_auth_type": value}, "client_auth_type", ClientAuth) or (
-            ClientAuth.NONE
-        )
+        return self._choice(given, "client_auth_type", ClientAuth) or ClientAuth.NONE
 
     def _choice(self, given: Mapping[str, Any], key: str, choices: type[_Choice]) -> _Choice | None:
         value = given.get(key)
@@ -285,39 +280,34 @@ class _ConfigReader:
                 fields[name] = str(self._folder / value) if kind == "path" else value
         return fields
 
-    def _texts(self, given: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    def _texts(
+        self, given: Mapping[str, Any], key: str, allowed: Collection[str] | None = None
+    ) -> tuple[str, ...]:
         value = given.get(key) or []
         if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
             self.problems.append(f"tls_server_config.{key}: {value!r} is not a list of strings")
             return ()
+        for name in value:
+            if allowed is not None and name not in allowed:
+                self.problems.append(
+                    f"tls_server_config.{key}: {name} is not one of {', '.join(allowed)}"
+                )
         return tuple(value)
 
     def _ciphers(self, given: Mapping[str, Any], *, http2: bool) -> tuple[str, ...]:
-        key = "tls_server_config.cipher_suites"
-        wanted = self._texts(given, "cipher_suites")
-        for name in wanted:
-            if name not in _CIPHERS and name not in _TLS_1_3_CIPHERS:
-                self.problems.append(
-                    f"{key}: {name} is not one of"
-                    f" {', '.join([*_CIPHERS, *sorted(_TLS_1_3_CIPHERS)])}"
-                )
+        wanted = self._texts(given, "cipher_suites", [*_CIPHERS, *sorted(_TLS_1_3_CIPHERS)])
         only_1_3 = given.get("min_version") == TlsVersion.TLS_1_3
         if wanted and http2 and not only_1_3 and not _HTTP2_CIPHERS & set(wanted):
             self.problems.append(
-                f"{key}: HTTP/2 needs one of {', '.join(sorted(_HTTP2_CIPHERS))}; add it, or set"
+                f"tls_server_config.cipher_suites: HTTP/2 needs one of"
+                f" {', '.join(sorted(_HTTP2_CIPHERS))}; add it, or set"
                 " http_server_config.http2: false"
             )
         return tuple(_CIPHERS[name] for name in wanted if name in _CIPHERS)
 
     def _curve(self, given: Mapping[str, Any]) -> str | None:
         """Return the most preferred curve: OpenSSL takes one or none."""
-        wanted = self._texts(given, "curve_preferences")
-        for name in wanted:
-            if name not in _CURVES:
-                self.problems.append(
-                    f"tls_server_config.curve_preferences: {name} is not one of"
-                    f" {', '.join(_CURVES)}"
-                )
+        wanted = self._texts(given, "curve_preferences", _CURVES)
         return next((_CURVES[name] for name in wanted if name in _CURVES), None)
 
 

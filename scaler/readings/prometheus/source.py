@@ -118,12 +118,12 @@ class PrometheusSource(OpensConnections):
         }
         self._timed_out &= totals.keys()
         self._log(answers)
+        failed = sum(answer.problem is not None for answer in answers.values())
+        failed += sum(isinstance(total, str) for total in totals.values())
         return SourceAnswer(
             readings=self._readings(requests, answers, totals),
-            succeeded=sum(answer.problem is None for answer in answers.values())
-            + sum(isinstance(total, PodValue) for total in totals.values()),
-            failed=sum(answer.problem is not None for answer in answers.values())
-            + sum(isinstance(total, str) for total in totals.values()),
+            succeeded=len(answers) + len(totals) - failed,
+            failed=failed,
             max_age_seconds=max(
                 (
                     age

@@ -165,7 +165,14 @@ def _measured(
     terms = _alternative(page, measure)
     if terms is None:
         return 0.0 if none_waits and row.counts_waiting else _none_of(measure)
-    return _value_or_reason(page, terms, MAX_REQUESTS)
+    total, reason = 0.0, None
+    for term in terms:
+        # All of them are read even if one is missing: rates need each reading.
+        try:
+            total += page.value(term, MAX_REQUESTS)
+        except MetricError as error:
+            reason = reason or str(error)
+    return total if reason is None else reason
 
 
 def _cache_percent(page: PageTerms, row: ModelServer) -> float | str:
@@ -197,15 +204,3 @@ def _alternative(page: PageTerms, measure: Sequence[tuple[Term, ...]]) -> tuple[
 def _none_of(measure: Sequence[tuple[Term, ...]]) -> str:
     names = dict.fromkeys(term.series.name for terms in measure for term in terms)
     return f"the page has no metric {' or '.join(names)}"
-
-
-def _value_or_reason(page: PageTerms, terms: Sequence[Term], most: float) -> float | str:
-    total = 0.0
-    reason = None
-    for term in terms:
-        # All of them are read even if one is missing: rates need each reading.
-        try:
-            total += page.value(term, most)
-        except MetricError as error:
-            reason = reason or str(error)
-    return total if reason is None else reason
