@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from collections import defaultdict, deque
+from typing import TYPE_CHECKING, TypeVar
 
 from scaler.budgets import SLICE_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+T = TypeVar("T")
 
 
 class FairTurns:
@@ -39,32 +42,37 @@ class FairTurns:
             **dict.fromkeys(uid for uid in namespaces if uid not in self._waiting),
         }
         left_seconds, slice_seconds = self._seconds, 0.0
-        for uid in self._in_fair_order(namespaces):
-            if left_seconds <= 0:
-                break
+        queues: defaultdict[str, list[str]] = defaultdict(list)
+        for uid in self._waiting:
+            queues[namespaces[uid]].append(uid)
+        for uid in in_turns(queues, self._served):
             if slice_seconds > SLICE_SECONDS:
                 await asyncio.sleep(0)
                 slice_seconds = 0.0
             begun = self._clock()
             work(uid)
             del self._waiting[uid]
-            self._served.pop(namespaces[uid], None)
-            self._served[namespaces[uid]] = None
             took = self._clock() - begun
             left_seconds -= took
             slice_seconds += took
+            if left_seconds <= 0:
+                break
         return frozenset(self._waiting)
 
-    def _in_fair_order(self, namespaces: Mapping[str, str]) -> Iterable[str]:
-        """Yield one Deployment of each namespace, then the next of each; the last served last."""
-        queues: dict[str, list[str]] = {}
-        for uid in self._waiting:
-            queues.setdefault(namespaces[uid], []).append(uid)
-        for queue in queues.values():
-            queue.reverse()
-        self._served = {name: None for name in self._served if name in queues}
-        order = [name for name in queues if name not in self._served] + list(self._served)
-        while order:
-            for name in order:
-                yield queues[name].pop()
-            order = [name for name in order if queues[name]]
+
+def in_turns(queues: Mapping[str, Iterable[T]], served: dict[str, None]) -> Iterator[T]:
+    """Yield an item of each queue, then the next of each; the queue that was served last is last.
+
+    `served` are the names of the queues in the order in which they were served, which is kept up.
+    """
+    for gone in served.keys() - queues.keys():
+        del served[gone]
+    order = deque([*(name for name in queues if name not in served), *served])
+    left = {name: deque(items) for name, items in queues.items()}
+    while order:
+        name = order.popleft()
+        served.pop(name, None)
+        served[name] = None
+        yield left[name].popleft()
+        if left[name]:
+            order.append(name)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict, deque
+from collections import defaultdict
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from scaler.cluster.deletion_cost import mark, unmark
+from scaler.controller.fair_turns import in_turns
 from scaler.decision.victims import MARK_COST, alive_pods
 from scaler.kube.errors import ApiError, Conflict, Forbidden, NotFound
 
@@ -142,25 +144,11 @@ class PodMarks:
             uid for uid, one in self._tried.items() if now - one.at_seconds < one.again_seconds
         }
         done = settling | waiting
-        stay = [one for one in marked if one.uid not in done and not one.deleting]
-        await self._take_back(self._in_turns(stay))
-
-    def _in_turns(self, pods: Sequence[PodState]) -> Sequence[PodState]:
-        """Return as many as one loop takes back; namespaces take turns, the last served last."""
-        queues: defaultdict[str, deque[PodState]] = defaultdict(deque)
-        for pod in pods:
-            queues[pod.ref.namespace].append(pod)
-        self._served = {name: None for name in self._served if name in queues}
-        order = deque([*(name for name in queues if name not in self._served), *self._served])
-        found: list[PodState] = []
-        while order and len(found) < MAX_TAKEN_BACK:
-            name = order.popleft()
-            found.append(queues[name].popleft())
-            self._served.pop(name, None)
-            self._served[name] = None
-            if queues[name]:
-                order.append(name)
-        return found
+        stay: defaultdict[str, list[PodState]] = defaultdict(list)
+        for pod in marked:
+            if pod.uid not in done and not pod.deleting:
+                stay[pod.ref.namespace].append(pod)
+        await self._take_back([*islice(in_turns(stay, self._served), MAX_TAKEN_BACK)])
 
     def _is_settling(self, deployment: DeploymentState, now_seconds: float) -> bool:
         """Whether the ReplicaSet has still to choose."""
