@@ -8,7 +8,6 @@ is first seen, so that a later jump of the wall clock changes no age.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from sys import intern
 from typing import TYPE_CHECKING
 
@@ -48,7 +47,7 @@ class Instant:
         """Return an RFC 3339 timestamp on the monotonic clock; none or a future one is now."""
         if timestamp is None:
             return self.monotonic_seconds
-        age = self.wall_seconds - datetime.fromisoformat(timestamp).timestamp()
+        age = self.wall_seconds - fields.unix_seconds(timestamp)
         return self.monotonic_seconds - max(0.0, age)
 
 
@@ -73,6 +72,7 @@ def decode_workload(raw: JsonObject, kind: str = "") -> Workload | None:
     spec = raw.get("spec") or {}
     template = spec.get("template")
     has_count = kind in COUNTED_IN_SPEC or "replicas" in spec
+    created = metadata.get("creationTimestamp")
     return Workload(
         ref=fields.ref(metadata, kind),
         uid=fields.text(metadata, "uid"),
@@ -80,12 +80,8 @@ def decode_workload(raw: JsonObject, kind: str = "") -> Workload | None:
         spec_replicas=fields.count(spec.get("replicas")) if has_count else None,
         selector=fields.label_selector(spec.get("selector")) if kind else None,
         gpu_request=gpu_request(template.get("spec")) if isinstance(template, dict) else None,
-        created_unix_seconds=_unix_seconds(metadata.get("creationTimestamp")),
+        created_unix_seconds=None if created is None else fields.unix_seconds(created),
     )
-
-
-def _unix_seconds(timestamp: str | None) -> float | None:
-    return None if timestamp is None else datetime.fromisoformat(timestamp).timestamp()
 
 
 def decode_replica_set(

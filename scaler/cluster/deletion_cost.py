@@ -8,7 +8,7 @@ leaves a cost that somebody else has set since.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from scaler.cluster.pod_facts import DELETION_COST, MARK
 from scaler.cluster.scale import CALL_TIMEOUT_SECONDS
@@ -43,12 +43,12 @@ async def unmark(client: KubeClient, pod: ObjectRef, uid: str) -> None:
 async def _apply(
     client: KubeClient, pod: ObjectRef, uid: str, annotations: Mapping[str, str]
 ) -> None:
-    body: dict[str, Any] = {
+    metadata = {"name": pod.name, "namespace": pod.namespace, "uid": uid}
+    body = {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": pod.name, "namespace": pod.namespace, "uid": uid},
+        "metadata": metadata | {"annotations": annotations},
     }
-    body["metadata"]["annotations"] = annotations
     await client.patch(
         f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}/status?fieldManager={FIELD_MANAGER}",
         body,

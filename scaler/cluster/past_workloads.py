@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from scaler.cluster.decode import decode_namespace, our_annotations
@@ -129,7 +128,7 @@ def _add_pod(found: PastWorkloads, raw: JsonObject) -> None:
         None,
     )
     if ready is not None and restarts(status) == 0:
-        took = _seconds(ready) - _seconds(metadata["creationTimestamp"])
+        took = fields.unix_seconds(ready) - fields.unix_seconds(metadata["creationTimestamp"])
         if 0 <= took <= LONGEST_START_SECONDS:
             found.start_seconds[pod] = took
 
@@ -140,7 +139,3 @@ def _controller(raw: JsonObject) -> tuple[str, str] | None:
         if owner.get("controller"):
             return fields.text(owner, "kind"), fields.text(owner, "name")
     return None
-
-
-def _seconds(timestamp: str) -> float:
-    return datetime.fromisoformat(timestamp).timestamp()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from sys import intern
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,11 @@ def texts(raw: JsonObject) -> Mapping[str, str]:
         if not isinstance(raw[key], str):
             raise MalformedObject(f"{_shown(key)} is {_shown(raw[key])}, not text")
     return raw
+
+
+def unix_seconds(timestamp: str) -> float:
+    """Return an RFC 3339 timestamp in Unix seconds; raises ValueError."""
+    return datetime.fromisoformat(timestamp).timestamp()
 
 
 def count(value: object) -> int | None:
