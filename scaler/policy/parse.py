@@ -107,39 +107,28 @@ def parse_policy(
     queue = parser.queue()
     if queue is not None:
         targets = (*targets, _queue_target(targets))
-    activation_milli = parser.activation_milli(targets)
-    cooldown_seconds = parser.duration(COOLDOWN)
-    window_seconds = parser.duration(WINDOW)
-    ready_age_seconds = parser.duration(READY_AGE)
-    priority = parser.priority()
-    scale_down_pods = parser.scale_down_pods()
-    scale_down_max_busy_milli = parser.scale_down_max_busy_milli(scale_down_pods)
-    scale_down_patience_seconds = parser.duration(SCALE_DOWN_PATIENCE)
-    dry_run = parser.boolean(DRY_RUN)
-    paused = parser.boolean(PAUSED)
-    parser.replica_range(min_replicas, max_replicas, schedule, behavior)
-    if parser.problems or behavior is None or min_replicas is None or max_replicas is None:
-        return parser.named()
-    return ScalingPolicy(
-        min_replicas=min_replicas,
-        max_replicas=max_replicas,
+    policy = ScalingPolicy(
+        min_replicas=min_replicas or 0,
+        max_replicas=max_replicas or 0,
         targets=targets,
-        window_seconds=window_seconds,
-        behavior=behavior,
-        ready_age_seconds=ready_age_seconds,
-        dry_run=dry_run,
-        paused=paused,
-        activation_milli=activation_milli,
-        cooldown_seconds=cooldown_seconds,
+        behavior=behavior or DEFAULT_BEHAVIOR,
         server=server,
         queue=queue,
         schedule=schedule,
-        priority=priority,
-        scale_down_pods=scale_down_pods,
-        scale_down_max_busy_milli=scale_down_max_busy_milli,
-        scale_down_patience_seconds=scale_down_patience_seconds,
+        activation_milli=parser.activation_milli(targets),
+        cooldown_seconds=parser.duration(COOLDOWN),
+        window_seconds=parser.duration(WINDOW),
+        ready_age_seconds=parser.duration(READY_AGE),
+        priority=parser.priority(),
+        scale_down_pods=parser.scale_down_pods(),
+        scale_down_max_busy_milli=parser.scale_down_max_busy_milli(),
+        scale_down_patience_seconds=parser.duration(SCALE_DOWN_PATIENCE),
+        dry_run=parser.boolean(DRY_RUN),
+        paused=parser.boolean(PAUSED),
         settings=parser.settings(),
     )
+    parser.replica_range(min_replicas, max_replicas, schedule, behavior)
+    return parser.named() if parser.problems else policy
 
 
 def default_problems(defaults: Mapping[str, str], namespace: str) -> tuple[AnnotationProblem, ...]:
@@ -190,7 +179,7 @@ class _Parser(RangeAnnotations):
             self._refuse(SCALE_DOWN_PODS, "is neither")
             return ScaleDownPods.ANY
 
-    def scale_down_max_busy_milli(self, pods: ScaleDownPods) -> int | None:
+    def scale_down_max_busy_milli(self) -> int | None:
         text = self._annotations.get(SCALE_DOWN_MAX_BUSY)
         if text is None:
             return None
@@ -198,7 +187,7 @@ class _Parser(RangeAnnotations):
         value_milli = 0 if match is None else milli(Fraction(match[1]))
         if not 0 < value_milli <= 100_000:
             self._refuse(SCALE_DOWN_MAX_BUSY, "is not a percentage above 0%")
-        elif pods is ScaleDownPods.ANY:
+        elif self._annotations.get(SCALE_DOWN_PODS) != ScaleDownPods.IDLEST:
             self._problem(SCALE_DOWN_MAX_BUSY, f"requires {SCALE_DOWN_PODS}: idlest")
         return value_milli
 
