@@ -223,10 +223,8 @@ def forbidden(user: str, access: AccessRequest, reason: str = "") -> JsonObject:
         return status(403, "Forbidden", message + why)
     resource = access.resource + (f"/{access.subresource}" if access.subresource else "")
     message = f'{resource}.{GROUP} "{access.name}" is forbidden: User "{user}" cannot {access.verb}'
-    message += f' resource "{resource}" in API group "{GROUP}"'
-    message += (
-        f' in the namespace "{access.namespace}"' if access.namespace else (" at the cluster scope")
-    )
+    where = f'in the namespace "{access.namespace}"' if access.namespace else "at the cluster scope"
+    message += f' resource "{resource}" in API group "{GROUP}" {where}'
     return status(403, "Forbidden", message + why)
 
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from scaler.metricsapi.grouping import by_target, past_by_target
 from scaler.metricsapi.history import SLOT_SECONDS, Target, TargetSample, TargetStore
 from scaler.metricsapi.names import SERVER_FAMILIES, WINDOW_SECONDS, Resource
-from scaler.metricsapi.pod_settings import PodSettings
 from scaler.metricsapi.server_targets import ServerTargets
 from scaler.readings.unexpected import unexpected
 from toolkit.log_once import OutageLog
@@ -61,9 +60,7 @@ class TargetReader:
         self._telemetry = telemetry
         self._clock = clock
         self._histories = TargetStore()
-        self._servers = (
-            None if servers is None else ServerTargets(servers, objects, PodSettings(deployments))
-        )
+        self._servers = None if servers is None else ServerTargets(servers, objects, deployments)
         self._reading: dict[Target, asyncio.Task[None]] = {}
         self._outage = OutageLog(
             log,
