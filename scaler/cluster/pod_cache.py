@@ -76,13 +76,10 @@ class PodCache:
     def __init__(self, client: KubeClient) -> None:
         self._client = client
         self._by_namespace: defaultdict[str, dict[str, CachedPod]] = defaultdict(dict)
-        self._by_name: dict[str, CachedNode] = {}
         self._labels: dict[frozenset[tuple[str, str]], Mapping[str, str]] = {}
         pods = Reflector(client, PODS, self._decode_pod, changed=self._pod_changed)
-        nodes = Reflector(
-            client, NODES, lambda raw, _: _decode_node(raw), changed=self._node_changed
-        )
-        self._reflectors: tuple[Reflector[Any], ...] = (pods, nodes)
+        self._nodes = Reflector(client, NODES, _decode_node)
+        self._reflectors: tuple[Reflector[Any], ...] = (pods, self._nodes)
 
     async def run(self) -> None:
         """Keep watching until cancelled."""
@@ -124,14 +121,11 @@ class PodCache:
 
     def nodes(self) -> Collection[CachedNode]:
         """Return all nodes."""
-        return self._by_name.values()
+        return self._nodes.objects.values()
 
     def _decode_pod(self, raw: JsonObject, previous: CachedPod | None) -> CachedPod | None:
-        metadata, node, status = (
-            raw["metadata"],
-            raw["spec"].get("nodeName"),
-            raw.get("status") or {},
-        )
+        metadata, spec, status = raw["metadata"], raw["spec"], raw.get("status") or {}
+        node = spec.get("nodeName")
         if not node or status.get("phase") in ENDED:
             return None
         if previous is None:
@@ -147,12 +141,12 @@ class PodCache:
             labels=self._shared(fields.texts(metadata.get("labels") or {})),
             node_name=intern(node),
             created_seconds=created,
-            asks_for_devices=_asks_for_devices(raw["spec"]),
+            asks_for_devices=_asks_for_devices(spec),
             uid=fields.text(metadata, "uid"),
             serves=status.get("phase") == PodPhase.RUNNING
             and metadata.get("deletionTimestamp") is None,
             address=pod_address(status, None if previous is None else previous.address),
-            network=pod_network(metadata, raw["spec"]),
+            network=pod_network(metadata, spec),
         )
 
     def _shared(self, labels: Mapping[str, str]) -> Mapping[str, str]:
@@ -172,12 +166,6 @@ class PodCache:
         if new is not None:
             self._by_namespace[new.namespace][new.name] = new
 
-    def _node_changed(self, old: CachedNode | None, new: CachedNode | None) -> None:
-        if old is not None and self._by_name.get(old.name) == old:
-            del self._by_name[old.name]
-        if new is not None:
-            self._by_name[new.name] = new
-
 
 def _asks_for_devices(spec: JsonObject) -> bool:
     # Names of device plugin resources have a domain; native Kubernetes resources have none.
@@ -189,7 +177,7 @@ def _asks_for_devices(spec: JsonObject) -> bool:
     )
 
 
-def _decode_node(raw: JsonObject) -> CachedNode:
+def _decode_node(raw: JsonObject, _: CachedNode | None) -> CachedNode:
     metadata = raw["metadata"]
     return CachedNode(
         name=intern(fields.text(metadata, "name")),

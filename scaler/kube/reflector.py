@@ -72,7 +72,8 @@ class Reflector(Generic[T]):
         backoff_seconds: tuple[float, float] = BACKOFF_SECONDS,
     ) -> None:
         self._client = client
-        self._path = path
+        self.path = path
+        """The path that is listed and watched."""
         self._decode = decode
         self._changed = changed or (lambda old, new: None)
         self._optional = optional
@@ -82,7 +83,8 @@ class Reflector(Generic[T]):
         self._backoff_seconds = backoff_seconds
         self._objects: dict[str, T] = {}
         self._version: str | None = None
-        self._problem: str | None = None
+        self.problem: str | None = None
+        """Why there is no contact, None while there is."""
         self._warned = False
         self._was_listed = False
         self._failures = 0
@@ -95,19 +97,9 @@ class Reflector(Generic[T]):
         """Set once the first attempt has ended, whether it succeeded or not."""
 
     @property
-    def path(self) -> str:
-        """The path that is listed and watched."""
-        return self._path
-
-    @property
     def objects(self) -> Mapping[str, T]:
         """The decoded objects by uid."""
         return self._objects
-
-    @property
-    def problem(self) -> str | None:
-        """Why there is no contact, None while there is."""
-        return self._problem
 
     def age_seconds(self, now_seconds: float) -> float | None:
         """Return the time since the last contact with the server; None if there was none."""
@@ -160,7 +152,7 @@ class Reflector(Generic[T]):
     async def _list(self) -> None:
         found: dict[str, T] = {}
         page: JsonObject = {}
-        async for page in self._client.pages(self._path):
+        async for page in self._client.pages(self.path):
             for raw in page.get("items") or ():
                 uid = _uid(raw)
                 thing = self._slim(raw, uid)
@@ -194,7 +186,7 @@ class Reflector(Generic[T]):
         opened = None
         try:
             async with self._client.stream(
-                self._path, params=params, idle_timeout_seconds=self._idle_seconds
+                self.path, params=params, idle_timeout_seconds=self._idle_seconds
             ) as chunks:
                 opened = time.monotonic()
                 self._in_contact(self._idle_seconds)
@@ -228,7 +220,7 @@ class Reflector(Generic[T]):
             ) from error
         if code:
             self._version = None
-            raise from_status(request=f"GET {self._path}?watch", status=code, body=raw)
+            raise from_status(request=f"GET {self.path}?watch", status=code, body=raw)
         if type_ != "BOOKMARK":
             uid = _uid(raw)
             new = None if type_ == "DELETED" else self._slim(raw, uid)
@@ -237,7 +229,7 @@ class Reflector(Generic[T]):
         self._failures = 0
 
     def _not_understood(self, message: str) -> ApiError:
-        return ApiError(request=f"GET {self._path}", status=200, reason="NotJSON", message=message)
+        return ApiError(request=f"GET {self.path}", status=200, reason="NotJSON", message=message)
 
     def _replace(self, uid: str, new: T | None) -> None:
         old = self._objects.get(uid)
@@ -266,7 +258,7 @@ class Reflector(Generic[T]):
                     logging.WARNING,
                     title.rpartition("/")[0],
                     "Malformed object ignored",
-                    {"path": self._path, "object": title, "error": repr(error)[:200]},
+                    {"path": self.path, "object": title, "error": repr(error)[:200]},
                 )
             return None
 
@@ -280,9 +272,9 @@ class Reflector(Generic[T]):
             self._warned = True
             log.warning(
                 "Optional kind is forbidden; it is treated as absent",
-                extra={"path": self._path, "error": error.message},
+                extra={"path": self.path, "error": error.message},
             )
-        self._problem = f"absent: {error.message}"
+        self.problem = f"absent: {error.message}"
         self._failures = 0
         self._in_contact(ABSENT_RETRY_SECONDS + 2 * DISCONNECTED_SECONDS)
         self.synced.set()
@@ -294,9 +286,9 @@ class Reflector(Generic[T]):
             self._warned = True
             log.warning(
                 "Watch failed; it will be retried",
-                extra={"path": self._path, "error": str(error)},
+                extra={"path": self.path, "error": str(error)},
             )
-        self._problem = str(error)
+        self.problem = str(error)
         return self._backoff()
 
     def _backoff(self) -> float:
@@ -305,9 +297,9 @@ class Reflector(Generic[T]):
 
     def _recovered(self) -> None:
         if self._warned:
-            log.info("Watch works again", extra={"path": self._path})
+            log.info("Watch works again", extra={"path": self.path})
         self._warned = False
-        self._problem = None
+        self.problem = None
 
     def _in_contact(self, good_for_seconds: float) -> None:
         self._contact_seconds = time.monotonic()
