@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 
 from simulator.llm_script import FULL_PERCENT, REQUESTS_ANNOTATION, SLOTS_ANNOTATION
-from simulator.podstatus import is_ready
+from simulator.podstatus import is_ready, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -133,4 +133,4 @@ class ModelServers:
 
 
 def _number(pod: JsonObject, annotation: str) -> int:
-    return int((pod["metadata"].get("annotations") or {}).get(annotation, "0"))
+    return int(number(pod, annotation) or 0)

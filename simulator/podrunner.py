@@ -96,7 +96,7 @@ class PodRunner:
         except Forbidden as error:
             log.warning(
                 "A pod on a simulated node is left alone",
-                extra={"pod": f"{metadata['namespace']}/{metadata['name']}", "error": str(error)},
+                extra={"pod": _title(pod), "error": str(error)},
             )
             await ending.wait()
         del self._endings[metadata["uid"]]
@@ -115,7 +115,7 @@ class PodRunner:
                 ):
                     log.warning(
                         "A pod was bound to a node without a free GPU",
-                        extra={"pod": f"{metadata['namespace']}/{metadata['name']}"},
+                        extra={"pod": _title(pod)},
                     )
                     await self._patch(pod, podstatus.not_admitted(resource_name, timestamp()))
                     return False
@@ -153,24 +153,19 @@ class PodRunner:
             self._driver.set_memory_used(device, used)
 
     def _number(self, pod: JsonObject, annotation: str, default: float) -> float:
-        text = (pod["metadata"].get("annotations") or {}).get(annotation)
-        try:
-            value = default if text is None else float(text)
-        except ValueError:
-            value = -1.0
-        if 0 <= value < float("inf"):
-            return value
-        metadata = pod["metadata"]
-        log.warning(
-            "An annotation is no number of at least 0; its default is used",
-            extra={
-                "pod": f"{metadata['namespace']}/{metadata['name']}",
-                "annotation": annotation,
-                "value": text,
-                "default": default,
-            },
-        )
-        return default
+        value = podstatus.number(pod, annotation)
+        text = podstatus.annotation(pod, annotation)
+        if value is None and text is not None:
+            log.warning(
+                "An annotation is no number of at least 0; its default is used",
+                extra={
+                    "pod": _title(pod),
+                    "annotation": annotation,
+                    "value": text,
+                    "default": default,
+                },
+            )
+        return default if value is None else value
 
     async def _patch(self, pod: JsonObject, status: JsonObject) -> None:
         # The uid keeps the status off another pod that has got the same name meanwhile.
@@ -180,6 +175,10 @@ class PodRunner:
                 f"{_path(pod)}/status", body, content_type=STRATEGIC_MERGE_PATCH
             )
         )
+
+
+def _title(pod: JsonObject) -> str:
+    return f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
 
 
 def _path(pod: JsonObject) -> str:

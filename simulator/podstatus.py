@@ -87,6 +87,20 @@ def not_admitted(resource_name: str, now: str) -> JsonObject:
     }
 
 
+def annotation(pod: JsonObject, name: str) -> str | None:
+    """Return the text of a pod's annotation."""
+    return (pod["metadata"].get("annotations") or {}).get(name)
+
+
+def number(pod: JsonObject, name: str) -> float | None:
+    """Return the number of an annotation; None without one of at least 0."""
+    try:
+        value = float(annotation(pod, name) or "nan")
+    except ValueError:
+        return None
+    return value if 0 <= value < float("inf") else None
+
+
 def is_ready(pod: JsonObject) -> bool:
     """Whether the pod is Ready and not about to end."""
     return not pod["metadata"].get("deletionTimestamp") and any(

@@ -13,7 +13,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from simulator.podstatus import is_ready
+from simulator.podstatus import annotation, is_ready, number
 
 if TYPE_CHECKING:
     import random
@@ -93,7 +93,7 @@ def offered(pods: Iterable[JsonObject]) -> dict[str, float]:
     """Return the requests per second of the ready press pods of each namespace."""
     rates: defaultdict[str, float] = defaultdict(float)
     for pod in pods:
-        rate = _number(pod, OFFERED_ANNOTATION)
+        rate = number(pod, OFFERED_ANNOTATION)
         if rate is not None and is_ready(pod):
             rates[pod["metadata"]["namespace"]] += rate
     return dict(rates)
@@ -108,31 +108,19 @@ def serving_pods(pods: Iterable[JsonObject]) -> list[ServingPod]:
             gpu_seconds_per_request=cost,
         )
         for pod in pods
-        if (cost := _number(pod, GPU_SECONDS_ANNOTATION)) is not None and is_ready(pod)
+        if (cost := number(pod, GPU_SECONDS_ANNOTATION)) is not None and is_ready(pod)
     ]
 
 
 def problems(pods: Iterable[JsonObject]) -> list[str]:
     """Return a sentence for each annotation that is no number; such a pod has no traffic."""
     return [
-        f"pod {pod['metadata']['namespace']}/{pod['metadata']['name']}: annotation {annotation} is "
+        f"pod {pod['metadata']['namespace']}/{pod['metadata']['name']}: annotation {name} is "
         f"{text!r}; it must be a number of at least 0, and the pod is left out until it is"
         for pod in pods
-        for annotation in (OFFERED_ANNOTATION, GPU_SECONDS_ANNOTATION)
-        if (text := _annotation(pod, annotation)) is not None and _number(pod, annotation) is None
+        for name in (OFFERED_ANNOTATION, GPU_SECONDS_ANNOTATION)
+        if (text := annotation(pod, name)) is not None and number(pod, name) is None
     ]
-
-
-def _annotation(pod: JsonObject, name: str) -> str | None:
-    return (pod["metadata"].get("annotations") or {}).get(name)
-
-
-def _number(pod: JsonObject, annotation: str) -> float | None:
-    try:
-        value = float(_annotation(pod, annotation) or "nan")
-    except ValueError:
-        return None
-    return value if 0 <= value < float("inf") else None
 
 
 class Cluster(Protocol):

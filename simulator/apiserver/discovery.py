@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from simulator.kubernetes_version import KUBERNETES_VERSION, MAJOR, MINOR
@@ -65,18 +66,15 @@ def _prefix(resource: Resource) -> str:
 
 def _groups(resources: Sequence[Resource]) -> list[Document]:
     named = [resource for resource in resources if resource.group]
+    group = attrgetter("group")
     groups = []
-    for name, members in groupby(sorted(named, key=_group), key=_group):
+    for name, members in groupby(sorted(named, key=group), key=group):
         versions = [
             {"groupVersion": f"{name}/{version}", "version": version}
             for version in dict.fromkeys(member.version for member in members)
         ]
         groups.append({"name": name, "versions": versions, "preferredVersion": versions[0]})
     return groups
-
-
-def _group(resource: Resource) -> str:
-    return resource.group
 
 
 def _resource_list(group: str, version: str, resources: Sequence[Resource]) -> Document | None:
