@@ -91,16 +91,14 @@ async def read_idle(settings: IdleSettings) -> IdleResult:
                 progress.show("Reading", steps.share_until(chunk.span))
         is_complete = not interrupted.is_set()
         if not has_gpu and is_complete:
-            raise NothingRecordedError(
-                await why_no_series(reader, settings.prometheus, DUTY_CYCLE, steps)
-            )
+            raise NothingRecordedError(await why_no_series(reader, DUTY_CYCLE, steps))
         if has_pod and is_complete:
-            why = await why_other_pods(reader, settings.prometheus, Metric.DUTY_CYCLE, steps)
+            why = await why_other_pods(reader, Metric.DUTY_CYCLE, steps)
             if why is not None:
                 raise NothingRecordedError(why)
         owners, notes = await _owners(settings, reader, steps)
         if has_gpu and not has_pod:
-            why = await why_no_pods(reader, settings.prometheus, DUTY_CYCLE, steps)
+            why = await why_no_pods(reader, DUTY_CYCLE, steps)
             notes.insert(0, f"All GPUs look free: {why}.")
     report = tally.report(
         owner_of=owners.of,

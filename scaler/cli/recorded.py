@@ -75,7 +75,7 @@ async def read_recorded(
     gatherings.plan()
     try:
         async with RangeReader(prometheus) as reader:
-            reading = _Reading(prometheus, reader, steps, gatherings, interrupted, show)
+            reading = _Reading(reader, steps, gatherings, interrupted, show)
             found.notes += await reading.read_owners(workloads)
             for metric in sorted(gatherings.gpu_metrics()):
                 await reading.read_gpus(metric, () if settings.is_for_all else tuple(gatherings.of))
@@ -98,14 +98,12 @@ class _Reading:
 
     def __init__(
         self,
-        prometheus: PrometheusSettings,
         reader: RangeReader,
         steps: Span,
         gatherings: Gatherings,
         interrupted: asyncio.Event,
         show: Callable[[str, float], None],
     ) -> None:
-        self._prometheus = prometheus
         self._reader = reader
         self._span = steps
         self._gatherings = gatherings
@@ -127,13 +125,9 @@ class _Reading:
 
     async def read_gpus(self, metric: Metric, wanted: tuple[ObjectRef, ...]) -> None:
         """Read a metric of pods over all of the time, of all pods if no Deployment is named."""
-        names = self._prometheus.names
-        past = PastMetric(
-            metric,
-            names,
-            matchers=self._prometheus.matchers,
-            pods=pods_matchers(wanted, names),
-        )
+        settings = self._reader.settings
+        pods = pods_matchers(wanted, settings.names)
+        past = PastMetric(metric, settings.names, matchers=settings.matchers, pods=pods)
         queries = past.queries(self._span.fresh_seconds)
         async for chunk in until(self._interrupted, self._reader.chunks(queries, self._span)):
             for pod, points in (await asyncio.to_thread(past.read, chunk)).items():
@@ -183,20 +177,14 @@ class _Reading:
     async def why_no_pods(self) -> str:
         """Return why no pod of the Deployments has a series."""
         whose = ", ".join(str(one) for one in list(self._gatherings.of)[:MOST_NAMED])
-        return await why_no_pods_of(
-            self._reader,
-            self._prometheus,
-            min(self._gatherings.gpu_metrics()),
-            self._span,
-            whose or "any Deployment",
-        )
+        metric = min(self._gatherings.gpu_metrics())
+        return await why_no_pods_of(self._reader, metric, self._span, whose or "any Deployment")
 
     async def why_late(self) -> list[str]:
         """Return a sentence if Prometheus has not all of the time."""
         with suppress(PastError, PromqlError):
-            late = await why_late(
-                self._reader, self._prometheus, min(self._gatherings.gpu_metrics()), self._span
-            )
+            metric = min(self._gatherings.gpu_metrics())
+            late = await why_late(self._reader, metric, self._span)
             return [late] if late else []
         return []
 

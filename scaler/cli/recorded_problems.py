@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from scaler.readings.prometheus.names import MetricNames
     from scaler.readings.prometheus.range_chunks import Span
     from scaler.readings.prometheus.ranges import RangeReader
-    from scaler.readings.settings import PrometheusSettings
 
 SEARCHES = 12
 SOON_SECONDS = 600.0
@@ -28,24 +27,22 @@ DAY_SECONDS = 86_400.0
 EXPORTED = "exported_pod"
 
 
-async def why_no_pods_of(
-    reader: RangeReader, prometheus: PrometheusSettings, metric: Metric, steps: Span, whose: str
-) -> str:
+async def why_no_pods_of(reader: RangeReader, metric: Metric, steps: Span, whose: str) -> str:
     """Return why the metric has no series of a pod of `whose`.
 
     Raises:
         PastError, PromqlError: Prometheus does not answer.
     """
-    names, ended = prometheus.names, steps.ended_unix_seconds
+    names, ended = reader.settings.names, steps.ended_unix_seconds
     series = names.families[FAMILIES[metric][0]].series[0]
-    labels = {name for one in await examples(reader, prometheus, series, steps) for name in one}
+    labels = {name for one in await examples(reader, series, steps) for name in one}
     if EXPORTED in labels and names.pod_label != EXPORTED:
         return _exporters_own_pod(names, series)
     for family in FAMILIES[metric][1:] if labels else ():
         other = names.families[family].series[0]
-        if not await examples(reader, prometheus, other, steps):
+        if not await examples(reader, other, steps):
             return f"Prometheus has {series} and no {other}, and {metric} needs both: scrape both"
-    past = PastMetric(metric, names, matchers=prometheus.matchers, pods=())
+    past = PastMetric(metric, names, matchers=reader.settings.matchers, pods=())
     query = past.models_query(steps.seconds)
     found = past.read_models(await reader.now(query, at_unix_seconds=ended))
     pods = sorted({str(pod) for pod, _ in found})
@@ -55,18 +52,16 @@ async def why_no_pods_of(
             f" such as {', '.join(pods[:3])}: pass other names, or a longer --since"
         )
     why = why_no_pods if labels else why_no_series
-    return await why(reader, prometheus, FAMILIES[metric][0], steps)
+    return await why(reader, FAMILIES[metric][0], steps)
 
 
-async def why_other_pods(
-    reader: RangeReader, prometheus: PrometheusSettings, metric: Metric, steps: Span
-) -> str | None:
+async def why_other_pods(reader: RangeReader, metric: Metric, steps: Span) -> str | None:
     """Return a sentence if the pods of the metric are the exporter's own; raises PastError."""
-    names = prometheus.names
+    names = reader.settings.names
     series = names.families[FAMILIES[metric][0]].series[0]
     if names.pod_label == EXPORTED:
         return None
-    matchers = ", ".join((f'{EXPORTED}!=""', *prometheus.matchers))
+    matchers = ", ".join((f'{EXPORTED}!=""', *reader.settings.matchers))
     past = promql_duration(steps.seconds)
     query = f"count(last_over_time({series}{{{matchers}}}[{past}]))"
     if not (await reader.now(query, at_unix_seconds=steps.ended_unix_seconds)).rows:
@@ -81,12 +76,10 @@ def _exporters_own_pod(names: MetricNames, series: str) -> str:
     )
 
 
-async def why_late(
-    reader: RangeReader, prometheus: PrometheusSettings, metric: Metric, steps: Span
-) -> str | None:
+async def why_late(reader: RangeReader, metric: Metric, steps: Span) -> str | None:
     """Return a sentence if Prometheus has no such series from the begin on; raises PastError."""
-    series = prometheus.names.families[FAMILIES[metric][0]].series[0]
-    query = f"count({selector(series, prometheus)})"
+    series = reader.settings.names.families[FAMILIES[metric][0]].series[0]
+    query = f"count({selector(series, reader.settings)})"
     first, last = steps.begun_unix_seconds, steps.ended_unix_seconds
     if last - first <= SOON_SECONDS:
         return None

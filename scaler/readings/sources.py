@@ -150,11 +150,7 @@ class Sources:
         if self._gpus_from is not None:
             queries = PrometheusSource(self._gpus_from)
             return PrometheusGpus(
-                self._families,
-                queries,
-                self._gpus_from,
-                every_seconds=every_seconds,
-                clock=self._clock,
+                self._families, queries, every_seconds=every_seconds, clock=self._clock
             )
         return self._exporter_gpus(endpoints, every_seconds)
 
@@ -163,8 +159,7 @@ class Sources:
     ) -> PrometheusNodeGpus | ExporterGpus:
         """Return the source, not yet open, for a consumer that reads few nodes of many."""
         if self._gpus_from is not None:
-            queries = PrometheusSource(self._gpus_from)
-            return PrometheusNodeGpus(queries, self._gpus_from, clock=self._clock)
+            return PrometheusNodeGpus(PrometheusSource(self._gpus_from), clock=self._clock)
         return self._exporter_gpus(endpoints, every_seconds)
 
     def _exporter_gpus(

@@ -22,10 +22,9 @@ EXAMPLES = 20
 LABELS_SHOWN = 20
 
 
-async def why_no_series(
-    reader: RangeReader, settings: PrometheusSettings, family: str, steps: Span
-) -> str:
+async def why_no_series(reader: RangeReader, family: str, steps: Span) -> str:
     """Return why no series of the family with a GPU was found; asks for what is there."""
+    settings = reader.settings
     series = {name: one.families[family].series[0] for name, one in PRESETS.items()}
     wanted = settings.names.families[family].series[0]
     names = "|".join(map(re.escape, sorted({*series.values(), wanted})))
@@ -35,7 +34,7 @@ async def why_no_series(
         found = await _labels(reader, query, steps)
         there = sorted({labels["__name__"] for labels in found if "__name__" in labels})
         if wanted in there:
-            return _unusable(settings, wanted, await examples(reader, settings, wanted, steps))
+            return _unusable(settings, wanted, await examples(reader, wanted, steps))
     except PastError as error:
         return str(error)
     at = f"Prometheus at {settings.url}"
@@ -53,14 +52,12 @@ async def why_no_series(
     )
 
 
-async def why_no_pods(
-    reader: RangeReader, settings: PrometheusSettings, family: str, steps: Span
-) -> str:
+async def why_no_pods(reader: RangeReader, family: str, steps: Span) -> str:
     """Return what to pass if GPUs have series, but none of them names a pod."""
-    names = settings.names
+    names = reader.settings.names
     try:
         series = names.families[family].series[0]
-        found = await examples(reader, settings, series, steps)
+        found = await examples(reader, series, steps)
     except PastError as error:
         return str(error)
     listed = _listed(label for labels in found for label in labels)
@@ -81,9 +78,7 @@ def selector(series: str, settings: PrometheusSettings) -> str:
     return f"{series}{{{', '.join(settings.matchers)}}}"
 
 
-async def examples(
-    reader: RangeReader, settings: PrometheusSettings, series: str, steps: Span
-) -> list[dict[str, Any]]:
+async def examples(reader: RangeReader, series: str, steps: Span) -> list[dict[str, Any]]:
     """Return the labels of the highest of the series under the matchers: of 20 at most.
 
     Of several, because a free GPU has no labels of a pod. Not only of what there is now, because
@@ -92,7 +87,7 @@ async def examples(
     Raises:
         PastError, PromqlError: Prometheus does not answer.
     """
-    some = f"last_over_time({selector(series, settings)}[{promql_duration(steps.seconds)}])"
+    some = f"last_over_time({selector(series, reader.settings)}[{promql_duration(steps.seconds)}])"
     return await _labels(reader, f"topk({EXAMPLES}, {some})", steps)
 
 

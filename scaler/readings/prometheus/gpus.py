@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from scaler.readings.prometheus.source import PrometheusSource
-    from scaler.readings.settings import PrometheusSettings
     from scaler.readings.store import ReadingStore
 
 
@@ -46,16 +45,12 @@ class FamilyReader:
     """Reads families through one source of queries."""
 
     def __init__(
-        self,
-        source: PrometheusSource,
-        settings: PrometheusSettings,
-        *,
-        clock: Callable[[], float] = time.monotonic,
+        self, source: PrometheusSource, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._clock = clock
         self._source = source
-        self._names = settings.names
-        self._matchers = settings.matchers
+        self._names = source.settings.names
+        self._matchers = source.settings.matchers
 
     async def fetch(self, key: str, _: tuple[str, ...], __: FamilyPage | None) -> FamilyPage:
         """Return the page of the family `key`."""
@@ -110,7 +105,6 @@ class PrometheusGpus(OpensConnections):
         self,
         store: ReadingStore[FamilyPage],
         source: PrometheusSource,
-        settings: PrometheusSettings,
         *,
         every_seconds: float,
         clock: Callable[[], float] = time.monotonic,
@@ -118,9 +112,9 @@ class PrometheusGpus(OpensConnections):
         self._clock = clock
         super().__init__(source)
         self._source = source
-        self._names = settings.names
-        self._matchers = settings.matchers
-        reader = FamilyReader(source, settings, clock=clock)
+        self._names = source.settings.names
+        self._matchers = source.settings.matchers
+        reader = FamilyReader(source, clock=clock)
         self._demand = store.demand(reader, every_seconds=every_seconds)
 
     async def __aexit__(self, *_: object) -> None:

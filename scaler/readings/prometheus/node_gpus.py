@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from scaler.readings.gpus import GpuSample
     from scaler.readings.prometheus.source import PrometheusSource
-    from scaler.readings.settings import PrometheusSettings
 
 _ESCAPED: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
@@ -30,15 +29,11 @@ class PrometheusNodeGpus(OpensConnections):
     """One consumer's view; use as an async context manager, which owns its connections."""
 
     def __init__(
-        self,
-        source: PrometheusSource,
-        settings: PrometheusSettings,
-        *,
-        clock: Callable[[], float] = time.monotonic,
+        self, source: PrometheusSource, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         super().__init__(source)
-        self._reader = FamilyReader(source, settings, clock=clock)
-        self._names = settings.names
+        self._reader = FamilyReader(source, clock=clock)
+        self._names = source.settings.names
         self._clock = clock
 
     def need(self, wanted: Mapping[str, Collection[str]]) -> None:

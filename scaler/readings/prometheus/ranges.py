@@ -54,7 +54,7 @@ class RangeReader(OpensConnections):
     """Reads the past; use as an async context manager, which owns the connections."""
 
     def __init__(self, settings: PrometheusSettings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._client = PrometheusClient(settings, connections=CONNECTIONS)
         super().__init__(self._client)
 
@@ -110,7 +110,7 @@ class RangeReader(OpensConnections):
         """Return an answer; only failed connections are tried again."""
         for attempt in range(1, TRIES + 1):
             try:
-                async with asyncio.timeout(self._settings.timeout_seconds):
+                async with asyncio.timeout(self.settings.timeout_seconds):
                     return await self._client.ask(
                         path, params, defaults=[("lookback_delta", lookback)]
                     )

@@ -64,7 +64,7 @@ class PrometheusSource(OpensConnections):
     """Sends queries; use as an async context manager, which owns the connections."""
 
     def __init__(self, settings: PrometheusSettings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._names = settings.names
         self._client = PrometheusClient(
             settings, connections=MAX_CONCURRENT_SERIES + MAX_CONCURRENT_QUERIES
@@ -88,7 +88,7 @@ class PrometheusSource(OpensConnections):
 
         A failure is the `problem` of the readings that needed it.
         """
-        deadline = asyncio.get_running_loop().time() + self._settings.timeout_seconds
+        deadline = asyncio.get_running_loop().time() + self.settings.timeout_seconds
         wanted = self._wanted(requests)
         pods = [pod.ref for request in requests for pod in readable(request.pods)]
         ranges = _ranges(requests)
@@ -140,7 +140,7 @@ class PrometheusSource(OpensConnections):
 
     async def result(self, query: str) -> Result | str:
         """Return the result of one query, or why there is none."""
-        deadline = asyncio.get_running_loop().time() + self._settings.timeout_seconds
+        deadline = asyncio.get_running_loop().time() + self.settings.timeout_seconds
         return await self._within(deadline, self._series_limit, query)
 
     def _wanted(self, requests: Sequence[ReadingRequest]) -> Sequence[_Wanted]:
@@ -206,7 +206,7 @@ class PrometheusSource(OpensConnections):
             family,
             wanted.series,
             self._names,
-            matchers=self._settings.matchers,
+            matchers=self.settings.matchers,
             window_seconds=wanted.window_seconds,
             shorter=ranges.pods_by_length() if ranges is not None else None,
         )
@@ -267,7 +267,7 @@ class PrometheusSource(OpensConnections):
                 return await self._client.ask(PATH, [("query", query)], defaults=[LOOKBACK])
         except TimeoutError as error:
             if not begun:
-                seconds = f"{self._settings.timeout_seconds:g} s (--prometheus.timeout)"
+                seconds = f"{self.settings.timeout_seconds:g} s (--prometheus.timeout)"
                 return self._problem(f"not sent: other queries used all of the {seconds}")
             self._timed_out.add(query)
             return self._problem(error)
