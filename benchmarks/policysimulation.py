@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final
 from benchmarks.traces import POD_REQUESTS_PER_SECOND
 from scaler.decision.behavior import DEFAULT_BEHAVIOR
 from scaler.model import Metric, MetricTarget, ObjectRef, ScalingPolicy
-from scaler.replay.accounting import account, stretches
+from scaler.replay.accounting import account, busy_pods, stretches
 from scaler.replay.load import FULL_MILLI
-from scaler.replay.model import Recording, ReplayResult
+from scaler.replay.model import RecordedMetric, Recording, ReplayResult
 from scaler.replay.replay import replay, replay_hpa
 
 if TYPE_CHECKING:
@@ -84,30 +84,35 @@ def _recording(trace: Trace) -> Recording:
     seconds = len(trace.requests_per_second)
     return Recording(
         ref=WEB,
-        metric=Metric.DUTY_CYCLE,
+        metrics=(
+            RecordedMetric(
+                metric=Metric.DUTY_CYCLE,
+                demand_milli=tuple(
+                    round(FULL_MILLI * load / POD_REQUESTS_PER_SECOND)
+                    for load in trace.requests_per_second
+                ),
+                floor=(False,) * seconds,
+            ),
+        ),
         begun_unix_seconds=0.0,
         step_seconds=1.0,
-        demand_milli=tuple(
-            round(FULL_MILLI * load / POD_REQUESTS_PER_SECOND) for load in trace.requests_per_second
-        ),
-        floor=(False,) * seconds,
         replicas=(1,) * seconds,
     )
 
 
 def _run(name: str, recording: Recording, result: ReplayResult) -> Run:
-    seconds = len(recording.demand_milli)
+    seconds = len(recording.replicas)
     parts = stretches(result.steps, until_seconds=seconds, start_seconds=START_SECONDS)
-    sums = account(recording, parts, FULL_MILLI)
+    busy = busy_pods(recording.metrics, {Metric.DUTY_CYCLE: FULL_MILLI})
+    sums = account(busy, recording.step_seconds, parts)
     replicas: list[int] = []
     ends = [*(int(one.at_seconds) for one in result.steps[1:]), seconds]
     for step, end in zip(result.steps, ends, strict=True):
         replicas += [step.replicas or 0] * (end - len(replicas))
-    per_request = FULL_MILLI / POD_REQUESTS_PER_SECOND
     return Run(
         policy=name,
-        requests=sums.demand / per_request,
-        saturated_requests=sums.saturated_demand / per_request,
+        requests=sums.demand * POD_REQUESTS_PER_SECOND,
+        saturated_requests=sums.saturated_demand * POD_REQUESTS_PER_SECOND,
         gpu_hours=result.gpu_hours,
         changes=result.changes,
         replicas=tuple(replicas),

@@ -20,7 +20,7 @@ from scaler.decision.behavior import DEFAULT_BEHAVIOR
 from scaler.model import Metric, MetricTarget, ObjectRef, ScalingPolicy
 from scaler.replay.answers import Learned
 from scaler.replay.load import FULL_MILLI
-from scaler.replay.model import Recording, ReplayResult
+from scaler.replay.model import RecordedMetric, Recording, ReplayResult
 from scaler.replay.replay import as_it_was, replay, replay_hpa
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _memory() -> list[Figure]:
 def _figure(fleet: str, load: Callable[[random.Random, float], float]) -> Figure:
     chance = random.Random(SEED)
     recordings = [_recording(number, chance, load) for number in range(DEPLOYMENTS)]
-    demands = [demand for one in recordings for demand in one.demand_milli]
+    demands = [demand for one in recordings for demand in one.metrics[0].demand_milli]
     begun, learned = time.process_time(), Learned()
     results = [result for one in recordings for result in _results(one, learned)]
     seconds = time.process_time() - begun
@@ -109,11 +109,15 @@ def _recording(
     replicas = math.ceil(peak)
     return Recording(
         ref=ObjectRef(namespace="prod", name=f"model-{number}"),
-        metric=Metric.DUTY_CYCLE,
+        metrics=(
+            RecordedMetric(
+                metric=Metric.DUTY_CYCLE,
+                demand_milli=tuple(value(step) for step in range(steps)),
+                floor=(False,) * steps,
+            ),
+        ),
         begun_unix_seconds=0.0,
         step_seconds=step_seconds,
-        demand_milli=tuple(value(step) for step in range(steps)),
-        floor=(False,) * steps,
         replicas=(replicas,) * steps,
     )
 

@@ -18,6 +18,7 @@ from scaler.cli.interruption import until
 from scaler.cli.recorded_deployments import MOST_NAMED, Gatherings, NoHistoryError
 from scaler.cli.recorded_owners import read_cluster, read_kube_state
 from scaler.cli.recorded_problems import why_late, why_no_pods_of
+from scaler.model import Metric
 from scaler.readings.prometheus.past_pods import PastMetric, pods_matchers
 from scaler.readings.prometheus.past_totals import read_totals
 from scaler.readings.prometheus.range_chunks import span
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from scaler.cli.recorded_deployments import RecordedDeployment
     from scaler.cli.simulate import SimulateSettings
     from scaler.cluster.past_workloads import PastWorkloads
-    from scaler.model import Metric, ObjectRef
+    from scaler.model import ObjectRef
     from scaler.readings.prometheus.range_chunks import Span
     from scaler.readings.settings import PrometheusSettings
     from scaler.replay.gathering import Gathering
@@ -77,8 +78,12 @@ async def read_recorded(
         async with RangeReader(prometheus) as reader:
             reading = _Reading(reader, steps, gatherings, interrupted, show)
             found.notes += await reading.read_owners(workloads)
-            for metric in sorted(gatherings.gpu_metrics()):
+            read: set[Metric] = set()
+            # With --all, Deployments and so their metrics are found while the first one is read.
+            while unread := gatherings.gpu_metrics() - read:
+                metric = min(unread)
                 await reading.read_gpus(metric, () if settings.is_for_all else tuple(gatherings.of))
+                read.add(metric)
             for ref, one in gatherings.with_queries():
                 await reading.read_query(ref, one)
             if gatherings.is_empty:
@@ -129,18 +134,26 @@ class _Reading:
         pods = pods_matchers(wanted, settings.names)
         past = PastMetric(metric, settings.names, matchers=settings.matchers, pods=pods)
         queries = past.queries(self._span.fresh_seconds)
-        async for chunk in until(self._interrupted, self._reader.chunks(queries, self._span)):
-            for pod, points in (await asyncio.to_thread(past.read, chunk)).items():
-                one = self._gatherings.of_owner(self._owners.of(pod), metric)
-                if one is not None:
-                    one.add_pod(
-                        pod,
-                        points.values,
-                        gpus=points.gpus,
-                        impossible=points.impossible,
-                        way=self._owners.way(pod),
-                    )
-            self._show(f"Reading {metric}", self._span.share_until(chunk.span))
+        try:
+            async for chunk in until(self._interrupted, self._reader.chunks(queries, self._span)):
+                for pod, points in (await asyncio.to_thread(past.read, chunk)).items():
+                    one = self._gatherings.of_owner(self._owners.of(pod), metric)
+                    if one is not None:
+                        one.add_pod(
+                            pod,
+                            metric,
+                            points.values,
+                            gpus=points.gpus,
+                            impossible=points.impossible,
+                            way=self._owners.way(pod),
+                        )
+                self._show(f"Reading {metric}", self._span.share_until(chunk.span))
+        except (PastError, PromqlError) as error:
+            # The metrics that were read are of use without this one.
+            if not self._gatherings.has_other_values(metric):
+                raise
+            self._gatherings.refuse(metric, str(error))
+            return
         await self._read_models(past)
 
     async def _read_models(self, past: PastMetric) -> None:
@@ -155,18 +168,18 @@ class _Reading:
 
     async def read_query(self, ref: ObjectRef, one: Gathering) -> None:
         """Read a Deployment's own query over all of the time."""
-        assert one.source.query is not None
-        chunks = self._reader.chunks([one.source.query], self._span)
+        assert one.query is not None
+        chunks = self._reader.chunks([one.query], self._span)
         try:
             async for chunk in until(self._interrupted, chunks):
-                one.add_total(read_totals(chunk.rows[0]))
+                one.add_total(Metric.QUERY, read_totals(chunk.rows[0]))
                 self._show(f"Reading the query of {ref}", self._span.share_until(chunk.span))
         except PromqlError as error:
-            self._gatherings.refuse(ref, f"its query: {error}")
+            one.refuse(Metric.QUERY, f"its query: {error}")
         except PastError as error:
-            if error.status != 400:
+            if error.status != 400 and not one.has_values:
                 raise
-            self._gatherings.refuse(ref, f"its query: {error}")
+            one.refuse(Metric.QUERY, f"its query: {error}")
 
     def add_starts(self) -> None:
         """Add how long pods took to start."""

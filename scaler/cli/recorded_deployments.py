@@ -6,10 +6,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scaler.model import TOTAL_METRICS, Metric
+from scaler.model import Metric
 from scaler.readings.devices import FAMILIES
-from scaler.replay.gathering import Gathering
-from scaler.replay.plans import DemandSource, Given, PlanError, source_of
+from scaler.replay.gathering import Gathering, NoDemandError
+from scaler.replay.plans import DemandSource, Given, PlanError, sources_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -30,10 +30,10 @@ class NoHistoryError(RuntimeError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedDeployment:
-    """A Deployment's annotations, the metric that was read of it, and its recording."""
+    """A Deployment's annotations, its recording, and where each metric of it is from."""
 
     given: Given
-    source: DemandSource
+    sources: tuple[DemandSource, ...]
     recording: Recording
 
 
@@ -75,12 +75,12 @@ class Gatherings:
 
     def gpu_metrics(self) -> set[Metric]:
         """Return the metrics of pods that are read."""
-        metrics = {_metric_of_pods(one) for one in self.of.values()}
+        metrics = {metric for one in self.of.values() for metric in one.pod_metrics}
         return metrics | ({Metric.DUTY_CYCLE} if self._settings.is_for_all else set())
 
     def with_queries(self) -> list[tuple[ObjectRef, Gathering]]:
         """Return the Deployments whose own query is read."""
-        return [item for item in self.of.items() if item[1].source.metric in TOTAL_METRICS]
+        return [item for item in self.of.items() if item[1].query is not None]
 
     def of_owner(self, owner: ObjectRef | None, metric: Metric) -> Gathering | None:
         """Return where a metric of a pod with this owner belongs, None if it is not wanted."""
@@ -89,12 +89,16 @@ class Gatherings:
         one = self.of.get(owner)
         if one is None and self._settings.is_for_all:
             one = self._begin(owner)
-        return one if one is not None and _metric_of_pods(one) is metric else None
+        return one if one is not None and metric in one.pod_metrics else None
 
-    def refuse(self, ref: ObjectRef, why: str) -> None:
-        """Leave a Deployment out."""
-        self._refused.add(ref)
-        self.problems.append(f"{ref}: {why}")
+    def has_other_values(self, metric: Metric) -> bool:
+        """Whether a Deployment has a value of another metric than this one."""
+        return any(one.has_other_values(metric) for one in self.of.values())
+
+    def refuse(self, metric: Metric, why: str) -> None:
+        """Leave a metric of pods out of all Deployments."""
+        for one in self.of.values():
+            one.refuse(metric, why)
 
     @property
     def is_empty(self) -> bool:
@@ -105,32 +109,36 @@ class Gatherings:
         """Return why no Deployment has a value, None if only Prometheus can tell."""
         if self.problems:
             return "; ".join(self.problems)
+        named = list(self.of.items())[:MOST_NAMED]
+        told = [
+            f"{ref}: {one.why_no_value(source.metric)}"
+            for ref, one in named
+            for source in one.sources
+            if one.has_problem(source.metric)
+        ]
+        if told:
+            return "; ".join(told)
         if self.with_queries():
             return "the query has no value in this time: pass another --query, or a longer --since"
-        if any(one.impossible_values for one in self.of.values()):
-            return "; ".join(
-                f"{ref}: {_why_no_value(one)}" for ref, one in list(self.of.items())[:MOST_NAMED]
-            )
         return None
 
     def recorded(self) -> list[RecordedDeployment]:
         """Return the recordings, and add to `problems` which Deployments have none."""
         found = []
         for ref, one in sorted(self.of.items()):
-            if ref in self._refused:
+            try:
+                recording = one.recording()
+            except NoDemandError as error:
+                self.problems.append(f"{ref}: {error}")
                 continue
-            if not one.has_values:
-                self.problems.append(f"{ref}: {_why_no_value(one)}")
+            metrics = [one.metric for one in recording.metrics]
+            wishes, first = self._settings.wishes, one.sources[0].metric
+            if metrics[0] is not first and (wishes.targets or wishes.metric):
+                self.problems.append(f"{ref}: {one.why_no_value(first)}")
                 continue
-            recording = one.recording()
-            if all(demand is None for demand in recording.demand_milli):
-                why = "; ".join(recording.notes)
-                self.problems.append(
-                    f"{ref}: {one.source.metric} gives no demand in this time: {why}"
-                )
-                continue
+            sources = tuple(source for source in one.sources if source.metric in metrics)
             found.append(
-                RecordedDeployment(given=self._given(ref), source=one.source, recording=recording)
+                RecordedDeployment(given=self._given(ref), sources=sources, recording=recording)
             )
         return found
 
@@ -145,30 +153,16 @@ class Gatherings:
         if ref in self._refused:
             return None
         try:
-            source = source_of(self._given(ref), self._settings.wishes, self._readable)
+            sources = sources_of(self._given(ref), self._settings.wishes, self._readable)
         except PlanError as error:
-            self.refuse(ref, str(error))
+            self._refused.add(ref)
+            self.problems.append(f"{ref}: {error}")
             return None
         one = self.of[ref] = Gathering(
             ref,
-            source,
+            sources,
             begun_unix_seconds=self._span.begun_unix_seconds,
             step_seconds=self._span.step_seconds,
             steps=self._span.steps,
         )
         return one
-
-
-def _metric_of_pods(one: Gathering) -> Metric:
-    """Return the metric by which pods are read; those of a total are seen by their duty cycle."""
-    return Metric.DUTY_CYCLE if one.source.metric in TOTAL_METRICS else one.source.metric
-
-
-def _why_no_value(one: Gathering) -> str:
-    metric = one.source.metric
-    if not one.impossible_values:
-        return f"has no value of {metric} in this time"
-    return (
-        f"all {one.impossible_values} values of {metric} are impossible: see what Prometheus"
-        " has of it, and pass another --metric or --prometheus.metrics"
-    )

@@ -111,15 +111,16 @@ def add_simulate_arguments(parser: argparse.ArgumentParser, environ: Mapping[str
         "metric",
         "NAME",
         None,
-        "metric to scale on (default: that of its first target, else duty_cycle; query for a"
-        " total)",
+        "metric whose targets are compared (default: that of its first target, else duty_cycle;"
+        " query for a total)",
     )
     policy.text("query", "PROMQL", None, "expression for the whole Deployment, as gpu-scaler/query")
     policy.text(
         "targets",
         "NUMBERS",
         None,
-        "targets to compare, separated by commas (default: its own, else 40,50,60,70)",
+        "targets of this metric to compare, separated by commas (default: its own, else"
+        " 40,50,60,70); other metrics keep theirs",
     )
     policy.text("min-replicas", "NUMBER", None, "minimum replica count")
     policy.text(

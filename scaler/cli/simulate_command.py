@@ -149,7 +149,10 @@ async def _recorded(
         found.problems += [
             f"{ref}: is not in {settings.recording}" for ref in wanted if ref not in known
         ]
-        return [_alone(one) for one in recordings if not wanted or one.ref in wanted]
+        chosen = [one for one in recordings if not wanted or one.ref in wanted]
+        return [
+            one for recording in chosen if (one := _chosen(recording, settings, found)) is not None
+        ]
     assert settings.prometheus is not None
     history = await read_recorded(settings, settings.prometheus, interrupted, progress.show)
     found.problems += history.problems
@@ -161,9 +164,25 @@ def _alone(recording: Recording) -> RecordedDeployment:
     """Return a recording without a cluster: flags alone say more."""
     return RecordedDeployment(
         given=Given(ref=recording.ref),
-        source=DemandSource(metric=recording.metric),
+        sources=tuple(DemandSource(metric=one.metric) for one in recording.metrics),
         recording=recording,
     )
+
+
+def _chosen(
+    recording: Recording, settings: SimulateSettings, found: Simulated
+) -> RecordedDeployment | None:
+    """Return a recording of a file with the metric of `--metric` first, None without it."""
+    wanted = settings.wishes.metric
+    first = [one for one in recording.metrics if one.metric is wanted]
+    if wanted is not None and not first:
+        names = ", ".join(one.metric for one in recording.metrics)
+        found.problems.append(
+            f"{recording.ref}: --metric {wanted} is not in {settings.recording}; it has {names}"
+        )
+        return None
+    others = [one for one in recording.metrics if one.metric is not wanted]
+    return _alone(replace(recording, metrics=(*first, *others)))
 
 
 def _of_csv(settings: SimulateSettings, name: str) -> Recording:
@@ -206,7 +225,7 @@ def _anonymized(recorded: Sequence[RecordedDeployment]) -> list[RecordedDeployme
             one,
             given=replace(one.given, ref=recording.ref),
             # A query may name anything.
-            source=replace(one.source, query=None),
+            sources=tuple(replace(source, query=None) for source in one.sources),
             recording=recording,
         )
         for one, recording in zip(recorded, recordings, strict=True)
@@ -221,10 +240,10 @@ async def _simulation(
     learned: Learned,
 ) -> Simulation | None:
     recording = one.recording
-    was = as_it_was(recording)
+    highest = max((count for count in recording.replicas if count is not None), default=0)
     try:
         policies, notes = policies_of(
-            one.given, settings.wishes, one.source, highest_replicas=was.highest_replicas
+            one.given, settings.wishes, one.sources, highest_replicas=highest
         )
     except PlanError as error:
         found.problems.append(f"{recording.ref}: {error}")
@@ -238,8 +257,15 @@ async def _simulation(
             *notes,
             f"How long pods take to start is unknown: simulated with {start:g} s (--start-time).",
         )
-    recording = replace(recording, notes=(*recording.notes, *notes), start_seconds=start)
-    results: list[ReplayResult] = [was]
+    others = policies[0].targets[1:]
+    counted = {one.metric for one in policies[0].targets}
+    recording = replace(
+        recording,
+        metrics=tuple(metric for metric in recording.metrics if metric.metric in counted),
+        notes=(*recording.notes, *notes),
+        start_seconds=start,
+    )
+    results: list[ReplayResult] = [as_it_was(recording)]
     try:
         for policy in policies:
             for run in (replay, replay_hpa):
@@ -254,8 +280,13 @@ async def _simulation(
                 results.append(result)
     except TimeoutError:
         # Interrupted: a recommendation would be of some of the targets.
-        return Simulation(recording=recording, results=tuple(results))
+        return Simulation(recording=recording, results=tuple(results), other_targets=others)
     recommendation = recommended(
         recording, results, policies[0], max_saturated=settings.max_saturated
     )
-    return Simulation(recording=recording, results=tuple(results), recommendation=recommendation)
+    return Simulation(
+        recording=recording,
+        results=tuple(results),
+        other_targets=others,
+        recommendation=recommendation,
+    )

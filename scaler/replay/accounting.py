@@ -5,12 +5,16 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from scaler.replay.model import Recording, ReplicaStep
+    from scaler.model import Metric
+    from scaler.replay.model import RecordedMetric, ReplicaStep
+
+LITTLE: Final = 0.5
+"""What any number of pods can do, and none cannot."""
 
 
 class Stretch(NamedTuple):
@@ -25,7 +29,7 @@ class Stretch(NamedTuple):
 class Account(NamedTuple):
     """Sums over the time in which the demand and the count are known.
 
-    `saturated_demand` of `demand` (milli units times seconds) came while the pods were saturated.
+    `saturated_demand` of `demand` (busy pods times seconds) came while the pods were saturated.
     """
 
     seconds: float
@@ -57,24 +61,35 @@ def stretches(
             yield Stretch(left, right, replicas, bisect_right(ready_at, left))
 
 
-def account(
-    recording: Recording, parts: Iterator[Stretch], capacity_milli: float | None
-) -> Account:
-    """Sum up; `capacity_milli` is the demand from which on one pod is saturated, None if unknown.
+def busy_pods(
+    metrics: Sequence[RecordedMetric], capacities_milli: Mapping[Metric, float]
+) -> list[float | None]:
+    """Return for each step how many pods the demand keeps busy, by the metric that asks for most.
 
-    Demand without a Ready pod is saturated whatever a pod can do.
+    `capacities_milli` are the demands from which on one pod is saturated; of a metric without one
+    it is only known that a demand needs a pod. None where no demand is known.
     """
+    found: list[float | None] = [None] * len(metrics[0].demand_milli)
+    for one in metrics:
+        capacity = capacities_milli.get(one.metric)
+        for step, demand in enumerate(one.demand_milli):
+            if demand is not None:
+                busy = demand / capacity if capacity else LITTLE * (demand > 0)
+                before = found[step]
+                if before is None or busy > before:
+                    found[step] = busy
+    return found
+
+
+def account(busy: Sequence[float | None], step_seconds: float, parts: Iterator[Stretch]) -> Account:
+    """Sum up; saturated is where the demand keeps at least the Ready pods busy."""
     sums = [0.0, 0.0, 0.0, 0.0, 0.0]
     for part in parts:
         if part.replicas is None:
             continue
-        if part.ready == 0:
-            top = 0.0
-        else:
-            top = float("inf") if capacity_milli is None else part.ready * capacity_milli
-        for seconds, demands in _covered(recording, part):
+        for seconds, demands in _covered(busy, step_seconds, part):
             known = [one for one in demands if one is not None]
-            over = [one for one in known if one >= top and one > 0]
+            over = [one for one in known if one >= part.ready and one > 0]
             for index, sum_ in enumerate(
                 (len(known), len(known) * part.replicas, len(over), sum(known), sum(over))
             ):
@@ -82,14 +97,15 @@ def account(
     return Account(*sums)
 
 
-def _covered(recording: Recording, part: Stretch) -> Iterator[tuple[float, Sequence[int | None]]]:
+def _covered(
+    busy: Sequence[float | None], step_seconds: float, part: Stretch
+) -> Iterator[tuple[float, Sequence[float | None]]]:
     """The demands of a stretch, with the seconds that each of them covers."""
-    step_seconds, demand = recording.step_seconds, recording.demand_milli
     first = int(part.begin_seconds / step_seconds)
-    last = min(int(part.end_seconds / step_seconds), len(demand) - 1)
+    last = min(int(part.end_seconds / step_seconds), len(busy) - 1)
     if first >= last:
-        yield part.end_seconds - part.begin_seconds, demand[first : first + 1]
+        yield part.end_seconds - part.begin_seconds, busy[first : first + 1]
         return
-    yield (first + 1) * step_seconds - part.begin_seconds, demand[first : first + 1]
-    yield step_seconds, demand[first + 1 : last]
-    yield part.end_seconds - last * step_seconds, demand[last : last + 1]
+    yield (first + 1) * step_seconds - part.begin_seconds, busy[first : first + 1]
+    yield step_seconds, busy[first + 1 : last]
+    yield part.end_seconds - last * step_seconds, busy[last : last + 1]

@@ -7,6 +7,8 @@ from bisect import bisect_right
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from scaler.replay.rules import targets_of
+
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
@@ -16,7 +18,7 @@ MAX_SHAPES = 10_000
 
 
 class Answers:
-    """What was asked for by what the pods showed, for pods that are equally far."""
+    """What a metric asked for by what the pods showed, for pods that are equally far."""
 
     def __init__(self) -> None:
         self._lowest: list[int] = []
@@ -49,17 +51,25 @@ class Learned:
     def __init__(self) -> None:
         self._answers: dict[Hashable, dict[Hashable, Answers]] = {}
 
-    def under(self, rules: Rules) -> dict[Hashable, Answers]:
-        """Return what is known for these rules by how far the pods are; to be added to."""
-        # Of the range, only a minimum of 0 changes what is asked for.
-        policy = replace(
-            rules.policy,
-            min_replicas=min(1, rules.policy.min_replicas),
-            max_replicas=1,
-            schedule=(),
-            scheduled=None,
-        )
-        known = self._answers.setdefault((type(rules), policy), {})
-        if len(known) > MAX_SHAPES:
-            known.clear()
-        return known
+    def under(self, rules: Rules) -> list[dict[Hashable, Answers]]:
+        """Return what is known of each metric under these rules, to be added to.
+
+        The key of each is how far the pods are.
+        """
+        found = []
+        for number in range(len(rules.metrics)):
+            # Of the range, only a minimum of 0 changes what is asked for.
+            policy = replace(
+                rules.policy,
+                targets=targets_of(rules, number),
+                min_replicas=min(1, rules.policy.min_replicas),
+                max_replicas=1,
+                schedule=(),
+                scheduled=None,
+                settings=(),
+            )
+            known = self._answers.setdefault((type(rules), policy), {})
+            if len(known) > MAX_SHAPES:
+                known.clear()
+            found.append(known)
+        return found

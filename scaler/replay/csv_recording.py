@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from array import array
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice, pairwise
@@ -21,12 +20,12 @@ from scaler.replay.demand import (
     DemandBuilder,
     seems_to_count,
 )
+from scaler.replay.model import Recording
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from scaler.replay.csv_text import CsvSamples
-    from scaler.replay.model import Recording
 
 _YEAR_2000 = 946_684_800.0
 _FROM_ZERO_SECONDS = 3600.0
@@ -105,7 +104,6 @@ def csv_recording(
     if steps > MAX_STEPS:
         raise _too_many(samples, step)
     builder = DemandBuilder(
-        ref=ref,
         metric=metric,
         begun_unix_seconds=begun,
         step_seconds=step,
@@ -117,17 +115,25 @@ def csv_recording(
         add = builder.add_total if samples.is_total else own
         for chunk in _chunks(_in_order(series), begun, step):
             add(chunk)
-    recording = builder.recording()
-    if recording.demand_milli.count(None) == steps:
-        raise CsvError(f"gives no demand: {'; '.join(recording.notes)}")
-    notes = list(recording.notes)
+    built = builder.built()
+    demand = built.metric.demand_milli
+    if demand.count(None) == steps:
+        raise CsvError(f"gives no demand: {'; '.join(built.notes)}")
+    notes = list(built.notes)
     if samples.assumes_utc:
         notes.append("Times without an offset count as UTC.")
-    if samples.is_total and not is_counter and seems_to_count(recording.demand_milli):
+    if samples.is_total and not is_counter and seems_to_count(demand):
         notes.append("The values hardly ever fall: pass --csv-counter if they are a counter's.")
     if is_percentage and 0 < samples.highest_value <= 1:
         notes.append(f"No value is above 1, and {metric} is a percentage: check their unit.")
-    return replace(recording, notes=tuple(notes))
+    return Recording(
+        ref=ref,
+        metrics=(built.metric,),
+        begun_unix_seconds=begun,
+        step_seconds=step,
+        replicas=built.replicas,
+        notes=tuple(notes),
+    )
 
 
 def _in_order(series: CsvSeries) -> CsvSeries:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: the demand of a Deployment, rebuilt from what its pods showed over time.
+"""Pure: the demand of a Deployment by one metric, rebuilt from what its pods showed over time.
 
 The demand of a step is the sum over the pods. A pod of which nothing is known in a step, although
 it was there before and after, makes that step unknown: a gap is never 0. A saturated pod shows only
@@ -13,11 +13,11 @@ from array import array
 from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from scaler.decision.proposals import SATURATED_MILLI, SATURATING_METRICS
 from scaler.quantities import measured_milli
-from scaler.replay.model import Recording
+from scaler.replay.model import RecordedMetric
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -69,8 +69,16 @@ def seems_to_count(demand_milli: Iterable[int | None]) -> bool:
     )
 
 
+class BuiltDemand(NamedTuple):
+    """A metric's demand, the pods that showed it, None where unknown, and sentences about gaps."""
+
+    metric: RecordedMetric
+    replicas: tuple[int | None, ...]
+    notes: tuple[str, ...]
+
+
 class DemandBuilder:
-    """Adds up pods' samples, one Deployment and chunk after the other.
+    """Adds up pods' samples of a metric, one Deployment and chunk after the other.
 
     Values are in the metric's unit; those of a counter only grow and become an increase per second.
     Memory grows with the steps and by little for each pod, not with the samples.
@@ -80,7 +88,6 @@ class DemandBuilder:
     def __init__(
         self,
         *,
-        ref: ObjectRef,
         metric: Metric,
         begun_unix_seconds: float,
         step_seconds: float,
@@ -92,7 +99,6 @@ class DemandBuilder:
                 f"{steps} steps of {step_seconds:g} s: allowed are 1 to {MAX_STEPS} steps of more"
                 " than 0 s"
             )
-        self._ref = ref
         self._metric = metric
         self._begun = begun_unix_seconds
         self._step_seconds = step_seconds
@@ -126,13 +132,7 @@ class DemandBuilder:
         self._has_total = True
         self._add(self._total, samples, saturates=False)
 
-    def recording(
-        self,
-        *,
-        gpus_per_replica: int = 1,
-        gpu_model: str | None = None,
-        start_seconds: float | None = None,
-    ) -> Recording:
+    def built(self) -> BuiltDemand:
         """Return what was found so far."""
         demand: list[int | None] = []
         replicas: list[int | None] = []
@@ -143,20 +143,11 @@ class DemandBuilder:
             is_known = pods > 0 and not lacking
             demand.append(sum_ if is_known else None)
             floor.append(bool(is_known and saturated))
-            replicas.append(pods + lacking if pods and not self._has_total else None)
-        return Recording(
-            ref=self._ref,
-            metric=self._metric,
-            begun_unix_seconds=self._begun,
-            step_seconds=self._step_seconds,
-            demand_milli=tuple(demand),
-            floor=tuple(floor),
-            replicas=tuple(replicas),
-            gpus_per_replica=gpus_per_replica,
-            gpu_model=gpu_model,
-            start_seconds=start_seconds,
-            notes=self._notes(),
+            replicas.append(None if self._has_total else (pods + lacking) or None)
+        recorded = RecordedMetric(
+            metric=self._metric, demand_milli=tuple(demand), floor=tuple(floor)
         )
+        return BuiltDemand(recorded, tuple(replicas), self._notes())
 
     def _add(
         self, track: _PodTrack, samples: Iterable[tuple[float, float]], *, saturates: bool

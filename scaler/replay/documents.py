@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from scaler.model import Metric  # noqa: TC001 - msgspec reads the annotations
-from scaler.replay.coverage import floor_share, known_share
 from scaler.replay.model import AS_IT_WAS, HPA, OURS
 from scaler.replay.prices import NO_PRICES
 from scaler.replay.recommendation import RecommendedTarget, saved_share
@@ -19,6 +18,7 @@ from scaler.replay.recommendation import RecommendedTarget, saved_share
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from scaler.model import MetricTarget
     from scaler.replay.model import Recording, ReplayResult
     from scaler.replay.prices import Prices
 
@@ -32,11 +32,13 @@ _DAY_SECONDS: Final = 86400.0
 class Simulation:
     """A recording and what each policy would have done with it, in the order of the table.
 
-    `results` begin with `AS_IT_WAS`; for each target follow `OURS` and `HPA`.
+    `results` begin with `AS_IT_WAS`; for each target of the recording's first metric follow `OURS`
+    and `HPA`. `other_targets` are those of its further metrics, the same in all results.
     """
 
     recording: Recording
     results: tuple[ReplayResult, ...]
+    other_targets: tuple[MetricTarget, ...] = ()
     recommendation: RecommendedTarget | None = None
 
 
@@ -59,13 +61,25 @@ class ResultDocument(msgspec.Struct, frozen=True, kw_only=True):
     cost: float | None
 
 
+class OtherMetricDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """A metric that counts too, with the same target in all results; the ratio is from 0 to 1."""
+
+    metric: Metric
+    target_milli: int | None
+    known_ratio: float
+
+
 class SimulationDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """One workload. `kind` is like `deployments.apps`; ratios are from 0 to 1."""
+    """One workload. `kind` is like `deployments.apps`; ratios are from 0 to 1.
+
+    `metric` is the one whose targets are compared.
+    """
 
     kind: str
     namespace: str
     name: str
     metric: Metric
+    other_metrics: tuple[OtherMetricDocument, ...]
     begun_unix_seconds: float
     recorded_seconds: float
     step_seconds: float
@@ -104,7 +118,8 @@ def simulations_csv(simulations: Iterable[Simulation], prices: Prices = NO_PRICE
     table = io.StringIO()
     names = ResultDocument.__struct_fields__
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(("kind", "namespace", "name", "metric", "floor_ratio", *names, "recommended"))
+    first = ("kind", "namespace", "name", "metric", "other_metrics", "floor_ratio")
+    writer.writerow((*first, *names, "recommended"))
     for one in simulations_document(simulations, prices).simulations:
         target_milli = None if one.recommendation is None else one.recommendation.target_milli
         for result in one.results:
@@ -115,7 +130,9 @@ def simulations_csv(simulations: Iterable[Simulation], prices: Prices = NO_PRICE
             )
             writer.writerow(
                 (
-                    *(one.kind, one.namespace, one.name, one.metric.value, one.floor_ratio),
+                    *(one.kind, one.namespace, one.name, one.metric.value),
+                    ";".join(other.metric for other in one.other_metrics),
+                    one.floor_ratio,
                     *(getattr(result, name) for name in names),
                     str(is_recommended).lower(),
                 )
@@ -141,11 +158,19 @@ def _document(simulation: Simulation, prices: Prices) -> SimulationDocument:
         namespace=ref.namespace,
         name=ref.name,
         metric=recording.metric,
+        other_metrics=tuple(
+            OtherMetricDocument(
+                metric=one.metric,
+                target_milli=one.average_value_milli,
+                known_ratio=recorded.known_share,
+            )
+            for one, recorded in zip(simulation.other_targets, recording.metrics[1:], strict=True)
+        ),
         begun_unix_seconds=recording.begun_unix_seconds,
-        recorded_seconds=len(recording.demand_milli) * recording.step_seconds,
+        recorded_seconds=recording.seconds,
         step_seconds=recording.step_seconds,
-        floor_ratio=floor_share(recording),
-        known_ratio=known_share(recording),
+        floor_ratio=recording.floor_share(),
+        known_ratio=recording.known_share(),
         gpus_per_replica=recording.gpus_per_replica,
         gpu_model=recording.gpu_model,
         price_per_gpu_hour=prices.per_gpu_hour(recording.gpu_model),

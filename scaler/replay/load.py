@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: how a recorded demand shows in the simulated pods: spread evenly, and capped at the top.
+"""Pure: how a metric's demand shows in the simulated pods: spread evenly, and capped at the top.
 
 A metric that saturates shows at most 100 % in a pod, whatever the demand: what is too much cannot
 be seen in the value. Where the policy has a window, a pod shows its mean over the window, idle
@@ -17,27 +17,29 @@ from scaler.model import TOTAL_METRICS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from scaler.replay.model import Recording
+    from scaler.replay.model import RecordedMetric
     from scaler.replay.pods import Pods
 
 FULL_MILLI = 100_000
 
 
 class RecordedLoad:
-    """What the pods show, and the demand, at instants that only go forwards.
+    """What the pods show of one metric, and its demand, at instants that only go forwards.
 
-    `demand_milli` are the recording's steps; `ends` says for each the first one after it with
-    another demand. `has_window` is True where what pods show is a mean over time.
+    `demand_milli` are the recording's steps. `has_window` is True where what pods show is a mean
+    over time.
     """
 
-    def __init__(self, recording: Recording, pods: Pods, *, window_seconds: float) -> None:
-        self.demand_milli = recording.demand_milli
-        self.ends = _ends(recording.demand_milli)
-        self.is_total = recording.metric in TOTAL_METRICS
+    def __init__(
+        self, recorded: RecordedMetric, pods: Pods, *, step_seconds: float, window_seconds: float
+    ) -> None:
+        self.metric = recorded.metric
+        self.demand_milli = recorded.demand_milli
+        self.is_total = recorded.metric in TOTAL_METRICS
         self.has_window = window_seconds > 0 and not self.is_total
-        self._top_milli = FULL_MILLI if recording.metric in SATURATING_METRICS else None
-        self._step_seconds = recording.step_seconds
-        self._last_step = len(recording.demand_milli) - 1
+        self._top_milli = FULL_MILLI if recorded.metric in SATURATING_METRICS else None
+        self.step_seconds = step_seconds
+        self._last_step = len(recorded.demand_milli) - 1
         self._window_seconds = window_seconds
         self._pods = pods
         # The integrals over time of a pod's share of the demand, and of the known time.
@@ -47,12 +49,7 @@ class RecordedLoad:
 
     def step(self, now_seconds: float) -> int:
         """The step of the recording that covers an instant."""
-        return min(int(now_seconds / self._step_seconds), self._last_step)
-
-    def end_seconds(self, step: int) -> float:
-        """When the demand of a step changes; infinity if never."""
-        end = self.ends[step]
-        return end * self._step_seconds if end <= self._last_step else float("inf")
+        return min(int(now_seconds / self.step_seconds), self._last_step)
 
     def common_milli(self, step: int, now_seconds: float) -> int | None:
         """What all Ready pods show, and the demand where no pod is Ready or there is a total.
@@ -109,7 +106,7 @@ class RecordedLoad:
             return
         while (begin := self._times[-1]) < now_seconds:
             share = self._changed(begin)
-            boundary = (self.step(begin) + 1) * self._step_seconds
+            boundary = (self.step(begin) + 1) * self.step_seconds
             end = min(now_seconds, boundary if boundary > begin else now_seconds)
             index = bisect_right(self._pods.ready_at_seconds, begin)
             if index < self._pods.count:
@@ -156,12 +153,3 @@ class RecordedLoad:
             return sums[-1]
         begin, end = self._times[index], self._times[index + 1]
         return sums[index] + (sums[index + 1] - sums[index]) * (instant - begin) / (end - begin)
-
-
-def _ends(demand: Sequence[int | None]) -> list[int]:
-    """For each step, the first one after it with another demand."""
-    ends = [len(demand)] * len(demand)
-    for step in range(len(demand) - 2, -1, -1):
-        same = demand[step] == demand[step + 1]
-        ends[step] = ends[step + 1] if same else step + 1
-    return ends

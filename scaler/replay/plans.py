@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: which metric of a Deployment is replayed, and under which policies.
+"""Pure: which metrics of a Deployment are replayed, and under which policies.
 
 The Deployment's own annotations count, and flags where they say more; the policy's text is parsed
 by the same code as in the scaler.
@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
+from scaler.decision.proposals import SATURATING_METRICS
 from scaler.model import TOTAL_METRICS, Metric, MetricTarget, ScalingPolicy
 from scaler.policy.annotations import (
     ENABLED,
@@ -19,8 +20,6 @@ from scaler.policy.annotations import (
     QUERY,
     QUEUE,
     TARGET_ANNOTATIONS,
-    TARGET_POD_METRIC,
-    TARGET_QUERY,
     target_annotation,
 )
 from scaler.policy.parse import parse_policy
@@ -32,13 +31,12 @@ if TYPE_CHECKING:
 
 USUAL_TARGETS: Final = ("40", "50", "60", "70")
 """Of metrics in percent, where neither a flag nor an annotation has a target."""
-PERCENT_METRICS: Final = frozenset(
-    {Metric.DUTY_CYCLE, Metric.MEMORY_USED_PERCENT, Metric.KV_CACHE_PERCENT}
-)
 LEAST_MAXIMUM: Final = 10
 """Replicas that a policy without a maximum may have; twice what there was, if that is more."""
-_PLACEHOLDER: Final = "vector(0)"
-_SOURCES: Final = (QUERY, QUEUE, POD_METRIC, TARGET_QUERY, TARGET_POD_METRIC)
+_PLACEHOLDERS: Final = {QUERY: "vector(0)", POD_METRIC: "any"}
+"""Of what a recording does not know: without it there is no target."""
+_SOURCE_OF: Final = {Metric.QUERY: QUERY, Metric.POD_METRIC: POD_METRIC}
+_SOURCES: Final = (QUERY, QUEUE, POD_METRIC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +67,7 @@ class Given:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemandSource:
-    """The metric to replay, and the query of `Metric.QUERY` if it has one."""
+    """A metric to replay, and the query of `Metric.QUERY` if it has one."""
 
     metric: Metric
     query: str | None = None
@@ -79,19 +77,23 @@ class PlanError(ValueError):
     """A Deployment cannot be replayed; the message says why, and what to pass."""
 
 
-def source_of(given: Given, wishes: Wishes, readable: Collection[Metric]) -> DemandSource:
-    """Return the metric to replay; `readable` are those that the history has.
+def sources_of(
+    given: Given, wishes: Wishes, readable: Collection[Metric]
+) -> tuple[DemandSource, ...]:
+    """Return the metrics to replay, first the one whose targets are compared.
 
-    Without a wish it is the first target of the annotations that can be read, else the duty cycle.
+    `readable` are the metrics that the history has. Without a wish the first one is that of the
+    first target in the annotations that can be read, else the duty cycle; the others are those of
+    the further targets. A metric that is wished for and has no target there is replayed alone.
 
     Raises:
         PlanError: only metrics that cannot be read have a target, or the query is missing.
     """
     texts = given.effective(wishes)
-    metric = wishes.metric
     query = wishes.query or texts.get(QUERY)
-    if metric is None and wishes.query is None:
-        targets = [one for one, name in TARGET_ANNOTATIONS.items() if name in texts]
+    targets = [one for one, name in TARGET_ANNOTATIONS.items() if name in texts]
+    metric = wishes.metric or (None if wishes.query is None else Metric.QUERY)
+    if metric is None:
         metric = next((one for one in targets if one in readable), None)
         if metric is None and targets:
             raise PlanError(
@@ -100,85 +102,137 @@ def source_of(given: Given, wishes: Wishes, readable: Collection[Metric]) -> Dem
                 " --targets; or --metric duty_cycle"
             )
         metric = metric or Metric.DUTY_CYCLE
-    metric = metric or Metric.QUERY
     if metric is Metric.QUERY and query is None:
         raise PlanError(f"--metric query needs --query, or the annotation {QUERY}")
     if metric not in readable:
         names = ", ".join(sorted(readable))
         raise PlanError(f"--metric {metric} is not in this history; it can have {names}")
-    return DemandSource(metric=metric, query=query if metric is Metric.QUERY else None)
+    others = [
+        one
+        for one in targets
+        if metric in targets
+        and one is not metric
+        and one in readable
+        and (one is not Metric.QUERY or query is not None)
+    ]
+    return tuple(
+        DemandSource(metric=one, query=query if one is Metric.QUERY else None)
+        for one in (metric, *others)
+    )
 
 
 def policies_of(
-    given: Given, wishes: Wishes, source: DemandSource, *, highest_replicas: int
+    given: Given, wishes: Wishes, sources: Sequence[DemandSource], *, highest_replicas: int
 ) -> tuple[tuple[ScalingPolicy, ...], tuple[str, ...]]:
-    """Return a policy per target, and sentences about what was assumed.
+    """Return a policy per target of the first source, and sentences about what was assumed.
+
+    The other sources have the targets of the annotations; those without one are in no policy.
 
     Raises:
         PlanError: there is no target, or an annotation is wrong.
     """
     texts = given.effective(wishes)
-    notes: list[str] = []
+    compared = sources[0].metric
+    followed = [
+        one for one in sources if one.metric is compared or target_annotation(one.metric) in texts
+    ]
+    notes = _notes(texts, sources, followed)
     own = {**given.annotations, **wishes.annotations, ENABLED: "true"}
     if MAX_REPLICAS not in texts:
         own[MAX_REPLICAS] = str(max(LEAST_MAXIMUM, 2 * highest_replicas))
         notes.append(
             f"{MAX_REPLICAS} is not set: simulated with {own[MAX_REPLICAS]} (--max-replicas)."
         )
-    if texts.get(MIN_REPLICAS) == "0" and source.metric not in TOTAL_METRICS:
+    if texts.get(MIN_REPLICAS) == "0" and not any(one.metric in TOTAL_METRICS for one in followed):
         own[MIN_REPLICAS] = "1"
         notes.append(
-            f"{MIN_REPLICAS} is 0: simulated with 1, because {source.metric} says nothing while"
-            " there is no pod."
+            f"{MIN_REPLICAS} is 0: simulated with 1, because {compared} says nothing while there is"
+            " no pod."
         )
-    others = [
-        name
-        for metric, name in TARGET_ANNOTATIONS.items()
-        if name in texts and name != target_annotation(source.metric)
-    ]
-    if others:
-        notes.append(
-            f"{', '.join(others)} counts too, and is not simulated: where it asks for more pods,"
-            " gpu-scaler would have had more."
-        )
-    targets = wishes.targets or _own_targets(texts, source.metric)
-    policies = tuple(_policy(given, own, source, text) for text in targets)
+    others = {one.metric: texts[target_annotation(one.metric)] for one in followed[1:]}
+    policies = tuple(
+        _policy(given, own, followed, {compared: text, **others})
+        for text in wishes.targets or _own_targets(texts, compared)
+    )
     return policies, tuple(notes)
+
+
+def _notes(
+    texts: Mapping[str, str], sources: Sequence[DemandSource], followed: Sequence[DemandSource]
+) -> list[str]:
+    """Return what counts beside the metric whose targets are compared, and what does not."""
+    compared = sources[0].metric
+    notes = []
+    if len(followed) > 1:
+        others = " and ".join(
+            f"{one.metric} (target {texts[target_annotation(one.metric)]})" for one in followed[1:]
+        )
+        notes.append(
+            f"TARGET is that of {compared}. In each row {others} counts too: the metric that asks"
+            " for the most replicas decides."
+        )
+    for one in sources:
+        if one not in followed:
+            notes.append(
+                f"{one.metric} is in the recording and has no target, so it is not simulated: pass"
+                f" --annotation {target_annotation(one.metric)}=NUMBER."
+            )
+    left_out = [
+        name
+        for name in TARGET_ANNOTATIONS.values()
+        if name in texts and name not in {target_annotation(one.metric) for one in followed}
+    ]
+    if left_out and target_annotation(compared) in texts:
+        notes.append(
+            f"{', '.join(left_out)} counts too, and is not simulated, because this history has no"
+            " values of it: where it asks for more pods, gpu-scaler would have had more."
+        )
+    elif left_out:
+        notes.append(f"{', '.join(left_out)} does not count: {compared} is simulated in its place.")
+    return notes
 
 
 def _own_targets(texts: Mapping[str, str], metric: Metric) -> Sequence[str]:
     annotation = target_annotation(metric)
     if annotation in texts:
         return (texts[annotation],)
-    if metric in PERCENT_METRICS:
+    if metric in SATURATING_METRICS:
         return USUAL_TARGETS
     raise PlanError(f"has no target for {metric}: pass --targets, such as --targets 5,10,20")
 
 
 def _policy(
-    given: Given, own: Mapping[str, str], source: DemandSource, target: str
+    given: Given,
+    own: Mapping[str, str],
+    sources: Sequence[DemandSource],
+    targets: Mapping[Metric, str],
 ) -> ScalingPolicy:
     ours = (*_SOURCES, *TARGET_ANNOTATIONS.values())
     texts = {name: text for name, text in own.items() if name not in ours}
     defaults = {name: text for name, text in given.defaults.items() if name not in ours}
-    is_total = source.metric in TOTAL_METRICS or source.metric is Metric.POD_METRIC
-    if is_total:
-        texts |= {QUERY: source.query or _PLACEHOLDER, TARGET_QUERY: target}
-    else:
-        texts[TARGET_ANNOTATIONS[source.metric]] = target
+    invented: set[str] = set()
+    # What is parsed as another metric: a queue's page is not known here, and its target is alike.
+    parsed_as: dict[Metric, Metric] = {}
+    for one in sources:
+        metric = Metric.QUERY if one.metric in TOTAL_METRICS else one.metric
+        parsed_as[metric] = one.metric
+        target, source = TARGET_ANNOTATIONS[metric], _SOURCE_OF.get(metric)
+        texts[target] = targets[one.metric]
+        if source is not None:
+            texts[source] = one.query or _PLACEHOLDERS[source]
+            if one.query is None:
+                invented |= {source, target}
     parsed = parse_policy(
         texts, query_supported=True, defaults=defaults, namespace=given.ref.namespace
     )
     if not isinstance(parsed, ScalingPolicy):
         raise PlanError("; ".join(f"{one.annotation}: {one.message}" for one in parsed))
-    invented = {QUERY, TARGET_QUERY} if is_total and source.query is None else set()
-    wanted = MetricTarget(
-        metric=source.metric,
-        average_value_milli=parsed.targets[0].average_value_milli,
-        query=source.query,
-    )
+    values = {parsed_as[one.metric]: one.average_value_milli for one in parsed.targets}
     return replace(
         parsed,
-        targets=(wanted,),
+        targets=tuple(
+            MetricTarget(metric=one.metric, average_value_milli=values[one.metric], query=one.query)
+            for one in sources
+        ),
         settings=tuple(one for one in parsed.settings if one.annotation not in invented),
     )

@@ -22,7 +22,6 @@ from scaler.policy.annotations import (
     target_annotation,
 )
 from scaler.quantities import format_duration, format_share, format_value
-from scaler.replay.coverage import floor_share
 from scaler.replay.model import AS_IT_WAS, OURS
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ def recommended(
         )
     share, best = min(allowed, key=lambda item: (item[1].gpu_hours, item[0]))
     assert best.target_milli is not None
-    floors = floor_share(recording) or 0.0
+    floors = recording.floor_share() or 0.0
     # Where the demand is unknown from above, ours may have been saturated as well.
     doubt = None
     if share + floors > max_saturated:
@@ -98,8 +97,9 @@ def recommended(
             " the demand may have been higher. Run more replicas for some days, then simulate"
             " again."
         )
+    whose = f" of {recording.metric}" * (len(recording.metrics) > 1)
     text = (
-        f"Recommended target: {format_value(recording.metric, best.target_milli)},"
+        f"Recommended target{whose}: {format_value(recording.metric, best.target_milli)},"
         f" saturated for {format_share(share)} of the time (allowed:"
         f" {max_saturated * 100:g} %){_saved(best, results)}."
     )
@@ -174,8 +174,10 @@ def _quoted(value: str) -> str:
 def _annotations(
     metric: Metric, target_milli: int, policy: ScalingPolicy
 ) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Return all annotations of the policy with this target, and those without a known value."""
-    target = target_annotation(metric)
+    """Return all annotations of the policy with this target of the metric that is its first one.
+
+    Also those without a known value.
+    """
     given = {
         one.annotation: one.value
         for one in policy.settings
@@ -185,8 +187,12 @@ def _annotations(
         ENABLED: "true",
         MIN_REPLICAS: str(policy.min_replicas),
         MAX_REPLICAS: str(policy.max_replicas),
-        target: _quantity(metric, target_milli),
+        target_annotation(metric): _quantity(metric, target_milli),
     }
+    for one in policy.targets:
+        if one.average_value_milli is not None:
+            text = _quantity(one.metric, one.average_value_milli)
+            found.setdefault(target_annotation(one.metric), text)
     query = next((one.query for one in policy.targets if one.query is not None), None)
     if query is not None:
         found[QUERY] = query
@@ -200,9 +206,9 @@ def _annotations(
     }
     if policy.min_replicas == 1 and MIN_REPLICAS not in given:
         del found[MIN_REPLICAS]
-    source = _SOURCES.get(metric)
-    missing = () if source is None or source in found else (source,)
-    return found, missing
+    metrics = dict.fromkeys((metric, *(one.metric for one in policy.targets[1:])))
+    sources = (_SOURCES.get(one) for one in metrics)
+    return found, tuple(one for one in sources if one is not None and one not in found)
 
 
 def _quantity(metric: Metric, value_milli: int) -> str:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeVar
 import msgspec
 
 from scaler.decision.proposals import SATURATING_METRICS
-from scaler.model import Metric, ObjectRef
+from scaler.model import TOTAL_METRICS, Metric, ObjectRef
 from scaler.replay.demand import HIGHEST_PERCENT, LONGEST_STEP_SECONDS
-from scaler.replay.model import Recording
+from scaler.replay.model import RecordedMetric, Recording
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,11 +49,16 @@ class RecordingTextError(ValueError):
     """A text is no recording; the message says where and why."""
 
 
+class _MetricText(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    metric: Metric
+    demand_milli: tuple[_Milli | None, ...]
+    floor: tuple[Literal[0, 1], ...]
+
+
 class _RecordingText(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     namespace: _Name
     name: _Name
     kind: Annotated[str, msgspec.Meta(max_length=253)] = ""
-    metric: Metric
     begun_unix_seconds: Annotated[float, msgspec.Meta(ge=0, le=_MAX_UNIX_SECONDS)]
     step_seconds: Annotated[float, msgspec.Meta(gt=0, le=LONGEST_STEP_SECONDS)]
     gpus_per_replica: Annotated[int, msgspec.Meta(ge=1, le=10_000)]
@@ -62,8 +67,7 @@ class _RecordingText(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     notes: Annotated[
         tuple[Annotated[str, msgspec.Meta(max_length=2_000)], ...], msgspec.Meta(max_length=100)
     ]
-    demand_milli: tuple[_Milli | None, ...]
-    floor: tuple[Literal[0, 1], ...]
+    metrics: Annotated[tuple[_MetricText, ...], msgspec.Meta(min_length=1, max_length=len(Metric))]
     replicas: tuple[_Replicas | None, ...]
 
 
@@ -108,7 +112,7 @@ def read_recordings(data: bytes) -> tuple[Recording, ...]:
         document = msgspec.json.decode(data, type=_RecordingsText)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise RecordingTextError(f"is not a valid recording: {error}") from None
-    points = sum(len(one.demand_milli) for one in document.recordings)
+    points = sum(len(one.replicas) * len(one.metrics) for one in document.recordings)
     if points > MAX_POINTS:
         raise RecordingTextError(f"has {points} points; allowed are up to {MAX_POINTS}")
     seen: set[tuple[str, str, str]] = set()
@@ -141,54 +145,71 @@ def _text(recording: Recording) -> _RecordingText:
         namespace=recording.ref.namespace,
         name=recording.ref.name,
         kind=recording.ref.kind,
-        metric=recording.metric,
         begun_unix_seconds=recording.begun_unix_seconds,
         step_seconds=recording.step_seconds,
         gpus_per_replica=recording.gpus_per_replica,
         gpu_model=recording.gpu_model,
         start_seconds=recording.start_seconds,
         notes=recording.notes,
-        demand_milli=recording.demand_milli,
-        floor=tuple(1 if one else 0 for one in recording.floor),
+        metrics=tuple(
+            _MetricText(
+                metric=one.metric,
+                demand_milli=one.demand_milli,
+                floor=tuple(1 if floor else 0 for floor in one.floor),
+            )
+            for one in recording.metrics
+        ),
         replicas=recording.replicas,
     )
 
 
 def _recording(text: _RecordingText, number: int) -> Recording:
     where = f"$.recordings[{number}]"
-    lengths = len(text.demand_milli), len(text.floor), len(text.replicas)
-    if len(set(lengths)) > 1:
-        raise RecordingTextError(
-            f"has series of different lengths at {where}: demand_milli has {lengths[0]} points,"
-            f" floor {lengths[1]}, replicas {lengths[2]}"
-        )
-    if not lengths[0]:
+    if not text.replicas:
         raise RecordingTextError(f"has no points at {where}")
-    if text.demand_milli.count(None) == lengths[0]:
-        raise RecordingTextError(f"has no value in demand_milli at {where}")
-    _check_percentages(text, where)
+    names = [one.metric for one in text.metrics]
+    if len(set(names)) < len(names) or len(TOTAL_METRICS.intersection(names)) > 1:
+        raise RecordingTextError(
+            f"has the metrics {', '.join(names)} at {where}: each may be there once, and only one"
+            f" of {', '.join(sorted(TOTAL_METRICS))}"
+        )
+    for place, one in enumerate(text.metrics):
+        _check_metric(one, text.replicas, f"{where}.metrics[{place}]")
     for name in (text.namespace, text.name, text.kind, text.gpu_model or "", *text.notes):
         if not name.isprintable():
             raise RecordingTextError(f"has a control character in a text at {where}: {name!r:.80}")
     return Recording(
         ref=ObjectRef(namespace=text.namespace, name=text.name, kind=text.kind),
-        metric=text.metric,
         begun_unix_seconds=text.begun_unix_seconds,
         step_seconds=text.step_seconds,
         gpus_per_replica=text.gpus_per_replica,
         gpu_model=text.gpu_model,
         start_seconds=text.start_seconds,
         notes=text.notes,
-        demand_milli=text.demand_milli,
-        floor=tuple(one == 1 for one in text.floor),
+        metrics=tuple(
+            RecordedMetric(
+                metric=one.metric,
+                demand_milli=one.demand_milli,
+                floor=tuple(floor == 1 for floor in one.floor),
+            )
+            for one in text.metrics
+        ),
         replicas=text.replicas,
     )
 
 
-def _check_percentages(text: _RecordingText, where: str) -> None:
+def _check_metric(text: _MetricText, replicas: tuple[int | None, ...], where: str) -> None:
+    lengths = len(text.demand_milli), len(text.floor), len(replicas)
+    if len(set(lengths)) > 1:
+        raise RecordingTextError(
+            f"has series of different lengths at {where}: demand_milli has {lengths[0]} points,"
+            f" floor {lengths[1]}, replicas {lengths[2]}"
+        )
+    if text.demand_milli.count(None) == lengths[0]:
+        raise RecordingTextError(f"has no value in demand_milli at {where}")
     if text.metric not in SATURATING_METRICS:
         return
-    for step, (demand, pods) in enumerate(zip(text.demand_milli, text.replicas, strict=True)):
+    for step, (demand, pods) in enumerate(zip(text.demand_milli, replicas, strict=True)):
         if demand is not None and pods is not None and demand > pods * HIGHEST_PERCENT * 1000:
             raise RecordingTextError(
                 f"has a demand of {demand / 1000:g} at {where}.demand_milli[{step}], and"

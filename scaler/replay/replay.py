@@ -10,18 +10,19 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from scaler.decision.proposals import SATURATED_MILLI, SATURATING_METRICS
-from scaler.replay.accounting import account, stretches
+from scaler.replay.accounting import account, busy_pods, stretches
 from scaler.replay.answers import Learned
+from scaler.replay.hpa import HpaRules
 from scaler.replay.load import RecordedLoad
 from scaler.replay.model import AS_IT_WAS, HPA, OURS, Recording, ReplayResult, ReplicaStep
 from scaler.replay.pods import Pods
-from scaler.replay.rules import HpaRules, OurRules
+from scaler.replay.rules import OurRules
 from scaler.replay.stepping import Stepping
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scaler.model import ScalingPolicy
+    from scaler.model import Metric, ScalingPolicy
     from scaler.replay.rules import Rules
 
 
@@ -37,14 +38,14 @@ def as_it_was(recording: Recording) -> ReplayResult:
             steps.append(ReplicaStep(step * recording.step_seconds, replicas))
     pairs = [
         (replicas, saturated)
-        for demand, replicas, saturated in zip(
-            recording.demand_milli, recording.replicas, recording.floor, strict=True
+        for known, replicas, saturated in zip(
+            recording.known(), recording.replicas, recording.floors(), strict=True
         )
-        if demand is not None and replicas is not None
+        if known and replicas is not None
     ]
     known_seconds = len(pairs) * recording.step_seconds
     counts = [one.replicas for one in steps if one.replicas is not None]
-    has_top = recording.metric in SATURATING_METRICS and pairs
+    has_top = recording.saturates and pairs
     return ReplayResult(
         policy=AS_IT_WAS,
         target_milli=None,
@@ -73,11 +74,12 @@ def replay(
     """What the scaler would have done, deciding every `interval_seconds`.
 
     Pods serve `start_seconds` after their creation and leave at once. `capacity_milli` is what one
-    pod can do, by default 99 % for metrics in percent, else the target with its tolerance. A count
-    that is unknown at the begin is the minimum. Of the policy, the target for the recording's
-    metric counts; pause and dry run do not. `learned` makes further replays under the same policy
-    faster. `should_stop` is asked at each decision that has to be made.
-    Raises ValueError where the policy has no such target, TimeoutError where it should stop.
+    pod can do of the first metric, by default 99 % of each in percent, and where there is none of
+    them, the target of each with its tolerance. A count that is unknown at the begin is the
+    minimum. Of the policy, the targets for the recording's metrics count; pause and dry run do not.
+    `learned` makes further replays under the same policy faster. `should_stop` is asked at each
+    decision that has to be made.
+    Raises ValueError where a metric has no target, TimeoutError where it should stop.
     """
     rules = OurRules(recording, policy)
     steps = stepping(recording, rules, start_seconds, interval_seconds, learned, should_stop).run()
@@ -119,13 +121,20 @@ def stepping(
         start_seconds=start_seconds,
         ready_age_seconds=policy.ready_age_seconds,
     )
-    load = RecordedLoad(recording, pods, window_seconds=policy.window_seconds)
-    seconds = len(recording.demand_milli) * recording.step_seconds
+    loads = [
+        RecordedLoad(
+            one,
+            pods,
+            step_seconds=recording.step_seconds,
+            window_seconds=policy.window_seconds,
+        )
+        for one in recording.metrics
+    ]
     return Stepping(
         rules,
         pods,
-        load,
-        seconds=seconds,
+        loads,
+        seconds=recording.seconds,
         interval_seconds=interval_seconds,
         learned=learned or Learned(),
         should_stop=should_stop,
@@ -140,17 +149,14 @@ def _result(
     start_seconds: float,
     capacity_milli: float | None,
 ) -> ReplayResult:
-    target_milli = rules.policy.targets[0].average_value_milli
-    if capacity_milli is None and recording.metric in SATURATING_METRICS:
-        capacity_milli = SATURATED_MILLI
-    elif capacity_milli is None and target_milli is not None:
-        capacity_milli = target_milli * (1 + rules.policy.behavior.scale_up.tolerance)
-    until_seconds = len(recording.demand_milli) * recording.step_seconds
-    parts = stretches(steps, until_seconds=until_seconds, start_seconds=start_seconds)
-    sums = account(recording, parts, capacity_milli)
+    capacities = _capacities_milli(recording, rules.policy)
+    if capacity_milli is not None:
+        capacities = {recording.metric: capacity_milli}
+    parts = stretches(steps, until_seconds=recording.seconds, start_seconds=start_seconds)
+    sums = account(busy_pods(recording.metrics, capacities), recording.step_seconds, parts)
     return ReplayResult(
         policy=policy,
-        target_milli=target_milli,
+        target_milli=rules.policy.targets[0].average_value_milli,
         gpu_hours=sums.replica_seconds * recording.gpus_per_replica / 3600,
         saturated_share=sums.saturated_seconds / sums.seconds if sums.seconds else None,
         changes=len(steps) - 1,
@@ -158,3 +164,18 @@ def _result(
         seconds=sums.seconds,
         steps=steps,
     )
+
+
+def _capacities_milli(recording: Recording, policy: ScalingPolicy) -> dict[Metric, float]:
+    """What one pod can do: the top of metrics in percent, else the targets with their tolerance."""
+    tops = {
+        one.metric: float(SATURATED_MILLI)
+        for one in recording.metrics
+        if one.metric in SATURATING_METRICS
+    }
+    tolerance = policy.behavior.scale_up.tolerance
+    return tops or {
+        one.metric: one.average_value_milli * (1 + tolerance)
+        for one in policy.targets
+        if one.average_value_milli is not None
+    }

@@ -6,9 +6,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from scaler.model import Metric
 from scaler.quantities import format_duration, format_share, format_value
-from scaler.replay.coverage import floor_share, known_share
 from scaler.replay.documents import POLICY_NAMES, result_documents
 from scaler.replay.model import AS_IT_WAS
 from scaler.replay.prices import NO_PRICES
@@ -18,6 +16,7 @@ from toolkit.cli.table import table_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from scaler.model import Metric
     from scaler.replay.documents import ResultDocument, Simulation
     from scaler.replay.model import Recording, ReplayResult
     from scaler.replay.prices import Prices
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 UNKNOWN: Final = "<unknown>"
 _COLUMNS: Final = ("POLICY", "TARGET", "GPU HOURS", "SATURATED", "CHANGES/DAY", "HIGHEST")
 _WIDE_COLUMNS: Final = ("AVERAGE", "SAVED", "CHANGES", "SIMULATED")
-_PERCENT_METRICS: Final = (Metric.DUTY_CYCLE, Metric.MEMORY_USED_PERCENT, Metric.KV_CACHE_PERCENT)
 # Ours always knows its count; as it was may not.
 _SAME_TIME: Final = 0.99
 
@@ -50,20 +48,18 @@ def _text(simulation: Simulation, prices: Prices, *, is_wide: bool) -> str:
 
 
 def period_text(recording: Recording) -> str:
-    """Return from when to when was recorded, how finely, and which metric."""
+    """Return from when to when was recorded, how finely, and which metrics."""
     begun = recording.begun_unix_seconds
-    ended = begun + len(recording.demand_milli) * recording.step_seconds
+    ended = begun + recording.seconds
     times = [datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M") for at in (begun, ended)]
-    return (
-        f"{recording.metric.value} from {times[0]} to {times[1]} UTC in steps of"
-        f" {recording.step_seconds:g}s"
-    )
+    metrics = " and ".join(one.metric for one in recording.metrics)
+    return f"{metrics} from {times[0]} to {times[1]} UTC in steps of {recording.step_seconds:g}s"
 
 
 def caveats(simulation: Simulation, prices: Prices = NO_PRICES) -> list[str]:
     """Return the sentences on what the figures can and cannot say, the floors first."""
     recording = simulation.recording
-    floors = floor_share(recording)
+    floors = recording.floor_share()
     if floors is None:
         sentences = ["The demand is unknown for all of the time."]
     elif floors == 0:
@@ -73,10 +69,10 @@ def caveats(simulation: Simulation, prices: Prices = NO_PRICES) -> list[str]:
             f"{format_share(floors)} of the samples are only a lower bound of the demand, because a"
             " pod was saturated."
         ]
-    known = known_share(recording)
+    known = recording.known_share()
     if 0 < known < 1:
         sentences.append(f"{format_share(1 - known)} of the time has no data and is ignored.")
-    if recording.metric not in _PERCENT_METRICS:
+    if not recording.saturates:
         sentences.append(
             "Saturated is the time with more demand than the target and its tolerance allow for"
             " the ready pods."

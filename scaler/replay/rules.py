@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: the rules that a replay follows: the scaler's own decisions, or the HPA's arithmetic."""
+"""Pure: the rules that a replay follows, and those of the scaler: its own decisions."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from scaler.decision.behavior import DEFAULT_BEHAVIOR, limit_with_behavior
 from scaler.decision.decide import decide
-from scaler.decision.history import changed, recommended, standing
+from scaler.decision.history import standing
 from scaler.decision.model import ScalingHistory
-from scaler.decision.replicas import Tolerance, average_value_replicas, pods_metric_replicas
+from scaler.decision.replicas import highest_proposal
 from scaler.model import (
     TOTAL_METRICS,
     DeploymentState,
@@ -21,21 +20,21 @@ from scaler.model import (
     ScalingPolicy,
 )
 from scaler.policy.schedule import in_force
-from scaler.replay.hpa import limit_without_behavior
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Hashable, Sequence
 
+    from scaler.decision.model import Decision
     from scaler.model import ObjectRef
     from scaler.replay.load import RecordedLoad
-    from scaler.replay.model import Recording
+    from scaler.replay.model import RecordedMetric, Recording
     from scaler.replay.pods import Pods, Shape
 
 ALONE: Final = MetricTarget(metric=Metric.QUEUE, average_value_milli=None)
 
 
 class Asked(NamedTuple):
-    """What the metrics ask for before windows and limits; `replicas` is None without values.
+    """What a metric, or all together, ask for before windows and limits; None without values.
 
     `down_only` is True where a missing value kept the count, as in `Recommendation`.
     """
@@ -44,12 +43,17 @@ class Asked(NamedTuple):
     down_only: bool = False
 
 
+UNKNOWN: Final = Asked(None)
+
+
 class Rules(Protocol):
     """What says how many replicas there should be; it keeps its scaling history itself.
 
+    `metrics` are those of the recording that count; the policy's targets are in their order.
     `raises` is True where a recommendation of the window raises the count as well.
     """
 
+    metrics: tuple[RecordedMetric, ...]
     history: ScalingHistory
     policy: ScalingPolicy
     raises: bool
@@ -57,34 +61,48 @@ class Rules(Protocol):
     def follow_schedule(self, now_seconds: float) -> float:
         """Set the policy of an instant; return until when it is in force, infinity if always."""
 
-    def decide(self, pods: Pods, load: RecordedLoad, now_seconds: float) -> tuple[int, Asked]:
-        """Return the count to set now, and the one asked for."""
+    def decide(
+        self, pods: Pods, loads: Sequence[RecordedLoad], now_seconds: float
+    ) -> tuple[int, tuple[Asked, ...]]:
+        """Return the count to set now, and what each metric asks for; none if none was asked."""
+
+    def joined(self, asked: Sequence[Asked], replicas: int) -> Asked:
+        """Return what metrics ask for together, with so many replicas now."""
 
     def counted(self, shape: Shape) -> Hashable:
         """Return the same for shapes for which the same is asked for at the same values."""
 
 
-def policy_for(policy: ScalingPolicy, metric: Metric) -> ScalingPolicy:
-    """The policy as it acts on one metric.
+def policy_for(policy: ScalingPolicy, metrics: Sequence[RecordedMetric]) -> ScalingPolicy:
+    """Return the policy as it acts on these metrics, with a target of each in their order.
 
-    Without a pod there are no metrics of pods. Where 0 replicas are allowed, the recorded demand
-    stands for the queue or the query that the policy then has.
-    Raises ValueError where the policy has no target for the metric.
+    Without a pod there are no metrics of pods. Where 0 replicas are allowed and no metric is a
+    total, the first one's demand stands for the queue or the query that the policy then has.
+    Raises ValueError where the policy has no target for a metric.
     """
-    targets = tuple(one for one in policy.targets if one.metric is metric)
-    if not targets:
-        named = ", ".join(one.metric for one in policy.targets) or "none"
-        raise ValueError(f"the policy has no target for {metric}; it has {named}")
+    by_metric = {one.metric: one for one in policy.targets}
+    for one in metrics:
+        if one.metric not in by_metric:
+            named = ", ".join(by_metric) or "none"
+            raise ValueError(f"the policy has no target for {one.metric}; it has {named}")
+    targets = tuple(by_metric[one.metric] for one in metrics)
     activation_milli = policy.activation_milli
-    if policy.min_replicas == 0 and metric not in TOTAL_METRICS:
-        if metric is Metric.REQUESTS:
+    if policy.min_replicas == 0 and not any(one.metric in TOTAL_METRICS for one in metrics):
+        queue = ALONE
+        if targets[0].metric is Metric.REQUESTS:
             queue = replace(ALONE, average_value_milli=targets[0].average_value_milli)
         else:
-            queue, activation_milli = ALONE, 0
+            activation_milli = 0
         targets = (*targets, queue)
     return replace(
         policy, targets=targets, activation_milli=activation_milli, dry_run=False, paused=False
     )
+
+
+def targets_of(rules: Rules, number: int) -> tuple[MetricTarget, ...]:
+    """Return the targets that a metric of the rules answers for; the first one also for `ALONE`."""
+    targets = rules.policy.targets
+    return (targets[number], *(targets[len(rules.metrics) :] if number == 0 else ()))
 
 
 class OurRules:
@@ -95,8 +113,8 @@ class OurRules:
     def __init__(self, recording: Recording, policy: ScalingPolicy) -> None:
         # A count of 0 that was found is one that the scaler set.
         self.history = ScalingHistory(zeroed_seconds=0.0)
+        self.metrics = recording.metrics
         self._ref = recording.ref
-        self._metric = recording.metric
         self._given = policy
         self._begun = recording.begun_unix_seconds
         self.follow_schedule(0.0)
@@ -104,10 +122,12 @@ class OurRules:
     def follow_schedule(self, now_seconds: float) -> float:
         """Set the policy of an instant; return until when it is in force, infinity if always."""
         found = in_force(self._given, self._begun + now_seconds)
-        self.policy = policy_for(found.policy, self._metric)
+        self.policy = policy_for(found.policy, self.metrics)
         return found.until_unix_seconds - self._begun
 
-    def decide(self, pods: Pods, load: RecordedLoad, now_seconds: float) -> tuple[int, Asked]:
+    def decide(
+        self, pods: Pods, loads: Sequence[RecordedLoad], now_seconds: float
+    ) -> tuple[int, tuple[Asked, ...]]:
         """Decide as the loop does, and remember the decision as carried out."""
         deployment = DeploymentState(
             ref=self._ref,
@@ -118,23 +138,47 @@ class OurRules:
             pods_per_replica=1,
         )
         history = standing(self.history, self.policy.behavior, now_seconds)
-        readings = self._readings(deployment, pods, load, now_seconds)
+        readings = {
+            reading.metric: reading
+            for load in loads
+            for reading in self._readings(deployment, pods, load, now_seconds)
+        }
         decision = decide(deployment, self.policy, readings, history, now_seconds)
         self.history = decision.history
-        newest = decision.history.recommendations[-1:]
-        down_only = decision.proposed is not None and newest[0].down_only
-        return decision.desired_replicas, Asked(decision.proposed, down_only)
+        return decision.desired_replicas, self._asked(decision)
+
+    def joined(self, asked: Sequence[Asked], replicas: int) -> Asked:
+        """Return what metrics ask for together, as `decide` joins their proposals."""
+        if len(asked) == 1:
+            return asked[0]
+        proposed = highest_proposal([one.replicas for one in asked], replicas)
+        kept = proposed == replicas and any(one.replicas is None or one.down_only for one in asked)
+        return Asked(proposed, kept)
 
     def counted(self, shape: Shape) -> Hashable:
         """Pods that do not count yet are alike, but that Pending ones stop saturation growth."""
         return shape._replace(fresh=0, loading=shape.fresh + shape.loading), shape.ready > 0
 
+    def _asked(self, decision: Decision) -> tuple[Asked, ...]:
+        """What each metric asks for, from the proposals of its targets."""
+        current = decision.current_replicas
+        if not decision.proposals:
+            unchanged = decision.desired_replicas == current
+            return (UNKNOWN,) * len(self.metrics) if unchanged else ()
+        found = [
+            # An incomplete proposal is never below the count.
+            Asked(one.replicas, not one.complete and one.replicas == current)
+            for one in decision.proposals
+        ]
+        count = len(self.metrics)
+        return (self.joined([found[0], *found[count:]], current), *found[1:count])
+
     def _readings(
         self, deployment: DeploymentState, pods: Pods, load: RecordedLoad, now_seconds: float
-    ) -> Mapping[Metric, MetricReading]:
+    ) -> list[MetricReading]:
         demand = load.demand_milli[load.step(now_seconds)]
         if demand is None:
-            return {}
+            return []
 
         def reading(metric: Metric, values: dict[ObjectRef, PodValue]) -> MetricReading:
             return MetricReading(metric=metric, values=values)
@@ -143,121 +187,20 @@ class OurRules:
             return PodValue(value_milli=milli, sampled_seconds=now_seconds)
 
         if load.is_total:
-            return {self._metric: reading(self._metric, {self._ref: value(demand)})}
+            return [reading(load.metric, {self._ref: value(demand)})]
         # The oldest pods come first; those that are Pending show nothing.
-        shown = _shown_milli(pods, load, now_seconds)
+        shown = shown_milli(pods, load, now_seconds)
         of_pods = {milli: value(milli) for milli in shown}
         values = {
             pod.ref: of_pods[milli] for pod, milli in zip(deployment.pods, shown, strict=False)
         }
-        readings = {self._metric: reading(self._metric, values)}
-        if self.policy.min_replicas == 0:
+        readings = [reading(load.metric, values)]
+        if load.metric is self.metrics[0].metric and len(self.policy.targets) > len(self.metrics):
             waiting = 0 if pods.ready(now_seconds) else demand
-            readings[Metric.QUEUE] = reading(Metric.QUEUE, {self._ref: value(waiting)})
+            readings.append(reading(Metric.QUEUE, {self._ref: value(waiting)}))
         return readings
 
 
-class HpaRules:
-    """The HPA's arithmetic, without `spec.behavior` where the policy has the default one.
-
-    It does not look at readiness, and does not scale to zero or from it.
-    """
-
-    def __init__(self, recording: Recording, policy: ScalingPolicy) -> None:
-        self._metric = recording.metric
-        self._given = policy
-        self._begun = recording.begun_unix_seconds
-        self.follow_schedule(0.0)
-        self.raises = policy.behavior == DEFAULT_BEHAVIOR
-        self.history = ScalingHistory()
-        [target] = self.policy.targets
-        if target.average_value_milli is None:
-            raise ValueError(
-                f"the HPA needs an average value for {self._metric}; the policy has none"
-            )
-        self._target_milli = target.average_value_milli
-
-    def follow_schedule(self, now_seconds: float) -> float:
-        """Set the policy of an instant, as if somebody kept to the schedule by hand."""
-        found = in_force(self._given, self._begun + now_seconds)
-        least = max(1, found.policy.min_replicas)
-        most = max(1, found.policy.max_replicas)
-        policy = replace(found.policy, min_replicas=least, max_replicas=most)
-        self.policy = policy_for(policy, self._metric)
-        return found.until_unix_seconds - self._begun
-
-    def counted(self, shape: Shape) -> Hashable:
-        """Readiness does not count, but what pods show that are not Ready does."""
-        return shape.ready, shape.loading, shape.pending
-
-    def decide(self, pods: Pods, load: RecordedLoad, now_seconds: float) -> tuple[int, Asked]:
-        """Follow reconcileAutoscaler."""
-        policy, current = self.policy, pods.count
-        if not policy.min_replicas <= current <= policy.max_replicas:
-            desired = min(max(current, policy.min_replicas), policy.max_replicas)
-            return self._set(current, desired, now_seconds), Asked(None)
-        if not self.history.recommendations:
-            # recordInitialRecommendation
-            self.history = recommended(self.history, current, policy.behavior, now_seconds)
-        asked = self._asked(pods, load, now_seconds)
-        if asked is None:
-            return current, Asked(None)
-        if self.raises:
-            desired, _ = limit_without_behavior(
-                current_replicas=current,
-                proposed_replicas=asked,
-                min_replicas=policy.min_replicas,
-                max_replicas=policy.max_replicas,
-                recommendations=self.history.recommendations,
-                now_seconds=now_seconds,
-            )
-        else:
-            desired = limit_with_behavior(
-                current_replicas=current,
-                proposed_replicas=asked,
-                min_replicas=policy.min_replicas,
-                max_replicas=policy.max_replicas,
-                behavior=policy.behavior,
-                history=self.history,
-                now_seconds=now_seconds,
-            ).replicas
-        self.history = recommended(self.history, asked, policy.behavior, now_seconds)
-        return self._set(current, desired, now_seconds), Asked(asked)
-
-    def _asked(self, pods: Pods, load: RecordedLoad, now_seconds: float) -> int | None:
-        demand = load.demand_milli[load.step(now_seconds)]
-        if demand is None:
-            return None
-        rules = self.policy.behavior
-        tolerance = Tolerance(up=rules.scale_up.tolerance, down=rules.scale_down.tolerance)
-        if load.is_total:
-            return average_value_replicas(
-                current_replicas=pods.count,
-                target_milli=self._target_milli,
-                usage_milli=demand,
-                tolerance=tolerance,
-            ).replicas
-        shown = _shown_milli(pods, load, now_seconds)
-        if not shown:
-            return None
-        return pods_metric_replicas(
-            current_replicas=pods.count,
-            target_milli=self._target_milli,
-            values_milli=shown,
-            ready_count=len(shown),
-            unready_count=pods.count - len(shown),
-            missing_count=0,
-            tolerance=tolerance,
-        ).replicas
-
-    def _set(self, current: int, desired: int, now_seconds: float) -> int:
-        if desired != current:
-            self.history = changed(
-                self.history, current, desired, self.policy.behavior, now_seconds
-            )
-        return desired
-
-
-def _shown_milli(pods: Pods, load: RecordedLoad, now_seconds: float) -> list[int]:
-    """What the pods with a running container show, the oldest first: 0 while they load."""
+def shown_milli(pods: Pods, load: RecordedLoad, now_seconds: float) -> list[int]:
+    """Return what the pods with a running container show, the oldest first: 0 while they load."""
     return [*load.shown_milli(now_seconds), *[0] * pods.shape(now_seconds).loading]

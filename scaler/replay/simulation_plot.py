@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from scaler.replay.documents import Simulation
-    from scaler.replay.model import Recording, ReplayResult
+    from scaler.replay.model import RecordedMetric, Recording, ReplayResult
     from scaler.replay.prices import Prices
 
 _SIZE: Final = Size(width=920, height=168)
@@ -50,30 +50,27 @@ def _panels(simulation: Simulation) -> list[Panel]:
     most = max((one.highest_replicas for one in results), default=0)
     recommendation = simulation.recommendation
     recommended_milli = None if recommendation is None else recommendation.target_milli
-    panels = [_demand_panel(recording)]
+    panels = [_demand_panel(recording, one) for one in recording.metrics]
     targets = list(dict.fromkeys(one.target_milli for one in others)) or [None]
     for target_milli in targets:
         compared = [one for one in others if one.target_milli == target_milli]
         title = f"{recording.ref}: replicas"
         if target_milli is not None:
-            title += f" at target {format_value(recording.metric, target_milli)}"
+            whose = f"{recording.metric} " * (len(recording.metrics) > 1)
+            title += f" at {whose}target {format_value(recording.metric, target_milli)}"
             title += " (recommended)" * (target_milli == recommended_milli)
         lines = [*([] if was is None else [was]), *compared]
         panels.append(
             Panel(
                 title=title,
                 lines=tuple(map(_replica_line, lines)),
-                seconds=_seconds(recording),
+                seconds=recording.seconds,
                 begun_unix_seconds=recording.begun_unix_seconds,
                 most=most,
                 is_count=True,
             )
         )
     return panels
-
-
-def _seconds(recording: Recording) -> float:
-    return len(recording.demand_milli) * recording.step_seconds
 
 
 def _replica_line(result: ReplayResult) -> Line:
@@ -85,19 +82,19 @@ def _replica_line(result: ReplayResult) -> Line:
     return Line(name=result.policy, color=Color.ORANGE, points=points, is_dashed=True)
 
 
-def _demand_panel(recording: Recording) -> Panel:
-    metric = recording.metric
-    known = [one for one in recording.demand_milli if one is not None]
+def _demand_panel(recording: Recording, recorded: RecordedMetric) -> Panel:
+    metric = recorded.metric
+    known = [one for one in recorded.demand_milli if one is not None]
     divisor, unit = _unit(metric, max(known, default=0))
     over = "" if metric in TOTAL_METRICS else ", sum over the pods"
-    demand = (None if one is None else one / divisor for one in recording.demand_milli)
+    demand = (None if one is None else one / divisor for one in recorded.demand_milli)
     points = stepped(demand, recording.step_seconds)
     columns = (_SIZE.width - MARGIN_LEFT - MARGIN_RIGHT) // 2
-    spans = merged_spans(recording.floor, step=recording.step_seconds, columns=columns)
+    spans = merged_spans(recorded.floor, step=recording.step_seconds, columns=columns)
     return Panel(
         title=f"{recording.ref}: {metric.value}{over}{unit and f' ({unit})'}",
         lines=(Line(name=_DEMAND, color=Color.GREEN, points=points),),
-        seconds=_seconds(recording),
+        seconds=recording.seconds,
         begun_unix_seconds=recording.begun_unix_seconds,
         spans=tuple(spans),
     )

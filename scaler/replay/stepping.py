@@ -4,8 +4,8 @@
 At an interval of 2 s a week has 302,400 decisions of which a few thousand change something. Between
 two of them the demand, the pods or a window change. Three things make the others unnecessary:
 
-- What is asked for depends only on what the pods show and on how far they are, and rises with what
-  they show. So it is known between two values that gave the same.
+- What a metric asks for depends only on what the pods show of it and on how far they are, and rises
+  with what they show. So it is known between two values that gave the same.
 - What is asked for keeps the count where it equals the count, where the count is at the bound on
   that side, and while a recommendation of the scale-down window keeps it.
 - A count that stayed stays, for the same number asked for, until something expires.
@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 from scaler.decision.history import active, recommended
 from scaler.replay.answers import Answers
 from scaler.replay.model import ReplicaStep
-from scaler.replay.rules import Asked
+from scaler.replay.rules import UNKNOWN, Asked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from scaler.replay.answers import Learned
     from scaler.replay.load import RecordedLoad
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 EARLY_SECONDS = 1e-6
 """So much sooner something counts as expired: deciding once more than necessary is harmless."""
-UNKNOWN = Asked(None)
 
 
 class Stepping:
@@ -43,7 +42,7 @@ class Stepping:
         self,
         rules: Rules,
         pods: Pods,
-        load: RecordedLoad,
+        loads: Sequence[RecordedLoad],
         *,
         seconds: float,
         interval_seconds: float,
@@ -52,15 +51,17 @@ class Stepping:
     ) -> None:
         self._rules = rules
         self._pods = pods
-        self._load = load
+        self._loads = loads
+        self._has_window = any(load.has_window for load in loads)
         self._interval = interval_seconds
         self._should_stop = should_stop
         self._ticks = max(0, math.ceil(seconds / interval_seconds - 1e-9))
+        self._change_ticks = self._ticks_of_changes()
         self._steps = [ReplicaStep(0.0, pods.count)]
         self._learned = learned
         self._answers = learned.under(rules)
         self._scheduled_until = rules.follow_schedule(0.0)
-        self._known = Answers()
+        self._known = [Answers() for _ in loads]
         self._alike_until = 0
         behavior = rules.policy.behavior
         self._down_window = behavior.scale_down.stabilization_window_seconds
@@ -79,7 +80,7 @@ class Stepping:
 
     def run(self) -> tuple[ReplicaStep, ...]:
         """Return the count over time."""
-        load, interval, tick = self._load, self._interval, 0
+        interval, tick = self._interval, 0
         while tick < self._ticks:
             now = tick * interval
             if tick >= self._alike_until:
@@ -87,7 +88,7 @@ class Stepping:
             if (walked := self._walk(tick)) > tick:
                 tick = walked
                 continue
-            step = load.step(now)
+            step = self._loads[0].step(now)
             asked = self._asked_for(step, now)
             if asked is not None:
                 until = self._unchanged_until(asked, tick)
@@ -105,26 +106,36 @@ class Stepping:
 
         Returns the first tick for which this does not hold, or at which the pods may be further.
         """
-        load, policy, interval = self._load, self._rules.policy, self._interval
+        policy, interval = self._rules.policy, self._interval
         count, until = self._pods.count, self._alike_until
         if (
-            load.has_window
+            self._has_window
             or self._is_first
             or self._is_held
             or not policy.min_replicas <= count <= policy.max_replicas
             or self._is_raised(tick)
         ):
             return tick
-        begun, find, noted = tick, self._known.find, self._noted
-        divisor = 0 if load.is_total else self._pods.ready(tick * interval)
+        begun, noted, change_ticks = tick, self._noted, self._change_ticks
+        step_at = self._loads[0].step
+        ready = self._pods.ready(tick * interval)
+        metrics = [
+            (load, known.find, 0 if load.is_total else ready)
+            for load, known in zip(self._loads, self._known, strict=True)
+        ]
         kept_until = self._tick_at(self._kept_seconds + self._down_window)
         while tick < until:
-            step = load.step(tick * interval)
-            demand = load.demand_milli[step]
-            asked = None if demand is None else find(load.share_milli(demand, divisor))
+            step = step_at(tick * interval)
+            found = [
+                UNKNOWN
+                if (demand := load.demand_milli[step]) is None
+                else find(load.share_milli(demand, divisor))
+                for load, find, divisor in metrics
+            ]
+            asked = found[0] if len(found) == 1 else self._joined(found)
             if asked is None or (replicas := asked.replicas) is None or replicas > count:
                 break
-            end = min(until, max(tick + 1, self._tick_at(load.end_seconds(step))))
+            end = min(until, max(tick + 1, change_ticks[step]))
             if replicas == count:
                 kept_until = self._tick_at((end - 1) * interval + self._down_window)
                 self._kept_seconds = (end - 1) * interval
@@ -155,17 +166,29 @@ class Stepping:
         changes_seconds = self._pods.next_change_seconds(now)
         alike_until = self._tick_at(min(changes_seconds, self._scheduled_until))
         self._alike_until = min(self._ticks, max(tick + 1, alike_until))
-        key = (
-            self._pods.count if self._load.is_total else self._rules.counted(self._pods.shape(now))
-        )
-        self._known = self._answers.setdefault(key, Answers())
+        count, counted = self._pods.count, self._rules.counted(self._pods.shape(now))
+        self._known = [
+            answers.setdefault(count if load.is_total else counted, Answers())
+            for load, answers in zip(self._loads, self._answers, strict=True)
+        ]
 
     def _constant_until(self, step: int, tick: int) -> int:
         """The first tick at which pods may show something else or be further."""
-        if self._load.has_window and not self._load.is_constant(tick * self._interval):
+        now = tick * self._interval
+        if self._has_window and not all(load.is_constant(now) for load in self._loads):
             return tick + 1
-        changes = self._tick_at(self._load.end_seconds(step))
-        return min(self._ticks, self._alike_until, max(changes, tick + 1))
+        return min(self._ticks, self._alike_until, max(self._change_ticks[step], tick + 1))
+
+    def _ticks_of_changes(self) -> list[int]:
+        """For each step, the first tick after it at which a metric has another demand."""
+        demands = list(zip(*(load.demand_milli for load in self._loads), strict=True))
+        ticks = [self._ticks] * len(demands)
+        for step in range(len(demands) - 2, -1, -1):
+            if demands[step] == demands[step + 1]:
+                ticks[step] = ticks[step + 1]
+            else:
+                ticks[step] = self._tick_at((step + 1) * self._loads[0].step_seconds)
+        return ticks
 
     def _tick_at(self, seconds: float) -> int:
         """The first tick not before an instant, or one sooner."""
@@ -175,10 +198,21 @@ class Stepping:
 
     def _asked_for(self, step: int, now: float) -> Asked | None:
         """What is asked for now, None where only a decision can tell."""
-        if self._load.demand_milli[step] is None:
-            return UNKNOWN
-        shown = self._load.common_milli(step, now)
-        return None if shown is None else self._known.find(shown)
+        found: list[Asked | None] = []
+        for load, known in zip(self._loads, self._known, strict=True):
+            if load.demand_milli[step] is None:
+                found.append(UNKNOWN)
+            else:
+                shown = load.common_milli(step, now)
+                found.append(None if shown is None else known.find(shown))
+        return self._joined(found)
+
+    def _joined(self, asked: list[Asked | None]) -> Asked | None:
+        """What all metrics ask for together, None where that of one is not known."""
+        known = [one for one in asked if one is not None]
+        if len(known) < len(asked):
+            return None
+        return known[0] if len(known) == 1 else self._rules.joined(known, self._pods.count)
 
     def _unchanged_until(self, asked: Asked, tick: int) -> int:
         """The first tick at which the count may change while this is asked for."""
@@ -222,7 +256,7 @@ class Stepping:
         """Put what was noted into the history, the oldest first."""
         if self._held_tick is not None:
             held_seconds, self._held_tick = self._held_tick * self._interval, None
-            self._rules.decide(self._pods, self._load, held_seconds)
+            self._rules.decide(self._pods, self._loads, held_seconds)
         policy = self._rules.policy
         for (replicas, down_only), tick in self._noted.items():
             assert replicas is not None
@@ -239,11 +273,14 @@ class Stepping:
         now = tick * self._interval
         self._flush()
         before, known = self._pods.count, self._known
-        shown = self._load.common_milli(self._load.step(now), now)
-        asked = self._apply(now)
+        step = self._loads[0].step(now)
+        shown = [load.common_milli(step, now) for load in self._loads]
+        found = self._apply(now)
         count, recommendations = self._pods.count, self._rules.history.recommendations
-        if shown is not None and (asked.replicas is not None or count == before):
-            known.learn(shown, asked)
+        for answers, value, one in zip(known, shown, found, strict=False):
+            if value is not None:
+                answers.learn(value, one)
+        asked = self._rules.joined(found, before) if found else UNKNOWN
         if count != before:
             self._alike_until = tick + 1
         self._is_held = asked.replicas is None and count == before
@@ -259,16 +296,17 @@ class Stepping:
         until = self._tick_at(self._expires_seconds(asked, now)) if count == before else 0
         self._stays = (asked, until)
 
-    def _apply(self, now: float) -> Asked:
-        """Decide, and make the change; return what was asked for."""
-        desired, asked = self._rules.decide(self._pods, self._load, now)
+    def _apply(self, now: float) -> tuple[Asked, ...]:
+        """Decide, and make the change; return what each metric asked for."""
+        desired, found = self._rules.decide(self._pods, self._loads, now)
         if desired != self._pods.count:
-            self._load.advance(now)
+            for load in self._loads:
+                load.advance(now)
             self._pods.scale(desired, now)
             if self._steps[-1].at_seconds == now:
                 self._steps.pop()
             self._steps.append(ReplicaStep(now, desired))
-        return asked
+        return found
 
     def _expires_seconds(self, asked: Asked, now: float) -> float:
         """When something that the history knows counts no longer; infinity if never."""

@@ -8,11 +8,10 @@ from statistics import median
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from scaler.decision.grouping import pods_per_replica
-from scaler.decision.proposals import SATURATING_METRICS
 from scaler.model import Metric, ScalingPolicy
 from scaler.policy.annotations import BEHAVIOR, SCHEDULE, target_annotation
 from scaler.policy.parse import parse_policy
-from scaler.replay.model import AS_IT_WAS, Recording
+from scaler.replay.model import AS_IT_WAS, RecordedMetric, Recording
 from scaler.replay.replay import as_it_was, replay
 from scaler.reporting.load_history import STEP_SECONDS
 from scaler.web.load_view import parse_seconds
@@ -21,6 +20,7 @@ from scaler.web.wording import METRIC_LABELS, number_and_unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from collections.abc import Set as AbstractSet
 
     from scaler.model import DeploymentState
     from scaler.replay.model import ReplayResult
@@ -78,13 +78,16 @@ class WhatIfDict(TypedDict):
 
 
 class Trial(NamedTuple):
-    """The input of a replay: what happened, the policy in force, and another one."""
+    """The input of a replay: what happened, the policy in force, and another one.
+
+    `not_kept` are the metrics with a target of which nothing is known.
+    """
 
     recording: Recording
     in_force: ScalingPolicy
     tried: ScalingPolicy
     start_seconds: float
-    has_other_targets: bool
+    not_kept: tuple[Metric, ...]
 
 
 def parse_what_if(params: Mapping[str, str]) -> WhatIfQuery:
@@ -126,9 +129,8 @@ def trial(
     )
     if not isinstance(tried, ScalingPolicy):
         return tuple(f"{problem.annotation}: {problem.message}" for problem in tried)
-    recording = _recording(query.metric, deployment, record, load)
-    if recording is None or not any(one is not None for one in recording.demand_milli):
-        raise QueryError(f"no value of {query.metric} has been kept yet")
+    both = {one.metric for one in tried.targets} & {one.metric for one in in_force.targets}
+    recording = _recording(query.metric, both, deployment, record, load)
     counts = [count for count in load.replicas if count is not None]
     if max(counts) > MAX_REPLICAS:
         raise QueryError(f"more than {MAX_REPLICAS} replicas are not replayed here")
@@ -141,10 +143,14 @@ def trial(
     )
     return Trial(
         recording=recording,
-        in_force=_only(query.metric, in_force),
-        tried=_only(query.metric, tried),
+        in_force=_limited(query.metric, in_force),
+        tried=_limited(query.metric, tried),
         start_seconds=measured_start_seconds(load) or DEFAULT_START_SECONDS,
-        has_other_targets=len(in_force.targets) > 1,
+        not_kept=tuple(
+            target.metric
+            for target in tried.targets
+            if target.metric not in {one.metric for one in recording.metrics}
+        ),
     )
 
 
@@ -154,17 +160,15 @@ def _changed(annotations: Mapping[str, str], changes: Mapping[str, str]) -> dict
     return kept | {name: text for name, text in changes.items() if text}
 
 
-def _only(metric: Metric, policy: ScalingPolicy) -> ScalingPolicy:
-    targets = tuple(
-        target
+def _limited(metric: Metric, policy: ScalingPolicy) -> ScalingPolicy:
+    """Return the policy with at most as many replicas as are replayed."""
+    if not any(
+        target.metric is metric and target.average_value_milli is not None
         for target in policy.targets
-        if target.metric is metric and target.average_value_milli is not None
-    )
-    if not targets:
+    ):
         raise QueryError(f"the Deployment has no target for {metric}")
     return replace(
         policy,
-        targets=targets,
         min_replicas=min(policy.min_replicas, MAX_REPLICAS),
         max_replicas=min(policy.max_replicas, MAX_REPLICAS),
         schedule=tuple(
@@ -183,11 +187,23 @@ def _replayed(replicas: int | None) -> int | None:
 
 
 def _recording(
-    metric: Metric, deployment: DeploymentState, record: DecisionRecord, load: PastLoad
-) -> Recording | None:
-    found = next((one for one in load.metrics if one.metric is metric), None)
-    if found is None:
-        return None
+    metric: Metric,
+    targeted: AbstractSet[Metric],
+    deployment: DeploymentState,
+    record: DecisionRecord,
+    load: PastLoad,
+) -> Recording:
+    """Return what was kept of this metric, and of the others that have a target."""
+    kept = [
+        RecordedMetric(metric=one.metric, demand_milli=one.demand_milli, floor=one.saturated)
+        for one in load.metrics
+        if one.metric in {metric, *targeted}
+        and any(demand is not None for demand in one.demand_milli)
+    ]
+    # In the order of their names, but for the one to try.
+    kept.sort(key=lambda one: (one.metric is not metric, one.metric))
+    if not kept or kept[0].metric is not metric:
+        raise QueryError(f"no value of {metric} has been kept yet")
     devices = [
         value.device_count
         for proposal in record.decision.proposals
@@ -195,11 +211,9 @@ def _recording(
     ]
     return Recording(
         ref=deployment.ref,
-        metric=metric,
+        metrics=tuple(kept),
         begun_unix_seconds=load.first_step * STEP_SECONDS,
         step_seconds=STEP_SECONDS,
-        demand_milli=found.demand_milli,
-        floor=found.saturated,
         replicas=load.replicas,
         gpus_per_replica=max(devices, default=1) * pods_per_replica(deployment),
     )
@@ -242,21 +256,22 @@ def what_if(given: Trial, interval_seconds: float, should_stop: Callable[[], boo
             should_stop=should_stop,
         )
         results.append(_result(name, done, recording))
-    known = [one is not None for one in recording.demand_milli]
     gpus, label = recording.gpus_per_replica, METRIC_LABELS[recording.metric]
-    alone = [f"only {label} has a target"] if given.has_other_targets else []
+    others = [METRIC_LABELS[one.metric] for one in recording.metrics[1:]]
+    not_kept = [METRIC_LABELS[one] for one in given.not_kept]
     scheduled = [f"minimum and maximum follow {SCHEDULE}"] if given.tried.schedule else []
     return {
         "metric": recording.metric,
         "label": label,
-        "share_label": "Saturated" if recording.metric in SATURATING_METRICS else "Above target",
-        "seconds": sum(known) * recording.step_seconds,
-        "floor": sum(recording.floor) / sum(known),
+        "share_label": "Saturated" if recording.saturates else "Above target",
+        "seconds": sum(recording.known()) * recording.step_seconds,
+        "floor": recording.floor_share(),
         "assumptions": [
             f"a new pod serves after {given.start_seconds:g} s",
             f"a replica has {gpus} {'GPU' if gpus == 1 else 'GPUs'}",
             *scheduled,
-            *alone,
+            *([f"{' and '.join(others)} keeps its target and counts too"] if others else []),
+            *([f"{' and '.join(not_kept)} does not count: no value is kept"] if not_kept else []),
         ],
         "results": results,
     }

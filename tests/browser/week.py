@@ -10,7 +10,7 @@ from typing import Final
 from scaler.decision.behavior import DEFAULT_BEHAVIOR
 from scaler.model import Metric, MetricTarget, ObjectRef, ScalingPolicy
 from scaler.replay.documents import Simulation
-from scaler.replay.model import Recording
+from scaler.replay.model import RecordedMetric, Recording
 from scaler.replay.recommendation import recommended
 from scaler.replay.replay import as_it_was, replay, replay_hpa
 
@@ -58,13 +58,17 @@ def _recording() -> Recording:
     asked = [_percent(minute, chance) for minute in range(MINUTES)]
     return Recording(
         ref=ObjectRef("prod", "chat"),
-        metric=Metric.DUTY_CYCLE,
+        metrics=(
+            RecordedMetric(
+                metric=Metric.DUTY_CYCLE,
+                demand_milli=tuple(round(min(percent, most) * 1000) for percent in asked),
+                floor=tuple(percent >= most for percent in asked),
+            ),
+        ),
         begun_unix_seconds=MONDAY_UNIX_SECONDS,
         step_seconds=STEP_SECONDS,
         replicas=(PODS,) * MINUTES,
         start_seconds=START_SECONDS,
-        demand_milli=tuple(round(min(percent, most) * 1000) for percent in asked),
-        floor=tuple(percent >= most for percent in asked),
     )
 
 

@@ -66,7 +66,10 @@ async def prometheus(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
             ours(3, "lone"): points(now, 20, 0, 6),
         },
         "nvidia_gpu_temperature_celsius": {ours(0, FIRST): points(now, 4000)},
-        "nvidia_gpu_memory_used_bytes": {ours(0, FIRST): points(now, 4e10)},
+        "nvidia_gpu_memory_used_bytes": {
+            ours(0, FIRST): points(now, 4e10),
+            ours(2, ODD): points(now, 3e9),
+        },
         "kube_pod_owner": {
             f'{odd},owner_kind="ReplicaSet",owner_name="odd-rs",owner_is_controller="true"': points(
                 now, 1
@@ -150,35 +153,123 @@ async def test_a_total_by_a_query(prometheus: Prometheus) -> None:
     assert ours_["highest_replicas"] == 2
 
 
-async def test_annotations_of_deployments_that_are_opted_in(
-    prometheus: Prometheus, tmp_path: Path
-) -> None:
-    annotations = {
-        "gpu-scaler/enabled": "true",
-        "gpu-scaler/max-replicas": "3",
-        "gpu-scaler/target-duty-cycle": "30",
-    }
+async def simulate_annotated(
+    prometheus: Prometheus, folder: Path, name: str, *flags: str, **annotations: str
+) -> tuple[dict[str, Any], str]:
+    """Simulate the Deployments that are opted in: this one; another one is not."""
+    texts = {f"gpu-scaler/{key.replace('_', '-')}": text for key, text in annotations.items()}
     async with running_apiserver() as api, KubeClient(api.url) as client:
         await client.post("/api/v1/namespaces", {"metadata": {"name": "prod"}})
-        for name, texts in (("web", annotations), ("other", {})):
+        for one, given in ((name, {"gpu-scaler/enabled": "true", **texts}), ("other", {})):
             await client.post(
                 "/apis/apps/v1/namespaces/prod/deployments",
                 {
-                    "metadata": {"name": name, "annotations": texts},
+                    "metadata": {"name": one, "annotations": given},
                     "spec": {
                         "replicas": 0,
-                        "selector": {"matchLabels": {"app": name}},
+                        "selector": {"matchLabels": {"app": one}},
                         "template": {
-                            "metadata": {"labels": {"app": name}},
+                            "metadata": {"labels": {"app": one}},
                             "spec": {"containers": [{"name": "c", "image": "i"}]},
                         },
                     },
                 },
             )
-        config = api.write_kubeconfig(tmp_path / "kubeconfig")
-        found, _ = await simulate(prometheus, config=str(config))
-    assert rows(found["web"])[1:] == [("gpu-scaler", 30_000), ("hpa", 30_000)]
-    assert found["web"]["results"][1]["highest_replicas"] == 3
+        config = api.write_kubeconfig(folder / "kubeconfig")
+        found, remarks = await simulate(prometheus, *flags, config=str(config))
+    return found.get(name, {}), remarks
+
+
+async def test_annotations_of_deployments_that_are_opted_in(
+    prometheus: Prometheus, tmp_path: Path
+) -> None:
+    web, _ = await simulate_annotated(
+        prometheus, tmp_path, "web", max_replicas="3", target_duty_cycle="30"
+    )
+    assert rows(web)[1:] == [("gpu-scaler", 30_000), ("hpa", 30_000)]
+    assert web["results"][1]["highest_replicas"] == 3
+
+
+SEVERAL = {
+    "max_replicas": "9",
+    "target_duty_cycle": "50",
+    "target_memory_used_bytes": "1G",
+    "target_requests": "3",
+    "query": "sum(queue_length)",
+    "target_query": "10",
+}
+
+
+@pytest.mark.parametrize("flags", [[], ["--all"]])
+async def test_all_metrics_of_the_annotations_count(
+    prometheus: Prometheus, tmp_path: Path, flags: list[str]
+) -> None:
+    file = tmp_path / "case.json"
+    odd, _ = await simulate_annotated(
+        prometheus, tmp_path, "odd", *flags, f"--record={file}", **SEVERAL
+    )
+    assert odd["metric"] == "duty_cycle"
+    others = [(one["metric"], one["target_milli"]) for one in odd["other_metrics"]]
+    assert others == [("memory_used_bytes", 10**12), ("query", 10_000)]
+    # 20 % of one GPU are less than a pod, a queue of 20 needs two, 3 GB in a pod need the maximum.
+    assert rows(odd)[1:] == [("gpu-scaler", 50_000), ("hpa", 50_000)]
+    assert [one["highest_replicas"] for one in odd["results"][1:]] == [3, 3]
+    notes = " ".join(odd["notes"])
+    assert "gpu-scaler/target-requests counts too, and is not simulated" in notes
+    assert set(odd["recommendation"]["annotations"]) >= {
+        "gpu-scaler/query",
+        "gpu-scaler/target-query",
+        "gpu-scaler/target-memory-used-bytes",
+    }
+    again, _ = await simulate(
+        prometheus,
+        *(f"--recording={file}", "prod/odd", "--targets=50", "--max-replicas=9"),
+        *("--annotation=target-query=10", "--annotation=target-memory-used-bytes=1G"),
+    )
+    assert again["odd"]["results"] == odd["results"]
+    waiting, _ = await simulate(
+        prometheus,
+        *(f"--recording={file}", "prod/odd", "--metric=query", "--targets=10,20"),
+        "--annotation=target-duty-cycle=50",
+    )
+    assert waiting["odd"]["metric"] == "query"
+    assert [one["metric"] for one in waiting["odd"]["other_metrics"]] == ["duty_cycle"]
+    assert [one["highest_replicas"] for one in waiting["odd"]["results"][1::2]] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("changed", "left", "remark"),
+    [
+        pytest.param({"query": "sum(nothing)"}, 1, "no value of query", id="no result"),
+        pytest.param({"query": "queue_length"}, 1, "2 series", id="many series"),
+        pytest.param({"query": "sum("}, 1, "parse error", id="no query"),
+        pytest.param({"query": "balance"}, 1, "negative", id="a result below 0"),
+        pytest.param(
+            {"target_temperature_celsius": "60"},
+            2,
+            "values of temperature_celsius are impossible",
+            id="impossible values",
+        ),
+        pytest.param(
+            {"target_memory_used_percent": "60"},
+            2,
+            "no value of memory_used_percent",
+            id="half of a metric",
+        ),
+    ],
+)
+async def test_a_metric_that_cannot_be_had_is_said_and_the_others_go_on(
+    prometheus: Prometheus, tmp_path: Path, changed: dict[str, str], left: int, remark: str
+) -> None:
+    given = {key: SEVERAL[key] for key in ("target_duty_cycle", "query", "target_query")}
+    web, _ = await simulate_annotated(
+        prometheus, tmp_path, "web", max_replicas="9", **{**given, **changed}
+    )
+    assert web["metric"] == "duty_cycle"
+    assert len(web["other_metrics"]) == left - 1
+    notes = " ".join(web["notes"])
+    assert remark in notes
+    assert "counts too, and is not simulated" in notes
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,11 @@ def test_a_doubt_about_units_is_noted(rows, part):
 
 def test_a_rate_a_little_above_all_of_a_gpu_is_all_of_it():
     rows = ["0,a,0", "10,a,1010", "20,a,9000"]
-    assert recorded(rows, Metric.DUTY_CYCLE, is_counter=True).demand_milli == (None, 100_000, None)
+    assert recorded(rows, Metric.DUTY_CYCLE, is_counter=True).metrics[0].demand_milli == (
+        None,
+        100_000,
+        None,
+    )
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 1000])

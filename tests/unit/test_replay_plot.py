@@ -14,12 +14,21 @@ from hypothesis import strategies as st
 from scaler.model import Metric, ObjectRef
 from scaler.replay.axes import time_ticks, value_ticks
 from scaler.replay.documents import Simulation
-from scaler.replay.model import AS_IT_WAS, HPA, OURS, Recording, ReplayResult, ReplicaStep
+from scaler.replay.model import (
+    AS_IT_WAS,
+    HPA,
+    OURS,
+    RecordedMetric,
+    Recording,
+    ReplayResult,
+    ReplicaStep,
+)
 from scaler.replay.plot import Color, Line, Panel, Size, panels_svg
 from scaler.replay.prices import parse_prices
 from scaler.replay.recommendation import RecommendedTarget
 from scaler.replay.simulation_plot import simulations_html, simulations_svg
 from scaler.replay.thinning import Point, merged_spans, stepped, thinned
+from tests.unit.replay.recordings import recorded_metric, with_first
 
 NOON = 1_764_158_400.0
 HOUR, DAY = 3600.0, 86_400.0
@@ -170,11 +179,15 @@ REFS = (ObjectRef("prod", "chat"), ObjectRef("prod", "a<b"))
 def simulation(ref=REFS[0], steps=5760):
     recording = Recording(
         ref=ref,
-        metric=Metric.DUTY_CYCLE,
+        metrics=(
+            RecordedMetric(
+                metric=Metric.DUTY_CYCLE,
+                demand_milli=(*((n % 7) * 1000 for n in range(steps - 1)), 340_000),
+                floor=(*(False,) * (steps - 1), True),
+            ),
+        ),
         begun_unix_seconds=NOON,
         step_seconds=15.0,
-        demand_milli=(*((n % 7) * 1000 for n in range(steps - 1)), 340_000),
-        floor=(*(False,) * (steps - 1), True),
         replicas=(2,) * steps,
         notes=("Gap in </li><script>.",),
     )
@@ -240,11 +253,20 @@ def test_a_week_is_no_larger_than_the_picture_can_show():
 )
 def test_demand_is_shown_in_a_unit_for_people(metric, demand_milli, unit, top):
     one = simulation(steps=2)
-    recording = replace(one.recording, metric=metric, demand_milli=(demand_milli,) * 2)
+    recording = with_first(one.recording, metric=metric, demand_milli=(demand_milli,) * 2)
     svg = simulations_svg([replace(one, recording=recording)])
     assert titles(svg)[0].endswith(unit)
     texts = [tick.text for tick in drawn(svg, "tick")]
     assert top in texts[: texts.index("0", 1)]
+
+
+def test_each_metric_has_a_panel_of_its_demand():
+    one = simulation(steps=3)
+    metrics = (*one.recording.metrics, recorded_metric([1_000] * 3, Metric.QUERY))
+    svg = simulations_svg([replace(one, recording=replace(one.recording, metrics=metrics))])
+    first, second, third, *_ = titles(svg)
+    assert ("duty_cycle" in first, "query" in second) == (True, True)
+    assert "duty_cycle target" in third
 
 
 class Page(HTMLParser):
@@ -274,7 +296,7 @@ def test_the_page_loads_nothing_and_escapes_names():
 
 def test_nothing_known_is_still_a_picture():
     one = simulation(steps=3)
-    recording = replace(one.recording, demand_milli=(None,) * 3, replicas=(None,) * 3)
+    recording = replace(with_first(one.recording, demand_milli=(None,) * 3), replicas=(None,) * 3)
     nothing = replace(one, recording=recording, results=())
     assert len(titles(simulations_svg([nothing]))) == 2
     assert "The demand is unknown" in simulations_html([nothing])

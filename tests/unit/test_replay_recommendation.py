@@ -21,15 +21,14 @@ from scaler.model import (
 from scaler.policy.parse import parse_policy
 from scaler.replay.model import AS_IT_WAS, HPA, OURS, Recording, ReplayResult
 from scaler.replay.recommendation import annotations_yaml, recommended
+from tests.unit.replay.recordings import recorded_metric, with_first
 
 DAY = 86_400.0
 RECORDING = Recording(
     ref=ObjectRef("prod", "chat"),
-    metric=Metric.DUTY_CYCLE,
+    metrics=(recorded_metric((50_000,) * 1000),),
     begun_unix_seconds=1_700_000_000.0,
     step_seconds=60.0,
-    demand_milli=(50_000,) * 1000,
-    floor=(False,) * 1000,
     replicas=(4,) * 1000,
 )
 POLICY = ScalingPolicy(
@@ -104,7 +103,7 @@ def test_it_compares_with_how_it_was_over_equal_time(gpu_hours, expected):
     [(0, 0.009, False), (5, 0.001, False), (5, 0.009, True), (100, 0.0, True)],
 )
 def test_lower_bounds_make_it_uncertain(floors, saturated, is_doubtful):
-    recording = replace(RECORDING, floor=(True,) * floors + (False,) * (1000 - floors))
+    recording = with_first(RECORDING, floor=(True,) * floors + (False,) * (1000 - floors))
     doubt = found(ours((60, 20.0, saturated)), recording=recording).doubt
     assert (doubt is not None) == is_doubtful
 
@@ -167,7 +166,7 @@ def test_the_annotations_parse_to_the_policy_that_was_replayed(
 ):
     target = MetricTarget(metric=metric, average_value_milli=target_milli)
     policy = replace(POLICY, min_replicas=2, targets=(target,), behavior=behavior)
-    recording = replace(RECORDING, metric=metric)
+    recording = with_first(RECORDING, metric=metric)
     results = [replace(result(OURS, 1, 9.0, 0.0), target_milli=target_milli)]
     pasted = yaml.safe_load(annotations_yaml(found(results, recording=recording, policy=policy)))
     annotations = pasted["metadata"]["annotations"]
@@ -201,7 +200,7 @@ def test_what_was_annotated_stays_with_the_new_target(metric, given):
     given = {**given, "gpu-scaler/enabled": "true", "gpu-scaler/max-replicas": "4"}
     policy = parse_policy({**given, "gpu-scaler/dry-run": "true"}, query_supported=True)
     assert isinstance(policy, ScalingPolicy)
-    recording = replace(RECORDING, metric=metric)
+    recording = with_first(RECORDING, metric=metric)
     recommendation = found(ours((7, 9.0, 0.0)), recording=recording, policy=policy)
     annotations = yaml.safe_load(annotations_yaml(recommendation))["metadata"]["annotations"]
     target = next(name for name in given if "/target-" in name)
@@ -219,6 +218,6 @@ def test_what_was_annotated_stays_with_the_new_target(metric, given):
     ],
 )
 def test_it_names_the_annotation_whose_value_is_unknown(metric, missing):
-    recommendation = found(ours((7, 9.0, 0.0)), recording=replace(RECORDING, metric=metric))
+    recommendation = found(ours((7, 9.0, 0.0)), recording=with_first(RECORDING, metric=metric))
     assert recommendation.missing_annotations == missing
     assert all(name in annotations_yaml(recommendation) for name in missing)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaler.decision.proposals import SATURATING_METRICS
-from scaler.model import Metric, ObjectRef
+from scaler.model import TOTAL_METRICS, Metric, ObjectRef
 from scaler.replay import recording_text
 from scaler.replay.model import Recording
 from scaler.replay.recording_text import (
@@ -21,14 +21,13 @@ from scaler.replay.recording_text import (
     read_recordings,
     recordings_text,
 )
+from tests.unit.replay.recordings import recorded_metric, with_first
 
 RECORDING = Recording(
     ref=ObjectRef("prod", "chat"),
-    metric=Metric.DUTY_CYCLE,
+    metrics=(recorded_metric((63_000, None, 100_000), floor=(False, False, True)),),
     begun_unix_seconds=1_700_000_000.25,
     step_seconds=30.0,
-    demand_milli=(63_000, None, 100_000),
-    floor=(False, False, True),
     replicas=(1, None, 1),
     gpus_per_replica=2,
     gpu_model="NVIDIA H100 80GB HBM3",
@@ -41,19 +40,30 @@ NAMES = st.text(st.characters(categories=["Ll", "Nd"]), min_size=1, max_size=20)
 @st.composite
 def recordings(draw):
     points = draw(st.integers(2, 8))
-    metric = draw(st.sampled_from(Metric))
-    most = 100_000 if metric in SATURATING_METRICS else 10**18
+    metrics = draw(
+        st.lists(st.sampled_from(Metric), min_size=1, max_size=3, unique=True).filter(
+            lambda found: len(TOTAL_METRICS.intersection(found)) < 2
+        )
+    )
 
     def series(values):
         return tuple(draw(st.lists(values, min_size=points, max_size=points)))
 
+    def most(metric):
+        return 100_000 if metric in SATURATING_METRICS else 10**18
+
     return Recording(
         ref=ObjectRef(draw(NAMES), draw(NAMES), draw(st.sampled_from(["", "statefulsets.apps"]))),
-        metric=metric,
+        metrics=tuple(
+            recorded_metric(
+                (0, *series(st.none() | st.integers(0, most(metric)))[1:]),
+                metric,
+                series(st.booleans()),
+            )
+            for metric in metrics
+        ),
         begun_unix_seconds=draw(st.floats(0, 1e11)),
         step_seconds=draw(st.floats(1e-3, 3600)),
-        demand_milli=(0, *series(st.none() | st.integers(0, most))[1:]),
-        floor=series(st.booleans()),
         replicas=series(st.none() | st.integers(1, 100_000)),
         gpus_per_replica=draw(st.integers(1, 16)),
         gpu_model=draw(st.none() | st.just("NVIDIA H100")),
@@ -78,15 +88,19 @@ def test_the_document_names_units_and_its_version():
             "namespace": "prod",
             "name": "chat",
             "kind": "",
-            "metric": "duty_cycle",
+            "metrics": [
+                {
+                    "metric": "duty_cycle",
+                    "demand_milli": [63_000, None, 100_000],
+                    "floor": [0, 0, 1],
+                }
+            ],
             "begun_unix_seconds": 1_700_000_000.25,
             "step_seconds": 30.0,
             "gpus_per_replica": 2,
             "gpu_model": "NVIDIA H100 80GB HBM3",
             "start_seconds": 41.5,
             "notes": ["Pod chat-7d4b-x2x has no data for 30s."],
-            "demand_milli": [63_000, None, 100_000],
-            "floor": [0, 0, 1],
             "replicas": [1, None, 1],
         }
     ]
@@ -101,21 +115,14 @@ def test_the_document_names_units_and_its_version():
         ("name", "a\x1b[31m", "control character"),
         ("notes", ["\x07"], "control character"),
         ("notes", ["x"] * 101, "notes"),
-        ("metric", "speed", "metric"),
         ("begun_unix_seconds", -1, "begun_unix_seconds"),
         ("step_seconds", 0, "step_seconds"),
         ("step_seconds", 86_400, "step_seconds"),
         ("step_seconds", "30", "step_seconds"),
         ("gpus_per_replica", 0, "gpus_per_replica"),
-        ("demand_milli", [1.5, None, 1], r"demand_milli\[0\]|demand_milli"),
-        ("demand_milli", [1, -1, 2], "demand_milli"),
-        ("demand_milli", [1, None, 100_100], r"demand of 100.1 at .*\[2\], and 1 pods"),
-        ("demand_milli", [None] * 3, "no value in demand_milli"),
-        ("demand_milli", [1, 2], "different lengths"),
-        ("demand_milli", [10**19, 2, 3], "demand_milli"),
-        ("floor", [0, 1, 2], "floor"),
         ("replicas", [1, 2, -3], "replicas"),
         ("pods", [], "pods"),
+        ("metrics", [], "metrics"),
     ],
 )
 def test_what_is_wrong_is_named(field, value, expected):
@@ -123,6 +130,35 @@ def test_what_is_wrong_is_named(field, value, expected):
     document["recordings"][0][field] = value
     with pytest.raises(RecordingTextError, match=expected):
         read_recordings(json.dumps(document).encode())
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("metric", "speed", "metric"),
+        ("demand_milli", [1.5, None, 1], r"demand_milli\[0\]|demand_milli"),
+        ("demand_milli", [1, -1, 2], "demand_milli"),
+        ("demand_milli", [1, None, 100_100], r"demand of 100.1 at .*\[2\], and 1 pods"),
+        ("demand_milli", [None] * 3, "no value in demand_milli"),
+        ("demand_milli", [1, 2], "different lengths"),
+        ("demand_milli", [10**19, 2, 3], "demand_milli"),
+        ("floor", [0, 1, 2], "floor"),
+        ("floor", [0, 1], r"different lengths at .*metrics\[1\]"),
+        ("metric", "requests_waiting", "each may be there once"),
+    ],
+)
+def test_what_is_wrong_with_a_metric_is_named(field, value, expected):
+    waiting = recorded_metric((5, 6, 7), Metric.REQUESTS_WAITING)
+    document = json.loads(written(replace(RECORDING, metrics=(waiting, *RECORDING.metrics))))
+    document["recordings"][0]["metrics"][1][field] = value
+    with pytest.raises(RecordingTextError, match=expected):
+        read_recordings(json.dumps(document).encode())
+
+
+def test_two_totals_are_refused():
+    totals = tuple(recorded_metric((5, 6, 7), metric) for metric in sorted(TOTAL_METRICS))
+    with pytest.raises(RecordingTextError, match="only one of query, queue"):
+        read_recordings(written(replace(RECORDING, metrics=totals)))
 
 
 @pytest.mark.parametrize(
@@ -136,7 +172,10 @@ def test_what_is_wrong_is_named(field, value, expected):
         (b'{"gpu_scaler_recording": 2, "whatever": 1}', "version 2"),
         (written(), "recordings"),
         (written(RECORDING, RECORDING), r"second recording .*recordings\[1\]"),
-        (written(replace(RECORDING, demand_milli=(), floor=(), replicas=())), "no points"),
+        (
+            written(replace(with_first(RECORDING, demand_milli=(), floor=()), replicas=())),
+            "no points",
+        ),
     ],
 )
 def test_another_document_is_refused(data, expected):
@@ -170,7 +209,7 @@ def test_names_become_numbers_and_the_same_name_the_same_number():
     text = written(*found).decode()
     assert not [name for name in ("prod", "chat", "embed", "test", "acme") if name in text]
     assert "H100" in text
-    assert found[0].demand_milli == RECORDING.demand_milli
+    assert found[0].metrics == RECORDING.metrics
 
 
 def test_anonymized_recordings_can_be_read_again():

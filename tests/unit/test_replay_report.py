@@ -10,22 +10,25 @@ from dataclasses import replace
 
 import pytest
 
-from scaler.model import Metric, ObjectRef
+from scaler.model import Metric, MetricTarget, ObjectRef
 from scaler.quantities import format_share
 from scaler.replay.documents import Simulation, simulations_csv, simulations_json
 from scaler.replay.model import AS_IT_WAS, HPA, OURS, Recording, ReplayResult
 from scaler.replay.prices import parse_prices
 from scaler.replay.recommendation import RecommendedTarget
 from scaler.replay.report import caveats, result_rows, simulations_text
+from tests.unit.replay.recordings import recorded_metric, with_first
 
 HOUR = 3600.0
 RECORDING = Recording(
     ref=ObjectRef("prod", "chat"),
-    metric=Metric.DUTY_CYCLE,
+    metrics=(
+        recorded_metric(
+            (90_000, None, 200_000, 100_000, 90_000), floor=(False, False, False, True, False)
+        ),
+    ),
     begun_unix_seconds=1_763_856_000.0,
     step_seconds=3 * HOUR,
-    demand_milli=(90_000, None, 200_000, 100_000, 90_000),
-    floor=(False, False, False, True, False),
     replicas=(2, 2, 2, 1, 2),
     gpu_model="NVIDIA H100 80GB HBM3",
     notes=("Pod chat-7d4b is in two series.",),
@@ -112,13 +115,13 @@ def test_money_needs_a_price(texts, costs):
     [
         ({}, "25 % of the samples", 2),
         ({"floor": (False,) * 5}, "No sample is only a lower bound", 2),
-        ({"demand_milli": (1,) * 5, "notes": ()}, "20 % of the samples", 0),
+        ({"demand_milli": (1,) * 5}, "20 % of the samples", 1),
         ({"demand_milli": (None,) * 5}, "The demand is unknown", 1),
         ({"metric": Metric.REQUESTS}, "25 % of the samples", 3),
     ],
 )
 def test_what_bounds_the_figures_is_said_first(changed, first, others):
-    found = caveats(replace(SIMULATION, recording=replace(RECORDING, **changed)))
+    found = caveats(replace(SIMULATION, recording=with_first(RECORDING, **changed)))
     assert found[0].startswith(first)
     assert len(found) == 1 + others
 
@@ -139,6 +142,7 @@ def test_json():
         "namespace": "prod",
         "name": "chat",
         "metric": "duty_cycle",
+        "other_metrics": [],
         "begun_unix_seconds": 1_763_856_000.0,
         "recorded_seconds": 54_000.0,
         "step_seconds": 10_800.0,
@@ -179,6 +183,26 @@ def test_csv():
     assert rows[1]["gpu_hours"] == "18.0"
     assert rows[0]["saturated_ratio"] == rows[1]["cost"] == ""
     assert {row["name"] for row in rows} == {"chat"}
+
+
+def test_several_metrics_are_named_with_their_targets():
+    query = recorded_metric((None, 5_000, 6_000, None, 1_000), Metric.QUERY)
+    several = replace(
+        SIMULATION,
+        recording=replace(RECORDING, metrics=(*RECORDING.metrics, query)),
+        other_targets=(MetricTarget(metric=Metric.QUERY, average_value_milli=4_000),),
+    )
+    text = simulations_text([several])
+    assert "duty_cycle and query from" in text
+    # At each step one of the two is known.
+    assert "has no data" not in text
+    [document] = json.loads(simulations_json([several]))["simulations"]
+    assert document["other_metrics"] == [
+        {"metric": "query", "target_milli": 4_000, "known_ratio": pytest.approx(0.6)}
+    ]
+    assert (document["known_ratio"], document["floor_ratio"]) == (1.0, 0.2)
+    rows = list(csv.DictReader(io.StringIO(simulations_csv([several]))))
+    assert {row["other_metrics"] for row in rows} == {"query"}
 
 
 def test_nothing_known_is_no_division_by_zero():

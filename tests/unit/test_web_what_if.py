@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -92,14 +93,40 @@ def test_the_settings_in_force_give_what_they_give_as_a_trial():
     assert in_force["points"] == same["points"]
 
 
-def test_one_of_several_targets_is_replayed_alone_and_says_so():
-    scene = loaded(3)
+def both_targets(scene):
+    """Decisions by the duty cycle, which is known, and by memory, which has no value."""
     both = policy(target_memory_used_percent="50")
     scene.decide(decision(scaling=both), at=NOW + 90)
-    given = tried(query(), scene)
+    return tried(query(), scene, state(target_memory_used_percent="50"))
+
+
+def test_a_target_without_any_value_does_not_count_and_that_is_said():
+    given = both_targets(loaded(3))
     assert isinstance(given, Trial)
-    assert [one.metric for one in given.tried.targets] == [Metric.DUTY_CYCLE]
-    assert "only Duty cycle" in what_if(given, 2.0, lambda: False)["assumptions"][-1]
+    assert [one.metric for one in given.recording.metrics] == [Metric.DUTY_CYCLE]
+    assert "no value is kept" in what_if(given, 2.0, lambda: False)["assumptions"][-1]
+
+
+def test_all_targets_with_values_count():
+    scene = Scene()
+    both = policy(target_memory_used_percent="50")
+    for step in range(240):
+        duty = decision(replicas=4, duty_percent=30, scaling=both)
+        [proposal] = duty.proposals
+        memory = replace(
+            proposal,
+            metric=Metric.MEMORY_USED_PERCENT,
+            target_milli=50_000,
+            mean_milli=50_000,
+            values={pod: replace(one, value_milli=50_000) for pod, one in proposal.values.items()},
+        )
+        scene.decide(replace(duty, proposals=(proposal, memory)), at=NOW + 30 * step)
+    given = tried(query("60"), scene, state(target_memory_used_percent="50"))
+    assert isinstance(given, Trial)
+    found = what_if(given, 2.0, lambda: False)
+    # By the duty cycle alone two of the four pods would do.
+    assert [one["points"][-1][1] for one in found["results"]] == [4, 4, 4]
+    assert "counts too" in found["assumptions"][-1]
 
 
 def test_another_behavior_is_tried():

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaler.decision.behavior import DEFAULT_BEHAVIOR
-from scaler.model import Metric, ScheduleEntry
-from scaler.replay.accounting import account, stretches
+from scaler.model import Metric, MetricTarget, ScheduleEntry
+from scaler.replay.accounting import account, busy_pods, stretches
 from scaler.replay.model import ReplicaStep
 from scaler.replay.replay import as_it_was, replay, replay_hpa
-from tests.unit.replay.recordings import policy, recording
+from tests.unit.replay.recordings import policy, recorded_metric, recording
 
 SIXTY = policy(Metric.DUTY_CYCLE, 60_000)
 
@@ -135,8 +135,12 @@ def test_the_hpa_follows_a_behavior():
 
 
 def test_the_recorded_counts_are_taken_as_they_were():
-    load = recording([90_000, None, 200_000, 200_000], step_seconds=60.0)
-    load = replace(load, replicas=(1, None, 2, 3), floor=(False, False, True, True))
+    demand = recorded_metric([90_000, None, 200_000, 200_000], floor=(False, False, True, True))
+    load = replace(
+        recording(demand.demand_milli, step_seconds=60.0),
+        metrics=(demand,),
+        replicas=(1, None, 2, 3),
+    )
     result = as_it_was(load)
     assert result.steps == (
         ReplicaStep(0, 1),
@@ -156,6 +160,55 @@ def test_without_a_top_what_is_above_the_target_waits():
     four = policy(Metric.QUERY, 4_000, max_replicas=1)
     assert ours(load, four).saturated_share == 0.5
     assert ours(load, four, capacity_milli=9_000).saturated_share == 0.25
+
+
+def two_targets(**more):
+    """60 % duty cycle, and a query's value of 4 for each pod."""
+    query = MetricTarget(metric=Metric.QUERY, average_value_milli=4_000)
+    return policy(Metric.DUTY_CYCLE, 60_000, more_targets=(query,), **more)
+
+
+def queries(*demand):
+    return recorded_metric(demand, Metric.QUERY)
+
+
+@pytest.mark.parametrize("function", [replay, replay_hpa])
+def test_the_metric_that_asks_for_the_most_decides(function):
+    # By the duty cycle four pods are too many, by the query too few.
+    load = recording([60_000] * 40, queries(*[4_000] * 20, *[24_000] * 20), found=4)
+    result = function(load, two_targets(), start_seconds=40.0)
+    assert result.steps[-1].replicas == 6
+    assert result.target_milli == 60_000
+    alone = function(recording([60_000] * 40, found=4), SIXTY, start_seconds=40.0)
+    assert alone.steps[-1].replicas == 1
+
+
+@pytest.mark.parametrize("function", [replay, replay_hpa])
+def test_while_one_metric_is_unknown_the_others_only_add_pods(function):
+    load = recording([60_000] * 20 + [380_000] * 40, queries(*[None] * 60), found=4)
+    result = function(load, two_targets(), start_seconds=0.0)
+    assert min(one.replicas for one in result.steps) == 4
+    assert result.steps[-1].replicas == 7
+    assert result.seconds == 900
+
+
+def test_a_query_lets_the_last_pod_go_and_brings_the_first():
+    load = recording(
+        [0] * 60 + [None] * 20 + [50_000] * 9, queries(*[0] * 60, *[6_000] * 20, *[4_000] * 9)
+    )
+    counts = [count for _, count in steps(ours(load, two_targets(min_replicas=0)))]
+    assert counts == [1, 0, 2]
+
+
+def test_what_saturates_is_a_metric_in_percent_where_there_is_one():
+    waiting = queries(*[40_000] * 4)
+    one = policy(Metric.DUTY_CYCLE, 60_000, more_targets=two_targets().targets[1:], max_replicas=1)
+    busy = recording([90_000, 100_000, 20_000, 20_000], waiting)
+    assert ours(busy, one).saturated_share == 0.25
+    # Of totals and power it is what is above the target.
+    power = recording([1_000] * 4, waiting, metric=Metric.POWER_USAGE_MILLIWATTS)
+    watts = policy(Metric.POWER_USAGE_MILLIWATTS, 5_000, more_targets=one.targets[1:])
+    assert ours(power, replace(watts, max_replicas=1)).saturated_share == 1
 
 
 @pytest.mark.parametrize("function", [replay, replay_hpa])
@@ -192,7 +245,8 @@ def test_the_account_is_that_of_every_second(demands, counts, start):
         if begin < until:
             course.append((begin, count))
     steps = [ReplicaStep(*one) for one in course]
-    sums = account(load, stretches(steps, until_seconds=until, start_seconds=start), 99_000)
+    parts = stretches(steps, until_seconds=until, start_seconds=start)
+    sums = account(busy_pods(load.metrics, {Metric.DUTY_CYCLE: 99_000}), 10.0, parts)
 
     pods: list[int] = [-start]
     expected: list[float] = [0.0] * 5
@@ -204,6 +258,7 @@ def test_the_account_is_that_of_every_second(demands, counts, start):
         demand = demands[second // 10]
         if demand is not None:
             over = demand > 0 and demand >= ready * 99_000
-            found = (1, len(pods), over, demand, demand * over)
+            busy = demand / 99_000
+            found = (1, len(pods), over, busy, busy * over)
             expected = [a + b for a, b in zip(expected, found, strict=True)]
     assert list(sums) == pytest.approx(expected)

@@ -22,11 +22,12 @@ from scaler.model import (
     SelectPolicy,
 )
 from scaler.replay.answers import Learned
+from scaler.replay.hpa import HpaRules
 from scaler.replay.load import RecordedLoad
 from scaler.replay.pods import Pods
 from scaler.replay.replay import stepping
-from scaler.replay.rules import HpaRules, OurRules
-from tests.unit.replay.recordings import policy, recording
+from scaler.replay.rules import OurRules
+from tests.unit.replay.recordings import policy, recorded_metric, recording
 
 RATES = st.builds(
     RatePolicy,
@@ -75,41 +76,54 @@ METRICS = {
 
 
 @st.composite
-def cases(draw):
-    metric = draw(st.sampled_from([*METRICS]))
-    one = METRICS[metric]
+def demands(draw, one):
+    """Values of steps, None for an unknown one; `one` is about what a pod can do."""
     level = st.one_of(
         st.none(), st.just(0), st.integers(0, 12 * one), st.integers(0, 2 * one), st.just(3 * one)
     )
-    demand = [
-        value
-        for value, times in draw(
-            st.lists(st.tuples(level, st.integers(1, 8)), min_size=1, max_size=40)
-        )
-        for _ in range(times)
-    ]
+    stretches = draw(st.lists(st.tuples(level, st.integers(1, 8)), min_size=1, max_size=40))
+    return [value for value, times in stretches for _ in range(times)]
+
+
+@st.composite
+def cases(draw):
+    metrics = draw(st.lists(st.sampled_from([*METRICS]), min_size=1, max_size=3, unique=True))
     step_seconds = draw(st.sampled_from([1.0, 7.0, 15.0, 30.0, 61.5]))
     interval = draw(st.sampled_from([2.0, 2.0, 0.7, 15.0]))
-    demand = demand[: int(400 * interval / step_seconds)] or demand[:1]
     least = draw(st.integers(0, 3))
-    target = draw(st.integers(one // 10, one))
-    if metric is Metric.QUEUE and least == 0:
-        target = draw(st.sampled_from([target, None]))
+    found, targets = [], []
+    for metric in metrics:
+        one = METRICS[metric]
+        target = draw(st.integers(one // 10, one))
+        if metric is Metric.QUEUE and least == 0:
+            target = draw(st.sampled_from([target, None]))
+        targets.append(MetricTarget(metric=metric, average_value_milli=target))
+        found.append(draw(demands(one)))
+    steps = min(int(400 * interval / step_seconds) or 1, *map(len, found), 400)
     rules_of_case = ScalingPolicy(
         min_replicas=least,
         max_replicas=least + draw(st.integers(1, 9)),
-        targets=(MetricTarget(metric=metric, average_value_milli=target),),
+        targets=tuple(draw(st.permutations(targets))),
         window_seconds=draw(st.sampled_from([0.0, 0.0, 0.0, 10.0, 45.0])),
         behavior=draw(BEHAVIORS),
         ready_age_seconds=draw(st.sampled_from([0.0, 5.0, 30.0, 60.0])),
         dry_run=False,
         paused=False,
-        activation_milli=draw(st.sampled_from([0, one // 2])),
+        activation_milli=draw(st.sampled_from([0, METRICS[metrics[0]] // 2])),
         cooldown_seconds=draw(st.sampled_from([0.0, 10.0, 120.0])),
         schedule=draw(SCHEDULES),
     )
-    found = draw(st.one_of(st.none(), st.integers(0, 12)))
-    recorded = recording(demand, metric=metric, step_seconds=step_seconds, found=found)
+    first, *others = (
+        recorded_metric(demand[:steps], metric)
+        for demand, metric in zip(found, metrics, strict=True)
+    )
+    recorded = recording(
+        first.demand_milli,
+        *others,
+        metric=first.metric,
+        step_seconds=step_seconds,
+        found=draw(st.one_of(st.none(), st.integers(0, 12))),
+    )
     start = draw(st.sampled_from([0.0, 1.0, 13.5, 40.0, 120.0]))
     return recorded, rules_of_case, start, interval
 
@@ -123,15 +137,23 @@ def every_decision(recorded, rules, start_seconds, interval):
         start_seconds=start_seconds,
         ready_age_seconds=rules.policy.ready_age_seconds,
     )
-    load = RecordedLoad(recorded, pods, window_seconds=rules.policy.window_seconds)
+    loads = [
+        RecordedLoad(
+            one,
+            pods,
+            step_seconds=recorded.step_seconds,
+            window_seconds=rules.policy.window_seconds,
+        )
+        for one in recorded.metrics
+    ]
     steps = {0.0: pods.count}
-    seconds = len(recorded.demand_milli) * recorded.step_seconds
-    for tick in range(math.ceil(seconds / interval - 1e-9)):
+    for tick in range(math.ceil(recorded.seconds / interval - 1e-9)):
         now = tick * interval
         rules.follow_schedule(now)
-        desired, _ = rules.decide(pods, load, now)
+        desired, _ = rules.decide(pods, loads, now)
         if desired != pods.count:
-            load.advance(now)
+            for load in loads:
+                load.advance(now)
             pods.scale(desired, now)
             steps[now] = desired
     return tuple(steps.items())
@@ -180,6 +202,6 @@ def test_the_scaler(case):
 @given(cases())
 def test_the_hpa(case):
     recorded, wanted, start, interval = case
-    if wanted.targets[0].average_value_milli is None:
+    if any(one.average_value_milli is None for one in wanted.targets):
         return
     same_steps(recorded, lambda: HpaRules(recorded, wanted), start, interval)
