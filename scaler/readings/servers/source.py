@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING
@@ -45,7 +44,7 @@ class ServersSource(OpensConnections):
         interval_seconds: float,
         queues: PageQueues | None = None,
         wait_seconds: float | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float],
     ) -> None:
         """`interval_seconds` is how often `read` is called.
 
