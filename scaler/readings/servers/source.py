@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from scaler.model import SERVER_METRICS, Metric, MetricReading, PodValue
 from scaler.readings.http import OpensConnections
 from scaler.readings.pod_windows import PodWindows
-from scaler.readings.servers.pod_pages import PodPages
 from scaler.readings.source import SourceAnswer
 from scaler.readings.unexpected import unexpected
 
@@ -19,11 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from scaler.model import ExporterEndpoint
-    from scaler.readings.servers.client import ServerClient
+    from scaler.readings.servers.pod_pages import PodPages
     from scaler.readings.servers.queues import PageQueues
-    from scaler.readings.servers.reader import ServerPage, ServerReader
+    from scaler.readings.servers.reader import ServerPage
     from scaler.readings.source import ReadingRequest
-    from scaler.readings.store import ReadingStore
 
 MAX_NOTES = 3
 NO_QUEUES = "queues are not read"
@@ -37,9 +35,7 @@ class ServersSource(OpensConnections):
 
     def __init__(
         self,
-        client: ServerClient,
-        reader: ServerReader,
-        store: ReadingStore[ServerPage],
+        pages: PodPages,
         *,
         interval_seconds: float,
         queues: PageQueues | None = None,
@@ -50,11 +46,9 @@ class ServersSource(OpensConnections):
 
         With `wait_seconds`, `read` waits that long for pods and queues that were not asked yet.
         """
-        self._pages = PodPages(
-            client, reader, store, interval_seconds=interval_seconds, clock=clock
-        )
-        super().__init__(self._pages)
-        self._polls = self._pages.polls
+        super().__init__(pages)
+        self._pages = pages
+        self._polls = pages.polls
         self._queues = queues
         self._wait_seconds = wait_seconds
         self._clock = clock
