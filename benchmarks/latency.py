@@ -135,7 +135,7 @@ async def _measure(plane: ControlPlane, setting: Setting) -> list[Timeline]:
     folder = plane.files.folder / f"prometheus-{setting.name}"
     folder.mkdir()
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(await KubeClient.from_kubeconfig(str(plane.admin)))
+        client = await stack.enter_async_context(await KubeClient.load(str(plane.admin)))
         await asyncio.to_thread(plane.restart_controller_manager, *setting.controller_flags)
         nodes = await stack.enter_async_context(
             running_nodes(client, specs, startup_seconds=0.1, exporter_config=setting.exporter)

@@ -133,7 +133,7 @@ async def _run(plane: ControlPlane, hpas: int, seconds: float) -> Measured:
     ]
     names = [f"serving-{n}" for n in range(hpas)]
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(await KubeClient.from_kubeconfig(str(plane.admin)))
+        client = await stack.enter_async_context(await KubeClient.load(str(plane.admin)))
         nodes = await stack.enter_async_context(
             running_nodes(client, specs, startup_seconds=0.1, exporter_config=EXPORTER)
         )

@@ -67,7 +67,7 @@ def main() -> None:
 async def _run(plane: ControlPlane) -> dict[str, list[float]]:
     await asyncio.to_thread(plane.install)
     await asyncio.to_thread(installing.install, plane)
-    async with await KubeClient.from_kubeconfig(str(plane.admin)) as client:
+    async with await KubeClient.load(str(plane.admin)) as client:
         bench = _Bench(plane, client)
         rows = {
             "no such API": bench.without,

@@ -207,7 +207,7 @@ async def _running(plane: ControlPlane, steps: list[Step], address: str) -> Asyn
     rules = plane.files.folder / "adapter-rules.yaml"
     rules.write_text(yaml.safe_dump(ADAPTER_RULES))
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(await KubeClient.from_kubeconfig(str(plane.admin)))
+        client = await stack.enter_async_context(await KubeClient.load(str(plane.admin)))
         servers = await stack.enter_async_context(running_model_servers())
         node = NodeSpec(name="servers", gpus=("T4",))
         await stack.enter_async_context(running_nodes(client, [node], startup_seconds=0.1))

@@ -135,7 +135,7 @@ async def _run(plane: ControlPlane, rounds: int) -> dict[str, Victims]:
         for n in range(2 * PODS // GPUS_PER_NODE)
     ]
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(await KubeClient.from_kubeconfig(str(plane.admin)))
+        client = await stack.enter_async_context(await KubeClient.load(str(plane.admin)))
         nodes = await stack.enter_async_context(running_nodes(client, specs, startup_seconds=0.1))
         load = Load(nodes)
         group = await stack.enter_async_context(asyncio.TaskGroup())

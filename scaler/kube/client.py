@@ -66,13 +66,11 @@ class KubeClient:
         """The number of responses so far, by method and HTTP status."""
 
     @classmethod
-    async def from_kubeconfig(cls, path: str | None = None, context: str | None = None) -> Self:
-        """Use `path`, else $KUBECONFIG, else the default kubeconfig; raises ConfigurationError."""
-        return cls(await ApiCredentials.from_kubeconfig(path, context))
-
-    @classmethod
     async def load(cls, kubeconfig: str | None = None, context: str | None = None) -> Self:
-        """Use the kubeconfig if one is named, else the service account, else ~/.kube/config."""
+        """Use the kubeconfig if one is named, else the service account, else ~/.kube/config.
+
+        Raises ConfigurationError.
+        """
         return cls(await ApiCredentials.load(kubeconfig, context))
 
     @property

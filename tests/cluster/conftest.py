@@ -69,7 +69,7 @@ def installed(control_plane: ControlPlane) -> ControlPlane:
 @pytest.fixture
 async def admin(control_plane: ControlPlane) -> AsyncIterator[KubeClient]:
     """A client that may do everything, for what the test itself looks at and changes."""
-    async with await KubeClient.from_kubeconfig(str(control_plane.admin)) as client:
+    async with await KubeClient.load(str(control_plane.admin)) as client:
         yield client
 
 

@@ -181,7 +181,7 @@ async def test_a_scaler_that_died_before_it_wrote_the_count_leaves_no_mark(
     first, second, *_ = await serving.start()
     kubeconfig = await asyncio.to_thread(installed.kubeconfig_for, "gpu-scaler/gpu-scaler")
     uids = {name: pod["metadata"]["uid"] for name, pod in (await serving.pods()).items()}
-    async with await KubeClient.from_kubeconfig(str(kubeconfig)) as former:
+    async with await KubeClient.load(str(kubeconfig)) as former:
         for name in (first, second):
             await mark(former, ObjectRef(serving.namespace, name), uids[name])
     # Somebody else has set another cost since.

@@ -188,7 +188,7 @@ async def test_a_rotated_token_file_is_read_again(tmp_path):
         token.write_text("first\n")
         config = tmp_path / "config"
         config.write_text(kubeconfig(url, tokenFile="token"))
-        async with await KubeClient.from_kubeconfig(str(config)) as client:
+        async with await KubeClient.load(str(config)) as client:
             await client.get("/api")
             token.write_text("second\n")
             accepted.clear()
@@ -266,7 +266,7 @@ async def test_a_kubeconfig_that_cannot_be_used(tmp_path, text, context, expecte
     if text is not None:
         path.write_text(text)
     with pytest.raises(ConfigurationError, match=expected) as caught:
-        await KubeClient.from_kubeconfig(str(path), context)
+        await KubeClient.load(str(path), context)
     assert str(path) in str(caught.value)
 
 

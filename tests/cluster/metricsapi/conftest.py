@@ -64,7 +64,7 @@ async def served(installed: ControlPlane) -> AsyncIterator[Served]:
             plane.restart_controller_manager, "--horizontal-pod-autoscaler-sync-period=1s"
         )
         stack.push_async_callback(asyncio.to_thread, plane.restart_controller_manager)
-        client = await stack.enter_async_context(await KubeClient.from_kubeconfig(str(plane.admin)))
+        client = await stack.enter_async_context(await KubeClient.load(str(plane.admin)))
         config = ExporterConfig(nvml_interval_seconds=0.5, nvml_window_seconds=2)
         nodes = await stack.enter_async_context(
             running_nodes(client, NODES, startup_seconds=0.1, exporter_config=config)
