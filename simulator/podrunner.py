@@ -92,7 +92,7 @@ class PodRunner:
                 self._kubelet.release(metadata["namespace"], metadata["name"])
                 self._set_memory(metadata["uid"], None)
             await ending.wait()
-            await persist(lambda: self._client.delete(_path(pod), body=options))
+            await persist(self._client.delete, _path(pod), body=options)
         except Forbidden as error:
             log.warning(
                 "A pod on a simulated node is left alone",
@@ -170,11 +170,8 @@ class PodRunner:
     async def _patch(self, pod: JsonObject, status: JsonObject) -> None:
         # The uid keeps the status off another pod that has got the same name meanwhile.
         body = {"metadata": {"uid": pod["metadata"]["uid"]}, "status": status}
-        await persist(
-            lambda: self._client.patch(
-                f"{_path(pod)}/status", body, content_type=STRATEGIC_MERGE_PATCH
-            )
-        )
+        path = f"{_path(pod)}/status"
+        await persist(self._client.patch, path, body, content_type=STRATEGIC_MERGE_PATCH)
 
 
 def _title(pod: JsonObject) -> str:

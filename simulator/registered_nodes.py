@@ -7,7 +7,6 @@ import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from scaler.kube.client import MERGE_PATCH
 from scaler.kube.errors import ApiError, NotFound
 from simulator import nodeobjects
 from simulator.nodeobjects import LEASE_NAMESPACE, NodeSpec, Site
@@ -49,19 +48,19 @@ class RegisteredNodes:
         """Create the objects of a node, in place of those of an earlier run."""
         name = spec.name
         thing = self._site.owned(nodeobjects.node(spec, driver, capacity, timestamp()))
-        await persist(lambda: self._client.post("/api/v1/nodes", thing))
+        await persist(self._client.post, "/api/v1/nodes", thing)
         # A node of that name may be left from an earlier run, with other GPUs, labels and owners.
         metadata = {"metadata": thing["metadata"]}
-        await persist(lambda: self._client.patch(f"/api/v1/nodes/{name}", metadata))
+        await persist(self._client.patch, f"/api/v1/nodes/{name}", metadata)
         status = {"status": thing["status"]}
-        await persist(lambda: self._client.patch(f"/api/v1/nodes/{name}/status", status))
+        await persist(self._client.patch, f"/api/v1/nodes/{name}/status", status)
         await self.renew(name)
         pods_path = f"/api/v1/namespaces/{self._namespace}/pods"
         old_path = f"{pods_path}/{nodeobjects.exporter_name(name)}"
-        await persist(lambda: self._client.delete(old_path, body={"gracePeriodSeconds": 0}))
+        await persist(self._client.delete, old_path, body={"gracePeriodSeconds": 0})
         host, port = exporter_address
         pod = self._site.owned(nodeobjects.exporter_pod(name, self._namespace, host, port))
-        await persist(lambda: self._client.post(pods_path, pod))
+        await persist(self._client.post, pods_path, pod)
 
     async def renew(self, name: str) -> None:
         """Renew the Lease of a node, or create it."""
@@ -69,9 +68,9 @@ class RegisteredNodes:
         lease = self._site.owned(nodeobjects.lease(name, now))
         path = _lease_path(name)
         renewal = {"spec": lease["spec"]}
-        renewed = await persist(lambda: self._client.patch(path, renewal, content_type=MERGE_PATCH))
+        renewed = await persist(self._client.patch, path, renewal)
         if renewed is None:
-            await persist(lambda: self._client.post(path.rpartition("/")[0], lease))
+            await persist(self._client.post, path.rpartition("/")[0], lease)
 
     async def remove(self, name: str) -> None:
         """Delete the objects of a node; failures are logged and left behind."""
@@ -95,5 +94,5 @@ def _lease_path(node_name: str) -> str:
 
 async def _create(client: KubeClient, path: str, name: str) -> None:
     """Create a bare object unless it exists; so no permission is needed where it does."""
-    if await persist(lambda: client.get(f"{path}/{name}")) is None:
-        await persist(lambda: client.post(path, {"metadata": {"name": name}}))
+    if await persist(client.get, f"{path}/{name}") is None:
+        await persist(client.post, path, {"metadata": {"name": name}})

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from scaler.kube.errors import Conflict, NotFound, ServerError, TooManyRequests, Unreachable
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 STRATEGIC_MERGE_PATCH: Final = "application/strategic-merge-patch+json"
@@ -21,8 +22,10 @@ FIRST_RETRY_SECONDS: Final = 0.1
 LAST_RETRY_SECONDS: Final = 5.0
 
 
-async def persist(request: Callable[[], Awaitable[T]]) -> T | None:
-    """Repeat a request until the server answers it.
+async def persist(
+    request: Callable[P, Awaitable[T]], *args: P.args, **options: P.kwargs
+) -> T | None:
+    """Repeat a request with these arguments until the server answers it.
 
     Returns None where the object is gone or is another one (404, 409). Raises other ApiErrors,
     which no waiting mends.
@@ -30,7 +33,7 @@ async def persist(request: Callable[[], Awaitable[T]]) -> T | None:
     delay = FIRST_RETRY_SECONDS
     while True:
         try:
-            return await request()
+            return await request(*args, **options)
         except (NotFound, Conflict):
             return None
         except (Unreachable, ServerError, TooManyRequests) as error:

@@ -76,7 +76,7 @@ class Scheduler:
             "metadata": {key: metadata[key] for key in ("name", "namespace", "uid")},
             "target": {"apiVersion": "v1", "kind": "Node", "name": node},
         }
-        if await persist(lambda: self._client.post(path, body)) is None:
+        if await persist(self._client.post, path, body) is None:
             # Gone, or bound by another scheduler; if it is still pending its next change tells.
             del self._assumed[metadata["uid"]]
 
@@ -87,4 +87,4 @@ class Scheduler:
             "metadata": {"uid": metadata["uid"]},
             "status": podstatus.unschedulable(message, timestamp()),
         }
-        await persist(lambda: self._client.patch(path, body, content_type=STRATEGIC_MERGE_PATCH))
+        await persist(self._client.patch, path, body, content_type=STRATEGIC_MERGE_PATCH)

@@ -103,7 +103,7 @@ class ServerPods:
         if order is _Order.LEAVE:
             return
         options = {"gracePeriodSeconds": 0, "preconditions": {"uid": pod["metadata"]["uid"]}}
-        await persist(lambda: self._client.delete(f"{PODS}/{name}", body=options))
+        await persist(self._client.delete, f"{PODS}/{name}", body=options)
 
     async def _bind(self, pod: JsonObject) -> None:
         metadata = {key: pod["metadata"][key] for key in ("name", "namespace", "uid")}
@@ -115,12 +115,12 @@ class ServerPods:
             "target": target,
         }
         path = f"{PODS}/{metadata['name']}/binding"
-        await persist(lambda: self._client.post(path, binding))
+        await persist(self._client.post, path, binding)
 
     async def _patch(self, pod: JsonObject, status: JsonObject) -> None:
         body = {"metadata": {"uid": pod["metadata"]["uid"]}, "status": status}
         path = f"{PODS}/{pod['metadata']['name']}/status"
-        await persist(lambda: self._client.patch(path, body, content_type=STRATEGIC_MERGE_PATCH))
+        await persist(self._client.patch, path, body, content_type=STRATEGIC_MERGE_PATCH)
 
 
 @asynccontextmanager
