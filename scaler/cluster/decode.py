@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from sys import intern
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from scaler import budgets
 from scaler.cluster import pod_facts
@@ -190,28 +190,16 @@ def decode_pod(
     )
 
 
-def decode_hpa(raw: JsonObject, kinds: Kinds) -> Autoscaler | None:
-    """Return the HorizontalPodAutoscaler if its target is of a scaled kind, else None."""
-    return _autoscaler(raw, kinds, "HorizontalPodAutoscaler", default_kind="", default_version="")
-
-
-def decode_scaled_object(raw: JsonObject, kinds: Kinds) -> Autoscaler | None:
-    """Return the KEDA ScaledObject if its target is of a scaled kind, else None.
-
-    The default kind of its target is Deployment.
-    """
-    return _autoscaler(
-        raw, kinds, "ScaledObject", default_kind="Deployment", default_version="apps/v1"
-    )
-
-
-def _autoscaler(
-    raw: JsonObject, kinds: Kinds, kind: str, *, default_kind: str, default_version: str
+def decode_autoscaler(
+    raw: JsonObject, kinds: Kinds, kind: Literal["HorizontalPodAutoscaler", "ScaledObject"]
 ) -> Autoscaler | None:
+    """Return the HPA or KEDA ScaledObject if its target is of a scaled kind, else None."""
     ref = fields.ref(raw["metadata"])
     target = raw["spec"].get("scaleTargetRef") or {}
-    group = (target.get("apiVersion") or default_version).rpartition("/")[0]
-    ref_kind = kinds.ref_kind(group, target.get("kind") or default_kind)
+    # KEDA takes a Deployment where the target names no kind; an HPA has no such default.
+    version, target_kind = ("apps/v1", "Deployment") if kind == "ScaledObject" else ("", "")
+    group = (target.get("apiVersion") or version).rpartition("/")[0]
+    ref_kind = kinds.ref_kind(group, target.get("kind") or target_kind)
     if ref_kind is None:
         return None
     return Autoscaler(

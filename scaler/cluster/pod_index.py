@@ -56,7 +56,8 @@ class PodIndex:
         self._replica_sets: defaultdict[Owner, set[Owner]] = defaultdict(set)
         self._owner_of: dict[Owner, Owner] = {}
         self._labelled: defaultdict[str, _LabelledPods] = defaultdict(_LabelledPods)
-        self._exporters: dict[str, Pod] = {}
+        self._exporters: dict[str, tuple[str, ExporterEndpoint]] = {}
+        """Each with its node."""
         self._endpoints: Mapping[str, ExporterEndpoint] | None = None
         self._gpu_pods: dict[ObjectRef, Pod] = {}
         self._marked: dict[str, PodState] = {}
@@ -89,15 +90,9 @@ class PodIndex:
     def exporter_endpoints(self) -> Mapping[str, ExporterEndpoint]:
         """Return the exporter endpoint of each node; of two, the ready one."""
         if self._endpoints is None:
-            best: dict[str, ExporterEndpoint] = {}
-            for pod in self._exporters.values():
-                node, endpoint = pod.state.node_name, pod.exporter
-                if node is None or endpoint is None:
-                    continue
-                other = best.get(node)
-                if other is None or _rank(endpoint) > _rank(other):
-                    best[node] = endpoint
-            self._endpoints = best
+            # The last of a node counts.
+            ranked = sorted(self._exporters.values(), key=lambda one: (one[1].ready, one[1].pod))
+            self._endpoints = dict(ranked)
         return self._endpoints
 
     def workload_of(self, pod: ObjectRef) -> ObjectRef | None:
@@ -162,8 +157,8 @@ class PodIndex:
             self._marked[pod.state.uid] = pod.state
         if pod.workload is not None:
             self._gpu_pods[pod.state.ref] = pod
-        if pod.exporter is not None:
-            self._exporters[pod.state.uid] = pod
+        if pod.exporter is not None and pod.state.node_name is not None:
+            self._exporters[pod.state.uid] = pod.state.node_name, pod.exporter
             self._endpoints = None
 
 
@@ -261,7 +256,3 @@ class _LabelledPods:
             if (value := pod.labels.get(key)) is not None:
                 by_value[value][uid] = pod
         return True
-
-
-def _rank(endpoint: ExporterEndpoint) -> tuple[bool, ObjectRef]:
-    return endpoint.ready, endpoint.pod

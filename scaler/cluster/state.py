@@ -119,7 +119,7 @@ class ClusterState:
             AUTOSCALING,
             "horizontalpodautoscalers",
             scopes,
-            lambda raw, _: decode.decode_hpa(raw, kinds),
+            lambda raw, _: decode.decode_autoscaler(raw, kinds, "HorizontalPodAutoscaler"),
             self._owner_changed,
             optional=True,
             # Without them the scaler would fight HPAs over replica counts.
@@ -129,7 +129,7 @@ class ClusterState:
             KEDA,
             "scaledobjects",
             scopes,
-            lambda raw, _: decode.decode_scaled_object(raw, kinds),
+            lambda raw, _: decode.decode_autoscaler(raw, kinds, "ScaledObject"),
             self._owner_changed,
             optional=True,
         )

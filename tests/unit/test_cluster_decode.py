@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from scaler.cluster import pod_facts
 from scaler.cluster.decode import (
-    decode_hpa,
+    decode_autoscaler,
     decode_pod,
     decode_replica_set,
-    decode_scaled_object,
     decode_workload,
 )
 from scaler.cluster.kinds import Kinds
@@ -177,36 +176,33 @@ WEB = ObjectRef(namespace="ns", name="web")
 
 
 @pytest.mark.parametrize(
-    ("decode", "target", "expected"),
+    ("kind", "target", "expected"),
     [
         pytest.param(
-            decode_hpa,
+            "HorizontalPodAutoscaler",
             {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
             "HorizontalPodAutoscaler ns/thing",
             id="hpa of a deployment",
         ),
         pytest.param(
-            decode_hpa,
+            "HorizontalPodAutoscaler",
             {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "web"},
             None,
             id="hpa of a stateful set",
         ),
         pytest.param(
-            decode_hpa,
+            "HorizontalPodAutoscaler",
             {"apiVersion": "example.com/v1", "kind": "Deployment", "name": "web"},
             None,
             id="hpa of somebody's own Deployment kind",
         ),
-        pytest.param(
-            decode_scaled_object, {"name": "web"}, "ScaledObject ns/thing", id="keda defaults"
-        ),
-        pytest.param(
-            decode_scaled_object, {"kind": "StatefulSet", "name": "web"}, None, id="keda other"
-        ),
+        pytest.param("ScaledObject", {"name": "web"}, "ScaledObject ns/thing", id="keda defaults"),
+        pytest.param("ScaledObject", {"kind": "StatefulSet", "name": "web"}, None, id="keda other"),
     ],
 )
-def test_autoscalers(decode, target, expected):
-    decoded = decode({"metadata": metadata(), "spec": {"scaleTargetRef": target}}, Kinds())
+def test_autoscalers(kind, target, expected):
+    raw = {"metadata": metadata(), "spec": {"scaleTargetRef": target}}
+    decoded = decode_autoscaler(raw, Kinds(), kind)
     assert (decoded and decoded.text) == expected
     assert decoded is None or decoded.target == WEB
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from scaler.cluster.decode import Instant, decode_hpa, decode_pod, decode_workload
+from scaler.cluster.decode import Instant, decode_autoscaler, decode_pod, decode_workload
 from scaler.cluster.kinds import DEPLOYMENTS, STATEFUL_SETS, Kinds, WorkloadKind
 from scaler.model import ObjectRef, workload_ref
 
@@ -80,7 +80,7 @@ def test_a_workload_as_people_write_it(text, kind, name):
 )
 def test_whom_an_autoscaler_targets(kinds, target, found):
     raw = {"metadata": {"namespace": "ns", "name": "h"}, "spec": {"scaleTargetRef": target}}
-    decoded = decode_hpa(raw, kinds)
+    decoded = decode_autoscaler(raw, kinds, "HorizontalPodAutoscaler")
     assert (decoded and decoded.target) == found
 
 
