@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 from benchmarks.policysimulation import Run, run_hpa, run_ours
 from benchmarks.report import DIRECTORY, Figure, publish
 from benchmarks.traces import POD_REQUESTS_PER_SECOND, Trace, all_traces
+from scaler.replay.curves import stepped
 from scaler.replay.plot import Color, Line, Panel, Size, panels_svg
-from scaler.replay.thinning import stepped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,8 +16,8 @@ from scaler.decision.behavior import DEFAULT_BEHAVIOR
 from scaler.model import Metric, MetricTarget, ObjectRef, ScalingPolicy
 from scaler.replay.accounting import account, busy_pods, stretches
 from scaler.replay.load import FULL_MILLI
-from scaler.replay.model import RecordedMetric, Recording, ReplayResult
-from scaler.replay.replay import replay, replay_hpa
+from scaler.replay.model import HPA, RecordedMetric, Recording, ReplayResult
+from scaler.replay.replay import replay
 
 if TYPE_CHECKING:
     from benchmarks.traces import Trace
@@ -49,7 +49,7 @@ class Run:
 def run_hpa(trace: Trace, target_percent: int) -> Run:
     """Run the trace under the HorizontalPodAutoscaler's arithmetic, every 15 s."""
     recording = _recording(trace)
-    result = replay_hpa(recording, _policy(target_percent), start_seconds=START_SECONDS)
+    result = replay(recording, _policy(target_percent), start_seconds=START_SECONDS, party=HPA)
     return _run("HPA", recording, result)
 
 

@@ -21,8 +21,8 @@ from benchmarks.report import DIRECTORY, Figure, publish
 from benchmarks.tracecase import CURVES_TARGET, Case
 from benchmarks.tracefiles import WHERE_TO_GET, read_folder
 from benchmarks.tracetable import CURVE, Bar, PartyName, Row, bars, calm_bars, write_rows
+from scaler.replay.curves import Point
 from scaler.replay.plot import Color, Line, Panel, Size, panels_svg
-from scaler.replay.thinning import Point
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -20,8 +20,8 @@ from scaler.decision.behavior import DEFAULT_BEHAVIOR
 from scaler.model import Metric, MetricTarget, ObjectRef, ScalingPolicy
 from scaler.replay.answers import Learned
 from scaler.replay.load import FULL_MILLI
-from scaler.replay.model import RecordedMetric, Recording, ReplayResult
-from scaler.replay.replay import as_it_was, replay, replay_hpa
+from scaler.replay.model import HPA, OURS, RecordedMetric, Recording, ReplayResult
+from scaler.replay.replay import as_it_was, replay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,8 +74,8 @@ def _results(recording: Recording, learned: Learned) -> list[ReplayResult]:
     for target in TARGETS:
         policy = _policy(target)
         results += [
-            function(recording, policy, start_seconds=START_SECONDS, learned=learned)
-            for function in (replay, replay_hpa)
+            replay(recording, policy, start_seconds=START_SECONDS, party=party, learned=learned)
+            for party in (OURS, HPA)
         ]
     return results
 

@@ -24,8 +24,7 @@ from scaler.readings.prometheus.range_chunks import span
 from scaler.readings.prometheus.ranges import PastError, RangeReader
 from scaler.readings.prometheus.response import PromqlError
 from scaler.replay.idle import IdleTally
-from scaler.replay.idle_documents import idle_csv, idle_json
-from scaler.replay.idle_plot import idle_html, idle_svg
+from scaler.replay.idle_documents import idle_csv, idle_html, idle_json, idle_svg
 from scaler.replay.idle_report import idle_text
 from scaler.replay.owners import Owners, Way
 

@@ -158,11 +158,5 @@ class Gatherings:
             self._refused.add(ref)
             self.problems.append(f"{ref}: {error}")
             return None
-        one = self.of[ref] = Gathering(
-            ref,
-            sources,
-            begun_unix_seconds=self._span.begun_unix_seconds,
-            step_seconds=self._span.step_seconds,
-            steps=self._span.steps,
-        )
+        one = self.of[ref] = Gathering(ref, sources, self._span)
         return one

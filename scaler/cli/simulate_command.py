@@ -24,6 +24,7 @@ from scaler.replay.answers import Learned
 from scaler.replay.csv_recording import csv_recording
 from scaler.replay.csv_text import CsvError, read_csv
 from scaler.replay.documents import Simulation, simulations_csv, simulations_json
+from scaler.replay.model import HPA, OURS
 from scaler.replay.plans import DemandSource, Given, PlanError, policies_of
 from scaler.replay.recommendation import recommended
 from scaler.replay.recording_text import (
@@ -33,7 +34,7 @@ from scaler.replay.recording_text import (
     read_recordings,
     recordings_text,
 )
-from scaler.replay.replay import as_it_was, replay, replay_hpa
+from scaler.replay.replay import as_it_was, replay
 from scaler.replay.report import simulations_text
 from scaler.replay.simulation_plot import simulations_html, simulations_svg
 
@@ -268,11 +269,12 @@ async def _simulation(
     results: list[ReplayResult] = [as_it_was(recording)]
     try:
         for policy in policies:
-            for run in (replay, replay_hpa):
+            for party in (OURS, HPA):
                 result = await asyncio.to_thread(
-                    run,
+                    replay,
                     recording,
                     policy,
+                    party=party,
                     start_seconds=start,
                     learned=learned,
                     should_stop=interrupted.is_set,

@@ -86,7 +86,9 @@ class Sources:
         """
         client = ServerClient(self._servers, clock=self._clock)
         servers = ServersSource(
-            self._pod_pages(client, interval_seconds),
+            client,
+            ServerReader(client, self.server_reads, clock=self._clock),
+            self._pods,
             interval_seconds=interval_seconds,
             queues=None if queues is None else queues(client),
             # With `once`, no later loop could use the answers.
@@ -132,12 +134,13 @@ class Sources:
 
     def servers(self, *, every_seconds: float) -> PodPages:
         """Return the pages, not yet open, for a consumer that needs them every `every_seconds`."""
-        return self._pod_pages(ServerClient(self._servers, clock=self._clock), every_seconds)
-
-    def _pod_pages(self, client: ServerClient, every_seconds: float) -> PodPages:
-        reader = ServerReader(client, self.server_reads, clock=self._clock)
+        client = ServerClient(self._servers, clock=self._clock)
         return PodPages(
-            client, reader, self._pods, interval_seconds=every_seconds, clock=self._clock
+            client,
+            ServerReader(client, self.server_reads, clock=self._clock),
+            self._pods,
+            interval_seconds=every_seconds,
+            clock=self._clock,
         )
 
     def gpus(

@@ -7,8 +7,6 @@ from bisect import bisect_right
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from scaler.replay.rules import targets_of
-
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
@@ -56,19 +54,19 @@ class Learned:
 
         The key of each is how far the pods are.
         """
+        # Of the range, only a minimum of 0 changes what is asked for.
+        policy = replace(
+            rules.policy,
+            min_replicas=min(1, rules.policy.min_replicas),
+            max_replicas=1,
+            schedule=(),
+            scheduled=None,
+            settings=(),
+        )
         found = []
-        for number in range(len(rules.metrics)):
-            # Of the range, only a minimum of 0 changes what is asked for.
-            policy = replace(
-                rules.policy,
-                targets=targets_of(rules, number),
-                min_replicas=min(1, rules.policy.min_replicas),
-                max_replicas=1,
-                schedule=(),
-                scheduled=None,
-                settings=(),
-            )
-            known = self._answers.setdefault((type(rules), policy), {})
+        for target in policy.targets:
+            key = (type(rules), replace(policy, targets=(target,)))
+            known = self._answers.setdefault(key, {})
             if len(known) > MAX_SHAPES:
                 known.clear()
             found.append(known)

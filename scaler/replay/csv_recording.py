@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from scaler.decision.proposals import SATURATING_METRICS
 from scaler.model import TOTAL_METRICS, Metric, ObjectRef
+from scaler.readings.prometheus.range_chunks import Span
 from scaler.replay.csv_text import CsvError, CsvSeries
 from scaler.replay.demand import (
     HIGHEST_PERCENT,
@@ -23,15 +24,12 @@ from scaler.replay.demand import (
 from scaler.replay.model import Recording
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from scaler.replay.csv_text import CsvSamples
 
 _YEAR_2000 = 946_684_800.0
 _FROM_ZERO_SECONDS = 3600.0
 """Times that begin before are counted from the begin of a measurement."""
 _MOST_GAPS = 100_000
-_CHUNK_SAMPLES = 100_000
 _UNITS = "Times are RFC 3339, Unix seconds or Unix milliseconds: check their unit"
 
 
@@ -103,18 +101,11 @@ def csv_recording(
     steps = int((samples.ended_unix_seconds - begun) // step) + 1
     if steps > MAX_STEPS:
         raise _too_many(samples, step)
-    builder = DemandBuilder(
-        metric=metric,
-        begun_unix_seconds=begun,
-        step_seconds=step,
-        steps=steps,
-        is_counter=is_counter,
-    )
+    builder = DemandBuilder(metric, Span(begun, step, steps), is_counter=is_counter)
     for pod, series in samples.series.items():
         own = partial(builder.add, ObjectRef(ref.namespace, pod))
         add = builder.add_total if samples.is_total else own
-        for chunk in _chunks(_in_order(series), begun, step):
-            add(chunk)
+        add(_in_order(series).samples())
     built = builder.built()
     demand = built.metric.demand_milli
     if demand.count(None) == steps:
@@ -146,22 +137,6 @@ def _in_order(series: CsvSeries) -> CsvSeries:
         times=array("d", (times[place] for place in order)),
         values=array("d", (values[place] for place in order)),
     )
-
-
-def _chunks(
-    series: CsvSeries, begun_unix_seconds: float, step_seconds: float
-) -> Iterator[list[tuple[float, float]]]:
-    """Yield the samples in lists that end where a step does: a list takes six times as much."""
-    chunk: list[tuple[float, float]] = []
-    last = None
-    for sample in series.samples():
-        step = (sample[0] - begun_unix_seconds) // step_seconds
-        if len(chunk) >= _CHUNK_SAMPLES and step != last:
-            yield chunk
-            chunk = []
-        chunk.append(sample)
-        last = step
-    yield chunk
 
 
 def _text(unix_seconds: float) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from scaler.model import Metric, ObjectRef
+    from scaler.readings.prometheus.range_chunks import Span
 
 MAX_STEPS: Final = 1_000_000
 LONGEST_STEP_SECONDS: Final = 3600.0
@@ -85,24 +86,15 @@ class DemandBuilder:
     Raises ValueError for a step or a number of steps that is impossible.
     """
 
-    def __init__(
-        self,
-        *,
-        metric: Metric,
-        begun_unix_seconds: float,
-        step_seconds: float,
-        steps: int,
-        is_counter: bool = False,
-    ) -> None:
-        if not (step_seconds > 0 and 0 < steps <= MAX_STEPS):
+    def __init__(self, metric: Metric, span: Span, *, is_counter: bool = False) -> None:
+        steps = span.steps
+        if not (span.step_seconds > 0 and 0 < steps <= MAX_STEPS):
             raise ValueError(
-                f"{steps} steps of {step_seconds:g} s: allowed are 1 to {MAX_STEPS} steps of more"
-                " than 0 s"
+                f"{steps} steps of {span.step_seconds:g} s: allowed are 1 to {MAX_STEPS} steps of"
+                " more than 0 s"
             )
         self._metric = metric
-        self._begun = begun_unix_seconds
-        self._step_seconds = step_seconds
-        self._steps = steps
+        self._span = span
         self._is_counter = is_counter
         self._highest = 100 if metric in SATURATING_METRICS else MAX_VALUE
         self._sums = [0] * steps
@@ -115,10 +107,7 @@ class DemandBuilder:
         self._found: Counter[str] = Counter()
 
     def add(self, pod: ObjectRef, samples: Iterable[tuple[float, float]]) -> None:
-        """Add a pod's samples of one chunk, (unix seconds, value) in any order.
-
-        Chunks of one pod come in the order of time.
-        """
+        """Add samples of a pod, (unix seconds, value) in the order of time."""
         known = self._pods.get(pod)
         if known is None:
             if len(self._pods) >= MAX_PODS:
@@ -128,7 +117,7 @@ class DemandBuilder:
         self._add(known, samples, saturates=self._metric in SATURATING_METRICS)
 
     def add_total(self, samples: Iterable[tuple[float, float]]) -> None:
-        """Add samples of the Deployment's total; what pods it had is unknown then."""
+        """Add samples of the total, in the order of time; what pods there were is unknown then."""
         self._has_total = True
         self._add(self._total, samples, saturates=False)
 
@@ -153,7 +142,7 @@ class DemandBuilder:
         self, track: _PodTrack, samples: Iterable[tuple[float, float]], *, saturates: bool
     ) -> None:
         step, values = None, list[float]()
-        for seconds, sample in sorted(samples):
+        for seconds, sample in samples:
             value = self._value(track, seconds, sample)
             if value is None:
                 continue
@@ -162,8 +151,10 @@ class DemandBuilder:
                     self._found["impossible"] += 1
                     continue
                 value = 100.0
-            in_step = math.floor((seconds - self._begun) / self._step_seconds)
-            if not 0 <= in_step < self._steps:
+            in_step = math.floor(
+                (seconds - self._span.begun_unix_seconds) / self._span.step_seconds
+            )
+            if not 0 <= in_step < self._span.steps:
                 self._found["outside"] += 1
                 continue
             if in_step != step:
@@ -206,7 +197,7 @@ class DemandBuilder:
         if step - since < BRIDGED_STEPS:
             for bridged in range(since, step):
                 self._count(bridged, track.milli, saturates=saturates)
-        elif (step - since) * self._step_seconds < GONE_SECONDS:
+        elif (step - since) * self._span.step_seconds < GONE_SECONDS:
             self._found["gap"] += step - since
             for lacking in range(since, step):
                 self._lacking[lacking] = min(255, self._lacking[lacking] + 1)

@@ -6,14 +6,13 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from scaler.model import Metric  # noqa: TC001 - msgspec reads the annotations
 from scaler.replay.model import AS_IT_WAS, HPA, OURS
 from scaler.replay.prices import NO_PRICES
-from scaler.replay.recommendation import RecommendedTarget, saved_share
+from scaler.replay.recommendation import saved_share
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from scaler.model import MetricTarget
     from scaler.replay.model import Recording, ReplayResult
     from scaler.replay.prices import Prices
+    from scaler.replay.recommendation import RecommendedTarget
 
 POLICY_NAMES: Final[Mapping[str, str]] = {AS_IT_WAS: "as-it-was", OURS: "gpu-scaler", HPA: "hpa"}
 """The names of the documents by those for people."""
@@ -61,55 +61,10 @@ class ResultDocument(msgspec.Struct, frozen=True, kw_only=True):
     cost: float | None
 
 
-class OtherMetricDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """A metric that counts too, with the same target in all results; the ratio is from 0 to 1."""
-
-    metric: Metric
-    target_milli: int | None
-    known_ratio: float
-
-
-class SimulationDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """One workload. `kind` is like `deployments.apps`; ratios are from 0 to 1.
-
-    `metric` is the one whose targets are compared.
-    """
-
-    kind: str
-    namespace: str
-    name: str
-    metric: Metric
-    other_metrics: tuple[OtherMetricDocument, ...]
-    begun_unix_seconds: float
-    recorded_seconds: float
-    step_seconds: float
-    floor_ratio: float | None
-    known_ratio: float
-    gpus_per_replica: int
-    gpu_model: str | None
-    price_per_gpu_hour: float | None
-    start_seconds: float | None
-    notes: tuple[str, ...]
-    results: tuple[ResultDocument, ...]
-    recommendation: RecommendedTarget | None
-
-
-class SimulationsDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """What `gpu-scaler simulate -o json` prints."""
-
-    simulations: tuple[SimulationDocument, ...]
-
-
-def simulations_document(
-    simulations: Iterable[Simulation], prices: Prices = NO_PRICES
-) -> SimulationsDocument:
-    """Return all figures, unrounded."""
-    return SimulationsDocument(simulations=tuple(_document(one, prices) for one in simulations))
-
-
 def simulations_json(simulations: Iterable[Simulation], prices: Prices = NO_PRICES) -> str:
-    """Return the document of `-o json`."""
-    document = msgspec.json.encode(simulations_document(simulations, prices))
+    """Return the document of `-o json`: all figures, unrounded."""
+    documents = [_document(one, prices) for one in simulations]
+    document = msgspec.json.encode({"simulations": documents})
     return msgspec.json.format(document, indent=2).decode() + "\n"
 
 
@@ -117,12 +72,14 @@ def simulations_csv(simulations: Iterable[Simulation], prices: Prices = NO_PRICE
     """Return one row per workload, policy and target; an unknown value is an empty cell."""
     table = io.StringIO()
     names = ResultDocument.__struct_fields__
-    writer = csv.writer(table, lineterminator="\n")
     first = ("kind", "namespace", "name", "metric", "other_metrics", "floor_ratio")
+    writer = csv.writer(table, lineterminator="\n")
     writer.writerow((*first, *names, "recommended"))
-    for one in simulations_document(simulations, prices).simulations:
+    for one in simulations:
+        recording = one.recording
+        metric, *others = (recorded.metric.value for recorded in recording.metrics)
         target_milli = None if one.recommendation is None else one.recommendation.target_milli
-        for result in one.results:
+        for result, shown in zip(one.results, result_documents(one, prices), strict=True):
             is_recommended = (
                 result.policy == OURS
                 and target_milli is not None
@@ -130,10 +87,9 @@ def simulations_csv(simulations: Iterable[Simulation], prices: Prices = NO_PRICE
             )
             writer.writerow(
                 (
-                    *(one.kind, one.namespace, one.name, one.metric.value),
-                    ";".join(other.metric for other in one.other_metrics),
-                    one.floor_ratio,
-                    *(getattr(result, name) for name in names),
+                    *(recording.ref.resource, recording.ref.namespace, recording.ref.name),
+                    *(metric, ";".join(others), recording.floor_share()),
+                    *(getattr(shown, name) for name in names),
                     str(is_recommended).lower(),
                 )
             )
@@ -150,35 +106,39 @@ def result_documents(
     return tuple(_result(one, recording.gpus_per_replica, price, was) for one in simulation.results)
 
 
-def _document(simulation: Simulation, prices: Prices) -> SimulationDocument:
+def _document(simulation: Simulation, prices: Prices) -> dict[str, Any]:
+    """One workload. `kind` is like `deployments.apps`; ratios are from 0 to 1.
+
+    `metric` is the one whose targets are compared; the others have the same target in all results.
+    """
     recording = simulation.recording
-    ref = recording.ref
-    return SimulationDocument(
-        kind=ref.resource,
-        namespace=ref.namespace,
-        name=ref.name,
-        metric=recording.metric,
-        other_metrics=tuple(
-            OtherMetricDocument(
-                metric=one.metric,
-                target_milli=one.average_value_milli,
-                known_ratio=recorded.known_share,
-            )
-            for one, recorded in zip(simulation.other_targets, recording.metrics[1:], strict=True)
-        ),
-        begun_unix_seconds=recording.begun_unix_seconds,
-        recorded_seconds=recording.seconds,
-        step_seconds=recording.step_seconds,
-        floor_ratio=recording.floor_share(),
-        known_ratio=recording.known_share(),
-        gpus_per_replica=recording.gpus_per_replica,
-        gpu_model=recording.gpu_model,
-        price_per_gpu_hour=prices.per_gpu_hour(recording.gpu_model),
-        start_seconds=recording.start_seconds,
-        notes=recording.notes,
-        results=result_documents(simulation, prices),
-        recommendation=simulation.recommendation,
-    )
+    ref, others = recording.ref, recording.metrics[1:]
+    return {
+        "kind": ref.resource,
+        "namespace": ref.namespace,
+        "name": ref.name,
+        "metric": recording.metric,
+        "other_metrics": [
+            {
+                "metric": one.metric,
+                "target_milli": one.average_value_milli,
+                "known_ratio": recorded.known_share,
+            }
+            for one, recorded in zip(simulation.other_targets, others, strict=True)
+        ],
+        "begun_unix_seconds": recording.begun_unix_seconds,
+        "recorded_seconds": recording.seconds,
+        "step_seconds": recording.step_seconds,
+        "floor_ratio": recording.floor_share(),
+        "known_ratio": recording.known_share(),
+        "gpus_per_replica": recording.gpus_per_replica,
+        "gpu_model": recording.gpu_model,
+        "price_per_gpu_hour": prices.per_gpu_hour(recording.gpu_model),
+        "start_seconds": recording.start_seconds,
+        "notes": recording.notes,
+        "results": result_documents(simulation, prices),
+        "recommendation": simulation.recommendation,
+    }
 
 
 def _result(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scaler.model import ObjectRef
+    from scaler.readings.prometheus.range_chunks import Span
     from scaler.replay.plans import DemandSource
 
 _MANY = 10
@@ -39,31 +40,14 @@ class Gathering:
     cycle.
     """
 
-    def __init__(
-        self,
-        ref: ObjectRef,
-        sources: Sequence[DemandSource],
-        *,
-        begun_unix_seconds: float,
-        step_seconds: float,
-        steps: int,
-    ) -> None:
+    def __init__(self, ref: ObjectRef, sources: Sequence[DemandSource], span: Span) -> None:
         self.sources = tuple(sources)
         of_pods = {one.metric for one in sources} - TOTAL_METRICS
         self.pod_metrics = frozenset(of_pods or {Metric.DUTY_CYCLE})
         self._ref = ref
-        self._begun_unix_seconds = begun_unix_seconds
-        self._step_seconds = step_seconds
-        self._counts = array("l", [_UNKNOWN]) * (0 if of_pods else steps)
-        self._builders = {
-            one.metric: DemandBuilder(
-                metric=one.metric,
-                begun_unix_seconds=begun_unix_seconds,
-                step_seconds=step_seconds,
-                steps=steps,
-            )
-            for one in sources
-        }
+        self._span = span
+        self._counts = array("l", [_UNKNOWN]) * (0 if of_pods else span.steps)
+        self._builders = {one.metric: DemandBuilder(one.metric, span) for one in sources}
         self._ways: dict[ObjectRef, Way | None] = {}
         self._gpus: Counter[int] = Counter()
         self._models: Counter[str] = Counter()
@@ -111,7 +95,7 @@ class Gathering:
                 self._with_values.add(metric)
             return
         for unix_seconds, _ in values:
-            step = round((unix_seconds - self._begun_unix_seconds) / self._step_seconds)
+            step = round((unix_seconds - self._span.begun_unix_seconds) / self._span.step_seconds)
             if 0 <= step < len(self._counts):
                 self._counts[step] = max(self._counts[step], 0) + 1
 
@@ -181,8 +165,8 @@ class Gathering:
             Recording(
                 ref=self._ref,
                 metrics=metrics,
-                begun_unix_seconds=self._begun_unix_seconds,
-                step_seconds=self._step_seconds,
+                begun_unix_seconds=self._span.begun_unix_seconds,
+                step_seconds=self._span.step_seconds,
                 replicas=replicas,
                 gpus_per_replica=max(1, common_gpus[0][0]) if common_gpus else 1,
                 gpu_model=common_model[0][0] if common_model else None,

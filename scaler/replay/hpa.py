@@ -3,20 +3,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from scaler.decision.behavior import DEFAULT_BEHAVIOR, limit_with_behavior
 from scaler.decision.history import changed, recommended
-from scaler.decision.model import ScalingHistory
 from scaler.decision.replicas import (
     Tolerance,
     average_value_replicas,
     highest_proposal,
     pods_metric_replicas,
 )
-from scaler.policy.schedule import in_force
-from scaler.replay.rules import Asked, policy_for, shown_milli
+from scaler.replay.rules import Asked, Rules, shown_milli
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -32,34 +29,24 @@ SCALE_UP_LIMIT_FACTOR: Final = 2
 SCALE_UP_LIMIT_MINIMUM: Final = 4
 
 
-class HpaRules:
+class HpaRules(Rules):
     """The HPA's arithmetic, without `spec.behavior` where the policy has the default one.
 
-    It does not look at readiness, and does not scale to zero or from it.
-    Raises ValueError where a target has no average value.
+    It does not look at readiness, and does not scale to zero or from it. Somebody keeps to the
+    schedule by hand.
+    Raises ValueError also where a target has no average value.
     """
 
+    least_replicas = 1
+
     def __init__(self, recording: Recording, policy: ScalingPolicy) -> None:
-        self.metrics = recording.metrics
-        self._given = policy
-        self._begun = recording.begun_unix_seconds
-        self.follow_schedule(0.0)
+        super().__init__(recording, policy)
         self.raises = policy.behavior == DEFAULT_BEHAVIOR
-        self.history = ScalingHistory()
         for target in self.policy.targets:
             if target.average_value_milli is None:
                 raise ValueError(
                     f"the HPA needs an average value for {target.metric}; the policy has none"
                 )
-
-    def follow_schedule(self, now_seconds: float) -> float:
-        """Set the policy of an instant, as if somebody kept to the schedule by hand."""
-        found = in_force(self._given, self._begun + now_seconds)
-        least = max(1, found.policy.min_replicas)
-        most = max(1, found.policy.max_replicas)
-        policy = replace(found.policy, min_replicas=least, max_replicas=most)
-        self.policy = policy_for(policy, self.metrics)
-        return found.until_unix_seconds - self._begun
 
     def counted(self, shape: Shape) -> Hashable:
         """Readiness does not count, but what pods show that are not Ready does."""

@@ -8,13 +8,12 @@ from enum import StrEnum
 from html import escape
 from typing import TYPE_CHECKING, Final
 
-from scaler.replay.axes import time_ticks, value_ticks
-from scaler.replay.thinning import Point, thinned
+from scaler.replay.curves import Point, thinned, time_ticks, value_ticks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from scaler.replay.axes import Tick
+    from scaler.replay.curves import Tick
 
 MARGIN_LEFT: Final = 46
 MARGIN_RIGHT: Final = 26
@@ -122,6 +121,18 @@ def panels_svg(
             x, y = size.width * column, top + size.height * number
             parts += [f'<g transform="translate({x} {y})">', *_panel(panel, size), "</g>"]
     return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def page_html(title: str, style: str, body: str) -> str:
+    """Return a page that loads nothing; `body` is HTML below the title."""
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta http-equiv="Content-Security-Policy"'
+        " content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n"
+        f"<h1>{escape(title)}</h1>\n{body}\n</body>\n</html>\n"
+    )
 
 
 def _style() -> str:

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 MAX_PRICES: Final = 64
 MAX_MODEL_LENGTH: Final = 128
@@ -18,18 +18,13 @@ _ALLOWED: Final = "allowed is MODEL=PRICE or PRICE, such as H100=2.5, for one GP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelPrice:
-    """The price of an hour of the GPUs whose model has all of these words."""
-
-    words: frozenset[str]
-    per_gpu_hour: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Prices:
-    """Prices in any one currency; `default` is that of a model without one, None if unknown."""
+    """Prices in any one currency; `default` is that of a model without one, None if unknown.
 
-    models: tuple[ModelPrice, ...] = ()
+    `models` are the prices of an hour of the GPUs whose model has all of these words.
+    """
+
+    models: Mapping[frozenset[str], float] = field(default_factory=dict)
     default: float | None = None
 
     def per_gpu_hour(self, model: str | None) -> float | None:
@@ -38,10 +33,10 @@ class Prices:
         The price with the most words of the model wins, then the one with the longest.
         """
         words = _words(model or "")
-        matching = [price for price in self.models if price.words <= words]
+        matching = [one for one in self.models if one <= words]
         if not matching:
             return self.default
-        return max(matching, key=_specificity).per_gpu_hour
+        return self.models[max(matching, key=lambda one: (len(one), sum(map(len, one))))]
 
     @property
     def any_given(self) -> bool:
@@ -76,15 +71,8 @@ def parse_prices(texts: Iterable[str]) -> Prices:
             default = float(amount)
     if len(models) > MAX_PRICES:
         raise ValueError(f"{len(models)} prices for GPU models; allowed are up to {MAX_PRICES}")
-    return Prices(
-        models=tuple(ModelPrice(words=words, per_gpu_hour=one) for words, one in models.items()),
-        default=default,
-    )
+    return Prices(models=models, default=default)
 
 
 def _words(model: str) -> frozenset[str]:
     return frozenset(_WORD.findall(model.lower()))
-
-
-def _specificity(price: ModelPrice) -> tuple[int, int]:
-    return len(price.words), sum(map(len, price.words))

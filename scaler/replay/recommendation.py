@@ -5,12 +5,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from scaler.decision.behavior import DEFAULT_BEHAVIOR
 from scaler.model import Metric, SettingOrigin
 from scaler.policy.annotations import (
-    BEHAVIOR,
     DRY_RUN,
     ENABLED,
     MAX_REPLICAS,
@@ -27,7 +25,7 @@ from scaler.replay.model import AS_IT_WAS, OURS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from scaler.model import Behavior, ScalingPolicy, ScalingRules
+    from scaler.model import ScalingPolicy
     from scaler.replay.model import Recording, ReplayResult
 
 SLOW_START_SECONDS: Final = 60.0
@@ -196,8 +194,6 @@ def _annotations(
     query = next((one.query for one in policy.targets if one.query is not None), None)
     if query is not None:
         found[QUERY] = query
-    if policy.behavior != DEFAULT_BEHAVIOR and BEHAVIOR not in given:
-        found[BEHAVIOR] = _behavior_text(policy.behavior)
     # Whoever pastes them wants the scaler to act.
     found |= {
         name: value
@@ -221,28 +217,3 @@ def _quantity(metric: Metric, value_milli: int) -> str:
             if whole % factor == 0:
                 return f"{whole // factor}{suffix}"
     return str(whole)
-
-
-def _behavior_text(behavior: Behavior) -> str:
-    """Return the JSON of what differs from the default behavior."""
-    directions = {
-        "scaleUp": _rules(behavior.scale_up, DEFAULT_BEHAVIOR.scale_up),
-        "scaleDown": _rules(behavior.scale_down, DEFAULT_BEHAVIOR.scale_down),
-    }
-    return json.dumps({name: rules for name, rules in directions.items() if rules})
-
-
-def _rules(rules: ScalingRules, default: ScalingRules) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    if rules.stabilization_window_seconds != default.stabilization_window_seconds:
-        found["stabilizationWindowSeconds"] = rules.stabilization_window_seconds
-    if rules.select_policy is not default.select_policy:
-        found["selectPolicy"] = rules.select_policy.value
-    if rules.tolerance != default.tolerance:
-        found["tolerance"] = str(rules.tolerance)
-    if rules.policies != default.policies:
-        found["policies"] = [
-            {"type": one.type.value, "value": one.value, "periodSeconds": one.period_seconds}
-            for one in rules.policies
-        ]
-    return found

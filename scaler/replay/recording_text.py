@@ -37,6 +37,12 @@ _COMMON_KINDS: Final = frozenset(
     }
 )
 
+_SHARED: Final = (
+    *("begun_unix_seconds", "step_seconds", "replicas"),
+    *("gpus_per_replica", "gpu_model", "start_seconds", "notes"),
+)
+"""Fields that are alike in the text and in a recording."""
+
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
 _Milli = Annotated[int, msgspec.Meta(ge=0, le=_MAX_VALUE_MILLI)]
 _Replicas = Annotated[int, msgspec.Meta(ge=0, le=_MAX_REPLICAS)]
@@ -145,12 +151,6 @@ def _text(recording: Recording) -> _RecordingText:
         namespace=recording.ref.namespace,
         name=recording.ref.name,
         kind=recording.ref.kind,
-        begun_unix_seconds=recording.begun_unix_seconds,
-        step_seconds=recording.step_seconds,
-        gpus_per_replica=recording.gpus_per_replica,
-        gpu_model=recording.gpu_model,
-        start_seconds=recording.start_seconds,
-        notes=recording.notes,
         metrics=tuple(
             _MetricText(
                 metric=one.metric,
@@ -159,7 +159,7 @@ def _text(recording: Recording) -> _RecordingText:
             )
             for one in recording.metrics
         ),
-        replicas=recording.replicas,
+        **{name: getattr(recording, name) for name in _SHARED},
     )
 
 
@@ -180,12 +180,6 @@ def _recording(text: _RecordingText, number: int) -> Recording:
             raise RecordingTextError(f"has a control character in a text at {where}: {name!r:.80}")
     return Recording(
         ref=ObjectRef(namespace=text.namespace, name=text.name, kind=text.kind),
-        begun_unix_seconds=text.begun_unix_seconds,
-        step_seconds=text.step_seconds,
-        gpus_per_replica=text.gpus_per_replica,
-        gpu_model=text.gpu_model,
-        start_seconds=text.start_seconds,
-        notes=text.notes,
         metrics=tuple(
             RecordedMetric(
                 metric=one.metric,
@@ -194,7 +188,7 @@ def _recording(text: _RecordingText, number: int) -> Recording:
             )
             for one in text.metrics
         ),
-        replicas=text.replicas,
+        **{name: getattr(text, name) for name in _SHARED},
     )
 
 

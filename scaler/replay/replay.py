@@ -11,11 +11,8 @@ from typing import TYPE_CHECKING
 
 from scaler.decision.proposals import SATURATED_MILLI, SATURATING_METRICS
 from scaler.replay.accounting import account, busy_pods, stretches
-from scaler.replay.answers import Learned
 from scaler.replay.hpa import HpaRules
-from scaler.replay.load import RecordedLoad
-from scaler.replay.model import AS_IT_WAS, HPA, OURS, Recording, ReplayResult, ReplicaStep
-from scaler.replay.pods import Pods
+from scaler.replay.model import AS_IT_WAS, OURS, Recording, ReplayResult, ReplicaStep
 from scaler.replay.rules import OurRules
 from scaler.replay.stepping import Stepping
 
@@ -23,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scaler.model import Metric, ScalingPolicy
-    from scaler.replay.rules import Rules
+    from scaler.replay.answers import Learned
 
 
 HPA_SECONDS = 15.0
@@ -66,96 +63,40 @@ def replay(
     policy: ScalingPolicy,
     *,
     start_seconds: float,
+    party: str = OURS,
     interval_seconds: float = 2.0,
     capacity_milli: int | None = None,
     learned: Learned | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> ReplayResult:
-    """What the scaler would have done, deciding every `interval_seconds`.
+    """What the scaler would have done, deciding every `interval_seconds`, or the `HPA`, every 15 s.
 
     Pods serve `start_seconds` after their creation and leave at once. `capacity_milli` is what one
     pod can do of the first metric, by default 99 % of each in percent, and where there is none of
     them, the target of each with its tolerance. A count that is unknown at the begin is the
     minimum. Of the policy, the targets for the recording's metrics count; pause and dry run do not.
     `learned` makes further replays under the same policy faster. `should_stop` is asked at each
-    decision that has to be made.
-    Raises ValueError where a metric has no target, TimeoutError where it should stop.
+    decision that has to be made. The HPA is given the values without the delay of a metrics
+    pipeline, and never fewer than one pod.
+    Raises ValueError where a metric has no target, for the HPA also without an average value, and
+    TimeoutError where it should stop.
     """
-    rules = OurRules(recording, policy)
-    steps = stepping(recording, rules, start_seconds, interval_seconds, learned, should_stop).run()
-    return _result(OURS, recording, rules, steps, start_seconds, capacity_milli)
-
-
-def replay_hpa(
-    recording: Recording,
-    policy: ScalingPolicy,
-    *,
-    start_seconds: float,
-    learned: Learned | None = None,
-    should_stop: Callable[[], bool] | None = None,
-) -> ReplayResult:
-    """What the HPA's arithmetic would have done; the arguments are those of `replay`.
-
-    It is given the values without the delay of a metrics pipeline, and never fewer than one pod.
-    Raises ValueError also for a queue without an average value.
-    """
-    rules = HpaRules(recording, policy)
-    steps = stepping(recording, rules, start_seconds, HPA_SECONDS, learned, should_stop).run()
-    return _result(HPA, recording, rules, steps, start_seconds, capacity_milli=None)
-
-
-def stepping(
-    recording: Recording,
-    rules: Rules,
-    start_seconds: float,
-    interval_seconds: float,
-    learned: Learned | None = None,
-    should_stop: Callable[[], bool] | None = None,
-) -> Stepping:
-    """A replay that has not begun, with the pods that the Deployment had then."""
-    found = next((one for one in recording.replicas if one is not None), None)
-    policy = rules.policy
-    pods = Pods(
-        recording.ref,
-        replicas=policy.min_replicas if found is None else found,
-        start_seconds=start_seconds,
-        ready_age_seconds=policy.ready_age_seconds,
-    )
-    loads = [
-        RecordedLoad(
-            one,
-            pods,
-            step_seconds=recording.step_seconds,
-            window_seconds=policy.window_seconds,
-        )
-        for one in recording.metrics
-    ]
-    return Stepping(
+    rules = OurRules(recording, policy) if party == OURS else HpaRules(recording, policy)
+    steps = Stepping(
+        recording,
         rules,
-        pods,
-        loads,
-        seconds=recording.seconds,
-        interval_seconds=interval_seconds,
-        learned=learned or Learned(),
+        start_seconds=start_seconds,
+        interval_seconds=interval_seconds if party == OURS else HPA_SECONDS,
+        learned=learned,
         should_stop=should_stop,
-    )
-
-
-def _result(
-    policy: str,
-    recording: Recording,
-    rules: Rules,
-    steps: tuple[ReplicaStep, ...],
-    start_seconds: float,
-    capacity_milli: float | None,
-) -> ReplayResult:
+    ).run()
     capacities = _capacities_milli(recording, rules.policy)
     if capacity_milli is not None:
         capacities = {recording.metric: capacity_milli}
     parts = stretches(steps, until_seconds=recording.seconds, start_seconds=start_seconds)
     sums = account(busy_pods(recording.metrics, capacities), recording.step_seconds, parts)
     return ReplayResult(
-        policy=policy,
+        policy=party,
         target_milli=rules.policy.targets[0].average_value_milli,
         gpu_hours=sums.replica_seconds * recording.gpus_per_replica / 3600,
         saturated_share=sums.saturated_seconds / sums.seconds if sums.seconds else None,

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from scaler.decision.decide import decide
 from scaler.decision.history import standing
@@ -13,9 +14,7 @@ from scaler.decision.replicas import highest_proposal
 from scaler.model import (
     TOTAL_METRICS,
     DeploymentState,
-    Metric,
     MetricReading,
-    MetricTarget,
     PodValue,
     ScalingPolicy,
 )
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from scaler.replay.load import RecordedLoad
     from scaler.replay.model import RecordedMetric, Recording
     from scaler.replay.pods import Pods, Shape
-
-ALONE: Final = MetricTarget(metric=Metric.QUEUE, average_value_milli=None)
 
 
 class Asked(NamedTuple):
@@ -46,75 +43,20 @@ class Asked(NamedTuple):
 UNKNOWN: Final = Asked(None)
 
 
-class Rules(Protocol):
+class Rules(ABC):
     """What says how many replicas there should be; it keeps its scaling history itself.
 
     `metrics` are those of the recording that count; the policy's targets are in their order.
     `raises` is True where a recommendation of the window raises the count as well.
-    """
-
-    metrics: tuple[RecordedMetric, ...]
-    history: ScalingHistory
-    policy: ScalingPolicy
-    raises: bool
-
-    def follow_schedule(self, now_seconds: float) -> float:
-        """Set the policy of an instant; return until when it is in force, infinity if always."""
-
-    def decide(
-        self, pods: Pods, loads: Sequence[RecordedLoad], now_seconds: float
-    ) -> tuple[int, tuple[Asked, ...]]:
-        """Return the count to set now, and what each metric asks for; none if none was asked."""
-
-    def joined(self, asked: Sequence[Asked], replicas: int) -> Asked:
-        """Return what metrics ask for together, with so many replicas now."""
-
-    def counted(self, shape: Shape) -> Hashable:
-        """Return the same for shapes for which the same is asked for at the same values."""
-
-
-def policy_for(policy: ScalingPolicy, metrics: Sequence[RecordedMetric]) -> ScalingPolicy:
-    """Return the policy as it acts on these metrics, with a target of each in their order.
-
-    Without a pod there are no metrics of pods. Where 0 replicas are allowed and no metric is a
-    total, the first one's demand stands for the queue or the query that the policy then has.
     Raises ValueError where the policy has no target for a metric.
     """
-    by_metric = {one.metric: one for one in policy.targets}
-    for one in metrics:
-        if one.metric not in by_metric:
-            named = ", ".join(by_metric) or "none"
-            raise ValueError(f"the policy has no target for {one.metric}; it has {named}")
-    targets = tuple(by_metric[one.metric] for one in metrics)
-    activation_milli = policy.activation_milli
-    if policy.min_replicas == 0 and not any(one.metric in TOTAL_METRICS for one in metrics):
-        queue = ALONE
-        if targets[0].metric is Metric.REQUESTS:
-            queue = replace(ALONE, average_value_milli=targets[0].average_value_milli)
-        else:
-            activation_milli = 0
-        targets = (*targets, queue)
-    return replace(
-        policy, targets=targets, activation_milli=activation_milli, dry_run=False, paused=False
-    )
 
-
-def targets_of(rules: Rules, number: int) -> tuple[MetricTarget, ...]:
-    """Return the targets that a metric of the rules answers for; the first one also for `ALONE`."""
-    targets = rules.policy.targets
-    return (targets[number], *(targets[len(rules.metrics) :] if number == 0 else ()))
-
-
-class OurRules:
-    """The scaler's own decisions."""
-
+    history = ScalingHistory()
     raises = False
+    least_replicas = 0
 
     def __init__(self, recording: Recording, policy: ScalingPolicy) -> None:
-        # A count of 0 that was found is one that the scaler set.
-        self.history = ScalingHistory(zeroed_seconds=0.0)
         self.metrics = recording.metrics
-        self._ref = recording.ref
         self._given = policy
         self._begun = recording.begun_unix_seconds
         self.follow_schedule(0.0)
@@ -122,8 +64,56 @@ class OurRules:
     def follow_schedule(self, now_seconds: float) -> float:
         """Set the policy of an instant; return until when it is in force, infinity if always."""
         found = in_force(self._given, self._begun + now_seconds)
-        self.policy = policy_for(found.policy, self.metrics)
+        self.policy = _policy_for(found.policy, self.metrics, self.least_replicas)
         return found.until_unix_seconds - self._begun
+
+    @abstractmethod
+    def decide(
+        self, pods: Pods, loads: Sequence[RecordedLoad], now_seconds: float
+    ) -> tuple[int, tuple[Asked, ...]]:
+        """Return the count to set now, and what each metric asks for; none if none was asked."""
+
+    @abstractmethod
+    def joined(self, asked: Sequence[Asked], replicas: int) -> Asked:
+        """Return what metrics ask for together, with so many replicas now."""
+
+    @abstractmethod
+    def counted(self, shape: Shape) -> Hashable:
+        """Return the same for shapes for which the same is asked for at the same values."""
+
+
+def _policy_for(
+    policy: ScalingPolicy, metrics: Sequence[RecordedMetric], least: int
+) -> ScalingPolicy:
+    """Return the policy as it acts on these metrics, with a target of each in their order.
+
+    Without a pod there are no metrics of pods, so that it keeps one where no metric is a total.
+    """
+    by_metric = {one.metric: one for one in policy.targets}
+    for one in metrics:
+        if one.metric not in by_metric:
+            named = ", ".join(by_metric) or "none"
+            raise ValueError(f"the policy has no target for {one.metric}; it has {named}")
+    if not any(one.metric in TOTAL_METRICS for one in metrics):
+        least = 1
+    return replace(
+        policy,
+        targets=tuple(by_metric[one.metric] for one in metrics),
+        min_replicas=max(least, policy.min_replicas),
+        max_replicas=max(least, policy.max_replicas),
+        dry_run=False,
+        paused=False,
+    )
+
+
+class OurRules(Rules):
+    """The scaler's own decisions."""
+
+    def __init__(self, recording: Recording, policy: ScalingPolicy) -> None:
+        super().__init__(recording, policy)
+        # A count of 0 that was found is one that the scaler set.
+        self.history = ScalingHistory(zeroed_seconds=0.0)
+        self._ref = recording.ref
 
     def decide(
         self, pods: Pods, loads: Sequence[RecordedLoad], now_seconds: float
@@ -138,11 +128,11 @@ class OurRules:
             pods_per_replica=1,
         )
         history = standing(self.history, self.policy.behavior, now_seconds)
-        readings = {
-            reading.metric: reading
-            for load in loads
-            for reading in self._readings(deployment, pods, load, now_seconds)
-        }
+        readings = {}
+        for load in loads:
+            values = self._values(deployment, pods, load, now_seconds)
+            if values is not None:
+                readings[load.metric] = MetricReading(metric=load.metric, values=values)
         decision = decide(deployment, self.policy, readings, history, now_seconds)
         self.history = decision.history
         return decision.desired_replicas, self._asked(decision)
@@ -160,45 +150,34 @@ class OurRules:
         return shape._replace(fresh=0, loading=shape.fresh + shape.loading), shape.ready > 0
 
     def _asked(self, decision: Decision) -> tuple[Asked, ...]:
-        """What each metric asks for, from the proposals of its targets."""
+        """What each metric asks for, from its proposal."""
         current = decision.current_replicas
         if not decision.proposals:
             unchanged = decision.desired_replicas == current
             return (UNKNOWN,) * len(self.metrics) if unchanged else ()
-        found = [
-            # An incomplete proposal is never below the count.
+        # An incomplete proposal is never below the count.
+        return tuple(
             Asked(one.replicas, not one.complete and one.replicas == current)
             for one in decision.proposals
-        ]
-        count = len(self.metrics)
-        return (self.joined([found[0], *found[count:]], current), *found[1:count])
+        )
 
-    def _readings(
+    def _values(
         self, deployment: DeploymentState, pods: Pods, load: RecordedLoad, now_seconds: float
-    ) -> list[MetricReading]:
+    ) -> dict[ObjectRef, PodValue] | None:
+        """What a metric shows, None where its demand is unknown."""
         demand = load.demand_milli[load.step(now_seconds)]
         if demand is None:
-            return []
-
-        def reading(metric: Metric, values: dict[ObjectRef, PodValue]) -> MetricReading:
-            return MetricReading(metric=metric, values=values)
-
-        def value(milli: int) -> PodValue:
-            return PodValue(value_milli=milli, sampled_seconds=now_seconds)
-
+            return None
         if load.is_total:
-            return [reading(load.metric, {self._ref: value(demand)})]
+            return {self._ref: PodValue(value_milli=demand, sampled_seconds=now_seconds)}
         # The oldest pods come first; those that are Pending show nothing.
         shown = shown_milli(pods, load, now_seconds)
-        of_pods = {milli: value(milli) for milli in shown}
-        values = {
-            pod.ref: of_pods[milli] for pod, milli in zip(deployment.pods, shown, strict=False)
+        by_milli = {
+            milli: PodValue(value_milli=milli, sampled_seconds=now_seconds) for milli in shown
         }
-        readings = [reading(load.metric, values)]
-        if load.metric is self.metrics[0].metric and len(self.policy.targets) > len(self.metrics):
-            waiting = 0 if pods.ready(now_seconds) else demand
-            readings.append(reading(Metric.QUEUE, {self._ref: value(waiting)}))
-        return readings
+        return {
+            pod.ref: by_milli[milli] for pod, milli in zip(deployment.pods, shown, strict=False)
+        }
 
 
 def shown_milli(pods: Pods, load: RecordedLoad, now_seconds: float) -> list[int]:

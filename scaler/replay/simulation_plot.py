@@ -8,12 +8,21 @@ from typing import TYPE_CHECKING, Final
 
 from scaler.model import TOTAL_METRICS, Metric
 from scaler.quantities import format_value
+from scaler.replay.curves import Point, merged_spans, stepped
 from scaler.replay.model import AS_IT_WAS, OURS
-from scaler.replay.plot import MARGIN_LEFT, MARGIN_RIGHT, Color, Line, Panel, Size, panels_svg
+from scaler.replay.plot import (
+    MARGIN_LEFT,
+    MARGIN_RIGHT,
+    Color,
+    Line,
+    Panel,
+    Size,
+    page_html,
+    panels_svg,
+)
 from scaler.replay.prices import NO_PRICES
 from scaler.replay.recommendation import annotations_yaml
 from scaler.replay.report import caveats, period_text, result_rows
-from scaler.replay.thinning import Point, merged_spans, stepped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -128,14 +137,7 @@ def simulations_html(simulations: Sequence[Simulation], prices: Prices = NO_PRIC
         for number, one in enumerate(simulations, start=1)
     )
     contents = f"<nav><ul>{names}</ul></nav>\n" if len(simulations) > 1 else ""
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta http-equiv="Content-Security-Policy"'
-        " content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>gpu-scaler simulate</title>\n<style>{_PAGE_STYLE}</style>\n</head>\n<body>\n"
-        f"<h1>gpu-scaler simulate</h1>\n{contents}{sections}\n</body>\n</html>\n"
-    )
+    return page_html("gpu-scaler simulate", _PAGE_STYLE, contents + sections)
 
 
 def _section(simulation: Simulation, number: int, prices: Prices) -> str:

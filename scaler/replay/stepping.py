@@ -19,16 +19,16 @@ import math
 from typing import TYPE_CHECKING
 
 from scaler.decision.history import active, recommended
-from scaler.replay.answers import Answers
+from scaler.replay.answers import Answers, Learned
+from scaler.replay.load import RecordedLoad
 from scaler.replay.model import ReplicaStep
+from scaler.replay.pods import Pods
 from scaler.replay.rules import UNKNOWN, Asked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from scaler.replay.answers import Learned
-    from scaler.replay.load import RecordedLoad
-    from scaler.replay.pods import Pods
+    from scaler.replay.model import Recording
     from scaler.replay.rules import Rules
 
 EARLY_SECONDS = 1e-6
@@ -36,34 +36,49 @@ EARLY_SECONDS = 1e-6
 
 
 class Stepping:
-    """One replay; `run` it once."""
+    """One replay, from the pods that the Deployment had at its begin; `run` it once."""
 
     def __init__(
         self,
+        recording: Recording,
         rules: Rules,
-        pods: Pods,
-        loads: Sequence[RecordedLoad],
         *,
-        seconds: float,
+        start_seconds: float,
         interval_seconds: float,
-        learned: Learned,
-        should_stop: Callable[[], bool] | None,
+        learned: Learned | None = None,
+        should_stop: Callable[[], bool] | None = None,
     ) -> None:
+        policy = rules.policy
+        found = next((one for one in recording.replicas if one is not None), None)
         self._rules = rules
-        self._pods = pods
-        self._loads = loads
-        self._has_window = any(load.has_window for load in loads)
+        self._pods = pods = Pods(
+            recording.ref,
+            replicas=policy.min_replicas if found is None else found,
+            start_seconds=start_seconds,
+            ready_age_seconds=policy.ready_age_seconds,
+        )
+        self._loads = [
+            RecordedLoad(
+                one,
+                pods,
+                step_seconds=recording.step_seconds,
+                window_seconds=policy.window_seconds,
+            )
+            for one in recording.metrics
+        ]
+        self._has_window = any(load.has_window for load in self._loads)
         self._interval = interval_seconds
         self._should_stop = should_stop
-        self._ticks = max(0, math.ceil(seconds / interval_seconds - 1e-9))
+        self._ticks = math.ceil(recording.seconds / interval_seconds - 1e-9)
         self._change_ticks = self._ticks_of_changes()
         self._steps = [ReplicaStep(0.0, pods.count)]
-        self._learned = learned
-        self._answers = learned.under(rules)
+        self._learned = learned or Learned()
+        self._answers = self._learned.under(rules)
         self._scheduled_until = rules.follow_schedule(0.0)
-        self._known = [Answers() for _ in loads]
+        self._known = [Answers() for _ in self._loads]
+        self._together: dict[tuple[Asked | None, ...], Asked] = {}
         self._alike_until = 0
-        behavior = rules.policy.behavior
+        behavior = policy.behavior
         self._down_window = behavior.scale_down.stabilization_window_seconds
         self._windows = {self._down_window, behavior.scale_up.stabilization_window_seconds}
         self._periods = {
@@ -120,17 +135,15 @@ class Stepping:
         step_at = self._loads[0].step
         ready = self._pods.ready(tick * interval)
         metrics = [
-            (load, known.find, 0 if load.is_total else ready)
+            (load.demand_milli, load.share_milli, known.find, 0 if load.is_total else ready)
             for load, known in zip(self._loads, self._known, strict=True)
         ]
         kept_until = self._tick_at(self._kept_seconds + self._down_window)
         while tick < until:
             step = step_at(tick * interval)
             found = [
-                UNKNOWN
-                if (demand := load.demand_milli[step]) is None
-                else find(load.share_milli(demand, divisor))
-                for load, find, divisor in metrics
+                UNKNOWN if (demand := demands[step]) is None else find(share_milli(demand, divisor))
+                for demands, share_milli, find, divisor in metrics
             ]
             asked = found[0] if len(found) == 1 else self._joined(found)
             if asked is None or (replicas := asked.replicas) is None or replicas > count:
@@ -209,10 +222,12 @@ class Stepping:
 
     def _joined(self, asked: list[Asked | None]) -> Asked | None:
         """What all metrics ask for together, None where that of one is not known."""
+        key = tuple(asked)
+        together = self._together.get(key)
         known = [one for one in asked if one is not None]
-        if len(known) < len(asked):
-            return None
-        return known[0] if len(known) == 1 else self._rules.joined(known, self._pods.count)
+        if together is None and len(known) == len(asked):
+            together = self._together[key] = self._rules.joined(known, self._pods.count)
+        return together
 
     def _unchanged_until(self, asked: Asked, tick: int) -> int:
         """The first tick at which the count may change while this is asked for."""
@@ -303,6 +318,7 @@ class Stepping:
             for load in self._loads:
                 load.advance(now)
             self._pods.scale(desired, now)
+            self._together.clear()
             if self._steps[-1].at_seconds == now:
                 self._steps.pop()
             self._steps.append(ReplicaStep(now, desired))

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,14 +25,14 @@ if TYPE_CHECKING:
 MAX_BODY_BYTES = 16 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
 class ApiServer:
     """A running embedded API."""
 
-    store: Store
-    faults: Faults
-    host: str
-    port: int
+    def __init__(self, store: Store, faults: Faults, host: str, port: int) -> None:
+        self.store = store
+        self.faults = faults
+        self.host = host
+        self.port = port
 
     @property
     def url(self) -> str:

@@ -10,9 +10,9 @@ from typing import Final
 from scaler.decision.behavior import DEFAULT_BEHAVIOR
 from scaler.model import Metric, MetricTarget, ObjectRef, ScalingPolicy
 from scaler.replay.documents import Simulation
-from scaler.replay.model import RecordedMetric, Recording
+from scaler.replay.model import HPA, RecordedMetric, Recording
 from scaler.replay.recommendation import recommended
-from scaler.replay.replay import as_it_was, replay, replay_hpa
+from scaler.replay.replay import as_it_was, replay
 
 STEP_SECONDS: Final = 60.0
 MINUTES: Final = 7 * 24 * 60
@@ -30,7 +30,7 @@ def simulated_week() -> Simulation:
         policy = _policy(target_milli)
         results += [
             replay(recording, policy, start_seconds=START_SECONDS),
-            replay_hpa(recording, policy, start_seconds=START_SECONDS),
+            replay(recording, policy, start_seconds=START_SECONDS, party=HPA),
         ]
     return Simulation(
         recording=recording,

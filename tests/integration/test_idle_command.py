@@ -115,7 +115,7 @@ async def test_tables_and_csv_name_the_same_pods(prometheus: Prometheus) -> None
 
 
 async def test_pictures_load_nothing(prometheus: Prometheus, tmp_path: Path) -> None:
-    for name, begin in (("idle.svg", "<svg"), ("idle.html", "<!doctype html>")):
+    for name, begin in (("idle.svg", "<svg"), ("idle.html", "<!DOCTYPE html>")):
         file = tmp_path / name
         status, out, _ = await idle(prometheus, f"--plot={file}")
         text = file.read_text()

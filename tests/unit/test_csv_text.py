@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaler.model import Metric, ObjectRef
-from scaler.replay import csv_recording as csv_recording_module
 from scaler.replay.csv_recording import csv_recording, step_seconds_of
 from scaler.replay.csv_text import CsvColumns, CsvError, read_csv
 
@@ -165,9 +164,7 @@ def test_a_rate_a_little_above_all_of_a_gpu_is_all_of_it():
     )
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 1000])
-def test_samples_count_alike_in_any_order_and_chunks(monkeypatch, chunk):
-    monkeypatch.setattr(csv_recording_module, "_CHUNK_SAMPLES", chunk)
+def test_samples_count_alike_in_any_order():
     times = [*range(0, 300, 10), 15, 15]
     rows = [f"{time},{pod},{time % 70}" for time in times for pod in "ab"]
     expected = recorded([f"{row}" for row in sorted(rows, key=lambda row: int(row.split(",")[0]))])

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from scaler.model import Metric, ObjectRef
+from scaler.readings.prometheus.range_chunks import Span
 from scaler.replay.gathering import Gathering, NoDemandError, trimmed
 from scaler.replay.model import Recording
 from scaler.replay.owners import Way
@@ -21,13 +22,8 @@ DUTY, QUERY = Metric.DUTY_CYCLE, Metric.QUERY
 
 
 def gathering(*metrics: Metric, steps: int = 6) -> Gathering:
-    return Gathering(
-        WEB,
-        [DemandSource(metric=metric) for metric in metrics or (DUTY,)],
-        begun_unix_seconds=BEGUN,
-        step_seconds=STEP,
-        steps=steps,
-    )
+    sources = [DemandSource(metric=metric) for metric in metrics or (DUTY,)]
+    return Gathering(WEB, sources, Span(BEGUN, STEP, steps))
 
 
 def values(*numbers: float | None, first: int = 0) -> list[tuple[float, float]]:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaler.model import Metric, ObjectRef
-from scaler.replay.axes import time_ticks, value_ticks
+from scaler.replay.curves import Point, merged_spans, stepped, thinned, time_ticks, value_ticks
 from scaler.replay.documents import Simulation
 from scaler.replay.model import (
     AS_IT_WAS,
@@ -27,7 +27,6 @@ from scaler.replay.plot import Color, Line, Panel, Size, panels_svg
 from scaler.replay.prices import parse_prices
 from scaler.replay.recommendation import RecommendedTarget
 from scaler.replay.simulation_plot import simulations_html, simulations_svg
-from scaler.replay.thinning import Point, merged_spans, stepped, thinned
 from tests.unit.replay.recordings import recorded_metric, with_first
 
 NOON = 1_764_158_400.0

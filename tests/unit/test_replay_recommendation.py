@@ -9,15 +9,7 @@ import pytest
 import yaml
 
 from scaler.decision.behavior import DEFAULT_BEHAVIOR
-from scaler.model import (
-    Metric,
-    MetricTarget,
-    ObjectRef,
-    PolicyType,
-    RatePolicy,
-    ScalingPolicy,
-    SelectPolicy,
-)
+from scaler.model import Metric, MetricTarget, ObjectRef, ScalingPolicy
 from scaler.policy.parse import parse_policy
 from scaler.replay.model import AS_IT_WAS, HPA, OURS, Recording, ReplayResult
 from scaler.replay.recommendation import annotations_yaml, recommended
@@ -137,18 +129,6 @@ def test_the_annotations_are_few_where_defaults_do():
     )
 
 
-BEHAVIOR = replace(
-    DEFAULT_BEHAVIOR,
-    scale_up=replace(
-        DEFAULT_BEHAVIOR.scale_up,
-        select_policy=SelectPolicy.MIN,
-        tolerance=0.05,
-        policies=(RatePolicy(type=PolicyType.PODS, value=2, period_seconds=60),),
-    ),
-    scale_down=replace(DEFAULT_BEHAVIOR.scale_down, stabilization_window_seconds=60),
-)
-
-
 @pytest.mark.parametrize(
     ("metric", "target_milli", "text"),
     [
@@ -160,12 +140,9 @@ BEHAVIOR = replace(
         (Metric.POWER_USAGE_MILLIWATTS, 250_000_000, "250000"),
     ],
 )
-@pytest.mark.parametrize("behavior", [DEFAULT_BEHAVIOR, BEHAVIOR])
-def test_the_annotations_parse_to_the_policy_that_was_replayed(
-    metric, target_milli, text, behavior
-):
+def test_the_annotations_parse_to_the_policy_that_was_replayed(metric, target_milli, text):
     target = MetricTarget(metric=metric, average_value_milli=target_milli)
-    policy = replace(POLICY, min_replicas=2, targets=(target,), behavior=behavior)
+    policy = replace(POLICY, min_replicas=2, targets=(target,))
     recording = with_first(RECORDING, metric=metric)
     results = [replace(result(OURS, 1, 9.0, 0.0), target_milli=target_milli)]
     pasted = yaml.safe_load(annotations_yaml(found(results, recording=recording, policy=policy)))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ class ExporterGpus(OpensConnections):
         endpoints: Callable[[], Mapping[str, ExporterEndpoint]],
         *,
         every_seconds: float,
-        clock: Callable[[], float],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(scraper)
         self._clock = clock

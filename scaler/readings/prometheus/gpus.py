@@ -7,6 +7,7 @@ In the store, each family is a page.
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,9 @@ class FamilyPage:
 class FamilyReader:
     """Reads families through one source of queries."""
 
-    def __init__(self, source: PrometheusSource, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, source: PrometheusSource, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._clock = clock
         self._source = source
         self._names = source.settings.names
@@ -104,7 +107,7 @@ class PrometheusGpus(OpensConnections):
         source: PrometheusSource,
         *,
         every_seconds: float,
-        clock: Callable[[], float],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
         super().__init__(source)

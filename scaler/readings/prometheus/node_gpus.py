@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from typing import TYPE_CHECKING, Final
 
 from scaler.readings.devices import CONTAINERS_OWN
@@ -27,7 +28,9 @@ _ESCAPED: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 class PrometheusNodeGpus(OpensConnections):
     """One consumer's view; use as an async context manager, which owns its connections."""
 
-    def __init__(self, source: PrometheusSource, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, source: PrometheusSource, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         super().__init__(source)
         self._reader = FamilyReader(source, clock=clock)
         self._names = source.settings.names

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from scaler.decision.grouping import answering_pods
@@ -55,7 +56,7 @@ class PodPages(OpensConnections):
         store: ReadingStore[ServerPage],
         *,
         interval_seconds: float,
-        clock: Callable[[], float],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`interval_seconds` is how often `want` is called."""
         super().__init__(client)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, ClassVar
@@ -20,7 +22,6 @@ from scaler.readings.servers.table import BY_NAME, SERVERS, hints_of
 from scaler.readings.unexpected import unexpected
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Callable, Mapping
 
     from scaler.model import Metric, MetricSelector, PodState, ServerSettings
@@ -101,10 +102,14 @@ class ServerReader:
     """Reads targets by the UIDs of their pods; `results` counts the reads by result."""
 
     def __init__(
-        self, client: ServerClient, results: Counter[str], *, clock: Callable[[], float]
+        self,
+        client: ServerClient,
+        results: Counter[str] | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
-        self._results = results
+        self._results = Counter[str]() if results is None else results
         self._clock = clock
         self.targets: Mapping[str, ServerTarget] = {}
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -12,10 +13,11 @@ from hypothesis import strategies as st
 from scaler.decision.behavior import DEFAULT_BEHAVIOR
 from scaler.model import Metric, MetricTarget, ScheduleEntry
 from scaler.replay.accounting import account, busy_pods, stretches
-from scaler.replay.model import ReplicaStep
-from scaler.replay.replay import as_it_was, replay, replay_hpa
+from scaler.replay.model import HPA, ReplicaStep
+from scaler.replay.replay import as_it_was, replay
 from tests.unit.replay.recordings import policy, recorded_metric, recording
 
+replay_hpa = partial(replay, party=HPA)
 SIXTY = policy(Metric.DUTY_CYCLE, 60_000)
 
 
@@ -65,8 +67,6 @@ def test_unknown_demand_holds_the_count_and_is_not_accounted_for():
         (Metric.QUEUE, 4_000, 1_000, [1, 0, 2, 1, 0]),
         (Metric.QUERY, 4_000, 1_000, [1, 0, 2, 1, 0]),
         (Metric.QUEUE, None, 1_000, [1, 0, 1, 0]),
-        (Metric.REQUESTS, 4_000, 1_000, [1, 0, 2, 1, 0]),
-        (Metric.DUTY_CYCLE, 60_000, 10_000, [1, 0, 1, 2, 1, 0]),
     ],
 )
 def test_to_zero_after_the_cooldown_and_back_with_the_first_demand(metric, target, one, counts):
@@ -160,6 +160,12 @@ def test_without_a_top_what_is_above_the_target_waits():
     four = policy(Metric.QUERY, 4_000, max_replicas=1)
     assert ours(load, four).saturated_share == 0.5
     assert ours(load, four, capacity_milli=9_000).saturated_share == 0.25
+
+
+def test_a_pod_stays_where_only_pods_have_values():
+    load = recording([0] * 60 + [7_000] * 20, metric=Metric.REQUESTS)
+    found = ours(load, policy(Metric.REQUESTS, 4_000, min_replicas=0, cooldown_seconds=10.0))
+    assert steps(found) == [(0, 1), (900, 2)]
 
 
 def two_targets(**more):

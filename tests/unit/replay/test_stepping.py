@@ -25,8 +25,8 @@ from scaler.replay.answers import Learned
 from scaler.replay.hpa import HpaRules
 from scaler.replay.load import RecordedLoad
 from scaler.replay.pods import Pods
-from scaler.replay.replay import stepping
 from scaler.replay.rules import OurRules
+from scaler.replay.stepping import Stepping
 from tests.unit.replay.recordings import policy, recorded_metric, recording
 
 RATES = st.builds(
@@ -164,7 +164,14 @@ def same_steps(recorded, rules, start_seconds, interval):
     learned = Learned()
     steps = every_decision(recorded, rules(), start_seconds, interval)
     for _ in range(2):
-        assert stepping(recorded, rules(), start_seconds, interval, learned).run() == steps
+        run = Stepping(
+            recorded,
+            rules(),
+            start_seconds=start_seconds,
+            interval_seconds=interval,
+            learned=learned,
+        )
+        assert run.run() == steps
     return steps
 
 
@@ -177,8 +184,8 @@ def test_the_hpa_without_a_behavior_goes_up_by_what_was_recommended_before():
 
 
 def test_a_cooldown_begins_with_the_first_decision_after_a_count_out_of_range():
-    idle = recording([0] * 20, found=2)
-    zero = policy(Metric.DUTY_CYCLE, 60_000, min_replicas=0, max_replicas=1, cooldown_seconds=100.0)
+    idle = recording([0] * 20, metric=Metric.QUERY, found=2)
+    zero = policy(Metric.QUERY, 4_000, min_replicas=0, max_replicas=1, cooldown_seconds=100.0)
     zero = replace(
         zero,
         behavior=replace(
