@@ -19,10 +19,10 @@ from prometheus_client import CollectorRegistry
 from scaler.kube.client import KubeClient
 from scaler.kube.delegated_auth import DelegatedAuth
 from scaler.kube.request_header_auth import RequestHeaderAuth
-from scaler.metricsapi.answering import NO_WORKLOADS
 from scaler.metricsapi.authentication import Authentication
 from scaler.metricsapi.certificates import renewed
 from scaler.metricsapi.documents import value_list
+from scaler.metricsapi.names import Catalog
 from scaler.metricsapi.paths import ValueRequest
 from scaler.metricsapi.server import LIMITS, Server
 from scaler.metricsapi.telemetry import Telemetry
@@ -77,7 +77,7 @@ class KubernetesApi:
 class AnswersNothing:
     """Has one empty list for every metric."""
 
-    catalog = NO_WORKLOADS
+    catalog = Catalog()
 
     async def answer(self, asked, query):
         if isinstance(asked, ValueRequest):

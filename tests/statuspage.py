@@ -24,7 +24,7 @@ from scaler.reporting.metrics import ScalerMetrics
 from scaler.reporting.status_store import LoopReport, RecordedEvent, StatusStore
 from scaler.web.gpu_detail_reader import GpuDetailReader, MapReaders
 from scaler.web.gpu_reader import GpuReader
-from scaler.web.idle_gpus import NOTHING_SEEN, GpuKnowledge
+from scaler.web.idle_gpus import GpuKnowledge
 from scaler.web.page import About, StatusPage
 from scaler.web.server import LIMITS, StatusServer
 from toolkit.web.server import WebServer
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 LOOP_SECONDS = 1.0
 IDENTITY = "gpu-scaler-7d9c-a"
+NOTHING_SEEN = GpuKnowledge(lambda *_: None, lambda _: None)
 
 
 def ref(name: str, namespace: str = "default") -> ObjectRef:

@@ -94,9 +94,7 @@ async def run(config: ScalerConfig) -> int:
             by_node=sources.by_node,
         )
         idle = await _idle_watch(config, parts, sources, stack)
-        await stack.enter_async_context(
-            status_page(config, parts, MapReaders(gpus=gpus, details=details), idle)
-        )
+        await status_page(config, parts, MapReaders(gpus=gpus, details=details), idle, stack)
         log.info(
             "Scaler started",
             extra={"identity": parts.identity, "server": client.server, "source": config.source},

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,8 +17,7 @@ from toolkit.cli.addresses import listen_address_text
 from toolkit.listening.listener import BindError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from contextlib import AbstractAsyncContextManager
+    from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
     from scaler.cli.config import ScalerConfig
     from scaler.cluster.kinds import Kinds
@@ -33,11 +31,14 @@ log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
-@asynccontextmanager
 async def status_page(
-    config: ScalerConfig, parts: ScalerParts, readers: MapReaders, watch: IdleWatch
-) -> AsyncIterator[None]:
-    """Serve the status page, metrics, probes and decisions while the context lasts."""
+    config: ScalerConfig,
+    parts: ScalerParts,
+    readers: MapReaders,
+    watch: IdleWatch,
+    stack: AsyncExitStack,
+) -> None:
+    """Serve the status page, metrics, probes and decisions while the stack is open."""
 
     def leader() -> str | None:
         return parts.election.leader() if parts.election else parts.identity
@@ -65,12 +66,10 @@ async def status_page(
         held=lambda: [str(one) for one in parts.state.lost(time.monotonic())],
         page=page,
     )
-    async with AsyncExitStack() as stack:
-        address = listen_address_text(config.listen_host, config.listen_port)
-        await _bound(stack, "--web.listen-address", address, parts.web.opened(server.application()))
-        addresses = [listen_address_text(*one) for one in parts.web.addresses]
-        log.info("Listening", extra={"addresses": addresses})
-        yield
+    address = listen_address_text(config.listen_host, config.listen_port)
+    await _bound(stack, "--web.listen-address", address, parts.web.opened(server.application()))
+    addresses = [listen_address_text(*one) for one in parts.web.addresses]
+    log.info("Listening", extra={"addresses": addresses})
 
 
 async def metrics_api(

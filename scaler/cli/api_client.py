@@ -1,23 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Client of the acting scaler's API, for `status`, `why-not` and `explain`."""
+"""Client of a scaler's API at a URL, for `status`, `why-not` and `explain`."""
 
 from __future__ import annotations
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 import orjson
 from yarl import URL
 
-from scaler.kube.client import KubeClient
 from scaler.kube.failures import connection_problem
-from scaler.kube.leader_proxy import get_from_leader
-from toolkit.http_access import HttpAccess
 from toolkit.http_body import AnswerTooLargeError, read_body
 from toolkit.http_credentials import AccessError, Credentials, Granted
+
+if TYPE_CHECKING:
+    from toolkit.http_access import HttpAccess
 
 TIMEOUT_SECONDS = 10.0
 MAX_ANSWER_BYTES = 64 * 2**20
@@ -31,41 +30,12 @@ class ScalerClientError(RuntimeError):
     """The scaler did not answer with a JSON object; the message is for the user."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScalerClient:
-    """Reads from the scaler at `server`, or from the Lease's holder through the Kubernetes API.
+async def get_from_server(url: str, access: HttpAccess) -> dict[str, Any]:
+    """Return the JSON document at a URL of a scaler.
 
-    `access` is for `server`; a `port` of None is the one that the Lease names.
+    Raises:
+        ScalerClientError: the scaler did not answer, or not with a JSON object.
     """
-
-    server: str | None
-    kubeconfig: str | None
-    context: str | None
-    lease_namespace: str
-    lease_name: str
-    port: int | None
-    access: HttpAccess = field(default_factory=HttpAccess)
-
-    async def get(self, path: str) -> dict[str, Any]:
-        """Return the JSON document at `path`.
-
-        Raises:
-            ScalerClientError: the scaler did not answer, or not with a JSON object.
-            ClusterError: the request through the Kubernetes API failed.
-        """
-        if self.server is not None:
-            return await _get(self.server.rstrip("/") + path, self.access)
-        async with await KubeClient.load(self.kubeconfig, self.context) as client:
-            return await get_from_leader(
-                client,
-                path,
-                lease_namespace=self.lease_namespace,
-                lease_name=self.lease_name,
-                port=self.port,
-            )
-
-
-async def _get(url: str, access: HttpAccess) -> dict[str, Any]:
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
     try:
         granted = await Credentials(access).current()

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import orjson
 import yaml
 
-from scaler.cli.api_client import ScalerClient, ScalerClientError
+from scaler.cli.api_client import ScalerClientError, get_from_server
 from scaler.cli.workload import parse_workload
+from scaler.kube.client import KubeClient
 from scaler.kube.contexts import namespace_of
 from scaler.kube.errors import ClusterError
+from scaler.kube.leader_proxy import get_from_leader
 from scaler.reporting.explanation import explain_text
 from scaler.reporting.serialization import (
     DecisionDocument,
@@ -195,20 +197,25 @@ def _get(parsed: argparse.Namespace, path: str) -> dict[str, Any]:
     access = parse_access(values, "server")
     if parsed.server is None and access != HttpAccess():
         values.problems.append("--server.* flags are set, but apply only with --server")
-    client = ScalerClient(
-        server=parsed.server,
-        kubeconfig=parsed.kubeconfig,
-        context=parsed.context,
-        lease_namespace=parsed.lease_namespace,
-        lease_name=parsed.lease_name,
-        port=parsed.port,
-        access=access,
-    )
     values.check()
     try:
-        return asyncio.run(client.get(path))
+        return asyncio.run(_answer(parsed, path, access))
     except (ScalerClientError, ClusterError) as error:
         raise _NoAnswerError(str(error)) from error
+
+
+async def _answer(parsed: argparse.Namespace, path: str, access: HttpAccess) -> dict[str, Any]:
+    """Return what the scaler at `--server` answers, else the Lease's holder."""
+    if parsed.server is not None:
+        return await get_from_server(parsed.server.rstrip("/") + path, access)
+    async with await KubeClient.load(parsed.kubeconfig, parsed.context) as client:
+        return await get_from_leader(
+            client,
+            path,
+            lease_namespace=parsed.lease_namespace,
+            lease_name=parsed.lease_name,
+            port=parsed.port,
+        )
 
 
 def _decoded(data: Any, type_: type[_T]) -> _T:

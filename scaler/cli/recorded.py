@@ -20,7 +20,7 @@ from scaler.cli.recorded_owners import read_cluster, read_kube_state
 from scaler.cli.recorded_problems import why_late, why_no_pods_of
 from scaler.model import Metric
 from scaler.readings.prometheus.past_pods import PastMetric, pods_matchers
-from scaler.readings.prometheus.past_totals import read_totals
+from scaler.readings.prometheus.query_results import read_totals
 from scaler.readings.prometheus.range_chunks import span
 from scaler.readings.prometheus.ranges import PastError, RangeReader
 from scaler.readings.prometheus.response import PromqlError

@@ -40,7 +40,7 @@ async def read_cluster(
     context: str | None,
     named: Sequence[ObjectRef] = (),
     *,
-    is_for_all: bool = False,
+    is_for_all: bool,
 ) -> PastWorkloads:
     """Return what the API shows, with a problem if it shows nothing."""
     try:

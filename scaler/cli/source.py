@@ -46,44 +46,29 @@ def add_source_arguments(group: Callable[[str], Flags]) -> None:
     )
     exporters.text("exporters.scheme", "http|https", "http", "URL scheme of all exporters")
     add_access_arguments(exporters, "exporters", "the exporters")
-    flags = group("Prometheus, for gpu-scaler/query and with --source prometheus")
-    flags.text(
-        "prometheus.url",
-        "URL",
-        "",
-        "base URL of the Prometheus API (required with --source prometheus)",
+    _add_prometheus_arguments(
+        group("Prometheus, for gpu-scaler/query and with --source prometheus"),
+        url="base URL of the Prometheus API (required with --source prometheus)",
+        matched='default namespace="..." with the name in --exporters.namespace; required with'
+        " dcgm",
+        timeout=("5s", "timeout for all queries of one loop, up to 30s"),
     )
-    _add_labels(flags)
-    flags.text(
-        "prometheus.exporters-matcher",
-        "MATCHER",
-        None,
-        "matcher that only series of the GPU exporters themselves satisfy (default"
-        ' namespace="..." with the name in --exporters.namespace; required with dcgm)',
-    )
-    _add_requests(flags)
-    flags.text(
-        "prometheus.timeout", "DURATION", "5s", "timeout for all queries of one loop, up to 30s"
-    )
-    _add_bounds(flags)
 
 
 def add_past_arguments(flags: Flags) -> None:
     """Add the flags of Prometheus for commands that read what it has recorded."""
-    flags.text("prometheus.url", "URL", "", "base URL of the Prometheus API")
-    _add_labels(flags)
-    flags.text(
-        "prometheus.exporters-matcher",
-        "MATCHER",
-        None,
-        "matcher that only series of the GPU exporters themselves satisfy (default: all series)",
+    _add_prometheus_arguments(
+        flags,
+        url="base URL of the Prometheus API",
+        matched="default: all series",
+        timeout=("1m", "timeout for one query, up to 5m"),
     )
-    _add_requests(flags)
-    flags.text("prometheus.timeout", "DURATION", "1m", "timeout for one query, up to 5m")
-    _add_bounds(flags)
 
 
-def _add_labels(flags: Flags) -> None:
+def _add_prometheus_arguments(
+    flags: Flags, *, url: str, matched: str, timeout: tuple[str, str]
+) -> None:
+    flags.text("prometheus.url", "URL", "", url)
     flags.text(
         "prometheus.metrics",
         "|".join(PRESETS),
@@ -98,24 +83,20 @@ def _add_labels(flags: Flags) -> None:
         ("device-labels", "labels that identify a GPU, separated by commas"),
     ):
         flags.text(f"prometheus.{name}", "LABEL", None, what)
-
-
-def _add_requests(flags: Flags) -> None:
-    flags.repeated(
-        "prometheus.matcher", "MATCHER", 'matcher for the series to read, such as cluster="eu-1"'
+    flags.text(
+        "prometheus.exporters-matcher",
+        "MATCHER",
+        None,
+        f"matcher that only series of the GPU exporters themselves satisfy ({matched})",
     )
-    flags.repeated(
-        "prometheus.param", "NAME=VALUE", "parameter of every query; NAME= removes a default one"
-    )
-    flags.repeated("prometheus.header", "'NAME: VALUE'", "header of every query")
-    flags.repeated(
-        "prometheus.header-file",
-        "'NAME: FILE'",
-        "header of every query whose value is in a file",
-    )
-
-
-def _add_bounds(flags: Flags) -> None:
+    for name, metavar, what in (
+        ("matcher", "MATCHER", 'matcher for the series to read, such as cluster="eu-1"'),
+        ("param", "NAME=VALUE", "parameter of every query; NAME= removes a default one"),
+        ("header", "'NAME: VALUE'", "header of every query"),
+        ("header-file", "'NAME: FILE'", "header of every query whose value is in a file"),
+    ):
+        flags.repeated(f"prometheus.{name}", metavar, what)
+    flags.text("prometheus.timeout", "DURATION", *timeout)
     flags.text("prometheus.max-answer-size", "BYTES", "64Mi", "maximum size of one response")
     flags.text("prometheus.max-series", "NUMBER", "250000", "maximum series in one response")
     add_access_arguments(flags, "prometheus", "Prometheus")

@@ -10,8 +10,6 @@ from scaler.cluster.kinds import DEPLOYMENTS
 from scaler.kube.errors import ClusterError, Conflict, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from scaler.cluster.kinds import WorkloadKind
     from scaler.kube.client import JsonObject, KubeClient
     from scaler.model import ObjectRef
@@ -22,26 +20,11 @@ CALL_TIMEOUT_SECONDS = 2.0
 the end of its Lease, so that no patch of a former leader arrives after another began to act."""
 
 
-class ReplicasChanged(ClusterError):  # noqa: N818  (a normal event)
-    """Somebody else wrote the count since it was read: decide again from `found`."""
-
-    def __init__(self, ref: ObjectRef, *, expected: int, found: int) -> None:
-        super().__init__(f"{ref.title} has {found} replicas; the decision was made for {expected}")
-        self.found = found
-
-
 class Replaced(ClusterError):  # noqa: N818
     """The workload was deleted and recreated, so the decision is void."""
 
     def __init__(self, ref: ObjectRef) -> None:
         super().__init__(f"{ref.title} was deleted and created again")
-
-
-class LeaseLost(ClusterError):  # noqa: N818
-    """This process is no longer the leader; nothing was written."""
-
-    def __init__(self) -> None:
-        super().__init__("this replica is no longer the leader")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +33,20 @@ class VersionedScale:
 
     replicas: int
     resource_version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """The API server took the write; an admission webhook may have changed the count."""
+
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountChanged:
+    """Nothing was written: the API server has another count than the one decided from."""
+
+    found: int
 
 
 async def read_scale(
@@ -75,17 +72,13 @@ async def write_scale(
     uid: str,
     scale: VersionedScale,
     to_replicas: int,
-    leads: Callable[[], bool] = lambda: True,
-) -> int:
-    """Return the count that the API server answers; a webhook may change `to_replicas`.
+) -> Written | CountChanged:
+    """Write a count unless somebody else wrote in between, which may be the same count.
 
     Changes `spec.replicas` by a merge patch of the scale subresource with the resourceVersion of
-    `scale`, so that a write in between is a conflict and never overwritten. Asks `leads` just
-    before the write.
+    `scale`, so that a write in between is a conflict and never overwritten.
 
     Raises:
-        LeaseLost: `leads` said no.
-        ReplicasChanged: somebody wrote in between; the count may be the same.
         Replaced: the name belongs to another workload than `uid` now.
         ApiError: the API refused or did not answer; the count may then be either.
     """
@@ -94,14 +87,11 @@ async def write_scale(
         "metadata": {"resourceVersion": scale.resource_version},
         "spec": {"replicas": to_replicas},
     }
-    if not leads():
-        raise LeaseLost
     try:
         answer = await client.patch(path, patch, timeout_seconds=CALL_TIMEOUT_SECONDS)
-    except Conflict as error:
-        found = _replicas(await _read(client, path, ref, uid))
-        raise ReplicasChanged(ref, expected=scale.replicas, found=found) from error
-    return _replicas(answer) if "spec" in answer else to_replicas
+    except Conflict:
+        return CountChanged(found=_replicas(await _read(client, path, ref, uid)))
+    return Written(replicas=_replicas(answer) if "spec" in answer else to_replicas)
 
 
 async def count_of(

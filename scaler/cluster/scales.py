@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from scaler.budgets import LOG_BYTES
 from scaler.kube.errors import ApiError, NotFound
 from scaler.kube.fields import MalformedObject, count
 from scaler.kube.selectors import Selector, SelectorError, parse_selector
+from toolkit.log_once import OutageLog
 from toolkit.party_log import PartyLog
 
 if TYPE_CHECKING:
@@ -73,7 +75,12 @@ class Scales:
         self._places: dict[str, asyncio.Semaphore] = {}
         self._shares: dict[tuple[str, str], asyncio.Semaphore] = {}
         self._wanted = asyncio.Event()
-        self._failing: set[str] = set()
+        self._outages: defaultdict[str, OutageLog] = defaultdict(
+            lambda: OutageLog(
+                log, "Cannot read scale; its workload is not scaled until it can be read"
+            )
+        )
+        """By kind."""
         self._malformed: set[str] = set()
         self._party_log = PartyLog(log, most_bytes=LOG_BYTES)
         self._settled = asyncio.Event()
@@ -176,20 +183,11 @@ class Scales:
             if uid not in self._known:
                 self._problems[uid] = str(error)
                 self._changed(uid)
-            if request.kind not in self._failing:
-                self._failing.add(request.kind)
-                log.warning(
-                    "Cannot read scale; its workload is not scaled until it can be read",
-                    extra={"path": path, "error": str(error)},
-                )
+            self._outages[request.kind].failed(error, path=path)
             return
-        self._failing.discard(request.kind)
+        self._outages[request.kind].worked()
         try:
-            if raw["metadata"].get("uid") != uid:
-                self._problems.pop(uid, None)
-                self._changed(uid)
-                return
-            scale = decode_scale(raw)
+            scale = decode_scale(raw) if raw["metadata"].get("uid") == uid else None
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             # The next change of the object requests another read.
             if uid not in self._malformed:
@@ -203,9 +201,11 @@ class Scales:
             self._known.pop(uid, None)
             self._problems[uid] = f"malformed: {error!r:.200}"
         else:
-            self._malformed.discard(uid)
-            self._known[uid] = scale
             self._problems.pop(uid, None)
+            # None: another object has the name.
+            if scale is not None:
+                self._malformed.discard(uid)
+                self._known[uid] = scale
         self._changed(uid)
 
 

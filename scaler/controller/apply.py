@@ -7,14 +7,9 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from scaler.cluster.scale import CountChanged, Written
 from scaler.controller.retry_order import ACT_SECONDS, RetryOrder
-from scaler.controller.writer import (
-    CountChanged,
-    NotWritten,
-    ScaleWriter,
-    WriteResult,
-    Written,
-)
+from scaler.controller.writer import NotWritten, ScaleWriter, WriteResult
 from scaler.decision.contention import Contention
 from scaler.decision.history import changed
 from scaler.decision.model import Decision, Outcome, Reason, ScalingHistory

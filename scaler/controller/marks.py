@@ -18,6 +18,7 @@ from scaler.cluster.deletion_cost import mark, unmark
 from scaler.controller.fair_turns import in_turns
 from scaler.decision.victims import MARK_COST, alive_pods
 from scaler.kube.errors import ApiError, Conflict, Forbidden, NotFound
+from toolkit.log_once import OutageLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -69,7 +70,7 @@ class PodMarks:
         self._seen: dict[str, float] = {}
         self._tried: dict[str, _Try] = {}
         self._served: dict[str, None] = {}
-        self._is_refused = False
+        self._outage = OutageLog(log, "Cannot take back the deletion cost of a pod")
 
     async def mark(self, deployment: DeploymentState, decision: Decision) -> str | None:
         """Mark the pods that a decision removes; return why some have no mark.
@@ -184,14 +185,9 @@ class PodMarks:
         except Exception as error:  # noqa: BLE001  (one pod's mark must not fail the loop)
             # Says nothing about whose mark it is.
             self._tried[pod.uid] = _Try(at_seconds=tried.at_seconds)
-            if not self._is_refused:
-                self._is_refused = True
-                log.warning(
-                    "Cannot take back the deletion cost of a pod",
-                    extra={"pod": str(pod.ref), "error": repr(error)[:500]},
-                )
+            self._outage.failed(repr(error)[:500], pod=str(pod.ref))
         else:
-            self._is_refused = False
+            self._outage.worked()
 
 
 def is_ours(pod: PodState) -> bool:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from scaler.cluster.scale import (
-    LeaseLost,
+    CountChanged,
     Replaced,
-    ReplicasChanged,
     VersionedScale,
+    Written,
     read_scale,
     write_scale,
 )
@@ -24,20 +24,6 @@ if TYPE_CHECKING:
     from scaler.cluster.scale_to_zero_store import ScaleToZeroStore
     from scaler.kube.client import KubeClient
     from scaler.model import DeploymentState
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
-    """The API server took the write; an admission webhook may have changed the count."""
-
-    replicas: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CountChanged:
-    """Nothing was written: the API server has another count than the one decided from."""
-
-    found: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,23 +91,20 @@ class ScaleWriter:
         self, deployment: DeploymentState, scale: VersionedScale, replicas: int
     ) -> WriteResult:
         """Write a count in place of the one of `scale`."""
+        if not self._leads():
+            message = "this replica is no longer the leader"
+            return NotWritten(outcome=Outcome.HELD, reason=Reason.LEASE_LOST, message=message)
         try:
-            answered = await write_scale(
+            return await write_scale(
                 self._client,
                 deployment.ref,
                 kind=self._kinds.of(deployment.ref),
                 uid=deployment.uid,
                 scale=scale,
                 to_replicas=replicas,
-                leads=self._leads,
             )
-        except ReplicasChanged as changed:
-            return CountChanged(found=changed.found)
-        except LeaseLost as lost:
-            return NotWritten(outcome=Outcome.HELD, reason=Reason.LEASE_LOST, message=str(lost))
         except (Replaced, ApiError) as error:
             return _failed(error)
-        return Written(replicas=answered)
 
 
 def _failed(error: Replaced | ApiError) -> NotWritten:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from scaler.kube.errors import ApiError, Forbidden, NotFound
@@ -74,7 +74,6 @@ class _KnownService:
     asked_seconds: float
     service: _Service
     answered_seconds: float
-    is_doubted: bool = False
 
 
 class ServiceEndpoints:
@@ -107,7 +106,7 @@ class ServiceEndpoints:
         """Ask again sooner: an endpoint refused."""
         known = self._known.get((namespace, name))
         if known is not None:
-            known.is_doubted = True
+            known.service = replace(known.service, is_doubted=True)
 
     def keep_only(self, services: Container[tuple[str, str]]) -> None:
         """Forget all other Services, given by namespace and name."""
@@ -118,22 +117,21 @@ class ServiceEndpoints:
     async def _current(self, namespace: str, name: str) -> _Service:
         now, known = self._clock(), self._known.get((namespace, name))
         if known is not None:
-            limit = RETRY_SECONDS if known.is_doubted else FRESH_SECONDS
+            limit = RETRY_SECONDS if known.service.is_doubted else FRESH_SECONDS
             if now - known.asked_seconds < limit:
                 return known.service
         answered = now
         try:
             service = await self._read(namespace, name)
-            is_doubted = service.is_doubted
         except ApiError as error:
-            title, is_doubted = f"Service {namespace}/{name}", True
-            service = _without_endpoints(title, f"cannot be read: {error}")
+            title = f"Service {namespace}/{name}"
+            service = _without_endpoints(title, f"cannot be read: {error}", is_doubted=True)
             if known is not None:
                 answered = known.answered_seconds
                 if known.service.problem is None and now - answered < KEPT_SECONDS:
-                    service = known.service
+                    service = replace(known.service, is_doubted=True)
         self._known[namespace, name] = _KnownService(
-            asked_seconds=now, service=service, answered_seconds=answered, is_doubted=is_doubted
+            asked_seconds=now, service=service, answered_seconds=answered
         )
         return service
 

@@ -15,7 +15,7 @@ from scaler.kube.selectors import EVERYTHING, Selector, SelectorError, parse_sel
 from scaler.metricsapi import documents
 from scaler.metricsapi.documents import Item
 from scaler.metricsapi.history import Target, over_pods
-from scaler.metricsapi.names import SERVER_FAMILIES, Catalog, Resource
+from scaler.metricsapi.names import SERVER_FAMILIES, Resource
 from scaler.metricsapi.paths import (
     ANY,
     GroupListRequest,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from scaler.cluster.pod_cache import CachedPod, PodCache
     from scaler.metricsapi.history import TargetSeries, Value
-    from scaler.metricsapi.names import ServedMetric
+    from scaler.metricsapi.names import Catalog, ServedMetric
     from scaler.metricsapi.paths import ApiRequest
     from scaler.metricsapi.target_reader import TargetReader
     from scaler.metricsapi.workloads import WorkloadSelectors
@@ -42,7 +42,6 @@ log = logging.getLogger(__name__)
 
 METRIC_LABEL = "uuid"
 """The only label of the metrics."""
-NO_WORKLOADS = Catalog()
 
 
 class Responder:
@@ -53,12 +52,11 @@ class Responder:
         *,
         reader: TargetReader,
         objects: PodCache,
-        workloads: WorkloadSelectors | None = None,
-        catalog: Catalog = NO_WORKLOADS,
+        workloads: WorkloadSelectors,
+        catalog: Catalog,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """`workloads` are required if the catalog has kinds of them."""
         self.catalog = catalog
         self._workloads = workloads
         self._reader = reader
@@ -130,7 +128,6 @@ class Responder:
         return items, next((one.problem for one in found.values() if one.problem), None)
 
     async def _selectors(self, asked: ValueRequest, selector: Selector) -> Mapping[str, Selector]:
-        assert self._workloads is not None
         if asked.name == ANY:
             return await self._workloads.listed(asked.resource, asked.namespace, selector)
         return await self._workloads.named(asked.resource, asked.namespace, asked.name)

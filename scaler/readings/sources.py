@@ -86,9 +86,7 @@ class Sources:
         """
         client = ServerClient(self._servers, clock=self._clock)
         servers = ServersSource(
-            client,
-            ServerReader(client, self.server_reads, clock=self._clock),
-            self._pods,
+            self._pod_pages(client, interval_seconds),
             interval_seconds=interval_seconds,
             queues=None if queues is None else queues(client),
             # With `once`, no later loop could use the answers.
@@ -134,13 +132,12 @@ class Sources:
 
     def servers(self, *, every_seconds: float) -> PodPages:
         """Return the pages, not yet open, for a consumer that needs them every `every_seconds`."""
-        client = ServerClient(self._servers, clock=self._clock)
+        return self._pod_pages(ServerClient(self._servers, clock=self._clock), every_seconds)
+
+    def _pod_pages(self, client: ServerClient, every_seconds: float) -> PodPages:
+        reader = ServerReader(client, self.server_reads, clock=self._clock)
         return PodPages(
-            client,
-            ServerReader(client, self.server_reads, clock=self._clock),
-            self._pods,
-            interval_seconds=every_seconds,
-            clock=self._clock,
+            client, reader, self._pods, interval_seconds=every_seconds, clock=self._clock
         )
 
     def gpus(

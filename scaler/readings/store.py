@@ -9,7 +9,6 @@ Each consumer has its own limit of concurrent reads, so that none waits for anot
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
@@ -53,7 +52,7 @@ class _Asking(Generic[PageT]):
 class ReadingStore(Generic[PageT]):
     """The last page of each node or query that a consumer needs."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._demands: list[Demand[PageT]] = []
         self._pages: dict[str, PageT] = {}

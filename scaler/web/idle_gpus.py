@@ -85,9 +85,6 @@ class GpuKnowledge(NamedTuple):
     workload_of: Callable[[ObjectRef], ObjectRef | None]
 
 
-NOTHING_SEEN = GpuKnowledge(lambda *_: None, lambda _: None)
-
-
 @dataclass(slots=True)
 class _IdlePod:
     node: str

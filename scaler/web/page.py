@@ -19,7 +19,7 @@ from scaler.web.answers import file_answer, json_answer, load_files
 from scaler.web.detail import detail
 from scaler.web.gpu_details import parse_detail_nodes
 from scaler.web.gpu_map import MAP_SORTS, MAX_NODES, gpu_map
-from scaler.web.idle_gpus import IDLE_SORTS, NOTHING_SEEN, GpuKnowledge, IdleSurvey, PodWorkload
+from scaler.web.idle_gpus import IDLE_SORTS, GpuKnowledge, IdleSurvey, PodWorkload
 from scaler.web.idle_surveys import IdleSurveys
 from scaler.web.load_view import load_document, parse_seconds
 from scaler.web.queries import QueryError, parse_page, whole_number
@@ -104,7 +104,7 @@ class StatusPage:
         not_ready_because: Callable[[], str | None],
         deployments: Callable[[], Iterable[DeploymentState]],
         readers: MapReaders,
-        seen: GpuKnowledge = NOTHING_SEEN,
+        seen: GpuKnowledge,
     ) -> None:
         self._controller = controller
         self._about = about

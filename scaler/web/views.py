@@ -8,7 +8,7 @@ response.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NotRequired, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from scaler.reporting.load_history import ReplicaChange, replicas_after
 from scaler.web.queries import PageQuery, QueryError, parse_page
@@ -115,7 +115,6 @@ class OverviewDict(TypedDict):
     deployments: list[RowDict]
     namespaces: list[str]
     events: list[EventDict]
-    problem: NotRequired[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

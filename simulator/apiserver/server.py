@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,14 +26,14 @@ if TYPE_CHECKING:
 MAX_BODY_BYTES = 16 * 1024 * 1024
 
 
+@dataclass(frozen=True, slots=True)
 class ApiServer:
     """A running embedded API."""
 
-    def __init__(self, store: Store, faults: Faults, host: str, port: int) -> None:
-        self.store = store
-        self.faults = faults
-        self.host = host
-        self.port = port
+    store: Store
+    faults: Faults
+    host: str
+    port: int
 
     @property
     def url(self) -> str:

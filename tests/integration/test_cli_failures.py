@@ -18,11 +18,12 @@ from aiohttp import web
 from scaler.__main__ import main
 from scaler.app import lifecycle
 from scaler.cli import api_client
-from scaler.cli.api_client import ScalerClient, ScalerClientError
+from scaler.cli.api_client import ScalerClientError, get_from_server
 from simulator.apiserver import running_apiserver
 from tests.forbidding import forbidden
 from tests.running import run_program
 from tests.serving import serving
+from toolkit.http_access import HttpAccess
 
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/gpu-scaler/leases/gpu-scaler"
 FORBIDDEN = {
@@ -213,7 +214,7 @@ def test_an_answer_that_is_not_a_scalers(command, document, monkeypatch, capsys)
     async def answer(*_):
         return document
 
-    monkeypatch.setattr("scaler.cli.api_client.ScalerClient.get", answer)
+    monkeypatch.setattr("scaler.cli.decisions.get_from_server", answer)
     assert main([*command.split(), "--server=http://x"]) == 1
     assert printed_error(capsys)
 
@@ -230,16 +231,8 @@ async def test_an_answer_without_end_is_not_read_to_its_end(monkeypatch):
         return response
 
     async with serving(endless) as url:
-        client = ScalerClient(
-            server=url,
-            kubeconfig=None,
-            context=None,
-            lease_namespace="x",
-            lease_name="x",
-            port=None,
-        )
         with pytest.raises(ScalerClientError, match="exceeds 1000 bytes"):
-            await client.get("/api/v1/decisions")
+            await get_from_server(url, HttpAccess())
 
 
 @pytest.mark.parametrize(
@@ -257,10 +250,10 @@ def test_a_scaler_of_another_version(command, path, monkeypatch, capsys):
         "/api/v1/decisions/default/web/history": {"history": [{"outcome": 3}]},
     }
 
-    async def answer(_, asked):
-        return documents[asked]
+    async def answer(url, _):
+        return documents[url.removeprefix("http://x")]
 
-    monkeypatch.setattr("scaler.cli.api_client.ScalerClient.get", answer)
+    monkeypatch.setattr("scaler.cli.decisions.get_from_server", answer)
     assert main([*command.split(), "--server=http://x"]) == 1
     assert "another version" in printed_error(capsys)
     assert main([*command.split(), "--server=http://x", "-o", "json"]) == 0

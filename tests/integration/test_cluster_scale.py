@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import pytest
 
-from scaler.cluster.scale import LeaseLost, Replaced, ReplicasChanged, read_scale, write_scale
+from scaler.cluster.scale import CountChanged, Replaced, Written, read_scale, write_scale
 from scaler.kube.client import KubeClient
 from scaler.kube.errors import NotFound, ServerError
 from scaler.model import ObjectRef
@@ -43,13 +43,11 @@ async def uid(client):
     return (await client.get(f"{DEPLOYMENTS}/web"))["metadata"]["uid"]
 
 
-async def scale(client, to_replicas, *, ref=WEB, known=None, leads=lambda: True):
+async def scale(client, to_replicas, *, ref=WEB, known=None):
     """Read the scale of a Deployment and write another count in its place."""
     known = known or await uid(client)
     found = await read_scale(client, ref, uid=known)
-    return await write_scale(
-        client, ref, uid=known, scale=found, to_replicas=to_replicas, leads=leads
-    )
+    return await write_scale(client, ref, uid=known, scale=found, to_replicas=to_replicas)
 
 
 async def replicas(client):
@@ -60,17 +58,10 @@ async def replicas(client):
 async def test_the_count_is_changed_and_nothing_else(before, after):
     async with web(before) as (_, client):
         old = await client.get(f"{DEPLOYMENTS}/web")
-        assert await scale(client, after) == after
+        assert await scale(client, after) == Written(replicas=after)
         new = await client.get(f"{DEPLOYMENTS}/web")
         assert new["spec"] == {**old["spec"], "replicas": after}
         assert new["metadata"]["labels"] == old["metadata"]["labels"]
-
-
-async def test_who_does_not_lead_any_more_when_the_scale_was_read_writes_nothing():
-    async with web() as (_, client):
-        with pytest.raises(LeaseLost):
-            await scale(client, 5, leads=lambda: False)
-        assert await replicas(client) == 2
 
 
 class Meddling(KubeClient):
@@ -86,18 +77,14 @@ class Meddling(KubeClient):
 
 async def test_a_write_in_between_is_never_overwritten():
     async with web(2) as (api, client), Meddling(api.url) as meddling:
-        with pytest.raises(ReplicasChanged) as caught:
-            await scale(meddling, 4)
-        assert caught.value.found == 7
+        assert await scale(meddling, 4) == CountChanged(found=7)
         assert await replicas(client) == 7
 
 
 async def test_an_unrelated_write_in_between_means_read_again(monkeypatch):
     monkeypatch.setattr(Meddling, "meddle", {"metadata": {"labels": {"x": "y"}}})
     async with web(2) as (api, client), Meddling(api.url) as meddling:
-        with pytest.raises(ReplicasChanged) as caught:
-            await scale(meddling, 4)
-        assert caught.value.found == 2
+        assert await scale(meddling, 4) == CountChanged(found=2)
         assert await replicas(client) == 2
 
 

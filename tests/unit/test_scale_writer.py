@@ -6,9 +6,9 @@ from __future__ import annotations
 import pytest
 
 from scaler.cluster.kinds import Kinds
-from scaler.cluster.scale import VersionedScale
+from scaler.cluster.scale import CountChanged, VersionedScale, Written
 from scaler.cluster.scale_to_zero_store import ScaleToZeroStore
-from scaler.controller.writer import CountChanged, NotWritten, ScaleWriter, Written
+from scaler.controller.writer import NotWritten, ScaleWriter
 from scaler.decision.model import Outcome, Reason
 from scaler.kube.errors import Forbidden, Unreachable
 from tests.unit.controllerworld import World, deployment

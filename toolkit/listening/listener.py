@@ -58,11 +58,10 @@ class Listener:
         limits: Limits,
         *,
         host: str = "",
-        tls: Callable[[], ssl.SSLContext | None] = lambda: None,
-        faults: ClientFaults | None = None,
+        tls: Callable[[], ssl.SSLContext | None],
+        faults: ClientFaults,
     ) -> None:
         """`host` is that of `bound`; `tls` of a new connection returns None for plain HTTP."""
-        faults = faults or ClientFaults()
         self._host = host
         self._tls = tls
         self._bound = bound

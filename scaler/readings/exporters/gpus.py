@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
@@ -34,7 +33,7 @@ class ExporterGpus(OpensConnections):
         endpoints: Callable[[], Mapping[str, ExporterEndpoint]],
         *,
         every_seconds: float,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float],
     ) -> None:
         super().__init__(scraper)
         self._clock = clock

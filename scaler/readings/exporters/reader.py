@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,6 @@ from yarl import URL
 from scaler.budgets import INLINE_CHARACTERS, PAGE_BYTES, shown
 from scaler.readings.exposition import ExpositionError, NodePage, asked_names, read_page
 from scaler.readings.http import HttpClient, computed
-from scaler.readings.settings import ExportersSettings
 from scaler.readings.store import MAX_CONCURRENT_READS
 from scaler.readings.unexpected import unexpected
 from toolkit.http_body import AnswerTooLargeError, read_body
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from scaler.model import ExporterEndpoint
+    from scaler.readings.settings import ExportersSettings
 
 
 MAX_KNOWN_URLS = 16384
@@ -37,11 +36,9 @@ class ScrapeError(RuntimeError):
 class Scraper(HttpClient):
     """Scrapes exporters; use as an async context manager, which owns the connections."""
 
-    def __init__(
-        self, *, settings: ExportersSettings | None = None, timeout_seconds: float = 2.0
-    ) -> None:
-        self._settings = settings or ExportersSettings()
-        self._credentials = Credentials(self._settings.access)
+    def __init__(self, *, settings: ExportersSettings, timeout_seconds: float) -> None:
+        self._settings = settings
+        self._credentials = Credentials(settings.access)
         self._timeout_seconds = timeout_seconds
         super().__init__(
             connections=MAX_CONCURRENT_READS, headers={"Accept": "text/plain;version=0.0.4"}
@@ -89,7 +86,7 @@ class ExporterReader:
         scraper: Scraper,
         endpoints: Callable[[], Mapping[str, ExporterEndpoint]],
         *,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float],
     ) -> None:
         """`endpoints` maps node names to exporters."""
         self._scraper = scraper

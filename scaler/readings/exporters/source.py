@@ -23,6 +23,7 @@ from scaler.readings.exposition import (
 )
 from scaler.readings.http import OpensConnections, computed
 from scaler.readings.pod_windows import PodWindows
+from scaler.readings.settings import ExportersSettings
 from scaler.readings.source import NO_GPU_POD, ReadingRequest, SourceAnswer, readable
 from scaler.readings.store import ReadingStore
 from scaler.readings.unexpected import unexpected
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from scaler.model import ExporterEndpoint, Metric, ObjectRef, PodState
-    from scaler.readings.settings import ExportersSettings
 
 
 READ_SECONDS = 10.0
@@ -63,7 +63,9 @@ class ExporterSource(OpensConnections):
         scraper: Scraper | None = None,
     ) -> None:
         """`interval_seconds` is how often `read` is called if exporters answer immediately."""
-        scraper = scraper or Scraper(settings=settings, timeout_seconds=timeout_seconds)
+        scraper = scraper or Scraper(
+            settings=settings or ExportersSettings(), timeout_seconds=timeout_seconds
+        )
         super().__init__(scraper)
         self._endpoints: Mapping[str, ExporterEndpoint] = {}
         reader = ExporterReader(scraper, lambda: self._endpoints, clock=clock)

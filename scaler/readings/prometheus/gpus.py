@@ -7,7 +7,6 @@ In the store, each family is a page.
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -44,9 +43,7 @@ class FamilyPage:
 class FamilyReader:
     """Reads families through one source of queries."""
 
-    def __init__(
-        self, source: PrometheusSource, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, source: PrometheusSource, *, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._source = source
         self._names = source.settings.names
@@ -107,7 +104,7 @@ class PrometheusGpus(OpensConnections):
         source: PrometheusSource,
         *,
         every_seconds: float,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float],
     ) -> None:
         self._clock = clock
         super().__init__(source)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from typing import TYPE_CHECKING, Final
 
 from scaler.readings.devices import CONTAINERS_OWN
@@ -28,9 +27,7 @@ _ESCAPED: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 class PrometheusNodeGpus(OpensConnections):
     """One consumer's view; use as an async context manager, which owns its connections."""
 
-    def __init__(
-        self, source: PrometheusSource, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, source: PrometheusSource, *, clock: Callable[[], float]) -> None:
         super().__init__(source)
         self._reader = FamilyReader(source, clock=clock)
         self._names = source.settings.names

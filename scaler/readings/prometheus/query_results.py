@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from scaler.readings.prometheus.names import MetricNames
+    from scaler.readings.prometheus.range_chunks import PastRow
     from scaler.readings.prometheus.response import Result
     from scaler.readings.window import PodRanges
 
@@ -59,10 +60,7 @@ def read_total(result: Result) -> int:
     elif not result.rows:
         raise PromqlError("the result is empty: no series matches")
     elif len(result.rows) > 1:
-        raise PromqlError(
-            f"the result has {len(result.rows)} series but must have exactly one: aggregate them,"
-            " for example with sum(...)"
-        )
+        raise _several_series(len(result.rows))
     else:
         sample = result.rows[0].get("value") if isinstance(result.rows[0], dict) else None
     try:
@@ -74,6 +72,33 @@ def read_total(result: Result) -> int:
         if isinstance(error, PromqlError):
             raise
         raise PromqlError(f"the result is not a sample: {shown(sample)}") from error
+
+
+def read_totals(rows: Sequence[PastRow]) -> list[tuple[float, float]]:
+    """Return times and values of a Deployment's own query, without those that are not finite.
+
+    Series that follow each other are one, as after a restart that changed a label.
+
+    Raises:
+        PromqlError: there are several series at one time, or a value is no number.
+    """
+    found: dict[float, float] = {}
+    for row in rows:
+        for time, text in row.points:
+            if time in found:
+                raise _several_series(len(rows))
+            try:
+                found[time] = float(text)
+            except ValueError as error:
+                raise PromqlError(f"the result is not a number: {shown(text)}") from error
+    return sorted((time, value) for time, value in found.items() if math.isfinite(value))
+
+
+def _several_series(number: int) -> PromqlError:
+    return PromqlError(
+        f"the result has {number} series but must have exactly one: aggregate them, for example"
+        " with sum(...)"
+    )
 
 
 def read_series(

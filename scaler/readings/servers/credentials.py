@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,9 +34,7 @@ if TYPE_CHECKING:
 class ServerCredentials:
     """What a request to a pod may carry: by the file, else by the flags, else no credentials."""
 
-    def __init__(
-        self, settings: ServersSettings, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, settings: ServersSettings, *, clock: Callable[[], float]) -> None:
         self._settings = settings
         self._clock = clock
         self._none = Credentials(without_credentials(settings.access), clock=clock)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from scaler.decision.grouping import answering_pods
@@ -56,7 +55,7 @@ class PodPages(OpensConnections):
         store: ReadingStore[ServerPage],
         *,
         interval_seconds: float,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float],
     ) -> None:
         """`interval_seconds` is how often `want` is called."""
         super().__init__(client)

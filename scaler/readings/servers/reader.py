@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import time
-from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, ClassVar
@@ -22,6 +20,7 @@ from scaler.readings.servers.table import BY_NAME, SERVERS, hints_of
 from scaler.readings.unexpected import unexpected
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Callable, Mapping
 
     from scaler.model import Metric, MetricSelector, PodState, ServerSettings
@@ -102,14 +101,10 @@ class ServerReader:
     """Reads targets by the UIDs of their pods; `results` counts the reads by result."""
 
     def __init__(
-        self,
-        client: ServerClient,
-        results: Counter[str] | None = None,
-        *,
-        clock: Callable[[], float] = time.monotonic,
+        self, client: ServerClient, results: Counter[str], *, clock: Callable[[], float]
     ) -> None:
         self._client = client
-        self._results = Counter[str]() if results is None else results
+        self._results = results
         self._clock = clock
         self.targets: Mapping[str, ServerTarget] = {}
 

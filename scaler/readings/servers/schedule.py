@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -43,7 +42,7 @@ class Polls:
         interval_seconds: float,
         quick_places: int = QUICK_PLACES,
         slow_places: int = SLOW_PLACES,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float],
     ) -> None:
         """`interval_seconds` is how often `want` is called.
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING
 from scaler.model import SERVER_METRICS, Metric, MetricReading, PodValue
 from scaler.readings.http import OpensConnections
 from scaler.readings.pod_windows import PodWindows
-from scaler.readings.servers.pod_pages import PodPages
 from scaler.readings.source import SourceAnswer
 from scaler.readings.unexpected import unexpected
 
@@ -20,11 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from scaler.model import ExporterEndpoint
-    from scaler.readings.servers.client import ServerClient
+    from scaler.readings.servers.pod_pages import PodPages
     from scaler.readings.servers.queues import PageQueues
-    from scaler.readings.servers.reader import ServerPage, ServerReader
+    from scaler.readings.servers.reader import ServerPage
     from scaler.readings.source import ReadingRequest
-    from scaler.readings.store import ReadingStore
 
 MAX_NOTES = 3
 NO_QUEUES = "queues are not read"
@@ -38,24 +35,20 @@ class ServersSource(OpensConnections):
 
     def __init__(
         self,
-        client: ServerClient,
-        reader: ServerReader,
-        store: ReadingStore[ServerPage],
+        pages: PodPages,
         *,
         interval_seconds: float,
         queues: PageQueues | None = None,
         wait_seconds: float | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float],
     ) -> None:
         """`interval_seconds` is how often `read` is called.
 
         With `wait_seconds`, `read` waits that long for pods and queues that were not asked yet.
         """
-        self._pages = PodPages(
-            client, reader, store, interval_seconds=interval_seconds, clock=clock
-        )
-        super().__init__(self._pages)
-        self._polls = self._pages.polls
+        super().__init__(pages)
+        self._pages = pages
+        self._polls = pages.polls
         self._queues = queues
         self._wait_seconds = wait_seconds
         self._clock = clock
