@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from benchmarks.traces import POD_REQUESTS_PER_SECOND
 from scaler.decision.behavior import DEFAULT_BEHAVIOR
 from scaler.model import Metric, MetricTarget, ObjectRef, ScalingPolicy
-from scaler.replay.accounting import account, busy_pods, stretches
+from scaler.replay.accounting import account, busy_pods
 from scaler.replay.load import FULL_MILLI
 from scaler.replay.model import HPA, RecordedMetric, Recording, ReplayResult
 from scaler.replay.replay import replay
@@ -102,9 +102,8 @@ def _recording(trace: Trace) -> Recording:
 
 def _run(name: str, recording: Recording, result: ReplayResult) -> Run:
     seconds = len(recording.replicas)
-    parts = stretches(result.steps, until_seconds=seconds, start_seconds=START_SECONDS)
     busy = busy_pods(recording.metrics, {Metric.DUTY_CYCLE: FULL_MILLI})
-    sums = account(busy, recording.step_seconds, parts)
+    sums = account(busy, recording.step_seconds, result.steps, start_seconds=START_SECONDS)
     replicas: list[int] = []
     ends = [*(int(one.at_seconds) for one in result.steps[1:]), seconds]
     for step, end in zip(result.steps, ends, strict=True):

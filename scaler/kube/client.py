@@ -233,8 +233,9 @@ class KubeClient:
             raise unreachable(request, error) from error
         try:
             parsed = orjson.loads(answer) if answer else {}
-        except orjson.JSONDecodeError:
-            parsed = None
+        except orjson.JSONDecodeError as error:
+            text = answer[:200].decode(errors="replace")
+            raise not_json(request, response.status, text) from error
         if not isinstance(parsed, dict):
             raise not_json(request, response.status, answer[:200].decode(errors="replace"))
         return parsed

@@ -17,12 +17,12 @@ LITTLE: Final = 0.5
 """What any number of pods can do, and none cannot."""
 
 
-class Stretch(NamedTuple):
+class _Stretch(NamedTuple):
     """A time in which neither the count nor the number of Ready pods changes."""
 
     begin_seconds: float
     end_seconds: float
-    replicas: int | None
+    replicas: int
     ready: int
 
 
@@ -39,9 +39,9 @@ class Account(NamedTuple):
     saturated_demand: float
 
 
-def stretches(
-    steps: Sequence[ReplicaStep], *, until_seconds: float, start_seconds: float
-) -> Iterator[Stretch]:
+def _stretches(
+    steps: Sequence[ReplicaStep], until_seconds: float, start_seconds: float
+) -> Iterator[_Stretch]:
     """Cut the time where the count changes and where pods become Ready; the youngest leave first.
 
     The pods of the first step are Ready.
@@ -49,16 +49,13 @@ def stretches(
     ready_at: list[float] = []
     for number, (begin, replicas) in enumerate(steps):
         end = steps[number + 1].at_seconds if number + 1 < len(steps) else until_seconds
-        if replicas is None:
-            if end > begin:
-                yield Stretch(begin, end, None, 0)
-            continue
+        assert replicas is not None
         del ready_at[replicas:]
         served_at = begin if number == 0 else begin + start_seconds
         ready_at += [served_at] * (replicas - len(ready_at))
         cuts = sorted({begin, end, *(one for one in ready_at if begin < one < end)})
         for left, right in pairwise(cuts):
-            yield Stretch(left, right, replicas, bisect_right(ready_at, left))
+            yield _Stretch(left, right, replicas, bisect_right(ready_at, left))
 
 
 def busy_pods(
@@ -81,12 +78,19 @@ def busy_pods(
     return found
 
 
-def account(busy: Sequence[float | None], step_seconds: float, parts: Iterator[Stretch]) -> Account:
-    """Sum up; saturated is where the demand keeps at least the Ready pods busy."""
+def account(
+    busy: Sequence[float | None],
+    step_seconds: float,
+    steps: Sequence[ReplicaStep],
+    *,
+    start_seconds: float,
+) -> Account:
+    """Sum up; saturated is where the demand keeps at least the Ready pods busy.
+
+    `steps` are known counts, which pods serve `start_seconds` later.
+    """
     sums = [0.0, 0.0, 0.0, 0.0, 0.0]
-    for part in parts:
-        if part.replicas is None:
-            continue
+    for part in _stretches(steps, len(busy) * step_seconds, start_seconds):
         for seconds, demands in _covered(busy, step_seconds, part):
             known = [one for one in demands if one is not None]
             over = [one for one in known if one >= part.ready and one > 0]
@@ -98,7 +102,7 @@ def account(busy: Sequence[float | None], step_seconds: float, parts: Iterator[S
 
 
 def _covered(
-    busy: Sequence[float | None], step_seconds: float, part: Stretch
+    busy: Sequence[float | None], step_seconds: float, part: _Stretch
 ) -> Iterator[tuple[float, Sequence[float | None]]]:
     """The demands of a stretch, with the seconds that each of them covers."""
     first = int(part.begin_seconds / step_seconds)

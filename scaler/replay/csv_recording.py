@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from array import array
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice, pairwise
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 from scaler.decision.proposals import SATURATING_METRICS
 from scaler.model import TOTAL_METRICS, Metric, ObjectRef
 from scaler.readings.prometheus.range_chunks import Span
-from scaler.replay.csv_text import CsvError, CsvSeries
+from scaler.replay.csv_text import CsvError
 from scaler.replay.demand import (
     HIGHEST_PERCENT,
     LONGEST_STEP_SECONDS,
@@ -40,7 +39,7 @@ def step_seconds_of(samples: CsvSamples) -> float:
         CsvError: there is only one, or that step is none for the whole time.
     """
     longest = max(samples.series.values(), key=lambda one: len(one.times))
-    gaps = (b - a for a, b in pairwise(_in_order(longest).times) if b > a)
+    gaps = (b - a for a, b in pairwise(time for time, _ in longest.samples()) if b > a)
     first = list(islice(gaps, _MOST_GAPS))
     if not first:
         raise CsvError("has a single time; two are the least that a load can be seen in")
@@ -105,7 +104,7 @@ def csv_recording(
     for pod, series in samples.series.items():
         own = partial(builder.add, ObjectRef(ref.namespace, pod))
         add = builder.add_total if samples.is_total else own
-        add(_in_order(series).samples())
+        add(series.samples())
     built = builder.built()
     demand = built.metric.demand_milli
     if demand.count(None) == steps:
@@ -124,18 +123,6 @@ def csv_recording(
         step_seconds=step,
         replicas=built.replicas,
         notes=tuple(notes),
-    )
-
-
-def _in_order(series: CsvSeries) -> CsvSeries:
-    """Return the samples in the order of time, and those of one time in the order of the text."""
-    times, values = series.times, series.values
-    if all(a <= b for a, b in pairwise(times)):
-        return series
-    order = sorted(range(len(times)), key=times.__getitem__)
-    return CsvSeries(
-        times=array("d", (times[place] for place in order)),
-        values=array("d", (values[place] for place in order)),
     )
 
 

@@ -12,6 +12,7 @@ import math
 from array import array
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
 from scaler.budgets import shown
@@ -52,8 +53,12 @@ class CsvSeries:
     values: array[float] = field(default_factory=lambda: array("d"))
 
     def samples(self) -> Iterator[tuple[float, float]]:
-        """Yield times and values, in the order of the text."""
-        return zip(self.times, self.values, strict=True)
+        """Yield times and values in the order of time, and of the text where times are equal."""
+        times = self.times
+        if all(a <= b for a, b in pairwise(times)):
+            return zip(times, self.values, strict=True)
+        order = sorted(range(len(times)), key=times.__getitem__)
+        return ((times[place], self.values[place]) for place in order)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +66,6 @@ class CsvSamples:
     """The samples by pod; a total has the one name ""."""
 
     series: Mapping[str, CsvSeries]
-    empty_values: int = 0
     assumes_utc: bool = False
     """Whether a time has no offset."""
 
@@ -101,20 +105,15 @@ def read_csv(lines: Iterable[str], columns: CsvColumns) -> CsvSamples:
     number, cells = first
     places = _places(cells, columns)
     found: dict[str, CsvSeries] = {}
-    empty = 0
     if _is_time(cells[places[0]]):
-        empty += _add(found, number, cells, places)
+        _add(found, number, cells, places)
     for rows_read, (number, cells) in enumerate(rows, start=1):
         if rows_read > MAX_ROWS:
             raise CsvError(f"has more than {MAX_ROWS} lines: pass fewer days, or a longer step")
-        empty += _add(found, number, cells, places)
+        _add(found, number, cells, places)
     if not found:
         raise CsvError("has no line with a value")
-    return CsvSamples(
-        series=found,
-        empty_values=empty,
-        assumes_utc=_has_no_offset(cells[places[0]]),
-    )
+    return CsvSamples(series=found, assumes_utc=_has_no_offset(cells[places[0]]))
 
 
 def _rows(lines: Iterable[str]) -> Iterator[tuple[int, Sequence[str]]]:
@@ -126,11 +125,7 @@ def _rows(lines: Iterable[str]) -> Iterator[tuple[int, Sequence[str]]]:
     head = head.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")
     delimiter = max((",", ";", "\t"), key=head.count)
 
-    def every() -> Iterator[str]:
-        yield head
-        yield from numbered
-
-    reader = csv.reader(every(), delimiter=delimiter)
+    reader = csv.reader(chain([head], numbered), delimiter=delimiter)
     try:
         for cells in reader:
             if any(cell.strip() for cell in cells):
@@ -189,8 +184,8 @@ def _add(
     number: int,
     cells: Sequence[str],
     places: tuple[int, int | None, int],
-) -> bool:
-    """Add a line's sample; return whether its value is empty."""
+) -> None:
+    """Add a line's sample, if its value is not empty."""
     time_place, pod_place, value_place = places
     if len(cells) <= max(time_place, value_place, pod_place or 0):
         raise CsvError(f"line {number} has {len(cells)} columns, fewer than the first one")
@@ -202,7 +197,7 @@ def _add(
         )
     text = cells[value_place].strip().removesuffix("%").rstrip()
     if text.lower() in ("", "nan", "null", "none"):
-        return True
+        return
     try:
         value = float(text)
     except ValueError:
@@ -222,7 +217,6 @@ def _add(
         series = found[pod] = CsvSeries()
     series.times.append(time)
     series.values.append(value)
-    return False
 
 
 def _is_time(text: str) -> bool:

@@ -74,24 +74,20 @@ class HpaRules(Rules):
         asked = self.joined(found, current).replicas
         if asked is None:
             return current, found
+        bounds = {
+            "current_replicas": current,
+            "proposed_replicas": asked,
+            "min_replicas": policy.min_replicas,
+            "max_replicas": policy.max_replicas,
+        }
         if self.raises:
+            recommendations = self.history.recommendations
             desired, _ = limit_without_behavior(
-                current_replicas=current,
-                proposed_replicas=asked,
-                min_replicas=policy.min_replicas,
-                max_replicas=policy.max_replicas,
-                recommendations=self.history.recommendations,
-                now_seconds=now_seconds,
+                **bounds, recommendations=recommendations, now_seconds=now_seconds
             )
         else:
             desired = limit_with_behavior(
-                current_replicas=current,
-                proposed_replicas=asked,
-                min_replicas=policy.min_replicas,
-                max_replicas=policy.max_replicas,
-                behavior=policy.behavior,
-                history=self.history,
-                now_seconds=now_seconds,
+                **bounds, behavior=policy.behavior, history=self.history, now_seconds=now_seconds
             ).replicas
         self.history = recommended(self.history, asked, policy.behavior, now_seconds)
         return self._set(current, desired, now_seconds), found

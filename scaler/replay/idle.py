@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from math import fsum
 from typing import TYPE_CHECKING, TypeAlias
 
-from scaler.replay.idle_model import FreeGpu, IdleReport, IdleRow, IdleTimeline
+from scaler.replay.idle_model import FreeGpu, IdleReport, IdleRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -218,7 +218,9 @@ class IdleTally:
             ),
             pods=_by_waste(pods),
             free=self._free_gpus(price_of),
-            timeline=IdleTimeline(held=self._held, idle=self._idle, free=self._free),
+            held=self._held,
+            idle=self._idle,
+            gpus_free=self._free,
             unpriced=tuple(
                 sorted({gpu.model or "" for gpu in gpus if price_of(gpu.model) is None})
             ),
@@ -246,14 +248,14 @@ class IdleTally:
             pod=pod,
             pods=pods,
             models=tuple(sorted({gpu.model for _, gpu in held if gpu.model is not None})),
-            gpus=(known + unknown) / (last - first + 1),
+            average_gpus=(known + unknown) / (last - first + 1),
             held_hours=self._hours(known),
             idle_hours=self._hours(fsum(one.idle for one in holdings)),
-            under_hours=self._hours(fsum(one.under for one in holdings)),
+            under_threshold_hours=self._hours(fsum(one.under for one in holdings)),
             unknown_hours=self._hours(unknown),
             longest_idle_seconds=max(one.span.longest for one in holdings) * self._step_seconds,
             never_used=not any(one.is_used for one in holdings),
-            last_unix_seconds=self._begun + (last + 1) * self._step_seconds,
+            last_seen_unix_seconds=self._begun + (last + 1) * self._step_seconds,
             idle_cost=_cost(
                 (self._hours(one.idle), price_of(gpu.model)) for one, gpu in held if one.idle > 0
             ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import asdict
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,7 +35,7 @@ _FREE: Final = ("node", "gpu", "model", "free_hours", "free_since_unix_seconds",
 
 def idle_json(report: IdleReport, notes: Sequence[str] = ()) -> str:
     """Return the report as JSON; everything is sorted by waste."""
-    steps = len(report.timeline.held)
+    steps = len(report.held)
     document = {
         "begun_unix_seconds": report.begun_unix_seconds,
         "first_reading_unix_seconds": report.first_unix_seconds,
@@ -68,33 +69,17 @@ def idle_csv(report: IdleReport) -> str:
 
 
 def _held(row: IdleRow) -> dict[str, Any]:
-    """A pod, a workload or a namespace; hours are GPU-hours, None is unknown or more than one.
-
-    `kind` is like `deployments.apps`. `average_gpus` is between the first and the last reading.
-    """
-    return {
-        "namespace": row.namespace,
-        "kind": None if row.workload is None else row.workload.resource,
-        "workload": None if row.workload is None else row.workload.name,
-        "pod": row.pod,
-        "pods": row.pods,
-        "models": row.models,
-        "average_gpus": row.gpus,
-        "held_hours": row.held_hours,
-        "idle_hours": row.idle_hours,
-        "under_threshold_hours": row.under_hours,
-        "unknown_hours": row.unknown_hours,
-        "longest_idle_seconds": row.longest_idle_seconds,
-        "never_used": row.never_used,
-        "last_seen_unix_seconds": row.last_unix_seconds,
-        "idle_cost": row.idle_cost,
+    """A pod, a workload or a namespace; `kind` is like `deployments.apps`, None if unknown."""
+    owner = row.workload
+    return asdict(row) | {
+        "kind": None if owner is None else owner.resource,
+        "workload": None if owner is None else owner.name,
     }
 
 
 def idle_svg(report: IdleReport) -> str:
     """Return the picture; a step without any reading is a gap."""
-    timeline = report.timeline
-    known = [held + free > 0 for held, free in zip(timeline.held, timeline.free, strict=True)]
+    known = [held + free > 0 for held, free in zip(report.held, report.gpus_free, strict=True)]
     lines = tuple(
         Line(
             name=name,
@@ -109,9 +94,9 @@ def idle_svg(report: IdleReport) -> str:
             is_filled=is_filled,
         )
         for name, color, values, is_filled in (
-            ("held", Color.GRAY, timeline.held, True),
-            ("held and idle", Color.ORANGE, timeline.idle, False),
-            ("free", Color.GREEN, timeline.free, False),
+            ("held", Color.GRAY, report.held, True),
+            ("held and idle", Color.ORANGE, report.idle, False),
+            ("free", Color.GREEN, report.gpus_free, False),
         )
     )
     panel = Panel(

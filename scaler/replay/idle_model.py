@@ -18,8 +18,8 @@ class IdleRow:
 
     `workload` is None if it is unknown, and for a namespace; `pod` is None but for a single pod.
     `pods` is how many there were in all.
-    `gpus` is the average number of GPUs held between the first and the last reading. Hours are
-    GPU-hours: `under_hours` with a duty cycle under the threshold, which includes `idle_hours`;
+    `average_gpus` is the number of GPUs held between the first and the last reading. Hours are
+    GPU-hours: `under_threshold_hours` with a duty cycle under the threshold, also `idle_hours`;
     `unknown_hours` without a reading, between a pod's first and last reading.
     `longest_idle_seconds` is the longest time that one of the GPUs was idle at a stretch.
     `never_used` is whether every reading is 0. `idle_cost` is None if there is no price for one of
@@ -31,14 +31,14 @@ class IdleRow:
     pod: str | None = None
     pods: int = 1
     models: tuple[str, ...]
-    gpus: float
+    average_gpus: float
     held_hours: float
     idle_hours: float
-    under_hours: float
+    under_threshold_hours: float
     unknown_hours: float
     longest_idle_seconds: float
     never_used: bool
-    last_unix_seconds: float
+    last_seen_unix_seconds: float
     idle_cost: float | None
 
 
@@ -59,15 +59,6 @@ class FreeGpu:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IdleTimeline:
-    """The number of GPUs in each step that were held, idle while held, and free."""
-
-    held: Sequence[float]
-    idle: Sequence[float]
-    free: Sequence[float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class IdleReport:
     """Rows by waste: the highest cost first, then the most idle hours.
 
@@ -75,7 +66,8 @@ class IdleReport:
     of the last one; both are None without any. `known_hours` are the
     GPU-hours with a reading, held or free, and `unknown_hours` those without
     one between a GPU's first and last reading. `total` is None if no pod held a GPU. `unpriced` are
-    the models of GPUs that have no price.
+    the models of GPUs that have no price. `held`, `idle` and `gpus_free` are the number of GPUs in
+    each step that were held, idle while held, and free.
     """
 
     begun_unix_seconds: float
@@ -91,5 +83,7 @@ class IdleReport:
     workloads: tuple[IdleRow, ...]
     pods: tuple[IdleRow, ...]
     free: tuple[FreeGpu, ...]
-    timeline: IdleTimeline
+    held: Sequence[float]
+    idle: Sequence[float]
+    gpus_free: Sequence[float]
     unpriced: tuple[str, ...]

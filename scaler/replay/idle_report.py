@@ -47,7 +47,7 @@ def idle_text(
 
 
 def _summary(report: IdleReport) -> list[str]:
-    ended = report.begun_unix_seconds + len(report.timeline.held) * report.step_seconds
+    ended = report.begun_unix_seconds + len(report.held) * report.step_seconds
     gpus = "1 GPU" if report.gpus == 1 else f"{report.gpus} GPUs"
     first = (
         f"{gpus} from {_time(report.begun_unix_seconds)} to {_time(ended)} UTC, in"
@@ -59,7 +59,7 @@ def _summary(report: IdleReport) -> list[str]:
         lines.append(
             f"Pods held GPUs for {held:.1f} GPU-hours; for"
             f" {format_share(report.total.idle_hours / held)} of them the duty cycle was 0, for"
-            f" {format_share(report.total.under_hours / held)} under"
+            f" {format_share(report.total.under_threshold_hours / held)} under"
             f" {report.threshold_percent:g} %."
         )
     free_hours = sum(one.free_hours for one in report.free)
@@ -118,11 +118,11 @@ def _held_table(
             row.namespace or "TOTAL",
             "" if is_total else _workload(row),
             row.pod or str(row.pods),
-            f"{row.gpus:.2f}".rstrip("0").rstrip("."),
+            f"{row.average_gpus:.2f}".rstrip("0").rstrip("."),
             f"{row.held_hours:.1f}",
             f"{row.idle_hours:.1f}",
             format_share(row.idle_hours / row.held_hours),
-            format_share(row.under_hours / row.held_hours),
+            format_share(row.under_threshold_hours / row.held_hours),
             format_duration(row.longest_idle_seconds),
             *(_cost(row.idle_cost),) * with_cost,
         )
@@ -140,9 +140,9 @@ def _unused_table(rows: Iterable[IdleRow], with_cost: bool) -> list[tuple[str, .
                 row.namespace,
                 row.pod or "",
                 _workload(row),
-                f"{row.gpus:.2f}".rstrip("0").rstrip("."),
+                f"{row.average_gpus:.2f}".rstrip("0").rstrip("."),
                 f"{row.held_hours:.1f}",
-                _time(row.last_unix_seconds),
+                _time(row.last_seen_unix_seconds),
                 *(_cost(row.idle_cost),) * with_cost,
             )
             for row in rows

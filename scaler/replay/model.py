@@ -92,8 +92,9 @@ class Recording:
 
     def floor_share(self) -> float | None:
         """Return the share of the known steps that are only a lower bound, None without any."""
-        known = [floor for floor, known in zip(self.floors(), self.known(), strict=True) if known]
-        return sum(known) / len(known) if known else None
+        known = self.known()
+        floors = sum(map(all, zip(known, self.floors(), strict=True)))
+        return floors / sum(known) if any(known) else None
 
 
 class ReplicaStep(NamedTuple):

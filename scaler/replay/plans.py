@@ -33,10 +33,14 @@ USUAL_TARGETS: Final = ("40", "50", "60", "70")
 """Of metrics in percent, where neither a flag nor an annotation has a target."""
 LEAST_MAXIMUM: Final = 10
 """Replicas that a policy without a maximum may have; twice what there was, if that is more."""
+SOURCE_ANNOTATIONS: Final = {
+    Metric.QUERY: QUERY,
+    Metric.QUEUE: QUEUE,
+    Metric.POD_METRIC: POD_METRIC,
+}
+"""What says where a value comes from, for the metrics that have such an annotation."""
 _PLACEHOLDERS: Final = {QUERY: "vector(0)", POD_METRIC: "any"}
 """Of what a recording does not know: without it there is no target."""
-_SOURCE_OF: Final = {Metric.QUERY: QUERY, Metric.POD_METRIC: POD_METRIC}
-_SOURCES: Final = (QUERY, QUEUE, POD_METRIC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,7 +211,7 @@ def _policy(
     sources: Sequence[DemandSource],
     targets: Mapping[Metric, str],
 ) -> ScalingPolicy:
-    ours = (*_SOURCES, *TARGET_ANNOTATIONS.values())
+    ours = (*SOURCE_ANNOTATIONS.values(), *TARGET_ANNOTATIONS.values())
     texts = {name: text for name, text in own.items() if name not in ours}
     defaults = {name: text for name, text in given.defaults.items() if name not in ours}
     invented: set[str] = set()
@@ -216,7 +220,7 @@ def _policy(
     for one in sources:
         metric = Metric.QUERY if one.metric in TOTAL_METRICS else one.metric
         parsed_as[metric] = one.metric
-        target, source = TARGET_ANNOTATIONS[metric], _SOURCE_OF.get(metric)
+        target, source = TARGET_ANNOTATIONS[metric], SOURCE_ANNOTATIONS.get(metric)
         texts[target] = targets[one.metric]
         if source is not None:
             texts[source] = one.query or _PLACEHOLDERS[source]

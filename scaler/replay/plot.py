@@ -38,22 +38,15 @@ class Color(StrEnum):
     RED = "red"
 
 
-_LIGHT: Final = {
-    Color.GRAY: "#6b7583",
-    Color.BLUE: "#0b5cad",
-    Color.ORANGE: "#b34700",
-    Color.GREEN: "#117733",
-    Color.PURPLE: "#7a3db8",
-    Color.RED: "#b3123f",
+_COLORS: Final = {
+    Color.GRAY: ("#6b7583", "#98a3b1"),
+    Color.BLUE: ("#0b5cad", "#74b5f8"),
+    Color.ORANGE: ("#b34700", "#ff9d5c"),
+    Color.GREEN: ("#117733", "#5fcf86"),
+    Color.PURPLE: ("#7a3db8", "#c79bf2"),
+    Color.RED: ("#b3123f", "#ff8aa5"),
 }
-_DARK: Final = {
-    Color.GRAY: "#98a3b1",
-    Color.BLUE: "#74b5f8",
-    Color.ORANGE: "#ff9d5c",
-    Color.GREEN: "#5fcf86",
-    Color.PURPLE: "#c79bf2",
-    Color.RED: "#ff8aa5",
-}
+"""Each in light and in dark."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,10 +129,10 @@ def page_html(title: str, style: str, body: str) -> str:
 
 
 def _style() -> str:
-    def colors(values: dict[Color, str]) -> str:
+    def colors(theme: int) -> str:
         return "".join(
-            f".plot .{name}{{stroke:{value}}}.plot .{name}.area{{fill:{value}}}"
-            for name, value in values.items()
+            f".plot .{name}{{stroke:{values[theme]}}}.plot .{name}.area{{fill:{values[theme]}}}"
+            for name, values in _COLORS.items()
         )
 
     return (
@@ -148,10 +141,10 @@ def _style() -> str:
         ".plot .surface{fill:#fff}.plot .grid{stroke:#e1e5ea}.plot .span{fill:#f6c9b4}"
         ".plot .line{fill:none;stroke-width:1.5;stroke-linejoin:round}.plot .dashed"
         "{stroke-dasharray:5 3}.plot .area{fill-opacity:.22;stroke-width:1}"
-        + colors(_LIGHT)
+        + colors(0)
         + "@media(prefers-color-scheme:dark){.plot text{fill:#e5e9ee}.plot .tick{fill:#a3aebb}"
         ".plot .surface{fill:#191e25}.plot .grid{stroke:#313a46}.plot .span{fill:#5c3a2b}"
-        + colors(_DARK)
+        + colors(1)
         + "}"
     )
 

@@ -4,13 +4,10 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from scaler.decision.grouping import SETTLING_SECONDS, SETTLING_SHARE
 from scaler.model import ObjectRef, PodPhase, PodState
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 PLACED_AFTER_SECONDS = 2.0
 """A pod is Pending for that long; then its container runs and loads with an idle GPU."""
@@ -38,7 +35,10 @@ class Shape(NamedTuple):
 
 
 class Pods:
-    """The pods over time; the youngest leave first, and at once."""
+    """The pods over time; the youngest leave first, and at once.
+
+    `ready_at_seconds` is when each becomes Ready, the oldest first.
+    """
 
     def __init__(
         self, ref: ObjectRef, *, replicas: int, start_seconds: float, ready_age_seconds: float
@@ -48,7 +48,7 @@ class Pods:
         settled_seconds = max(SETTLING_SECONDS, SETTLING_SHARE * ready_age_seconds)
         self._ages_seconds = (ready_age_seconds, min(settled_seconds, ready_age_seconds), 0.0)
         self._created = [-float("inf")] * replicas
-        self._ready_at = [LONG_AGO_SECONDS - ready_age_seconds] * replicas
+        self.ready_at_seconds = [LONG_AGO_SECONDS - ready_age_seconds] * replicas
         self._states: dict[int, tuple[PodState, PodState, PodState]] = {}
 
     @property
@@ -56,24 +56,19 @@ class Pods:
         """The pods that were asked for."""
         return len(self._created)
 
-    @property
-    def ready_at_seconds(self) -> Sequence[float]:
-        """When each pod becomes Ready, the oldest first."""
-        return self._ready_at
-
     def scale(self, replicas: int, now_seconds: float) -> None:
         """Create or remove pods."""
-        for kept in (self._created, self._ready_at):
+        for kept in (self._created, self.ready_at_seconds):
             del kept[replicas:]
         for number in [one for one in self._states if one >= replicas]:
             del self._states[number]
         while len(self._created) < replicas:
             self._created.append(now_seconds)
-            self._ready_at.append(now_seconds + self._start_seconds)
+            self.ready_at_seconds.append(now_seconds + self._start_seconds)
 
     def ready(self, now_seconds: float) -> int:
         """How many pods are Ready."""
-        return bisect_right(self._ready_at, now_seconds)
+        return bisect_right(self.ready_at_seconds, now_seconds)
 
     def shape(self, now_seconds: float) -> Shape:
         """How far the pods are."""
@@ -90,7 +85,7 @@ class Pods:
         return Shape(*counts)
 
     def _group(self, number: int, now_seconds: float) -> int:
-        age_seconds = now_seconds - self._ready_at[number]
+        age_seconds = now_seconds - self.ready_at_seconds[number]
         for group, least_seconds in enumerate(self._ages_seconds):
             if age_seconds >= least_seconds:
                 return group
@@ -100,7 +95,7 @@ class Pods:
         """When the shape changes next unless the count does; infinity if never."""
         next_seconds = float("inf")
         for created, ready_at in zip(
-            reversed(self._created), reversed(self._ready_at), strict=True
+            reversed(self._created), reversed(self.ready_at_seconds), strict=True
         ):
             if now_seconds - ready_at >= self._ages_seconds[0]:
                 break
@@ -120,7 +115,7 @@ class Pods:
         known = self._states.get(number)
         if known is None:
             known = self._states[number] = self._states_of(number)
-        if self._ready_at[number] <= now_seconds:
+        if self.ready_at_seconds[number] <= now_seconds:
             return known[0]
         return known[1 if now_seconds - self._created[number] >= PLACED_AFTER_SECONDS else 2]
 
@@ -139,7 +134,7 @@ class Pods:
             )
 
         return (
-            state(PodPhase.RUNNING, self._ready_at[number]),
+            state(PodPhase.RUNNING, self.ready_at_seconds[number]),
             state(PodPhase.RUNNING, None),
             state(PodPhase.PENDING, None),
         )

@@ -14,13 +14,12 @@ from scaler.policy.annotations import (
     MAX_REPLICAS,
     MIN_REPLICAS,
     PAUSED,
-    POD_METRIC,
     QUERY,
-    QUEUE,
     target_annotation,
 )
 from scaler.quantities import format_duration, format_share, format_value
 from scaler.replay.model import AS_IT_WAS, OURS
+from scaler.replay.plans import SOURCE_ANNOTATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,12 +29,6 @@ if TYPE_CHECKING:
 
 SLOW_START_SECONDS: Final = 60.0
 _BINARY_SUFFIXES: Final = ((1024**4, "Ti"), (1024**3, "Gi"), (1024**2, "Mi"), (1024, "Ki"))
-# What says where a value comes from, for the metrics that have such an annotation.
-_SOURCES: Final[Mapping[Metric, str]] = {
-    Metric.QUERY: QUERY,
-    Metric.QUEUE: QUEUE,
-    Metric.POD_METRIC: POD_METRIC,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,15 +151,14 @@ def annotations_yaml(recommendation: RecommendedTarget) -> str:
     """Return the annotations as YAML for a Deployment's metadata, empty without a target."""
     if recommendation.target_milli is None:
         return ""
-    lines = [f"    {name}: {_quoted(value)}" for name, value in recommendation.annotations.items()]
+    lines = [
+        f"    {name}: {json.dumps(value, ensure_ascii=not value.isprintable())}"
+        for name, value in recommendation.annotations.items()
+    ]
     lines += [
         f"    # and {name} with your own value" for name in recommendation.missing_annotations
     ]
     return "\n".join(["metadata:", "  annotations:", *lines]) + "\n"
-
-
-def _quoted(value: str) -> str:
-    return json.dumps(value, ensure_ascii=not value.isprintable())
 
 
 def _annotations(
@@ -191,9 +183,8 @@ def _annotations(
         if one.average_value_milli is not None:
             text = _quantity(one.metric, one.average_value_milli)
             found.setdefault(target_annotation(one.metric), text)
-    query = next((one.query for one in policy.targets if one.query is not None), None)
-    if query is not None:
-        found[QUERY] = query
+        if one.query is not None:
+            found[QUERY] = one.query
     # Whoever pastes them wants the scaler to act.
     found |= {
         name: value
@@ -203,7 +194,7 @@ def _annotations(
     if policy.min_replicas == 1 and MIN_REPLICAS not in given:
         del found[MIN_REPLICAS]
     metrics = dict.fromkeys((metric, *(one.metric for one in policy.targets[1:])))
-    sources = (_SOURCES.get(one) for one in metrics)
+    sources = (SOURCE_ANNOTATIONS.get(one) for one in metrics)
     return found, tuple(one for one in sources if one is not None and one not in found)
 
 

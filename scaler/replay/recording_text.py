@@ -49,6 +49,7 @@ _Replicas = Annotated[int, msgspec.Meta(ge=0, le=_MAX_REPLICAS)]
 
 
 _Key = TypeVar("_Key", str, ObjectRef)
+_Form = TypeVar("_Form")
 
 
 class RecordingTextError(ValueError):
@@ -113,11 +114,15 @@ def read_recordings(data: bytes) -> tuple[Recording, ...]:
         )
     # Editors may begin a file with it.
     data = data.removeprefix(codecs.BOM_UTF8)
-    _check_version(data)
-    try:
-        document = msgspec.json.decode(data, type=_RecordingsText)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise RecordingTextError(f"is not a valid recording: {error}") from None
+    version = _decoded(
+        data, _Head, "is not a recording that gpu-scaler simulate --record wrote"
+    ).gpu_scaler_recording
+    if version != VERSION:
+        raise RecordingTextError(
+            f"has version {version} of the recording format; this gpu-scaler reads version"
+            f" {VERSION}"
+        )
+    document = _decoded(data, _RecordingsText, "is not a valid recording")
     points = sum(len(one.replicas) * len(one.metrics) for one in document.recordings)
     if points > MAX_POINTS:
         raise RecordingTextError(f"has {points} points; allowed are up to {MAX_POINTS}")
@@ -132,18 +137,11 @@ def read_recordings(data: bytes) -> tuple[Recording, ...]:
     return tuple(_recording(one, number) for number, one in enumerate(document.recordings))
 
 
-def _check_version(data: bytes) -> None:
+def _decoded(data: bytes, form: type[_Form], problem: str) -> _Form:
     try:
-        version = msgspec.json.decode(data, type=_Head).gpu_scaler_recording
+        return msgspec.json.decode(data, type=form)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise RecordingTextError(
-            f"is not a recording that gpu-scaler simulate --record wrote: {error}"
-        ) from None
-    if version != VERSION:
-        raise RecordingTextError(
-            f"has version {version} of the recording format; this gpu-scaler reads version"
-            f" {VERSION}"
-        )
+        raise RecordingTextError(f"{problem}: {error}") from None
 
 
 def _text(recording: Recording) -> _RecordingText:

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from scaler.decision.proposals import SATURATED_MILLI, SATURATING_METRICS
-from scaler.replay.accounting import account, busy_pods, stretches
+from scaler.replay.accounting import account, busy_pods
 from scaler.replay.hpa import HpaRules
 from scaler.replay.model import AS_IT_WAS, OURS, Recording, ReplayResult, ReplicaStep
 from scaler.replay.rules import OurRules
@@ -93,8 +93,8 @@ def replay(
     capacities = _capacities_milli(recording, rules.policy)
     if capacity_milli is not None:
         capacities = {recording.metric: capacity_milli}
-    parts = stretches(steps, until_seconds=recording.seconds, start_seconds=start_seconds)
-    sums = account(busy_pods(recording.metrics, capacities), recording.step_seconds, parts)
+    busy = busy_pods(recording.metrics, capacities)
+    sums = account(busy, recording.step_seconds, steps, start_seconds=start_seconds)
     return ReplayResult(
         policy=party,
         target_milli=rules.policy.targets[0].average_value_milli,

@@ -14,11 +14,11 @@ from scaler.replay.recommendation import annotations_yaml
 from toolkit.cli.table import table_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from scaler.model import Metric
     from scaler.replay.documents import ResultDocument, Simulation
-    from scaler.replay.model import Recording, ReplayResult
+    from scaler.replay.model import Recording
     from scaler.replay.prices import Prices
 
 UNKNOWN: Final = "<unknown>"
@@ -77,22 +77,17 @@ def caveats(simulation: Simulation, prices: Prices = NO_PRICES) -> list[str]:
             "Saturated is the time with more demand than the target and its tolerance allow for"
             " the ready pods."
         )
-    sentences += _time_caveat(simulation.results)
+    longest_seconds = max((one.seconds for one in simulation.results), default=0.0)
+    was = next((one for one in simulation.results if one.policy == AS_IT_WAS), None)
+    if was is not None and was.seconds < longest_seconds * _SAME_TIME:
+        sentences.append(
+            f"The pod count is known for {format_duration(was.seconds)} of"
+            f" {format_duration(longest_seconds)}; GPU hours as it was are of that time only."
+        )
     if prices.any_given and prices.per_gpu_hour(recording.gpu_model) is None:
         model = "an unknown GPU model" if recording.gpu_model is None else recording.gpu_model
         sentences.append(f"No cost: no --price matches {model}.")
     return [*sentences, *recording.notes]
-
-
-def _time_caveat(results: Sequence[ReplayResult]) -> list[str]:
-    longest_seconds = max((one.seconds for one in results), default=0.0)
-    was = next((one for one in results if one.policy == AS_IT_WAS), None)
-    if was is None or was.seconds >= longest_seconds * _SAME_TIME:
-        return []
-    return [
-        f"The pod count is known for {format_duration(was.seconds)} of"
-        f" {format_duration(longest_seconds)}; GPU hours as it was are of that time only."
-    ]
 
 
 def result_rows(

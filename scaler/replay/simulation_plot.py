@@ -37,19 +37,15 @@ _DEMAND: Final = "demand"
 _BINARY_UNITS: Final = ((1024.0**4, "TiB"), (1024.0**3, "GiB"), (1024.0**2, "MiB"), (1024.0, "KiB"))
 
 
-def simulation_svg(simulation: Simulation) -> str:
-    """Return the picture of one workload: its demand, and the replicas for each target."""
-    title = f"{simulation.recording.ref.title}, {period_text(simulation.recording)}"
-    return panels_svg(_rows([simulation]), size=_SIZE, title=title, span_name=_FLOOR)
+def simulations_svg(
+    simulations: Iterable[Simulation], *, title: str = "gpu-scaler simulate"
+) -> str:
+    """Return one picture of all workloads, one below the other; there is at least one.
 
-
-def simulations_svg(simulations: Sequence[Simulation]) -> str:
-    """Return one picture of all workloads, one below the other; there is at least one."""
-    return panels_svg(_rows(simulations), size=_SIZE, title="gpu-scaler simulate", span_name=_FLOOR)
-
-
-def _rows(simulations: Iterable[Simulation]) -> list[list[Panel]]:
-    return [[panel] for one in simulations for panel in _panels(one)]
+    Each has the demand by each metric, and the replicas for each target.
+    """
+    rows = [[panel] for one in simulations for panel in _panels(one)]
+    return panels_svg(rows, size=_SIZE, title=title, span_name=_FLOOR)
 
 
 def _panels(simulation: Simulation) -> list[Panel]:
@@ -142,6 +138,8 @@ def simulations_html(simulations: Sequence[Simulation], prices: Prices = NO_PRIC
 
 def _section(simulation: Simulation, number: int, prices: Prices) -> str:
     recording = simulation.recording
+    period = period_text(recording)
+    title = f"{recording.ref.title}, {period}"
     header, *rows = result_rows(simulation, prices, is_wide=True)
     sentences = "".join(f"<li>{escape(one)}</li>" for one in caveats(simulation, prices))
     cells = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
@@ -149,9 +147,9 @@ def _section(simulation: Simulation, number: int, prices: Prices) -> str:
     parts = [
         f'<section id="workload-{number}">',
         f"<h2>{escape(recording.ref.title)}</h2>",
-        f"<p>{escape(period_text(recording))}</p>",
+        f"<p>{escape(period)}</p>",
         f"<ul>{sentences}</ul>",
-        f'<div class="wide">{simulation_svg(simulation)}</div>',
+        f'<div class="wide">{simulations_svg([simulation], title=title)}</div>',
         f'<div class="wide"><table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>'
         "</div>",
     ]

@@ -299,9 +299,12 @@ class Stepping:
         if count != before:
             self._alike_until = tick + 1
         self._is_held = asked.replicas is None and count == before
-        # A cooldown begins with the first decision after which it is not restarted.
-        history = self._rules.history
-        self._is_first = self._rules.policy.min_replicas == 0 and history.active_seconds is None
+        # A cooldown begins with the first decision after which it is not restarted, and the window
+        # with the first one that follows metrics.
+        is_idle = self._rules.history.active_seconds is None
+        self._is_first = (self._rules.policy.min_replicas == 0 and is_idle) or not (
+            recommendations or self._is_held
+        )
         self._kept_seconds = max(
             (one.at_seconds for one in recommendations if one.replicas >= count), default=-math.inf
         )

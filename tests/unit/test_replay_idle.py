@@ -83,11 +83,11 @@ def test_hours_of_a_pod(
 ) -> None:
     row = pod_row(report([series(A, duties)]), A)
 
-    hours = (row.held_hours, row.idle_hours, row.under_hours, row.unknown_hours)
+    hours = (row.held_hours, row.idle_hours, row.under_threshold_hours, row.unknown_hours)
     assert hours == (held, idle, under, unknown)
     assert row.longest_idle_seconds == longest * HOUR
     assert row.never_used is never_used
-    assert row.gpus == 1
+    assert row.average_gpus == 1
 
 
 def test_a_stretch_goes_on_from_one_chunk_to_the_next_and_no_step_counts_twice() -> None:
@@ -103,7 +103,7 @@ def test_a_stretch_goes_on_from_one_chunk_to_the_next_and_no_step_counts_twice()
 def test_the_containers_of_a_pod_hold_its_gpu_once() -> None:
     row = pod_row(report([series(A, [0, 0, 9]), series(A, [0, 4, 0])]), A)
 
-    assert (row.gpus, row.held_hours, row.idle_hours) == (1, 3, 1)
+    assert (row.average_gpus, row.held_hours, row.idle_hours) == (1, 3, 1)
 
 
 def test_pods_that_share_a_gpu_have_equal_parts_of_it() -> None:
@@ -113,7 +113,7 @@ def test_pods_that_share_a_gpu_have_equal_parts_of_it() -> None:
     assert pod_row(found, A).idle_hours == 1
     assert pod_row(found, B).idle_hours == 3
     assert found.total is not None
-    assert (found.total.gpus, found.total.held_hours, found.known_hours) == (1, 4, 4)
+    assert (found.total.average_gpus, found.total.held_hours, found.known_hours) == (1, 4, 4)
 
 
 def test_a_part_is_idle_only_while_the_whole_gpu_is() -> None:
@@ -136,7 +136,10 @@ def test_workloads_and_namespaces_add_up_their_pods_and_the_greatest_waste_comes
         ("lab", None, 3),
         ("prod", WEB, 2),
     ]
-    assert [(one.namespace, one.gpus) for one in found.namespaces] == [("lab", 1), ("prod", 2)]
+    assert [(one.namespace, one.average_gpus) for one in found.namespaces] == [
+        ("lab", 1),
+        ("prod", 2),
+    ]
     assert [one.pod for one in found.pods if one.never_used] == ["notebook-0"]
 
 
@@ -199,8 +202,8 @@ def test_gpus_that_nobody_holds() -> None:
         ("GPU-2", 1, 2),
     ]
     assert [one.free_since_unix_seconds for one in found.free] == [BEGUN, BEGUN + HOUR, None]
-    assert list(found.timeline.free)[:4] == [2, 2, 1, 0]
-    assert list(found.timeline.held)[:4] == [1, 1, 1, 0]
+    assert list(found.gpus_free)[:4] == [2, 2, 1, 0]
+    assert list(found.held)[:4] == [1, 1, 1, 0]
 
 
 def test_nothing_read_is_an_empty_report() -> None:
@@ -228,7 +231,7 @@ def test_idle_hours_are_within_held_hours_and_those_within_the_range(
 
     rows = (*found.pods, *found.workloads, *found.namespaces)
     for row in rows:
-        assert 0 <= row.idle_hours <= row.under_hours <= row.held_hours + 1e-9
+        assert 0 <= row.idle_hours <= row.under_threshold_hours <= row.held_hours + 1e-9
         assert row.held_hours <= found.gpus * STEPS + 1e-9
     held = found.total.held_hours if found.total is not None else 0.0
     free = sum(one.free_hours for one in found.free)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from scaler.decision.behavior import DEFAULT_BEHAVIOR
 from scaler.model import Metric, MetricTarget, ScheduleEntry
-from scaler.replay.accounting import account, busy_pods, stretches
+from scaler.replay.accounting import account, busy_pods
 from scaler.replay.model import HPA, ReplicaStep
 from scaler.replay.replay import as_it_was, replay
 from tests.unit.replay.recordings import policy, recorded_metric, recording
@@ -251,8 +251,8 @@ def test_the_account_is_that_of_every_second(demands, counts, start):
         if begin < until:
             course.append((begin, count))
     steps = [ReplicaStep(*one) for one in course]
-    parts = stretches(steps, until_seconds=until, start_seconds=start)
-    sums = account(busy_pods(load.metrics, {Metric.DUTY_CYCLE: 99_000}), 10.0, parts)
+    busy = busy_pods(load.metrics, {Metric.DUTY_CYCLE: 99_000})
+    sums = account(busy, 10.0, steps, start_seconds=start)
 
     pods: list[int] = [-start]
     expected: list[float] = [0.0] * 5

@@ -198,6 +198,16 @@ def test_a_cooldown_begins_with_the_first_decision_after_a_count_out_of_range():
     assert steps == ((0, 1), (102, 0))
 
 
+def test_the_window_begins_with_the_first_decision_also_where_its_answer_is_known():
+    idle = recording([0], step_seconds=61.5, found=0)
+    two = ScheduleEntry(
+        days=tuple(range(7)), from_minute=0, until_minute=1, timezone="UTC", min_replicas=2
+    )
+    wanted = policy(Metric.DUTY_CYCLE, 10_000, schedule=(two,))
+    # The first decision is about the range; two pods are kept when the minimum falls.
+    assert same_steps(idle, lambda: HpaRules(idle, wanted), 0.0, 2.0) == ((0.0, 2),)
+
+
 @settings(max_examples=60, deadline=None)
 @given(cases())
 def test_the_scaler(case):
