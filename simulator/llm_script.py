@@ -7,12 +7,11 @@ requests in the pods do.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Final
 
 from simulator.demo_script import Chapter, Sight, Story, is_settled
 from simulator.podstatus import GPU_MEMORY_ANNOTATION, STARTUP_ANNOTATION
-from simulator.scenario import BEHAVIOR, deployment
+from simulator.scenario import deployment, scaled
 
 if TYPE_CHECKING:
     from typing import Any
@@ -51,13 +50,7 @@ def _server(port: int) -> dict[str, Any]:
     made = deployment(
         NAME_SERVER,
         replicas=1,
-        annotations={
-            "gpu-scaler/enabled": "true",
-            "gpu-scaler/max-replicas": str(MAX_SERVERS),
-            "gpu-scaler/target-requests": str(TARGET_REQUESTS),
-            "gpu-scaler/ready-age": "3s",
-            "gpu-scaler/behavior": json.dumps(BEHAVIOR),
-        },
+        annotations=scaled(MAX_SERVERS, "target-requests", TARGET_REQUESTS),
         pod_annotations={
             SLOTS_ANNOTATION: str(SLOTS),
             STARTUP_ANNOTATION: "2",

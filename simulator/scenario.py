@@ -34,13 +34,6 @@ BEHAVIOR: Final = {
 
 def serving_deployment() -> dict[str, Any]:
     """Return the Deployment that is scaled: one GPU per pod, windows short enough to watch."""
-    annotations = {
-        "gpu-scaler/enabled": "true",
-        "gpu-scaler/max-replicas": str(MAX_REPLICAS),
-        "gpu-scaler/target-duty-cycle": str(TARGET_PERCENT),
-        "gpu-scaler/ready-age": "3s",
-        "gpu-scaler/behavior": json.dumps(BEHAVIOR),
-    }
     pod_annotations = {
         GPU_SECONDS_ANNOTATION: str(GPU_SECONDS_PER_REQUEST),
         GPU_MEMORY_ANNOTATION: str(GPU_MEMORY_BYTES),
@@ -49,7 +42,7 @@ def serving_deployment() -> dict[str, Any]:
     return deployment(
         NAME_SERVING,
         replicas=1,
-        annotations=annotations,
+        annotations=scaled(MAX_REPLICAS, "target-duty-cycle", TARGET_PERCENT),
         pod_annotations=pod_annotations,
         limits={"nvidia.com/gpu": "1"},
     )
@@ -64,6 +57,17 @@ def press_deployment() -> dict[str, Any]:
     return deployment(
         NAME_PRESS, replicas=0, annotations={}, pod_annotations=pod_annotations, limits={}
     )
+
+
+def scaled(max_replicas: int, target: str, value: int) -> dict[str, str]:
+    """Return the annotations of a Deployment that scales on one target, fast enough to watch."""
+    return {
+        "gpu-scaler/enabled": "true",
+        "gpu-scaler/max-replicas": str(max_replicas),
+        f"gpu-scaler/{target}": str(value),
+        "gpu-scaler/ready-age": "3s",
+        "gpu-scaler/behavior": json.dumps(BEHAVIOR),
+    }
 
 
 def deployment(

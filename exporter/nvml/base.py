@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from exporter.model import Device, DeviceReading
 from exporter.nvml.bounds import BOUNDS
-from exporter.nvml.calls import ABSENT, NvmlError, raise_if_gone, within
+from exporter.nvml.calls import ABSENT, NvmlError, field_of, raise_if_gone, within
 from exporter.nvml.duty_cycle import KERNELS, DutyCycles
 
 if TYPE_CHECKING:
@@ -173,7 +173,9 @@ class BaseReadings:
         if memory is None:
             memory = calls.optional("nvmlDeviceGetMemoryInfo", handle)
         # Where the total cannot be real the driver did not fill the answer in.
-        if memory is None or not BOUNDS["nvidia_gpu_memory_total_bytes"].hold(memory.total):
+        if memory is None:
             return None, None
-        used = memory.used if memory.used <= memory.total else None
-        return memory.total, used
+        total, used = field_of(memory, "total"), field_of(memory, "used")
+        if not BOUNDS["nvidia_gpu_memory_total_bytes"].hold(total):
+            return None, None
+        return total, used if used <= total else None

@@ -16,6 +16,8 @@ from exporter.model import DeviceReading, ProcessUse
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from exporter.model import Sample
+
 Measured = TypeVar("Measured", DeviceReading, ProcessUse)
 
 
@@ -146,15 +148,16 @@ _OF_A_USE: Final = {
 def bounded(reading: DeviceReading) -> DeviceReading:
     """Return the reading without the values that cannot be real."""
     reading = _bounded(reading, _OF_A_READING)
-    extended = tuple(
-        sample for sample in reading.extended if BOUNDS[sample.family.name].hold(sample.value)
-    )
-    if len(extended) < len(reading.extended):
-        reading = replace(reading, extended=extended)
+    if not all(map(_holds, reading.extended)):
+        reading = replace(reading, extended=tuple(filter(_holds, reading.extended)))
     if reading.uses:
         uses = tuple(_bounded(use, _OF_A_USE) for use in reading.uses)
         reading = replace(reading, uses=uses)
     return reading
+
+
+def _holds(sample: Sample) -> bool:
+    return BOUNDS[sample.family.name].hold(sample.value)
 
 
 def _bounded(measured: Measured, bounds: Mapping[str, Bounds]) -> Measured:

@@ -28,6 +28,9 @@ STAMPS_MICROSECONDS: Final = range(1, 10**17)
 _MOST_CHARACTERS: Final = 192
 _MOST_UNDECODED: Final = 256
 
+field_of: Final = object.__getattribute__
+"""A number in a structure: the binding's own way looks for texts, and takes longer than a call."""
+
 # The members of the union nvmlValue_t, by nvmlValueType_t.
 _VALUE_FIELDS: Final = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
 

@@ -11,6 +11,7 @@ from exporter.nvml.calls import (
     ABSENT,
     STAMPS_MICROSECONDS,
     NvmlError,
+    field_of,
     member_of,
     raise_if_gone,
 )
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
 _SAMPLES: Final = "nvmlDeviceGetSamples"
 # A buffer without a new sample for this long (or the window, if longer) is not trusted any more.
 _BUFFER_STALLED_SECONDS: Final = 5.0
-# The binding's own way to a field looks for texts, and takes longer than some calls.
-_field: Final = object.__getattribute__
+_NOTHING_NEW: Final = frozenset({"NOT_FOUND"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,8 @@ class DutyCycles:
 
     def keep(self, uuids: Collection[str]) -> None:
         """Forget all other devices."""
-        self._histories = {uuid: kept for uuid, kept in self._histories.items() if uuid in uuids}
+        for uuid in self._histories.keys() - uuids:
+            del self._histories[uuid]
 
     def percent(self, gpu: Gpu) -> float | None:
         """Return the mean over the window, 0 to 100; raises NvmlError if the device is gone."""
@@ -81,22 +82,22 @@ class DutyCycles:
                 gpu.handle,
                 getattr(calls.binding, self._meter.samples),
                 history.cursor_microseconds,
-                expected=frozenset({"NOT_FOUND"}),
+                expected=_NOTHING_NEW,
             )
         except NvmlError as error:
             raise_if_gone(error)
             if error.code in ABSENT:
                 gpu.note_lack(_SAMPLES, self._meter.samples)
                 return self._instantaneous(gpu, history)
-            if error.code != "NOT_FOUND":
+            if error.code not in _NOTHING_NEW:
                 return None
             value_type, samples = 0, []
         member = member_of(value_type)
         percents = [
             (stamp, percent)
             for sample in (samples if member else ())
-            if (stamp := _field(sample, "timeStamp")) in STAMPS_MICROSECONDS
-            and 0 <= (percent := getattr(_field(sample, "sampleValue"), member)) <= 100
+            if (stamp := field_of(sample, "timeStamp")) in STAMPS_MICROSECONDS
+            and 0 <= (percent := getattr(field_of(sample, "sampleValue"), member)) <= 100
         ]
         now = time.monotonic()
         newest = max(percents, default=(0, 0))[0]

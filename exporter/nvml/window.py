@@ -47,7 +47,12 @@ class DutyCycleWindow:
                 self._append(first_at, first, span)
             self._append(at, round(percent * 1000), span)
             newest = at
-        self._trim()
+        # One sample older than the window stays: it tells when the first one inside began.
+        start = 0 if newest is None else newest - self._window_microseconds
+        while len(self._samples) > 1 and self._samples[1][0] <= start:
+            _, thousandths, span = self._samples.popleft()
+            self._total -= span
+            self._weighted -= span * thousandths
 
     def clear(self) -> None:
         """Forget everything, for example because the samples' clock was set back."""
@@ -74,11 +79,3 @@ class DutyCycleWindow:
         self._samples.append((at, thousandths, span))
         self._total += span
         self._weighted += span * thousandths
-
-    def _trim(self) -> None:
-        # One sample older than the window stays: it tells when the first one inside began.
-        start = self._samples[-1][0] - self._window_microseconds if self._samples else 0
-        while len(self._samples) > 1 and self._samples[1][0] <= start:
-            _, thousandths, span = self._samples.popleft()
-            self._total -= span
-            self._weighted -= span * thousandths

@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from exporter.podresources.decode import decode
 from exporter.podresources.grpc_answer import DEADLINE_EXCEEDED, INTERNAL, GrpcError
-from exporter.podresources.unary_call import unary_call
+from exporter.podresources.unary_call import Channel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+    from contextlib import AbstractContextManager
 
     from exporter.model import Allocation
     from exporter.podresources.decode import Listing
@@ -65,15 +66,18 @@ class PodResourcesClient:
     def __init__(
         self, socket_path: str, extra_resource_names: Collection[str], *, node_name: str
     ) -> None:
-        self._socket_path = socket_path
+        self._channel = Channel(socket_path)
         self._extra_resource_names = frozenset(extra_resource_names)
         self._node_name = node_name
+
+    def kept_connected(self) -> AbstractContextManager[None]:
+        """Return a context in which all calls share a connection."""
+        return self._channel.kept()
 
     async def list_pods(self) -> Listing:
         """Return what the node's pods hold; raises PodResourcesError."""
         try:
-            answer = await unary_call(
-                self._socket_path,
+            answer = await self._channel.call(
                 LIST_METHOD,
                 LIST_REQUEST,
                 timeout_seconds=LIST_TIMEOUT_SECONDS,
@@ -139,15 +143,19 @@ class PodResources:
 
         After a failure, or when a pod seems to have finished, it is tried again in any case.
         """
-        while True:
-            self._is_read.clear()
-            await self.refresh()
-            await asyncio.sleep(self._interval_seconds)
-            awaits_look = self._finished is not None and self._finished.awaits_second_look
-            if self.problem is None and not awaits_look:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(UNREAD_INTERVAL_SECONDS - self._interval_seconds):
-                        await self._is_read.wait()
+        with self._client.kept_connected():
+            while True:
+                self._is_read.clear()
+                await self.refresh()
+                await asyncio.sleep(self._interval_seconds)
+                awaits_look = self._finished is not None and self._finished.awaits_second_look
+                if self.problem is None and not awaits_look:
+                    await self._until_read(UNREAD_INTERVAL_SECONDS - self._interval_seconds)
+
+    async def _until_read(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._is_read.wait()
 
     async def refresh(self) -> None:
         """List once; an error is counted, logged when new, and leaves the last mapping a while."""

@@ -8,6 +8,7 @@ The numbers of fields are those of kubernetes/kubelet, pkg/apis/podresources/v1,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from exporter.model import DRA_DRIVER, Allocation, Container, claimed_device_id
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 RESOURCE_NAMES: Final = frozenset({"nvidia.com/gpu", "nvidia.com/gpu.shared"})
 MIG_RESOURCE_PREFIX: Final = "nvidia.com/mig-"
+
+# More than a node's pods, and more than what one of them takes.
+_MAX_REMEMBERED: Final = 512
+_MAX_REMEMBERED_BYTES: Final = 4096
 
 # ListPodResourcesResponse
 _PODS: Final = 1
@@ -55,35 +60,53 @@ def decode(
     One container may have several entries for one resource, split by NUMA node; an ID listed twice
     counts once. Raises WireError and UnicodeDecodeError.
     """
+    extra = frozenset(extra_resource_names)
+    pods = [
+        (_decoded_before if len(content) <= _MAX_REMEMBERED_BYTES else _decoded)(content, extra)
+        for number, content in fields(answer)
+        if number == _PODS
+    ]
+    return Listing(
+        allocations=frozenset().union(*(pod.allocations for pod in pods)),
+        has_api_pods=any(not _is_static(pod.name, node_name) for pod in pods),
+        other_resource_names=frozenset().union(*(pod.other_resource_names for pod in pods)),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pod:
+    name: str
+    allocations: frozenset[Allocation]
+    other_resource_names: frozenset[str]
+
+
+def _decoded(content: bytes, extra_resource_names: frozenset[str]) -> _Pod:
     allocations: set[Allocation] = set()
     other_resource_names: set[str] = set()
-    has_api_pods = False
-    for number, content in fields(answer):
-        if number != _PODS:
-            continue
-        pod = by_number(content)
-        pod_name = _text(pod[_POD_NAME])
-        has_api_pods = has_api_pods or not _is_static(pod_name, node_name)
-        for resources in map(by_number, pod[_CONTAINERS]):
-            for resource_name, device_id in _device_ids(resources):
-                if not _is_gpu(resource_name, extra_resource_names):
-                    other_resource_names.add(resource_name)
-                    continue
-                container = Container(
-                    namespace_name=_text(pod[_POD_NAMESPACE]),
-                    pod_name=pod_name,
-                    container_name=_text(resources[_CONTAINER_NAME]),
-                )
-                allocations.add(
-                    Allocation(
-                        container=container, resource_name=resource_name, device_id=device_id
-                    )
-                )
-    return Listing(
+    pod = by_number(content)
+    pod_name = _text(pod[_POD_NAME])
+    for resources in map(by_number, pod[_CONTAINERS]):
+        for resource_name, device_id in _device_ids(resources):
+            if not _is_gpu(resource_name, extra_resource_names):
+                other_resource_names.add(resource_name)
+                continue
+            container = Container(
+                namespace_name=_text(pod[_POD_NAMESPACE]),
+                pod_name=pod_name,
+                container_name=_text(resources[_CONTAINER_NAME]),
+            )
+            allocations.add(
+                Allocation(container=container, resource_name=resource_name, device_id=device_id)
+            )
+    return _Pod(
+        name=pod_name,
         allocations=frozenset(allocations),
-        has_api_pods=has_api_pods,
         other_resource_names=frozenset(other_resource_names),
     )
+
+
+# Most pods of an answer are as in the one before, in any order.
+_decoded_before: Final = lru_cache(maxsize=_MAX_REMEMBERED)(_decoded)
 
 
 def _device_ids(resources: Mapping[int, Sequence[bytes]]) -> Iterator[tuple[str, str]]:

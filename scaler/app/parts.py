@@ -107,8 +107,8 @@ def assemble(
         metrics.web_config.set_function(lambda: bool(web.config_is_good))
     metrics.show_lost(
         lambda: [
-            (one.namespace or "", "" if one.kind is None else one.kind or "deployments.apps")
-            for one in state.lost(time.monotonic())
+            (namespace or "", "" if kind is None else kind or "deployments.apps")
+            for namespace, kind in (one.part for one in state.lost(time.monotonic()))
         ]
     )
     metrics.show_decisions(lambda: [r.decision for r in controller.status_store.records.values()])

@@ -10,48 +10,49 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from scaler.kube.reflector import Reflector
-    from scaler.model import ObjectRef
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Watched:
-    """A watch and the workloads that depend on it; None means all namespaces, or all kinds.
+class Part(NamedTuple):
+    """A part of the cluster's workloads; None means all namespaces, or all kinds.
 
     `kind` is as in `ObjectRef.kind`.
     """
 
-    reflector: Reflector[Any]
     namespace: str | None
     kind: str | None
 
-    def concerns(self, namespace: str, kind: str) -> bool:
-        """Return whether decisions on workloads of a namespace and kind depend on the watch."""
+    def has(self, namespace: str, kind: str) -> bool:
+        """Return whether workloads of a namespace and kind are of this part."""
         return self.namespace in (None, namespace) and self.kind in (None, kind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LostContact:
-    """A namespace and kind whose watch has no contact, and why; None means all of them."""
+class Watched:
+    """A watch and the workloads whose decisions depend on it."""
 
-    namespace: str | None
-    kind: str | None
+    reflector: Reflector[Any]
+    part: Part
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LostContact:
+    """A part whose watch has no contact, and why."""
+
+    part: Part
     why: str
 
-    def hides(self, ref: ObjectRef) -> bool:
-        """Return whether a workload is in this namespace and of this kind."""
-        return self.namespace in (None, ref.namespace) and self.kind in (None, ref.kind)
-
     def __str__(self) -> str:
-        where = "all namespaces" if self.namespace is None else f"namespace {self.namespace}"
-        what = "" if self.kind is None else f" ({self.kind or 'deployments.apps'})"
+        namespace, kind = self.part
+        where = "all namespaces" if namespace is None else f"namespace {namespace}"
+        what = "" if kind is None else f" ({kind or 'deployments.apps'})"
         return f"{where}{what}: {self.why}"
 
 
@@ -64,25 +65,20 @@ class ContactTracker:
         """`namespaces` and `kinds` are those of the workloads; no namespaces mean all."""
         self._watched = watched
         self._parts = tuple((name, kind) for name in namespaces or ("",) for kind in kinds)
-        self._reported: dict[tuple[str | None, str | None], LostContact] = {}
+        self._reported: Collection[Part] = ()
 
     def lost(self, now_seconds: float) -> tuple[LostContact, ...]:
         """Return the parts without contact at `now_seconds` (monotonic), each once."""
-        found: dict[tuple[str | None, str | None], LostContact] = {}
+        found: dict[Part, LostContact] = {}
         for one in self._watched:
             if not one.reflector.is_fresh(now_seconds):
-                found.setdefault(
-                    (one.namespace, one.kind),
-                    LostContact(
-                        namespace=one.namespace,
-                        kind=one.kind,
-                        why=one.reflector.problem
-                        or f"no answer to a watch of {one.reflector.path}",
-                    ),
-                )
+                why = one.reflector.problem or f"no answer to a watch of {one.reflector.path}"
+                found.setdefault(one.part, LostContact(part=one.part, why=why))
         # A part for all kinds includes the parts for single kinds.
         return tuple(
-            one for one in found.values() if one.kind is None or (one.namespace, None) not in found
+            one
+            for part, one in found.items()
+            if part.kind is None or part._replace(kind=None) not in found
         )
 
     def is_fresh(self, now_seconds: float) -> bool:
@@ -107,19 +103,18 @@ class ContactTracker:
 
     def tell(self, lost: Collection[LostContact]) -> None:
         """Log the parts that were lost or are back since the last call."""
-        now = {(one.namespace, one.kind): one for one in lost}
-        for part, one in now.items():
+        now = {one.part: one.why for one in lost}
+        for part, why in now.items():
             if part not in self._reported:
-                where = {"namespace": one.namespace, "kind": one.kind}
-                log.warning("Watch lost; its workloads are held", extra=where | {"error": one.why})
-        for part, one in self._reported.items():
+                extra = part._asdict() | {"error": why}
+                log.warning("Watch lost; its workloads are held", extra=extra)
+        for part in self._reported:
             if part not in now:
-                fields = {"namespace": one.namespace, "kind": one.kind}
-                log.info("Watch is back; its workloads are scaled again", extra=fields)
+                log.info("Watch is back; its workloads are scaled again", extra=part._asdict())
         self._reported = now
 
     def _some_part(self, is_seen: Callable[[Reflector[Any]], bool]) -> bool:
         return any(
-            all(is_seen(one.reflector) for one in self._watched if one.concerns(*part))
+            all(is_seen(one.reflector) for one in self._watched if one.part.has(*part))
             for part in self._parts
         )

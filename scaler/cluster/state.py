@@ -307,5 +307,6 @@ def _decode_workload(kind: str, raw: JsonObject, _: Workload | None) -> Workload
 
 
 def _unseen(state: DeploymentState, lost: Iterable[LostContact]) -> DeploymentState:
-    why = next((str(one) for one in lost if one.hides(state.ref)), None)
+    ref = state.ref
+    why = next((str(one) for one in lost if one.part.has(ref.namespace, ref.kind)), None)
     return state if why is None else replace(state, out_of_contact=why)

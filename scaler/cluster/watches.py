@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
-from scaler.cluster.contact import Watched
+from scaler.cluster.contact import Part, Watched
 from scaler.kube.reflector import Reflector
 
 if TYPE_CHECKING:
@@ -54,9 +54,8 @@ class Watches:
             )
             # All namespaces depend on the exporters.
             everybodys = resource == "pods" and scope == self._exporters_namespace
-            self.all.append(
-                Watched(reflector=reflector, namespace=None if everybodys else scope, kind=kind)
-            )
+            part = Part(namespace=None if everybodys else scope, kind=kind)
+            self.all.append(Watched(reflector=reflector, part=part))
             reflectors.append(reflector)
         return tuple(reflectors)
 

@@ -233,9 +233,8 @@ class KubeClient:
             raise unreachable(request, error) from error
         try:
             parsed = orjson.loads(answer) if answer else {}
-        except orjson.JSONDecodeError as error:
-            text = answer[:200].decode(errors="replace")
-            raise not_json(request, response.status, text) from error
+        except orjson.JSONDecodeError:
+            parsed = None
         if not isinstance(parsed, dict):
             raise not_json(request, response.status, answer[:200].decode(errors="replace"))
         return parsed

@@ -23,7 +23,7 @@ from hyperframe.frame import (
 
 from exporter.podresources.client import PodResourcesClient, PodResourcesError
 from exporter.podresources.grpc_answer import GrpcError, framed
-from exporter.podresources.unary_call import unary_call
+from exporter.podresources.unary_call import Channel
 
 MAX_BYTES = 1024 * 1024
 # What the peer's side of a socket may take that the exporter never reads.
@@ -91,8 +91,8 @@ async def listening(socket_path, peer):
 
 async def call(socket_path, peer, *, timeout_seconds=60):
     async with listening(socket_path, peer):
-        return await unary_call(
-            socket_path, "/a.B/C", b"", timeout_seconds=timeout_seconds, max_bytes=MAX_BYTES
+        return await Channel(socket_path).call(
+            "/a.B/C", b"", timeout_seconds=timeout_seconds, max_bytes=MAX_BYTES
         )
 
 
@@ -252,7 +252,7 @@ async def test_a_cancelled_call_leaves_its_connection(socket_path):
     peer = Peer(BEGIN)
     async with listening(socket_path, peer):
         task = asyncio.create_task(
-            unary_call(socket_path, "/a.B/C", b"", timeout_seconds=60, max_bytes=MAX_BYTES)
+            Channel(socket_path).call("/a.B/C", b"", timeout_seconds=60, max_bytes=MAX_BYTES)
         )
         await peer.is_reached.wait()
         task.cancel()

@@ -118,7 +118,7 @@ async def test_a_new_scaler_starts_without_a_namespace_that_is_gone(status):
         refuse(api, "namespaces/team-b/", status)
         await asyncio.wait_for(state.wait_synced(), 60)
         assert state.is_fresh(time.monotonic())
-        assert {one.namespace for one in state.lost(time.monotonic())} == {"team-b"}
+        assert {one.part.namespace for one in state.lost(time.monotonic())} == {"team-b"}
         assert [one.ref.namespace for one in state.deployments()] == ["team-a"]
         assert held(state) == {}
         api.faults.clear()
@@ -131,7 +131,7 @@ async def test_a_kind_that_is_lost_costs_its_workloads_alone():
         await asyncio.wait_for(state.wait_synced(), 60)
         refuse(api, "/apis/apps/v1/statefulsets", 403)
         await until(lambda: state.lost(time.monotonic()))
-        assert [one.kind for one in state.lost(time.monotonic())] == ["statefulsets.apps"]
+        assert [one.part.kind for one in state.lost(time.monotonic())] == ["statefulsets.apps"]
         assert state.is_fresh(time.monotonic())
         assert held(state) == {}
 
@@ -141,7 +141,7 @@ async def test_what_all_namespaces_need_holds_all_of_them():
         await asyncio.wait_for(state.wait_synced(), 60)
         refuse(api, "namespaces/gpu-exporter/pods", 403)
         await until(lambda: not state.is_fresh(time.monotonic()))
-        assert [one.namespace for one in state.lost(time.monotonic())] == [None]
+        assert [one.part.namespace for one in state.lost(time.monotonic())] == [None]
 
 
 async def test_nothing_is_in_sight_while_no_namespace_is():
