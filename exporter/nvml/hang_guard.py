@@ -35,7 +35,7 @@ class HangsError(Exception):
         self.function = "" if call is None else call.function
 
 
-class Patience:
+class HangGuard:
     """Bounds how long one GPU is read; one thread at a time runs work under it."""
 
     def __init__(self, calls: Calls) -> None:

@@ -18,7 +18,7 @@ from exporter.nvml.extended import ExtendedReadings, mig_info
 from exporter.nvml.failing_calls import MAX_LOGGED, FailingCalls
 from exporter.nvml.gpm import GRAPHICS_UTIL, Gpm
 from exporter.nvml.gpu import Gpu
-from exporter.nvml.hang_guard import HangsError, Patience
+from exporter.nvml.hang_guard import HangGuard, HangsError
 from exporter.nvml.seen import SeenGpus
 from exporter.processes.process_owner import ProcessOwners
 from toolkit.log_once import LogOnce
@@ -53,7 +53,7 @@ class Nvml:
         on_error: Callable[[NvmlError], None],
     ) -> None:
         self._calls = Calls(binding, on_error)
-        self._patience = Patience(self._calls)
+        self._hang_guard = HangGuard(self._calls)
         # Those who do without these collectors do without their imports as well.
         uses = None
         if Collector.CONTAINERS in collectors:
@@ -88,7 +88,7 @@ class Nvml:
     @property
     def hanging_call(self) -> RunningCall | None:
         """The call that takes longer than a healthy one, or for which a GPU is left out."""
-        return self._patience.hanging_call
+        return self._hang_guard.hanging_call
 
     def open(self) -> None:
         """Initialise NVML; raises NvmlError (LIBRARY_NOT_FOUND, DRIVER_NOT_LOADED, ...)."""
@@ -107,7 +107,7 @@ class Nvml:
         """
         self._gpus.clear()
         xid_hangs = self._xid is not None and not self._xid.close()
-        if xid_hangs or self._patience.hangs:
+        if xid_hangs or self._hang_guard.hangs:
             return False
         self._gpm.close()
         sessions, self._open_sessions = self._open_sessions, 0
@@ -121,7 +121,7 @@ class Nvml:
 
         It is done in a thread of its own, and begun again in another one when a GPU hangs.
         """
-        return self._patience.run(work)
+        return self._hang_guard.run(work)
 
     def read(self) -> Readings:
         """Read all devices once, within `run`.
@@ -170,7 +170,7 @@ class Nvml:
         """
         answers = [CallOutcomes(index) for index in range(count)]
         outcomes = [self._readings_or_error(index, one) for index, one in enumerate(answers)]
-        self._patience.end_cycle()
+        self._hang_guard.end_cycle()
         for index, outcome in enumerate(outcomes):
             if isinstance(outcome, Exception):
                 yield index, self._left_out_by(index, outcome)
@@ -185,7 +185,7 @@ class Nvml:
         self, index: int, answers: CallOutcomes
     ) -> list[DeviceReading] | Exception:
         try:
-            self._patience.begin(index)
+            self._hang_guard.begin(index)
             return self._read_gpu(index, answers)
         except Exception as error:
             if _ends_session(error):

@@ -16,7 +16,7 @@ from simulator.gpus import GpuSpec
 from simulator.nvml.binding import bind
 
 NOT_SUPPORTED, RESET_REQUIRED, UNKNOWN = 3, 16, 999
-PATIENCE_SECONDS = 4.0
+HANGING_SECONDS = 4.0
 """Longer than a busy machine keeps a call that works from returning."""
 READINGS = (
     *("nvmlDeviceGetSamples", "nvmlDeviceGetUtilizationRates"),
@@ -78,7 +78,7 @@ def devices(tmp_path):
     ],
 )
 async def test_a_gpu_that_cannot_be_read_is_named(devices, monkeypatch, index, break_gpu, text):
-    monkeypatch.setattr("exporter.nvml.hang_guard.HANGING_CALL_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr("exporter.nvml.hang_guard.HANGING_CALL_SECONDS", HANGING_SECONDS)
     with SimulatedDriver(["RTX-A6000"] * 8) as driver:
         uuid = driver.gpus[index].uuid
         break_gpu(driver, uuid)
@@ -91,7 +91,7 @@ async def test_a_gpu_that_cannot_be_read_is_named(devices, monkeypatch, index, b
 
 
 async def test_every_gpu_that_cannot_be_read_is_named(devices, monkeypatch):
-    monkeypatch.setattr("exporter.nvml.hang_guard.HANGING_CALL_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr("exporter.nvml.hang_guard.HANGING_CALL_SECONDS", HANGING_SECONDS)
     with SimulatedDriver(["T4"] * 4) as driver:
         driver.faults.lose(driver.gpus[0].uuid)
         driver.faults.hang("nvmlDeviceGetFanSpeed", uuid=driver.gpus[1].uuid)

@@ -11,7 +11,7 @@ import pytest
 from exporter.model import Collector
 from exporter.nvml import Nvml, NvmlError
 from exporter.nvml.calls import Calls
-from exporter.nvml.hang_guard import HangsError, Patience
+from exporter.nvml.hang_guard import HangGuard, HangsError
 from simulator.driver import SimulatedDriver
 from simulator.nvml.binding import bind
 from simulator.nvml.header import UNINITIALIZED
@@ -182,40 +182,40 @@ def test_a_call_that_hangs_is_named_as_soon_as_its_gpu_is_left_out(monkeypatch):
 
 
 @pytest.fixture
-def patience(monkeypatch):
+def guard(monkeypatch):
     monkeypatch.setattr("exporter.nvml.hang_guard.HANGING_CALL_SECONDS", 0.05)
     with SimulatedDriver(["T4"]) as driver:
-        yield Patience(Calls(bind(driver), lambda _: None))
+        yield HangGuard(Calls(bind(driver), lambda _: None))
 
 
-def cycle(patience, read):
+def cycle(guard, read):
     """Run one cycle over a single GPU; returns what `read` returns or why it hangs."""
 
     def work():
         try:
-            patience.begin(0)
+            guard.begin(0)
             outcome = read()
         except HangsError as error:
             outcome = error
-        patience.end_cycle()
+        guard.end_cycle()
         return outcome
 
-    return patience.run(work)
+    return guard.run(work)
 
 
-def test_a_gpu_whose_last_call_returned_a_moment_too_late_is_read_again(patience, monkeypatch):
+def test_a_gpu_whose_last_call_returned_a_moment_too_late_is_read_again(guard, monkeypatch):
     returned = threading.Event()
     before = set(threading.enumerate())
-    assert isinstance(cycle(patience, returned.wait), HangsError)
+    assert isinstance(cycle(guard, returned.wait), HangsError)
     (left_behind,) = set(threading.enumerate()) - before
     returned.set()
     left_behind.join(60)
     monkeypatch.setattr("exporter.nvml.hang_guard.HANGING_CALL_SECONDS", 60)
-    assert cycle(patience, lambda: "read") == "read"
-    assert not patience.hangs
+    assert cycle(guard, lambda: "read") == "read"
+    assert not guard.hangs
 
 
-def test_a_gpu_that_was_given_up_cannot_hold_up_the_same_cycle_again(patience):
+def test_a_gpu_that_was_given_up_cannot_hold_up_the_same_cycle_again(guard):
     returned = threading.Event()
     threads = []
 
@@ -224,12 +224,12 @@ def test_a_gpu_that_was_given_up_cannot_hold_up_the_same_cycle_again(patience):
         if len(threads) > 1:
             returned.set()
             threads[0].join(60)
-        patience.begin(0)
+        guard.begin(0)
         returned.wait()
-        patience.end_cycle()
+        guard.end_cycle()
 
     with pytest.raises(HangsError):
-        patience.run(work)
+        guard.run(work)
     assert len(threads) == 2
 
 
