@@ -131,6 +131,13 @@ def test_a_recorded_metric_counts_if_it_has_a_target():
     assert "--annotation gpu-scaler/target-query=NUMBER" in notes[0]
 
 
+def test_a_query_that_is_not_to_be_named_is_in_no_policy():
+    hidden = (DUTY, DemandSource(metric=Metric.QUERY))
+    policies, notes = policies_of(given(**BOTH), Wishes(), hidden, highest_replicas=3)
+    assert policies[0].targets[1].average_value_milli == 5_000
+    assert "sum(q)" not in repr((policies, notes))
+
+
 def test_a_metric_that_is_tried_in_place_of_the_others_is_said():
     power = DemandSource(metric=Metric.POWER_USAGE_MILLIWATTS)
     _, (note,) = policies_of(
