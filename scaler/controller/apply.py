@@ -102,7 +102,7 @@ class DecisionApplier:
         decision: Decision,
         decide: Callable[[DeploymentState], Decision],
     ) -> Decision:
-        uid = deployment.uid
+        uid, shown = deployment.uid, deployment.spec_replicas
         for _ in range(MAX_DECISIONS_PER_LOOP):
             if decision.outcome is not Outcome.SCALED:
                 self._histories.record(uid, decision)
@@ -121,6 +121,13 @@ class DecisionApplier:
                 self._scale_to_zero.retract(uid)
             deployment = replace(deployment, spec_replicas=result.found)
             decision = self._held_if_contended(deployment, decide(deployment))
+            if result.found != shown and decision.desired_replicas < result.found:
+                # Pods that the watch shows with another count may have changed since, too.
+                self._histories.record_undone(uid, decision)
+                cause = (
+                    f"the watch still shows {format_replicas(shown)}, so its pods may be outdated"
+                )
+                return not_applied(decision, Outcome.HELD, Reason.INCOMPLETE_METRICS, cause)
         self._histories.record_undone(uid, decision)
         return self._failed(decision, "Conflict", "another writer keeps changing the replica count")
 

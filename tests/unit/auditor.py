@@ -189,6 +189,8 @@ class Auditor:
             broken += self._too_fast(patch, policy)
             if patch.after < patch.before:
                 broken += self._down_without_reason(patch, workload)
+        if patch.after < patch.before != state.spec_replicas:
+            broken.append(f"down on the pods of {state.spec_replicas} replicas")
         if patch.before == 0:
             broken.append("a human set 0")
         if patch.after > patch.before:

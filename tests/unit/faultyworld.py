@@ -61,6 +61,7 @@ class World:
         self.loop_began_seconds = self.loop_began_wall_seconds = 0.0
         self.before_mark: Callable[[Workload, bool], None] = lambda *_: None
         self.view: tuple[DeploymentState, ...] = ()
+        self.view_lags = False
         self.served: dict[str, NodeFault] = {}
         self.decoded: dict[str, Pod] = {}
 
@@ -122,7 +123,8 @@ class World:
     def deployments(self) -> tuple[DeploymentState, ...]:
         self.loops += 1
         self.loop_began_seconds, self.loop_began_wall_seconds = self.loop.time(), self.wall()
-        if self.watch_fault != "lagging" or not self.view:
+        self.view_lags = self.watch_fault == "lagging" and bool(self.view)
+        if not self.view_lags:
             self.view = tuple(self._state(one) for one in self.workloads.values())
         return self.view
 
@@ -240,7 +242,10 @@ class World:
         return min(100, int(workload.load_percent / ready)) if pod.is_ready(now) else 0
 
     def is_known(self, workload: Workload) -> bool:
-        """Whether the last reading says everything about the pods that serve for long enough."""
+        """Whether the last reading says everything about the pods that serve for long enough.
+
+        Nobody can know of a pod that it became Ready after what a watch that lags shows.
+        """
         now = self.loop_began_seconds
         living = {pod.name: pod for pod in workload.pods}
         [seen] = [state for state in self.view if state.ref == workload.ref]
@@ -249,6 +254,8 @@ class World:
             if pod is None:
                 if state.ready_since_seconds is not None:
                     return False
+            elif self.view_lags and state.ready_since_seconds is None:
+                continue
             elif pod.is_ready(now, READY_AGE_SECONDS) and not self._is_served(workload, pod):
                 return False
         return not workload.warned

@@ -73,6 +73,16 @@ async def test_a_conflict_is_decided_on_anew():
     assert world.patched == [("web", 2)]
 
 
+@pytest.mark.parametrize(("shown", "found"), [(8, 7), (8, 4), (4, 8), (3, 40)])
+async def test_what_an_outdated_watch_shows_never_scales_down(shown, found):
+    at_once = '{"scaleDown": {"stabilizationWindowSeconds": 0}}'
+    world = World(deployment(replicas=shown, behavior=at_once), duty_percent=1)
+    world.replicas["web"] = found
+    await world.controller.cycle()
+    assert world.patched == []
+    assert world.outcome() == (Outcome.HELD, "IncompleteMetrics")
+
+
 async def test_somebody_who_keeps_writing_is_not_fought_for_ever():
     world = World(deployment())
     world.before_patch = [1] * 10
