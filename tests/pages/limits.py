@@ -19,7 +19,7 @@ from scaler.metricsapi.history import KEPT_SECONDS, SLOT_SECONDS
 from scaler.metricsapi.names import WINDOW_SECONDS
 from scaler.quantities import format_duration
 from scaler.readings import devices, exposition
-from scaler.readings.prometheus import join, source
+from scaler.readings.prometheus import queries, source
 from scaler.readings.servers import schedule
 from scaler.reporting import event_deduplication
 from scaler.web import server as status_page
@@ -88,7 +88,7 @@ NUMBERS: Final[Mapping[str, str]] = {
     "server-page-mib": f"{SERVER_PAGE_BYTES // MIB}",
     "server-metric-series": f"{METRIC_SERIES}",
     "exporter-stale-seconds": f"{exposition.MIN_STALE_AFTER_SECONDS:g}",
-    "prometheus-stale-seconds": f"{join.STALE_AFTER_SECONDS:g}",
+    "prometheus-stale-seconds": f"{queries.FRESH_SECONDS:g}",
     "queries-at-once": f"{source.MAX_CONCURRENT_QUERIES}",
     "credentials-reread-seconds": f"{REREAD_SECONDS:g}",
     "saturated-pod-percent": f"{proposals.SATURATED_MILLI // 1000}",

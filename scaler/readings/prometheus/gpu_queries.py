@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from scaler.model import ObjectRef
 from scaler.readings.devices import CONTAINERS_OWN, out_of_bounds
 from scaler.readings.gpus import GpuSample
-from scaler.readings.prometheus.join import STALE_AFTER_SECONDS
-from scaler.readings.prometheus.queries import PART, TIME, VALUE, as_part
+from scaler.readings.prometheus.queries import FRESH_SECONDS, PART, TIME, VALUE, as_part
 from scaler.readings.prometheus.query_results import sample_age_seconds
 from scaler.readings.prometheus.response import rows_of
 from scaler.readings.series import MODEL_CHARACTERS
@@ -91,7 +90,7 @@ def fresh_query(
     family: str,
     *,
     matchers: Sequence[str] = (),
-    fresh_seconds: float = STALE_AFTER_SECONDS,
+    fresh_seconds: float = FRESH_SECONDS,
 ) -> str:
     """Return the query for a series' samples that are at most this old when it is evaluated."""
     selector = f"{series}{{{', '.join(matchers)}}}"
@@ -146,7 +145,7 @@ def gpu_samples(
             holder.uuid,
             float(sum((one.values[holder] for one in others), value) * factor),
             asked_seconds - max(one.ages_seconds.get(holder, math.inf) for one in parts),
-            STALE_AFTER_SECONDS,
+            FRESH_SECONDS,
             holder.model or None,
         )
         for holder, value in first.values.items()
@@ -180,7 +179,7 @@ def past_samples(
             holder.uuid,
             float(sum((one[holder, time] for one in others), value) * factor),
             asked_seconds - (newest - time),
-            STALE_AFTER_SECONDS,
+            FRESH_SECONDS,
         )
         for (holder, time), value in first.items()
         if all((holder, time) in one for one in others)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from scaler.model import Metric, MetricReading, ObjectRef, PodValue
 from scaler.readings.devices import FAMILIES, PARTS, pod_values
+from scaler.readings.prometheus.queries import FRESH_SECONDS
 from scaler.readings.source import NO_GPU_POD, readable
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from scaler.readings.devices import DeviceValues
     from scaler.readings.prometheus.names import MetricNames
     from scaler.readings.prometheus.query_results import SeriesValues
-
-STALE_AFTER_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,10 +131,10 @@ def _sampled_seconds(
                 return f"there is no {one} for this pod"
             continue
         answer = answers[one]
-        if age + answer.duration_seconds > STALE_AFTER_SECONDS:
+        if age + answer.duration_seconds > FRESH_SECONDS:
             return (
                 f"the last {one} of this pod is {age + answer.duration_seconds:.0f} s old,"
-                f" more than {STALE_AFTER_SECONDS:.0f} s"
+                f" more than {FRESH_SECONDS:.0f} s"
             )
         if pod in values.problems:
             return f"{one}: {values.problems[pod]}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from scaler.budgets import shown_name
-from scaler.readings.prometheus.join import STALE_AFTER_SECONDS
+from scaler.readings.prometheus.queries import FRESH_SECONDS
 from scaler.readings.prometheus.response import rows_of
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Span(NamedTuple):
     @property
     def fresh_seconds(self) -> float:
         """How old a sample may be at its step: never so old that it fills another step's gap."""
-        return max(STALE_AFTER_SECONDS, self.step_seconds)
+        return max(FRESH_SECONDS, self.step_seconds)
 
     def share_until(self, part: Span) -> float:
         """Return the share of the steps that are over when a part of them ends."""

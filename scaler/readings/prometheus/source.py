@@ -20,14 +20,13 @@ from scaler.readings.devices import PARTS
 from scaler.readings.http import OpensConnections, computed
 from scaler.readings.prometheus.client import CLIENT_FAULTS, PrometheusClient
 from scaler.readings.prometheus.join import (
-    STALE_AFTER_SECONDS,
     MetricAnswer,
     SeriesAnswer,
     metric_answer,
     reading_of,
     series_of,
 )
-from scaler.readings.prometheus.queries import family_query
+from scaler.readings.prometheus.queries import FRESH_SECONDS, family_query
 from scaler.readings.prometheus.query_order import in_fair_order
 from scaler.readings.prometheus.query_results import read_series, read_total
 from scaler.readings.prometheus.response import PromqlError, Result
@@ -49,7 +48,7 @@ log = logging.getLogger(__name__)
 PATH = "/api/v1/query"
 MAX_CONCURRENT_SERIES = 8
 MAX_CONCURRENT_QUERIES = 16
-LOOKBACK = ("lookback_delta", f"{STALE_AFTER_SECONDS:g}s")
+LOOKBACK = ("lookback_delta", f"{FRESH_SECONDS:g}s")
 """For `gpu-scaler/query` Prometheus drops old samples; our own queries return their ages."""
 
 
