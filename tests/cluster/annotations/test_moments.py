@@ -174,7 +174,6 @@ async def test_a_history_that_etcd_has_forgotten_is_listed_anew(
         )
 
     made = await scaled.client.post(DEPLOYMENTS, deployment())
-    # The controllers come back to an API server that was away in up to half a minute.
     await scaled.ready(1)
     await _measured(scaler)
     before = lists()

@@ -79,7 +79,9 @@ async def test_the_story_of_the_demo(stage: Stage, audit):
         "create leases gpu-scaler/gpu-scaler",
         "update leases gpu-scaler/gpu-scaler",
     }
-    assert [request for request in audit.of_scalers() if request.code in (401, 403)] == []
+    # The API server refuses events about workloads of other tests whose namespace is ending.
+    own = [request for request in audit.of_scalers() if " test-" not in request.what]
+    assert [request for request in own if request.code in (401, 403)] == []
 
 
 def test_the_scaler_is_no_administrator(installed):
