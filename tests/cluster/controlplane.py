@@ -13,7 +13,6 @@ import ssl
 import subprocess
 import urllib.error
 import urllib.request
-import uuid
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -219,15 +218,9 @@ class ControlPlane:
         self.processes.start(
             "kube-controller-manager", [*self._controller_manager_command(), *extra_flags]
         )
-        # The namespace default has had an account since they started for the first time.
-        name = f"controllers-{uuid.uuid4().hex[:8]}"
-        self.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
         self.processes.wait_for(
-            "kube-controller-manager",
-            lambda: self._has_account(name) and self._has_account("default"),
-            what="making service accounts",
+            "kube-controller-manager", self._has_default_account, what="making service accounts"
         )
-        self.request("DELETE", f"/api/v1/namespaces/{name}")
 
     def restart_controller_manager(self, *extra_flags: str) -> None:
         """Start the controllers again with these flags as well, such as the HPA's periods."""
@@ -319,9 +312,9 @@ class ControlPlane:
             "--secure-port=0",
         ]
 
-    def _has_account(self, namespace: str) -> bool:
+    def _has_default_account(self) -> bool:
         try:
-            self.request("GET", f"/api/v1/namespaces/{namespace}/serviceaccounts/default")
+            self.request("GET", "/api/v1/namespaces/default/serviceaccounts/default")
         except urllib.error.HTTPError:
             return False
         return True
