@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Field = tuple[int, int]
 
-# What a newer driver says is of none of the kinds that are known here.
+# A newer driver may name a kind that is unknown here.
 OTHER: Final = "other"
 # Nothing real comes near these bounds: drivers fill what they do not know with the highest values.
 _REASONS_MASK: Final = range(1 << 60)

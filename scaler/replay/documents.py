@@ -45,7 +45,7 @@ class Simulation:
 class ResultDocument(msgspec.Struct, frozen=True, kw_only=True):
     """One row; `cost` is in the currency of the prices, None without a price.
 
-    Without any known time, hours, counts and cost are None.
+    Hours, counts and cost are None if no step has a known value.
     """
 
     policy: str

@@ -63,9 +63,9 @@ class IdleReport:
     """Rows by waste: the highest cost first, then the most idle hours.
 
     `first_unix_seconds` is the time of the first reading, `last_unix_seconds` the end of the step
-    of the last one; both are None without any. `known_hours` are the
-    GPU-hours with a reading, held or free, and `unknown_hours` those without
-    one between a GPU's first and last reading. `total` is None if no pod held a GPU. `unpriced` are
+    of the last one; both are None if there was no reading. `known_hours` are the GPU-hours with a
+    reading, held or free, and `unknown_hours` those without one between a GPU's first and last
+    reading. `total` is None if no pod held a GPU. `unpriced` are
     the models of GPUs that have no price. `held`, `idle` and `gpus_free` are the number of GPUs in
     each step that were held, idle while held, and free.
     """

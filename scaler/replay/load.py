@@ -67,7 +67,7 @@ class RecordedLoad:
         return self._mean_milli(-float("inf"), now_seconds)
 
     def share_milli(self, demand_milli: int, ready: int) -> int:
-        """What each of the Ready pods shows now, and the demand where there are none."""
+        """What each of the Ready pods shows now, and the whole demand if no pod is Ready."""
         if not ready:
             return demand_milli
         share, top = demand_milli // ready, self._top_milli

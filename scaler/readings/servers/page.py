@@ -40,7 +40,7 @@ class ServerValues:
     """What one page says.
 
     `values` has the server's metrics, in the metric's unit, or the reason why there is no number.
-    `recognised_by` is the metric that told the server; both are None if the page is of none.
+    `recognised_by` is the metric that identified the server. Both are None for an unknown server.
     """
 
     server: str | None

@@ -57,7 +57,7 @@ class PageTerms:
         """Return the samples that count, none for a metric whose type alone is on the page.
 
         Raises:
-            MetricError: they cannot be read, or there are none and that does not mean 0.
+            MetricError: the samples cannot be read, or are missing where that does not mean 0.
         """
         series = term.series
         read = self._read[series.name] if self.has(term) else None
