@@ -82,14 +82,16 @@ class _Rings:
         self.last_step = -STEPS
 
     def put(self, step: int, *values: float) -> None:
-        for skipped in range(max(self.last_step + 1, step - STEPS + 1), step):
-            self._set(skipped % STEPS, self._unknown)
-        self._set(step % STEPS, values)
+        # Whole slices: a new Deployment skips all steps, and thousands may be new in one loop.
+        skipped = min(step - self.last_step, STEPS) - 1
+        start = (step - skipped) % STEPS
+        until_end = min(skipped, STEPS - start)
+        for kept, unknown, value in zip(self._arrays, self._unknown, values, strict=True):
+            blank = array(kept.typecode, [unknown])
+            kept[start : start + until_end] = blank * until_end
+            kept[: skipped - until_end] = blank * (skipped - until_end)
+            kept[step % STEPS] = value
         self.last_step = step
-
-    def _set(self, index: int, values: tuple[float, ...]) -> None:
-        for kept, value in zip(self._arrays, values, strict=True):
-            kept[index] = value
 
     def get(self, kind: int, steps: range) -> list[float]:
         """Return the values of one kind, one of each step."""

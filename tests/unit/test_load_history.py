@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import sys
 from array import array
+from functools import partial
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -23,6 +25,10 @@ from scaler.reporting.load_history import (
 )
 from scaler.reporting.status_store import LoopReport, StatusStore
 from tests.statuspage import decision, ref
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
 
 FIRST = 1_000
 
@@ -159,6 +165,39 @@ def test_it_shows_the_newest_in_order_and_nothing_else(samples, seconds):
     assert changes[0].unix_seconds == shown[0] * STEP_SECONDS
     assert all(a.replicas != b.replicas for a, b in pairwise(changes))
     assert changes[-1].replicas == samples[-1][1]
+
+
+def lines_run(work: Callable[[], object]) -> int:
+    """Return how many lines of Python a call runs: its cost, whatever else the machine does."""
+    lines = 0
+
+    def count(_frame: FrameType, event: str, _: object) -> Any:
+        nonlocal lines
+        lines += event == "line"
+        return count
+
+    before = sys.gettrace()
+    sys.settrace(count)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return lines
+
+
+def test_a_sample_costs_the_same_whatever_was_skipped_before_it():
+    costs = set()
+    for pause in (1, 10, STEPS - 1, STEPS, 1000 * STEPS):
+        history = history_of(decision(replicas=1), decision(replicas=2))
+        step = FIRST + 1 + pause
+        costs.add(lines_run(partial(history.add, step, decision(replicas=3), 3)))
+    assert len(costs) == 1
+
+
+def test_a_new_history_costs_no_more_than_a_sample():
+    history = LoadHistory(FIRST)
+    first = lines_run(partial(history.add, FIRST, decision(replicas=3), 3))
+    assert first < 10 * lines_run(partial(history.add, FIRST + 1, decision(replicas=3), 3))
 
 
 def size_of(history: LoadHistory) -> int:
