@@ -29,6 +29,7 @@ def write_rows(path: Path, rows: Sequence[Any]) -> None:
 
 
 def read_rows(path: Path, type_: type[_Row]) -> tuple[_Row, ...]:
-    """Return the rows of a file that `write_rows` wrote."""
+    """Return the rows of a file that `write_rows` wrote; an empty cell has the field's default."""
     with path.open(newline="") as file:
-        return msgspec.convert(tuple(csv.DictReader(file)), tuple[type_, ...], strict=False)  # type: ignore[valid-type]
+        rows = [{name: cell for name, cell in row.items() if cell} for row in csv.DictReader(file)]
+    return msgspec.convert(rows, tuple[type_, ...], strict=False)  # type: ignore[valid-type]

@@ -41,7 +41,7 @@ class CitedFigure:
 
     bar: str
     value: float
-    unit: str
+    unit: str = ""
 
 
 def cited_file(name: str) -> Path:

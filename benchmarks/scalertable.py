@@ -36,12 +36,13 @@ LIMITS: Final = {5000: _Limits(5.0, 300.0, 2.0, 3.0), 20000: _Limits(megabytes=9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopCost:
-    """What a loop takes, as a row of a file."""
+    """What a loop takes, as a row of a file; `bare_seconds` is None where nobody fetched so."""
 
     source: str
     nodes: int
     loop_seconds: float
     rss_megabytes: float
+    bare_seconds: float | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,6 +86,7 @@ def costs_of(measured: Sequence[Measured]) -> list[LoopCost]:
             nodes=one.nodes,
             loop_seconds=one.loop_seconds,
             rss_megabytes=one.rss_megabytes,
+            bare_seconds=one.bare.get("wall"),
         )
         for one in measured
     ]

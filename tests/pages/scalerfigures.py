@@ -17,25 +17,29 @@ SHOWN_NODES: Final = (500, 5000)
 
 def loops() -> str:
     """Time and memory of a loop with each source."""
-    head = ("nodes", "loop from exporters", "memory", "loop from Prometheus", "memory")
+    head = (
+        "nodes",
+        "loop from exporters",
+        "bare client",
+        "memory",
+        "loop from Prometheus",
+        "memory",
+    )
     costs = {(one.source, one.nodes): one for one in read_rows(ROOT / CURVE, LoopCost)}
-    return table(
-        head,
-        [
+    rows = []
+    for nodes in SHOWN_NODES:
+        exporters, prometheus = costs["exporters", nodes], costs["prometheus", nodes]
+        rows.append(
             (
                 str(nodes),
-                *(
-                    text
-                    for source in ("exporters", "prometheus")
-                    for text in (
-                        f"{costs[source, nodes].loop_seconds:.2f} s",
-                        f"{costs[source, nodes].rss_megabytes:.0f} MB",
-                    )
-                ),
+                f"{exporters.loop_seconds:.2f} s",
+                f"{exporters.bare_seconds:.2f} s",
+                f"{exporters.rss_megabytes:.0f} MB",
+                f"{prometheus.loop_seconds:.2f} s",
+                f"{prometheus.rss_megabytes:.0f} MB",
             )
-            for nodes in SHOWN_NODES
-        ],
-    )
+        )
+    return table(head, rows)
 
 
 def _largest(source: str) -> str:
