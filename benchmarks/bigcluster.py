@@ -101,7 +101,8 @@ def _count(faults: Faults, counts: Counter[str]) -> None:
     """Count requests to the API by what they are for, from now on."""
 
     def count(request: web.Request) -> bool:
-        is_watch = request.query.get("watch") in ("1", "true")
+        # KEDA is not installed here: instead of a watch, it is looked for once a minute.
+        is_watch = request.query.get("watch") in ("1", "true") or "keda.sh" in request.path
         kind = "lease" if "/leases" in request.path else "watch" if is_watch else "other"
         counts[kind] += 1
         return False
