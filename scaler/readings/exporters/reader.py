@@ -64,8 +64,6 @@ class Scraper(HttpClient):
             msg = f"is over budget: {error} ({url})"
         except FAILURES as error:
             msg = f"failed: {shown(error)} ({url})"
-        except Exception as error:  # noqa: BLE001  (it affects only this exporter)
-            msg = f"{unexpected(f'the exporter at {url}', error)} ({url})"
         raise ScrapeError(msg)
 
     async def _fetch(self, url: URL) -> str:
@@ -114,7 +112,8 @@ class ExporterReader:
         except ExpositionError as error:
             problem = f"failed: {error} ({endpoint.url if endpoint else key})"
         except Exception as error:  # noqa: BLE001  (it affects only this node)
-            problem = unexpected(f"the exporter of node {key}", error)
+            url = f" ({endpoint.url})" if endpoint else ""
+            problem = unexpected(f"the exporter of node {key}", error) + url
         return NodePage(
             families=families,
             asked_seconds=asked,
