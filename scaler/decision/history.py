@@ -3,7 +3,8 @@
 
 1. `shifted`: the clock jumped. Everything stays as old as it was.
 2. `standing`: the loop is slower than the window. Its last recommendation stands until now.
-3. `seen`: the watch shows a replica count. A count above 0 ends a scale to zero.
+3. `seen`: the watch shows a replica count. A count above 0 ends a scale to zero, and one that
+   something else wrote ends what is known, as a hold does.
 4. `held`: nothing is computed in this loop, for whatever reason.
 5. `seeded`: after a start, a takeover or a hold, the count found is the first recommendation.
 6. `active`: the metrics ask for a pod, so the cooldown starts again.
@@ -81,8 +82,15 @@ def seen(
 ) -> ScalingHistory:
     """The history, without a scale to zero that somebody has ended since.
 
-    After a hold the cooldown starts again: nobody looked at the metrics.
+    A count that something else wrote is found and not computed, as after a hold. After both the
+    cooldown starts again.
     """
+    shown = deployment.spec_replicas
+    if shown == history.replicas:
+        history = replace(history, replaced=None)
+    elif history.replaced is None or shown != history.replaced:
+        is_foreign = history.replicas is not None
+        history = replace(history, replicas=shown, replaced=None, held=history.held or is_foreign)
     if history.held:
         history = cooldown_restarted(history)
     zeroed = history.zeroed_seconds
@@ -195,6 +203,8 @@ def changed(
         scale_downs=downs,
         zeroed_seconds=zeroed_seconds,
         draining_since_seconds=None,
+        replicas=replicas_after,
+        replaced=replicas_before,
     )
 
 
@@ -215,6 +225,8 @@ def confirmed(known: ScalingHistory, decided: ScalingHistory) -> ScalingHistory:
         scale_ups=decided.scale_ups,
         scale_downs=decided.scale_downs,
         zeroed_seconds=decided.zeroed_seconds,
+        replicas=decided.replicas,
+        replaced=decided.replaced,
     )
 
 

@@ -46,7 +46,9 @@ class ScalingHistory:
     `zeroed_seconds` is when the scaler scaled to zero, None otherwise, so that a 0 set by a human
     stays one. `active_seconds` is when the metrics last asked for a pod, None before the first
     decision. `draining_since_seconds` is since when a scale-down has waited for idle pods. `held`
-    is True from a hold or a gap in the loop until something is computed again.
+    is True from a hold or a gap in the loop until something is computed again. `replicas` is the
+    count as it was left, None before the first decision; `replaced` is the one before a change that
+    the watch has not shown yet.
     """
 
     recommendations: tuple[Recommendation, ...] = ()
@@ -56,6 +58,8 @@ class ScalingHistory:
     active_seconds: float | None = None
     draining_since_seconds: float | None = None
     held: bool = field(default=False, compare=False)
+    replicas: int | None = field(default=None, compare=False)
+    replaced: int | None = field(default=None, compare=False)
 
     @property
     def scaled_to_zero(self) -> bool:

@@ -10,7 +10,7 @@ import pytest
 
 from scaler.decision.behavior import DEFAULT_BEHAVIOR
 from scaler.decision.decide import decide
-from scaler.model import Behavior
+from scaler.model import Behavior, PolicyType, RatePolicy
 from tests.unit.deployments import NOW, deployment, policy, reading, ready_pods
 
 if TYPE_CHECKING:
@@ -102,3 +102,39 @@ def test_a_start_keeps_the_count_from_going_down_and_not_from_going_up():
     )
     assert after(0, None, reading([60] * 2), rules, count=2).desired_replicas == 3
     assert after(0, None, reading([0] * 2), rules, count=2).desired_replicas == 2
+
+
+@pytest.mark.parametrize("found", [3, 8])
+@pytest.mark.parametrize("before_seconds", [4, 400])
+def test_a_count_that_something_else_wrote_stays_for_the_whole_window(found, before_seconds):
+    """Somebody scales up before the load comes; until then the values are low."""
+    history = None
+    for second in range(-before_seconds, 0, 2):
+        history = after(second, history, reading([40] * 2), policy(), count=2).history
+    for second in range(0, 310, 2):
+        decision = after(second, history, reading([1] * found), policy(), count=found)
+        history = decision.history
+        if decision.desired_replicas < found:
+            break
+    assert 298 <= second <= 300
+    assert after(0, history, reading([100] * found), policy(), count=found).desired_replicas > found
+
+
+@pytest.mark.parametrize("lags", [0, 1, 5])
+def test_a_watch_that_lags_behind_our_own_write_shows_nobody_elses_count(lags):
+    """It shows the count of before for some more loops; one step each 15 s goes on all the same."""
+    step = RatePolicy(type=PolicyType.PODS, value=1, period_seconds=15)
+    rules = policy(
+        behavior=replace(
+            DEFAULT_BEHAVIOR, scale_down=replace(DEFAULT_BEHAVIOR.scale_down, policies=(step,))
+        )
+    )
+    history, shown = None, [10] * (lags + 1)
+    for second in range(0, 360, 2):
+        decision = after(second, history, reading([1] * 10), rules, count=shown[0])
+        changed = decision.desired_replicas != decision.current_replicas
+        # The API server has another count than the watch shows: nothing is written.
+        if not changed or shown[0] == shown[-1]:
+            history = decision.history
+        shown = [*shown[1:], decision.desired_replicas if changed else shown[-1]]
+    assert shown[-1] <= 7

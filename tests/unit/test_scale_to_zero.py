@@ -181,6 +181,18 @@ class TestCooldown:
             assert decision.desired_replicas == expected
             history = decision.history
 
+    @pytest.mark.parametrize("found", [1, 3])
+    def test_it_begins_when_something_else_wakes_it(self, found):
+        woken = deployment(ready_pods(found))
+        history, now = OWN_ZERO, NOW
+        for _ in range(600):
+            now += 2
+            history = decide(ASLEEP, RULES, query(0), history, now).history
+        for wait, expected in ((0, 1), (COOLDOWN - 1, 1), (COOLDOWN, 0)):
+            decision = decide(woken, RULES, query(0), history, now + 2 + wait)
+            assert decision.desired_replicas == expected
+            history, woken = decision.history, AWAKE
+
     @given(
         st.lists(
             st.tuples(
