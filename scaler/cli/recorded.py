@@ -18,6 +18,7 @@ from scaler.cli.interruption import until
 from scaler.cli.recorded_deployments import MOST_NAMED, Gatherings, NoHistoryError
 from scaler.cli.recorded_owners import read_cluster, read_kube_state
 from scaler.cli.recorded_problems import why_late, why_no_pods_of
+from scaler.cli.recorded_servers import ScrapedServers
 from scaler.model import Metric
 from scaler.readings.prometheus.past_pods import PastMetric, pods_matchers
 from scaler.readings.prometheus.query_results import read_totals
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from scaler.cli.simulate import SimulateSettings
     from scaler.cluster.past_workloads import PastWorkloads
     from scaler.model import ObjectRef
+    from scaler.readings.prometheus.past_servers import PastServers
     from scaler.readings.prometheus.range_chunks import Span
     from scaler.readings.settings import PrometheusSettings
     from scaler.replay.gathering import Gathering
@@ -84,6 +86,7 @@ async def read_recorded(
                 metric = min(unread)
                 await reading.read_gpus(metric, () if settings.is_for_all else tuple(gatherings.of))
                 read.add(metric)
+            await reading.read_servers()
             for ref, one in gatherings.with_queries():
                 await reading.read_query(ref, one)
             if gatherings.is_empty:
@@ -130,9 +133,38 @@ class _Reading:
 
     async def read_gpus(self, metric: Metric, wanted: tuple[ObjectRef, ...]) -> None:
         """Read a metric of pods over all of the time, of all pods if no Deployment is named."""
-        settings = self._reader.settings
-        pods = pods_matchers(wanted, settings.names)
-        past = PastMetric(metric, settings.names, matchers=settings.matchers, pods=pods)
+        past = self._gpus(metric, wanted)
+        if await self._read_pods(metric, past):
+            await self._read_models(past)
+
+    async def read_servers(self) -> None:
+        """Read the metrics of pods' model servers over all of the time."""
+        metrics = sorted(self._gatherings.server_metrics())
+        if not metrics:
+            return
+        servers = ScrapedServers(self._reader, self._gatherings.of, self._known)
+        try:
+            await servers.find(self._span)
+        except (PastError, PromqlError) as error:
+            for metric in metrics:
+                self._refuse(metric, error)
+            return
+        for metric in metrics:
+            if await self._read_pods(metric, servers.past(metric)):
+                servers.refuse_missing(metric)
+        wanted = tuple(ref for ref, one in self._gatherings.of.items() if not one.counts_gpus)
+        if wanted:
+            await self._read_models(self._gpus(Metric.DUTY_CYCLE, wanted))
+
+    def _gpus(self, metric: Metric, wanted: tuple[ObjectRef, ...]) -> PastMetric:
+        names, matchers = self._reader.settings.names, self._reader.settings.matchers
+        pods = pods_matchers(
+            wanted, namespace_label=names.namespace_label, pod_label=names.pod_label
+        )
+        return PastMetric(metric, names, matchers=matchers, pods=pods)
+
+    async def _read_pods(self, metric: Metric, past: PastMetric | PastServers) -> bool:
+        """Read a metric of pods over all of the time; return whether it could be read."""
         queries = past.queries(self._span.fresh_seconds)
         try:
             async for chunk in until(self._interrupted, self._reader.chunks(queries, self._span)):
@@ -149,12 +181,16 @@ class _Reading:
                         )
                 self._show(f"Reading {metric}", self._span.share_until(chunk.span))
         except (PastError, PromqlError) as error:
-            # The metrics that were read are of use without this one.
-            if not self._gatherings.has_other_values(metric):
-                raise
-            self._gatherings.refuse(metric, str(error))
-            return
-        await self._read_models(past)
+            self._refuse(metric, error)
+            return False
+        return True
+
+    def _refuse(self, metric: Metric, error: PastError | PromqlError) -> None:
+        """Leave a metric out; raises the error if no other one has values."""
+        # The metrics that were read are of use without this one.
+        if not self._gatherings.has_other_values(metric):
+            raise error
+        self._gatherings.refuse(metric, str(error))
 
     async def _read_models(self, past: PastMetric) -> None:
         length = self._span.ended_unix_seconds - self._span.begun_unix_seconds
@@ -162,9 +198,9 @@ class _Reading:
             for moment in range(MODEL_MOMENTS):
                 at = self._span.ended_unix_seconds - length * moment / MODEL_MOMENTS
                 result = await self._reader.now(past.models_query(), at_unix_seconds=at)
-                for pod, model in past.read_models(result):
+                for pod, model, gpus in past.read_models(result):
                     if (one := self._known(pod)) is not None:
-                        one.add_model(pod, model)
+                        one.add_gpus(pod, model, gpus)
 
     async def read_query(self, ref: ObjectRef, one: Gathering) -> None:
         """Read a Deployment's own query over all of the time."""
@@ -190,14 +226,14 @@ class _Reading:
     async def why_no_pods(self) -> str:
         """Return why no pod of the Deployments has a series."""
         whose = ", ".join(str(one) for one in list(self._gatherings.of)[:MOST_NAMED])
-        metric = min(self._gatherings.gpu_metrics())
+        metric = min(self._gatherings.gpu_metrics() or {Metric.DUTY_CYCLE})
         return await why_no_pods_of(self._reader, metric, self._span, whose or "any Deployment")
 
     async def why_late(self) -> list[str]:
         """Return a sentence if Prometheus has not all of the time."""
+        metrics = self._gatherings.gpu_metrics()
         with suppress(PastError, PromqlError):
-            metric = min(self._gatherings.gpu_metrics())
-            late = await why_late(self._reader, metric, self._span)
+            late = await why_late(self._reader, min(metrics), self._span) if metrics else None
             return [late] if late else []
         return []
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scaler.model import Metric
+from scaler.model import SERVER_METRICS, Metric
 from scaler.readings.devices import FAMILIES
 from scaler.replay.gathering import Gathering, NoDemandError
 from scaler.replay.plans import DemandSource, Given, PlanError, sources_of
@@ -50,6 +50,7 @@ class Gatherings:
         self._readable = frozenset(
             {one for one, needed in FAMILIES.items() if set(needed) <= names.families.keys()}
             | {Metric.QUERY}
+            | SERVER_METRICS
         )
         self.of: dict[ObjectRef, Gathering] = {}
         self.problems: list[str] = []
@@ -74,9 +75,16 @@ class Gatherings:
             raise NoHistoryError("; ".join(self.problems))
 
     def gpu_metrics(self) -> set[Metric]:
-        """Return the metrics of pods that are read."""
-        metrics = {metric for one in self.of.values() for metric in one.pod_metrics}
+        """Return the metrics of pods' GPUs that are read."""
+        metrics = self._pod_metrics() - SERVER_METRICS
         return metrics | ({Metric.DUTY_CYCLE} if self._settings.is_for_all else set())
+
+    def server_metrics(self) -> set[Metric]:
+        """Return the metrics of pods' model servers that are read."""
+        return self._pod_metrics() & SERVER_METRICS
+
+    def _pod_metrics(self) -> set[Metric]:
+        return {metric for one in self.of.values() for metric in one.pod_metrics}
 
     def with_queries(self) -> list[tuple[ObjectRef, Gathering]]:
         """Return the Deployments whose own query is read."""

@@ -22,7 +22,7 @@ from scaler.readings.prometheus.kube_state import (
 from scaler.replay.owners import Owners, Way
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from scaler.model import ObjectRef
     from scaler.readings.prometheus.range_chunks import Span
@@ -55,6 +55,14 @@ async def read_cluster(
         return PastWorkloads(problems=[str(error)])
 
 
+def days_of(steps: Span) -> Iterator[tuple[float, float]]:
+    """Yield the ends and the lengths of days that cover these steps, the newest first."""
+    total = steps.seconds
+    seconds = max(min(DAY_SECONDS, total), total / MOST_DAYS)
+    for number in range(math.ceil(total / seconds)):
+        yield steps.ended_unix_seconds - number * seconds, seconds
+
+
 async def read_kube_state(
     reader: RangeReader,
     steps: Span,
@@ -66,13 +74,9 @@ async def read_kube_state(
     Raises:
         PastError, PromqlError: they cannot be read.
     """
-    ended = steps.ended_unix_seconds
-    total = steps.seconds
-    if not (await reader.now(IS_THERE, at_unix_seconds=ended)).rows:
+    if not (await reader.now(IS_THERE, at_unix_seconds=steps.ended_unix_seconds)).rows:
         return
-    seconds = max(min(DAY_SECONDS, total), total / MOST_DAYS)
-    for number in range(math.ceil(total / seconds)):
-        at = ended - number * seconds
+    for at, seconds in days_of(steps):
         pods = await reader.now(pod_owners_query(seconds), at_unix_seconds=at)
         owners.add_pods(read_pod_owners(pods), Way.KUBE_STATE_METRICS)
         sets = await reader.now(replica_sets_query(seconds), at_unix_seconds=at)

@@ -45,7 +45,7 @@ async def why_no_pods_of(reader: RangeReader, metric: Metric, steps: Span, whose
     past = PastMetric(metric, names, matchers=reader.settings.matchers, pods=())
     query = past.models_query(steps.seconds)
     found = past.read_models(await reader.now(query, at_unix_seconds=ended))
-    pods = sorted({str(pod) for pod, _ in found})
+    pods = sorted({str(one.pod) for one in found})
     if pods:
         return (
             f"no pod of {whose} has a series of a GPU in this time; {len(pods)} pods have one,"

@@ -138,6 +138,7 @@ def _settings(
         url=_url(values, "prometheus.url"),
         names=_names(values),
         matchers=(*exporters, *matchers),
+        common_matchers=matchers,
         params=_pairs(values, "prometheus.param"),
         timeout_seconds=values.seconds("prometheus.timeout", highest=longest_seconds),
         max_answer_bytes=_whole(values, "prometheus.max-answer-size", MAX_ANSWER_BYTES),

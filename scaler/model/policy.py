@@ -99,12 +99,13 @@ class MetricSelector:
     is_rate: bool = False
 
     def __str__(self) -> str:
-        labels = ",".join(f'{name}="{_escaped(value)}"' for name, value in self.labels)
+        labels = ",".join(f'{name}="{escaped(value)}"' for name, value in self.labels)
         series = f"{self.name}{{{labels}}}" if labels else self.name
         return f"rate({series})" if self.is_rate else series
 
 
-def _escaped(label: str) -> str:
+def escaped(label: str) -> str:
+    """Return a label's value as it is between quotes on a page and in PromQL."""
     return label.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 

@@ -43,13 +43,15 @@ class ServersSettings:
 class PrometheusSettings:
     """How to read Prometheus or a server with the same HTTP API.
 
-    `url` is the base URL, without `/api/v1/query`. `matchers` are added to every selector that the
-    scaler writes. `params` are sent with every query; an empty value removes a default one.
+    `url` is the base URL, without `/api/v1/query`. `matchers` are added to every selector of a GPU
+    exporter's series that the scaler writes, `common_matchers` are those of them that hold for all
+    series. `params` are sent with every query; an empty value removes a default one.
     """
 
     url: str
     names: MetricNames = PRESETS["gpu-exporter"]
     matchers: tuple[str, ...] = ()
+    common_matchers: tuple[str, ...] = ()
     params: tuple[tuple[str, str], ...] = ()
     timeout_seconds: float = 5.0
     max_answer_bytes: int = 64 * 2**20

@@ -9,7 +9,7 @@ from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING
 
-from scaler.model import TOTAL_METRICS, Metric
+from scaler.model import SERVER_METRICS, TOTAL_METRICS, Metric
 from scaler.quantities import format_share
 from scaler.replay.demand import BuiltDemand, DemandBuilder, seems_to_count
 from scaler.replay.model import RecordedMetric, Recording
@@ -26,6 +26,11 @@ _MANY = 10
 _WORTH_SAYING = 0.01
 """A smaller part of the time without one of several metrics is not worth a sentence."""
 _UNKNOWN = -1
+_EXPRESSIONS = {
+    Metric.QUERY: ("The query", "rate(NAME[1m])"),
+    Metric.POD_METRIC: ("gpu-scaler/pod-metric", "rate(NAME)"),
+}
+"""What people write, and how they write the rate of a counter there."""
 
 
 class NoDemandError(ValueError):
@@ -62,6 +67,11 @@ class Gathering:
         return next((one.query for one in self.sources if one.query is not None), None)
 
     @property
+    def counts_gpus(self) -> bool:
+        """Whether the values of its pods say how many GPUs they have."""
+        return not self.pod_metrics <= SERVER_METRICS
+
+    @property
     def has_values(self) -> bool:
         """Whether any metric has a value."""
         return bool(self._with_values)
@@ -69,6 +79,14 @@ class Gathering:
     def has_other_values(self, metric: Metric) -> bool:
         """Whether another metric than this one has a value."""
         return bool(self._with_values - {metric})
+
+    def source_of(self, metric: Metric) -> DemandSource | None:
+        """Return where a metric is from, None if it is not wanted."""
+        return next((one for one in self.sources if one.metric is metric), None)
+
+    def has_any(self, metric: Metric) -> bool:
+        """Whether a metric has a value, possible or not."""
+        return metric in self._with_values or self._impossible[metric] > 0
 
     def has_problem(self, metric: Metric) -> bool:
         """Whether more is known of a metric than that it has no value."""
@@ -80,13 +98,14 @@ class Gathering:
         metric: Metric,
         values: Sequence[tuple[float, float]],
         *,
-        gpus: int,
+        gpus: int | None,
         impossible: int = 0,
         way: Way | None = None,
     ) -> None:
         """Add a pod's values of a chunk, of one of the `pod_metrics`."""
         self._ways.setdefault(pod, way)
-        self._gpus[gpus] += len(values)
+        if gpus is not None:
+            self._gpus[gpus] += len(values)
         if impossible:
             self._impossible[metric] += impossible
         if metric in self._builders:
@@ -105,10 +124,14 @@ class Gathering:
         if values:
             self._with_values.add(metric)
 
-    def add_model(self, pod: ObjectRef, model: str) -> None:
-        """Add the model of a GPU of a pod."""
-        if pod in self._ways:
+    def add_gpus(self, pod: ObjectRef, model: str | None, gpus: int) -> None:
+        """Add how many GPUs of a model a pod had."""
+        if pod not in self._ways:
+            return
+        if model is not None:
             self._models[model] += 1
+        if not self.counts_gpus:
+            self._gpus[gpus] += 1
 
     def add_start(self, pod: ObjectRef, seconds: float) -> None:
         """Add how long a pod took from its creation until it was first Ready."""
@@ -196,13 +219,14 @@ class Gathering:
         if len(self._gpus) > 1:
             kinds = ", ".join(str(one) for one in sorted(self._gpus)[:_MANY])
             notes.append(f"Its pods had different numbers of GPUs ({kinds}); the commonest counts.")
+        if self._ways and not self._gpus:
+            notes.append("Its pods have no series of a GPU: each counts as one GPU.")
         if not self._ways:
             notes.append("Its replica count is unknown: no pod of it has a series of a GPU.")
         for one in found.metrics:
-            if one.metric is Metric.QUERY and seems_to_count(one.demand_milli):
-                notes.append(
-                    "The query hardly ever falls: of a counter, pass the rate, as rate(NAME[1m])."
-                )
+            if one.metric in _EXPRESSIONS and seems_to_count(one.demand_milli):
+                what, rate = _EXPRESSIONS[one.metric]
+                notes.append(f"{what} hardly ever falls: of a counter, pass the rate, as {rate}.")
             unknown = 1 - one.known_share
             if len(found.metrics) > 1 and unknown >= _WORTH_SAYING:
                 notes.append(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from scaler.decision.proposals import SATURATING_METRICS
-from scaler.model import TOTAL_METRICS, Metric, MetricTarget, ScalingPolicy
+from scaler.model import SERVER_METRICS, TOTAL_METRICS, Metric, MetricTarget, ScalingPolicy
 from scaler.policy.annotations import (
     ENABLED,
     MAX_REPLICAS,
@@ -19,15 +19,18 @@ from scaler.policy.annotations import (
     POD_METRIC,
     QUERY,
     QUEUE,
+    SERVER,
     TARGET_ANNOTATIONS,
+    TARGET_POD_METRIC,
     target_annotation,
 )
 from scaler.policy.parse import parse_policy
+from scaler.policy.server_annotations import ServerAnnotations
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from scaler.model import ObjectRef
+    from scaler.model import MetricSelector, ObjectRef, ServerSettings
 
 USUAL_TARGETS: Final = ("40", "50", "60", "70")
 """Of metrics in percent, where neither a flag nor an annotation has a target."""
@@ -71,10 +74,21 @@ class Given:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemandSource:
-    """A metric to replay, and the query of `Metric.QUERY` if it has one."""
+    """A metric to replay, and where it is from, as far as that is known.
+
+    `query` is that of `Metric.QUERY`, `selector` that of `Metric.POD_METRIC`. `server` is the name
+    of the pods' model server, None to recognise it.
+    """
 
     metric: Metric
     query: str | None = None
+    selector: MetricSelector | None = None
+    server: str | None = None
+
+    @property
+    def text(self) -> str | None:
+        """The text of the annotation that says where it is from."""
+        return self.query if self.selector is None else str(self.selector)
 
 
 class PlanError(ValueError):
@@ -101,13 +115,14 @@ def sources_of(
         metric = next((one for one in targets if one in readable), None)
         if metric is None and targets:
             raise PlanError(
-                f"its target is for {targets[0]}, which Prometheus has under a name of the server's"
-                " own: pass --query with a PromQL expression for the whole Deployment, and"
-                " --targets; or --metric duty_cycle"
+                f"its target is for {targets[0]}, which is not in this history: pass --query with a"
+                " PromQL expression for the whole Deployment, and --targets; or --metric duty_cycle"
             )
         metric = metric or Metric.DUTY_CYCLE
     if metric is Metric.QUERY and query is None:
         raise PlanError(f"--metric query needs --query, or the annotation {QUERY}")
+    if metric is Metric.POD_METRIC and POD_METRIC not in texts:
+        raise PlanError(f"--metric pod_metric needs the annotation {POD_METRIC}")
     if metric not in readable:
         names = ", ".join(sorted(readable))
         raise PlanError(f"--metric {metric} is not in this history; it can have {names}")
@@ -119,10 +134,30 @@ def sources_of(
         and one in readable
         and (one is not Metric.QUERY or query is not None)
     ]
+    metrics = (metric, *others)
+    settings = _server_settings(texts) if SERVER_METRICS.intersection(metrics) else None
     return tuple(
-        DemandSource(metric=one, query=query if one is Metric.QUERY else None)
-        for one in (metric, *others)
+        DemandSource(
+            metric=one,
+            query=query if one is Metric.QUERY else None,
+            selector=settings.pod_metric if settings and one is Metric.POD_METRIC else None,
+            server=settings.server if settings and one in SERVER_METRICS else None,
+        )
+        for one in metrics
     )
+
+
+def _server_settings(texts: Mapping[str, str]) -> ServerSettings:
+    """Return which series of model servers count; raises PlanError."""
+    own = {name: texts[name] for name in (SERVER, POD_METRIC) if name in texts}
+    if POD_METRIC in own:
+        # One is wrong without the other, and flags may give the target.
+        own[TARGET_POD_METRIC] = "1"
+    parser = ServerAnnotations(own, None, "")
+    settings = parser.server_settings()
+    if parser.problems:
+        raise PlanError("; ".join(f"{one.annotation}: {one.message}" for one in parser.problems))
+    return settings
 
 
 def policies_of(
@@ -223,8 +258,8 @@ def _policy(
         target, source = TARGET_ANNOTATIONS[metric], SOURCE_ANNOTATIONS.get(metric)
         texts[target] = targets[one.metric]
         if source is not None:
-            texts[source] = one.query or _PLACEHOLDERS[source]
-            if one.query is None:
+            texts[source] = one.text or _PLACEHOLDERS[source]
+            if one.text is None:
                 invented |= {source, target}
     parsed = parse_policy(
         texts, query_supported=True, defaults=defaults, namespace=given.ref.namespace

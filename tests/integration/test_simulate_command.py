@@ -10,7 +10,7 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
@@ -18,14 +18,13 @@ from aiohttp import web
 
 from scaler.cli import simulate_command as command
 from scaler.cli.parser import build_parser
-from scaler.cli.recorded_deployments import NoHistoryError
 from scaler.cli.simulate import parse_simulate_arguments
-from scaler.kube.client import KubeClient
 from scaler.readings.prometheus.ranges import PastError
-from simulator.apiserver import running_apiserver
 from tests.pages.reading import read_through, run
 from tests.recorded_prometheus import recorded_prometheus, scraped
+from tests.scrapedpages import target, text_of
 from tests.serving import serving
+from tests.simulating import HOURS, rows, simulate, simulate_annotated
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -38,7 +37,6 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
 ]
 SCRAPE = 15
-HOURS = 6
 FIRST, SECOND = "web-7d9f8c6b5-x2x4z", "web-7d9f8c6b5-bcdfg"
 ODD = "odd-strange"
 
@@ -86,31 +84,13 @@ async def prometheus(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
             'Hostname="n",UUID="GPU-9",pod="exporter-1",exported_namespace="prod",'
             'exported_pod="dcgm-7d9f8c6b5-bcdfg",modelName="NVIDIA L4"': points(now, 50)
         },
+        "vllm:num_requests_running": {text_of(target(FIRST, "prod")): points(now, 20)},
+        "vllm:num_requests_waiting": {text_of(target(FIRST, "prod")): points(now, 4)},
         "balance": {"": points(now, -5)},
         "queue_length": {'queue="a"': points(now, 12), 'queue="b"': points(now, 8)},
     }
     async with recorded_prometheus(tmp_path_factory.mktemp("past"), past) as running:
         yield running
-
-
-async def simulate(prometheus: Prometheus, *flags: str, config: str = "/nowhere") -> Any:
-    """Return the documents by name, and what was said; what the command would end with is it."""
-    given = ["simulate", f"--prometheus.url={prometheus.url}", f"--since={HOURS}h"]
-    parsed = build_parser({}, "0").parse_args([*given, f"--kubeconfig={config}", *flags])
-    settings = replace(
-        parse_simulate_arguments(parsed, default_namespace=lambda: "default"), output="json"
-    )
-    try:
-        found = await command.simulate(settings)
-    except (NoHistoryError, PastError) as error:
-        return {}, str(error)
-    documents = json.loads(command.shown(settings, found.simulations))["simulations"]
-    remarks = "; ".join((*found.notes, *found.problems))
-    return {one["name"]: one for one in documents}, remarks
-
-
-def rows(document: dict[str, Any]) -> list[tuple[str, float | None]]:
-    return [(one["policy"], one["target_milli"]) for one in document["results"]]
 
 
 async def test_a_named_deployment_without_a_cluster(prometheus: Prometheus) -> None:
@@ -151,33 +131,6 @@ async def test_a_total_by_a_query(prometheus: Prometheus) -> None:
     was, ours_, _ = odd["results"]
     assert was["gpu_hours"] == pytest.approx(6, abs=0.1)
     assert ours_["highest_replicas"] == 2
-
-
-async def simulate_annotated(
-    prometheus: Prometheus, folder: Path, name: str, *flags: str, **annotations: str
-) -> tuple[dict[str, Any], str]:
-    """Simulate the Deployments that are opted in: this one; another one is not."""
-    texts = {f"gpu-scaler/{key.replace('_', '-')}": text for key, text in annotations.items()}
-    async with running_apiserver() as api, KubeClient(api.url) as client:
-        await client.post("/api/v1/namespaces", {"metadata": {"name": "prod"}})
-        for one, given in ((name, {"gpu-scaler/enabled": "true", **texts}), ("other", {})):
-            await client.post(
-                "/apis/apps/v1/namespaces/prod/deployments",
-                {
-                    "metadata": {"name": one, "annotations": given},
-                    "spec": {
-                        "replicas": 0,
-                        "selector": {"matchLabels": {"app": one}},
-                        "template": {
-                            "metadata": {"labels": {"app": one}},
-                            "spec": {"containers": [{"name": "c", "image": "i"}]},
-                        },
-                    },
-                },
-            )
-        config = api.write_kubeconfig(folder / "kubeconfig")
-        found, remarks = await simulate(prometheus, *flags, config=str(config))
-    return found.get(name, {}), remarks
 
 
 async def test_annotations_of_deployments_that_are_opted_in(

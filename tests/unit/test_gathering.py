@@ -37,7 +37,7 @@ def test_pods_add_up_from_the_first_step_to_the_last():
     found.add_pod(ONE, DUTY, values(10, 20, 30, first=1), gpus=2, way=Way.API)
     found.add_pod(TWO, DUTY, values(5, 5, first=2), gpus=2, way=Way.API)
     for pod, model in ((ONE, "H100"), (TWO, "H100"), (ObjectRef("x", "y"), "L4")):
-        found.add_model(pod, model)
+        found.add_gpus(pod, model, 1)
     for pod, seconds in ((ONE, 50), (ONE, 40), (TWO, 60)):
         found.add_start(pod, seconds)
     recording = found.recording()

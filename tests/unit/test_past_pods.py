@@ -146,7 +146,9 @@ def test_old_samples_and_other_pods_are_left_to_prometheus():
 def test_a_model_is_shown_on_terminals_and_written_to_files():
     past = PastMetric(Metric.DUTY_CYCLE, PRESETS["gpu-exporter"], matchers=(), pods=())
     labels = {"namespace_name": "prod", "pod_name": "web-1", "name": "A\x1b[2J" + "0" * 1000}
-    ((pod, model),) = past.read_models(Result(type="vector", rows=[{"metric": labels}]))
-    assert pod == WEB
+    rows = [{"metric": labels, "value": [0, "2"]}]
+    ((pod, model, gpus),) = past.read_models(Result(type="vector", rows=rows))
+    assert (pod, gpus) == (WEB, 2)
+    assert model is not None
     assert model.isprintable()
     assert len(model) == 253

@@ -52,14 +52,23 @@ class _Query(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodPoints:
-    """One pod's values in the metric's unit, in order of time; `gpus` is how many it had.
+    """One pod's values in the metric's unit, in order of time.
 
-    `impossible` counts values outside the metric's bounds, which are left out.
+    `gpus` is how many it had, None where its series do not say. `impossible` counts values outside
+    the metric's bounds, which are left out.
     """
 
     values: Sequence[tuple[float, float]]
-    gpus: int
+    gpus: int | None
     impossible: int = 0
+
+
+class PodGpus(NamedTuple):
+    """How many GPUs of a model a pod had; None is a model that is not named."""
+
+    pod: ObjectRef
+    model: str | None
+    gpus: int
 
 
 class PastMetric:
@@ -99,26 +108,27 @@ class PastMetric:
         }
 
     def models_query(self, seconds: float | None = None) -> str:
-        """Return the query for the GPU models of the pods, of these last seconds or of now."""
+        """Return the query for the GPUs of the pods by model, of these last seconds or of now."""
         names = self._names
         series = names.families[FAMILIES[self._metric][0]].series[0]
-        labels = ", ".join((names.namespace_label, names.pod_label, names.model_label))
+        pods = (names.namespace_label, names.pod_label, names.model_label)
+        gpus = dict.fromkeys((*pods, *names.device_labels))
         selector = ", ".join((*self._pods, *self._matchers))
         selected = f"{series}{{{selector}}}"
         if seconds is not None:
             selected = f"last_over_time({selected}[{promql_duration(seconds)}])"
-        return f"group by ({labels}) ({selected})"
+        return f"count by ({', '.join(pods)}) (group by ({', '.join(gpus)}) ({selected}))"
 
-    def read_models(self, result: Result) -> Iterator[tuple[ObjectRef, str]]:
-        """Yield pods with the model of a GPU of theirs; raises PromqlError."""
+    def read_models(self, result: Result) -> Iterator[PodGpus]:
+        """Yield what an answer to `models_query` says; raises PromqlError."""
         names = self._names
         with rows_of(result, "vector") as rows:
             for row in rows:
                 labels = {name: shown_name(text) for name, text in row.get("metric", {}).items()}
                 pod = holder_of(labels, names).pod
                 model = labels.get(names.model_label)
-                if pod is not None and pod.namespace and model:
-                    yield pod, model
+                if pod is not None and pod.namespace:
+                    yield PodGpus(pod, model or None, int(float(row["value"][1])))
 
     def _queries(self, fresh_seconds: float) -> tuple[_Query, ...]:
         found: list[_Query] = []
@@ -221,7 +231,9 @@ class PastMetric:
         return PodPoints(values=values, gpus=len(gpus), impossible=impossible)
 
 
-def pods_matchers(owners: Sequence[ObjectRef], names: MetricNames) -> tuple[str, ...]:
+def pods_matchers(
+    owners: Sequence[ObjectRef], *, namespace_label: str, pod_label: str
+) -> tuple[str, ...]:
     """Return what selects the pods of these Deployments and few others; none for all or many."""
     if not owners or len(owners) > MANY_OWNERS:
         return ()
@@ -229,8 +241,8 @@ def pods_matchers(owners: Sequence[ObjectRef], names: MetricNames) -> tuple[str,
     # Names are DNS names: only the dot is special. A pod's name is cut where it would be too long.
     starts = sorted({one.name[:SHORT_NAME].replace(".", r"\\.") for one in owners})
     return (
-        f'{names.namespace_label}=~"{namespaces}"',
-        f'{names.pod_label}=~"({"|".join(starts)}).*"',
+        f'{namespace_label}=~"{namespaces}"',
+        f'{pod_label}=~"({"|".join(starts)}).*"',
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from scaler.model import Metric
@@ -15,18 +16,19 @@ from scaler.readings.servers.samples import (
     check_page,
     has_metric,
 )
-from scaler.readings.servers.table import BY_NAME, SERVERS
+from scaler.readings.servers.table import SERVERS, NotPublishedError, recognise
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from scaler.model import MetricSelector
     from scaler.readings.servers.page_terms import RateCounters
-    from scaler.readings.servers.table import Measure, ModelServer, Term
+    from scaler.readings.servers.table import ModelServer, Term
 
 MAX_REQUESTS: Final = 1e9
 """No server has more in hand, and times in seconds since 1970 are greater."""
-_CACHE_ROUNDING: Final = 1e-3
+MAX_CACHE_SHARE: Final = 1.001
+"""Rounding may put a full cache this far above 1."""
 _TITLES: Final = ", ".join(server.title for server in SERVERS)
 _UNKNOWN: Final = (
     f"the page has no metric of a known server ({_TITLES}): set gpu-scaler/server or"
@@ -66,10 +68,11 @@ def read_server_page(
     """
     check_page(body)
     page = PageTerms(body, before, at_seconds)
-    row, recognised_by = _recognise(body, server)
+    has = partial(has_metric, body)
+    row, recognised_by = recognise(has, server)
     values: dict[Metric, float | str]
     if recognised_by is None:
-        reason = _UNKNOWN if row is None else _not_of(body, row)
+        reason = _UNKNOWN if row is None else _not_of(has, row)
         values = dict.fromkeys(
             (Metric.REQUESTS, Metric.REQUESTS_WAITING, Metric.KV_CACHE_PERCENT), reason
         )
@@ -124,18 +127,9 @@ def read_sum(
     return found, page.counters()
 
 
-def _recognise(body: bytes, server: str | None) -> tuple[ModelServer | None, str | None]:
-    """Return the server and the metric that tells it; the metric is None if the page has none."""
-    for row in SERVERS if server is None else (BY_NAME[server],):
-        for name in row.recognised_by:
-            if has_metric(body, name):
-                return row, name
-    return (None if server is None else BY_NAME[server]), None
-
-
-def _not_of(body: bytes, row: ModelServer) -> str:
+def _not_of(has: Callable[[str], bool], row: ModelServer) -> str:
     names = " or ".join(row.recognised_by)
-    other, recognised_by_other = _recognise(body, None)
+    other, recognised_by_other = recognise(has, None)
     if other is None:
         return (
             f"the page has no {names}, so it is not of {row.title}: set gpu-scaler/metrics-port to"
@@ -148,8 +142,8 @@ def _not_of(body: bytes, row: ModelServer) -> str:
 
 
 def _server_values(page: PageTerms, row: ModelServer) -> dict[Metric, float | str]:
-    requests = _measured(page, row, row.requests, "requests")
-    waiting = _measured(page, row, row.waiting, "waiting requests", none_waits=requests == 0)
+    requests = _measured(page, row, Metric.REQUESTS)
+    waiting = _measured(page, row, Metric.REQUESTS_WAITING, none_waits=requests == 0)
     return {
         Metric.REQUESTS: requests,
         Metric.REQUESTS_WAITING: waiting,
@@ -158,10 +152,12 @@ def _server_values(page: PageTerms, row: ModelServer) -> dict[Metric, float | st
 
 
 def _measured(
-    page: PageTerms, row: ModelServer, measure: Measure, what: str, *, none_waits: bool = False
+    page: PageTerms, row: ModelServer, metric: Metric, *, none_waits: bool = False
 ) -> float | str:
-    if isinstance(measure, str):
-        return _has_none(row, what, measure)
+    try:
+        measure = row.measure(metric)
+    except NotPublishedError as error:
+        return str(error)
     terms = _alternative(page, measure)
     if terms is None:
         return 0.0 if none_waits and row.counts_waiting else _none_of(measure)
@@ -176,21 +172,19 @@ def _measured(
 
 
 def _cache_percent(page: PageTerms, row: ModelServer) -> float | str:
-    if isinstance(row.kv_cache, str):
-        return _has_none(row, "use of a KV cache", row.kv_cache)
-    terms = _alternative(page, row.kv_cache)
+    try:
+        measure = row.measure(Metric.KV_CACHE_PERCENT)
+    except NotPublishedError as error:
+        return str(error)
+    terms = _alternative(page, measure)
     if terms is None:
-        return _none_of(row.kv_cache)
+        return _none_of(measure)
     (term,) = terms
     try:
-        used = [checked(one.value, term, 1 + _CACHE_ROUNDING) for one in page.samples(term)]
+        used = [checked(one.value, term, MAX_CACHE_SHARE) for one in page.samples(term)]
     except MetricError as error:
         return str(error)
     return min(100.0, 100 * math.fsum(used) / len(used)) if used else 0.0
-
-
-def _has_none(row: ModelServer, what: str, instead: str) -> str:
-    return f"{row.title} publishes no {what}: {instead}"
 
 
 def _alternative(page: PageTerms, measure: Sequence[tuple[Term, ...]]) -> tuple[Term, ...] | None:

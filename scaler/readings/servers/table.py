@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from scaler.model import MetricSelector
+from scaler.model import Metric, MetricSelector
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +56,25 @@ class ModelServer:
     path: str = "/metrics"
     counts_waiting: bool = False
     hints: Mapping[int, str] = field(default_factory=dict)
+
+    def measure(self, metric: Metric) -> tuple[tuple[Term, ...], ...]:
+        """Return the alternatives of one of the server's own metrics.
+
+        Raises:
+            NotPublishedError: it has none.
+        """
+        measure, what = {
+            Metric.REQUESTS: (self.requests, "requests"),
+            Metric.REQUESTS_WAITING: (self.waiting, "waiting requests"),
+            Metric.KV_CACHE_PERCENT: (self.kv_cache, "use of a KV cache"),
+        }[metric]
+        if isinstance(measure, str):
+            raise NotPublishedError(f"{self.title} publishes no {what}: {measure}")
+        return measure
+
+
+class NotPublishedError(ValueError):
+    """A server has no such metric; the message says what to use instead."""
 
 
 def _gauge(name: str, **labels: str) -> Term:
@@ -266,6 +285,20 @@ SERVERS: Final[tuple[ModelServer, ...]] = (
     ),
 )
 BY_NAME: Final[Mapping[str, ModelServer]] = {server.name: server for server in SERVERS}
+
+
+def recognise(
+    has: Callable[[str], bool], server: str | None
+) -> tuple[ModelServer | None, str | None]:
+    """Return the server of a page and the metric that tells it, by whether the page has a metric.
+
+    `server` is None to find it. The metric is None if the page has none of the server's.
+    """
+    for row in SERVERS if server is None else (BY_NAME[server],):
+        for name in row.recognised_by:
+            if has(name):
+                return row, name
+    return (None if server is None else BY_NAME[server]), None
 
 
 def hints_of(name: str | None) -> Mapping[int, str]:
