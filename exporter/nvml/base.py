@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from exporter.model import Device, DeviceReading
 from exporter.nvml.bounds import BOUNDS
-from exporter.nvml.calls import ABSENT, NvmlError, field_of, raise_if_gone, within
+from exporter.nvml.calls import ABSENT, DEVICE_GONE, NvmlError, field_of, raise_if_gone, within
 from exporter.nvml.duty_cycle import KERNELS, DutyCycles
 
 if TYPE_CHECKING:
@@ -123,31 +123,43 @@ class BaseReadings:
                 index,
                 expected=frozenset({"NOT_FOUND", "INVALID_ARGUMENT"}),
             )
-            uuid = None if handle is None else calls.optional("nvmlDeviceGetUUID", handle)
-            if not uuid:
+            if handle is None:
                 continue
-            total, used = self._memory(handle)
-            device = Device(
-                uuid=uuid,
-                name=calls.optional("nvmlDeviceGetName", handle) or gpu.device.name,
-                minor_number=gpu.device.minor_number,
-                parent_uuid=gpu.device.uuid,
-                gpu_instance_id=within(
-                    _INSTANCE_ID, calls.optional("nvmlDeviceGetGpuInstanceId", handle)
-                ),
-                compute_instance_id=within(
-                    _INSTANCE_ID, calls.optional("nvmlDeviceGetComputeInstanceId", handle)
-                ),
-            )
-            readings.append(
-                DeviceReading(
-                    device=device,
-                    memory_total_bytes=total,
-                    memory_used_bytes=used,
-                    uses=self._read_uses(gpu, device, handle, (total, used)),
-                )
-            )
+            try:
+                reading = self._read_instance(gpu, handle)
+            except NvmlError as error:
+                if error.code not in DEVICE_GONE:
+                    raise
+                # It went away meanwhile; were it the whole GPU, the next call would say so.
+                continue
+            if reading is not None:
+                readings.append(reading)
         return readings
+
+    def _read_instance(self, gpu: Gpu, handle: Any) -> DeviceReading | None:
+        calls = self._calls
+        uuid = calls.optional("nvmlDeviceGetUUID", handle)
+        if not uuid:
+            return None
+        total, used = self._memory(handle)
+        device = Device(
+            uuid=uuid,
+            name=calls.optional("nvmlDeviceGetName", handle) or gpu.device.name,
+            minor_number=gpu.device.minor_number,
+            parent_uuid=gpu.device.uuid,
+            gpu_instance_id=within(
+                _INSTANCE_ID, calls.optional("nvmlDeviceGetGpuInstanceId", handle)
+            ),
+            compute_instance_id=within(
+                _INSTANCE_ID, calls.optional("nvmlDeviceGetComputeInstanceId", handle)
+            ),
+        )
+        return DeviceReading(
+            device=device,
+            memory_total_bytes=total,
+            memory_used_bytes=used,
+            uses=self._read_uses(gpu, device, handle, (total, used)),
+        )
 
     def _memory(self, handle: Any) -> DeviceMemory:
         # The second version leaves what the driver reserves for itself out of `used`, as nvidia-smi

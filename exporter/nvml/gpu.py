@@ -71,9 +71,13 @@ class Gpu:
         """Ask for the MIG mode; what a board lacks depends on it, so a change asks again.
 
         A GPU that has told it once is asked again whatever it answers: otherwise its instances
-        would be gone until NVML is opened again.
+        would be gone until NVML is opened again. A call that fails leaves it as it was: a divided
+        GPU must not look like a whole one that is free.
         """
-        mode, _pending = self.ask("nvmlDeviceGetMigMode") or (None, None)
+        answer = self.ask("nvmlDeviceGetMigMode")
+        if answer is None and not self.lacks("nvmlDeviceGetMigMode"):
+            return
+        mode, _pending = answer or (None, None)
         if mode != self.mig_mode:
             self.mig_mode = mode
             self.mig_enabled = mode == self.binding.NVML_DEVICE_MIG_ENABLE

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from exporter.exposition import board_families as families
 from exporter.nvml.base import NO_MEMORY_V2
 from exporter.nvml.board import named, states
+from exporter.nvml.bounds import BOUNDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,8 +39,10 @@ def memory(gpu: Gpu) -> Iterator[Sample]:
 
 def _reserved(gpu: Gpu) -> int | None:
     answer = gpu.ask("nvmlDeviceGetMemoryInfo", gpu.binding.nvmlMemory_v2, expected=NO_MEMORY_V2)
-    # Where it is more than all there is, the driver did not fill the answer in.
-    if answer is None or answer.reserved > answer.total:
+    # Where the total cannot be real, or it is more than that, the driver did not fill it in.
+    if answer is None or not BOUNDS["nvidia_gpu_memory_total_bytes"].hold(answer.total):
+        return None
+    if answer.reserved > answer.total:
         return None
     return int(answer.reserved)
 

@@ -227,6 +227,22 @@ def test_an_answer_whose_total_cannot_be_was_not_filled_in(spec, total):
     assert reading.memory_used_bytes is None
 
 
+@pytest.mark.parametrize("total", [0, 2**51, 2**64 - 1])
+def test_nothing_is_reserved_of_memory_that_cannot_be(total):
+    node = Node("T4", collectors=[Collector.MEMORY]).open()
+    assert node.samples(of="memory_reserved")
+    node = Node("T4", collectors=[Collector.MEMORY]).open()
+    original = node.binding.nvmlDeviceGetMemoryInfo
+
+    def info(*arguments):
+        answer = original(*arguments)
+        answer.total, answer.reserved = total, 0
+        return answer
+
+    node.binding.nvmlDeviceGetMemoryInfo = info
+    assert not node.samples(of="memory_reserved")
+
+
 def test_more_memory_in_use_than_there_is_is_unknown():
     node = Node("T4").open()
     total = node.driver.gpus[0].memory_total_bytes
