@@ -148,7 +148,8 @@ def decode_pod(
     restarts, served = pod_facts.restarts(status), None
     if previous is not None and previous.restarts == restarts:
         served, since = previous.state.served_seconds, previous.state.ready_since_seconds
-        if since is not None and ready is None:
+        if since is not None and ready != previous.ready_transition:
+            # Ready again: a new list does not show that it was not Ready meanwhile.
             until = now.place((conditions.get("Ready") or {}).get("lastTransitionTime"))
             # An end before the beginning comes from another clock, or is missing.
             served = max(served or 0.0, (until if until > since else now.monotonic_seconds) - since)

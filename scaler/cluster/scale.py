@@ -58,10 +58,7 @@ async def read_scale(
         Replaced: the name belongs to another workload than `uid` now.
         ApiError: the API refused or did not answer.
     """
-    scale = await _read(client, kind.scale_path(ref), ref, uid)
-    return VersionedScale(
-        replicas=_replicas(scale), resource_version=scale["metadata"]["resourceVersion"]
-    )
+    return _versioned(await _read(client, kind.scale_path(ref), ref, uid))
 
 
 async def write_scale(
@@ -76,7 +73,8 @@ async def write_scale(
     """Write a count unless somebody else wrote in between, which may be the same count.
 
     Changes `spec.replicas` by a merge patch of the scale subresource with the resourceVersion of
-    `scale`, so that a write in between is a conflict and never overwritten.
+    `scale`, so that a write in between is a conflict and never overwritten. Without one the 409 is
+    somebody's refusal, such as an admission webhook's.
 
     Raises:
         Replaced: the name belongs to another workload than `uid` now.
@@ -90,7 +88,10 @@ async def write_scale(
     try:
         answer = await client.patch(path, patch, timeout_seconds=CALL_TIMEOUT_SECONDS)
     except Conflict:
-        return CountChanged(found=_replicas(await _read(client, path, ref, uid)))
+        now = _versioned(await _read(client, path, ref, uid))
+        if now == scale:
+            raise
+        return CountChanged(found=now.replicas)
     return Written(replicas=_replicas(answer) if "spec" in answer else to_replicas)
 
 
@@ -115,6 +116,12 @@ async def _read(client: KubeClient, path: str, ref: ObjectRef, uid: str) -> Json
     if scale["metadata"]["uid"] != uid:
         raise Replaced(ref)
     return scale
+
+
+def _versioned(scale: JsonObject) -> VersionedScale:
+    return VersionedScale(
+        replicas=_replicas(scale), resource_version=scale["metadata"]["resourceVersion"]
+    )
 
 
 def _replicas(scale: JsonObject) -> int:

@@ -81,6 +81,7 @@ class World:
         self.failure: Exception | None = None
         self.failures: dict[str, Exception] = {}
         self.scale_failure: Exception | None = None
+        self.version = 7
         self.before_patch: list[int] = []
         self.patched: list[tuple[str, int]] = []
         self.writes: list[str] = []
@@ -185,7 +186,10 @@ class World:
             raise self.scale_failure
         name = path.split("/")[-2]
         return {
-            "metadata": {"resourceVersion": "7", "uid": self.uids.get(name, f"uid-{name}")},
+            "metadata": {
+                "resourceVersion": str(self.version),
+                "uid": self.uids.get(name, f"uid-{name}"),
+            },
             "spec": {"replicas": self.replicas[name]},
         }
 
@@ -209,10 +213,11 @@ class World:
             self.after_mark()
             return {}
         self.writes.append(f"scale {name}")
-        assert body["metadata"] == {"resourceVersion": "7"}
+        assert body["metadata"] == {"resourceVersion": str(self.version)}
         if self.before_patch:
             # Somebody else writes between the reading of the scale and the patch.
             self.replicas[name] = self.before_patch.pop(0)
+            self.version += 1
             raise Conflict(request="PATCH", status=409, reason="Conflict", message="modified")
         failure = self.failures.get(name, self.failure)
         if failure is not None:

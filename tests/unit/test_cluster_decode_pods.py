@@ -200,6 +200,23 @@ OVERLOADED = [ready("2026-11-23T20:59:00Z", status="False")]
             id="an end that was not written",
         ),
         pytest.param([(0, [ready(SINCE)], {}), (9, [], {})], 609.0, id="the condition is gone"),
+        pytest.param(
+            [(0, [ready(SINCE)], {}), (9, [ready("2026-11-23T21:00:05Z")], {})],
+            605.0,
+            id="it flapped while nobody watched",
+        ),
+        pytest.param(
+            [
+                (0, [ready(SINCE)], {"containerStatuses": [{"restartCount": 1}]}),
+                (
+                    9,
+                    [ready("2026-11-23T21:00:05Z")],
+                    {"containerStatuses": [{"restartCount": 2}]},
+                ),
+            ],
+            None,
+            id="it was started again while nobody watched",
+        ),
     ],
 )
 def test_how_long_a_pod_has_served_before(steps, expected):

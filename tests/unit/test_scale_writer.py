@@ -10,7 +10,7 @@ from scaler.cluster.scale import CountChanged, VersionedScale, Written
 from scaler.cluster.scale_to_zero_store import ScaleToZeroStore
 from scaler.controller.writer import NotWritten, ScaleWriter
 from scaler.decision.model import Outcome, Reason
-from scaler.kube.errors import Forbidden, Unreachable
+from scaler.kube.errors import Conflict, Forbidden, Unreachable
 from tests.unit.controllerworld import World, deployment
 
 TWO = VersionedScale(replicas=2, resource_version="7")
@@ -40,6 +40,20 @@ async def test_a_write_in_between_is_another_count():
     world.before_patch = [5]
     assert await writer(world).write(WEB, TWO, 4) == CountChanged(found=5)
     assert world.patched == []
+
+
+@pytest.mark.parametrize("denies", ["too many GPUs for this team", "try again"])
+async def test_a_conflict_without_a_write_in_between_is_a_refusal(denies):
+    world = World(WEB)
+    world.failure = Conflict(request="PATCH", status=409, reason="Conflict", message=denies)
+    result = await writer(world).write(WEB, TWO, 4)
+    assert isinstance(result, NotWritten)
+    assert (result.outcome, result.failure, result.is_unconfirmed) == (
+        Outcome.FAILED,
+        "Conflict",
+        False,
+    )
+    assert denies in result.message
 
 
 async def test_without_the_lease_nothing_is_written():
