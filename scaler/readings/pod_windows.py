@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from scaler.model import MetricReading, PodValue
 from scaler.readings.exposition import MIN_STALE_AFTER_SECONDS
@@ -17,6 +17,18 @@ if TYPE_CHECKING:
 
 STEP_INTERVALS = 3
 """Samples of a window further apart than this many intervals have a gap between them."""
+
+
+class PodAnswer(NamedTuple):
+    """A pod's value, or why there is none, asked for at `asked_seconds` (monotonic).
+
+    `fresh_for_seconds` is how far apart values may be measured, 0 if they are as of the request.
+    """
+
+    pod: PodState
+    value: PodValue | str
+    asked_seconds: float
+    fresh_for_seconds: float = 0.0
 
 
 class PodWindows:
@@ -50,38 +62,34 @@ class PodWindows:
         self,
         request: ReadingRequest,
         metric: Metric,
-        answers: Iterable[tuple[PodState, PodValue | str, float]],
+        answers: Iterable[PodAnswer],
         *,
         note: str | None = None,
     ) -> MetricReading:
-        """Return the reading of each pod's value, averaged if the request has a window.
-
-        `answers` have the reason where there is no value, and when each was asked for (monotonic).
-        """
+        """Return the reading of each pod's value, averaged if the request has a window."""
         values: dict[ObjectRef, PodValue] = {}
         missing: dict[ObjectRef, str] = {}
         is_averaged = request.window_seconds > 0
-        for pod, answer, asked_seconds in answers:
-            if is_averaged and isinstance(answer, PodValue):
-                answer = self._mean(request, pod, metric, answer, asked_seconds)  # noqa: PLW2901
-            if isinstance(answer, PodValue):
-                values[pod.ref] = answer
+        for answer in answers:
+            value = answer.value
+            if is_averaged and isinstance(value, PodValue):
+                value = self._mean(request, metric, answer, value)
+            if isinstance(value, PodValue):
+                values[answer.pod.ref] = value
             else:
-                missing[pod.ref] = answer
+                missing[answer.pod.ref] = value
         return MetricReading(metric=metric, values=values, missing=missing, note=note)
 
     def _mean(
-        self,
-        request: ReadingRequest,
-        pod: PodState,
-        metric: Metric,
-        value: PodValue,
-        now_seconds: float,
+        self, request: ReadingRequest, metric: Metric, answer: PodAnswer, value: PodValue
     ) -> PodValue | str:
         """Add a value and return the mean over the window, or why there is none yet."""
+        pod, now_seconds = answer.pod, answer.asked_seconds
         key = (request.deployment, pod.uid, metric)
         last_read, before = self._windows.get(key, (0, PodWindow(samples=())))
-        step = self._step_seconds + self._read_seconds if last_read == self._reads - 1 else 0.0
+        step = 0.0
+        if last_read == self._reads - 1:
+            step = max(self._step_seconds, answer.fresh_for_seconds) + self._read_seconds
         window = before.add(value, window_seconds=request.window_seconds, longest_step_seconds=step)
         self._windows[key] = self._reads, window
         since = max(serving_since(pod, now_seconds), now_seconds - request.window_seconds)

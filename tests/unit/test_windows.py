@@ -34,6 +34,7 @@ class Node:
         self.duty: Callable[[float], float | None] = lambda _: 0.0
         self.age_seconds = self.takes_seconds = 0.0
         self.interval_seconds = interval_seconds
+        self.measures_every_seconds = 1.0
         self.source = ExporterSource(
             timeout_seconds=20,
             interval_seconds=interval_seconds,
@@ -45,7 +46,8 @@ class Node:
         return START + self.loop.time()
 
     async def text(self, endpoint: ExporterEndpoint, _: object) -> str:
-        value = self.duty(self.loop.time())
+        since_measured = self.loop.time() % self.measures_every_seconds
+        value = self.duty(self.loop.time() - since_measured)
         if endpoint.url == "slow":
             await asyncio.sleep(self.takes_seconds)
         lines = [
@@ -53,8 +55,8 @@ class Node:
             for n in range(20)
         ]
         lines += [
-            f"nvidia_gpu_exporter_snapshot_age_seconds {self.age_seconds}",
-            "nvidia_gpu_exporter_interval_seconds 1",
+            f"nvidia_gpu_exporter_snapshot_age_seconds {self.age_seconds + since_measured}",
+            f"nvidia_gpu_exporter_interval_seconds {self.measures_every_seconds}",
         ]
         if value is None:
             raise ScrapeError("is away")
@@ -161,6 +163,24 @@ def test_slow_loops_fill_a_window_too(loop, interval, takes):
     decisions = node.decisions(1200, window=600, count=4, target=60)
     *_, (_, decision) = decisions
     assert decision.desired_replicas == 6
+
+
+@pytest.mark.parametrize("measures_every", [0.1, 16.0, 20.0, 60.0])
+@pytest.mark.parametrize("window", [120, 600])
+def test_exporters_that_measure_seldom_fill_a_window_too(loop, measures_every, window):
+    """As many do as `--nvml.interval` allows; the same snapshot is then read many times."""
+    node = Node(loop)
+    node.measures_every_seconds, node.duty = measures_every, lambda _: 90.0
+    *_, (_, decision) = node.decisions(2 * window, window=window, count=4, target=60)
+    assert decision.desired_replicas == 6, decision.message
+
+
+def test_an_exporter_that_measures_seldom_and_is_away_fills_no_window(loop):
+    node = Node(loop)
+    node.measures_every_seconds = 60.0
+    node.duty = lambda at: None if 120 <= at < 540 else 90.0
+    *_, (_, decision) = node.decisions(600, window=600, count=4, target=60)
+    assert decision.proposed is None
 
 
 def test_a_process_that_was_stopped_saw_nothing(loop):

@@ -19,10 +19,11 @@ from scaler.readings.exporters.reader import ExporterReader, Scraper
 from scaler.readings.exposition import (
     NodePage,
     families_for,
+    stale_after_seconds,
     values_by_pod,
 )
 from scaler.readings.http import OpensConnections, computed
-from scaler.readings.pod_windows import PodWindows
+from scaler.readings.pod_windows import PodAnswer, PodWindows
 from scaler.readings.settings import ExportersSettings
 from scaler.readings.source import NO_GPU_POD, ReadingRequest, SourceAnswer, readable
 from scaler.readings.store import ReadingStore
@@ -171,7 +172,12 @@ class ExporterSource(OpensConnections):
         self, request: ReadingRequest, metric: Metric, nodes: Mapping[str, _Node]
     ) -> MetricReading:
         answers = (
-            (pod, _pod_value(pod, metric, node), node.page.asked_seconds)
+            PodAnswer(
+                pod,
+                _pod_value(pod, metric, node),
+                node.page.asked_seconds,
+                stale_after_seconds(node.page.interval_seconds),
+            )
             for pod in readable(request.pods)
             for node in [nodes[pod.node_name or ""]]
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from scaler.model import SERVER_METRICS, Metric, MetricReading, PodValue
 from scaler.readings.http import OpensConnections
-from scaler.readings.pod_windows import PodWindows
+from scaler.readings.pod_windows import PodAnswer, PodWindows
 from scaler.readings.source import SourceAnswer
 from scaler.readings.unexpected import unexpected
 
@@ -131,7 +131,7 @@ class ServersSource(OpensConnections):
                 request,
                 metric,
                 (
-                    (pod, page if isinstance(page, str) else _pod_value(page, metric), now)
+                    PodAnswer(pod, page if isinstance(page, str) else _pod_value(page, metric), now)
                     for pod, page in pages
                 ),
                 note=note,
