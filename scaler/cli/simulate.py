@@ -24,6 +24,7 @@ from scaler.model import Metric, ObjectRef
 from scaler.policy.annotations import MAX_REPLICAS, MIN_REPLICAS, PREFIX
 from scaler.replay.csv_text import CsvColumns
 from scaler.replay.demand import LONGEST_STEP_SECONDS, MAX_STEPS
+from scaler.replay.model import MAX_TARGETS
 from scaler.replay.plans import Wishes
 from toolkit.cli.flags import Values, add_output_argument, flag_groups
 
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from scaler.replay.prices import Prices
 
 LONGEST_START_SECONDS = 6 * 3600.0
-MAX_TARGETS = 20
 _SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3})?) ?%?")
 
 
@@ -147,8 +147,14 @@ def add_simulate_arguments(parser: argparse.ArgumentParser, environ: Mapping[str
         "percentage of the time that the recommended target may be saturated",
     )
     report.text("plot", "FILE", None, "also write curves as FILE.svg or FILE.html")
-    report.text("record", "FILE", None, "also write the history, to simulate it again")
-    report.switch("anonymize", "replace names of namespaces and Deployments in all output")
+    report.text(
+        "record", "FILE", None, "also write the history and the policy, to simulate them again"
+    )
+    report.switch(
+        "anonymize",
+        "replace names of namespaces and Deployments in all output, and leave out queries and"
+        " other text that may contain names",
+    )
     add_past_arguments(group("Prometheus"))
     add_kubeconfig_arguments(group("Kubernetes API, for annotations and owners of pods"))
 

@@ -20,17 +20,18 @@ from scaler.cli.progress import Progress
 from scaler.cli.recorded import read_recorded
 from scaler.cli.recorded_deployments import NoHistoryError, RecordedDeployment
 from scaler.model import ObjectRef
+from scaler.policy.annotations import QUERY
+from scaler.replay.anonymized import anonymized
 from scaler.replay.answers import Learned
 from scaler.replay.csv_recording import csv_recording
 from scaler.replay.csv_text import CsvError, read_csv
 from scaler.replay.documents import Simulation, simulations_csv, simulations_json
 from scaler.replay.model import HPA, OURS
-from scaler.replay.plans import DemandSource, Given, PlanError, policies_of
+from scaler.replay.plans import Given, PlanError, policies_of, recorded_sources
 from scaler.replay.recommendation import recommended
 from scaler.replay.recording_text import (
     MAX_BYTES,
     RecordingTextError,
-    anonymized,
     read_recordings,
     recordings_text,
 )
@@ -70,9 +71,12 @@ async def simulate(settings: SimulateSettings) -> Simulated:
         async with interruption() as interrupted:
             recorded = await _recorded(settings, found, interrupted, progress)
             found.is_complete = not interrupted.is_set()
+        recorded = [_with_flags(one, settings) for one in recorded]
         if settings.anonymizes:
             recorded = _anonymized(recorded)
             _hide_names(found)
+            # They are among the recorded ones, as far as they name nothing.
+            settings = replace(settings, wishes=replace(settings.wishes, annotations={}))
         # What was read before an interruption is simulated, until the next one.
         async with interruption() as interrupted:
             if settings.record is not None and recorded:
@@ -140,7 +144,7 @@ async def _recorded(
 ) -> list[RecordedDeployment]:
     if settings.csv is not None:
         recording = await unless(interrupted, partial(_of_csv, settings, settings.csv))
-        return [] if recording is None else [_alone(recording)]
+        return [] if recording is None else _alone(recording, settings, found)
     if settings.recording is not None:
         recordings = await unless(interrupted, partial(_of_file, settings.recording))
         if recordings is None:
@@ -151,9 +155,7 @@ async def _recorded(
             f"{ref}: is not in {settings.recording}" for ref in wanted if ref not in known
         ]
         chosen = [one for one in recordings if not wanted or one.ref in wanted]
-        return [
-            one for recording in chosen if (one := _chosen(recording, settings, found)) is not None
-        ]
+        return [one for recording in chosen for one in _chosen(recording, settings, found)]
     assert settings.prometheus is not None
     history = await read_recorded(settings, settings.prometheus, interrupted, progress.show)
     found.problems += history.problems
@@ -161,29 +163,55 @@ async def _recorded(
     return history.deployments
 
 
-def _alone(recording: Recording) -> RecordedDeployment:
-    """Return a recording without a cluster: flags alone say more."""
-    return RecordedDeployment(
-        given=Given(ref=recording.ref),
-        sources=tuple(DemandSource(metric=one.metric) for one in recording.metrics),
-        recording=recording,
+def _alone(
+    recording: Recording, settings: SimulateSettings, found: Simulated
+) -> list[RecordedDeployment]:
+    """Return a recording without a cluster, unless its annotations or flags are wrong."""
+    given = Given(ref=recording.ref, annotations=recording.annotations)
+    wishes = settings.wishes
+    try:
+        sources = recorded_sources(
+            given.effective(wishes), [one.metric for one in recording.metrics], wishes.query
+        )
+    except PlanError as error:
+        found.problems.append(f"{recording.ref}: {error}")
+        return []
+    return [RecordedDeployment(given=given, sources=sources, recording=recording)]
+
+
+def _with_flags(one: RecordedDeployment, settings: SimulateSettings) -> RecordedDeployment:
+    """Return a recording that has what a replay needs, as the flags have it."""
+    wishes, start = settings.wishes, settings.start_seconds
+    texts = dict(one.given.effective(wishes))
+    for source in one.sources:
+        if source.query is not None:
+            texts[QUERY] = source.query
+    recording = replace(
+        one.recording,
+        annotations=texts,
+        targets=wishes.targets or one.recording.targets,
+        start_seconds=one.recording.start_seconds if start is None else start,
     )
+    return replace(one, recording=recording)
 
 
 def _chosen(
     recording: Recording, settings: SimulateSettings, found: Simulated
-) -> RecordedDeployment | None:
-    """Return a recording of a file with the metric of `--metric` first, None without it."""
-    wanted = settings.wishes.metric
+) -> list[RecordedDeployment]:
+    """Return a recording of a file with the metric of `--metric` first, none without it."""
+    wanted = settings.wishes.metric or recording.metric
     first = [one for one in recording.metrics if one.metric is wanted]
-    if wanted is not None and not first:
+    if not first:
         names = ", ".join(one.metric for one in recording.metrics)
         found.problems.append(
             f"{recording.ref}: --metric {wanted} is not in {settings.recording}; it has {names}"
         )
-        return None
+        return []
     others = [one for one in recording.metrics if one.metric is not wanted]
-    return _alone(replace(recording, metrics=(*first, *others)))
+    # The recorded targets are those of the metric that was first.
+    targets = recording.targets if wanted is recording.metric else ()
+    recording = replace(recording, metrics=(*first, *others), targets=targets)
+    return _alone(recording, settings, found)
 
 
 def _of_csv(settings: SimulateSettings, name: str) -> Recording:
@@ -224,9 +252,9 @@ def _anonymized(recorded: Sequence[RecordedDeployment]) -> list[RecordedDeployme
     return [
         replace(
             one,
-            given=replace(one.given, ref=recording.ref),
-            # A query may name anything.
-            sources=tuple(replace(source, query=None) for source in one.sources),
+            given=Given(ref=recording.ref, annotations=recording.annotations),
+            # They may name anything.
+            sources=tuple(replace(source, query=None, selector=None) for source in one.sources),
             recording=recording,
         )
         for one, recording in zip(recorded, recordings, strict=True)
@@ -242,16 +270,13 @@ async def _simulation(
 ) -> Simulation | None:
     recording = one.recording
     highest = max((count for count in recording.replicas if count is not None), default=0)
+    wishes = replace(settings.wishes, targets=recording.targets)
     try:
-        policies, notes = policies_of(
-            one.given, settings.wishes, one.sources, highest_replicas=highest
-        )
+        policies, notes = policies_of(one.given, wishes, one.sources, highest_replicas=highest)
     except PlanError as error:
         found.problems.append(f"{recording.ref}: {error}")
         return None
-    start = settings.start_seconds
-    if start is None:
-        start = recording.start_seconds
+    start = recording.start_seconds
     if start is None:
         start = USUAL_START_SECONDS
         notes = (

@@ -7,17 +7,21 @@ Seconds without another word are from the begin of the recording. Milli units ar
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from scaler.decision.proposals import SATURATING_METRICS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from scaler.model import Metric, ObjectRef
 
 AS_IT_WAS = "as it was"
 OURS = "gpu-scaler"
 HPA = "HPA"
+MAX_TARGETS = 20
+"""Targets of one metric that are compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +50,8 @@ class Recording:
     equally long. Of the `metrics`, the first is the one whose targets are compared; there is at
     least one. `replicas` are the pods that the Deployment had, None where unknown.
     `start_seconds` is how long a pod took until it served, None where unknown. `notes` are
-    sentences for people about what was found in the data, such as gaps.
+    sentences for people about what was found in the data, such as gaps. `annotations` and the
+    `targets` of the first metric are the texts of the policy, empty where unknown.
     """
 
     ref: ObjectRef
@@ -58,6 +63,8 @@ class Recording:
     gpu_model: str | None = None
     start_seconds: float | None = None
     notes: tuple[str, ...] = ()
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    targets: tuple[str, ...] = ()
 
     @property
     def metric(self) -> Metric:

@@ -134,7 +134,18 @@ def sources_of(
         and one in readable
         and (one is not Metric.QUERY or query is not None)
     ]
-    metrics = (metric, *others)
+    return recorded_sources(texts, (metric, *others), query)
+
+
+def recorded_sources(
+    texts: Mapping[str, str], metrics: Sequence[Metric], query: str | None = None
+) -> tuple[DemandSource, ...]:
+    """Return where these metrics are from by the annotations, and by the `query` if it is given.
+
+    Raises:
+        PlanError: an annotation that says it is wrong.
+    """
+    query = query or texts.get(QUERY)
     settings = _server_settings(texts) if SERVER_METRICS.intersection(metrics) else None
     return tuple(
         DemandSource(

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import codecs
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeVar
 
 import msgspec
@@ -12,12 +11,14 @@ import msgspec
 from scaler.decision.proposals import SATURATING_METRICS
 from scaler.model import TOTAL_METRICS, Metric, ObjectRef
 from scaler.replay.demand import HIGHEST_PERCENT, LONGEST_STEP_SECONDS
-from scaler.replay.model import RecordedMetric, Recording
+from scaler.replay.model import MAX_TARGETS, RecordedMetric, Recording
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-VERSION: Final = 1
+VERSION: Final = 2
+READABLE_VERSIONS: Final = (1, 2)
+"""Version 1 has no annotations and no targets."""
 MAX_BYTES: Final = 256 * 2**20
 """Seven days of 1,000 Deployments at one point a minute take 150 MB."""
 MAX_RECORDINGS: Final = 2_000
@@ -27,28 +28,22 @@ _MAX_VALUE_MILLI: Final = 10**18
 _MAX_REPLICAS: Final = 100_000
 _MAX_START_SECONDS: Final = 86_400.0
 _MAX_UNIX_SECONDS: Final = 1e11
-# Anyone may have these; another kind's group may be the domain of whoever made it.
-_COMMON_KINDS: Final = frozenset(
-    {
-        "",
-        "statefulsets.apps",
-        "rollouts.argoproj.io",
-        "leaderworkersets.leaderworkerset.x-k8s.io",
-    }
-)
 
 _SHARED: Final = (
     *("begun_unix_seconds", "step_seconds", "replicas"),
-    *("gpus_per_replica", "gpu_model", "start_seconds", "notes"),
+    *("gpus_per_replica", "gpu_model", "start_seconds", "notes", "annotations", "targets"),
 )
 """Fields that are alike in the text and in a recording."""
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
+_AnnotationName = Annotated[str, msgspec.Meta(min_length=1, max_length=317)]
+_AnnotationValue = Annotated[str, msgspec.Meta(max_length=262_144)]
+"""All annotations of an object together have that many bytes at most."""
+_TargetText = Annotated[str, msgspec.Meta(max_length=253)]
 _Milli = Annotated[int, msgspec.Meta(ge=0, le=_MAX_VALUE_MILLI)]
 _Replicas = Annotated[int, msgspec.Meta(ge=0, le=_MAX_REPLICAS)]
 
 
-_Key = TypeVar("_Key", str, ObjectRef)
 _Form = TypeVar("_Form")
 
 
@@ -74,6 +69,10 @@ class _RecordingText(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     notes: Annotated[
         tuple[Annotated[str, msgspec.Meta(max_length=2_000)], ...], msgspec.Meta(max_length=100)
     ]
+    annotations: Annotated[
+        dict[_AnnotationName, _AnnotationValue], msgspec.Meta(max_length=1_000)
+    ] = {}
+    targets: Annotated[tuple[_TargetText, ...], msgspec.Meta(max_length=MAX_TARGETS)] = ()
     metrics: Annotated[tuple[_MetricText, ...], msgspec.Meta(min_length=1, max_length=len(Metric))]
     replicas: tuple[_Replicas | None, ...]
 
@@ -117,10 +116,10 @@ def read_recordings(data: bytes) -> tuple[Recording, ...]:
     version = _decoded(
         data, _Head, "is not a recording that gpu-scaler simulate --record wrote"
     ).gpu_scaler_recording
-    if version != VERSION:
+    if version not in READABLE_VERSIONS:
+        known = " and ".join(map(str, READABLE_VERSIONS))
         raise RecordingTextError(
-            f"has version {version} of the recording format; this gpu-scaler reads version"
-            f" {VERSION}"
+            f"has version {version} of the recording format; this gpu-scaler reads versions {known}"
         )
     document = _decoded(data, _RecordingsText, "is not a valid recording")
     points = sum(len(one.replicas) * len(one.metrics) for one in document.recordings)
@@ -173,7 +172,8 @@ def _recording(text: _RecordingText, number: int) -> Recording:
         )
     for place, one in enumerate(text.metrics):
         _check_metric(one, text.replicas, f"{where}.metrics[{place}]")
-    for name in (text.namespace, text.name, text.kind, text.gpu_model or "", *text.notes):
+    shown = (text.namespace, text.name, text.kind, text.gpu_model or "", *text.notes)
+    for name in (*shown, *text.annotations, *text.targets):
         if not name.isprintable():
             raise RecordingTextError(f"has a control character in a text at {where}: {name!r:.80}")
     return Recording(
@@ -207,39 +207,3 @@ def _check_metric(text: _MetricText, replicas: tuple[int | None, ...], where: st
                 f"has a demand of {demand / 1000:g} at {where}.demand_milli[{step}], and"
                 f" {pods} pods in replicas: each pod has at most 100 % {text.metric}"
             )
-
-
-def anonymized(recordings: Iterable[Recording]) -> tuple[Recording, ...]:
-    """Return the recordings with names such as `namespace-1/deployment-1`.
-
-    The same name becomes the same one everywhere. Numbers, times and GPU models stay. Notes may
-    name pods, so that only their number stays.
-    """
-    namespaces: dict[str, int] = {}
-    workloads: dict[ObjectRef, int] = {}
-    kinds: dict[str, int] = {}
-    return tuple(
-        replace(
-            one,
-            ref=ObjectRef(
-                namespace=f"namespace-{_number(namespaces, one.ref.namespace)}",
-                name=f"deployment-{_number(workloads, one.ref)}",
-                kind=one.ref.kind
-                if one.ref.kind in _COMMON_KINDS
-                else f"workloads.kind-{_number(kinds, one.ref.kind)}",
-            ),
-            notes=_without_names(one.notes),
-        )
-        for one in recordings
-    )
-
-
-def _number(numbers: dict[_Key, int], key: _Key) -> int:
-    return numbers.setdefault(key, len(numbers) + 1)
-
-
-def _without_names(notes: tuple[str, ...]) -> tuple[str, ...]:
-    count = len(notes)
-    if not count:
-        return ()
-    return (f"{count} {'note' if count == 1 else 'notes'} left out, which may contain names.",)

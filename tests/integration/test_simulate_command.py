@@ -174,19 +174,24 @@ async def test_all_metrics_of_the_annotations_count(
         "gpu-scaler/target-query",
         "gpu-scaler/target-memory-used-bytes",
     }
+    # The file has the policy too.
+    again, _ = await simulate(prometheus, f"--recording={file}", "prod/odd")
+    for what in ("results", "other_metrics", "recommendation"):
+        assert again["odd"][what] == odd[what]
     again, _ = await simulate(
-        prometheus,
-        *(f"--recording={file}", "prod/odd", "--targets=50", "--max-replicas=9"),
-        *("--annotation=target-query=10", "--annotation=target-memory-used-bytes=1G"),
+        *(prometheus, f"--recording={file}", "prod/odd", "--targets=40"),
+        "--annotation=target-query=20",
     )
-    assert again["odd"]["results"] == odd["results"]
+    assert rows(again["odd"])[1:] == [("gpu-scaler", 40_000), ("hpa", 40_000)]
+    assert again["odd"]["other_metrics"][1]["target_milli"] == 20_000
     waiting, _ = await simulate(
-        prometheus,
-        *(f"--recording={file}", "prod/odd", "--metric=query", "--targets=10,20"),
-        "--annotation=target-duty-cycle=50",
+        *(prometheus, f"--recording={file}", "prod/odd", "--metric=query", "--targets=10,20"),
+        "--annotation=target-memory-used-bytes=1T",
     )
     assert waiting["odd"]["metric"] == "query"
-    assert [one["metric"] for one in waiting["odd"]["other_metrics"]] == ["duty_cycle"]
+    assert [one["metric"] for one in waiting["odd"]["other_metrics"]] == [
+        *("duty_cycle", "memory_used_bytes")
+    ]
     assert [one["highest_replicas"] for one in waiting["odd"]["results"][1::2]] == [2, 1]
 
 
@@ -297,7 +302,7 @@ async def test_a_recording_gives_the_same_without_a_cluster(
 ) -> None:
     file = tmp_path / "case.json"
     first, _ = await simulate(prometheus, "--all", "--targets=50", f"--record={file}")
-    again, _ = await simulate(prometheus, f"--recording={file}", "--targets=50")
+    again, _ = await simulate(prometheus, f"--recording={file}")
     assert {name: one["results"] for name, one in again.items()} == {
         name: one["results"] for name, one in first.items()
     }

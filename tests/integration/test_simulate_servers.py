@@ -117,6 +117,25 @@ async def test_all_metrics_of_a_server_count(prometheus: Prometheus, tmp_path: P
     assert llama["recommendation"]["annotations"]["gpu-scaler/pod-metric"] == ALL["pod_metric"]
 
 
+@pytest.mark.parametrize("flags", [[], ["--anonymize"]])
+async def test_a_recording_has_all_of_the_policy(
+    prometheus: Prometheus, tmp_path: Path, flags: list[str]
+) -> None:
+    file = tmp_path / "case.json"
+    query = {"query": "sum(tgi_queue_size)", "target_query": "1"}
+    llama, _ = await simulate_annotated(
+        prometheus, tmp_path, "llama", f"--record={file}", "--start-time=200s", **ALL, **query
+    )
+    if flags:
+        await simulate(prometheus, f"--recording={file}", f"--record={file}", *flags)
+        text = file.read_text()
+        for name in ("prod", "llama", "tgi", "prompt_tokens"):
+            assert name not in text
+    (again,) = (await simulate(prometheus, f"--recording={file}"))[0].values()
+    assert again["results"] == llama["results"]
+    assert again["other_metrics"] == llama["other_metrics"]
+
+
 async def test_pods_in_the_labels_of_older_examples(prometheus: Prometheus) -> None:
     found, _ = await simulate(prometheus, "prod/old", "--metric=requests", "--targets=2")
     assert found["old"]["results"][1]["highest_replicas"] == 2

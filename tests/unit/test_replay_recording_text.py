@@ -17,7 +17,6 @@ from scaler.replay import recording_text
 from scaler.replay.model import Recording
 from scaler.replay.recording_text import (
     RecordingTextError,
-    anonymized,
     read_recordings,
     recordings_text,
 )
@@ -33,6 +32,8 @@ RECORDING = Recording(
     gpu_model="NVIDIA H100 80GB HBM3",
     start_seconds=41.5,
     notes=("Pod chat-7d4b-x2x has no data for 30s.",),
+    annotations={"gpu-scaler/target-duty-cycle": "60"},
+    targets=("40", "50"),
 )
 NAMES = st.text(st.characters(categories=["Ll", "Nd"]), min_size=1, max_size=20)
 
@@ -69,6 +70,8 @@ def recordings(draw):
         gpu_model=draw(st.none() | st.just("NVIDIA H100")),
         start_seconds=draw(st.none() | st.floats(0, 3600)),
         notes=tuple(draw(st.lists(NAMES, max_size=2))),
+        annotations=draw(st.dictionaries(NAMES.map("gpu-scaler/{}".format), st.text(max_size=9))),
+        targets=tuple(draw(st.lists(NAMES, max_size=2))),
     )
 
 
@@ -101,10 +104,12 @@ def test_the_document_names_units_and_its_version():
             "gpu_model": "NVIDIA H100 80GB HBM3",
             "start_seconds": 41.5,
             "notes": ["Pod chat-7d4b-x2x has no data for 30s."],
+            "annotations": {"gpu-scaler/target-duty-cycle": "60"},
+            "targets": ["40", "50"],
             "replicas": [1, None, 1],
         }
     ]
-    assert document == {"gpu_scaler_recording": 1, "gpu_scaler_version": "1.2.3"}
+    assert document == {"gpu_scaler_recording": 2, "gpu_scaler_version": "1.2.3"}
 
 
 @pytest.mark.parametrize(
@@ -123,6 +128,11 @@ def test_the_document_names_units_and_its_version():
         ("replicas", [1, 2, -3], "replicas"),
         ("pods", [], "pods"),
         ("metrics", [], "metrics"),
+        ("annotations", {"gpu-scaler/x": 1}, "annotations"),
+        ("annotations", {"x" * 318: ""}, "annotations"),
+        ("annotations", {"a\x1b[31m": ""}, "control character"),
+        ("targets", ["1"] * 21, "targets"),
+        ("targets", ["\x07"], "control character"),
     ],
 )
 def test_what_is_wrong_is_named(field, value, expected):
@@ -169,7 +179,7 @@ def test_two_totals_are_refused():
         (b"[]", "not a recording"),
         (b"time,pod,value\n", "not a recording"),
         (b'{"gpu_scaler_recording": 1, "x": ' + b"[" * 100_000, "not a recording"),
-        (b'{"gpu_scaler_recording": 2, "whatever": 1}', "version 2"),
+        (b'{"gpu_scaler_recording": 3, "whatever": 1}', "version 3"),
         (written(), "recordings"),
         (written(RECORDING, RECORDING), r"second recording .*recordings\[1\]"),
         (
@@ -183,6 +193,14 @@ def test_another_document_is_refused(data, expected):
         read_recordings(data)
 
 
+def test_the_first_version_is_read_without_a_policy():
+    document = json.loads(written(RECORDING)) | {"gpu_scaler_recording": 1}
+    for name in ("annotations", "targets"):
+        del document["recordings"][0][name]
+    found = read_recordings(json.dumps(document).encode())
+    assert found == (replace(RECORDING, annotations={}, targets=()),)
+
+
 def test_a_byte_order_mark_is_no_part_of_it():
     assert read_recordings(codecs.BOM_UTF8 + written(RECORDING)) == (RECORDING,)
 
@@ -192,26 +210,3 @@ def test_a_document_beyond_the_limits_is_refused(monkeypatch, limit, value):
     monkeypatch.setattr(recording_text, limit, value)
     with pytest.raises(RecordingTextError, match=f"up to {value}"):
         read_recordings(written(RECORDING))
-
-
-def test_names_become_numbers_and_the_same_name_the_same_number():
-    refs = [
-        ObjectRef("prod", "chat"),
-        ObjectRef("prod", "embed", "statefulsets.apps"),
-        ObjectRef("test", "chat", "engines.acme.example"),
-    ]
-    found = anonymized(replace(RECORDING, ref=ref) for ref in refs)
-    assert [one.ref for one in found] == [
-        ObjectRef("namespace-1", "deployment-1"),
-        ObjectRef("namespace-1", "deployment-2", "statefulsets.apps"),
-        ObjectRef("namespace-2", "deployment-3", "workloads.kind-1"),
-    ]
-    text = written(*found).decode()
-    assert not [name for name in ("prod", "chat", "embed", "test", "acme") if name in text]
-    assert "H100" in text
-    assert found[0].metrics == RECORDING.metrics
-
-
-def test_anonymized_recordings_can_be_read_again():
-    found = anonymized([RECORDING, replace(RECORDING, ref=ObjectRef("a", "b", "c.d"), notes=())])
-    assert read_recordings(written(*found)) == found
