@@ -104,9 +104,7 @@ async def count_of(
     except Replaced:
         return None
     except NotFound as error:
-        # An unserved API also answers 404, although its objects still exist.
-        details = error.body.get("details")
-        if not isinstance(details, dict) or details.get("name") != ref.name:
+        if not error.is_missing(ref.name):
             raise
         return None
 

@@ -136,7 +136,9 @@ class ScaleToZeroStore:
     async def _read(self) -> dict[str, str]:
         try:
             found = await self._client.get(self._path, timeout_seconds=CALL_TIMEOUT_SECONDS)
-        except NotFound:
+        except NotFound as error:
+            if not error.is_missing(self._name):
+                raise
             return {}
         return dict(found.get("data") or {})
 

@@ -173,11 +173,11 @@ class Scales:
         path = request.path
         try:
             raw = await self._client.get(path, timeout_seconds=CALL_TIMEOUT_SECONDS)
-        except NotFound:
-            self._problems.pop(uid, None)
-            self._changed(uid)
-            return
         except ApiError as error:
+            if isinstance(error, NotFound) and error.is_missing(path.split("/")[-2]):
+                self._problems.pop(uid, None)
+                self._changed(uid)
+                return
             if uid not in self._unread:
                 self._failed[uid] = request
             if uid not in self._known:

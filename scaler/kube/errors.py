@@ -73,6 +73,15 @@ class Forbidden(ApiError):
 class NotFound(ApiError):
     """404: no such object, or no such resource on this server."""
 
+    def is_missing(self, name: str) -> bool:
+        """Return whether the server says that the object of this name does not exist.
+
+        An API that is not served, a starting server and a proxy answer 404 as well, although the
+        objects exist.
+        """
+        details = self.body.get("details")
+        return isinstance(details, dict) and details.get("name") == name
+
 
 class Conflict(ApiError):
     """409: the resourceVersion is not the latest: the object changed since it was read."""

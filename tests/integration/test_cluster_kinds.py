@@ -146,16 +146,19 @@ async def test_scales_are_read_only_when_something_changes():
         assert client.answers["GET", 200] == before
 
 
-async def test_a_scale_that_cannot_be_read_holds_its_workload_and_delays_no_other(monkeypatch):
+@pytest.mark.parametrize("status", [403, 404])
+async def test_a_scale_that_cannot_be_read_holds_its_workload_and_delays_no_other(
+    monkeypatch, status
+):
     monkeypatch.setattr(scales, "RETRY_SECONDS", 3600.0)
     async with watching(SERVERS) as (client, _, state, api):
         api.faults.applies_to = lambda request: request.path.endswith("/llm/scale")
-        api.faults.error_status = 403
+        api.faults.error_status = status
         await client.post(PATH, workload(replicas=3))
         await until(lambda: REF in found(state))
         (held,) = state.deployments()
         assert held.spec_replicas == 3
-        assert "/llm/scale: 403" in (held.out_of_contact or "")
+        assert f"/llm/scale: {status}" in (held.out_of_contact or "")
         await client.post(PATH, workload("other"))
         await until(lambda: len(found(state)) == 2, what="the other is there")
         assert [one.out_of_contact is None for one in state.deployments()] == [False, True]

@@ -197,7 +197,13 @@ class World:
         if self.zeros_failure is not None:
             raise self.zeros_failure
         if self.zeros is None:
-            raise NotFound(request="GET", status=404, reason="NotFound", message="no such thing")
+            raise NotFound(
+                request="GET",
+                status=404,
+                reason="NotFound",
+                message="no such thing",
+                body={"details": {"name": "zeros", "kind": "configmaps"}},
+            )
         return self.zeros
 
     async def patch(self, path: str, body: dict[str, Any], **_: object) -> dict[str, Any]:

@@ -80,10 +80,25 @@ async def test_a_leader_that_lost_the_lease_reads_anew_what_was_written_down():
     assert world.patched == [("web", 3)]
 
 
-async def test_a_zero_of_nobody_knows_whom_is_held_until_that_is_known():
+@pytest.mark.parametrize(
+    "failure",
+    [
+        pytest.param(
+            Unreachable(request="GET", status=None, reason="-", message="timeout"), id="timeout"
+        ),
+        pytest.param(
+            from_status(request="GET", status=404, body={}, text="<html>"), id="404 of a proxy"
+        ),
+        pytest.param(
+            from_status(request="GET", status=404, body={"reason": "NotFound", "details": {}}),
+            id="404 of a server that starts",
+        ),
+    ],
+)
+async def test_a_zero_of_nobody_knows_whom_is_held_until_that_is_known(failure):
     world = restarted(await scaled_to_zero(), 0)
     world.query_total = 11
-    world.zeros_failure = Unreachable(request="GET", status=None, reason="-", message="timeout")
+    world.zeros_failure = failure
     await world.controller.cycle()
     assert (world.patched, world.outcome()) == ([], (Outcome.HELD, "UnknownZero"))
     world.zeros_failure = None
