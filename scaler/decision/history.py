@@ -58,6 +58,7 @@ def shifted(history: ScalingHistory, by_seconds: float) -> ScalingHistory:
         zeroed_seconds=moved(history.zeroed_seconds),
         active_seconds=moved(history.active_seconds),
         draining_since_seconds=moved(history.draining_since_seconds),
+        replaced_seconds=moved(history.replaced_seconds),
     )
 
 
@@ -83,14 +84,15 @@ def seen(
     """The history, without a scale to zero that somebody has ended since.
 
     A count that something else wrote is found and not computed, as after a hold. After both the
-    cooldown starts again.
+    cooldown starts again. Shortly after a change the count of before is not such a one: the watch
+    lags, or something sets each change back, which `contention` has to see several times.
     """
     shown = deployment.spec_replicas
-    if shown == history.replicas:
-        history = replace(history, replaced=None)
-    elif history.replaced is None or shown != history.replaced:
-        is_foreign = history.replicas is not None
-        history = replace(history, replicas=shown, replaced=None, held=history.held or is_foreign)
+    if shown not in (history.replicas, history.replaced):
+        is_held = history.held or history.replicas is not None
+        history = replace(history, replicas=shown, replaced=None, held=is_held)
+    elif now_seconds - (history.replaced_seconds or 0.0) > WATCH_LAG_SECONDS:
+        history = replace(history, replicas=shown, replaced=None)
     if history.held:
         history = cooldown_restarted(history)
     zeroed = history.zeroed_seconds
@@ -205,6 +207,7 @@ def changed(
         draining_since_seconds=None,
         replicas=replicas_after,
         replaced=replicas_before,
+        replaced_seconds=now_seconds,
     )
 
 
@@ -227,6 +230,7 @@ def confirmed(known: ScalingHistory, decided: ScalingHistory) -> ScalingHistory:
         zeroed_seconds=decided.zeroed_seconds,
         replicas=decided.replicas,
         replaced=decided.replaced,
+        replaced_seconds=decided.replaced_seconds,
     )
 
 

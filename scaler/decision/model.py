@@ -47,8 +47,8 @@ class ScalingHistory:
     stays one. `active_seconds` is when the metrics last asked for a pod, None before the first
     decision. `draining_since_seconds` is since when a scale-down has waited for idle pods. `held`
     is True from a hold or a gap in the loop until something is computed again. `replicas` is the
-    count as it was left, None before the first decision; `replaced` is the one before a change that
-    the watch has not shown yet.
+    count as it was left, None before the first decision; `replaced` is the one before the last
+    change, at `replaced_seconds`.
     """
 
     recommendations: tuple[Recommendation, ...] = ()
@@ -60,6 +60,7 @@ class ScalingHistory:
     held: bool = field(default=False, compare=False)
     replicas: int | None = field(default=None, compare=False)
     replaced: int | None = field(default=None, compare=False)
+    replaced_seconds: float | None = field(default=None, compare=False)
 
     @property
     def scaled_to_zero(self) -> bool:

@@ -138,3 +138,30 @@ def test_a_watch_that_lags_behind_our_own_write_shows_nobody_elses_count(lags):
             history = decision.history
         shown = [*shown[1:], decision.desired_replicas if changed else shown[-1]]
     assert shown[-1] <= 7
+
+
+@pytest.mark.parametrize("shown_loops", [0, 1, 3])
+@pytest.mark.parametrize("back", [10, 7])
+def test_a_change_that_is_set_back_each_time_is_made_again_so_that_it_is_told(shown_loops, back):
+    """GitOps that resets the count within seconds is contention, which needs to see it thrice."""
+    history, shown, changes = None, [10], []
+    for second in range(0, 1000, 2):
+        count = shown.pop(0) if len(shown) > 1 else shown[0]
+        decision = after(second, history, reading([1] * count), policy(), count=count)
+        history = decision.history
+        if decision.desired_replicas != count:
+            changes.append(second)
+            shown = [*[decision.desired_replicas] * shown_loops, back]
+    assert any(third - first <= 60 for first, third in zip(changes, changes[2:], strict=False))
+
+
+def test_the_count_of_before_stays_for_the_whole_window_if_it_is_set_long_after():
+    history, count, changes = None, 10, []
+    for second in range(0, 1300, 2):
+        decision = after(second, history, reading([1] * count), policy(), count=count)
+        history, count = decision.history, decision.desired_replicas
+        if count != decision.current_replicas:
+            changes.append(second)
+        if second == 600:
+            count = 10
+    assert changes == pytest.approx([300, 902], abs=2)
