@@ -172,10 +172,11 @@ def _propose_per_pod(
     else:
         replicas = _lower(down, requested)
         if groups.lapsed:
-            # Overloaded pods keep the count up and never bring it down.
-            kept = _lower(replace(up, missing=down.missing, unready=0), requested)
+            # Overloaded pods keep the count up and never bring it down, whatever a rollout adds.
+            every = counted_up(samples, groups, requested_pods=len(deployment.pods))
+            kept = _lower(replace(every, missing=down.missing, unready=0), requested)
             if kept > replicas:
-                replicas, shown = kept, up
+                replicas, shown = kept, every
     saturated, replicas = growth > replicas, max(replicas, growth)
     held = bool(samples.missing) and replicas < requested.replicas
     return MetricProposal(

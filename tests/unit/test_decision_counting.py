@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scaler.cluster.decode import Instant, decode_pod
@@ -146,6 +147,20 @@ class TestOverloadedPods:
         decision = decided(lapsed_pods(4, first=0), [value] * 4)
         assert (decision.outcome, decision.desired_replicas) == (Outcome.HELD, 4)
         assert "no pod is Ready now" in decision.message
+
+    @given(
+        st.integers(1, 8),
+        st.lists(st.integers(0, 60), min_size=1, max_size=8),
+        st.lists(st.integers(0, 60), min_size=1, max_size=4),
+    )
+    @example(6, [10, 60, 55, 55, 30, 30], [70])
+    def test_no_scale_down_goes_below_what_all_of_them_need(self, replicas, serving, lapsed):
+        """During a rollout there are more of them than the count."""
+        first = len(serving)
+        pods = (*ready_pods(first), *lapsed_pods(len(lapsed), first=first))
+        needed = math.ceil(sum(serving + lapsed) / 60)
+        decision = decided(pods, serving + lapsed, replicas=replicas)
+        assert decision.desired_replicas >= min(needed, replicas)
 
     def test_idle_ones_do_not_hide_that_the_others_are_above_the_target(self):
         decision = decided((*ready_pods(4), *lapsed_pods(4, first=4)), [70] * 4 + [0] * 4)
