@@ -140,7 +140,7 @@ class _Reading:
     async def read_servers(self) -> None:
         """Read the metrics of pods' model servers over all of the time."""
         metrics = sorted(self._gatherings.server_metrics())
-        if not metrics:
+        if not metrics or self._interrupted.is_set():
             return
         servers = ScrapedServers(self._reader, self._gatherings.of, self._known)
         try:
@@ -150,7 +150,8 @@ class _Reading:
                 self._refuse(metric, error)
             return
         for metric in metrics:
-            if await self._read_pods(metric, servers.past(metric)):
+            is_read = await self._read_pods(metric, servers.past(metric))
+            if is_read and not self._interrupted.is_set():
                 servers.refuse_missing(metric)
         wanted = tuple(ref for ref, one in self._gatherings.of.items() if not one.counts_gpus)
         if wanted:

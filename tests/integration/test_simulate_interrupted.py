@@ -44,6 +44,43 @@ class SlowPast:
         )
 
 
+class SlowServers(SlowPast):
+    """Answers all of the duty cycle, and nothing of the pods' model servers but that they exist."""
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        form = await request.post()
+        query = str(form["query"])
+        if "vllm:num_requests_running" not in query:
+            self.chunks = 0
+            return await super().handle(request)
+        if "start" in form:
+            self.hangs.set()
+            await asyncio.Event().wait()
+        labels = {"namespace": "prod", "pod": "web-7d9f8c6b5-bcdfg"}
+        row = {"metric": {**labels, "__name__": "vllm:num_requests_running"}, "value": [0, "1"]}
+        data = {"resultType": "vector", "result": [row]}
+        return web.json_response({"status": "success", "data": data})
+
+
+async def test_ctrl_c_does_not_say_that_a_metric_is_missing_which_was_not_read():
+    past = SlowServers()
+    async with serving(past.handle) as url, asyncio.timeout(120):
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "scaler", "simulate", "prod/web", f"--prometheus.url={url}"),
+            *("--since=1h", "--kubeconfig=/nowhere", "-o", "json"),
+            *("--annotation=target-duty-cycle=50", "--annotation=target-requests=8"),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        await past.hangs.wait()
+        process.send_signal(signal.SIGINT)
+        out, err = await process.communicate()
+    assert process.returncode == 130, err.decode()
+    (web_,) = json.loads(out)["simulations"]
+    (note,) = [one for one in web_["notes"] if one.startswith("requests is not simulated")]
+    assert "vllm" not in note
+
+
 async def test_ctrl_c_prints_what_was_read():
     past = SlowPast()
     async with serving(past.handle) as url, asyncio.timeout(120):

@@ -111,6 +111,23 @@ def test_steps_before_and_after_the_demand_are_cut(demand, begun, expected):
     assert len(found.replicas) == len(expected)
 
 
+def test_a_counter_of_the_pods_is_named():
+    found = gathering(Metric.POD_METRIC, steps=100)
+    found.add_pod(ONE, Metric.POD_METRIC, values(*map(float, range(100))), gpus=1, way=Way.API)
+    (note,) = found.recording().notes
+    assert "gpu-scaler/pod-metric hardly ever falls" in note
+
+
+def test_without_gpus_each_pod_counts_as_one():
+    found = gathering(Metric.REQUESTS)
+    found.add_pod(ONE, Metric.REQUESTS, values(1, 2), gpus=None, way=Way.API)
+    assert found.recording().gpus_per_replica == 1
+    assert any("each counts as one GPU" in note for note in found.recording().notes)
+    found.add_gpus(ONE, None, 8)
+    assert found.recording().gpus_per_replica == 8
+    assert found.recording().notes == ()
+
+
 def test_several_metrics_are_cut_alike_and_each_gap_is_said():
     found = gathering(DUTY, QUERY)
     found.add_pod(ONE, DUTY, values(10, 20, 30, 40, first=1), gpus=1, way=Way.API)

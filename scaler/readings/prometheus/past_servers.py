@@ -139,7 +139,7 @@ class PastServers:
         matchers: Sequence[str],
     ) -> None:
         """`matchers` select these pages and few others."""
-        self._measures = measures
+        self.measures = measures
         self._asked = tuple(
             dict.fromkeys(
                 _TermQuery(term, one.is_share, is_renamed)
@@ -164,12 +164,12 @@ class PastServers:
             term = asked.term
             for row in rows:
                 page = _page(row.labels, self._labels)
-                if page is not None and page in self._measures:
+                if page is not None and page in self.measures:
                     pages[page].setdefault(term, {}).update(_points(row, term.unit))
         pods: dict[ObjectRef, _Points] = {}
         impossible: defaultdict[ObjectRef, int] = defaultdict(int)
         for page, points in pages.items():
-            measure = self._measures[page]
+            measure = self.measures[page]
             values, left_out = _possible(_measured(measure, points), measure)
             impossible[page.pod] += left_out
             known = pods.setdefault(page.pod, values)
