@@ -89,11 +89,12 @@ class ScaleToZeroStore:
         """Remove outdated entries, restore deleted ones; a failure is retried by the next call.
 
         `counts` are the replicas of the watched workloads, `own` those that the scaler has scaled
-        to 0. The entry of an unwatched workload is removed only if the API server says that it is
-        gone or has replicas: it may have lost its annotation, or its kind may be hidden.
+        to 0: any other 0 of them is somebody else's. The entry of an unwatched workload is removed
+        only if the API server says that it is gone or has replicas: it may have lost its
+        annotation, or its kind may be hidden.
         """
         written = self._written or {}
-        ended = {uid for uid in written if counts.get(uid, 0) > 0 or uid in self._retracted} - own
+        ended = {uid for uid in written if uid in counts or uid in self._retracted} - own
         unseen = {uid: ref for uid, ref in written.items() if uid not in counts}
         try:
             async with asyncio.timeout(CALL_TIMEOUT_SECONDS):

@@ -88,17 +88,19 @@ def seen(
     lags, or something sets each change back, which `contention` has to see several times.
     """
     shown = deployment.spec_replicas
-    if shown not in (history.replicas, history.replaced):
-        is_held = history.held or history.replicas is not None
+    is_known = shown in (history.replicas, history.replaced)
+    is_foreign = not is_known and history.replicas is not None
+    if not is_known:
+        is_held = history.held or is_foreign
         history = replace(history, replicas=shown, replaced=None, held=is_held)
     elif now_seconds - (history.replaced_seconds or 0.0) > WATCH_LAG_SECONDS:
         history = replace(history, replicas=shown, replaced=None)
     if history.held:
         history = cooldown_restarted(history)
     zeroed = history.zeroed_seconds
-    if zeroed is None or deployment.spec_replicas == 0 or deployment.out_of_contact is not None:
+    if zeroed is None or shown == 0 or deployment.out_of_contact is not None:
         return history
-    if now_seconds - zeroed <= WATCH_LAG_SECONDS:
+    if not is_foreign and now_seconds - zeroed <= WATCH_LAG_SECONDS:
         return history
     return replace(history, zeroed_seconds=None)
 

@@ -382,3 +382,35 @@ async def test_nothing_is_set_to_zero_while_the_record_cannot_be_reached():
     world.zeros_failure = Unreachable(request="GET", status=None, reason="-", message="timeout")
     await world.controller.cycle()
     assert (world.patched, world.outcome()) == ([], (Outcome.FAILED, "FailedUpdateScale"))
+
+
+@pytest.mark.parametrize("woken_by", ["its own hand", "a human"])
+@pytest.mark.parametrize("is_seen_awake", [True, False])
+async def test_a_zero_that_a_human_sets_soon_after_is_not_taken_over(woken_by, is_seen_awake):
+    world = await scaled_to_zero()
+    world.states = (queried(0),)
+    world.now += 2
+    if woken_by == "a human":
+        await world.controller.cycle()
+        world.replicas["web"], world.query_total = 4, 20
+    else:
+        world.query_total = 11
+        await world.controller.cycle()
+        assert world.patched[1:] == [("web", 3)]
+    if is_seen_awake or woken_by == "a human":
+        world.states = (queried(world.replicas["web"]),)
+        world.now += 2
+        await world.controller.cycle()
+    written = list(world.patched)
+    world.replicas["web"], world.query_total = 0, 11
+    world.states = (queried(0),)
+    for _ in range(2):
+        world.now += 2
+        await world.controller.cycle()
+    assert world.patched == written
+    assert world.outcome() == (Outcome.DISABLED, "ScalingDisabled")
+    assert world.zeros == {}
+    after = restarted(world, 0)
+    after.query_total = 11
+    await after.controller.cycle()
+    assert after.patched == []
