@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 MOST_SECONDS = 120.0
 MOST_FOR_LEASES_SECONDS = 3.0
 """A leader that waited longer could lose its Lease, and no replica would scale."""
+LEASES = "/apis/coordination.k8s.io/"
 MAX_PATHS = 10_000
 BUSY = (429, 503)
 
@@ -40,10 +42,9 @@ def retry_after_seconds(
     text = (header or "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])
-    try:
-        return float(text) if 0 <= float(text) < math.inf else None
-    except ValueError:
-        pass
+    with suppress(ValueError):
+        if 0 <= float(text) < math.inf:
+            return float(text)
     unix_seconds = http_date(text)
     if unix_seconds is not None:
         return max(0.0, unix_seconds - now_unix_seconds)
@@ -69,7 +70,7 @@ class RetryAfter:
             now = self._clock()
             self._until = {key: one for key, one in self._until.items() if one[0] > now}
         if len(self._until) < MAX_PATHS:
-            most = MOST_FOR_LEASES_SECONDS if "/leases/" in path else MOST_SECONDS
+            most = MOST_FOR_LEASES_SECONDS if path.startswith(LEASES) else MOST_SECONDS
             seconds = min(error.retry_after_seconds, most)
             # Without its traceback and its body, of which there may be very many.
             again = partial(
