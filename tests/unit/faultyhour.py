@@ -304,7 +304,9 @@ class Hour(RuleBasedStateMachine):
         counts = {name: one.replicas for name, one in self.world.workloads.items()}
         wide: Any = parse_policy(prefixed(WORKLOADS["wide"]), query_supported=False)
         minimums = [in_force(wide, self.world.wall() - ago).policy.min_replicas for ago in (0, 900)]
-        assert counts in [{"web": 1, "fast": 2, "wide": minimum} for minimum in minimums]
+        # It may be on its way from the one to the other.
+        assert min(minimums) <= counts.pop("wide") <= max(minimums)
+        assert counts == {"web": 1, "fast": 2}
         marked = [
             pod.name for one in self.world.workloads.values() for pod in one.pods if pod.marked
         ]
