@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.controllerworld import World
-from tests.unit.test_controller_zeros import typo
+from tests.unit.zeroworld import typo
 
 
 class TestCooldownInTheLoop:
