@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Hashable
+    from collections.abc import Collection, Hashable
 
 AGAIN_SECONDS: Final = 60.0
 """A condition that comes and goes gets its two lines at most this often."""
@@ -53,23 +53,36 @@ class LogOnce:
 
 
 class OutageLog:
-    """Remembers whether the last attempt at something failed."""
+    """Logs when attempts begin to fail, and when none of the parties to it fails any more."""
 
     def __init__(self, log: logging.Logger, failure: str, recovery: str | None = None) -> None:
         """Without `recovery`, the end of an outage is not logged."""
         self._log = log
         self._failure = failure
         self._recovery = recovery
-        self._lasts = False
+        self._failing: set[Hashable] = set()
+        self._logged = LogOnce(limit=1)
 
-    def failed(self, error: object, **details: object) -> None:
-        """Note a failure."""
-        if not self._lasts:
-            self._log.warning(self._failure, extra={**details, "error": str(error)})
-        self._lasts = True
+    def failed(
+        self,
+        error: object,
+        *,
+        party: Hashable = "",
+        caught: Exception | None = None,
+        **details: object,
+    ) -> None:
+        """Note a failure; `caught` is one that nobody expected, whose traceback is logged."""
+        self._failing.add(party)
+        if self._logged.begins(""):
+            extra = {**details, "error": str(error)}
+            self._log.warning(self._failure, extra=extra, exc_info=caught)
 
-    def worked(self) -> None:
+    def worked(self, *, party: Hashable = "") -> None:
         """Note a success."""
-        if self._lasts and self._recovery is not None:
+        self._failing.discard(party)
+        if not self._failing and self._logged.ends("") and self._recovery is not None:
             self._log.info(self._recovery)
-        self._lasts = False
+
+    def keep(self, parties: Collection[Hashable]) -> None:
+        """Forget all other parties."""
+        self._failing.intersection_update(parties)

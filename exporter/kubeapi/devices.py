@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from exporter.kubeapi.client import KubeApiError
 from exporter.model import DRA_DRIVER, claimed_device_id
+from toolkit.log_once import OutageLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -52,7 +53,11 @@ class ClaimedDevices:
         self._unmatched = unmatched
         self._publish = publish
         self._on_error = on_error
-        self._problem: str | None = None
+        self._outage = OutageLog(
+            log,
+            "Cannot list ResourceSlices; newly claimed GPUs have no pod labels",
+            "ResourceSlices can be listed again",
+        )
         self._listed = False
         # The one that was served last comes first.
         self._versions: tuple[str, ...] = VERSIONS
@@ -77,19 +82,14 @@ class ClaimedDevices:
             # Beside ApiError whatever an answer brings about: the loop must outlive it.
             self._failed(error)
             return
-        if self._problem is not None or not self._listed:
+        self._outage.worked()
+        if not self._listed:
             log.info("Listed ResourceSlices", extra={"devices": len(uuids)})
-        self._problem = None
         self._listed = True
 
     def _failed(self, error: Exception) -> None:
-        if self._problem is None:
-            log.warning(
-                "Cannot list ResourceSlices; newly claimed GPUs have no pod labels",
-                extra={"error": str(error), "retry_seconds": AGAIN_SECONDS},
-                exc_info=None if isinstance(error, KubeApiError) else error,
-            )
-        self._problem = str(error)
+        caught = None if isinstance(error, KubeApiError) else error
+        self._outage.failed(error, caught=caught, retry_seconds=AGAIN_SECONDS)
         self._on_error("resourceslices")
 
     async def _list(self) -> Any:

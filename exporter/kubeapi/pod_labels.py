@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from prometheus_client.metrics_core import GaugeMetricFamily
 
 from exporter.kubeapi.client import METADATA_ONLY, KubeApiError
+from toolkit.log_once import OutageLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -67,7 +68,11 @@ class PodLabels:
         self._holders = holders
         self._on_error = on_error
         self._known: dict[tuple[str, str], _Known] = {}
-        self._problem: str | None = None
+        self._outage = OutageLog(
+            log,
+            "Cannot read pod labels; those of new pods are missing",
+            "Pod labels can be read again",
+        )
 
     async def run(self) -> None:
         """Ask until cancelled."""
@@ -79,6 +84,7 @@ class PodLabels:
         """Ask for the pods that are due, and forget those that hold nothing any more."""
         holders = frozenset(self._holders())
         self._known = {pod: known for pod, known in self._known.items() if pod in holders}
+        self._outage.keep(holders)
         now = time.monotonic()
         for pod in sorted(holders):
             known = self._known.get(pod)
@@ -96,24 +102,17 @@ class PodLabels:
             # Beside ApiError whatever an answer brings about: the loop must outlive it. A pod that
             # is gone from the API is about to be gone from the kubelet's list.
             if not (isinstance(error, KubeApiError) and error.status == 404):
-                self._failed(error)
+                self._failed(pod, error)
             failures = known.failures + 1 if known else 1
             wait = min(_FIRST_RETRY_SECONDS * 2.0**failures, _LAST_RETRY_SECONDS)
             labels = known.labels if known else {}
             return _Known(labels=labels, due_seconds=_later(wait), failures=min(failures, 10))
-        if self._problem is not None:
-            self._problem = None
-            log.info("Pod labels can be read again")
+        self._outage.worked(party=pod)
         return _Known(labels=read, due_seconds=_later(RENEW_SECONDS))
 
-    def _failed(self, error: Exception) -> None:
-        if self._problem is None:
-            log.warning(
-                "Cannot read pod labels; those of new pods are missing",
-                extra={"error": str(error)},
-                exc_info=None if isinstance(error, KubeApiError) else error,
-            )
-        self._problem = str(error)
+    def _failed(self, pod: tuple[str, str], error: Exception) -> None:
+        caught = None if isinstance(error, KubeApiError) else error
+        self._outage.failed(error, party=pod, caught=caught)
         self._on_error("pods")
 
     def collect(self) -> Iterator[Metric]:

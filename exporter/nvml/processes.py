@@ -13,6 +13,7 @@ from exporter.nvml.calls import ABSENT, STAMPS_MICROSECONDS, NvmlError, raise_if
 from exporter.nvml.process_lists import PIDS, are_hidden, impossible_entry
 from exporter.nvml.window import MAX_SAMPLE_SPAN_SECONDS, DutyCycleWindow
 from exporter.processes.process_owner import OwnerUnknownError
+from toolkit.log_once import OutageLog
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -42,11 +43,15 @@ class ProcessUses:
         self._window_seconds = window_seconds
         self._times: dict[str, dict[int, _Time]] = {}
         self._cursors_microseconds: dict[str, int] = {}
-        self._untold: set[str] = set()
+        self._outage = OutageLog(
+            log,
+            "Memory and duty cycle per container are unknown",
+            "Memory and duty cycle per container are known again",
+        )
 
     def keep(self, uuids: Collection[str]) -> None:
         """Forget the history of all other devices."""
-        self._untold.intersection_update(uuids)
+        self._outage.keep(uuids)
         self._times = {uuid: kept for uuid, kept in self._times.items() if uuid in uuids}
         self._cursors_microseconds = {
             uuid: kept for uuid, kept in self._cursors_microseconds.items() if uuid in uuids
@@ -73,7 +78,10 @@ class ProcessUses:
         except Exception as error:  # noqa: BLE001  (it is logged)
             # Whatever the node's files hold, the device itself is read all the same.
             problem = f"{type(error).__name__}: {error}"
-        self._report(device.uuid, problem)
+        if problem is None:
+            self._outage.worked(party=device.uuid)
+        else:
+            self._outage.failed(problem, party=device.uuid)
         return uses
 
     def _uses(
@@ -198,19 +206,6 @@ class ProcessUses:
             if error.code in ABSENT:
                 asked.note_lack(function)
             return None
-
-    def _report(self, uuid: str, problem: str | None) -> None:
-        """Log once why containers' values are unknown, and when they are known on all devices."""
-        if problem is not None:
-            if not self._untold:
-                log.warning(
-                    "Memory and duty cycle per container are unknown", extra={"error": problem}
-                )
-            self._untold.add(uuid)
-        elif uuid in self._untold:
-            self._untold.discard(uuid)
-            if not self._untold:
-                log.info("Memory and duty cycle per container are known again")
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from exporter.podresources.decode import decode
 from exporter.podresources.grpc_answer import DEADLINE_EXCEEDED, INTERNAL, GrpcError
 from exporter.podresources.unary_call import Channel
+from toolkit.log_once import LogOnce
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -49,6 +50,8 @@ MAX_INTERVAL_SECONDS: Final = 10.0
 UNREAD_INTERVAL_SECONDS: Final = 5.0
 # Stands among gRPC's codes for an answer of a kubelet that does not know its pods yet.
 NO_PODS: Final = "NO_PODS"
+MAX_LOGGED_CODES: Final = 10
+"""Codes logged in one outage."""
 
 
 class PodResourcesError(Exception):
@@ -131,6 +134,8 @@ class PodResources:
         self.finished_count = 0
         self._listed_seconds: float | None = None
         self._held: frozenset[Allocation] = frozenset()
+        # By code, and by the kind of an unexpected error.
+        self._logged = LogOnce(limit=MAX_LOGGED_CODES)
         self.problem: str | None = None
         self.last_success_unix_seconds: float | None = None
 
@@ -163,7 +168,7 @@ class PodResources:
             await self._list()
         except Exception as error:
             # The loop must outlive any answer of the kubelet and whatever the node's files hold.
-            if self.problem is None or not self.problem.startswith(INTERNAL):
+            if self._logged.begins(f"unexpected {type(error).__name__}"):
                 log.exception("Processing the pod resources failed unexpectedly; trying again")
             self._failed(INTERNAL, f"{type(error).__name__}: {error}")
 
@@ -206,15 +211,16 @@ class PodResources:
         # to come, who held a device before the kubelet was away.
         if listing.has_api_pods or listing.allocations:
             self._publish(running)
-        if self.problem is not None or self._listed_seconds is None:
+        if self._logged.has_active or self._listed_seconds is None:
             log.info("The kubelet lists pod resources", extra={"devices": len(listing.allocations)})
+        self._logged.end_all()
         self.problem = None
         self._listed_seconds = time.monotonic()
         self.last_success_unix_seconds = time.time()
         self._held = listing.allocations
 
     def _failed(self, code: str, details: str) -> None:
-        if self.problem is None or not self.problem.startswith(code):
+        if self._logged.begins(code):
             log.warning(
                 "Cannot list pod resources; GPUs lose their pod labels",
                 extra={

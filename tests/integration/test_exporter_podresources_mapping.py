@@ -162,6 +162,21 @@ async def test_an_answer_that_does_not_decode_is_an_error_like_any_other(
     assert records == ["INTERNAL"], "one cause is one line"
 
 
+async def test_a_kubelet_that_fails_by_turns_does_not_fill_the_log(kubelet, socket_path, caplog):
+    """By its rate limit, for one; each code has its line, and the end has one."""
+    caplog.set_level("INFO")
+    recorder = Recorder(socket_path)
+    for number in range(30):
+        kubelet.recover()
+        if number % 3:
+            codes = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
+            kubelet.fail(codes[number % 3 - 1], "rejected")
+        await recorder.pod_resources.refresh()
+    assert len(recorder.errors) == 20
+    levels = [one.levelname for one in caplog.records if one.name.startswith("exporter.")]
+    assert levels == ["INFO", "WARNING", "WARNING", "INFO"]
+
+
 def fails(_argument):
     msg = "nobody thought of this"
     raise KeyError(msg)

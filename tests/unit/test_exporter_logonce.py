@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
-from toolkit.log_once import AGAIN_SECONDS, LogOnce
+from toolkit.log_once import AGAIN_SECONDS, LogOnce, OutageLog
 
 
 @pytest.fixture
@@ -63,3 +65,38 @@ def test_what_was_told_long_ago_is_forgotten(clock):
         once.ends(number)
         clock[0] += 1
     assert len(once._logged_seconds) <= AGAIN_SECONDS + 1
+
+
+@pytest.fixture
+def outage(caplog):
+    caplog.set_level(logging.INFO)
+    return OutageLog(logging.getLogger("test"), "begins", "ends")
+
+
+@pytest.mark.usefixtures("clock")
+def test_an_outage_ends_when_it_has_ended_for_all(outage, caplog):
+    outage.worked()
+    outage.failed("why", party="a")
+    outage.failed("another", party="b")
+    outage.worked(party="b")
+    outage.worked(party="c")
+    assert caplog.messages == ["begins"]
+    assert vars(caplog.records[0])["error"] == "why"
+    outage.worked(party="a")
+    assert caplog.messages == ["begins", "ends"]
+
+
+@pytest.mark.usefixtures("clock")
+def test_an_outage_of_those_that_are_gone_ends(outage, caplog):
+    outage.failed("why", party="a")
+    outage.keep({"b"})
+    outage.worked(party="b")
+    assert caplog.messages == ["begins", "ends"]
+
+
+def test_outages_that_come_and_go_do_not_fill_the_log(outage, caplog, clock):
+    for _ in range(int(3 * AGAIN_SECONDS)):
+        outage.failed("why")
+        outage.worked()
+        clock[0] += 1
+    assert len(caplog.messages) == 6
