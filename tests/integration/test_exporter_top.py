@@ -30,7 +30,7 @@ from tests.exporting import configuration, exporter
 from tests.integration.test_exporter_process import NO_LIBRARY, finished, process, simulated
 from tests.pages.reading import read_through, run
 from tests.simulated import programs
-from tests.waiting import until
+from tests.waiting import DEADLINE_SECONDS, until
 from toolkit.http_access import HttpAccess
 
 GIB = 1 << 30
@@ -261,6 +261,7 @@ async def test_watch_prints_again_until_ctrl_c():
             assert (await started.stdout.readline()).startswith(b"GPU ")
             await started.stdout.readline()
         os.kill(started.pid, signal.SIGINT)
-        _, err = await started.communicate()
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            _, err = await started.communicate()
     assert started.returncode == 130
     assert b"Traceback" not in err
