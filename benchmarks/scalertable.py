@@ -36,7 +36,7 @@ LIMITS: Final = {5000: _Limits(5.0, 300.0, 2.0, 3.0), 20000: _Limits(megabytes=9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopCost:
-    """What a loop takes, as a row of a file; `bare_seconds` is None where nobody fetched so."""
+    """What a loop takes, as a row of a file; `bare_seconds` is a bare client's, None if unknown."""
 
     source: str
     nodes: int

@@ -73,8 +73,8 @@ async def write_scale(
     """Write a count unless somebody else wrote in between, which may be the same count.
 
     Changes `spec.replicas` by a merge patch of the scale subresource with the resourceVersion of
-    `scale`, so that a write in between is a conflict and never overwritten. Without one the 409 is
-    somebody's refusal, such as an admission webhook's.
+    `scale`, so that a write in between is a conflict and never overwritten. A 409 although nothing
+    was written in between is a refusal, such as an admission webhook's.
 
     Raises:
         Replaced: the name belongs to another workload than `uid` now.

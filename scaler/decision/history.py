@@ -84,8 +84,8 @@ def seen(
     """The history, without a scale to zero that somebody has ended since.
 
     A count that something else wrote is found and not computed, as after a hold. After both the
-    cooldown starts again. Shortly after a change the count of before is not such a one: the watch
-    lags, or something sets each change back, which `contention` has to see several times.
+    cooldown starts again. Shortly after a change, the count before it is not such a count: the
+    watch lags, or something sets each change back, which `contention` has to see several times.
     """
     shown = deployment.spec_replicas
     is_known = shown in (history.replicas, history.replaced)
