@@ -7,7 +7,14 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
-from scaler.kube.errors import Conflict, NotFound, ServerError, TooManyRequests, Unreachable
+from scaler.kube.errors import (
+    Conflict,
+    Forbidden,
+    NotFound,
+    ServerError,
+    TooManyRequests,
+    Unreachable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,8 +34,8 @@ async def persist(
 ) -> T | None:
     """Repeat a request with these arguments until the server answers it.
 
-    Returns None where the object is gone or is another one (404, 409). Raises other ApiErrors,
-    which no waiting mends.
+    Returns None where the object is gone, goes with its namespace or is another one. Raises other
+    ApiErrors, which no waiting mends.
     """
     delay = FIRST_RETRY_SECONDS
     while True:
@@ -36,8 +43,18 @@ async def persist(
             return await request(*args, **options)
         except (NotFound, Conflict):
             return None
+        except Forbidden as error:
+            if _namespace_is_terminating(error):
+                return None
+            raise
         except (Unreachable, ServerError, TooManyRequests) as error:
             if delay == FIRST_RETRY_SECONDS:
                 log.warning("A request failed; repeating it", extra={"error": str(error)})
             await asyncio.sleep(max(delay, error.retry_after_seconds or 0))
             delay = min(2 * delay, LAST_RETRY_SECONDS)
+
+
+def _namespace_is_terminating(error: Forbidden) -> bool:
+    """Return whether nothing is made there any more: a pod may be bound as its namespace ends."""
+    causes = error.body.get("details", {}).get("causes", ())
+    return any(cause.get("reason") == "NamespaceTerminating" for cause in causes)
