@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.report import Figure, publish
 from scaler.kube.client import KubeClient
+from tests.cluster.api_services import API_SERVICES
 from tests.cluster.controlplane import ControlPlane, running_control_plane
 from tests.cluster.hpa import namespace_is_gone
 from tests.cluster.metricsapi import installing
@@ -116,7 +117,7 @@ class _Bench:
 
     async def metrics_server_killed(self) -> float:
         (port,) = free_ports(1)
-        await self._client.post(installing.API_SERVICES, _resource_metrics(port))
+        await self._client.post(API_SERVICES, _resource_metrics(port))
         try:
             async with self._metrics_server(port):
                 await self._until_available(RESOURCE_METRICS)
@@ -127,7 +128,7 @@ class _Bench:
                 await self._service_changes()
                 return await self._until_gone(deleted)
         finally:
-            await self._client.delete(f"{installing.API_SERVICES}/{RESOURCE_METRICS}")
+            await self._client.delete(f"{API_SERVICES}/{RESOURCE_METRICS}")
 
     def _scaler(self) -> AbstractAsyncContextManager[ScalerProcess]:
         kubeconfig = self._plane.kubeconfig_for(installing.ACCOUNT)
@@ -139,7 +140,7 @@ class _Bench:
 
     async def _until_available(self, *names: str, available: bool = True) -> None:
         async def are_so() -> bool:
-            listed = await self._client.list_(installing.API_SERVICES)
+            listed = await self._client.list_(API_SERVICES)
             found = {
                 one["metadata"]["name"]: condition["status"] == "True"
                 for one in listed["items"]

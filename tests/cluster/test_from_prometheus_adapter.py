@@ -19,6 +19,7 @@ import yaml
 from exporter.cli.config import ExporterConfig
 from simulator.nodes import NodeSpec, running_nodes
 from simulator.scenario import NAME_SERVING
+from tests.cluster.api_services import API_SERVICES
 from tests.cluster.chain.access import allow, disallow
 from tests.cluster.chain.adapter import running_adapter
 from tests.cluster.chain.prometheus import running_prometheus, shipped_jobs
@@ -150,7 +151,7 @@ async def test_the_way_from_the_adapter_to_ours(serving, installed, admin, tmp_p
 
             await reader.run(page.take("3. "))
             for version in ("v1beta1", "v1beta2"):
-                path = f"{installing.API_SERVICES}/{version}.{installing.GROUP}"
+                path = f"{API_SERVICES}/{version}.{installing.GROUP}"
                 assert (await admin.get(path))["spec"]["service"]["name"] == installing.SERVICE
 
             printed = await reader.run(page.take("4. "))

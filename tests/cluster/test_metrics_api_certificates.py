@@ -21,6 +21,7 @@ from scaler.metricsapi.certificates import (
     read_secret,
     renewed,
 )
+from tests.cluster.api_services import API_SERVICES
 from tests.cluster.certificates import Authority
 from tests.cluster.metricsapi import installing
 from tests.cluster.processes import free_ports
@@ -200,7 +201,7 @@ def _serial(material: Material) -> str:
 async def _is_trusted(admin: KubeClient, bundle: bytes) -> bool:
     wanted = base64.b64encode(bundle).decode()
     specs = [
-        (await admin.get(f"{installing.API_SERVICES}/{version}.{installing.GROUP}"))["spec"]
+        (await admin.get(f"{API_SERVICES}/{version}.{installing.GROUP}"))["spec"]
         for version in ("v1beta1", "v1beta2")
     ]
     return all(one["caBundle"] == wanted and not one.get("insecureSkipTLSVerify") for one in specs)

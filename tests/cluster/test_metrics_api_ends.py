@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest_asyncio
 
 from scaler.kube.errors import NotFound
+from tests.cluster.api_services import API_SERVICES
 from tests.cluster.hpa import namespace_is_gone
 from tests.cluster.metricsapi import installing
 from tests.cluster.processes import free_ports
@@ -90,7 +91,7 @@ async def test_while_another_replica_is_ready_the_apiservices_stay(replicas, adm
 
 async def test_killed_replicas_hold_namespaces_up_no_longer_than_metrics_server(replicas, admin):
     """Both groups lead to nobody; what waits for ours goes when one replica is back."""
-    await admin.post(installing.API_SERVICES, _like_that_of_metrics_server())
+    await admin.post(API_SERVICES, _like_that_of_metrics_server())
     try:
         async with replicas.running(in_front=True) as one:
             await until(lambda: installing.is_ready(one))
@@ -104,7 +105,7 @@ async def test_killed_replicas_hold_namespaces_up_no_longer_than_metrics_server(
         )
         assert await _waits_for(admin, name, "metrics.k8s.io")
     finally:
-        await admin.delete(f"{installing.API_SERVICES}/{RESOURCE_METRICS}")
+        await admin.delete(f"{API_SERVICES}/{RESOURCE_METRICS}")
     assert not await namespace_is_gone(admin, name)
     async with replicas.running(in_front=True) as one:
         await until(lambda: installing.is_ready(one))

@@ -26,23 +26,14 @@ async def connected(
     door: Door,
     sent: bytes = b"",
     *,
-    certificate: Certificate | None = None,
     tls: bool = True,
-    receive_bytes: int | None = None,
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     host, port = door.url.removeprefix("https://").split(":")
     context = None
     if tls:
         context = ssl.create_default_context(cadata=door.bundle)
-        if certificate is not None:
-            context.load_cert_chain(certificate.certificate, certificate.key)
-    own = socket.socket()
-    own.setblocking(False)
-    if receive_bytes is not None:
-        own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-    await asyncio.get_running_loop().sock_connect(own, (host, int(port)))
     reader, writer = await asyncio.open_connection(
-        sock=own, ssl=context, server_hostname=HOST if tls else None, limit=1024
+        host, int(port), ssl=context, server_hostname=HOST if tls else None, limit=1024
     )
     writer.write(sent)
     await writer.drain()
@@ -112,22 +103,10 @@ async def test_of_too_many_connections_the_longest_silent_go_at_once(tmp_path):
 async def test_a_caller_that_does_not_read_is_disconnected(tmp_path):
     async with running_door(tmp_path, read_seconds=0.2) as door:
         alice = door.cluster.issue("alice")
-        # With little room at the caller a few answers fill the way to it.
-        reader, writer = await connected(door, certificate=alice, receive_bytes=2048)
-
-        async def is_gone() -> bool:
-            writer.write(ASK * 100)
-            try:
-                async with asyncio.timeout(0.1):
-                    await writer.drain()
-            except TimeoutError:
-                pass
-            except ConnectionError:
-                return True
-            return writer.transport.is_closing()
-
-        await until(is_gone, what="the end of the connection")
-        del reader
+        with await asyncio.to_thread(_never_reading, door, alice) as caller:
+            await until(
+                lambda: asyncio.to_thread(_has_ended, caller), what="the end of the connection"
+            )
 
         async def is_served() -> bool:
             try:
@@ -137,6 +116,30 @@ async def test_a_caller_that_does_not_read_is_disconnected(tmp_path):
                 return False
 
         await until(is_served, what="an answer to somebody else")
+
+
+def _never_reading(door: Door, certificate: Certificate) -> ssl.SSLSocket:
+    """A connection of a plain socket: asyncio's waits for what it has not read before it ends."""
+    host, port = door.url.removeprefix("https://").split(":")
+    context = ssl.create_default_context(cadata=door.bundle)
+    context.load_cert_chain(certificate.certificate, certificate.key)
+    own = socket.socket()
+    # With little room at the caller a few answers fill the way to it.
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    own.connect((host, int(port)))
+    secured = context.wrap_socket(own, server_hostname=HOST)
+    secured.settimeout(0.1)
+    return secured
+
+
+def _has_ended(caller: ssl.SSLSocket) -> bool:
+    try:
+        caller.send(ASK * 100)
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 @pytest.mark.parametrize(

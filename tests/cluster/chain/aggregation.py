@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 
 from scaler.kube.errors import NotFound
+from tests.cluster.api_services import API_SERVICES, is_available
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     JsonObject = dict[str, Any]
 
-API_SERVICES: Final = "/apis/apiregistration.k8s.io/v1/apiservices"
 START_SECONDS: Final = 90.0
 # An API that was not available is looked at again only every 30 s.
 AVAILABLE_SECONDS: Final = 90.0
@@ -62,7 +62,7 @@ async def serving_api(
         try:
             for version in api.priorities:
                 await until(
-                    lambda version=version: _is_available(client, api, version),  # type: ignore[misc]
+                    lambda version=version: is_available(client, api.group, version),  # type: ignore[misc]
                     deadline_seconds=AVAILABLE_SECONDS,
                     what=f"{version}.{api.group} is available",
                 )
@@ -98,11 +98,3 @@ def _api_service(api: AggregatedApi, version: str, port: int, plane: ControlPlan
             "service": {**api.service, "port": port},
         },
     }
-
-
-async def _is_available(client: KubeClient, api: AggregatedApi, version: str) -> bool:
-    found = await client.get(f"{API_SERVICES}/{version}.{api.group}")
-    return any(
-        condition["type"] == "Available" and condition["status"] == "True"
-        for condition in found.get("status", {}).get("conditions", [])
-    )

@@ -81,21 +81,22 @@ async def test_text_and_openmetrics_are_ingested_alike(busy):
 
 
 async def test_labels_survive_the_scrape(busy):
-    async def scraped_series() -> Any:
-        return await busy.prometheus.query('{__name__=~"nvidia_gpu_.+",job="gpu-exporter"}')
-
-    # On a busy machine a scrape takes more than its second, and the series end until the next.
-    stored = await until(scraped_series, what="a scrape within its second")
     targets_own = {"job": "", "instance": "", "namespace": ""}
+
+    async def series_as_shown() -> Any:
+        found = await busy.prometheus.query('{__name__=~"nvidia_gpu_.+",job="gpu-exporter"}')
+        scraped = {frozenset((one["metric"] | targets_own).items()) for one in found}
+        shown = {
+            frozenset((labels | {"__name__": name} | targets_own).items())
+            for name, samples in (await busy.series()).items()
+            for labels, _ in samples
+            if name.startswith("nvidia_gpu_")
+        }
+        return found if scraped == shown else None
+
+    # On a busy machine a scrape takes more than its second, and a node's series end until the next.
+    stored = await until(series_as_shown, what="the series that the exporters show")
     assert {found["metric"]["namespace"] for found in stored} == {"gpu-exporter"}
-    scraped = {frozenset((found["metric"] | targets_own).items()) for found in stored}
-    shown = {
-        frozenset((labels | {"__name__": name} | targets_own).items())
-        for name, found in (await busy.series()).items()
-        for labels, _ in found
-        if name.startswith("nvidia_gpu_")
-    }
-    assert scraped == shown
     assert [label for label in await busy.prometheus.get("labels") if "exported" in label] == []
     # The node, so that a new exporter pod goes on with the same series.
     gpus = [found["metric"] for found in stored if "uuid" in found["metric"]]

@@ -16,6 +16,7 @@ import pytest_asyncio
 from scaler.kube.errors import ApiError
 from scaler.metricsapi.names import METRICS, SERVER_FAMILIES
 from scaler.quantities import parse_quantity
+from tests.cluster.api_services import API_SERVICES
 from tests.cluster.chain.running import API, NAMESPACE, Chain
 from tests.cluster.metricsapi import installing
 from tests.cluster.metricsapi.installing import direct
@@ -107,9 +108,7 @@ async def test_the_adapters_group_is_not_taken_over(both):
     assert "belongs to the Service monitoring/prometheus-adapter" in line
     assert "gpu-scaler leaves it unchanged" in line
     for version in ("v1beta1", "v1beta2"):
-        found = await both.chain.client.get(
-            f"{installing.API_SERVICES}/{version}.{installing.GROUP}"
-        )
+        found = await both.chain.client.get(f"{API_SERVICES}/{version}.{installing.GROUP}")
         assert found["spec"]["service"]["name"] == "prometheus-adapter"
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 
-from scaler.kube.errors import NotFound
+from tests.cluster import api_services
+from tests.cluster.api_services import API_SERVICES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,7 +28,6 @@ SERVICE: Final = "gpu-metrics-api"
 HOST: Final = f"{SERVICE}.gpu-scaler.svc"
 GROUP: Final = "custom.metrics.k8s.io"
 API: Final = f"/apis/{GROUP}"
-API_SERVICES: Final = "/apis/apiregistration.k8s.io/v1/apiservices"
 # Endpoints on loopback are refused; an ExternalName that is an address is dialled as it is.
 LOCAL_SERVICE: Final = f"""
 apiVersion: v1
@@ -67,15 +67,8 @@ async def is_ready(process: ScalerProcess) -> bool:
 
 
 async def is_available(client: KubeClient, version: str) -> bool:
-    """Whether the API server reaches who serves a version."""
-    try:
-        found = await client.get(f"{API_SERVICES}/{version}.{GROUP}")
-    except NotFound:
-        return False
-    return any(
-        condition["type"] == "Available" and condition["status"] == "True"
-        for condition in found.get("status", {}).get("conditions", [])
-    )
+    """Whether the API server sends requests to who serves a version."""
+    return await api_services.is_available(client, GROUP, version)
 
 
 async def are_gone(client: KubeClient) -> bool:

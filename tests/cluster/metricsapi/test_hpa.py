@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from simulator.scenario import NAME_SERVING
+from tests.cluster.api_services import API_SERVICES
 from tests.cluster.conftest import ROOT
 from tests.cluster.hpa import (
     PODS_METRIC,
@@ -198,7 +199,7 @@ async def test_both_replicas_answer_with_one_certificate(served):
     secret = await served.client.get(f"/api/v1/namespaces/gpu-scaler/secrets/{installing.SERVICE}")
     assert {"tls.crt", "tls.key", "ca.crt", "ca.key"} == secret["data"].keys()
     for version in ("v1beta1", "v1beta2"):
-        found = await served.client.get(f"{installing.API_SERVICES}/{version}.{installing.GROUP}")
+        found = await served.client.get(f"{API_SERVICES}/{version}.{installing.GROUP}")
         assert found["spec"]["caBundle"] == secret["data"]["ca.crt"]
 
 
