@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scaler.cluster.kinds import DEPLOYMENTS
+from scaler.kube import fields
 from scaler.kube.errors import ClusterError, Conflict, NotFound
+from scaler.kube.failures import not_json
 
 if TYPE_CHECKING:
     from scaler.cluster.kinds import WorkloadKind
@@ -58,7 +60,7 @@ async def read_scale(
         Replaced: the name belongs to another workload than `uid` now.
         ApiError: the API refused or did not answer.
     """
-    return _versioned(await _read(client, kind.scale_path(ref), ref, uid))
+    return await _read(client, kind.scale_path(ref), ref, uid)
 
 
 async def write_scale(
@@ -88,11 +90,11 @@ async def write_scale(
     try:
         answer = await client.patch(path, patch, timeout_seconds=CALL_TIMEOUT_SECONDS)
     except Conflict:
-        now = _versioned(await _read(client, path, ref, uid))
+        now = await _read(client, path, ref, uid)
         if now == scale:
             raise
         return CountChanged(found=now.replicas)
-    return Written(replicas=_replicas(answer) if "spec" in answer else to_replicas)
+    return Written(replicas=_replicas(answer, f"PATCH {path}") if "spec" in answer else to_replicas)
 
 
 async def count_of(
@@ -100,7 +102,7 @@ async def count_of(
 ) -> int | None:
     """Return the replica count of a workload, None if it is gone; raises ApiError."""
     try:
-        return _replicas(await _read(client, kind.scale_path(ref), ref, uid))
+        return (await _read(client, kind.scale_path(ref), ref, uid)).replicas
     except Replaced:
         return None
     except NotFound as error:
@@ -109,20 +111,25 @@ async def count_of(
         return None
 
 
-async def _read(client: KubeClient, path: str, ref: ObjectRef, uid: str) -> JsonObject:
+async def _read(client: KubeClient, path: str, ref: ObjectRef, uid: str) -> VersionedScale:
     scale = await client.get(path, timeout_seconds=CALL_TIMEOUT_SECONDS)
-    if scale["metadata"]["uid"] != uid:
+    metadata: Any = scale.get("metadata")
+    try:
+        found = fields.text(metadata, "uid")
+        resource_version = fields.text(metadata, "resourceVersion")
+    except (AttributeError, fields.MalformedObject) as error:
+        raise not_json(f"GET {path}", 200, f"{scale!r:.200}") from error
+    if found != uid:
         raise Replaced(ref)
-    return scale
-
-
-def _versioned(scale: JsonObject) -> VersionedScale:
     return VersionedScale(
-        replicas=_replicas(scale), resource_version=scale["metadata"]["resourceVersion"]
+        replicas=_replicas(scale, f"GET {path}"), resource_version=resource_version
     )
 
 
-def _replicas(scale: JsonObject) -> int:
+def _replicas(scale: JsonObject, request: str) -> int:
+    spec = scale.get("spec")
     # The API server leaves out a count of zero.
-    replicas: int = scale["spec"].get("replicas", 0)
+    replicas = fields.count(spec.get("replicas", 0)) if isinstance(spec, dict) else None
+    if replicas is None:
+        raise not_json(request, 200, f"{scale!r:.200}")
     return replicas

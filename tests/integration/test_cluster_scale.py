@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
 from scaler.cluster.scale import CountChanged, Replaced, Written, read_scale, write_scale
 from scaler.kube.client import KubeClient
-from scaler.kube.errors import NotFound, ServerError
+from scaler.kube.errors import ApiError, NotFound, ServerError
 from scaler.model import ObjectRef
 from simulator.apiserver import running_apiserver
 
@@ -109,3 +109,68 @@ async def test_an_api_that_refuses():
             await scale(client, 4, known=known)
         api.faults.clear()
         assert await replicas(client) == 2
+
+
+class Garbled(KubeClient):
+    """A client of an API server (or of what stands before it) that answers a write with this."""
+
+    answer: ClassVar[dict[str, object]] = {}
+
+    async def patch(self, path, body, **options):
+        await super().patch(path, body, **options)
+        return self.answer
+
+
+class GarbledReads(KubeClient):
+    """The same for a read."""
+
+    answer: ClassVar[dict[str, object]] = {}
+
+    async def get(self, path, **options):
+        await super().get(path, **options)
+        return self.answer
+
+
+WRONG_SPECS: list[Any] = [
+    None,
+    3,
+    [],
+    "replicas",
+    {"replicas": "3"},
+    {"replicas": -1},
+    {"replicas": True},
+]
+
+
+@pytest.mark.parametrize("spec", WRONG_SPECS, ids=repr)
+async def test_a_written_count_whose_answer_is_no_scale_may_have_taken_effect(monkeypatch, spec):
+    monkeypatch.setattr(Garbled, "answer", {"spec": spec})
+    async with web(2) as (api, client), Garbled(api.url) as garbled:
+        with pytest.raises(ApiError) as raised:
+            await scale(garbled, 4)
+        assert not raised.value.is_refusal()
+        assert "PATCH" in str(raised.value)
+        assert await replicas(client) == 4
+
+
+async def test_a_written_count_without_an_answer_is_the_one_asked_for():
+    async with web(2) as (api, _), Garbled(api.url) as garbled:
+        assert await scale(garbled, 4) == Written(replicas=4)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"metadata": None, "spec": {"replicas": 2}},
+        {"metadata": {"uid": 7, "resourceVersion": "7"}, "spec": {"replicas": 2}},
+        {"metadata": {"uid": "a"}, "spec": {"replicas": 2}},
+        *({"metadata": {"uid": "a", "resourceVersion": "7"}, "spec": one} for one in WRONG_SPECS),
+    ],
+    ids=repr,
+)
+async def test_what_is_read_and_is_no_scale_is_an_error_of_the_api(monkeypatch, answer):
+    monkeypatch.setattr(GarbledReads, "answer", answer)
+    async with web(2) as (api, _), GarbledReads(api.url) as garbled:
+        with pytest.raises(ApiError, match="GET"):
+            await read_scale(garbled, WEB, uid="a")

@@ -13,7 +13,7 @@ RECORDED = {f"uid-{name}": f"default/{name}" for name in ("awake", "hangs")}
 MALFORMED: dict[str, Any] = {
     "is-empty": {},
     "is-of-nobody": {"metadata": None},
-    "has-no-spec": {"metadata": {"uid": "uid-has-no-spec"}},
+    "has-no-spec": {"metadata": {"uid": "uid-has-no-spec", "resourceVersion": "7"}},
 }
 
 
@@ -30,7 +30,8 @@ class Api:
                 await asyncio.Event().wait()
             if name in MALFORMED:
                 return MALFORMED[name]
-            return {"metadata": {"uid": f"uid-{name}"}, "spec": {"replicas": 3}}
+            metadata = {"uid": f"uid-{name}", "resourceVersion": "7"}
+            return {"metadata": metadata, "spec": {"replicas": 3}}
         return {"data": dict(self.recorded)}
 
     async def patch(self, _: str, body: Any, **__: object) -> None:
