@@ -14,6 +14,8 @@ _STANDARD_ATTRIBUTES: Final = frozenset(
     vars(logging.LogRecord("", 0, "", 0, "", None, None)).keys()
     | {"message", "asctime", "taskName"}
 )
+MOST_CHARACTERS: Final = 16_384
+"""Of one value. What fails may say megabytes, and others' lines would be lost for it."""
 _PLAIN_VALUE: Final = re.compile(r"[^\s\"=]+")
 
 
@@ -30,14 +32,20 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
         "ts": at.replace("+00:00", "Z"),
         "level": record.levelname.lower(),
         "logger": record.name,
-        "msg": record.getMessage(),
+        "msg": _clipped(record.getMessage()),
     }
     fields |= {
-        name: value for name, value in vars(record).items() if name not in _STANDARD_ATTRIBUTES
+        name: _clipped(value) if isinstance(value, str) else value
+        for name, value in vars(record).items()
+        if name not in _STANDARD_ATTRIBUTES
     }
     if record.exc_info:
-        fields["exception"] = logging.Formatter().formatException(record.exc_info)
+        fields["exception"] = _clipped(logging.Formatter().formatException(record.exc_info))
     return fields
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}..."
 
 
 class LogfmtFormatter(logging.Formatter):

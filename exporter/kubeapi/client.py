@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 TIMEOUT: Final = aiohttp.ClientTimeout(total=10)
 MAX_ANSWER_BYTES: Final = 16 << 20
+MAX_MESSAGE_CHARACTERS: Final = 1024
 METADATA_ONLY: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
 
@@ -46,7 +47,7 @@ class ApiClient:
         """Return the decoded answer.
 
         Raises:
-            ApiError: no token, no connection, no permission, nothing there, or no JSON.
+            KubeApiError: no token, no connection, no permission, nothing there, or no JSON.
         """
         try:
             token = await asyncio.to_thread((self._folder / "token").read_text)
@@ -93,4 +94,5 @@ def _message(body: bytes) -> str:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
         return ""
-    return str(document.get("message", "")) if isinstance(document, dict) else ""
+    message = document.get("message") if isinstance(document, dict) else None
+    return message[:MAX_MESSAGE_CHARACTERS] if isinstance(message, str) else ""

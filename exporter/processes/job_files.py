@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client.metrics_core import GaugeMetricFamily
 
 from exporter.processes.files import UnreadableError, unreadable
-from toolkit.log_once import LogOnce
+from toolkit.log_once import OutageLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -47,7 +47,9 @@ class JobFiles:
         self._node_name = node_name
         self._readings = readings
         self._jobs: Mapping[str, tuple[str, ...]] = {}
-        self._logged = LogOnce(limit=1)
+        self._outage = OutageLog(
+            log, "Cannot read the jobs of GPUs", "The jobs of GPUs can be read again"
+        )
 
     async def run(self) -> None:
         """Read until cancelled."""
@@ -62,10 +64,9 @@ class JobFiles:
         except UnreadableError as error:
             self._jobs, problem = {}, error
         if problem is None:
-            if self._logged.ends(""):
-                log.info("The jobs of GPUs can be read again")
-        elif self._logged.begins(""):
-            log.warning("Cannot read the jobs of GPUs", extra={"error": str(problem)})
+            self._outage.worked()
+        else:
+            self._outage.failed(problem)
 
     def collect(self) -> Iterator[Metric]:
         """Yield the family (prometheus-client's collector interface)."""

@@ -7,6 +7,7 @@ import asyncio
 import os
 
 import aiohttp
+import orjson
 import pytest
 from aiohttp import web
 
@@ -110,6 +111,16 @@ async def test_a_token_that_cannot_be_read_is_an_error_like_any_other(account, a
         pytest.param(web.Response(status=302, headers={"Location": "/"}), "302", id="redirect"),
         pytest.param(web.Response(status=500, body=b"\xff"), "500", id="no text"),
         pytest.param(web.Response(body=b" " * (17 << 20)), "exceeds", id="too large"),
+        pytest.param(
+            web.Response(status=403, body=orjson.dumps({"message": "no " * 1_000_000})),
+            "403 no no",
+            id="a long message",
+        ),
+        pytest.param(
+            web.Response(status=403, body=orjson.dumps({"message": [0] * 100_000})),
+            "403",
+            id="a message that is no text",
+        ),
     ],
 )
 async def test_bad_answers(account, answer, text):
@@ -120,8 +131,9 @@ async def test_bad_answers(account, answer, text):
 
     async with serving(handle, tls=context) as url:
         client = ApiClient(url, folder)
-        with pytest.raises(KubeApiError, match=text):
+        with pytest.raises(KubeApiError, match=text) as raised:
             await client.get("/x")
+        assert len(str(raised.value)) < 2000
         await client.close()
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from toolkit.logs import JsonFormatter, LogfmtFormatter
+from toolkit.logs import MOST_CHARACTERS, JsonFormatter, LogfmtFormatter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,6 +81,22 @@ def test_an_exception_stays_on_the_line():
     assert "ValueError: odd" in line
     assert "\n" not in line
     assert json.loads(JsonFormatter().format(made))["exception"].endswith("ValueError: odd")
+
+
+@pytest.mark.parametrize("formatter", [LogfmtFormatter(), JsonFormatter()], ids=["logfmt", "json"])
+def test_no_value_fills_the_log(formatter):
+    """Whatever an API server, a client or an exception says, a line has a bound."""
+    megabyte = "a word " * 150_000
+    made = record(f"%s{megabyte}", "", error=megabyte, code=13)
+    try:
+        raise ValueError(megabyte)
+    except ValueError:
+        made.exc_info = sys.exc_info()
+    line = formatter.format(made)
+    assert len(line) < 4 * MOST_CHARACTERS
+    for beginning in ("a word a word", "Traceback"):
+        assert beginning in line
+    assert "code" in line
 
 
 def logged(*folders: str) -> Iterator[tuple[str, ast.expr, ast.expr | None]]:
