@@ -133,6 +133,7 @@ class SimulatedNodes:
 
     async def remove(self) -> None:
         """Delete what the nodes put into the cluster; failures are logged and left behind."""
+        self._objects.close()
         try:
             async with asyncio.timeout(REMOVAL_TIMEOUT_SECONDS):
                 await asyncio.gather(*(self._remove_node(name) for name in self.nodes))

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections import defaultdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -23,12 +25,22 @@ log = logging.getLogger(__name__)
 
 
 class RegisteredNodes:
-    """Creates, renews and deletes the objects; `namespace` is that of the exporters."""
+    """Creates, renews and deletes the objects; `namespace` is that of the exporters.
+
+    Each node's objects are written by one at a time: what a node that is still joining creates
+    after they were deleted would stay in the cluster for good.
+    """
 
     def __init__(self, client: KubeClient, site: Site, namespace: str) -> None:
         self._client = client
         self._site = site
         self._namespace = namespace
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._is_closed = False
+
+    def close(self) -> None:
+        """Let nothing be created or renewed that has not begun: from now on nodes only leave."""
+        self._is_closed = True
 
     async def prepare(self) -> None:
         """Create the namespaces and what they need."""
@@ -46,6 +58,28 @@ class RegisteredNodes:
         exporter_address: tuple[str, int],
     ) -> None:
         """Create the objects of a node, in place of those of an earlier run."""
+        async with self._turns[spec.name]:
+            if not self._is_closed:
+                await self._add(spec, driver, capacity, exporter_address)
+
+    async def renew(self, name: str) -> None:
+        """Renew the Lease of a node, or create it."""
+        async with self._turns[name]:
+            if not self._is_closed:
+                await self._renew(name)
+
+    async def remove(self, name: str) -> None:
+        """Delete the objects of a node; failures are logged and left behind."""
+        async with self._turns[name]:
+            await self._remove(name)
+
+    async def _add(
+        self,
+        spec: NodeSpec,
+        driver: SimulatedDriver,
+        capacity: Mapping[str, int],
+        exporter_address: tuple[str, int],
+    ) -> None:
         name = spec.name
         thing = self._site.owned(nodeobjects.node(spec, driver, capacity, timestamp()))
         await persist(self._client.post, "/api/v1/nodes", thing)
@@ -54,7 +88,7 @@ class RegisteredNodes:
         await persist(self._client.patch, f"/api/v1/nodes/{name}", metadata)
         status = {"status": thing["status"]}
         await persist(self._client.patch, f"/api/v1/nodes/{name}/status", status)
-        await self.renew(name)
+        await self._renew(name)
         pods_path = f"/api/v1/namespaces/{self._namespace}/pods"
         old_path = f"{pods_path}/{nodeobjects.exporter_name(name)}"
         await persist(self._client.delete, old_path, body={"gracePeriodSeconds": 0})
@@ -62,8 +96,7 @@ class RegisteredNodes:
         pod = self._site.owned(nodeobjects.exporter_pod(name, self._namespace, host, port))
         await persist(self._client.post, pods_path, pod)
 
-    async def renew(self, name: str) -> None:
-        """Renew the Lease of a node, or create it."""
+    async def _renew(self, name: str) -> None:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         lease = self._site.owned(nodeobjects.lease(name, now))
         path = _lease_path(name)
@@ -72,8 +105,7 @@ class RegisteredNodes:
         if renewed is None:
             await persist(self._client.post, path.rpartition("/")[0], lease)
 
-    async def remove(self, name: str) -> None:
-        """Delete the objects of a node; failures are logged and left behind."""
+    async def _remove(self, name: str) -> None:
         exporter_name = nodeobjects.exporter_name(name)
         for path in (
             f"/api/v1/namespaces/{self._namespace}/pods/{exporter_name}",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,18 +12,19 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+import simulator.nodes
 from exporter.cli.config import ExporterConfig
 from scaler.kube.client import KubeClient
 from scaler.kube.errors import NotFound
 from simulator.apiserver import running_apiserver
 from simulator.gpus import GpuSpec
-from simulator.nodes import NodeSpec, SimulatedNodes, running_nodes
+from simulator.nodes import CONCURRENT_NODES, NodeSpec, SimulatedNodes, running_nodes
 from simulator.plugin_devices import SHARED_GPU_RESOURCE
 from simulator.workload import Workload
 from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from simulator.apiserver import ApiServer
 
@@ -313,3 +315,40 @@ async def test_a_node_that_cannot_start_is_seen(client):
     with pytest.raises(ValueError, match="GPU model 'Z9' is not known"):
         async with joined(client, NodeSpec(name="n1", gpus=("Z9",))):
             pass
+
+
+class SlowToPost(KubeClient):
+    """Its creation of pods waits to be let through, as on a busy API server."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.is_posting = asyncio.Event()
+        self.may_post = asyncio.Event()
+
+    async def post(
+        self, path: str, body: Mapping[str, Any], *, timeout_seconds: float | None = None
+    ) -> dict[str, Any]:
+        if path.endswith("/pods"):
+            self.is_posting.set()
+            await self.may_post.wait()
+        return await super().post(path, body, timeout_seconds=timeout_seconds)
+
+
+async def test_nodes_that_leave_while_they_join_leave_nothing_behind(api, client, monkeypatch):
+    monkeypatch.setattr(simulator.nodes, "REMOVAL_TIMEOUT_SECONDS", 60.0)
+    # More than join at once: the others begin when the first are being deleted.
+    specs = [NodeSpec(name=f"n{number}") for number in range(CONCURRENT_NODES + 4)]
+    async with SlowToPost(api.url) as slow:
+
+        async def run() -> None:
+            async with joined(slow, *specs):
+                pass
+
+        running = asyncio.create_task(run())
+        await slow.is_posting.wait()
+        running.cancel()
+        asyncio.get_running_loop().call_later(0.1, slow.may_post.set)
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    for path in ("/api/v1/nodes", "/api/v1/pods", "/apis/coordination.k8s.io/v1/leases"):
+        assert (await client.list_(path))["items"] == []
