@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from exporter.model import Device, DeviceReading
@@ -11,7 +12,7 @@ from exporter.nvml.calls import ABSENT, DEVICE_GONE, NvmlError, field_of, raise_
 from exporter.nvml.duty_cycle import KERNELS, DutyCycles
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from exporter.model import ProcessUse
     from exporter.nvml.calls import Calls
@@ -33,6 +34,9 @@ FUNCTIONS: Final = frozenset(
     }
 )
 """Where the values of the base set come from."""
+
+TEMPERATURE_SECONDS: Final = 4.0
+"""A heat sink does not change by more than a degree or two in that time."""
 
 # Nothing real comes near these bounds.
 _INSTANCES: Final = range(257)
@@ -68,9 +72,7 @@ class BaseReadings:
         """
         calls, handle = self._calls, gpu.handle
         power = calls.optional("nvmlDeviceGetPowerUsage", handle)
-        temperature = calls.optional(
-            "nvmlDeviceGetTemperature", handle, calls.binding.NVML_TEMPERATURE_GPU
-        )
+        temperature = self._temperature(gpu, is_answering=power is not None)
         duty_cycle = self._board_duty_cycle(gpu)
         fan_speed = gpu.ask("nvmlDeviceGetFanSpeed")
         total = used = uses = None
@@ -91,6 +93,16 @@ class BaseReadings:
             uses=uses,
         )
         return [board, *self._read_instances(gpu)] if gpu.mig_enabled else [board]
+
+    def _temperature(self, gpu: Gpu, *, is_answering: bool) -> int | None:
+        ask: Callable[[], int | None] = partial(
+            self._calls.optional,
+            "nvmlDeviceGetTemperature",
+            gpu.handle,
+            self._calls.binding.NVML_TEMPERATURE_GPU,
+        )
+        # A GPU that answers nothing any more must not pass for a readable one by an old answer.
+        return gpu.seldom(TEMPERATURE_SECONDS, "temperature", ask) if is_answering else ask()
 
     def _board_duty_cycle(self, gpu: Gpu) -> float | None:
         """Return the board's duty cycle, None under MIG; finds out first what the MIG mode is.

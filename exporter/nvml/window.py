@@ -35,17 +35,23 @@ class DutyCycleWindow:
 
     def add(self, samples: Iterable[tuple[int, float]]) -> None:
         """Add samples in any order; those not newer than the newest one known are ignored."""
-        newest = self._samples[-1][0] if self._samples else None
+        known = self._samples
+        newest = known[-1][0] if known else None
         for at, percent in sorted(samples):
             if not 0 <= percent <= 100 or (newest is not None and at <= newest):
                 continue
-            span = 0 if newest is None else min(at - newest, _MAX_SPAN_MICROSECONDS)
-            if len(self._samples) == 1:
-                # The very first sample has no predecessor; it speaks for as long as the second.
-                first_at, first, _ = self._samples[0]
-                self.clear()
-                self._append(first_at, first, span)
-            self._append(at, round(percent * 1000), span)
+            thousandths = round(percent * 1000)
+            span = 0
+            if newest is not None:
+                span = min(at - newest, _MAX_SPAN_MICROSECONDS)
+                if len(known) == 1:
+                    # The very first sample has no predecessor: it speaks for as long as the second.
+                    first_at, first, _ = known.pop()
+                    known.append((first_at, first, span))
+                    self._total, self._weighted = span, span * first
+            known.append((at, thousandths, span))
+            self._total += span
+            self._weighted += span * thousandths
             newest = at
         # One sample older than the window stays: it tells when the first one inside began.
         start = 0 if newest is None else newest - self._window_microseconds
@@ -74,8 +80,3 @@ class DutyCycleWindow:
             weighted -= outside * thousandths
         # The driver counts in whole percents; more digits say nothing.
         return round(weighted / total / 1000, 3)
-
-    def _append(self, at: int, thousandths: int, span: int) -> None:
-        self._samples.append((at, thousandths, span))
-        self._total += span
-        self._weighted += span * thousandths

@@ -46,8 +46,11 @@ KEEP_SECONDS: Final = 30.0
 # outlast the mapping.
 MIN_INTERVAL_SECONDS: Final = 2.0
 MAX_INTERVAL_SECONDS: Final = 10.0
-# Whoever scrapes seldom sees a mapping of up to this age.
+# Whoever scrapes seldom sees a mapping of up to this age: of the second one, whoever scrapes less
+# than once a minute.
 UNREAD_INTERVAL_SECONDS: Final = 5.0
+LONG_UNREAD_INTERVAL_SECONDS: Final = 10.0
+LONG_UNREAD_SECONDS: Final = 60.0
 # Stands among gRPC's codes for an answer of a kubelet that does not know its pods yet.
 NO_PODS: Final = "NO_PODS"
 MAX_LOGGED_CODES: Final = 10
@@ -131,6 +134,7 @@ class PodResources:
         self._on_error = on_error
         self._finished = finished
         self._is_read = asyncio.Event()
+        self._read_seconds: float | None = None
         self.finished_count = 0
         self._listed_seconds: float | None = None
         self._held: frozenset[Allocation] = frozenset()
@@ -141,6 +145,7 @@ class PodResources:
 
     def on_scrape(self) -> None:
         """Note that somebody reads the mapping, and may want a newer one soon."""
+        self._read_seconds = time.monotonic()
         self._is_read.set()
 
     async def run(self) -> None:
@@ -152,12 +157,18 @@ class PodResources:
             while True:
                 self._is_read.clear()
                 await self.refresh()
-                await asyncio.sleep(self._interval_seconds)
+                due_seconds = time.monotonic() + self._interval_seconds
                 awaits_look = self._finished is not None and self._finished.awaits_second_look
                 if self.problem is None and not awaits_look:
-                    await self._until_read(UNREAD_INTERVAL_SECONDS - self._interval_seconds)
+                    await self._until_read()
+                await asyncio.sleep(max(0.0, due_seconds - time.monotonic()))
 
-    async def _until_read(self, seconds: float) -> None:
+    async def _until_read(self) -> None:
+        is_read_often = (
+            self._read_seconds is not None
+            and time.monotonic() - self._read_seconds < LONG_UNREAD_SECONDS
+        )
+        seconds = UNREAD_INTERVAL_SECONDS if is_read_often else LONG_UNREAD_INTERVAL_SECONDS
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._is_read.wait()

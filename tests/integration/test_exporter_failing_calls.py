@@ -31,6 +31,7 @@ def _quick(monkeypatch):
     monkeypatch.setattr("simulator.nvml.extended.PCIE_THROUGHPUT_SECONDS", 0.0)
     monkeypatch.setattr("exporter.nvml.links._SELDOM_SECONDS", 0.0)
     monkeypatch.setattr("exporter.nvml.sensors._SELDOM_SECONDS", 0.0)
+    monkeypatch.setattr("exporter.nvml.base.TEMPERATURE_SECONDS", 0.0)
 
 
 def opened(monkeypatch, *gpus: str | GpuSpec, collectors=READ) -> Node:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from exporter.nvml import NvmlError
+from exporter.nvml.base import TEMPERATURE_SECONDS
 from simulator.gpus import GpuSpec, LoadHistory
 from tests.nvmlnode import Node
 
@@ -251,13 +252,28 @@ def test_a_cycle_asks_only_for_what_the_board_has_and_what_can_change(model, mor
         {
             "nvmlDeviceGetCount",
             "nvmlDeviceGetPowerUsage",
-            "nvmlDeviceGetTemperature",
             "nvmlDeviceGetMemoryInfo",
             "nvmlDeviceGetSamples",
             *more,
         },
         1,
     )
+
+
+def test_the_temperature_is_asked_every_few_seconds(monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr("exporter.nvml.gpu.time.monotonic", lambda: now)
+    node = Node("H100").open()
+    monkeypatch.setattr(node.driver, "temperature_celsius", lambda _gpu: 50)
+    assert node.read_first().temperature_celsius == 50
+    monkeypatch.setattr(node.driver, "temperature_celsius", lambda _gpu: 51)
+    node.count_calls()
+    now += TEMPERATURE_SECONDS * 0.45
+    assert node.read_first().temperature_celsius == 50
+    assert "nvmlDeviceGetTemperature" not in node.calls
+    now += TEMPERATURE_SECONDS * 0.6
+    assert node.read_first().temperature_celsius == 51
+    assert node.calls["nvmlDeviceGetTemperature"] == 1
 
 
 def test_mig_switched_on_without_instances():

@@ -276,10 +276,16 @@ def listed(kubelet, *, times):
     return kubelet.list_calls == times
 
 
+@pytest.fixture
+def lists_only_when_asked(monkeypatch):
+    for name in ("UNREAD_INTERVAL_SECONDS", "LONG_UNREAD_INTERVAL_SECONDS"):
+        monkeypatch.setattr(f"exporter.podresources.client.{name}", 3600.0)
+
+
+@pytest.mark.usefixtures("lists_only_when_asked")
 async def test_it_lists_when_somebody_has_read_the_last_mapping_and_after_failures(
-    kubelet, recorder, monkeypatch
+    kubelet, recorder
 ):
-    monkeypatch.setattr("exporter.podresources.client.UNREAD_INTERVAL_SECONDS", 3600.0)
     recorder.pod_resources._interval_seconds = 0.0
     loop = asyncio.create_task(recorder.pod_resources.run())
     for scrapes in range(20):
@@ -291,6 +297,42 @@ async def test_it_lists_when_somebody_has_read_the_last_mapping_and_after_failur
     loop.cancel()
     with pytest.raises(asyncio.CancelledError):
         await loop
+
+
+@pytest.mark.parametrize(
+    ("seconds_since_read", "never"),
+    [
+        (None, "UNREAD_INTERVAL_SECONDS"),
+        (61.0, "UNREAD_INTERVAL_SECONDS"),
+        (0.0, "LONG_UNREAD_INTERVAL_SECONDS"),
+    ],
+)
+async def test_it_lists_more_seldom_when_nobody_has_read_for_a_minute(
+    kubelet, recorder, monkeypatch, seconds_since_read, never
+):
+    for name in ("UNREAD_INTERVAL_SECONDS", "LONG_UNREAD_INTERVAL_SECONDS"):
+        seconds = 3600.0 if name == never else 0.0
+        monkeypatch.setattr(f"exporter.podresources.client.{name}", seconds)
+    recorder.pod_resources._interval_seconds = 0.0
+    if seconds_since_read is not None:
+        recorder.pod_resources._read_seconds = time.monotonic() - seconds_since_read
+    loop = asyncio.create_task(recorder.pod_resources.run())
+    await until(lambda: kubelet.list_calls >= 3, what="lists though nobody reads")
+    loop.cancel()
+    await asyncio.wait([loop])
+
+
+async def test_a_scrape_brings_no_two_lists_within_the_interval(kubelet, recorder):
+    recorder.pod_resources._interval_seconds = 3600.0
+    loop = asyncio.create_task(recorder.pod_resources.run())
+    await until(partial(listed, kubelet, times=1))
+    await until(lambda: recorder.pod_resources.last_success_unix_seconds is not None)
+    recorder.pod_resources.on_scrape()
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert kubelet.list_calls == 1
+    loop.cancel()
+    await asyncio.wait([loop])
 
 
 async def test_the_loop_ends_when_cancelled_in_a_call(kubelet, socket_path):
@@ -322,10 +364,8 @@ class FailingFinished(Finished):
         fails(pods)
 
 
-async def test_a_pod_that_seems_to_have_finished_is_looked_at_again_soon(
-    kubelet, socket_path, monkeypatch
-):
-    monkeypatch.setattr("exporter.podresources.client.UNREAD_INTERVAL_SECONDS", 3600.0)
+@pytest.mark.usefixtures("lists_only_when_asked")
+async def test_a_pod_that_seems_to_have_finished_is_looked_at_again_soon(kubelet, socket_path):
     recorder = Recorder(socket_path, finished=Finished(("ns", "job"), look=2))
     recorder.pod_resources._interval_seconds = 0.0
     kubelet.allocate("ns", "job", "main", "nvidia.com/gpu", 1)

@@ -93,6 +93,13 @@ def test_a_board_that_could_not_tell_anything_is_lost_when_calls_fail(spec, code
     assert node.samples(of="readable") == {("readable",): 1}
 
 
+def test_a_board_that_answered_a_moment_ago_is_lost_at_once():
+    node = Node("RTX-A6000", collectors=HEALTH).open()
+    assert node.readings().unreadable_count == 0
+    fail(node.driver, BASE_SYMBOLS, UNKNOWN)
+    assert node.readings().unreadable_count == 1
+
+
 @pytest.mark.parametrize("code", [RESET_REQUIRED, UNKNOWN])
 @pytest.mark.parametrize("absent", [(), ("nvmlDeviceGetFanSpeed",)], ids=["none", "no fan"])
 def test_a_board_of_which_every_reading_fails_is_lost_although_it_tells_its_name(absent, code):

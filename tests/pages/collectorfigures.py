@@ -12,8 +12,8 @@ from tests.pages.markdown import ROOT, table
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-SELDOM_CALLS: Final[Mapping[str, int]] = {"memory": 1, "pcie": 2, "nvlink": 72}
-"""Calls that are not made in each cycle, but every 5 to 10 s."""
+SELDOM_CALLS: Final[Mapping[str, int]] = {BASE: 1, "memory": 1, "pcie": 2, "nvlink": 72}
+"""Calls that are not made in each cycle."""
 
 
 def costs() -> str:
@@ -36,9 +36,10 @@ def costs() -> str:
 def _calls(cost: CollectorCost) -> str:
     each = f"{cost.calls_per_gpu:.0f}"
     seldom = SELDOM_CALLS.get(cost.collector, 0)
+    seconds = "2 to 4 s" if cost.collector == BASE else "5 to 10 s"
     if cost.collector == ALL:
-        seldom = sum(SELDOM_CALLS.values())
-    return f"{each}, and {seldom} every 5 to 10 s" if seldom else each
+        seldom, seconds = sum(SELDOM_CALLS.values()), "2 to 10 s"
+    return f"{each}, and {seldom} every {seconds}" if seldom else each
 
 
 def _rendering(name: str) -> str:
