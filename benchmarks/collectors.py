@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.collectorstable import ALL, BASE, CURVE, CollectorCost
 from benchmarks.curvefiles import write_rows
@@ -22,6 +22,9 @@ from exporter.nvml import Nvml
 from simulator.exporter import busy_driver
 from simulator.nvml import extended
 from simulator.nvml.binding import bind
+
+if TYPE_CHECKING:
+    from exporter.model import Readings
 
 GPUS = 8
 CYCLES = 100
@@ -87,7 +90,15 @@ def _figures(name: str, costs: dict[str, float]) -> list[Figure]:
 def _measure(collectors: frozenset[Collector]) -> dict[str, float]:
     # Waiting costs no CPU and would only make this run long.
     extended.PCIE_THROUGHPUT_SECONDS = 0.0
+    now_seconds = time.time()
+
+    def read_a_second_later() -> Readings:
+        nonlocal now_seconds
+        now_seconds += 1.0
+        return nvml.read()
+
     with busy_driver(MODEL, GPUS) as driver:
+        driver.clock = lambda: now_seconds
         binding: Any = bind(driver)
         calls: Counter[str] = Counter()
         _count_calls(binding, calls)
@@ -98,7 +109,7 @@ def _measure(collectors: frozenset[Collector]) -> dict[str, float]:
             time.sleep(REGISTRATION_SECONDS)
         calls.clear()
         begin = time.process_time()
-        readings = nvml.run(lambda: [nvml.read() for _ in range(CYCLES)])[-1]
+        readings = nvml.run(lambda: [read_a_second_later() for _ in range(CYCLES)])[-1]
         read_seconds = time.process_time() - begin
         asked = sum(count for name, count in calls.items() if name != "nvmlEventSetWait_v2")
         snapshot = attribute(readings, Holdings())

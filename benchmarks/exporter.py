@@ -37,7 +37,8 @@ MIG_GPUS, MIG_INSTANCES = 16, 7
 SCRAPES_PER_SECOND = 50
 SCRAPE_SECONDS = 20
 IDLE_SECONDS = 20
-SETTLE_SECONDS = 3
+# Until the window of the duty cycle is full: from then on each second is like the one before.
+SETTLE_SECONDS = 13
 FORMATS = {
     "text": {"Accept": "text/plain;version=0.0.4", "Accept-Encoding": "identity"},
     "OpenMetrics + gzip": {

@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 _WATCHDOG_SECONDS: Final = 1.0
 # While ready. Readings are published for at least 10 s after the last cycle.
-_READY_WATCHDOG_SECONDS: Final = 5.0
+_READY_WATCHDOG_SECONDS: Final = 10.0
 _ONCE_TIMEOUT_SECONDS: Final = 30.0
 _ONCE_POLL_SECONDS: Final = 0.02
 

@@ -49,7 +49,7 @@ MAX_INTERVAL_SECONDS: Final = 10.0
 # Whoever scrapes seldom sees a mapping of up to this age: of the second one, whoever scrapes less
 # than once a minute.
 UNREAD_INTERVAL_SECONDS: Final = 5.0
-LONG_UNREAD_INTERVAL_SECONDS: Final = 10.0
+LONG_UNREAD_INTERVAL_SECONDS: Final = 15.0
 LONG_UNREAD_SECONDS: Final = 60.0
 # Stands among gRPC's codes for an answer of a kubelet that does not know its pods yet.
 NO_PODS: Final = "NO_PODS"
