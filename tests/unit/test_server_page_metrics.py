@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from scaler.budgets import METRIC_SERIES
 from scaler.model import Metric, MetricSelector
 from scaler.readings.servers.page import (
     PageSum,
@@ -70,6 +71,30 @@ def rates(*readings: tuple[float, str], selector: MetricSelector = RATE) -> list
             id="a series that is gone",
         ),
         pytest.param(
+            [
+                (0, 'a_total{x="1"} 5\na_total{x="2"} 900\n'),
+                (2, 'a_total{x="1"} 5\n'),
+                (4, 'a_total{x="1"} 5\n'),
+                (6, 'a_total{x="1"} 5\na_total{x="2"} 904\n'),
+            ],
+            [None, 0, 0, 2],
+            id="a series that comes back",
+        ),
+        pytest.param(
+            [
+                (0, 'a_total{x="1"} 5\na_total{x="2"} 900\n'),
+                (2, 'a_total{x="1"} 5\n'),
+                (4, 'a_total{x="1"} 5\na_total{x="2"} 4\n'),
+            ],
+            [None, 0, 2],
+            id="a series that comes back after a reset",
+        ),
+        pytest.param(
+            [(0, "a_total 900\n"), (2, "# TYPE a_total counter\nb 1\n"), (4, "a_total 904\n")],
+            [None, 0, 2],
+            id="all come back",
+        ),
+        pytest.param(
             [(0, "# TYPE a_total counter\nb 1\n"), (2, "a_total 4\n")],
             [None, 2],
             id="the type was there",
@@ -94,6 +119,18 @@ def rates(*readings: tuple[float, str], selector: MetricSelector = RATE) -> list
 )
 def test_rate(readings, expected):
     assert rates(*readings) == expected
+
+
+def test_no_more_counters_are_remembered_than_a_metric_may_have_series():
+    before = None
+    for number in range(3):
+        page = "".join(f'a_total{{x="{number}-{one}"}} 1\n' for one in range(METRIC_SERIES // 2))
+        before = read(page, pod_metric=RATE, before=before, at_seconds=2.0 * number).counters
+    assert before is not None
+    (counted,) = before.values.values()
+    assert len(counted) == METRIC_SERIES
+    newest = {dict(series)["x"].partition("-")[0] for series in counted}
+    assert newest == {"1", "2"}
 
 
 def test_the_first_reading_of_a_rate_says_that_it_needs_two():

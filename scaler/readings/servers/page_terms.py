@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from scaler.budgets import METRIC_SERIES
 from scaler.readings.servers.samples import AbsentMetricError, MetricError, read_metric, type_of
 from scaler.readings.servers.table import Term
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
     from scaler.model import MetricSelector
     from scaler.readings.servers.samples import SeriesSample
+
+    _Series = frozenset[tuple[str, str]]
+    _Values = dict[_Series, float]
 
 MAX_VALUE: Final = 1e15
 MAX_COUNTER: Final = 2.0**64
@@ -25,11 +29,12 @@ MIN_RATE_SECONDS: Final = 1.0
 class RateCounters:
     """The counters of one page at a time, and the rates per second that led to them.
 
-    `values` are by name and labels; a name without samples counts from 0.
+    `values` are by name and labels, the last ones of each series; a series without any counts
+    from 0.
     """
 
     at_seconds: float
-    values: Mapping[str, Mapping[frozenset[tuple[str, str]], float]]
+    values: Mapping[str, Mapping[_Series, float]]
     rates: Mapping[Term, float] = field(default_factory=dict)
 
 
@@ -41,7 +46,7 @@ class PageTerms:
         self._before = before
         self._at_seconds = at_seconds
         self._read: dict[str, list[SeriesSample] | MetricError | None] = {}
-        self._counted: dict[str, dict[frozenset[tuple[str, str]], float]] = {}
+        self._counted: dict[str, _Values] = {}
         self._rates: dict[Term, float] = {}
 
     def has(self, term: Term) -> bool:
@@ -95,7 +100,7 @@ class PageTerms:
         if term.series.is_rate:
             total = self._rate(term, samples) * term.unit
         else:
-            highest: dict[frozenset[tuple[str, str]], float] = {}
+            highest: _Values = {}
             for one in samples:
                 value = checked(one.value, term, most)
                 same = frozenset(pair for pair in one.labels.items() if pair[0] not in term.same)
@@ -107,7 +112,11 @@ class PageTerms:
         """Return what the next page needs; counters younger than a second stay."""
         if self._before is not None and self._is_too_soon(self._before):
             return self._before
-        return RateCounters(at_seconds=self._at_seconds, values=self._counted, rates=self._rates)
+        past = {} if self._before is None else self._before.values
+        values = {
+            name: _with_missing(now, past.get(name, {})) for name, now in self._counted.items()
+        }
+        return RateCounters(at_seconds=self._at_seconds, values=values, rates=self._rates)
 
     def _rate(self, term: Term, samples: list[SeriesSample]) -> float:
         now = {
@@ -131,6 +140,16 @@ class PageTerms:
 
     def _is_too_soon(self, before: RateCounters) -> bool:
         return self._at_seconds - before.at_seconds < MIN_RATE_SECONDS
+
+
+def _with_missing(now: Mapping[_Series, float], past: Mapping[_Series, float]) -> _Values:
+    """Return the counters with those that are missing now, the oldest left out beyond the limit.
+
+    Where one comes back, what it had counted before is not new.
+    """
+    missing = [(series, value) for series, value in past.items() if series not in now]
+    surplus = max(0, len(missing) + len(now) - METRIC_SERIES)
+    return dict(missing[surplus:]) | dict(now)
 
 
 def _counts(sample: SeriesSample, term: Term) -> bool:
