@@ -142,7 +142,7 @@ def _unmatched(device_ids: Collection[str], config: ExporterConfig) -> Iterator[
             _STEP,
             f"NVML does not show {_some(others)}, which pods hold",
             "see the findings on devices above; MIG instances need "
-            "NVIDIA_MIG_MONITOR_DEVICES=all under the NVIDIA runtime",
+            "NVIDIA_MIG_MONITOR_DEVICES=all and the capability SYS_ADMIN under the NVIDIA runtime",
         )
 
 
